@@ -1,0 +1,77 @@
+"""Hydra finds plugins only in this namespace. The grid comes from here; the plan is slm_energy's."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+@dataclass
+class SlmEnergySweeperConf:
+    """Hydra's schema of `hydra.sweeper`."""
+
+    _target_: str = "hydra_plugins.slm_energy_sweeper.SlmEnergySweeper"
+    params: dict[str, str] = field(default_factory=dict)
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="slm_energy", node=SlmEnergySweeperConf, provider="slm_energy"
+)
+
+
+class SlmEnergySweeper(Sweeper):
+    """Expands the grid and hands all of its configurations to the task function at once.
+
+    The task function decides order, resumes and isolates trials. Hydra's launchers are not used.
+    """
+
+    def __init__(self, params: dict[str, str]) -> None:
+        self._params = params
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what `sweep` needs; Hydra calls this once."""
+        self._loader = hydra_context.config_loader
+        self._task_function = task_function
+        self._config = config
+        launcher = str(config.hydra.launcher._target_)
+        if not launcher.endswith("BasicLauncher"):
+            raise HydraException(
+                f"hydra/launcher={launcher} is not used here: trials run one at a time on this machine"
+            )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Compose every combination and call the task function with the list.
+
+        Args:
+            arguments: overrides from the command line; they replace those of a sweep file by key,
+                so that a ready sweep can be narrowed.
+        """
+        parser = OverridesParser.create(config_loader=self._loader)
+        swept = [f"{key}={value}" for key, value in self._params.items()]
+        overrides = parser.parse_overrides([*swept, *arguments])
+        [combinations] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+        return self._task_function([self._compose(combination) for combination in combinations])
+
+    def _compose(self, overrides: list[str]) -> DictConfig:
+        composed = self._loader.load_sweep_config(self._config, overrides)
+        return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+
+
+class SlmEnergySearchPath(SearchPathPlugin):
+    """Lets `--config-name demo` find the sweeps that come with the package."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folder of sweeps."""
+        sweeps = Path(__file__).parent.parent / "slm_energy" / "sweeps"
+        search_path.append(provider="slm_energy", path=f"file://{sweeps}")

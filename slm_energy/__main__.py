@@ -1,0 +1,132 @@
+"""The command line: the Hydra app that runs trials, and the verbs beside it.
+
+    slm-energy [-m] [KEY=VALUE ...]       run one trial, or a grid
+    slm-energy plan [-m] [KEY=VALUE ...]  show the grid, run nothing
+    slm-energy report study=NAME [...]    compare the cells of a study
+    slm-energy ui [tracking.folder=DIR]   browse the runs
+
+Exit codes: 0 all went well, 1 some trial did not, 2 the command cannot be carried out, 130 Ctrl-C.
+Everything heavy is imported inside the verb that needs it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from slm_energy.compose import compose, run_app
+from slm_energy.config import RunConfig, TrackingConfig
+from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError
+from slm_energy.plain import from_plain
+
+if TYPE_CHECKING:
+    from slm_energy.tracking import Store
+
+
+def main() -> None:
+    """Carry out the command line and exit."""
+    arguments = sys.argv[1:]
+    verbs = {"plan": _plan, "report": _report, "ui": _ui}
+    try:
+        if arguments and arguments[0] in verbs:
+            code = verbs[arguments[0]](arguments[1:])
+        else:
+            code = run_app(_run, arguments)
+    except SlmEnergyError as error:
+        stderr = Console(stderr=True, soft_wrap=True)
+        stderr.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _run(configs: list[RunConfig]) -> int:
+    from slm_energy import sweep
+    from slm_energy.show import show_ended
+    from slm_energy.tracking import Store
+
+    console = Console()
+    ended = sweep.run(sweep.resolve(configs), console)
+    show_ended(ended, console)
+    if ended.interrupted:
+        console.print("interrupted: run the same command again to go on")
+        return 130
+    config = configs[0]
+    try:
+        _show_report(Store(config.tracking), {"study": config.study.name}, ended.parent, console)
+    except AnalysisError as error:
+        console.print(f"no report: {escape(str(error))}", soft_wrap=True)
+    console.print(f"browse the runs: [bold]{_ui_words(config.tracking)}[/]", soft_wrap=True)
+    return 0 if ended.all_valid else 1
+
+
+def _ui_words(tracking: TrackingConfig) -> str:
+    changed = "" if tracking.folder == "mlruns" else f" tracking.folder={tracking.folder}"
+    return f"{sys.executable} -m slm_energy ui{changed}"
+
+
+def _show_report(
+    store: Store, options: Mapping[str, Any], parent: str | None, console: Console
+) -> None:
+    """Print a study's report and store it on a sweep's parent run."""
+    from slm_energy import analysis
+
+    asked = analysis.options(options)
+    report = analysis.build(store.frame(asked.study), asked)
+    report.to_terminal(console)
+    if parent is not None:
+        store.attach(parent, "report.md", report.to_markdown())
+        store.attach(parent, "report.json", report.to_json())
+
+
+def _plan(arguments: Sequence[str]) -> int:
+    return run_app(_show_plan, arguments)
+
+
+def _show_plan(configs: list[RunConfig]) -> int:
+    from slm_energy import sweep
+    from slm_energy.show import show_plan
+
+    show_plan(sweep.preview(sweep.resolve(configs)), Console())
+    return 0
+
+
+def _report(arguments: Sequence[str]) -> int:
+    from slm_energy.tracking import Store
+
+    asked = compose("analysis", arguments)
+    store = Store(_tracking(asked))
+    _show_report(store, asked, store.last_sweep(asked["study"]), Console())
+    return 0
+
+
+def _ui(arguments: Sequence[str]) -> int:
+    from slm_energy.tracking import Store, ui_command
+
+    asked = compose("ui", arguments)
+    tracking, console = _tracking(asked), Console()
+    if tracking.uri is not None:
+        console.print(f"this store has its own UI: {tracking.uri}", soft_wrap=True)
+        return 0
+    Store(tracking)
+    command, environment = ui_command(tracking, int(asked["port"]))
+    console.print(f"MLflow UI on http://127.0.0.1:{asked['port']} (Ctrl-C ends it)", soft_wrap=True)
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _tracking(asked: dict[str, Any]) -> TrackingConfig:
+    """Take the tracking group out of a composed configuration."""
+    try:
+        return from_plain(TrackingConfig, asked.pop("tracking"))
+    except ValueError as error:
+        raise ConfigError(f"tracking: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

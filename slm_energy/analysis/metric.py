@@ -1,0 +1,112 @@
+"""What a metric is called in a sentence, its unit on the page, and which direction is good."""
+
+from __future__ import annotations
+
+import dataclasses
+
+MEASURED = "energy/"
+ESTIMATED = "energy_estimated/"
+
+_TITLES = {
+    "energy/per_output_token_j": "energy per output token",
+    "energy/per_request_j": "energy per request",
+    "energy/total_j": "total energy",
+    "latency/ttft_p50_s": "TTFT p50",
+    "latency/itl_p50_s": "ITL p50",
+    "latency/e2e_p50_s": "end-to-end latency p50",
+    "latency/e2e_p95_s": "end-to-end latency p95",
+    "latency/tpot_mean_s": "mean TPOT",
+    "throughput/output_tokens_per_s": "output tokens/s",
+    "memory/process_peak_mb": "process peak memory",
+}
+_UNITS = (
+    ("per_output_token_j", "mJ/token", 1e3),
+    ("tokens_per_s", "tokens/s", 1.0),
+    ("_per_s", "1/s", 1.0),
+    ("_j", "J", 1.0),
+    ("_w", "W", 1.0),
+    ("_s", "ms", 1e3),
+    ("_mb", "MB", 1.0),
+    ("_pct", "%", 1.0),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One quantity that trials are compared by.
+
+    Attributes:
+        name: the MLflow name; `energy/...` is measured and `energy_estimated/...` is a model's.
+    """
+
+    name: str
+
+    @property
+    def estimated(self) -> bool:
+        """True when the joules come from a model, not from a sensor."""
+        return self.name.startswith(ESTIMATED)
+
+    @property
+    def quantity(self) -> str:
+        """The name without the kind: the same for a measured energy and its estimate."""
+        return self.name.replace(ESTIMATED, MEASURED, 1)
+
+    @property
+    def is_energy(self) -> bool:
+        """True for joules of either kind."""
+        return self.name.startswith((MEASURED, ESTIMATED))
+
+    @property
+    def higher_is_better(self) -> bool:
+        """True for throughput and quality; everything else is a cost."""
+        return self.name.startswith(("throughput/", "quality/"))
+
+    @property
+    def title(self) -> str:
+        """What a sentence calls it, without the word estimated."""
+        return _TITLES.get(self.quantity, self.name.rpartition("/")[2].replace("_", " "))
+
+    @property
+    def heading(self) -> str:
+        """What the head of a table calls it; an estimate says so."""
+        title = self.title[:1].upper() + self.title[1:]
+        return f"{title} (estimated)" if self.estimated else title
+
+    @property
+    def unit(self) -> str:
+        """The unit on the page."""
+        return self._shown[0]
+
+    @property
+    def scale(self) -> float:
+        """Stored value times this is the value on the page."""
+        return self._shown[1]
+
+    @property
+    def _shown(self) -> tuple[str, float]:
+        for suffix, unit, scale in _UNITS:
+            if self.name.endswith(suffix):
+                return unit, scale
+        return "", 1.0
+
+    @property
+    def bounds(self) -> tuple[str, str]:
+        """Names of the metrics that hold the measurement's own interval."""
+        stem, _, unit = self.name.rpartition("_")
+        return f"{stem}_low_{unit}", f"{stem}_high_{unit}"
+
+    def estimated_twin(self) -> Metric:
+        """The same quantity of the estimating model."""
+        return Metric(name=self.name.replace(MEASURED, ESTIMATED, 1))
+
+
+CONTEXT = tuple(
+    Metric(name=name)
+    for name in (
+        "latency/ttft_p50_s",
+        "latency/itl_p50_s",
+        "throughput/output_tokens_per_s",
+        "memory/process_peak_mb",
+    )
+)
+"""What the table of cells shows beside the metric that decides."""

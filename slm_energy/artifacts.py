@@ -1,0 +1,151 @@
+"""The files of one record: what the MLflow UI shows and a person downloads.
+
+    record.json                 outcome, metrics, checks, energy, windows, settings: all but the columns
+    config/settings.yaml        what was asked
+    environment.json            what was found, and the settings really in force
+    checks.json  energy.json    verdicts; joules with intervals and pedigree
+    outputs/generations.json    prompts and answers, a table in the UI
+    capture/generations.parquet token ids and time stamps of every request
+    capture/readings.parquet    every reading of every source
+    power.svg                   power and load over the trial
+    worker.log                  what the libraries printed
+
+`read` gives back the record that `write` was given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from slm_energy import traces
+from slm_energy.plain import from_plain, to_plain, write_json
+from slm_energy.record import Capture, Generation, Record, Series
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_RECORD = "record.json"
+_GENERATIONS = Path("capture") / "generations.parquet"
+_READINGS = Path("capture") / "readings.parquet"
+TABLE = "outputs/generations.json"
+
+
+def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
+    """Write all files; `record.json` comes last, so its presence means that the rest is there.
+
+    Args:
+        folder: exists; may already hold the worker's log.
+        record: what to write.
+        prompts: task id to prompt, for the table of generations.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    for name in ("config", "capture", "outputs"):
+        (folder / name).mkdir(exist_ok=True)
+    settings = yaml.safe_dump(to_plain(record.trial.cell.settings), sort_keys=False)
+    (folder / "config" / "settings.yaml").write_text(settings, encoding="utf-8")
+    _write_readable(folder / "checks.json", record.checks)
+    _write_readable(folder / "energy.json", record.energy)
+    capture = record.capture
+    if capture is not None:
+        found = {"environment": capture.environment, "effective": capture.effective}
+        _write_readable(folder / "environment.json", found)
+        _write_readable(folder / TABLE, _table(capture, prompts))
+        _write_parquet(folder / _GENERATIONS, [to_plain(g) for g in capture.generations])
+        _write_parquet(folder / _READINGS, _reading_rows(capture))
+        (folder / "power.svg").write_text(traces.power_svg(capture), encoding="utf-8")
+        sources = tuple(_filled(series, ()) for series in capture.series)
+        capture = dataclasses.replace(capture, generations=(), series=sources)
+    write_json(folder / _RECORD, dataclasses.replace(record, capture=capture))
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether `write` came to its end here."""
+    return (folder / _RECORD).is_file()
+
+
+def read(folder: Path) -> Record:
+    """Read a record back from its files.
+
+    Raises:
+        ValueError: a file is not what `write` wrote.
+    """
+    record = from_plain(Record, json.loads((folder / _RECORD).read_text(encoding="utf-8")))
+    if record.capture is None:
+        return record
+    generations = (from_plain(Generation, row) for row in _read_parquet(folder / _GENERATIONS))
+    readings: dict[str, list[dict[str, Any]]] = {}
+    for row in _read_parquet(folder / _READINGS):
+        readings.setdefault(row["source"], []).append(row)
+    capture = dataclasses.replace(
+        record.capture,
+        generations=tuple(generations),
+        series=tuple(_filled(s, readings.get(s.source.id, ())) for s in record.capture.series),
+    )
+    return dataclasses.replace(record, capture=capture)
+
+
+def _write_readable(path: Path, value: Any) -> None:
+    text = json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _table(capture: Capture, prompts: Mapping[str, str]) -> dict[str, list[Any]]:
+    """The first pass in the form of MLflow's logged tables."""
+    rows = [
+        [g.task_id, prompts.get(g.task_id, ""), g.text, g.input_tokens, len(g.output_ids), g.stop]
+        for g in capture.generations
+        if g.pass_index == 0
+    ]
+    columns = ["task_id", "prompt", "completion", "input_tokens", "output_tokens", "stop"]
+    return {"columns": columns, "data": rows}
+
+
+def _reading_rows(capture: Capture) -> list[dict[str, Any]]:
+    """One row per reading; counters keep all their digits in a column of integers."""
+    return [
+        {
+            "source": series.source.id,
+            "before_ns": before,
+            "after_ns": after,
+            "raw_int": raw if isinstance(raw, int) else None,
+            "raw_float": raw if isinstance(raw, float) else None,
+            "error": series.errors.get(str(row)),
+        }
+        for series in capture.series
+        for row, (before, raw, after) in enumerate(
+            zip(series.before_ns, series.raw, series.after_ns, strict=True)
+        )
+    ]
+
+
+def _filled(series: Series, rows: Sequence[Mapping[str, Any]]) -> Series:
+    return Series(
+        source=series.source,
+        before_ns=tuple(row["before_ns"] for row in rows),
+        raw=tuple(row["raw_float"] if row["raw_int"] is None else row["raw_int"] for row in rows),
+        after_ns=tuple(row["after_ns"] for row in rows),
+        errors={str(n): row["error"] for n, row in enumerate(rows) if row["error"] is not None},
+    )
+
+
+def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table: pyarrow.Table = pyarrow.Table.from_pylist(rows)
+    pyarrow.parquet.write_table(table, path)
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet
+
+    rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    return rows

@@ -1,0 +1,114 @@
+"""Hydra, and nothing else: from command-line words to checked configurations.
+
+The only module besides the plugin shim that imports Hydra. What Hydra says over several lines
+becomes one `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from slm_energy.config import GROUPS, RunConfig, group_keys, run_config
+from slm_energy.errors import ConfigError, SlmEnergyError
+
+CONF = Path(__file__).parent / "conf"
+
+
+def run_app(task: Callable[[list[RunConfig]], int], arguments: Sequence[str]) -> int:
+    """Run the Hydra app: compose one configuration, or with -m a grid, and call `task` with them.
+
+    Args:
+        task: returns the exit code.
+        arguments: Hydra's command line.
+
+    Raises:
+        SlmEnergyError: from the composition or from the task.
+    """
+    import hydra
+
+    code: int | SlmEnergyError = 0
+
+    def compose_and_run(composed: Any) -> None:
+        nonlocal code
+        try:
+            configs = composed if isinstance(composed, list) else [composed]
+            code = task([run_config(_plain(config)) for config in configs])
+        except SlmEnergyError as error:
+            # Hydra would print a line of its own before it passes an exception on.
+            code = error
+
+    sys.argv[1:] = arguments
+    # Makes Hydra raise what it would otherwise print over several lines.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    app = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+    with _clear_errors():
+        app(compose_and_run)()
+    if isinstance(code, SlmEnergyError):
+        raise code
+    return code
+
+
+def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Compose conf/NAME.yaml with overrides into plain values.
+
+    Raises:
+        ConfigError: Hydra cannot compose it.
+    """
+    import hydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with _clear_errors(), hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        # `study` is a key here and a group elsewhere; Hydra would take study=NAME for the group.
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        study = [override.value() for override in parsed if override.key_or_group == "study"]
+        others = [override.input_line for override in parsed if override.key_or_group != "study"]
+        config = hydra.compose(name, others)
+        if study and "study" in config.keys():  # noqa: SIM118 (a missing value is not "in" it)
+            config["study"] = study[-1]
+        return _plain(config)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue
+
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} is missing: set {error.full_key}=...") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error)) from error
+
+
+def _one_line(error: BaseException) -> str:
+    """Say in one line what Hydra says in several; name the choices where a name is unknown."""
+    text = str(error) if error.__cause__ is None else f"{error}\n{error.__cause__}"
+    if group := re.search(r"Could not find '([\w/]+)/([^']+)'", text):
+        options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
+        choices = ", ".join(options[1].split()) if options else "none"
+        return f"{group[1]}={group[2]}: there is no such {group[1]}; choose one of {choices}"
+    if key := re.search(r"Could not override '(\w+)\.(\w[\w.]*)'", text):
+        known = f"; {key[1]} has: {', '.join(group_keys(key[1]))}" if key[1] in GROUPS else ""
+        return f"{key[1]}.{key[2]}: no such key{known}"
+    if key := re.search(r"Could not override '(\w+)'", text):
+        return f"{key[1]}: no such key or group"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    noise = ("full_key:", "object_type=", "reference_type=", "Config search path", "provider=", "See ")
+    return "; ".join(line for line in lines if not line.startswith(noise))

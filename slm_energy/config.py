@@ -1,0 +1,417 @@
+"""The schema of the conf groups, their range checks, and the identity of a cell.
+
+Hydra turns YAML into a mapping; `run_config` turns that mapping into frozen dataclasses, once. What
+comes after knows nothing of Hydra. A wrong key or value is a `ConfigError` of one line that names
+the key, the value and the choices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import typing
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from slm_energy.errors import ConfigError
+from slm_energy.plain import convert, from_plain, to_plain
+
+Scalar = bool | int | float | str | None
+Decode = Literal["session", "generate"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+BUNDLED = "bundled"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which weights, and how far to trust them.
+
+    Attributes:
+        name: what tables and runs call it.
+        source: `bundled`, a local folder, or a hub id such as `org/name`.
+        revision: commit of a hub id (40 hex digits); None for a folder.
+        attention: `auto` takes SDPA except for architectures where it is known to be wrong.
+        trust_remote_code: run Python code that comes with the model.
+        allow_pickle: accept weights in pickle files, which can run code when they are read.
+    """
+
+    name: str
+    source: str
+    revision: str | None = None
+    attention: Literal["auto", "eager", "sdpa"] = "auto"
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """Which runtime engine, and how it decodes.
+
+    Attributes:
+        name: a built-in engine or one from the entry-point group `slm_energy.engines`.
+        decode: `session` is our loop over the runtime's own session; `generate` is the library's
+            convenience class, what most users call.
+        dtype: type of weights and activations.
+        threads: intra-op threads; None means one per processor that the process may use.
+        options: the engine's own settings; each engine checks its keys.
+    """
+
+    name: str
+    decode: Decode = "session"
+    dtype: Dtype = "float32"
+    threads: int | None = None
+    options: dict[str, Scalar] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderConfig:
+    """Which execution provider.
+
+    Attributes:
+        name: `cpu`, `cuda`, ...
+        device: index of the device among those visible.
+    """
+
+    name: str
+    device: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class MeasurementConfig:
+    """What is metered, and for how long.
+
+    Attributes:
+        name: the group file's name.
+        mode: `auto` measures what it can and falls back to a labelled estimate; `strict` refuses to
+            run without a sensor; `off` meters nothing.
+        period_s: time between two samples.
+        baseline_s: length of the idle window with the weights loaded; 0 skips it.
+        warmup_requests: requests served before the serve window, not counted.
+        serve_s: the workload is repeated whole until the serve window is at least this long.
+        max_gap_s: a window with a longer hole between readings is invalid.
+        powercap_root: folder of the Linux powercap tree.
+    """
+
+    name: str
+    mode: Literal["auto", "strict", "off"] = "auto"
+    period_s: float = 0.1
+    baseline_s: float = 1.0
+    warmup_requests: int = 4
+    serve_s: float = 5.0
+    max_gap_s: float = 1.0
+    powercap_root: str = "/sys/class/powercap"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class WorkloadConfig:
+    """Which prompts, and what is asked for each.
+
+    Attributes:
+        name: what tables and runs call it.
+        source: `bundled`, a `.jsonl` or `.jsonl.gz` file, or a hub data set id.
+        revision: commit of a hub id (40 hex digits).
+        limit: take the first so many prompts; None takes all.
+        batch_size: requests served together.
+        new_tokens: tokens to generate per request.
+        stop: `fixed` generates exactly new_tokens; `eos` may stop at an end-of-text token.
+    """
+
+    name: str
+    source: str
+    revision: str | None = None
+    limit: int | None = None
+    batch_size: int = 1
+    new_tokens: int = 64
+    stop: Literal["fixed", "eos"] = "fixed"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class StudyConfig:
+    """How the grid is run.
+
+    Attributes:
+        name: the MLflow experiment; the same name continues the same study.
+        rounds: how often each cell is run; raising it extends a study.
+        seed: decides the order of cells within each round.
+        exclude: combinations to leave out; each maps dotted keys to a value or a list of values and
+            may give a `reason`.
+        attempts: how often a failing trial is tried in all, over this and later invocations.
+        timeout_s: a worker that takes longer is ended and the trial has failed.
+    """
+
+    name: str
+    rounds: int = 1
+    seed: int = 0
+    exclude: tuple[dict[str, Any], ...] = ()
+    attempts: int = 2
+    timeout_s: float = 3600.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrackingConfig:
+    """Where records go.
+
+    Attributes:
+        name: the group file's name.
+        folder: holds the SQLite store, its artifacts, and records that wait to be sent.
+        uri: an MLflow server; None means the SQLite store in `folder`.
+    """
+
+    name: str
+    folder: str = "mlruns"
+    uri: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Everything a person can set, checked."""
+
+    model: ModelConfig
+    engine: EngineConfig
+    provider: ProviderConfig
+    measurement: MeasurementConfig
+    workload: WorkloadConfig
+    study: StudyConfig
+    tracking: TrackingConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What can change a trial's result, and nothing else: what the worker is told."""
+
+    model: ModelConfig
+    engine: EngineConfig
+    provider: ProviderConfig
+    measurement: MeasurementConfig
+    workload: WorkloadConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One combination of factor levels.
+
+    Attributes:
+        id: `cell_id` of the rest.
+        settings: the levels.
+        model_digest: identifies the weights, tokenizer and config by content.
+        workload_digest: identifies the prompts by content.
+        versions: versions of the libraries that the engine computes with.
+    """
+
+    id: str
+    settings: Settings
+    model_digest: str
+    workload_digest: str
+    versions: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One cell in one round: one fresh process, one MLflow run.
+
+    Attributes:
+        id: unique; a trial tried twice has two.
+        study: name of the study.
+        sweep: id of the sweep invocation.
+        cell: what is run.
+        label: the cell's name in tables.
+        round: 1, 2, ...; 0 for an unsupported cell, which is noted once.
+        order: place in the planned order over all rounds, from 1.
+        attempt: 1, 2, ...
+        model_path: absolute path of the model's folder; empty when it never came that far.
+        cache_path: absolute path of the cache of exported models.
+        timeout_s: the worker is ended after this long.
+    """
+
+    id: str
+    study: str
+    sweep: str
+    cell: Cell
+    label: str
+    round: int
+    order: int
+    attempt: int
+    model_path: str
+    cache_path: str
+    timeout_s: float
+
+
+class _Range(typing.NamedTuple):
+    low: float
+    high: float
+    text: str
+
+
+_RANGES: dict[str, _Range] = {
+    "engine.threads": _Range(1, 4096, "at least 1, or null for one per processor"),
+    "provider.device": _Range(0, 1023, "at least 0"),
+    "measurement.period_s": _Range(0.001, 60, "between 0.001 and 60 seconds"),
+    "measurement.baseline_s": _Range(0, 86400, "at least 0 seconds"),
+    "measurement.warmup_requests": _Range(0, 1e6, "at least 0"),
+    "measurement.serve_s": _Range(0, 86400, "at least 0 seconds"),
+    "measurement.max_gap_s": _Range(0.01, 86400, "at least 0.01 seconds"),
+    "workload.limit": _Range(1, 1e9, "at least 1, or null for all"),
+    "workload.batch_size": _Range(1, 4096, "at least 1"),
+    "workload.new_tokens": _Range(1, 1e6, "at least 1"),
+    "study.rounds": _Range(1, 1e6, "at least 1"),
+    "study.attempts": _Range(1, 1000, "at least 1"),
+    "study.timeout_s": _Range(1, 1e7, "at least 1 second"),
+}
+
+GROUPS: dict[str, type] = typing.get_type_hints(RunConfig)
+
+
+def group_keys(group: str) -> list[str]:
+    """The keys of a group, in order."""
+    return [field.name for field in dataclasses.fields(GROUPS[group])]
+
+
+def run_config(composed: Mapping[str, Any]) -> RunConfig:
+    """Check a composed configuration and freeze it.
+
+    Args:
+        composed: group name to its keys, plain values only.
+
+    Raises:
+        ConfigError: an unknown or missing key, a wrong type, a value out of range.
+    """
+    if unknown := sorted(set(composed) - set(GROUPS)):
+        raise ConfigError(f"unknown key {unknown[0]!r}; known groups: {', '.join(GROUPS)}")
+    groups = {name: _group(name, kind, composed.get(name)) for name, kind in GROUPS.items()}
+    config = RunConfig(**groups)
+    for key, allowed in _RANGES.items():
+        group, _, field = key.partition(".")
+        value = getattr(getattr(config, group), field)
+        if value is not None and not allowed.low <= value <= allowed.high:
+            raise ConfigError(f"{key}={value} is out of range: {allowed.text}")
+    _check_hub_revision("model", config.model.source, config.model.revision)
+    _check_hub_revision("workload", config.workload.source, config.workload.revision)
+    if not re.fullmatch(r"[\w .+-]{1,100}", config.study.name):
+        raise ConfigError(f"study.name={config.study.name!r}: letters, digits, space and . _ + - only")
+    return config
+
+
+def _group(name: str, kind: type, data: Any) -> Any:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{name}={data!r}: expected a group file such as {name}/NAME.yaml")
+    known = group_keys(name)
+    if unknown := sorted(set(data) - set(known)):
+        value = data[unknown[0]]
+        raise ConfigError(
+            f"{name}.{unknown[0]}={value!r}: no such key; {name} has: {', '.join(known)}"
+        )
+    for field in dataclasses.fields(kind):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if field.name not in data and required:
+            raise ConfigError(f"{name}.{field.name} is missing: set {name}.{field.name}=...")
+        if field.name in data:
+            _check_type(f"{name}.{field.name}", typing.get_type_hints(kind)[field.name], data[field.name])
+    return from_plain(kind, data)
+
+
+def _check_type(key: str, kind: Any, value: Any) -> None:
+    try:
+        convert(kind, value, key)
+    except ValueError as error:
+        choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+        hint = f"choose one of {', '.join(choices)}" if choices else str(error).partition(": ")[2]
+        raise ConfigError(f"{key}={value!r} is not valid: {hint}") from None
+
+
+def _check_hub_revision(group: str, source: str, revision: str | None) -> None:
+    if is_hub_id(source) and not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+        raise ConfigError(
+            f"{group}.source={source} is a hub id: pin it with {group}.revision=COMMIT (40 hex digits),"
+            f" or give a path that exists; revision is {revision!r}"
+        )
+
+
+def is_hub_id(source: str) -> bool:
+    """Tell a hub id (`org/name`, nothing of that name on disk) from `bundled` or a path."""
+    return (
+        source != BUNDLED
+        and re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
+        and not source.startswith(".")
+        and not source.endswith((".jsonl", ".gz"))
+        and not Path(source).exists()
+    )
+
+
+def settings(config: RunConfig) -> Settings:
+    """The part of a configuration that can change a result."""
+    return Settings(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Settings)})
+
+
+def flat(value: Settings | RunConfig) -> dict[str, Scalar]:
+    """Dotted keys to scalars: `engine.decode`, `engine.options.io_binding`, ..."""
+    result: dict[str, Scalar] = {}
+
+    def walk(prefix: str, item: Any) -> None:
+        if isinstance(item, dict):
+            for key, inner in item.items():
+                walk(f"{prefix}.{key}" if prefix else key, inner)
+        else:
+            result[prefix] = json.dumps(item) if isinstance(item, list) else item
+
+    walk("", to_plain(value))
+    return result
+
+
+_NOT_IDENTITY = (
+    "model.name", "model.source", "model.revision", "workload.name", "workload.source",
+    "workload.revision", "measurement.name", "measurement.powercap_root",
+)  # fmt: skip
+
+
+def cell_id(
+    settings: Settings, model_digest: str, workload_digest: str, versions: Mapping[str, str]
+) -> str:
+    """Hash of everything that can change a result: 12 hex digits.
+
+    Names and paths are left out: what they point at is covered by the two digests. A model under two
+    names is two cells all the same, because an A/A study compares a cell with itself.
+    """
+    identity: dict[str, Any] = {k: v for k, v in flat(settings).items() if k not in _NOT_IDENTITY}
+    identity |= {"model.name": settings.model.name, "model.digest": model_digest}
+    identity |= {"workload.digest": workload_digest, "versions": dict(versions)}
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _tells_apart(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
+    """Whether a label needs the key: an option that only one engine has, always alike, is noise."""
+    engines: dict[str, set[str | None]] = {}
+    for row in rows:
+        value = str(row[key]) if key in row else None
+        engines.setdefault(str(row.get("engine.name")), set()).add(value)
+    everywhere = {value for values in engines.values() for value in values if value is not None}
+    return len(everywhere) > 1 or any(len(values) > 1 for values in engines.values())
+
+
+def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, str]:
+    """Short, distinct names for cells: `model / engine / provider`, then what else differs.
+
+    Args:
+        cells: pairs of cell id and its flat settings.
+
+    Returns:
+        Cell id to label. Cells that differ in nothing visible (library versions, say) get their id.
+    """
+    table = dict(cells)
+    core = ("model.name", "engine.name", "provider.name")
+    keys = sorted({key for row in table.values() for key in row} - set(core) - set(_NOT_IDENTITY))
+    varying = [key for key in keys if _tells_apart(key, table.values())]
+    labels = {}
+    for cell, row in table.items():
+        parts = [str(row.get(key)) for key in core]
+        parts += [f"{key.rpartition('.')[2]}={row.get(key)}" for key in varying if key in row]
+        labels[cell] = " / ".join(parts)
+    times = Counter(labels.values())
+    return {
+        cell: f"{label} / {cell[:6]}" if times[label] > 1 else label for cell, label in labels.items()
+    }

@@ -1,0 +1,1 @@
+"""Runtime engines: one contract (`base.py`), one file per engine."""

@@ -1,0 +1,173 @@
+"""What all engines share: when a request ends, when a token is stamped, what a broken logit is.
+
+Decoding is greedy. A token is stamped when the caller has its id in Python: on an accelerator the
+copy to the host waits for the device, so the stamp comes after the work.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from slm_energy.engines.base import Answer, Batch, left_padded
+from slm_energy.errors import EngineError
+
+
+def collect(steps: Iterator[list[int]], batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
+    """Drive a session loop until every request of the batch has ended.
+
+    Args:
+        steps: yields the next token id of each request; it is not asked for more than is needed.
+        batch: what was asked.
+        eos_ids: tokens that end a text.
+    """
+    running = set(range(len(batch.prompts)))
+    columns: list[list[int]] = []
+    stamps: list[int] = []
+    for column in islice(steps, batch.new_tokens):
+        stamps.append(time.monotonic_ns())
+        columns.append(column)
+        if batch.stop == "eos":
+            running -= {row for row in running if column[row] in eos_ids}
+            if not running:
+                break
+    return answers(columns, stamps, batch, eos_ids)
+
+
+def answers(
+    columns: Sequence[Sequence[int]], stamps: Sequence[int], batch: Batch, eos_ids: Sequence[int]
+) -> list[Answer]:
+    """Turn steps into one answer per request, each cut after its first end-of-text token.
+
+    Args:
+        columns: (steps, b) token ids.
+        stamps: (steps,) monotonic ns.
+        batch: b prompts; with `stop=fixed` nothing is cut.
+        eos_ids: tokens that end a text.
+    """
+    result = []
+    for ids in zip(*columns, strict=True):
+        ends = (n for n, token in enumerate(ids, 1) if batch.stop == "eos" and token in eos_ids)
+        length = next(ends, len(ids))
+        result.append(Answer(output_ids=ids[:length], token_ns=tuple(stamps[:length])))
+    return result
+
+
+def require_numbers(peaks: Sequence[Sequence[float]]) -> None:
+    """Refuse an output that was made from NaN logits: the largest of a row is NaN if any of it is.
+
+    Args:
+        peaks: (steps, b) largest logit of each request at each step.
+
+    Raises:
+        EngineError: with the first place, tokens and requests of the batch counted from 0.
+    """
+    for token, row in enumerate(peaks):
+        for request, value in enumerate(row):
+            if math.isnan(value):
+                raise EngineError(
+                    f"NaN logits at token {token} of request {request}:"
+                    " try engine.dtype=float32, or another model.source"
+                )
+
+
+class _Watch:
+    """Streamer and logits processor of `generate`: stamps tokens and keeps each row's largest logit."""
+
+    def __init__(self) -> None:
+        self.columns: list[list[int]] = []
+        self.stamps: list[int] = []
+        self.peaks: list[Any] = []
+        self._prompt_seen = False
+
+    def put(self, value: Any) -> None:
+        """The prompts (b, longest) come first, then the token ids (b,) of each step, on the host."""
+        if self._prompt_seen:
+            self.columns.append(value.tolist())
+            self.stamps.append(time.monotonic_ns())
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        """The streamer protocol asks for it; there is nothing to flush."""
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Return the scores (b, vocabulary) as they are."""
+        self.peaks.append(scores.max(dim=-1).values)
+        return scores
+
+
+def skip_sklearn() -> None:
+    """Keep transformers from importing scikit-learn (2 s), which it needs only for assisted decoding.
+
+    To be called before the first model class is imported.
+    """
+    from transformers.utils import import_utils
+
+    import_utils._sklearn_available = False  # type: ignore[attr-defined]
+
+
+def prepare_generate(model: Any) -> None:
+    """Drop the model's own sampling defaults (temperature, repetition penalty, length limits)."""
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig()
+
+
+def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> list[Answer]:
+    """Decode through the `generate` of transformers, as most users do.
+
+    With `stop=fixed` it is told of no end-of-text token at all: `min_new_tokens` would forbid the
+    token instead of passing it, and so change the text.
+
+    Args:
+        model: has transformers' `GenerationMixin` and went through `prepare_generate`.
+        batch: what is asked.
+        eos_ids: tokens that end a text.
+        device: torch device of the inputs.
+
+    Raises:
+        EngineError: NaN logits.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    ids, mask = left_padded(batch.prompts)
+    watch = _Watch()
+    model.generate(
+        torch.from_numpy(ids).to(device),
+        attention_mask=torch.from_numpy(mask).to(device),
+        generation_config=GenerationConfig(
+            do_sample=False,
+            use_cache=True,
+            max_new_tokens=batch.new_tokens,
+            eos_token_id=list(eos_ids) if batch.stop == "eos" and eos_ids else None,
+            pad_token_id=eos_ids[0] if eos_ids else 0,
+        ),
+        logits_processor=[watch],
+        streamer=watch,
+    )
+    require_numbers(torch.stack(watch.peaks).tolist())
+    return answers(watch.columns, watch.stamps, batch, eos_ids)
+
+
+def probe(vocabulary: int) -> Batch:
+    """Two prompts of unequal length, spread over the vocabulary, to compare two computations with."""
+    longer = tuple(1 + (vocabulary - 2) * n // 8 for n in range(8))
+    return Batch(prompts=(longer, longer[1:6]), new_tokens=2, stop="fixed")
+
+
+def difference(ours: Any, reference: Any) -> float:
+    """Largest absolute difference of two arrays of logits, as a share of the largest logit.
+
+    Raises:
+        EngineError: there are NaN logits among them.
+    """
+    share = float(abs(ours - reference).max() / abs(reference).max())
+    if math.isnan(share):
+        raise EngineError(
+            "NaN logits when the model was probed: try engine.dtype=float32, or another model.source"
+        )
+    return share

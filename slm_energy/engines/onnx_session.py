@@ -1,0 +1,167 @@
+"""A tight greedy loop over an ONNX Runtime session. Needs numpy and onnxruntime, nothing else.
+
+The graph says itself what it wants: the shapes of its caches, whether it takes position ids, its
+type. Two ways to hand tensors over: `session.run` with numpy arrays, which copies the new cache out
+of the runtime at each token, and IO binding, which leaves the cache where the runtime put it (on an
+accelerator: in its memory).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_energy.engines.base import Batch, left_padded
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+OPTIMIZATION = {
+    "disable": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+SPINNING = "session.intra_op.allow_spinning"
+
+_BINDING_PAYS_BYTES = 16 * 1024
+"""Cache bytes per token from which IO binding is faster on a processor: below, its calls cost more
+than the copies that it saves (benchmarks/decoding_path.py)."""
+
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def open_session(
+    graph: Path, provider: str, device: int, threads: int, optimization: str, spinning: bool
+) -> Any:
+    """Load a graph.
+
+    Args:
+        graph: the .onnx file.
+        provider: `cpu` or `cuda`; the session may still fall back, so compare `get_providers()`.
+        device: index of the GPU.
+        threads: intra-op threads.
+        optimization: a key of `OPTIMIZATION`.
+        spinning: idle threads wait in a loop (faster, more energy) or sleep.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = getattr(
+        onnxruntime.GraphOptimizationLevel, OPTIMIZATION[optimization]
+    )
+    options.add_session_config_entry(SPINNING, str(int(spinning)))
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    providers: list[Any] = [PROVIDERS["cpu"]]
+    if provider == "cuda":
+        onnxruntime.preload_dlls()
+        providers.insert(0, (PROVIDERS["cuda"], {"device_id": device}))
+    session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
+    session.disable_fallback()
+    return session
+
+
+def node_share(session: Any, provider: str) -> float:
+    """Share of the optimized graph's nodes that a provider computes."""
+    graphs = session.get_provider_graph_assignment_info()
+    nodes = [graph.ep_name for graph in graphs for _ in graph.get_nodes()]
+    return nodes.count(PROVIDERS[provider]) / len(nodes)
+
+
+class Graph:
+    """What a session's graph takes and gives.
+
+    Attributes:
+        session: the ONNX Runtime session.
+        caches: names of the cache inputs, in the order of the cache outputs.
+        outputs: names of all outputs, the logits first.
+        cache_shape: per cache input its dimensions; names stand for free ones, the batch first.
+        dtype: type of the caches.
+        takes_positions: it has an input `position_ids`.
+    """
+
+    def __init__(self, session: Any) -> None:
+        inputs = session.get_inputs()
+        caches = [node for node in inputs if node.name.startswith("past_key_values")]
+        presents = [node.name.replace("past_key_values", "present") for node in caches]
+        self.session = session
+        self.caches = [node.name for node in caches]
+        self.outputs = ["logits", *presents]
+        self.cache_shape = [tuple(node.shape) for node in caches]
+        self.dtype = np.dtype(_TYPES[caches[0].type])
+        self.takes_positions = any(node.name == "position_ids" for node in inputs)
+
+    def empty_caches(self, rows: int) -> dict[str, npt.NDArray[Any]]:
+        """Caches of length 0 for `rows` requests."""
+        return {
+            name: np.zeros(
+                [rows, *(dim if isinstance(dim, int) else 0 for dim in shape[1:])], self.dtype
+            )
+            for name, shape in zip(self.caches, self.cache_shape, strict=True)
+        }
+
+    def binding_pays(self) -> bool:
+        """Tell whether IO binding is the faster way on a processor."""
+        fixed = [[dim for dim in shape[1:] if isinstance(dim, int)] for shape in self.cache_shape]
+        per_token = sum(int(np.prod(dims)) for dims in fixed) * self.dtype.itemsize
+        return per_token >= _BINDING_PAYS_BYTES
+
+
+class Decoding:
+    """One batch on its way through a session."""
+
+    def __init__(self, graph: Graph, batch: Batch, binding: bool, device: tuple[str, int]) -> None:
+        ids, mask = left_padded(batch.prompts)
+        rows, self._length = ids.shape
+        self._graph = graph
+        self._ids = ids
+        self._mask = np.ones((rows, self._length + batch.new_tokens), dtype=np.int64)
+        self._mask[:, : self._length] = mask
+        self._positions = np.maximum(self._mask.cumsum(-1) - 1, 0)
+        self._caches: dict[str, Any] = graph.empty_caches(rows)
+        self._device = device
+        self._binding = graph.session.io_binding() if binding else None
+        if self._binding:
+            for name, cache in self._caches.items():
+                self._binding.bind_cpu_input(name, cache)
+
+    def prefill(self) -> npt.NDArray[Any]:
+        """Run the prompts; return the logits (b, vocabulary) of each first output token."""
+        return self._forward(self._ids, 0)
+
+    def step(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Append one token id per request (b,); return the logits (b, vocabulary) of the next."""
+        self._length += 1
+        return self._forward(ids[:, None], self._length - 1)
+
+    def _forward(self, ids: npt.NDArray[np.int64], start: int) -> npt.NDArray[Any]:
+        feed = {"input_ids": ids, "attention_mask": self._mask[:, : self._length]}
+        if self._graph.takes_positions:
+            feed["position_ids"] = self._positions[:, start : self._length]
+        logits = self._bound(feed) if self._binding else self._plain(feed)
+        last: npt.NDArray[Any] = logits[:, -1]
+        return last
+
+    def _plain(self, feed: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        graph = self._graph
+        logits: npt.NDArray[Any]
+        logits, *caches = graph.session.run(graph.outputs, feed | self._caches)
+        self._caches = dict(zip(graph.caches, caches, strict=True))
+        return logits
+
+    def _bound(self, feed: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        graph, binding = self._graph, self._binding
+        for name, value in feed.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        binding.bind_output("logits")
+        for name in graph.outputs[1:]:
+            binding.bind_output(name, *self._device)
+        graph.session.run_with_iobinding(binding)
+        logits, *caches = binding.get_outputs()
+        for name, cache in zip(graph.caches, caches, strict=True):
+            binding.bind_ortvalue_input(name, cache)
+        values: npt.NDArray[Any] = logits.numpy()
+        return values

@@ -1,0 +1,257 @@
+"""PyTorch, eager: transformers models on a processor or an NVIDIA GPU.
+
+SDPA attention is compared with eager attention on a few tokens at each load, because transformers
+has had architectures whose SDPA path drops part of the computation without a word.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from slm_energy.config import Dtype, ModelConfig, Settings
+from slm_energy.engines import cuda, decode
+from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, left_padded
+from slm_energy.errors import EngineError
+from slm_energy.models import context_length
+from slm_energy.plain import Json
+
+_TOLERANCE: dict[Dtype, float] = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
+"""Largest difference of SDPA from eager logits, as a share of the largest logit: about ten times what
+rounding does to deep models in that type."""
+
+
+class TorchEngine:
+    """A transformers model."""
+
+    def load(self, job: Job) -> dict[str, Json]:
+        """Read the weights in the asked type onto the asked device.
+
+        Raises:
+            EngineError: the weights cannot be loaded as asked, or SDPA attention is wrong for them.
+        """
+        import torch
+
+        settings = job.settings
+        self._eos_ids = job.eos_ids
+        self._decode = settings.engine.decode
+        torch.set_num_threads(settings.engine.threads or len(os.sched_getaffinity(0)))
+        self._device = torch.device(
+            "cpu" if settings.provider.name == "cpu" else f"cuda:{settings.provider.device}"
+        )
+        self._model = load_weights(settings.model, job.model_path, settings.engine.dtype)
+        self._model.to(self._device)
+        first = next(self._model.parameters())
+        if first.device != self._device:
+            raise EngineError(f"provider.name={settings.provider.name}: weights are on {first.device}")
+        deviation = attention_deviation(self._model)
+        with torch.inference_mode():
+            trial = Decoding(self._model, decode.probe(self._model.config.vocab_size))
+            trial.prefill()
+        decode.prepare_generate(self._model)
+        self._wait()
+        return {
+            "provider": first.device.type,
+            "device": str(first.device),
+            "dtype": str(first.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "kv_cache": trial.cache is not None,
+            "cache": type(trial.cache).__name__,
+            "attention": self._model.config._attn_implementation,
+            "attention_deviation": deviation,
+            "context": context_length(job.model_path),
+            "decode": self._decode,
+        }
+
+    def generate(self, batch: Batch) -> list[Answer]:
+        """Decode greedily.
+
+        Raises:
+            EngineError: NaN logits.
+        """
+        import torch
+
+        with torch.inference_mode():
+            if self._decode == "generate":
+                result = decode.generate(self._model, batch, self._eos_ids, self._device)
+            else:
+                peaks: list[Any] = []
+                result = decode.collect(self._steps(batch, peaks), batch, self._eos_ids)
+                decode.require_numbers(torch.stack(peaks).tolist())
+        self._wait()
+        return result
+
+    def close(self) -> None:
+        """Drop the weights."""
+        del self._model
+
+    def _steps(self, batch: Batch, peaks: list[Any]) -> Iterator[list[int]]:
+        decoding = Decoding(self._model, batch)
+        logits = decoding.prefill()
+        while True:
+            best = logits.max(dim=-1)
+            peaks.append(best.values)
+            yield best.indices.tolist()
+            logits = decoding.step(best.indices)
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self._device)
+
+
+class Decoding:
+    """One batch on its way through a model: the cache, and what the model must be told of padding."""
+
+    def __init__(self, model: Any, batch: Batch) -> None:
+        import torch
+
+        ids, mask = left_padded(batch.prompts)
+        self._model = model
+        self._ids = torch.from_numpy(ids).to(model.device)
+        self._length = ids.shape[1]
+        self._arguments: dict[str, Any] = {"use_cache": True}
+        takes = inspect.signature(model.forward).parameters
+        if "logits_to_keep" in takes:
+            self._arguments["logits_to_keep"] = 1
+        self._mask = self._positions = None
+        if not mask.all():  # without a mask the model takes its shorter path
+            self._mask = torch.ones((len(ids), self._length + batch.new_tokens), dtype=torch.int64)
+            self._mask[:, : self._length] = torch.from_numpy(mask)
+            if "position_ids" in takes:
+                self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0).to(model.device)
+            self._mask = self._mask.to(model.device)
+        self.cache: Any = None
+
+    def prefill(self) -> Any:
+        """Run the prompts; return the logits (b, vocabulary) of each first output token."""
+        return self._forward(self._ids, 0)
+
+    def step(self, ids: Any) -> Any:
+        """Append one token id per request (b,); return the logits (b, vocabulary) of the next."""
+        self._length += 1
+        return self._forward(ids[:, None], self._length - 1)
+
+    def _forward(self, ids: Any, start: int) -> Any:
+        arguments = self._arguments
+        if self._mask is not None:
+            arguments["attention_mask"] = self._mask[:, : self._length]
+        if self._positions is not None:
+            arguments["position_ids"] = self._positions[:, start : self._length]
+        output = self._model(input_ids=ids, past_key_values=self.cache, **arguments)
+        self.cache = output.past_key_values
+        return output.logits[:, -1]
+
+
+def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
+    """Read a causal language model onto the processor, in `dtype` whatever type is stored.
+
+    Raises:
+        EngineError: transformers cannot load it as asked.
+    """
+    import torch
+
+    decode.skip_sklearn()
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    options: dict[str, Any] = {
+        "trust_remote_code": model.trust_remote_code,
+        "local_files_only": True,
+    }
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+        eager = model.attention == "eager" or (model.attention == "auto" and _sdpa_is_wrong(config))
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=getattr(torch, dtype),
+            # None is the library's own choice: SDPA where the architecture has it.
+            attn_implementation="eager" if eager else None if model.attention == "auto" else "sdpa",
+            use_safetensors=None if model.allow_pickle else True,
+            **options,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise EngineError(f"transformers cannot load {path} with {model.attention=}: {reason}") from error
+    return loaded.eval()
+
+
+def attention_deviation(model: Any) -> float:
+    """Compare SDPA with eager attention on two padded prompts and one further token of each.
+
+    Returns:
+        Largest difference as a share of the largest logit; 0 if the model does not use SDPA.
+
+    Raises:
+        EngineError: they differ by more than rounding.
+    """
+    if model.config._attn_implementation != "sdpa":
+        return 0.0
+    dtype = str(model.dtype).removeprefix("torch.")
+    batch = decode.probe(model.config.vocab_size)
+    sdpa = _probed(model, batch)
+    model.set_attn_implementation("eager")
+    eager = _probed(model, batch)
+    model.set_attn_implementation("sdpa")
+    deviation = max(decode.difference(a, b) for a, b in zip(sdpa, eager, strict=True))
+    if deviation > _TOLERANCE[dtype] or _sdpa_is_wrong(model.config):
+        raise EngineError(
+            f"SDPA attention of {model.config.model_type} differs from eager attention by"
+            f" {deviation:.1e} of the largest logit: set model.attention=eager"
+        )
+    return deviation
+
+
+def _probed(model: Any, batch: Batch) -> list[Any]:
+    """Logits of two passes; the second gets given tokens, so that a tie cannot part two runs."""
+    import torch
+
+    with torch.inference_mode():
+        decoding = Decoding(model, batch)
+        first = decoding.prefill()
+        token = torch.full((len(batch.prompts),), 2, device=model.device)
+        return [first.float(), decoding.step(token).float()]
+
+
+def _sdpa_is_wrong(config: Any) -> bool:
+    """GPT-2's SDPA path ignores two switches (transformers 4.57: `sdpa_attention_forward`)."""
+    switches = ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn")
+    return config.model_type == "gpt2" and any(getattr(config, name, False) for name in switches)
+
+
+def unsupported(settings: Settings) -> str | None:
+    """Why these settings cannot run here, or None."""
+    if settings.provider.name == "cpu":
+        return None
+    if settings.provider.name != "cuda":
+        return f"engine torch has no provider {settings.provider.name}: use cpu or cuda"
+    if not has_cuda_build():
+        return "provider.name=cuda: this torch is a CPU-only build; install one for CUDA"
+    return cuda.missing(settings.provider.device)
+
+
+def has_cuda_build() -> bool:
+    """Tell from torch/version.py, without importing torch (1.4 s), whether torch can use CUDA."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    text = (Path(found.origin).parent / "version.py").read_text(encoding="utf-8")
+    return re.search(r"^cuda\b.*=\s*['\"]", text, re.MULTILINE) is not None
+
+
+def _create() -> Engine:
+    return TorchEngine()
+
+
+ENGINE = EngineSpec(
+    name="torch",
+    packages=("torch", "transformers"),
+    create=_create,
+    unsupported=unsupported,
+)

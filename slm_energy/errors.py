@@ -1,0 +1,33 @@
+"""The one error tree. Every message is a single line that names the key or command that mends it."""
+
+
+class SlmEnergyError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class ConfigError(SlmEnergyError):
+    """A configuration value is unknown, out of range or contradicts another one."""
+
+
+class ModelError(SlmEnergyError):
+    """A model's files cannot be found, read or trusted."""
+
+
+class WorkloadError(SlmEnergyError):
+    """The prompts cannot be found, read, or do not fit the model."""
+
+
+class EngineError(SlmEnergyError):
+    """An engine cannot load, or generated something that is not a result (NaN logits, a fallback)."""
+
+
+class MeterError(SlmEnergyError):
+    """A source of energy or utilization readings is missing or not readable."""
+
+
+class TrackingError(SlmEnergyError):
+    """The MLflow store cannot be opened, written or read."""
+
+
+class AnalysisError(SlmEnergyError):
+    """A study cannot be analysed as asked."""

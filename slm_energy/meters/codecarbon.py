@@ -1,0 +1,86 @@
+"""CodeCarbon's estimate, for machines without a sensor. A model, not a measurement.
+
+CodeCarbon guesses from the processor's nominal power, its load, and the number of memory modules:
+https://docs.codecarbon.io/latest/explanation/methodology/. The sampler opens it only when nothing
+on the machine can be measured, and its joules keep the kind `estimate` all the way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slm_energy.config import MeasurementConfig
+from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.record import Source
+
+_SLICE_NS = 500_000_000
+"""Length of one slice. Each costs 1.5 ms of processor time, and load is counted in 10 ms steps."""
+
+
+class CodeCarbonMeter:
+    """CodeCarbon's energy, summed up over slices: a reading ends one and begins the next."""
+
+    def __init__(self) -> None:
+        self._tracker: Any = None
+        self._total_uj = 0.0
+        self.watch(0)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """One source: the machine."""
+        source = Source(
+            id="codecarbon/machine",
+            kind="estimate",
+            domain="machine",
+            unit="uJ",
+            update_period_ns=_SLICE_NS,
+            path="codecarbon.OfflineEmissionsTracker",
+        )
+        return (source,)
+
+    def watch(self, pid: int) -> None:
+        """Begin afresh: a tracker keeps every slice it ever made."""
+        from codecarbon import OfflineEmissionsTracker
+
+        self.close()
+        # The country changes emissions only. Its periodic thread never starts: slices do its work.
+        self._tracker = OfflineEmissionsTracker(
+            country_iso_code="ESP",
+            output_methods=[],
+            log_level="critical",
+            tracking_mode="machine",
+            allow_multiple_runs=True,
+            pue=1.0,
+        )
+        self._tracker.start_task()
+
+    def read(self, index: int) -> int:
+        """Energy since the meter was opened, in uJ.
+
+        Raises:
+            ReadFailed: CodeCarbon gave no figure.
+        """
+        slice_ = self._tracker.stop_task()
+        self._tracker.start_task()
+        if slice_ is None:
+            raise ReadFailed("CodeCarbon gave no figure")
+        self._total_uj += slice_.energy_consumed * 3.6e12
+        return round(self._total_uj)
+
+    def close(self) -> None:
+        """End the slice under way, and with it CodeCarbon's thread."""
+        if self._tracker is not None:
+            self._tracker.stop_task()
+            self._tracker = None
+
+
+def open_codecarbon(measurement: MeasurementConfig) -> Opened:
+    """Open CodeCarbon; takes a second or two."""
+    try:
+        meter = CodeCarbonMeter()
+    except ImportError as error:
+        return Opened(meter=None, notes=(f"codecarbon: {error}: pip install codecarbon",))
+    return Opened(
+        meter=meter,
+        notes=("codecarbon: nothing can be measured here, energy is CodeCarbon's estimate",),
+    )

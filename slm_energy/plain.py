@@ -1,0 +1,103 @@
+"""Dataclasses to JSON and back, with errors that name the key. Needs only the standard library."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+Json = None | bool | int | float | str | list[Any] | dict[str, Any]
+T = TypeVar("T")
+
+
+def to_plain(value: Any) -> Any:
+    """Turn dataclasses, tuples and mappings into what `json` can write."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def from_plain(kind: type[T], data: Any) -> T:
+    """Build a dataclass (and the dataclasses inside it) from its JSON form.
+
+    Raises:
+        ValueError: a key is missing or unknown, or a value has the wrong shape.
+    """
+    return typing.cast(T, convert(kind, data, kind.__name__))
+
+
+def convert(kind: Any, data: Any, where: str) -> Any:
+    """Give `data` the shape of `kind`, a type annotation; `where` opens the error's text.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any or kind == Json:
+        return data
+    if origin is Literal:
+        if data not in args:
+            raise ValueError(f"{where}: {data!r} is not one of {', '.join(map(str, args))}")
+        return data
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(args, data, where)
+    if dataclasses.is_dataclass(kind):
+        return _convert_dataclass(typing.cast(type, kind), data, where)
+    if origin is tuple:
+        if not isinstance(data, list | tuple):
+            raise ValueError(f"{where}: expected a list, got {data!r}")
+        return tuple(convert(args[0], item, where) for item in data)
+    if origin is dict:
+        if not isinstance(data, Mapping):
+            raise ValueError(f"{where}: expected a mapping, got {data!r}")
+        return {key: convert(args[1], item, f"{where}.{key}") for key, item in data.items()}
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
+        raise ValueError(f"{where}: expected {kind.__name__}, got {data!r}")
+    return data
+
+
+def _convert_union(args: tuple[Any, ...], data: Any, where: str) -> Any:
+    if data is None and type(None) in args:
+        return None
+    kinds = [arg for arg in args if arg is not type(None)]
+    if type(data) in kinds:
+        return data
+    return convert(kinds[0], data, where)
+
+
+def _convert_dataclass(kind: type, data: Any, where: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where}: expected a mapping, got {data!r}")
+    hints = typing.get_type_hints(kind)
+    if unknown := sorted(set(map(str, data)) - set(hints)):
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(hints)}")
+    try:
+        return kind(**{k: convert(hints[k], v, f"{where}.{k}") for k, v in data.items()})
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` so that the file is either whole or absent, also after a power cut."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(to_plain(value), file, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """Read what `write_json` wrote."""
+    return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))

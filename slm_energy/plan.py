@@ -1,0 +1,198 @@
+"""What a study runs and in which order: pure functions of cells, settings and earlier trials.
+
+A round is a complete randomised block: every cell once, in an order shuffled with the recorded seed.
+Nothing here reads a clock, a store or a device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any, Literal
+
+from slm_energy.config import Cell, Scalar, Settings, StudyConfig, cell_labels, flat
+from slm_energy.errors import ConfigError
+from slm_energy.record import OutcomeName
+
+Status = Literal["to do", "done", "given up"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Excluded:
+    """A combination that is left out, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Past:
+    """An earlier trial, as the store tells it.
+
+    Attributes:
+        cell: id of its cell.
+        model: name of its model.
+        round: its round; 0 for the note about an unsupported cell.
+        outcome: how it ended.
+        reason: why, in one line.
+        duration_s: wall time of the trial; None if unknown.
+        interrupted: a person stopped it, so it does not count as an attempt.
+    """
+
+    cell: str
+    model: str
+    round: int
+    outcome: OutcomeName
+    reason: str = ""
+    duration_s: float | None = None
+    interrupted: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """One trial of the plan.
+
+    Attributes:
+        cell: what is run.
+        label: the cell's name in tables.
+        round: from 1.
+        order: place over all rounds, from 1.
+        status: whether it is still to do; `given up` after `study.attempts` failures.
+        attempts: how often it was tried.
+        expected_s: wall seconds it should take; None if nothing like it ever ran.
+    """
+
+    cell: Cell
+    label: str
+    round: int
+    order: int
+    status: Status
+    attempts: int
+    expected_s: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """The whole grid.
+
+    Attributes:
+        study: its settings.
+        trials: in the order in which they run.
+        excluded: left out by `study.exclude`.
+        unsupported: left out because engine or machine cannot; pairs of cell and reason.
+        labels: cell id to name.
+    """
+
+    study: StudyConfig
+    trials: tuple[Planned, ...]
+    excluded: tuple[Excluded, ...]
+    unsupported: tuple[tuple[Cell, str], ...]
+    labels: dict[str, str]
+
+    def with_status(self, status: Status) -> list[Planned]:
+        """The trials of that status, in order."""
+        return [trial for trial in self.trials if trial.status == status]
+
+    @property
+    def expected_s(self) -> float | None:
+        """Wall seconds that the rest of the study should take; None if any part is unknown."""
+        expected = [trial.expected_s for trial in self.with_status("to do")]
+        return None if None in expected else sum(value for value in expected if value is not None)
+
+
+def exclusion(settings: Settings, rules: Sequence[Mapping[str, Any]]) -> str | None:
+    """The reason why `study.exclude` leaves these settings out, or None.
+
+    Args:
+        settings: the levels of one cell.
+        rules: each maps dotted keys (or a bare group such as `engine`, for its name) to a value or a
+            list of values; all must match. `reason` is the text to show.
+
+    Raises:
+        ConfigError: a rule names a key that does not exist.
+    """
+    levels = flat(settings)
+    for number, rule in enumerate(rules):
+        conditions = {key: value for key, value in rule.items() if key != "reason"}
+        if conditions and all(_holds(levels, key, value, number) for key, value in conditions.items()):
+            shown = ", ".join(f"{key}={value}" for key, value in conditions.items())
+            return str(rule.get("reason", f"study.exclude: {shown}"))
+    return None
+
+
+def _holds(levels: Mapping[str, Scalar], key: str, wanted: Any, number: int) -> bool:
+    full = key if key in levels else f"{key}.name"
+    if full not in levels:
+        if key.startswith("engine.options."):
+            return False
+        known = ", ".join(levels)
+        raise ConfigError(f"study.exclude[{number}] names {key!r}, which is not a setting; known: {known}")
+    allowed = wanted if isinstance(wanted, list | tuple) else [wanted]
+    return levels[full] in allowed
+
+
+def make_plan(
+    study: StudyConfig,
+    cells: Sequence[Cell],
+    *,
+    excluded: Sequence[Excluded] = (),
+    unsupported: Sequence[tuple[Cell, str]] = (),
+    history: Sequence[Past] = (),
+) -> Plan:
+    """Lay out rounds, shuffle each with the seed, and mark what is done.
+
+    Args:
+        study: rounds, seed and attempts.
+        cells: the runnable ones, without duplicates.
+        excluded: for the record.
+        unsupported: for the record.
+        history: earlier trials of this study on this machine.
+    """
+    everything = [*cells, *(cell for cell, _ in unsupported)]
+    labels = cell_labels((cell.id, flat(cell.settings)) for cell in everything)
+    past: dict[tuple[str, int], list[Past]] = {}
+    for trial in history:
+        past.setdefault((trial.cell, trial.round), []).append(trial)
+    expected = {cell.id: _expected_s(cell, history) for cell in cells}
+    trials = []
+    for number in range(1, study.rounds + 1):
+        block = sorted(cells, key=lambda cell: cell.id)
+        random.Random(f"{study.seed}:{number}").shuffle(block)
+        for cell in block:
+            earlier = past.get((cell.id, number), [])
+            status, attempts = _status(earlier, study.attempts)
+            trials.append(
+                Planned(
+                    cell=cell,
+                    label=labels[cell.id],
+                    round=number,
+                    order=len(trials) + 1,
+                    status=status,
+                    attempts=attempts,
+                    expected_s=expected[cell.id],
+                )
+            )
+    return Plan(
+        study=study,
+        trials=tuple(trials),
+        excluded=tuple(excluded),
+        unsupported=tuple(unsupported),
+        labels=labels,
+    )
+
+
+def _status(earlier: Sequence[Past], allowed: int) -> tuple[Status, int]:
+    attempts = sum(1 for trial in earlier if not trial.interrupted)
+    if any(trial.outcome == "valid" for trial in earlier):
+        return "done", attempts
+    return ("given up" if attempts >= allowed else "to do"), attempts
+
+
+def _expected_s(cell: Cell, history: Sequence[Past]) -> float | None:
+    timed = [t for t in history if t.duration_s is not None and t.outcome in ("valid", "invalid")]
+    same_cell = [t.duration_s for t in timed if t.cell == cell.id]
+    same_model = [t.duration_s for t in timed if t.model == cell.settings.model.name]
+    known = [value for value in (same_cell or same_model) if value is not None]
+    return median(known) if known else None

@@ -1,0 +1,108 @@
+"""What a person sees while a sweep runs: one bar, drawn once a second, or plain lines in a log file."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from slm_energy.record import Record
+
+_COLOURS = {"valid": "green", "invalid": "yellow", "failed": "red", "unsupported": "cyan"}
+
+
+class Display:
+    """A progress bar over trials; draws only when told, so that it costs nothing in between."""
+
+    def __init__(self, console: Console, trials: int, expected_s: float | None) -> None:
+        self._console = console
+        self._trials = trials
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+        )
+        self._left_s = expected_s
+        self._done = 0
+        self._spent_s = 0.0
+        self._task = self._bar.add_task("", total=trials, left="")
+
+    def __enter__(self) -> Display:
+        """Begin to draw, if the console is a terminal."""
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def phase(self, label: str, round_number: int, phase: str, share: float) -> None:
+        """Show where the running trial is; called about once a second."""
+        if not self._console.is_terminal:
+            return
+        text = f"{escape(label)}  r{round_number:02d}  {phase:<8} {share:4.0%}"
+        completed = self._done + min(0.99, share if phase == "serve" else 0.0)
+        self._bar.update(self._task, description=text, completed=completed, left=self._left())
+        self._bar.refresh()
+
+    def retrying(self, record: Record) -> None:
+        """One line per trial that will be tried again."""
+        self._line(record, "; tried again at the end of the round")
+
+    def finished(self, record: Record) -> None:
+        """One line per trial that ended for good."""
+        self._done += 1
+        self._line(record, "")
+
+    def _line(self, record: Record, ending: str) -> None:
+        seconds = (record.ended_unix_ns - record.started_unix_ns) / 1e9
+        self._spent_s += seconds
+        name, trial = record.outcome.name, record.trial
+        detail = _headline(record) or "; ".join(record.outcome.reasons)
+        self._console.print(
+            f"[{_COLOURS[name]}]{name:<11}[/] {escape(trial.label)}  r{trial.round:02d}"
+            f"  {seconds:5.1f} s  {escape(detail)}{ending}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _left(self) -> str:
+        if self._done:
+            left_s = self._spent_s / self._done * max(0, self._trials - self._done)
+        elif self._left_s is not None:
+            left_s = self._left_s
+        else:
+            return ""
+        return f"about {duration(left_s)} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `45 s`, `3 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _headline(record: Record) -> str:
+    if record.outcome.name != "valid":
+        return ""
+    values, parts = record.metrics, []
+    for group, note in (("energy", ""), ("energy_estimated", " (estimated)")):
+        joules = values.get(f"{group}/per_output_token_j")
+        if joules is not None:
+            parts.append(f"{joules * 1e3:.3g} mJ/token{note}")
+    parts.append(f"{values['throughput/output_tokens_per_s']:.0f} tokens/s")
+    return ", ".join(parts)

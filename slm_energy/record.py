@@ -1,0 +1,265 @@
+"""The data that stages pass to each other: windows, readings, generations, capture, record.
+
+Frozen dataclasses with a JSON form (`plain.py`). This file knows no engine, meter, Hydra or MLflow,
+and needs only the standard library, so that a worker may run in any Python environment.
+
+Time stamps are integers in nanoseconds of the machine-wide monotonic clock; one `ClockAnchor` ties
+them to wall-clock time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from slm_energy.config import Trial
+from slm_energy.plain import Json
+
+SCHEMA = 1
+
+OutcomeName = Literal["valid", "invalid", "failed", "unsupported"]
+SourceKind = Literal["counter", "power", "estimate", "gauge"]
+Unit = Literal["uJ", "mJ", "mW", "W", "pct", "MB", "C", "MHz"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ClockAnchor:
+    """One instant read on both clocks.
+
+    Attributes:
+        monotonic_ns: the monotonic clock.
+        unix_ns: the wall clock, nanoseconds since 1970 (UTC).
+    """
+
+    monotonic_ns: int
+    unix_ns: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """A span over which energy is accounted.
+
+    Attributes:
+        name: `load`, `baseline`, `warmup` or `serve`.
+        start_ns: monotonic time at which the span begins.
+        end_ns: monotonic time at which it ends, after the device has finished its work.
+    """
+
+    name: str
+    start_ns: int
+    end_ns: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where readings come from.
+
+    Attributes:
+        id: unique and stable, for example `rapl/intel-rapl:0` or `nvml/GPU-1234/energy`. A gauge that
+            MLflow's System metrics tab knows has that name: `cpu_utilization_percentage`.
+        kind: `counter` (cumulative energy), `power` (instantaneous or averaged power), `estimate`
+            (a model's cumulative guess: never mixed with the first two), `gauge` (not energy).
+        domain: what the reading covers: `cpu_package`, `cpu_core`, `dram`, `psys`, `gpu`, `machine`;
+            for a gauge the quantity, such as `cpu_utilization`.
+        unit: unit of the raw values.
+        modulus: a counter's raw value returns to zero at this number; None if it cannot wrap.
+        update_period_ns: how often the device publishes a new value; None if unknown.
+        max_power_w: a power that the device cannot exceed; tells a wrap from a reset.
+        summed: part of the disjoint cut of domains that is added up to `energy/total_j`.
+        device: the device's own identity (socket, GPU UUID).
+        path: how it was read: a file, a library call.
+    """
+
+    id: str
+    kind: SourceKind
+    domain: str
+    unit: Unit
+    modulus: int | None = None
+    update_period_ns: int | None = None
+    max_power_w: float | None = None
+    summed: bool = False
+    device: str | None = None
+    path: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """The readings of one source, in columns of equal length n.
+
+    A failed reading is a row whose value is None and whose error is not: missing is never zero.
+
+    Attributes:
+        source: where they come from.
+        before_ns: (n,) monotonic time just before each reading.
+        raw: (n,) the value as read, in the source's unit; None where the reading failed.
+        after_ns: (n,) monotonic time just after each reading.
+        errors: row index (as text, for JSON) to what went wrong there.
+    """
+
+    source: Source
+    before_ns: tuple[int, ...]
+    raw: tuple[int | float | None, ...]
+    after_ns: tuple[int, ...]
+    errors: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SamplerReport:
+    """What the sampling process says of itself.
+
+    Attributes:
+        period_s: the period it was asked for.
+        cpu_s: processor seconds it used between its first and last reading of this trial.
+        wall_s: seconds between them.
+        finished: it was asked to stop and did; False when it died or hung.
+        notes: what it could not open, with the reason, one line each.
+    """
+
+    period_s: float
+    cpu_s: float | None
+    wall_s: float | None
+    finished: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """One request and its answer.
+
+    Attributes:
+        task_id: which prompt of the workload.
+        pass_index: the workload is repeated whole inside the serve window; 0 is the first pass.
+        batch_index: requests with equal (pass_index, batch_index) were served together.
+        input_tokens: prompt length in tokens, without padding.
+        output_ids: generated token ids, without padding; an end-of-text token counts.
+        start_ns: the request was handed to the engine.
+        token_ns: (len(output_ids),) each token was known to the caller.
+        stop: `length` or `eos`.
+        text: the decoded output; kept for the first pass, None afterwards.
+    """
+
+    task_id: str
+    pass_index: int
+    batch_index: int
+    input_tokens: int
+    output_ids: tuple[int, ...]
+    start_ns: int
+    token_ns: tuple[int, ...]
+    stop: Literal["length", "eos"]
+    text: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Capture:
+    """The raw facts of a trial; everything else is derived from it.
+
+    Attributes:
+        windows: in order of time; names are unique.
+        generations: every request served in the serve window.
+        effective: settings read back from the running engine, dotted keys (`provider`, `dtype`,
+            `threads`, `kv_cache`, `attention`, ...).
+        environment: versions, processor, kernel, device names.
+        clock: ties monotonic to wall-clock time.
+        series: readings of every source; filled in by the parent from the sampler's file.
+        sampler: the sampler's own report; None when measurement is off.
+    """
+
+    windows: tuple[Window, ...]
+    generations: tuple[Generation, ...]
+    effective: dict[str, Json]
+    environment: dict[str, Json]
+    clock: ClockAnchor
+    series: tuple[Series, ...] = ()
+    sampler: SamplerReport | None = None
+
+    def window(self, name: str) -> Window | None:
+        """Return the window of that name, or None."""
+        return next((w for w in self.windows if w.name == name), None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EnergyFigure:
+    """Joules of one source over one window.
+
+    Attributes:
+        source_id: which source.
+        domain: what it covers.
+        kind: counter, power or estimate.
+        window: the window's name.
+        joules: the best figure; None where it cannot be known, and then `reasons` says why.
+        low_j: lower end of the interval.
+        high_j: upper end of the interval.
+        summed: part of the disjoint cut that makes the total.
+        reasons: why there is no figure.
+        flags: things that a reader should know although the figure stands.
+        pedigree: readings used, wraps, gaps, coverage, update period, device, path.
+    """
+
+    source_id: str
+    domain: str
+    kind: SourceKind
+    window: str
+    joules: float | None
+    low_j: float | None
+    high_j: float | None
+    summed: bool
+    reasons: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    pedigree: dict[str, Json] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CheckResult:
+    """The verdict of one named expectation about a trial.
+
+    Attributes:
+        name: what was expected.
+        passed: False makes the trial invalid; None means that it does not apply here.
+        detail: one line with the figures.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a trial ended. Valid has no reasons; the other three say why."""
+
+    name: OutcomeName
+    reasons: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """All that is stored of a trial: what was asked, what was seen, what follows.
+
+    Attributes:
+        trial: what was asked.
+        outcome: how it ended.
+        capture: the raw facts; None when the worker gave none.
+        energy: joules per source and window.
+        metrics: name to value, as MLflow shows them; no NaN, no infinity, nothing unknown as 0.
+        checks: the expectations and their verdicts.
+        started_unix_ns: when the parent began the trial.
+        ended_unix_ns: when it had the outcome.
+        phases_s: wall seconds the parent spent per phase (`prepare`, `worker`, `derive`).
+        schema: version of this format.
+    """
+
+    trial: Trial
+    outcome: Outcome
+    capture: Capture | None
+    energy: tuple[EnergyFigure, ...]
+    metrics: dict[str, float]
+    checks: tuple[CheckResult, ...]
+    started_unix_ns: int
+    ended_unix_ns: int
+    phases_s: dict[str, float] = dataclasses.field(default_factory=dict)
+    schema: int = SCHEMA

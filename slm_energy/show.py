@@ -1,0 +1,86 @@
+"""What the command line prints of a plan and of an invocation that ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from slm_energy.plan import Plan
+from slm_energy.progress import duration
+from slm_energy.sweep import Ended
+
+_ORDER_SHOWN = 60
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """Print cells, exclusions with reasons, what is done and to do, the order, the expected time."""
+    study = plan.study
+    console.print(f"study [bold]{escape(study.name)}[/]: {study.rounds} rounds, seed {study.seed}")
+    cells = Table(box=None, padding=(0, 2, 0, 0))
+    cells.add_column("cell", no_wrap=True)
+    for heading in ("id", "done", "to do", "given up", "s each"):
+        cells.add_column(heading, justify="right", no_wrap=True)
+    counts = Counter((trial.cell.id, trial.status) for trial in plan.trials)
+    seconds = {trial.cell.id: trial.expected_s for trial in plan.trials}
+    for cell in dict.fromkeys(trial.cell.id for trial in plan.trials):
+        numbers = [str(counts[cell, status]) for status in ("done", "to do", "given up")]
+        each = seconds[cell]
+        cells.add_row(
+            escape(plan.labels[cell]), cell, *numbers, "?" if each is None else f"{each:.0f}"
+        )
+    console.print(cells)
+    _show_left_out(plan, console)
+    todo = plan.with_status("to do")
+    if todo:
+        console.print("order:")
+        for trial in todo[:_ORDER_SHOWN]:
+            console.print(f"  {trial.order:>4}  r{trial.round:02d}  {escape(trial.label)}", highlight=False)
+        if len(todo) > _ORDER_SHOWN:
+            console.print(f"  and {len(todo) - _ORDER_SHOWN} more")
+    expected = plan.expected_s
+    time = "unknown: nothing like it has run yet" if expected is None else f"about {duration(expected)}"
+    done = len(plan.with_status("done"))
+    console.print(f"{len(plan.trials)} trials: {done} done, {len(todo)} to do; expected time: {time}")
+
+
+def show_ended(ended: Ended, console: Console) -> None:
+    """Print what was left out, what did not end valid, and where its log lies."""
+    plan = ended.plan
+    _show_left_out(plan, console)
+    bad = [(r, place) for r, place in ended.records if r.outcome.name in ("failed", "invalid")]
+    for record, place in bad:
+        trial, why = record.trial, "; ".join(record.outcome.reasons)
+        console.print(
+            f"[red]{record.outcome.name}[/] {escape(trial.label)}  r{trial.round:02d}, attempt"
+            f" {trial.attempt}: {escape(why)}\n  log: {place.removeprefix('file://')}/worker.log",
+            highlight=False,
+            soft_wrap=True,
+        )
+    given_up = len(plan.with_status("given up"))
+    if given_up:
+        console.print(
+            f"{given_up} trials failed {plan.study.attempts} times in earlier invocations and are left"
+            f" alone; study.attempts={plan.study.attempts + 2} tries them again",
+            soft_wrap=True,
+        )
+    if not plan.with_status("to do"):
+        console.print(
+            f"nothing to do in study {plan.study.name!r}: {len(plan.with_status('done'))} of"
+            f" {len(plan.trials)} trials are done; study.rounds={plan.study.rounds + 5} extends it,"
+            " study.name=NAME starts another",
+            soft_wrap=True,
+        )
+    if ended.unsent:
+        console.print(f"{ended.unsent} records wait on disk; the next run of this study sends them")
+
+
+def _show_left_out(plan: Plan, console: Console) -> None:
+    for excluded in plan.excluded:
+        line = f"[dim]excluded[/]    {escape(excluded.label)}: {escape(excluded.reason)}"
+        console.print(line, highlight=False, soft_wrap=True)
+    for cell, reason in plan.unsupported:
+        line = f"[cyan]unsupported[/] {escape(plan.labels[cell.id])}: {escape(reason)}"
+        console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,243 @@
+"""One trial seen from the child: load, baseline, warm up, serve, and hand back the raw facts.
+
+    python -m slm_energy.worker serve|prepare FOLDER
+
+FOLDER holds `trial.json`; `serve` leaves `capture.json` there. Progress goes to the parent as JSON
+lines on the original standard output; whatever libraries print goes to standard error, which the
+parent keeps as `worker.log`. The worker computes no metric and knows no MLflow, pandas or Hydra.
+
+    start | load | baseline | warmup | serve (the whole workload, repeated) | decode texts | end
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from slm_energy import models, workload
+from slm_energy.config import Trial, WorkloadConfig
+from slm_energy.engines.base import Answer, Batch, Engine, find, job_of
+from slm_energy.errors import SlmEnergyError, WorkloadError
+from slm_energy.plain import Json, read_json, write_json
+from slm_energy.record import Capture, ClockAnchor, Generation, Window
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Progress = Callable[[str, float], None]
+
+TRIAL_FILE = "trial.json"
+CAPTURE_FILE = "capture.json"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one trial, or what must be prepared for it; return the exit code."""
+    mode, folder = arguments[0], Path(arguments[1])
+    _die_with_parent()
+    # An interrupt from the terminal is the parent's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        trial = read_json(folder / TRIAL_FILE, Trial)
+        if mode == "prepare":
+            find(trial.cell.settings.engine.name).prepare(job_of(trial))
+        else:
+            capture = serve(trial, lambda phase, share: _tell(channel, phase=phase, share=share))
+            write_json(folder / CAPTURE_FILE, capture)
+    except SlmEnergyError as error:
+        _tell(channel, error=str(error))
+        traceback.print_exc()
+        return 1
+    except Exception as error:
+        text = " ".join(str(error).split())[:500]
+        _tell(channel, error=f"{type(error).__name__}: {text}")
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def serve(trial: Trial, progress: Progress) -> Capture:
+    """Run the windows of one trial.
+
+    Args:
+        trial: what to run.
+        progress: called with the phase's name and the share of it that is done, between requests.
+
+    Raises:
+        SlmEnergyError: the model, the engine or the prompts cannot do what was asked.
+    """
+    settings, clock = trial.cell.settings, _anchor()
+    tasks = workload.load(settings.workload)
+    engine = find(settings.engine.name).create()
+    windows: list[Window] = []
+
+    progress("load", 0.0)
+    start_ns = time.monotonic_ns()
+    tokenizer = models.load_tokenizer(Path(trial.model_path))
+    effective = engine.load(job_of(trial))
+    windows.append(_window("load", start_ns))
+
+    prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
+    _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
+    batches = list(_batches(prompts, settings.workload))
+
+    if settings.measurement.baseline_s > 0:
+        progress("baseline", 0.0)
+        start_ns = time.monotonic_ns()
+        time.sleep(settings.measurement.baseline_s)
+        windows.append(_window("baseline", start_ns))
+
+    if settings.measurement.warmup_requests > 0:
+        progress("warmup", 0.0)
+        start_ns = time.monotonic_ns()
+        _warm_up(engine, batches, settings.measurement.warmup_requests)
+        windows.append(_window("warmup", start_ns))
+
+    window, served = _serve_window(engine, batches, settings.measurement.serve_s, progress)
+    windows.append(window)
+    engine.close()
+    return Capture(
+        windows=tuple(windows),
+        generations=tuple(_generations(served, tasks, prompts, settings.workload, tokenizer)),
+        effective=effective,
+        environment=_environment(trial),
+        clock=clock,
+    )
+
+
+def _window(name: str, start_ns: int) -> Window:
+    return Window(name=name, start_ns=start_ns, end_ns=time.monotonic_ns())
+
+
+def _check_context(
+    tasks: Sequence[workload.Task], prompts: Sequence[tuple[int, ...]], new: int, context: Json
+) -> None:
+    if not isinstance(context, int):
+        return
+    for task, prompt in zip(tasks, prompts, strict=True):
+        if len(prompt) + new > context:
+            raise WorkloadError(
+                f"prompt {task.task_id} has {len(prompt)} tokens; with workload.new_tokens={new} that"
+                f" exceeds the model's context of {context}: lower workload.new_tokens or leave it out"
+            )
+
+
+def _batches(prompts: Sequence[tuple[int, ...]], workload: WorkloadConfig) -> Iterator[Batch]:
+    for start in range(0, len(prompts), workload.batch_size):
+        yield Batch(
+            prompts=tuple(prompts[start : start + workload.batch_size]),
+            new_tokens=workload.new_tokens,
+            stop=workload.stop,
+        )
+
+
+def _warm_up(engine: Engine, batches: Sequence[Batch], requests: int) -> None:
+    done = 0
+    while done < requests:
+        for batch in batches:
+            engine.generate(batch)
+            done += len(batch.prompts)
+            if done >= requests:
+                return
+
+
+def _serve_window(
+    engine: Engine, batches: Sequence[Batch], at_least_s: float, progress: Progress
+) -> tuple[Window, list[list[tuple[int, list[Answer]]]]]:
+    """Repeat the whole workload until the window is long enough.
+
+    Returns:
+        The window, and per pass and batch: when it was handed over, and its answers.
+    """
+    served: list[list[tuple[int, list[Answer]]]] = []
+    told_ns = 0
+    start_ns = time.monotonic_ns()
+    enough_ns = start_ns + round(at_least_s * 1e9)
+    while not served or time.monotonic_ns() < enough_ns:
+        answers: list[tuple[int, list[Answer]]] = []
+        for number, batch in enumerate(batches):
+            now_ns = time.monotonic_ns()
+            if now_ns - told_ns > 1_000_000_000:
+                told_ns = now_ns
+                by_time = (now_ns - start_ns) / max(1, enough_ns - start_ns)
+                by_pass = (len(served) + number / len(batches)) / (len(served) + 1)
+                progress("serve", min(by_time, by_pass))
+            answers.append((time.monotonic_ns(), engine.generate(batch)))
+        served.append(answers)
+    return _window("serve", start_ns), served
+
+
+def _generations(
+    served: Sequence[Sequence[tuple[int, list[Answer]]]],
+    tasks: Sequence[workload.Task],
+    prompts: Sequence[tuple[int, ...]],
+    workload: WorkloadConfig,
+    tokenizer: Tokenizer,
+) -> Iterator[Generation]:
+    for pass_index, batches in enumerate(served):
+        position = 0
+        for batch_index, (start_ns, answers) in enumerate(batches):
+            for answer in answers:
+                text = tokenizer.decode(list(answer.output_ids)) if pass_index == 0 else None
+                full = len(answer.output_ids) == workload.new_tokens
+                stop: Literal["length", "eos"] = "length" if full else "eos"
+                yield Generation(
+                    task_id=tasks[position].task_id,
+                    pass_index=pass_index,
+                    batch_index=batch_index,
+                    input_tokens=len(prompts[position]),
+                    output_ids=answer.output_ids,
+                    start_ns=start_ns,
+                    token_ns=answer.token_ns,
+                    stop=stop,
+                    text=text,
+                )
+                position += 1
+
+
+def _environment(trial: Trial) -> dict[str, Json]:
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "processors_usable": len(os.sched_getaffinity(0)),
+        "hostname": platform.node(),
+        "versions": dict(trial.cell.versions),
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _anchor() -> ClockAnchor:
+    return ClockAnchor(monotonic_ns=time.monotonic_ns(), unix_ns=time.time_ns())
+
+
+def _tell(channel: TextIO, **message: str | float) -> None:
+    channel.write(json.dumps(message) + "\n")
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when the parent dies, so that none is left behind."""
+    pr_set_pdeathsig = 1
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

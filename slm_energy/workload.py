@@ -1,0 +1,130 @@
+"""Prompts: the bundled tasks, or HumanEval-shaped problems from a file or a hub data set.
+
+A problem is one JSON object with `task_id`, `prompt`, `entry_point`, `canonical_solution`, `test`.
+Only the first two are needed to measure; the others serve quality checks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from slm_energy.config import BUNDLED, WorkloadConfig, is_hub_id
+from slm_energy.errors import WorkloadError
+
+_BUNDLED_FILE = Path(__file__).parent / "bundled" / "tasks.jsonl"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One problem.
+
+    Attributes:
+        task_id: unique in its workload.
+        prompt: what the model is given.
+        entry_point: name of the function that the prompt begins; empty if unknown.
+        canonical_solution: a correct continuation; empty if unknown.
+        test: source of `check(candidate)`; empty if unknown.
+    """
+
+    task_id: str
+    prompt: str
+    entry_point: str = ""
+    canonical_solution: str = ""
+    test: str = ""
+
+
+def load(workload: WorkloadConfig) -> tuple[Task, ...]:
+    """Read the prompts.
+
+    Raises:
+        WorkloadError: the file or data set is missing, malformed or empty.
+    """
+    rows = _hub_rows(workload) if is_hub_id(workload.source) else _file_rows(_path(workload))
+    tasks = tuple(_task(row, number, workload.source) for number, row in enumerate(rows, start=1))
+    tasks = tasks[: workload.limit]
+    if not tasks:
+        raise WorkloadError(f"workload.source={workload.source} holds no prompts")
+    if len({task.task_id for task in tasks}) < len(tasks):
+        raise WorkloadError(f"workload.source={workload.source}: task_id is not unique")
+    return tasks
+
+
+def digest(tasks: Iterable[Task]) -> str:
+    """Hash of ids and prompts, in order: 16 hex digits."""
+    text = json.dumps([(task.task_id, task.prompt) for task in tasks])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _path(workload: WorkloadConfig) -> Path:
+    if workload.source == BUNDLED:
+        return _BUNDLED_FILE
+    path = Path(workload.source).expanduser()
+    if not path.is_file():
+        raise WorkloadError(f"workload.source={workload.source}: no such file")
+    return path
+
+
+def _file_rows(path: Path) -> list[Any]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            lines = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise WorkloadError(f"workload.source={path}: cannot be read: {error}") from error
+    rows = []
+    for number, line in lines:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise WorkloadError(f"workload.source={path}: line {number} is not JSON: {error}") from error
+    return rows
+
+
+def _hub_rows(workload: WorkloadConfig) -> list[Any]:
+    """Rows of a hub data set's JSON Lines or Parquet files, `test` split first if there is one."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.jsonl", "*.jsonl.gz", "*.parquet"]
+    try:
+        folder = snapshot_download(
+            workload.source,
+            repo_type="dataset",
+            revision=workload.revision,
+            allow_patterns=patterns,
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise WorkloadError(
+            f"workload.source={workload.source}: the hub cannot be reached and the data set is not in"
+            f" its cache; give a .jsonl file instead ({type(error).__name__})"
+        ) from error
+    files = sorted(path for pattern in patterns for path in Path(folder).rglob(pattern))
+    files = [path for path in files if "test" in path.name] or files
+    if not files:
+        raise WorkloadError(f"workload.source={workload.source}: no .jsonl or .parquet file in it")
+    rows: list[Any] = []
+    for path in files:
+        rows += _parquet_rows(path) if path.suffix == ".parquet" else _file_rows(path)
+    return rows
+
+
+def _parquet_rows(path: Path) -> list[Any]:
+    import pyarrow.parquet
+
+    return list(pyarrow.parquet.read_table(path).to_pylist())
+
+
+def _task(row: Any, number: int, source: str) -> Task:
+    known = {field.name for field in dataclasses.fields(Task)}
+    if not isinstance(row, Mapping) or not {"task_id", "prompt"} <= set(row):
+        raise WorkloadError(f"workload.source={source}: row {number} needs task_id and prompt")
+    texts = {key: str(value) for key, value in row.items() if key in known}
+    if not texts["prompt"]:
+        raise WorkloadError(f"workload.source={source}: row {number} has an empty prompt")
+    return Task(**texts)

@@ -1,0 +1,63 @@
+"""Synthetic studies: rows as `tracking.Store.frame` gives them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+
+def make_study(
+    costs: Mapping[str, float],
+    rounds: int = 5,
+    *,
+    noise: float = 0.01,
+    drift: float = 0.03,
+    seed: int = 1,
+    kind: str = "energy",
+    machine: str = "lab-1",
+    own_interval: float | None = 0.001,
+) -> pd.DataFrame:
+    """One row per trial of cells `engine/provider`, whose energy per token in J is given.
+
+    Args:
+        costs: cell name to energy per output token.
+        rounds: how many.
+        noise: standard deviation of a trial's log energy.
+        drift: standard deviation of a round's log energy.
+        seed: of both.
+        kind: `energy` or `energy_estimated`.
+        machine: its id.
+        own_interval: relative half-width of the measurement's own interval.
+    """
+    generator = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    for number in range(1, rounds + 1):
+        shift = generator.normal(0, drift)
+        for name in generator.permutation(list(costs)):
+            engine, provider = str(name).split("/")
+            level = float(np.exp(shift + generator.normal(0, noise)))
+            joules = costs[str(name)] * level
+            row: dict[str, Any] = {
+                "run_id": f"run{len(rows)}", "study": "toy", "sweep": "s1",
+                "cell": f"{engine}-{provider}", "label": "old label", "round": number,
+                "order": len(rows) + 1, "attempt": 1, "machine": machine, "outcome": "valid",
+                "reason": None, "started": f"2026-01-01T{len(rows) // 60:02}:{len(rows) % 60:02}",
+                "model.name": "bundled", "engine.name": engine, "provider.name": provider,
+                f"{kind}/per_output_token_j": joules,
+                "latency/ttft_p50_s": joules * 8, "latency/itl_p50_s": joules,
+                "latency/e2e_p50_s": joules * 90, "throughput/output_tokens_per_s": 1 / joules,
+                "memory/process_peak_mb": 400 + 30 * len(engine),
+            }  # fmt: skip
+            if kind == "energy" and own_interval is not None:
+                row["energy/per_output_token_low_j"] = joules * (1 - own_interval)
+                row["energy/per_output_token_high_j"] = joules * (1 + own_interval)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def study() -> Callable[..., pd.DataFrame]:
+    """Build a synthetic study; see `make_study`."""
+    return make_study

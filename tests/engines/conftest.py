@@ -1,0 +1,60 @@
+"""One job per engine on the bundled model, and one cache of exported graphs for all tests."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slm_energy import models
+from slm_energy.config import (
+    EngineConfig,
+    MeasurementConfig,
+    ModelConfig,
+    ProviderConfig,
+    Settings,
+    WorkloadConfig,
+)
+from slm_energy.engines.base import Job
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture(scope="session")
+def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def make_job(export_cache: Path) -> MakeJob:
+    """A job on the bundled model, or on the model in `folder`; one thread, to share two processors."""
+
+    def make(engine: str, folder: Path | None = None, attention: str = "auto", **changes) -> Job:
+        source = str(folder) if folder else "bundled"
+        model = ModelConfig(name="m", source=source, attention=attention)  # type: ignore[arg-type]
+        path = folder or models.fetch(model)
+        settings = Settings(
+            model=model,
+            engine=dataclasses.replace(EngineConfig(name=engine, threads=1), **changes),
+            provider=ProviderConfig(name="cpu"),
+            measurement=MeasurementConfig(name="off", mode="off"),
+            workload=WorkloadConfig(name="w", source="bundled"),
+        )
+        return Job(
+            settings=settings,
+            model_path=path,
+            model_digest=models.digest(path),
+            cache_path=export_cache,
+            eos_ids=models.eos_ids(path),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prompts() -> tuple[tuple[int, ...], ...]:
+    """Three prompts of unequal length, in tokens of the bundled model."""
+    folder = models.fetch(ModelConfig(name="m", source="bundled"))
+    tokenizer = models.load_tokenizer(folder)
+    texts = ("def add(a, b):\n    return", "class Stack:\n    def __init__(self, items", "import os\n")
+    return tuple(tuple(tokenizer.encode(text).ids) for text in texts)

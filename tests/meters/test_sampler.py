@@ -1,0 +1,354 @@
+"""The real sampling process: what it reads, and what its death looks like."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from slm_energy.config import MeasurementConfig
+from slm_energy.errors import MeterError
+from slm_energy.meters.accounting import account, summarise, total
+from slm_energy.meters.sampler import Sampler, read_samples
+from slm_energy.record import Window
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_module
+from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.waveform import Waveform, constant
+
+MS = 10**6
+PERIOD_S = 0.02
+BUSY = Waveform(steps=((70 * MS, 20_000), (110 * MS, 80_000)))
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """What the sampling process finds: counters in a folder, GPUs in a double of pynvml."""
+
+    def provide(*gpus):
+        error = None if gpus else "LibraryNotFound"
+        write_module(FakeNvml(gpus=gpus, init_error=error), tmp_path)
+        return tmp_path / "powercap"
+
+    (tmp_path / "powercap").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return provide
+
+
+@pytest.fixture
+def tree(machine):
+    zones = (
+        Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50)),
+        Zone(folder="intel-rapl:0:0", name="dram", waveform=BUSY),
+    )
+    with PowercapTree(machine(), zones, period_s=0.001) as tree:
+        yield tree
+
+
+def config(root, mode="auto"):
+    return MeasurementConfig(
+        name="test", mode=mode, period_s=PERIOD_S, max_gap_s=0.3, powercap_root=str(root)
+    )
+
+
+def sampler(root, tmp_path, mode="auto", **more):
+    return Sampler(config(root, mode), tmp_path, **more)
+
+
+def window(seconds):
+    start = time.monotonic_ns()
+    time.sleep(seconds)
+    return Window(name="serve", start_ns=start, end_ns=time.monotonic_ns())
+
+
+def figures(file, window):
+    series, report = read_samples(file)
+    found = [account(s, window, max_gap_ns=300 * MS) for s in series if s.source.kind != "gauge"]
+    return {figure.source_id: figure for figure in found}, report
+
+
+def gone(pid):
+    """A process that has ended, waited for or not."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_joules_from_end_to_end(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        serve = window(0.5)
+        time.sleep(0.05)
+        sampling.end()
+    found, report = figures(file, serve)
+    package, memory = found["rapl/intel-rapl:0"], found["rapl/intel-rapl:0:0"]
+    assert package.low_j <= 50 * serve.duration_s <= package.high_j
+    assert memory.low_j <= BUSY.joules(serve.start_ns, serve.end_ns) <= memory.high_j
+    assert total([*found.values()]).joules == pytest.approx(package.joules + memory.joules)
+    assert report.finished
+    assert 0 < report.cpu_s < report.wall_s
+
+
+def test_a_window_may_begin_and_end_with_sampling(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        serve = window(0.1)
+        sampling.end()
+    found, _ = figures(file, serve)
+    assert all(figure.joules is not None for figure in found.values())
+
+
+def test_counter_and_power_of_a_gpu_agree(machine, tmp_path):
+    root = machine(FakeGpu(uuid="GPU-1", waveform=constant(70)))
+    file = tmp_path / "samples.jsonl"
+    with sampler(root, tmp_path, "strict") as sampling:
+        sampling.begin(os.getpid(), file)
+        serve = window(0.5)
+        sampling.end()
+    found, _ = figures(file, serve)
+    counter, power = found["nvml/GPU-1/energy"], found["nvml/GPU-1/power"]
+    assert counter.low_j <= 70 * serve.duration_s <= counter.high_j
+    assert power.low_j <= 70 * serve.duration_s <= power.high_j
+    assert total([*found.values()]).joules == counter.joules
+
+
+def test_gauges_describe_the_worker_that_is_watched(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    busy = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(busy) as worker, sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(worker.pid, file)
+        serve = window(1.0)
+        sampling.end()
+        worker.kill()
+    gauges = {s.source.id: summarise(s, serve) for s in read_samples(file)[0]}
+    assert gauges["process_cpu_percentage"].mean > 5
+    assert 1 < gauges["process_memory_megabytes"].maximum < 1000
+
+
+def test_one_process_serves_many_trials(tree, tmp_path):
+    with sampler(tree.root, tmp_path) as sampling:
+        pid = sampling.pid
+        for trial in ("a.jsonl", "b.jsonl"):
+            sampling.begin(os.getpid(), tmp_path / trial)
+            serve = window(0.1)
+            sampling.end()
+            assert figures(tmp_path / trial, serve)[1].finished
+        assert sampling.pid == pid
+
+
+def test_a_failing_sensor_leaves_gaps_with_reasons(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        start = time.monotonic_ns()
+        time.sleep(0.1)
+        tree.set_fault("intel-rapl:0", "unreadable")
+        time.sleep(0.1)
+        tree.set_fault("intel-rapl:0", None)
+        time.sleep(0.1)
+        serve = Window(name="serve", start_ns=start, end_ns=time.monotonic_ns())
+        sampling.end()
+    package = figures(file, serve)[0]["rapl/intel-rapl:0"]
+    assert package.low_j <= 50 * serve.duration_s <= package.high_j
+    assert "EISDIR" in package.flags[0]
+
+
+def test_a_killed_sampler_is_noticed_and_replaced(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        start = time.monotonic_ns()
+        time.sleep(0.1)
+        os.kill(sampling.pid, signal.SIGKILL)
+        time.sleep(0.1)
+        serve = Window(name="serve", start_ns=start, end_ns=time.monotonic_ns())
+        assert not sampling.alive
+        sampling.end()
+        found, report = figures(file, serve)
+        assert not report.finished
+        assert report.cpu_s is None
+        assert "stopped early" in found["rapl/intel-rapl:0"].reasons[0]
+
+        sampling.begin(os.getpid(), file)
+        again = window(0.1)
+        sampling.end()
+        found, report = figures(file, again)
+        assert report.finished
+        assert found["rapl/intel-rapl:0"].joules is not None
+
+
+def test_a_sampler_stopped_for_a_while_makes_the_window_invalid(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        start = time.monotonic_ns()
+        os.kill(sampling.pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        os.kill(sampling.pid, signal.SIGCONT)
+        time.sleep(0.1)
+        serve = Window(name="serve", start_ns=start, end_ns=time.monotonic_ns())
+        sampling.end()
+    found, report = figures(file, serve)
+    assert report.finished
+    assert "the sampler was stopped or starved" in found["rapl/intel-rapl:0"].reasons[0]
+    assert total([*found.values()]).joules is None
+
+
+def test_a_sampler_that_hangs_is_ended(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path, patience_s=0.3) as sampling:
+        sampling.begin(os.getpid(), file)
+        pid = sampling.pid
+        os.kill(pid, signal.SIGSTOP)
+        sampling.end()
+        assert not sampling.alive
+        assert gone(pid)
+    assert not read_samples(file)[1].finished
+
+
+def test_the_sampler_ends_with_its_parent(tree, tmp_path):
+    code = f"""
+import os, sys, time
+from pathlib import Path
+from slm_energy.config import MeasurementConfig
+from slm_energy.meters.sampler import Sampler
+here = Path({str(tmp_path)!r})
+sampling = Sampler(MeasurementConfig(name="test", powercap_root={str(tree.root)!r}), here)
+sampling.start()
+sampling.begin(os.getpid(), here / "samples.jsonl")
+print(sampling.pid, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        pid = int(parent.stdout.readline())
+        assert psutil.pid_exists(pid)
+        parent.kill()
+    assert gone(pid)
+    assert not read_samples(tmp_path / "samples.jsonl")[1].finished
+
+
+def test_closing_ends_the_process(tree, tmp_path):
+    sampling = sampler(tree.root, tmp_path)
+    sampling.start()
+    pid = sampling.pid
+    sampling.close()
+    sampling.close()
+    assert not sampling.alive
+    assert gone(pid)
+
+
+def test_without_a_sensor_the_estimate_is_an_estimate(machine, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(machine(), tmp_path) as sampling:
+        assert [s.kind for s in sampling.sources if s.kind != "gauge"] == ["estimate"]
+        assert [note.partition(":")[0] for note in sampling.notes] == ["rapl", "nvml", "codecarbon"]
+        sampling.begin(os.getpid(), file)
+        time.sleep(0.7)
+        serve = window(1.0)
+        sampling.end()
+    found, report = figures(file, serve)
+    estimate = found["codecarbon/machine"]
+    assert estimate.kind == "estimate"
+    assert estimate.low_j < estimate.joules < estimate.high_j
+    assert total([*found.values()]) is None
+    assert report.notes == sampling.notes
+
+
+def test_strict_refuses_a_machine_without_a_sensor(machine, tmp_path):
+    sampling = sampler(machine(), tmp_path, "strict")
+    with pytest.raises(
+        MeterError, match=r"measurement.mode=strict, and no energy .* rapl: .* nvml: "
+    ):
+        sampling.start()
+    assert not sampling.alive
+
+
+def test_a_meter_that_breaks_is_told_with_its_log(tmp_path, monkeypatch):
+    (tmp_path / "pynvml.py").write_text("raise RuntimeError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(MeterError, match=r"did not start: see .*sampler\.log"):
+        sampler(tmp_path, tmp_path).start()
+    assert "broken" in (tmp_path / "sampler.log").read_text()
+
+
+def test_a_torn_last_line_is_dropped(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        time.sleep(0.1)
+        sampling.end()
+    whole, _ = read_samples(file)
+    file.write_bytes(file.read_bytes()[:-5])
+    torn, report = read_samples(file)
+    assert not report.finished
+    assert torn == whole
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"nonsense\n", b"{}\n", b'{"period_s":1,"sources":[],"notes":[]}\n[[3,1,1,1]]\n']
+)
+def test_a_damaged_file_is_one_clear_error(tmp_path, text):
+    file = tmp_path / "samples.jsonl"
+    file.write_bytes(text)
+    with pytest.raises(MeterError, match=r"samples\.jsonl is damaged"):
+        read_samples(file)
+
+
+def test_a_missing_file_is_one_clear_error(tmp_path):
+    with pytest.raises(MeterError, match="cannot be read"):
+        read_samples(tmp_path / "nothing.jsonl")
+
+
+def test_third_parties_can_add_meters(tree, tmp_path):
+    package = tmp_path / "wall_meter-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: wall-meter\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[slm_energy.meters]\nwall = wall_meter:open_wall\n")
+    (tmp_path / "wall_meter.py").write_text(
+        "from slm_energy.meters.base import Opened\n"
+        "from slm_energy.record import Source\n"
+        "class Wall:\n"
+        "    sources = (Source(id='wall', kind='power', domain='wall', unit='mW'),)\n"
+        "    def watch(self, pid): pass\n"
+        "    def read(self, index): return 90_000\n"
+        "    def close(self): pass\n"
+        "def open_wall(measurement): return Opened(meter=Wall())\n"
+    )
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        serve = window(0.2)
+        sampling.end()
+    assert figures(file, serve)[0]["wall"].joules == pytest.approx(90 * serve.duration_s)
+
+
+def test_the_head_of_a_file_ties_the_clocks(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        sampling.end()
+    clock = json.loads(file.read_text().splitlines()[0])["clock"]
+    assert (
+        abs(time.time_ns() - time.monotonic_ns() - clock["unix_ns"] + clock["monotonic_ns"]) < 1e9
+    )
+
+
+def test_the_configuration_reaches_the_process(tree, tmp_path):
+    slow = dataclasses.replace(config(tree.root), period_s=0.5)
+    file = tmp_path / "samples.jsonl"
+    with Sampler(slow, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        sampling.end()
+    series, report = read_samples(file)
+    assert report.period_s == 0.5
+    assert len(series[0].raw) == 2
