@@ -11,7 +11,7 @@ Everything heavy is imported inside the verb that needs it.
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ def _run(configs: list[RunConfig]) -> int:
     from slm_energy.show import show_ended
     from slm_energy.tracking import Store
 
-    console = Console()
+    console = _console()
     ended = sweep.run(sweep.resolve(configs), console)
     show_ended(ended, console)
     if ended.interrupted:
@@ -64,6 +64,11 @@ def _run(configs: list[RunConfig]) -> int:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
     console.print(f"browse the runs: [bold]{_ui_words(config.tracking)}[/]", soft_wrap=True)
     return 0 if ended.all_valid else 1
+
+
+def _console() -> Console:
+    """The terminal; a file or a pipe gets lines of 100 characters."""
+    return Console(width=None if sys.stdout.isatty() else 100)
 
 
 def _ui_words(tracking: TrackingConfig) -> str:
@@ -93,16 +98,16 @@ def _show_plan(configs: list[RunConfig]) -> int:
     from slm_energy import sweep
     from slm_energy.show import show_plan
 
-    show_plan(sweep.preview(sweep.resolve(configs)), Console())
+    show_plan(sweep.preview(sweep.resolve(configs)), _console())
     return 0
 
 
 def _report(arguments: Sequence[str]) -> int:
     from slm_energy.tracking import Store
 
-    asked = compose("analysis", arguments)
+    asked = compose("analysis", arguments, keys=["study"])
     store = Store(_tracking(asked))
-    _show_report(store, asked, store.last_sweep(asked["study"]), Console())
+    _show_report(store, asked, store.last_sweep(asked["study"]), _console())
     return 0
 
 
@@ -110,14 +115,16 @@ def _ui(arguments: Sequence[str]) -> int:
     from slm_energy.tracking import Store, ui_command
 
     asked = compose("ui", arguments)
-    tracking, console = _tracking(asked), Console()
+    tracking, console = _tracking(asked), _console()
     if tracking.uri is not None:
         console.print(f"this store has its own UI: {tracking.uri}", soft_wrap=True)
         return 0
     Store(tracking)
     command, environment = ui_command(tracking, int(asked["port"]))
     console.print(f"MLflow UI on http://127.0.0.1:{asked['port']} (Ctrl-C ends it)", soft_wrap=True)
-    return subprocess.run(command, env=environment, check=False).returncode
+    sys.stdout.flush()
+    # The server takes this process's place, so that no signal leaves it behind.
+    os.execve(command[0], command, environment)
 
 
 def _tracking(asked: dict[str, Any]) -> TrackingConfig:

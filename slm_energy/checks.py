@@ -14,9 +14,7 @@ _Verdict = tuple[bool | None, str]
 _Check = Callable[[Trial, Capture, Sequence[EnergyFigure]], _Verdict]
 
 
-def run(
-    trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
-) -> tuple[CheckResult, ...]:
+def run(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> tuple[CheckResult, ...]:
     """Apply every expectation, in a fixed order."""
     results = []
     for name, check in _CHECKS.items():
@@ -25,9 +23,7 @@ def run(
     return tuple(results)
 
 
-def _settings_in_force(
-    trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
-) -> _Verdict:
+def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     asked = trial.cell.settings
     wanted = {
         "provider": asked.provider.name,

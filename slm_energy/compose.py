@@ -43,7 +43,8 @@ def run_app(task: Callable[[list[RunConfig]], int], arguments: Sequence[str]) ->
             # Hydra would print a line of its own before it passes an exception on.
             code = error
 
-    sys.argv[1:] = arguments
+    # Hydra's parser wants all KEY=VALUE in one piece; people put -m anywhere.
+    sys.argv = ["slm-energy", *sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))]
     # Makes Hydra raise what it would otherwise print over several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -54,8 +55,14 @@ def run_app(task: Callable[[list[RunConfig]], int], arguments: Sequence[str]) ->
     return code
 
 
-def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) -> dict[str, Any]:
     """Compose conf/NAME.yaml with overrides into plain values.
+
+    Args:
+        name: the file.
+        overrides: as on Hydra's command line.
+        keys: keys of the file that a group has for its name too; Hydra would take an override of
+            them for a choice in that group.
 
     Raises:
         ConfigError: Hydra cannot compose it.
@@ -64,13 +71,12 @@ def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     with _clear_errors(), hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        # `study` is a key here and a group elsewhere; Hydra would take study=NAME for the group.
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-        study = [override.value() for override in parsed if override.key_or_group == "study"]
-        others = [override.input_line for override in parsed if override.key_or_group != "study"]
+        others = [each.input_line for each in parsed if each.key_or_group not in keys]
         config = hydra.compose(name, others)
-        if study and "study" in config.keys():  # noqa: SIM118 (a missing value is not "in" it)
-            config["study"] = study[-1]
+        for override in parsed:
+            if override.key_or_group in keys:
+                config[override.key_or_group] = override.value()
         return _plain(config)
 
 
@@ -110,5 +116,12 @@ def _one_line(error: BaseException) -> str:
     if key := re.search(r"Could not override '(\w+)'", text):
         return f"{key[1]}: no such key or group"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    noise = ("full_key:", "object_type=", "reference_type=", "Config search path", "provider=", "See ")
+    noise = (
+        "full_key:",
+        "object_type=",
+        "reference_type=",
+        "Config search path",
+        "provider=",
+        "See ",
+    )
     return "; ".join(line for line in lines if not line.startswith(noise))

@@ -292,7 +292,9 @@ def run_config(composed: Mapping[str, Any]) -> RunConfig:
     _check_hub_revision("model", config.model.source, config.model.revision)
     _check_hub_revision("workload", config.workload.source, config.workload.revision)
     if not re.fullmatch(r"[\w .+-]{1,100}", config.study.name):
-        raise ConfigError(f"study.name={config.study.name!r}: letters, digits, space and . _ + - only")
+        raise ConfigError(
+            f"study.name={config.study.name!r}: letters, digits, space and . _ + - only"
+        )
     return config
 
 
@@ -306,11 +308,15 @@ def _group(name: str, kind: type, data: Any) -> Any:
             f"{name}.{unknown[0]}={value!r}: no such key; {name} has: {', '.join(known)}"
         )
     for field in dataclasses.fields(kind):
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
         if field.name not in data and required:
             raise ConfigError(f"{name}.{field.name} is missing: set {name}.{field.name}=...")
         if field.name in data:
-            _check_type(f"{name}.{field.name}", typing.get_type_hints(kind)[field.name], data[field.name])
+            _check_type(
+                f"{name}.{field.name}", typing.get_type_hints(kind)[field.name], data[field.name]
+            )
     return from_plain(kind, data)
 
 
@@ -413,5 +419,6 @@ def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, 
         labels[cell] = " / ".join(parts)
     times = Counter(labels.values())
     return {
-        cell: f"{label} / {cell[:6]}" if times[label] > 1 else label for cell, label in labels.items()
+        cell: f"{label} / {cell[:6]}" if times[label] > 1 else label
+        for cell, label in labels.items()
     }

@@ -20,9 +20,7 @@ from slm_energy.meters import accounting
 from slm_energy.record import Capture, EnergyFigure, Generation, Window
 
 
-def energy_figures(
-    capture: Capture, measurement: MeasurementConfig
-) -> tuple[EnergyFigure, ...]:
+def energy_figures(capture: Capture, measurement: MeasurementConfig) -> tuple[EnergyFigure, ...]:
     """Joules of every energy source over every window, and the totals.
 
     The measured total sums the disjoint cut; the estimated total is the one estimate there is.

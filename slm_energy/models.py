@@ -1,8 +1,8 @@
 """Where weights come from, whether they can be trusted, and what identifies them.
 
 A model is a folder in the Hugging Face layout: bundled with this package, on the local disk, or a
-snapshot of a hub repository at a pinned commit. torch, transformers and huggingface_hub are imported
-only where they cannot be avoided: an ONNX worker reads its tokenizer without them.
+snapshot of a hub repository at a pinned commit. torch, transformers and huggingface_hub are
+imported only where they cannot be avoided: an ONNX worker reads its tokenizer without them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,8 @@ _PICKLES = ("pytorch_model*.bin",)
 _SLOW_TOKENIZERS = ("vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
 _CONTENT = (
     "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json",
-    "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.safetensors*", "pytorch_model*.bin*",
-    "*.py",
+    "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.safetensors*",
+    "pytorch_model*.bin*", "*.py",
 )  # fmt: skip
 _CAUSAL_LM = ("ForCausalLM", "LMHeadModel")
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
@@ -137,7 +136,10 @@ def _fetch_from_hub(model: ModelConfig) -> Path:
                 model.source,
                 revision=model.revision,
                 allow_patterns=patterns,
-                ignore_patterns=["*/*", "consolidated*"],  # exports and second copies of the weights
+                ignore_patterns=[
+                    "*/*",
+                    "consolidated*",
+                ],  # exports and second copies of the weights
                 local_files_only=local_files_only,
             )
         )
@@ -169,18 +171,20 @@ def _require_usable(folder: Path, model: ModelConfig) -> None:
     fast = (folder / "tokenizer.json").is_file()
     if not fast and not any((folder / name).is_file() for name in _SLOW_TOKENIZERS):
         raise ModelError(
-            f"{folder} has no tokenizer: put the model's tokenizer.json there, or change model.source"
+            f"{folder} has no tokenizer: put its tokenizer.json there, or change model.source"
         )
 
 
 def _require_causal_lm(folder: Path, config: dict[str, Any], model: ModelConfig) -> None:
     own_code = config.get("auto_map") or {}
     classes = [str(name) for name in config.get("architectures") or ()]
-    causal = any(name.endswith(_CAUSAL_LM) for name in classes) or "AutoModelForCausalLM" in own_code
+    causal = (
+        any(name.endswith(_CAUSAL_LM) for name in classes) or "AutoModelForCausalLM" in own_code
+    )
     if not causal:
         raise ModelError(
-            f"{folder} is not a causal language model (architectures: {', '.join(classes) or 'none'}):"
-            " change model.source"
+            f"{folder} is not a causal language model: change model.source"
+            f" (its architectures: {', '.join(classes) or 'none'})"
         )
     if own_code and not model.trust_remote_code and not _built_in(config):
         raise ModelError(
@@ -222,9 +226,10 @@ def _whole(folder: Path, name: str) -> bool:
 
 
 def _converted(folder: Path) -> Tokenizer:
-    from transformers import AutoTokenizer
+    import transformers
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+    load: Any = transformers.AutoTokenizer.from_pretrained
+    tokenizer = load(folder, use_fast=True, local_files_only=True)
     converted: Tokenizer = tokenizer.backend_tokenizer
     return converted
 
@@ -233,7 +238,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{path} is missing: set model.source to a complete model folder") from None
+        raise ModelError(
+            f"{path} is missing: set model.source to a complete model folder"
+        ) from None
     except ValueError as error:
         raise ModelError(f"{path} is not JSON ({error}): fetch the model again") from error
     if not isinstance(data, dict):

@@ -116,7 +116,9 @@ def exclusion(settings: Settings, rules: Sequence[Mapping[str, Any]]) -> str | N
     levels = flat(settings)
     for number, rule in enumerate(rules):
         conditions = {key: value for key, value in rule.items() if key != "reason"}
-        if conditions and all(_holds(levels, key, value, number) for key, value in conditions.items()):
+        if conditions and all(
+            _holds(levels, key, value, number) for key, value in conditions.items()
+        ):
             shown = ", ".join(f"{key}={value}" for key, value in conditions.items())
             return str(rule.get("reason", f"study.exclude: {shown}"))
     return None
@@ -128,7 +130,9 @@ def _holds(levels: Mapping[str, Scalar], key: str, wanted: Any, number: int) -> 
         if key.startswith("engine.options."):
             return False
         known = ", ".join(levels)
-        raise ConfigError(f"study.exclude[{number}] names {key!r}, which is not a setting; known: {known}")
+        raise ConfigError(
+            f"study.exclude[{number}] names {key!r}, which is not a setting; known: {known}"
+        )
     allowed = wanted if isinstance(wanted, list | tuple) else [wanted]
     return levels[full] in allowed
 

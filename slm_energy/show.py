@@ -37,21 +37,31 @@ def show_plan(plan: Plan, console: Console) -> None:
     if todo:
         console.print("order:")
         for trial in todo[:_ORDER_SHOWN]:
-            console.print(f"  {trial.order:>4}  r{trial.round:02d}  {escape(trial.label)}", highlight=False)
+            console.print(
+                f"  {trial.order:>4}  r{trial.round:02d}  {escape(trial.label)}", highlight=False
+            )
         if len(todo) > _ORDER_SHOWN:
             console.print(f"  and {len(todo) - _ORDER_SHOWN} more")
     expected = plan.expected_s
-    time = "unknown: nothing like it has run yet" if expected is None else f"about {duration(expected)}"
+    time = (
+        "unknown: nothing like it has run yet"
+        if expected is None
+        else f"about {duration(expected)}"
+    )
     done = len(plan.with_status("done"))
-    console.print(f"{len(plan.trials)} trials: {done} done, {len(todo)} to do; expected time: {time}")
+    console.print(
+        f"{len(plan.trials)} trials: {done} done, {len(todo)} to do; expected time: {time}"
+    )
 
 
 def show_ended(ended: Ended, console: Console) -> None:
     """Print what was left out, what did not end valid, and where its log lies."""
     plan = ended.plan
     _show_left_out(plan, console)
-    bad = [(r, place) for r, place in ended.records if r.outcome.name in ("failed", "invalid")]
-    for record, place in bad:
+    last = {(r.trial.cell.id, r.trial.round): (r, place) for r, place in ended.records}
+    for record, place in last.values():
+        if record.outcome.name not in ("failed", "invalid"):
+            continue
         trial, why = record.trial, "; ".join(record.outcome.reasons)
         console.print(
             f"[red]{record.outcome.name}[/] {escape(trial.label)}  r{trial.round:02d}, attempt"

@@ -30,6 +30,8 @@ from slm_energy.config import (
     Settings,
     Trial,
     cell_id,
+    cell_labels,
+    flat,
     settings,
 )
 from slm_energy.engines.base import EngineSpec, find
@@ -39,7 +41,7 @@ from slm_energy.meters.sampler import Sampler
 from slm_energy.plan import Excluded, Past, Plan, Planned, exclusion, make_plan
 from slm_energy.progress import Display
 from slm_energy.record import Record
-from slm_energy.tracking import Store
+from slm_energy.tracking import Store, exists
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,16 +99,19 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     first = configs[0]
     for config in configs:
         if config.study != first.study or config.tracking != first.tracking:
-            raise ConfigError("study.* and tracking.* belong to the whole sweep and cannot be swept")
+            raise ConfigError(
+                "study.* and tracking.* belong to the whole sweep and cannot be swept"
+            )
     cells: dict[str, Cell] = {}
     unsupported: dict[str, tuple[Cell, str]] = {}
     excluded: list[Excluded] = []
     prompts: dict[str, dict[str, str]] = {}
-    for levels in {repr(settings(config)): settings(config) for config in configs}.values():
+    asked = {repr(settings(config)): settings(config) for config in configs}
+    labels = cell_labels((key, flat(levels)) for key, levels in asked.items())
+    for key, levels in asked.items():
         reason = exclusion(levels, first.study.exclude)
         if reason is not None:
-            names = (levels.model.name, levels.engine.name, levels.provider.name)
-            excluded.append(Excluded(label=" / ".join(names), reason=reason))
+            excluded.append(Excluded(label=labels[key], reason=reason))
             continue
         spec = find(levels.engine.name)
         _check_options(spec, levels)
@@ -162,9 +167,12 @@ def plan_of(grid: Grid, history: Sequence[Past]) -> Plan:
 
 
 def preview(grid: Grid) -> Plan:
-    """The plan as it stands now, from what the store knows; nothing is run or locked."""
-    store = Store(grid.config.tracking)
-    return plan_of(grid, store.history(grid.config.study.name, machine_id()))
+    """The plan as it stands now, from what the store knows; nothing is run, locked or created."""
+    tracking = grid.config.tracking
+    history = (
+        Store(tracking).history(grid.config.study.name, machine_id()) if exists(tracking) else ()
+    )
+    return plan_of(grid, history)
 
 
 def run(grid: Grid, console: Console) -> Ended:
@@ -241,7 +249,9 @@ class _Invocation:
         try:
             self._store.close_sweep(self._parent, status)
         except TrackingError as error:
-            self._console.print(f"[yellow]the sweep's own run stays open[/]: {error}", soft_wrap=True)
+            self._console.print(
+                f"[yellow]the sweep's own run stays open[/]: {error}", soft_wrap=True
+            )
 
     def _deliver(self) -> None:
         """Send what an earlier invocation wrote but could not send; drop what it did not finish."""
@@ -316,10 +326,14 @@ class _Invocation:
         except trial.Interrupted as stop:
             self._keep(stop.record, folder)
             raise
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
         self._keep(record, folder)
         return record
 
-    def _trial(self, cell: Cell, label: str, *, round_number: int, order: int, attempt: int) -> Trial:
+    def _trial(
+        self, cell: Cell, label: str, *, round_number: int, order: int, attempt: int
+    ) -> Trial:
         return Trial(
             id=uuid.uuid4().hex,
             study=self._study.name,

@@ -44,7 +44,9 @@ def power_svg(capture: Capture) -> str:
         top = _TOP + number * (_HEIGHT + _GAP)
         parts += _panel(name, unit, points, top, capture, start_ns, end_ns)
     seconds = (end_ns - start_ns) / 1e9
-    parts.append(f'<text x="{_WIDTH - 10}" y="{height - 8}" text-anchor="end">{seconds:.1f} s</text>')
+    parts.append(
+        f'<text x="{_WIDTH - 10}" y="{height - 8}" text-anchor="end">{seconds:.1f} s</text>'
+    )
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -75,7 +77,9 @@ def _panel(
             f' fill="{fill}"/>'
         )
         if right - left > 50:
-            parts.append(f'<text x="{left + 4:.1f}" y="{top + 14}" fill="#333">{window.name}</text>')
+            parts.append(
+                f'<text x="{left + 4:.1f}" y="{top + 14}" fill="#333">{window.name}</text>'
+            )
     inside = [(t, v) for t, v in points if start_ns <= t <= end_ns]
     line = " ".join(f"{x(t):.1f},{y(v):.1f}" for t, v in inside)
     parts += [

@@ -42,6 +42,11 @@ def store_uri(tracking: TrackingConfig) -> str:
     return tracking.uri or f"sqlite:///{Path(tracking.folder).absolute() / 'mlflow.db'}"
 
 
+def exists(tracking: TrackingConfig) -> bool:
+    """Whether there is a store already; a server is taken to be there."""
+    return tracking.uri is not None or (Path(tracking.folder) / "mlflow.db").is_file()
+
+
 class Store:
     """An open MLflow store."""
 
@@ -331,7 +336,9 @@ def _system_series(capture: Capture) -> list[Metric]:
     for series in capture.series:
         if series.source.kind == "gauge":
             points += [
-                Metric(f"system/{series.source.id}", value, (time_ns + offset_ns) // 1_000_000, step)
+                Metric(
+                    f"system/{series.source.id}", value, (time_ns + offset_ns) // 1_000_000, step
+                )
                 for step, (time_ns, value) in enumerate(thinned(series))
             ]
     return points
@@ -353,5 +360,8 @@ def ui_command(tracking: TrackingConfig, port: int) -> tuple[list[str], dict[str
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store_uri(tracking)]
-    command += ["--default-artifact-root", (Path(tracking.folder).absolute() / "artifacts").as_uri()]
+    command += [
+        "--default-artifact-root",
+        (Path(tracking.folder).absolute() / "artifacts").as_uri(),
+    ]
     return command, os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -96,12 +96,16 @@ def derive(trial: Trial, capture: Capture, started_unix_ns: int) -> Record:
 
 def failed(trial: Trial, error: str, started_unix_ns: int, phases_s: dict[str, float]) -> Record:
     """The record of a trial that gave no capture."""
-    return _without_capture(trial, Outcome("failed", (error,)), started_unix_ns, phases_s)
+    return _without_capture(
+        trial, Outcome(name="failed", reasons=(error,)), started_unix_ns, phases_s
+    )
 
 
 def unsupported(trial: Trial, reason: str) -> Record:
     """The record of a cell that this machine or engine cannot run."""
-    return _without_capture(trial, Outcome("unsupported", (reason,)), time.time_ns(), {})
+    return _without_capture(
+        trial, Outcome(name="unsupported", reasons=(reason,)), time.time_ns(), {}
+    )
 
 
 def _without_capture(

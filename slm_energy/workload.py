@@ -82,7 +82,9 @@ def _file_rows(path: Path) -> list[Any]:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise WorkloadError(f"workload.source={path}: line {number} is not JSON: {error}") from error
+            raise WorkloadError(
+                f"workload.source={path}: line {number} is not JSON: {error}"
+            ) from error
     return rows
 
 

@@ -119,6 +119,7 @@ class Comparison:
         ranked: cells from best to worst: geometric mean over the complete rounds if there are any,
             else over each cell's own rounds.
         left_out: cells without a valid value.
+        rounds: all rounds.
         complete_rounds: rounds in which every ranked cell is valid.
         permutations: how many the p-values rest on.
         exact: True when these are all there are.
@@ -128,6 +129,7 @@ class Comparison:
 
     ranked: tuple[str, ...]
     left_out: tuple[str, ...]
+    rounds: int
     complete_rounds: int
     permutations: int
     exact: bool
@@ -145,13 +147,11 @@ def compare(block: Block, rule: Rule, asked: Asked = "best") -> Comparison:
             first; or the pairs themselves, of which those with a value for both are compared. p is
             adjusted for all pairs of cells in any case, since the best is chosen by the same data.
     """
-    present: Flags = np.asarray(~np.isnan(block.values).all(axis=0))
-    logs = np.log(block.values)
-    complete: Flags = np.asarray(~np.isnan(logs[:, present]).any(axis=1))
-    ranked = _ranked(block, logs, present, complete, rule)
-    column = {cell: i for i, cell in enumerate(block.cells)}
-    order = [column[cell] for cell in ranked]
-    test = max_t(logs[complete][:, order], rule.permutations, rule.seed)
+    ranked = ranking(block, rule)
+    order = [block.cells.index(cell) for cell in ranked]
+    logs = np.log(block.values[:, order])
+    complete: Flags = np.asarray(~np.isnan(logs).any(axis=1))
+    test = max_t(logs[complete], rule.permutations, rule.seed)
     if asked == "all":
         places = list(itertools.combinations(range(len(ranked)), 2))
     elif asked == "best":
@@ -161,7 +161,8 @@ def compare(block: Block, rule: Rule, asked: Asked = "best") -> Comparison:
         places = [(ranked.index(a), ranked.index(b)) for a, b in known]
     return Comparison(
         ranked=ranked,
-        left_out=tuple(c for c, there in zip(block.cells, present, strict=True) if not there),
+        left_out=tuple(cell for cell in block.cells if cell not in ranked),
+        rounds=len(complete),
         complete_rounds=int(complete.sum()),
         permutations=test.permutations,
         exact=test.exact,
@@ -170,17 +171,14 @@ def compare(block: Block, rule: Rule, asked: Asked = "best") -> Comparison:
     )
 
 
-def _ranked(
-    block: Block,
-    logs: Floats,
-    present: Flags,
-    complete: Flags,
-    rule: Rule,
-) -> tuple[str, ...]:
-    cells = np.flatnonzero(present)
-    rows = logs[complete] if complete.any() else logs
-    level = np.nanmean(rows[:, cells], axis=0) * (-1 if rule.higher_is_better else 1)
-    return tuple(block.cells[i] for i in cells[np.argsort(level, kind="stable")])
+def ranking(block: Block, rule: Rule) -> tuple[str, ...]:
+    """Cells with a value from best to worst; see `Comparison.ranked`."""
+    valued = np.flatnonzero(~np.isnan(block.values).all(axis=0))
+    logs = np.log(block.values[:, valued])
+    complete = ~np.isnan(logs).any(axis=1)
+    level = np.nanmean(logs[complete] if complete.any() else logs, axis=0)
+    order = np.argsort(-level if rule.higher_is_better else level, kind="stable")
+    return tuple(block.cells[i] for i in valued[order])
 
 
 def _pair(

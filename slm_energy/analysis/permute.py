@@ -5,9 +5,9 @@ within rounds. The statistic of a pair is the difference of its means over a sta
 from the residuals of the additive model round + cell (the block-adjusted t); taking its maximum
 over all pairs adjusts p for all of them (Westfall and Young 1993, single step).
 
-What it does not know: cells that differ much in noise share one pooled error, and then p alone
-finds false differences between the noisy ones too often. The verdict in `compare` therefore also
-asks the pair's own interval.
+What it does not know: cells that differ in noise share one pooled error. Simulated with 8 equal
+cells of which 2 are ten times noisier, p alone errs in 0.16 of studies instead of 0.05 (4 cells, 2
+noisy: 0.09). The verdict in `compare` also asks the pair's own interval: 0.09 (0.06).
 """
 
 from __future__ import annotations

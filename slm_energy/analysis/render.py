@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections import Counter
 
 from rich import box
 from rich.console import Console
@@ -20,6 +19,7 @@ if typing.TYPE_CHECKING:
     from slm_energy.analysis.report import Figure, Report, Section
 
 WIDTH = 100
+MOST_REASONS = 20
 FEWEST = 20  # with fewer characters for a cell's name the figures are wrapped as well
 
 
@@ -66,16 +66,21 @@ def grids(report: Report) -> list[Grid]:
 
 
 def audit(report: Report) -> Grid:
-    """Counts and reasons per cell, for what is not valid."""
-    bad = Counter(
-        (slot.cell, slot.outcome, slot.reason) for slot in report.slots if slot.outcome != "valid"
-    )
-    rows = [
-        (report.labels[cell], f"{n} {outcome}", reason)
-        for (cell, outcome, reason), n in bad.items()
-    ]
+    """What is not valid: how often, why, and in which cells."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for slot in report.slots:
+        if slot.outcome != "valid":
+            groups.setdefault((slot.outcome, slot.reason), []).append(report.labels[slot.cell])
+    rows = []
+    for (outcome, reason), labels in sorted(groups.items(), key=lambda item: -len(item[1])):
+        names = list(dict.fromkeys(labels))
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        rows.append((", ".join(names[:3]) + more, f"{len(labels)} {outcome}", reason or "-"))
+    if len(rows) > MOST_REASONS:
+        rest = len(rows) - MOST_REASONS
+        rows = [*rows[:MOST_REASONS], (f"and {rest} more reasons", "", "report.json has them all")]
     return Grid(
-        title="Trials that are not valid", head=("Cell", "Trials", "Reason"), rows=tuple(rows)
+        title="Trials that are not valid", head=("Cells", "Trials", "Reason"), rows=tuple(rows)
     )
 
 

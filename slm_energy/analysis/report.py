@@ -15,7 +15,7 @@ from rich.console import Console
 
 from slm_energy.analysis import render, words
 from slm_energy.analysis.classic import Chain, chain
-from slm_energy.analysis.compare import Asked, Block, Comparison, Rule, compare
+from slm_energy.analysis.compare import Asked, Block, Comparison, Rule, compare, ranking
 from slm_energy.analysis.effect import half_width
 from slm_energy.analysis.frame import Slot, Study, tidy
 from slm_energy.analysis.metric import CONTEXT, ESTIMATED, MEASURED, Metric
@@ -124,8 +124,9 @@ def build(raw: pd.DataFrame, options: AnalysisOptions) -> Report:
             notes.append(f"{metric.heading}: no valid trial has a value above zero.")
             continue
         leads = not sections or metric.quantity == sections[0].metric.quantity
-        asked = _asked(block, reference, options) if leads else _same_pairs(sections)
-        result = compare(block, _rule(metric, options), asked)
+        rule = _rule(metric, options)
+        asked = _asked(block, rule, reference, options.pairs) if leads else _same_pairs(sections)
+        result = compare(block, rule, asked)
         conventional = chain(block, result, options.alpha) if leads else None
         sections.append(Section(metric=metric, comparison=result, conventional=conventional))
     if not sections:
@@ -161,15 +162,14 @@ def _rule(metric: Metric, options: AnalysisOptions) -> Rule:
     )
 
 
-def _asked(block: Block, reference: str | None, options: AnalysisOptions) -> Asked:
+def _asked(block: Block, rule: Rule, reference: str | None, pairs: str) -> Asked:
     """The pairs of the metric that decides."""
-    if options.pairs == "all":
+    if pairs == "all":
         return "all"
-    valued = {cell for i, cell in enumerate(block.cells) if not np.isnan(block.values[:, i]).all()}
-    if reference in valued and len(valued) > 1:
-        assert reference is not None
-        return [(cell, reference) for cell in block.cells if cell in valued - {reference}]
-    return "best"
+    ranked = ranking(block, rule)
+    if reference is None or reference not in ranked:
+        return "best"
+    return [(cell, reference) for cell in ranked if cell != reference]
 
 
 def _same_pairs(sections: list[Section]) -> Asked:

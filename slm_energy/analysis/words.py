@@ -163,18 +163,19 @@ def _design(
     if result.permutations:
         how = f"all {result.permutations:,}" if result.exact else f"{result.permutations:,} random"
         lines.append(
-            f"p: max-T over {tests} pair{'s' * (tests != 1)}, {how} permutations of labels within "
-            f"{result.complete_rounds} complete rounds."
+            f"p: max-T over {tests:,} pair{'s' * (tests != 1)}, {how} permutations of labels "
+            f"within {result.complete_rounds} complete rounds."
         )
     else:
         lines.append(
-            f"No p: {result.complete_rounds} of the rounds are complete over all {cells} cells, "
-            "and 2 are needed; run the sweep again to fill the gaps, or raise study.rounds."
+            f"No p: of {result.rounds} round{'s' * (result.rounds != 1)} {result.complete_rounds} "
+            f"with a valid trial of all {cells} cells."
         )
     if result.complete_rounds < result.smallest_rounds:
-        rests = "; the verdict rests on the t interval" if cells == 2 else ""
+        rests = cells == 2 and result.complete_rounds > 1
         lines.append(
-            f"With {cells} cells at least {result.smallest_rounds} complete rounds are needed for "
-            f"a p of {options.alpha:g} or less{rests}: raise study.rounds."
+            f"With {cells} cells a p of {options.alpha:g} needs {result.smallest_rounds} complete "
+            "rounds: run the sweep again to fill gaps, or raise study.rounds."
+            + (" Until then the verdict rests on the t interval." if rests else "")
         )
     return lines

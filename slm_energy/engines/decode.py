@@ -75,7 +75,7 @@ def require_numbers(peaks: Sequence[Sequence[float]]) -> None:
 
 
 class _Watch:
-    """Streamer and logits processor of `generate`: stamps tokens and keeps each row's largest logit."""
+    """Streamer and logits processor of `generate`: stamps tokens, keeps largest logits."""
 
     def __init__(self) -> None:
         self.columns: list[list[int]] = []
@@ -84,7 +84,7 @@ class _Watch:
         self._prompt_seen = False
 
     def put(self, value: Any) -> None:
-        """The prompts (b, longest) come first, then the token ids (b,) of each step, on the host."""
+        """First come the prompts (b, longest), then the ids (b,) of each step, on the host."""
         if self._prompt_seen:
             self.columns.append(value.tolist())
             self.stamps.append(time.monotonic_ns())
@@ -100,20 +100,21 @@ class _Watch:
 
 
 def skip_sklearn() -> None:
-    """Keep transformers from importing scikit-learn (2 s), which it needs only for assisted decoding.
+    """Keep transformers from importing scikit-learn (2 s), needed only for assisted decoding.
 
     To be called before the first model class is imported.
     """
     from transformers.utils import import_utils
 
-    import_utils._sklearn_available = False  # type: ignore[attr-defined]
+    import_utils._sklearn_available = False
 
 
 def prepare_generate(model: Any) -> None:
     """Drop the model's own sampling defaults (temperature, repetition penalty, length limits)."""
-    from transformers import GenerationConfig
+    import transformers
 
-    model.generation_config = GenerationConfig()
+    new_config: Any = transformers.GenerationConfig
+    model.generation_config = new_config()
 
 
 def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> list[Answer]:
@@ -132,14 +133,15 @@ def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> l
         EngineError: NaN logits.
     """
     import torch
-    from transformers import GenerationConfig
+    import transformers
 
+    new_config: Any = transformers.GenerationConfig
     ids, mask = left_padded(batch.prompts)
     watch = _Watch()
     model.generate(
         torch.from_numpy(ids).to(device),
         attention_mask=torch.from_numpy(mask).to(device),
-        generation_config=GenerationConfig(
+        generation_config=new_config(
             do_sample=False,
             use_cache=True,
             max_new_tokens=batch.new_tokens,
@@ -154,7 +156,7 @@ def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> l
 
 
 def probe(vocabulary: int) -> Batch:
-    """Two prompts of unequal length, spread over the vocabulary, to compare two computations with."""
+    """Two prompts of unequal length, spread over the vocabulary, to compare computations with."""
     longer = tuple(1 + (vocabulary - 2) * n // 8 for n in range(8))
     return Batch(prompts=(longer, longer[1:6]), new_tokens=2, stop="fixed")
 
@@ -168,6 +170,6 @@ def difference(ours: Any, reference: Any) -> float:
     share = float(abs(ours - reference).max() / abs(reference).max())
     if math.isnan(share):
         raise EngineError(
-            "NaN logits when the model was probed: try engine.dtype=float32, or another model.source"
+            "NaN logits in a probe of the model: try engine.dtype=float32, or another model.source"
         )
     return share

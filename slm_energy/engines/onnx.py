@@ -35,7 +35,7 @@ class OnnxEngine:
             EngineError: nothing was exported yet, or the session fell back to another provider.
         """
         engine, provider = job.settings.engine, job.settings.provider
-        folder = onnx_export.entry(job, ENGINE.versions())
+        folder = onnx_export.entry(job, exporters())
         if not (folder / onnx_export.MANIFEST).is_file():
             raise EngineError(f"nothing is exported in {folder}: run the prepare step first")
         manifest = read_json(folder / onnx_export.MANIFEST, onnx_export.Manifest)
@@ -57,11 +57,13 @@ class OnnxEngine:
         self._graph = ort.Graph(self._session)
         self._device = (provider.name, provider.device if provider.name == "cuda" else 0)
         asked = str(engine.options.get("io_binding", "auto"))
-        pays = provider.name == "cuda" or (engine.decode == "session" and self._graph.binding_pays())
+        pays = provider.name == "cuda" or (
+            engine.decode == "session" and self._graph.binding_pays()
+        )
         self._binding = pays if asked == "auto" else asked == "on"
         self._model: Any = None
         if engine.decode == "generate":
-            self._model = _convenience(folder, self._session, self._binding)
+            self._model = _convenience(folder, self._graph, self._binding)
         options = self._session.get_session_options()
         return {
             "provider": provider.name,
@@ -107,15 +109,23 @@ class OnnxEngine:
             logits = decoding.step(ids)
 
 
-def _convenience(folder: Path, session: Any, binding: bool) -> Any:
+def _convenience(folder: Path, graph: ort.Graph, binding: bool) -> Any:
     decode.skip_sklearn()
     from optimum.onnxruntime import ORTModelForCausalLM
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    model = ORTModelForCausalLM(config=config, session=session, use_io_binding=binding)
+    model = ORTModelForCausalLM(config=config, session=graph.session, use_io_binding=binding)
+    # optimum derives these from the config, wrongly for Qwen3 and Phi-3; the graph knows them.
+    _, model.num_key_value_heads, _, model.embed_size_per_head = graph.cache_shape[0]
     decode.prepare_generate(model)
     return model
+
+
+def exporters() -> dict[str, str]:
+    """Versions of the packages that decide what an exported graph is."""
+    found = ENGINE.versions()
+    return {name: found[name] for name in onnx_export.PACKAGES}
 
 
 def unsupported(settings: Settings) -> str | None:
@@ -127,7 +137,7 @@ def unsupported(settings: Settings) -> str | None:
         return "engine onnx with engine.dtype=bfloat16: ONNX Runtime lacks operators in that type"
     if provider == "cpu":
         if dtype != "float32":
-            return f"engine onnx with engine.dtype={dtype} on cpu: ONNX Runtime computes in float32 there"
+            return f"engine onnx with engine.dtype={dtype} on cpu: use float32 there"
         return None
     if not _has_cuda_build():
         return "provider.name=cuda: this onnxruntime is a CPU-only build; install onnxruntime-gpu"
@@ -148,18 +158,16 @@ def _create() -> Engine:
 
 
 def _needs_preparation(job: Job) -> bool:
-    return not onnx_export.intact(onnx_export.entry(job, ENGINE.versions()))
+    return not onnx_export.intact(onnx_export.entry(job, exporters()))
 
 
 def _prepare(job: Job) -> None:
-    onnx_export.export(job, ENGINE.versions())
+    onnx_export.export(job, exporters())
 
 
 ENGINE = EngineSpec(
     name="onnx",
-    packages=(
-        "onnxruntime-gpu", "onnxruntime", "optimum-onnx", "optimum", "onnx", "torch", "transformers",
-    ),
+    packages=("onnxruntime-gpu", "onnxruntime", *onnx_export.PACKAGES),
     create=_create,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
@@ -169,4 +177,4 @@ ENGINE = EngineSpec(
         "io_binding": ("auto", "on", "off"),
         "spinning": ("on", "off"),
     },
-)  # fmt: skip
+)

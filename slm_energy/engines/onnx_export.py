@@ -24,10 +24,12 @@ from typing import Any
 from slm_energy.engines import decode
 from slm_energy.engines import onnx_session as ort
 from slm_energy.engines.base import Job
+from slm_energy.engines.onnx_simplify import simplify
 from slm_energy.errors import EngineError
 from slm_energy.models import file_digest
 from slm_energy.plain import read_json, write_json
 
+PACKAGES = ("optimum-onnx", "optimum", "onnx", "torch", "transformers")
 GRAPH = "model.onnx"
 MANIFEST = "manifest.json"
 _TASK = "text-generation-with-past"
@@ -144,6 +146,7 @@ def _traced(folder: Path, job: Job) -> Any:
     hook.remove()
     model.config._attn_implementation = attention
     _declare_one_position(folder / GRAPH)
+    simplify(folder / GRAPH)
     return model
 
 
@@ -182,7 +185,7 @@ def _deviation(folder: Path, model: Any, job: Job) -> float:
     deviation = max(decode.difference(a, b.float().numpy()) for a, b in pairs)
     if deviation > _TOLERANCE[job.settings.engine.dtype]:
         raise EngineError(
-            f"engine.name=onnx: the exported graph of {model.config.model_type} differs from torch by"
+            f"engine.name=onnx: the graph made from {model.config.model_type} differs from torch by"
             f" {deviation:.1e} of the largest logit: use another engine for this model"
         )
     return deviation

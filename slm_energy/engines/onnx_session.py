@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_energy.engines.base import Batch, left_padded
+from slm_energy.errors import EngineError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OPTIMIZATION = {
@@ -44,6 +45,9 @@ def open_session(
         threads: intra-op threads.
         optimization: a key of `OPTIMIZATION`.
         spinning: idle threads wait in a loop (faster, more energy) or sleep.
+
+    Raises:
+        EngineError: ONNX Runtime refuses the graph.
     """
     import onnxruntime
 
@@ -59,7 +63,11 @@ def open_session(
     if provider == "cuda":
         onnxruntime.preload_dlls()
         providers.insert(0, (PROVIDERS["cuda"], {"device_id": device}))
-    session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
+    try:
+        session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
+    except Exception as error:  # its exceptions have no common base of their own
+        reason = " ".join(str(error).split())[:300]
+        raise EngineError(f"engine.name=onnx: {graph} cannot be opened: {reason}") from error
     session.disable_fallback()
     return session
 
@@ -123,7 +131,7 @@ class Decoding:
         self._positions = np.maximum(self._mask.cumsum(-1) - 1, 0)
         self._caches: dict[str, Any] = graph.empty_caches(rows)
         self._device = device
-        self._binding = graph.session.io_binding() if binding else None
+        self._binding: Any = graph.session.io_binding() if binding else None
         if self._binding:
             for name, cache in self._caches.items():
                 self._binding.bind_cpu_input(name, cache)

@@ -21,8 +21,8 @@ from slm_energy.errors import EngineError
 from slm_energy.models import context_length
 from slm_energy.plain import Json
 
-_TOLERANCE: dict[Dtype, float] = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
-"""Largest difference of SDPA from eager logits, as a share of the largest logit: about ten times what
+_TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
+"""Largest difference of SDPA from eager logits, as a share of the largest logit: well above what
 rounding does to deep models in that type."""
 
 
@@ -48,7 +48,9 @@ class TorchEngine:
         self._model.to(self._device)
         first = next(self._model.parameters())
         if first.device != self._device:
-            raise EngineError(f"provider.name={settings.provider.name}: weights are on {first.device}")
+            raise EngineError(
+                f"provider.name={settings.provider.name}: weights are on {first.device}"
+            )
         deviation = attention_deviation(self._model)
         with torch.inference_mode():
             trial = Decoding(self._model, decode.probe(self._model.config.vocab_size))
@@ -107,7 +109,7 @@ class TorchEngine:
 
 
 class Decoding:
-    """One batch on its way through a model: the cache, and what the model must be told of padding."""
+    """One batch on its way through a model: its cache, and what the model is told of padding."""
 
     def __init__(self, model: Any, batch: Batch) -> None:
         import torch
@@ -178,7 +180,9 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
         )
     except (OSError, ValueError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise EngineError(f"transformers cannot load {path} with {model.attention=}: {reason}") from error
+        raise EngineError(
+            f"transformers cannot load {path} with {model.attention=}: {reason}"
+        ) from error
     return loaded.eval()
 
 

@@ -172,7 +172,7 @@ def summarise(series: Series, window: Window) -> GaugeFigure | None:
 def _flags(source: Source, failed: Sequence[str]) -> tuple[str, ...]:
     flags = []
     if failed:
-        flags.append(f"{len(failed)} readings failed and were bridged; the first: {failed[0]}")
+        flags.append(f"failed readings, bridged: {len(failed)}; the first: {failed[0]}")
     if source.kind == "estimate":
         flags.append("a model's estimate: the interval covers sampling, not the model's own error")
     return tuple(flags)

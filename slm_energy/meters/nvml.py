@@ -176,8 +176,7 @@ def _energy_channels(nvml: Any, device: Device, handle: Any) -> list[_Channel]:
     most = _or_none(nvml, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
     # Short peaks exceed the limit; twice the limit is only for telling nonsense.
     max_power_w = most / 500 if most else None
-    # Some GPUs claim a counter and leave it at zero.
-    has_counter = _or_none(nvml, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
+    has_counter = _counts(nvml, handle)
     if has_counter:
         source = Source(
             id=f"nvml/{device.uuid}/energy",
@@ -210,6 +209,20 @@ def _energy_channels(nvml: Any, device: Device, handle: Any) -> list[_Channel]:
         )
         channels.append(_Channel(source=source, read=lambda: _power(nvml, handle, instant)))
     return channels
+
+
+def _counts(nvml: Any, handle: Any) -> bool:
+    """Tell whether this GPU counts energy; some claim to and leave the counter at zero.
+
+    A GPU that is lost, say, keeps its place in the sum and fails at each reading: without it the
+    sum would be too small and look right.
+    """
+    try:
+        return bool(nvml.nvmlDeviceGetTotalEnergyConsumption(handle) > 0)
+    except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
+        return False
+    except nvml.NVMLError:
+        return True
 
 
 def _power(nvml: Any, handle: Any, instant: bool) -> int:
@@ -252,10 +265,8 @@ def _gauge_channels(nvml: Any, device: Device, handle: Any) -> list[_Channel]:
 
 
 def _or_none(nvml: Any, read: Callable[[], Any]) -> Any:
-    """The answer, or None where this GPU does not support the question."""
+    """The answer, or None where this GPU has none to this question."""
     try:
         return read()
-    except (nvml.NVMLError_NotSupported, nvml.NVMLError_NoPermission):
-        return None
-    except nvml.NVMLError_FunctionNotFound:
+    except nvml.NVMLError:
         return None

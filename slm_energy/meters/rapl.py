@@ -117,16 +117,11 @@ def open_rapl(measurement: MeasurementConfig) -> Opened:
     """
     root = Path(measurement.powercap_root)
     zones, notes = _zones(root)
-    if not zones:
-        return Opened(
-            meter=None,
-            notes=(
-                *notes,
-                f"rapl: no energy counter below measurement.powercap_root={root}: this machine has"
-                " none, or a container or virtual machine hides it",
-            ),
-        )
     cut = {zone.folder for zone in _disjoint(zones)}
+    if not cut:
+        none = f"rapl: no package, memory or psys below measurement.powercap_root={root}"
+        why = "this machine has none, or a container or virtual machine hides it"
+        return Opened(meter=None, notes=(*notes, f"{none}: {why}"))
     meter = RaplMeter([_source(zone, zone.folder in cut) for zone in zones])
     readable = False
     for index, source in enumerate(meter.sources):

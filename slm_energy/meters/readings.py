@@ -132,7 +132,8 @@ def refuse_stall(series: Series, span: Sequence[Reading], limit_ns: int) -> None
         if other - one > limit_ns:
             pause_s = (other - one) / 1e9
             raise UnknownJoules(
-                f"nothing was read for {pause_s:.3g} s: the sampler was stopped or starved"
+                f"nothing was read for {pause_s:.3g} s: the sampler was stopped or starved, or"
+                f" measurement.period_s and max_gap_s ({limit_ns / 1e9:.3g} s) do not fit"
             )
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from slm_energy.config import MeasurementConfig
 from slm_energy.errors import MeterError
@@ -143,12 +143,12 @@ def _pause_ns(source: Source) -> int:
     return (source.update_period_ns or 0) if source.kind in ("gauge", "estimate") else 0
 
 
-def serve(requests: int, replies: BinaryIO, measurement: MeasurementConfig) -> None:
+def serve(requests: int, replies: int, measurement: MeasurementConfig) -> None:
     """Answer requests until their pipe is closed.
 
     Args:
         requests: file descriptor to read JSON lines from.
-        replies: where the answers go.
+        replies: file descriptor that the answers go to.
         measurement: what to meter.
     """
     try:
@@ -191,9 +191,8 @@ def serve(requests: int, replies: BinaryIO, measurement: MeasurementConfig) -> N
         meter.close()
 
 
-def _send(replies: BinaryIO, reply: dict[str, Json]) -> None:
-    replies.write(json.dumps(reply).encode() + b"\n")
-    replies.flush()
+def _send(replies: int, reply: dict[str, Json]) -> None:
+    os.write(replies, json.dumps(reply).encode() + b"\n")
 
 
 def _keep_away() -> None:
@@ -210,9 +209,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _keep_away()
     # Libraries may print: only replies go to the parent.
-    with os.fdopen(os.dup(1), "wb") as replies:
-        os.dup2(2, 1)
-        serve(0, replies, from_plain(MeasurementConfig, json.loads(sys.argv[1])))
+    replies = os.dup(1)
+    os.dup2(2, 1)
+    serve(0, replies, from_plain(MeasurementConfig, json.loads(sys.argv[1])))
 
 
 if __name__ == "__main__":

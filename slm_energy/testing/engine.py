@@ -50,7 +50,9 @@ class ScriptedEngine:
         self._answered += 1
         if self._answered == 2:
             self._act()
-        ids = [[self._token(prompt, n) for n in range(batch.new_tokens)] for prompt in batch.prompts]
+        ids = [
+            [self._token(prompt, n) for n in range(batch.new_tokens)] for prompt in batch.prompts
+        ]
         stamps = []
         for _ in range(batch.new_tokens):
             time.sleep(self._token_s)

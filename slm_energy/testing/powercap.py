@@ -64,6 +64,7 @@ class PowercapTree:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._drive, name="powercap tree")
+        self._longest_ns = 0
 
     def __enter__(self) -> PowercapTree:
         now = time.monotonic_ns()
@@ -88,6 +89,11 @@ class PowercapTree:
     ) -> None:
         self._stop.set()
         self._thread.join()
+
+    @property
+    def longest_pause_s(self) -> float:
+        """Longest time between two publications so far: a busy machine may starve the thread."""
+        return self._longest_ns / 1e9
 
     def file(self, folder: str) -> Path:
         """The counter's file."""
@@ -115,8 +121,11 @@ class PowercapTree:
                 self._faults[folder] = fault
 
     def _drive(self) -> None:
+        last = time.monotonic_ns()
         while not self._stop.wait(self._period_s):
             self._publish()
+            now = time.monotonic_ns()
+            self._longest_ns, last = max(self._longest_ns, now - last), now
 
     def _publish(self) -> None:
         with self._lock:

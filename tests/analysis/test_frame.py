@@ -36,6 +36,17 @@ def test_labels_leave_out_what_all_cells_share(study):
     assert result.shared == ("model bundled", "provider cpu")
 
 
+def test_options_that_only_one_engine_has_are_named_only_where_they_differ(study):
+    frame = study({"torch/cpu": 0.03, "onnx/cpu": 0.01}, rounds=2)
+    onnx = frame["engine.name"] == "onnx"
+    frame["engine.options.io_binding"] = pd.Series("auto", frame.index).where(onnx)
+    assert tidy(frame, "toy").labels["onnx-cpu"] == "onnx"
+    off = frame[onnx].assign(**{"cell": "onnx-off", "engine.options.io_binding": "off"})
+    labels = tidy(pd.concat([frame, off], ignore_index=True), "toy").labels
+    assert labels["onnx-off"] == "onnx / io_binding=off"
+    assert labels["torch-cpu"] == "torch"
+
+
 def test_a_single_cell_keeps_a_label(study):
     assert tidy(study({"torch/cpu": 0.03}), "toy").labels == {"torch-cpu": "torch / cpu"}
 

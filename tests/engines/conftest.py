@@ -27,7 +27,7 @@ def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_job(export_cache: Path) -> MakeJob:
-    """A job on the bundled model, or on the model in `folder`; one thread, to share two processors."""
+    """A job on the bundled model or on the model in `folder`, with one thread."""
 
     def make(engine: str, folder: Path | None = None, attention: str = "auto", **changes) -> Job:
         source = str(folder) if folder else "bundled"
@@ -56,5 +56,9 @@ def prompts() -> tuple[tuple[int, ...], ...]:
     """Three prompts of unequal length, in tokens of the bundled model."""
     folder = models.fetch(ModelConfig(name="m", source="bundled"))
     tokenizer = models.load_tokenizer(folder)
-    texts = ("def add(a, b):\n    return", "class Stack:\n    def __init__(self, items", "import os\n")
+    texts = (
+        "def add(a, b):\n    return",
+        "class Stack:\n    def __init__(self, items",
+        "import os\n",
+    )
     return tuple(tuple(tokenizer.encode(text).ids) for text in texts)

@@ -119,7 +119,9 @@ def test_asking_for_the_wrong_sdpa_is_refused(make_job, tmp_path):
 
 def test_the_comparison_finds_a_wrong_sdpa_by_its_logits(make_job, tmp_path):
     folder = gpt2_twin(tmp_path, scale_attn_by_inverse_layer_idx=True)
-    model = load_weights(make_job("torch", folder=folder, attention="sdpa").settings.model, folder, "float32")
+    model = load_weights(
+        make_job("torch", folder=folder, attention="sdpa").settings.model, folder, "float32"
+    )
     model.config.model_type = "unknown"  # so that no rule by name applies
     with pytest.raises(EngineError, match="differs from eager attention by"):
         attention_deviation(model)

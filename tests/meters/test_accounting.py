@@ -140,7 +140,7 @@ def test_a_failed_reading_is_bridged_and_flagged():
     readings = change(counted(constant(50), times()), 30, None, "EACCES")
     figure = serve(readings)
     assert figure.joules == serve(counted(constant(50), times())).joules
-    assert figure.flags == ("1 readings failed and were bridged; the first: EACCES",)
+    assert figure.flags == ("failed readings, bridged: 1; the first: EACCES",)
     assert figure.pedigree["failed"] == 1
 
 

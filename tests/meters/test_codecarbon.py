@@ -9,12 +9,18 @@ from slm_energy.config import MeasurementConfig
 from slm_energy.meters.codecarbon import open_codecarbon
 
 
+def timers():
+    return [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
 @pytest.fixture(scope="module")
 def opened():
     opened = open_codecarbon(MeasurementConfig(name="test"))
     yield opened
     opened.meter.close()
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    for timer in timers():
+        timer.join(timeout=5)
+    assert not timers()
 
 
 def test_it_is_an_estimate_and_never_summed(opened):

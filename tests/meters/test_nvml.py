@@ -138,11 +138,13 @@ def test_a_gpu_that_is_lost_meanwhile_is_a_failed_reading():
         meter.close()
 
 
-def test_a_gpu_that_is_lost_from_the_start_is_a_note():
-    gpu = FakeGpu(
-        uuid="GPU-aaaa",
-        waveform=constant(70),
-        errors={"nvmlDeviceGetTotalEnergyConsumption": "GpuIsLost"},
-    )
+def test_a_gpu_that_is_lost_from_the_start_stays_in_the_sum_and_fails():
+    everything = ("nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetPowerUsage")
+    errors = dict.fromkeys((*everything, *NO_INSTANT), "GpuIsLost")
+    gpu = FakeGpu(uuid="GPU-aaaa", waveform=constant(70), errors=errors)
     with installed(FakeNvml(gpus=(gpu,))):
-        assert "GpuIsLost" in open_nvml(CONFIG).notes[0]
+        meter = open_nvml(CONFIG).meter
+        assert [source.id for source in meter.sources if source.summed] == ["nvml/GPU-aaaa/energy"]
+        with pytest.raises(ReadFailed, match="GpuIsLost"):
+            meter.read(0)
+        meter.close()

@@ -51,9 +51,7 @@ def tree(machine):
 
 
 def config(root, mode="auto"):
-    return MeasurementConfig(
-        name="test", mode=mode, period_s=PERIOD_S, max_gap_s=0.3, powercap_root=str(root)
-    )
+    return MeasurementConfig(name="test", mode=mode, period_s=PERIOD_S, powercap_root=str(root))
 
 
 def sampler(root, tmp_path, mode="auto", **more):
@@ -68,8 +66,14 @@ def window(seconds):
 
 def figures(file, window):
     series, report = read_samples(file)
-    found = [account(s, window, max_gap_ns=300 * MS) for s in series if s.source.kind != "gauge"]
+    found = [account(s, window, max_gap_ns=1000 * MS) for s in series if s.source.kind != "gauge"]
     return {figure.source_id: figure for figure in found}, report
+
+
+def holds(figure, tree, joules, most_w):
+    """The truth lies in the interval, but for what the fake published late."""
+    late_j = most_w * tree.longest_pause_s
+    return figure.low_j - late_j <= joules <= figure.high_j + late_j
 
 
 def gone(pid):
@@ -91,8 +95,8 @@ def test_joules_from_end_to_end(tree, tmp_path):
         sampling.end()
     found, report = figures(file, serve)
     package, memory = found["rapl/intel-rapl:0"], found["rapl/intel-rapl:0:0"]
-    assert package.low_j <= 50 * serve.duration_s <= package.high_j
-    assert memory.low_j <= BUSY.joules(serve.start_ns, serve.end_ns) <= memory.high_j
+    assert holds(package, tree, 50 * serve.duration_s, 50)
+    assert holds(memory, tree, BUSY.joules(serve.start_ns, serve.end_ns), 80)
     assert total([*found.values()]).joules == pytest.approx(package.joules + memory.joules)
     assert report.finished
     assert 0 < report.cpu_s < report.wall_s
@@ -159,7 +163,7 @@ def test_a_failing_sensor_leaves_gaps_with_reasons(tree, tmp_path):
         serve = Window(name="serve", start_ns=start, end_ns=time.monotonic_ns())
         sampling.end()
     package = figures(file, serve)[0]["rapl/intel-rapl:0"]
-    assert package.low_j <= 50 * serve.duration_s <= package.high_j
+    assert holds(package, tree, 50 * serve.duration_s, 50)
     assert "EISDIR" in package.flags[0]
 
 
@@ -193,7 +197,7 @@ def test_a_sampler_stopped_for_a_while_makes_the_window_invalid(tree, tmp_path):
         sampling.begin(os.getpid(), file)
         start = time.monotonic_ns()
         os.kill(sampling.pid, signal.SIGSTOP)
-        time.sleep(0.5)
+        time.sleep(1.3)
         os.kill(sampling.pid, signal.SIGCONT)
         time.sleep(0.1)
         serve = Window(name="serve", start_ns=start, end_ns=time.monotonic_ns())
@@ -309,27 +313,43 @@ def test_a_missing_file_is_one_clear_error(tmp_path):
         read_samples(tmp_path / "nothing.jsonl")
 
 
-def test_third_parties_can_add_meters(tree, tmp_path):
-    package = tmp_path / "wall_meter-1.dist-info"
-    package.mkdir()
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: wall-meter\nVersion: 1\n")
-    (package / "entry_points.txt").write_text("[slm_energy.meters]\nwall = wall_meter:open_wall\n")
-    (tmp_path / "wall_meter.py").write_text(
-        "from slm_energy.meters.base import Opened\n"
-        "from slm_energy.record import Source\n"
-        "class Wall:\n"
-        "    sources = (Source(id='wall', kind='power', domain='wall', unit='mW'),)\n"
-        "    def watch(self, pid): pass\n"
-        "    def read(self, index): return 90_000\n"
-        "    def close(self): pass\n"
-        "def open_wall(measurement): return Opened(meter=Wall())\n"
-    )
+@pytest.fixture
+def third_party(tmp_path):
+    """Install a distribution with a power meter of 90 W that gives its source this id."""
+
+    def install(source_id):
+        info = tmp_path / "wall_meter-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wall-meter\nVersion: 1\n")
+        (info / "entry_points.txt").write_text("[slm_energy.meters]\nwall = wall:open_wall\n")
+        (tmp_path / "wall.py").write_text(
+            "from slm_energy.meters.base import Opened\n"
+            "from slm_energy.record import Source\n"
+            "class Wall:\n"
+            f"    sources = (Source(id='{source_id}', kind='power', domain='wall', unit='mW'),)\n"
+            "    def watch(self, pid): pass\n"
+            "    def read(self, index): return 90_000\n"
+            "    def close(self): pass\n"
+            "def open_wall(measurement): return Opened(meter=Wall())\n"
+        )
+
+    return install
+
+
+def test_third_parties_can_add_meters(tree, tmp_path, third_party):
+    third_party("wall")
     file = tmp_path / "samples.jsonl"
     with sampler(tree.root, tmp_path) as sampling:
         sampling.begin(os.getpid(), file)
         serve = window(0.2)
         sampling.end()
     assert figures(file, serve)[0]["wall"].joules == pytest.approx(90 * serve.duration_s)
+
+
+def test_two_meters_cannot_claim_one_source(tree, tmp_path, third_party):
+    third_party("rapl/intel-rapl:0")
+    with pytest.raises(MeterError, match="two meters claim the source rapl/intel-rapl:0"):
+        sampler(tree.root, tmp_path).start()
 
 
 def test_the_head_of_a_file_ties_the_clocks(tree, tmp_path):

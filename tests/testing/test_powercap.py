@@ -55,13 +55,13 @@ def test_the_counter_wraps_after_its_range(tmp_path):
     zone = Zone(
         folder="intel-rapl:0",
         name="package-0",
-        waveform=constant(50),
+        waveform=constant(1),
         range_uj=10**6,
         first_uj=10**6,
     )
     with PowercapTree(tmp_path, [zone]) as tree:
-        time.sleep(0.03)
-        assert value(tree) < 10**6
+        time.sleep(0.05)
+        assert value(tree) < 500_000
         assert (tmp_path / "intel-rapl:0/max_energy_range_uj").read_text() == "1000000\n"
 
 
@@ -76,6 +76,11 @@ def test_faults_come_and_go(tree):
     assert moved(tree) == 0
     tree.set_fault("intel-rapl:0", None)
     assert moved(tree) > 0
+
+
+def test_it_tells_how_regularly_it_published(tree):
+    time.sleep(0.05)
+    assert 0.005 <= tree.longest_pause_s < 10
 
 
 def test_a_reset_starts_from_zero(tmp_path):

@@ -1,0 +1,20 @@
+# The pinned install of `make demo`, for a machine without Python. By default it runs the demo:
+#   docker build -t slm-energy . && docker run --rm -v "$PWD/mlruns:/work/mlruns" slm-energy
+# RAPL and GPUs need the host's devices: -v /sys/class/powercap:/sys/class/powercap:ro --gpus all
+FROM python:3.11-slim-bookworm
+
+RUN useradd --create-home --uid 1000 slm \
+    && mkdir /work && chown slm /work
+WORKDIR /opt/slm_energy
+COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY hydra_plugins hydra_plugins
+COPY conf conf
+COPY sweeps sweeps
+COPY slm_energy slm_energy
+RUN pip install --no-cache-dir -c constraints.txt torch==2.13.0 \
+    && pip install --no-cache-dir -c constraints.txt .
+
+USER slm
+WORKDIR /work
+ENTRYPOINT ["slm-energy"]
+CMD ["--config-name", "demo"]

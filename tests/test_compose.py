@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from slm_energy.compose import CONF, compose
+from slm_energy.config import GROUPS, run_config
+from slm_energy.errors import ConfigError
+from slm_energy.testing import CONF as TESTING_CONF
+
+SWEEPS = CONF.parent / "sweeps"
+# What a person must give for files that cannot know it.
+GIVEN = {
+    "tracking/server": "tracking.uri=http://127.0.0.1:5000",
+    "workload/humaneval": f"workload.revision={'a' * 40}",
+}
+
+
+def group_files() -> list[str]:
+    return sorted(
+        f"{path.parent.name}/{path.stem}"
+        for group in GROUPS
+        for path in (CONF / group).glob("*.yaml")
+    )
+
+
+@pytest.mark.parametrize("name", group_files())
+def test_every_group_file_composes_and_passes_its_checks(name: str) -> None:
+    overrides = [name.replace("/", "=")] + ([GIVEN[name]] if name in GIVEN else [])
+    config = run_config(compose("config", overrides))
+    group, _, file = name.partition("/")
+    assert getattr(config, group).name == file
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_composes_and_is_a_multirun(path: Path) -> None:
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        composed = hydra.compose(path.stem, return_hydra_config=True)
+    assert composed.hydra.mode.name == "MULTIRUN"
+    assert composed.hydra.sweeper.params
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(composed, list(GROUPS)), resolve=True)
+    assert isinstance(plain, dict)
+    run_config({str(key): value for key, value in plain.items()})
+
+
+def test_the_configuration_of_the_fakes_composes() -> None:
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        composed = hydra.compose(
+            "config", ["engine=scripted", f"hydra.searchpath=[file://{TESTING_CONF}]"]
+        )
+    assert composed.engine.options.fail == "never"
+
+
+def test_a_report_takes_the_name_of_its_study_although_a_group_has_that_name() -> None:
+    asked = compose("analysis", ["study='a study'", "margin=0.05"], keys=["study"])
+    assert (asked["study"], asked["margin"]) == ("a study", 0.05)
+    assert asked["tracking"]["folder"] == "mlruns"
+    assert compose("ui", ["port=5001"])["port"] == 5001
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("config", ["engine=foo"], "engine=foo: there is no such engine; choose one of .*torch"),
+        ("config", ["engine.decod=1"], r"engine\.decod: no such key; engine has: .*decode"),
+        ("config", ["foo=1"], "foo: no such key or group"),
+        ("config", ["engine"], "Error parsing override 'engine'"),
+        ("config", ["tracking=server"], "tracking.uri is missing: set tracking.uri="),
+        ("analysis", [], "study is missing: set study="),
+    ],
+)
+def test_what_cannot_be_composed_is_one_line(name: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        compose(name, overrides)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,121 @@
+"""The command line as a person types it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.conftest import Command
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["engine=foo"], "engine=foo: there is no such engine; choose one of"),
+        (["-m", "engine=torch,foo"], "engine=foo: there is no such engine"),
+        (["engine.decod=1"], "engine.decod: no such key; engine has: name, decode"),
+        (["study.rounds=0"], "study.rounds=0 is out of range: at least 1"),
+        (["+engine.options.x=1"], "engine torch has no such option"),
+        (["model.source=/nowhere"], "model.source=/nowhere: there is no folder"),
+        (["workload.source=none.jsonl"], "workload.source=none.jsonl: no such file"),
+        (["model.source=org/name"], "pin it with model.revision=COMMIT"),
+        (["-m", "study.seed=1,2"], "study.* and tracking.* belong to the whole sweep"),
+        (["study.exclude=[{foo: 1}]"], "study.exclude[0] names 'foo'"),
+        (["hydra/launcher=joblib"], "hydra/launcher=joblib: there is no such hydra/launcher"),
+        (["--config-name", "none"], "Cannot find primary config 'none'"),
+        (["report"], "study is missing: set study="),
+        (["report", "study=x", "margin=9"], "margin=9"),
+        (["report", "study=x"], "study='x' is not in"),
+    ],
+)
+def test_bad_input_is_one_clear_line_before_anything_runs(
+    slm_energy: Command, words: list[str], message: str
+) -> None:
+    done = slm_energy(*words, quick=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_help_names_verbs_groups_and_keys(slm_energy: Command) -> None:
+    text = slm_energy("--help", quick=False).stdout
+    for word in ("slm-energy report study=NAME", "engine: onnx", "new_tokens: 64", "--config-dir"):
+        assert word in text
+
+
+def test_the_console_script_is_installed() -> None:
+    script = Path(sys.executable).with_name("slm-energy")
+    assert shutil.which(str(script))
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    assert "slm-energy" in done.stdout
+
+
+def test_a_ready_sweep_is_narrowed_from_the_command_line(slm_energy: Command) -> None:
+    whole = slm_energy("plan", "--config-name", "demo", quick=False)
+    assert "10 trials: 0 done, 10 to do" in whole.stdout, whole.stderr
+    narrowed = slm_energy(
+        "plan", "--config-name", "demo", "engine=torch", "study.rounds=2", quick=False
+    )
+    assert "2 trials: 0 done, 2 to do" in narrowed.stdout
+
+
+def test_report_prints_and_stores_on_the_parent_run(tmp_path: Path, slm_energy: Command) -> None:
+    assert slm_energy("-m", "engine.decode=session,generate", "study.rounds=2").returncode == 0
+    done = slm_energy("report", "study=default", "margin=0.1", quick=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 cells, 2 rounds, 4 of 4 trials valid" in done.stdout
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("default")
+    assert experiment is not None
+    [parent] = client.search_runs([experiment.experiment_id], "tags.`slm.kind` = 'sweep'")
+    [report] = (tmp_path / "mlruns" / "artifacts").rglob("report.json")
+    assert parent.info.run_id in str(report)
+    assert json.loads(report.read_text())["options"]["margin"] == 0.1
+
+
+def test_ui_serves_the_store_on_loopback_and_ends_without_leftovers(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    assert slm_energy().returncode == 0
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "slm_energy", "ui", f"port={port}"]
+    with (tmp_path / "ui.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        assert "mlflow" in fetched(url).lower()
+        query = json.dumps({"max_results": 10}).encode()
+        found = fetched(f"{url}/api/2.0/mlflow/experiments/search", query)
+        assert "default" in {each["name"] for each in json.loads(found)["experiments"]}
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(timeout=30)
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(url, timeout=5)
+
+
+def fetched(url: str, data: bytes | None = None) -> str:
+    """The page, as soon as the server answers."""
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    for _ in range(120):
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                text: str = answer.read().decode()
+                return text
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.5)
+    raise TimeoutError(url)

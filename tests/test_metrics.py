@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from slm_energy import metrics
+from slm_energy.config import MeasurementConfig
+from slm_energy.record import Capture
+from tests.captures import a_capture, a_counter, a_gauge, without
+
+MEASUREMENT = MeasurementConfig(name="test")
+
+
+def derived(capture: Capture) -> dict[str, float]:
+    return metrics.derive(capture, metrics.energy_figures(capture, MEASUREMENT))
+
+
+def test_latency_follows_its_definitions() -> None:
+    values = derived(a_capture())
+    assert values["latency/ttft_p50_s"] == pytest.approx(0.4)
+    assert values["latency/itl_p95_s"] == pytest.approx(0.2)
+    assert values["latency/tpot_mean_s"] == pytest.approx(0.2)
+    assert values["latency/e2e_p50_s"] == pytest.approx(1.0)
+    assert values["throughput/output_tokens_per_s"] == pytest.approx(16 / 4)
+    assert values["tokens/input"] == 20
+    assert values["tokens/passes"] == 2
+
+
+def test_joules_of_a_constant_power_are_exact_in_every_window() -> None:
+    values = derived(a_capture())
+    assert values["energy/total_j"] == pytest.approx(40)
+    assert values["energy/cpu_package_j"] == pytest.approx(40)
+    assert values["energy/load_total_j"] == pytest.approx(10)
+    assert values["energy/per_output_token_j"] == pytest.approx(40 / 16)
+    assert values["energy/per_request_j"] == pytest.approx(10)
+    assert values["energy/total_low_j"] <= 40 <= values["energy/total_high_j"]
+
+
+def test_net_energy_takes_the_baseline_off_and_widens_the_interval() -> None:
+    values = derived(a_capture())
+    assert values["energy/net_total_j"] == pytest.approx(0, abs=1e-9)
+    gross = values["energy/total_high_j"] - values["energy/total_low_j"]
+    assert values["energy/net_total_high_j"] - values["energy/net_total_low_j"] > gross
+    assert "energy/net_total_j" not in derived(without(a_capture(), "baseline"))
+
+
+def test_an_estimate_has_its_own_names_and_meets_no_measurement() -> None:
+    only_estimate = derived(a_capture(series=(a_counter("estimate"),)))
+    assert only_estimate["energy_estimated/total_j"] == pytest.approx(40)
+    assert not [name for name in only_estimate if name.startswith("energy/")]
+    both = derived(a_capture(series=(a_counter(), a_counter("estimate"))))
+    assert both["energy/total_j"] == both["energy_estimated/total_j"] == pytest.approx(40)
+
+
+def test_what_is_unknown_is_absent() -> None:
+    unread = a_counter()
+    unread = dataclasses.replace(unread, raw=tuple(None for _ in unread.raw))
+    values = derived(a_capture(series=(unread,)))
+    assert not [name for name in values if "energy" in name]
+    assert not [name for name in values if name.startswith(("utilization/", "memory/"))]
+    assert "latency/ttft_p50_s" not in derived(without(a_capture(), "serve"))
+
+
+def test_two_sockets_are_added_and_an_unreadable_one_voids_the_sum() -> None:
+    one = a_counter()
+    other = dataclasses.replace(one, source=dataclasses.replace(one.source, id="fake/package-1"))
+    assert derived(a_capture(series=(one, other)))["energy/cpu_package_j"] == pytest.approx(80)
+    unread = dataclasses.replace(other, raw=tuple(None for _ in other.raw))
+    values = derived(a_capture(series=(one, unread)))
+    assert "energy/cpu_package_j" not in values
+    assert "energy/total_j" not in values
+
+
+def test_gauges_are_summarised_over_the_serve_window() -> None:
+    values = derived(a_capture(series=(a_gauge(),)))
+    assert values["utilization/cpu_mean_pct"] == pytest.approx(75)
+    assert values["utilization/cpu_peak_pct"] == pytest.approx(75)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0, 1.0), (0.5, 2.5), (0.95, 3.85), (1, 4.0)])
+def test_quantiles_interpolate(share: float, expected: float) -> None:
+    assert metrics.quantile([1.0, 2.0, 3.0, 4.0], share) == pytest.approx(expected)

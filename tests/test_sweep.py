@@ -1,0 +1,222 @@
+"""Whole invocations of the command line on a scripted engine: grids, resuming, faults."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+from mlflow import MlflowClient
+
+from slm_energy import artifacts, trial
+from slm_energy.config import RunConfig, TrackingConfig
+from slm_energy.machine import machine_id
+from slm_energy.testing import CONF
+from slm_energy.tracking import Store, store_uri
+from tests.captures import a_capture
+from tests.conftest import QUICK, Command, a_trial
+
+
+def tracking(folder: Path) -> TrackingConfig:
+    return TrackingConfig(name="local", folder=str(folder / "mlruns"))
+
+
+def trials(folder: Path, study: str = "default") -> pd.DataFrame:
+    return Store(tracking(folder)).frame(study)
+
+
+def sweeps(folder: Path, study: str = "default") -> list[str]:
+    """Status of every parent run of a study."""
+    client = MlflowClient(store_uri(tracking(folder)))
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`slm.kind` = 'sweep'")
+    return [run.info.status for run in runs]
+
+
+def started(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """A sweep in the background whose trials take about a second each."""
+    command = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), "engine=scripted"]
+    command += [*QUICK, "measurement.serve_s=1.0", *words]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for_a_trial(sweep: subprocess.Popen[str]) -> None:
+    """Return while the second trial runs."""
+    assert sweep.stdout is not None
+    assert sweep.stdout.readline().startswith("valid")
+    while not psutil.Process(sweep.pid).children():
+        time.sleep(0.05)
+    time.sleep(0.5)
+
+
+def test_a_grid_with_a_failing_cell_ends_with_the_report_and_resumes_to_no_work(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    grid = (
+        "-m",
+        "engine.decode=session,generate",
+        "engine.options.fail=never,load",
+        "study.exclude=[{engine.decode: generate, engine.options.fail: load, reason: enough}]",
+        "study.rounds=3",
+    )
+    first = slm_energy(*grid)
+    assert first.returncode == 1, first.stderr
+    assert "the script says that loading fails" in first.stdout
+    assert "worker.log" in first.stdout
+    assert "decode=generate / fail=load: enough" in first.stdout
+    assert "3 cells, 3 rounds, 6 of 9 trials valid" in first.stdout
+    frame = trials(tmp_path)
+    assert frame["outcome"].value_counts().to_dict() == {"valid": 6, "failed": 6}
+    assert sorted(frame[frame.outcome == "valid"]["round"]) == [1, 1, 2, 2, 3, 3]
+    assert frame[frame.outcome == "failed"]["attempt"].tolist().count(2) == 3
+
+    second = slm_energy(*grid)
+    assert "nothing to do" in second.stdout
+    assert "left alone" in second.stdout
+    assert len(trials(tmp_path)) == 12
+    assert sweeps(tmp_path) == ["FINISHED"]
+
+    longer = slm_energy("-m", "engine.decode=session,generate", "study.rounds=4")
+    assert longer.returncode == 0, longer.stderr
+    assert len(trials(tmp_path)) == 14
+
+
+def test_a_trial_that_is_killed_once_is_tried_again_within_its_round(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    done = slm_energy(
+        "-m", "engine.options.fail=kill", f"engine.options.fail_once={tmp_path / 'once'}"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tried again" in done.stdout
+    frame = trials(tmp_path)
+    assert frame.sort_values("attempt")["outcome"].tolist() == ["failed", "valid"]
+    assert "SIGKILL" in frame.sort_values("attempt")["reason"].tolist()[0]
+
+
+def test_ctrl_c_records_the_running_trial_and_the_next_start_resumes(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    sweep = started(tmp_path, "study.rounds=3")
+    wait_for_a_trial(sweep)
+    sweep.send_signal(signal.SIGINT)
+    output, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "run the same command again" in output
+    frame = trials(tmp_path)
+    assert frame.sort_values("started")["outcome"].tolist() == ["valid", "failed"]
+    assert frame["reason"].tolist().count("interrupted") == 1
+    assert sweeps(tmp_path) == ["KILLED"]
+    rest = slm_energy("study.rounds=3", "measurement.serve_s=1.0")
+    assert rest.returncode == 0, rest.stdout
+    assert trials(tmp_path)["outcome"].value_counts().to_dict() == {"valid": 3, "failed": 1}
+
+
+def test_a_sweep_that_is_killed_leaves_no_process_and_no_open_run_behind(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    sweep = started(tmp_path, "study.rounds=2")
+    wait_for_a_trial(sweep)
+    children = psutil.Process(sweep.pid).children(recursive=True)
+    sweep.kill()
+    sweep.communicate()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    rest = slm_energy("study.rounds=2", "measurement.serve_s=1.0")
+    assert rest.returncode == 0, rest.stdout
+    assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
+    assert sorted(sweeps(tmp_path)) == ["FINISHED", "KILLED"]
+    assert not list((tmp_path / "mlruns" / "pending" / machine_id()).glob("*/"))
+
+
+def test_two_sweeps_started_at_once_on_a_fresh_store_share_the_work(tmp_path: Path) -> None:
+    pair = [started(tmp_path, "study.rounds=2") for _ in range(2)]
+    outputs = [sweep.communicate(timeout=120)[0] for sweep in pair]
+    assert [sweep.returncode for sweep in pair] == [0, 0]
+    assert any("another sweep is measuring" in output for output in outputs)
+    assert any("nothing to do" in output for output in outputs)
+    assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
+
+
+def test_a_cell_that_cannot_run_here_is_noted_once_and_the_sweep_goes_on(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    for _ in range(2):
+        done = slm_energy("-m", "provider=cpu,cuda")
+        assert done.returncode == 0, done.stderr
+        assert "engine scripted has no provider cuda" in done.stdout
+    frame = trials(tmp_path)
+    assert frame["outcome"].value_counts().to_dict() == {"valid": 1, "unsupported": 1}
+    only = slm_energy("provider=cuda", "study.name=other")
+    assert only.returncode == 1
+    assert "no report" in only.stdout
+
+
+def test_a_full_disk_is_one_clear_line_and_keeps_what_was_done(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    module = f"{sys.executable} -m slm_energy --config-dir {CONF} engine=scripted {' '.join(QUICK)}"
+    script = f"""
+        mount -t tmpfs -o size=4m tmpfs {small}
+        {module} tracking.folder={small}/mlruns || exit 9
+        dd if=/dev/zero of={small}/filler bs=1k status=none
+        {module} tracking.folder={small}/mlruns study.rounds=2; echo "exit $?"
+        rm {small}/filler
+        {module} tracking.folder={small}/mlruns study.rounds=2; echo "exit $?"
+    """
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "exit 2" in done.stdout, done.stdout + done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "tracking.folder" in line
+    assert "exit 0" in done.stdout.splitlines()[-1]
+    assert "2 of 2 trials valid" in done.stdout
+
+
+def test_a_record_that_could_not_be_sent_is_delivered_by_the_next_run(
+    tmp_path: Path, slm_energy: Command, config: RunConfig
+) -> None:
+    record = trial.derive(a_trial(config, study="default"), a_capture(), time.time_ns())
+    folder = tmp_path / "mlruns" / "pending" / machine_id() / record.trial.id
+    folder.mkdir(parents=True)
+    artifacts.write(folder, record, {})
+    unfinished = folder.with_name("unfinished")
+    unfinished.mkdir()
+    done = slm_energy()
+    assert done.returncode == 0, done.stderr
+    assert set(trials(tmp_path)["cell"]) > {"c1"}
+    assert not folder.exists()
+    assert not unfinished.exists()
+
+
+def test_a_plan_shows_the_grid_and_creates_nothing(tmp_path: Path, slm_energy: Command) -> None:
+    grid = ("-m", "engine.decode=session,generate", "provider=cpu,cuda", "study.rounds=2")
+    fresh = slm_energy("plan", *grid)
+    assert fresh.returncode == 0, fresh.stderr
+    assert "4 trials: 0 done, 4 to do; expected time: unknown" in fresh.stdout
+    assert "engine scripted has no provider cuda" in fresh.stdout
+    assert not (tmp_path / "mlruns").exists()
+    assert slm_energy("-m", "engine.decode=session").returncode == 0
+    later = slm_energy("plan", *grid)
+    assert "4 trials: 1 done, 3 to do; expected time: about" in later.stdout
+
+
+def test_a_damaged_store_is_one_clear_line(tmp_path: Path, slm_energy: Command) -> None:
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "mlflow.db").write_bytes(b"this is no database" * 100)
+    done = slm_energy()
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: tracking store")
+    assert "file is not a database" in line
+    assert os.listdir(tmp_path / "mlruns" / "artifacts") == []

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow.artifacts
+import pytest
+from mlflow import MlflowClient
+
+from slm_energy import artifacts, trial
+from slm_energy.config import RunConfig, TrackingConfig
+from slm_energy.errors import TrackingError
+from slm_energy.record import Record
+from slm_energy.tracking import Store, store_uri, thinned, ui_command
+from tests.captures import a_capture, a_counter
+from tests.conftest import a_trial
+
+MACHINE = "here-123456"
+
+
+@pytest.fixture
+def tracking(tmp_path: Path) -> TrackingConfig:
+    return TrackingConfig(name="local", folder=str(tmp_path / "mlruns"))
+
+
+def stored(store: Store, record: Record, folder: Path, parent: str) -> str:
+    folder.mkdir(parents=True)
+    artifacts.write(folder, record, {"a": "def a():", "b": "def b():"})
+    return store.store(record, folder, parent, MACHINE)
+
+
+def test_a_record_becomes_one_child_run_as_the_design_maps_it(
+    tmp_path: Path, tracking: TrackingConfig, config: RunConfig
+) -> None:
+    store = Store(tracking)
+    parent = store.open_sweep("test", "s1", MACHINE, "note")
+    record = trial.derive(a_trial(config), a_capture(), 1_700_000_000_000_000_000)
+    place = stored(store, record, tmp_path / "record", parent)
+    store.close_sweep(parent, "FINISHED")
+
+    client = MlflowClient(store_uri(tracking))
+    experiment = client.get_experiment_by_name("test")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    [child] = [run for run in runs if run.data.tags["slm.kind"] == "trial"]
+    assert child.info.run_name == "bundled / scripted / cpu / r01"
+    assert child.info.status == "FINISHED"
+    assert child.data.tags["mlflow.parentRunId"] == parent
+    assert child.data.tags["slm.outcome"] == "valid"
+    assert child.data.params["engine.name"] == "scripted"
+    assert child.data.metrics["energy/total_j"] == pytest.approx(40)
+    series = client.get_metric_history(child.info.run_id, "system/cpu_utilization_percentage")
+    assert [point.value for point in series][:9] == [25.0] * 8 + [75.0]
+    assert series[0].timestamp == 1_700_000_000_000
+
+    table = json.loads(child.data.tags["mlflow.loggedArtifacts"])
+    assert table == [{"path": "outputs/generations.json", "type": "table"}]
+    copy = Path(mlflow.artifacts.download_artifacts(artifact_uri=place, dst_path=str(tmp_path)))
+    assert artifacts.read(copy) == record
+
+
+def test_storing_a_trial_again_changes_nothing(
+    tmp_path: Path, tracking: TrackingConfig, config: RunConfig
+) -> None:
+    store = Store(tracking)
+    parent = store.open_sweep("test", "s1", MACHINE, "note")
+    record = trial.derive(a_trial(config), a_capture(), 0)
+    place = stored(store, record, tmp_path / "record", parent)
+    assert store.store(record, tmp_path / "record", parent, MACHINE) == place
+    assert len(store.frame("test")) == 1
+
+
+def test_history_tells_outcomes_and_only_of_this_machine(
+    tmp_path: Path, tracking: TrackingConfig, config: RunConfig
+) -> None:
+    store = Store(tracking)
+    assert store.history("test", MACHINE) == []
+    parent = store.open_sweep("test", "s1", MACHINE, "note")
+    entry = a_trial(config)
+    stored(store, trial.failed(entry, "it broke", 0, {}), tmp_path / "1", parent)
+    second = dataclasses.replace(entry, id="t2", attempt=2)
+    stored(store, trial.failed(second, trial.INTERRUPTED, 0, {}), tmp_path / "2", parent)
+    broken, stopped = store.history("test", MACHINE)
+    assert (broken.outcome, broken.reason, broken.interrupted) == ("failed", "it broke", False)
+    assert stopped.interrupted
+    assert broken.duration_s is not None
+    assert store.history("test", "elsewhere") == []
+
+
+def test_the_frame_has_one_row_per_trial_with_settings_and_metrics(
+    tmp_path: Path, tracking: TrackingConfig, config: RunConfig
+) -> None:
+    store = Store(tracking)
+    parent = store.open_sweep("test", "s1", MACHINE, "note")
+    stored(store, trial.derive(a_trial(config), a_capture(), 0), tmp_path / "1", parent)
+    frame = store.frame("test")
+    assert frame["engine.name"].tolist() == ["scripted"]
+    assert frame["round"].tolist() == [1]
+    assert frame["energy/per_output_token_j"].tolist() == pytest.approx([2.5])
+    assert not [column for column in frame if column.startswith("system/")]
+    with pytest.raises(TrackingError, match="study='other' is not in .*; there: Default, test"):
+        store.frame("other")
+
+
+def test_runs_that_a_killed_sweep_left_open_are_closed_by_the_next(
+    tracking: TrackingConfig,
+) -> None:
+    store = Store(tracking)
+    left = store.open_sweep("test", "s1", MACHINE, "note")
+    elsewhere = store.open_sweep("test", "s2", "elsewhere", "note")
+    store.open_sweep("test", "s3", MACHINE, "note")
+    client = MlflowClient(store_uri(tracking))
+    assert client.get_run(left).info.status == "KILLED"
+    assert client.get_run(elsewhere).info.status == "RUNNING"
+
+
+def test_several_processes_may_open_a_fresh_store_together(tracking: TrackingConfig) -> None:
+    code = (
+        "import sys; from slm_energy.config import TrackingConfig; from slm_energy.tracking import"
+        " Store; Store(TrackingConfig(name='local', folder=sys.argv[1])).open_sweep('x','s','m','')"
+    )
+    command = [sys.executable, "-c", code, tracking.folder]
+    racers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    results = [(racer.communicate(timeout=120)[1], racer.returncode) for racer in racers]
+    assert [code for _, code in results] == [0, 0, 0], results
+    client = MlflowClient(store_uri(tracking))
+    experiment = client.get_experiment_by_name("x")
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id])) == 3
+
+
+def test_a_store_that_cannot_be_used_is_one_clear_line(
+    tmp_path: Path, tracking: TrackingConfig
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    with pytest.raises(TrackingError, match=r"tracking\.folder=DIR") as raised:
+        Store(TrackingConfig(name="local", folder=str(blocked / "mlruns")))
+    assert "\n" not in str(raised.value)
+    folder = Path(tracking.folder)
+    folder.mkdir()
+    (folder / "mlflow.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(TrackingError, match="file is not a database"):
+        Store(tracking)
+
+
+def test_a_long_series_is_thinned() -> None:
+    counter = a_counter()
+    assert len(thinned(counter)) == len(counter.raw)
+    long = dataclasses.replace(
+        counter,
+        before_ns=tuple(range(1000)),
+        raw=(None, *range(1, 1000)),
+        after_ns=tuple(range(1000)),
+    )
+    points = thinned(long)
+    assert len(points) <= 300
+    assert points[0] == (1, 1.0)
+
+
+def test_the_ui_is_served_on_loopback_only(tracking: TrackingConfig) -> None:
+    command, environment = ui_command(tracking, 5050)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert store_uri(tracking) in command
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
