@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from slm_energy import models, workload
+from slm_energy.cell import Settings
 from slm_energy.config import (
     EngineConfig,
     MeasurementConfig,
     ModelConfig,
     ProviderConfig,
-    Settings,
     WorkloadConfig,
 )
 from slm_energy.engines.base import Batch, Engine, Job, find

@@ -1,4 +1,4 @@
-"""Hydra finds plugins only in this namespace. The grid comes from here; the plan is slm_energy's."""
+"""Hydra finds plugins only in this namespace. The grid comes from here, the plan from us."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +47,7 @@ class SlmEnergySweeper(Sweeper):
         launcher = str(config.hydra.launcher._target_)
         if not launcher.endswith("BasicLauncher"):
             raise HydraException(
-                f"hydra/launcher={launcher} is not used here: trials run one at a time on this machine"
+                f"hydra/launcher={launcher} is not used here: trials run one at a time"
             )
 
     def sweep(self, arguments: list[str]) -> Any:

@@ -48,11 +48,12 @@ def main() -> None:
 
 def _run(configs: list[RunConfig]) -> int:
     from slm_energy import sweep
+    from slm_energy.grid import resolve
     from slm_energy.show import show_ended
     from slm_energy.tracking import Store
 
     console = _console()
-    ended = sweep.run(sweep.resolve(configs), console)
+    ended = sweep.run(resolve(configs), console)
     show_ended(ended, console)
     if ended.interrupted:
         console.print("interrupted: run the same command again to go on")
@@ -96,9 +97,10 @@ def _plan(arguments: Sequence[str]) -> int:
 
 def _show_plan(configs: list[RunConfig]) -> int:
     from slm_energy import sweep
+    from slm_energy.grid import resolve
     from slm_energy.show import show_plan
 
-    show_plan(sweep.preview(sweep.resolve(configs)), _console())
+    show_plan(sweep.preview(resolve(configs)), _console())
     return 0
 
 

@@ -1,6 +1,6 @@
 """The files of one record: what the MLflow UI shows and a person downloads.
 
-    record.json                 outcome, metrics, checks, energy, windows, settings: all but the columns
+    record.json                 outcome, metrics, checks, energy, windows, settings
     config/settings.yaml        what was asked
     environment.json            what was found, and the settings really in force
     checks.json  energy.json    verdicts; joules with intervals and pedigree

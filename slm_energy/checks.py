@@ -5,9 +5,10 @@ A failed expectation makes the trial invalid; its detail is the reason that peop
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
-from slm_energy.config import Trial
+from slm_energy.cell import Trial
 from slm_energy.record import Capture, CheckResult, EnergyFigure
 
 _Verdict = tuple[bool | None, str]
@@ -71,7 +72,7 @@ def _time_stamps(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure])
         return False, "there is no serve window"
     for g in capture.generations:
         stamps = (serve.start_ns, g.start_ns, *g.token_ns, serve.end_ns)
-        if any(later < earlier for earlier, later in zip(stamps, stamps[1:], strict=False)):
+        if any(later < earlier for earlier, later in itertools.pairwise(stamps)):
             return False, f"{g.task_id}: time stamps do not rise within the serve window"
     return True, "tokens in order, within the serve window"
 

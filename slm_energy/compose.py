@@ -72,7 +72,7 @@ def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) ->
 
     with _clear_errors(), hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-        others = [each.input_line for each in parsed if each.key_or_group not in keys]
+        others = [str(each.input_line) for each in parsed if each.key_or_group not in keys]
         config = hydra.compose(name, others)
         for override in parsed:
             if override.key_or_group in keys:

@@ -1,4 +1,4 @@
-"""The schema of the conf groups, their range checks, and the identity of a cell.
+"""The schema of the conf groups and their range checks.
 
 Hydra turns YAML into a mapping; `run_config` turns that mapping into frozen dataclasses, once. What
 comes after knows nothing of Hydra. A wrong key or value is a `ConfigError` of one line that names
@@ -8,17 +8,14 @@ the key, the value and the choices.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import re
 import typing
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from slm_energy.errors import ConfigError
-from slm_energy.plain import convert, from_plain, to_plain
+from slm_energy.plain import convert, from_plain
 
 Scalar = bool | int | float | str | None
 Decode = Literal["session", "generate"]
@@ -180,67 +177,6 @@ class RunConfig:
     tracking: TrackingConfig
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
-    """What can change a trial's result, and nothing else: what the worker is told."""
-
-    model: ModelConfig
-    engine: EngineConfig
-    provider: ProviderConfig
-    measurement: MeasurementConfig
-    workload: WorkloadConfig
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
-    """One combination of factor levels.
-
-    Attributes:
-        id: `cell_id` of the rest.
-        settings: the levels.
-        model_digest: identifies the weights, tokenizer and config by content.
-        workload_digest: identifies the prompts by content.
-        versions: versions of the libraries that the engine computes with.
-    """
-
-    id: str
-    settings: Settings
-    model_digest: str
-    workload_digest: str
-    versions: dict[str, str]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
-    """One cell in one round: one fresh process, one MLflow run.
-
-    Attributes:
-        id: unique; a trial tried twice has two.
-        study: name of the study.
-        sweep: id of the sweep invocation.
-        cell: what is run.
-        label: the cell's name in tables.
-        round: 1, 2, ...; 0 for an unsupported cell, which is noted once.
-        order: place in the planned order over all rounds, from 1.
-        attempt: 1, 2, ...
-        model_path: absolute path of the model's folder; empty when it never came that far.
-        cache_path: absolute path of the cache of exported models.
-        timeout_s: the worker is ended after this long.
-    """
-
-    id: str
-    study: str
-    sweep: str
-    cell: Cell
-    label: str
-    round: int
-    order: int
-    attempt: int
-    model_path: str
-    cache_path: str
-    timeout_s: float
-
-
 class _Range(typing.NamedTuple):
     low: float
     high: float
@@ -289,6 +225,12 @@ def run_config(composed: Mapping[str, Any]) -> RunConfig:
         value = getattr(getattr(config, group), field)
         if value is not None and not allowed.low <= value <= allowed.high:
             raise ConfigError(f"{key}={value} is out of range: {allowed.text}")
+    measurement = config.measurement
+    if measurement.period_s >= measurement.max_gap_s:
+        raise ConfigError(
+            f"measurement.period_s={measurement.period_s} is not below measurement.max_gap_s="
+            f"{measurement.max_gap_s}: every window would be invalid"
+        )
     _check_hub_revision("model", config.model.source, config.model.revision)
     _check_hub_revision("workload", config.workload.source, config.workload.revision)
     if not re.fullmatch(r"[\w .+-]{1,100}", config.study.name):
@@ -332,8 +274,8 @@ def _check_type(key: str, kind: Any, value: Any) -> None:
 def _check_hub_revision(group: str, source: str, revision: str | None) -> None:
     if is_hub_id(source) and not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
         raise ConfigError(
-            f"{group}.source={source} is a hub id: pin it with {group}.revision=COMMIT (40 hex digits),"
-            f" or give a path that exists; revision is {revision!r}"
+            f"{group}.source={source} is a hub id: pin it with {group}.revision=COMMIT (40 hex"
+            f" digits), or give a path that exists; revision is {revision!r}"
         )
 
 
@@ -346,79 +288,3 @@ def is_hub_id(source: str) -> bool:
         and not source.endswith((".jsonl", ".gz"))
         and not Path(source).exists()
     )
-
-
-def settings(config: RunConfig) -> Settings:
-    """The part of a configuration that can change a result."""
-    return Settings(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Settings)})
-
-
-def flat(value: Settings | RunConfig) -> dict[str, Scalar]:
-    """Dotted keys to scalars: `engine.decode`, `engine.options.io_binding`, ..."""
-    result: dict[str, Scalar] = {}
-
-    def walk(prefix: str, item: Any) -> None:
-        if isinstance(item, dict):
-            for key, inner in item.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        else:
-            result[prefix] = json.dumps(item) if isinstance(item, list) else item
-
-    walk("", to_plain(value))
-    return result
-
-
-_NOT_IDENTITY = (
-    "model.name", "model.source", "model.revision", "workload.name", "workload.source",
-    "workload.revision", "measurement.name", "measurement.powercap_root",
-)  # fmt: skip
-
-
-def cell_id(
-    settings: Settings, model_digest: str, workload_digest: str, versions: Mapping[str, str]
-) -> str:
-    """Hash of everything that can change a result: 12 hex digits.
-
-    Names and paths are left out: what they point at is covered by the two digests. A model under two
-    names is two cells all the same, because an A/A study compares a cell with itself.
-    """
-    identity: dict[str, Any] = {k: v for k, v in flat(settings).items() if k not in _NOT_IDENTITY}
-    identity |= {"model.name": settings.model.name, "model.digest": model_digest}
-    identity |= {"workload.digest": workload_digest, "versions": dict(versions)}
-    text = json.dumps(identity, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _tells_apart(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
-    """Whether a label needs the key: an option that only one engine has, always alike, is noise."""
-    engines: dict[str, set[str | None]] = {}
-    for row in rows:
-        value = str(row[key]) if key in row else None
-        engines.setdefault(str(row.get("engine.name")), set()).add(value)
-    everywhere = {value for values in engines.values() for value in values if value is not None}
-    return len(everywhere) > 1 or any(len(values) > 1 for values in engines.values())
-
-
-def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, str]:
-    """Short, distinct names for cells: `model / engine / provider`, then what else differs.
-
-    Args:
-        cells: pairs of cell id and its flat settings.
-
-    Returns:
-        Cell id to label. Cells that differ in nothing visible (library versions, say) get their id.
-    """
-    table = dict(cells)
-    core = ("model.name", "engine.name", "provider.name")
-    keys = sorted({key for row in table.values() for key in row} - set(core) - set(_NOT_IDENTITY))
-    varying = [key for key in keys if _tells_apart(key, table.values())]
-    labels = {}
-    for cell, row in table.items():
-        parts = [str(row.get(key)) for key in core]
-        parts += [f"{key.rpartition('.')[2]}={row.get(key)}" for key in varying if key in row]
-        labels[cell] = " / ".join(parts)
-    times = Counter(labels.values())
-    return {
-        cell: f"{label} / {cell[:6]}" if times[label] > 1 else label
-        for cell, label in labels.items()
-    }

@@ -1,4 +1,4 @@
-"""The one error tree. Every message is a single line that names the key or command that mends it."""
+"""The one error tree. Every message is one line that names the key or command that mends it."""
 
 
 class SlmEnergyError(Exception):
@@ -18,7 +18,7 @@ class WorkloadError(SlmEnergyError):
 
 
 class EngineError(SlmEnergyError):
-    """An engine cannot load, or generated something that is not a result (NaN logits, a fallback)."""
+    """An engine cannot load, or gave something that is no result (NaN logits, a fallback)."""
 
 
 class MeterError(SlmEnergyError):

@@ -11,6 +11,7 @@ TPOT = (E2E - TTFT) / (n - 1).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
@@ -76,7 +77,7 @@ def _latency(generations: Iterable[Generation]) -> dict[str, float]:
     for g in generations:
         ttft.append((g.token_ns[0] - g.start_ns) / 1e9)
         e2e.append((g.token_ns[-1] - g.start_ns) / 1e9)
-        itl += [(b - a) / 1e9 for a, b in zip(g.token_ns, g.token_ns[1:], strict=False)]
+        itl += [(b - a) / 1e9 for a, b in itertools.pairwise(g.token_ns)]
         if len(g.token_ns) > 1:
             tpot.append((g.token_ns[-1] - g.token_ns[0]) / 1e9 / (len(g.token_ns) - 1))
     values: dict[str, float] = {}

@@ -124,7 +124,6 @@ def context_length(folder: Path) -> int | None:
 def _fetch_from_hub(model: ModelConfig) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from requests.exceptions import RequestException
 
     patterns = [*_TEXT_FILES, "*.safetensors"]
     patterns += _PICKLES if model.allow_pickle else ()
@@ -158,7 +157,7 @@ def _fetch_from_hub(model: ModelConfig) -> Path:
             f"model.source={model.source} is not in the local cache and the hub cannot be reached:"
             " go online once, or set model.source to a local folder"
         ) from error
-    except (HfHubHTTPError, RequestException, OSError) as error:
+    except (HfHubHTTPError, OSError) as error:
         raise ModelError(
             f"model.source={model.source} revision {model.revision}: {_one_line(error)}"
         ) from error

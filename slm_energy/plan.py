@@ -1,6 +1,6 @@
 """What a study runs and in which order: pure functions of cells, settings and earlier trials.
 
-A round is a complete randomised block: every cell once, in an order shuffled with the recorded seed.
+A round is a complete randomised block: every cell once, shuffled with the recorded seed.
 Nothing here reads a clock, a store or a device.
 """
 
@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Literal
 
-from slm_energy.config import Cell, Scalar, Settings, StudyConfig, cell_labels, flat
+from slm_energy.cell import Cell, Settings, cell_labels, flat
+from slm_energy.config import Scalar, StudyConfig
 from slm_energy.errors import ConfigError
 from slm_energy.record import OutcomeName
 
@@ -107,8 +108,8 @@ def exclusion(settings: Settings, rules: Sequence[Mapping[str, Any]]) -> str | N
 
     Args:
         settings: the levels of one cell.
-        rules: each maps dotted keys (or a bare group such as `engine`, for its name) to a value or a
-            list of values; all must match. `reason` is the text to show.
+        rules: each maps dotted keys (or a bare group such as `engine`, for its name) to a value
+            or a list of values; all must match. `reason` is the text to show.
 
     Raises:
         ConfigError: a rule names a key that does not exist.
@@ -160,7 +161,7 @@ def make_plan(
     for trial in history:
         past.setdefault((trial.cell, trial.round), []).append(trial)
     expected = {cell.id: _expected_s(cell, history) for cell in cells}
-    trials = []
+    trials: list[Planned] = []
     for number in range(1, study.rounds + 1):
         block = sorted(cells, key=lambda cell: cell.id)
         random.Random(f"{study.seed}:{number}").shuffle(block)

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: one bar, drawn once a second, or plain lines in a log file."""
+"""What a person sees while a sweep runs: a line per trial, and a bar drawn once a second."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from slm_energy.config import Trial
+from slm_energy.cell import Trial
 from slm_energy.plain import Json
 
 SCHEMA = 1
@@ -60,12 +60,12 @@ class Source:
     """Where readings come from.
 
     Attributes:
-        id: unique and stable, for example `rapl/intel-rapl:0` or `nvml/GPU-1234/energy`. A gauge that
-            MLflow's System metrics tab knows has that name: `cpu_utilization_percentage`.
+        id: unique and stable, for example `rapl/intel-rapl:0` or `nvml/GPU-1234/energy`. A gauge
+            that MLflow's System metrics tab knows has that name: `cpu_utilization_percentage`.
         kind: `counter` (cumulative energy), `power` (instantaneous or averaged power), `estimate`
             (a model's cumulative guess: never mixed with the first two), `gauge` (not energy).
-        domain: what the reading covers: `cpu_package`, `cpu_core`, `dram`, `psys`, `gpu`, `machine`;
-            for a gauge the quantity, such as `cpu_utilization`.
+        domain: what it covers: `cpu_package`, `cpu_core`, `dram`, `psys`, `gpu`, `machine`; for a
+            gauge the quantity, such as `cpu_utilization`.
         unit: unit of the raw values.
         modulus: a counter's raw value returns to zero at this number; None if it cannot wrap.
         update_period_ns: how often the device publishes a new value; None if unknown.

@@ -16,7 +16,7 @@ _ORDER_SHOWN = 60
 
 
 def show_plan(plan: Plan, console: Console) -> None:
-    """Print cells, exclusions with reasons, what is done and to do, the order, the expected time."""
+    """Print cells, what is left out and why, done and to do, the order, the expected time."""
     study = plan.study
     console.print(f"study [bold]{escape(study.name)}[/]: {study.rounds} rounds, seed {study.seed}")
     cells = Table(box=None, padding=(0, 2, 0, 0))
@@ -72,8 +72,8 @@ def show_ended(ended: Ended, console: Console) -> None:
     given_up = len(plan.with_status("given up"))
     if given_up:
         console.print(
-            f"{given_up} trials failed {plan.study.attempts} times in earlier invocations and are left"
-            f" alone; study.attempts={plan.study.attempts + 2} tries them again",
+            f"{given_up} trials failed {plan.study.attempts} times in earlier invocations and are"
+            f" left alone; study.attempts={plan.study.attempts + 2} tries them again",
             soft_wrap=True,
         )
     if not plan.with_status("to do"):

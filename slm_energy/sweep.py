@@ -1,10 +1,9 @@
-"""One invocation: from configurations to a plan, through its trials, to the report.
+"""One invocation: from a grid to a plan, and through its trials.
 
-    resolve    configurations -> cells, exclusions, what cannot run here
-    make_plan  (plan.py)
-    run        lock, deliver what an earlier run left, run what is to do, report
+    preview   the plan as it stands
+    run       lock, deliver what an earlier run left, run what is to do
 
-Records are on disk before MLflow hears of them; one that cannot be sent waits there for the next run.
+Records are on disk before MLflow hears of them; one that cannot be sent waits for the next run.
 """
 
 from __future__ import annotations
@@ -22,45 +21,17 @@ from pathlib import Path
 import platformdirs
 from rich.console import Console
 
-from slm_energy import artifacts, models, trial, workload
-from slm_energy.config import (
-    Cell,
-    MeasurementConfig,
-    RunConfig,
-    Settings,
-    Trial,
-    cell_id,
-    cell_labels,
-    flat,
-    settings,
-)
-from slm_energy.engines.base import EngineSpec, find
-from slm_energy.errors import ConfigError, ModelError, SlmEnergyError, TrackingError
+from slm_energy import artifacts, models, trial
+from slm_energy.cell import Cell, Trial
+from slm_energy.config import MeasurementConfig
+from slm_energy.errors import ModelError, SlmEnergyError, TrackingError
+from slm_energy.grid import Grid
 from slm_energy.machine import machine_id, measuring
 from slm_energy.meters.sampler import Sampler
-from slm_energy.plan import Excluded, Past, Plan, Planned, exclusion, make_plan
+from slm_energy.plan import Past, Plan, Planned, make_plan
 from slm_energy.progress import Display
 from slm_energy.record import Record
 from slm_energy.tracking import Store, exists
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Grid:
-    """The configurations of one invocation, resolved.
-
-    Attributes:
-        config: study, measurement and tracking, the same for every cell.
-        cells: what can run.
-        excluded: left out by `study.exclude`.
-        unsupported: cells that engine or machine cannot run, with the reason.
-        prompts: workload digest to task id to prompt.
-    """
-
-    config: RunConfig
-    cells: tuple[Cell, ...]
-    excluded: tuple[Excluded, ...]
-    unsupported: tuple[tuple[Cell, str], ...]
-    prompts: dict[str, dict[str, str]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,72 +58,6 @@ class Ended:
         valid = sum(1 for record, _ in self.records if record.outcome.name == "valid")
         missing = len(self.plan.trials) - len(self.plan.with_status("done")) - valid
         return bool(self.plan.trials) and not self.unsent and not missing
-
-
-def resolve(configs: Sequence[RunConfig]) -> Grid:
-    """Turn configurations into cells; nothing is downloaded and nothing heavy is imported.
-
-    Raises:
-        SlmEnergyError: a model, workload, engine or option is not there, or `study.*`,
-            `tracking.*` differ between the configurations.
-    """
-    first = configs[0]
-    for config in configs:
-        if config.study != first.study or config.tracking != first.tracking:
-            raise ConfigError(
-                "study.* and tracking.* belong to the whole sweep and cannot be swept"
-            )
-    cells: dict[str, Cell] = {}
-    unsupported: dict[str, tuple[Cell, str]] = {}
-    excluded: list[Excluded] = []
-    prompts: dict[str, dict[str, str]] = {}
-    asked = {repr(settings(config)): settings(config) for config in configs}
-    labels = cell_labels((key, flat(levels)) for key, levels in asked.items())
-    for key, levels in asked.items():
-        reason = exclusion(levels, first.study.exclude)
-        if reason is not None:
-            excluded.append(Excluded(label=labels[key], reason=reason))
-            continue
-        spec = find(levels.engine.name)
-        _check_options(spec, levels)
-        tasks = workload.load(levels.workload)
-        digest = workload.digest(tasks)
-        prompts[digest] = {task.task_id: task.prompt for task in tasks}
-        model = models.identity(levels.model)
-        versions = spec.versions()
-        cell = Cell(
-            id=cell_id(levels, model, digest, versions),
-            settings=levels,
-            model_digest=model,
-            workload_digest=digest,
-            versions=versions,
-        )
-        cannot = spec.unsupported(levels)
-        if cannot is None:
-            cells[cell.id] = cell
-        else:
-            unsupported[cell.id] = (cell, cannot)
-    return Grid(
-        config=first,
-        cells=tuple(cells.values()),
-        excluded=tuple(excluded),
-        unsupported=tuple(unsupported.values()),
-        prompts=prompts,
-    )
-
-
-def _check_options(spec: EngineSpec, levels: Settings) -> None:
-    for key, value in levels.engine.options.items():
-        if key not in spec.options:
-            known = ", ".join(spec.options) or "none"
-            raise ConfigError(
-                f"engine.options.{key}={value}: engine {spec.name} has no such option; it has: {known}"
-            )
-        allowed = spec.options[key]
-        if allowed and str(value) not in allowed:
-            raise ConfigError(
-                f"engine.options.{key}={value} is not valid: choose one of {', '.join(allowed)}"
-            )
 
 
 def plan_of(grid: Grid, history: Sequence[Past]) -> Plan:
@@ -387,6 +292,6 @@ class _Invocation:
 
 def _cannot_write(path: Path, error: OSError) -> SlmEnergyError:
     return SlmEnergyError(
-        f"cannot write {path}: {error.strerror or error}; free space or set tracking.folder=DIR, then"
-        " run the same command again: finished trials are kept"
+        f"cannot write {path}: {error.strerror or error}; free space or set tracking.folder=DIR,"
+        " then run the same command again: finished trials are kept"
     )

@@ -6,6 +6,7 @@ own bookkeeping.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
@@ -112,7 +113,7 @@ def _power(series: Series) -> Points:
         return [(t, v / 1_000) for t, v in values]
     per_joule = _UNITS_PER_JOULE[series.source.unit]
     points = []
-    for (t0, v0), (t1, v1) in zip(values, values[1:], strict=False):
+    for (t0, v0), (t1, v1) in itertools.pairwise(values):
         if v1 >= v0 and t1 > t0:
             points.append((t1, (v1 - v0) / per_joule / ((t1 - t0) / 1e9)))
     return points

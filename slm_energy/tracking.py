@@ -4,7 +4,7 @@
     parent run   one invocation of a sweep: plan, report
     child run    one trial; the tag `slm.outcome` is written last, and resume trusts only that
 
-No fluent active run, no autologging; explicit run ids. The SQLite store is created once under a lock.
+No fluent active run, no autologging; explicit run ids. SQLite stores are created under a lock.
 """
 
 from __future__ import annotations
@@ -13,26 +13,24 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock
 
-from slm_energy import artifacts
-from slm_energy.config import Scalar, TrackingConfig, flat
+from slm_energy import fields
+from slm_energy.config import TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.plan import Past
-from slm_energy.record import Capture, Record, Series
+from slm_energy.record import OutcomeName, Record
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
 
-_SERIES_POINTS = 300
 _BATCH = 1000
-_TRIAL, _SWEEP = "trial", "sweep"
 _FRAME_TAGS = ("study", "sweep", "cell", "label", "machine", "outcome", "reason")
 _FRAME_NUMBERS = ("round", "order", "attempt")
 
@@ -73,7 +71,7 @@ class Store:
     def history(self, study: str, machine: str) -> list[Past]:
         """Earlier trials of a study on a machine, oldest first. An unknown study has none."""
         rows = []
-        for run in self._runs(study, _TRIAL):
+        for run in self._runs(study, fields.TRIAL):
             tags = run.data.tags
             if tags.get("slm.machine") != machine or "slm.outcome" not in tags:
                 continue
@@ -82,7 +80,7 @@ class Store:
                     cell=tags["slm.cell"],
                     model=run.data.params.get("model.name", ""),
                     round=int(tags["slm.round"]),
-                    outcome=tags["slm.outcome"],
+                    outcome=cast("OutcomeName", tags["slm.outcome"]),
                     reason=tags.get("slm.reason", ""),
                     duration_s=run.data.metrics.get("time/trial_s"),
                     interrupted=tags.get("slm.interrupted") == "true",
@@ -98,11 +96,11 @@ class Store:
         """
         with _clear_errors(f"tracking store {self._uri}"):
             experiment = self._experiment(study)
-            for run in self._runs(study, _SWEEP) + self._runs(study, _TRIAL):
+            for run in self._runs(study, fields.SWEEP) + self._runs(study, fields.TRIAL):
                 left = run.info.status == "RUNNING" and run.data.tags.get("slm.machine") == machine
                 if left:
                     self._client.set_terminated(run.info.run_id, status="KILLED")
-            tags = _tags(study=study, sweep=sweep, machine=machine, kind=_SWEEP)
+            tags = fields.sweep_tags(study, sweep, machine)
             run = self._client.create_run(
                 experiment, tags=tags | {"mlflow.note.content": note}, run_name=f"sweep {sweep}"
             )
@@ -120,7 +118,7 @@ class Store:
 
     def last_sweep(self, study: str) -> str | None:
         """Run id of the latest invocation of a study, or None."""
-        runs = self._runs(study, _SWEEP)
+        runs = self._runs(study, fields.SWEEP)
         return str(runs[-1].info.run_id) if runs else None
 
     def store(self, record: Record, folder: Path, parent: str, machine: str) -> str:
@@ -141,7 +139,7 @@ class Store:
             stored = self._stored(experiment, trial.id)
             if stored is not None:
                 return str(stored.info.artifact_uri)
-            tags = _trial_tags(record, machine) | {"mlflow.parentRunId": parent}
+            tags = fields.tags(record, machine) | {"mlflow.parentRunId": parent}
             name = f"{trial.label} / r{trial.round:02d}" if trial.round else trial.label
             run = self._client.create_run(
                 experiment, record.started_unix_ns // 1_000_000, tags=tags, run_name=name
@@ -170,7 +168,7 @@ class Store:
             names = ", ".join(sorted(e.name for e in self._client.search_experiments())) or "none"
             raise TrackingError(f"study={study!r} is not in {self._uri}; there: {names}")
         rows = []
-        for run in self._runs(study, _TRIAL):
+        for run in self._runs(study, fields.TRIAL):
             tags = run.data.tags
             if "slm.outcome" not in tags:
                 continue
@@ -233,16 +231,10 @@ class Store:
     def _log_numbers(self, run_id: str, record: Record) -> None:
         from mlflow.entities import Metric, Param
 
-        settings: dict[str, Scalar] = {**flat(record.trial.cell.settings)}
-        settings |= {f"version.{k}": v for k, v in record.trial.cell.versions.items()}
-        settings["model.digest"] = record.trial.cell.model_digest
-        settings["workload.digest"] = record.trial.cell.workload_digest
-        params = [Param(key, str(value)[:6000]) for key, value in settings.items()]
         at_ms = record.ended_unix_ns // 1_000_000
-        values = record.metrics | _durations(record)
-        metrics = [Metric(name, value, at_ms, 0) for name, value in values.items()]
-        if record.capture is not None:
-            metrics += _system_series(record.capture)
+        metrics = [Metric(name, value, at_ms, 0) for name, value in fields.metrics(record).items()]
+        metrics += [Metric(*point) for point in fields.system_series(record)]
+        params = [Param(key, value) for key, value in fields.params(record).items()]
         self._client.log_batch(run_id, metrics=metrics[:_BATCH], params=params)
         for start in range(_BATCH, len(metrics), _BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
@@ -270,86 +262,6 @@ def _clear_errors(what: str) -> Iterator[None]:
             f"{what} cannot be used: {type(error).__name__}: {text}; check it or set"
             " tracking.folder=DIR or tracking.uri=URI"
         ) from error
-
-
-def _tags(**values: str) -> dict[str, str]:
-    return {f"slm.{key}": value for key, value in values.items()}
-
-
-def _trial_tags(record: Record, machine: str) -> dict[str, str]:
-    trial = record.trial
-    tags = _tags(
-        kind=_TRIAL,
-        trial=trial.id,
-        study=trial.study,
-        sweep=trial.sweep,
-        cell=trial.cell.id,
-        label=trial.label,
-        round=str(trial.round),
-        order=str(trial.order),
-        attempt=str(trial.attempt),
-        machine=machine,
-        reason="; ".join(record.outcome.reasons)[:4000],
-        schema=str(record.schema),
-    )
-    if record.outcome.reasons == ("interrupted",):
-        tags["slm.interrupted"] = "true"
-    if record.capture is not None:
-        tags["mlflow.loggedArtifacts"] = f'[{{"path": "{artifacts.TABLE}", "type": "table"}}]'
-    tags["mlflow.note.content"] = _note(record)
-    return tags
-
-
-def _note(record: Record) -> str:
-    """What the run page says at the top, in Markdown."""
-    lines = [f"**{record.outcome.name}**: {record.trial.label}, round {record.trial.round}"]
-    lines += [f"- {reason}" for reason in record.outcome.reasons]
-    shown: Sequence[tuple[str, str, str, float]] = (
-        ("energy/per_output_token_j", "energy per output token (measured)", "mJ", 1e3),
-        ("energy_estimated/per_output_token_j", "energy per output token (estimated)", "mJ", 1e3),
-        ("latency/ttft_p50_s", "time to first token, median", "ms", 1e3),
-        ("throughput/output_tokens_per_s", "output tokens per second", "", 1),
-    )
-    for name, text, unit, factor in shown:
-        if name in record.metrics:
-            lines.append(f"- {text}: {record.metrics[name] * factor:.4g} {unit}".rstrip())
-    return "\n".join(lines)
-
-
-def _durations(record: Record) -> dict[str, float]:
-    """What the trial cost in wall time, also when it failed."""
-    whole = (record.ended_unix_ns - record.started_unix_ns) / 1e9
-    values = {"time/trial_s": whole}
-    values |= {f"time/phase_{name}_s": seconds for name, seconds in record.phases_s.items()}
-    if record.capture is not None:
-        inside = sum(window.duration_s for window in record.capture.windows)
-        values["time/outside_windows_s"] = whole - inside
-    return values
-
-
-def _system_series(capture: Capture) -> list[Metric]:
-    """Gauges under MLflow's own `system/` names, thinned, so that its System metrics tab works."""
-    from mlflow.entities import Metric
-
-    offset_ns = capture.clock.unix_ns - capture.clock.monotonic_ns
-    points = []
-    for series in capture.series:
-        if series.source.kind == "gauge":
-            points += [
-                Metric(
-                    f"system/{series.source.id}", value, (time_ns + offset_ns) // 1_000_000, step
-                )
-                for step, (time_ns, value) in enumerate(thinned(series))
-            ]
-    return points
-
-
-def thinned(series: Series) -> list[tuple[int, float]]:
-    """At most 300 readings of a series, evenly spaced: pairs of monotonic ns and value."""
-    pairs = zip(series.before_ns, series.raw, strict=True)
-    known = [(time_ns, float(raw)) for time_ns, raw in pairs if raw is not None]
-    stride = -(-len(known) // _SERIES_POINTS) or 1
-    return known[::stride]
 
 
 def ui_command(tracking: TrackingConfig, port: int) -> tuple[list[str], dict[str, str]]:

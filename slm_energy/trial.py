@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy import checks, metrics
-from slm_energy.config import Trial
+from slm_energy.cell import Trial
 from slm_energy.engines.base import find, job_of
+from slm_energy.fields import INTERRUPTED
 from slm_energy.meters.sampler import Sampler, read_samples
 from slm_energy.plain import read_json, write_json
 from slm_energy.record import Capture, Outcome, Record
 
-INTERRUPTED = "interrupted"
 EXCHANGE = "exchange"
 _LOG_FILE = "worker.log"
 _SAMPLES_FILE = "samples.jsonl"

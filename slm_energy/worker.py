@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from slm_energy import models, workload
-from slm_energy.config import Trial, WorkloadConfig
+from slm_energy.cell import Trial
+from slm_energy.config import WorkloadConfig
 from slm_energy.engines.base import Answer, Batch, Engine, find, job_of
 from slm_energy.errors import SlmEnergyError, WorkloadError
 from slm_energy.plain import Json, read_json, write_json
@@ -127,8 +128,8 @@ def _check_context(
     for task, prompt in zip(tasks, prompts, strict=True):
         if len(prompt) + new > context:
             raise WorkloadError(
-                f"prompt {task.task_id} has {len(prompt)} tokens; with workload.new_tokens={new} that"
-                f" exceeds the model's context of {context}: lower workload.new_tokens or leave it out"
+                f"prompt {task.task_id} has {len(prompt)} tokens; with workload.new_tokens={new} it"
+                f" exceeds the model's context of {context}: lower workload.new_tokens"
             )
 
 

@@ -103,8 +103,8 @@ def _hub_rows(workload: WorkloadConfig) -> list[Any]:
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise WorkloadError(
-            f"workload.source={workload.source}: the hub cannot be reached and the data set is not in"
-            f" its cache; give a .jsonl file instead ({type(error).__name__})"
+            f"workload.source={workload.source}: the hub cannot be reached and the data set is not"
+            f" in its cache; give a .jsonl file instead ({type(error).__name__})"
         ) from error
     files = sorted(path for pattern in patterns for path in Path(folder).rglob(pattern))
     files = [path for path in files if "test" in path.name] or files

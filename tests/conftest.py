@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from slm_energy.config import Cell, RunConfig, Trial, run_config, settings
+from slm_energy.cell import Cell, Trial, settings
+from slm_energy.config import RunConfig, run_config
 from slm_energy.testing import CONF
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

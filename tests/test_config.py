@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from slm_energy.config import RunConfig, cell_id, cell_labels, flat, run_config, settings
+from slm_energy.cell import cell_id, cell_labels, flat, settings
+from slm_energy.config import RunConfig, run_config
 from slm_energy.errors import ConfigError
 
 
@@ -33,6 +34,7 @@ def test_a_composed_mapping_becomes_frozen_dataclasses(composed: dict[str, Any])
         ("study.name", "a/b", ["study.name='a/b'"]),
         ("workload.new_tokens", 0, ["workload.new_tokens=0"]),
         ("measurement.period_s", 0.0, ["measurement.period_s=0.0", "between"]),
+        ("measurement.period_s", 1.0, ["measurement.max_gap_s=1.0", "invalid"]),
         ("measurement.mode", False, ["measurement.mode=False", "auto, strict, off"]),
         ("model.source", "org/name", ["model.source=org/name", "model.revision=COMMIT"]),
     ],

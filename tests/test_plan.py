@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from slm_energy.config import Cell, EngineConfig, RunConfig, StudyConfig, settings
+from slm_energy.cell import Cell, settings
+from slm_energy.config import EngineConfig, RunConfig, StudyConfig
 from slm_energy.errors import ConfigError
 from slm_energy.plan import Past, exclusion, make_plan
 from tests.conftest import a_cell

@@ -13,9 +13,10 @@ from mlflow import MlflowClient
 from slm_energy import artifacts, trial
 from slm_energy.config import RunConfig, TrackingConfig
 from slm_energy.errors import TrackingError
+from slm_energy.fields import INTERRUPTED
 from slm_energy.record import Record
-from slm_energy.tracking import Store, store_uri, thinned, ui_command
-from tests.captures import a_capture, a_counter
+from slm_energy.tracking import Store, store_uri, ui_command
+from tests.captures import a_capture
 from tests.conftest import a_trial
 
 MACHINE = "here-123456"
@@ -82,7 +83,7 @@ def test_history_tells_outcomes_and_only_of_this_machine(
     entry = a_trial(config)
     stored(store, trial.failed(entry, "it broke", 0, {}), tmp_path / "1", parent)
     second = dataclasses.replace(entry, id="t2", attempt=2)
-    stored(store, trial.failed(second, trial.INTERRUPTED, 0, {}), tmp_path / "2", parent)
+    stored(store, trial.failed(second, INTERRUPTED, 0, {}), tmp_path / "2", parent)
     broken, stopped = store.history("test", MACHINE)
     assert (broken.outcome, broken.reason, broken.interrupted) == ("failed", "it broke", False)
     assert stopped.interrupted
@@ -101,7 +102,7 @@ def test_the_frame_has_one_row_per_trial_with_settings_and_metrics(
     assert frame["round"].tolist() == [1]
     assert frame["energy/per_output_token_j"].tolist() == pytest.approx([2.5])
     assert not [column for column in frame if column.startswith("system/")]
-    with pytest.raises(TrackingError, match="study='other' is not in .*; there: Default, test"):
+    with pytest.raises(TrackingError, match=r"study='other' is not in .*; there: Default, test"):
         store.frame("other")
 
 
@@ -145,20 +146,6 @@ def test_a_store_that_cannot_be_used_is_one_clear_line(
     (folder / "mlflow.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(TrackingError, match="file is not a database"):
         Store(tracking)
-
-
-def test_a_long_series_is_thinned() -> None:
-    counter = a_counter()
-    assert len(thinned(counter)) == len(counter.raw)
-    long = dataclasses.replace(
-        counter,
-        before_ns=tuple(range(1000)),
-        raw=(None, *range(1, 1000)),
-        after_ns=tuple(range(1000)),
-    )
-    points = thinned(long)
-    assert len(points) <= 300
-    assert points[0] == (1, 1.0)
 
 
 def test_the_ui_is_served_on_loopback_only(tracking: TrackingConfig) -> None:

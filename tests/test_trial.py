@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from slm_energy import trial
-from slm_energy.config import EngineConfig, MeasurementConfig, RunConfig, Trial, WorkloadConfig
+from slm_energy.cell import Trial
+from slm_energy.config import EngineConfig, MeasurementConfig, RunConfig, WorkloadConfig
+from slm_energy.fields import INTERRUPTED
 from slm_energy.record import Record
 from tests.conftest import a_cell, a_trial
 
@@ -100,7 +102,7 @@ def test_an_interrupt_ends_the_worker_and_is_on_record(tmp_path: Path, config: R
     with pytest.raises(trial.Interrupted) as raised:
         run(scripted(config, fail="hang"), tmp_path)
     timer.join()
-    assert raised.value.record.outcome.reasons == (trial.INTERRUPTED,)
+    assert raised.value.record.outcome.reasons == (INTERRUPTED,)
     assert workers() == []
 
 

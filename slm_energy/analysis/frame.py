@@ -7,7 +7,8 @@ from collections import Counter
 
 import pandas as pd
 
-from slm_energy.config import Scalar, cell_labels
+from slm_energy.cell import cell_labels
+from slm_energy.config import Scalar
 from slm_energy.errors import AnalysisError
 
 _FACTORS = ("model.", "engine.", "provider.", "measurement.", "workload.")

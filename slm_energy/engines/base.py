@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from slm_energy.config import Settings, Trial
+from slm_energy.cell import Settings, Trial
 from slm_energy.errors import ConfigError
 from slm_energy.models import eos_ids
 from slm_energy.plain import Json

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slm_energy.config import Settings
+from slm_energy.cell import Settings
 from slm_energy.engines import cuda, decode, onnx_export
 from slm_energy.engines import onnx_session as ort
 from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job

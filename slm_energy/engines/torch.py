@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slm_energy.config import Dtype, ModelConfig, Settings
+from slm_energy.cell import Settings
+from slm_energy.config import Dtype, ModelConfig
 from slm_energy.engines import cuda, decode
 from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, left_padded
 from slm_energy.errors import EngineError

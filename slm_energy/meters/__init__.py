@@ -1,1 +1,1 @@
-"""Meters: one contract (`base.py`), one file per kind of source, and the process that samples them."""
+"""Meters: one contract (`base.py`), one file per kind of source, and the sampling process."""

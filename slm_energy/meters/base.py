@@ -1,7 +1,7 @@
 """The contract between the sampling process and a meter.
 
-A meter opens sources and reads them; it never computes joules (`accounting.py` does). A reading that
-fails raises `ReadFailed`, and the sampler stores the gap: missing is never zero.
+A meter opens sources and reads them; it never computes joules (`accounting.py` does). A reading
+that fails raises `ReadFailed`, and the sampler stores the gap: missing is never zero.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def open_nvml(measurement: MeasurementConfig) -> Opened:
 
 def _start() -> Any:
     try:
-        import pynvml  # type: ignore[import-untyped]
+        import pynvml
     except ImportError as error:
         raise MeterError(f"{error}: pip install nvidia-ml-py") from error
     try:

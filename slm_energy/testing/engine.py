@@ -3,7 +3,8 @@
 It generates token ids that depend on the prompt alone, takes a given time per token, and, after
 `fail`, does what faulty engines do. Use it with the configuration that comes with it:
 
-    slm-energy --config-dir $(python -c "import slm_energy.testing as t; print(t.CONF)") engine=scripted
+    slm-energy --config-dir "$(python -c 'from slm_energy.testing import CONF; print(CONF)')" \
+        engine=scripted
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from slm_energy.config import Settings
+from slm_energy.cell import Settings
 from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
 from slm_energy.errors import EngineError
 from slm_energy.plain import Json

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from slm_energy import models
+from slm_energy.cell import Settings
 from slm_energy.config import (
     EngineConfig,
     MeasurementConfig,
     ModelConfig,
     ProviderConfig,
-    Settings,
     WorkloadConfig,
 )
 from slm_energy.engines.base import Job

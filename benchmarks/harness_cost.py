@@ -1,0 +1,101 @@
+"""What a trial costs beyond its windows, and what the parent does while it waits.
+
+    python benchmarks/harness_cost.py [--rounds 5]
+
+Prints, per engine with the bundled model, the seconds from one trial's start to the next one's
+that lie outside the windows (process start, imports outside `load`, record, MLflow), and the
+parent's own processor time as a share of one core while the worker runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+
+from slm_energy import models, sweep, trial
+from slm_energy.cell import Cell, Trial
+from slm_energy.compose import compose
+from slm_energy.config import RunConfig, run_config
+from slm_energy.grid import resolve
+from slm_energy.meters.sampler import Sampler
+from slm_energy.tracking import Store
+
+ENGINES = ("torch", "onnx")
+WINDOWS = ("load", "baseline", "warmup", "serve")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        configs = [_config(engine, folder, rounds) for engine in ENGINES]
+        grid = resolve(configs)
+        sweep.run(grid, Console(quiet=True))
+        print(f"{'engine':<8}{'outside windows, s':>20}{'median':>10}{'before storing':>18}")
+        for engine in ENGINES:
+            _print_engine(Store(configs[0].tracking), engine)
+        share = _parent_share(grid.cells[0], Path(folder))
+        print(f"parent while waiting: {100 * share:.2f} % of a core")
+
+
+def _config(engine: str, folder: str, rounds: int) -> RunConfig:
+    overrides = [f"engine={engine}", f"tracking.folder={folder}", f"study.rounds={rounds}"]
+    return run_config(compose("config", [*overrides, "measurement.serve_s=2"]))
+
+
+def _print_engine(store: Store, engine: str) -> None:
+    frame = store.frame("default").sort_values("started").reset_index(drop=True)
+    windows = sum(frame[f"time/{name}_s"] for name in WINDOWS)
+    prepared = frame.get("time/phase_prepare_s", 0.0 * windows).fillna(0.0)
+    # A trial's cost ends where the next one starts; the last one has no next.
+    cost = frame["started"].diff().shift(-1) / 1000 - windows - prepared
+    inner = frame["time/trial_s"] - windows - prepared
+    mine = (frame["engine.name"] == engine) & cost.notna()
+    values = sorted(cost[mine])
+    spread = f"{values[0]:.2f} to {values[-1]:.2f}"
+    print(f"{engine:<8}{spread:>20}{median(values):>10.2f}{median(inner[mine]):>18.2f}")
+
+
+def _parent_share(cell: Cell, folder: Path) -> float:
+    """Processor seconds per second of this process between the first and last tick of a trial."""
+    longer = dataclasses.replace(cell.settings.measurement, serve_s=20.0)
+    cell = dataclasses.replace(
+        cell, settings=dataclasses.replace(cell.settings, measurement=longer)
+    )
+    entry = Trial(
+        id="waiting",
+        study="waiting",
+        sweep="",
+        cell=cell,
+        label="",
+        round=1,
+        order=1,
+        attempt=1,
+        model_path=str(models.fetch(cell.settings.model)),
+        cache_path=str(folder),
+        timeout_s=600.0,
+    )
+    ticks: list[tuple[float, float]] = []
+    place = folder / "waiting"
+    place.mkdir()
+    with Sampler(longer, place) as sampler:
+        trial.run(
+            entry,
+            place,
+            sampler,
+            lambda phase, share: ticks.append((time.monotonic(), time.process_time())),
+        )
+    (wall0, cpu0), (wall1, cpu1) = ticks[0], ticks[-1]
+    return (cpu1 - cpu0) / (wall1 - wall0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""How a record looks in MLflow: its tags, params, metrics and series, as plain names and values.
+
+Pure; `tracking.py` sends what this says.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from slm_energy.artifacts import TABLE
+from slm_energy.cell import flat
+from slm_energy.record import Record, Series
+
+TRIAL, SWEEP = "trial", "sweep"
+INTERRUPTED = "interrupted"
+"""The reason of a failed trial that a person stopped: it does not count as an attempt."""
+
+_SERIES_POINTS = 300
+_SHOWN = (
+    ("energy/per_output_token_j", "energy per output token (measured)", "mJ", 1e3),
+    ("energy_estimated/per_output_token_j", "energy per output token (estimated)", "mJ", 1e3),
+    ("latency/ttft_p50_s", "time to first token, median", "ms", 1e3),
+    ("throughput/output_tokens_per_s", "output tokens per second", "", 1.0),
+)
+
+
+class Point(NamedTuple):
+    """One value of a series, in the order of MLflow's own constructor."""
+
+    name: str
+    value: float
+    unix_ms: int
+    step: int
+
+
+def sweep_tags(study: str, sweep: str, machine: str) -> dict[str, str]:
+    """Tags of a parent run."""
+    return _tags(kind=SWEEP, study=study, sweep=sweep, machine=machine)
+
+
+def tags(record: Record, machine: str) -> dict[str, str]:
+    """Tags of a trial, all but `slm.outcome`, which is written when everything else is there."""
+    trial = record.trial
+    found = _tags(
+        kind=TRIAL,
+        trial=trial.id,
+        study=trial.study,
+        sweep=trial.sweep,
+        cell=trial.cell.id,
+        label=trial.label,
+        round=str(trial.round),
+        order=str(trial.order),
+        attempt=str(trial.attempt),
+        machine=machine,
+        reason="; ".join(record.outcome.reasons)[:4000],
+        schema=str(record.schema),
+    )
+    scope = {f.domain for f in record.energy if f.summed and f.window == "serve"}
+    if scope:
+        found["slm.scope"] = "+".join(sorted(scope))
+    if record.outcome.reasons == (INTERRUPTED,):
+        found["slm.interrupted"] = "true"
+    if record.capture is not None:
+        found["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])
+    found["mlflow.note.content"] = _note(record)
+    return found
+
+
+def _tags(**values: str) -> dict[str, str]:
+    return {f"slm.{key}": value for key, value in values.items()}
+
+
+def _note(record: Record) -> str:
+    """What the run page says at the top, in Markdown."""
+    lines = [f"**{record.outcome.name}**: {record.trial.label}, round {record.trial.round}", ""]
+    lines += [f"- {reason}" for reason in record.outcome.reasons]
+    lines += [
+        f"- {text}: {record.metrics[name] * factor:.4g} {unit}".rstrip()
+        for name, text, unit, factor in _SHOWN
+        if name in record.metrics
+    ]
+    return "\n".join(lines)
+
+
+def params(record: Record) -> dict[str, str]:
+    """Resolved settings under dotted keys, library versions, digests."""
+    cell = record.trial.cell
+    values = {**flat(cell.settings), **{f"version.{k}": v for k, v in cell.versions.items()}}
+    values |= {"model.digest": cell.model_digest, "workload.digest": cell.workload_digest}
+    return {key: str(value)[:6000] for key, value in values.items()}
+
+
+def metrics(record: Record) -> dict[str, float]:
+    """The record's metrics, and what the trial took in wall time, also when it failed."""
+    whole = (record.ended_unix_ns - record.started_unix_ns) / 1e9
+    values = record.metrics | {"time/trial_s": whole}
+    values |= {f"time/phase_{name}_s": seconds for name, seconds in record.phases_s.items()}
+    if record.capture is not None:
+        inside = sum(window.duration_s for window in record.capture.windows)
+        values["time/outside_windows_s"] = whole - inside
+    return values
+
+
+def system_series(record: Record) -> list[Point]:
+    """Gauges under MLflow's own `system/` names, thinned, so that its System metrics tab works."""
+    if record.capture is None:
+        return []
+    offset_ns = record.capture.clock.unix_ns - record.capture.clock.monotonic_ns
+    return [
+        Point(f"system/{series.source.id}", value, (time_ns + offset_ns) // 1_000_000, step)
+        for series in record.capture.series
+        if series.source.kind == "gauge"
+        for step, (time_ns, value) in enumerate(thinned(series))
+    ]
+
+
+def thinned(series: Series) -> list[tuple[int, float]]:
+    """At most 300 readings of a series, evenly spaced: pairs of monotonic ns and value."""
+    pairs = zip(series.before_ns, series.raw, strict=True)
+    known = [(time_ns, float(raw)) for time_ns, raw in pairs if raw is not None]
+    stride = -(-len(known) // _SERIES_POINTS) or 1
+    return known[::stride]
