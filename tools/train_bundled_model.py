@@ -17,7 +17,7 @@ of its greedy completions are Python that the standard ``tokenize`` module accep
 
 Examples:
     python tools/train_bundled_model.py --max-minutes 45
-    python tools/train_bundled_model.py --steps 3000 --decay-start 2250
+    python tools/train_bundled_model.py --steps 2123 --decay-start 1592
     python tools/train_bundled_model.py --evaluate
 """
 

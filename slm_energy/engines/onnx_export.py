@@ -33,6 +33,8 @@ PACKAGES = ("optimum-onnx", "optimum", "onnx", "torch", "transformers")
 GRAPH = "model.onnx"
 MANIFEST = "manifest.json"
 _TASK = "text-generation-with-past"
+_RECIPE = 1
+"""To be raised when this package makes another graph of the same model: part of the address."""
 _TOLERANCE = {"float32": 1e-3, "float16": 0.02}
 
 
@@ -57,6 +59,7 @@ class Manifest:
 def entry(job: Job, versions: Mapping[str, str]) -> Path:
     """The folder where this job's export is, or will be."""
     identity = {
+        "recipe": _RECIPE,
         "model": job.model_digest,
         "attention": job.settings.model.attention,
         "dtype": job.settings.engine.dtype,

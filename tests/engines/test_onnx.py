@@ -104,7 +104,7 @@ WORKER = """
 import json, sys
 from pathlib import Path
 from slm_energy import models
-from slm_energy.config import Settings
+from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Job, find
 from slm_energy.plain import from_plain
 

@@ -119,7 +119,14 @@ EXPORTER = """
 import dataclasses, json, sys
 from pathlib import Path
 from slm_energy import models
-from slm_energy.config import *
+from slm_energy.cell import Settings
+from slm_energy.config import (
+    EngineConfig,
+    MeasurementConfig,
+    ModelConfig,
+    ProviderConfig,
+    WorkloadConfig,
+)
 from slm_energy.engines.base import Job
 from slm_energy.engines.onnx import ENGINE, exporters
 

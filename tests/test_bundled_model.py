@@ -1,0 +1,57 @@
+"""What the bundled model promises."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from safetensors import safe_open
+
+from slm_energy import models, workload
+from slm_energy.config import BUNDLED, EngineConfig, ModelConfig, RunConfig, WorkloadConfig
+from slm_energy.engines.base import Batch, find, job_of
+from tests.conftest import a_cell, a_trial
+
+TOOLS = Path(__file__).parent.parent / "tools"
+FOLDER = models.fetch(ModelConfig(name=BUNDLED, source=BUNDLED))
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The training script, for its definition of what tokenizes."""
+    monkeypatch.syspath_prepend(TOOLS)
+    return importlib.import_module("train_bundled_model")
+
+
+def test_it_is_a_small_llama_in_safetensors_with_its_card_and_its_making() -> None:
+    config = json.loads((FOLDER / "config.json").read_text())
+    assert config["architectures"] == ["LlamaForCausalLM"]
+    assert (FOLDER / "model.safetensors").stat().st_size <= 16e6
+    with safe_open(FOLDER / "model.safetensors", "np") as weights:
+        shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
+    sizes = [shape[0] * (shape[1] if len(shape) > 1 else 1) for shape in shapes]
+    training = json.loads((FOLDER / "training.json").read_text())
+    assert sum(sizes) == training["parameters"] <= 8_000_000
+    assert training["held_out_loss_nats_per_token"] < 3
+    assert "PYTHON SOFTWARE FOUNDATION LICENSE" in (FOLDER / "README.md").read_text()
+
+
+def test_it_writes_recognisable_python(tool: ModuleType, config: RunConfig) -> None:
+    tokenizer = models.load_tokenizer(FOLDER)
+    tasks = workload.load(WorkloadConfig(name=BUNDLED, source=BUNDLED))
+    engine = find("torch").create()
+    cell = a_cell(config, engine=EngineConfig(name="torch"))
+    engine.load(job_of(a_trial(config, cell=cell, model_path=str(FOLDER))))
+    verdicts = []
+    for start in range(0, len(tasks), 8):
+        some = tasks[start : start + 8]
+        prompts = tuple(tuple(tokenizer.encode(task.prompt).ids) for task in some)
+        answers = engine.generate(Batch(prompts=prompts, new_tokens=96, stop="eos"))
+        for task, answer in zip(some, answers, strict=True):
+            text = task.prompt + tokenizer.decode(list(answer.output_ids))
+            verdicts.append(tool.tokenize_verdict(text))
+    engine.close()
+    assert verdicts.count("ok") >= 0.6 * len(verdicts), verdicts
