@@ -73,7 +73,8 @@ def measure(name: str, threads: int, prompts: int, rounds: int, new_tokens: int)
             )
             for t in tasks
         ]
-        find(name).prepare(jobs["session"])
+        for job in jobs.values():
+            find(name).prepare(job)
         engines = {decode: loaded(name, job) for decode, job in jobs.items()}
         for engine in engines.values():
             engine.generate(batches[0])

@@ -1,7 +1,8 @@
 """ONNX Runtime on a processor or an NVIDIA GPU, with a graph that optimum exported once.
 
-With `decode=session` the worker imports neither torch nor transformers. With `decode=generate` the
-same session serves optimum's `ORTModelForCausalLM`.
+With `decode=session` the worker imports neither torch nor transformers, and the graph is freed of
+needless work. With `decode=generate` optimum's `ORTModelForCausalLM` serves optimum's own graph, as
+its users have it.
 """
 
 from __future__ import annotations

@@ -60,6 +60,7 @@ def entry(job: Job, versions: Mapping[str, str]) -> Path:
     """The folder where this job's export is, or will be."""
     identity = {
         "recipe": _RECIPE,
+        "graph": "lean" if _is_lean(job) else "stock",
         "model": job.model_digest,
         "attention": job.settings.model.attention,
         "dtype": job.settings.engine.dtype,
@@ -67,6 +68,11 @@ def entry(job: Job, versions: Mapping[str, str]) -> Path:
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     return job.cache_path / "onnx" / key
+
+
+def _is_lean(job: Job) -> bool:
+    """Our loop gets a graph without needless work; the library's class gets the library's own."""
+    return job.settings.engine.decode == "session"
 
 
 def intact(folder: Path) -> bool:
@@ -137,8 +143,10 @@ def _traced(folder: Path, job: Job) -> Any:
     model = load_weights(settings.model, job.model_path, settings.engine.dtype)
     attention_deviation(model)
     attention = model.config._attn_implementation
-    # Only the last position is asked for, as in torch: a large vocabulary makes the rest costly.
-    hook = model.get_output_embeddings().register_forward_pre_hook(_last_position)
+    hooks = []
+    if _is_lean(job):
+        # Only the last position is asked for, as in torch: a large vocabulary makes the rest costly.
+        hooks = [model.get_output_embeddings().register_forward_pre_hook(_last_position)]
     try:
         onnx_export_from_model(model, folder, task=_TASK, do_validation=False)
     except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
@@ -146,10 +154,12 @@ def _traced(folder: Path, job: Job) -> Any:
         raise EngineError(
             f"engine.name=onnx: optimum cannot export {model.config.model_type}: {reason}"
         ) from error
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
     model.config._attn_implementation = attention
-    _declare_one_position(folder / GRAPH)
-    simplify(folder / GRAPH)
+    if _is_lean(job):
+        _declare_one_position(folder / GRAPH)
+        simplify(folder / GRAPH)
     return model
 
 

@@ -187,17 +187,17 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
     return loaded.eval()
 
 
-def attention_deviation(model: Any) -> float:
+def attention_deviation(model: Any) -> float | None:
     """Compare SDPA with eager attention on two padded prompts and one further token of each.
 
     Returns:
-        Largest difference as a share of the largest logit; 0 if the model does not use SDPA.
+        Largest difference as a share of the largest logit; None if the model does not use SDPA.
 
     Raises:
         EngineError: they differ by more than rounding.
     """
     if model.config._attn_implementation != "sdpa":
-        return 0.0
+        return None
     dtype = str(model.dtype).removeprefix("torch.")
     batch = decode.probe(model.config.vocab_size)
     sdpa = _probed(model, batch)

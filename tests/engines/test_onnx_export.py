@@ -184,7 +184,10 @@ def test_the_address_follows_the_weights_the_attention_and_the_versions(job):
     assert len({entry(job), *changed}) == 4
 
 
-def test_settings_that_do_not_change_the_graph_share_it(job):
-    engine = dataclasses.replace(job.settings.engine, threads=2, decode="generate")
-    other = dataclasses.replace(job, settings=dataclasses.replace(job.settings, engine=engine))
-    assert entry(other) == entry(job)
+def test_only_settings_that_change_the_graph_change_its_address(job):
+    def with_engine(**changes):
+        engine = dataclasses.replace(job.settings.engine, **changes)
+        return dataclasses.replace(job, settings=dataclasses.replace(job.settings, engine=engine))
+
+    assert entry(with_engine(threads=2)) == entry(job)
+    assert entry(with_engine(decode="generate")) != entry(job)
