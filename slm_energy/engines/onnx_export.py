@@ -145,7 +145,7 @@ def _traced(folder: Path, job: Job) -> Any:
     attention = model.config._attn_implementation
     hooks = []
     if _is_lean(job):
-        # Only the last position is asked for, as in torch: a large vocabulary makes the rest costly.
+        # As in torch, only the last position: a large vocabulary makes the others costly.
         hooks = [model.get_output_embeddings().register_forward_pre_hook(_last_position)]
     try:
         onnx_export_from_model(model, folder, task=_TASK, do_validation=False)

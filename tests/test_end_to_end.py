@@ -1,0 +1,123 @@
+"""The main job through the command line: real engines, and meters on files and devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from slm_energy.config import TrackingConfig
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_module
+from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.waveform import constant
+from slm_energy.tracking import Store, store_uri
+from tests.conftest import Command
+
+SHORT = ("measurement.baseline_s=0.2", "measurement.serve_s=1.0", "workload.limit=3")
+
+
+def trials(folder: Path) -> pd.DataFrame:
+    store = Store(TrackingConfig(name="local", folder=str(folder / "mlruns")))
+    return store.frame("default")
+
+
+def test_two_engines_do_the_same_work_and_are_compared(tmp_path: Path, slm_energy: Command) -> None:
+    words = ("-m", "engine=torch,onnx", "provider=cpu,cuda", "workload.new_tokens=8", *SHORT)
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = slm_energy(*words, "engine.threads=1", quick=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "estimated" in done.stdout
+    assert " against " in done.stdout
+    frame = trials(tmp_path)
+    assert frame["outcome"].value_counts().to_dict() == {"valid": 2, "unsupported": 2}
+    assert frame[frame["outcome"] == "unsupported"]["reason"].str.contains("cuda").all()
+    valid = frame[frame["outcome"] == "valid"]
+    assert (valid["energy_estimated/per_output_token_j"] > 0).all()
+    assert not [name for name in frame if name.startswith("energy/")]
+    assert (valid["latency/ttft_p50_s"] > 0).all()
+    assert (valid["memory/process_peak_mb"] > 50).all()
+
+    uri = store_uri(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
+    client = MlflowClient(uri)
+    tables = []
+    for run_id in valid["run_id"]:
+        names = {each.path for each in client.list_artifacts(run_id)}
+        assert {"config", "capture", "outputs", "environment.json", "power.svg"} <= names
+        place = client.download_artifacts(run_id, "outputs/generations.json", str(tmp_path))
+        tables.append(json.loads(Path(place).read_text())["data"])
+        found = client.download_artifacts(run_id, "environment.json", str(tmp_path))
+        effective = json.loads(Path(found).read_text())["effective"]
+        assert (effective["provider"], effective["threads"]) == ("cpu", 1)
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 3
+
+
+def test_joules_from_powercap_files_reach_the_report(tmp_path: Path, slm_energy: Command) -> None:
+    zones = (
+        Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50)),
+        Zone(folder="intel-rapl:0:0", name="dram", waveform=constant(5)),
+        Zone(folder="intel-rapl:0:1", name="core", waveform=constant(30)),
+    )
+    root = tmp_path / "powercap"
+    root.mkdir()
+    with PowercapTree(root, zones):
+        done = slm_energy(*SHORT, "measurement=strict", f"measurement.powercap_root={root}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "estimated" not in done.stdout
+    [trial] = trials(tmp_path).to_dict("records")
+    true_j = 55 * trial["time/serve_s"]
+    assert trial["energy/total_low_j"] <= true_j <= trial["energy/total_high_j"]
+    assert trial["energy/total_j"] == pytest.approx(true_j, rel=0.05)
+    assert trial["energy/cpu_package_j"] / trial["energy/dram_j"] == pytest.approx(10, rel=0.05)
+    assert not [name for name in trial if name.startswith("energy_estimated")]
+
+
+def test_joules_of_a_gpu_are_counted_for_a_processor_trial_too(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    machine = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(70)),))
+    folder = tmp_path / "fake"
+    folder.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(write_module(machine, folder))}
+    done = slm_energy(*SHORT, "measurement=strict", env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [trial] = trials(tmp_path).to_dict("records")
+    true_j = 70 * trial["time/serve_s"]
+    assert trial["energy/gpu_low_j"] <= true_j <= trial["energy/gpu_high_j"]
+    assert trial["energy/total_j"] == trial["energy/gpu_j"]
+    assert trial["power/gpu_mean_w"] == pytest.approx(70, rel=0.01)
+
+
+def test_strict_refuses_a_machine_without_a_sensor_before_anything_runs(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    nothing = tmp_path / "no powercap here"
+    done = slm_energy("measurement=strict", f"measurement.powercap_root='{nothing}'")
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "measurement" in line
+    uri = store_uri(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
+    assert MlflowClient(uri).get_experiment_by_name("default") is None
+
+
+def test_the_command_line_of_mlflow_downloads_what_a_person_can_read(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    assert slm_energy().returncode == 0
+    [trial] = trials(tmp_path).to_dict("records")
+    uri = store_uri(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
+    command = [sys.executable, "-m", "mlflow", "artifacts", "download", "--run-id", trial["run_id"]]
+    command += ["--dst-path", str(tmp_path / "copy")]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    settings = (tmp_path / "copy" / "config" / "settings.yaml").read_text()
+    assert "engine:\n  name: scripted\n" in settings
+    table = json.loads((tmp_path / "copy" / "outputs" / "generations.json").read_text())
+    assert [row[0] for row in table["data"]] == ["slm/0", "slm/1", "slm/2"]
