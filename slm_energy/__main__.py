@@ -87,6 +87,7 @@ def _show_report(
     report = analysis.build(store.frame(asked.study), asked)
     report.to_terminal(console)
     if parent is not None:
+        store.describe(parent, report.to_markdown())
         store.attach(parent, "report.md", report.to_markdown())
         store.attach(parent, "report.json", report.to_json())
 

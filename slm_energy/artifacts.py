@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from slm_energy import traces
-from slm_energy.plain import from_plain, to_plain, write_json
+from slm_energy.plain import from_plain, readable, to_plain, write_json
 from slm_energy.record import Capture, Generation, Record, Series
 
 if TYPE_CHECKING:
@@ -49,20 +49,24 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
     """
     for name in ("config", "capture", "outputs"):
         (folder / name).mkdir(exist_ok=True)
-    settings = yaml.safe_dump(to_plain(record.trial.cell.settings), sort_keys=False)
-    (folder / "config" / "settings.yaml").write_text(settings, encoding="utf-8")
-    _write_readable(folder / "checks.json", record.checks)
-    _write_readable(folder / "energy.json", record.energy)
+    settings = to_plain(record.trial.cell.settings)
+    texts = {
+        "config/settings.yaml": yaml.safe_dump(settings, sort_keys=False),
+        "checks.json": readable(record.checks),
+        "energy.json": readable(record.energy),
+    }
     capture = record.capture
     if capture is not None:
         found = {"environment": capture.environment, "effective": capture.effective}
-        _write_readable(folder / "environment.json", found)
-        _write_readable(folder / TABLE, _table(capture, prompts))
+        texts["environment.json"] = readable(found)
+        texts[TABLE] = readable(_table(capture, prompts))
+        texts["power.svg"] = traces.power_svg(capture)
         _write_parquet(folder / _GENERATIONS, [to_plain(g) for g in capture.generations])
         _write_parquet(folder / _READINGS, _reading_rows(capture))
-        (folder / "power.svg").write_text(traces.power_svg(capture), encoding="utf-8")
         sources = tuple(_filled(series, ()) for series in capture.series)
         capture = dataclasses.replace(capture, generations=(), series=sources)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
     write_json(folder / _RECORD, dataclasses.replace(record, capture=capture))
 
 
@@ -90,11 +94,6 @@ def read(folder: Path) -> Record:
         series=tuple(_filled(s, readings.get(s.source.id, ())) for s in record.capture.series),
     )
     return dataclasses.replace(record, capture=capture)
-
-
-def _write_readable(path: Path, value: Any) -> None:
-    text = json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _table(capture: Capture, prompts: Mapping[str, str]) -> dict[str, list[Any]]:

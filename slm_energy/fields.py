@@ -53,9 +53,10 @@ def tags(record: Record, machine: str) -> dict[str, str]:
         order=str(trial.order),
         attempt=str(trial.attempt),
         machine=machine,
-        reason="; ".join(record.outcome.reasons)[:4000],
         schema=str(record.schema),
     )
+    if record.outcome.reasons:
+        found["slm.reason"] = "; ".join(record.outcome.reasons)[:4000]
     scope = {f.domain for f in record.energy if f.summed and f.window == "serve"}
     if scope:
         found["slm.scope"] = "+".join(sorted(scope))

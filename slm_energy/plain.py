@@ -88,6 +88,11 @@ def _convert_dataclass(kind: type, data: Any, where: str) -> Any:
         raise ValueError(f"{where}: {error}") from error
 
 
+def readable(value: Any) -> str:
+    """JSON for people: indented, any alphabet."""
+    return json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` so that the file is either whole or absent, also after a power cut."""
     partial = path.with_name(path.name + ".partial")

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from slm_energy.cell import Cell, Settings, cell_labels, flat
 from slm_energy.config import Scalar, StudyConfig
 from slm_energy.errors import ConfigError
+from slm_energy.plain import Json, to_plain
 from slm_energy.record import OutcomeName
 
 Status = Literal["to do", "done", "given up"]
@@ -95,6 +96,22 @@ class Plan:
     def with_status(self, status: Status) -> list[Planned]:
         """The trials of that status, in order."""
         return [trial for trial in self.trials if trial.status == status]
+
+    def summary(self) -> dict[str, Json]:
+        """What is stored with the sweep: the seed, the order, and what was left out and why."""
+        return {
+            "study": to_plain(self.study),
+            "order": [
+                {"order": t.order, "round": t.round, "label": t.label, "cell": t.cell.id}
+                | {"status": t.status, "expected_s": t.expected_s}
+                for t in self.trials
+            ],
+            "excluded": to_plain(self.excluded),
+            "unsupported": [
+                {"label": self.labels[cell.id], "cell": cell.id, "reason": reason}
+                for cell, reason in self.unsupported
+            ],
+        }
 
     @property
     def expected_s(self) -> float | None:

@@ -29,7 +29,7 @@ class Display:
             auto_refresh=False,
             transient=True,
         )
-        self._left_s = expected_s
+        self._expected_s = expected_s
         self._done = 0
         self._spent_s = 0.0
         self._task = self._bar.add_task("", total=trials, left="")
@@ -54,8 +54,9 @@ class Display:
         if not self._console.is_terminal:
             return
         text = f"{escape(label)}  r{round_number:02d}  {phase:<8} {share:4.0%}"
-        completed = self._done + min(0.99, share if phase == "serve" else 0.0)
-        self._bar.update(self._task, description=text, completed=completed, left=self._left())
+        done = self._done + min(0.99, share if phase == "serve" else 0.0)
+        left = self._left(self._trials - done)
+        self._bar.update(self._task, description=text, completed=done, left=left)
         self._bar.refresh()
 
     def retrying(self, record: Record) -> None:
@@ -79,14 +80,13 @@ class Display:
             soft_wrap=True,
         )
 
-    def _left(self) -> str:
+    def _left(self, trials: float) -> str:
+        """How long so many trials should take: as the finished ones did, else as planned."""
         if self._done:
-            left_s = self._spent_s / self._done * max(0, self._trials - self._done)
-        elif self._left_s is not None:
-            left_s = self._left_s
+            each_s: float | None = self._spent_s / self._done
         else:
-            return ""
-        return f"about {duration(left_s)} left"
+            each_s = None if self._expected_s is None else self._expected_s / self._trials
+        return "" if each_s is None else f"about {duration(each_s * trials)} left"
 
 
 def duration(seconds: float) -> str:

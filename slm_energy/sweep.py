@@ -28,6 +28,7 @@ from slm_energy.errors import ModelError, SlmEnergyError, TrackingError
 from slm_energy.grid import Grid
 from slm_energy.machine import machine_id, measuring
 from slm_energy.meters.sampler import Sampler
+from slm_energy.plain import readable
 from slm_energy.plan import Past, Plan, Planned, make_plan
 from slm_energy.progress import Display
 from slm_energy.record import Record
@@ -128,6 +129,7 @@ class _Invocation:
             plan = plan_of(self._grid, history)
             self._note_unsupported(plan, history)
             if plan.with_status("to do"):
+                self._store.attach(self._open_parent(), "plan.json", readable(plan.summary()))
                 self._run_trials(plan)
             status = "FINISHED"
         except (KeyboardInterrupt, trial.Interrupted):

@@ -35,8 +35,8 @@ def power_svg(capture: Capture) -> str:
     start_ns, end_ns = capture.windows[0].start_ns, capture.windows[-1].end_ns
     height = _TOP + len(panels) * (_HEIGHT + _GAP) + 20
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img"'
-        ' font-family="sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}"'
+        f' viewBox="0 0 {_WIDTH} {height}" role="img" font-family="sans-serif" font-size="13">',
         "<title>Power and processor load over the trial</title>",
         f"<desc>{escape(_description(capture, panels))}</desc>",
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _BATCH = 1000
+_NOTE_LENGTH = 8000
 _FRAME_TAGS = ("study", "sweep", "cell", "label", "machine", "outcome", "reason")
 _FRAME_NUMBERS = ("round", "order", "attempt")
 
@@ -110,6 +111,11 @@ class Store:
         """End the parent run: `FINISHED`, `FAILED` or `KILLED`."""
         with _clear_errors(f"tracking store {self._uri}"):
             self._client.set_terminated(run_id, status=status)
+
+    def describe(self, run_id: str, markdown: str) -> None:
+        """Set what the run's page says at the top."""
+        with _clear_errors(f"tracking store {self._uri}"):
+            self._client.set_tag(run_id, "mlflow.note.content", markdown[:_NOTE_LENGTH])
 
     def attach(self, run_id: str, name: str, text: str) -> None:
         """Store a text artifact of a run."""

@@ -80,6 +80,8 @@ def test_report_prints_and_stores_on_the_parent_run(tmp_path: Path, slm_energy: 
     experiment = client.get_experiment_by_name("default")
     assert experiment is not None
     [parent] = client.search_runs([experiment.experiment_id], "tags.`slm.kind` = 'sweep'")
+    assert "4 of 4 trials valid" in parent.data.tags["mlflow.note.content"]
+    assert client.download_artifacts(parent.info.run_id, "plan.json", str(tmp_path))
     [report] = (tmp_path / "mlruns" / "artifacts").rglob("report.json")
     assert parent.info.run_id in str(report)
     assert json.loads(report.read_text())["options"]["margin"] == 0.1
