@@ -129,7 +129,6 @@ class _Invocation:
             plan = plan_of(self._grid, history)
             self._note_unsupported(plan, history)
             if plan.with_status("to do"):
-                self._store.attach(self._open_parent(), "plan.json", readable(plan.summary()))
                 self._run_trials(plan)
             status = "FINISHED"
         except (KeyboardInterrupt, trial.Interrupted):
@@ -189,6 +188,7 @@ class _Invocation:
         with contextlib.ExitStack() as stack:
             meterings = {planned.cell.settings.measurement for planned in todo}
             samplers = {each: stack.enter_context(self._sampler(each)) for each in meterings}
+            self._store.attach(self._open_parent(), "plan.json", readable(plan.summary()))
             display = stack.enter_context(Display(self._console, len(todo), plan.expected_s))
             for block in blocks.values():
                 self._run_block(block, samplers, display)
