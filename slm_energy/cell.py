@@ -127,14 +127,11 @@ def cell_id(
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _tells_apart(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
-    """Whether a label needs the key: an option that only one engine has, always alike, is noise."""
-    engines: dict[str, set[str | None]] = {}
-    for row in rows:
-        value = str(row[key]) if key in row else None
-        engines.setdefault(str(row.get("engine.name")), set()).add(value)
-    everywhere = {value for values in engines.values() for value in values if value is not None}
-    return len(everywhere) > 1 or any(len(values) > 1 for values in engines.values())
+_UNSEEN = (
+    "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
+    "measurement.powercap_root",
+)  # fmt: skip
+_TOLD_BY = {"model.digest": "model.name", "workload.digest": "workload.name"}
 
 
 def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, str]:
@@ -148,15 +145,36 @@ def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, 
     """
     table = dict(cells)
     core = ("model.name", "engine.name", "provider.name")
-    keys = sorted({key for row in table.values() for key in row} - set(core) - set(_NOT_IDENTITY))
+    keys = sorted({key for row in table.values() for key in row} - set(core) - set(_UNSEEN))
     varying = [key for key in keys if _tells_apart(key, table.values())]
     labels = {}
     for cell, row in table.items():
         parts = [str(row.get(key)) for key in core]
-        parts += [f"{key.rpartition('.')[2]}={row.get(key)}" for key in varying if key in row]
+        parts += [f"{_short(key)}={row.get(key)}" for key in varying if key in row]
         labels[cell] = " / ".join(parts)
     times = Counter(labels.values())
     return {
         cell: f"{label} / {cell[:6]}" if times[label] > 1 else label
         for cell, label in labels.items()
     }
+
+
+def _tells_apart(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
+    """Whether a label needs the key.
+
+    An option that only one engine has, always alike, is noise; so is a digest that follows a name.
+    """
+    teller = _TOLD_BY.get(key, "engine.name")
+    groups: dict[str, set[str | None]] = {}
+    for row in rows:
+        value = str(row[key]) if key in row else None
+        groups.setdefault(str(row.get(teller)), set()).add(value)
+    everywhere = {value for values in groups.values() for value in values if value is not None}
+    differs_within = any(len(values) > 1 for values in groups.values())
+    return differs_within or (key not in _TOLD_BY and len(everywhere) > 1)
+
+
+def _short(key: str) -> str:
+    """`engine.decode` is `decode`; `workload.name` is `workload`."""
+    group, _, field = key.rpartition(".")
+    return group if field == "name" else field

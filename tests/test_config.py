@@ -92,5 +92,14 @@ def test_labels_name_model_engine_provider_and_what_else_differs(composed: dict[
         [("a", row("engine.decode", "session")), ("b", row("engine.decode", "generate"))]
     )
     assert decoded["b"] == "bundled / scripted / cpu / decode=generate"
+    several = cell_labels(
+        [
+            ("a", row("model.name", "a") | {"model.digest": "1"}),
+            ("b", row("model.name", "b") | {"model.digest": "2"}),
+            ("c", row("model.name", "b") | {"model.digest": "2", "workload.name": "other"}),
+        ]
+    )
+    assert several["a"] == "a / scripted / cpu / workload=bundled"
+    assert several["c"] == "b / scripted / cpu / workload=other"
     twins = cell_labels([("a1", row("study.rounds", 1)), ("b1", row("study.rounds", 1))])
     assert len(set(twins.values())) == 2

@@ -40,6 +40,7 @@ class Study:
         machine: where it ran.
         cells: ids in the order of the first round, unsupported ones included.
         labels: cell id to its name; what all cells share is left out of it.
+        models: cell id to the name of its model.
         shared: what all cells share, as `model bundled`, `provider cpu`.
         rounds: 1 to the last round that was begun.
         trials: one row per cell and round: its valid trial, or its last attempt.
@@ -50,6 +51,7 @@ class Study:
     machine: str
     cells: tuple[str, ...]
     labels: dict[str, str]
+    models: dict[str, str]
     shared: tuple[str, ...]
     rounds: tuple[int, ...]
     trials: pd.DataFrame
@@ -104,6 +106,7 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
         machine=machine,
         cells=cells,
         labels=labels,
+        models=dict(zip(rows["cell"], rows["model.name"].astype(str), strict=True)),
         shared=shared,
         rounds=rounds,
         trials=rows,

@@ -85,7 +85,7 @@ def audit(report: Report) -> Grid:
 
 
 def cells(report: Report, lead: list[Section]) -> Grid:
-    """What each cell costs; the best of each column in bold."""
+    """What each cell costs; the best of each model in bold."""
     first = [section.metric for section in lead]
     columns = [*first, *(metric for metric in CONTEXT if metric not in first)]
     columns = [m for m in columns if any(m.name in cell.figures for cell in report.cells)]
@@ -97,10 +97,12 @@ def cells(report: Report, lead: list[Section]) -> Grid:
         rows.append((cell.label, f"{cell.valid}/{cell.rounds}" if cell.rounds else "-", *texts))
     bold = set()
     for column, metric in enumerate(columns, start=2):
-        values = [(c.figures[metric.name].mean, row) for row, c in enumerate(report.cells)
-                  if metric.name in c.figures]  # fmt: skip
-        if len(values) > 1:
-            bold.add(((max if metric.higher_is_better else min)(values)[1], column))
+        values: dict[str, list[tuple[float, int]]] = {}
+        for row, cell in enumerate(report.cells):
+            if metric.name in cell.figures:
+                values.setdefault(cell.model, []).append((cell.figures[metric.name].mean, row))
+        best = max if metric.higher_is_better else min
+        bold |= {(best(each)[1], column) for each in values.values() if len(each) > 1}
     heading = f"Per cell: geometric means over rounds, {_confidence(report)} interval in brackets"
     return Grid(title=heading, head=head, rows=tuple(rows), bold=frozenset(bold))
 

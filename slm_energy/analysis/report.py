@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from rich.console import Console
 
 from slm_energy.analysis import render, words
 from slm_energy.analysis.classic import Chain, chain
-from slm_energy.analysis.compare import Asked, Block, Comparison, Rule, compare, ranking
+from slm_energy.analysis.compare import Block, Comparison, Rule, compare, ranking
 from slm_energy.analysis.effect import half_width
 from slm_energy.analysis.frame import Slot, Study, tidy
 from slm_energy.analysis.metric import CONTEXT, ESTIMATED, MEASURED, Metric
@@ -47,6 +49,7 @@ class CellSummary:
 
     cell: str
     label: str
+    model: str
     valid: int
     rounds: int
     figures: dict[str, Figure]
@@ -73,7 +76,7 @@ class Report:
         labels: cell id to name.
         outcomes: outcome to number of trials.
         slots: every cell in every round.
-        cells: best first.
+        cells: model by model, best first.
         sections: the first metric's (one for measured, one for estimated energy), then the others.
         findings: the verdict in sentences.
         notes: what a reader must know to read the tables right.
@@ -125,7 +128,11 @@ def build(raw: pd.DataFrame, options: AnalysisOptions) -> Report:
             continue
         leads = not sections or metric.quantity == sections[0].metric.quantity
         rule = _rule(metric, options)
-        asked = _asked(block, rule, reference, options.pairs) if leads else _same_pairs(sections)
+        asked = (
+            _asked(study, ranking(block, rule), reference, options.pairs)
+            if leads
+            else _same_pairs(sections)
+        )
         result = compare(block, rule, asked)
         conventional = chain(block, result, options.alpha) if leads else None
         sections.append(Section(metric=metric, comparison=result, conventional=conventional))
@@ -162,17 +169,29 @@ def _rule(metric: Metric, options: AnalysisOptions) -> Rule:
     )
 
 
-def _asked(block: Block, rule: Rule, reference: str | None, pairs: str) -> Asked:
-    """The pairs of the metric that decides."""
-    if pairs == "all":
-        return "all"
-    ranked = ranking(block, rule)
-    if reference is None or reference not in ranked:
-        return "best"
-    return [(cell, reference) for cell in ranked if cell != reference]
+def _asked(
+    study: Study, ranked: Sequence[str], reference: str | None, pairs: str
+) -> list[tuple[str, str]]:
+    """The pairs of the metric that decides, better ranked first.
+
+    A reference that was named is compared with every cell. Else cells are compared within their
+    model, because it is the serving configuration that is chosen: the best with each other one, or
+    all pairs.
+    """
+    if reference is not None and reference in ranked and pairs != "all":
+        return [(cell, reference) for cell in ranked if cell != reference]
+    groups: dict[str, list[str]] = {}
+    for cell in ranked:
+        groups.setdefault(study.models[cell], []).append(cell)
+    return [
+        (a, b)
+        for group in groups.values()
+        for a, b in itertools.combinations(group, 2)
+        if pairs == "all" or a == group[0]
+    ]
 
 
-def _same_pairs(sections: list[Section]) -> Asked:
+def _same_pairs(sections: list[Section]) -> list[tuple[str, str]]:
     """The other metrics are compared over the pairs of the one that decides."""
     lead = sections[0].metric.quantity
     pairs = [p for s in sections if s.metric.quantity == lead for p in s.comparison.pairs]
@@ -250,6 +269,8 @@ def _summaries(study: Study, lead: list[Section], alpha: float) -> tuple[CellSum
         columns[section.metric.name][list(section.comparison.left_out)] = math.nan
     ranked = [cell for section in lead for cell in section.comparison.ranked]
     order = [*ranked, *(cell for cell in study.cells if cell not in ranked)]
+    models = list(dict.fromkeys(study.models[cell] for cell in order))
+    order.sort(key=lambda cell: models.index(study.models[cell]))
     result = []
     for cell in order:
         slots = [slot for slot in study.slots if slot.cell == cell]
@@ -260,6 +281,7 @@ def _summaries(study: Study, lead: list[Section], alpha: float) -> tuple[CellSum
             CellSummary(
                 cell=cell,
                 label=study.labels[cell],
+                model=study.models[cell],
                 valid=sum(slot.outcome == "valid" for slot in slots),
                 rounds=len(slots) if slots[0].round else 0,
                 figures={name: figure for name, figure in figures.items() if figure is not None},

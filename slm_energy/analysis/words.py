@@ -59,18 +59,23 @@ def verdict(pair: Pair) -> str:
 def findings(
     metric: Metric, comparison: Comparison, labels: Mapping[str, str], options: AnalysisOptions
 ) -> list[str]:
-    """The verdict in sentences: the best cell against the next and against the last.
+    """The verdict in sentences: per model the best cell against the next and against the last.
 
     With a reference that was asked for: the best other cell against it.
     """
-    if not comparison.pairs:
+    pairs = comparison.pairs
+    if not pairs:
+        if len(comparison.ranked) > 1:
+            return ["No model has two cells to compare; reference=CELL compares across models."]
         only = labels[comparison.ranked[0]]
         return [f"Only {only} has {metric.title}{_kind(metric)}: there is nothing to compare."]
-    chosen = [comparison.pairs[0]]
-    best = comparison.ranked[0]
-    last = next((p for p in comparison.pairs if {p.a, p.b} == {best, comparison.ranked[-1]}), None)
-    if last is not None and last not in chosen:
-        chosen.append(last)
+    if len({pair.b for pair in pairs}) == 1:
+        return [sentence(metric, pairs[0], labels, options)]
+    beaten = {pair.b for pair in pairs}
+    chosen: list[Pair] = []
+    for best in dict.fromkeys(pair.a for pair in pairs if pair.a not in beaten):
+        own = [pair for pair in pairs if pair.a == best]
+        chosen += [own[0], own[-1]] if len(own) > 1 else own
     return [sentence(metric, pair, labels, options) for pair in chosen]
 
 

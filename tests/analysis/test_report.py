@@ -76,6 +76,29 @@ def test_the_best_cell_is_the_reference_unless_another_is_named(study):
     assert other.findings[0].startswith("onnx / cpu costs 63 % less")
 
 
+def test_cells_are_compared_within_their_model(study):
+    small = study({"onnx/cpu": 0.010, "torch/cpu": 0.020})
+    large = study({"onnx/cpu": 0.500, "torch/cpu": 0.400}, seed=2)
+    large["model.name"], large["cell"] = "large", "large-" + large["cell"]
+    report = build(pd.concat([small, large]), options({"study": "toy"}))
+    pairs = [(p.a, p.b) for p in report.sections[0].comparison.pairs]
+    assert pairs == [("onnx-cpu", "torch-cpu"), ("large-torch-cpu", "large-onnx-cpu")]
+    assert [cell.model for cell in report.cells] == ["bundled", "bundled", "large", "large"]
+    assert len(report.findings) == 2
+    named = build(
+        pd.concat([small, large]), options({"study": "toy", "reference": "large / torch"})
+    )
+    assert len(named.sections[0].comparison.pairs) == 3
+
+
+def test_one_cell_per_model_is_not_ranked_across_models(study):
+    small, large = study({"onnx/cpu": 0.010}), study({"onnx/cpu": 0.500}, seed=2)
+    large["model.name"], large["cell"] = "large", "large-" + large["cell"]
+    report = build(pd.concat([small, large]), options({"study": "toy"}))
+    assert report.sections[0].comparison.pairs == ()
+    assert "reference=CELL compares across models" in report.findings[0]
+
+
 def test_the_other_metrics_follow_the_same_pairs(study):
     result = report(study(FOUR))
     pairs = [[(p.a, p.b) for p in section.comparison.pairs] for section in result.sections]
