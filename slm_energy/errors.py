@@ -1,5 +1,12 @@
 """The one error tree. Every message is one line that names the key or command that mends it."""
 
+import textwrap
+
+
+def one_line(text: object, width: int = 200) -> str:
+    """What another library says, on one line of at most `width` characters, cut between words."""
+    return textwrap.shorten(str(text), width, placeholder=" ...")
+
 
 class SlmEnergyError(Exception):
     """Base of everything this package raises on purpose."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slm_energy.config import BUNDLED, ModelConfig, is_hub_id
-from slm_energy.errors import ModelError
+from slm_energy.errors import ModelError, one_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -99,7 +99,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path)) if path.is_file() else _converted(folder)
     except Exception as error:  # the library raises bare Exception
-        raise ModelError(f"{folder}: the tokenizer cannot be read: {_one_line(error)}") from error
+        raise ModelError(f"{folder}: the tokenizer cannot be read: {one_line(error)}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -159,7 +159,7 @@ def _fetch_from_hub(model: ModelConfig) -> Path:
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise ModelError(
-            f"model.source={model.source} revision {model.revision}: {_one_line(error)}"
+            f"model.source={model.source} revision {model.revision}: {one_line(error)}"
         ) from error
 
 
@@ -251,7 +251,3 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _file_digest(path: Path, size: int, mtime_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

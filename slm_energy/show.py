@@ -58,14 +58,10 @@ def show_ended(ended: Ended, console: Console) -> None:
     """Print what was left out, what did not end valid, and where its log lies."""
     plan = ended.plan
     _show_left_out(plan, console)
-    last = {(r.trial.cell.id, r.trial.round): (r, place) for r, place in ended.records}
-    for record, place in last.values():
-        if record.outcome.name not in ("failed", "invalid"):
-            continue
-        trial, why = record.trial, "; ".join(record.outcome.reasons)
+    for (outcome, label, why), (rounds, place) in _not_valid(ended).items():
         console.print(
-            f"[red]{record.outcome.name}[/] {escape(trial.label)}  r{trial.round:02d}, attempt"
-            f" {trial.attempt}: {escape(why)}\n  log: {place.removeprefix('file://')}/worker.log",
+            f"[red]{outcome}[/] {escape(label)}  {', '.join(rounds)}: {escape(why)}\n"
+            f"  log: {place.removeprefix('file://')}/worker.log",
             highlight=False,
             soft_wrap=True,
         )
@@ -85,6 +81,18 @@ def show_ended(ended: Ended, console: Console) -> None:
         )
     if ended.unsent:
         console.print(f"{ended.unsent} records wait on disk; the next run of this study sends them")
+
+
+def _not_valid(ended: Ended) -> dict[tuple[str, str, str], tuple[list[str], str]]:
+    """What did not end valid: outcome, cell and reason to rounds and the last one's files."""
+    last = {(r.trial.cell.id, r.trial.round): (r, place) for r, place in ended.records}
+    found: dict[tuple[str, str, str], tuple[list[str], str]] = {}
+    for record, place in last.values():
+        if record.outcome.name in ("failed", "invalid"):
+            key = (record.outcome.name, record.trial.label, "; ".join(record.outcome.reasons))
+            rounds, _ = found.get(key, ([], ""))
+            found[key] = ([*rounds, f"r{record.trial.round:02d}"], place)
+    return found
 
 
 def _show_left_out(plan: Plan, console: Console) -> None:

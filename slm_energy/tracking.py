@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from slm_energy import fields
 from slm_energy.config import TrackingConfig
-from slm_energy.errors import TrackingError
+from slm_energy.errors import TrackingError, one_line
 from slm_energy.plan import Past
 from slm_energy.record import OutcomeName, Record
 
@@ -263,9 +263,8 @@ def _clear_errors(what: str) -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
         raise TrackingError(
-            f"{what} cannot be used: {type(error).__name__}: {text}; check it or set"
+            f"{what} cannot be used: {type(error).__name__}: {one_line(error)}; check it or set"
             " tracking.folder=DIR or tracking.uri=URI"
         ) from error
 

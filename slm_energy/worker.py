@@ -27,7 +27,7 @@ from slm_energy import models, workload
 from slm_energy.cell import Trial
 from slm_energy.config import WorkloadConfig
 from slm_energy.engines.base import Answer, Batch, Engine, find, job_of
-from slm_energy.errors import SlmEnergyError, WorkloadError
+from slm_energy.errors import SlmEnergyError, WorkloadError, one_line
 from slm_energy.plain import Json, read_json, write_json
 from slm_energy.record import Capture, ClockAnchor, Generation, Window
 
@@ -60,8 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         traceback.print_exc()
         return 1
     except Exception as error:
-        text = " ".join(str(error).split())[:500]
-        _tell(channel, error=f"{type(error).__name__}: {text}")
+        _tell(channel, error=f"{type(error).__name__}: {one_line(error)}")
         traceback.print_exc()
         return 1
     return 0

@@ -9,7 +9,7 @@ import pandas as pd
 
 from slm_energy.cell import cell_labels
 from slm_energy.config import Scalar
-from slm_energy.errors import AnalysisError
+from slm_energy.errors import AnalysisError, one_line
 
 _FACTORS = ("model.", "engine.", "provider.", "measurement.", "workload.")
 
@@ -134,12 +134,6 @@ def _none_valid(study: str, rows: pd.DataFrame) -> str:
     reasons = Counter(reason for reason in rows["reason"] if reason)
     why = f"; most often: {one_line(reasons.most_common(1)[0][0])}" if reasons else ""
     return f"study={study} has no valid trial ({counts}){why}; mend that and run the sweep again"
-
-
-def one_line(text: str, width: int = 160) -> str:
-    """The text on one line, shortened at the end."""
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def _labels(rows: pd.DataFrame) -> dict[str, str]:

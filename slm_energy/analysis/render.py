@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from slm_energy.analysis import words
-from slm_energy.analysis.frame import one_line
 from slm_energy.analysis.metric import CONTEXT, Metric
+from slm_energy.errors import one_line
 
 if typing.TYPE_CHECKING:
     from slm_energy.analysis.report import Figure, Report, Section

@@ -25,7 +25,7 @@ from slm_energy.engines import decode
 from slm_energy.engines import onnx_session as ort
 from slm_energy.engines.base import Job
 from slm_energy.engines.onnx_simplify import simplify
-from slm_energy.errors import EngineError
+from slm_energy.errors import EngineError, one_line
 from slm_energy.models import file_digest
 from slm_energy.plain import read_json, write_json
 
@@ -150,9 +150,8 @@ def _traced(folder: Path, job: Job) -> Any:
     try:
         onnx_export_from_model(model, folder, task=_TASK, do_validation=False)
     except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise EngineError(
-            f"engine.name=onnx: optimum cannot export {model.config.model_type}: {reason}"
+            f"engine.name=onnx: optimum cannot export {model.config.model_type}: {one_line(error)}"
         ) from error
     for hook in hooks:
         hook.remove()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_energy.engines.base import Batch, left_padded
-from slm_energy.errors import EngineError
+from slm_energy.errors import EngineError, one_line
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OPTIMIZATION = {
@@ -67,8 +67,9 @@ def open_session(
     try:
         session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
     except Exception as error:  # its exceptions have no common base of their own
-        reason = " ".join(str(error).split())[:300]
-        raise EngineError(f"engine.name=onnx: {graph} cannot be opened: {reason}") from error
+        raise EngineError(
+            f"engine.name=onnx: {graph} cannot be opened: {one_line(error)}"
+        ) from error
     session.disable_fallback()
     return session
 

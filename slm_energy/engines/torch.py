@@ -18,7 +18,7 @@ from slm_energy.cell import Settings
 from slm_energy.config import Dtype, ModelConfig
 from slm_energy.engines import cuda, decode
 from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, left_padded
-from slm_energy.errors import EngineError
+from slm_energy.errors import EngineError, one_line
 from slm_energy.models import context_length
 from slm_energy.plain import Json
 
@@ -180,9 +180,8 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
             **options,
         )
     except (OSError, ValueError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise EngineError(
-            f"transformers cannot load {path} with {model.attention=}: {reason}"
+            f"transformers cannot load {path} with {model.attention=}: {one_line(error)}"
         ) from error
     return loaded.eval()
 
