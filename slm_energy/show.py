@@ -72,7 +72,9 @@ def show_ended(ended: Ended, console: Console) -> None:
             f" left alone; study.attempts={plan.study.attempts + 2} tries them again",
             soft_wrap=True,
         )
-    if not plan.with_status("to do"):
+    if not plan.trials:
+        console.print("no cell of this grid can run here")
+    elif not plan.with_status("to do"):
         console.print(
             f"nothing to do in study {plan.study.name!r}: {len(plan.with_status('done'))} of"
             f" {len(plan.trials)} trials are done; study.rounds={plan.study.rounds + 5} extends it,"

@@ -25,7 +25,7 @@ def power_svg(capture: Capture) -> str:
     Returns:
         A stand-alone SVG document with a title and a text alternative.
     """
-    panels = [(s.source.id, "W", _power(s)) for s in capture.series if s.source.kind != "gauge"]
+    panels = [(_title(s), "W", _power(s)) for s in capture.series if s.source.kind != "gauge"]
     panels += [
         ("processor utilization", "%", _values(s))
         for s in capture.series
@@ -49,6 +49,12 @@ def power_svg(capture: Capture) -> str:
         f'<text x="{_WIDTH - 10}" y="{height - 8}" text-anchor="end">{seconds:.1f} s</text>'
     )
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _title(series: Series) -> str:
+    """The source's name; an estimate says that it is one."""
+    estimated = " (estimated, not measured)" if series.source.kind == "estimate" else ""
+    return series.source.id + estimated
 
 
 def _panel(

@@ -126,9 +126,11 @@ def _check_context(
         return
     for task, prompt in zip(tasks, prompts, strict=True):
         if len(prompt) + new > context:
+            room = context - len(prompt)
+            remedy = f"at most {room} fit" if room > 0 else "take a model with a longer context"
             raise WorkloadError(
                 f"prompt {task.task_id} has {len(prompt)} tokens; with workload.new_tokens={new} it"
-                f" exceeds the model's context of {context}: lower workload.new_tokens"
+                f" exceeds the model's context of {context}: {remedy}"
             )
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet
 from slm_energy import artifacts, trial
 from slm_energy.config import RunConfig
 from slm_energy.record import Record, Series
+from slm_energy.traces import power_svg
 from tests.captures import S, a_capture, a_counter, a_gauge
 from tests.conftest import a_trial
 
@@ -71,3 +72,8 @@ def test_the_picture_is_an_svg_with_a_text_alternative(tmp_path: Path, config: R
     description = root.findtext(f"{space}desc") or ""
     assert "serve 4.0 s" in description
     assert len(root.findall(f"{space}polyline")) == 2
+
+
+def test_the_picture_of_an_estimate_says_so(config: RunConfig) -> None:
+    assert "estimated, not measured" in power_svg(a_capture(series=(a_counter("estimate"),)))
+    assert "estimated" not in power_svg(a_capture())

@@ -85,7 +85,8 @@ def test_a_prompt_longer_than_the_context_names_itself_and_the_key(
     assert record.outcome.name == "failed"
     [reason] = record.outcome.reasons
     assert "prompt slm/0" in reason
-    assert "lower workload.new_tokens" in reason
+    assert "workload.new_tokens=500" in reason
+    assert "fit" in reason
 
 
 def test_batches_keep_every_prompt(tmp_path: Path, config: RunConfig) -> None:

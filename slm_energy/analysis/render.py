@@ -48,8 +48,9 @@ def title(report: Report) -> str:
     total = sum(counts.values())
     rounds = max((cell.rounds for cell in report.cells), default=0)
     times = f"{rounds} round" + ("s" if rounds != 1 else "")
+    cells = f"{len(report.cells)} cell" + ("s" if len(report.cells) != 1 else "")
     return (
-        f"{report.study} on {report.machine}: {len(report.cells)} cells, {times}, "
+        f"{report.study} on {report.machine}: {cells}, {times}, "
         f"{counts.get('valid', 0)} of {total} trials valid"
     )
 
