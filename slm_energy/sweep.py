@@ -20,11 +20,12 @@ from pathlib import Path
 
 import platformdirs
 from rich.console import Console
+from rich.markup import escape
 
 from slm_energy import artifacts, models, trial
 from slm_energy.cell import Cell, Trial
 from slm_energy.config import MeasurementConfig
-from slm_energy.errors import ModelError, SlmEnergyError, TrackingError
+from slm_energy.errors import ModelError, SlmEnergyError, TrackingError, one_line
 from slm_energy.grid import Grid
 from slm_energy.machine import machine_id, measuring
 from slm_energy.meters.sampler import Sampler
@@ -122,17 +123,13 @@ class _Invocation:
         self._unsent = 0
 
     def run(self) -> Ended:
-        status, interrupted = "FAILED", False
+        status = "FAILED"
         try:
             self._deliver()
             history = self._store.history(self._study.name, self._machine)
             plan = plan_of(self._grid, history)
             self._note_unsupported(plan, history)
-            if plan.with_status("to do"):
-                self._run_trials(plan)
-            status = "FINISHED"
-        except (KeyboardInterrupt, trial.Interrupted):
-            interrupted, status = True, "KILLED"
+            status = self._run_trials(plan)
         finally:
             self._close_parent(status)
         return Ended(
@@ -140,7 +137,7 @@ class _Invocation:
             unsent=self._unsent,
             plan=plan,
             parent=self._parent,
-            interrupted=interrupted,
+            interrupted=status == "KILLED",
         )
 
     def _open_parent(self) -> str:
@@ -155,15 +152,20 @@ class _Invocation:
         try:
             self._store.close_sweep(self._parent, status)
         except TrackingError as error:
-            self._console.print(
-                f"[yellow]the sweep's own run stays open[/]: {error}", soft_wrap=True
-            )
+            text = f"[yellow]the sweep's own run stays open[/]: {escape(str(error))}"
+            self._console.print(text, soft_wrap=True)
 
     def _deliver(self) -> None:
         """Send what an earlier invocation wrote but could not send; drop what it did not finish."""
         for folder in sorted(self._pending.glob("*/")):
             if artifacts.is_complete(folder):
-                record = artifacts.read(folder)
+                try:
+                    record = artifacts.read(folder)
+                except (ValueError, OSError) as error:
+                    raise TrackingError(
+                        f"{folder} holds a record that cannot be read ({one_line(error)}):"
+                        " move it away"
+                    ) from error
                 if record.trial.study == self._study.name:
                     self._store.store(record, folder, self._open_parent(), self._machine)
                     shutil.rmtree(folder)
@@ -180,8 +182,11 @@ class _Invocation:
             folder = self._folder(entry)
             self._keep(trial.unsupported(entry, reason), folder)
 
-    def _run_trials(self, plan: Plan) -> None:
+    def _run_trials(self, plan: Plan) -> str:
+        """Run what is to do; return how the sweep ended, in MLflow's words."""
         todo = plan.with_status("to do")
+        if not todo:
+            return "FINISHED"
         blocks: dict[int, deque[Planned]] = {}
         for planned in todo:
             blocks.setdefault(planned.round, deque()).append(planned)
@@ -190,8 +195,12 @@ class _Invocation:
             samplers = {each: stack.enter_context(self._sampler(each)) for each in meterings}
             self._store.attach(self._open_parent(), "plan.json", readable(plan.summary()))
             display = stack.enter_context(Display(self._console, len(todo), plan.expected_s))
-            for block in blocks.values():
-                self._run_block(block, samplers, display)
+            try:
+                for block in blocks.values():
+                    self._run_block(block, samplers, display)
+            except (KeyboardInterrupt, trial.Interrupted):
+                return "KILLED"
+        return "FINISHED"
 
     def _run_block(
         self,
@@ -277,7 +286,8 @@ class _Invocation:
         except TrackingError as error:
             self._unsent += 1
             place = str(folder)
-            self._console.print(f"[yellow]not sent, kept in {folder}[/]: {error}", soft_wrap=True)
+            text = f"[yellow]not sent, kept in {folder}[/]: {escape(str(error))}"
+            self._console.print(text, soft_wrap=True)
         self._records.append((record, place))
 
     @contextlib.contextmanager
@@ -288,7 +298,7 @@ class _Invocation:
         self._pending.mkdir(parents=True, exist_ok=True)
         with Sampler(measurement, self._pending) as sampler:
             for note in sampler.notes:
-                self._console.print(f"[dim]{note}[/]", highlight=False, soft_wrap=True)
+                self._console.print(f"[dim]{escape(note)}[/]", highlight=False, soft_wrap=True)
             yield sampler
 
 

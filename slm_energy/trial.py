@@ -25,6 +25,7 @@ from typing import Any
 from slm_energy import checks, metrics
 from slm_energy.cell import Trial
 from slm_energy.engines.base import find, job_of
+from slm_energy.errors import MeterError
 from slm_energy.fields import INTERRUPTED
 from slm_energy.meters.sampler import Sampler, read_samples
 from slm_energy.plain import read_json, write_json
@@ -66,12 +67,15 @@ def run(trial: Trial, folder: Path, sampler: Sampler | None, progress: Progress)
     try:
         error = _prepare(trial, folder, phases, progress)
         error = error or _serve(trial, folder, sampler, phases, progress)
+        if error is not None:
+            return failed(trial, error, started_ns, phases)
+        capture = _read_capture(folder)
     except KeyboardInterrupt:
         raise Interrupted(failed(trial, INTERRUPTED, started_ns, phases)) from None
-    if error is not None:
-        return failed(trial, error, started_ns, phases)
+    except (MeterError, ValueError) as unusable:
+        return failed(trial, str(unusable), started_ns, phases)
     begun = time.monotonic()
-    record = derive(trial, _read_capture(folder), started_ns)
+    record = derive(trial, capture, started_ns)
     phases["derive"] = time.monotonic() - begun
     return dataclasses.replace(record, phases_s=phases, ended_unix_ns=time.time_ns())
 
@@ -160,6 +164,12 @@ def _serve(
 
 
 def _read_capture(folder: Path) -> Capture:
+    """What worker and sampler left.
+
+    Raises:
+        ValueError: the worker's file is no capture.
+        MeterError: the sampler's file is damaged.
+    """
     capture = read_json(folder / EXCHANGE / "capture.json", Capture)
     samples = folder / EXCHANGE / _SAMPLES_FILE
     if not samples.exists():

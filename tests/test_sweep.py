@@ -199,6 +199,16 @@ def test_a_record_that_could_not_be_sent_is_delivered_by_the_next_run(
     assert not unfinished.exists()
 
 
+def test_a_waiting_record_that_is_damaged_is_named(tmp_path: Path, slm_energy: Command) -> None:
+    folder = tmp_path / "mlruns" / "pending" / machine_id() / "damaged"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text("{}")
+    done = slm_energy()
+    assert done.returncode == 2
+    assert f"{folder} holds a record that cannot be read" in done.stderr.replace("\n", " ")
+    assert folder.exists()
+
+
 def test_a_plan_shows_the_grid_and_creates_nothing(tmp_path: Path, slm_energy: Command) -> None:
     grid = ("-m", "engine.decode=session,generate", "provider=cpu,cuda", "study.rounds=2")
     fresh = slm_energy("plan", *grid)

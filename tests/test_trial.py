@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import threading
 import time
@@ -15,7 +16,10 @@ from slm_energy import trial
 from slm_energy.cell import Trial
 from slm_energy.config import EngineConfig, MeasurementConfig, RunConfig, WorkloadConfig
 from slm_energy.fields import INTERRUPTED
+from slm_energy.meters.sampler import Sampler
 from slm_energy.record import Record
+from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.waveform import constant
 from tests.conftest import a_cell, a_trial
 
 SHORT = MeasurementConfig(name="off", mode="off", baseline_s=0.05, warmup_requests=1, serve_s=0.2)
@@ -120,6 +124,26 @@ def test_a_worker_dies_with_its_parent(tmp_path: Path, config: RunConfig) -> Non
     gone, alive = psutil.wait_procs(found, timeout=10)
     assert gone
     assert not alive
+
+
+def test_a_sampler_that_cannot_be_brought_back_fails_the_trial_and_no_more(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    root, folder = tmp_path / "powercap", tmp_path / "trial"
+    root.mkdir()
+    folder.mkdir()
+    strict = dataclasses.replace(SHORT, mode="strict", powercap_root=str(root))
+    zone = Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50))
+    sampler = Sampler(strict, tmp_path)
+    with PowercapTree(root, [zone]):
+        sampler.start()
+        assert sampler.pid is not None
+        os.kill(sampler.pid, signal.SIGKILL)
+    shutil.rmtree(root)
+    record = trial.run(scripted(config), folder, sampler, lambda phase, share: None)
+    assert record.outcome.name == "failed"
+    assert "no energy can be measured here" in record.outcome.reasons[0]
+    assert workers() == []
 
 
 def workers() -> list[psutil.Process]:
