@@ -22,16 +22,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from slm_energy import models, workload
-from slm_energy.cell import Settings
-from slm_energy.config import (
-    EngineConfig,
-    MeasurementConfig,
-    ModelConfig,
-    ProviderConfig,
-    WorkloadConfig,
-)
-from slm_energy.engines.base import Batch, Engine, Job, find
+from bundled import batches, bundled_trial, loaded
+
+from slm_energy.engines.base import Batch, Engine
 
 TARGETS = {"onnx": 2.0, "torch": 1.0}
 DECODES = ("session", "generate")
@@ -52,7 +45,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=TARGETS, help="measure in this process (internal)")
     args = parser.parse_args()
     if args.engine:
-        return measure(args.engine, args.threads, *((2, 3, 32) if args.quick else (8, 9, 64)))
+        return measure(args.engine, args.threads, *((2, 3, 32) if args.quick else (8, 31, 64)))
     print(f"{args.threads} thread(s), medians over rounds; target for the ratio while decoding")
     command = [sys.executable, *sys.argv]
     return max(subprocess.run([*command, "--engine", name]).returncode for name in TARGETS)
@@ -62,64 +55,30 @@ def measure(name: str, threads: int, prompts: int, rounds: int, new_tokens: int)
     """Print one engine's line; return the exit code."""
     speeds: dict[str, list[Speed]] = {decode: [] for decode in DECODES}
     with tempfile.TemporaryDirectory() as cache:
-        jobs = {decode: job_for(name, decode, threads, Path(cache)) for decode in DECODES}
-        tokenizer = models.load_tokenizer(jobs["session"].model_path)
-        tasks = workload.load(WorkloadConfig(name="bundled", source="bundled", limit=prompts))
-        batches = [
-            Batch(
-                prompts=(tuple(tokenizer.encode(t.prompt).ids),),
-                new_tokens=new_tokens,
-                stop="fixed",
-            )
-            for t in tasks
-        ]
-        for job in jobs.values():
-            find(name).prepare(job)
-        engines = {decode: loaded(name, job) for decode, job in jobs.items()}
+        words = [f"engine={name}", f"engine.threads={threads}", f"workload.limit={prompts}"]
+        words += [f"workload.new_tokens={new_tokens}"]
+        trials = {d: bundled_trial([*words, f"engine.decode={d}"], Path(cache)) for d in DECODES}
+        asked = batches(trials["session"])
+        engines = {decode: loaded(trial) for decode, trial in trials.items()}
         for engine in engines.values():
-            engine.generate(batches[0])
+            engine.generate(asked[0])
         for number in range(rounds):
             for decode in DECODES if number % 2 else DECODES[::-1]:
-                speeds[decode].append(speed(engines[decode], batches))
+                speeds[decode].append(speed(engines[decode], asked))
     pairs = list(zip(speeds["session"], speeds["generate"], strict=True))
-    ratio = statistics.median(s.decode / g.decode for s, g in pairs)
+    ratios = sorted(s.decode / g.decode for s, g in pairs)
+    ratio, quarter = statistics.median(ratios), len(ratios) // 4
     whole = statistics.median(s.whole / g.whole for s, g in pairs)
     per_s = {key: statistics.median(speed.decode for speed in speeds[key]) for key in DECODES}
     target = TARGETS[name]
     print(
         f"{name:6} session {per_s['session']:7.1f}   generate {per_s['generate']:7.1f} tokens/s"
-        f"   ratio {ratio:.2f} (with prompts {whole:.2f})"
+        f"   ratio {ratio:.2f} (middle half {ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f};"
+        f" with prompts {whole:.2f})"
         f"   target {target}: {'met' if ratio >= target else 'MISSED'}",
         flush=True,
     )
     return int(ratio < target)
-
-
-def job_for(name: str, decode: str, threads: int, cache: Path) -> Job:
-    """A job on the bundled model."""
-    model = ModelConfig(name="bundled", source="bundled")
-    folder = models.fetch(model)
-    settings = Settings(
-        model=model,
-        engine=EngineConfig(name=name, decode=decode, threads=threads),  # type: ignore[arg-type]
-        provider=ProviderConfig(name="cpu"),
-        measurement=MeasurementConfig(name="off", mode="off"),
-        workload=WorkloadConfig(name="bundled", source="bundled"),
-    )
-    return Job(
-        settings=settings,
-        model_path=folder,
-        model_digest=models.digest(folder),
-        cache_path=cache,
-        eos_ids=models.eos_ids(folder),
-    )
-
-
-def loaded(name: str, job: Job) -> Engine:
-    """An engine with the job's model."""
-    engine = find(name).create()
-    engine.load(job)
-    return engine
 
 
 def speed(engine: Engine, batches: list[Batch]) -> Speed:

@@ -10,16 +10,15 @@ parent's own processor time as a share of one core while the worker runs.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
+from bundled import bundled_trial
 from rich.console import Console
 
-from slm_energy import models, sweep, trial
-from slm_energy.cell import Cell, Trial
+from slm_energy import sweep, trial
 from slm_energy.compose import compose
 from slm_energy.config import RunConfig, run_config
 from slm_energy.grid import resolve
@@ -37,12 +36,11 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
         configs = [_config(engine, folder, rounds) for engine in ENGINES]
-        grid = resolve(configs)
-        sweep.run(grid, Console(quiet=True))
+        sweep.run(resolve(configs), Console(quiet=True))
         print(f"{'engine':<8}{'outside windows, s':>20}{'median':>10}{'before storing':>18}")
         for engine in ENGINES:
             _print_engine(Store(configs[0].tracking), engine)
-        share = _parent_share(grid.cells[0], Path(folder))
+        share = _parent_share(Path(folder))
         print(f"parent while waiting: {100 * share:.2f} % of a core")
 
 
@@ -64,29 +62,13 @@ def _print_engine(store: Store, engine: str) -> None:
     print(f"{engine:<8}{spread:>20}{median(values):>10.2f}{median(inner[mine]):>18.2f}")
 
 
-def _parent_share(cell: Cell, folder: Path) -> float:
+def _parent_share(folder: Path) -> float:
     """Processor seconds per second of this process between the first and last tick of a trial."""
-    longer = dataclasses.replace(cell.settings.measurement, serve_s=20.0)
-    cell = dataclasses.replace(
-        cell, settings=dataclasses.replace(cell.settings, measurement=longer)
-    )
-    entry = Trial(
-        id="waiting",
-        study="waiting",
-        sweep="",
-        cell=cell,
-        label="",
-        round=1,
-        order=1,
-        attempt=1,
-        model_path=str(models.fetch(cell.settings.model)),
-        cache_path=str(folder),
-        timeout_s=600.0,
-    )
+    entry = bundled_trial(["engine=torch", "measurement.serve_s=20"], folder)
     ticks: list[tuple[float, float]] = []
     place = folder / "waiting"
     place.mkdir()
-    with Sampler(longer, place) as sampler:
+    with Sampler(entry.cell.settings.measurement, place) as sampler:
         trial.run(
             entry,
             place,

@@ -18,12 +18,9 @@ from pathlib import Path
 from statistics import median
 
 import scipy.stats
+from bundled import batches, bundled_trial, loaded
 
-from slm_energy import models, workload
-from slm_energy.cell import Cell, Trial, settings
-from slm_energy.compose import compose
-from slm_energy.config import RunConfig, run_config
-from slm_energy.engines.base import Batch, Engine, find, job_of
+from slm_energy.engines.base import Batch, Engine
 from slm_energy.meters.sampler import Sampler, read_samples
 
 SEGMENT_S = 0.5
@@ -43,18 +40,18 @@ def main() -> None:
 def measure(name: str, pairs: int, powercap_root: str, folder: Path) -> None:
     """Print one engine's lines."""
     overrides = [f"engine={name}", f"measurement.powercap_root={powercap_root}"]
-    config = run_config(compose("config", overrides))
-    engine, batches = loaded(name, config, folder)
+    trial = bundled_trial(overrides, folder / "cache")
+    engine, prompts = loaded(trial), batches(trial)
     ratios, shares = [], []
-    with Sampler(config.measurement, folder) as sampler:
-        for batch in batches[:8]:
+    with Sampler(trial.cell.settings.measurement, folder) as sampler:
+        for batch in prompts[:8]:
             engine.generate(batch)
         for number in range(pairs):
             speeds = {}
             for on in (True, False) if number % 2 else (False, True):
                 if on:
                     sampler.begin(os.getpid(), folder / "samples.jsonl")
-                speeds[on] = tokens_per_s(engine, batches)
+                speeds[on] = tokens_per_s(engine, prompts)
                 if on:
                     sampler.end()
                     _, report = read_samples(folder / "samples.jsonl")
@@ -71,45 +68,11 @@ def measure(name: str, pairs: int, powercap_root: str, folder: Path) -> None:
     )
 
 
-def loaded(name: str, config: RunConfig, folder: Path) -> tuple[Engine, list[Batch]]:
-    """The engine with the bundled model, and the workload in batches of one."""
-    levels = settings(config)
-    path = models.fetch(levels.model)
-    spec = find(name)
-    cell = Cell(
-        id="",
-        settings=levels,
-        model_digest=models.digest(path),
-        workload_digest="",
-        versions=spec.versions(),
-    )
-    trial = Trial(
-        id="",
-        study="",
-        sweep="",
-        cell=cell,
-        label="",
-        round=1,
-        order=1,
-        attempt=1,
-        model_path=str(path),
-        cache_path=str(folder / "cache"),
-        timeout_s=600,
-    )
-    if spec.needs_preparation(job_of(trial)):
-        spec.prepare(job_of(trial))
-    engine = spec.create()
-    engine.load(job_of(trial))
-    tokenizer = models.load_tokenizer(path)
-    prompts = [tuple(tokenizer.encode(t.prompt).ids) for t in workload.load(levels.workload)]
-    return engine, [Batch(prompts=(ids,), new_tokens=64, stop="fixed") for ids in prompts]
-
-
-def tokens_per_s(engine: Engine, batches: list[Batch]) -> float:
+def tokens_per_s(engine: Engine, prompts: list[Batch]) -> float:
     """Serve for about SEGMENT_S seconds."""
     tokens, begun = 0, time.perf_counter()
     while True:
-        batch = batches[tokens // 64 % len(batches)]
+        batch = prompts[tokens // 64 % len(prompts)]
         tokens += len(engine.generate(batch)[0].output_ids)
         spent = time.perf_counter() - begun
         if spent >= SEGMENT_S:
