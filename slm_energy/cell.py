@@ -91,7 +91,7 @@ def settings(config: RunConfig) -> Settings:
     return Settings(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Settings)})
 
 
-def flat(value: Settings | RunConfig) -> dict[str, Scalar]:
+def flat(value: Settings) -> dict[str, Scalar]:
     """Dotted keys to scalars: `engine.decode`, `engine.options.io_binding`, ..."""
     result: dict[str, Scalar] = {}
 
@@ -106,10 +106,13 @@ def flat(value: Settings | RunConfig) -> dict[str, Scalar]:
     return result
 
 
-_NOT_IDENTITY = (
-    "model.name", "model.source", "model.revision", "workload.name", "workload.source",
-    "workload.revision", "measurement.name", "measurement.powercap_root",
+_PLACES = (
+    "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
+    "measurement.powercap_root",
 )  # fmt: skip
+"""Where things are, not what they are: no part of a cell's identity or label."""
+
+_TOLD_BY = {"model.digest": "model.name", "workload.digest": "workload.name"}
 
 
 def cell_id(
@@ -117,21 +120,14 @@ def cell_id(
 ) -> str:
     """Hash of everything that can change a result: 12 hex digits.
 
-    Paths are left out: what they point at is covered by the two digests. The model's name is not,
-    because an A/A study compares a cell with itself under another name.
+    Paths are left out: what they point at is covered by the two digests. Names are not, because an
+    A/A study compares a cell with itself under another name.
     """
-    identity: dict[str, Any] = {k: v for k, v in flat(settings).items() if k not in _NOT_IDENTITY}
-    identity |= {"model.name": settings.model.name, "model.digest": model_digest}
-    identity |= {"workload.digest": workload_digest, "versions": dict(versions)}
+    identity: dict[str, Any] = {k: v for k, v in flat(settings).items() if k not in _PLACES}
+    identity |= {"model.digest": model_digest, "workload.digest": workload_digest}
+    identity["versions"] = dict(versions)
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-_UNSEEN = (
-    "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
-    "measurement.powercap_root",
-)  # fmt: skip
-_TOLD_BY = {"model.digest": "model.name", "workload.digest": "workload.name"}
 
 
 def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, str]:
@@ -145,7 +141,7 @@ def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, 
     """
     table = dict(cells)
     core = ("model.name", "engine.name", "provider.name")
-    keys = sorted({key for row in table.values() for key in row} - set(core) - set(_UNSEEN))
+    keys = sorted({key for row in table.values() for key in row} - set(core) - set(_PLACES))
     varying = [key for key in keys if _tells_apart(key, table.values())]
     labels = {}
     for cell, row in table.items():
