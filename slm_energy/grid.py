@@ -6,6 +6,7 @@ Nothing is downloaded, and no engine's library is imported.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 from slm_energy import models, workload
@@ -54,6 +55,8 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     prompts: dict[str, dict[str, str]] = {}
     asked = {repr(settings(config)): settings(config) for config in configs}
     labels = cell_labels((key, flat(levels)) for key, levels in asked.items())
+    # Many cells share a model and a workload: each is read once.
+    load, identity = functools.cache(workload.load), functools.cache(models.identity)
     for key, levels in asked.items():
         reason = exclusion(levels, first.study.exclude)
         if reason is not None:
@@ -61,10 +64,10 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
             continue
         spec = find(levels.engine.name)
         _check_options(spec, levels)
-        tasks = workload.load(levels.workload)
+        tasks = load(levels.workload)
         digest = workload.digest(tasks)
         prompts[digest] = {task.task_id: task.prompt for task in tasks}
-        model = models.identity(levels.model)
+        model = identity(levels.model)
         versions = spec.versions()
         cell = Cell(
             id=cell_id(levels, model, digest, versions),

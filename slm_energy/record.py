@@ -17,6 +17,10 @@ from slm_energy.plain import Json
 
 SCHEMA = 1
 
+TRIAL_FILE = "trial.json"
+CAPTURE_FILE = "capture.json"
+"""What parent and worker call the two files by which they speak to each other."""
+
 OutcomeName = Literal["valid", "invalid", "failed", "unsupported"]
 SourceKind = Literal["counter", "power", "estimate", "gauge"]
 Unit = Literal["uJ", "mJ", "mW", "W", "pct", "MB", "C", "MHz"]

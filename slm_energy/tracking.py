@@ -58,16 +58,11 @@ class Store:
         self._folder = Path(tracking.folder).absolute()
         self._uri = store_uri(tracking)
         self._local = tracking.uri is None
-        with _clear_errors(f"tracking store {self._uri}"):
+        with _clear_errors(self._uri):
             (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / "mlflow.db.lock"):
                 self._client = _client(self._uri)
                 self._client.search_experiments(max_results=1)
-
-    @property
-    def uri(self) -> str:
-        """The MLflow tracking URI."""
-        return self._uri
 
     def history(self, study: str, machine: str) -> list[Past]:
         """Earlier trials of a study on a machine, oldest first. An unknown study has none."""
@@ -95,7 +90,7 @@ class Store:
         Runs of this machine that an earlier, killed invocation left open are closed first: the
         caller holds the machine's lock, so nobody else is writing them.
         """
-        with _clear_errors(f"tracking store {self._uri}"):
+        with _clear_errors(self._uri):
             experiment = self._experiment(study)
             for run in self._runs(study, fields.SWEEP) + self._runs(study, fields.TRIAL):
                 left = run.info.status == "RUNNING" and run.data.tags.get("slm.machine") == machine
@@ -109,17 +104,17 @@ class Store:
 
     def close_sweep(self, run_id: str, status: str) -> None:
         """End the parent run: `FINISHED`, `FAILED` or `KILLED`."""
-        with _clear_errors(f"tracking store {self._uri}"):
+        with _clear_errors(self._uri):
             self._client.set_terminated(run_id, status=status)
 
     def describe(self, run_id: str, markdown: str) -> None:
         """Set what the run's page says at the top."""
-        with _clear_errors(f"tracking store {self._uri}"):
+        with _clear_errors(self._uri):
             self._client.set_tag(run_id, "mlflow.note.content", markdown[:_NOTE_LENGTH])
 
     def attach(self, run_id: str, name: str, text: str) -> None:
         """Store a text artifact of a run."""
-        with _clear_errors(f"tracking store {self._uri}"):
+        with _clear_errors(self._uri):
             self._client.log_text(run_id, text, name)
 
     def last_sweep(self, study: str) -> str | None:
@@ -140,7 +135,7 @@ class Store:
             Where the run's artifacts lie.
         """
         trial = record.trial
-        with _clear_errors(f"tracking store {self._uri}"):
+        with _clear_errors(self._uri):
             experiment = self._experiment(trial.study)
             stored = self._stored(experiment, trial.id)
             if stored is not None:
@@ -170,9 +165,11 @@ class Store:
         """
         import pandas as pd
 
-        if self._client.get_experiment_by_name(study) is None:
-            names = ", ".join(sorted(e.name for e in self._client.search_experiments())) or "none"
-            raise TrackingError(f"study={study!r} is not in {self._uri}; there: {names}")
+        with _clear_errors(self._uri):
+            if self._client.get_experiment_by_name(study) is None:
+                known = sorted(each.name for each in self._client.search_experiments())
+                names = ", ".join(known) or "none"
+                raise TrackingError(f"study={study!r} is not in {self._uri}; there: {names}")
         rows = []
         for run in self._runs(study, fields.TRIAL):
             tags = run.data.tags
@@ -205,7 +202,7 @@ class Store:
             return str(self._client.create_experiment(study, location, tags))
 
     def _runs(self, study: str, kind: str) -> list[Run]:
-        with _clear_errors(f"tracking store {self._uri}"):
+        with _clear_errors(self._uri):
             experiment = self._client.get_experiment_by_name(study)
             if experiment is None:
                 return []
@@ -256,7 +253,7 @@ def _client(uri: str) -> MlflowClient:
 
 
 @contextlib.contextmanager
-def _clear_errors(what: str) -> Iterator[None]:
+def _clear_errors(uri: str) -> Iterator[None]:
     """Turn what MLflow, SQLAlchemy and the file system raise into one line."""
     try:
         yield
@@ -264,8 +261,8 @@ def _clear_errors(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise TrackingError(
-            f"{what} cannot be used: {type(error).__name__}: {one_line(error)}; check it or set"
-            " tracking.folder=DIR or tracking.uri=URI"
+            f"tracking store {uri} cannot be used: {type(error).__name__}: {one_line(error)};"
+            " check it or set tracking.folder=DIR or tracking.uri=URI"
         ) from error
 
 

@@ -29,7 +29,7 @@ from slm_energy.errors import MeterError
 from slm_energy.fields import INTERRUPTED
 from slm_energy.meters.sampler import Sampler, read_samples
 from slm_energy.plain import read_json, write_json
-from slm_energy.record import Capture, Outcome, Record
+from slm_energy.record import CAPTURE_FILE, TRIAL_FILE, Capture, Outcome, Record
 
 EXCHANGE = "exchange"
 _LOG_FILE = "worker.log"
@@ -63,7 +63,7 @@ def run(trial: Trial, folder: Path, sampler: Sampler | None, progress: Progress)
     """
     started_ns, phases = time.time_ns(), dict[str, float]()
     (folder / EXCHANGE).mkdir()
-    write_json(folder / EXCHANGE / "trial.json", trial)
+    write_json(folder / EXCHANGE / TRIAL_FILE, trial)
     try:
         error = _prepare(trial, folder, phases, progress)
         error = error or _serve(trial, folder, sampler, phases, progress)
@@ -158,7 +158,7 @@ def _serve(
         if sampler is not None:
             sampler.end()
         phases["worker"] = time.monotonic() - begun
-    if error is None and not (folder / EXCHANGE / "capture.json").exists():
+    if error is None and not (folder / EXCHANGE / CAPTURE_FILE).exists():
         return "the worker ended without a result (exit code 0)"
     return error
 
@@ -170,7 +170,7 @@ def _read_capture(folder: Path) -> Capture:
         ValueError: the worker's file is no capture.
         MeterError: the sampler's file is damaged.
     """
-    capture = read_json(folder / EXCHANGE / "capture.json", Capture)
+    capture = read_json(folder / EXCHANGE / CAPTURE_FILE, Capture)
     samples = folder / EXCHANGE / _SAMPLES_FILE
     if not samples.exists():
         return capture

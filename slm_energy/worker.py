@@ -29,15 +29,19 @@ from slm_energy.config import WorkloadConfig
 from slm_energy.engines.base import Answer, Batch, Engine, find, job_of
 from slm_energy.errors import SlmEnergyError, WorkloadError, one_line
 from slm_energy.plain import Json, read_json, write_json
-from slm_energy.record import Capture, ClockAnchor, Generation, Window
+from slm_energy.record import (
+    CAPTURE_FILE,
+    TRIAL_FILE,
+    Capture,
+    ClockAnchor,
+    Generation,
+    Window,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Progress = Callable[[str, float], None]
-
-TRIAL_FILE = "trial.json"
-CAPTURE_FILE = "capture.json"
 
 
 def main(arguments: Sequence[str]) -> int:
