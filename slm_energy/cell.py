@@ -108,7 +108,7 @@ def flat(value: Settings) -> dict[str, Scalar]:
 
 _PLACES = (
     "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
-    "measurement.powercap_root",
+    "measurement.powercap_root", "measurement.wall_meter.url",
 )  # fmt: skip
 """Where things are, not what they are: no part of a cell's identity or label."""
 

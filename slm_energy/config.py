@@ -79,6 +79,49 @@ class ProviderConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class WallMeterConfig:
+    """A meter between the wall and the machine that answers over HTTP with JSON.
+
+    Attributes:
+        url: what is asked for, for example `http://192.168.0.7/rpc/Switch.GetStatus?id=0`.
+        path: where the value stands in the answer: keys and indices joined by dots, for example
+            `aenergy.total` or `Outputs.0.Load`.
+        unit: what the value is in: power (`W`, `mW`) or energy counted so far (`Wh`, `kWh`, `J`).
+        period_s: how often the meter renews the value.
+        gain_pct: the accuracy that its maker states, in percent of the reading.
+        timeout_s: a meter that takes longer to answer missed this reading.
+    """
+
+    url: str
+    path: str
+    unit: Literal["W", "mW", "Wh", "kWh", "J"]
+    period_s: float = 1.0
+    gain_pct: float = 1.0
+    timeout_s: float = 2.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LimitsConfig:
+    """What a trial may suffer from its surroundings and still be valid. All are of one window.
+
+    Attributes:
+        foreign_cpu_pct: processor time of programs that are not the trial's, in percent of all
+            processors.
+        steal_pct: processor time that the hypervisor gave to other machines, in percent.
+        throttled_pct: time in which a GPU or processor was slowed down by heat, in percent.
+        gpu_processes: compute processes on a metered GPU that are not the trial's.
+        disagreement_pct: by how much two views of the same energy may differ before the trial is
+            flagged.
+    """
+
+    foreign_cpu_pct: float = 10.0
+    steal_pct: float = 5.0
+    throttled_pct: float = 5.0
+    gpu_processes: int = 0
+    disagreement_pct: float = 5.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class MeasurementConfig:
     """What is metered, and for how long.
 
@@ -86,22 +129,34 @@ class MeasurementConfig:
         name: the group file's name.
         mode: `auto` measures what it can and falls back to a labelled estimate; `strict` refuses to
             run without a sensor; `off` meters nothing.
-        period_s: time between two samples.
+        target_error: windows are made long enough for a relative error of at most this, from the
+            update period that was measured on the sensor.
+        period_s: time between two samples of every source; None gives each source its own.
         baseline_s: length of the idle window with the weights loaded; 0 skips it.
-        warmup_requests: requests served before the serve window, not counted.
+        warmup_requests: requests served at least before the first window that counts.
+        warmup_s: the warm-up goes on until requests take a steady time, but at most this long.
+        prefill_s: length of the window in which every prompt is answered with one token only; what
+            the serve window costs beyond that is decoding. 0 skips it.
         serve_s: the workload is repeated whole until the serve window is at least this long.
         max_gap_s: a window with a longer hole between readings is invalid.
         powercap_root: folder of the Linux powercap tree.
+        wall_meter: a meter at the wall, if there is one.
+        limits: what a trial may suffer from its surroundings and still be valid.
     """
 
     name: str
     mode: Literal["auto", "strict", "off"] = "auto"
-    period_s: float = 0.1
+    target_error: float = 0.01
+    period_s: float | None = None
     baseline_s: float = 1.0
     warmup_requests: int = 4
+    warmup_s: float = 10.0
+    prefill_s: float = 0.0
     serve_s: float = 5.0
     max_gap_s: float = 1.0
     powercap_root: str = "/sys/class/powercap"
+    wall_meter: WallMeterConfig | None = None
+    limits: LimitsConfig = dataclasses.field(default_factory=LimitsConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,11 +241,24 @@ class _Range(typing.NamedTuple):
 _RANGES: dict[str, _Range] = {
     "engine.threads": _Range(1, 4096, "at least 1, or null for one per processor"),
     "provider.device": _Range(0, 1023, "at least 0"),
-    "measurement.period_s": _Range(0.001, 60, "between 0.001 and 60 seconds"),
+    "measurement.target_error": _Range(0.0001, 1, "a share between 0.0001 and 1"),
+    "measurement.period_s": _Range(
+        0.001, 60, "between 0.001 and 60 seconds, or null for each source's own"
+    ),
     "measurement.baseline_s": _Range(0, 86400, "at least 0 seconds"),
     "measurement.warmup_requests": _Range(0, 1e6, "at least 0"),
+    "measurement.warmup_s": _Range(0, 86400, "at least 0 seconds"),
+    "measurement.prefill_s": _Range(0, 86400, "at least 0 seconds"),
     "measurement.serve_s": _Range(0, 86400, "at least 0 seconds"),
     "measurement.max_gap_s": _Range(0.01, 86400, "at least 0.01 seconds"),
+    "measurement.wall_meter.period_s": _Range(0.01, 3600, "between 0.01 and 3600 seconds"),
+    "measurement.wall_meter.gain_pct": _Range(0, 100, "between 0 and 100 percent"),
+    "measurement.wall_meter.timeout_s": _Range(0.01, 60, "between 0.01 and 60 seconds"),
+    "measurement.limits.foreign_cpu_pct": _Range(0, 100, "between 0 and 100 percent"),
+    "measurement.limits.steal_pct": _Range(0, 100, "between 0 and 100 percent"),
+    "measurement.limits.throttled_pct": _Range(0, 100, "between 0 and 100 percent"),
+    "measurement.limits.gpu_processes": _Range(0, 1e6, "at least 0"),
+    "measurement.limits.disagreement_pct": _Range(0, 1000, "at least 0 percent"),
     "workload.limit": _Range(1, 1e9, "at least 1, or null for all"),
     "workload.batch_size": _Range(1, 4096, "at least 1"),
     "workload.new_tokens": _Range(1, 1e6, "at least 1"),
@@ -221,12 +289,11 @@ def run_config(composed: Mapping[str, Any]) -> RunConfig:
     groups = {name: _group(name, kind, composed.get(name)) for name, kind in GROUPS.items()}
     config = RunConfig(**groups)
     for key, allowed in _RANGES.items():
-        group, _, field = key.partition(".")
-        value = getattr(getattr(config, group), field)
+        value = _value(config, key)
         if value is not None and not allowed.low <= value <= allowed.high:
             raise ConfigError(f"{key}={value} is out of range: {allowed.text}")
     measurement = config.measurement
-    if measurement.period_s >= measurement.max_gap_s:
+    if measurement.period_s is not None and measurement.period_s >= measurement.max_gap_s:
         raise ConfigError(
             f"measurement.period_s={measurement.period_s} is not below measurement.max_gap_s="
             f"{measurement.max_gap_s}: every window would be invalid"
@@ -238,6 +305,14 @@ def run_config(composed: Mapping[str, Any]) -> RunConfig:
             f"study.name={config.study.name!r}: letters, digits, space and . _ + - only"
         )
     return config
+
+
+def _value(config: RunConfig, key: str) -> Any:
+    """What stands at a dotted key; None where a part of the way is left out."""
+    value: Any = config
+    for name in key.split("."):
+        value = None if value is None else getattr(value, name)
+    return value
 
 
 def _group(name: str, kind: type, data: Any) -> Any:

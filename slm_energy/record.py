@@ -18,12 +18,13 @@ from slm_energy.plain import Json
 SCHEMA = 1
 
 TRIAL_FILE = "trial.json"
+METERING_FILE = "metering.json"
 CAPTURE_FILE = "capture.json"
-"""What parent and worker call the two files by which they speak to each other."""
+"""What parent and worker call the files by which they speak to each other."""
 
 OutcomeName = Literal["valid", "invalid", "failed", "unsupported"]
 SourceKind = Literal["counter", "power", "estimate", "gauge"]
-Unit = Literal["uJ", "mJ", "mW", "W", "pct", "MB", "C", "MHz"]
+Unit = Literal["uJ", "mJ", "J/2^32", "mW", "W", "pct", "MB", "C", "MHz", "count"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +45,7 @@ class Window:
     """A span over which energy is accounted.
 
     Attributes:
-        name: `load`, `baseline`, `warmup` or `serve`.
+        name: `load`, `baseline`, `warmup`, `prefill` or `serve`.
         start_ns: monotonic time at which the span begins.
         end_ns: monotonic time at which it ends, after the device has finished its work.
     """
@@ -68,11 +69,16 @@ class Source:
             that MLflow's System metrics tab knows has that name: `cpu_utilization_percentage`.
         kind: `counter` (cumulative energy), `power` (instantaneous or averaged power), `estimate`
             (a model's cumulative guess: never mixed with the first two), `gauge` (not energy).
-        domain: what it covers: `cpu_package`, `cpu_core`, `dram`, `psys`, `gpu`, `machine`; for a
-            gauge the quantity, such as `cpu_utilization`.
-        unit: unit of the raw values.
+        domain: what it covers: `cpu_package`, `cpu_core`, `cpu_uncore`, `dram`, `psys`, `gpu`,
+            `wall`, `machine`; for a gauge the quantity, such as `cpu_utilization`.
+        unit: unit of the raw values; `J/2^32` is the step of Linux perf's energy counters.
         modulus: a counter's raw value returns to zero at this number; None if it cannot wrap.
         update_period_ns: how often the device publishes a new value; None if unknown.
+        update_period_measured: it was measured on this device, not taken from its documentation.
+        averaging_ns: power only: each value is the mean over this long before it was published;
+            0 for a value of one moment.
+        gain_pct: the accuracy that the maker states for a value, in percent of it; 0 where none is
+            stated. In the interval of integrated power, not of counters.
         max_power_w: a power that the device cannot exceed; tells a wrap from a reset.
         summed: part of the disjoint cut of domains that is added up to `energy/total_j`.
         device: the device's own identity (socket, GPU UUID).
@@ -85,6 +91,9 @@ class Source:
     unit: Unit
     modulus: int | None = None
     update_period_ns: int | None = None
+    update_period_measured: bool = False
+    averaging_ns: int = 0
+    gain_pct: float = 0.0
     max_power_w: float | None = None
     summed: bool = False
     device: str | None = None
@@ -110,6 +119,33 @@ class Series:
     raw: tuple[int | float | None, ...]
     after_ns: tuple[int, ...]
     errors: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Metering:
+    """What the worker is told about the meters, which it does not know itself.
+
+    Attributes:
+        shortest_s: windows of energy are at least this long, or their interval would be wider than
+            `measurement.target_error`: update period over target error.
+        marks: socket on which the sampler answers (`marks.py`).
+    """
+
+    shortest_s: float
+    marks: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class WarmUp:
+    """How the warm-up went.
+
+    Attributes:
+        durations_ns: (n,) what each request took, one after the other.
+        steady: it ended because durations had settled; False when it ended by its cap.
+    """
+
+    durations_ns: tuple[int, ...]
+    steady: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,6 +205,7 @@ class Capture:
             `threads`, `kv_cache`, `attention`, ...).
         environment: versions, processor, kernel, device names.
         clock: ties monotonic to wall-clock time.
+        warmup: None when there was none.
         series: readings of every source; filled in by the parent from the sampler's file.
         sampler: the sampler's own report; None when measurement is off.
     """
@@ -178,6 +215,7 @@ class Capture:
     effective: dict[str, Json]
     environment: dict[str, Json]
     clock: ClockAnchor
+    warmup: WarmUp | None = None
     series: tuple[Series, ...] = ()
     sampler: SamplerReport | None = None
 
@@ -225,11 +263,13 @@ class CheckResult:
         name: what was expected.
         passed: False makes the trial invalid; None means that it does not apply here.
         detail: one line with the figures.
+        flagged: passed, and yet a reader of the numbers should know the detail.
     """
 
     name: str
     passed: bool | None
     detail: str
+    flagged: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,17 @@ class Meter(Protocol):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """What it can read, in the order of `read`."""
+        """What it can read, in the order of `read`.
+
+        Which of them are `summed` is not the meter's to say: `domains.py` sees all meters.
+        """
+
+    @property
+    def slow(self) -> bool:
+        """A reading may take longer than a few milliseconds (a network, a model).
+
+        The sampler then reads this meter in a thread of its own, so that it delays no other.
+        """
 
     def watch(self, pid: int) -> None:
         """A trial begins; its worker is process `pid`. Meters of the whole machine ignore this."""
