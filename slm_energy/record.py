@@ -75,6 +75,8 @@ class Source:
         modulus: a counter's raw value returns to zero at this number; None if it cannot wrap.
         update_period_ns: how often the device publishes a new value; None if unknown.
         update_period_measured: it was measured on this device, not taken from its documentation.
+        resolution: smallest step between two values that was seen, in the unit of raw values; None
+            if it was not measured.
         averaging_ns: power only: each value is the mean over this long before it was published;
             0 for a value of one moment.
         gain_pct: the accuracy that the maker states for a value, in percent of it; 0 where none is
@@ -92,6 +94,7 @@ class Source:
     modulus: int | None = None
     update_period_ns: int | None = None
     update_period_measured: bool = False
+    resolution: int | float | None = None
     averaging_ns: int = 0
     gain_pct: float = 0.0
     max_power_w: float | None = None
