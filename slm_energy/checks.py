@@ -1,6 +1,7 @@
 """Named expectations about a trial: each passes, fails or does not apply. Pure.
 
-A failed expectation makes the trial invalid; its detail is the reason that people read.
+A failed expectation makes the trial invalid; its detail is the reason that people read. Of some, a
+reader should know while the numbers stand: they pass, flagged.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from slm_energy.cell import Trial
+from slm_energy.meters.accounting import GaugeFigure, summarise
+from slm_energy.meters.crosscheck import crosschecks
 from slm_energy.record import Capture, CheckResult, EnergyFigure
 
 _Verdict = tuple[bool | None, str]
@@ -21,6 +24,11 @@ def run(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> tuple
     for name, check in _CHECKS.items():
         passed, detail = check(trial, capture, energy)
         results.append(CheckResult(name=name, passed=passed, detail=detail))
+    for name, check in _FLAGS.items():
+        passed, detail = check(trial, capture, energy)
+        flagged = passed is False
+        passed = True if flagged else passed
+        results.append(CheckResult(name=name, passed=passed, detail=detail, flagged=flagged))
     return tuple(results)
 
 
@@ -116,6 +124,106 @@ def _energy_known(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
     return True, kinds
 
 
+def _alone_on_cpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    limit = trial.cell.settings.measurement.limits.foreign_cpu_pct
+    return _mean_within(
+        capture, "foreign_cpu_percentage", limit, "foreign_cpu_pct", "% of the processors"
+    )
+
+
+def _no_steal(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    limit = trial.cell.settings.measurement.limits.steal_pct
+    return _mean_within(capture, "cpu_steal_percentage", limit, "steal_pct", "% of processor time")
+
+
+def _cpu_not_throttled(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    limit = trial.cell.settings.measurement.limits.throttled_pct
+    return _mean_within(
+        capture, "cpu_throttled_percentage", limit, "throttled_pct", "% of the time"
+    )
+
+
+def _gpu_not_throttled(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    limit = trial.cell.settings.measurement.limits.throttled_pct
+    return _mean_within(
+        capture, "_throttled", limit, "throttled_pct", "% of the time", factor=100.0
+    )
+
+
+def _alone_on_gpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    limit = trial.cell.settings.measurement.limits.gpu_processes
+    found = _gauges(capture, "_foreign_processes")
+    if not found:
+        return None, "no metered GPU tells its processes"
+    for name, figure in found.items():
+        if figure.maximum > limit:
+            return False, (
+                f"{name}: up to {figure.maximum:g} processes of others;"
+                f" measurement.limits.gpu_processes={limit}"
+            )
+    return True, f"at most {limit} processes of others"
+
+
+def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    for figure in _gauges(capture, "cpu_governor_changes").values():
+        if figure.maximum > figure.minimum:
+            return False, "the processor's frequency governor or boost was changed while serving"
+        return True, "frequency governor and boost as they were"
+    return None, "this machine tells no frequency governor"
+
+
+def _mean_within(
+    capture: Capture, gauge: str, limit: float, key: str, unit: str, *, factor: float = 1.0
+) -> _Verdict:
+    """Hold the mean of each gauge whose id ends so against a limit."""
+    found = _gauges(capture, gauge)
+    if not found:
+        return None, f"this machine tells no {gauge.strip('_')}"
+    for name, figure in found.items():
+        if figure.mean * factor > limit:
+            return False, (
+                f"{name} is {figure.mean * factor:.3g} {unit};"
+                f" measurement.limits.{key}={limit:g} allows less"
+            )
+    worst = max(figure.mean * factor for figure in found.values())
+    return True, f"{worst:.3g} {unit}, at most {limit:g}"
+
+
+def _gauges(capture: Capture, ending: str) -> dict[str, GaugeFigure]:
+    """The gauges whose id ends so, over the serve window."""
+    serve = capture.window("serve")
+    if serve is None:
+        return {}
+    figures = {
+        series.source.id: summarise(series, serve)
+        for series in capture.series
+        if series.source.kind == "gauge" and series.source.id.endswith(ending)
+    }
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _steady(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    if capture.warmup is None:
+        return None, "there was no warm-up"
+    count = len(capture.warmup.paces_ns)
+    if capture.warmup.steady:
+        return True, f"decoding had a steady pace after {count} batches"
+    seconds = trial.cell.settings.measurement.warmup_s
+    return False, (
+        f"no steady pace after {count} batches: measurement.warmup_s={seconds:g} ended the warm-up"
+    )
+
+
+def _views_agree(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    """Two views of one energy; the ratio's interval is what the two figures' intervals allow."""
+    found = crosschecks([figure for figure in energy if figure.window == "serve"])
+    if not found:
+        return None, "no energy is seen twice"
+    share = trial.cell.settings.measurement.limits.disagreement_pct / 100
+    words = [f"{c.name} {c.ratio:.3f} ({c.low:.3f} to {c.high:.3f})" for c in found]
+    return all(check.agrees(share) for check in found), "; ".join(words)
+
+
 _CHECKS: dict[str, _Check] = {
     "settings_in_force": _settings_in_force,
     "whole_workload": _whole_workload,
@@ -124,4 +232,14 @@ _CHECKS: dict[str, _Check] = {
     "same_outputs": _same_outputs,
     "sampler_alive": _sampler_alive,
     "energy_known": _energy_known,
+    "alone_on_cpu": _alone_on_cpu,
+    "alone_on_gpu": _alone_on_gpu,
+    "no_steal": _no_steal,
+    "cpu_not_throttled": _cpu_not_throttled,
+    "gpu_not_throttled": _gpu_not_throttled,
+    "same_governor": _same_governor,
+}
+_FLAGS: dict[str, _Check] = {
+    "steady": _steady,
+    "views_agree": _views_agree,
 }

@@ -57,6 +57,9 @@ def tags(record: Record, machine: str) -> dict[str, str]:
     )
     if record.outcome.reasons:
         found["slm.reason"] = "; ".join(record.outcome.reasons)[:4000]
+    flags = [f"{check.name}: {check.detail}" for check in record.checks if check.flagged]
+    if flags:
+        found["slm.flags"] = "; ".join(flags)[:4000]
     scope = {f.domain for f in record.energy if f.summed and f.window == "serve"}
     if scope:
         found["slm.scope"] = "+".join(sorted(scope))
@@ -76,6 +79,7 @@ def _note(record: Record) -> str:
     """What the run page says at the top, in Markdown."""
     lines = [f"**{record.outcome.name}**: {record.trial.label}, round {record.trial.round}", ""]
     lines += [f"- {reason}" for reason in record.outcome.reasons]
+    lines += [f"- flagged, {c.name}: {c.detail}" for c in record.checks if c.flagged]
     lines += [
         f"- {text}: {record.metrics[name] * factor:.4g} {unit}".rstrip()
         for name, text, unit, factor in _SHOWN

@@ -12,7 +12,6 @@ instead of the time between two ticks. Needs only the standard library.
 from __future__ import annotations
 
 import socket
-from types import TracebackType
 from typing import Literal
 
 Edge = Literal["start", "end"]
@@ -34,18 +33,11 @@ class Marks:
     def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(_PATIENCE_S)
-        self._socket.connect(path)
-
-    def __enter__(self) -> Marks:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._socket.close()
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
 
     def mark(self, edge: Edge) -> None:
         """Tell the sampler and wait for its answer.
@@ -56,3 +48,7 @@ class Marks:
         self._socket.sendall(edge.encode() + b"\n")
         if not self._socket.recv(16):
             raise ConnectionError("the sampler has gone")
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()

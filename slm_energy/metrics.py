@@ -18,6 +18,7 @@ from statistics import fmean
 
 from slm_energy.config import MeasurementConfig
 from slm_energy.meters import accounting
+from slm_energy.meters.crosscheck import crosschecks
 from slm_energy.record import Capture, EnergyFigure, Generation, Window
 
 
@@ -46,7 +47,7 @@ def energy_figures(capture: Capture, measurement: MeasurementConfig) -> tuple[En
 
 def derive(capture: Capture, energy: Sequence[EnergyFigure]) -> dict[str, float]:
     """All metrics of a trial."""
-    values = _times(capture) | _tokens(capture.generations)
+    values = _times(capture) | _tokens(capture.generations) | _warm_up(capture)
     serve = capture.window("serve")
     if serve is None:
         return values
@@ -55,6 +56,8 @@ def derive(capture: Capture, energy: Sequence[EnergyFigure]) -> dict[str, float]
     for group, figures in _by_group(energy).items():
         values |= _energy(group, figures, tokens, values["tokens/requests"])
         values |= _net(group, figures, capture)
+        values |= _phases(group, figures, capture, tokens, values["tokens/requests"])
+    values |= _crosschecks(energy)
     values |= _gauges(capture, serve)
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
@@ -178,18 +181,64 @@ def _net(group: str, figures: Iterable[EnergyFigure], capture: Capture) -> dict[
     )
 
 
+def _phases(
+    group: str, figures: Iterable[EnergyFigure], capture: Capture, tokens: float, requests: float
+) -> dict[str, float]:
+    """Prefill by its own window, decoding by what the serve window costs beyond it.
+
+    Prefill gives each answer's first token, decoding the others.
+    """
+    serve, prefill = capture.window("serve"), capture.window("prefill")
+    sums = _per_domain(figures)
+    whole, first = sums.get(("serve", "total")), sums.get(("prefill", "total"))
+    if serve is None or prefill is None or whole is None or first is None:
+        return {}
+    prefilled = requests / serve.passes * prefill.passes
+    values = _bounded(f"{group}/prefill_per_request", *(joules / prefilled for joules in first))
+    ratio, decoded = serve.passes / prefill.passes, tokens - requests
+    if decoded > 0:
+        values |= _bounded(
+            f"{group}/decode_per_output_token",
+            (whole[0] - first[0] * ratio) / decoded,
+            (whole[1] - first[2] * ratio) / decoded,
+            (whole[2] - first[1] * ratio) / decoded,
+        )
+    return values
+
+
+def _crosschecks(energy: Sequence[EnergyFigure]) -> dict[str, float]:
+    checks = crosschecks([figure for figure in energy if figure.window == "serve"])
+    return {f"crosscheck/{check.name}_ratio": check.ratio for check in checks}
+
+
+def _warm_up(capture: Capture) -> dict[str, float]:
+    if capture.warmup is None:
+        return {}
+    return {
+        "warmup/batches": float(len(capture.warmup.paces_ns)),
+        "warmup/steady": float(capture.warmup.steady),
+    }
+
+
 _GAUGES = {
     "cpu_utilization_percentage": ("utilization/cpu", "pct"),
     "process_cpu_percentage": ("utilization/process_cpu", "pct"),
     "system_memory_usage_megabytes": ("memory/system", "mb"),
     "process_memory_megabytes": ("memory/process", "mb"),
     "cpu_frequency_megahertz": ("utilization/cpu_frequency", "mhz"),
+    "foreign_cpu_percentage": ("contamination/foreign_cpu", "pct"),
+    "cpu_steal_percentage": ("contamination/steal", "pct"),
+    "cpu_throttled_percentage": ("contamination/cpu_throttled", "pct"),
+    "cpu_governor_changes": ("contamination/governor_changes", "count"),
 }
 _GPU_GAUGES = {
     "utilization_percentage": ("utilization/gpu", "pct"),
     "memory_usage_megabytes": ("memory/gpu", "mb"),
     "temperature_celsius": ("thermal/gpu", "c"),
     "power_usage_watts": ("power/gpu", "w"),
+    "sm_clock_megahertz": ("utilization/gpu_clock", "mhz"),
+    "throttled": ("contamination/gpu_throttled", "share"),
+    "foreign_processes": ("contamination/gpu_processes", "count"),
 }
 
 

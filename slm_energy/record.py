@@ -26,6 +26,9 @@ OutcomeName = Literal["valid", "invalid", "failed", "unsupported"]
 SourceKind = Literal["counter", "power", "estimate", "gauge"]
 Unit = Literal["uJ", "mJ", "J/2^32", "mW", "W", "pct", "MB", "C", "MHz", "count"]
 
+UNITS_PER_JOULE: dict[Unit, int] = {"uJ": 10**6, "mJ": 10**3, "J/2^32": 2**32}
+"""Units in which counters and estimates count."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ClockAnchor:
@@ -48,11 +51,13 @@ class Window:
         name: `load`, `baseline`, `warmup`, `prefill` or `serve`.
         start_ns: monotonic time at which the span begins.
         end_ns: monotonic time at which it ends, after the device has finished its work.
+        passes: how often the whole workload was served in it.
     """
 
     name: str
     start_ns: int
     end_ns: int
+    passes: int = 0
 
     @property
     def duration_s(self) -> float:
@@ -143,11 +148,11 @@ class WarmUp:
     """How the warm-up went.
 
     Attributes:
-        durations_ns: (n,) what each request took, one after the other.
-        steady: it ended because durations had settled; False when it ended by its cap.
+        paces_ns: (n,) time of a decoding step in each batch, one after the other.
+        steady: they had settled when it ended; False when it ended by its cap.
     """
 
-    durations_ns: tuple[int, ...]
+    paces_ns: tuple[int, ...]
     steady: bool
 
 
@@ -156,9 +161,12 @@ class SamplerReport:
     """What the sampling process says of itself.
 
     Attributes:
-        period_s: the period it was asked for.
+        period_s: the shortest period at which it reads a source of energy.
         cpu_s: processor seconds it used between its first and last reading of this trial.
         wall_s: seconds between them.
+        largest_pause_s: by how much the latest of its readings was late: time in which it was
+            stopped, starved, or kept waiting by a meter.
+        cpus: the processors that it may use.
         finished: it was asked to stop and did; False when it died or hung.
         notes: what it could not open, with the reason, one line each.
     """
@@ -167,6 +175,8 @@ class SamplerReport:
     cpu_s: float | None
     wall_s: float | None
     finished: bool
+    largest_pause_s: float | None = None
+    cpus: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -65,6 +65,13 @@ def show_ended(ended: Ended, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    for name, details in _flagged(ended).items():
+        console.print(
+            f"[yellow]flagged[/] {name}, {len(details)} of {len(ended.records)} trials:"
+            f" {escape(details[-1])}",
+            highlight=False,
+            soft_wrap=True,
+        )
     given_up = len(plan.with_status("given up"))
     if given_up:
         console.print(
@@ -94,6 +101,16 @@ def _not_valid(ended: Ended) -> dict[tuple[str, str, str], tuple[list[str], str]
             key = (record.outcome.name, record.trial.label, "; ".join(record.outcome.reasons))
             rounds, _ = found.get(key, ([], ""))
             found[key] = ([*rounds, f"r{record.trial.round:02d}"], place)
+    return found
+
+
+def _flagged(ended: Ended) -> dict[str, list[str]]:
+    """What a reader should know of valid trials: expectation to its details."""
+    found: dict[str, list[str]] = {}
+    for record, _ in ended.records:
+        for check in record.checks:
+            if check.flagged:
+                found.setdefault(check.name, []).append(check.detail)
     return found
 
 

@@ -6,15 +6,21 @@ own bookkeeping.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from slm_energy.record import Capture, Series
+from slm_energy.record import UNITS_PER_JOULE, Capture, Series
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 900, 150, 70, 30, 46
-_WINDOW_FILLS = {"load": "#c9d6e8", "baseline": "#e4e4e4", "warmup": "#f3e3c3", "serve": "#d3ead2"}
-_UNITS_PER_JOULE = {"uJ": 1_000_000, "mJ": 1_000}
+_WINDOW_FILLS = {
+    "load": "#c9d6e8",
+    "baseline": "#e4e4e4",
+    "warmup": "#f3e3c3",
+    "prefill": "#e6d3ee",
+    "serve": "#d3ead2",
+}
+_SHORTEST_NS = 50_000_000
+"""A counter is read densely at ticks and edges; its slope over less than this is quantisation."""
 
 Points = list[tuple[float, float]]
 
@@ -113,13 +119,18 @@ def _values(series: Series) -> Points:
 
 
 def _power(series: Series) -> Points:
-    """Watts over time: the power itself, or the slope of a counter between readings."""
+    """Watts over time: the power itself, or the slope of a counter."""
     values = _values(series)
     if series.source.kind == "power":
         return [(t, v / 1_000) for t, v in values]
-    per_joule = _UNITS_PER_JOULE[series.source.unit]
+    per_joule = UNITS_PER_JOULE[series.source.unit]
+    shortest_ns = max(_SHORTEST_NS, series.source.update_period_ns or 0)
     points = []
-    for (t0, v0), (t1, v1) in itertools.pairwise(values):
-        if v1 >= v0 and t1 > t0:
-            points.append((t1, (v1 - v0) / per_joule / ((t1 - t0) / 1e9)))
+    since = values[:1]
+    for t1, v1 in values[1:]:
+        t0, v0 = since[0]
+        if t1 - t0 >= shortest_ns:
+            if v1 >= v0:
+                points.append((t1, (v1 - v0) / per_joule / ((t1 - t0) / 1e9)))
+            since = [(t1, v1)]
     return points

@@ -1,9 +1,9 @@
 """One trial seen from the parent: spawn a fresh worker, wait asleep, derive, check.
 
     trial.json -> [prepare process] -> worker process -> capture.json -+-> metrics, checks -> Record
-                                       sampler -> samples.jsonl -------+
+    metering.json -------------------/ sampler -> samples.jsonl -------+
 
-The three files are the exchange between processes; the record holds all that they say.
+The four files are the exchange between processes; the record holds all that they say.
 
 Whatever the worker does (raise, hang, vanish, exit without a word), a `Record` comes back.
 """
@@ -29,7 +29,15 @@ from slm_energy.errors import MeterError
 from slm_energy.fields import INTERRUPTED
 from slm_energy.meters.sampler import Sampler, read_samples
 from slm_energy.plain import read_json, write_json
-from slm_energy.record import CAPTURE_FILE, TRIAL_FILE, Capture, Outcome, Record
+from slm_energy.record import (
+    CAPTURE_FILE,
+    METERING_FILE,
+    TRIAL_FILE,
+    Capture,
+    Metering,
+    Outcome,
+    Record,
+)
 
 EXCHANGE = "exchange"
 _LOG_FILE = "worker.log"
@@ -151,6 +159,12 @@ def _serve(
         if sampler is not None:
             sampler.begin(pid, folder / EXCHANGE / _SAMPLES_FILE)
 
+    if sampler is not None:
+        if not sampler.alive:
+            sampler.start()
+        target = trial.cell.settings.measurement.target_error
+        metering = Metering(shortest_s=sampler.shortest_s(target), marks=sampler.marks)
+        write_json(folder / EXCHANGE / METERING_FILE, metering)
     begun = time.monotonic()
     try:
         error = _run_child("serve", folder, trial.timeout_s, progress, sample)

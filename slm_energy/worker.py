@@ -2,16 +2,21 @@
 
     python -m slm_energy.worker serve|prepare FOLDER
 
-FOLDER holds `trial.json`; `serve` leaves `capture.json` there. Progress goes to the parent as JSON
-lines on the original standard output; whatever libraries print goes to standard error, which the
-parent keeps as `worker.log`. The worker computes no metric and knows no MLflow, pandas or Hydra.
+FOLDER holds `trial.json`, and `metering.json` where energy is metered; `serve` leaves
+`capture.json` there. Progress goes to the parent as JSON lines on the original standard output;
+whatever libraries print goes to standard error, which the parent keeps as `worker.log`. The worker
+computes no metric and knows no MLflow, pandas or Hydra.
 
-    start | load | baseline | warmup | serve (the whole workload, repeated) | decode texts | end
+    start | load | baseline | warmup | prefill | serve | decode texts | end
+
+Prefill and serve repeat the whole workload, the first with one token per answer. Each window is
+marked to the sampler, which the worker does not otherwise know.
 """
 
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import os
 import platform
@@ -31,12 +36,15 @@ from slm_energy.errors import SlmEnergyError, WorkloadError, one_line
 from slm_energy.plain import Json, read_json, write_json
 from slm_energy.record import (
     CAPTURE_FILE,
+    METERING_FILE,
     TRIAL_FILE,
     Capture,
     ClockAnchor,
     Generation,
-    Window,
+    Metering,
 )
+from slm_energy.timeline import Timeline
+from slm_energy.warmup import warm_up
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -57,7 +65,11 @@ def main(arguments: Sequence[str]) -> int:
         if mode == "prepare":
             find(trial.cell.settings.engine.name).prepare(job_of(trial))
         else:
-            capture = serve(trial, lambda phase, share: _tell(channel, phase=phase, share=share))
+            found = folder / METERING_FILE
+            metering = read_json(found, Metering) if found.exists() else None
+            capture = serve(
+                trial, metering, lambda phase, share: _tell(channel, phase=phase, share=share)
+            )
             write_json(folder / CAPTURE_FILE, capture)
     except SlmEnergyError as error:
         _tell(channel, error=str(error))
@@ -70,57 +82,68 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def serve(trial: Trial, progress: Progress) -> Capture:
+def serve(trial: Trial, metering: Metering | None, progress: Progress) -> Capture:
     """Run the windows of one trial.
 
     Args:
         trial: what to run.
+        metering: None when nothing is metered.
         progress: called with the phase's name and the share of it that is done, between requests.
 
     Raises:
         SlmEnergyError: the model, the engine or the prompts cannot do what was asked.
     """
     settings, clock = trial.cell.settings, _anchor()
+    asked = settings.measurement
+    shortest_s = metering.shortest_s if metering else 0.0
     tasks = workload.load(settings.workload)
     engine = find(settings.engine.name).create()
-    windows: list[Window] = []
+    timeline = Timeline(metering)
 
     progress("load", 0.0)
-    start_ns = time.monotonic_ns()
-    tokenizer = models.load_tokenizer(Path(trial.model_path))
-    effective = engine.load(job_of(trial))
-    windows.append(_window("load", start_ns))
+    with timeline.window("load"):
+        tokenizer = models.load_tokenizer(Path(trial.model_path))
+        effective = engine.load(job_of(trial))
 
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
     _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
     batches = list(_batches(prompts, settings.workload))
 
-    if settings.measurement.baseline_s > 0:
+    if asked.baseline_s > 0:
         progress("baseline", 0.0)
-        start_ns = time.monotonic_ns()
-        time.sleep(settings.measurement.baseline_s)
-        windows.append(_window("baseline", start_ns))
+        with timeline.window("baseline"):
+            time.sleep(max(asked.baseline_s, shortest_s))
 
-    if settings.measurement.warmup_requests > 0:
-        progress("warmup", 0.0)
-        start_ns = time.monotonic_ns()
-        _warm_up(engine, batches, settings.measurement.warmup_requests)
-        windows.append(_window("warmup", start_ns))
+    warmed = None
+    if asked.warmup_requests > 0:
+        with timeline.window("warmup"):
+            warmed = warm_up(
+                engine,
+                batches,
+                requests=asked.warmup_requests,
+                at_most_s=asked.warmup_s,
+                progress=lambda share: progress("warmup", share),
+            )
 
-    window, served = _serve_window(engine, batches, settings.measurement.serve_s, progress)
-    windows.append(window)
+    if asked.prefill_s > 0:
+        one_token = [dataclasses.replace(batch, new_tokens=1) for batch in batches]
+        with timeline.window("prefill") as span:
+            at_least_s = max(asked.prefill_s, shortest_s)
+            span.passes = len(_repeat(engine, one_token, at_least_s, progress, "prefill"))
+
+    with timeline.window("serve") as span:
+        served = _repeat(engine, batches, max(asked.serve_s, shortest_s), progress, "serve")
+        span.passes = len(served)
+    timeline.close()
     engine.close()
     return Capture(
-        windows=tuple(windows),
+        windows=tuple(timeline.windows),
         generations=tuple(_generations(served, tasks, prompts, settings.workload, tokenizer)),
         effective=effective,
         environment=_environment(trial),
         clock=clock,
+        warmup=warmed,
     )
-
-
-def _window(name: str, start_ns: int) -> Window:
-    return Window(name=name, start_ns=start_ns, end_ns=time.monotonic_ns())
 
 
 def _check_context(
@@ -147,23 +170,17 @@ def _batches(prompts: Sequence[tuple[int, ...]], workload: WorkloadConfig) -> It
         )
 
 
-def _warm_up(engine: Engine, batches: Sequence[Batch], requests: int) -> None:
-    done = 0
-    while done < requests:
-        for batch in batches:
-            engine.generate(batch)
-            done += len(batch.prompts)
-            if done >= requests:
-                return
-
-
-def _serve_window(
-    engine: Engine, batches: Sequence[Batch], at_least_s: float, progress: Progress
-) -> tuple[Window, list[list[tuple[int, list[Answer]]]]]:
-    """Repeat the whole workload until the window is long enough.
+def _repeat(
+    engine: Engine,
+    batches: Sequence[Batch],
+    at_least_s: float,
+    progress: Progress,
+    phase: str,
+) -> list[list[tuple[int, list[Answer]]]]:
+    """Repeat the whole workload until that took long enough.
 
     Returns:
-        The window, and per pass and batch: when it was handed over, and its answers.
+        Per pass and batch: when it was handed over, and its answers.
     """
     served: list[list[tuple[int, list[Answer]]]] = []
     told_ns = 0
@@ -177,10 +194,10 @@ def _serve_window(
                 told_ns = now_ns
                 by_time = (now_ns - start_ns) / max(1, enough_ns - start_ns)
                 by_pass = (len(served) + number / len(batches)) / (len(served) + 1)
-                progress("serve", min(by_time, by_pass))
+                progress(phase, min(by_time, by_pass))
             answers.append((time.monotonic_ns(), engine.generate(batch)))
         served.append(answers)
-    return _window("serve", start_ns), served
+    return served
 
 
 def _generations(

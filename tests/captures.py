@@ -66,13 +66,24 @@ def a_gauge() -> Series:
     )
 
 
+def a_flat_gauge(name: str, value: float) -> Series:
+    """The same value at all times."""
+    times = tuple(range(0, 10 * S + 1, S // 2))
+    return Series(
+        source=Source(id=name, kind="gauge", domain=name, unit="pct"),
+        before_ns=times,
+        raw=(value,) * len(times),
+        after_ns=times,
+    )
+
+
 def a_capture(**changes: Any) -> Capture:
     """Load 1 s, baseline 2 s, serve 4 s (4 to 8 s) with 16 tokens."""
     values: dict[str, Any] = {
         "windows": (
             Window(name="load", start_ns=S, end_ns=2 * S),
             Window(name="baseline", start_ns=2 * S, end_ns=4 * S),
-            Window(name="serve", start_ns=4 * S, end_ns=8 * S),
+            Window(name="serve", start_ns=4 * S, end_ns=8 * S, passes=2),
         ),
         "generations": tuple(
             a_generation(task, number, (4 + 2 * number) * S + at * S)

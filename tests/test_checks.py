@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from slm_energy import checks, metrics
-from slm_energy.config import MeasurementConfig, RunConfig
-from slm_energy.record import Capture, SamplerReport
-from tests.captures import a_capture, a_counter, without
+from slm_energy.config import LimitsConfig, MeasurementConfig, RunConfig
+from slm_energy.record import Capture, SamplerReport, WarmUp
+from tests.captures import a_capture, a_counter, a_flat_gauge, a_gauge, without
 from tests.conftest import a_cell, a_trial
 
 
@@ -73,3 +73,68 @@ def test_strict_does_not_take_an_estimate(config: RunConfig) -> None:
 
 def test_a_capture_without_serve_window_is_never_valid(config: RunConfig) -> None:
     assert "time_stamps" in failing(config, without(a_capture(), "serve"))
+
+
+@pytest.mark.parametrize(
+    ("gauge", "value", "check", "limit"),
+    [
+        ("foreign_cpu_percentage", 12.0, "alone_on_cpu", "foreign_cpu_pct"),
+        ("cpu_steal_percentage", 6.0, "no_steal", "steal_pct"),
+        ("cpu_throttled_percentage", 6.0, "cpu_not_throttled", "throttled_pct"),
+        ("gpu_1_throttled", 0.5, "gpu_not_throttled", "throttled_pct"),
+        ("gpu_0_foreign_processes", 1, "alone_on_gpu", "gpu_processes"),
+    ],
+)
+def test_a_contaminated_window_voids_the_trial_and_names_the_limit(
+    config: RunConfig, gauge: str, value: float, check: str, limit: str
+) -> None:
+    capture = a_capture(series=(a_counter(), a_flat_gauge(gauge, value)))
+    found = failing(config, capture)
+    assert set(found) == {check}
+    assert gauge in found[check]
+    assert f"measurement.limits.{limit}" in found[check]
+    generous = LimitsConfig(foreign_cpu_pct=100, steal_pct=100, throttled_pct=100, gpu_processes=9)
+    assert failing(config, capture, limits=generous) == {}
+
+
+def test_another_governor_in_the_serve_window_voids_the_trial(config: RunConfig) -> None:
+    changed = a_gauge()
+    source = dataclasses.replace(changed.source, id="cpu_governor_changes")
+    at_4_s = tuple(float(value > 50) for value in changed.raw if value is not None)
+    changed = dataclasses.replace(changed, source=source, raw=at_4_s)
+    assert failing(config, a_capture(series=(a_counter(), changed))) == {}
+    later = tuple(n + 3_000_000_000 for n in changed.before_ns)
+    changed = dataclasses.replace(changed, before_ns=later, after_ns=later)
+    assert set(failing(config, a_capture(series=(a_counter(), changed)))) == {"same_governor"}
+
+
+def flagged(config: RunConfig, capture: Capture) -> dict[str, str]:
+    """Names and details of what a reader should know of a valid trial."""
+    measurement = MeasurementConfig(name="test")
+    trial = a_trial(config, cell=a_cell(config, measurement=measurement))
+    results = checks.run(trial, capture, metrics.energy_figures(capture, measurement))
+    assert all(result.passed for result in results if result.flagged)
+    return {result.name: result.detail for result in results if result.flagged}
+
+
+def test_a_warm_up_that_never_settled_is_kept_as_a_flag(config: RunConfig) -> None:
+    assert flagged(config, a_capture(warmup=WarmUp(paces_ns=(5, 5), steady=True))) == {}
+    found = flagged(config, a_capture(warmup=WarmUp(paces_ns=(9, 5), steady=False)))
+    assert "2 batches" in found["steady"]
+
+
+@pytest.mark.parametrize(("watts", "names"), [(10, set()), (6, {"views_agree"})])
+def test_two_views_that_disagree_are_flagged(
+    config: RunConfig, watts: int, names: set[str]
+) -> None:
+    counter = a_counter()
+    source = dataclasses.replace(
+        counter.source, id="fake/power", kind="power", unit="mW", summed=False
+    )
+    power = dataclasses.replace(
+        counter, source=source, raw=tuple(watts * 1000 for _ in counter.raw)
+    )
+    capture = a_capture(series=(counter, power))
+    assert set(flagged(config, capture)) == names
+    values = metrics.derive(capture, metrics.energy_figures(capture, MeasurementConfig(name="t")))
+    assert values["crosscheck/cpu_package_power_to_counter_ratio"] == pytest.approx(watts / 10)

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 
 from slm_energy import fields, trial
-from slm_energy.config import RunConfig
+from slm_energy.config import MeasurementConfig, RunConfig
+from slm_energy.record import WarmUp
 from tests.captures import a_capture, a_counter
-from tests.conftest import a_trial
+from tests.conftest import a_cell, a_trial
 
 
 def test_a_valid_trial_has_identity_scope_and_a_summary(config: RunConfig) -> None:
@@ -19,6 +20,14 @@ def test_a_valid_trial_has_identity_scope_and_a_summary(config: RunConfig) -> No
     assert "slm.outcome" not in tags
     assert fields.params(record)["engine.name"] == "scripted"
     assert fields.params(record)["model.digest"] == "m"
+
+
+def test_what_is_flagged_can_be_searched_for_and_is_on_the_run_page(config: RunConfig) -> None:
+    measured = a_cell(config, measurement=MeasurementConfig(name="test"))
+    capture = a_capture(warmup=WarmUp(paces_ns=(9, 5), steady=False))
+    tags = fields.tags(trial.derive(a_trial(config, cell=measured), capture, 0), "here")
+    assert tags["slm.flags"].startswith("steady: no steady pace")
+    assert "flagged, steady" in tags["mlflow.note.content"]
 
 
 def test_a_failed_trial_says_why_and_what_it_took(config: RunConfig) -> None:

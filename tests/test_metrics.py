@@ -6,8 +6,8 @@ import pytest
 
 from slm_energy import metrics
 from slm_energy.config import MeasurementConfig
-from slm_energy.record import Capture
-from tests.captures import a_capture, a_counter, a_gauge, without
+from slm_energy.record import Capture, WarmUp, Window
+from tests.captures import S, a_capture, a_counter, a_gauge, without
 
 MEASUREMENT = MeasurementConfig(name="test")
 
@@ -43,6 +43,23 @@ def test_net_energy_takes_the_baseline_off_and_widens_the_interval() -> None:
     gross = values["energy/total_high_j"] - values["energy/total_low_j"]
     assert values["energy/net_total_high_j"] - values["energy/net_total_low_j"] > gross
     assert "energy/net_total_j" not in derived(without(a_capture(), "baseline"))
+
+
+def test_prefill_has_a_window_of_its_own_and_decoding_is_the_rest() -> None:
+    """One pass of prefill, 0.5 s at 10 W: 2.5 J a request. Serving 2 passes took 40 J."""
+    capture = a_capture()
+    half_s = Window(name="prefill", start_ns=3 * S, end_ns=3 * S + S // 2, passes=1)
+    values = derived(dataclasses.replace(capture, windows=(*capture.windows, half_s)))
+    assert values["energy/prefill_per_request_j"] == pytest.approx(5 / 2)
+    assert values["energy/decode_per_output_token_j"] == pytest.approx((40 - 2 * 5) / (16 - 4))
+    low, high = (values[f"energy/decode_per_output_token_{end}_j"] for end in ("low", "high"))
+    assert low < values["energy/decode_per_output_token_j"] < high
+    assert "energy/decode_per_output_token_j" not in derived(a_capture())
+
+
+def test_how_the_warm_up_went_is_told() -> None:
+    values = derived(a_capture(warmup=WarmUp(paces_ns=(3, 2, 2), steady=True)))
+    assert (values["warmup/batches"], values["warmup/steady"]) == (3, 1)
 
 
 def test_an_estimate_has_its_own_names_and_meets_no_measurement() -> None:

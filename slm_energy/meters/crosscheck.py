@@ -1,0 +1,95 @@
+"""Two views of the same energy: do they agree? Pure.
+
+    power / counter     one device, its integrated power against its energy counter: 1
+    parts / whole       what the sum counts against a meter that sees all of it: at most 1
+
+See zeus issue 181 for a counter and polled power that differ by 75 %.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+from slm_energy.record import EnergyFigure
+
+_WHOLES = ("psys", "wall")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CrossCheck:
+    """A ratio of two figures of one window.
+
+    Attributes:
+        name: what is compared, for example `gpu_power_to_counter` or `sum_to_wall`.
+        ratio: the first over the second.
+        low: smallest ratio that the two intervals allow.
+        high: largest.
+        equal: two views of one device, which should be the same; else the first is a part of the
+            second, and anything up to 1 is right.
+    """
+
+    name: str
+    ratio: float
+    low: float
+    high: float
+    equal: bool
+
+    def agrees(self, tolerance: float) -> bool:
+        """Whether some value within the intervals is within `tolerance`, a share, of right."""
+        too_small = self.equal and self.high < 1 - tolerance
+        return not too_small and self.low <= 1 + tolerance
+
+
+def crosschecks(figures: Sequence[EnergyFigure]) -> tuple[CrossCheck, ...]:
+    """All pairs of views among the figures of one window; an unknown figure is in no pair."""
+    known = [figure for figure in figures if figure.joules]
+    return (*_power_to_counter(known), *_parts_to_whole(known))
+
+
+def _power_to_counter(figures: Sequence[EnergyFigure]) -> Iterator[CrossCheck]:
+    pairs = [
+        (power, counter)
+        for power in figures
+        for counter in figures
+        if (power.kind, counter.kind) == ("power", "counter")
+        and power.domain == counter.domain
+        and power.pedigree["device"] == counter.pedigree["device"]
+    ]
+    for number, (power, counter) in enumerate(pairs):
+        name = f"{power.domain}_power_to_counter" + (f"_{number}" if number else "")
+        yield _ratio(name, [power], [counter], equal=True)
+
+
+def _parts_to_whole(figures: Sequence[EnergyFigure]) -> Iterator[CrossCheck]:
+    parts = [figure for figure in figures if figure.summed]
+    for whole in figures:
+        if whole.domain not in _WHOLES or whole.summed or not parts:
+            continue
+        # The whole computer's own counter does not see what sits in a slot.
+        inside = [p for p in parts if whole.domain == "wall" or p.domain != "gpu"]
+        if inside:
+            yield _ratio(f"sum_to_{whole.domain}", inside, [whole], equal=False)
+
+
+def _ratio(
+    name: str, one: Sequence[EnergyFigure], other: Sequence[EnergyFigure], *, equal: bool
+) -> CrossCheck:
+    first, first_low, first_high = _sum(one)
+    second, second_low, second_high = _sum(other)
+    return CrossCheck(
+        name=name,
+        ratio=first / second,
+        low=first_low / second_high,
+        high=first_high / second_low if second_low > 0 else math.inf,
+        equal=equal,
+    )
+
+
+def _sum(figures: Sequence[EnergyFigure]) -> tuple[float, float, float]:
+    return (
+        math.fsum(figure.joules or 0 for figure in figures),
+        math.fsum(figure.low_j or 0 for figure in figures),
+        math.fsum(figure.high_j or 0 for figure in figures),
+    )
