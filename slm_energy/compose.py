@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from slm_energy.config import GROUPS, RunConfig, group_keys, run_config
+from slm_energy.config import GROUPS, RunConfig, known_keys, run_config
 from slm_energy.errors import ConfigError, SlmEnergyError
 
 CONF = Path(__file__).parent / "conf"
@@ -110,9 +110,15 @@ def _one_line(error: BaseException) -> str:
         options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
         choices = ", ".join(options[1].split()) if options else "none"
         return f"{group[1]}={group[2]}: there is no such {group[1]}; choose one of {choices}"
-    if key := re.search(r"Could not override '(\w+)\.(\w[\w.]*)'", text):
-        known = f"; {key[1]} has: {', '.join(group_keys(key[1]))}" if key[1] in GROUPS else ""
-        return f"{key[1]}.{key[2]}: no such key{known}"
+    if key := re.search(r"Could not override '((\w+)\.[\w.]+)'", text):
+        if key[2] not in GROUPS:
+            return f"{key[1]}: no such key"
+        place, keys = known_keys(key[1])
+        if key[1].rpartition(".")[2] in keys:
+            return (
+                f"{key[1]}: {place} is null here; choose a {key[2]} that has one, or set it whole"
+            )
+        return f"{key[1]}: no such key; {place} has: {', '.join(keys)}"
     if key := re.search(r"Could not override '(\w+)'", text):
         return f"{key[1]}: no such key or group"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -272,7 +272,24 @@ GROUPS: dict[str, type] = typing.get_type_hints(RunConfig)
 
 def group_keys(group: str) -> list[str]:
     """The keys of a group, in order."""
-    return [field.name for field in dataclasses.fields(GROUPS[group])]
+    return known_keys(group)[1]
+
+
+def known_keys(path: str) -> tuple[str, list[str]]:
+    """The part of a dotted path that exists, and the keys that stand there, in order.
+
+    Args:
+        path: begins with the name of a group: `measurement.limits.steel`.
+    """
+    group, *parts = path.split(".")
+    found, kind = group, GROUPS[group]
+    for part in parts:
+        hint = typing.get_type_hints(kind).get(part)
+        inner = [k for k in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(k)]
+        if not inner:
+            break
+        found, kind = f"{found}.{part}", typing.cast(type, inner[0])
+    return found, [field.name for field in dataclasses.fields(kind)]
 
 
 def run_config(composed: Mapping[str, Any]) -> RunConfig:

@@ -82,10 +82,11 @@ def _convert_dataclass(kind: type, data: Any, where: str) -> Any:
     hints = typing.get_type_hints(kind)
     if unknown := sorted(set(map(str, data)) - set(hints)):
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(hints)}")
-    try:
-        return kind(**{k: convert(hints[k], v, f"{where}.{k}") for k, v in data.items()})
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from error
+    for field in dataclasses.fields(kind):
+        defaults = (field.default, field.default_factory)
+        if field.name not in data and defaults == (dataclasses.MISSING, dataclasses.MISSING):
+            raise ValueError(f"{where}: {field.name} is missing")
+    return kind(**{k: convert(hints[k], v, f"{where}.{k}") for k, v in data.items()})
 
 
 def readable(value: Any) -> str:

@@ -14,8 +14,13 @@ from slm_energy.testing import CONF as TESTING_CONF
 SWEEPS = CONF.parent / "sweeps"
 # What a person must give for files that cannot know it.
 GIVEN = {
-    "tracking/server": "tracking.uri=http://127.0.0.1:5000",
-    "workload/humaneval": f"workload.revision={'a' * 40}",
+    "measurement/wall": [
+        "measurement.wall_meter.url=http://127.0.0.1/rpc/Switch.GetStatus?id\\=0",
+        "measurement.wall_meter.path=aenergy.total",
+        "measurement.wall_meter.unit=Wh",
+    ],
+    "tracking/server": ["tracking.uri=http://127.0.0.1:5000"],
+    "workload/humaneval": [f"workload.revision={'a' * 40}"],
 }
 
 
@@ -29,7 +34,7 @@ def group_files() -> list[str]:
 
 @pytest.mark.parametrize("name", group_files())
 def test_every_group_file_composes_and_passes_its_checks(name: str) -> None:
-    overrides = [name.replace("/", "=")] + ([GIVEN[name]] if name in GIVEN else [])
+    overrides = [name.replace("/", "="), *GIVEN.get(name, [])]
     config = run_config(compose("config", overrides))
     group, _, file = name.partition("/")
     assert getattr(config, group).name == file
@@ -67,6 +72,16 @@ def test_a_report_takes_the_name_of_its_study_although_a_group_has_that_name() -
         ("config", ["engine=foo"], "engine=foo: there is no such engine; choose one of .*torch"),
         ("config", ["engine.decod=1"], r"engine\.decod: no such key; engine has: .*decode"),
         ("config", ["foo=1"], "foo: no such key or group"),
+        (
+            "config",
+            ["measurement.limits.steal=1"],
+            r"measurement\.limits\.steal: no such key; measurement\.limits has: .*steal_pct",
+        ),
+        (
+            "config",
+            ["measurement.wall_meter.unit=W"],
+            r"measurement\.wall_meter\.unit: measurement\.wall_meter is null here",
+        ),
         ("config", ["engine"], "Error parsing override 'engine'"),
         ("config", ["tracking=server"], "tracking.uri is missing: set tracking.uri="),
         ("analysis", [], "study is missing: set study="),

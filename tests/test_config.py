@@ -36,6 +36,9 @@ def test_a_composed_mapping_becomes_frozen_dataclasses(composed: dict[str, Any])
         ("measurement.period_s", 0.0, ["measurement.period_s=0.0", "between"]),
         ("measurement.period_s", 1.0, ["measurement.max_gap_s=1.0", "invalid"]),
         ("measurement.mode", False, ["measurement.mode=False", "auto, strict, off"]),
+        ("measurement.target_error", 0.0, ["measurement.target_error=0.0", "share between"]),
+        ("measurement.limits", {"steal_pct": 101}, ["measurement.limits.steal_pct=101", "percent"]),
+        ("measurement.wall_meter", {"url": "http://x"}, ["measurement.wall_meter", "is missing"]),
         ("model.source", "org/name", ["model.source=org/name", "model.revision=COMMIT"]),
     ],
 )
