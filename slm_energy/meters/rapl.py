@@ -1,190 +1,241 @@
-"""CPU and memory energy counters of Intel and AMD processors (RAPL) through Linux powercap.
+"""CPU and memory energy counters of Intel and AMD processors (RAPL).
 
-Domains overlap: psys contains the package, the package contains core and uncore; memory is counted
-apart. What is summed is a disjoint cut: packages and memory, or psys where there is nothing else.
-The tree can show one package twice (`intel-rapl` reads registers, `intel-rapl-mmio` reads memory):
-the copy is never summed. See https://docs.kernel.org/power/powercap/powercap.html
+They are read through Linux powercap, and through perf events where powercap is absent or not
+readable; never both for one domain. The tree can show one package twice: `intel-rapl` reads
+registers, `intel-rapl-mmio` reads memory. `domains.py` decides what is summed.
+See https://docs.kernel.org/power/powercap/powercap.html
+
+AMD's counters have the same names. They follow a model of the processor's activity rather than a
+measurement (Schoene et al., arXiv 2108.00808), and know no memory.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from slm_energy.config import MeasurementConfig
 from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.perf import (
+    MAX_POWER_W,
+    UPDATE_PERIOD_NS,
+    EventCounter,
+    error_name,
+    open_events,
+    place,
+    text_of,
+)
 from slm_energy.record import Source
 
-UPDATE_PERIOD_NS = 1_000_000
-"""RAPL counters are renewed about once a millisecond (Khan et al., RAPL in Action, 2018)."""
-
-MAX_POWER_W = 2000.0
-"""Above what any socket or board draws; only tells a counter's wrap from its reset."""
-
 REMEDY = (
-    "sudo chmod a+r /sys/class/powercap/intel-rapl*/energy_uj (until reboot), or for good the udev"
-    ' rule SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chmod a+r /sys%p/energy_uj"'
+    "sudo chmod a+r /sys/class/powercap/intel-rapl*/energy_uj (until reboot), or for good the line"
+    ' SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chmod a+r /sys%p/energy_uj" in'
+    " /etc/udev/rules.d/99-rapl.rules (from the next boot)"
 )
+"""Since Linux 5.10 only root may read them: they can leak secrets (CVE-2020-8694)."""
 
 _ZONE = re.compile(r"intel-rapl(-mmio)?:\d+(:\d+)*")
-_DOMAINS = {"core": "cpu_core", "uncore": "cpu_uncore", "dram": "dram", "psys": "psys"}
+_DOMAINS = {"package": "cpu_package", "core": "cpu_core", "uncore": "cpu_uncore", "psys": "psys"}
+"""By the start of a zone's name: `package-0-die-1`, `psys-1`. Memory's name is its domain."""
+
+_AMD = re.compile(r"ven000[29]")
+"""AMD, and Hygon with AMD's design, in the processor's modalias."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Zone:
-    folder: Path
-    name: str
-    parent: str
-    modulus: int
+class ZoneCounter:
+    """One zone of powercap.
 
-    @property
-    def domain(self) -> str:
-        return (
-            "cpu_package" if self.name.startswith("package") else _DOMAINS.get(self.name, self.name)
-        )
+    Args:
+        source: what it is; `path` is its file.
+    """
 
-    @property
-    def copied(self) -> bool:
-        return self.folder.name.startswith("intel-rapl-mmio")
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._file: int | None = None
 
-    @property
-    def device(self) -> str:
-        return f"{self.parent}/{self.name}" if self.parent else self.name
+    def read(self) -> int:
+        """Read the counter in uJ; a file that was replaced meanwhile is opened once more.
+
+        Raises:
+            ReadFailed: the file cannot be read, or holds no number of the counter's range.
+        """
+        try:
+            try:
+                text = self._pread()
+            except OSError:
+                self.close()
+                text = self._pread()
+        except OSError as error:
+            raise ReadFailed(error_name(error)) from error
+        # The kernel ends a number with a line break: without it, digits may be missing.
+        if not text.endswith(b"\n") or not text.strip().isdigit():
+            raise ReadFailed(f"not a number: {text[:40]!r}")
+        value, modulus = int(text), self.source.modulus
+        if modulus is not None and value >= modulus:
+            raise ReadFailed(f"{value} uJ is beyond the counter's range")
+        return value
+
+    def close(self) -> None:
+        """Close the file."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    def _pread(self) -> bytes:
+        if self._file is None:
+            self._file = os.open(str(self.source.path), os.O_RDONLY)
+        if os.fstat(self._file).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, "replaced")
+        return os.pread(self._file, 64, 0)
 
 
 class RaplMeter:
-    """Energy counters of one powercap tree."""
+    """Energy counters of one machine's processors."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = tuple(sources)
-        self._files: list[int | None] = [None] * len(sources)
+    slow = False
+
+    def __init__(self, counters: Sequence[ZoneCounter | EventCounter]) -> None:
+        self._counters = tuple(counters)
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """One source per zone."""
-        return self._sources
+        """One source per counter."""
+        return tuple(counter.source for counter in self._counters)
 
     def watch(self, pid: int) -> None:
         """The counters are of the whole machine."""
 
     def read(self, index: int) -> int:
-        """Read a counter in uJ; a file that was replaced meanwhile is opened once more.
+        """Read a counter, in uJ or 2^-32 J.
 
         Raises:
-            ReadFailed: the file cannot be read, or holds no number.
+            ReadFailed: with the reason.
         """
-        try:
-            try:
-                text = self._pread(index)
-            except OSError:
-                self._forget(index)
-                text = self._pread(index)
-        except OSError as error:
-            raise ReadFailed(errno.errorcode.get(error.errno or 0, str(error))) from error
-        if not text.strip().isdigit():
-            raise ReadFailed(f"not a number: {text[:40]!r}")
-        return int(text)
+        return self._counters[index].read()
 
     def close(self) -> None:
-        """Close the files."""
-        for index in range(len(self._files)):
-            self._forget(index)
-
-    def _pread(self, index: int) -> bytes:
-        file = self._files[index]
-        if file is None:
-            file = os.open(str(self._sources[index].path), os.O_RDONLY)
-            self._files[index] = file
-        if os.fstat(file).st_nlink == 0:
-            raise FileNotFoundError(errno.ENOENT, "replaced")
-        return os.pread(file, 64, 0)
-
-    def _forget(self, index: int) -> None:
-        file, self._files[index] = self._files[index], None
-        if file is not None:
-            os.close(file)
+        """Close all counters."""
+        for counter in self._counters:
+            counter.close()
 
 
 def open_rapl(measurement: MeasurementConfig) -> Opened:
-    """Find the zones below `measurement.powercap_root`.
+    """Open the zones below `measurement.powercap_root`, and perf events for what they do not give.
 
-    A zone that belongs to the sum but cannot be read stays in, and fails at each reading: without
-    it the sum would be too small and look right.
+    The kernel's tree has its event sources two folders above the zones: `/sys/class/powercap` and
+    `/sys/bus/event_source`. A zone that belongs to the machine but cannot be read stays in, and
+    fails at each reading: without it the sum would be too small and look right. Where nothing at
+    all can be read there is no meter.
     """
     root = Path(measurement.powercap_root)
-    zones, notes = _zones(root)
-    cut = {zone.folder for zone in _disjoint(zones)}
-    if not cut:
-        none = f"rapl: no package, memory or psys below measurement.powercap_root={root}"
-        why = "this machine has none, or a container or virtual machine hides it"
-        return Opened(meter=None, notes=(*notes, f"{none}: {why}"))
-    meter = RaplMeter([_source(zone, zone.folder in cut) for zone in zones])
-    readable = False
-    for index, source in enumerate(meter.sources):
-        try:
-            meter.read(index)
-            readable |= source.summed
-        except ReadFailed as error:
-            remedy = f": {REMEDY}" if str(error) in ("EACCES", "EPERM") else ""
-            notes.append(f"rapl: {source.path} is not readable ({error}){remedy}")
-    if not readable:
-        meter.close()
+    sysfs = root.absolute().parent.parent
+    amd = _is_amd(sysfs)
+    zones, notes = _zones(root, amd=amd)
+    failed = _failures(zones)
+    readable = [zone.source for zone in zones if zone.source.id not in failed]
+    events = list[EventCounter]()
+    if failed or not zones:
+        events, refused = open_events(sysfs, {place(source) for source in readable}, amd=amd)
+        notes += refused
+    missing = _missing(zones, failed, readable + [event.source for event in events])
+    notes += _unreadable(missing, failed)
+    if not readable and not events:
         return Opened(meter=None, notes=tuple(notes))
-    return Opened(meter=meter, notes=tuple(notes))
+    if amd:
+        notes.append("rapl: AMD's counters follow a model of activity (arXiv 2108.00808)")
+    kept = [zone for zone in zones if zone.source in readable or zone in missing]
+    return Opened(meter=RaplMeter([*kept, *events]), notes=tuple(notes))
 
 
-def _zones(root: Path) -> tuple[list[_Zone], list[str]]:
-    zones, notes = [], []
+def _zones(root: Path, *, amd: bool) -> tuple[list[ZoneCounter], list[str]]:
+    zones, notes = list[ZoneCounter](), list[str]()
+    names, why = [], "this machine has none, or a container or virtual machine hides them"
     try:
-        names = sorted(entry for entry in os.listdir(root) if _ZONE.fullmatch(entry))
-    except OSError:
-        return [], []
+        names = sorted(filter(_ZONE.fullmatch, os.listdir(root)))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        why = str(error)
+    if not names:
+        notes.append(f"rapl: no zones below measurement.powercap_root={root}: {why}")
     for name in names:
-        folder = root / name
-        top = root / ":".join(name.split(":")[:2])
+        top = ":".join(name.split(":")[:2])
         try:
-            zone = _Zone(
-                folder=folder,
-                name=_text(folder / "name"),
-                parent=_text(top / "name") if top != folder else "",
-                modulus=int(_text(folder / "max_energy_range_uj")) + 1,
-            )
+            label, parent = text_of(root / name / "name"), text_of(root / top / "name")
         except (OSError, ValueError) as error:
-            notes.append(f"rapl: {folder} is left out: {error}")
+            notes.append(f"rapl: {root / name} is left out: what it covers is unknown: {error}")
             continue
-        zones.append(zone)
+        # AMD has a register per core, and powercap reads that of one core in each package.
+        if label == "core" and amd:
+            continue
+        try:
+            modulus = int(text_of(root / name / "max_energy_range_uj")) + 1
+        except (OSError, ValueError) as error:
+            modulus = None
+            notes.append(f"rapl: {root / name} can wrap, but nobody knows where: {error}")
+        zones.append(ZoneCounter(_source(root / name, label, parent, modulus)))
     return zones, notes
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="ascii").strip()
-
-
-def _disjoint(zones: Sequence[_Zone]) -> list[_Zone]:
-    """Packages and memory without copies; psys only where there is no package."""
-    cut: dict[str, _Zone] = {}
-    for zone in sorted(zones, key=lambda zone: zone.copied):
-        if zone.domain in ("cpu_package", "dram"):
-            cut.setdefault(zone.device, zone)
-    if not any(zone.domain == "cpu_package" for zone in cut.values()):
-        return [zone for zone in zones if zone.domain == "psys"][:1] or list(cut.values())
-    return list(cut.values())
-
-
-def _source(zone: _Zone, summed: bool) -> Source:
+def _source(folder: Path, name: str, parent: str, modulus: int | None) -> Source:
+    domain = next((domain for start, domain in _DOMAINS.items() if name.startswith(start)), name)
     return Source(
-        id=f"rapl/{zone.folder.name}",
+        id=f"rapl/{folder.name}",
         kind="counter",
-        domain=zone.domain,
+        domain=domain,
         unit="uJ",
-        modulus=zone.modulus,
+        modulus=modulus,
         update_period_ns=UPDATE_PERIOD_NS,
         max_power_w=MAX_POWER_W,
-        summed=summed,
-        device=zone.device,
-        path=str(zone.folder / "energy_uj"),
+        device=name if name == parent else f"{parent}/{name}",
+        path=str(folder / "energy_uj"),
     )
+
+
+def _failures(zones: Sequence[ZoneCounter]) -> dict[str, str]:
+    """Ids of the zones that cannot be read now, and why."""
+    failed = {}
+    for zone in zones:
+        try:
+            zone.read()
+        except ReadFailed as error:
+            failed[zone.source.id] = str(error)
+            zone.close()
+    return failed
+
+
+def _missing(
+    zones: Sequence[ZoneCounter], failed: Collection[str], given: Sequence[Source]
+) -> list[ZoneCounter]:
+    """The zones that cannot be read and for which nothing stands in: a copy, or perf events."""
+    devices = {(source.domain, source.device) for source in given}
+    places = {place(source) for source in given if source.unit != "uJ"}
+    return [
+        zone
+        for zone in zones
+        if zone.source.id in failed
+        and (zone.source.domain, zone.source.device) not in devices
+        and place(zone.source) not in places
+    ]
+
+
+def _unreadable(zones: Sequence[ZoneCounter], failed: Mapping[str, str]) -> list[str]:
+    """One note per reason."""
+    paths: dict[str, list[str]] = defaultdict(list)
+    for zone in zones:
+        paths[failed[zone.source.id]].append(str(zone.source.path))
+    return [
+        f"rapl: {', '.join(files)} cannot be read ({why})"
+        + (f": {REMEDY}" if why in ("EACCES", "EPERM") else "")
+        for why, files in paths.items()
+    ]
+
+
+def _is_amd(sysfs: Path) -> bool:
+    file = sysfs / "devices/system/cpu/modalias"
+    # Kernels for other processors have no such file.
+    return file.exists() and bool(_AMD.search(text_of(file)))

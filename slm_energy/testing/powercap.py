@@ -1,17 +1,20 @@
 """A powercap tree in a folder, with counters that follow a waveform in real time.
 
-    zones = (Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50)),)
-    with PowercapTree(tmp_path, zones):
+    with PowercapTree(tmp_path, client(constant(30))):
         ...  # measurement.powercap_root=tmp_path
 
 Files are rewritten in place, as the kernel's are: a reader that keeps them open sees new values. As
-on a real machine, the zones lie within each other, and the root has a link to each.
+on a real machine, the zones lie within each other, and the root has a link to each. All zones are
+published at one moment: two that have the same waveform and start show the same numbers, as the
+mirrored dies of some AMD processors do. `client`, `server` and `amd` are whole machines.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import random
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -19,12 +22,37 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from slm_energy.testing.waveform import Waveform
+from slm_energy.testing.waveform import Waveform, constant
 
-Fault = Literal["unreadable", "garbage", "frozen", "reset"]
+Fault = Literal[
+    "denied",
+    "missing",
+    "unreadable",
+    "io_error",
+    "lost",
+    "empty",
+    "truncated",
+    "garbage",
+    "negative",
+    "huge",
+    "frozen",
+    "replaced",
+    "backward",
+    "reset",
+]
+"""What can be done to a counter; see `PowercapTree.set_fault`."""
 
 INTEL_RANGE_UJ = 262_143_328_850
 """`max_energy_range_uj` of many Intel processors: 2^32 steps of 61 uJ."""
+
+AMD_RANGE_UJ = 65_532_610_987
+"""The same of AMD's: 2^32 steps of 15 uJ."""
+
+_STEP_BACK_UJ = 10**6
+
+# Real files on which reading fails, for root too: the kernel asks for the mode of its settings
+# from everybody, and nothing is mapped at the start of a process's memory.
+_LINKS = {"denied": "/proc/sys/vm/drop_caches", "io_error": "/proc/self/mem"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +74,53 @@ class Zone:
     first_uj: int = 0
 
 
+def client(package: Waveform) -> tuple[Zone, ...]:
+    """A laptop: package with cores and uncore, memory, psys, and the package's MMIO copy."""
+    return (
+        Zone(folder="intel-rapl:0", name="package-0", waveform=package, first_uj=7 * 10**9),
+        Zone(folder="intel-rapl:0:0", name="core", waveform=_share(package, 70)),
+        Zone(folder="intel-rapl:0:1", name="uncore", waveform=_share(package, 10)),
+        Zone(folder="intel-rapl:0:2", name="dram", waveform=_share(package, 15)),
+        Zone(folder="intel-rapl:1", name="psys", waveform=_share(package, 150)),
+        Zone(folder="intel-rapl-mmio:0", name="package-0", waveform=package, first_uj=7 * 10**9),
+    )
+
+
+def server(*packages: Waveform) -> tuple[Zone, ...]:
+    """A machine with a socket, and memory beside it, for each waveform."""
+    zones = []
+    for socket, package in enumerate(packages):
+        top, first_uj = f"intel-rapl:{socket}", (socket + 1) * 10**9
+        zones += [
+            Zone(folder=top, name=f"package-{socket}", waveform=package, first_uj=first_uj),
+            Zone(folder=f"{top}:0", name="dram", waveform=_share(package, 15), first_uj=first_uj),
+        ]
+    return tuple(zones)
+
+
+def amd(package: Waveform, *, dies: int = 1) -> tuple[Zone, ...]:
+    """A socket of AMD: no memory, and `core` counts one core only.
+
+    Args:
+        package: the socket's power.
+        dies: above 1, each has a zone that shows the whole socket's counter, as on Zen 1 and 2.
+    """
+    zones = []
+    for die in range(dies):
+        top, name = f"intel-rapl:{die}", "package-0" + (f"-die-{die}" if dies > 1 else "")
+        core = constant(5)
+        zones += [
+            Zone(folder=top, name=name, waveform=package, range_uj=AMD_RANGE_UJ),
+            Zone(folder=f"{top}:0", name="core", waveform=core, range_uj=AMD_RANGE_UJ),
+        ]
+    return tuple(zones)
+
+
+def _share(waveform: Waveform, percent: int) -> Waveform:
+    steps = tuple((length, power * percent // 100) for length, power in waveform.steps)
+    return dataclasses.replace(waveform, steps=steps)
+
+
 class PowercapTree:
     """The tree and the thread that drives it.
 
@@ -53,12 +128,16 @@ class PowercapTree:
         root: an existing folder, for `measurement.powercap_root`.
         zones: parents before their children.
         period_s: how often new values are published; hardware does it about every 1 ms.
+        jitter: each period is longer or shorter by up to this share of it.
     """
 
-    def __init__(self, root: Path, zones: Sequence[Zone], *, period_s: float = 0.005) -> None:
+    def __init__(
+        self, root: Path, zones: Sequence[Zone], *, period_s: float = 0.005, jitter: float = 0.0
+    ) -> None:
         self.root = root
         self._zones = {zone.folder: zone for zone in zones}
         self._period_s = period_s
+        self._jitter = jitter
         self._faults: dict[str, Fault] = {}
         self._shift_uj: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -69,13 +148,7 @@ class PowercapTree:
     def __enter__(self) -> PowercapTree:
         now = time.monotonic_ns()
         for folder, zone in self._zones.items():
-            control, *levels = folder.split(":")
-            names = [":".join([control, *levels[: depth + 1]]) for depth in range(len(levels))]
-            place = self.root.joinpath(control, *names)
-            place.mkdir(parents=True)
-            (self.root / folder).symlink_to(place)
-            (place / "name").write_text(zone.name + "\n")
-            (place / "max_energy_range_uj").write_text(f"{zone.range_uj}\n")
+            self._build(folder)
             self._shift_uj[folder] = zone.first_uj - zone.waveform.energy_pj(now) // 10**6
         self._publish()
         self._thread.start()
@@ -100,49 +173,111 @@ class PowercapTree:
         return self.root / folder / "energy_uj"
 
     def set_fault(self, folder: str, fault: Fault | None) -> None:
-        """Break a counter, or mend it with None.
+        """Break a counter, or mend it with None. While it is broken it counts on unseen.
 
-        `unreadable` makes reading fail, for root too; `garbage` is text that is no number; `frozen`
-        stops the counter, though it counts on unseen; `reset` sets it to zero, once.
+        Reading fails, for root too: `denied` (EACCES), `missing` (ENOENT), `unreadable` (EISDIR),
+        `io_error` (EIO), `lost` (ENOENT: the zone's folder is gone, with the zones inside it).
+        The text is wrong: `empty`, `truncated` (the first half of the digits), `garbage`,
+        `negative`, `huge` (beyond the range). The value is old: `frozen`, which mended makes one
+        that came late. Once, with nothing to mend: `replaced` (another file takes its place),
+        `backward` (it loses 1 J), `reset` (it starts from zero).
         """
         with self._lock:
+            now = time.monotonic_ns()
+            self._mend(folder, now)
             file, zone = self.file(folder), self._zones[folder]
-            if self._faults.pop(folder, None) == "unreadable":
-                file.rmdir()
             if fault == "reset":
-                self._shift_uj[folder] = -zone.waveform.energy_pj(time.monotonic_ns()) // 10**6
-            self._publish_one(folder, zone)
-            if fault == "unreadable":
+                self._shift_uj[folder] = -(zone.waveform.energy_pj(now) // 10**6)
+            elif fault == "backward":
+                self._shift_uj[folder] -= _STEP_BACK_UJ
+            elif fault == "replaced":
                 file.unlink()
-                file.mkdir()
-            elif fault == "garbage":
-                self._write(file, "?" * 20)
-            if fault in ("unreadable", "garbage", "frozen"):
+            self._publish_one(folder, now)
+            if fault not in (None, "reset", "backward", "replaced"):
                 self._faults[folder] = fault
+            if fault in ("missing", "unreadable", *_LINKS):
+                self._take_away(file, fault)
+            elif fault == "lost":
+                self._lose(folder)
+            elif fault in ("empty", "truncated", "garbage", "negative", "huge"):
+                # In place: a reader that keeps the file open sees it too.
+                file.write_bytes(_spoilt(fault, self._value(folder, now)))
+
+    def _mend(self, folder: str, now: int) -> None:
+        fault, file = self._faults.pop(folder, None), self.file(folder)
+        if fault == "lost":
+            for inside in self._inside(folder):
+                self._build(inside)
+                self._publish_one(inside, now)
+        elif fault == "unreadable":
+            file.rmdir()
+        elif fault in _LINKS:
+            file.unlink()
+
+    def _take_away(self, file: Path, fault: Fault) -> None:
+        file.unlink()
+        if fault == "unreadable":
+            file.mkdir()
+        elif fault in _LINKS:
+            file.symlink_to(_LINKS[fault])
+
+    def _lose(self, folder: str) -> None:
+        shutil.rmtree((self.root / folder).resolve())
+        for inside in self._inside(folder):
+            (self.root / inside).unlink()
+
+    def _inside(self, folder: str) -> list[str]:
+        return [name for name in self._zones if f"{name}:".startswith(f"{folder}:")]
+
+    def _build(self, folder: str) -> None:
+        control, *levels = folder.split(":")
+        names = [":".join([control, *levels[: depth + 1]]) for depth in range(len(levels))]
+        place = self.root.joinpath(control, *names)
+        place.mkdir(parents=True)
+        (self.root / folder).symlink_to(place)
+        (place / "name").write_text(self._zones[folder].name + "\n")
+        (place / "max_energy_range_uj").write_text(f"{self._zones[folder].range_uj}\n")
 
     def _drive(self) -> None:
-        last = time.monotonic_ns()
-        while not self._stop.wait(self._period_s):
+        last, chance = time.monotonic_ns(), random.Random(0)
+        while not self._stop.wait(
+            self._period_s * (1 + chance.uniform(-self._jitter, self._jitter))
+        ):
             self._publish()
             now = time.monotonic_ns()
             self._longest_ns, last = max(self._longest_ns, now - last), now
 
     def _publish(self) -> None:
         with self._lock:
-            for folder, zone in self._zones.items():
-                if folder not in self._faults:
-                    self._publish_one(folder, zone)
+            lost = {
+                name for top, f in self._faults.items() if f == "lost" for name in self._inside(top)
+            }
+            now = time.monotonic_ns()
+            for folder in self._zones:
+                if folder not in self._faults and folder not in lost:
+                    self._publish_one(folder, now)
 
-    def _publish_one(self, folder: str, zone: Zone) -> None:
-        counted = zone.waveform.energy_pj(time.monotonic_ns()) // 10**6
-        value = (counted + self._shift_uj[folder]) % (zone.range_uj + 1)
-        self._write(self.file(folder), str(value))
-
-    @staticmethod
-    def _write(path: Path, text: str) -> None:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    def _publish_one(self, folder: str, now: int) -> None:
+        # Never through a link: what it points at is a setting of this machine.
+        file = os.open(self.file(folder), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             # One write of constant length: a reader sees the old value or the new one.
-            os.pwrite(file, f"{text:<20}\n".encode(), 0)
+            os.pwrite(file, f"{self._value(folder, now):<20}\n".encode(), 0)
         finally:
             os.close(file)
+
+    def _value(self, folder: str, now: int) -> int:
+        zone = self._zones[folder]
+        counted = zone.waveform.energy_pj(now) // 10**6
+        return (counted + self._shift_uj[folder]) % (zone.range_uj + 1)
+
+
+def _spoilt(fault: Fault, value: int) -> bytes:
+    digits = str(value)
+    return {
+        "empty": b"",
+        "truncated": digits[: (len(digits) + 1) // 2].encode(),
+        "garbage": b"?" * 20 + b"\n",
+        "negative": b"-1\n",
+        "huge": b"9" * 19 + b"\n",
+    }[fault]

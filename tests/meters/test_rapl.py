@@ -1,162 +1,349 @@
-"""RAPL through powercap: which zones are summed, and what a broken file does."""
+"""RAPL through powercap, what a broken file does, and where perf events stand in."""
 
-import errno
 import os
+import struct
 import time
 
 import pytest
 
 from slm_energy.config import MeasurementConfig
+from slm_energy.meters import perf
 from slm_energy.meters.base import ReadFailed
+from slm_energy.meters.domains import clones, cut
 from slm_energy.meters.rapl import open_rapl
-from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.perf import write_events
+from slm_energy.testing.powercap import PowercapTree, Zone, amd, client, server
 from slm_energy.testing.waveform import constant
 
-CLIENT = {
-    "intel-rapl:0": "package-0",
-    "intel-rapl:0:0": "core",
-    "intel-rapl:0:1": "uncore",
-    "intel-rapl:0:2": "dram",
-    "intel-rapl:1": "psys",
-    "intel-rapl-mmio:0": "package-0",
-    "intel-rapl-mmio:0:0": "dram",
-}
-SERVER = {
-    "intel-rapl:0": "package-0",
-    "intel-rapl:0:0": "dram",
-    "intel-rapl:1": "package-1",
-    "intel-rapl:1:0": "dram",
-}
+ONE = (Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50)),)
+BUSY = constant(50)
 
 
 @pytest.fixture
-def opened(tmp_path):
-    """Open a tree of the given zones; everything is closed after the test."""
-    closers = []
-
-    def open_tree(names, **fields):
-        zones = [
-            Zone(folder=folder, name=name, waveform=constant(50), **fields)
-            for folder, name in names.items()
-        ]
-        tree = PowercapTree(tmp_path, zones)
-        tree.__enter__()
-        closers.append(lambda: tree.__exit__(None, None, None))
-        result = open_rapl(config(tmp_path))
-        if result.meter:
-            closers.append(result.meter.close)
-        return tree, result
-
-    yield open_tree
-    for close in reversed(closers):
-        close()
+def sysfs(tmp_path):
+    (tmp_path / "class/powercap").mkdir(parents=True)
+    return tmp_path
 
 
-def config(root):
-    return MeasurementConfig(name="test", powercap_root=str(root))
+@pytest.fixture
+def machine(sysfs):
+    """A powercap tree of the given zones; it ends with the test."""
+    trees = []
+
+    def start(zones, **more):
+        trees.append(PowercapTree(sysfs / "class/powercap", zones, **more))
+        return trees[-1].__enter__()
+
+    yield start
+    for tree in trees:
+        tree.__exit__(None, None, None)
 
 
-def summed(result):
-    return [source.id for source in result.meter.sources if source.summed]
+@pytest.fixture
+def opened(sysfs):
+    """Open what there is; it is closed after the test."""
+    meters = []
+
+    def open_now():
+        result = open_rapl(
+            MeasurementConfig(name="test", powercap_root=str(sysfs / "class/powercap"))
+        )
+        meters.extend([result.meter] if result.meter else [])
+        return result
+
+    yield open_now
+    for meter in meters:
+        meter.close()
 
 
-def deny(monkeypatch, end):
-    """Make opening files with this end fail as for a user without permission; root has it."""
-    real = os.open
+@pytest.fixture
+def granted(monkeypatch):
+    """A kernel that grants every perf event, and gives each a count of 7."""
 
-    def refuse(path, *rest, **more):
-        if str(path).endswith(end):
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return real(path, *rest, **more)
+    def grant(kind, config, cpu):
+        reader, writer = os.pipe()
+        os.write(writer, struct.pack("QQQ", 7, 5, 5))
+        os.close(writer)
+        return reader
 
-    monkeypatch.setattr(os, "open", refuse)
-
-
-@pytest.mark.parametrize(
-    ("zones", "cut"),
-    [
-        (CLIENT, ["rapl/intel-rapl:0", "rapl/intel-rapl:0:2"]),
-        (SERVER, [f"rapl/{folder}" for folder in SERVER]),
-        ({"intel-rapl:0": "package-0", "intel-rapl:0:0": "core"}, ["rapl/intel-rapl:0"]),
-        ({"intel-rapl:0": "psys"}, ["rapl/intel-rapl:0"]),
-        ({"intel-rapl-mmio:0": "package-0"}, ["rapl/intel-rapl-mmio:0"]),
-        (
-            {"intel-rapl:0": "package-0-die-0", "intel-rapl:1": "package-0-die-1"},
-            ["rapl/intel-rapl:0", "rapl/intel-rapl:1"],
-        ),
-    ],
-    ids=["client", "two sockets", "AMD", "psys only", "MMIO only", "two dies"],
-)
-def test_only_a_disjoint_cut_is_summed(opened, zones, cut):
-    _, result = opened(zones)
-    assert summed(result) == cut
-    assert len(result.meter.sources) == len(zones)
+    monkeypatch.setattr(perf, "perf_event_open", grant)
 
 
-def test_a_source_says_what_it_covers(opened):
-    _, result = opened(SERVER)
-    memory = result.meter.sources[3]
-    assert (memory.domain, memory.device) == ("dram", "package-1/dram")
-    assert memory.modulus == 262_143_328_851
+def ids(result):
+    return [source.id for source in result.meter.sources]
+
+
+def an_amd_processor(sysfs):
+    (sysfs / "devices/system/cpu").mkdir(parents=True, exist_ok=True)
+    (sysfs / "devices/system/cpu/modalias").write_text("cpu:type:x86,ven0002fam0019mod0021:\n")
+
+
+def test_every_zone_is_a_source_that_says_what_it_covers(machine, opened):
+    machine(client(BUSY))
+    meter = opened().meter
+    assert {s.id: (s.domain, s.device) for s in meter.sources} == {
+        "rapl/intel-rapl:0": ("cpu_package", "package-0"),
+        "rapl/intel-rapl:0:0": ("cpu_core", "package-0/core"),
+        "rapl/intel-rapl:0:1": ("cpu_uncore", "package-0/uncore"),
+        "rapl/intel-rapl:0:2": ("dram", "package-0/dram"),
+        "rapl/intel-rapl:1": ("psys", "psys"),
+        "rapl/intel-rapl-mmio:0": ("cpu_package", "package-0"),
+    }
+    assert not any(source.summed for source in meter.sources)
+    assert not meter.slow
+
+
+def test_a_source_knows_its_counter(machine, opened):
+    machine(server(BUSY, BUSY))
+    memory = opened().meter.sources[3]
+    assert memory.device == "package-1/dram"
+    assert (memory.kind, memory.unit, memory.modulus) == ("counter", "uJ", 262_143_328_851)
     assert memory.path.endswith("intel-rapl:1:0/energy_uj")
 
 
-def test_the_counter_is_read_while_it_counts(opened):
-    _, result = opened({"intel-rapl:0": "package-0"})
-    first = result.meter.read(0)
-    time.sleep(0.05)
-    assert result.meter.read(0) > first
-
-
-def test_a_replaced_file_is_opened_again(opened):
-    tree, result = opened({"intel-rapl:0": "package-0"})
-    result.meter.read(0)
-    tree.set_fault("intel-rapl:0", "frozen")
-    tree.file("intel-rapl:0").unlink()
-    tree.file("intel-rapl:0").write_text("123\n")
-    assert result.meter.read(0) == 123
+def test_dies_and_platforms_are_told_apart(machine, opened):
+    names = ["package-0-die-0", "package-0-die-1", "psys", "psys-1"]
+    machine([Zone(folder=f"intel-rapl:{i}", name=n, waveform=BUSY) for i, n in enumerate(names)])
+    sources = opened().meter.sources
+    assert [source.device for source in sources] == names
+    assert [source.domain for source in sources] == ["cpu_package"] * 2 + ["psys"] * 2
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"), [("unreadable", "EISDIR"), ("garbage", "not a number")]
+    ("zones", "expected"),
+    [
+        (client(BUSY), ["rapl/intel-rapl:0", "rapl/intel-rapl:0:2"]),
+        (server(BUSY, BUSY), [f"rapl/intel-rapl:{zone}" for zone in ("0", "0:0", "1", "1:0")]),
+        (amd(BUSY), ["rapl/intel-rapl:0"]),
+    ],
+    ids=["client", "server", "AMD"],
 )
-def test_a_broken_file_is_a_failed_reading_and_may_recover(opened, fault, message):
-    tree, result = opened({"intel-rapl:0": "package-0"})
+def test_the_zones_of_a_machine_are_summed_without_overlap(machine, opened, zones, expected):
+    machine(zones)
+    sources, _ = cut(opened().meter.sources)
+    assert [source.id for source in sources if source.summed] == expected
+
+
+def test_mirrored_dies_are_found_by_their_values(machine, opened, sysfs):
+    an_amd_processor(sysfs)
+    machine(amd(BUSY, dies=2), period_s=0.02)
+    meter = opened().meter
+    values = {source.id: [] for source in meter.sources}
+    for _ in range(12):
+        for index, seen in enumerate(values.values()):
+            seen.append(meter.read(index))
+        time.sleep(0.025)
+    assert clones(values) == {"rapl/intel-rapl:1": "rapl/intel-rapl:0"}
+
+
+def test_sockets_at_equal_power_are_no_mirrors(machine, opened):
+    machine(server(BUSY, BUSY), period_s=0.02)
+    meter = opened().meter
+    values = {"rapl/intel-rapl:0": [], "rapl/intel-rapl:1": []}
+    for _ in range(12):
+        values["rapl/intel-rapl:0"].append(meter.read(0))
+        values["rapl/intel-rapl:1"].append(meter.read(2))
+        time.sleep(0.025)
+    assert clones(values) == {}
+
+
+def test_the_core_zone_of_amd_is_left_out_and_the_note_says_model(machine, opened, sysfs):
+    an_amd_processor(sysfs)
+    machine(amd(BUSY))
+    result = opened()
+    assert ids(result) == ["rapl/intel-rapl:0"]
+    assert result.notes == ("rapl: AMD's counters follow a model of activity (arXiv 2108.00808)",)
+
+
+def test_the_counter_is_read_while_it_counts(machine, opened):
+    machine(ONE)
+    meter = opened().meter
+    first = meter.read(0)
+    time.sleep(0.05)
+    assert meter.read(0) > first
+
+
+def test_a_replaced_file_is_opened_again(machine, opened):
+    tree = machine(ONE)
+    meter = opened().meter
+    first = meter.read(0)
+    tree.set_fault("intel-rapl:0", "replaced")
+    time.sleep(0.05)
+    assert meter.read(0) > first
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("denied", "EACCES"),
+        ("missing", "ENOENT"),
+        ("unreadable", "EISDIR"),
+        ("io_error", "EIO"),
+        ("lost", "ENOENT"),
+        ("empty", "not a number: b''"),
+        ("truncated", "not a number"),
+        ("garbage", "not a number"),
+        ("negative", "not a number"),
+        ("huge", "beyond the counter's range"),
+    ],
+)
+def test_a_broken_file_is_a_failed_reading_and_may_recover(machine, opened, fault, message):
+    tree = machine(ONE)
+    meter = opened().meter
+    before = meter.read(0)
     tree.set_fault("intel-rapl:0", fault)
     with pytest.raises(ReadFailed, match=message):
-        result.meter.read(0)
+        meter.read(0)
     tree.set_fault("intel-rapl:0", None)
-    assert result.meter.read(0) >= 0
+    assert meter.read(0) >= before
 
 
-def test_without_permission_the_note_has_the_command(opened, monkeypatch):
-    deny(monkeypatch, "energy_uj")
-    monkeypatch.setattr(PowercapTree, "_write", lambda *_: None)
-    _, result = opened({"intel-rapl:0": "package-0"})
+def test_the_largest_value_of_the_range_is_a_value(machine, opened):
+    still = constant(0)
+    zone = Zone(folder="intel-rapl:0", name="package-0", waveform=still, range_uj=999, first_uj=999)
+    tree = machine([zone])
+    meter = opened().meter
+    assert meter.read(0) == 999
+    tree.set_fault("intel-rapl:0", "frozen")
+    tree.file("intel-rapl:0").write_text("1000\n")
+    with pytest.raises(ReadFailed, match="1000 uJ is beyond the counter's range"):
+        meter.read(0)
+
+
+def test_without_permission_one_note_has_the_command(machine, opened):
+    tree = machine(server(BUSY, BUSY))
+    for folder in ("intel-rapl:0", "intel-rapl:0:0", "intel-rapl:1", "intel-rapl:1:0"):
+        tree.set_fault(folder, "denied")
+    result = opened()
     assert result.meter is None
     (note,) = result.notes
-    assert "is not readable (EACCES): sudo chmod a+r /sys/class/powercap" in note
+    assert "intel-rapl:0/energy_uj, " in note
+    assert "intel-rapl:1:0/energy_uj cannot be read (EACCES): sudo chmod a+r /sys/class/" in note
+    assert 'SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chmod a+r /sys%p/energy_uj"' in note
     assert "\n" not in note
 
 
-def test_one_unreadable_socket_stays_in_the_sum_and_fails(opened):
-    tree, _ = opened(SERVER)
-    tree.set_fault("intel-rapl:1", "unreadable")
-    again = open_rapl(config(tree.root))
-    assert "rapl/intel-rapl:1" in summed(again)
-    assert any("intel-rapl:1/energy_uj is not readable (EISDIR)" in note for note in again.notes)
-    again.meter.close()
+@pytest.mark.parametrize("fault", ["denied", "io_error", "garbage"])
+def test_one_unreadable_socket_stays_in_the_sum_and_fails(machine, opened, fault):
+    machine(server(BUSY, BUSY)).set_fault("intel-rapl:1", fault)
+    result = opened()
+    sources, _ = cut(result.meter.sources)
+    index = ids(result).index("rapl/intel-rapl:1")
+    assert sources[index].summed
+    with pytest.raises(ReadFailed):
+        result.meter.read(index)
+    assert "intel-rapl:1/energy_uj cannot be read" in result.notes[0]
 
 
-def test_a_machine_without_counters_says_so(tmp_path):
-    result = open_rapl(config(tmp_path / "nowhere"))
+def test_one_unreadable_die_stays_though_the_other_can_be_read(machine, opened):
+    machine(amd(BUSY, dies=2)).set_fault("intel-rapl:1", "io_error")
+    assert "rapl/intel-rapl:1" in ids(opened())
+
+
+def test_the_mmio_copy_stands_in_for_a_register_that_cannot_be_read(machine, opened):
+    machine(client(BUSY)).set_fault("intel-rapl:0", "denied")
+    result = opened()
+    assert "rapl/intel-rapl:0" not in ids(result)
+    sources, _ = cut(result.meter.sources)
+    assert [s.id for s in sources if s.summed] == ["rapl/intel-rapl-mmio:0", "rapl/intel-rapl:0:2"]
+    assert result.notes == ()
+
+
+def test_a_machine_without_counters_says_so(sysfs, opened):
+    (sysfs / "class/powercap").rmdir()
+    result = opened()
     assert result.meter is None
-    assert "measurement.powercap_root" in result.notes[0]
+    (note,) = result.notes
+    assert "measurement.powercap_root" in note
+    assert "a container or virtual machine hides them" in note
 
 
-def test_a_zone_without_a_range_is_left_out(opened, tmp_path):
-    (tmp_path / "intel-rapl:7").mkdir()
-    (tmp_path / "intel-rapl:7" / "name").write_text("package-7\n")
-    _, result = opened({"intel-rapl:0": "package-0"})
-    assert summed(result) == ["rapl/intel-rapl:0"]
-    assert "intel-rapl:7 is left out" in result.notes[0]
+def test_a_root_that_is_no_folder_says_so(sysfs, opened):
+    (sysfs / "class/powercap").rmdir()
+    (sysfs / "class/powercap").write_text("")
+    result = opened()
+    assert result.meter is None
+    assert "Not a directory" in result.notes[0]
+
+
+def test_a_zone_without_a_range_stays_and_the_note_warns_of_its_wraps(machine, opened):
+    tree = machine(ONE)
+    (tree.root / "intel-rapl:0/max_energy_range_uj").write_text("")
+    result = opened()
+    assert result.meter.sources[0].modulus is None
+    assert result.meter.read(0) >= 0
+    assert "intel-rapl:0 can wrap, but nobody knows where" in result.notes[0]
+
+
+def test_a_zone_without_a_name_is_left_out(machine, opened):
+    tree = machine(server(BUSY, BUSY))
+    (tree.root / "intel-rapl:0:0/name").unlink()
+    result = opened()
+    assert "rapl/intel-rapl:0:0" not in ids(result)
+    assert "intel-rapl:0:0 is left out" in result.notes[0]
+
+
+def test_perf_stands_in_where_there_is_no_powercap(sysfs, opened, granted):
+    write_events(sysfs, events={"energy-pkg": 2, "energy-ram": 3})
+    result = opened()
+    assert ids(result) == ["perf/energy-pkg/package-0", "perf/energy-ram/package-0"]
+    assert [result.meter.read(index) for index in (0, 1)] == [7, 7]
+    assert "no zones below measurement.powercap_root" in result.notes[0]
+
+
+def test_perf_replaces_what_cannot_be_read_and_nothing_else(machine, opened, sysfs, granted):
+    tree = machine(server(BUSY, BUSY))
+    tree.set_fault("intel-rapl:0:0", "denied")
+    tree.set_fault("intel-rapl:1", "denied")
+    write_events(sysfs, events={"energy-pkg": 2, "energy-ram": 3}, packages=(0, 1))
+    result = opened()
+    assert ids(result) == [
+        "rapl/intel-rapl:0",
+        "rapl/intel-rapl:1:0",
+        "perf/energy-pkg/package-1",
+        "perf/energy-ram/package-0",
+    ]
+    assert result.notes == ()
+    sources, _ = cut(result.meter.sources)
+    assert all(source.summed for source in sources)
+
+
+def test_perf_knows_that_the_dies_of_amd_share_a_register(sysfs, opened, granted):
+    an_amd_processor(sysfs)
+    write_events(sysfs, packages=(0, 0))
+    assert ids(opened()) == ["perf/energy-pkg/package-0"]
+
+
+def test_perf_is_left_alone_where_powercap_can_be_read(machine, opened, sysfs, granted):
+    machine(ONE)
+    write_events(sysfs, events={"energy-pkg": 2, "energy-psys": 5})
+    assert ids(opened()) == ["rapl/intel-rapl:0"]
+
+
+def test_perf_does_not_add_a_package_to_one_of_its_dies(machine, opened, sysfs, granted):
+    machine(amd(BUSY, dies=2)).set_fault("intel-rapl:1", "denied")
+    write_events(sysfs)
+    assert not any(name.startswith("perf/energy-pkg") for name in ids(opened()))
+
+
+def test_perf_replaces_all_dies_by_their_package(machine, opened, sysfs, granted):
+    tree = machine(amd(BUSY, dies=2))
+    for folder in ("intel-rapl:0", "intel-rapl:0:0", "intel-rapl:1", "intel-rapl:1:0"):
+        tree.set_fault(folder, "denied")
+    an_amd_processor(sysfs)
+    write_events(sysfs)
+    assert ids(opened()) == ["perf/energy-pkg/package-0"]
+
+
+def test_where_perf_is_refused_too_both_remedies_are_told(machine, opened, sysfs, monkeypatch):
+    def refuse(kind, config, cpu):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(perf, "perf_event_open", refuse)
+    machine(ONE).set_fault("intel-rapl:0", "denied")
+    write_events(sysfs)
+    result = opened()
+    assert result.meter is None
+    refused, unreadable = result.notes
+    assert "perf_event_paranoid=0" in refused
+    assert "chmod a+r" in unreadable

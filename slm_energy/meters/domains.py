@@ -1,0 +1,165 @@
+"""Which sources are added up to `energy/total_j`: a disjoint cut of the tree of domains. Pure.
+
+    wall > machine > psys > cpu_package > cpu_core, cpu_uncore
+           machine > dram, gpu
+
+What stands left contains what stands right, so joules of both must never be added. Meters only say
+what a source covers (`Source.domain`, `Source.device`); here all meters are seen at once. The sum
+has the finest parts that leave nothing out, because they come from the sensors with the shortest
+update period: packages, memory and GPUs. See https://github.com/powercap/powercap/issues/3 for what
+contains what, and for memory, which no package contains.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+
+from slm_energy.errors import MeterError
+from slm_energy.record import Source
+
+KNOWN = ("cpu_package", "cpu_core", "cpu_uncore", "dram", "gpu", "psys", "machine", "wall")
+"""The domains of the tree. A meter from elsewhere may have others."""
+
+_SHARED_VALUES = 3
+
+
+def cut(
+    sources: Sequence[Source], mirrors: Mapping[str, str] | None = None
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    """Decide what is summed.
+
+    Packages, memory and GPUs are; psys with the GPUs where there is no package; the wall, or else
+    the whole machine, alone where there is neither. One source per device: a counter rather than
+    power, a register rather than its MMIO copy, power of the moment rather than averaged. Gauges
+    and estimates never count. A domain outside the tree counts only if its meter vouches with
+    `summed=True` that it overlaps with nothing of the tree, and never beside the wall.
+
+    Args:
+        sources: of all meters.
+        mirrors: ids that show another device's counter, as `clones` finds them; not summed.
+
+    Returns:
+        The sources in their order with `summed` set, and notes on what the sum leaves out.
+
+    Raises:
+        MeterError: two sources claim one device with equal right.
+    """
+    device = {source.id: source.device for source in sources}
+    # Two views of one device are no mirrors: there the better one is taken, as always.
+    mirrors = {one: other for one, other in (mirrors or {}).items() if device[one] != device[other]}
+    measured = [s for s in sources if s.kind in ("counter", "power") and s.id not in mirrors]
+    added = _added({source.domain for source in measured})
+    whole = not {"wall", "machine"}.isdisjoint(added)
+    strangers = [source for source in measured if source.domain not in KNOWN]
+    vouched = [source for source in strangers if source.summed and not whole]
+    parts = [source for source in measured if source.domain in added] + vouched
+    chosen = {
+        source.id
+        for domain in {part.domain for part in parts}
+        for source in _one_per_device([part for part in parts if part.domain == domain])
+    }
+    notes = [
+        f"{one} shows the counter of {other}: it is counted once" for one, other in mirrors.items()
+    ]
+    notes += [_unknown(source) for source in strangers if source not in vouched]
+    notes += _scope_notes(added)
+    return tuple(dataclasses.replace(s, summed=s.id in chosen) for s in sources), tuple(notes)
+
+
+def _added(present: Collection[str]) -> set[str]:
+    """The domains of the tree that are summed, of those present."""
+    if "cpu_package" in present:
+        return {"cpu_package", "dram", "gpu"}.intersection(present)
+    if "psys" in present:
+        return {"psys", "gpu"}.intersection(present)
+    for whole in ("wall", "machine"):
+        if whole in present:
+            return {whole}
+    return {"dram", "gpu"}.intersection(present)
+
+
+def _one_per_device(sources: Sequence[Source]) -> list[Source]:
+    """The best source of each device of one domain.
+
+    Raises:
+        MeterError: there are two best, or one claims the whole domain beside one of its devices.
+    """
+    devices = list(dict.fromkeys(source.device for source in sources))
+    if None in devices and len(devices) > 1:
+        all_of_it = next(source for source in sources if source.device is None)
+        part = next(source for source in sources if source.device is not None)
+        raise _double_claim(all_of_it, part)
+    best = []
+    for device in devices:
+        first, *rest = sorted(
+            (source for source in sources if source.device == device), key=_standing
+        )
+        if rest and _standing(rest[0]) == _standing(first):
+            raise _double_claim(first, rest[0])
+        best.append(first)
+    return best
+
+
+def _standing(source: Source) -> tuple[bool, bool, int]:
+    """Lowest is best."""
+    copy = source.id.startswith("rapl/intel-rapl-mmio:")
+    return source.kind != "counter", copy, source.averaging_ns
+
+
+def _double_claim(one: Source, other: Source) -> MeterError:
+    device = f" of {one.device}" if one.device == other.device and one.device else ""
+    return MeterError(
+        f"{one.id} and {other.id} both claim {one.domain}{device}: uninstall one meter, or let each"
+        " name its own Source.device"
+    )
+
+
+def _unknown(source: Source) -> str:
+    return (
+        f"{source.id} is metered but not in energy/total_j: its domain {source.domain} is none of"
+        f" {', '.join(KNOWN)}; if it overlaps with none of them, its meter may set Source.summed"
+    )
+
+
+def _scope_notes(added: Collection[str]) -> list[str]:
+    """What a reader of the sum would not expect to be missing from it, or in it."""
+    notes = []
+    if "cpu_package" in added and "dram" not in added:
+        notes.append("energy/total_j is without memory: no source of domain dram can be read")
+    if added and {"cpu_package", "psys", "wall", "machine"}.isdisjoint(added):
+        notes.append(
+            "energy/total_j is without the processor: no source of domain cpu_package can be read"
+        )
+    if {"psys", "gpu"}.issubset(added):
+        notes.append(
+            "energy/total_j may count the GPU twice: what psys contains is up to the board's maker"
+        )
+    return notes
+
+
+def clones(values: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """Find counters that show one register under two names, as the dies of AMD's Zen 1 and 2 do.
+
+    Summing them would count the socket once per die
+    (https://github.com/mlco2/codecarbon/issues/1274). Counters are the same if they agree at three
+    values or more. Two sockets differ in all they counted since power-on, also when both idle at
+    the same power; one that overtakes the other meets it once; two that stand still share one value
+    only. Agreement at every moment is not asked for: a register may tick between two readings.
+
+    Args:
+        values: id to raw values, for counters of one domain. The values of equal index were read
+            right after each other, in well under the update period; the counters moved in between.
+
+    Returns:
+        The id of each clone, and an earlier id that shows the same counter.
+    """
+    found: dict[str, str] = {}
+    ids = list(values)
+    for place, one in enumerate(ids):
+        for other in ids[:place]:
+            shared = {a for a, b in zip(values[one], values[other], strict=True) if a == b}
+            if len(shared) >= _SHARED_VALUES:
+                found[one] = other
+                break
+    return found

@@ -1,0 +1,194 @@
+"""Which sources are summed on which machine, and what the notes say is missing."""
+
+import pytest
+
+from slm_energy.errors import MeterError
+from slm_energy.meters.domains import clones, cut
+from slm_energy.record import Source
+
+
+def source(name, domain, device="0", kind="counter", **fields):
+    return Source(id=name, kind=kind, domain=domain, unit="uJ", device=device, **fields)
+
+
+PACKAGE = source("rapl/intel-rapl:0", "cpu_package", "package-0")
+CORE = source("rapl/intel-rapl:0:0", "cpu_core", "package-0/core")
+UNCORE = source("rapl/intel-rapl:0:1", "cpu_uncore", "package-0/uncore")
+DRAM = source("rapl/intel-rapl:0:2", "dram", "package-0/dram")
+PACKAGE_1 = source("rapl/intel-rapl:1", "cpu_package", "package-1")
+DRAM_1 = source("rapl/intel-rapl:1:0", "dram", "package-1/dram")
+PSYS = source("rapl/intel-rapl:2", "psys", "psys")
+COPY = source("rapl/intel-rapl-mmio:0", "cpu_package", "package-0")
+DIE_0 = source("rapl/intel-rapl:0", "cpu_package", "package-0-die-0")
+DIE_1 = source("rapl/intel-rapl:1", "cpu_package", "package-0-die-1")
+GPU = source("nvml/GPU-1/energy", "gpu", "GPU-1")
+GPU_NOW = source("nvml/GPU-1/power", "gpu", "GPU-1", kind="power")
+GPU_MEAN = source("nvml/GPU-1/mean", "gpu", "GPU-1", kind="power", averaging_ns=10**9)
+GPU_2 = source("nvml/GPU-2/energy", "gpu", "GPU-2")
+WALL = source("wall/plug", "wall", None, kind="power")
+MACHINE = source("ipmi", "machine", None, kind="power")
+LOAD = source("cpu_utilization_percentage", "cpu_utilization", None, kind="gauge")
+GUESS = source("codecarbon/machine", "machine", None, kind="estimate")
+
+MACHINES = {
+    "client with psys": ((PACKAGE, CORE, UNCORE, DRAM, PSYS, COPY), (PACKAGE, DRAM)),
+    "two sockets with memory": (
+        (PACKAGE, DRAM, PACKAGE_1, DRAM_1),
+        (PACKAGE, DRAM, PACKAGE_1, DRAM_1),
+    ),
+    "MMIO copy only": ((COPY,), (COPY,)),
+    "the copy comes first": ((COPY, PACKAGE), (PACKAGE,)),
+    "AMD with one die": ((PACKAGE,), (PACKAGE,)),
+    "dies that differ": ((DIE_0, DIE_1), (DIE_0, DIE_1)),
+    "GPU only": ((GPU, GPU_NOW, GPU_MEAN), (GPU,)),
+    "GPU without a counter": ((GPU_MEAN, GPU_NOW), (GPU_NOW,)),
+    "two GPUs and a package": ((PACKAGE, GPU, GPU_2), (PACKAGE, GPU, GPU_2)),
+    "wall only": ((WALL,), (WALL,)),
+    "wall and parts": ((WALL, PACKAGE, DRAM, GPU), (PACKAGE, DRAM, GPU)),
+    "wall, GPU and memory, but no package": ((WALL, GPU, DRAM), (WALL,)),
+    "wall and machine": ((MACHINE, WALL), (WALL,)),
+    "machine and GPU": ((MACHINE, GPU), (MACHINE,)),
+    "psys only": ((PSYS,), (PSYS,)),
+    "psys, memory and cores, but no package": ((PSYS, DRAM, CORE), (PSYS,)),
+    "psys and wall": ((WALL, PSYS), (PSYS,)),
+    "psys and GPU": ((PSYS, GPU), (PSYS, GPU)),
+    "cores only": ((CORE, UNCORE), ()),
+    "gauges and estimates": ((LOAD, GUESS), ()),
+    "an estimate beside a GPU": ((GUESS, GPU), (GPU,)),
+    "nothing": ((), ()),
+}
+
+
+def summed(sources, mirrors=None):
+    return tuple(one.id for one in cut(sources, mirrors)[0] if one.summed)
+
+
+def ids(sources):
+    return tuple(one.id for one in sources)
+
+
+@pytest.mark.parametrize(("sources", "expected"), MACHINES.values(), ids=MACHINES)
+def test_the_sum_is_a_disjoint_cut(sources, expected):
+    assert summed(sources) == ids(expected)
+
+
+@pytest.mark.parametrize("sources", [machine[0] for machine in MACHINES.values()], ids=MACHINES)
+def test_a_cut_that_is_cut_again_stays_the_same(sources):
+    once = cut((*sources, source("npu", "npu", summed=True)))
+    assert cut(once[0])[0] == once[0]
+
+
+def test_sources_keep_their_order_and_all_else():
+    sources, _ = cut((CORE, PACKAGE))
+    assert sources[0] == CORE
+    assert sources[1] == source(PACKAGE.id, "cpu_package", "package-0", summed=True)
+
+
+def test_a_sum_that_was_claimed_wrongly_is_corrected():
+    cores = source("rapl/intel-rapl:0:0", "cpu_core", summed=True)
+    assert summed((PACKAGE, cores)) == (PACKAGE.id,)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        (
+            PACKAGE,
+            source("other", "cpu_package", "package-0"),
+            "rapl/intel-rapl:0 and other both claim cpu_package of package-0: uninstall one meter",
+        ),
+        (
+            PACKAGE,
+            source("other", "cpu_package", None),
+            "other and rapl/intel-rapl:0 both claim cpu_package: .* its own Source.device",
+        ),
+        (GPU_NOW, source("x", "gpu", "GPU-1", kind="power"), "claim gpu of GPU-1"),
+        (WALL, source("plug", "wall", None, kind="power"), "wall/plug and plug both claim wall:"),
+    ],
+    ids=["device", "all devices and one of them", "power", "wall"],
+)
+def test_two_equal_claims_are_refused(one, other, message):
+    with pytest.raises(MeterError, match=message):
+        cut((one, other))
+
+
+def test_equal_claims_outside_the_sum_do_no_harm():
+    walls = (WALL, source("plug", "wall", None, kind="power"))
+    assert summed((PACKAGE, *walls)) == (PACKAGE.id,)
+
+
+def test_a_domain_outside_the_tree_is_not_summed_and_the_note_says_how():
+    npu = source("npu", "npu")
+    sources, notes = cut((PACKAGE, DRAM, npu))
+    assert not sources[2].summed
+    (note,) = notes
+    assert note.startswith("npu is metered but not in energy/total_j: its domain npu is none of")
+
+
+def test_a_domain_outside_the_tree_is_summed_if_its_meter_vouches_for_it():
+    npu = source("npu", "npu", summed=True)
+    assert summed((PACKAGE, npu)) == (PACKAGE.id, "npu")
+    assert summed((npu,)) == ("npu",)
+    assert summed((npu, source("other", "npu", "1"))) == ("npu",)
+
+
+def test_the_wall_contains_what_is_outside_the_tree():
+    assert summed((WALL, source("npu", "npu", summed=True))) == (WALL.id,)
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ((PACKAGE, DRAM, GPU), []),
+        ((PACKAGE, GPU), ["without memory"]),
+        ((GPU,), ["without the processor"]),
+        ((GPU, CORE), ["without the processor"]),
+        ((PSYS, GPU), ["may count the GPU twice"]),
+        ((PSYS,), []),
+        ((WALL, GPU), []),
+        ((), []),
+        ((GUESS, LOAD), []),
+    ],
+)
+def test_notes_say_what_the_sum_leaves_out(sources, expected):
+    _, notes = cut(sources)
+    assert len(notes) == len(expected)
+    for note, words in zip(notes, expected, strict=True):
+        assert words in note
+        assert "\n" not in note
+
+
+def test_mirrored_dies_are_counted_once():
+    values = {DIE_0.id: (100, 220, 340, 460), DIE_1.id: (100, 220, 351, 460)}
+    sources, notes = cut((DIE_0, DIE_1, DRAM), clones(values))
+    assert [one.summed for one in sources] == [True, False, True]
+    assert notes == (
+        "rapl/intel-rapl:1 shows the counter of rapl/intel-rapl:0: it is counted once",
+    )
+
+
+def test_a_copy_with_the_same_values_is_still_the_copy():
+    same = clones({COPY.id: (1, 2, 3), PACKAGE.id: (1, 2, 3)})
+    sources, notes = cut((COPY, PACKAGE, DRAM), same)
+    assert [one.summed for one in sources] == [False, True, True]
+    assert notes == ()
+
+
+def test_every_clone_names_the_first():
+    same = (1, 2, 3)
+    assert clones({"a": same, "b": (7, 8, 9), "c": same, "d": same}) == {"c": "a", "d": "a"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (range(0, 100, 10), range(5, 105, 10)),
+        (range(0, 100, 10), range(50, 60)),
+        ([0] * 9, [0] * 9),
+        ([5, 5, 5, 6, 6, 6], [5, 5, 5, 6, 6, 6]),
+        ([], []),
+    ],
+    ids=["equal idle sockets", "one overtakes", "both stand still", "hardly moved", "no values"],
+)
+def test_two_sockets_are_no_clones(one, other):
+    assert clones({"a": tuple(one), "b": tuple(other)}) == {}
