@@ -2,6 +2,7 @@
 
     slm-energy [-m] [KEY=VALUE ...]       run one trial, or a grid
     slm-energy plan [-m] [KEY=VALUE ...]  show the grid, run nothing
+    slm-energy doctor [--json] [...]      can this machine measure?
     slm-energy report study=NAME [...]    compare the cells of a study
     slm-energy ui [tracking.folder=DIR]   browse the runs
 
@@ -13,7 +14,9 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -22,7 +25,7 @@ from rich.markup import escape
 from slm_energy.compose import compose, run_app
 from slm_energy.config import RunConfig, TrackingConfig
 from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError
-from slm_energy.plain import from_plain
+from slm_energy.plain import from_plain, readable
 
 if TYPE_CHECKING:
     from slm_energy.tracking import Store
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Carry out the command line and exit."""
     arguments = sys.argv[1:]
-    verbs = {"plan": _plan, "report": _report, "ui": _ui}
+    verbs = {"plan": _plan, "doctor": _doctor, "report": _report, "ui": _ui}
     try:
         if arguments and arguments[0] in verbs:
             code = verbs[arguments[0]](arguments[1:])
@@ -107,6 +110,22 @@ def _show_plan(configs: list[RunConfig]) -> int:
 
     show_plan(sweep.preview(resolve(configs)), _console())
     return 0
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    def look(configs: list[RunConfig]) -> int:
+        from slm_energy import doctor
+
+        waiting = Console(stderr=True)
+        with tempfile.TemporaryDirectory() as folder, waiting.status("looking ..."):
+            diagnosis = doctor.examine(configs[0], Path(folder))
+        if "--json" in arguments:
+            sys.stdout.write(readable(diagnosis.to_json()))
+        else:
+            doctor.show(diagnosis, _console())
+        return diagnosis.exit_code
+
+    return run_app(look, [word for word in arguments if word != "--json"])
 
 
 def _report(arguments: Sequence[str]) -> int:

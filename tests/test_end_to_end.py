@@ -13,13 +13,13 @@ import pytest
 from mlflow import MlflowClient
 
 from slm_energy.config import TrackingConfig
-from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_module
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
 from slm_energy.tracking import Store, store_uri
-from tests.conftest import Command
+from tests.conftest import LENIENT, Command
 
-SHORT = ("measurement.baseline_s=0.2", "measurement.serve_s=1.0", "workload.limit=3")
+SHORT = (*LENIENT, "measurement.baseline_s=0.2", "measurement.serve_s=1.0", "workload.limit=3")
 
 
 def trials(folder: Path) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def test_joules_of_a_gpu_are_counted_for_a_processor_trial_too(
     machine = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(70)),))
     folder = tmp_path / "fake"
     folder.mkdir()
-    environment = os.environ | {"PYTHONPATH": str(write_module(machine, folder))}
+    environment = os.environ | {"LD_LIBRARY_PATH": str(write_library(machine, folder))}
     done = slm_energy(*SHORT, "measurement=strict", env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     [trial] = trials(tmp_path).to_dict("records")

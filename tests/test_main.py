@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -16,6 +17,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
+from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.waveform import constant
 from tests.conftest import Command
 
 
@@ -37,6 +41,8 @@ from tests.conftest import Command
         (["report"], "study is missing: set study="),
         (["report", "study=x", "margin=9"], "margin=9"),
         (["report", "study=x"], "study='x' is not in"),
+        (["doctor", "measurement.target_error=9"], "measurement.target_error=9.0 is out of range"),
+        (["doctor", "--json", "measurement=none"], "measurement=none: there is no such"),
     ],
 )
 def test_bad_input_is_one_clear_line_before_anything_runs(
@@ -69,6 +75,42 @@ def test_a_ready_sweep_is_narrowed_from_the_command_line(slm_energy: Command) ->
         "plan", "--config-name", "demo", "engine=torch", "study.rounds=2", quick=False
     )
     assert "2 trials: 0 done, 2 to do" in narrowed.stdout
+
+
+def test_doctor_says_in_its_first_line_whether_energy_can_be_measured(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    none = f"measurement.powercap_root={tmp_path / 'none'}"
+    hidden = dict(os.environ, CUDA_VISIBLE_DEVICES="")
+    done = slm_energy("doctor", none, quick=False, env=hidden)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("No energy can be measured here: no sensor can be read; ")
+    assert "29 checks: " in done.stdout
+    strict = slm_energy("doctor", "measurement=strict", "--json", none, quick=False, env=hidden)
+    assert strict.returncode == 1
+    assert json.loads(strict.stdout)["exit_code"] == 1
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_doctor_sees_counters_and_gpus(tmp_path: Path, slm_energy: Command) -> None:
+    root, libraries = tmp_path / "powercap", tmp_path / "libraries"
+    root.mkdir()
+    libraries.mkdir()
+    gpu = FakeGpu(uuid="GPU-1", waveform=constant(70))
+    environment = dict(os.environ)
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    environment["LD_LIBRARY_PATH"] = str(write_library(FakeNvml(gpus=(gpu,)), libraries))
+    zone = Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50))
+    with PowercapTree(root, [zone]):
+        words = ("doctor", "--json", "measurement=strict", f"measurement.powercap_root={root}")
+        done = slm_energy(*words, quick=False, env=environment)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["energy"]) == (0, "measured")
+    summed = {source["id"] for source in found["sources"] if source["summed"]}
+    assert summed == {"rapl/intel-rapl:0", "nvml/GPU-1/energy"}
+    checks = {check["name"]: check["verdict"] for check in found["checks"]}
+    assert checks["GPUs metered"] == checks["RAPL"] == "ok"
+    assert checks["GPU processes"] != "not applicable"
 
 
 def test_report_prints_and_stores_on_the_parent_run(tmp_path: Path, slm_energy: Command) -> None:

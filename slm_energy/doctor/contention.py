@@ -1,0 +1,150 @@
+"""Checks of who else uses the machine: foreign load, steal, another sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from slm_energy.doctor.finding import ROOT, Finding, text
+from slm_energy.machine import measuring
+
+_NAMED = 3
+_STEAL = 7
+_COUNTED = 8
+"""Columns of `/proc/stat`: guest time, which follows these, is part of user time already."""
+_IDLE = (3, 4)
+_LEAST_PCT = 1.0
+"""Processor time is counted in ticks of 10 ms: below this a process is not worth its name."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """Processor time used since the machine started, in ticks.
+
+    Attributes:
+        columns: of all processors: user, nice, system, idle, iowait, irq, softirq, steal.
+        processes: process id to its name and user and system time.
+        cpus: how many processors there are.
+        load: load average over one minute; None if the kernel does not tell.
+    """
+
+    columns: tuple[int, ...]
+    processes: dict[int, tuple[str, int]]
+    cpus: int
+    load: str | None
+
+
+def usage(root: Path = ROOT) -> Usage:
+    """Read `/proc`; a process that ends meanwhile is left out."""
+    lines = (text(root / "proc/stat") or "").splitlines()
+    rows = [line.split() for line in lines if line.startswith("cpu")]
+    processes = {}
+    for path in (root / "proc").glob("[0-9]*/stat"):
+        # The name stands in parentheses and may hold spaces and parentheses itself.
+        head, _, tail = (text(path) or "").rpartition(")")
+        if tail:
+            user, system = tail.split()[11:13]
+            name = head.partition("(")[2]
+            processes[int(path.parent.name)] = (name, int(user) + int(system))
+    return Usage(
+        columns=tuple(int(each) for each in rows[0][1 : _COUNTED + 1]) if rows else (),
+        processes=processes,
+        cpus=max(1, len(rows) - 1),
+        load=(text(root / "proc/loadavg") or "").partition(" ")[0] or None,
+    )
+
+
+def foreign_load(before: Usage, after: Usage, limit_pct: float) -> Finding:
+    """Processor time of others between two looks, in percent of all processors.
+
+    Args:
+        before: the earlier look.
+        after: the later one; this process does not count.
+        limit_pct: `measurement.limits.foreign_cpu_pct`.
+    """
+    name = "other load"
+    spent = _spent(before, after)
+    if not sum(spent):
+        return Finding(name=name, verdict="unknown", detail="/proc/stat does not tell")
+    idle = sum(spent[column] for column in _IDLE)
+    used = {
+        pid: ticks - before.processes.get(pid, (process, 0))[1]
+        for pid, (process, ticks) in after.processes.items()
+    }
+    busy = sum(spent) - idle - spent[_STEAL] - used.pop(os.getpid(), 0)
+    share_pct = max(0.0, 100 * busy / sum(spent))
+    one_cpu = sum(spent) / after.cpus
+    busiest = sorted(used, key=lambda pid: used[pid], reverse=True)[:_NAMED]
+    named = [
+        f"{after.processes[pid][0]} ({pid}) {100 * used[pid] / one_cpu:.0f} % of one"
+        for pid in busiest
+        if 100 * used[pid] / one_cpu >= _LEAST_PCT
+    ]
+    detail = f"{share_pct:.1f} % of all processors, load average {after.load or 'unknown'}"
+    detail += f"; busiest: {', '.join(named)}" if named else ""
+    if share_pct <= limit_pct:
+        return Finding(name=name, verdict="ok", detail=detail)
+    return Finding(
+        name=name,
+        verdict="warn",
+        detail=detail,
+        remedy="end or wait for them: beyond"
+        f" measurement.limits.foreign_cpu_pct={limit_pct:g} a trial is invalid",
+    )
+
+
+def steal(before: Usage, after: Usage, limit_pct: float) -> Finding:
+    """Processor time that the hypervisor gave to other machines between two looks, in percent."""
+    name = "steal"
+    spent = _spent(before, after)
+    if not sum(spent):
+        return Finding(name=name, verdict="unknown", detail="/proc/stat does not tell")
+    share_pct = 100 * spent[_STEAL] / sum(spent)
+    detail = f"{share_pct:.1f} % of all processor time"
+    if share_pct <= limit_pct:
+        return Finding(name=name, verdict="ok", detail=detail)
+    return Finding(
+        name=name,
+        verdict="warn",
+        detail=detail,
+        remedy="take a dedicated host: beyond"
+        f" measurement.limits.steal_pct={limit_pct:g} a trial is invalid",
+    )
+
+
+def _spent(before: Usage, after: Usage) -> list[int]:
+    """Ticks per column between two looks."""
+    if not before.columns or not after.columns:
+        return []
+    return [max(0, b - a) for a, b in zip(before.columns, after.columns, strict=True)]
+
+
+class _Taken(Exception):
+    """Another sweep holds the machine; raised so as not to wait for it."""
+
+
+def another_sweep() -> Finding:
+    """Whether a sweep measures on this machine right now."""
+    name = "other sweep"
+
+    def taken(path: Path) -> None:
+        raise _Taken(path)
+
+    try:
+        with measuring(taken):
+            return Finding(name=name, verdict="ok", detail="none measures now")
+    except _Taken as lock:
+        return Finding(
+            name=name,
+            verdict="warn",
+            detail=f"one measures now (it holds {lock}), and this look disturbed it",
+            remedy="a sweep that is started now waits for it",
+        )
+    except OSError as error:
+        return Finding(
+            name=name,
+            verdict="fail",
+            detail=f"the lock cannot be opened: {error}",
+            remedy="remove that file if no sweep runs: it belongs to another user",
+        )

@@ -1,0 +1,211 @@
+"""Looks at the machine and draws the conclusion.
+
+Exit code 0: energy is measured, and nothing fails (warnings may stand). Also 0 where there is no
+sensor but an estimate, and `measurement.mode` is not `strict`: runs work, and their energy is
+labelled as estimated. Exit code 1: something fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from slm_energy.config import MeasurementConfig, RunConfig
+from slm_energy.doctor import contention, places, processor, sensors, system
+from slm_energy.doctor.finding import Finding, seconds, text
+from slm_energy.doctor.gpu import gpus_metered, nvidia
+from slm_energy.errors import MeterError, one_line
+from slm_energy.machine import machine_id
+from slm_energy.meters.sampler import Sampler
+from slm_energy.plain import Json, to_plain
+from slm_energy.record import Source
+
+SCHEMA = 1
+
+Energy = Literal["measured", "estimated", "none"]
+
+HOST_CHECKS: tuple[Callable[[], Finding], ...] = (
+    processor.governor,
+    processor.energy_preference,
+    processor.turbo,
+    processor.smt,
+    processor.throttling,
+    processor.energy_filter,
+    system.perf_events,
+    system.virtual_machine,
+    system.container,
+    system.power_supply,
+    system.memory,
+    system.swap,
+    system.clock,
+    system.clocksource,
+)
+
+_LOOK_S = 1.0
+_HIDING = ("container", "virtual machine", "GPUs metered")
+"""Checks that may say why there is no sensor."""
+
+_WALL_METER = "wall meter: measurement=wall measurement.wall_meter.url=http://METER/... with its path and unit"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes:
+        energy: whether the total is `measured`, only `estimated`, or there is `none`.
+        headline: the answer in one line.
+        advice: what to do first, where there is no sensor.
+        machine: identity of this machine, as in the store.
+        target_error: the relative error that windows are made long enough for.
+        sources: all that can be read.
+        notes: what the meters could not open, or do not sum, and why.
+        checks: the findings.
+    """
+
+    energy: Energy
+    headline: str
+    advice: tuple[str, ...]
+    machine: str
+    target_error: float
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...]
+    checks: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 if nothing fails, else 1."""
+        return int(any(check.verdict == "fail" for check in self.checks))
+
+    def shortest_window_s(self, source: Source) -> float | None:
+        """See `sensors.shortest_window_s`."""
+        return sensors.shortest_window_s(source, self.target_error)
+
+    def to_json(self) -> dict[str, Json]:
+        """The same for programs; keys are stable within one schema."""
+        sources = [
+            to_plain(source) | {"shortest_window_s": self.shortest_window_s(source)}
+            for source in self.sources
+        ]
+        plain: dict[str, Json] = to_plain(self)
+        return {"schema": SCHEMA, "exit_code": self.exit_code} | plain | {"sources": sources}
+
+
+def examine(config: RunConfig, folder: Path) -> Diagnosis:
+    """Look at everything; takes some seconds.
+
+    Args:
+        config: what a run here would be asked to do.
+        folder: for the sampler's log.
+    """
+    measurement, limits = config.measurement, config.measurement.limits
+    before = contention.usage()
+    time.sleep(_LOOK_S)
+    after = contention.usage()
+    sources, notes, sampling = _sample(measurement, folder)
+    found = sensors.measured(sources)
+    uuids = [source.id.split("/")[1] for source in found if source.id.startswith("nvml/")]
+    gpus = {source.device for source in found if source.domain == "gpu"}
+    energy = _energy(sources)
+    verdict = _verdict(energy, measurement)
+    checks = (
+        verdict,
+        sampling,
+        sensors.powercap(Path(measurement.powercap_root), sources),
+        sensors.periods(sources),
+        gpus_metered(len(gpus)),
+        *nvidia(uuids, limits.gpu_processes),
+        contention.another_sweep(),
+        contention.foreign_load(before, after, limits.foreign_cpu_pct),
+        contention.steal(before, after, limits.steal_pct),
+        *(check() for check in HOST_CHECKS),
+        places.disk(config.tracking),
+        places.store(config.tracking),
+    )
+    return Diagnosis(
+        energy=energy,
+        headline=_headline(sources, measurement.target_error, verdict, sampling),
+        advice=() if energy == "measured" else _advice(checks),
+        machine=machine_id(),
+        target_error=measurement.target_error,
+        sources=sources,
+        notes=notes,
+        checks=checks,
+    )
+
+
+def _sample(
+    measurement: MeasurementConfig, folder: Path
+) -> tuple[tuple[Source, ...], tuple[str, ...], Finding]:
+    """Start the sampling process as a run does, to see what it finds and where it runs.
+
+    It is asked to measure what it can, whatever the mode: `strict` would end it without a word on
+    what was found.
+    """
+    try:
+        with Sampler(dataclasses.replace(measurement, mode="auto"), folder) as sampler:
+            assert sampler.pid is not None
+            finding = processor.sampler_processor(
+                os.sched_getaffinity(0), os.sched_getaffinity(sampler.pid)
+            )
+            return sampler.sources, sampler.notes, finding
+    except MeterError as error:
+        detail = one_line(error)
+        log = folder / "sampler.log"
+        if str(log) in str(error) and (lines := (text(log) or "").splitlines()):
+            # The log may not outlive this look: say what it says.
+            detail = f"the sampler did not start: {one_line(lines[-1])}"
+        return (), (), Finding(name="sampler", verdict="fail", detail=detail)
+
+
+def _energy(sources: Sequence[Source]) -> Energy:
+    if sensors.measured(sources):
+        return "measured"
+    return "estimated" if any(source.kind == "estimate" for source in sources) else "none"
+
+
+def _verdict(energy: Energy, measurement: MeasurementConfig) -> Finding:
+    """The answer to the question that the verb asks, as a check."""
+    name = "energy"
+    if energy == "measured":
+        return Finding(name=name, verdict="ok", detail="measured")
+    if measurement.mode == "off":
+        return Finding(name=name, verdict="warn", detail="measurement=off does not ask for it")
+    if energy == "none":
+        detail, remedy = "there is no estimate either", "measurement=off runs without energy"
+        return Finding(name=name, verdict="fail", detail=detail, remedy=remedy)
+    if measurement.mode == "strict":
+        detail, remedy = "measurement=strict refuses to run", "measurement=auto estimates"
+        return Finding(name=name, verdict="fail", detail=detail, remedy=remedy)
+    detail, remedy = "runs carry an estimate, labelled as one", "see the first lines"
+    return Finding(name=name, verdict="warn", detail=detail, remedy=remedy)
+
+
+def _headline(
+    sources: Sequence[Source], target_error: float, verdict: Finding, sampling: Finding
+) -> str:
+    if found := sensors.measured(sources):
+        domains = ", ".join(dict.fromkeys(source.domain for source in found))
+        lengths = [sensors.shortest_window_s(source, target_error) for source in found]
+        longest_s = max((length for length in lengths if length is not None), default=None)
+        if longest_s is None:
+            return f"Energy is measured here: {domains}"
+        window = f"a window of {seconds(longest_s)} is known to {100 * target_error:.3g} %"
+        return f"Energy is measured here: {domains}; {window}"
+    why = sampling.detail if sampling.verdict == "fail" else "no sensor can be read"
+    return f"No energy can be measured here: {why}; {verdict.detail}"
+
+
+def _advice(checks: Sequence[Finding]) -> tuple[str, ...]:
+    """What to do first on a machine without a sensor."""
+    found = {check.name: check for check in checks}
+    if found["sampler"].verdict == "fail":
+        return ()
+    physical = found["virtual machine"].verdict == found["container"].verdict == "ok"
+    first = ["RAPL"] if physical or found["RAPL"].verdict == "fail" else []
+    first += [name for name in _HIDING if found[name].verdict == "warn"]
+    return (*(f"{name}: {found[name].remedy}" for name in first), _WALL_METER)

@@ -1,0 +1,84 @@
+"""Checks of where records go: free space, and the store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+from slm_energy import tracking as stores
+from slm_energy.config import TrackingConfig
+from slm_energy.doctor.finding import Finding
+from slm_energy.errors import TrackingError
+
+_FULL_GB = 0.1
+_LITTLE_GB = 2.0
+"""A trial's readings and tokens take about a megabyte; an exported model takes its own size."""
+
+_PATIENCE_S = 5.0
+
+
+def disk(tracking: TrackingConfig) -> Finding:
+    """Free space where records go."""
+    name, place = "disk", _standing(tracking)
+    free_gb = shutil.disk_usage(place).free / 1e9
+    detail = f"{free_gb:.1f} GB free for {Path(tracking.folder).absolute()}"
+    if free_gb >= _LITTLE_GB:
+        return Finding(name=name, verdict="ok", detail=detail)
+    return Finding(
+        name=name,
+        verdict="warn" if free_gb >= _FULL_GB else "fail",
+        detail=detail,
+        remedy="make room, or set tracking.folder=DIR on another disk",
+    )
+
+
+def store(tracking: TrackingConfig) -> Finding:
+    """Whether the store opens and takes records; nothing is created."""
+    name = "store"
+    if tracking.uri is not None and tracking.uri.startswith(("http://", "https://")):
+        return _server(tracking.uri)
+    if not stores.exists(tracking):
+        place = _standing(tracking)
+        if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+            detail = f"none yet; the first trial creates it in {Path(tracking.folder).absolute()}"
+            return Finding(name=name, verdict="ok", detail=detail)
+        detail = f"none yet, and {place} is no folder that this user can write to"
+        return Finding(name=name, verdict="fail", detail=detail, remedy="tracking.folder=DIR")
+    try:
+        stores.Store(tracking)
+    except TrackingError as error:
+        return Finding(
+            name=name,
+            verdict="fail",
+            detail=str(error),
+            remedy="tracking.folder=DIR begins another store; keep this one for its records",
+        )
+    if tracking.uri is None and not os.access(Path(tracking.folder) / "mlflow.db", os.W_OK):
+        detail = f"{stores.store_uri(tracking)} is read-only for this user"
+        return Finding(name=name, verdict="fail", detail=detail, remedy="tracking.folder=DIR")
+    return Finding(name=name, verdict="ok", detail=f"{stores.store_uri(tracking)} opens")
+
+
+def _server(uri: str) -> Finding:
+    """Ask an MLflow server for its health; MLflow's own client would try for minutes."""
+    name = "store"
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_PATIENCE_S) as answer:
+            answer.read(1)
+    except (OSError, ValueError, HTTPException) as error:
+        return Finding(
+            name=name,
+            verdict="fail",
+            detail=f"{uri} does not answer: {getattr(error, 'reason', None) or error}",
+            remedy="start the server, or set tracking.uri=http://HOST:PORT",
+        )
+    return Finding(name=name, verdict="ok", detail=f"{uri} answers")
+
+
+def _standing(tracking: TrackingConfig) -> Path:
+    """The folder of records, or what stands of the way to it."""
+    folder = Path(tracking.folder).absolute()
+    return next(each for each in (folder, *folder.parents) if each.exists())

@@ -1,0 +1,105 @@
+"""Checks of the sources that were found: what they can tell, and RAPL that cannot be read."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from slm_energy.doctor.finding import Finding
+from slm_energy.record import Source
+
+_ZONE = re.compile(r"intel-rapl(-mmio)?:\d+(:\d+)*")
+_WITH_PROCESSOR = {"cpu_package", "psys", "machine", "wall"}
+_UDEV = (
+    """echo 'SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chmod a+r /sys%p/energy_uj"'"""
+    " | sudo tee /etc/udev/rules.d/70-rapl.rules"
+)
+
+
+def measured(sources: Sequence[Source]) -> tuple[Source, ...]:
+    """The disjoint cut that makes the total."""
+    return tuple(each for each in sources if each.summed and each.kind in ("counter", "power"))
+
+
+def shortest_window_s(source: Source, target_error: float) -> float | None:
+    """Length from which a window of this source is known to the relative error asked for.
+
+    A counter is stale by at most its update period u at either end, so the error is at most u over
+    the window's length; a power that is an average is stale by what it is averaged over.
+
+    Returns:
+        Seconds; None for a gauge or an estimate, and where the update period is not known.
+    """
+    if source.kind not in ("counter", "power") or source.update_period_ns is None:
+        return None
+    return max(source.update_period_ns, source.averaging_ns) / 1e9 / target_error
+
+
+def powercap(root: Path, sources: Sequence[Source]) -> Finding:
+    """Whether every RAPL counter in the powercap tree can be read.
+
+    Args:
+        root: `measurement.powercap_root`.
+        sources: what was found; RAPL may have been reached another way.
+    """
+    name = "RAPL"
+    zones = [zone for zone in sorted(root.glob("intel-rapl*")) if _ZONE.fullmatch(zone.name)]
+    failures = {zone: why for zone in zones if (why := _failure(zone / "energy_uj")) is not None}
+    if not zones:
+        return Finding(
+            name=name,
+            verdict="not applicable",
+            detail=f"there is no RAPL zone in {root}",
+            remedy="on a physical machine: sudo modprobe intel_rapl_msr (AMD too)",
+        )
+    if not failures:
+        detail = f"all {len(zones)} counters in {root} can be read"
+        return Finding(name=name, verdict="ok", detail=detail)
+    kinds = ", ".join(sorted({errno.errorcode.get(each, str(each)) for each in failures.values()}))
+    lost = {str(zone / "energy_uj") for zone in failures}
+    in_sum = {source.path for source in measured(sources)} & lost
+    covered = {source.domain for source in measured(sources)} & _WITH_PROCESSOR
+    return Finding(
+        name=name,
+        verdict="warn" if covered and not in_sum else "fail",
+        detail=f"{len(failures)} of {len(zones)} counters in {root} cannot be read ({kinds})"
+        + (": the total would be unknown" if in_sum else ""),
+        remedy=_remedy(root, set(failures.values())),
+    )
+
+
+def _failure(counter: Path) -> int | None:
+    """The error number of reading a counter; None if it can be read."""
+    try:
+        counter.read_bytes()
+    except OSError as error:
+        return error.errno or errno.EIO
+    return None
+
+
+def _remedy(root: Path, errors: set[int]) -> str:
+    if errors & {errno.EACCES, errno.EPERM}:
+        return f"sudo chmod a+r {root}/intel-rapl*/energy_uj (until reboot); for good: {_UDEV}"
+    if errors == {errno.ENOENT}:
+        return "a container masks them: docker run --security-opt systempaths=unconfined"
+    return "sudo modprobe -r intel_rapl_msr; sudo modprobe intel_rapl_msr, then see dmesg"
+
+
+def periods(sources: Sequence[Source]) -> Finding:
+    """Whether update periods are this device's own, or from documentation."""
+    name = "update periods"
+    found = measured(sources)
+    if not found:
+        return Finding(name=name, verdict="not applicable", detail="there is no sensor")
+    guessed = [source.id for source in found if not source.update_period_measured]
+    if not guessed:
+        return Finding(name=name, verdict="ok", detail="measured on this machine")
+    return Finding(
+        name=name,
+        verdict="warn",
+        detail=f"not measured, taken from documentation: {', '.join(guessed)}",
+        remedy="look again under load: what does not move cannot be timed; a meter at the wall goes"
+        " by measurement.wall_meter.period_s",
+    )
