@@ -49,7 +49,7 @@ _LOOK_S = 1.0
 _HIDING = ("container", "virtual machine", "GPUs metered")
 """Checks that may say why there is no sensor."""
 
-_WALL_METER = "wall meter: measurement=wall measurement.wall_meter.url=http://METER/... with its path and unit"
+_WALL_METER = "wall meter: measurement=wall measurement.wall_meter.url=http://METER/..."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

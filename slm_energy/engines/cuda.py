@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slm_energy.errors import MeterError
-from slm_energy.meters.nvml import visible_devices
+from slm_energy.meters.nvml_devices import visible_devices
 
 
 def missing(index: int) -> str | None:

@@ -1,60 +1,72 @@
-"""Energy and utilization of NVIDIA GPUs through NVML, with NVIDIA's own nvidia-ml-py.
+"""Energy and state of NVIDIA GPUs through NVML, with NVIDIA's own nvidia-ml-py.
 
-The energy counter (Volta and later) is summed; power is read beside it as a cross-check, and summed
-only where there is no counter. All GPUs that CUDA_VISIBLE_DEVICES leaves visible are metered, also
-in trials that use only the processor: every trial has the same scope.
+The energy counter (Volta and later) and power are both read where there are both, so that one can
+check the other. All GPUs that CUDA_VISIBLE_DEVICES leaves visible are metered, also in trials that
+use only the processor: every trial has the same scope. A GPU's energy is that of its whole board;
+no share of it is claimed for a MIG device, or for one of several processes.
+
+Periods and averages are those of NVIDIA's documents and of the papers named below: they were not
+measured here on a GPU.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import os
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
 from slm_energy.config import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.meters.base import Opened, ReadFailed
-from slm_energy.record import Source, Unit
+from slm_energy.meters.nvml_devices import Gpu, refusal, start_nvml, told, visible_gpus
+from slm_energy.meters.nvml_gauges import Channel, Worker, gauges
+from slm_energy.record import Source
 
-COUNTER_PERIOD_NS = 100_000_000
-"""The counter is renewed every 20 to 100 ms, depending on the GPU: the longest is assumed."""
+UPDATE_PERIOD_NS = 100_000_000
+"""Counter and power are renewed every 20 to 100 ms, depending on the GPU: the longest is assumed.
 
-AVERAGE_PERIOD_NS = 1_000_000_000
-"""nvmlDeviceGetPowerUsage is an average over 1 s on Ampere and later (NVML reference)."""
+Yang et al., "Part-time Power Measurements: nvidia-smi's Lack of Attention", arXiv 2312.02741.
+"""
 
-_GAUGE_NS = 250_000_000
+AVERAGING_NS = 1_000_000_000
+"""NVML reference: nvmlDeviceGetPowerUsage is a mean over 1 s on Ampere (not GA100) and later."""
 
+POWER_GAIN_PCT = 5.0
+"""NVML's reference states 5 % for power on Fermi and Kepler, and nothing better for later GPUs."""
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Device:
-    """A visible GPU: its NVML index, UUID and product name."""
-
-    index: int
-    uuid: str
-    name: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Channel:
-    source: Source
-    read: Callable[[], int | float]
+_GA100 = (8, 0)
+_PROBE_S = 0.5
+_PROBE_PAUSE_S = 0.002
 
 
 class NvmlMeter:
-    """All sources of all visible GPUs."""
+    """All sources of all visible GPUs.
 
-    def __init__(self, nvml: Any, channels: list[_Channel]) -> None:
+    Args:
+        nvml: the module `pynvml`, started.
+        channels: the sources, and how each is read.
+        worker: told by `watch`; readings that need to know it hold it too.
+    """
+
+    def __init__(self, nvml: Any, channels: list[Channel], worker: Worker) -> None:
         self._nvml = nvml
         self._channels = channels
+        self._worker = worker
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """GPU by GPU: counter, power, gauges."""
         return tuple(channel.source for channel in self._channels)
 
+    @property
+    def slow(self) -> bool:
+        """The driver answers within microseconds to a few milliseconds."""
+        return False
+
     def watch(self, pid: int) -> None:
-        """The readings are of whole GPUs."""
+        """From now on, a GPU's processes are foreign if they are neither `pid` nor below it."""
+        self._worker.pid = pid
 
     def read(self, index: int) -> int | float:
         """Ask the driver.
@@ -72,201 +84,133 @@ class NvmlMeter:
         self._nvml.nvmlShutdown()
 
 
-def visible_devices() -> list[Device]:
-    """The GPUs that CUDA programs started from here will see, in their order.
-
-    Raises:
-        MeterError: there is no driver, no GPU, or none is visible.
-    """
-    nvml = _start()
-    try:
-        devices = [device for device, _ in _visible(nvml)[0]]
-    except nvml.NVMLError as error:
-        raise MeterError(f"the NVIDIA driver answers {error}: check nvidia-smi") from error
-    finally:
-        nvml.nvmlShutdown()
-    if not devices:
-        raise MeterError(
-            "no NVIDIA GPU is visible:"
-            f" CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '(not set)')}"
-        )
-    return devices
-
-
 def open_nvml(measurement: MeasurementConfig) -> Opened:
     """Find the visible GPUs and what each of them can tell."""
     try:
-        nvml = _start()
+        nvml = start_nvml()
     except MeterError as error:
         return Opened(meter=None, notes=(f"nvml: {error}",))
+    worker, channels = Worker(), list[Channel]()
     try:
-        devices, notes = _visible(nvml)
-        channels = []
-        for device, handle in devices:
-            energy = _energy_channels(nvml, device, handle)
-            channels += [*energy, *_gauge_channels(nvml, device, handle)]
-            if not energy:
-                notes.append(
-                    f"nvml: GPU {device.index} ({device.name}) tells neither energy nor power"
-                )
+        gpus, notes = visible_gpus(nvml)
+        for gpu in gpus:
+            found, said = _energy(nvml, gpu)
+            channels += found if gpu.error else [*found, *gauges(nvml, gpu, worker)]
+            notes += said
     except nvml.NVMLError as error:
         nvml.nvmlShutdown()
         return Opened(meter=None, notes=(f"nvml: the driver answers {error}: check nvidia-smi",))
     if not channels:
         nvml.nvmlShutdown()
-        return Opened(meter=None, notes=(*notes, "nvml: no GPU is visible"))
-    return Opened(meter=NvmlMeter(nvml, channels), notes=tuple(notes))
+        nothing = () if gpus else ("nvml: no GPU is visible",)
+        return Opened(meter=None, notes=(*notes, *nothing))
+    return Opened(meter=NvmlMeter(nvml, channels, worker), notes=tuple(notes))
 
 
-def _start() -> Any:
+def _energy(nvml: Any, gpu: Gpu) -> tuple[list[Channel], list[str]]:
+    """Counter and power of a GPU, as far as it has them, and what a reader should know of them."""
+    counter = _counter(nvml, gpu)
+    if gpu.error:
+        return [counter], [f"nvml: {gpu.label} does not answer ({gpu.error}): check nvidia-smi"]
+    why_not = _why_no_counter(nvml, counter.read)
+    power = _power(nvml, gpu)
+    notes = []
+    if told(nvml, lambda: nvml.nvmlDeviceGetMigMode(gpu.handle)[0]) == nvml.NVML_DEVICE_MIG_ENABLE:
+        notes.append(
+            f"nvml: {gpu.label} is divided by MIG: its joules are of the whole board, with whatever"
+            " else runs on it"
+        )
+    if why_not is None:
+        return [counter, *power], notes
+    instead = "power is integrated" if power else "no power either, so its joules are in no total"
+    return power, [*notes, f"nvml: {gpu.label} has no energy counter ({why_not}): {instead}"]
+
+
+def _counter(nvml: Any, gpu: Gpu) -> Channel:
+    """Energy in mJ since the driver was loaded. A GPU without a handle is asked for each time."""
+
+    def read() -> int:
+        handle = gpu.handle or nvml.nvmlDeviceGetHandleByIndex(gpu.device.index)
+        return int(nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
+
+    path = "nvmlDeviceGetTotalEnergyConsumption"
+    return Channel(source=_source(nvml, gpu, "energy", path, kind="counter", unit="mJ"), read=read)
+
+
+def _why_no_counter(nvml: Any, read: Callable[[], int | float]) -> str | None:
+    """Tell whether a counter counts: some GPUs have one that stays at zero, or stands still."""
+    if why_not := refusal(nvml, read):
+        return why_not
     try:
-        import pynvml
-    except ImportError as error:
-        raise MeterError(f"{error}: pip install nvidia-ml-py") from error
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        raise MeterError(
-            f"no NVIDIA driver answers ({error}): install it, or pass the GPU in"
-        ) from error
-    return pynvml
-
-
-def _visible(nvml: Any) -> tuple[list[tuple[Device, Any]], list[str]]:
-    """Apply CUDA_VISIBLE_DEVICES as CUDA does: an unknown entry hides itself and all after it.
-
-    Indices are taken in the order of NVML, which is CUDA's when CUDA_DEVICE_ORDER=PCI_BUS_ID.
-    """
-    found = []
-    for index in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        device = Device(
-            index=index, uuid=nvml.nvmlDeviceGetUUID(handle), name=nvml.nvmlDeviceGetName(handle)
-        )
-        found.append((device, handle))
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if wanted is None:
-        return found, []
-    chosen, notes = [], []
-    for entry in (part.strip() for part in wanted.split(",")):
-        match = [
-            (device, handle)
-            for device, handle in found
-            if entry == str(device.index) or (entry and device.uuid.startswith(entry))
-        ]
-        if len(match) != 1:
-            notes.append(
-                f"nvml: CUDA_VISIBLE_DEVICES={wanted}: {entry!r} is no GPU; the rest is hidden"
-            )
-            break
-        chosen += match
-        if entry.isdigit() and len({device.name for device, _ in found}) > 1:
-            notes.append(
-                "nvml: GPUs differ: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID"
-            )
-    hidden = [device for device, handle in found if (device, handle) not in chosen]
-    notes += [
-        f"nvml: GPU {device.index} ({device.name}) is hidden and not metered" for device in hidden
-    ]
-    return chosen, list(dict.fromkeys(notes))
-
-
-def _energy_channels(nvml: Any, device: Device, handle: Any) -> list[_Channel]:
-    channels = []
-    most = _or_none(nvml, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
-    # Short peaks exceed the limit; twice the limit is only for telling nonsense.
-    max_power_w = most / 500 if most else None
-    has_counter = _counts(nvml, handle)
-    if has_counter:
-        source = Source(
-            id=f"nvml/{device.uuid}/energy",
-            kind="counter",
-            domain="gpu",
-            unit="mJ",
-            update_period_ns=COUNTER_PERIOD_NS,
-            max_power_w=max_power_w,
-            summed=True,
-            device=f"{device.uuid} {device.name}",
-            path="nvmlDeviceGetTotalEnergyConsumption",
-        )
-        channels.append(
-            _Channel(
-                source=source, read=lambda: int(nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
-            )
-        )
-    instant = _or_none(nvml, lambda: _instant_power(nvml, handle)) is not None
-    if instant or _or_none(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(handle)) is not None:
-        source = Source(
-            id=f"nvml/{device.uuid}/power",
-            kind="power",
-            domain="gpu",
-            unit="mW",
-            update_period_ns=COUNTER_PERIOD_NS if instant else AVERAGE_PERIOD_NS,
-            max_power_w=max_power_w,
-            summed=not has_counter,
-            device=f"{device.uuid} {device.name}",
-            path="NVML_FI_DEV_POWER_INSTANT" if instant else "nvmlDeviceGetPowerUsage",
-        )
-        channels.append(_Channel(source=source, read=lambda: _power(nvml, handle, instant)))
-    return channels
-
-
-def _counts(nvml: Any, handle: Any) -> bool:
-    """Tell whether this GPU counts energy; some claim to and leave the counter at zero.
-
-    A GPU that is lost, say, keeps its place in the sum and fails at each reading: without it the
-    sum would be too small and look right.
-    """
-    try:
-        return bool(nvml.nvmlDeviceGetTotalEnergyConsumption(handle) > 0)
-    except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
-        return False
+        first = last = read()
+        until = time.monotonic() + _PROBE_S
+        while last == first and time.monotonic() < until:
+            time.sleep(_PROBE_PAUSE_S)
+            last = read()
     except nvml.NVMLError:
-        return True
+        return None
+    if last == first:
+        return f"it stands still at {first} mJ"
+    return "it counts backward" if last < first else None
 
 
-def _power(nvml: Any, handle: Any, instant: bool) -> int:
-    return _instant_power(nvml, handle) if instant else int(nvml.nvmlDeviceGetPowerUsage(handle))
+def _power(nvml: Any, gpu: Gpu) -> list[Channel]:
+    """Power in mW: of this moment where the driver has that, else what it calls power usage.
+
+    NVML's header says that the field for this moment is supported on all architectures; an older
+    driver does not know it.
+    """
+    handle = gpu.handle
+    instant = "NVML_FI_DEV_POWER_INSTANT", 0, lambda: _instant_mw(nvml, handle)
+    usage = "nvmlDeviceGetPowerUsage", _averaging_ns(nvml, handle), lambda: _usage_mw(nvml, handle)
+    for path, averaging_ns, read in (instant, usage):
+        if refusal(nvml, read) is None:
+            quality = {"averaging_ns": averaging_ns, "gain_pct": POWER_GAIN_PCT}
+            source = _source(nvml, gpu, "power", path, kind="power", unit="mW", **quality)
+            return [Channel(source=source, read=read)]
+    return []
 
 
-def _instant_power(nvml: Any, handle: Any) -> int:
-    """Power now in mW; the field exists on Ampere and later."""
+def _instant_mw(nvml: Any, handle: Any) -> float:
     field = nvml.nvmlDeviceGetFieldValues(handle, [nvml.NVML_FI_DEV_POWER_INSTANT])[0]
     if field.nvmlReturn != nvml.NVML_SUCCESS:
         raise nvml.NVMLError(field.nvmlReturn)
-    return int(field.value.uiVal)
+    # Drivers differ in the type; the members stand in the order of NVML_VALUE_TYPE_...
+    members = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+    if field.valueType >= len(members):
+        raise ReadFailed(f"power of a type that is not known ({field.valueType})")
+    return _some_mw(getattr(field.value, members[field.valueType]))
 
 
-def _gauge_channels(nvml: Any, device: Device, handle: Any) -> list[_Channel]:
-    """Gauges that this GPU has, under the names of MLflow's System metrics where it has them."""
-    celsius = nvml.NVML_TEMPERATURE_GPU
-    table: list[tuple[str, Unit, Callable[[], float]]] = [
-        ("power_usage_watts", "W", lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3),
-        ("utilization_percentage", "pct", lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-        ("memory_usage_megabytes", "MB", lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6),
-        ("temperature_celsius", "C", lambda: nvml.nvmlDeviceGetTemperature(handle, celsius)),
-    ]
-    return [
-        _Channel(
-            source=Source(
-                id=f"gpu_{device.index}_{name}",
-                kind="gauge",
-                domain=f"gpu_{name.rpartition('_')[0]}",
-                unit=unit,
-                update_period_ns=_GAUGE_NS,
-                device=f"{device.uuid} {device.name}",
-                path="nvml",
-            ),
-            read=read,
-        )
-        for name, unit, read in table
-        if _or_none(nvml, read) is not None
-    ]
+def _usage_mw(nvml: Any, handle: Any) -> float:
+    return _some_mw(nvml.nvmlDeviceGetPowerUsage(handle))
 
 
-def _or_none(nvml: Any, read: Callable[[], Any]) -> Any:
-    """The answer, or None where this GPU has none to this question."""
-    try:
-        return read()
-    except nvml.NVMLError:
-        return None
+def _some_mw(power_mw: float) -> float:
+    """A GPU that answers draws some power: a 0 comes from a sensor that is not there."""
+    if not 0 < power_mw < math.inf:
+        raise ReadFailed(f"a power of {power_mw} mW is no measurement")
+    return power_mw
+
+
+def _averaging_ns(nvml: Any, handle: Any) -> int:
+    """Over how long nvmlDeviceGetPowerUsage averages; the longer where that cannot be known.
+
+    The compute capability tells it and not the architecture: GA100 is an Ampere with 8.0.
+    """
+    capability = told(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
+    return AVERAGING_NS if capability is None or capability > _GA100 else 0
+
+
+def _source(nvml: Any, gpu: Gpu, name: str, path: str, **more: Any) -> Source:
+    limit_mw = told(nvml, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu.handle))
+    return Source(
+        id=f"nvml/{gpu.device.uuid}/{name}",
+        domain="gpu",
+        update_period_ns=UPDATE_PERIOD_NS,
+        # Short peaks exceed the limit; twice the limit is only for telling nonsense.
+        max_power_w=limit_mw / 500 if limit_mw else None,
+        device=f"{gpu.device.uuid} {gpu.device.name}",
+        path=f"{path}, driver {nvml.nvmlSystemGetDriverVersion()}",
+        **more,
+    )

@@ -1,184 +1,242 @@
-"""A double of NVIDIA's `pynvml` module, with GPUs whose power and energy counter agree.
+"""NVIDIA GPUs for the real nvidia-ml-py: a `libnvidia-ml.so.1` compiled from a small C file.
 
-One waveform per GPU gives its power and its counter, so that an integrator can be checked. Use it
-in this process, or let child processes import it:
+One waveform per GPU gives its power now, its averaged power and its energy counter, so that an
+integrator can be checked. Use it in this process, or let child processes find it:
 
     machine = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(70)),))
     with installed(machine):
         ...
-    environment = {"PYTHONPATH": str(write_module(machine, tmp_path))}
+    environment = {"LD_LIBRARY_PATH": str(write_library(machine, tmp_path))}
 
-It has the functions, constants and exceptions that this package uses, not all of NVML.
+Calling `write_library` for the same folder again, or `change` of what `installed` gives, is at once
+what happens next, also in processes that read meanwhile. It needs a C compiler (`cc`), no GPU.
 """
 
 from __future__ import annotations
 
+import _ctypes
+import ctypes
 import dataclasses
-import sys
-import time
-import types
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import pynvml
+
+from slm_energy.errors import MeterError, one_line
 from slm_energy.testing.waveform import Waveform
 
-Errors = dict[str, str]
+COUNTER = "nvmlDeviceGetTotalEnergyConsumption"
+POWER = "nvmlDeviceGetPowerUsage"
+POWER_INSTANT = "NVML_FI_DEV_POWER_INSTANT"
+"""The functions and the field that faults are most often about."""
 
-_CODES = {
-    "Uninitialized": 1,
-    "NotSupported": 3,
-    "NoPermission": 4,
-    "DriverNotLoaded": 9,
-    "LibraryNotFound": 12,
-    "FunctionNotFound": 13,
-    "GpuIsLost": 15,
-    "Unknown": 999,
-}
+EVERYTHING = "*"
+"""Stands for every function of a GPU: an error `GpuIsLost` of everything is a GPU that is lost."""
 
-
-class NVMLError(Exception):
-    """As in pynvml: made from a code, it becomes the class of that code."""
-
-    value: int
-
-    def __new__(cls, code: int) -> NVMLError:
-        """Choose the class by the code."""
-        error = Exception.__new__(_KINDS.get(code, cls))
-        error.value = code
-        return error
-
-    def __str__(self) -> str:
-        return type(self).__name__.removeprefix("NVMLError_")
-
-
-_KINDS: dict[int, type[NVMLError]] = {
-    code: type(f"NVMLError_{name}", (NVMLError,), {}) for name, code in _CODES.items()
-}
+_LIBRARY = "libnvidia-ml.so.1"
+_MOST = {"step": 1024, "fault": 64, "process": 64, "mig": 8}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FakeGpu:
     """One GPU.
 
+    Faults are named by function as nvidia-ml-py spells it, by field, or `EVERYTHING`, and all begin
+    at `faults_from_ns`.
+
     Attributes:
         uuid: begins with `GPU-`.
         waveform: its power.
         name: product name.
+        capability: CUDA compute capability. `nvmlDeviceGetPowerUsage` is an average over 1 s on
+            Ampere and later except GA100, which is (8, 0); before, it is power now.
         counter_period_ns: how often the energy counter is renewed.
-        errors: function name to the error it raises, such as `GpuIsLost` or `NotSupported`; for the
-            field of instantaneous power the name is `NVML_FI_DEV_POWER_INSTANT`.
-        errors_from_ns: monotonic time from which the errors appear.
+        power_period_ns: how often power is renewed.
+        power_window_ns: power now is the mean over this long before it was renewed, and 0 means of
+            that moment. 25 ms of a period of 100 ms is a sensor that looks part of the time.
+        power_type: of the values of power fields, a pynvml.NVML_VALUE_TYPE_...
+        power_limit_mw: the enforced limit; None is twice the largest power of the waveform.
+        processes: ids of the processes that compute on it.
+        mig_devices: UUIDs, beginning with `MIG-`, of its MIG devices; MIG mode is on if there are.
+        utilization_pct: share of time in which it computes.
+        memory_bytes: used memory.
+        temperature_c: of the GPU.
+        sm_clock_mhz: of its processors.
+        event_reasons: why clocks are lower than they could be, as NVML's bit mask.
+        errors: function to the error that it returns: the end of the name of one of pynvml's
+            classes, such as `GpuIsLost`, `NotSupported`, `NoPermission`, `Timeout` or `Unknown`.
+        delays_ms: function to how long it takes.
+        values: function to the value that it returns, instead of the true one; of a field to the
+            64 bits of its value.
+        counter_fault: the counter stands still, counts backward, or began again at 0.
+        faults_from_ns: monotonic time from which all that is so.
     """
 
     uuid: str
     waveform: Waveform
     name: str = "NVIDIA Fake 100"
+    capability: tuple[int, int] = (9, 0)
     counter_period_ns: int = 20_000_000
-    errors: Errors = dataclasses.field(default_factory=dict)
-    errors_from_ns: int = 0
+    power_period_ns: int = 20_000_000
+    power_window_ns: int = 0
+    power_type: int = pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
+    power_limit_mw: int | None = None
+    processes: tuple[int, ...] = ()
+    mig_devices: tuple[str, ...] = ()
+    utilization_pct: int = 40
+    memory_bytes: int = 2_000_000_000
+    temperature_c: int = 45
+    sm_clock_mhz: int = 1500
+    event_reasons: int = 0
+    errors: dict[str, str] = dataclasses.field(default_factory=dict)
+    delays_ms: dict[str, int] = dataclasses.field(default_factory=dict)
+    values: dict[str, int] = dataclasses.field(default_factory=dict)
+    counter_fault: Literal["frozen", "backward", "reset"] | None = None
+    faults_from_ns: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FakeNvml:
-    """A machine's GPUs; `init_error`, such as `LibraryNotFound`, makes nvmlInit fail."""
+    """A machine.
+
+    Attributes:
+        gpus: in the order of their index.
+        init_error: such as `DriverNotLoaded`: makes nvmlInit fail.
+        count_error: makes nvmlDeviceGetCount fail.
+        driver: its version.
+    """
 
     gpus: tuple[FakeGpu, ...]
     init_error: str | None = None
+    count_error: str | None = None
+    driver: str = "580.65.06"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Installed:
+    """What `installed` gives: `change` makes it another machine, from now on."""
+
+    folder: Path
+
+    def change(self, machine: FakeNvml) -> None:
+        """Handles keep their meaning; one of a GPU that is no longer there is `GpuIsLost`."""
+        _describe(machine, self.folder)
 
 
 @contextmanager
-def installed(machine: FakeNvml) -> Iterator[types.ModuleType]:
-    """Make `import pynvml` give the double in this process."""
-    real = sys.modules.get("pynvml")
-    module = sys.modules["pynvml"] = build(machine)
-    try:
-        yield module
-    finally:
-        del sys.modules["pynvml"]
-        if real is not None:
-            sys.modules["pynvml"] = real
+def installed(machine: FakeNvml) -> Iterator[Installed]:
+    """Let `pynvml` speak to the fake in this process, and leave no trace of it afterwards.
+
+    pynvml keeps the library it has loaded, and pointers to its functions, in module variables:
+    those are set, and set back.
+    """
+    names = ("nvmlLib", "_nvmlGetFunctionPointer_cache", "_nvmlLib_refcount")
+    before = {name: getattr(pynvml, name) for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        library = ctypes.CDLL(str(write_library(machine, Path(folder)) / _LIBRARY))
+        fake: dict[str, Any] = dict(zip(names, (library, {}, 0), strict=True))
+        vars(pynvml).update(fake)
+        try:
+            yield Installed(folder=Path(folder))
+        finally:
+            vars(pynvml).update(before)
+            # A library that stays loaded would be taken for the next one with its file number.
+            _ctypes.dlclose(library._handle)
 
 
-def write_module(machine: FakeNvml, folder: Path) -> Path:
-    """Write a `pynvml.py` for child processes, and return `folder` for their PYTHONPATH."""
-    text = (
-        "import sys\n"
-        "from slm_energy.testing.nvml import FakeGpu, FakeNvml, build\n"
-        "from slm_energy.testing.waveform import Waveform\n"
-        f"sys.modules[__name__] = build({machine!r})\n"
-    )
-    (folder / "pynvml.py").write_text(text, encoding="utf-8")
-    return folder
+def write_library(machine: FakeNvml, folder: Path) -> Path:
+    """Put the library, playing `machine`, into a folder; or change the machine it plays there.
+
+    Returns:
+        The folder's absolute path, for LD_LIBRARY_PATH of child processes.
+
+    Raises:
+        MeterError: there is no C compiler, or it fails.
+    """
+    _describe(machine, folder)
+    library = folder / _LIBRARY
+    if not library.exists():
+        library.write_bytes(_compiled())
+    return folder.absolute()
 
 
-def build(machine: FakeNvml) -> types.ModuleType:
-    """Make the double."""
-    module: Any = types.ModuleType("pynvml")
-    module.NVML_SUCCESS = 0
-    module.NVML_TEMPERATURE_GPU = 0
-    module.NVML_FI_DEV_POWER_INSTANT = 186
-    module.NVMLError = NVMLError
-    for kind in _KINDS.values():
-        setattr(module, kind.__name__, kind)
-
-    def check(gpu: FakeGpu, function: str) -> None:
-        if function in gpu.errors and time.monotonic_ns() >= gpu.errors_from_ns:
-            raise NVMLError(_CODES[gpu.errors[function]])
-
-    def init() -> None:
-        if machine.init_error:
-            raise NVMLError(_CODES[machine.init_error])
-
-    module.nvmlInit = init
-    module.nvmlShutdown = lambda: None
-    module.nvmlDeviceGetCount = lambda: len(machine.gpus)
-    module.nvmlDeviceGetHandleByIndex = lambda index: machine.gpus[index]
-    module.nvmlDeviceGetUUID = lambda gpu: gpu.uuid
-    module.nvmlDeviceGetName = lambda gpu: gpu.name
-    for function, answer in _ANSWERS.items():
-        setattr(module, function, _checked(check, function, answer))
-    module.nvmlDeviceGetFieldValues = lambda gpu, fields: [_field(check, gpu) for _ in fields]
-    built: types.ModuleType = module
-    return built
+@functools.cache
+def _compiled() -> bytes:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise MeterError("the fake NVML library needs a C compiler: apt install gcc libc6-dev")
+    source = Path(__file__).with_name("libnvidia_ml.c")
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / _LIBRARY
+        command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise MeterError(f"the fake NVML library does not compile: {one_line(done.stderr)}")
+        return library.read_bytes()
 
 
-def _checked(check: Any, function: str, answer: Any) -> Any:
-    def call(gpu: FakeGpu, *arguments: int) -> Any:
-        check(gpu, function)
-        return answer(gpu)
-
-    return call
-
-
-def _field(check: Any, gpu: FakeGpu) -> Any:
-    try:
-        check(gpu, "NVML_FI_DEV_POWER_INSTANT")
-    except NVMLError as error:
-        return types.SimpleNamespace(nvmlReturn=error.value)
-    value = types.SimpleNamespace(uiVal=_power_mw(gpu))
-    return types.SimpleNamespace(nvmlReturn=0, value=value)
+def _describe(machine: FakeNvml, folder: Path) -> None:
+    """Write what the library reads; whole, since it may be reading now."""
+    lines = [f"driver {machine.driver}"]
+    if machine.init_error:
+        lines += [f"init {_code(machine.init_error)}"]
+    if machine.count_error:
+        lines += [f"count {_code(machine.count_error)}"]
+    for gpu in machine.gpus:
+        lines += _gpu_lines(gpu)
+    partial = folder / f"{_LIBRARY}.partial"
+    partial.write_text("\n".join(lines) + "\n", encoding="ascii")
+    partial.replace(folder / f"{_LIBRARY}.conf")
 
 
-def _power_mw(gpu: FakeGpu) -> int:
-    return gpu.waveform.power_mw(time.monotonic_ns())
+def _gpu_lines(gpu: FakeGpu) -> list[str]:
+    attributes = {field.name: getattr(gpu, field.name) for field in dataclasses.fields(gpu)}
+    if gpu.power_limit_mw is None:
+        attributes["power_limit_mw"] = 2 * max(power_mw for _, power_mw in gpu.waveform.steps)
+    lines = [
+        f"gpu {gpu.uuid}",
+        f"name {gpu.name}",
+        *(f"{key} {number}" for key, number in attributes.items() if isinstance(number, int)),
+        f"start_ns {gpu.waveform.start_ns}",
+        f"major {gpu.capability[0]}",
+        f"minor {gpu.capability[1]}",
+        f"architecture {_architecture(gpu.capability)}",
+        *(f"step {length_ns} {power_mw}" for length_ns, power_mw in gpu.waveform.steps),
+        *(f"process {pid}" for pid in gpu.processes),
+        *(f"mig {uuid}" for uuid in gpu.mig_devices),
+        *(f"fault e {function} {_code(error)}" for function, error in gpu.errors.items()),
+        *(f"fault d {function} {delay_ms}" for function, delay_ms in gpu.delays_ms.items()),
+        *(f"fault v {function} {value}" for function, value in gpu.values.items()),
+        *([f"fault {gpu.counter_fault[0]} {COUNTER} 0"] if gpu.counter_fault else []),
+    ]
+    for key, most in _MOST.items():
+        if sum(line.startswith(f"{key} ") for line in lines) > most:
+            raise ValueError(f"{gpu.uuid}: the fake library has room for {most} lines of {key}")
+    return lines
 
 
-def _energy_mj(gpu: FakeGpu) -> int:
-    published = time.monotonic_ns() // gpu.counter_period_ns * gpu.counter_period_ns
-    return gpu.waveform.energy_pj(published) // 10**9
+def _code(error: str) -> int:
+    """`GpuIsLost` is pynvml.NVML_ERROR_GPU_IS_LOST."""
+    constant = "NVML_ERROR_" + re.sub(r"(?<!^)(?=[A-Z])", "_", error).upper()
+    return int(getattr(pynvml, constant))
 
 
-def _limit_mw(gpu: FakeGpu) -> int:
-    return max(power_mw for _, power_mw in gpu.waveform.steps) * 2
-
-
-_ANSWERS = {
-    "nvmlDeviceGetTotalEnergyConsumption": _energy_mj,
-    "nvmlDeviceGetPowerUsage": _power_mw,
-    "nvmlDeviceGetEnforcedPowerLimit": _limit_mw,
-    "nvmlDeviceGetUtilizationRates": lambda gpu: types.SimpleNamespace(gpu=40, memory=10),
-    "nvmlDeviceGetMemoryInfo": lambda gpu: types.SimpleNamespace(used=2_000_000_000),
-    "nvmlDeviceGetTemperature": lambda gpu: 45,
-}
+def _architecture(capability: tuple[int, int]) -> int:
+    """What nvmlDeviceGetArchitecture says of a compute capability."""
+    known = {
+        (7, 0): pynvml.NVML_DEVICE_ARCH_VOLTA,
+        (7, 5): pynvml.NVML_DEVICE_ARCH_TURING,
+        (8, 0): pynvml.NVML_DEVICE_ARCH_AMPERE,
+        (8, 9): pynvml.NVML_DEVICE_ARCH_ADA,
+        (9, 0): pynvml.NVML_DEVICE_ARCH_HOPPER,
+        (10, 0): pynvml.NVML_DEVICE_ARCH_BLACKWELL,
+    }
+    later = [arch for lowest, arch in known.items() if lowest <= capability]
+    return int(max(later, default=pynvml.NVML_DEVICE_ARCH_PASCAL))
