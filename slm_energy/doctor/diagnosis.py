@@ -108,7 +108,8 @@ def examine(config: RunConfig, folder: Path) -> Diagnosis:
     after = contention.usage()
     sources, notes, sampling = _sample(measurement, folder)
     found = sensors.measured(sources)
-    uuids = [source.id.split("/")[1] for source in found if source.id.startswith("nvml/")]
+    # A GPU that was lost has no UUID any more, and nothing to tell.
+    uuids = [source.id.split("/")[1] for source in found if source.id.startswith("nvml/GPU-")]
     gpus = {source.device for source in found if source.domain == "gpu"}
     energy = _energy(sources)
     verdict = _verdict(energy, measurement)

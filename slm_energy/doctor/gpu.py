@@ -101,7 +101,7 @@ def _untold(name: str) -> Finding:
 
 def _processes(nvml: Any, gpus: dict[str, Any], most: int) -> Finding:
     name = "GPU processes"
-    found = _each(nvml, gpus, nvml.nvmlDeviceGetComputeRunningProcesses)
+    found = _each(nvml, gpus, nvml.nvmlDeviceGetComputeRunningProcesses_v3)
     if found is None:
         return _untold(name)
     foreign = {

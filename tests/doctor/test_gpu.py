@@ -21,7 +21,7 @@ def driver(monkeypatch):
 
     def answer(**answers):
         quiet = {
-            "ComputeRunningProcesses": [],
+            "ComputeRunningProcesses_v3": [],
             "PersistenceMode": 1,
             "ClockInfo": 345,
             "MaxClockInfo": 1980,
@@ -70,7 +70,7 @@ def test_a_quiet_gpu(driver):
 
 
 def test_foreign_processes_are_named_with_their_gpu(driver):
-    driver(ComputeRunningProcesses={A: [process(os.getpid())], B: [process(41), process(42)]})
+    driver(ComputeRunningProcesses_v3={A: [process(os.getpid())], B: [process(41), process(42)]})
     finding = found("GPU processes")
     assert (finding.verdict, finding.detail) == ("warn", "GPU-b: process 41, 42")
     assert "measurement.limits.gpu_processes=0" in finding.remedy
@@ -104,7 +104,7 @@ def test_mig(driver, mode, verdict):
 @pytest.mark.parametrize(
     ("function", "name"),
     [
-        ("ComputeRunningProcesses", "GPU processes"),
+        ("ComputeRunningProcesses_v3", "GPU processes"),
         ("PersistenceMode", "GPU persistence"),
         ("MaxClockInfo", "GPU clocks"),
         ("ViolationStatus", "GPU throttling"),
