@@ -259,7 +259,7 @@ def _gauge_name(source_id: str) -> tuple[str, str]:
     """Metric stem and unit of a gauge: `gpu_0_...` of the first GPU is `utilization/gpu`."""
     if source_id in _GAUGES:
         return _GAUGES[source_id]
-    if source_id.startswith("gpu_"):
+    if source_id.startswith(("gpu_", "amdgpu_")):
         _, index, quantity = source_id.split("_", 2)
         if quantity in _GPU_GAUGES:
             stem, unit = _GPU_GAUGES[quantity]

@@ -3,6 +3,10 @@
 CodeCarbon guesses from the processor's nominal power, its load, and the number of memory modules:
 https://docs.codecarbon.io/latest/explanation/methodology/. The sampler opens it only when nothing
 on the machine can be measured, and its joules keep the kind `estimate` all the way.
+
+What it does beyond reading: at opening it asks for the processor's name by starting other programs
+(`lscpu`, `nvidia-smi --help`, ...). Between two readings a timer of its own sleeps. It takes no
+lock, sets no signal handler, writes no file and speaks to nobody.
 """
 
 from __future__ import annotations
@@ -38,6 +42,11 @@ class CodeCarbonMeter:
         )
         return (source,)
 
+    @property
+    def slow(self) -> bool:
+        """A model is computed, and a new tracker at each trial takes a second or two."""
+        return True
+
     def watch(self, pid: int) -> None:
         """Begin afresh: a tracker keeps every slice it ever made."""
         from codecarbon import OfflineEmissionsTracker
@@ -51,6 +60,10 @@ class CodeCarbonMeter:
             tracking_mode="machine",
             allow_multiple_runs=True,
             pue=1.0,
+            # Given here, they cannot come from a .codecarbon.config or the environment, unseen.
+            force_cpu_power=None,
+            force_ram_power=None,
+            force_mode_cpu_load=False,
         )
         self._tracker.start_task()
 
@@ -68,7 +81,7 @@ class CodeCarbonMeter:
         return round(self._total_uj)
 
     def close(self) -> None:
-        """End the slice under way, and with it CodeCarbon's thread."""
+        """End the slice under way, and with it CodeCarbon's timer."""
         if self._tracker is not None:
             self._tracker.stop_task()
             self._tracker = None
@@ -80,6 +93,12 @@ def open_codecarbon(measurement: MeasurementConfig) -> Opened:
         meter = CodeCarbonMeter()
     except ImportError as error:
         return Opened(meter=None, notes=(f"codecarbon: {error}: pip install codecarbon",))
+    try:
+        meter.read(0)
+    except AttributeError:
+        # It only logs what stopped it, and leaves an object without its parts.
+        note = "codecarbon: does not start: mend or remove .codecarbon.config, see sampler.log"
+        return Opened(meter=None, notes=(note,))
     return Opened(
         meter=meter,
         notes=("codecarbon: nothing can be measured here, energy is CodeCarbon's estimate",),

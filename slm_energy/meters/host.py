@@ -1,80 +1,155 @@
-"""How busy the machine and the worker are, through psutil. Gauges: no joules.
+"""How busy and how disturbed the machine and the worker are. Gauges: no joules.
 
 Names and units are those of MLflow's System metrics where it has them. Megabytes are 10^6 bytes.
+A share of time is of the time since the gauge's last reading.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
 from slm_energy.config import MeasurementConfig
 from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.process_tree import ProcessTree
+from slm_energy.meters.processor import Governor, Throttling
 from slm_energy.record import Source, Unit
+
+SYSFS = Path("/sys/devices/system/cpu")
 
 _UPDATE_NS = 250_000_000
 _SLOW_NS = 1_000_000_000
-_CHILDREN_S = 5.0
 _SHORTEST_S = 0.05
 """Processor time is counted in steps of 10 ms: over less than this a share means nothing."""
 
 
-class HostMeter:
-    """Utilization of the machine, and of the worker with its child processes."""
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Times:
+    """Processor seconds of the machine since it started: given, used, given to other machines."""
 
-    def __init__(self) -> None:
-        table: list[tuple[str, Unit, int, Callable[[], float]]] = [
-            ("cpu_utilization_percentage", "pct", _UPDATE_NS, self._machine_cpu),
-            ("system_memory_usage_megabytes", "MB", _UPDATE_NS, self._memory_mb),
-            ("system_memory_usage_percentage", "pct", _SLOW_NS, self._memory_pct),
-            ("process_cpu_percentage", "pct", _UPDATE_NS, self._process_cpu),
-            ("process_memory_megabytes", "MB", _UPDATE_NS, self._process_memory),
+    all_s: float
+    used_s: float
+    stolen_s: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Channel:
+    source: Source
+    read: Callable[[], float]
+
+
+class HostMeter:
+    """Utilization of the machine and of the worker with its child processes; what disturbs them.
+
+    Args:
+        sysfs: the kernel's folder about processors.
+    """
+
+    def __init__(self, sysfs: Path = SYSFS) -> None:
+        self._throttling, self._governor = Throttling(sysfs), Governor(sysfs)
+        files = str(sysfs)
+        channels = [
+            _gauge("cpu_utilization_percentage", "pct", _UPDATE_NS, self._machine_cpu),
+            _gauge("system_memory_usage_megabytes", "MB", _UPDATE_NS, self._memory_mb),
+            _gauge("system_memory_usage_percentage", "pct", _SLOW_NS, self._memory_pct),
+            _gauge("process_cpu_percentage", "pct", _UPDATE_NS, self._process_cpu),
+            _gauge("process_memory_megabytes", "MB", _UPDATE_NS, self._process_memory),
+            _gauge("foreign_cpu_percentage", "pct", _SLOW_NS, self._foreign_cpu),
         ]
+        if hasattr(psutil.cpu_times(), "steal"):
+            channels.append(_gauge("cpu_steal_percentage", "pct", _SLOW_NS, self._steal))
         if psutil.cpu_freq() is not None:
-            table.append(("cpu_frequency_megahertz", "MHz", _SLOW_NS, self._frequency))
-        self._readers = [reader for *_, reader in table]
-        self._sources = tuple(_gauge(name, unit, period) for name, unit, period, _ in table)
-        self._processes: list[psutil.Process] = []
-        self._listed_s = 0.0
-        self._last_machine: tuple[float, float] | None = None
-        self._last_process: tuple[float, float] | None = None
+            channels.append(_gauge("cpu_frequency_megahertz", "MHz", _SLOW_NS, self._frequency))
+        if self._throttling:
+            hot = _gauge("cpu_throttled_percentage", "pct", _SLOW_NS, self._throttled, path=files)
+            channels.append(hot)
+        if self._governor:
+            moved = _gauge("cpu_governor_changes", "count", _SLOW_NS, self._changed, path=files)
+            channels.append(moved)
+        self._channels = channels
+        self._sampler = psutil.Process()
+        self._worker: ProcessTree | None = None
+        self._last: dict[str, tuple[float, ...]] = {}
+        self._settings: tuple[bytes, ...] | None = None
+        self._changes = 0
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Five gauges, and the clock frequency where the kernel tells it."""
-        return self._sources
+        """Six gauges, and those of theft, clock, heat and governor where the kernel tells them."""
+        return tuple(channel.source for channel in self._channels)
+
+    @property
+    def slow(self) -> bool:
+        """The kernel answers at once."""
+        return False
 
     def watch(self, pid: int) -> None:
-        """From now on the process gauges are of `pid` and its children."""
-        self._processes = [psutil.Process(pid)] if psutil.pid_exists(pid) else []
-        self._listed_s = 0.0
-        self._last_machine = self._last_process = None
+        """From now on `pid` and what descends from it is the trial; what changed before is not."""
+        try:
+            self._worker = ProcessTree(pid)
+        except psutil.NoSuchProcess:
+            self._worker = None
+        self._last = {}
+        self._settings, self._changes = None, 0
 
     def read(self, index: int) -> float:
         """Read one gauge.
 
         Raises:
-            ReadFailed: the worker has gone, or a share of time has no earlier reading to go from.
+            ReadFailed: the worker has gone, a file cannot be read, or a share of time has no
+                earlier reading to go from.
         """
         try:
-            return self._readers[index]()
-        except psutil.Error as error:
+            return self._channels[index].read()
+        except (psutil.Error, OSError, ValueError) as error:
             raise ReadFailed(f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _machine_cpu(self) -> float:
-        times = psutil.cpu_times()
-        # On Linux, guest time is part of user and nice time.
-        all_s = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-        busy_s = all_s - times.idle - getattr(times, "iowait", 0.0)
-        last, self._last_machine = self._last_machine, (all_s, busy_s)
-        if last is None or all_s - last[0] < _SHORTEST_S:
+    def _since(self, gauge: str, *now: float) -> list[float]:
+        """By how much each value grew since this gauge's last reading; the first is time, in s.
+
+        Raises:
+            ReadFailed: there was none, or too short a time ago.
+        """
+        last = self._last.get(gauge)
+        if last is not None and now[0] - last[0] < _SHORTEST_S:
+            raise ReadFailed("too soon after the last reading")
+        self._last[gauge] = now
+        if last is None:
             raise ReadFailed("no earlier reading to compare with")
-        return min(100.0, max(0.0, 100 * (busy_s - last[1]) / (all_s - last[0])))
+        return [new - old for new, old in zip(now, last, strict=True)]
+
+    def _machine_cpu(self) -> float:
+        """Share of all processors that was not idle; 100 is all of them."""
+        now = _times()
+        all_s, used_s = self._since("machine", now.all_s, now.used_s + now.stolen_s)
+        return _share(used_s, all_s)
+
+    def _foreign_cpu(self) -> float:
+        """Processor time of everybody but the trial and this process, in percent of all processors.
+
+        That is the machine's user, nice, system and interrupt time, less the user and system time
+        of the worker's tree and of the sampler; not idle, not waiting for a disk, not stolen. In a
+        container it is the host's: other containers draw on the same power.
+        """
+        now = _times()
+        own = sum(self._sampler.cpu_times()[:4])
+        all_s, used_s, own_s, trial_s = self._since(
+            "foreign", now.all_s, now.used_s, own, self._tree().cpu_s()
+        )
+        return _share(used_s - own_s - _known(trial_s), all_s)
+
+    def _steal(self) -> float:
+        """Time in which a processor was ready and the hypervisor ran another machine on it."""
+        now = _times()
+        all_s, stolen_s = self._since("steal", now.all_s, now.stolen_s)
+        return _share(stolen_s, all_s)
 
     def _memory_mb(self) -> float:
         return float(psutil.virtual_memory().used) / 1e6
@@ -84,34 +159,31 @@ class HostMeter:
 
     def _process_cpu(self) -> float:
         """Processor time of the tree over wall time; 100 is one core."""
-        now = time.monotonic()
-        used = 0.0
-        for process in self._tree(now):
-            times = process.cpu_times()
-            used += times.user + times.system + times.children_user + times.children_system
-        last, self._last_process = self._last_process, (now, used)
-        if last is None or now - last[0] < _SHORTEST_S:
-            raise ReadFailed("no earlier reading to compare with")
-        # A child that ended moves its time to its parent only when that waits for it.
-        return max(0.0, 100 * (used - last[1]) / (now - last[0]))
+        wall_s, used_s = self._since("process", time.monotonic(), self._tree().cpu_s())
+        return 100 * _known(used_s) / wall_s
 
     def _process_memory(self) -> float:
-        return sum(float(p.memory_info().rss) for p in self._tree(time.monotonic())) / 1e6
+        return self._tree().resident_mb()
 
     def _frequency(self) -> float:
         return float(psutil.cpu_freq().current)
 
-    def _tree(self, now: float) -> list[psutil.Process]:
-        """The worker and its children; listing them walks all of /proc, so it is done rarely."""
-        if not self._processes:
+    def _throttled(self) -> float:
+        """Share of the time in which the core or package that was hottest was slowed down."""
+        wall_s, *parts_s = self._since("throttled", time.monotonic(), *self._throttling.seconds())
+        return _share(max(parts_s), wall_s)
+
+    def _changed(self) -> float:
+        """How often the settings differed from one reading to the next since the trial began."""
+        settings = self._governor.settings()
+        self._changes += self._settings not in (None, settings)
+        self._settings = settings
+        return self._changes
+
+    def _tree(self) -> ProcessTree:
+        if self._worker is None:
             raise ReadFailed("the worker has gone")
-        worker = self._processes[0]
-        if now - self._listed_s >= _CHILDREN_S:
-            self._processes = [worker, *worker.children(recursive=True)]
-            self._listed_s = now
-        alive = [process for process in self._processes[1:] if process.is_running()]
-        self._processes = [worker, *alive]
-        return self._processes
+        return self._worker
 
 
 def open_host(measurement: MeasurementConfig) -> Opened:
@@ -119,12 +191,34 @@ def open_host(measurement: MeasurementConfig) -> Opened:
     return Opened(meter=HostMeter())
 
 
-def _gauge(name: str, unit: Unit, period_ns: int) -> Source:
-    return Source(
+def _times() -> _Times:
+    times = psutil.cpu_times()
+    # On Linux, guest time is part of user and nice time.
+    all_s = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    idle_s, stolen_s = times.idle + getattr(times, "iowait", 0.0), getattr(times, "steal", 0.0)
+    return _Times(all_s=all_s, used_s=all_s - idle_s - stolen_s, stolen_s=stolen_s)
+
+
+def _share(part_s: float, whole_s: float) -> float:
+    """In percent; ticks of the two counts need not fall together, so it is kept in range."""
+    return min(100.0, max(0.0, 100 * part_s / whole_s))
+
+
+def _known(trial_s: float) -> float:
+    if trial_s < 0:
+        raise ReadFailed("a process of the trial ended, nobody waited for it: its time is lost")
+    return trial_s
+
+
+def _gauge(
+    name: str, unit: Unit, period_ns: int, read: Callable[[], float], *, path: str = "psutil"
+) -> _Channel:
+    source = Source(
         id=name,
         kind="gauge",
         domain=name.rpartition("_")[0],
         unit=unit,
         update_period_ns=period_ns,
-        path="psutil",
+        path=path,
     )
+    return _Channel(source=source, read=read)

@@ -1,5 +1,7 @@
 """CodeCarbon's estimate, from the real library."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -44,3 +46,67 @@ def test_a_new_trial_goes_on_from_the_old_sum(opened):
     before = opened.meter.read(0)
     opened.meter.watch(1)
     assert opened.meter.read(0) >= before
+
+
+def test_it_is_slow_so_that_it_delays_no_other(opened):
+    assert opened.meter.slow
+
+
+WATCHED = """
+import signal, sys, threading
+seen = []
+
+def hook(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        seen.append((event, arguments))
+    if event == "open" and isinstance(arguments[0], str) and set(str(arguments[1])) & set("wax+"):
+        seen.append((event, arguments))
+
+sys.addaudithook(hook)
+handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+from slm_energy.config import MeasurementConfig
+from slm_energy.meters.codecarbon import open_codecarbon
+meter = open_codecarbon(MeasurementConfig(name="test")).meter
+meter.watch(1)
+meter.read(0)
+meter.read(0)
+others = [one for one in threading.enumerate() if one is not threading.main_thread()]
+assert [type(one) for one in others] == [threading.Timer], others
+meter.close()
+others[0].join(timeout=5)
+assert threading.enumerate() == [threading.main_thread()]
+assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+assert not seen, seen
+"""
+
+
+def test_it_writes_no_file_speaks_to_nobody_and_leaves_no_thread(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_file_of_codecarbon_does_not_change_the_estimate(opened, tmp_path, monkeypatch):
+    (tmp_path / ".codecarbon.config").write_text(
+        "[codecarbon]\nforce_cpu_power=100000\nforce_ram_power=100000\ntracking_mode=process\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    opened.meter.watch(1)
+    start, before = time.monotonic(), opened.meter.read(0)
+    time.sleep(0.2)
+    watts = (opened.meter.read(0) - before) / 1e6 / (time.monotonic() - start)
+    assert watts < 10_000
+
+
+def test_a_broken_config_file_of_codecarbon_is_named(tmp_path, monkeypatch):
+    (tmp_path / ".codecarbon.config").write_text("[codecarbon\n")
+    monkeypatch.chdir(tmp_path)
+    found = open_codecarbon(MeasurementConfig(name="test"))
+    assert found.meter is None
+    assert ".codecarbon.config" in found.notes[0]

@@ -1,0 +1,210 @@
+"""What one AMD GPU can tell through AMD SMI: its sources and how each is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from slm_energy.meters.base import ReadFailed
+from slm_energy.record import Source, Unit
+
+STEP_UJ = Fraction(10**6, 2**16)
+"""Unit of the counter, 2^-16 J (Linux, kgd_pp_interface.h); the library states it as 15.3 uJ."""
+
+UPDATE_PERIOD_NS = 100_000_000
+"""AMD documents none: NVIDIA's longest is assumed until it is measured."""
+
+AVERAGE_PERIOD_NS = 1_000_000_000
+"""AMD does not say what `average_socket_power` is averaged over: a second is assumed."""
+
+MAX_POWER_W = 4000
+"""Above what any GPU draws; only tells nonsense. AMD SMI changed the unit of its power cap."""
+
+_POWER_FIELDS = {"current_socket_power": 0, "average_socket_power": AVERAGE_PERIOD_NS}
+_FROZEN_S = 0.5
+_GAUGE_NS = 250_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AmdGpu:
+    """One GPU: place in HIP's order, UUID, product name, PCI address, handle of AMD SMI."""
+
+    index: int
+    uuid: str
+    name: str
+    bdf: str
+    handle: Any
+
+    @property
+    def label(self) -> str:
+        """What notes call it."""
+        return f"GPU {self.index} ({self.name})"
+
+    @property
+    def device(self) -> str:
+        """What sources call it."""
+        return f"{self.uuid} {self.name}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Channel:
+    """A source, and the call that reads it."""
+
+    source: Source
+    read: Callable[[], int | float]
+
+
+def energy_channels(smi: Any, gpu: AmdGpu) -> tuple[list[Channel], str | None]:
+    """Counter and power, and what is wrong with them.
+
+    A GPU that fails in another way than by being unable keeps its sources, which fail at each
+    reading: without them the sum would be too small and look right.
+    """
+    counter, power = _counter(smi, gpu), _power(smi, gpu)
+    able = _able(smi, counter.read)
+    counts = able and _moves(smi, counter.read)
+    if power is None and not counts:
+        return [], f"amd: {gpu.label} tells neither energy nor power"
+    if power is not None and not counts and _zero(smi, power.read):
+        return [], f"amd: {gpu.label} tells 0 W and is left out; another die may tell for both"
+    stuck = f"amd: the energy counter of {gpu.label} stands still: update ROCm, or restart"
+    channels = [counter] * counts + ([power] if power else [])
+    return channels, stuck if able and not counts else None
+
+
+def gauge_channels(smi: Any, gpu: AmdGpu, foreign: Callable[[], int]) -> list[Channel]:
+    """Gauges that this GPU has; `foreign` counts the processes on it that are not the trial's.
+
+    NVIDIA's are named `gpu_...`, these `amdgpu_...`: a machine may have both.
+    """
+    handle = gpu.handle
+    spot, now = smi.AmdSmiTemperatureType.HOTSPOT, smi.AmdSmiTemperatureMetric.CURRENT
+
+    def activity() -> int:
+        return _number(smi.amdsmi_get_gpu_activity(handle)["gfx_activity"], most=100)
+
+    def memory() -> float:
+        # The library says megabytes and means 2^20 bytes.
+        return _number(smi.amdsmi_get_gpu_vram_usage(handle)["vram_used"], most=2**31) * 2**20 / 1e6
+
+    def temperature() -> int:
+        return _number(smi.amdsmi_get_temp_metric(handle, spot, now), most=1000)
+
+    def processes() -> int:
+        return len(smi.amdsmi_get_gpu_process_list(handle))
+
+    channels = [
+        _gauge(gpu, "utilization_percentage", "pct", activity),
+        _gauge(gpu, "memory_usage_megabytes", "MB", memory),
+        _gauge(gpu, "temperature_celsius", "C", temperature),
+    ]
+    channels = [channel for channel in channels if _able(smi, channel.read)]
+    if _able(smi, processes):
+        channels.append(_gauge(gpu, "foreign_processes", "count", foreign))
+    return channels
+
+
+def _gauge(gpu: AmdGpu, name: str, unit: Unit, read: Callable[[], int | float]) -> Channel:
+    source = Source(
+        id=f"amdgpu_{gpu.index}_{name}",
+        kind="gauge",
+        domain=f"amdgpu_{name.rpartition('_')[0]}",
+        unit=unit,
+        update_period_ns=_GAUGE_NS,
+        device=gpu.device,
+        path="amdsmi",
+    )
+    return Channel(source=source, read=read)
+
+
+def _counter(smi: Any, gpu: AmdGpu) -> Channel:
+    source = Source(
+        id=f"amd/{gpu.uuid}/energy",
+        kind="counter",
+        domain="gpu",
+        unit="uJ",
+        update_period_ns=UPDATE_PERIOD_NS,
+        max_power_w=MAX_POWER_W,
+        device=gpu.device,
+        path="amdsmi_get_energy_count",
+    )
+
+    def read() -> int:
+        """Energy rounded to whole uJ: no error adds up, for each reading is of the whole count."""
+        answer = smi.amdsmi_get_energy_count(gpu.handle)
+        stated = answer["counter_resolution"]
+        rounded = abs(stated - STEP_UJ) < STEP_UJ / 200
+        step_uj = STEP_UJ if rounded else Fraction(stated)
+        return round(int(answer["energy_accumulator"]) * step_uj)
+
+    return Channel(source=source, read=read)
+
+
+def _power(smi: Any, gpu: AmdGpu) -> Channel | None:
+    """The first field of power that this GPU has: newer ones have the first, others the second."""
+    for field, averaging_ns in _POWER_FIELDS.items():
+
+        def read(field: str = field) -> int:
+            watts = smi.amdsmi_get_power_info(gpu.handle)[field]
+            return 1000 * _number(watts, most=MAX_POWER_W)
+
+        if _able(smi, read):
+            source = Source(
+                id=f"amd/{gpu.uuid}/power",
+                kind="power",
+                domain="gpu",
+                unit="mW",
+                update_period_ns=UPDATE_PERIOD_NS,
+                averaging_ns=averaging_ns,
+                max_power_w=MAX_POWER_W,
+                device=gpu.device,
+                path=f"amdsmi_get_power_info: {field}",
+            )
+            return Channel(source=source, read=read)
+    return None
+
+
+def _number(value: Any, *, most: int) -> int:
+    """The library's value; it says "N/A", 0xFFFF or 0xFFFFFFFF where a GPU has none."""
+    if not isinstance(value, int) or value > most:
+        raise ReadFailed(f"no value: {value}")
+    return value
+
+
+def _able(smi: Any, read: Callable[[], int | float]) -> bool:
+    """Whether the GPU has this at all; one that has it and fails is able."""
+    try:
+        read()
+    except ReadFailed:
+        return False
+    except smi.AmdSmiLibraryException as error:
+        codes = smi.amdsmi_wrapper
+        return error.get_error_code() not in (
+            codes.AMDSMI_STATUS_NOT_SUPPORTED,
+            codes.AMDSMI_STATUS_NOT_YET_IMPLEMENTED,
+        )
+    return True
+
+
+def _moves(smi: Any, read: Callable[[], int | float]) -> bool:
+    """Whether a counter counts; it is looked at for half a second at most."""
+    until = time.monotonic() + _FROZEN_S
+    try:
+        first = read()
+        while time.monotonic() < until:
+            if read() != first:
+                return True
+            time.sleep(0.005)
+    except smi.AmdSmiException:
+        return True
+    return False
+
+
+def _zero(smi: Any, read: Callable[[], int | float]) -> bool:
+    try:
+        return read() == 0
+    except smi.AmdSmiException:
+        return False

@@ -1,0 +1,70 @@
+"""What the kernel does to the processor: slowing it down when hot, and the governor's settings.
+
+Files below /sys/devices/system/cpu; a virtual machine or a container often has none of them. See
+https://docs.kernel.org/admin-guide/pm/cpufreq.html and, for thermal_throttle,
+https://docs.kernel.org/admin-guide/abi-testing.html
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_SETTINGS = (
+    *("cpufreq/policy*/scaling_governor", "cpufreq/policy*/energy_performance_preference"),
+    *("cpufreq/boost", "intel_pstate/no_turbo"),
+)
+
+
+class Throttling:
+    """How long parts of the processor were slowed down by heat since the machine started.
+
+    Args:
+        root: `/sys/devices/system/cpu`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        parts: dict[tuple[str, ...], Path] = {}
+        for cpu in sorted(root.glob("cpu[0-9]*")):
+            # All processors of a core, or of a package, show the same count.
+            package = (cpu / "topology/physical_package_id").read_text()
+            core = (cpu / "topology/core_id").read_text()
+            folder = cpu / "thermal_throttle"
+            parts.setdefault((package,), folder / "package_throttle_total_time_ms")
+            parts.setdefault((package, core), folder / "core_throttle_total_time_ms")
+        self._files = [file for file in parts.values() if file.exists()]
+
+    def __bool__(self) -> bool:
+        """Whether the kernel counts it here."""
+        return bool(self._files)
+
+    def seconds(self) -> tuple[float, ...]:
+        """Of each package and core.
+
+        Raises:
+            OSError: a count cannot be read.
+            ValueError: it is no number.
+        """
+        return tuple(int(file.read_bytes()) / 1e3 for file in self._files)
+
+
+class Governor:
+    """Settings that decide on the processor's clock: governors, energy preferences, turbo.
+
+    Args:
+        root: `/sys/devices/system/cpu`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._files = [file for pattern in _SETTINGS for file in sorted(root.glob(pattern))]
+
+    def __bool__(self) -> bool:
+        """Whether there are any here."""
+        return bool(self._files)
+
+    def settings(self) -> tuple[bytes, ...]:
+        """As they are now.
+
+        Raises:
+            OSError: one cannot be read.
+        """
+        return tuple(file.read_bytes() for file in self._files)

@@ -1,0 +1,256 @@
+"""A meter between the wall and the machine that answers over HTTP with JSON.
+
+Power (W) or energy counted so far (Wh), in any place of the answer: a NETIO PowerBOX, a Shelly or
+Tasmota plug, or whatever else says it so. The device is asked directly: no proxy, no redirection,
+no answer above 64 KiB. A user name and a password may stand in the URL; neither they nor the rest
+of its query ever reach a note, an error or the record.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import requests
+from requests.auth import HTTPDigestAuth
+from urllib3.exceptions import HTTPError
+
+from slm_energy.config import MeasurementConfig, WallMeterConfig
+from slm_energy.errors import one_line
+from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.record import Source
+
+MAX_POWER_MW = Decimal(20_000_000)
+"""More than any socket gives."""
+
+MIN_POWER_MW = Decimal(500)
+"""Less than any running machine draws."""
+
+_MAX_MJ = Decimal(10**17)
+_MAX_BYTES = 65_536
+_SCALES = {"W": 10**3, "mW": 1, "Wh": 3_600_000, "kWh": 3_600_000_000, "J": 10**3}
+"""Unit of the answer to mW, or to mJ."""
+
+_KEY = "measurement.wall_meter"
+
+
+class WallMeter:
+    """One value of one device.
+
+    Raises:
+        ReadFailed: it gives no plausible value.
+    """
+
+    def __init__(self, config: WallMeterConfig) -> None:
+        self._config = config
+        self._power = config.unit in ("W", "mW")
+        self._session = requests.Session()
+        self._session.trust_env = False  # neither a proxy nor a password from the environment
+        self._session.headers["Accept-Encoding"] = "identity"
+        self._url, self.where = self._addresses()
+        self._log_in()
+        before_ns, before_s = time.monotonic_ns(), time.time()
+        value, date = self._ask()
+        self.round_trip_ms = (time.monotonic_ns() - before_ns) / 1e6
+        self.clock = _clock(date, before_s, self.round_trip_ms / 1e3)
+        self._raw(value)
+        self._source = self._describe(value)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """One: power or energy at the wall."""
+        return (self._source,)
+
+    @property
+    def slow(self) -> bool:
+        """A network is in between."""
+        return True
+
+    def watch(self, pid: int) -> None:
+        """The meter is of the whole machine."""
+
+    def read(self, index: int) -> int:
+        """Ask the device; mW or mJ.
+
+        Raises:
+            ReadFailed: no answer, or none that can be true.
+        """
+        value, _ = self._ask()
+        return self._raw(value)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def _addresses(self) -> tuple[str, str]:
+        """What is asked for, and what may be shown of it."""
+        try:
+            url = urlsplit(self._config.url)
+            known = url.scheme in ("http", "https") and bool(url.hostname)
+        except ValueError:
+            known = False
+        if not known:
+            raise ReadFailed(f"{_KEY}.url is no address: it begins with http:// or https://")
+        host = url.netloc.rpartition("@")[2]
+        return url._replace(netloc=host).geturl(), f"{url.scheme}://{host}{url.path}"
+
+    def _log_in(self) -> None:
+        """Use the URL's user name in the way that the device asks for: digest or basic."""
+        url = urlsplit(self._config.url)
+        if url.username is None:
+            return
+        user, password = unquote(url.username), unquote(url.password or "")
+        with self._get() as response:
+            asked = response.headers.get("WWW-Authenticate", "").lower()
+        digest = asked.startswith("digest")
+        self._session.auth = HTTPDigestAuth(user, password) if digest else (user, password)
+
+    def _describe(self, value: Decimal) -> Source:
+        period_ns = round(self._config.period_s * 1e9)
+        # The last digit that was printed is one step: 1 Wh where there are no decimals.
+        step = Decimal(1).scaleb(max(-9, min(0, int(value.as_tuple().exponent))))
+        return Source(
+            id="wall/power" if self._power else "wall/energy",
+            kind="power" if self._power else "counter",
+            domain="wall",
+            unit="mW" if self._power else "mJ",
+            update_period_ns=period_ns,
+            resolution=float(step * _SCALES[self._config.unit]),
+            averaging_ns=period_ns if self._power else 0,
+            gain_pct=self._config.gain_pct,
+            max_power_w=float(MAX_POWER_MW / 1000),
+            device=urlsplit(self.where).netloc,
+            path=f"{self.where} {self._config.path}",
+        )
+
+    def _ask(self) -> tuple[Decimal, str | None]:
+        """The value as it was printed, and the device's own time if it tells it."""
+        with self._get() as response:
+            if response.status_code != requests.codes.ok:
+                raise ReadFailed(self._refused(response.status_code))
+            text = self._body(response)
+            date = response.headers.get("Date")
+        try:
+            answer = json.loads(text, parse_float=Decimal, parse_constant=Decimal)
+        except (ValueError, RecursionError) as error:
+            what = "HTML" if text.lstrip()[:1] == b"<" else "something"
+            raise ReadFailed(
+                f"{self.where} answers {what} that is no JSON: check {_KEY}.url"
+            ) from error
+        return self._find(answer), date
+
+    def _get(self) -> requests.Response:
+        timeout_s = self._config.timeout_s
+        try:
+            return self._session.get(
+                self._url, timeout=timeout_s, allow_redirects=False, stream=True
+            )
+        except requests.Timeout as error:
+            raise ReadFailed(self._late()) from error
+        except requests.RequestException as error:
+            # Its own text holds the whole URL.
+            raise ReadFailed(
+                f"{self.where} cannot be reached ({_cause(error)}): check {_KEY}.url"
+            ) from error
+
+    def _body(self, response: requests.Response) -> bytes:
+        until, body = time.monotonic() + self._config.timeout_s, b""
+        try:
+            while chunk := response.raw.read1(_MAX_BYTES):
+                body += chunk
+                if len(body) > _MAX_BYTES:
+                    raise ReadFailed(
+                        f"{self.where} answers with more than {_MAX_BYTES} bytes: check {_KEY}.url"
+                    )
+                if time.monotonic() > until:
+                    raise ReadFailed(self._late())
+        except (OSError, HTTPError) as error:
+            raise ReadFailed(self._late()) from error
+        return body
+
+    def _late(self) -> str:
+        limit = f"{_KEY}.timeout_s={self._config.timeout_s:g}"
+        return f"{self.where} gave no whole answer within {limit}"
+
+    def _refused(self, status: int) -> str:
+        remedy = f"check {_KEY}.url"
+        if status in (401, 403):
+            remedy = f"put USER:PASSWORD@ before the host in {_KEY}.url"
+        elif 300 <= status < 400:
+            remedy = f"give the final address in {_KEY}.url"
+        return f"{self.where} answers HTTP {status}: {remedy}"
+
+    def _find(self, answer: Any) -> Decimal:
+        place = answer
+        for name in self._config.path.split("."):
+            if isinstance(place, list) and name.isdecimal() and int(name) < len(place):
+                place = place[int(name)]
+            elif isinstance(place, dict) and name in place:
+                place = place[name]
+            else:
+                raise ReadFailed(
+                    f"{_KEY}.path={self._config.path}: the answer has no {name!r} there, but"
+                    f" {_inside(place)}"
+                )
+        if isinstance(place, bool) or not isinstance(place, int | Decimal):
+            raise ReadFailed(f"{_KEY}.path={self._config.path} is no number: {_inside(place)}")
+        return Decimal(place)
+
+    def _raw(self, value: Decimal) -> int:
+        """In mW or mJ, if it can be true."""
+        low, high = (MIN_POWER_MW, MAX_POWER_MW) if self._power else (Decimal(0), _MAX_MJ)
+        scale = _SCALES[self._config.unit]
+        # Not the product is compared: the exponent of a misread value may be beyond all bounds.
+        if not value.is_finite() or not low / scale <= value <= high / scale:
+            raise ReadFailed(
+                f"{self.where} says {value:.6g} {self._config.unit}, which no machine uses:"
+                f" check {_KEY}.unit and path"
+            )
+        return round(value * scale)
+
+
+def open_wall(measurement: MeasurementConfig) -> Opened:
+    """Take a first reading of `measurement.wall_meter`, if there is one."""
+    if measurement.wall_meter is None:
+        return Opened(meter=None)
+    try:
+        meter = WallMeter(measurement.wall_meter)
+    except ReadFailed as failure:
+        return Opened(meter=None, notes=(f"wall: {failure}",))
+    note = f"wall: {meter.where} answers in {meter.round_trip_ms:.3g} ms; {meter.clock}"
+    return Opened(meter=meter, notes=(note,))
+
+
+def _clock(date: str | None, before_s: float, round_trip_s: float) -> str:
+    """How the device's clock stands to ours, from the Date header, which tells whole seconds."""
+    if date is None:
+        return "it tells no time of its own"
+    try:
+        told = parsedate_to_datetime(date)
+    except ValueError:
+        return f"it tells a time that cannot be read: {one_line(date, 40)}"
+    told_s = told.replace(tzinfo=told.tzinfo or UTC).timestamp() + 0.5
+    offset_s, unsure_s = told_s - before_s - round_trip_s / 2, 0.5 + round_trip_s / 2
+    return f"its clock is {offset_s:+.2f} s from ours, give or take {unsure_s:.2f} s"
+
+
+def _cause(error: BaseException) -> str:
+    """What the operating system said."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
+
+
+def _inside(place: Any) -> str:
+    """What stands in the answer, short."""
+    if isinstance(place, dict):
+        return one_line(", ".join(place) or "nothing", 100)
+    return f"{len(place)} items" if isinstance(place, list) else one_line(repr(place), 60)

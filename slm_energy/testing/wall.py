@@ -1,0 +1,258 @@
+"""A wall meter on loopback: a real HTTP server whose answers follow a waveform.
+
+    with FakeWallMeter(constant(60), shape="shelly") as wall:
+        ...  # measurement.wall_meter=wall.config("power")
+
+It answers as a NETIO PowerBOX (JSON API), a Shelly plug of the second generation
+(Switch.GetStatus) or a plug under Tasmota (Status 8) does, in their units and steps: NETIO and
+Tasmota count energy in whole watt-hours, 3600 J at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Literal
+
+from slm_energy.config import WallMeterConfig
+from slm_energy.testing.waveform import Waveform
+
+Shape = Literal["netio", "shelly", "tasmota"]
+Login = Literal["basic", "digest"]
+BrokenAnswer = Literal[
+    "silent", "dripping", "html", "error", "redirect", "endless", "garbage", "missing"
+]
+BrokenValue = Literal["text", "negative", "nan", "zero", "thousandfold"]
+
+USER, PASSWORD = "meter", "se:cr%et"
+
+_NONCE = "60dc2a67"
+_BREAK: dict[str | None, Callable[[float], Any]] = {
+    "text": lambda value: "offline",
+    "negative": lambda value: -5,
+    "nan": lambda value: float("nan"),
+    "zero": lambda value: 0,
+    "thousandfold": lambda value: value * 1000,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Shape:
+    """Address, places and units of a device's answers, and their steps in mW and mWh."""
+
+    file: str
+    places: dict[str, tuple[str, str]]
+    power_step_mw: int
+    energy_step_mwh: int
+    answer: Callable[[Any, Any], dict[str, Any]]
+
+
+_SHAPES = {
+    "netio": _Shape(
+        file="/netio.json",
+        places={"power": ("Outputs.0.Load", "W"), "energy": ("Outputs.0.Energy", "Wh")},
+        power_step_mw=1000,
+        energy_step_mwh=1000,
+        answer=lambda power, energy: {
+            "Agent": {"Model": "PowerBOX 4KE"},
+            "Outputs": [{"ID": 1, "State": 1, "Load": power, "Energy": energy}],
+        },
+    ),
+    "shelly": _Shape(
+        file="/rpc/Switch.GetStatus?id=0",
+        places={"power": ("apower", "W"), "energy": ("aenergy.total", "Wh")},
+        power_step_mw=100,
+        energy_step_mwh=1,
+        answer=lambda power, energy: {
+            "id": 0,
+            "output": True,
+            "apower": power,
+            "aenergy": {"total": energy, "minute_ts": 1700000000},
+        },
+    ),
+    "tasmota": _Shape(
+        file="/cm?cmnd=Status%208",
+        places={
+            "power": ("StatusSNS.ENERGY.Power", "W"),
+            "energy": ("StatusSNS.ENERGY.Total", "kWh"),
+        },
+        power_step_mw=1000,
+        energy_step_mwh=1000,
+        answer=lambda power, energy: {"StatusSNS": {"ENERGY": {"Total": energy, "Power": power}}},
+    ),
+}
+
+
+class FakeWallMeter:
+    """The device; serves while it is entered. `fault` may be set at any time.
+
+    Args:
+        waveform: power of the machine behind it.
+        shape: whose answers it imitates.
+        period_s: how often it renews its values; power is the mean over this time.
+        clock_offset_s: how far its clock is ahead of ours; None: it tells no time.
+        login: it wants `USER` and `PASSWORD`, in this way.
+    """
+
+    def __init__(
+        self,
+        waveform: Waveform,
+        *,
+        shape: Shape = "shelly",
+        period_s: float = 0.1,
+        clock_offset_s: float | None = 0.0,
+        login: Login | None = None,
+    ) -> None:
+        self.fault: BrokenAnswer | BrokenValue | None = None
+        self.login = login
+        self.clock_offset_s = clock_offset_s
+        self.left = threading.Event()
+        self._waveform = waveform
+        self._shape = _SHAPES[shape]
+        self._period_ns = round(period_s * 1e9)
+        self._shift_pj = 0
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> FakeWallMeter:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.left.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def config(self, quantity: Literal["power", "energy"], **changes: Any) -> WallMeterConfig:
+        """The settings for it; with user name and password in the URL if it wants them."""
+        path, unit = self._shape.places[quantity]
+        login = "meter:se%3Acr%25et@" if self.login else ""
+        values: dict[str, Any] = {
+            "url": f"http://{login}127.0.0.1:{self._server.server_port}{self._shape.file}",
+            "path": path,
+            "unit": unit,
+            "period_s": self._period_ns / 1e9,
+        }
+        return WallMeterConfig(**values | changes)
+
+    def reset(self) -> None:
+        """The energy counter begins at zero again, as after a power cut."""
+        self._shift_pj = -self._waveform.energy_pj(self._published_ns())
+
+    def body(self) -> bytes:
+        """What it says now."""
+        end_ns = self._published_ns()
+        counted_pj = self._waveform.energy_pj(end_ns)
+        period_pj = counted_pj - self._waveform.energy_pj(end_ns - self._period_ns)
+        counted_mwh = (counted_pj + self._shift_pj) // (3600 * 10**9)
+        spoil = _BREAK.get(self.fault, _intact)
+        power = _stepped(period_pj // self._period_ns, self._shape.power_step_mw)
+        energy = _stepped(counted_mwh, self._shape.energy_step_mwh)
+        if self._shape.places["energy"][1] == "kWh":
+            energy /= 1000
+        return json.dumps(self._shape.answer(spoil(power), spoil(energy))).encode()
+
+    def _published_ns(self) -> int:
+        return time.monotonic_ns() // self._period_ns * self._period_ns
+
+
+def _intact(value: float) -> float:
+    return value
+
+
+def _stepped(thousandths: int, step: int) -> float:
+    """Whole steps only, and no decimals where a step is one, as the device prints them."""
+    whole = thousandths // step * step
+    return whole // 1000 if step == 1000 else whole / 1000
+
+
+def _handler(meter: FakeWallMeter) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are sent apart: it would cost 40 ms
+
+        def do_GET(self) -> None:
+            if meter.login and not _allowed(meter.login, self.headers.get("Authorization", "")):
+                self._say(401, b"", {"WWW-Authenticate": _challenge(meter.login)})
+            elif meter.fault == "silent":
+                meter.left.wait()
+            elif meter.fault == "dripping":
+                self._drip()
+            elif meter.fault == "html":
+                self._say(200, b"<!DOCTYPE html><title>Log in</title>")
+            elif meter.fault == "error":
+                self._say(500, b"{}")
+            elif meter.fault == "redirect":
+                self._say(302, b"", {"Location": "http://192.0.2.1/"})
+            elif meter.fault == "endless":
+                self._say(200, b" " * 1_000_000)
+            elif meter.fault == "garbage":
+                self._say(200, b'{"apower": 6')
+            elif meter.fault == "missing":
+                self._say(200, b'{"id": 0, "temperature": {"tC": 41}}')
+            else:
+                self._say(200, meter.body())
+
+        def _say(self, status: int, body: bytes, more: dict[str, str] | None = None) -> None:
+            headers = {"Content-Length": str(len(body))} | (more or {})
+            if meter.clock_offset_s is not None:
+                headers["Date"] = formatdate(time.time() + meter.clock_offset_s, usegmt=True)
+            self.send_response_only(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def _drip(self) -> None:
+            self._say(200, b"", {"Content-Length": "1000"})
+            while not meter.left.wait(0.05):
+                self.wfile.write(b" ")
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing is printed."""
+
+        def handle(self) -> None:
+            """A client that hangs up early is no news."""
+            with contextlib.suppress(ConnectionError):
+                super().handle()
+
+    return Handler
+
+
+def _challenge(login: Login) -> str:
+    if login == "basic":
+        return 'Basic realm="meter"'
+    return f'Digest realm="meter", qop="auth", algorithm=SHA-256, nonce="{_NONCE}"'
+
+
+def _allowed(login: Login, authorization: str) -> bool:
+    if login == "basic":
+        wanted = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        return authorization == f"Basic {wanted}"
+    said = dict(re.findall(r'(\w+)="?([^",]*)"?', authorization))
+    if said.get("username") != USER:
+        return False
+    secret, question = _hash(f"{USER}:meter:{PASSWORD}"), _hash(f"GET:{said['uri']}")
+    rest = f"{_NONCE}:{said['nc']}:{said['cnonce']}:{said['qop']}"
+    return bool(said["response"] == _hash(f"{secret}:{rest}:{question}"))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,254 @@
+"""A wall meter, over real HTTP on loopback."""
+
+import dataclasses
+import re
+import socket
+import time
+
+import pytest
+
+from slm_energy.config import MeasurementConfig, WallMeterConfig
+from slm_energy.meters.accounting import account
+from slm_energy.meters.base import ReadFailed
+from slm_energy.meters.wall import open_wall
+from slm_energy.record import Series, Window
+from slm_energy.testing.wall import PASSWORD, FakeWallMeter
+from slm_energy.testing.waveform import Waveform, constant
+
+SHORT_S = 0.3
+
+
+@pytest.fixture
+def wall():
+    with FakeWallMeter(constant(64.4)) as wall:
+        yield wall
+
+
+@pytest.fixture
+def opened():
+    meters = []
+
+    def on(config):
+        result = open_wall(MeasurementConfig(name="test", wall_meter=config))
+        meters.append(result.meter)
+        return result
+
+    yield on
+    for meter in meters:
+        if meter:
+            meter.close()
+
+
+def note(opened):
+    assert opened.meter is None
+    (text,) = opened.notes
+    assert "\n" not in text
+    return text
+
+
+def test_without_a_wall_meter_there_is_nothing_to_say(opened):
+    assert opened(None).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("shape", "power_mw", "step_mj"),
+    [("netio", 64_000, 3_600_000), ("shelly", 64_400, 3_600), ("tasmota", 64_000, 3_600_000)],
+)
+def test_each_shape_tells_power_and_energy(opened, shape, power_mw, step_mj):
+    day_ago = dataclasses.replace(constant(64.4), start_ns=time.monotonic_ns() - 86_400 * 10**9)
+    with FakeWallMeter(day_ago, shape=shape) as wall:
+        power, energy = opened(wall.config("power")).meter, opened(wall.config("energy")).meter
+        assert power.read(0) == power_mw
+        counted_mj, truth_mj = energy.read(0), day_ago.energy_pj(time.monotonic_ns()) // 10**9
+    assert counted_mj % step_mj == 0
+    assert 0 <= truth_mj - counted_mj <= step_mj + 64.4 * 1000
+
+
+def test_the_source_says_what_is_known_of_the_meter(opened, wall):
+    (power,) = opened(wall.config("power", gain_pct=0.5, period_s=2.0)).meter.sources
+    (energy,) = opened(wall.config("energy")).meter.sources
+    assert (power.id, power.kind, power.domain, power.unit) == ("wall/power", "power", "wall", "mW")
+    assert (power.update_period_ns, power.averaging_ns, power.gain_pct) == (
+        2 * 10**9,
+        2 * 10**9,
+        0.5,
+    )
+    assert (energy.id, energy.kind, energy.domain, energy.unit) == (
+        *("wall/energy", "counter", "wall", "mJ"),
+    )
+    assert energy.modulus is None
+    assert energy.averaging_ns == 0
+    assert not power.summed
+    assert not energy.summed
+
+
+@pytest.mark.parametrize(("shape", "resolution_mj"), [("netio", 3.6e6), ("shelly", 3.6e3)])
+def test_the_resolution_is_the_last_digit_that_is_printed(opened, shape, resolution_mj):
+    waveform = Waveform(steps=((10**9, 60_123_457),), start_ns=time.monotonic_ns() - 7 * 10**9)
+    with FakeWallMeter(waveform, shape=shape) as wall:
+        (source,) = opened(wall.config("energy")).meter.sources
+    assert source.resolution >= resolution_mj
+    assert source.resolution in {resolution_mj, resolution_mj * 10, resolution_mj * 100}
+
+
+def sampled(meter, readings, between=lambda count: None):
+    """Readings every 20 ms."""
+    rows = []
+    for count in range(readings):
+        before = time.monotonic_ns()
+        rows.append((before, meter.read(0), time.monotonic_ns()))
+        time.sleep(0.02)
+        between(count)
+    before, raw, after = zip(*rows, strict=True)
+    return Series(source=meter.sources[0], before_ns=before, raw=raw, after_ns=after)
+
+
+@pytest.mark.parametrize("quantity", ["power", "energy"])
+def test_its_joules_are_those_of_the_waveform(opened, quantity):
+    waveform = Waveform(steps=((200_000_000, 40_000), (100_000_000, 100_000)))
+    with FakeWallMeter(waveform, period_s=0.05) as wall:
+        series = sampled(opened(wall.config(quantity)).meter, 70)
+    window = Window(name="serve", start_ns=series.after_ns[10], end_ns=series.before_ns[60])
+    figure = account(series, window, max_gap_ns=10**9)
+    truth = waveform.joules(window.start_ns, window.end_ns)
+    assert figure.low_j <= truth <= figure.high_j
+    assert figure.joules == pytest.approx(truth, rel=0.12)
+
+
+def test_a_counter_that_was_reset_gives_no_joules(opened):
+    waveform = dataclasses.replace(constant(3600), start_ns=time.monotonic_ns() - 10**11)
+    with FakeWallMeter(waveform, period_s=0.05) as wall:
+        meter = opened(wall.config("energy")).meter
+        series = sampled(meter, 40, lambda count: wall.reset() if count == 20 else None)
+    window = Window(name="serve", start_ns=series.after_ns[10], end_ns=series.before_ns[30])
+    figure = account(series, window, max_gap_ns=10**9)
+    assert figure.joules is None
+    assert "the counter went from" in figure.reasons[0]
+
+
+BROKEN = {
+    "silent": f"gave no whole answer within measurement.wall_meter.timeout_s={SHORT_S}",
+    "dripping": f"gave no whole answer within measurement.wall_meter.timeout_s={SHORT_S}",
+    "html": "answers HTML that is no JSON: check measurement.wall_meter.url",
+    "garbage": "answers something that is no JSON: check measurement.wall_meter.url",
+    "error": "answers HTTP 500: check measurement.wall_meter.url",
+    "redirect": "answers HTTP 302: give the final address in measurement.wall_meter.url",
+    "endless": "answers with more than 65536 bytes: check measurement.wall_meter.url",
+    "missing": "measurement.wall_meter.path=apower: the answer has no 'apower' there, but id, temp",
+    "text": "measurement.wall_meter.path=apower is no number: 'offline'",
+    "negative": "says -5 W, which no machine uses: check measurement.wall_meter.unit and path",
+    "nan": "says NaN W, which no machine uses: check measurement.wall_meter.unit and path",
+    "zero": "says 0 W, which no machine uses: check measurement.wall_meter.unit and path",
+    "thousandfold": "says 64400.0 W, which no machine uses: check measurement.wall_meter.unit and",
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_answer_is_one_clear_line_at_opening_and_a_gap_later(opened, wall, fault):
+    config = wall.config("power", timeout_s=SHORT_S)
+    meter = opened(config).meter
+    wall.fault = fault
+    assert BROKEN[fault] in note(opened(config))
+    with pytest.raises(ReadFailed, match=re.escape(BROKEN[fault])):
+        meter.read(0)
+    wall.fault = None
+    assert meter.read(0) == 64_400
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"), [("text", "no number"), ("negative", "no machine"), ("nan", "no machine")]
+)
+def test_a_broken_counter_is_not_read_either(opened, wall, fault, text):
+    wall.fault = fault
+    assert text in note(opened(wall.config("energy")))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("aenergy", "is no number: total, minute_ts"),
+        ("output", "is no number: True"),
+        ("aenergy.0", "has no '0' there, but total, minute_ts"),
+        ("apower.W", "has no 'W' there, but Decimal('64.4')"),
+        ("", "has no '' there, but id, output, apower, aenergy"),
+    ],
+)
+def test_a_path_that_leads_nowhere_says_what_is_there(opened, wall, path, text):
+    assert text in note(opened(wall.config("power", path=path)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 60_000,
+        b"\xff\xfe",
+        b'{"apower": 1e999999999}',
+        b'{"apower": 0e-999999999}',
+        b'{"apower": ' + b"9" * 9000 + b"}",
+    ],
+)
+def test_a_hostile_answer_is_refused(opened, wall, body):
+    wall.body = lambda: body
+    assert "check measurement.wall_meter" in note(opened(wall.config("power")))
+
+
+def test_an_energy_of_zero_with_a_strange_exponent_is_zero(opened, wall):
+    wall.body = lambda: b'{"aenergy": {"total": 0e-999999999}}'
+    assert opened(wall.config("energy")).meter.read(0) == 0
+
+
+def test_nobody_there(opened):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/?password=secret"
+        text = note(opened(WallMeterConfig(url=url, path="a", unit="W")))
+    assert "cannot be reached (Connection refused): check measurement.wall_meter.url" in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("url", ["192.168.0.7/json", "file:///etc/passwd", "http://", "http://[1"])
+def test_what_is_no_address(opened, url):
+    text = note(opened(WallMeterConfig(url=url, path="a", unit="W")))
+    assert text == (
+        "wall: measurement.wall_meter.url is no address: it begins with http:// or https://"
+    )
+
+
+@pytest.mark.parametrize("login", ["basic", "digest"])
+def test_user_name_and_password_stand_in_the_url_and_nowhere_else(opened, login):
+    with FakeWallMeter(constant(64.4), login=login) as wall:
+        found = opened(wall.config("power"))
+        assert found.meter.read(0) == 64_400
+        shown = f"{found.notes} {found.meter.sources}"
+        plain = wall.config(
+            "power", url=wall.config("power").url.replace("meter:se%3Acr%25et@", "")
+        )
+        assert "answers HTTP 401: put USER:PASSWORD@ before the host" in note(opened(plain))
+        wrong = wall.config("power", url=plain.url.replace("//", "//meter:wrong@"))
+        refused = note(opened(wrong))
+    for secret in (PASSWORD, "se%3Acr%25et", "meter:", "id=0"):
+        assert secret not in shown
+    assert "HTTP 401" in refused
+    assert "wrong" not in refused
+
+
+@pytest.mark.parametrize("offset_s", [0.0, 3600.0, -42.0])
+def test_the_clocks_are_compared_at_opening(opened, wall, offset_s):
+    wall.clock_offset_s = offset_s
+    (text,) = opened(wall.config("power")).notes
+    told = re.search(
+        r"answers in ([\d.]+) ms; its clock is ([+-][\d.]+) s from ours, give or take ([\d.]+) s",
+        text,
+    )
+    round_trip_ms, offset, unsure = map(float, told.groups())
+    assert abs(offset - offset_s) <= unsure + 0.01
+    assert unsure == pytest.approx(0.5 + round_trip_ms / 2000, abs=0.01)
+
+
+def test_a_device_without_a_clock_says_so(opened, wall):
+    wall.clock_offset_s = None
+    assert opened(wall.config("power")).notes[0].endswith("it tells no time of its own")
+
+
+def test_the_meter_is_slow_so_that_it_delays_no_other(opened, wall):
+    assert opened(wall.config("power")).meter.slow
