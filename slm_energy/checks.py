@@ -224,6 +224,29 @@ def _views_agree(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure])
     return all(check.agrees(share) for check in found), "; ".join(words)
 
 
+def _idle_is_idle(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    """Net energy means something only where serving draws no less than the baseline."""
+    idle, busy = (_total_watts(capture, energy, name) for name in ("baseline", "serve"))
+    if not idle or not busy:
+        return None, "no energy of both baseline and serving"
+    (idle_low, _), (_, busy_high) = idle, busy
+    words = f"at least {idle_low:.4g} W idle, at most {busy_high:.4g} W serving"
+    return idle_low <= busy_high, words
+
+
+def _total_watts(
+    capture: Capture, energy: Sequence[EnergyFigure], name: str
+) -> tuple[float, float] | None:
+    """Lower and upper end of a window's mean power."""
+    window = capture.window(name)
+    for figure in energy:
+        if window and (figure.domain, figure.window) == ("total", name):
+            if figure.low_j is None or figure.high_j is None:
+                return None
+            return figure.low_j / window.duration_s, figure.high_j / window.duration_s
+    return None
+
+
 _CHECKS: dict[str, _Check] = {
     "settings_in_force": _settings_in_force,
     "whole_workload": _whole_workload,
@@ -241,5 +264,6 @@ _CHECKS: dict[str, _Check] = {
 }
 _FLAGS: dict[str, _Check] = {
     "steady": _steady,
+    "idle_is_idle": _idle_is_idle,
     "views_agree": _views_agree,
 }

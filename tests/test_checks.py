@@ -8,7 +8,7 @@ import pytest
 from slm_energy import checks, metrics
 from slm_energy.config import LimitsConfig, MeasurementConfig, RunConfig
 from slm_energy.record import Capture, SamplerReport, WarmUp
-from tests.captures import a_capture, a_counter, a_flat_gauge, a_gauge, without
+from tests.captures import S, a_capture, a_counter, a_flat_gauge, a_gauge, without
 from tests.conftest import a_cell, a_trial
 
 
@@ -121,6 +121,17 @@ def test_a_warm_up_that_never_settled_is_kept_as_a_flag(config: RunConfig) -> No
     assert flagged(config, a_capture(warmup=WarmUp(paces_ns=(5, 5), steady=True))) == {}
     found = flagged(config, a_capture(warmup=WarmUp(paces_ns=(9, 5), steady=False)))
     assert "2 batches" in found["steady"]
+
+
+def test_a_baseline_that_drew_more_than_serving_is_flagged(config: RunConfig) -> None:
+    """Baseline from 2 s to 4 s, serving from 4 s to 8 s."""
+    counter = a_counter()
+    for busy, names in ((30, set()), (3, {"idle_is_idle"})):
+        raw = tuple(
+            10 * t // 1000 + (busy - 10) * max(0, t - 4 * S) // 1000 for t in counter.before_ns
+        )
+        capture = a_capture(series=(dataclasses.replace(counter, raw=raw),))
+        assert set(flagged(config, capture)) == names
 
 
 @pytest.mark.parametrize(("watts", "names"), [(10, set()), (6, {"views_agree"})])

@@ -7,7 +7,7 @@ import pytest
 from slm_energy import metrics
 from slm_energy.config import MeasurementConfig
 from slm_energy.record import Capture, WarmUp, Window
-from tests.captures import S, a_capture, a_counter, a_gauge, without
+from tests.captures import S, a_capture, a_counter, a_gauge, a_generation, without
 
 MEASUREMENT = MeasurementConfig(name="test")
 
@@ -43,6 +43,23 @@ def test_net_energy_takes_the_baseline_off_and_widens_the_interval() -> None:
     gross = values["energy/total_high_j"] - values["energy/total_low_j"]
     assert values["energy/net_total_high_j"] - values["energy/net_total_low_j"] > gross
     assert "energy/net_total_j" not in derived(without(a_capture(), "baseline"))
+
+
+def test_the_interval_of_a_request_shrinks_with_the_window_that_repeats_it() -> None:
+    """The counter's uncertainty at the two edges is the same however long the window is."""
+
+    def width(passes: int) -> float:
+        end_ns = 1 * S + 2 * S * passes
+        serve = Window(name="serve", start_ns=1 * S, end_ns=end_ns, passes=passes)
+        requests = [
+            a_generation(task, number, 1 * S + 2 * S * number + at * S)
+            for number in range(passes)
+            for at, task in enumerate("ab")
+        ]
+        values = derived(a_capture(windows=(serve,), generations=tuple(requests)))
+        return values["energy/per_request_high_j"] - values["energy/per_request_low_j"]
+
+    assert width(4) == pytest.approx(width(1) / 4, rel=0.2)
 
 
 def test_prefill_has_a_window_of_its_own_and_decoding_is_the_rest() -> None:
