@@ -1,54 +1,39 @@
 """From readings to joules: pure arithmetic, no clock, no I/O.
 
-What is known is a figure with an interval; what cannot be known is a figure without joules and with
-the reason. Integers and fractions are exact until the last step, the division to joules.
+What is known is a figure with an interval and its pedigree; what cannot be known is a figure
+without joules and with the reason, which opens with a `Fault`.
 
-Two paths. A cumulative source (a counter, an estimate) is read off at the window's two edges. A
-power source is integrated by the trapezoidal rule. The intervals cover sampling: update period,
-edges and gaps. The gain of the sensor is in the interval of integrated power only; it cancels when
-two cells are compared on one machine.
+A cumulative source (a counter, an estimate) is read off at the window's two edges (`counting.py`,
+`edges.py`). A power source is integrated (`integrating.py`). Which readings count for a window is
+decided in `readings.py`.
+
+Intervals are practical ones: they contain the truth in at least 95 % of windows of each kind of
+load in `benchmarks/coverage.py`. They are about sampling (update period, edges, gaps, averaging),
+and about the gain of the sensor for integrated power only. A counter's pedigree also has the bounds
+that are certain, from energy that never falls and the device's greatest power alone.
 """
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
-from fractions import Fraction
-from itertools import pairwise
 
+from slm_energy.meters.counting import count
+from slm_energy.meters.integrating import integrate
 from slm_energy.meters.readings import (
-    Reading,
+    Energy,
     UnknownJoules,
     bracket,
     describe,
     failures,
+    refuse_clock_step,
     refuse_stall,
-    stale_ns,
-    successful,
     usable,
-    value_at,
 )
 from slm_energy.plain import Json
 from slm_energy.record import EnergyFigure, Series, Source, Window
-
-POWER_GAIN = Fraction(5, 100)
-"""Accuracy of a GPU's power reading, as NVIDIA documents it for nvmlDeviceGetPowerUsage: 5 %."""
-
-_FROZEN_NS = 1_000_000_000
-_UNITS_PER_JOULE = {"uJ": 10**6, "mJ": 10**3, "mW": 10**3}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Energy:
-    """Best figure and interval, in the source's unit (mW s for power)."""
-
-    low: Fraction
-    best: Fraction
-    high: Fraction
-    wraps: int = 0
 
 
 def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
@@ -74,34 +59,42 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
     readings = usable(series)
     failed = failures(series, readings, window)
     pedigree: dict[str, Json] = {
+        "kind": source.kind,
         "failed": len(failed),
         "update_period_s": source.update_period_ns and source.update_period_ns / 1e9,
+        "update_period_measured": source.update_period_measured,
         "device": source.device,
         "path": source.path,
     }
-    energy: _Energy | None = None
+    energy: Energy | None = None
     reasons: tuple[str, ...] = ()
     try:
-        span = bracket(series, readings, window)
-        pedigree |= describe(span, window, limit_ns)
-        refuse_stall(series, span, limit_ns)
-        measure = _integrate if source.kind == "power" else _count
-        energy = measure(source, span, window, limit_ns)
-        pedigree["wraps"] = energy.wraps
+        refuse_clock_step(series, window)
+        first, last = bracket(series, readings, window)
+        pedigree |= describe(readings, first, last, window, limit_ns)
+        refuse_stall(series, readings.row[first : last + 1], limit_ns)
+        measure = integrate if source.kind == "power" else count
+        energy = measure(readings, first, last, window, limit_ns)
+        pedigree |= {
+            "interval": "practical",
+            "estimator": energy.estimator,
+            "edge_start_j": energy.start_j,
+            "edge_end_j": energy.end_j,
+            **energy.details,
+        }
     except UnknownJoules as unknown:
         reasons = (str(unknown),)
-    scale = _UNITS_PER_JOULE[source.unit]
     return EnergyFigure(
         source_id=source.id,
         domain=source.domain,
         kind=source.kind,
         window=window.name,
-        joules=float(energy.best / scale) if energy else None,
-        low_j=float(energy.low / scale) if energy else None,
-        high_j=float(energy.high / scale) if energy else None,
+        joules=energy.best_j if energy else None,
+        low_j=energy.low_j if energy else None,
+        high_j=energy.high_j if energy else None,
         summed=source.summed,
         reasons=reasons,
-        flags=_flags(source, failed) if energy else (),
+        flags=(*_flags(source, failed), *energy.flags) if energy else (),
         pedigree=pedigree,
     )
 
@@ -155,9 +148,9 @@ class GaugeFigure:
 def summarise(series: Series, window: Window) -> GaugeFigure | None:
     """Plain mean and extremes of the readings inside a window; None when there is none."""
     inside = [
-        float(reading.raw)
-        for reading in successful(series)
-        if window.start_ns <= reading.before_ns and reading.after_ns <= window.end_ns
+        float(raw)
+        for before, raw, after in zip(series.before_ns, series.raw, series.after_ns, strict=True)
+        if raw is not None and window.start_ns <= before and after <= window.end_ns
     ]
     if not inside:
         return None
@@ -176,109 +169,3 @@ def _flags(source: Source, failed: Sequence[str]) -> tuple[str, ...]:
     if source.kind == "estimate":
         flags.append("a model's estimate: the interval covers sampling, not the model's own error")
     return tuple(flags)
-
-
-def _count(source: Source, span: Sequence[Reading], window: Window, limit_ns: int) -> _Energy:
-    """Read a cumulative source off at both edges.
-
-    The best figure interpolates linearly at each edge. The interval follows from monotonicity
-    alone: what was counted between readings inside the window is a lower bound, between readings
-    around it an upper one.
-    """
-    counted, wraps = _unwrapped(source, span, limit_ns)
-    _refuse_frozen(source, span, counted)
-    stale = stale_ns(source)
-    best = value_at(span, counted, window.end_ns) - value_at(span, counted, window.start_ns)
-    if best <= 0:
-        raise UnknownJoules("the counter did not move: frozen, or too slow for so short a window")
-    inside_from = bisect.bisect_left(span, window.start_ns + stale, key=lambda r: r.before_ns)
-    inside_to = bisect.bisect_right(span, window.end_ns, key=lambda r: r.after_ns) - 1
-    low = max(Fraction(0), counted[inside_to] - counted[inside_from])
-    return _Energy(low=low, best=best, high=counted[-1], wraps=wraps)
-
-
-def _unwrapped(
-    source: Source, span: Sequence[Reading], limit_ns: int
-) -> tuple[list[Fraction], int]:
-    """Energy counted since the first reading, at each reading; and how often it wrapped."""
-    counted, wraps = [Fraction(0)], 0
-    for one, other in pairwise(span):
-        counted.append(counted[-1] + _step(source, one, other, limit_ns))
-        wraps += other.raw < one.raw
-    return counted, wraps
-
-
-def _step(source: Source, one: Reading, other: Reading, limit_ns: int) -> Fraction:
-    """What a counter counted between two readings.
-
-    Raises:
-        UnknownJoules: several answers are possible, or the only one is physically impossible.
-    """
-    elapsed_ns = other.after_ns - one.before_ns
-    most = None
-    if source.max_power_w is not None:
-        joules = Fraction(source.max_power_w) * (elapsed_ns + stale_ns(source)) / 10**9
-        most = joules * _UNITS_PER_JOULE[source.unit]
-    step = Fraction(other.raw) - Fraction(one.raw)
-    if source.modulus is not None:
-        hides_wrap = elapsed_ns > limit_ns if most is None else 2 * most >= source.modulus
-        if hides_wrap:
-            raise UnknownJoules(f"a gap of {elapsed_ns / 1e9:.3g} s may hide a wrap of the counter")
-        step %= source.modulus
-        most = Fraction(source.modulus, 2) if most is None else most
-    if step < 0 or (most is not None and step > most):
-        how = "went back" if other.raw < one.raw else "jumped"
-        raise UnknownJoules(
-            f"the counter {how} from {one.raw} to {other.raw} {source.unit} within"
-            f" {elapsed_ns / 1e9:.3g} s: it was reset or misread"
-        )
-    return step
-
-
-def _refuse_frozen(source: Source, span: Sequence[Reading], counted: Sequence[Fraction]) -> None:
-    longest_ns = max(_FROZEN_NS, 10 * (source.update_period_ns or 0))
-    since = span[0]
-    for reading, (before, now) in zip(span[1:], pairwise(counted), strict=True):
-        if now != before:
-            since = reading
-        elif reading.before_ns - since.after_ns >= longest_ns:
-            raise UnknownJoules(f"the counter stood still for {longest_ns / 1e9:.3g} s: frozen")
-
-
-def _integrate(source: Source, span: Sequence[Reading], window: Window, limit_ns: int) -> _Energy:
-    """Integrate power with the trapezoidal rule, edges interpolated.
-
-    Half the interval is the larger of two uncertainties, plus lag and gain. The first is the edges:
-    the difference to holding the outermost readings inside the window. The second is what happened
-    between readings: two standard errors of the jittered samples' mean. Lag: a value that describes
-    the last update period is late by half of it.
-    """
-    for one, other in pairwise(span):
-        if other.before_ns - one.after_ns > limit_ns:
-            gap_s = (other.before_ns - one.after_ns) / 1e9
-            raise UnknownJoules(
-                f"no power is known for {gap_s:.3g} s: measurement.max_gap_s allows less"
-            )
-    start, end = Fraction(window.start_ns), Fraction(window.end_ns)
-    inner = [(r.middle_ns, Fraction(r.raw)) for r in span if start <= r.middle_ns <= end]
-    if len(inner) < 2:
-        raise UnknownJoules("fewer than two power readings inside the window")
-    powers = [Fraction(reading.raw) for reading in span]
-    first = (start, value_at(span, powers, window.start_ns))
-    last = (end, value_at(span, powers, window.end_ns))
-    best = _trapezoid([first, *inner, last])
-    held = _trapezoid([(start, inner[0][1]), *inner, (end, inner[-1][1])])
-    if best <= 0:
-        raise UnknownJoules("the sensor read 0 W throughout")
-    inside = [power for _, power in inner]
-    error_of_mean = statistics.stdev(inside) / math.sqrt(len(inside))
-    noise = 2 * Fraction(error_of_mean) * (end - start) / 10**9
-    lag = Fraction(source.update_period_ns or 0, 2 * 10**9) * (max(powers) - min(powers))
-    half = max(abs(best - held), noise) + lag + POWER_GAIN * best
-    return _Energy(low=max(Fraction(0), best - half), best=best, high=best + half)
-
-
-def _trapezoid(points: Sequence[tuple[Fraction, Fraction]]) -> Fraction:
-    """Integral over (ns, value) points, in value seconds."""
-    areas = ((t1 - t0) * (p0 + p1) / 2 for (t0, p0), (t1, p1) in pairwise(points))
-    return sum(areas, Fraction(0)) / 10**9

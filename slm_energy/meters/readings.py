@@ -1,145 +1,258 @@
-"""Which readings of a source count for a window: the ground `accounting.py` stands on. Pure."""
+"""Which readings of a source count for a window, and why some do not. Pure.
+
+`counting.py` and `integrating.py` turn them into joules, `accounting.py` puts both together.
+"""
 
 from __future__ import annotations
 
 import bisect
 import dataclasses
-import math
+import enum
+import itertools
+import operator
+import sys
 from collections.abc import Sequence
-from fractions import Fraction
-from itertools import pairwise
 
 from slm_energy.plain import Json
 from slm_energy.record import Series, Source, Window
+
+SECOND_NS = 10**9
+
+MOST_BELIEVED_W = 1_000_000
+"""No machine draws more: the limit where a source gives none."""
+
+_MARGIN_PCT = 10
+"""A publication may come this much later than the update period says."""
+
+RAW_PER_WATT = {"mW": 1000, "W": 1}
+
+
+class Fault(enum.StrEnum):
+    """Why joules cannot be known; a reason opens with one of these."""
+
+    WINDOW = "empty window"
+    UNREAD = "unread"
+    LATE = "sampling began too late"
+    EARLY = "sampling ended too early"
+    CLOCK = "clock step"
+    STALL = "sampler stalled"
+    GAP = "gap"
+    WRAPS = "several wraps"
+    BACKWARD = "backward"
+    RESET = "reset"
+    JUMP = "jump"
+    FROZEN = "frozen"
+    SHORT = "window too short"
+    ZERO = "no power"
+
+
+def seconds(time_ns: int) -> str:
+    """As reasons say it."""
+    return f"{time_ns / SECOND_NS:.3g} s"
 
 
 class UnknownJoules(Exception):
     """The joules cannot be known; the text says why."""
 
+    def __init__(self, fault: Fault, detail: str) -> None:
+        super().__init__(f"{fault}: {detail}")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    """One successful reading: a value of some moment between two time stamps."""
+class Readings:
+    """The usable readings of a source: columns of equal length, in order of time.
 
-    before_ns: int
-    after_ns: int
-    raw: int | float
+    Attributes:
+        source: where they come from.
+        row: which row of the series each one is.
+        dropped: the rows of the series that are no usable reading.
+        before_ns: just before each reading; never before the end of the one before.
+        raw: the value, as a whole number of `per_joule` or of microwatts.
+        after_ns: just after each reading.
+    """
+
+    source: Source
+    row: list[int]
+    dropped: list[int]
+    before_ns: list[int]
+    raw: list[int]
+    after_ns: list[int]
 
     @property
-    def middle_ns(self) -> Fraction:
-        """The best guess of that moment."""
-        return Fraction(self.before_ns + self.after_ns, 2)
+    def stale_ns(self) -> int:
+        """How old a counter's value may be when it is read: its update period and a margin.
+
+        An estimate is computed at the moment of reading. Where no update period is known, 0: then
+        only a value that changed is known to be newer than the reading before it.
+        """
+        counts = self.source.kind != "estimate"
+        return (self.source.update_period_ns or 0) * (100 + _MARGIN_PCT) // 100 if counts else 0
 
 
-def successful(series: Series) -> list[Reading]:
-    """The rows that have a value."""
-    columns = zip(series.before_ns, series.raw, series.after_ns, strict=True)
-    return [
-        Reading(before_ns=before, after_ns=after, raw=raw)
-        for before, raw, after in columns
-        if raw is not None
-    ]
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Energy:
+    """What was found, in joules.
 
-
-def usable(series: Series) -> list[Reading]:
-    """Successful readings that can be true: in range, and each later than the one before."""
-    kept = list[Reading]()
-    for reading in successful(series):
-        in_order = reading.before_ns <= reading.after_ns and (
-            not kept or kept[-1].after_ns <= reading.before_ns
-        )
-        if in_order and _possible(series.source, reading.raw):
-            kept.append(reading)
-    return kept
-
-
-def _possible(source: Source, raw: int | float) -> bool:
-    if not math.isfinite(raw) or raw < 0:
-        return False
-    if source.modulus is not None and raw >= source.modulus:
-        return False
-    too_much = source.kind == "power" and source.max_power_w is not None
-    return not (too_much and raw > (source.max_power_w or 0) * 1000)
-
-
-def failures(series: Series, readings: Sequence[Reading], window: Window) -> list[str]:
-    """What went wrong with each row inside the window that is not among the usable readings."""
-    good = {reading.before_ns for reading in readings}
-    return [
-        series.errors.get(str(row), f"impossible value {series.raw[row]!r}")
-        for row, before in enumerate(series.before_ns)
-        if window.start_ns <= before <= window.end_ns and before not in good
-    ]
-
-
-def stale_ns(source: Source) -> int:
-    """How old a counter's value may be when it is read: up to one update period.
-
-    An estimate is computed at the moment of reading.
+    Attributes:
+        low_j: lower end of the interval.
+        best_j: the figure.
+        high_j: upper end of the interval.
+        start_j: full width of what is unknown at the window's start.
+        end_j: the same at its end.
+        estimator: how the figure was found.
+        details: more for the pedigree.
+        flags: what a reader should know.
     """
-    return (source.update_period_ns or 0) if source.kind == "counter" else 0
+
+    low_j: float
+    best_j: float
+    high_j: float
+    start_j: float
+    end_j: float
+    estimator: str
+    details: dict[str, Json]
+    flags: tuple[str, ...] = ()
 
 
-def bracket(series: Series, readings: Sequence[Reading], window: Window) -> Sequence[Reading]:
-    """The readings from the last before the window to the first that knows all of it.
+def usable(series: Series) -> Readings:
+    """Successful readings that can be true: in range, and each later than all before it."""
+    source = series.source
+    most = _most(source)
+    good = [raw is not None and 0 <= raw <= most for raw in series.raw]
+    if not _in_order(series):
+        good = list(map(operator.and_, good, _later(series)))
+    raws = [raw for raw in itertools.compress(series.raw, good) if raw is not None]
+    if source.kind == "power":
+        microwatts = 10**6 // RAW_PER_WATT[source.unit]
+        whole = list(map(round, map(operator.mul, raws, itertools.repeat(microwatts))))
+    else:
+        whole = list(map(int, raws))
+    return Readings(
+        source=source,
+        row=list(itertools.compress(range(len(good)), good)),
+        dropped=[row for row, kept in enumerate(good) if not kept],
+        before_ns=list(itertools.compress(series.before_ns, good)),
+        raw=whole,
+        after_ns=list(itertools.compress(series.after_ns, good)),
+    )
 
-    A counter read at t tells the energy at some moment between t - update period and t, so only
-    a reading one update period after the end is sure to contain the whole window.
+
+def _in_order(series: Series) -> bool:
+    """All stamps are in order and no two readings have the same: the usual case, quickly told."""
+    before, after = series.before_ns, series.after_ns
+    return (
+        all(map(operator.le, before, after))
+        and all(map(operator.le, after, before[1:]))
+        and all(map(operator.lt, after, after[1:]))
+    )
+
+
+def _later(series: Series) -> list[bool]:
+    """For each row, whether its reading came later than all before it."""
+    began = min(series.before_ns) - 1
+    latest = itertools.accumulate(series.after_ns, max, initial=began)
+    return [
+        done <= before <= after and done < after
+        for before, after, done in zip(series.before_ns, series.after_ns, latest, strict=False)
+    ]
+
+
+def _most(source: Source) -> float:
+    """The largest raw value that can be true."""
+    if source.modulus is not None:
+        return source.modulus - 1
+    if source.kind == "power":
+        return (source.max_power_w or MOST_BELIEVED_W) * RAW_PER_WATT[source.unit]
+    return sys.float_info.max
+
+
+def failures(series: Series, readings: Readings, window: Window) -> list[str]:
+    """What went wrong with each row inside the window that is not among the usable readings."""
+    return [
+        series.errors.get(str(row)) or f"impossible value {series.raw[row]!r}, or stamped twice"
+        for row in readings.dropped
+        if window.start_ns <= series.before_ns[row] <= window.end_ns
+    ]
+
+
+def refuse_clock_step(series: Series, window: Window) -> None:
+    """Stamps that go back make the time they go back over ambiguous.
+
+    Raises:
+        UnknownJoules: the window has a part in that time.
+    """
+    if _in_order(series):
+        return
+    latest = itertools.accumulate(series.before_ns, max)
+    for before, after, last in zip(series.before_ns, series.after_ns, latest, strict=True):
+        if (after < before or before < last) and (
+            min(before, after) <= window.end_ns and window.start_ns <= last
+        ):
+            back = seconds(last - min(before, after))
+            raise UnknownJoules(Fault.CLOCK, f"time stamps went back by {back}")
+
+
+def bracket(series: Series, readings: Readings, window: Window) -> tuple[int, int]:
+    """The last reading before the window, and the first that knows all of it.
+
+    A counter read at t tells the energy at some moment between t - staleness and t; and at a moment
+    after the reading before it if that showed another value. So only a reading some time after the
+    end is sure to contain the whole window. Power needs a reading after the end.
 
     Raises:
         UnknownJoules: the readings do not reach around the window.
     """
     if window.end_ns <= window.start_ns:
-        raise UnknownJoules("the window is empty")
-    if not readings:
-        error = next(iter(series.errors.values()), "there are none")
-        raise UnknownJoules(f"no reading succeeded: {error}")
-    first = bisect.bisect_right(readings, window.start_ns, key=lambda r: r.after_ns) - 1
-    late = window.end_ns + stale_ns(series.source)
-    last = bisect.bisect_left(readings, late, key=lambda r: r.before_ns)
+        raise UnknownJoules(Fault.WINDOW, "it ends before it begins")
+    if not readings.row:
+        error = next(iter(series.errors.values()), "there was none")
+        raise UnknownJoules(Fault.UNREAD, f"no reading succeeded: {error}")
+    first = bisect.bisect_right(readings.after_ns, window.start_ns) - 1
     if first < 0:
-        raise UnknownJoules("no good reading before the window: the sampler started too late")
-    if last == len(readings):
-        raise UnknownJoules("no good reading after the window: the sampler stopped early")
-    return readings[first : last + 1]
+        raise UnknownJoules(Fault.LATE, "no good reading before the window")
+    stale_ns = 0 if readings.source.kind == "power" else readings.stale_ns
+    before, raw = readings.before_ns, readings.raw
+    for last in range(bisect.bisect_left(before, window.end_ns), len(before)):
+        renewed = raw[last] != raw[last - 1] and before[last - 1] >= window.end_ns
+        if renewed or before[last] - stale_ns >= window.end_ns:
+            return first, last
+    raise UnknownJoules(Fault.EARLY, "no good reading that is sure to know the window's end")
 
 
-def describe(span: Sequence[Reading], window: Window, limit_ns: int) -> dict[str, Json]:
+def refuse_stall(series: Series, rows: Sequence[int], limit_ns: int) -> None:
+    """A sampler that did not even try to read was stopped or starved: what else did it miss?
+
+    Raises:
+        UnknownJoules: between two tries lie more than `limit_ns`.
+    """
+    tries = slice(rows[0], rows[-1] + 1)
+    before, after = series.before_ns[tries], series.after_ns[tries]
+    pause_ns = max(map(operator.sub, before[1:], after), default=0)
+    if pause_ns > limit_ns:
+        raise UnknownJoules(
+            Fault.STALL,
+            f"nothing was read for {seconds(pause_ns)}: the sampler was stopped or starved, or"
+            f" measurement.period_s and max_gap_s ({seconds(limit_ns)}) do not fit",
+        )
+
+
+def describe(
+    readings: Readings, first: int, last: int, window: Window, limit_ns: int
+) -> dict[str, Json]:
     """Pedigree of the readings that bracket a window.
 
     `coverage` is the share of the window that lies between readings at most `limit_ns` apart.
     """
-    holes = [(one.after_ns, other.before_ns) for one, other in pairwise(span)]
-    wide = [(start, end) for start, end in holes if end - start > limit_ns]
-    lost = sum(max(0, min(end, window.end_ns) - max(start, window.start_ns)) for start, end in wide)
+    ends, starts = readings.after_ns[first:last], readings.before_ns[first + 1 : last + 1]
+    holes = list(map(operator.sub, starts, ends))
+    wide = [place for place, length in enumerate(holes) if length > limit_ns]
+    lost = sum(
+        max(0, min(starts[place], window.end_ns) - max(ends[place], window.start_ns))
+        for place in wide
+    )
     return {
-        "readings": len(span),
+        "readings": last - first + 1,
         "gaps": len(wide),
-        "largest_gap_s": max(end - start for start, end in holes) / 1e9,
+        "largest_gap_s": max(holes) / SECOND_NS,
         "coverage": 1 - lost / (window.end_ns - window.start_ns),
     }
-
-
-def refuse_stall(series: Series, span: Sequence[Reading], limit_ns: int) -> None:
-    """A sampler that did not even try to read was stopped or starved: what else did it miss?
-
-    Raises:
-        UnknownJoules: two tries are further apart than `limit_ns`.
-    """
-    first = bisect.bisect_left(series.before_ns, span[0].before_ns)
-    last = bisect.bisect_right(series.before_ns, span[-1].before_ns)
-    for one, other in pairwise(series.before_ns[first:last]):
-        if other - one > limit_ns:
-            pause_s = (other - one) / 1e9
-            raise UnknownJoules(
-                f"nothing was read for {pause_s:.3g} s: the sampler was stopped or starved, or"
-                f" measurement.period_s and max_gap_s ({limit_ns / 1e9:.3g} s) do not fit"
-            )
-
-
-def value_at(span: Sequence[Reading], values: Sequence[Fraction], time_ns: int) -> Fraction:
-    """Value at a moment within `span`, linear between the readings around it."""
-    middles = [reading.middle_ns for reading in span]
-    right = bisect.bisect_left(middles, time_ns, lo=1, hi=len(span) - 1)
-    share = (time_ns - middles[right - 1]) / (middles[right] - middles[right - 1])
-    return values[right - 1] + share * (values[right] - values[right - 1])

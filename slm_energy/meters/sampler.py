@@ -4,9 +4,9 @@ Sampling in a process of its own goes on while the worker holds Python's lock, a
 told. The process (`sampling.py`) lives as long as the sweep, and is idle outside trials. What it
 reads goes to a file, line by line, so that a crash loses no more than the last line:
 
-    {"period_s": ..., "sources": [...], "notes": [...], "clock": {...}}   when a trial begins
-    [[source, before_ns, raw, after_ns], ...]                             at each tick
-    {"cpu_s": ..., "wall_s": ...}                                         when asked to stop
+    {"period_s": ..., "sources": ..., "notes": ..., "clock": ..., "cpus": ...}  as a trial begins
+    [[source, before_ns, raw, after_ns], ...]                                   at each reading
+    {"cpu_s": ..., "wall_s": ..., "largest_pause_s": ...}                       when asked to stop
 
 A reading that failed is [source, before_ns, null, after_ns, error].
 """
@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +31,8 @@ from slm_energy.plain import Json, from_plain, to_plain
 from slm_energy.record import SamplerReport, Series, Source
 
 _START_S = 60.0
+_LONGEST_SOCKET_PATH = 100
+"""The system takes 104 or 108 bytes, with a zero at the end."""
 
 
 class Sampler:
@@ -38,6 +42,11 @@ class Sampler:
         measurement: what to meter, and how often.
         folder: where the child's error output goes, `sampler.log`.
         patience_s: a child that takes longer to answer hangs, and is killed.
+
+    Attributes:
+        sources: what a started child reads.
+        notes: what it could not open, measure or sum; one line each.
+        marks: the socket on which it takes marks, the same for a child that replaces it.
     """
 
     def __init__(
@@ -46,10 +55,12 @@ class Sampler:
         self.measurement = measurement
         self.sources: tuple[Source, ...] = ()
         self.notes: tuple[str, ...] = ()
+        self.marks = ""
         self._log = folder / "sampler.log"
         self._patience_s = patience_s
         self._process: subprocess.Popen[bytes] | None = None
         self._received = b""
+        self._place: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Sampler:
         self.start()
@@ -73,18 +84,44 @@ class Sampler:
         """The child's process id; None when there is no child."""
         return self._process.pid if self._process else None
 
+    def shortest_s(self, target_error: float) -> float:
+        """Length of a window whose joules are known to a relative error of at most `target_error`.
+
+        A cumulative counter is stale by up to one update period at each edge, and averaged power
+        tells of its averaging time: either divided by the length of the window is the error.
+
+        Returns:
+            The length that all sources of the sum need; 0.0 where nothing is summed.
+        """
+        periods_ns = (
+            max(source.update_period_ns or 0, source.averaging_ns)
+            for source in self.sources
+            if source.summed and source.kind in ("counter", "power")
+        )
+        return max(periods_ns, default=0) / 1e9 / target_error
+
     def start(self) -> None:
-        """Start the child and wait until its meters are open.
+        """Start the child and wait until its meters are open and calibrated: up to 4 s or so.
 
         Raises:
             MeterError: `measurement.mode=strict` and nothing can be measured; or the child failed.
         """
-        self.close()
+        if self.alive:
+            self.close()
+        self._kill()
         self._received = b""
         config = json.dumps(to_plain(self.measurement))
+        if self._place is None:
+            self._place = tempfile.TemporaryDirectory(prefix="slm-energy-")
+            self.marks = os.path.join(self._place.name, "marks")
+        if len(os.fsencode(self.marks)) > _LONGEST_SOCKET_PATH:
+            self.close()
+            raise MeterError(
+                f"TMPDIR={tempfile.gettempdir()} is too long for a socket's path: set a shorter one"
+            )
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "slm_energy.meters.sampling", config],
+                [sys.executable, "-m", "slm_energy.meters.sampling", config, self.marks],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -92,7 +129,7 @@ class Sampler:
             )
         reply = self._reply(_START_S)
         if reply is None or "error" in reply:
-            self._kill()
+            self.close()
             raise MeterError(
                 reply["error"] if reply else f"the sampler did not start: see {self._log}"
             )
@@ -129,13 +166,15 @@ class Sampler:
 
     def close(self) -> None:
         """End the child; also right when there is none."""
-        if self._process is None:
-            return
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=self._patience_s)
-        self._kill()
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=self._patience_s)
+            self._kill()
+        if self._place is not None:
+            self._place.cleanup()
+            self._place = None
 
     def _kill(self) -> None:
         if self._process is None:
@@ -199,6 +238,8 @@ def read_samples(file: Path) -> tuple[tuple[Series, ...], SamplerReport]:
             period_s=head["period_s"],
             cpu_s=footer["cpu_s"] if footer else None,
             wall_s=footer["wall_s"] if footer else None,
+            largest_pause_s=footer["largest_pause_s"] if footer else None,
+            cpus=tuple(head["cpus"]),
             finished=footer is not None,
             notes=tuple(head["notes"]),
         )

@@ -1,194 +1,171 @@
-"""The sampling process: `python -m slm_energy.meters.sampling CONFIG`, which `Sampler` starts.
+"""The sampling process: `python -m slm_energy.meters.sampling CONFIG SOCKET`, started by `Sampler`.
 
-Requests come as JSON lines on standard input, replies go as JSON lines to standard output. Between
-`begin` and `end` every source is read each period, which is jittered so that a load with a rhythm
-of its own is not always met at the same phase. The process ends when its input is closed, which is
-also what happens when its parent dies.
+Requests come as JSON lines on standard input, replies go as JSON lines to standard output; marks
+come over a local socket (`marks.py`). Between `begin` and `end` sources are read (`recording.py`).
+One loop serves all three, and none of them waits for another. The process ends when its input is
+closed, which is also what happens when its parent dies.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import random
-import select
+import selectors
 import signal
+import socket
 import sys
-import time
-from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from slm_energy.config import MeasurementConfig
 from slm_energy.errors import MeterError
-from slm_energy.meters.base import Meter, MeterFactory, ReadFailed
-from slm_energy.meters.codecarbon import open_codecarbon
-from slm_energy.meters.host import open_host
-from slm_energy.meters.nvml import open_nvml
-from slm_energy.meters.rapl import open_rapl
+from slm_energy.marks import Edge
+from slm_energy.meters.instruments import Instruments, open_instruments
+from slm_energy.meters.recording import Recording, processors
+from slm_energy.meters.slow import SlowMeter
 from slm_energy.plain import Json, from_plain, to_plain
-from slm_energy.record import ClockAnchor, Source
 
-BUILT_IN: dict[str, MeterFactory] = {"rapl": open_rapl, "nvml": open_nvml, "host": open_host}
-
-_JITTER = 0.2
 _ENOUGH_CPUS = 4
+_EDGES: dict[bytes, Edge] = {b"start": "start", b"end": "end"}
 
 
-def open_meters(measurement: MeasurementConfig) -> tuple[list[Meter], list[str]]:
-    """Open every meter, built in or from the entry-point group `slm_energy.meters`.
-
-    An entry point names a `MeterFactory`. CodeCarbon's estimate is opened only if no source that
-    belongs to the sum was found.
-
-    Returns:
-        The meters, and notes on what could not be opened.
-
-    Raises:
-        MeterError: `measurement.mode=strict` and nothing can be measured; two meters claim one id.
-    """
-    others = {point.name: point for point in entry_points(group="slm_energy.meters")}
-    factories = BUILT_IN | {name: others[name].load() for name in sorted(others)}
-    meters, notes = list[Meter](), list[str]()
-    for factory in factories.values():
-        opened = factory(measurement)
-        notes += opened.notes
-        meters += [opened.meter] if opened.meter else []
-    if not any(source.summed for meter in meters for source in meter.sources):
-        if measurement.mode == "strict":
-            why = "; ".join(notes)
-            raise MeterError(f"measurement.mode=strict, and no energy can be measured here: {why}")
-        estimate = open_codecarbon(measurement)
-        notes += estimate.notes
-        meters += [estimate.meter] if estimate.meter else []
-    ids = [source.id for meter in meters for source in meter.sources]
-    if twice := sorted({name for name in ids if ids.count(name) > 1}):
-        raise MeterError(f"two meters claim the source {twice[0]}: uninstall one of them")
-    return meters, notes
-
-
-class Recording:
-    """One trial's samples on their way to a file."""
-
-    def __init__(
-        self,
-        meters: Sequence[Meter],
-        notes: Sequence[str],
-        *,
-        period_s: float,
-        pid: int,
-        path: Path,
-    ) -> None:
-        self._channels = [(meter, i) for meter in meters for i in range(len(meter.sources))]
-        self._sources = [source for meter in meters for source in meter.sources]
-        self._due_ns = [0] * len(self._sources)
-        self._period_s = period_s
-        self._file = path.open("wb")
-        self._random = random.Random()
-        for meter in meters:
-            meter.watch(pid)
-        clock = ClockAnchor(monotonic_ns=time.monotonic_ns(), unix_ns=time.time_ns())
-        head = {"period_s": period_s, "sources": self._sources, "notes": notes, "clock": clock}
-        self._write(to_plain(head))
-        self._began_cpu_s, self._began_ns = time.process_time(), time.monotonic_ns()
-        self._next_ns = self._began_ns
-        self.tick()
-
-    def wait_s(self) -> float:
-        """Seconds until the next tick."""
-        return max(0.0, (self._next_ns - time.monotonic_ns()) / 1e9)
-
-    def tick(self, *, everything: bool = False) -> None:
-        """Read what is due and write it down."""
-        now = time.monotonic_ns()
-        factor = 1 + self._random.uniform(-_JITTER, _JITTER)
-        self._next_ns = now + round(self._period_s * factor * 1e9)
-        rows = []
-        for index, source in enumerate(self._sources):
-            if everything or now >= self._due_ns[index]:
-                self._due_ns[index] = now + _pause_ns(source)
-                rows.append(self._row(index))
-        self._write(rows)
-
-    def finish(self) -> None:
-        """Take a last reading that is sure to know all that was counted before now."""
-        stale = [s.update_period_ns or 0 for s in self._sources if s.kind == "counter"]
-        time.sleep(max(stale, default=0) / 1e9)
-        self.tick(everything=True)
-        cpu_s = time.process_time() - self._began_cpu_s
-        self._write({"cpu_s": cpu_s, "wall_s": (time.monotonic_ns() - self._began_ns) / 1e9})
-        self._file.close()
-
-    def abandon(self) -> None:
-        """Stop without a last line: nobody asked for the end."""
-        self._file.close()
-
-    def _row(self, index: int) -> list[Json]:
-        meter, place = self._channels[index]
-        before = time.monotonic_ns()
-        try:
-            raw = meter.read(place)
-        except ReadFailed as failure:
-            return [index, before, None, time.monotonic_ns(), str(failure)]
-        return [index, before, raw, time.monotonic_ns()]
-
-    def _write(self, line: Json) -> None:
-        self._file.write(json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-
-
-def _pause_ns(source: Source) -> int:
-    """Gauges and estimates are read as often as they change; counters and power at every tick."""
-    return (source.update_period_ns or 0) if source.kind in ("gauge", "estimate") else 0
-
-
-def serve(requests: int, replies: int, measurement: MeasurementConfig) -> None:
-    """Answer requests until their pipe is closed.
+def serve(requests: int, replies: int, measurement: MeasurementConfig, marks: str) -> None:
+    """Answer requests and marks until the requests' pipe is closed.
 
     Args:
         requests: file descriptor to read JSON lines from.
         replies: file descriptor that the answers go to.
         measurement: what to meter.
+        marks: path of the socket to listen on.
     """
-    try:
-        meters, notes = open_meters(measurement)
-    except MeterError as error:
-        _send(replies, {"error": str(error)})
-        return
-    sources = [to_plain(source) for meter in meters for source in meter.sources]
-    _send(replies, {"sources": sources, "notes": list(notes)})
-    recording: Recording | None = None
-    received = b""
-    while True:
-        ready, _, _ = select.select([requests], [], [], recording.wait_s() if recording else None)
-        if not ready and recording:
-            recording.tick()
-            continue
-        chunk = os.read(requests, 65536)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        Path(marks).unlink(missing_ok=True)  # of a process that was killed
+        listener.bind(marks)
+        listener.listen()
+        try:
+            instruments = open_instruments(measurement)
+        except MeterError as error:
+            _send(replies, {"error": str(error)})
+            return
+        with contextlib.closing(instruments):
+            sources, notes = to_plain(instruments.sources), to_plain(instruments.notes)
+            _send(replies, {"sources": sources, "notes": notes})
+            _Service(requests, replies, listener, instruments, measurement.period_s).run()
+    # The parent tidies up too, unless it was killed.
+    with contextlib.suppress(OSError):
+        Path(marks).unlink()
+        Path(marks).parent.rmdir()
+
+
+class _Service:
+    """The loop."""
+
+    def __init__(
+        self,
+        requests: int,
+        replies: int,
+        listener: socket.socket,
+        instruments: Instruments,
+        period_s: float | None,
+    ) -> None:
+        self._requests, self._replies, self._listener = requests, replies, listener
+        self._instruments, self._period_s = instruments, period_s
+        self._slow = _slow_meters(instruments)
+        self._recording: Recording | None = None
+        self._open = True
+        self._received: dict[int, bytes] = {}
+        # select, not epoll: a ticking counter is looked for at every millisecond, and epoll's
+        # waits are whole milliseconds.
+        self._selector = selectors.SelectSelector()
+        self._selector.register(requests, selectors.EVENT_READ, self._hear_parent)
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+
+    def run(self) -> None:
+        while self._open:
+            timeout_s = self._recording.wait_s() if self._recording else None
+            for key, _ in self._selector.select(timeout_s):
+                key.data()
+            if self._recording:
+                self._recording.tick()
+                if self._recording.closed:
+                    self._recording = None
+        if self._recording:
+            self._recording.abandon()
+
+    def _hear_parent(self) -> None:
+        chunk = os.read(self._requests, 65536)
+        self._open = bool(chunk)
+        for line in self._lines(self._requests, chunk):
+            self._obey(json.loads(line))
+
+    def _obey(self, request: dict[str, Any]) -> None:
+        if "end" in request and self._recording:
+            self._recording.finish(self._done)
+            return
+        if "begin" in request:
+            if self._recording:
+                self._recording.abandon()
+            self._recording = Recording(
+                self._instruments,
+                self._slow,
+                period_s=self._period_s,
+                pid=request["begin"],
+                path=Path(request["file"]),
+            )
+        self._done()
+
+    def _done(self) -> None:
+        _send(self._replies, {"done": True})
+
+    def _accept(self) -> None:
+        caller, _ = self._listener.accept()
+        caller.setblocking(False)
+        self._selector.register(caller, selectors.EVENT_READ, lambda: self._hear_worker(caller))
+
+    def _hear_worker(self, caller: socket.socket) -> None:
+        try:
+            chunk = caller.recv(64)
+        except OSError:
+            chunk = b""
         if not chunk:
-            break
-        *lines, received = (received + chunk).split(b"\n")
-        for line in lines:
-            request: dict[str, Any] = json.loads(line)
-            if recording and "end" in request:
-                recording.finish()
-                recording = None
-            elif "begin" in request:
-                if recording:
-                    recording.abandon()
-                recording = Recording(
-                    meters,
-                    notes,
-                    period_s=measurement.period_s,
-                    pid=request["begin"],
-                    path=Path(request["file"]),
-                )
-            _send(replies, {"done": True})
-    if recording:
-        recording.abandon()
-    for meter in meters:
-        meter.close()
+            self._hang_up(caller)
+            return
+        for line in self._lines(caller.fileno(), chunk):
+            edge = _EDGES.get(line)
+            if edge is None:
+                self._hang_up(caller)
+                return
+            if self._recording:
+                self._recording.mark(edge, lambda: _answer(caller))
+            else:
+                _answer(caller)
+
+    def _hang_up(self, caller: socket.socket) -> None:
+        self._selector.unregister(caller)
+        self._received.pop(caller.fileno(), None)
+        caller.close()
+
+    def _lines(self, number: int, chunk: bytes) -> list[bytes]:
+        """The whole lines that have come from one side."""
+        *lines, self._received[number] = (self._received.get(number, b"") + chunk).split(b"\n")
+        return lines
+
+
+def _slow_meters(instruments: Instruments) -> tuple[SlowMeter, ...]:
+    found, first = [], 0
+    for meter in instruments.meters:
+        count = len(meter.sources)
+        if meter.slow:
+            found.append(SlowMeter(meter, instruments.sources[first : first + count], first))
+        first += count
+    return tuple(found)
+
+
+def _answer(caller: socket.socket) -> None:
+    # A worker that has died needs no answer; its socket reports the end by itself.
+    with contextlib.suppress(OSError):
+        caller.sendall(b"ok\n")
 
 
 def _send(replies: int, reply: dict[str, Json]) -> None:
@@ -197,10 +174,9 @@ def _send(replies: int, reply: dict[str, Json]) -> None:
 
 def _keep_away() -> None:
     """Leave the workload's processors alone where there are some to spare."""
-    if sys.platform == "linux":
-        cpus = sorted(os.sched_getaffinity(0))
-        if len(cpus) >= _ENOUGH_CPUS:
-            os.sched_setaffinity(0, cpus[-1:])
+    cpus = processors()
+    if len(cpus) >= _ENOUGH_CPUS:
+        os.sched_setaffinity(0, cpus[-1:])
 
 
 def main() -> None:
@@ -211,7 +187,8 @@ def main() -> None:
     # Libraries may print: only replies go to the parent.
     replies = os.dup(1)
     os.dup2(2, 1)
-    serve(0, replies, from_plain(MeasurementConfig, json.loads(sys.argv[1])))
+    config, marks = sys.argv[1:]
+    serve(0, replies, from_plain(MeasurementConfig, json.loads(config)), marks)
 
 
 if __name__ == "__main__":

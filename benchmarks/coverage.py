@@ -1,0 +1,339 @@
+"""How often the truth lies in the interval, and how wide the interval is.
+
+    python benchmarks/coverage.py [--each 150] [--seed 0]
+
+Random loads of eight families, seen by modelled sensors and read as the sampler reads them, without
+waiting: readings are computed. Prints, per sensor and family, the share of windows whose true
+energy lies in the reported interval, the median full width of the interval, and the median and 95th
+percentile of the figure's error, all relative to the energy. The default is 12,000 windows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from slm_energy.meters.accounting import account
+from slm_energy.record import EnergyFigure, Series, Source, Window
+from slm_energy.testing.waveform import Polyline, Sine, Waveform, constant, stairs
+
+S, MS, US = 10**9, 10**6, 10**3
+READ_NS = 30 * US
+POLL_NS = 1 * MS
+BEGIN_NS = 20 * S
+"""No window begins before this."""
+
+
+class Curve(Protocol):
+    """The true power."""
+
+    def power_mw(self, time_ns: int) -> int:
+        """Power at a moment."""
+
+    def energy_pj(self, time_ns: int) -> int:
+        """Energy since some moment."""
+
+    def joules(self, start_ns: int, end_ns: int) -> float:
+        """Energy between two moments."""
+
+
+Family = Callable[[random.Random, Window], Curve]
+
+
+def steady(rng: random.Random, window: Window) -> Curve:
+    """Constant power."""
+    return constant(rng.uniform(10, 400))
+
+
+def steps(rng: random.Random, window: Window) -> Curve:
+    """Jumps to a random power at random times, 0.5 s apart on average."""
+    time_ns, levels = window.start_ns - 8 * S, []
+    while time_ns < window.end_ns + 8 * S:
+        levels.append((time_ns, rng.randrange(20_000, 400_000)))
+        time_ns += 10 * MS + round(rng.expovariate(1 / (0.5 * S)))
+    return stairs(levels)
+
+
+def sine(rng: random.Random, window: Window) -> Curve:
+    """A swing of 0.1 to 5 Hz."""
+    mean = rng.randrange(100_000, 300_000)
+    period_ns = round(S / 10 ** rng.uniform(-1, 0.7))
+    swing = round(mean * rng.uniform(0.1, 0.8))
+    return Sine(mean_mw=mean, swing_mw=swing, period_ns=period_ns, start_ns=rng.randrange(S))
+
+
+def square(rng: random.Random, window: Window) -> Curve:
+    """60 W and 300 W in turns, five times a second."""
+    half_ns = 100 * MS
+    return Waveform(steps=((half_ns, 60_000), (half_ns, 300_000)), start_ns=rng.randrange(S))
+
+
+def bursts(rng: random.Random, window: Window) -> Curve:
+    """Decoding: 10 ms of every 23 ms at full power, a little early or late; else idle."""
+    time_ns, levels = window.start_ns, [(window.start_ns - 8 * S, 60_000)]
+    while time_ns + 25 * MS < window.end_ns:
+        levels += [(time_ns, 300_000), (time_ns + 10 * MS, 60_000)]
+        time_ns += round(23 * MS * rng.uniform(0.95, 1.05))
+    return stairs(levels)
+
+
+def idle_load_idle(rng: random.Random, window: Window) -> Curve:
+    """Load exactly as long as the window, idle before and after."""
+    idle, load = rng.randrange(10_000, 80_000), rng.randrange(100_000, 400_000)
+    return stairs([(0, idle), (window.start_ns, load), (window.end_ns, idle)])
+
+
+def in_step(rng: random.Random, window: Window) -> Curve:
+    """50 ms at full power in every 100 ms; each repetition, of three, is shifted."""
+    time_ns, levels = window.start_ns - 8 * S, [(window.start_ns - 9 * S, 60_000)]
+    while time_ns < window.end_ns + 8 * S:
+        for _ in range(3):
+            levels += [(time_ns, 300_000), (time_ns + 50 * MS, 60_000)]
+            time_ns += 100 * MS
+        time_ns += rng.randrange(100 * MS)
+    return stairs(levels)
+
+
+def random_walk(rng: random.Random, window: Window) -> Curve:
+    """Straight lines between powers that wander, a knot every 50 ms."""
+    times = range(window.start_ns - 8 * S, window.end_ns + 8 * S, 50 * MS)
+    powers, power = [], 200_000
+    for _ in times:
+        power = min(400_000, max(20_000, power + round(rng.gauss(0, 15_000))))
+        powers.append(power)
+    return Polyline(times_ns=tuple(times), powers_mw=tuple(powers))
+
+
+FAMILIES: dict[str, Family] = {
+    "constant": steady,
+    "steps": steps,
+    "sine": sine,
+    "square 5 Hz": square,
+    "decode bursts": bursts,
+    "idle-load-idle": idle_load_idle,
+    "10 Hz, shifted": in_step,
+    "random walk": random_walk,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Sensor:
+    """A sensor and how it is read.
+
+    Attributes:
+        name: what the table calls it.
+        source: what it says of itself.
+        length_ns: of the windows.
+        aligned: windows begin right after a tick.
+    """
+
+    name: str
+    source: Source
+    length_ns: int = 10 * S
+    aligned: bool = False
+
+
+def _counter(period_ns: int, **more: float) -> Source:
+    return Source(
+        id="gpu/energy",
+        kind="counter",
+        domain="gpu",
+        unit="mJ",
+        update_period_ns=period_ns,
+        update_period_measured=True,
+        max_power_w=800.0,
+        **more,
+    )
+
+
+def _power(period_ns: int, averaging_ns: int = 0) -> Source:
+    return Source(
+        id="gpu/power",
+        kind="power",
+        domain="gpu",
+        unit="mW",
+        update_period_ns=period_ns,
+        averaging_ns=averaging_ns,
+    )
+
+
+RAPL = Source(
+    id="rapl",
+    kind="counter",
+    domain="cpu_package",
+    unit="uJ",
+    modulus=262_143_328_851,
+    update_period_ns=MS,
+    max_power_w=2000.0,
+)
+
+SENSORS = (
+    Sensor(name="1 ms, marked", source=RAPL),
+    Sensor(name="20 ms, aligned", source=_counter(20 * MS), aligned=True),
+    Sensor(name="20 ms", source=_counter(20 * MS)),
+    Sensor(name="100 ms, aligned", source=_counter(100 * MS), aligned=True),
+    Sensor(name="100 ms", source=_counter(100 * MS)),
+    Sensor(name="1500 ms, aligned", source=_counter(1500 * MS), length_ns=30 * S, aligned=True),
+    Sensor(name="1500 ms", source=_counter(1500 * MS), length_ns=30 * S),
+    Sensor(name="instant power", source=_power(20 * MS)),
+    Sensor(name="1 s mean power", source=_power(100 * MS, S)),
+    Sensor(name="25 of 100 ms", source=_power(100 * MS, 25 * MS)),
+)
+
+
+def figure_of(sensor: Sensor, family: Family, rng: random.Random) -> tuple[EnergyFigure, float]:
+    """One random window: what is reported, and the truth in joules."""
+    ticks = _ticks(sensor, rng)
+    start_ns = BEGIN_NS + rng.randrange(2 * S)
+    asked = _tracked(ticks, sensor, rng) if _slow(sensor.source) else _polled(sensor, rng)
+    if sensor.aligned:
+        # The sampler has seen the tick, reads once more and answers; the worker then begins.
+        tick = next(i for i, t in enumerate(ticks) if t >= start_ns)
+        start_ns = next(t for t in asked if t >= ticks[tick]) + READ_NS + rng.randrange(300 * US)
+    end_ns = start_ns + sensor.length_ns + rng.randrange(S // 2)
+    window = Window(name="serve", start_ns=start_ns, end_ns=end_ns)
+    asked = sorted({*asked, *_marks(window, sensor, rng)})
+    apart = [asked[0]]
+    for time_ns in asked[1:]:
+        if time_ns > apart[-1] + READ_NS:
+            apart.append(time_ns)
+    curve = family(rng, window)
+    figure = account(_series(sensor.source, curve, ticks, apart), window, max_gap_ns=S)
+    return figure, curve.joules(start_ns, end_ns)
+
+
+def _slow(source: Source) -> bool:
+    return source.kind == "counter" and (source.update_period_ns or 0) > 10 * MS
+
+
+def _until_ns(sensor: Sensor) -> int:
+    return BEGIN_NS + sensor.length_ns + 3 * S + 3 * (sensor.source.update_period_ns or 0)
+
+
+def _ticks(sensor: Sensor, rng: random.Random) -> list[int]:
+    """When the sensor publishes: each tick 2 % early or late."""
+    period_ns = sensor.source.update_period_ns or 0
+    time_ns, ticks = BEGIN_NS - 6 * S - rng.randrange(period_ns), []
+    while time_ns < _until_ns(sensor) + 8 * period_ns:
+        ticks.append(time_ns)
+        time_ns += round(period_ns * rng.uniform(0.98, 1.02))
+    return ticks
+
+
+def _tracked(ticks: Sequence[int], sensor: Sensor, rng: random.Random) -> list[int]:
+    """Readings 1 ms apart around one tick in every 100 ms."""
+    every = max(1, round(100 * MS / (sensor.source.update_period_ns or 1)))
+    asked = []
+    for tick in ticks[:-5:every]:
+        ahead = rng.randrange(POLL_NS)
+        asked += [tick - POLL_NS - ahead, tick - ahead, tick - ahead + POLL_NS]
+    return asked
+
+
+def _polled(sensor: Sensor, rng: random.Random) -> list[int]:
+    """Readings at a jittered period."""
+    pause_ns = 100 * MS
+    if sensor.source.kind == "power":
+        pause_ns = min(pause_ns, max(20 * MS, (sensor.source.update_period_ns or 0) // 2))
+    time_ns, asked = BEGIN_NS - 5 * S - rng.randrange(pause_ns), []
+    while time_ns < _until_ns(sensor):
+        asked.append(time_ns)
+        time_ns += round(pause_ns * rng.uniform(0.8, 1.2))
+    return asked
+
+
+def _marks(window: Window, sensor: Sensor, rng: random.Random) -> list[int]:
+    """A reading just before the start and one just after the end, and a few close after each."""
+    period_ns = sensor.source.update_period_ns or 0
+    before = window.start_ns - READ_NS - rng.randrange(100 * US)
+    after = window.end_ns + rng.randrange(100 * US)
+    if sensor.source.kind == "power":
+        return [before, after]
+    follow = range(POLL_NS, 2 * period_ns + 5 * MS, POLL_NS)
+    starts = [before + t for t in follow] if not _slow(sensor.source) else []
+    return [before, *starts, after, *(after + t for t in follow)]
+
+
+def _series(source: Source, curve: Curve, ticks: Sequence[int], asked: Sequence[int]) -> Series:
+    raw, at = [], 0
+    for time_ns in asked:
+        while ticks[at + 1] <= time_ns + READ_NS // 2:
+            at += 1
+        raw.append(_shown(source, curve, ticks[at]))
+    return Series(
+        source=source,
+        before_ns=tuple(asked),
+        raw=tuple(raw),
+        after_ns=tuple(t + READ_NS for t in asked),
+    )
+
+
+def _shown(source: Source, curve: Curve, tick_ns: int) -> int:
+    """What is published at a tick."""
+    if source.kind == "counter":
+        counted = curve.energy_pj(tick_ns) // {"uJ": 10**6, "mJ": 10**9}[source.unit]
+        return counted % source.modulus if source.modulus else counted + 10**9
+    if not source.averaging_ns:
+        return curve.power_mw(tick_ns)
+    since = curve.energy_pj(tick_ns) - curve.energy_pj(tick_ns - source.averaging_ns)
+    return round(since / source.averaging_ns)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What a sensor made of a family of loads; widths and errors in percent of the energy."""
+
+    covered: list[bool]
+    widths_pct: list[float]
+    errors_pct: list[float]
+
+    def __str__(self) -> str:
+        share = 100 * sum(self.covered) / len(self.covered)
+        worst = sorted(map(abs, self.errors_pct))[len(self.errors_pct) * 95 // 100]
+        return (
+            f"{len(self.covered):>7}{share:>10.1f} %{statistics.median(self.widths_pct):>11.3f} %"
+            f"{statistics.median(self.errors_pct):>10.3f} %{worst:>9.3f} %"
+        )
+
+
+def run(sensor: Sensor, family: Family, each: int, rng: random.Random) -> Row:
+    """Many random windows of one family of loads, seen by one sensor."""
+    row = Row(covered=[], widths_pct=[], errors_pct=[])
+    for _ in range(each):
+        figure, truth_j = figure_of(sensor, family, rng)
+        if figure.joules is None or figure.low_j is None or figure.high_j is None:
+            raise SystemExit(f"{sensor.name}: {figure.reasons}")
+        row.covered.append(figure.low_j <= truth_j <= figure.high_j)
+        row.widths_pct.append(100 * (figure.high_j - figure.low_j) / truth_j)
+        row.errors_pct.append(100 * (figure.joules / truth_j - 1))
+    return row
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--each", type=int, default=150, help="windows per sensor and family")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    heading = f"{'sensor':<18}{'load':<16}{'windows':>7}{'covered':>12}{'width':>13}{'bias':>12}"
+    print(f"{heading}{'p95 error':>11}")
+    rows = []
+    for sensor in SENSORS:
+        for name, family in FAMILIES.items():
+            rng = random.Random(f"{options.seed} {sensor.name} {name}")
+            rows.append(run(sensor, family, options.each, rng))
+            print(f"{sensor.name:<18}{name:<16}{rows[-1]}", flush=True)
+    whole = Row(
+        covered=[each for row in rows for each in row.covered],
+        widths_pct=[each for row in rows for each in row.widths_pct],
+        errors_pct=[each for row in rows for each in row.errors_pct],
+    )
+    print(f"{'all':<34}{whole}")
+
+
+if __name__ == "__main__":
+    main()
