@@ -19,9 +19,7 @@ from slm_energy.meters.readings import (
     UnknownJoules,
     seconds,
 )
-from slm_energy.record import Window
-
-PER_JOULE = {"uJ": 10**6, "mJ": 10**3, "J/2^32": 2**32}
+from slm_energy.record import UNITS_PER_JOULE, Window
 
 _FROZEN_NS = 1_000_000_000
 _FROZEN_PERIODS = 10
@@ -59,7 +57,7 @@ def count(readings: Readings, first: int, last: int, window: Window, limit_ns: i
 
 
 def _energy(readings: Readings, start: Edge, end: Edge, between: int, wraps: int) -> Energy:
-    unit = PER_JOULE[readings.source.unit]
+    unit = UNITS_PER_JOULE[readings.source.unit]
     certain_low = max(Fraction(0), between + end.certain_low - start.certain_high)
     return Energy(
         low_j=float(max(Fraction(0), between + end.low - start.high) / unit),
@@ -85,11 +83,12 @@ class _Counter:
         self._modulus, self._stale_ns = source.modulus, readings.stale_ns
         self._frozen_ns = max(_FROZEN_NS, _FROZEN_PERIODS * (source.update_period_ns or 0))
         self._unit = source.unit
+        self._resolution = source.resolution or 0
         self._most: Fraction | None = None
         if source.max_power_w is not None:
-            self._most = Fraction(source.max_power_w) * PER_JOULE[source.unit] / 10**9
+            self._most = Fraction(source.max_power_w) * UNITS_PER_JOULE[source.unit] / 10**9
         # With no greatest power given, half a round within the longest pause is past belief.
-        self._rate = MOST_BELIEVED_W * PER_JOULE[source.unit] / 10**9
+        self._rate = MOST_BELIEVED_W * UNITS_PER_JOULE[source.unit] / 10**9
         if self._most is not None:
             self._rate = float(self._most)
         elif self._modulus is not None:
@@ -158,17 +157,24 @@ class _Counter:
     def refuse_frozen(self, first: int, steps: list[int]) -> None:
         """A counter that stands still for many update periods counts no more.
 
+        One that counts in coarse steps is given the time that many of them take.
+
         Raises:
             UnknownJoules: it did, between `first` and the reading after the last of `steps`.
         """
+        patience_ns = self._frozen_ns
+        if counted := sum(steps):
+            took_ns = self._after[first + len(steps)] - self._before[first]
+            step_ns = self._resolution * took_ns / counted
+            patience_ns = max(patience_ns, round(_FROZEN_PERIODS * step_ns))
         since_ns = self._after[first]
         for place, step in enumerate(steps, first + 1):
             if step:
                 since_ns = self._after[place]
-            elif self._before[place] - since_ns >= self._frozen_ns:
+            elif self._before[place] - since_ns >= patience_ns:
                 raise UnknownJoules(
                     Fault.FROZEN,
-                    f"the counter stood still for {seconds(self._frozen_ns)} or longer",
+                    f"the counter stood still for {seconds(patience_ns)} or longer",
                 )
 
     def edge(self, time_ns: int) -> tuple[Edge, int]:
