@@ -19,7 +19,7 @@ from statistics import fmean
 from slm_energy.config import MeasurementConfig
 from slm_energy.meters import accounting
 from slm_energy.meters.crosscheck import crosschecks
-from slm_energy.record import Capture, EnergyFigure, Generation, Window
+from slm_energy.record import Capture, EnergyFigure, Generation, Series, Window
 
 
 def energy_figures(capture: Capture, measurement: MeasurementConfig) -> tuple[EnergyFigure, ...]:
@@ -226,6 +226,7 @@ _GAUGES = {
     "system_memory_usage_megabytes": ("memory/system", "mb"),
     "process_memory_megabytes": ("memory/process", "mb"),
     "cpu_frequency_megahertz": ("utilization/cpu_frequency", "mhz"),
+    "cpu_temperature_celsius": ("thermal/cpu", "c"),
     "foreign_cpu_percentage": ("contamination/foreign_cpu", "pct"),
     "cpu_steal_percentage": ("contamination/steal", "pct"),
     "cpu_throttled_percentage": ("contamination/cpu_throttled", "pct"),
@@ -248,11 +249,19 @@ def _gauges(capture: Capture, serve: Window) -> dict[str, float]:
         if series.source.kind != "gauge":
             continue
         stem, unit = _gauge_name(series.source.id)
+        if series.source.unit == "C":
+            values |= _first(f"{stem}_start_{unit}", series)
         summary = accounting.summarise(series, serve)
         if summary is not None:
             values[f"{stem}_mean_{unit}"] = summary.mean
             values[f"{stem}_peak_{unit}"] = summary.maximum
     return values
+
+
+def _first(name: str, series: Series) -> dict[str, float]:
+    """The first reading of all: how warm a trial began."""
+    known = [float(raw) for raw in series.raw if raw is not None]
+    return {name: known[0]} if known else {}
 
 
 def _gauge_name(source_id: str) -> tuple[str, str]:

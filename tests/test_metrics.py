@@ -74,6 +74,14 @@ def test_prefill_has_a_window_of_its_own_and_decoding_is_the_rest() -> None:
     assert "energy/decode_per_output_token_j" not in derived(a_capture())
 
 
+def test_a_temperature_is_told_at_the_start_too() -> None:
+    gauge = a_gauge()
+    source = dataclasses.replace(gauge.source, id="cpu_temperature_celsius", unit="C")
+    values = derived(a_capture(series=(dataclasses.replace(gauge, source=source),)))
+    assert values["thermal/cpu_start_c"] == 25
+    assert values["thermal/cpu_mean_c"] == 75
+
+
 def test_how_the_warm_up_went_is_told() -> None:
     values = derived(a_capture(warmup=WarmUp(paces_ns=(3, 2, 2), steady=True)))
     assert (values["warmup/batches"], values["warmup/steady"]) == (3, 1)

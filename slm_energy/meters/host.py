@@ -16,10 +16,11 @@ import psutil
 from slm_energy.config import MeasurementConfig
 from slm_energy.meters.base import Opened, ReadFailed
 from slm_energy.meters.process_tree import ProcessTree
-from slm_energy.meters.processor import Governor, Throttling
+from slm_energy.meters.processor import Governor, Temperature, Throttling
 from slm_energy.record import Source, Unit
 
 SYSFS = Path("/sys/devices/system/cpu")
+HWMON = Path("/sys/class/hwmon")
 
 _UPDATE_NS = 250_000_000
 _SLOW_NS = 1_000_000_000
@@ -47,10 +48,12 @@ class HostMeter:
 
     Args:
         sysfs: the kernel's folder about processors.
+        hwmon: its folder of sensors.
     """
 
-    def __init__(self, sysfs: Path = SYSFS) -> None:
+    def __init__(self, sysfs: Path = SYSFS, hwmon: Path = HWMON) -> None:
         self._throttling, self._governor = Throttling(sysfs), Governor(sysfs)
+        self._temperature = Temperature(hwmon)
         files = str(sysfs)
         channels = [
             _gauge("cpu_utilization_percentage", "pct", _UPDATE_NS, self._machine_cpu),
@@ -67,6 +70,10 @@ class HostMeter:
         if self._throttling:
             hot = _gauge("cpu_throttled_percentage", "pct", _SLOW_NS, self._throttled, path=files)
             channels.append(hot)
+        if self._temperature:
+            celsius = self._temperature.celsius
+            warm = _gauge("cpu_temperature_celsius", "C", _SLOW_NS, celsius, path=str(hwmon))
+            channels.append(warm)
         if self._governor:
             moved = _gauge("cpu_governor_changes", "count", _SLOW_NS, self._changed, path=files)
             channels.append(moved)

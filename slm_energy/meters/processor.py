@@ -1,7 +1,8 @@
-"""What the kernel does to the processor: slowing it down when hot, and the governor's settings.
+"""The processor's heat, its slowing down when hot, and the governor's settings.
 
-Files below /sys/devices/system/cpu; a virtual machine or a container often has none of them. See
-https://docs.kernel.org/admin-guide/pm/cpufreq.html and, for thermal_throttle,
+Files below /sys/devices/system/cpu and /sys/class/hwmon; a virtual machine or a container often has
+none of them. See https://docs.kernel.org/admin-guide/pm/cpufreq.html,
+https://docs.kernel.org/hwmon/sysfs-interface.html and, for thermal_throttle,
 https://docs.kernel.org/admin-guide/abi-testing.html
 """
 
@@ -15,6 +16,39 @@ _SETTINGS = (
 )
 
 
+_DRIVERS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
+"""Drivers of a processor's own sensors: Intel, AMD (two of them), ARM boards."""
+
+
+class Temperature:
+    """The processor's sensors.
+
+    Args:
+        root: `/sys/class/hwmon`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._files = [
+            file
+            for name in sorted(root.glob("hwmon*/name"))
+            if name.read_text().strip() in _DRIVERS
+            for file in sorted(name.parent.glob("temp*_input"))
+        ]
+
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return bool(self._files)
+
+    def celsius(self) -> float:
+        """Of the hottest.
+
+        Raises:
+            OSError: a sensor cannot be read.
+            ValueError: it gives no number.
+        """
+        return max(int(file.read_bytes()) for file in self._files) / 1e3
+
+
 class Throttling:
     """How long parts of the processor were slowed down by heat since the machine started.
 
@@ -25,6 +59,8 @@ class Throttling:
     def __init__(self, root: Path) -> None:
         parts: dict[tuple[str, ...], Path] = {}
         for cpu in sorted(root.glob("cpu[0-9]*")):
+            if not (cpu / "topology/core_id").exists():
+                continue  # It is switched off.
             # All processors of a core, or of a package, show the same count.
             package = (cpu / "topology/physical_package_id").read_text()
             core = (cpu / "topology/core_id").read_text()

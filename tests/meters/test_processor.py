@@ -2,7 +2,7 @@
 
 import pytest
 
-from slm_energy.meters.processor import Governor, Throttling
+from slm_energy.meters.processor import Governor, Temperature, Throttling
 
 
 def write(root, name, text):
@@ -32,6 +32,22 @@ def test_other_folders_there_are_no_processors(tmp_path):
     write(tmp_path, "cpufreq/policy0/scaling_governor", "powersave")
     write(tmp_path, "cpuidle/current_driver", "none")
     assert len(Throttling(tmp_path).seconds()) == 2
+
+
+def test_a_processor_that_is_switched_off_is_left_out(tmp_path):
+    cpu(tmp_path, 0, package=0, core=0, core_ms=10, package_ms=1000)
+    (tmp_path / "cpu1").mkdir()
+    assert len(Throttling(tmp_path).seconds()) == 2
+
+
+def test_the_temperature_is_that_of_the_hottest_sensor_of_the_processor(tmp_path):
+    write(tmp_path, "hwmon0/name", "nvme")
+    write(tmp_path, "hwmon0/temp1_input", 90_000)
+    assert not Temperature(tmp_path)
+    write(tmp_path, "hwmon1/name", "coretemp")
+    write(tmp_path, "hwmon1/temp1_input", 41_000)
+    write(tmp_path, "hwmon1/temp2_input", 43_500)
+    assert Temperature(tmp_path).celsius() == 43.5
 
 
 def test_a_machine_that_counts_nothing_has_nothing(tmp_path):
