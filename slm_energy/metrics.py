@@ -47,7 +47,7 @@ def energy_figures(capture: Capture, measurement: MeasurementConfig) -> tuple[En
 
 def derive(capture: Capture, energy: Sequence[EnergyFigure]) -> dict[str, float]:
     """All metrics of a trial."""
-    values = _times(capture) | _tokens(capture.generations) | _warm_up(capture)
+    values = _times(capture) | _tokens(capture.generations) | _warm_up(capture) | _sampler(capture)
     serve = capture.window("serve")
     if serve is None:
         return values
@@ -218,6 +218,17 @@ def _warm_up(capture: Capture) -> dict[str, float]:
         "warmup/batches": float(len(capture.warmup.paces_ns)),
         "warmup/steady": float(capture.warmup.steady),
     }
+
+
+def _sampler(capture: Capture) -> dict[str, float]:
+    """What metering itself took: part of one core, and the longest time by which it was late."""
+    report = capture.sampler
+    if report is None or report.cpu_s is None or not report.wall_s:
+        return {}
+    values = {"sampler/cpu_pct": 100 * report.cpu_s / report.wall_s}
+    if report.largest_pause_s is not None:
+        values["sampler/largest_pause_s"] = report.largest_pause_s
+    return values
 
 
 _GAUGES = {

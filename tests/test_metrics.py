@@ -6,7 +6,7 @@ import pytest
 
 from slm_energy import metrics
 from slm_energy.config import MeasurementConfig
-from slm_energy.record import Capture, WarmUp, Window
+from slm_energy.record import Capture, SamplerReport, WarmUp, Window
 from tests.captures import S, a_capture, a_counter, a_gauge, a_generation, without
 
 MEASUREMENT = MeasurementConfig(name="test")
@@ -80,6 +80,13 @@ def test_a_temperature_is_told_at_the_start_too() -> None:
     values = derived(a_capture(series=(dataclasses.replace(gauge, source=source),)))
     assert values["thermal/cpu_start_c"] == 25
     assert values["thermal/cpu_mean_c"] == 75
+
+
+def test_what_the_sampler_took_is_told() -> None:
+    values = derived(a_capture())
+    assert values["sampler/cpu_pct"] == pytest.approx(0.1)
+    dead = SamplerReport(period_s=0.1, cpu_s=None, wall_s=None, finished=False)
+    assert "sampler/cpu_pct" not in derived(a_capture(sampler=dead))
 
 
 def test_how_the_warm_up_went_is_told() -> None:
