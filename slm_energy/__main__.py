@@ -4,15 +4,20 @@
     slm-energy plan [-m] [KEY=VALUE ...]  show the grid, run nothing
     slm-energy doctor [--json] [...]      can this machine measure?
     slm-energy report study=NAME [...]    compare the cells of a study
+    slm-energy report data=FILE.csv [...] the same of a table that somebody else measured
+    slm-energy compare A B [--json] [...] what got worse from study A to study B?
     slm-energy ui [tracking.folder=DIR]   browse the runs
 
-Exit codes: 0 all went well, 1 some trial did not, 2 the command cannot be carried out, 130 Ctrl-C.
+Exit codes: 0 all went well, 1 some trial did not or something got worse, 2 the command cannot be
+carried out, 130 Ctrl-C.
 Everything heavy is imported inside the verb that needs it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,17 +29,20 @@ from rich.markup import escape
 
 from slm_energy.compose import compose, run_app
 from slm_energy.config import RunConfig, TrackingConfig
-from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError
-from slm_energy.plain import from_plain, readable
+from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError, TrackingError
+from slm_energy.plain import from_plain, readable, write_files
 
 if TYPE_CHECKING:
+    from slm_energy.analysis.across import Side
+    from slm_energy.analysis.output.generated import Generated
+    from slm_energy.analysis.result import Report
     from slm_energy.tracking import Store
 
 
 def main() -> None:
     """Carry out the command line and exit."""
     arguments = sys.argv[1:]
-    verbs = {"plan": _plan, "doctor": _doctor, "report": _report, "ui": _ui}
+    verbs = {"plan": _plan, "doctor": _doctor, "report": _report, "compare": _compare, "ui": _ui}
     try:
         if arguments and arguments[0] in verbs:
             code = verbs[arguments[0]](arguments[1:])
@@ -86,17 +94,41 @@ def _ui_words(tracking: TrackingConfig) -> str:
 
 def _show_report(
     store: Store, options: Mapping[str, Any], parent: str | None, console: Console
-) -> None:
-    """Print a study's report and store it on a sweep's parent run."""
+) -> dict[str, bytes]:
+    """Print a study's report and store its files on a sweep's parent run; return them."""
     from slm_energy import analysis
+    from slm_energy.analysis.output.files import files
 
     asked = analysis.options(options)
     report = analysis.build(store.frame(asked.study), asked)
     report.to_terminal(console)
+    found = files(report, _generated(store, report, console))
     if parent is not None:
         store.describe(parent, report.to_markdown())
-        store.attach(parent, "report.md", report.to_markdown())
-        store.attach(parent, "report.json", report.to_json())
+        place = store.attach(parent, found).removeprefix("file://")
+        console.print(f"report: {place}/report.html", soft_wrap=True, highlight=False)
+    return found
+
+
+def _generated(store: Store, report: Report, console: Console) -> tuple[Generated, ...]:
+    """What models wrote; the report goes without where artifacts were lost."""
+    from slm_energy.analysis.output.generated import generated
+
+    try:
+        return generated(report, store.attached)
+    except TrackingError as error:
+        console.print(f"no generated code in the report: {escape(str(error))}", soft_wrap=True)
+        return ()
+
+
+def _write(out: str | None, found: Mapping[str, bytes]) -> None:
+    """Write a report's files to the folder that was asked for."""
+    if out is None:
+        return
+    try:
+        write_files(Path(out), found)
+    except OSError as error:
+        raise ConfigError(f"out={out} cannot be written: {error.strerror or error}") from error
 
 
 def _plan(arguments: Sequence[str]) -> int:
@@ -129,12 +161,71 @@ def _doctor(arguments: Sequence[str]) -> int:
 
 
 def _report(arguments: Sequence[str]) -> int:
+    if any(word.startswith("data=") for word in arguments):
+        return _report_foreign(arguments)
     from slm_energy.tracking import Store
 
     asked = compose("analysis", arguments, keys=["study"])
-    store = Store(_tracking(asked))
-    _show_report(store, asked, store.last_sweep(asked["study"]), _console())
+    del asked["data"], asked["columns"]
+    out, store = asked.pop("out"), Store(_tracking(asked))
+    _write(out, _show_report(store, asked, store.last_sweep(asked["study"]), _console()))
     return 0
+
+
+def _report_foreign(arguments: Sequence[str]) -> int:
+    from slm_energy.analysis import foreign
+    from slm_energy.analysis.output.files import files
+
+    asked = compose("analysis", ["study=null", *arguments], keys=["study"])
+    del asked["tracking"]  # nothing is stored
+    out = asked.pop("out")
+    found = foreign.analyse(asked)
+    foreign.show(found, _console())
+    _write(out, files(found.report))
+    return 0
+
+
+def _compare(arguments: Sequence[str]) -> int:
+    from slm_energy.analysis import across
+
+    words = [word for word in arguments if word != "--json"]
+    if len(words) < 2 or any("=" in word.partition("@")[0] for word in words[:2]):
+        raise ConfigError("name two studies: slm-energy compare A B, each NAME or NAME@FOLDER")
+    # Hydra would take allow=a,b for a sweep.
+    listed = [re.sub(r"^(allow|metrics)=([^\[].*)$", r"\1=[\2]", word) for word in words[2:]]
+    asked = compose("compare", listed)
+    tracking = _tracking(asked)
+    options = across.options(asked)
+    a, b = _sides(words[0], words[1], tracking)
+    result = across.build(a, b, options)
+    if "--json" in arguments:
+        sys.stdout.write(readable(result.to_json()))
+    else:
+        result.to_terminal(_console())
+    if result.refusal:
+        raise AnalysisError(result.refusal)
+    return result.exit_code
+
+
+def _sides(a: str, b: str, tracking: TrackingConfig) -> list[Side]:
+    """Open two studies, each NAME, NAME@FOLDER or NAME@URI."""
+    from slm_energy.analysis.across import Side
+    from slm_energy.tracking import Store, exists, store_uri
+
+    named = []
+    for word in (a, b):
+        name, _, place = word.partition("@")
+        own = {"uri": place} if "://" in place else {"uri": None, "folder": place}
+        named.append((name, dataclasses.replace(tracking, **own) if place else tracking))
+    if len({(name, store_uri(where)) for name, where in named}) == 1:
+        raise ConfigError(f"{a} and {b} are the same study: name two, each NAME or NAME@FOLDER")
+    sides = []
+    for word, (name, where) in zip((a, b), named, strict=True):
+        if not exists(where):
+            raise TrackingError(f"{word}: no store in {where.folder}: set tracking.folder=DIR")
+        store = Store(where)
+        sides.append(Side(name=word, frame=store.frame(name), attached=store.attached))
+    return sides
 
 
 def _ui(arguments: Sequence[str]) -> int:

@@ -106,7 +106,7 @@ def flat(value: Settings) -> dict[str, Scalar]:
     return result
 
 
-_PLACES = (
+PLACES = (
     "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
     "measurement.powercap_root", "measurement.wall_meter.url",
 )  # fmt: skip
@@ -123,7 +123,7 @@ def cell_id(
     Paths are left out: what they point at is covered by the two digests. Names are not, because an
     A/A study compares a cell with itself under another name.
     """
-    identity: dict[str, Any] = {k: v for k, v in flat(settings).items() if k not in _PLACES}
+    identity: dict[str, Any] = {k: v for k, v in flat(settings).items() if k not in PLACES}
     identity |= {"model.digest": model_digest, "workload.digest": workload_digest}
     identity["versions"] = dict(versions)
     text = json.dumps(identity, sort_keys=True)
@@ -141,7 +141,7 @@ def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, 
     """
     table = dict(cells)
     core = ("model.name", "engine.name", "provider.name")
-    keys = sorted({key for row in table.values() for key in row} - set(core) - set(_PLACES))
+    keys = sorted({key for row in table.values() for key in row} - set(core) - set(PLACES))
     varying = [key for key in keys if _tells_apart(key, table.values())]
     labels = {}
     for cell, row in table.items():

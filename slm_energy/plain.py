@@ -104,6 +104,14 @@ def write_json(path: Path, value: Any) -> None:
     partial.replace(path)
 
 
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by name; a name may have folders in it, which are made."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
 def read_json(path: Path, kind: type[T]) -> T:
     """Read what `write_json` wrote."""
     return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))

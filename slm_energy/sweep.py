@@ -193,7 +193,8 @@ class _Invocation:
         with contextlib.ExitStack() as stack:
             meterings = {planned.cell.settings.measurement for planned in todo}
             samplers = {each: stack.enter_context(self._sampler(each)) for each in meterings}
-            self._store.attach(self._open_parent(), "plan.json", readable(plan.summary()))
+            summary = readable(plan.summary()).encode()
+            self._store.attach(self._open_parent(), {"plan.json": summary})
             display = stack.enter_context(Display(self._console, len(todo), plan.expected_s))
             try:
                 for block in blocks.values():

@@ -13,7 +13,8 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ from filelock import FileLock
 from slm_energy import fields
 from slm_energy.config import TrackingConfig
 from slm_energy.errors import TrackingError, one_line
+from slm_energy.plain import write_files
 from slm_energy.plan import Past
 from slm_energy.record import OutcomeName, Record
 
@@ -112,10 +114,18 @@ class Store:
         with _clear_errors(self._uri):
             self._client.set_tag(run_id, "mlflow.note.content", markdown[:_NOTE_LENGTH])
 
-    def attach(self, run_id: str, name: str, text: str) -> None:
-        """Store a text artifact of a run."""
-        with _clear_errors(self._uri):
-            self._client.log_text(run_id, text, name)
+    def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
+        """Store artifacts of a run, name (with its folder) to content; return where they lie."""
+        with _clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
+            write_files(Path(folder), files)
+            self._client.log_artifacts(run_id, folder)
+            return str(self._client.get_run(run_id).info.artifact_uri)
+
+    def attached(self, run_id: str, name: str) -> str:
+        """Read a text artifact of a run."""
+        with _clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
+            place = self._client.download_artifacts(run_id, name, folder)
+            return Path(place).read_text(encoding="utf-8")
 
     def last_sweep(self, study: str) -> str | None:
         """Run id of the latest invocation of a study, or None."""
@@ -249,6 +259,7 @@ def _client(uri: str) -> MlflowClient:
     # Set after the import, which sets them itself: creating a store is no news.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # nor is reading a file
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

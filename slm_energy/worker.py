@@ -234,6 +234,7 @@ def _environment(trial: Trial) -> dict[str, Json]:
         "platform": platform.platform(),
         "processor": _processor(),
         "processors_usable": len(os.sched_getaffinity(0)),
+        "nvidia_driver": _nvidia_driver(),
         "hostname": platform.node(),
         "versions": dict(trial.cell.versions),
     }
@@ -244,6 +245,12 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def _nvidia_driver() -> str | None:
+    """The line by which the kernel's module names itself; None where it is not loaded."""
+    path = Path("/proc/driver/nvidia/version")
+    return path.read_text(encoding="utf-8").partition("\n")[0] if path.is_file() else None
 
 
 def _anchor() -> ClockAnchor:

@@ -41,6 +41,10 @@ from tests.conftest import Command
         (["report"], "study is missing: set study="),
         (["report", "study=x", "margin=9"], "margin=9"),
         (["report", "study=x"], "study='x' is not in"),
+        (["compare", "a"], "name two studies: slm-energy compare A B"),
+        (["compare", "a", "b", "margn=1"], "margn: no such key"),
+        (["compare", "a", "a@mlruns"], "a and a@mlruns are the same study"),
+        (["compare", "a", "b@old"], "a: no store in mlruns"),
         (["doctor", "measurement.target_error=9"], "measurement.target_error=9.0 is out of range"),
         (["doctor", "--json", "measurement=none"], "measurement=none: there is no such"),
     ],
@@ -115,7 +119,7 @@ def test_doctor_sees_counters_and_gpus(tmp_path: Path, slm_energy: Command) -> N
 
 def test_report_prints_and_stores_on_the_parent_run(tmp_path: Path, slm_energy: Command) -> None:
     assert slm_energy("-m", "engine.decode=session,generate", "study.rounds=2").returncode == 0
-    done = slm_energy("report", "study=default", "margin=0.1", quick=False)
+    done = slm_energy("report", "study=default", "margin=0.1", "out=paper", quick=False)
     assert done.returncode == 0, done.stderr
     assert "2 cells, 2 rounds, 4 of 4 trials valid" in done.stdout
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}")
@@ -124,18 +128,56 @@ def test_report_prints_and_stores_on_the_parent_run(tmp_path: Path, slm_energy: 
     [parent] = client.search_runs([experiment.experiment_id], "tags.`slm.kind` = 'sweep'")
     assert "4 of 4 trials valid" in parent.data.tags["mlflow.note.content"]
     assert client.download_artifacts(parent.info.run_id, "plan.json", str(tmp_path))
-    [report] = (tmp_path / "mlruns" / "artifacts").rglob("report.json")
+    [report] = (tmp_path / "mlruns" / "artifacts").rglob("comparisons.json")
     assert parent.info.run_id in str(report)
     assert json.loads(report.read_text())["options"]["margin"] == 0.1
+    assert f"report: {report.with_name('report.html')}" in done.stdout
+    page = report.with_name("report.html").read_text()
+    assert "slm/0: scripted / cpu / decode=generate, scripted / cpu / decode=session" in page
+    assert (tmp_path / "paper" / "comparisons.json").read_text() == report.read_text()
+    assert (tmp_path / "paper" / "tables" / "latency-e2e-p50-s-pairs.tex").is_file()
+
+
+def test_a_report_without_its_generations_says_so(tmp_path: Path, slm_energy: Command) -> None:
+    assert slm_energy().returncode == 0
+    [table] = (tmp_path / "mlruns" / "artifacts").rglob("generations.json")
+    table.unlink()
+    done = slm_energy("report", "study=default", quick=False)
+    assert "no generated code in the report: " in done.stdout
+    assert done.returncode == 0
+    (tmp_path / "file").touch()
+    done = slm_energy("report", "study=default", "out=file/x", quick=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: out=file/x cannot be written: Not a directory\n"
+
+
+def test_compare_tells_ci_what_got_worse(tmp_path: Path, slm_energy: Command) -> None:
+    fast = ("study.rounds=2", "measurement.serve_s=0.3")
+    assert slm_energy(*fast, "study.name=main").returncode == 0
+    slow = (*fast, "study.name=branch", "engine.options.token_s=0.003")
+    assert slm_energy(*slow).returncode == 0
+    shutil.copytree(tmp_path / "mlruns", tmp_path / "elsewhere")
+
+    words = ("compare", "main", "branch@elsewhere", "metrics=latency/e2e_p50_s,latency/ttft_p50_s")
+    refused = slm_energy(*words, quick=False)
+    assert refused.returncode == 2
+    [line] = refused.stderr.splitlines()
+    assert "main and branch@elsewhere differ in engine.options.token_s" in line
+    assert line.endswith("allow=engine")
+    assert "no: allow=engine" in refused.stdout
+
+    worse = slm_energy(*words, "allow=engine,versions", "--json", quick=False)
+    found = json.loads(worse.stdout)
+    assert (worse.returncode, found["exit_code"], worse.stderr) == (1, 1, "")
+    names = [each["metric"]["name"] for each in found["metrics"]]
+    assert names == ["latency/e2e_p50_s", "latency/ttft_p50_s"]
 
 
 def test_ui_serves_the_store_on_loopback_and_ends_without_leftovers(
     tmp_path: Path, slm_energy: Command
 ) -> None:
     assert slm_energy().returncode == 0
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "slm_energy", "ui", f"port={port}"]
     with (tmp_path / "ui.log").open("w") as log:
         server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
@@ -150,6 +192,13 @@ def test_ui_serves_the_store_on_loopback_and_ends_without_leftovers(
         server.wait(timeout=30)
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(url, timeout=5)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def fetched(url: str, data: bytes | None = None) -> str:

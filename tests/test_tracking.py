@@ -106,6 +106,18 @@ def test_the_frame_has_one_row_per_trial_with_settings_and_metrics(
         store.frame("other")
 
 
+def test_files_are_attached_to_a_run_under_their_names_and_read_back(
+    tracking: TrackingConfig,
+) -> None:
+    store = Store(tracking)
+    run = store.open_sweep("test", "s1", MACHINE, "note")
+    place = store.attach(run, {"report.html": "<h1>ä</h1>".encode(), "tables/a.tex": b"x"})
+    assert store.attached(run, "report.html") == "<h1>ä</h1>"
+    assert (Path(place.removeprefix("file://")) / "tables" / "a.tex").read_bytes() == b"x"
+    with pytest.raises(TrackingError, match=r"none\.txt"):
+        store.attached(run, "none.txt")
+
+
 def test_runs_that_a_killed_sweep_left_open_are_closed_by_the_next(
     tracking: TrackingConfig,
 ) -> None:

@@ -1,36 +1,47 @@
-"""Which cell costs less, by how much, and how sure: a complete-block comparison of log values.
+"""Which cell costs less, by how much, and how sure: the comparison of the cells of one family.
 
-The trial is the unit and the round is the block. For each pair of cells: the ratio of geometric
-means over the rounds in which both are valid, with a t interval on the log ratio; and, over the
-rounds in which all cells are valid, a p-value adjusted for all pairs. Pure functions of arrays.
+The trial is the unit and the round is the block. For each pair of cells, over the rounds in which
+both are valid: the ratio of geometric means with a t interval on the log ratio, and a p-value
+adjusted for all pairs. Pure functions of arrays.
 
-What it does not know: systematic errors shared by all trials. The measurement's own interval is
-carried along for that, and a difference inside it is called below the instrument's resolution.
+What the instruments can resolve. Each value carries the measurement's own interval, which more
+rounds do not narrow: an instrument errs alike in every round. The resolution of a pair is the
+factor by which its ratio could be wrong if both instruments erred as far as they can, in opposite
+directions, averaged over rounds. Then
+
+    a difference        counts only if the t interval, widened by the resolution, excludes 1;
+                        a ratio nearer to 1 than the resolution is below the instrument's resolution
+    an equivalence      counts only if the widened interval lies within the margin; a resolution
+                        coarser than the margin can show none
+    neither             is below the instrument's resolution when no number of rounds could settle
+                        it: the ratio is nearer to 1 than the resolution, which exceeds the margin
+
+Two cells on the same sensors may share an error that cancels in the ratio; that is not known here,
+so the worst case is taken.
+
+Equivalence is adjusted as well: its TOST p-values are adjusted with Holm over the family's pairs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
+from slm_energy.analysis.decide import decided
 from slm_energy.analysis.effect import (
-    MOST_ROUNDS,
     Flags,
     Floats,
     cliffs_delta,
+    cliffs_interval,
+    equivalence_p,
     half_width,
-    rounds_to_settle,
+    holm,
 )
-from slm_energy.analysis.permute import MaxT, max_t, smallest_rounds
-
-Verdict = Literal["saves", "gains", "worse", "equivalent", "inconclusive"]
-Asked = Literal["best", "all"] | Sequence[tuple[str, str]]
-
-COARSE = "below the instrument's resolution"
+from slm_energy.analysis.permute import max_t
+from slm_energy.analysis.result import Pair, Savings
+from slm_energy.analysis.verdict import Verdict, mirrored
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +60,12 @@ class Block:
     low: Floats | None = None
     high: Floats | None = None
 
+    def of(self, cells: tuple[str, ...]) -> Block:
+        """The block of some of its cells, in their order."""
+        columns = [self.cells.index(cell) for cell in cells]
+        low, high = (None if part is None else part[:, columns] for part in (self.low, self.high))
+        return Block(cells=cells, values=self.values[:, columns], low=low, high=high)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
@@ -57,14 +74,14 @@ class Rule:
     Attributes:
         alpha: family-wise error; intervals have confidence 1 - alpha.
         margin: a smaller relative difference does not matter.
-        permutations: random permutations where there are too many to enumerate.
-        seed: of these permutations.
+        draws: of the reference that p is read from.
+        seed: of the draws.
         higher_is_better: True for throughput.
     """
 
     alpha: float = 0.05
     margin: float = 0.02
-    permutations: int = 9999
+    draws: int = 9999
     seed: int = 0
     higher_is_better: bool = False
 
@@ -75,104 +92,49 @@ class Rule:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
-    """Cell `a` against cell `b`.
-
-    Attributes:
-        a: a cell id.
-        b: another.
-        rounds: rounds in which both are valid; ratio, interval, won and delta are over these.
-        won: of these, the rounds in which `a` is better.
-        ratio: geometric mean of a / b; None without a common round.
-        low: lower end of the ratio's t interval; None where it cannot be computed.
-        high: upper end.
-        wide_low: the same end when the measurement's own interval is added; None if there is none.
-        wide_high: upper end; None also where it has no end.
-        p: adjusted for all pairs of cells; None with fewer than two complete rounds.
-        delta: Cliff's delta, from -1 to 1; negative when `a` is mostly smaller. Ignores rounds.
-        verdict: about `a`, against the margin.
-        reason: why it is inconclusive; empty otherwise.
-        more_rounds: further rounds that would settle it if the spread stays; None if none would.
-    """
-
-    a: str
-    b: str
-    rounds: int
-    won: int
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
-    wide_low: float | None = None
-    wide_high: float | None = None
-    p: float | None = None
-    delta: float | None = None
-    verdict: Verdict = "inconclusive"
-    reason: str = ""
-    more_rounds: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """One metric over all cells that have it.
-
-    Attributes:
-        ranked: cells from best to worst: geometric mean over the complete rounds if there are any,
-            else over each cell's own rounds.
-        left_out: cells without a valid value.
-        rounds: all rounds.
-        complete_rounds: rounds in which every ranked cell is valid.
-        permutations: how many the p-values rest on.
-        exact: True when these are all there are.
-        smallest_rounds: fewest rounds in which p can reach alpha with this number of cells.
-        pairs: the pairs that were asked for.
-    """
+    """One metric over the cells of one family; attributes as of `result.Family`."""
 
     ranked: tuple[str, ...]
-    left_out: tuple[str, ...]
-    rounds: int
     complete_rounds: int
-    permutations: int
+    draws: int
     exact: bool
-    smallest_rounds: int
+    reason: str
     pairs: tuple[Pair, ...]
 
 
-def compare(block: Block, rule: Rule, asked: Asked = "best") -> Comparison:
-    """Compare the cells of a block.
+def compare(block: Block, rule: Rule, reference: str | None = None) -> Comparison:
+    """Compare all cells of a block with each other.
 
     Args:
-        block: the values.
+        block: the values of one family; a cell without any is left out.
         rule: how to decide.
-        asked: `best` compares the best cell with each other one, `all` every pair, better ranked
-            first; or the pairs themselves, of which those with a value for both are compared. p is
-            adjusted for all pairs of cells in any case, since the best is chosen by the same data.
+        reference: a cell that comes last in its pairs; the others have the better one first.
     """
-    ranked = ranking(block, rule)
-    order = [block.cells.index(cell) for cell in ranked]
-    logs = np.log(block.values[:, order])
-    complete: Flags = np.asarray(~np.isnan(logs).any(axis=1))
-    test = max_t(logs[complete], rule.permutations, rule.seed)
-    if asked == "all":
-        places = list(itertools.combinations(range(len(ranked)), 2))
-    elif asked == "best":
-        places = [(0, i) for i in range(1, len(ranked))]
-    else:
-        known = [(a, b) for a, b in asked if a in ranked and b in ranked]
-        places = [(ranked.index(a), ranked.index(b)) for a, b in known]
+    block = block.of(ranking(block, rule))
+    logs = np.log(block.values)
+    test = max_t(logs, rule.draws, rule.seed)
+    places = list(itertools.combinations(range(len(block.cells)), 2))
+    places = [(j, i) if block.cells[i] == reference else (i, j) for i, j in places]
+    measured = [_measured(block, logs, i, j, rule) for i, j in places]
+    equivalent = _equivalence(measured, rule)
+    pairs = []
+    for (i, j), seen, p_equivalent in zip(places, measured, equivalent, strict=True):
+        p = None if test.p is None or np.isnan(test.p[i, j]) else float(test.p[i, j])
+        pair = dataclasses.replace(seen.pair, p=p, p_equivalent=p_equivalent)
+        pairs.append(decided(pair, seen.ratios, seen.half, seen.resolution, rule, len(block.cells)))
     return Comparison(
-        ranked=ranked,
-        left_out=tuple(cell for cell in block.cells if cell not in ranked),
-        rounds=len(complete),
-        complete_rounds=int(complete.sum()),
-        permutations=test.permutations,
+        ranked=block.cells,
+        complete_rounds=int((~np.isnan(logs).any(axis=1)).sum()),
+        draws=test.draws,
         exact=test.exact,
-        smallest_rounds=smallest_rounds(len(ranked), rule.alpha),
-        pairs=tuple(_pair(block, ranked, order, i, j, test, rule) for i, j in places),
+        reason="" if test.p is not None or not places else "no two cells share enough valid rounds",
+        pairs=tuple(pairs),
     )
 
 
 def ranking(block: Block, rule: Rule) -> tuple[str, ...]:
-    """Cells with a value from best to worst; see `Comparison.ranked`."""
+    """Cells with a value from best to worst; see `result.Family.ranked`."""
     valued = np.flatnonzero(~np.isnan(block.values).all(axis=0))
     logs = np.log(block.values[:, valued])
     complete = ~np.isnan(logs).any(axis=1)
@@ -181,99 +143,108 @@ def ranking(block: Block, rule: Rule) -> tuple[str, ...]:
     return tuple(block.cells[i] for i in valued[order])
 
 
-def _pair(
-    block: Block, ranked: tuple[str, ...], order: list[int], i: int, j: int, test: MaxT, rule: Rule
-) -> Pair:
-    a, b = order[i], order[j]
-    both: Flags = np.asarray(~np.isnan(block.values[:, [a, b]]).any(axis=1))
-    x, y = block.values[both, a], block.values[both, b]
-    n, ratios = int(both.sum()), np.log(x / y)
-    better = ratios > 0 if rule.higher_is_better else ratios < 0
-    pair = Pair(a=ranked[i], b=ranked[j], rounds=n, won=int(better.sum()))
-    if n == 0:
-        return dataclasses.replace(pair, reason="no round in which both are valid")
-    mean = float(ratios.mean())
-    pair = dataclasses.replace(pair, ratio=float(np.exp(mean)), delta=cliffs_delta(x, y))
-    if n == 1:
-        return dataclasses.replace(pair, reason="one round gives no interval", more_rounds=1)
-    p = None if test.p is None else float(test.p[i, j])
-    pair = dataclasses.replace(pair, p=p)
-    half = half_width(ratios, rule.alpha)
-    if half is None:
-        return dataclasses.replace(
-            pair, reason="the ratio is the same in every round, so its spread is unknown"
-        )
-    low, high = mean - half, mean + half
-    extra = _instrument(block, both, a, b)
-    wide = None if extra is None else (low - extra[0], high + extra[1])
-    verdict, reason, more = _decide(ratios, half, wide, p, rule, len(ranked))
-    return dataclasses.replace(
-        pair,
-        low=float(np.exp(low)),
-        high=float(np.exp(high)),
-        wide_low=None if wide is None else float(np.exp(wide[0])),
-        wide_high=None if wide is None or np.isinf(wide[1]) else float(np.exp(wide[1])),
-        verdict=verdict,
-        reason=reason,
-        more_rounds=more,
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Measured:
+    """A pair before its verdict.
 
-
-def _instrument(block: Block, both: Flags, a: int, b: int) -> tuple[float, float] | None:
-    """How far the measurement's own intervals reach beyond the log ratio, down and up.
-
-    The worst case of both cells, averaged over rounds and not reduced by their number: an
-    instrument's error is the same in every round.
+    Attributes:
+        pair: with all figures but the p-values.
+        ratios: log ratios, one per shared round.
+        half: half the width of their t interval; None where it is unknown.
+        resolution: log of `Pair.instrument`, infinite where it has no end; None without intervals.
     """
+
+    pair: Pair
+    ratios: Floats
+    half: float | None = None
+    resolution: float | None = None
+
+
+def _measured(block: Block, logs: Floats, a: int, b: int, rule: Rule) -> _Measured:
+    ratios = logs[:, a] - logs[:, b]
+    both: Flags = np.asarray(~np.isnan(ratios))
+    ratios = ratios[both]
+    better = ratios > 0 if rule.higher_is_better else ratios < 0
+    pair = Pair(
+        a=block.cells[a],
+        b=block.cells[b],
+        rounds=len(ratios),
+        won=int(better.sum()),
+        tied=int((ratios == 0).sum()),
+    )
+    if not len(ratios):
+        return _Measured(pair=pair, ratios=ratios)
+    x, y, mean = block.values[both, a], block.values[both, b], float(ratios.mean())
+    delta, ends = cliffs_delta(x, y), cliffs_interval(x, y, rule.alpha)
+    resolution = _resolution(block, both, a, b)
+    known = resolution is not None and np.isfinite(resolution)
+    pair = dataclasses.replace(
+        pair,
+        ratio=float(np.exp(mean)),
+        difference=float(np.exp(logs[both, a].mean()) - np.exp(logs[both, b].mean())),
+        instrument=float(np.exp(resolution)) if resolution is not None and known else None,
+        delta=delta,
+        delta_low=None if ends is None else ends[0],
+        delta_high=None if ends is None else ends[1],
+        a12=(delta + 1) / 2,
+        a12_low=None if ends is None else (ends[0] + 1) / 2,
+        a12_high=None if ends is None else (ends[1] + 1) / 2,
+    )
+    half = half_width(ratios, rule.alpha)
+    if half is not None:
+        error = float(np.std(ratios, ddof=1)) / np.sqrt(len(ratios))
+        wide = half + resolution if resolution is not None and known else None
+        pair = dataclasses.replace(
+            pair,
+            low=float(np.exp(mean - half)),
+            high=float(np.exp(mean + half)),
+            wide_low=None if wide is None else float(np.exp(mean - wide)),
+            wide_high=None if wide is None else float(np.exp(mean + wide)),
+            t=float(mean / error),
+        )
+    return _Measured(pair=pair, ratios=ratios, half=half, resolution=resolution)
+
+
+def _resolution(block: Block, both: Flags, a: int, b: int) -> float | None:
+    """How far the log ratio could be off by the instruments: see the top of this file."""
     if block.low is None or block.high is None:
         return None
     value, low, high = (part[both][:, [a, b]] for part in (block.values, block.low, block.high))
     if np.isnan(low).any() or np.isnan(high).any():
         return None
     below = np.where(low > 0, np.log(value) - np.log(np.where(low > 0, low, 1)), np.inf)
-    above = np.log(high) - np.log(value)
-    down = float((below[:, 0] + above[:, 1]).mean())
-    up = float((above[:, 0] + below[:, 1]).mean())
-    return down, up
+    above = np.log(np.maximum(high, value)) - np.log(value)
+    one_way = float((below[:, 0] + above[:, 1]).mean())
+    other_way = float((above[:, 0] + below[:, 1]).mean())
+    return max(one_way, other_way)
 
 
-def _decide(
-    ratios: Floats,
-    half: float,
-    wide: tuple[float, float] | None,
-    p: float | None,
-    rule: Rule,
-    cells: int,
-) -> tuple[Verdict, str, int | None]:
-    """Verdict, reason and further rounds.
-
-    The interval decides against the margin. With more than two cells a difference must also have an
-    adjusted p of at most alpha; with two there is one comparison and nothing to adjust.
-    """
-    n, mean, spread = len(ratios), float(ratios.mean()), float(np.std(ratios, ddof=1))
-    low, high, band = mean - half, mean + half, rule.band
-    if -band < low and high < band:
-        if wide is not None and not (-band < wide[0] and wide[1] < band):
-            return "inconclusive", COARSE, None
-        return "equivalent", "", None
-    if not (high < -band or low > band):
-        needed = rounds_to_settle(spread, abs(abs(mean) - band), rule.alpha, n + 1)
-        return _open("the interval reaches across the margin", needed, n)
-    if cells > 2 and p is None:
-        return "inconclusive", "fewer than two rounds are complete over all cells", None
-    if cells > 2 and p is not None and p > rule.alpha:
-        tests = cells * (cells - 1) // 2
-        fewest = max(n + 1, smallest_rounds(cells, rule.alpha))
-        needed = rounds_to_settle(spread, abs(mean), rule.alpha / tests, fewest)
-        return _open(f"p adjusted for {tests} pairs is above {rule.alpha:g}", needed, n)
-    if wide is not None and wide[0] <= 0 <= wide[1]:
-        return "inconclusive", COARSE, None
-    if (mean < 0) == rule.higher_is_better:
-        return "worse", "", None
-    return ("gains" if rule.higher_is_better else "saves"), "", None
+def _equivalence(measured: list[_Measured], rule: Rule) -> list[float | None]:
+    known = [i for i, seen in enumerate(measured) if seen.half is not None]
+    raw = np.array([equivalence_p(measured[i].ratios, rule.band) for i in known])
+    result: list[float | None] = [None] * len(measured)
+    for i, p in zip(known, holm(raw), strict=True):
+        result[i] = float(p)
+    return result
 
 
-def _open(reason: str, needed: int | None, have: int) -> tuple[Verdict, str, int | None]:
-    if needed is None:
-        return "inconclusive", f"{reason}; more than {MOST_ROUNDS:,} rounds would be needed", None
-    return "inconclusive", reason, needed - have
+def savings(comparison: Comparison, rule: Rule) -> Savings:
+    """The pairs as a matrix, rows and columns in the order of rank."""
+    cells = comparison.ranked
+    place = {cell: i for i, cell in enumerate(cells)}
+    size = len(cells)
+    saved: list[list[float | None]] = [[None] * size for _ in cells]
+    verdicts: list[list[Verdict | None]] = [[None] * size for _ in cells]
+    sign = -1 if rule.higher_is_better else 1
+    for pair in comparison.pairs:
+        i, j = place[pair.a], place[pair.b]
+        verdicts[i][j] = pair.verdict
+        verdicts[j][i] = mirrored(pair.verdict, rule.higher_is_better)
+        if pair.ratio is not None:
+            saved[i][j] = 100 * sign * (1 - pair.ratio)
+            saved[j][i] = 100 * sign * (1 - 1 / pair.ratio)
+    return Savings(
+        cells=cells,
+        saving_pct=tuple(map(tuple, saved)),
+        verdicts=tuple(map(tuple, verdicts)),
+    )

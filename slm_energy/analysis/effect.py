@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
@@ -10,6 +12,7 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 MOST_ROUNDS = 1000
+GOOD_POWER = 0.8
 
 
 def half_width(logs: Floats, alpha: float) -> float | None:
@@ -25,7 +28,14 @@ def half_width(logs: Floats, alpha: float) -> float | None:
     n = len(logs)
     if n < 2 or (spread := float(np.std(logs, ddof=1))) < 1e-12:
         return None
-    return float(stats.t.ppf(1 - alpha / 2, n - 1) * spread / np.sqrt(n))
+    return float(_quantiles(alpha)[n] * spread / np.sqrt(n))
+
+
+@lru_cache(maxsize=8)
+def _quantiles(alpha: float) -> Floats:
+    """t(1 - alpha / 2, n - 1) for n = 0, 1, ... beyond `MOST_ROUNDS`; NaN below 2."""
+    n = np.arange(20 * MOST_ROUNDS)
+    return np.asarray(np.where(n < 2, np.nan, stats.t.ppf(1 - alpha / 2, np.maximum(n - 1, 1))))
 
 
 def rounds_to_settle(spread: float, gap: float, alpha: float, at_least: int) -> int | None:
@@ -41,10 +51,70 @@ def rounds_to_settle(spread: float, gap: float, alpha: float, at_least: int) -> 
         None when more than `MOST_ROUNDS` would be needed.
     """
     n = np.arange(at_least, MOST_ROUNDS + 1)
-    enough = n[stats.t.ppf(1 - alpha / 2, n - 1) * spread / np.sqrt(n) < gap]
+    enough = n[_quantiles(alpha)[n] * spread / np.sqrt(n) < gap]
     return int(enough[0]) if enough.size else None
+
+
+def equivalence_p(logs: Floats, band: float) -> float:
+    """TOST (Schuirmann 1987): p of a mean that is at the band or beyond, on either side."""
+    n = len(logs)
+    error = float(np.std(logs, ddof=1)) / np.sqrt(n)
+    return float(stats.t.sf((band - abs(float(logs.mean()))) / error, n - 1))
+
+
+def holm(p: Floats) -> Floats:
+    """Holm's step-down adjustment (1979)."""
+    order = np.argsort(p)
+    steps = p[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
 
 
 def cliffs_delta(x: Floats, y: Floats) -> float:
     """Share of pairs with x > y minus share with x < y (Cliff 1993)."""
     return float(np.sign(x[:, None] - y[None, :]).mean())
+
+
+def cliffs_interval(x: Floats, y: Floats, alpha: float) -> tuple[float, float] | None:
+    """Interval of Cliff's delta for independent samples: Feng and Cliff (2004), asymmetric.
+
+    Where all of x lie on one side of all of y its variance is zero; then the end is Wilson's for a
+    share that was 1 in as many trials as the smaller sample has.
+
+    Returns:
+        None with fewer than two values on a side.
+    """
+    n, m = len(x), len(y)
+    if min(n, m) < 2:
+        return None
+    signs = np.sign(x[:, None] - y[None, :])
+    delta = float(signs.mean())
+    z = float(stats.t.ppf(1 - alpha / 2, n + m - 2))
+    if abs(delta) == 1:
+        end = (min(n, m) - z**2) / (min(n, m) + z**2)
+        return (end, 1.0) if delta > 0 else (-1.0, -end)
+    rows = float(((signs.mean(axis=1) - delta) ** 2).sum())
+    columns = float(((signs.mean(axis=0) - delta) ** 2).sum())
+    rest = float(((signs - delta) ** 2).sum())
+    variance = (m**2 * rows + n**2 * columns - rest) / (n * m * (n - 1) * (m - 1))
+    variance = max(variance, (1 - delta**2) / (n * m - 1))
+    root = z * np.sqrt(variance) * np.sqrt((1 - delta**2) ** 2 + z**2 * variance)
+    centre, scale = delta - delta**3, 1 - delta**2 + z**2 * variance
+    return max(-1.0, float((centre - root) / scale)), min(1.0, float((centre + root) / scale))
+
+
+def power(rounds: npt.NDArray[np.int64], effect: float, alpha: float) -> Floats:
+    """Chance that a two-sided one-sample t test finds a mean of `effect` standard deviations.
+
+    Args:
+        rounds: numbers of rounds, each at least 2.
+        effect: true mean over standard deviation.
+        alpha: level of the test.
+    """
+    edge = stats.t.ppf(1 - alpha / 2, rounds - 1)
+    shift = effect * np.sqrt(rounds)
+    above = stats.nct.sf(edge, rounds - 1, shift)
+    below = stats.nct.cdf(-edge, rounds - 1, shift)
+    # SciPy gives NaN where the one is 1 or the other 0 to all its digits.
+    return np.asarray(np.nan_to_num(above, nan=1.0) + np.nan_to_num(below, nan=0.0))

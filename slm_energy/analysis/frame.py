@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from slm_energy.analysis.result import Audit, Factor, LeftOut, Slot, SlotOutcome
 from slm_energy.cell import cell_labels
 from slm_energy.config import Scalar
 from slm_energy.errors import AnalysisError, one_line
 
-_FACTORS = ("model.", "engine.", "provider.", "measurement.", "workload.")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Slot:
-    """One place in the plan and what came of it.
-
-    Attributes:
-        cell: the cell's id.
-        round: 1, 2, ...; 0 for an unsupported cell, which is noted once.
-        outcome: valid, invalid, failed, unsupported, or missing where other cells have a trial.
-        reason: why it is not valid.
-    """
-
-    cell: str
-    round: int
-    outcome: str
-    reason: str
+_SETTINGS = ("model.", "engine.", "provider.", "measurement.", "workload.")
+_CORE = ("model.name", "engine.name", "provider.name")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,36 +26,89 @@ class Study:
     Attributes:
         name: the study.
         machine: where it ran.
-        cells: ids in the order of the first round, unsupported ones included.
+        cells: ids in the order of the first round, unsupported ones last.
         labels: cell id to its name; what all cells share is left out of it.
-        models: cell id to the name of its model.
+        settings: cell id to its dotted settings.
         shared: what all cells share, as `model bundled`, `provider cpu`.
         rounds: 1 to the last round that was begun.
-        trials: one row per cell and round: its valid trial, or its last attempt.
-        slots: every cell in every round.
+        trials: one row per cell and round: its valid trial, or its last attempt; planned order.
+        audit: every cell in every round.
+        repeated: how many attempts another one stands for.
     """
 
     name: str
     machine: str
     cells: tuple[str, ...]
     labels: dict[str, str]
-    models: dict[str, str]
+    settings: dict[str, dict[str, Scalar]]
     shared: tuple[str, ...]
     rounds: tuple[int, ...]
     trials: pd.DataFrame
-    slots: tuple[Slot, ...]
+    audit: Audit
+    repeated: int
 
-    def block(self, column: str) -> pd.DataFrame:
+    @property
+    def valid(self) -> pd.DataFrame:
+        """The valid trials."""
+        return self.trials[self.trials["outcome"] == "valid"]
+
+    def block(self, column: str) -> npt.NDArray[np.float64]:
         """Values of one metric, rounds x cells; NaN where there is no valid trial or no value."""
-        valid = self.trials[self.trials["outcome"] == "valid"]
-        if column not in valid:
-            return pd.DataFrame(float("nan"), index=list(self.rounds), columns=list(self.cells))
-        table = valid.pivot(index="round", columns="cell", values=column)
-        return table.reindex(index=list(self.rounds), columns=list(self.cells)).astype(float)
+        table = np.full((len(self.rounds), len(self.cells)), np.nan)
+        valid = self.valid
+        if column in valid:
+            places = {cell: i for i, cell in enumerate(self.cells)}
+            columns = valid["cell"].map(places).to_numpy(dtype=int)
+            values = pd.to_numeric(valid[column], errors="coerce").to_numpy(dtype=float)
+            table[valid["round"].to_numpy(dtype=int) - 1, columns] = values
+        return table
 
-    def outcomes(self) -> dict[str, int]:
-        """How many slots have which outcome."""
-        return dict(Counter(slot.outcome for slot in self.slots))
+    def factors(self, names: Sequence[str], what: str) -> tuple[Factor, ...]:
+        """The settings of these names that vary over the cells.
+
+        Args:
+            names: `engine`, `engine.threads`, ...
+            what: the option they come from, for the message.
+
+        Raises:
+            AnalysisError: no trial has such a setting.
+        """
+        found = []
+        for name in names:
+            key = name if "." in name else f"{name}.name"
+            if key not in _CORE and not any(key in row for row in self.settings.values()):
+                known = sorted({key for row in self.settings.values() for key in row})
+                raise AnalysisError(
+                    f"{what}: no trial of study={self.name} has the setting {key!r}; there are: "
+                    f"{one_line(', '.join(known))}"
+                )
+            levels = dict.fromkeys(level(self.settings[cell], key) for cell in self.cells)
+            if len(levels) > 1:
+                short = name.removesuffix(".name")
+                found.append(Factor(key=key, name=short, levels=tuple(levels)))
+        return tuple(found)
+
+    def left_out(self) -> list[LeftOut]:
+        """Cells without any valid trial, and why."""
+        seen: dict[str, list[Slot]] = {cell: [] for cell in self.cells}
+        for slot in self.audit.slots:
+            seen[slot.cell].append(slot)
+        result = []
+        for cell, slots in seen.items():
+            if any(slot.outcome == "valid" for slot in slots):
+                continue
+            counts = Counter((slot.outcome, slot.reason) for slot in slots)
+            (outcome, reason), times = counts.most_common(1)[0]
+            often = f"{outcome} in {times} of {len(slots)} rounds" if slots[0].round else outcome
+            result.append(
+                LeftOut(scope="cell", name=self.labels[cell], reason=f"{often}: {reason}")
+            )
+        return result
+
+
+def level(settings: dict[str, Scalar], key: str) -> str:
+    """A cell's level of a factor; a setting that its engine does not have is a level too."""
+    return str(settings[key]) if key in settings else "none"
 
 
 def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
@@ -86,12 +127,14 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     if raw.empty:
         raise AnalysisError(f"study={study}: no trials found; run its sweep, or name another study")
     machine, rows = _one_machine(raw, study, machine)
+    read = len(rows)
     rows = rows.assign(
         round=rows["round"].astype(int), reason=rows["reason"].fillna("").astype(str)
     )
     rows = rows.assign(_valid=rows["outcome"] == "valid")
     rows = rows.sort_values(["_valid", "started", "attempt"], kind="stable", na_position="first")
     rows = rows.drop_duplicates(["cell", "round"], keep="last").drop(columns="_valid")
+    repeated = read - len(rows)
     tried = set(rows.loc[rows["round"] > 0, "cell"])
     rows = rows[(rows["round"] > 0) | ~rows["cell"].isin(tried)]
     rows = rows.sort_values(["round", "order"], kind="stable").reset_index(drop=True)
@@ -100,17 +143,19 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     supported = [cell for cell in rows["cell"].unique() if cell in tried]
     cells = (*supported, *(cell for cell in rows["cell"].unique() if cell not in tried))
     rounds = tuple(range(1, int(rows["round"].max()) + 1))
-    labels, shared = _short_labels(_labels(rows))
+    settings = _settings(rows)
+    labels, shared = _short_labels(cell_labels(settings.items()))
     return Study(
         name=study,
         machine=machine,
         cells=cells,
         labels=labels,
-        models=dict(zip(rows["cell"], rows["model.name"].astype(str), strict=True)),
+        settings=settings,
         shared=shared,
         rounds=rounds,
         trials=rows,
-        slots=_slots(rows, cells, rounds, tried),
+        audit=_audit(rows, cells, rounds, tried),
+        repeated=repeated,
     )
 
 
@@ -136,14 +181,13 @@ def _none_valid(study: str, rows: pd.DataFrame) -> str:
     return f"study={study} has no valid trial ({counts}){why}; mend that and run the sweep again"
 
 
-def _labels(rows: pd.DataFrame) -> dict[str, str]:
-    keys = [name for name in rows.columns if str(name).startswith(_FACTORS) and "/" not in name]
+def _settings(rows: pd.DataFrame) -> dict[str, dict[str, Scalar]]:
+    keys = [name for name in rows.columns if str(name).startswith(_SETTINGS) and "/" not in name]
     first = rows.drop_duplicates("cell").set_index("cell")[keys]
-    settings: list[tuple[str, dict[str, Scalar]]] = [
-        (str(cell), {str(key): value for key, value in row.items() if pd.notna(value)})
+    return {
+        str(cell): {str(key): value for key, value in row.items() if pd.notna(value)}
         for cell, row in zip(first.index, first.to_dict("records"), strict=True)
-    ]
-    return cell_labels(settings)
+    }
 
 
 def _short_labels(labels: dict[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -161,16 +205,24 @@ def _short_labels(labels: dict[str, str]) -> tuple[dict[str, str], tuple[str, ..
     return short, shared
 
 
-def _slots(
+def _audit(
     rows: pd.DataFrame, cells: tuple[str, ...], rounds: tuple[int, ...], tried: set[str]
-) -> tuple[Slot, ...]:
-    found = {
-        (row.cell, row.round): (str(row.outcome), one_line(str(row.reason)))
-        for row in rows[["cell", "round", "outcome", "reason"]].itertuples()
+) -> Audit:
+    found: dict[tuple[str, int], tuple[SlotOutcome, str]] = {
+        (cell, number): (outcome, one_line(reason))
+        for cell, number, outcome, reason in zip(
+            rows["cell"], rows["round"], rows["outcome"], rows["reason"], strict=True
+        )
     }
     slots = []
     for cell in cells:
         for number in rounds if cell in tried else (0,):
             outcome, reason = found.get((cell, number), ("missing", "not run"))
             slots.append(Slot(cell=cell, round=number, outcome=outcome, reason=reason))
-    return tuple(slots)
+    broken = {slot.round for slot in slots if slot.outcome != "valid"}
+    return Audit(
+        rounds=rounds,
+        complete_rounds=tuple(number for number in rounds if number not in broken),
+        slots=tuple(slots),
+        outcomes=dict(Counter(slot.outcome for slot in slots)),
+    )

@@ -62,6 +62,11 @@ class Metric:
         return self.name.startswith(("throughput/", "quality/"))
 
     @property
+    def is_share(self) -> bool:
+        """True for quality: a share that may be zero, and has no logarithm then."""
+        return self.name.startswith("quality/")
+
+    @property
     def title(self) -> str:
         """What a sentence calls it, without the word estimated."""
         return _TITLES.get(self.quantity, self.name.rpartition("/")[2].replace("_", " "))
@@ -98,15 +103,3 @@ class Metric:
     def estimated_twin(self) -> Metric:
         """The same quantity of the estimating model."""
         return Metric(name=self.name.replace(MEASURED, ESTIMATED, 1))
-
-
-CONTEXT = tuple(
-    Metric(name=name)
-    for name in (
-        "latency/ttft_p50_s",
-        "latency/itl_p50_s",
-        "throughput/output_tokens_per_s",
-        "memory/process_peak_mb",
-    )
-)
-"""What the table of cells shows beside the metric that decides."""

@@ -1,16 +1,14 @@
-"""The sentences of a report: verdicts with their figures, and what a reader must know."""
+"""The sentences of a report: findings, and what a reader must know."""
 
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
 
-from slm_energy.analysis.compare import COARSE, Comparison, Pair
 from slm_energy.analysis.metric import Metric
-from slm_energy.analysis.options import AnalysisOptions
+from slm_energy.analysis.verdict import COARSE
 
 if typing.TYPE_CHECKING:
-    from slm_energy.analysis.report import Section
+    from slm_energy.analysis.result import Family, MetricResult, Pair, Report
 
 
 def number(value: float) -> str:
@@ -37,7 +35,15 @@ def p_value(value: float | None) -> str:
     """As tables show it."""
     if value is None:
         return "-"
+    if value < 0.0001:
+        return "< 0.0001"
     return f"{value:.4f}" if value < 0.01 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def _p(value: float | None) -> str:
+    """As sentences say it: `p = 0.03`, `p < 0.0001`."""
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def change(metric: Metric, pair: Pair) -> str:
@@ -49,138 +55,193 @@ def change(metric: Metric, pair: Pair) -> str:
 
 def verdict(pair: Pair) -> str:
     """The verdict in a table: with the further rounds that would settle it."""
-    if pair.verdict != "inconclusive":
-        return pair.verdict
-    if pair.more_rounds is not None:
-        return f"inconclusive, +{pair.more_rounds} round{'s' * (pair.more_rounds != 1)}"
-    return "below resolution" if pair.reason == COARSE else "inconclusive"
+    if pair.verdict == COARSE:
+        return "below resolution"
+    if pair.verdict == "inconclusive" and pair.more_rounds is not None:
+        return f"inconclusive, +{times(pair.more_rounds, 'round')}"
+    return pair.verdict
 
 
-def findings(
-    metric: Metric, comparison: Comparison, labels: Mapping[str, str], options: AnalysisOptions
-) -> list[str]:
-    """The verdict in sentences: per model the best cell against the next and against the last.
+def times(count: int, what: str) -> str:
+    """A count and its noun: `1 round`, `5 rounds`."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
-    With a reference that was asked for: the best other cell against it.
-    """
-    pairs = comparison.pairs
-    if not pairs:
-        if len(comparison.ranked) > 1:
-            return ["No model has two cells to compare; reference=CELL compares across models."]
-        only = labels[comparison.ranked[0]]
-        return [f"Only {only} has {metric.title}{_kind(metric)}: there is nothing to compare."]
-    if len({pair.b for pair in pairs}) == 1:
-        return [sentence(metric, pairs[0], labels, options)]
-    beaten = {pair.b for pair in pairs}
-    chosen: list[Pair] = []
-    for best in dict.fromkeys(pair.a for pair in pairs if pair.a not in beaten):
-        own = [pair for pair in pairs if pair.a == best]
-        chosen += [own[0], own[-1]] if len(own) > 1 else own
-    return [sentence(metric, pair, labels, options) for pair in chosen]
+
+def _join(names: typing.Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _kind(metric: Metric) -> str:
     return " (estimated)" if metric.estimated else ""
 
 
-def sentence(
-    metric: Metric, pair: Pair, labels: Mapping[str, str], options: AnalysisOptions
-) -> str:
+def confidence(report: Report) -> str:
+    """The confidence of intervals, as `95 %`."""
+    return f"{100 * (1 - report.options.alpha):g} %"
+
+
+def findings(report: Report) -> tuple[str, ...]:
+    """The verdict in sentences: per family the best cell against the next and against the last.
+
+    With a reference that was named: the best other cell against it.
+    """
+    lines = []
+    for result in report.deciding:
+        compared = [family for family in result.families if family.pairs]
+        for family in compared:
+            pairs = family.headline
+            if family.named:
+                chosen = pairs[:1]
+            else:
+                chosen = pairs if len(pairs) == 1 else (pairs[0], pairs[-1])
+            lines += [sentence(report, result.metric, pair) for pair in chosen]
+        if compared:
+            continue
+        ranked = [cell for family in result.families for cell in family.ranked]
+        if len(ranked) > 1:
+            lines.append("No family has two cells to compare; families=[] compares all cells.")
+        else:
+            what = f"{result.metric.title}{_kind(result.metric)}"
+            lines.append(
+                f"Only {report.labels[ranked[0]]} has {what}: there is nothing to compare."
+            )
+    return tuple(lines)
+
+
+def sentence(report: Report, metric: Metric, pair: Pair) -> str:
     """One pair in words."""
-    a, b, confidence = labels[pair.a], labels[pair.b], f"{100 * (1 - options.alpha):g} %"
+    a, b = report.labels[pair.a], report.labels[pair.b]
     what = f"{metric.title}{_kind(metric)}"
     if pair.ratio is None:
         return f"{a} against {b}, {what}: {pair.reason}."
-    rounds = f"{pair.rounds} round" + ("s" if pair.rounds != 1 else "")
     better = "cheaper" if metric.is_energy else "better"
-    won = f"{better} in {pair.won} of {rounds}"
+    won = f"{better} in {pair.won} of {times(pair.rounds, 'round')}"
     if pair.low is None or pair.high is None:
         return f"{a} against {b}, {what}: ratio {number(pair.ratio)}, no verdict: {pair.reason}."
-    interval = f"{confidence} interval {number(pair.low)} to {number(pair.high)}"
+    interval = f"{confidence(report)} interval {number(pair.low)} to {number(pair.high)}"
     if pair.verdict == "equivalent":
         return (
             f"{a} and {b} are equivalent in {what}: ratio {number(pair.ratio)}, {interval}, within "
-            f"the margin of {100 * options.margin:g} %."
+            f"the margin of {100 * report.options.margin:g} %."
         )
-    if pair.verdict == "inconclusive":
+    if pair.verdict == "inconclusive" or pair.verdict == COARSE:
+        more = "" if pair.more_rounds is None else (
+            f"; about {times(pair.more_rounds, 'more round')} would settle it"
+        )  # fmt: skip
         return (
-            f"{a} against {b}, {what}: inconclusive, ratio {number(pair.ratio)}, {interval}, "
-            f"{won}; {pair.reason}{_more(pair)}."
+            f"{a} against {b}, {what}: {pair.verdict}, ratio {number(pair.ratio)}, {interval}, "
+            f"{won}; {pair.reason}{more}."
         )
-    less = pair.ratio < 1
     sizes = sorted(abs(1 - value) for value in (pair.low, pair.high))
     return (
         f"{a} {'costs' if metric.is_energy else 'has'} {percent(abs(1 - pair.ratio))} % "
-        f"{'less' if less else 'more'} {metric.title} than {b}{_kind(metric)}, {confidence} "
-        f"interval {percent(sizes[0])} to {percent(sizes[1])} %, {won}."
+        f"{'less' if pair.ratio < 1 else 'more'} {metric.title} than {b}{_kind(metric)}, "
+        f"{confidence(report)} interval {percent(sizes[0])} to {percent(sizes[1])} %, {won}."
     )
 
 
-def _more(pair: Pair) -> str:
-    if pair.more_rounds is not None:
-        times = "round" if pair.more_rounds == 1 else "rounds"
-        return f"; about {pair.more_rounds} more {times} would settle it"
-    return ""
-
-
-def notes(
-    lead: Sequence[Section], labels: Mapping[str, str], options: AnalysisOptions
-) -> list[str]:
-    """What a reader must know: the method, the kind of energy, what was left out."""
+def notes(report: Report) -> tuple[str, ...]:
+    """What a reader must know: the kind of energy, what p rests on, what was left out."""
     lines = []
-    kinds = {section.metric.estimated for section in lead}
+    kinds = {result.metric.estimated for result in report.deciding}
     if True in kinds:
         lines.append("Estimated energy comes from CodeCarbon's model of the machine: not measured.")
     if len(kinds) == 2:
         lines.append("Measured and estimated cells are ranked apart: they cannot be compared.")
-    for section in lead:
-        elsewhere = {cell for other in lead for cell in other.comparison.ranked}
-        lines += _design(section, elsewhere, labels, options)
-        if section.conventional is not None:
-            lines += section.conventional.lines(labels)
-    lines.append(
-        "Ratio: geometric means over the rounds valid for both cells, with a "
-        f"{100 * (1 - options.alpha):g} % t interval on the log ratio. Verdict: against a margin "
-        f"of {100 * options.margin:g} %; with more than two cells a difference must also have p at "
-        f"most {options.alpha:g}."
-    )
-    return lines
+    lines += [f"Left out: {out.name}: {out.reason}." for out in report.left_out]
+    for result in report.deciding:
+        for family in result.families:
+            if len(family.ranked) > 1:
+                lines += _family_notes(report, result, family)
+        lines += _diagnosis(report, result)
+    return tuple(lines)
 
 
-def _design(
-    section: Section,
-    elsewhere: set[str],
-    labels: Mapping[str, str],
-    options: AnalysisOptions,
-) -> list[str]:
-    """What the adjusted p of one comparison rests on."""
-    result, cells = section.comparison, len(section.comparison.ranked)
+def _family_notes(report: Report, result: MetricResult, family: Family) -> list[str]:
+    """What one comparison rests on, and where the conventional chain disagrees."""
+    cells, where = len(family.ranked), f"{family.name}: " if family.name else ""
     lines = []
-    gone = [cell for cell in result.left_out if cell not in elsewhere]
-    named = ", ".join(labels[cell] for cell in gone[:6])
-    more = f" and {len(gone) - 6} more" if len(gone) > 6 else ""
-    if gone:
-        what = f"{section.metric.title}{_kind(section.metric)}"
-        lines.append(f"Without a valid value of {what}, so left out: {named}{more}.")
-    if cells < 2:
-        return lines
-    tests = cells * (cells - 1) // 2
-    if result.permutations:
-        how = f"all {result.permutations:,}" if result.exact else f"{result.permutations:,} random"
+    if family.draws:
+        how = (
+            f"all {family.draws:,} permutations of labels within rounds"
+            if family.exact
+            else f"{family.draws:,} random permutations of labels within rounds"
+            if cells == 2
+            else f"max-T over {times(len(family.pairs), 'pair')}, {family.draws:,} draws"
+        )
         lines.append(
-            f"p: max-T over {tests:,} pair{'s' * (tests != 1)}, {how} permutations of labels "
-            f"within {result.complete_rounds} complete rounds."
+            f"{where}p: {how}; {times(family.complete_rounds, 'round')} complete for these cells."
         )
     else:
+        lines.append(f"{where}No p: {family.reason}.")
+    if family.power is not None and family.power.rounds < family.power.smallest_rounds:
+        rests = cells == 2 and family.power.rounds > 1
         lines.append(
-            f"No p: of {result.rounds} round{'s' * (result.rounds != 1)} {result.complete_rounds} "
-            f"with a valid trial of all {cells} cells."
+            f"{where}With {cells} cells a p of {report.options.alpha:g} needs "
+            f"{family.power.smallest_rounds} rounds: run the sweep again to fill gaps, or raise "
+            "study.rounds." + (" Until then the verdict rests on the t interval." if rests else "")
         )
-    if result.complete_rounds < result.smallest_rounds:
-        rests = cells == 2 and result.complete_rounds > 1
+    if family.power is not None and family.power.detectable_pct is not None:
         lines.append(
-            f"With {cells} cells a p of {options.alpha:g} needs {result.smallest_rounds} complete "
-            "rounds: run the sweep again to fill gaps, or raise study.rounds."
-            + (" Until then the verdict rests on the t interval." if rests else "")
+            f"{where}With {times(family.power.rounds, 'round')} a difference of "
+            f"{number(family.power.detectable_pct)} % is found with a chance of 0.8."
+        )
+    return lines + _chain_notes(report, family, where)
+
+
+def _chain_notes(report: Report, family: Family, where: str) -> list[str]:
+    chain, alpha = family.conventional, report.options.alpha
+    if chain is None:
+        return []
+    skewed = sum(cell.shapiro_p is not None and cell.shapiro_p < alpha for cell in chain.cells)
+    found = sum(pair.dunn_p <= alpha for pair in chain.pairs)
+    lines = [
+        f"{where}Conventional chain (ignores rounds): Shapiro-Wilk rejects normality in {skewed} "
+        f"of {len(chain.cells)} cells; Levene {_p(chain.levene_p)}; Kruskal-Wallis "
+        f"H = {number(chain.kruskal_h)}, {_p(chain.kruskal_p)}, epsilon squared = "
+        f"{chain.epsilon_squared:.2f}; Dunn with Holm finds a difference in {found} of "
+        f"{times(len(chain.pairs), 'pair')}."
+    ]
+    reasons = dict.fromkeys(each.why for each in family.disagreements)
+    for why in reasons:
+        apart = [each for each in family.disagreements if each.why == why]
+        first, more = apart[0], f" and {len(apart) - 1} more" if len(apart) > 1 else ""
+        finder = "the comparison" if first.found_by == "rounds" else "Dunn"
+        lines.append(
+            f"{where}They disagree on {report.labels[first.a]} against {report.labels[first.b]}"
+            f"{more}: {_p(first.p)}, Dunn-Holm {_p(first.dunn_p)}; only {finder} "
+            f"finds a difference. {why}."
         )
     return lines
+
+
+def _diagnosis(report: Report, result: MetricResult) -> list[str]:
+    seen, lines = result.diagnostics, []
+    flagged = [point for point in seen.points if point.outlier]
+    if flagged:
+        names = list(dict.fromkeys(report.labels[point.cell] for point in flagged))
+        lines.append(
+            f"{times(len(flagged), 'trial')} flagged as outlier{'s' * (len(flagged) != 1)} and "
+            f"kept: {_join(names)}"
+            + (
+                f"; without {'it' if len(flagged) == 1 else 'them'} "
+                f"{times(len(seen.changed), 'verdict')} would change."
+                if seen.changed
+                else "; no verdict changes without."
+            )
+        )
+    for drift in seen.drifts:
+        if drift.p <= report.options.alpha and drift.against != "round":
+            lines.append(
+                f"{result.metric.heading} drifts with {_AGAINST[drift.against]}: "
+                f"{drift.slope_pct:+.2g} % per step, {_p(drift.p)}."
+            )
+    return lines
+
+
+_AGAINST = {
+    "order": "the order of trials (rounds take out what lies between them)",
+    "place": "the place in a round (which the shuffled order spreads over cells)",
+    "temperature": "the temperature at the start",
+}

@@ -1,5 +1,6 @@
 """Which trials count."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -25,9 +26,9 @@ def failed(frame, row, reason="worker ended with exit code 137"):
 def test_a_complete_study(study):
     result = tidy(study({"torch/cpu": 0.03, "onnx/cpu": 0.01}, rounds=3), "toy")
     assert result.rounds == (1, 2, 3)
-    assert result.outcomes() == {"valid": 6}
+    assert result.audit.outcomes == {"valid": 6}
     assert result.block(ENERGY).shape == (3, 2)
-    assert result.block("energy/none_j").isna().all(axis=None)
+    assert np.isnan(result.block("energy/none_j")).all()
 
 
 def test_labels_leave_out_what_all_cells_share(study):
@@ -54,17 +55,17 @@ def test_a_single_cell_keeps_a_label(study):
 def test_a_valid_attempt_counts_over_a_later_failure(study):
     frame = study({"torch/cpu": 0.03, "onnx/cpu": 0.01}, rounds=2)
     result = tidy(again(frame, 0, outcome="failed", reason="killed"), "toy")
-    assert result.outcomes() == {"valid": 4}
+    assert result.audit.outcomes == {"valid": 4}
 
 
 def test_the_latest_of_two_valid_attempts_counts(study):
     frame = again(study({"torch/cpu": 0.03}, rounds=2), 0, **{ENERGY: 0.5})
-    assert tidy(frame, "toy").block(ENERGY).loc[1, "torch-cpu"] == 0.5
+    assert tidy(frame, "toy").block(ENERGY)[0, 0] == 0.5
 
 
 def test_a_retry_that_worked_replaces_the_failure(study):
     frame = study({"torch/cpu": 0.03}, rounds=2)
-    assert tidy(again(failed(frame, 0), 0, outcome="valid", reason=None), "toy").outcomes() == {
+    assert tidy(again(failed(frame, 0), 0, outcome="valid", reason=None), "toy").audit.outcomes == {
         "valid": 2
     }
 
@@ -77,19 +78,20 @@ def test_what_is_not_valid_is_accounted_for(study):
     )
     cuda = cuda.assign(**{"provider.name": "cuda"})
     result = tidy(pd.concat([frame, cuda], ignore_index=True), "toy")
-    bad = {(s.outcome, s.round, s.reason) for s in result.slots if s.outcome != "valid"}
+    bad = {(s.outcome, s.round, s.reason) for s in result.audit.slots if s.outcome != "valid"}
     assert bad == {
         ("failed", 2, "worker ended with exit code 137"),
         ("missing", 3, "not run"),
         ("unsupported", 0, "no CUDA device"),
     }
     assert result.cells[-1] == "x"
+    assert result.audit.complete_rounds == (1,)  # of the supported cells
 
 
 def test_a_cell_that_became_supported_is_no_longer_unsupported(study):
     frame = study({"torch/cpu": 0.03}, rounds=2)
     before = frame.loc[[0]].assign(round=0, outcome="unsupported", reason="library not installed")
-    assert tidy(pd.concat([frame, before], ignore_index=True), "toy").outcomes() == {"valid": 2}
+    assert tidy(pd.concat([frame, before], ignore_index=True), "toy").audit.outcomes == {"valid": 2}
 
 
 def test_machines_are_never_mixed(study):
@@ -115,3 +117,27 @@ def test_no_valid_trial_says_why(study):
     frame = study({"torch/cpu": 0.03}, rounds=2).assign(outcome="failed", reason="out of\nmemory")
     with pytest.raises(AnalysisError, match=r"no valid trial \(2 failed\); most often: out of mem"):
         tidy(frame, "toy")
+
+
+def test_a_cell_without_a_valid_trial_is_left_out_with_its_commonest_reason(study):
+    frame = study({"torch/cpu": 0.03, "onnx/cpu": 0.01}, rounds=3)
+    for row in frame.index[frame["engine.name"] == "onnx"]:
+        frame = failed(frame, row, "out of memory" if row else "killed")
+    (out,) = tidy(frame, "toy").left_out()
+    assert (out.scope, out.name) == ("cell", "onnx")
+    assert out.reason == "failed in 2 of 3 rounds: out of memory"
+
+
+def test_factors_are_the_settings_that_vary(study):
+    frame = study({"torch/cpu": 0.03, "onnx/cpu": 0.01}, rounds=2)
+    frame["engine.options.io_binding"] = pd.Series("on", frame.index).where(
+        frame["engine.name"] == "onnx"
+    )
+    toy = tidy(frame, "toy")
+    found = toy.factors(("model", "engine", "engine.options.io_binding"), "factors")
+    assert [(f.name, set(f.levels)) for f in found] == [
+        ("engine", {"torch", "onnx"}),
+        ("engine.options.io_binding", {"none", "on"}),
+    ]
+    with pytest.raises(AnalysisError, match=r"families: no trial of study=toy has the .* 'x.name'"):
+        toy.factors(("x",), "families")

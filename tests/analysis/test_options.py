@@ -22,11 +22,12 @@ def test_the_file_has_the_defaults_and_no_other_key():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("marign", 0.1, "marign=0.1: no such key; analysis has: study, metrics, reference, margin"),
+        ("marign", 0.1, "marign=0.1: no such key; analysis has: study, metrics, factors, families"),
         ("margin", 2, "margin=2.0 is out of range: between 0 and 0.5"),
         ("alpha", "small", "alpha='small' is not valid: alpha: expected float"),
-        ("pairs", "some", "pairs='some' is not valid: pairs: 'some' is not one of reference, all"),
-        ("permutations", 10, "permutations=10 is out of range: between 999 and"),
+        ("draws", 10, "draws=10 is out of range: between 999 and"),
+        ("families", "model", "families='model' is not valid: families: expected a list"),
+        ("factors", ["engine", "engine"], "factors names 'engine' twice: once is enough"),
         ("metrics", [], "metrics=[] is empty"),
         ("study", "", "study is missing: name the study to report on with study=NAME"),
     ],

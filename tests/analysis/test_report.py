@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from slm_energy.analysis import build, options
+from slm_energy.analysis import Report, build, options
 from slm_energy.errors import AnalysisError
+from slm_energy.plain import from_plain
 
 TWO = {"torch/cpu": 0.033, "onnx/cpu": 0.012}
 FOUR = {**TWO, "openvino/cpu": 0.0121, "torch/cuda": 0.02}
@@ -16,7 +17,17 @@ ENERGY = "energy/per_output_token_j"
 
 
 def report(frame, **keys):
-    return build(frame, options({"study": "toy", **keys}))
+    return build(frame, options({"study": "toy", "draws": 999, **keys}))
+
+
+def pairs(result):
+    """All pairs of one metric."""
+    return [pair for family in result.families for pair in family.pairs]
+
+
+def headline(result):
+    """The pairs with the reference of the metric that decides."""
+    return [pair for family in result.metrics[0].families for pair in family.headline]
 
 
 def terminal(result, width=120):
@@ -45,8 +56,8 @@ def test_an_estimate_says_so_everywhere(study):
 def test_estimates_are_never_compared_with_measurements(study):
     measured = study(TWO)
     model = study({"onnx/tpu": 0.001, "torch/tpu": 0.002}, kind="energy_estimated")
-    result = report(pd.concat([measured, model], ignore_index=True), pairs="all")
-    found = {s.metric.name: {(p.a, p.b) for p in s.comparison.pairs} for s in result.sections[:2]}
+    result = report(pd.concat([measured, model], ignore_index=True))
+    found = {m.metric.name: {(p.a, p.b) for p in pairs(m)} for m in result.deciding}
     assert found == {
         ENERGY: {("onnx-cpu", "torch-cpu")},
         "energy_estimated/per_output_token_j": {("onnx-tpu", "torch-tpu")},
@@ -59,53 +70,67 @@ def test_estimates_are_never_compared_with_measurements(study):
 def test_a_measured_cell_does_not_show_its_estimate(study):
     frame = study(TWO).assign(**{"energy_estimated/per_output_token_j": 0.5})
     result = report(frame)
-    assert result.sections[0].metric.name == ENERGY
-    assert not any(
-        section.metric.estimated for section in result.sections if section.comparison.pairs
-    )
+    assert [m.metric.name for m in result.deciding] == [ENERGY]
 
 
 def test_the_best_cell_is_the_reference_unless_another_is_named(study):
-    best = report(study(FOUR)).sections[0].comparison.pairs
+    best = headline(report(study(FOUR)))
     other = report(study(dict(reversed(FOUR.items()))), reference="torch / cpu")
-    named = other.sections[0].comparison.pairs
     assert {pair.a for pair in best} == {"onnx-cpu"}
-    assert {pair.b for pair in named} == {"torch-cpu"}
-    assert {pair.verdict for pair in named} == {"saves"}
-    assert named[0].a == "onnx-cpu"  # best first
-    assert other.findings[0].startswith("onnx / cpu costs 63 % less")
+    assert {pair.b for pair in headline(other)} == {"torch-cpu"}
+    assert {pair.verdict for pair in headline(other)} == {"saves"}
+    assert other.findings == (
+        "onnx / cpu costs 63 % less energy per output token than torch / cpu, 95 % interval 63 to "
+        "64 %, cheaper in 5 of 5 rounds.",
+    )
 
 
-def test_cells_are_compared_within_their_model(study):
+def two_models(study):
     small = study({"onnx/cpu": 0.010, "torch/cpu": 0.020})
     large = study({"onnx/cpu": 0.500, "torch/cpu": 0.400}, seed=2)
     large["model.name"], large["cell"] = "large", "large-" + large["cell"]
-    report = build(pd.concat([small, large]), options({"study": "toy"}))
-    pairs = [(p.a, p.b) for p in report.sections[0].comparison.pairs]
-    assert pairs == [("onnx-cpu", "torch-cpu"), ("large-torch-cpu", "large-onnx-cpu")]
-    assert [cell.model for cell in report.cells] == ["bundled", "bundled", "large", "large"]
-    assert len(report.findings) == 2
-    named = build(
-        pd.concat([small, large]), options({"study": "toy", "reference": "large / torch"})
-    )
-    assert len(named.sections[0].comparison.pairs) == 3
+    return pd.concat([small, large], ignore_index=True)
+
+
+def test_cells_are_compared_within_their_model(study):
+    result = report(two_models(study))
+    assert [(p.a, p.b) for p in headline(result)] == [
+        ("onnx-cpu", "torch-cpu"),
+        ("large-torch-cpu", "large-onnx-cpu"),
+    ]
+    assert [family.name for family in result.metrics[0].families] == ["bundled", "large"]
+    assert [cell.family for cell in result.cells] == ["bundled", "bundled", "large", "large"]
+    assert len(result.findings) == 2
+    assert "within the same model" in result.methods[1]
+
+
+def test_without_families_every_cell_is_compared_with_every_one(study):
+    result = report(two_models(study), families=[])
+    assert len(pairs(result.metrics[0])) == 6
+    assert "within the same" not in result.methods[1]
+
+
+def test_a_reference_is_named_in_every_family_or_in_one(study):
+    each = report(two_models(study), reference="torch")
+    one = report(two_models(study), reference="large / torch")
+    assert [family.named for family in each.metrics[0].families] == [True, True]
+    assert [family.named for family in one.metrics[0].families] == [False, True]
+    assert [pair.b for pair in headline(each)] == ["torch-cpu", "large-torch-cpu"]
 
 
 def test_one_cell_per_model_is_not_ranked_across_models(study):
     small, large = study({"onnx/cpu": 0.010}), study({"onnx/cpu": 0.500}, seed=2)
     large["model.name"], large["cell"] = "large", "large-" + large["cell"]
-    report = build(pd.concat([small, large]), options({"study": "toy"}))
-    assert report.sections[0].comparison.pairs == ()
-    assert "reference=CELL compares across models" in report.findings[0]
+    result = report(pd.concat([small, large], ignore_index=True))
+    assert headline(result) == []
+    assert "families=[] compares all cells" in result.findings[0]
 
 
-def test_the_other_metrics_follow_the_same_pairs(study):
+def test_the_other_metrics_are_shown_for_the_same_pairs(study):
     result = report(study(FOUR))
-    pairs = [[(p.a, p.b) for p in section.comparison.pairs] for section in result.sections]
-    assert all(asked == pairs[0] for asked in pairs)
-    throughput = result.sections[2]
-    assert throughput.metric.name == "throughput/output_tokens_per_s"
-    assert throughput.comparison.pairs[-1].verdict == "gains"
+    text = terminal(result)
+    assert "Other metrics, ratio and verdict: onnx / cpu against" in text
+    assert "2.75 gains" in text  # tokens/s, though torch / cpu is ranked last there
 
 
 def test_cells_that_cannot_be_told_apart(study):
@@ -146,8 +171,7 @@ def test_a_cell_that_failed_always_is_left_out_by_name(study):
     frame = study(FOUR)
     frame.loc[frame["engine.name"] == "openvino", ["outcome", "reason"]] = ["failed", "killed"]
     result = report(frame)
-    left_out = "Without a valid value of energy per output token, so left out: openvino / cpu."
-    assert left_out in result.notes
+    assert "Left out: openvino / cpu: failed in 5 of 5 rounds: killed." in result.notes
     assert "5 failed" in terminal(result)
 
 
@@ -160,7 +184,7 @@ def test_the_audit_groups_what_has_the_same_reason(study):
     assert "30 failed   interrupted" in text
     assert "e0 / cpu" not in text  # what all cells share is said once
     assert "and 11 more reasons" in text
-    assert "No p: of 3 rounds 1 with a valid trial of all 30 cells." in text
+    assert "No p: no two cells share enough valid rounds." in text
 
 
 def test_many_cells_stay_readable_in_100_columns(study):
@@ -173,7 +197,7 @@ def test_many_cells_stay_readable_in_100_columns(study):
     }
     result = report(study(costs, rounds=3))
     text = terminal(result)
-    assert len(result.sections[0].comparison.pairs) == 83
+    assert len(headline(result)) == 83
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("\n") < 330
 
@@ -183,37 +207,45 @@ def test_a_narrow_terminal_wraps_and_loses_nothing(study, width):
     both = [study(FOUR), study({"torch/tpu": 0.2}, kind="energy_estimated")]
     text = terminal(report(pd.concat(both, ignore_index=True)), width)
     assert max(map(len, text.splitlines())) <= width
-    assert all(word in text for word in ("openvino", "memory", "640", "TTFT"))
+    assert all(word in text for word in ("openvino", "Energy", "TTFT"))
 
 
 def test_json_has_every_figure_and_no_nan(study):
     frame = study(FOUR)
     frame.loc[0, ["outcome", "reason"]] = ["failed", "killed"]
     data = json.loads(report(frame).to_json())
-    pair = data["sections"][0]["comparison"]["pairs"][-1]
+    pair = data["metrics"][0]["families"][0]["pairs"][-1]
     assert {"ratio", "low", "high", "p", "delta", "verdict", "wide_low"} <= set(pair)
-    assert data["cells"][0]["figures"][ENERGY]["mean"] == pytest.approx(0.012, rel=0.1)
+    assert data["metrics"][0]["descriptive"][0]["mean"] == pytest.approx(0.012, rel=0.1)
+
+
+def test_json_is_the_report_again(study):
+    frame = study(FOUR).assign(**{"quality/pass_at_1": 0.5, "thermal/gpu_start_c": 40.0})
+    result = report(frame)
+    assert from_plain(Report, json.loads(result.to_json())) == result
 
 
 def test_markdown_has_the_same_tables(study):
     text = report(study(TWO)).to_markdown()
     assert text.startswith("# toy on lab-1: 2 cells, 5 rounds, 10 of 10 trials valid\n")
     assert "| onnx | 5/5 | **12.1 (" in text
-    assert "| onnx against torch | 0.364 (0.360 to 0.369) | 64 % |" in text
+    assert "| torch | 0.364 (0.360 to 0.369) | 64 % |" in text
 
 
 def test_zero_and_infinity_cannot_form_a_ratio(study):
     frame = study(TWO)
     frame.loc[[0, 2], ENERGY] = [0.0, float("inf")]
-    notes = " ".join(report(frame).notes)
-    assert "2 values that are not above zero and finite cannot form a ratio" in notes
+    left_out = " ".join(out.reason for out in report(frame).left_out)
+    assert "2 values that are not above zero and finite cannot form a ratio" in left_out
 
 
 def test_without_energy_the_next_metric_decides(study):
     frame = study(TWO)
     frame = frame.drop(columns=[name for name in frame if name.startswith("energy/")])
     result = report(frame)
-    assert "No energy was recorded: the trials ran with measurement=off." in result.notes
+    assert result.left_out[0].reason == (
+        "no energy was recorded: the trials ran with measurement=off"
+    )
     assert "less end-to-end latency p50 than torch" in result.findings[0]
     assert result.findings[0].startswith("onnx has 64 % less")
 
@@ -249,3 +281,45 @@ def test_a_reference_without_valid_trials_is_refused(study):
     frame.loc[frame["engine.name"] == "onnx", ["outcome", "reason"]] = ["failed", "killed"]
     with pytest.raises(AnalysisError, match="reference=onnx has no valid trial"):
         report(frame, reference="onnx")
+
+
+def test_a_metric_in_half_of_the_trials_says_so(study):
+    frame = study(FOUR)
+    frame.loc[frame["round"] > 2, ENERGY] = float("nan")
+    result = report(frame)
+    assert [row.trials for row in result.metrics[0].descriptive] == [2, 2, 2, 2]
+    assert [row.trials for row in result.metrics[1].descriptive] == [5, 5, 5, 5]
+    assert any(out.reason == "12 of 20 valid trials have no value" for out in result.left_out)
+
+
+def test_a_constant_metric_has_no_verdict(study):
+    result = report(study(FOUR).assign(**{ENERGY: 0.5}))
+    assert {pair.verdict for pair in pairs(result.metrics[0])} == {"inconclusive"}
+    assert "conventional chain: all values are the same" in " ".join(result.notes)
+
+
+def test_it_accounts_for_every_trial_it_read(study):
+    frame = study(FOUR)
+    again = frame.loc[[0]].assign(attempt=2, started="2026-01-02T00:00")
+    result = report(pd.concat([frame, again], ignore_index=True).assign(**{"version.torch": "2.1"}))
+    assert (result.provenance.rows, result.provenance.repeated) == (21, 1)
+    assert len(result.trials) == 20
+    assert result.provenance.libraries == {"version.torch": ("2.1",)}
+    assert result.provenance.last_started.startswith("2026-01-02T00:00")
+
+
+def test_flagged_trials_stay_in_and_the_verdicts_that_rest_on_them_are_named(study):
+    frame = study({"torch/cpu": 0.0106, "onnx/cpu": 0.01}, rounds=10, own_interval=None)
+    frame.loc[frame["engine.name"] == "onnx", ENERGY] *= [1] * 9 + [2]
+    seen = report(frame).metrics[0].diagnostics
+    assert [point.round for point in seen.points if point.outlier] == [10]
+    (changed,) = seen.changed
+    assert (changed.verdict, changed.without) == ("inconclusive", "worse")
+
+
+def test_the_words_tell_an_estimate_from_a_measurement(study):
+    measured, guessed = report(study(TWO)), report(study(TWO, kind="energy_estimated"))
+    assert "measured by hardware counters" in measured.methods[0]
+    assert "estimate of a model" not in measured.methods[0]
+    assert "not a measurement" in guessed.methods[0]
+    assert "measured by hardware" not in guessed.methods[0]

@@ -1,0 +1,224 @@
+"""How often an analysis errs when the truth is known: simulated studies of a noisy laboratory.
+
+    python benchmarks/simulated_lab.py [--studies 400] [--cells 8]
+
+A trial's log energy is the sum of
+
+    cell          its true level
+    drift         the room warms over the study, and wanders from round to round
+    carry-over    what the trial before left behind: some cells leave the machine warmer
+    launch        noise of one process start, of the cell's own size
+    sensor        a gain that all trials share, and the edges of a counter that ticks
+    prompt        each prompt has its own cost; a trial serves all of them
+
+Common practice runs each cell's repetitions in a row, takes every prompt of every repetition as a
+value, and tests with Kruskal-Wallis and Dunn-Holm. Ours shuffles the cells within rounds and
+compares trials. Printed per practice: the share of studies of equal cells in which any pair is
+found to differ (nominal 0.05), the share in which one cell that is dearer is found to be dearer
+than another, and how often a 95 % interval of that pair's ratio holds the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scikit_posthocs
+from scipy import stats
+
+from slm_energy.analysis.compare import Block, Rule, compare
+
+Floats = npt.NDArray[np.float64]
+ALPHA = 0.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Lab:
+    """Sizes are standard deviations or ranges of log energy.
+
+    Attributes:
+        launch: per cell, noise of a trial.
+        warming: how much the room's warming adds from the first trial to the last.
+        wander: of a round.
+        carry: how much dearer the trial after the warmest cell is than the one after the coolest.
+        gain: of the sensor, shared by all trials.
+        edge: largest error of a window's two edges.
+        prompts: how many a trial serves.
+        prompt: spread of their costs.
+        within: noise of one prompt in one trial.
+    """
+
+    launch: tuple[float, ...]
+    warming: float = 0.03
+    wander: float = 0.01
+    carry: float = 0.01
+    gain: float = 0.02
+    edge: float = 0.003
+    prompts: int = 20
+    prompt: float = 0.6
+    within: float = 0.05
+
+    def study(
+        self, truth: Floats, order: npt.NDArray[np.int64], generator: np.random.Generator
+    ) -> Floats:
+        """Run a study.
+
+        Args:
+            truth: per cell, its true log energy.
+            order: the cells of all trials in order of time.
+            generator: of everything random.
+
+        Returns:
+            Log energy, trials x prompts.
+        """
+        trials, cells = len(order), len(truth)
+        heat = generator.permutation(np.linspace(-0.5, 0.5, cells))
+        rounds = np.arange(trials) // cells
+        level = truth[order] + self.warming * np.arange(trials) / trials
+        level = level + generator.normal(0, self.wander, rounds.max() + 1)[rounds]
+        level[1:] += self.carry * heat[order[:-1]]
+        level += generator.normal(0, 1, trials) * np.array(self.launch)[order]
+        level += generator.normal(0, self.gain) + generator.uniform(-self.edge, self.edge, trials)
+        prompts = generator.normal(0, self.prompt, self.prompts)
+        noise = generator.normal(0, self.within, (trials, self.prompts))
+        return np.asarray(level[:, None] + prompts + noise)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a practice says of one study: which pairs differ, and the interval of cells 0 and last.
+
+    Attributes:
+        differ: cells x cells.
+        low: lower end of the log ratio's interval.
+        high: upper end.
+    """
+
+    differ: npt.NDArray[np.bool_]
+    low: float
+    high: float
+
+
+def common(
+    lab: Lab, truth: Floats, repetitions: int, pooled: bool, generator: np.random.Generator
+) -> Answer:
+    """Repetitions in a row, Kruskal-Wallis, then Dunn-Holm; Welch's interval on logs."""
+    cells = len(truth)
+    order = np.repeat(generator.permutation(cells), repetitions)
+    logs = lab.study(truth, order, generator)
+    values = logs if pooled else np.log(np.exp(logs).mean(axis=1, keepdims=True))
+    groups = [values[order == cell].ravel() for cell in range(cells)]
+    differ = np.zeros((cells, cells), dtype=bool)
+    if stats.kruskal(*groups).pvalue <= ALPHA:
+        tall = pd.DataFrame(
+            {"value": np.concatenate(groups), "cell": np.repeat(range(cells), len(groups[0]))}
+        )
+        p = scikit_posthocs.posthoc_dunn(tall, "value", "cell", p_adjust="holm")
+        differ = p.to_numpy() <= ALPHA
+    welch = stats.ttest_ind(groups[0], groups[-1], equal_var=False).confidence_interval(1 - ALPHA)
+    return Answer(differ=differ, low=float(welch.low), high=float(welch.high))
+
+
+def ours(
+    lab: Lab, truth: Floats, rounds: int, draws: int, generator: np.random.Generator
+) -> Answer:
+    """Shuffled rounds and `analysis.compare`, with a margin of nothing."""
+    cells = len(truth)
+    order = np.concatenate([generator.permutation(cells) for _ in range(rounds)])
+    joules = np.exp(lab.study(truth, order, generator)).mean(axis=1)
+    values = np.empty((rounds, cells))
+    values[np.arange(len(order)) // cells, order] = joules
+    rule = Rule(alpha=ALPHA, margin=0.0, draws=draws, seed=int(generator.integers(2**32)))
+    found = compare(Block(cells=tuple(map(str, range(cells))), values=values), rule)
+    differ = np.zeros((cells, cells), dtype=bool)
+    low = high = np.nan
+    for pair in found.pairs:
+        a, b = int(pair.a), int(pair.b)
+        differ[a, b] = differ[b, a] = pair.p is not None and pair.p <= ALPHA
+        if {a, b} == {0, cells - 1} and pair.low is not None and pair.high is not None:
+            ends = np.log([pair.low, pair.high])
+            low, high = ends if a == 0 else -ends[::-1]
+    return Answer(differ=differ, low=float(low), high=float(high))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """How a practice did over many studies; each is a share of them."""
+
+    false_findings: float
+    power: float
+    coverage: float
+
+
+def score(practice: str, lab: Lab, studies: int, effect: float, draws: int, seed: int) -> Score:
+    """Let a practice judge studies of equal cells, then studies with one dearer cell.
+
+    Args:
+        practice: a key of `PRACTICES`.
+        lab: where it works; as many cells as it has launch noises.
+        studies: of each kind.
+        effect: how much dearer the last cell is, on logs.
+        draws: of ours, per comparison.
+        seed: of the laboratory.
+    """
+    generator = np.random.default_rng(seed)
+    kind, times = PRACTICES[practice]
+    cells = len(lab.launch)
+    equal, dearer = np.zeros(cells), np.zeros(cells)
+    dearer[-1] = effect
+    hits = {"false": 0, "found": 0, "covered": 0}
+    for _ in range(studies):
+        for truth in (equal, dearer):
+            if kind == "ours":
+                answer = ours(lab, truth, times, draws, generator)
+            else:
+                answer = common(lab, truth, times, kind == "pooled", generator)
+            if truth is equal:
+                hits["false"] += bool(answer.differ.any())
+                continue
+            hits["found"] += bool(answer.differ[0, -1]) and answer.low + answer.high < 0
+            hits["covered"] += answer.low <= -effect <= answer.high
+    return Score(
+        false_findings=hits["false"] / studies,
+        power=hits["found"] / studies,
+        coverage=hits["covered"] / studies,
+    )
+
+
+PRACTICES = {
+    "in a row, prompts pooled, 3 repetitions": ("pooled", 3),
+    "in a row, prompts pooled, 10 repetitions": ("pooled", 10),
+    "in a row, trials, 10 repetitions": ("trials", 10),
+    "ours, 5 rounds": ("ours", 5),
+    "ours, 8 rounds": ("ours", 8),
+    "ours, 12 rounds": ("ours", 12),
+}
+
+
+def main() -> None:
+    """Simulate and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--studies", type=int, default=400)
+    parser.add_argument("--cells", type=int, default=8)
+    parser.add_argument("--effect", type=float, default=0.05)
+    asked = parser.parse_args()
+    warnings.simplefilter("error")
+    equal = (0.01,) * asked.cells
+    noisy = (0.01, 0.1, 0.1, *equal[3:])
+    for title, launch in (("launch noise 1 %", equal), ("two cells ten times noisier", noisy)):
+        lab = Lab(launch=launch)
+        print(f"\n{asked.cells} cells, {title}, {asked.studies} studies, "
+              f"one cell {100 * asked.effect:g} % dearer")  # fmt: skip
+        print(f"{'':<42}{'false findings':>16}{'power':>8}{'coverage':>10}")
+        for practice in PRACTICES:
+            found = score(practice, lab, asked.studies, asked.effect, 999, 1)
+            print(f"{practice:<42}{found.false_findings:>16.3f}{found.power:>8.2f}"
+                  f"{found.coverage:>10.3f}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

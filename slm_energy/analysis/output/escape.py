@@ -1,0 +1,50 @@
+"""Text that came from a run, made harmless for each kind of output.
+
+Labels, reasons and generated code are not trusted: nothing in them may act as markup, as a command,
+or hide what it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+from slm_energy.errors import one_line
+
+# Controls (not tab and newline), what turns the direction of text or has no width, half letters.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+_MARKDOWN = re.compile(r"[\\|*`\[_~$]")
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%",
+    "#": r"\#", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}",
+    "`": r"\char96{}", "[": "{[}", "]": "{]}",
+}  # fmt: skip
+_LAST_IN_FONT = 0x17F
+"""Latin letters up to here are in the fonts that LaTeX loads by default."""
+
+
+def visible(text: str) -> str:
+    """Show what a terminal would obey, or a reader not see: an escape becomes `␛`."""
+    return _HIDDEN.sub(lambda match: _shown(match[0]), text)
+
+
+def _shown(character: str) -> str:
+    code = ord(character)
+    return chr(0x2400 + code) if code < 0x20 else f"<U+{code:04X}>"
+
+
+def markdown(text: str) -> str:
+    """One line that Markdown shows as it is."""
+    text = visible(one_line(text, 1000)).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKDOWN.sub(r"\\\g<0>", text)
+
+
+def latex(text: str) -> str:
+    """One line that LaTeX sets as it is; letters that its fonts lack appear as their numbers."""
+    text = "".join(
+        character if ord(character) <= _LAST_IN_FONT else f"<U+{ord(character):04X}>"
+        for character in visible(one_line(text, 1000))
+    )
+    return "".join(_LATEX.get(character, character) for character in text)

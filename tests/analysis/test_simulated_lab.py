@@ -1,0 +1,28 @@
+"""The simulated laboratory in small: fewer studies, wider bounds."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from simulated_lab import Lab, score
+
+EQUAL = Lab(launch=(0.01,) * 5)
+UNEQUAL = Lab(launch=(0.01, 0.1, 0.1, 0.01, 0.01))
+EIGHT = "ours, 8 rounds"
+
+
+@pytest.mark.parametrize("lab", [EQUAL, UNEQUAL], ids=["equal noise", "unequal noise"])
+def test_ours_errs_as_often_as_it_says(lab):
+    found = score(EIGHT, lab, studies=300, effect=0.05, draws=299, seed=3)
+    assert 0.01 < found.false_findings < 0.1
+    assert 0.91 < found.coverage < 0.98
+    assert found.power > 0.85
+
+
+def test_common_practice_is_blind_with_prompts_and_led_astray_by_drift_without():
+    pooled = score("in a row, prompts pooled, 10 repetitions", EQUAL, 20, 0.05, 0, 3)
+    trials = score("in a row, trials, 10 repetitions", EQUAL, 20, 0.05, 0, 3)
+    assert pooled.power < 0.2
+    assert trials.false_findings > 0.3

@@ -1,0 +1,84 @@
+"""A real browser for tests: Debian's Chromium, driven over WebDriver."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+WAIT_S = 60
+"""For any one thing to appear: the machine may be slow and busy."""
+
+_CHROMIUM, _DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+_PACKAGES = ("chromium", "chromium-driver")
+_QUIET = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--window-size=1300,1000",
+)
+
+
+def install() -> None:
+    """Install the browser where that is possible.
+
+    Raises:
+        RuntimeError: it is missing and cannot be installed; the message says how to.
+    """
+    if _CHROMIUM.exists() and _DRIVER.exists():
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["update"], ["install", "-y", "--no-install-recommends", *_PACKAGES]):
+            subprocess.run(["apt-get", "-q", *words], env=environment, check=False)
+    if not (_CHROMIUM.exists() and _DRIVER.exists()):
+        raise RuntimeError(
+            f"{_CHROMIUM} and {_DRIVER} are needed: sudo apt-get install {' '.join(_PACKAGES)}"
+        )
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
+    """Start the browser; it ends with its driver.
+
+    Args:
+        profile: an empty folder for what it keeps.
+    """
+    options = Options()
+    options.binary_location = str(_CHROMIUM)
+    for word in (*_QUIET, f"--user-data-dir={profile}"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(_DRIVER)))
+    try:
+        driver.set_page_load_timeout(WAIT_S)
+        yield driver
+    finally:
+        driver.quit()
+
+
+def prefer(driver: webdriver.Chrome, scheme: str) -> None:
+    """Ask pages for their light or dark face."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def picture(driver: webdriver.Chrome, path: Path) -> None:
+    """Take a picture of the whole page, for a person to look at."""
+    whole = {"captureBeyondViewport": True, "format": "png"}
+    data = driver.execute_cdp_cmd("Page.captureScreenshot", whole)["data"]
+    path.write_bytes(base64.b64decode(data))

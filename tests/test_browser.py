@@ -1,0 +1,273 @@
+"""What a person sees in a real browser: the MLflow UI on a study, and the page of its report."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from slm_energy.analysis import build, options
+from slm_energy.analysis.output.generated import Generated
+from slm_energy.analysis.output.html import to_html
+from slm_energy.testing import CONF
+from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.waveform import constant
+from tests import browsing
+from tests.analysis.conftest import make_study
+from tests.conftest import LENIENT
+from tests.test_main import fetched, free_port
+
+SWEEP = (
+    *("-m", "--config-dir", str(CONF), "engine=scripted", "engine.decode=session,generate"),
+    *("study.rounds=2", "workload.limit=3", "workload.new_tokens=4", *LENIENT),
+    *("measurement=strict", "measurement.baseline_s=0.1", "measurement.serve_s=0.5"),
+)
+HOSTILE = (
+    "</pre><script>document.title='run'</script>"
+    "<img src=x onerror=\"document.title='run'\"><style>body{display:none}</style>"
+    "[link](javascript:alert(1)) \x1b[31mred\u202edesrever"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A study in the MLflow UI: addresses of its runs' pages."""
+
+    table: str
+    trial: str
+    parent: str
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    browsing.install()
+    with browsing.chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    root = folder / "powercap"
+    root.mkdir()
+    with PowercapTree(root, [Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50))]):
+        words = (*SWEEP, f"measurement.powercap_root={root}")
+        command = [sys.executable, "-m", "slm_energy", *words]
+        subprocess.run(command, cwd=folder, check=True, timeout=300)
+    client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("default")
+    assert experiment is not None
+    runs = {
+        run.data.tags["slm.kind"]: run.info.run_id
+        for run in client.search_runs([experiment.experiment_id])
+    }
+    port = free_port()
+    command = [sys.executable, "-m", "slm_energy", "ui", f"port={port}"]
+    with (folder / "ui.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        fetched(f"http://127.0.0.1:{port}")
+        table = f"http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs"
+        yield Served(
+            table=table, trial=f"{table}/{runs['trial']}", parent=f"{table}/{runs['sweep']}"
+        )
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a report with everything on it, and a hostile completion."""
+    frame = make_study({"torch/cpu": 0.03, "onnx/cpu": 0.012, "openvino/cpu": 0.013})
+    sample = Generated(label="torch", task_id="task/1", completion=HOSTILE)
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    report = build(frame, options({"study": "<b>toy</b>"}))
+    path.write_text(to_html(report, [sample]), encoding="utf-8")
+    return path.as_uri()
+
+
+def shows(driver: Chrome, *words: str) -> None:
+    """Wait until the page shows all words."""
+
+    def there(_: Chrome) -> bool:
+        text = driver.find_element(By.TAG_NAME, "body").text
+        return all(word in text for word in words)
+
+    WebDriverWait(driver, browsing.WAIT_S).until(there, f"the page never showed {words}")
+
+
+def opened(driver: Chrome, address: str) -> None:
+    """Open a page of the UI anew: its address differs only behind the #."""
+    driver.get("about:blank")
+    driver.get(address)
+
+
+def test_the_table_of_runs(browser: Chrome, served: Served, tmp_path: Path) -> None:
+    opened(browser, served.table)
+    shows(browser, "Training runs", "sweep ", "5 matching runs")
+    browsing.picture(browser, tmp_path / "runs.png")
+
+
+def test_a_trial_says_what_came_of_it(browser: Chrome, served: Served, tmp_path: Path) -> None:
+    opened(browser, served.trial)
+    shows(browser, "bundled / scripted / cpu / decode=", "energy per output token (measured)")
+    browsing.picture(browser, tmp_path / "trial.png")
+
+
+def test_its_generations_are_a_table(browser: Chrome, served: Served, tmp_path: Path) -> None:
+    opened(browser, f"{served.trial}/artifacts/outputs/generations.json")
+    shows(browser, "View as table", "completion", "slm/0", "def mask_middle")
+    browsing.picture(browser, tmp_path / "generations.png")
+
+
+def test_its_series_are_system_metrics(browser: Chrome, served: Served, tmp_path: Path) -> None:
+    opened(browser, f"{served.trial}/system-metrics")
+    shows(browser, "cpu_utilization_percentage", "process_memory_megabytes")
+    browsing.picture(browser, tmp_path / "system.png")
+
+
+def test_the_sweep_shows_its_report_with_its_style(
+    browser: Chrome, served: Served, tmp_path: Path
+) -> None:
+    opened(browser, served.parent)
+    shows(browser, "4 of 4 trials valid", "energy per output token")
+    opened(browser, f"{served.parent}/artifacts/report.html")
+    frame = WebDriverWait(browser, browsing.WAIT_S).until(
+        lambda driver: driver.find_element(By.TAG_NAME, "iframe")
+    )
+    browsing.picture(browser, tmp_path / "report.png")
+    browser.switch_to.frame(frame)
+    try:
+        shows(browser, "Study default", "energy measured", "Findings", "Generated code")
+        section = browser.find_element(By.TAG_NAME, "section")
+        assert section.value_of_css_property("border-top-left-radius") == "10px"
+        [bar, *_] = browser.find_elements(By.CSS_SELECTOR, "svg .mean")
+        assert bar.value_of_css_property("fill") != "rgb(0, 0, 0)"
+    finally:
+        browser.switch_to.default_content()
+
+
+def test_the_page_shows_hostile_text_and_runs_none_of_it(
+    browser: Chrome, page: str, tmp_path: Path
+) -> None:
+    browser.get_log("browser")
+    browser.get(page)
+    browsing.picture(browser, tmp_path / "page.png")
+    assert browser.title == "Study <b>toy</b>"
+    assert browser.find_element(By.TAG_NAME, "h1").text == "Study <b>toy</b>"
+    shown = browser.find_element(By.TAG_NAME, "pre").text
+    assert shown == HOSTILE.replace("\x1b", "␛").replace("\u202e", "<U+202E>")
+    assert not browser.find_elements(By.CSS_SELECTOR, "script, img, [onerror]")
+    assert browser.get_log("browser") == []
+
+
+def test_the_policy_of_the_page_stops_what_would_run_if_it_were_markup(
+    browser: Chrome, page: str
+) -> None:
+    browser.get(page)
+    browser.execute_script(
+        "const p = document.createElement('p');"
+        "p.innerHTML = '<img src=x onerror=\"document.title = 1\">';"
+        "document.body.append(p);"
+    )
+    refused = WebDriverWait(browser, browsing.WAIT_S).until(lambda d: d.get_log("browser"))
+    assert all("Content Security Policy" in entry["message"] for entry in refused)
+    assert browser.title == "Study <b>toy</b>"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "dark"), [("light", False), ("dark", True)], ids=["light", "dark"]
+)
+def test_the_page_follows_the_preferred_scheme(
+    browser: Chrome, page: str, tmp_path: Path, scheme: str, dark: bool
+) -> None:
+    browsing.prefer(browser, scheme)
+    try:
+        browser.get(page)
+        browsing.picture(browser, tmp_path / f"{scheme}.png")
+        body = browser.find_element(By.TAG_NAME, "body")
+        label = browser.find_element(By.CSS_SELECTOR, "svg.fig text")
+        assert (brightness(body, "background-color") < 60) is dark
+        assert (brightness(body, "color") > 190) is dark
+        assert (brightness(label, "fill") > 130) is dark
+    finally:
+        browsing.prefer(browser, "")
+
+
+def brightness(element: WebElement, name: str) -> float:
+    """Mean of the three colours, 0 to 255."""
+    found = element.value_of_css_property(name)
+    parts = found[found.index("(") + 1 :].rstrip(")").split(",")[:3]
+    return sum(map(float, parts)) / 3
+
+
+def test_the_keyboard_reaches_all_that_scrolls_or_opens(browser: Chrome, page: str) -> None:
+    browser.get(page)
+    focus = Keyboard(browser)
+    assert focus.next().text == "Skip to the findings"
+    focus.press(Keys.ENTER)
+    assert browser.current_url.endswith("#findings")
+    reached = [focus.next() for _ in range(12)]
+    assert "region" in {each.get_attribute("role") for each in reached}
+    summary = focus.until(lambda element: element.tag_name == "summary")
+    folded = summary.find_element(By.XPATH, "..")
+    assert folded.get_attribute("open") is None
+    focus.press(Keys.ENTER)
+    assert folded.get_attribute("open") is not None
+    focus.until(lambda element: element.tag_name == "pre")
+
+
+class Keyboard:
+    """What the Tab key leads to."""
+
+    def __init__(self, driver: Chrome) -> None:
+        self._driver = driver
+
+    def press(self, key: str) -> None:
+        self._driver.switch_to.active_element.send_keys(key)
+
+    def next(self) -> WebElement:
+        self.press(Keys.TAB)
+        return self._driver.switch_to.active_element
+
+    def until(self, wanted: Callable[[WebElement], bool]) -> WebElement:
+        for _ in range(200):
+            if wanted(found := self.next()):
+                return found
+        raise AssertionError("200 steps did not lead there")
+
+
+def test_figures_have_a_text_and_regions_have_a_name(browser: Chrome, page: str) -> None:
+    browser.get(page)
+    figures = browser.find_elements(By.CSS_SELECTOR, "figure svg")
+    assert len(figures) >= 4
+    for figure in figures:
+        assert figure.accessible_name
+        assert figure.find_element(By.TAG_NAME, "desc").get_attribute("textContent")
+    browser.execute_script("document.querySelectorAll('details').forEach(e => (e.open = true))")
+    for region in browser.find_elements(By.CSS_SELECTOR, "[role=region]"):
+        assert region.accessible_name
+
+
+def test_a_phone_shows_the_page_without_scrolling_it_sideways(
+    browser: Chrome, page: str, tmp_path: Path
+) -> None:
+    phone = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        browser.get(page)
+        browsing.picture(browser, tmp_path / "phone.png")
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 400
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
