@@ -6,6 +6,7 @@ own bookkeeping.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
@@ -124,10 +125,12 @@ def _power(series: Series) -> Points:
     if series.source.kind == "power":
         return [(t, v / 1_000) for t, v in values]
     per_joule = UNITS_PER_JOULE[series.source.unit]
-    shortest_ns = max(_SHORTEST_NS, series.source.update_period_ns or 0)
+    shortest_ns = max(_SHORTEST_NS, (series.source.update_period_ns or 0) // 2)
+    # Between two new values: an old one that is read again says nothing about the time since.
+    renewed = [two for one, two in itertools.pairwise(values) if two[1] != one[1]]
     points = []
-    since = values[:1]
-    for t1, v1 in values[1:]:
+    since = renewed[:1]
+    for t1, v1 in renewed[1:]:
         t0, v0 = since[0]
         if t1 - t0 >= shortest_ns:
             if v1 >= v0:

@@ -106,8 +106,7 @@ def open_amd(measurement: MeasurementConfig, driver: Path = DRIVER) -> Opened:
     try:
         smi = _start()
     except MeterError as error:
-        note = f"amd: {error}" if driver.exists() else "amd: no AMD GPU (no amdgpu driver)"
-        return Opened(meter=None, notes=(note,))
+        return Opened(meter=None, notes=(f"amd: {error}",) if driver.exists() else ())
     try:
         gpus, notes = _visible(_found(smi))
         meter = AmdMeter(smi, gpus)

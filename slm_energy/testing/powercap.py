@@ -134,7 +134,7 @@ class PowercapTree:
     def __init__(
         self, root: Path, zones: Sequence[Zone], *, period_s: float = 0.005, jitter: float = 0.0
     ) -> None:
-        self.root = root
+        self.root = root.absolute()
         self._zones = {zone.folder: zone for zone in zones}
         self._period_s = period_s
         self._jitter = jitter
