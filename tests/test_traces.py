@@ -30,7 +30,3 @@ def test_a_counter_read_twice_between_its_ticks_has_the_same_steady_power() -> N
     times, raw = zip(*rows, strict=True)
     dense = dataclasses.replace(counter, before_ns=times, raw=raw, after_ns=times)
     assert len(set(heights(power_svg(a_capture(series=(dense,)))))) == 1
-
-
-def test_an_estimate_says_that_it_is_one() -> None:
-    assert "(estimated, not measured)" in power_svg(a_capture(series=(a_counter("estimate"),)))
