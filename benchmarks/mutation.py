@@ -5,7 +5,7 @@
 Copies what is needed to a temporary folder, changes the copy of the accounting core in every small
 way that mutmut knows, one at a time, and runs the tests of the accounting core against each. Prints
 the share of changes that a test noticed, and those that none did. Takes about ten minutes on two
-processors, and needs mutmut: pip install -e .[test].
+processors, and needs mutmut: pip install -e .[benchmarks].
 """
 
 from __future__ import annotations

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from selenium.common.exceptions import (
+    NoSuchFrameException,
+    NoSuchWindowException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -57,6 +62,22 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
+    port = free_port()
+    command = [sys.executable, "-m", "slm_energy", "ui", f"port={port}"]
+    with (folder / "ui.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        study, trial, sweep = measured(folder)
+        fetched(f"http://127.0.0.1:{port}")
+        table = f"http://127.0.0.1:{port}/#/experiments/{study}/runs"
+        yield Served(table=table, trial=f"{table}/{trial}", parent=f"{table}/{sweep}")
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def measured(folder: Path) -> tuple[str, str, str]:
+    """Run the sweep on counters that say 50 W; ids of its experiment, of a trial and of itself."""
     root = folder / "powercap"
     root.mkdir()
     with PowercapTree(root, [Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50))]):
@@ -66,23 +87,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("default")
     assert experiment is not None
-    runs = {
-        run.data.tags["slm.kind"]: run.info.run_id
-        for run in client.search_runs([experiment.experiment_id])
-    }
-    port = free_port()
-    command = [sys.executable, "-m", "slm_energy", "ui", f"port={port}"]
-    with (folder / "ui.log").open("w") as log:
-        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-    try:
-        fetched(f"http://127.0.0.1:{port}")
-        table = f"http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs"
-        yield Served(
-            table=table, trial=f"{table}/{runs['trial']}", parent=f"{table}/{runs['sweep']}"
-        )
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
+    runs = client.search_runs([experiment.experiment_id])
+    ids = {run.data.tags["slm.kind"]: run.info.run_id for run in runs}
+    return experiment.experiment_id, ids["trial"], ids["sweep"]
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +103,20 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.as_uri()
 
 
-def shows(driver: Chrome, *words: str) -> None:
-    """Wait until the page shows all words."""
+def shows(driver: Chrome, *words: str, frame: bool = False) -> None:
+    """Wait until the page, or what it shows in a frame, has all words."""
 
     def there(_: Chrome) -> bool:
+        if frame:
+            driver.switch_to.default_content()
+            driver.switch_to.frame(driver.find_element(By.TAG_NAME, "iframe"))
         text = driver.find_element(By.TAG_NAME, "body").text
         return all(word in text for word in words)
 
-    WebDriverWait(driver, browsing.WAIT_S).until(there, f"the page never showed {words}")
+    # The UI replaces what it has just shown while its data arrives.
+    replaced = (StaleElementReferenceException, NoSuchFrameException, NoSuchWindowException)
+    wait = WebDriverWait(driver, browsing.WAIT_S, ignored_exceptions=replaced)
+    wait.until(there, f"the page never showed {words}")
 
 
 def opened(driver: Chrome, address: str) -> None:
@@ -115,25 +128,25 @@ def opened(driver: Chrome, address: str) -> None:
 def test_the_table_of_runs(browser: Chrome, served: Served, tmp_path: Path) -> None:
     opened(browser, served.table)
     shows(browser, "Training runs", "sweep ", "5 matching runs")
-    browsing.picture(browser, tmp_path / "runs.png")
+    browser.save_screenshot(tmp_path / "runs.png")
 
 
 def test_a_trial_says_what_came_of_it(browser: Chrome, served: Served, tmp_path: Path) -> None:
     opened(browser, served.trial)
     shows(browser, "bundled / scripted / cpu / decode=", "energy per output token (measured)")
-    browsing.picture(browser, tmp_path / "trial.png")
+    browser.save_screenshot(tmp_path / "trial.png")
 
 
 def test_its_generations_are_a_table(browser: Chrome, served: Served, tmp_path: Path) -> None:
     opened(browser, f"{served.trial}/artifacts/outputs/generations.json")
     shows(browser, "View as table", "completion", "slm/0", "def mask_middle")
-    browsing.picture(browser, tmp_path / "generations.png")
+    browser.save_screenshot(tmp_path / "generations.png")
 
 
 def test_its_series_are_system_metrics(browser: Chrome, served: Served, tmp_path: Path) -> None:
     opened(browser, f"{served.trial}/system-metrics")
     shows(browser, "cpu_utilization_percentage", "process_memory_megabytes")
-    browsing.picture(browser, tmp_path / "system.png")
+    browser.save_screenshot(tmp_path / "system.png")
 
 
 def test_the_sweep_shows_its_report_with_its_style(
@@ -142,19 +155,16 @@ def test_the_sweep_shows_its_report_with_its_style(
     opened(browser, served.parent)
     shows(browser, "4 of 4 trials valid", "energy per output token")
     opened(browser, f"{served.parent}/artifacts/report.html")
-    frame = WebDriverWait(browser, browsing.WAIT_S).until(
-        lambda driver: driver.find_element(By.TAG_NAME, "iframe")
-    )
-    browsing.picture(browser, tmp_path / "report.png")
-    browser.switch_to.frame(frame)
+    words = ("Study default", "energy measured", "Findings", "Generated code")
     try:
-        shows(browser, "Study default", "energy measured", "Findings", "Generated code")
+        shows(browser, *words, frame=True)
         section = browser.find_element(By.TAG_NAME, "section")
         assert section.value_of_css_property("border-top-left-radius") == "10px"
         [bar, *_] = browser.find_elements(By.CSS_SELECTOR, "svg .mean")
         assert bar.value_of_css_property("fill") != "rgb(0, 0, 0)"
     finally:
         browser.switch_to.default_content()
+    browser.save_screenshot(tmp_path / "report.png")
 
 
 def test_the_page_shows_hostile_text_and_runs_none_of_it(

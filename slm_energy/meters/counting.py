@@ -127,12 +127,13 @@ class _Counter:
                 f"a pause of {seconds(elapsed_ns)} may hide a wrap of the counter",
             )
         step = other - one
-        if self._modulus is not None and step < 0 and step + self._modulus <= most:
-            return step + self._modulus
         if 0 <= step <= most:
             return step
-        fault = Fault.JUMP
-        if step < 0:
+        if self._modulus is not None and step + self._modulus <= most:
+            return step + self._modulus
+        if step > most:
+            fault = Fault.JUMP
+        else:
             fault = Fault.RESET if other <= min(most, one / 2) else Fault.BACKWARD
         raise UnknownJoules(
             fault,
@@ -186,7 +187,7 @@ class _Counter:
         at = bisect.bisect_right(self._after, time_ns) - 1
         begin, end = self._reach(at, -1), self._reach(at, 1)
         seen = self._publications(begin, at, end)
-        if not seen[0].latest_ns <= time_ns <= seen[-1].earliest_ns:
+        if time_ns > seen[-1].earliest_ns:
             raise UnknownJoules(Fault.FROZEN, "the counter stood still at an edge of the window")
         return edge(seen, time_ns, self._most), at
 

@@ -139,8 +139,7 @@ def _samples(readings: Readings, begin: int, end: int) -> _Samples:
     for before_ns, power, after_ns in columns:
         earliest_ns = before_ns - stale_ns
         if power != shown:
-            if last_ns > earliest_ns:
-                earliest_ns = last_ns
+            earliest_ns = max(earliest_ns, last_ns)
         elif earliest_ns <= published_ns:
             last_ns = before_ns
             continue

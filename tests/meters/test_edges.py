@@ -41,6 +41,11 @@ def test_power_known_on_one_side_only_gives_a_straight_line(cut):
     assert best_at(IDLE_TO_LOAD[cut], 130) == 100 + 120
 
 
+def test_power_before_the_first_publication_is_not_made_up_from_the_last():
+    seen = [at(0, 0), at(100, 300), at(200, 800), at(300, 800)]
+    assert best_at(seen, 50) == 150
+
+
 def test_the_last_publication_may_be_the_moment_itself():
     assert best_at(IDLE_TO_LOAD[:2], 100) == 100
     assert best_at(IDLE_TO_LOAD, 300) == 1000

@@ -26,6 +26,9 @@ from slm_energy.analysis.result import Family, MetricResult, Pair, Pareto, Repor
 from slm_energy.analysis.verdict import mirrored
 from slm_energy.analysis.words import number, percent
 
+_RIGHT = WIDTH - 32
+"""Where axes end: the last tick's figure needs room."""
+
 _NAMED = 14
 """Cells on a front that are named beside it."""
 
@@ -133,16 +136,16 @@ def drift(report: Report, result: MetricResult) -> str:
     """Each trial's residual from its cell's mean, in the order in which they ran."""
     points = result.diagnostics.points
     height, left = 240.0, 64.0
-    across = scale([p.order for p in points], left, WIDTH - 12)
+    across = scale([p.order for p in points], left, _RIGHT)
     up = scale([100 * p.residual for p in points] + [0.0], height - 48, 12)
     slopes = [
         f"{d.slope_pct:+.2g} % per {_STEPS[d.against]} (p {number(d.p)})"
         for d in result.diagnostics.drifts
     ]
     title = f"{result.metric.heading}: residuals in execution order"
-    words = "; ".join(slopes) or "No slope can be computed."
-    picture = Picture(WIDTH, height, title, words, estimated=result.metric.estimated)
-    picture.line(left, up(0), WIDTH - 12, up(0), "zero")
+    estimated = result.metric.estimated
+    picture = Picture(WIDTH, height, title, "; ".join(slopes), estimated=estimated)
+    picture.line(left, up(0), _RIGHT, up(0), "zero")
     for tick in up.ticks():
         picture.text(left - 8, up(tick) + 4, f"{tick:+.3g} %" if tick else "0", "small soft", "end")
     _draw_axis(picture, across, height - 40, "place in the planned order")
@@ -220,7 +223,7 @@ def parts(
     """
     left = room(labels)
     sums = [sum(column) for column in zip(*values.values(), strict=True)]
-    axis = Scale(low=0, high=max(sums) * 1.05, left=left, right=WIDTH - 12)
+    axis = Scale(low=0, high=max(sums) * 1.05, left=left, right=_RIGHT)
     height = len(labels) * ROW + 78
     words = "; ".join(f"{label} {number(total)}" for label, total in zip(labels, sums, strict=True))
     words = f"{', '.join(values)}. In all, {unit}: {words}."
@@ -255,7 +258,7 @@ def _interval(low: float, high: float, mean: float) -> str:
 
 def _axis(values: Sequence[float], left: float) -> Scale:
     wide = min(values) > 0 and max(values) / min(values) > 8
-    return scale(values, left, WIDTH - 12, log=wide)
+    return scale(values, left, _RIGHT, log=wide)
 
 
 def _ends(metric: Metric, rows: Sequence[tuple[float, float | None, float | None]]) -> list[float]:

@@ -139,7 +139,7 @@ def _findings(report: Report) -> Iterator[Block]:
                     caption=f"{result.metric.heading} as a ratio to"
                     f" {report.labels[family.reference]}: bar, {confidence(report)} interval;"
                     f"{' thin line, with the instruments in it;' * wide}"
-                    f" shaded, the margin of {100 * report.options.margin:g} %",
+                    f" shaded, the margin of {100 * report.options.margin:g}\u00a0%",
                 )
 
 
@@ -161,7 +161,7 @@ def _metric(report: Report, result: MetricResult) -> Iterator[Block]:
     for family in result.families:
         if len(family.ranked) > 1:
             yield from _family(report, result, family)
-    if result.diagnostics.points:
+    if result.diagnostics.drifts:
         yield Heading(text="Drift and outliers")
         yield Figure(
             svg=figures.drift(report, result),
@@ -246,13 +246,14 @@ def _trials(report: Report) -> Iterator[Block]:
     for cell in report.cells:
         slots = by_cell.get(cell.id, {})
         rows.append(tuple(_slot(slots.get(number) or slots.get(0)) for number in rounds))
-    marks = ", ".join(f"{mark} {outcome}" for outcome, mark in MARKS.items())
-    yield Matrix(
-        caption=f"Outcome of every trial, cells by rounds: {marks}",
-        heads=tuple(str(number) for number in rounds),
-        labels=tuple(cell.label for cell in report.cells),
-        rows=tuple(rows),
-    )
+    if rounds:
+        marks = ", ".join(f"{mark} {outcome}" for outcome, mark in MARKS.items())
+        yield Matrix(
+            caption=f"Outcome of every trial, cells by rounds: {marks}",
+            heads=tuple(str(number) for number in rounds),
+            labels=tuple(cell.label for cell in report.cells),
+            rows=tuple(rows),
+        )
     for grid in (tables.audit(report), tables.left_out(report)):
         if grid.rows:
             yield Table(grid=grid)

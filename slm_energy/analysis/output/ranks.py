@@ -43,14 +43,15 @@ def ranking(result: MetricResult, family: Family, alpha: float) -> Ranking | Non
     """Rank the cells of a family within each complete round.
 
     Returns:
-        None with fewer than three cells or without a complete round.
+        None with fewer than three cells or without a complete round, as where repetitions are not
+        blocks.
     """
     values: dict[int, dict[str, float]] = {}
     for point in result.diagnostics.points:
         values.setdefault(point.round, {})[point.cell] = point.value
     cells = family.ranked
     rows = [[row[c] for c in cells] for row in values.values() if all(c in row for c in cells)]
-    if len(cells) < 3 or not rows:
+    if len(cells) < 3 or not family.complete_rounds:
         return None
     table = np.array(rows) * (-1 if result.metric.higher_is_better else 1)
     means = scipy.stats.rankdata(table, axis=1).mean(axis=0)

@@ -116,7 +116,7 @@ def pairs(report: Report, metric: Metric, family: Family) -> Grid:
             ratio(pair.ratio, pair.low, pair.high),
             change(metric, pair),
             p_value(pair.p),
-            f"{pair.won}/{pair.rounds}",
+            f"{pair.won}/{pair.rounds}" if pair.rounds else "-",
             ratio(None, pair.wide_low, pair.wide_high),
             _effect(pair.delta, pair.delta_low, pair.delta_high),
             _effect(pair.a12, pair.a12_low, pair.a12_high),

@@ -1,4 +1,4 @@
-"""Reports for the tests of what they look like: a small one from trials, a wide one made by hand."""
+"""Reports to look at: a small one from trials, a wide one made by hand."""
 
 import dataclasses
 import itertools

@@ -117,6 +117,20 @@ def test_a_page_without_samples_or_trade_offs_leaves_their_sections_out(report: 
     assert "Methods" in page
 
 
+def test_repetitions_that_are_no_blocks_have_no_ranks_order_or_rounds_won(report: Report) -> None:
+    result = report.deciding[0]
+    [family] = result.families
+    pairs = tuple(dataclasses.replace(pair, rounds=0, won=0) for pair in family.pairs)
+    family = dataclasses.replace(family, pairs=pairs, complete_rounds=0)
+    seen = dataclasses.replace(result.diagnostics, drifts=())
+    bare = dataclasses.replace(result, families=(family,), diagnostics=seen)
+    page = to_html(dataclasses.replace(report, metrics=(bare,)))
+    assert "Mean ranks" not in page
+    assert "in the order of the plan" not in page
+    assert "0/0" not in page
+    assert ">saves<" in page
+
+
 def test_84_cells_with_10_rounds_stay_below_2_mb(report: Report) -> None:
     page = to_html(widened(report, 84, 10))
     print(f"84 cells x 10 rounds: {len(page.encode()):,} bytes")

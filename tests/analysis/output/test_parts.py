@@ -16,6 +16,17 @@ def test_only_what_adds_up_is_stacked(report: Report) -> None:
         assert ratio == pytest.approx(9)
 
 
+def test_a_total_that_is_the_platforms_is_not_made_of_package_and_memory(report: Report) -> None:
+    trials = tuple(
+        dataclasses.replace(trial, values=trial.values | {"energy/total_j": platform})
+        if (platform := trial.values.get("energy/psys_j"))
+        else trial
+        for trial in report.trials
+    )
+    changed = dataclasses.replace(report, trials=trials)
+    assert not [found for found in parts(changed) if "component" in found.title]
+
+
 def test_measured_and_estimated_joules_are_never_in_one_picture(report: Report) -> None:
     kinds = {found.title: (found.estimated, len(found.cells)) for found in parts(report)}
     assert kinds == {

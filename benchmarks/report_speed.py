@@ -1,0 +1,196 @@
+"""How long `slm-energy report` takes on a large study, and what of it is loading.
+
+    python benchmarks/report_speed.py [--trials 1000 10000] [--folder FOLDER]
+
+One trial of the bundled model is run, under counters that a thread drives, and stored as a sweep
+does it. Its rows in the SQLite store are then copied, with other ids, settings, rounds and values:
+a trial of the store is what a trial of a sweep is. Then printed, per size:
+
+    report    seconds of the command, from process start to its end, and its peak memory
+    loading   seconds of `tracking.Store.frame` and of plain `mlflow.search_runs`, in turns, each
+              the median, and their ratio
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import mlflow
+from rich.console import Console
+
+from slm_energy import sweep
+from slm_energy.compose import compose
+from slm_energy.config import TrackingConfig, run_config
+from slm_energy.grid import resolve
+from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.waveform import constant
+from slm_energy.tracking import Store, store_uri
+
+TEMPLATE = "template"
+MODELS, ENGINES, PROVIDERS = 5, 5, 4
+CELLS = MODELS * ENGINES * PROVIDERS
+QUICK = (
+    "engine=torch",
+    "measurement.baseline_s=0.2",
+    "measurement.serve_s=1",
+    "measurement.limits.foreign_cpu_pct=100",
+    "measurement.limits.steal_pct=100",
+    "workload.limit=3",
+    "study.rounds=1",
+    f"study.name={TEMPLATE}",
+)
+
+
+def run_template(tracking: TrackingConfig) -> None:
+    """Run and store the trial that others are copies of, with its sweep."""
+    with tempfile.TemporaryDirectory() as folder:
+        zones = (
+            Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50)),
+            Zone(folder="intel-rapl:0:0", name="dram", waveform=constant(5)),
+        )
+        asked = [*QUICK, f"tracking.folder={tracking.folder}"]
+        asked.append(f"measurement.powercap_root={folder}")
+        with PowercapTree(Path(folder), zones):
+            sweep.run(resolve([run_config(compose("config", asked))]), Console(quiet=True))
+
+
+def fill(tracking: TrackingConfig, study: str, trials: int) -> None:
+    """Make a study of copies of the template, with a sweep of its own.
+
+    Args:
+        tracking: a store with the template.
+        study: its name.
+        trials: how many, a multiple of `CELLS`.
+    """
+    store = Store(tracking)
+    [source] = store.frame(TEMPLATE)["run_id"]
+    parent = store.open_sweep(study, "copied", "copies", "")
+    store.close_sweep(parent, "FINISHED")
+    experiment = mlflow.MlflowClient(store_uri(tracking)).get_experiment_by_name(study)
+    assert experiment is not None
+    base = sqlite3.connect(Path(tracking.folder) / "mlflow.db")
+    with base:
+        base.execute(
+            "CREATE TEMP TABLE copy (run, cell, label, model, engine, provider, round, n, factor)"
+        )
+        base.executemany("INSERT INTO copy VALUES (?,?,?,?,?,?,?,?,?)", _copies(trials))
+        for statement in _STATEMENTS:
+            values = {"source": source, "study": study, "parent": parent}
+            base.execute(statement, values | {"experiment": int(experiment.experiment_id)})
+    base.close()
+
+
+def _copies(trials: int) -> Iterator[tuple[str | int | float, ...]]:
+    """Rows of the table `copy`: cells differ by a few per cent, a trial's noise is 1 %."""
+    generator = random.Random(0)
+    for n in range(trials):
+        number, cell = divmod(n, CELLS)
+        model, rest = divmod(cell, ENGINES * PROVIDERS)
+        engine, provider = divmod(rest, PROVIDERS)
+        names = f"model-{model}", f"engine-{engine}", f"provider-{provider}"
+        factor = math.exp(0.1 * model + 0.03 * engine + 0.002 * provider + generator.gauss(0, 0.01))
+        run = uuid.UUID(int=generator.getrandbits(128)).hex
+        yield run, f"cell-{cell:03}", " / ".join(names), *names, number + 1, n + 1, factor
+
+
+_STATEMENTS = (
+    """INSERT INTO runs
+    SELECT c.run, c.label, source_type, source_name, entry_point_name, user_id, status,
+    start_time + 1000 * c.n, end_time + 1000 * c.n, source_version, lifecycle_stage, artifact_uri,
+    :experiment, deleted_time FROM runs, copy c WHERE run_uuid = :source ORDER BY c.n""",
+    """INSERT INTO tags (key, value, run_uuid)
+    SELECT key, CASE key WHEN 'slm.study' THEN :study WHEN 'slm.cell' THEN c.cell
+    WHEN 'slm.label' THEN c.label WHEN 'slm.round' THEN CAST(c.round AS TEXT)
+    WHEN 'slm.order' THEN CAST(c.n AS TEXT) WHEN 'slm.trial' THEN c.run
+    WHEN 'mlflow.parentRunId' THEN :parent ELSE value END,
+    c.run FROM tags, copy c WHERE run_uuid = :source ORDER BY c.n""",
+    """INSERT INTO params (key, value, run_uuid)
+    SELECT key, CASE key WHEN 'model.name' THEN c.model WHEN 'engine.name' THEN c.engine
+    WHEN 'provider.name' THEN c.provider ELSE value END,
+    c.run FROM params, copy c WHERE run_uuid = :source ORDER BY c.n""",
+    """INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid)
+    SELECT key, value * c.factor, timestamp, step, is_nan,
+    c.run FROM latest_metrics, copy c WHERE run_uuid = :source ORDER BY c.n""",
+    """INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid)
+    SELECT key, value * c.factor, timestamp, step, is_nan,
+    c.run FROM metrics, copy c WHERE run_uuid = :source ORDER BY c.n""",
+)
+
+
+def report(tracking: TrackingConfig, study: str, out: Path) -> tuple[float, float]:
+    """Run the command; return its seconds and its peak memory in MB."""
+    words = ["report", f"study={study}", f"tracking.folder={tracking.folder}", f"out={out}"]
+    start = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "slm_energy", *words], stdout=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"slm-energy {' '.join(words)} ended with {child.returncode}")
+    return time.perf_counter() - start, used.ru_maxrss / 1024
+
+
+def loading(tracking: TrackingConfig, study: str, turns: int) -> tuple[float, float]:
+    """Median seconds to load a study, ours and MLflow's own."""
+    mlflow.set_tracking_uri(store_uri(tracking))
+    store = Store(tracking)
+
+    def plain() -> None:
+        mlflow.search_runs(experiment_names=[study])
+
+    spent: dict[Callable[[], object], list[float]] = {lambda: store.frame(study): [], plain: []}
+    for _ in range(turns):
+        for load, seconds in spent.items():
+            start = time.perf_counter()
+            load()
+            seconds.append(time.perf_counter() - start)
+    ours, theirs = (median(seconds) for seconds in spent.values())
+    return ours, theirs
+
+
+def measure(folder: Path, sizes: list[int], turns: int) -> None:
+    """Print the figures of each size; a study that the folder has already is used as it is."""
+    tracking = TrackingConfig(name="local", folder=str(folder / "mlruns"))
+    store = Store(tracking)
+    if store.last_sweep(TEMPLATE) is None:
+        run_template(tracking)
+    print(f"{'trials':>8}{'report, s':>12}{'peak, MB':>12}{'frame, s':>12}"
+          f"{'search_runs, s':>16}{'ratio':>8}")  # fmt: skip
+    for trials in sizes:
+        study = f"copies-{trials}"
+        if store.last_sweep(study) is None:
+            fill(tracking, study, trials)
+        seconds, peak = report(tracking, study, folder / study)
+        ours, theirs = loading(tracking, study, turns)
+        print(f"{trials:>8,}{seconds:>12.1f}{peak:>12,.0f}{ours:>12.2f}{theirs:>16.2f}"
+              f"{ours / theirs:>8.2f}", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--turns", type=int, default=3, help="of loading")
+    parser.add_argument("--folder", type=Path, help="of the store; kept, and used again")
+    asked = parser.parse_args()
+    if any(trials % CELLS for trials in asked.trials):
+        raise SystemExit(f"--trials: multiples of {CELLS}")
+    with tempfile.TemporaryDirectory() as temporary:
+        measure(asked.folder or Path(temporary), asked.trials, asked.turns)
+
+
+if __name__ == "__main__":
+    main()
