@@ -181,7 +181,7 @@ def _report_foreign(arguments: Sequence[str]) -> int:
     out = asked.pop("out")
     found = foreign.analyse(asked)
     foreign.show(found, _console())
-    _write(out, files(found.report))
+    _write(out, files(found.report, more=foreign.grids(found)))
     return 0
 
 

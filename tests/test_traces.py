@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from slm_energy.traces import power_svg
-from tests.captures import S, WATTS, a_capture, a_counter
+from tests.captures import WATTS, S, a_capture, a_counter
 
 
 def heights(svg: str) -> list[float]:

@@ -2,7 +2,7 @@
 
 Shapiro-Wilk, Levene, Kruskal-Wallis, Dunn with Holm, Games-Howell, Friedman, Conover. All but the
 last two take trials of a cell as independent and ignore rounds, so drift between rounds counts as
-noise; `disagreements` says where that leads elsewhere than the comparison, and why.
+noise; `disagreement` says where that leads elsewhere than the comparison, and why.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ from scipy import stats
 
 from slm_energy.analysis.compare import Block
 from slm_energy.analysis.effect import Floats, holm
+from slm_energy.analysis.games_howell import games_howell
 from slm_energy.analysis.result import (
     Conventional,
     ConventionalCell,
     ConventionalPair,
-    Disagreement,
     LeftOut,
     Pair,
 )
 
 FEWEST = 3
-MOST_GAMES_HOWELL = 30
-"""The studentised range is integrated numerically, about 1 ms a pair."""
 
 
 def chain(
@@ -43,31 +41,18 @@ def chain(
     Returns:
         None when fewer than two cells have enough trials or nothing varies, and what was left out.
     """
-    columns = {cell: block.values[:, i] for i, cell in enumerate(block.cells)}
-    groups = {cell: values[~np.isnan(values)] for cell, values in columns.items()}
-    groups = {cell: values for cell, values in groups.items() if len(values) >= FEWEST}
-    if len(groups) < 2:
-        why = f"it needs two cells with {FEWEST} valid trials each"
+    groups = _groups(block)
+    why = _unusable(groups)
+    if why:
         return None, [LeftOut(scope="test", name=f"conventional chain{family}", reason=why)]
-    if len(np.unique(np.concatenate(list(groups.values())))) == 1:
-        why = "all values are the same"
-        return None, [LeftOut(scope="test", name=f"conventional chain{family}", reason=why)]
-    left_out = []
     values = list(groups.values())
+    varies = [np.ptp(row) > 0 for row in values]
     h, p = stats.kruskal(*values)
-    varies = any(np.ptp(row) > 0 for row in values)
-    levene = stats.levene(*values, center="median") if varies else None
+    levene = stats.levene(*values, center="median") if any(varies) else None
     dunn = _dunn(groups)
-    conover, chi2, friedman_p, rounds = _friedman(block, tuple(groups))
-    if chi2 is None and len(groups) > 2:
-        why = "they need two rounds complete for these cells, and values that vary"
-        name = f"Friedman and Conover{family}"
-        left_out.append(LeftOut(scope="test", name=name, reason=why))
-    howell = _games_howell(groups)
-    if howell is None:
-        why = f"it needs two different values in every cell, and at most {MOST_GAMES_HOWELL} cells"
-        left_out.append(LeftOut(scope="test", name=f"Games-Howell{family}", reason=why))
     letters = _letters(dunn, alpha)
+    howell = _games_howell(groups) if all(varies) else None
+    conover, chi2, friedman_p, rounds = _friedman(block, tuple(groups))
     total = sum(len(row) for row in values)
     return Conventional(
         cells=tuple(_cell(cell, row, letters[cell]) for cell, row in groups.items()),
@@ -81,7 +66,35 @@ def chain(
         friedman_rounds=rounds,
         kendall_w=None if chi2 is None else chi2 / (rounds * (len(groups) - 1)),
         pairs=_pairs(pairs, tuple(groups), dunn, howell, conover),
-    ), left_out
+    ), _left_out(family, howell is None, chi2 is None and len(groups) > 2)
+
+
+def _groups(block: Block) -> dict[str, Floats]:
+    """The values of each cell that has enough of them."""
+    columns = zip(block.cells, block.values.T, strict=True)
+    groups = {cell: values[~np.isnan(values)] for cell, values in columns}
+    return {cell: values for cell, values in groups.items() if len(values) >= FEWEST}
+
+
+def _unusable(groups: Mapping[str, Floats]) -> str:
+    """Why there is nothing to test; empty when there is."""
+    if len(groups) < 2:
+        return f"it needs two cells with {FEWEST} valid trials each"
+    if len(np.unique(np.concatenate(list(groups.values())))) == 1:
+        return "all values are the same"
+    return ""
+
+
+def _left_out(family: str, howell: bool, friedman: bool) -> list[LeftOut]:
+    found = []
+    if friedman:
+        why = "they need two rounds complete for these cells, and values that vary"
+        name = f"Friedman and Conover{family}"
+        found.append(LeftOut(scope="test", name=name, reason=why))
+    if howell:
+        why = "it needs two different values in every cell"
+        found.append(LeftOut(scope="test", name=f"Games-Howell{family}", reason=why))
+    return found
 
 
 def _cell(cell: str, values: Floats, letters: str) -> ConventionalCell:
@@ -145,13 +158,9 @@ def _holm(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(np.minimum(adjusted, adjusted.T), index=table.index, columns=table.columns)
 
 
-def _games_howell(groups: Mapping[str, Floats]) -> pd.DataFrame | None:
-    import scikit_posthocs
-
-    if len(groups) > MOST_GAMES_HOWELL or any(np.ptp(row) == 0 for row in groups.values()):
-        return None
-    found = scikit_posthocs.posthoc_games_howell(_tall(groups), val_col="value", group_col="cell")
-    return pd.DataFrame(found)
+def _games_howell(groups: Mapping[str, Floats]) -> pd.DataFrame:
+    cells = list(groups)
+    return pd.DataFrame(games_howell(list(groups.values())), index=cells, columns=cells)
 
 
 def _friedman(
@@ -175,65 +184,3 @@ def _letters(dunn: pd.DataFrame, alpha: float) -> dict[str, str]:
 
     found = scikit_posthocs.compact_letter_display(dunn, alpha=alpha)
     return {str(cell): str(letters) for cell, letters in found.items()}
-
-
-_WHY = {
-    "rounds": "Dunn takes drift between rounds as noise and ranks over all cells, so it needs more "
-    "rounds",
-    "few": "With so few trials no difference can reach Dunn-Holm's level, however large",
-    "dunn": "Dunn takes the trials of one round as independent and adjusts by ranks; within rounds "
-    "the difference is not larger than the noise",
-    "margin": "Dunn asks for any difference; within rounds p is not small enough for so many pairs",
-}
-
-
-def disagreements(
-    conventional: Conventional, pairs: Sequence[Pair], cells: int, alpha: float
-) -> tuple[Disagreement, ...]:
-    """Pairs in which the comparison finds a difference and Dunn-Holm does not, or the reverse.
-
-    Args:
-        conventional: the chain.
-        pairs: the comparison.
-        cells: how many the comparison has; with two its interval decides, not p.
-        alpha: level of both.
-    """
-    theirs = {(pair.a, pair.b): pair.dunn_p for pair in conventional.pairs}
-    trials = [cell.trials for cell in conventional.cells]
-    found = []
-    for pair in pairs:
-        dunn_p = theirs.get((pair.a, pair.b))
-        ours = differs(pair, cells, alpha)
-        if dunn_p is None or ours is None or ours == (dunn_p <= alpha):
-            continue
-        if ours:
-            why = "few" if _smallest_dunn(trials) > alpha else "rounds"
-        else:
-            inside = pair.low is not None and pair.high is not None and pair.low <= 1 <= pair.high
-            why = "dunn" if inside else "margin"
-        found.append(
-            Disagreement(
-                a=pair.a,
-                b=pair.b,
-                found_by="rounds" if ours else "dunn",
-                p=pair.p,
-                dunn_p=dunn_p,
-                why=_WHY[why],
-            )
-        )
-    return tuple(found)
-
-
-def differs(pair: Pair, cells: int, alpha: float) -> bool | None:
-    """Whether the comparison finds any difference: p or, with two cells, the interval says it."""
-    if cells > 2:
-        return None if pair.p is None else pair.p <= alpha
-    return None if pair.low is None or pair.high is None else not pair.low <= 1 <= pair.high
-
-
-def _smallest_dunn(trials: Sequence[int]) -> float:
-    """The smallest Dunn-Holm p of the extreme pair when the cells do not overlap at all."""
-    total, cells, n = sum(trials), len(trials), min(trials)
-    apart = total - n
-    error = np.sqrt(total * (total + 1) / 12 * 2 / n)
-    return float(2 * stats.norm.sf(apart / error) * cells * (cells - 1) / 2)

@@ -36,7 +36,7 @@ FEWEST = 3
 """Rounds that a pair of several cells must share: fewer do not tell noise from difference."""
 
 _TOLERANCE = 1e-9
-_CHUNK = 2_000_000
+_CHUNK = 200_000
 _MOST_WORK = 10**9
 _FITS = 8
 _HALVES = np.geomspace(1e-3, 1e6, 2000)
@@ -137,15 +137,19 @@ def _variances(values: Floats, present: Floats) -> tuple[Floats, Floats]:
     """
     rounds = present.sum(axis=0)
     freedom = rounds - 1
-    rest = values
+    whole = bool(present.all())
+    rest = values - values.mean(axis=1, keepdims=True) if whole else values
     variances, lent = np.ones((len(values), len(rounds))), np.zeros(len(values))
     for _ in range(_FITS):
         weight = 1 / variances
         total = (weight @ present.T).clip(np.finfo(float).tiny)
-        rest = (rest - (rest @ weight[:, :, None]) / total[:, :, None]) * present
-        rest = (rest - rest.sum(axis=1, keepdims=True) / rounds) * present
+        rest = rest - (rest @ weight[:, :, None]) / total[:, :, None]
+        if not whole:  # else the columns stay centred
+            rest *= present
+            rest -= rest.sum(axis=1, keepdims=True) / rounds
+            rest *= present
         own = weight * ((1 / total) @ present) / rounds
-        raw = (rest**2).sum(axis=1) / (freedom * (1 - own).clip(1e-9))
+        raw = np.einsum("drc,drc->dc", rest, rest) / (freedom * (1 - own).clip(1e-9))
         raw = raw.clip(1e-12 * raw.max(axis=1, keepdims=True) + 1e-300)
         variances, lent = _shrunk(raw, freedom)
     return variances, lent

@@ -352,6 +352,7 @@ class Report:
     Attributes:
         study: its name.
         machine: where it ran.
+        origin: whose data it is, where slm_energy did not measure it; else empty.
         options: as asked.
         provenance: what it rests on.
         factors: those that vary.
@@ -383,6 +384,7 @@ class Report:
     methods: tuple[str, ...]
     findings: tuple[str, ...]
     notes: tuple[str, ...]
+    origin: str = ""
     schema: int = SCHEMA
 
     @property

@@ -6,8 +6,9 @@ import pytest
 import scikit_posthocs
 from scipy import stats
 
-from slm_energy.analysis.classic import chain, disagreements
+from slm_energy.analysis.classic import chain
 from slm_energy.analysis.compare import Block, Rule, compare
+from slm_energy.analysis.disagreement import disagreements
 
 
 def both(values):

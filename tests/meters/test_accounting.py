@@ -551,7 +551,7 @@ def test_a_counter_may_stand_still_for_ten_periods_but_not_for_longer():
 
 @pytest.mark.parametrize(("stands_s", "known"), [(11, True), (12, False)])
 def test_a_counter_of_coarse_steps_may_stand_still_for_ten_of_them(stands_s, known):
-    # 10 J every second: 100 s in which it stands for 11 s take 890 J, or 1.12 s for each step.
+    # 10 J every second for 101 s, less those in which it stands: 1.12 s or 1.13 s for each step.
     source = replace(COUNTER, resolution=10_000_000)
     at = range(1000 * S, 1110 * S, S)
     raw = [10 * 10**6 * (t - min(max(t, 50), 50 + stands_s) + 50) for t in range(110)]
@@ -765,13 +765,13 @@ def test_a_reset_just_before_the_window_does_not_matter():
 
 
 def test_the_first_and_the_last_reading_of_all_vouch_for_their_neighbours():
+    # One reading lies before those around the window, at 0.1 s and 6.1 s, and one after them.
     source = replace(COUNTER, modulus=None)
-    raw = counted(constant(50), times(until_ns=6300 * MS), source).raw
-    assert len(raw) == 63
-    window = span(150 * MS, 6050 * MS)
+    at = times(until_ns=6300 * MS)
+    raw = counted(constant(50), at, source).raw
     for wrong in ([raw[1] + 1, *raw[1:]], [*raw[:-1], raw[-2] - 1]):
-        readings = series(source, times(until_ns=6300 * MS), wrong)
-        assert refused(serve(readings, window)).startswith(Fault.BACKWARD)
+        figure = serve(series(source, at, wrong), span(150 * MS, 6050 * MS))
+        assert refused(figure).startswith(Fault.BACKWARD)
 
 
 @pytest.mark.parametrize("row", [10, 61])

@@ -21,23 +21,27 @@ from slm_energy.analysis.output import figures, latex, ranks
 from slm_energy.analysis.output.generated import Generated
 from slm_energy.analysis.output.html import to_html
 from slm_energy.analysis.output.svg import standalone
+from slm_energy.analysis.output.tables import Grid
 from slm_energy.analysis.result import MetricResult, Report
 
 JSON = "comparisons.json"
 
 
-def files(report: Report, generated: Sequence[Generated] = ()) -> dict[str, bytes]:
+def files(
+    report: Report, generated: Sequence[Generated] = (), more: Sequence[Grid] = ()
+) -> dict[str, bytes]:
     """Make them all.
 
     Args:
         report: what they tell.
         generated: what cells wrote, for the page.
+        more: tables for the page, below its findings.
 
     Returns:
         Name, with its folder, to content.
     """
     texts = {
-        "report.html": to_html(report, generated),
+        "report.html": to_html(report, generated, more),
         "report.md": report.to_markdown(),
         JSON: report.to_json(),
     }

@@ -19,17 +19,19 @@ from slm_energy.analysis.output.escape import visible
 from slm_energy.analysis.output.generated import Generated
 from slm_energy.analysis.output.page import Block, sections
 from slm_energy.analysis.output.svg import HATCHES, STYLE
+from slm_energy.analysis.output.tables import Grid
 from slm_energy.analysis.result import Report
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def to_html(report: Report, generated: Sequence[Generated] = ()) -> str:
+def to_html(report: Report, generated: Sequence[Generated] = (), more: Sequence[Grid] = ()) -> str:
     """The whole page.
 
     Args:
         report: what it shows.
         generated: what cells generated, for the section of generated code.
+        more: tables to put below the findings.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -41,18 +43,26 @@ def to_html(report: Report, generated: Sequence[Generated] = ()) -> str:
     )
     environment.filters["kind"] = _kind
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
-    kinds = {result.metric.estimated for result in report.deciding if result.metric.is_energy}
     return environment.get_template("report.html.j2").render(
         title=f"Study {report.study}",
         lead=f"{tables.counts(report)}, on {report.machine}",
         shared=", ".join(report.shared),
-        kinds=["estimated" if estimated else "measured" for estimated in sorted(kinds)],
+        badges=_badges(report),
         style=Markup(STYLE + "\n" + style),
         hatches=Markup(HATCHES),
-        sections=sections(report, generated),
+        sections=sections(report, generated, more),
         number=itertools.count(1).__next__,
         foot=_foot(report),
     )
+
+
+def _badges(report: Report) -> list[tuple[str, str]]:
+    """Where joules come from, for the head of the page: class and words."""
+    if report.origin:
+        return [("foreign", report.origin)]
+    estimated = {each.metric.estimated for each in report.deciding if each.metric.is_energy}
+    kinds = ["estimated" if each else "measured" for each in sorted(estimated)]
+    return [(kind, f"energy {kind}") for kind in kinds]
 
 
 def _visible(value: Any) -> Any:

@@ -109,9 +109,9 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-def sections(report: Report, generated: Sequence[Generated]) -> list[Section]:
+def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid]) -> list[Section]:
     """The page from top to bottom; a part without anything to show is left out."""
-    found = [("findings", "Findings", _findings(report))]
+    found = [("findings", "Findings", _findings(report, more))]
     for result in report.metrics:
         anchor = result.metric.name.replace("/", "-")
         found.append((anchor, result.metric.heading, _metric(report, result)))
@@ -126,7 +126,7 @@ def sections(report: Report, generated: Sequence[Generated]) -> list[Section]:
     return [section for section in built if section.blocks]
 
 
-def _findings(report: Report) -> Iterator[Block]:
+def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Block]:
     for line in report.findings:
         yield Text(text=line, style="finding")
     for result in report.deciding:
@@ -141,6 +141,8 @@ def _findings(report: Report) -> Iterator[Block]:
                     f"{' thin line, with the instruments in it;' * wide}"
                     f" shaded, the margin of {100 * report.options.margin:g}\u00a0%",
                 )
+    for grid in more:
+        yield Table(grid=grid)
 
 
 def _family_heading(family: Family, metric: Metric) -> Iterator[Block]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from slm_energy.analysis.output.brief import grids
 from slm_energy.analysis.output.escape import markdown, visible
-from slm_energy.analysis.output.tables import counts
+from slm_energy.analysis.output.tables import Grid, counts
 
 if typing.TYPE_CHECKING:
     from slm_energy.analysis.result import Report
@@ -29,27 +29,33 @@ def to_terminal(report: Report, console: Console) -> None:
     if report.shared:
         console.print(_safe("all cells: " + ", ".join(report.shared), style="dim"), width=width)
     for grid in grids(report):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        roomy = sum(grid.widths()[1:]) + _FEWEST <= width
-        for column, name in enumerate(grid.head):
-            left = grid.left(column)
-            table.add_column(
-                _safe(name),
-                justify="left" if left else "right",
-                overflow="fold",
-                no_wrap=not left and roomy,
-            )
-        for i, row in enumerate(grid.rows):
-            styles = ["bold" if (i, j) in grid.bold else "" for j in range(len(row))]
-            table.add_row(*(_safe(cell, style=s) for cell, s in zip(row, styles, strict=True)))
-        console.print()
-        console.print(_safe(grid.title, style="bold"), width=width)
-        console.print(table, width=width)
+        show(grid, console)
     for line in report.findings:
         console.print(_safe(line, style="bold"), width=width)
     console.print()
     for line in report.notes:
         console.print(Padding(_safe(line, style="dim"), (0, 0, 0, 2)), width=width)
+
+
+def show(grid: Grid, console: Console) -> None:
+    """Print one table under its title."""
+    width = min(console.width, WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    roomy = sum(grid.widths()[1:]) + _FEWEST <= width
+    for column, name in enumerate(grid.head):
+        left = grid.left(column)
+        table.add_column(
+            _safe(name),
+            justify="left" if left else "right",
+            overflow="fold",
+            no_wrap=not left and roomy,
+        )
+    for i, row in enumerate(grid.rows):
+        styles = ["bold" if (i, j) in grid.bold else "" for j in range(len(row))]
+        table.add_row(*(_safe(cell, style=s) for cell, s in zip(row, styles, strict=True)))
+    console.print()
+    console.print(_safe(grid.title, style="bold"), width=width)
+    console.print(table, width=width)
 
 
 def to_markdown(report: Report) -> str:

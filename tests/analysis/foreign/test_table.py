@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slm_energy.analysis.columns import columns
-from slm_energy.analysis.foreign_table import read
+from slm_energy.analysis.foreign.columns import columns
+from slm_energy.analysis.foreign.table import read
 from slm_energy.errors import AnalysisError, ConfigError
 
 FACTORS = {"model": "model", "engine": "engine", "provider": None}

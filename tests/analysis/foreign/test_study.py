@@ -13,10 +13,11 @@ import scikit_posthocs
 from scipy import stats
 
 from slm_energy.analysis import foreign
+from slm_energy.analysis.output.html import to_html
 from slm_energy.compose import compose
 from tests.conftest import Command
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 MEDIANS, SERIES = DATA / "paper_medians.csv", DATA / "paper_series.csv"
 
 
@@ -38,6 +39,14 @@ def test_savings_over_models_are_those_of_the_authors() -> None:
     assert (round(cpu.least_pct, 2), round(cpu.largest_pct, 2)) == (8.91, 72.04)
     assert (cpu.least_in, cpu.largest_in) == ("stablecode-3b-completion", "stablecode-3b")
     assert round(found["time/serve_s", "CUDA"].largest_pct, 2) == 89.74
+
+
+def test_the_page_says_whose_data_it_is_and_has_the_claims() -> None:
+    found = analysed(MEDIANS, "columns=paper_medians")
+    page = to_html(found.report, more=foreign.grids(found))
+    assert "data from paper_medians.csv" in page
+    assert "energy measured" not in page
+    assert "What the authors say, and what follows from this table" in page
 
 
 CLAIMS = {

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from slm_energy.analysis.manifest import Difference
+from slm_energy.analysis.across.manifest import Difference
 from slm_energy.analysis.metric import Metric
 from slm_energy.analysis.output.escape import visible
 from slm_energy.analysis.output.text import WIDTH
@@ -19,7 +19,7 @@ from slm_energy.analysis.welch import CellChange
 from slm_energy.analysis.words import number, p_value, percent
 
 if typing.TYPE_CHECKING:
-    from slm_energy.analysis.across import Across
+    from slm_energy.analysis.across.studies import Across
 
 
 def to_terminal(result: Across, console: Console) -> None:

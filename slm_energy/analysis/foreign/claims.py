@@ -13,7 +13,7 @@ from typing import Literal
 
 import pandas as pd
 
-from slm_energy.analysis.medians import groups, saving_pct, setting
+from slm_energy.analysis.foreign.medians import groups, saving_pct, setting
 from slm_energy.errors import one_line
 
 if typing.TYPE_CHECKING:

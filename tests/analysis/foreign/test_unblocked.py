@@ -8,8 +8,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from slm_energy.analysis.compare import Block, Rule
+from slm_energy.analysis.foreign.unblocked import compare
 from slm_energy.analysis.metric import Metric
-from slm_energy.analysis.unblocked import compare
 
 JOULES = Metric(name="energy/total_j")
 TOKENS = Metric(name="throughput/output_tokens_per_s")

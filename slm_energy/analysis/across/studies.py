@@ -17,12 +17,12 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from slm_energy.analysis import across_text
+from slm_energy.analysis.across.manifest import Attached, Difference, Group, differences, match
+from slm_energy.analysis.across.samples import pair_up
+from slm_energy.analysis.across.text import to_terminal
 from slm_energy.analysis.frame import tidy
-from slm_energy.analysis.manifest import Attached, Difference, Group, differences, match
 from slm_energy.analysis.metric import MEASURED, Metric
 from slm_energy.analysis.result import LeftOut
-from slm_energy.analysis.samples import pair_up
 from slm_energy.analysis.welch import CellChange, Pair, judge, noise
 from slm_energy.errors import ConfigError, one_line
 from slm_energy.plain import convert, from_plain, to_plain
@@ -122,7 +122,7 @@ class Across:
 
     def to_terminal(self, console: Console) -> None:
         """Print it; fits in 100 columns."""
-        across_text.to_terminal(self, console)
+        to_terminal(self, console)
 
     def to_json(self) -> dict[str, Any]:
         """All figures, unrounded and in SI units."""

@@ -15,15 +15,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from slm_energy.analysis import claims, medians, unblocked, words
-from slm_energy.analysis.columns import Columns, columns
-from slm_energy.analysis.foreign_table import read
+from slm_energy.analysis import words
+from slm_energy.analysis.foreign import claims, medians, unblocked
+from slm_energy.analysis.foreign.columns import Columns, columns
+from slm_energy.analysis.foreign.table import read
 from slm_energy.analysis.options import METRICS, options
+from slm_energy.analysis.output import text
+from slm_energy.analysis.output.tables import Grid
 from slm_energy.analysis.report import build
 from slm_energy.analysis.result import Family, MetricResult, Pair, Report
 
@@ -79,32 +79,34 @@ def analyse(asked: Mapping[str, Any]) -> Foreign:
 def show(found: Foreign, console: Console) -> None:
     """Print the report, then the savings over models and the claims; fits in 100 columns."""
     found.report.to_terminal(console)
-    if found.ranges:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in ("Metric", "Among", "Families", "Least", "Largest"):
-            table.add_column(name)
-        for each in found.ranges:
-            least = f"{each.least_pct:.2f} % {each.least_in}"
-            largest = f"{each.largest_pct:.2f} % {each.largest_in}"
-            row = (each.metric.title, each.group or "all", str(each.families), least, largest)
-            table.add_row(*map(Text, row))
-        title = "Savings of the cheapest cell against the dearest of its family (medians)"
-        _print(title, table, console)
-    if found.checked:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in ("Claim", "Published", "Computed", "Follows"):
-            table.add_column(name, justify="right" if name == "Published" else "left")
-        for one in found.checked:
-            text = (one.claim.text, one.published, one.computed, one.follows)
-            table.add_row(*map(Text, text))
-        _print("What the authors say, and what follows from this table", table, console)
+    for grid in grids(found):
+        text.show(grid, console)
 
 
-def _print(title: str, table: Table, console: Console) -> None:
-    width = min(console.width, 100)
-    console.print()
-    console.print(Text(title, style="bold"), width=width)
-    console.print(table, width=width)
+def grids(found: Foreign) -> list[Grid]:
+    """The savings over models and the claims, as tables."""
+    ranges = Grid(
+        title="Savings of the cheapest cell against the dearest of its family (medians)",
+        head=("Metric", "Among", "Families", "Least", "Largest"),
+        rows=tuple(
+            (
+                each.metric.title,
+                each.group or "all",
+                str(each.families),
+                f"{each.least_pct:.2f} % {each.least_in}",
+                f"{each.largest_pct:.2f} % {each.largest_in}",
+            )
+            for each in found.ranges
+        ),
+    )
+    checked = Grid(
+        title="What the authors say, and what follows from this table",
+        head=("Claim", "Published", "Computed", "Follows"),
+        rows=tuple(
+            (one.claim.text, one.published, one.computed, one.follows) for one in found.checked
+        ),
+    )
+    return [grid for grid in (ranges, checked) if grid.rows]
 
 
 def _told(
@@ -131,6 +133,7 @@ def _told(
         notes = tuple(_notes(report))
     return dataclasses.replace(
         report,
+        origin=f"data from {path.name}",
         methods=(origin, *methods),
         findings=(*saved, *findings),
         notes=(origin, *notes, *said),
@@ -222,8 +225,8 @@ def _chain(report: Report, result: MetricResult, family: Family) -> Iterator[str
 
 
 def _p(value: float | None) -> str:
-    text = words.p_value(value)
-    return text if text.startswith("<") else f"= {text}"
+    shown = words.p_value(value)
+    return shown if shown.startswith("<") else f"= {shown}"
 
 
 def _single(report: Report) -> bool:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from slm_energy.analysis.claims import Claim
+from slm_energy.analysis.foreign.claims import Claim
 from slm_energy.errors import ConfigError
 from slm_energy.plain import from_plain
 

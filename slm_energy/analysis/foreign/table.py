@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from slm_energy.analysis.columns import Columns, MetricColumn, by_name
+from slm_energy.analysis.foreign.columns import Columns, MetricColumn, by_name
 from slm_energy.cell import cell_labels
 from slm_energy.config import Scalar
 from slm_energy.errors import AnalysisError, one_line

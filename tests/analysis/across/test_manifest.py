@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from slm_energy.analysis.across.manifest import differences, match
 from slm_energy.analysis.frame import tidy
-from slm_energy.analysis.manifest import differences, match
 from slm_energy.errors import AnalysisError
 
 COSTS = {"torch/cpu": 0.03, "onnx/cpu": 0.01}
