@@ -1,6 +1,6 @@
 """How often an analysis errs when the truth is known: simulated studies of a noisy laboratory.
 
-    python benchmarks/simulated_lab.py [--studies 400] [--cells 8]
+    python benchmarks/simulated_lab.py [--studies 400] [--cells 8] [--tests]
 
 A trial's log energy is the sum of
 
@@ -16,6 +16,10 @@ value, and tests with Kruskal-Wallis and Dunn-Holm. Ours shuffles the cells with
 compares trials. Printed per practice: the share of studies of equal cells in which any pair is
 found to differ (nominal 0.05), the share in which one cell that is dearer is found to be dearer
 than another, and how often a 95 % interval of that pair's ratio holds the truth.
+
+With `--tests` it prints instead what our test of all pairs costs and gains over two others with the
+same family-wise level, for cells of equal and of unequal noise: labels permuted within rounds with
+one pooled error, and each pair's own t. Power is for a difference of two of the quiet cells.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +36,7 @@ import scikit_posthocs
 from scipy import stats
 
 from slm_energy.analysis.compare import Block, Rule, compare
+from slm_energy.analysis.permute import max_t
 
 Floats = npt.NDArray[np.float64]
 ALPHA = 0.05
@@ -199,14 +205,102 @@ PRACTICES = {
 }
 
 
+def ours_of_all_pairs(logs: Floats, draws: int, generator: np.random.Generator) -> Floats:
+    """Adjusted p of all pairs, cells x cells; so are the next two."""
+    found = max_t(logs, draws, int(generator.integers(2**32))).p
+    assert found is not None
+    return found
+
+
+def labels_permuted(logs: Floats, draws: int, generator: np.random.Generator) -> Floats:
+    """Max-T over labels permuted within rounds, the error pooled over all cells."""
+    centred = logs - logs.mean(axis=1, keepdims=True)
+    shuffled = generator.permuted(np.repeat(centred[None], draws, axis=0), axis=2)
+
+    def t(values: Floats) -> Floats:
+        mean = values.mean(axis=1)
+        rest = values - mean[:, None, :]
+        error = np.sqrt((rest**2).sum(axis=(1, 2)) * 2 / (logs.shape[0] * (logs.shape[0] - 1)))
+        error *= np.sqrt(1 / (logs.shape[1] - 1))
+        return np.asarray(np.abs(mean[:, :, None] - mean[:, None, :]) / error[:, None, None])
+
+    return _adjusted(t(centred[None])[0], t(shuffled))
+
+
+def paired_t(logs: Floats, draws: int, generator: np.random.Generator) -> Floats:
+    """Max-T of each pair's own t, its reference drawn from noise of each cell's own size."""
+    rest = logs - logs.mean(axis=1, keepdims=True)
+    drawn = generator.standard_normal((draws, *logs.shape)) * (rest - rest.mean(axis=0)).std(axis=0)
+
+    def t(values: Floats) -> Floats:
+        apart = values[:, :, :, None] - values[:, :, None, :]
+        error = apart.std(axis=1, ddof=1) / np.sqrt(len(logs))
+        return np.asarray(np.abs(apart.mean(axis=1)) / np.where(error > 0, error, np.inf))
+
+    return _adjusted(t(logs[None])[0], t(drawn))
+
+
+def _adjusted(seen: Floats, drawn: Floats) -> Floats:
+    largest = drawn.max(axis=(1, 2))
+    p = (1 + (largest[:, None, None] >= seen).sum(axis=0)) / (1 + len(largest))
+    np.fill_diagonal(p, 1.0)
+    return np.asarray(p)
+
+
+TESTS: dict[str, Callable[[Floats, int, np.random.Generator], Floats]] = {
+    "ours": ours_of_all_pairs,
+    "pair's own t": paired_t,
+    "permuted labels": labels_permuted,
+}
+EFFECTS = (1.5, 2.5, 5.0)
+NOISES = {
+    "equal": (1.0, None), "two 3 x": (3.0, None), "two 10 x": (10.0, None), "t, 3 df": (1.0, 3),
+}  # fmt: skip
+
+
+def rejections(test: str, noise: str, cells: int, rounds: int, studies: int) -> list[float]:
+    """Share of studies with a false finding, then with a difference of each of `EFFECTS` found."""
+    generator = np.random.default_rng(1)
+    size, freedom = NOISES[noise]
+    shares = []
+    for effect in (0.0, *EFFECTS):
+        hits = 0
+        for _ in range(studies):
+            logs = generator.normal(0, 1, (rounds, cells)) if freedom is None else (
+                generator.standard_t(freedom, (rounds, cells)) / np.sqrt(freedom / (freedom - 2))
+            )  # fmt: skip
+            logs[:, 1:3] *= size
+            logs[:, -1] += effect
+            p = TESTS[test](logs + generator.normal(0, 5, (rounds, 1)), 199, generator)
+            hits += bool((p[0, -1] if effect else p.min()) <= ALPHA)
+        shares.append(hits / studies)
+    return shares
+
+
+def compare_tests(cells: int, studies: int) -> None:
+    """Print a row per noise, number of rounds and test."""
+    effects = "".join(f"{f'{effect:g} sd':>8}" for effect in EFFECTS)
+    print(f"{cells} cells\n{'noise':<10}{'rounds':>6}  {'test':<17}{'false findings':>14}{effects}")
+    for noise in NOISES:
+        for rounds in (3, 5, 8, 12):
+            for test in TESTS:
+                false, *power = rejections(test, noise, cells, rounds, studies)
+                print(f"{noise:<10}{rounds:>6}  {test:<17}{false:>14.3f}"
+                      + "".join(f"{share:>8.2f}" for share in power), flush=True)  # fmt: skip
+
+
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=400)
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--effect", type=float, default=0.05)
+    parser.add_argument("--tests", action="store_true", help="compare tests of all pairs")
     asked = parser.parse_args()
     warnings.simplefilter("error")
+    if asked.tests:
+        compare_tests(asked.cells, asked.studies)
+        return
     equal = (0.01,) * asked.cells
     noisy = (0.01, 0.1, 0.1, *equal[3:])
     for title, launch in (("launch noise 1 %", equal), ("two cells ten times noisier", noisy)):

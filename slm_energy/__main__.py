@@ -163,11 +163,14 @@ def _doctor(arguments: Sequence[str]) -> int:
 def _report(arguments: Sequence[str]) -> int:
     if any(word.startswith("data=") for word in arguments):
         return _report_foreign(arguments)
-    from slm_energy.tracking import Store
+    from slm_energy.tracking import Store, exists
 
     asked = compose("analysis", arguments, keys=["study"])
     del asked["data"], asked["columns"]
-    out, store = asked.pop("out"), Store(_tracking(asked))
+    out, tracking = asked.pop("out"), _tracking(asked)
+    if not exists(tracking):
+        raise TrackingError(f"there is no store in {tracking.folder}: set tracking.folder=DIR")
+    store = Store(tracking)
     _write(out, _show_report(store, asked, store.last_sweep(asked["study"]), _console()))
     return 0
 

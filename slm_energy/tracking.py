@@ -268,10 +268,7 @@ def _client(uri: str) -> MlflowClient:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Pause Python's collector of cycles, which looks at every row again and again: 3 times faster.
-
-    MLflow makes an object of each row, about 150 a trial.
-    """
+    """Pause Python's collector of cycles: it looks at MLflow's objects again and again."""
     collects = gc.isenabled()
     gc.disable()
     try:

@@ -93,7 +93,7 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """One metric over the cells of one family; attributes as of `result.Family`."""
+    """One metric over the cells of one family; see `result.Family` and `MaxT`."""
 
     ranked: tuple[str, ...]
     complete_rounds: int
@@ -101,6 +101,7 @@ class Comparison:
     exact: bool
     reason: str
     pairs: tuple[Pair, ...]
+    lent: float = 0.0
 
 
 def compare(block: Block, rule: Rule, reference: str | None = None) -> Comparison:
@@ -130,6 +131,7 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
         exact=test.exact,
         reason="" if test.p is not None or not places else "no two cells share enough valid rounds",
         pairs=tuple(pairs),
+        lent=test.lent,
     )
 
 

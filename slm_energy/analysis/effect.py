@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -59,7 +59,8 @@ def equivalence_p(logs: Floats, band: float) -> float:
     """TOST (Schuirmann 1987): p of a mean that is at the band or beyond, on either side."""
     n = len(logs)
     error = float(np.std(logs, ddof=1)) / np.sqrt(n)
-    return float(stats.t.sf((band - abs(float(logs.mean()))) / error, n - 1))
+    # stats.t.sf says the same, 50 times slower.
+    return float(special.stdtr(n - 1, (abs(float(logs.mean())) - band) / error))
 
 
 def holm(p: Floats) -> Floats:
@@ -90,7 +91,7 @@ def cliffs_interval(x: Floats, y: Floats, alpha: float) -> tuple[float, float] |
         return None
     signs = np.sign(x[:, None] - y[None, :])
     delta = float(signs.mean())
-    z = float(stats.t.ppf(1 - alpha / 2, n + m - 2))
+    z = float(_quantiles(alpha)[n + m - 1])
     if abs(delta) == 1:
         end = (min(n, m) - z**2) / (min(n, m) + z**2)
         return (end, 1.0) if delta > 0 else (-1.0, -end)
@@ -104,17 +105,18 @@ def cliffs_interval(x: Floats, y: Floats, alpha: float) -> tuple[float, float] |
     return max(-1.0, float((centre - root) / scale)), min(1.0, float((centre + root) / scale))
 
 
-def power(rounds: npt.NDArray[np.int64], effect: float, alpha: float) -> Floats:
-    """Chance that a two-sided one-sample t test finds a mean of `effect` standard deviations.
+def power(rounds: npt.NDArray[np.int64], effect: float, alpha: float, freedom: Floats) -> Floats:
+    """Chance that a two-sided t test of a mean over rounds finds it.
 
     Args:
         rounds: numbers of rounds, each at least 2.
         effect: true mean over standard deviation.
         alpha: level of the test.
+        freedom: for each number of rounds, the degrees of freedom of the standard deviation.
     """
-    edge = stats.t.ppf(1 - alpha / 2, rounds - 1)
+    edge = stats.t.ppf(1 - alpha / 2, freedom)
     shift = effect * np.sqrt(rounds)
-    above = stats.nct.sf(edge, rounds - 1, shift)
-    below = stats.nct.cdf(-edge, rounds - 1, shift)
+    above = stats.nct.sf(edge, freedom, shift)
+    below = stats.nct.cdf(-edge, freedom, shift)
     # SciPy gives NaN where the one is 1 or the other 0 to all its digits.
     return np.asarray(np.nan_to_num(above, nan=1.0) + np.nan_to_num(below, nan=0.0))

@@ -148,10 +148,9 @@ def _first_aliased(columns: dict[_Term, Floats], rounds: Rounds) -> _Term | None
 def _residual(columns: dict[_Term, Floats], y: Floats, rounds: Rounds) -> float:
     """Residual sum of squares of a model of these terms and rounds."""
     design = np.hstack([np.zeros((len(y), 0)), *columns.values()])
-    basis = np.linalg.qr(_within(design, rounds))[0]
-    centred = _within(y[:, None], rounds)[:, 0]
-    rest = centred - basis @ (basis.T @ centred)
-    return float(rest @ rest)
+    # What the last column of a QR keeps for itself is what the columns before it leave of it.
+    triangle = np.linalg.qr(_within(np.hstack([design, y[:, None]]), rounds), mode="r")
+    return float(triangle[-1, -1] ** 2)
 
 
 def _explained(term: _Term, columns: dict[_Term, Floats], y: Floats, rounds: Rounds) -> float:

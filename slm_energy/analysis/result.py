@@ -408,4 +408,4 @@ class Report:
 
     def to_json(self) -> str:
         """All figures, unrounded and in SI units, as JSON text."""
-        return json.dumps(to_plain(self), indent=1, allow_nan=False)
+        return json.dumps(to_plain(self), allow_nan=False)

@@ -44,9 +44,7 @@ def cells(report: Report) -> Grid:
         for family in result.families
         if len(family.ranked) > 1
     }
-    heading = (
-        f"Per cell: geometric means over rounds, {words.confidence(report)} interval in brackets"
-    )
+    heading = f"Per cell: geometric means, {words.confidence(report)} interval in brackets"
     return Grid(title=heading, head=head, rows=tuple(rows), bold=frozenset(bold))
 
 

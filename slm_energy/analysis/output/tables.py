@@ -68,9 +68,12 @@ class Grid:
 def counts(report: Report) -> str:
     """Cells, rounds, valid trials."""
     outcomes = report.audit.outcomes
+    cells = times(len(report.cells), "cell")
+    if report.origin and not report.audit.rounds:
+        return f"{cells}, {times(outcomes.get('valid', 0), 'value')} per metric"
     rounds = max((cell.rounds for cell in report.cells), default=0)
     return (
-        f"{times(len(report.cells), 'cell')}, {times(rounds, 'round')}, "
+        f"{cells}, {times(rounds, 'round')}, "
         f"{outcomes.get('valid', 0)} of {sum(outcomes.values())} trials valid"
     )
 
