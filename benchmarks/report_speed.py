@@ -6,7 +6,8 @@ One trial of the bundled model is run, under counters that a thread drives, and 
 does it. Its rows in the SQLite store are then copied, with other ids, settings, rounds and values:
 a trial of the store is what a trial of a sweep is. Then printed, per size:
 
-    report    seconds of the command, from process start to its end, and its peak memory
+    report    seconds of the command, from process start to its end, the processor time in them,
+              and its peak memory
     loading   seconds of `tracking.Store.frame` and of plain `mlflow.search_runs`, in turns, each
               the median, and their ratio
 """
@@ -129,8 +130,8 @@ _STATEMENTS = (
 )
 
 
-def report(tracking: TrackingConfig, study: str, out: Path) -> tuple[float, float]:
-    """Run the command; return its seconds and its peak memory in MB."""
+def report(tracking: TrackingConfig, study: str, out: Path) -> tuple[float, float, float]:
+    """Run the command; return its seconds, its processor seconds and its peak memory in MB."""
     words = ["report", f"study={study}", f"tracking.folder={tracking.folder}", f"out={out}"]
     start = time.perf_counter()
     child = subprocess.Popen(
@@ -140,7 +141,8 @@ def report(tracking: TrackingConfig, study: str, out: Path) -> tuple[float, floa
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"slm-energy {' '.join(words)} ended with {child.returncode}")
-    return time.perf_counter() - start, used.ru_maxrss / 1024
+    seconds = time.perf_counter() - start
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def loading(tracking: TrackingConfig, study: str, turns: int) -> tuple[float, float]:
@@ -167,15 +169,15 @@ def measure(folder: Path, sizes: list[int], turns: int) -> None:
     store = Store(tracking)
     if store.last_sweep(TEMPLATE) is None:
         run_template(tracking)
-    print(f"{'trials':>8}{'report, s':>12}{'peak, MB':>12}{'frame, s':>12}"
+    print(f"{'trials':>8}{'report, s':>12}{'of processor':>14}{'peak, MB':>10}{'frame, s':>12}"
           f"{'search_runs, s':>16}{'ratio':>8}")  # fmt: skip
     for trials in sizes:
         study = f"copies-{trials}"
         if store.last_sweep(study) is None:
             fill(tracking, study, trials)
-        seconds, peak = report(tracking, study, folder / study)
+        seconds, busy, peak = report(tracking, study, folder / study)
         ours, theirs = loading(tracking, study, turns)
-        print(f"{trials:>8,}{seconds:>12.1f}{peak:>12,.0f}{ours:>12.2f}{theirs:>16.2f}"
+        print(f"{trials:>8,}{seconds:>12.1f}{busy:>14.1f}{peak:>10,.0f}{ours:>12.2f}{theirs:>16.2f}"
               f"{ours / theirs:>8.2f}", flush=True)  # fmt: skip
 
 

@@ -128,6 +128,10 @@ class Series:
     after_ns: tuple[int, ...]
     errors: dict[str, str] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not len(self.before_ns) == len(self.raw) == len(self.after_ns):
+            raise ValueError(f"{self.source.id}: the columns of its readings differ in length")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Metering:

@@ -59,7 +59,7 @@ def equivalence_p(logs: Floats, band: float) -> float:
     """TOST (Schuirmann 1987): p of a mean that is at the band or beyond, on either side."""
     n = len(logs)
     error = float(np.std(logs, ddof=1)) / np.sqrt(n)
-    # stats.t.sf says the same, 50 times slower.
+    # stats.t.sf says the same, but slower, and there may be thousands of pairs.
     return float(special.stdtr(n - 1, (abs(float(logs.mean())) - band) / error))
 
 
@@ -91,7 +91,7 @@ def cliffs_interval(x: Floats, y: Floats, alpha: float) -> tuple[float, float] |
         return None
     signs = np.sign(x[:, None] - y[None, :])
     delta = float(signs.mean())
-    z = float(_quantiles(alpha)[n + m - 1])
+    z = float(special.stdtrit(n + m - 2, 1 - alpha / 2))
     if abs(delta) == 1:
         end = (min(n, m) - z**2) / (min(n, m) + z**2)
         return (end, 1.0) if delta > 0 else (-1.0, -end)
