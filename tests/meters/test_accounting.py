@@ -1062,12 +1062,6 @@ def test_nothing_joules_are_counted_as_nothing_in_a_total():
     assert total([figure("a", -2.0)]).high_j == 0.0
 
 
-def test_columns_of_unequal_length_are_no_series_of_a_gauge():
-    readings = series(GAUGE, [2 * S, 3 * S], [10.0, 30.0])
-    with pytest.raises(ValueError, match="shorter"):
-        summarise(replace(readings, after_ns=(2 * S,)), WINDOW)
-
-
 def test_a_gauge_without_readings_is_unknown():
     assert summarise(series(GAUGE, [0], [900.0]), WINDOW) is None
 

@@ -155,12 +155,6 @@ def test_a_clock_step_has_a_size():
         refuse_clock_step(series(rows), window)
 
 
-def test_columns_of_unequal_length_have_no_order():
-    back = series([(300, 1, 301), (200, 2, 201), (400, 3, 401)])
-    with pytest.raises(ValueError, match="shorter"):
-        refuse_clock_step(replace(back, after_ns=(301, 201)), Window(name="", start_ns=0, end_ns=9))
-
-
 # --- bracket ----------------------------------------------------------------------------------
 
 
