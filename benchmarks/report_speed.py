@@ -95,7 +95,7 @@ def fill(tracking: TrackingConfig, study: str, trials: int) -> None:
 
 def _copies(trials: int) -> Iterator[tuple[str | int | float, ...]]:
     """Rows of the table `copy`: cells differ by a few per cent, a trial's noise is 1 %."""
-    generator = random.Random(0)
+    generator = random.Random(trials)
     for n in range(trials):
         number, cell = divmod(n, CELLS)
         model, rest = divmod(cell, ENGINES * PROVIDERS)

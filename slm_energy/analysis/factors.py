@@ -149,7 +149,8 @@ def _residual(columns: dict[_Term, Floats], y: Floats, rounds: Rounds) -> float:
     """Residual sum of squares of a model of these terms and rounds."""
     design = np.hstack([np.zeros((len(y), 0)), *columns.values()])
     # What the last column of a QR keeps for itself is what the columns before it leave of it.
-    triangle: Floats = np.linalg.qr(_within(np.hstack([design, y[:, None]]), rounds), mode="r")
+    both = _within(np.hstack([design, y[:, None]]), rounds)
+    triangle = np.asarray(np.linalg.qr(both, mode="r"))
     return float(triangle[-1, -1] ** 2)
 
 

@@ -44,8 +44,8 @@ def _comparison(report: Report) -> str:
     if any(size > 2 for size in sizes):
         how.append(
             "p-values are those of a max-T test: the largest moderated t over all pairs of a "
-            "family (each cell's variance shrunk towards the common one, Smyth 2004), its reference "
-            f"drawn {options.draws:,} times from noise of each cell's own size"
+            "family (each cell's variance shrunk towards the common one, Smyth 2004), its "
+            f"reference drawn {options.draws:,} times from noise of each cell's own size"
         )
     if 2 in sizes:
         how.append("with two cells p is the paired permutation test's, and the interval decides")

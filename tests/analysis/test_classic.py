@@ -9,6 +9,7 @@ from scipy import stats
 from slm_energy.analysis.classic import chain
 from slm_energy.analysis.compare import Block, Rule, compare
 from slm_energy.analysis.disagreement import disagreements
+from slm_energy.analysis.games_howell import studentised_range
 
 
 def both(values):
@@ -120,3 +121,10 @@ def test_it_needs_three_trials_of_two_cells_that_vary(case):
     result, left_out = chain(block, compare(block, Rule()).pairs, 0.05, " (small)")
     assert result is None
     assert left_out[0].name == "conventional chain (small)"
+
+
+@pytest.mark.parametrize("cells", [3, 20])
+def test_the_studentised_range_is_scipys(cells):
+    q, freedom = np.array([0.1, 2.0, 4.5, 9.0]), np.array([2.0, 3.7, 18.0, 150.0])
+    theirs = stats.studentized_range.sf(q, cells, freedom)
+    assert studentised_range(q, cells, freedom) == pytest.approx(theirs, abs=1e-9)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from simulated_lab import Lab, score
+from simulated_lab import Lab, rejections, score
 
 EQUAL = Lab(launch=(0.01,) * 5)
 UNEQUAL = Lab(launch=(0.01, 0.1, 0.1, 0.01, 0.01))
@@ -26,3 +26,13 @@ def test_common_practice_is_blind_with_prompts_and_led_astray_by_drift_without()
     trials = score("in a row, trials, 10 repetitions", EQUAL, 20, 0.05, 0, 3)
     assert pooled.power < 0.2
     assert trials.false_findings > 0.3
+
+
+def test_with_unequal_noise_permuted_labels_err_and_our_test_does_not():
+    assert rejections("permuted labels", "two 10 x", 8, 5, 150)[0] > 0.1
+    assert rejections("ours", "two 10 x", 8, 5, 150)[0] < 0.1
+
+
+def test_with_equal_noise_ours_finds_what_a_pairs_own_t_does_not():
+    ours, own = (rejections(test, "equal", 8, 5, 80)[2] for test in ("ours", "pair's own t"))
+    assert ours > own + 0.25
