@@ -163,11 +163,13 @@ def _doctor(arguments: Sequence[str]) -> int:
 def _report(arguments: Sequence[str]) -> int:
     if any(word.startswith("data=") for word in arguments):
         return _report_foreign(arguments)
+    from slm_energy.analysis import options
     from slm_energy.tracking import Store, exists
 
     asked = compose("analysis", arguments, keys=["study"])
     del asked["data"], asked["columns"]
     out, tracking = asked.pop("out"), _tracking(asked)
+    options(asked)  # what is wrong with them is said first
     if not exists(tracking):
         raise TrackingError(f"there is no store in {tracking.folder}: set tracking.folder=DIR")
     store = Store(tracking)

@@ -145,7 +145,7 @@ def test_without_a_sensor_the_first_line_says_so(look, tmp_path):
         "No energy can be measured here: no sensor can be read; runs carry an estimate, labelled"
         " as one"
     )
-    assert "measurement.wall_meter=" in "".join(rest[:4])
+    assert "measurement=wall" in "".join(rest[:4])
     assert (found.energy, found.exit_code) == ("estimated", 0)
     assert verdicts(found)["energy"] == "warn"
     assert_json_is_stable(found)
