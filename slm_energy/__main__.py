@@ -104,7 +104,7 @@ def _show_report(
     report.to_terminal(console)
     found = files(report, _generated(store, report, console))
     if parent is not None:
-        store.describe(parent, report.to_markdown())
+        store.describe(parent, found["report.md"].decode())
         place = store.attach(parent, found).removeprefix("file://")
         console.print(f"report: {place}/report.html", soft_wrap=True, highlight=False)
     return found

@@ -20,6 +20,7 @@ from slm_energy.doctor.finding import Finding, seconds, text
 from slm_energy.doctor.gpu import gpus_metered, nvidia
 from slm_energy.errors import MeterError, one_line
 from slm_energy.machine import machine_id
+from slm_energy.meters.accounting import shortest_window_s
 from slm_energy.meters.sampler import Sampler
 from slm_energy.plain import Json, to_plain
 from slm_energy.record import Source
@@ -82,8 +83,8 @@ class Diagnosis:
         return int(any(check.verdict == "fail" for check in self.checks))
 
     def shortest_window_s(self, source: Source) -> float | None:
-        """See `sensors.shortest_window_s`."""
-        return sensors.shortest_window_s(source, self.target_error)
+        """See `accounting.shortest_window_s`."""
+        return shortest_window_s(source, self.target_error)
 
     def to_json(self) -> dict[str, Json]:
         """The same for programs; keys are stable within one schema."""
@@ -191,7 +192,7 @@ def _headline(
 ) -> str:
     if found := sensors.measured(sources):
         domains = ", ".join(dict.fromkeys(source.domain for source in found))
-        lengths = [sensors.shortest_window_s(source, target_error) for source in found]
+        lengths = [shortest_window_s(source, target_error) for source in found]
         longest_s = max((length for length in lengths if length is not None), default=None)
         if longest_s is None:
             return f"Energy is measured here: {domains}"

@@ -23,20 +23,6 @@ def measured(sources: Sequence[Source]) -> tuple[Source, ...]:
     return tuple(each for each in sources if each.summed and each.kind in ("counter", "power"))
 
 
-def shortest_window_s(source: Source, target_error: float) -> float | None:
-    """Length from which a window of this source is known to the relative error asked for.
-
-    A counter is stale by at most its update period u at either end, so the error is at most u over
-    the window's length; a power that is an average is stale by what it is averaged over.
-
-    Returns:
-        Seconds; None for a gauge or an estimate, and where the update period is not known.
-    """
-    if source.kind not in ("counter", "power") or source.update_period_ns is None:
-        return None
-    return max(source.update_period_ns, source.averaging_ns) / 1e9 / target_error
-
-
 def powercap(root: Path, sources: Sequence[Source]) -> Finding:
     """Whether every RAPL counter in the powercap tree can be read.
 

@@ -135,6 +135,21 @@ def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
     )
 
 
+def shortest_window_s(source: Source, target_error: float) -> float | None:
+    """Length from which a window of this source is known to the relative error asked for.
+
+    A counter is stale by at most its update period u at either end, so the error is at most u over
+    the window's length; a power that is an average is stale by what it is averaged over.
+
+    Returns:
+        Seconds; None for a gauge or an estimate, and where the update period is not known.
+    """
+    stale_ns = max(source.update_period_ns or 0, source.averaging_ns)
+    if source.kind not in ("counter", "power") or not stale_ns:
+        return None
+    return stale_ns / 1e9 / target_error
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GaugeFigure:
     """A gauge over a window, in the gauge's unit; `readings` is how many made it."""

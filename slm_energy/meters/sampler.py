@@ -27,6 +27,7 @@ from typing import Any
 
 from slm_energy.config import MeasurementConfig
 from slm_energy.errors import MeterError
+from slm_energy.meters.accounting import shortest_window_s
 from slm_energy.plain import Json, from_plain, to_plain
 from slm_energy.record import SamplerReport, Series, Source
 
@@ -87,18 +88,15 @@ class Sampler:
     def shortest_s(self, target_error: float) -> float:
         """Length of a window whose joules are known to a relative error of at most `target_error`.
 
-        A cumulative counter is stale by up to one update period at each edge, and averaged power
-        tells of its averaging time: either divided by the length of the window is the error.
-
         Returns:
             The length that all sources of the sum need; 0.0 where nothing is summed.
         """
-        periods_ns = (
-            max(source.update_period_ns or 0, source.averaging_ns)
+        lengths_s = (
+            shortest_window_s(source, target_error) or 0.0
             for source in self.sources
-            if source.summed and source.kind in ("counter", "power")
+            if source.summed
         )
-        return max(periods_ns, default=0) / 1e9 / target_error
+        return max(lengths_s, default=0.0)
 
     def start(self) -> None:
         """Start the child and wait until its meters are open and calibrated: up to 4 s or so.
