@@ -20,12 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from slm_energy.config import MeasurementConfig
 from slm_energy.errors import MeterError, one_line
 from slm_energy.meters.amd_channels import AmdGpu, Channel, energy_channels, gauge_channels
 from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.process_tree import Worker
 from slm_energy.record import Source
 
 DRIVER = Path("/sys/module/amdgpu")
@@ -37,7 +36,7 @@ class AmdMeter:
 
     def __init__(self, smi: Any, gpus: Sequence[AmdGpu]) -> None:
         self._smi = smi
-        self._worker = 0
+        self._worker = Worker()
         self._channels: list[Channel] = []
         self.notes: list[str] = []
         for gpu in gpus:
@@ -59,7 +58,7 @@ class AmdMeter:
 
     def watch(self, pid: int) -> None:
         """From now on processes that do not descend from `pid` are foreign."""
-        self._worker = pid
+        self._worker.pid = pid
 
     def read(self, index: int) -> int | float:
         """Ask the driver.
@@ -82,18 +81,8 @@ class AmdMeter:
         Raises:
             ReadFailed: one of them is not seen from here, so whose it is cannot be known.
         """
-        foreign = 0
-        for entry in self._smi.amdsmi_get_gpu_process_list(gpu.handle):
-            try:
-                process = psutil.Process(entry["pid"])
-                family = [process.pid, *(parent.pid for parent in process.parents())]
-            except psutil.Error as error:
-                raise ReadFailed(
-                    f"process {entry['pid']} on the GPU is not visible here: it has just ended, or"
-                    " the container does not share the host's process ids"
-                ) from error
-            foreign += self._worker not in family
-        return foreign
+        running = self._smi.amdsmi_get_gpu_process_list(gpu.handle)
+        return sum(not self._worker.owns(entry["pid"]) for entry in running)
 
 
 def open_amd(measurement: MeasurementConfig, driver: Path = DRIVER) -> Opened:

@@ -20,7 +20,8 @@ from slm_energy.config import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.meters.base import Opened, ReadFailed
 from slm_energy.meters.nvml_devices import Gpu, refusal, start_nvml, told, visible_gpus
-from slm_energy.meters.nvml_gauges import Channel, Worker, gauges
+from slm_energy.meters.nvml_gauges import Channel, gauges
+from slm_energy.meters.process_tree import Worker
 from slm_energy.record import Source
 
 UPDATE_PERIOD_NS = 100_000_000

@@ -9,10 +9,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import psutil
-
-from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.nvml_devices import Gpu, refusal
+from slm_energy.meters.process_tree import Worker
 from slm_energy.record import Source, Unit
 
 _OFTEN_NS = 250_000_000
@@ -34,30 +32,6 @@ class Channel:
 
     source: Source
     read: Callable[[], int | float]
-
-
-@dataclasses.dataclass(kw_only=True, slots=True)
-class Worker:
-    """The process whose trial is measured; None until there is one."""
-
-    pid: int | None = None
-
-    def owns(self, pid: int) -> bool:
-        """Tell whether a process is the worker or descends from it.
-
-        Raises:
-            ReadFailed: there is no such process here. Drivers may name processes by ids of the
-                host, and then nobody in a container can tell whose they are.
-        """
-        if pid == self.pid:
-            return True
-        try:
-            return any(parent.pid == self.pid for parent in psutil.Process(pid).parents())
-        except psutil.Error as error:
-            raise ReadFailed(
-                f"process {pid} on the GPU cannot be looked up ({type(error).__name__}): it has"
-                " just ended, or this container needs the process ids of its host (--pid=host)"
-            ) from error
 
 
 def gauges(nvml: Any, gpu: Gpu, worker: Worker) -> list[Channel]:

@@ -1,14 +1,20 @@
-"""A process with all that descends from it: a server that a worker starts is the trial's too."""
+"""A process with all that descends from it: a server that a worker starts is the trial's too.
+
+`ProcessTree` sums over it; `Worker` tells whether a process on a GPU belongs to it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+
+from slm_energy.meters.base import ReadFailed
 
 _LIST_S = 1.0
 """Looking for new children costs 12 us per thread of the tree: not done at each reading."""
@@ -85,3 +91,27 @@ def _children(process: psutil.Process) -> list[int]:
                 int, Path(f"/proc/{process.pid}/task/{task}/children").read_bytes().split()
             )
     return found
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Worker:
+    """The process whose trial is measured; None until there is one."""
+
+    pid: int | None = None
+
+    def owns(self, pid: int) -> bool:
+        """Tell whether a process is the worker or descends from it.
+
+        Raises:
+            ReadFailed: there is no such process here. Drivers may name processes by ids of the
+                host, and then nobody in a container can tell whose they are.
+        """
+        if pid == self.pid:
+            return True
+        try:
+            return any(parent.pid == self.pid for parent in psutil.Process(pid).parents())
+        except psutil.Error as error:
+            raise ReadFailed(
+                f"process {pid} on the GPU is not visible here ({type(error).__name__}): it has"
+                " just ended, or this container needs the process ids of its host (--pid=host)"
+            ) from error
