@@ -20,7 +20,7 @@ def bundled_trial(overrides: Sequence[str], cache: Path) -> Trial:
         cache: for exported models.
     """
     levels = settings(run_config(compose("config", overrides)))
-    path = models.fetch(levels.model)
+    path = models.fetch(levels.model, Path())
     cell = Cell(
         id="",
         settings=levels,

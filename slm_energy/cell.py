@@ -71,6 +71,7 @@ class Trial:
         model_path: absolute path of the model's folder; empty when it never came that far.
         cache_path: absolute path of the cache of exported models.
         timeout_s: the worker is ended after this long.
+        reference: the engine whose tokens this trial's are compared with; None compares nothing.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Trial:
     model_path: str
     cache_path: str
     timeout_s: float
+    reference: str | None = None
 
 
 def settings(config: RunConfig) -> Settings:
@@ -108,7 +110,7 @@ def flat(value: Settings) -> dict[str, Scalar]:
 
 PLACES = (
     "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
-    "measurement.powercap_root", "measurement.wall_meter.url",
+    "measurement.powercap_root", "measurement.wall_meter.url", "engine.python",
 )  # fmt: skip
 """Where things are, not what they are: no part of a cell's identity or label."""
 

@@ -19,7 +19,7 @@ from slm_energy.plain import convert, from_plain
 
 Scalar = bool | int | float | str | None
 Decode = Literal["session", "generate"]
-Dtype = Literal["float32", "bfloat16", "float16"]
+Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 
 BUNDLED = "bundled"
 
@@ -35,6 +35,11 @@ class ModelConfig:
         attention: `auto` takes SDPA except for architectures where it is known to be wrong.
         trust_remote_code: run Python code that comes with the model.
         allow_pickle: accept weights in pickle files, which can run code when they are read.
+        weights: `stored` reads them from the source; `random` makes seeded random ones of the same
+            architecture, with the bundled tokenizer, without a network.
+        scale: `tiny` shrinks a random model to two narrow layers, with every structural flag kept.
+        architecture: the model's config.json as far as it decides what is computed; weights that
+            are read must have it.
     """
 
     name: str
@@ -43,6 +48,9 @@ class ModelConfig:
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    weights: Literal["stored", "random"] = "stored"
+    scale: Literal["full", "tiny"] = "full"
+    architecture: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +61,10 @@ class EngineConfig:
         name: a built-in engine or one from the entry-point group `slm_energy.engines`.
         decode: `session` is our loop over the runtime's own session; `generate` is the library's
             convenience class, what most users call.
-        dtype: type of weights and activations.
+        dtype: type of weights and activations; `int8` has linear layers' weights in 8 bits and the
+            rest in float32.
+        python: another interpreter that runs the engine: a path, or the name of an environment
+            that `slm-energy env` made; None is the one that runs the sweep.
         threads: intra-op threads; None means one per processor that the process may use.
         options: the engine's own settings; each engine checks its keys.
     """
@@ -62,6 +73,7 @@ class EngineConfig:
     decode: Decode = "session"
     dtype: Dtype = "float32"
     threads: int | None = None
+    python: str | None = None
     options: dict[str, Scalar] = dataclasses.field(default_factory=dict)
 
 
@@ -112,6 +124,8 @@ class LimitsConfig:
         gpu_processes: compute processes on a metered GPU that are not the trial's.
         disagreement_pct: by how much two views of the same energy may differ before the trial is
             flagged.
+        divergence_pct: share of prompts whose tokens may differ from the reference engine's before
+            the trial is flagged.
     """
 
     foreign_cpu_pct: float = 10.0
@@ -119,6 +133,7 @@ class LimitsConfig:
     throttled_pct: float = 5.0
     gpu_processes: int = 0
     disagreement_pct: float = 5.0
+    divergence_pct: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,6 +209,8 @@ class StudyConfig:
             may give a `reason`.
         attempts: how often a failing trial is tried in all, over this and later invocations.
         timeout_s: a worker that takes longer is ended and the trial has failed.
+        reference: the engine whose tokens every other engine's are compared with; it serves each
+            model once beforehand, one prompt at a time. None compares nothing.
     """
 
     name: str
@@ -202,6 +219,7 @@ class StudyConfig:
     exclude: tuple[dict[str, Any], ...] = ()
     attempts: int = 2
     timeout_s: float = 3600.0
+    reference: str | None = "torch"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,6 +238,21 @@ class TrackingConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CacheConfig:
+    """Where engines keep what they derive from weights.
+
+    Attributes:
+        name: the group file's name.
+        folder: None is the user's cache folder.
+        limit_gb: what is used least goes when the cache is larger (1 GB is 1e9 bytes).
+    """
+
+    name: str
+    folder: str | None = None
+    limit_gb: float = 100.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
     """Everything a person can set, checked."""
 
@@ -230,6 +263,7 @@ class RunConfig:
     workload: WorkloadConfig
     study: StudyConfig
     tracking: TrackingConfig
+    cache: CacheConfig
 
 
 class _Range(typing.NamedTuple):
@@ -259,6 +293,8 @@ _RANGES: dict[str, _Range] = {
     "measurement.limits.throttled_pct": _Range(0, 100, "between 0 and 100 percent"),
     "measurement.limits.gpu_processes": _Range(0, 1e6, "at least 0"),
     "measurement.limits.disagreement_pct": _Range(0, 1000, "at least 0 percent"),
+    "measurement.limits.divergence_pct": _Range(0, 100, "between 0 and 100 percent"),
+    "cache.limit_gb": _Range(0, 1e9, "at least 0"),
     "workload.limit": _Range(1, 1e9, "at least 1, or null for all"),
     "workload.batch_size": _Range(1, 4096, "at least 1"),
     "workload.new_tokens": _Range(1, 1e6, "at least 1"),

@@ -45,9 +45,10 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     """
     first = configs[0]
     for config in configs:
-        if config.study != first.study or config.tracking != first.tracking:
+        own = (config.study, config.tracking, config.cache)
+        if own != (first.study, first.tracking, first.cache):
             raise ConfigError(
-                "study.* and tracking.* belong to the whole sweep and cannot be swept"
+                "study.*, tracking.* and cache.* belong to the whole sweep and cannot be swept"
             )
     cells: dict[str, Cell] = {}
     unsupported: dict[str, tuple[Cell, str]] = {}
@@ -56,7 +57,7 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     asked = {repr(settings(config)): settings(config) for config in configs}
     labels = cell_labels((key, flat(levels)) for key, levels in asked.items())
     # Many cells share a model and a workload: each is read once.
-    load, identity = functools.cache(workload.load), functools.cache(models.identity)
+    load, identities = functools.cache(workload.load), dict[str, str]()
     for key, levels in asked.items():
         reason = exclusion(levels, first.study.exclude)
         if reason is not None:
@@ -67,7 +68,8 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         tasks = load(levels.workload)
         digest = workload.digest(tasks)
         prompts[digest] = {task.task_id: task.prompt for task in tasks}
-        model = identity(levels.model)
+        model = identities.setdefault(repr(levels.model), "") or models.identity(levels.model)
+        identities[repr(levels.model)] = model
         versions = spec.versions()
         cell = Cell(
             id=cell_id(levels, model, digest, versions),

@@ -7,12 +7,12 @@ imported only where they cannot be avoided: an ONNX worker reads its tokenizer w
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slm_energy.cache import file_digest
 from slm_energy.config import BUNDLED, ModelConfig, is_hub_id
 from slm_energy.errors import ModelError, one_line
 
@@ -33,8 +33,10 @@ _CAUSAL_LM = ("ForCausalLM", "LMHeadModel")
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
-def fetch(model: ModelConfig) -> Path:
+def fetch(model: ModelConfig, cache: Path) -> Path:
     """Find the model's folder; download a hub snapshot that is not in the local cache yet.
+
+    Random weights have a folder in `cache`, where `build` makes them.
 
     Raises:
         ModelError: the files cannot be had, are not a causal language model, or need a trust that
@@ -60,7 +62,17 @@ def identity(model: ModelConfig) -> str:
     """
     if is_hub_id(model.source) and model.revision:
         return model.revision
-    return digest(fetch(model))
+    return digest(fetch(model, Path()))
+
+
+def needs_building(model: ModelConfig, folder: Path) -> bool:
+    """Tell whether random weights are asked for and not in the cache yet."""
+    return model.weights == "random" and not (folder / "config.json").is_file()
+
+
+def build(model: ModelConfig, cache: Path) -> None:
+    """Make random weights."""
+    raise NotImplementedError
 
 
 def digest(folder: Path) -> str:
@@ -76,12 +88,6 @@ def digest(folder: Path) -> str:
         raise ModelError(f"{folder} holds no model: set model.source to a folder that does")
     lines = "".join(f"{path.name} {file_digest(path)}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file as hex digits; a file is read once per process unless it changes."""
-    status = path.stat()
-    return _file_digest(path, status.st_size, status.st_mtime_ns)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -245,9 +251,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ModelError(f"{path} is not a JSON object: fetch the model again")
     return data
-
-
-@functools.lru_cache(maxsize=4096)
-def _file_digest(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -212,6 +212,19 @@ class Generation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What the reference engine generated for the same prompts, one at a time.
+
+    Attributes:
+        engine: its name.
+        output_ids: task id to token ids.
+    """
+
+    engine: str
+    output_ids: dict[str, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Capture:
     """The raw facts of a trial; everything else is derived from it.
 
@@ -225,6 +238,8 @@ class Capture:
         warmup: None when there was none.
         series: readings of every source; filled in by the parent from the sampler's file.
         sampler: the sampler's own report; None when measurement is off.
+        reference: what the outputs are compared with; filled in by the parent; None where nothing
+            is compared.
     """
 
     windows: tuple[Window, ...]
@@ -235,6 +250,7 @@ class Capture:
     warmup: WarmUp | None = None
     series: tuple[Series, ...] = ()
     sampler: SamplerReport | None = None
+    reference: Reference | None = None
 
     def window(self, name: str) -> Window | None:
         """Return the window of that name, or None."""

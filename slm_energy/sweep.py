@@ -24,7 +24,7 @@ from rich.markup import escape
 
 from slm_energy import artifacts, models, trial
 from slm_energy.cell import Cell, Trial
-from slm_energy.config import MeasurementConfig
+from slm_energy.config import CacheConfig, MeasurementConfig
 from slm_energy.errors import ModelError, SlmEnergyError, TrackingError, one_line
 from slm_energy.grid import Grid
 from slm_energy.machine import machine_id, measuring
@@ -60,6 +60,11 @@ class Ended:
         valid = sum(1 for record, _ in self.records if record.outcome.name == "valid")
         missing = len(self.plan.trials) - len(self.plan.with_status("done")) - valid
         return bool(self.plan.trials) and not self.unsent and not missing
+
+
+def cache_folder(cache: CacheConfig) -> Path:
+    """Where what is derived from weights is kept."""
+    return Path(cache.folder or platformdirs.user_cache_dir("slm_energy")).expanduser().absolute()
 
 
 def plan_of(grid: Grid, history: Sequence[Past]) -> Plan:
@@ -118,6 +123,7 @@ class _Invocation:
         self._machine = machine_id()
         self._store = Store(grid.config.tracking)
         self._pending = Path(grid.config.tracking.folder).absolute() / "pending" / self._machine
+        self._cache = cache_folder(grid.config.cache)
         self._parent: str | None = None
         self._records: list[tuple[Record, str]] = []
         self._unsent = 0
@@ -235,7 +241,7 @@ class _Invocation:
             display.phase(planned.label, planned.round, phase, share)
 
         try:
-            model_path = models.fetch(planned.cell.settings.model)
+            model_path = models.fetch(planned.cell.settings.model, self._cache)
             entry = dataclasses.replace(entry, model_path=str(model_path))
             record = trial.run(entry, folder, sampler, progress)
         except ModelError as error:
@@ -261,8 +267,9 @@ class _Invocation:
             order=order,
             attempt=attempt,
             model_path="",
-            cache_path=platformdirs.user_cache_dir("slm_energy"),
+            cache_path=str(self._cache),
             timeout_s=self._study.timeout_s,
+            reference=self._study.reference,
         )
 
     def _folder(self, entry: Trial) -> Path:

@@ -16,16 +16,15 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from slm_energy import checks, metrics
+from slm_energy import checks, interpreters, metrics, models, reference
 from slm_energy.cell import Trial
 from slm_energy.engines.base import find, job_of
-from slm_energy.errors import MeterError
+from slm_energy.errors import ConfigError, MeterError
 from slm_energy.fields import INTERRUPTED
 from slm_energy.meters.sampler import Sampler, read_samples
 from slm_energy.plain import read_json, write_json
@@ -77,7 +76,7 @@ def run(trial: Trial, folder: Path, sampler: Sampler | None, progress: Progress)
         error = error or _serve(trial, folder, sampler, phases, progress)
         if error is not None:
             return failed(trial, error, started_ns, phases)
-        capture = _read_capture(folder)
+        capture = dataclasses.replace(_read_capture(folder), reference=reference.read(trial))
     except KeyboardInterrupt:
         raise Interrupted(failed(trial, INTERRUPTED, started_ns, phases)) from None
     except (MeterError, ValueError) as unusable:
@@ -139,13 +138,42 @@ def _without_capture(
 def _prepare(
     trial: Trial, folder: Path, phases: dict[str, float], progress: Progress
 ) -> str | None:
-    if not find(trial.cell.settings.engine.name).needs_preparation(job_of(trial)):
-        return None
-    begun = time.monotonic()
-    progress("prepare", 0.0)
-    error = _run_child("prepare", folder, trial.timeout_s, progress, lambda pid: None)
-    phases["prepare"] = time.monotonic() - begun
-    return error
+    """Fill the cache with what the trial needs of it, each step in a process of its own."""
+    for mode, needed in _PREPARATIONS.items():
+        if not needed(trial):
+            continue
+        # Weights and reference are the same for every interpreter, so this one makes them.
+        python = trial.cell.settings.engine.python if mode == "prepare" else None
+        begun = time.monotonic()
+        progress(mode, 0.0)
+        error = _run_child(mode, python, folder, trial.timeout_s, progress, lambda pid: None)
+        phases[mode] = time.monotonic() - begun
+        if error is not None:
+            return error
+    return None
+
+
+def _needs_weights(trial: Trial) -> bool:
+    return models.needs_building(trial.cell.settings.model, Path(trial.model_path))
+
+
+def _needs_preparation(trial: Trial) -> bool:
+    settings = trial.cell.settings
+    try:
+        return find(settings.engine.name).needs_preparation(job_of(trial))
+    except ConfigError:  # an engine that only the other interpreter has: it looks for itself
+        return True
+
+
+def _needs_reference(trial: Trial) -> bool:
+    return reference.place(trial) is not None and reference.read(trial) is None
+
+
+_PREPARATIONS = {
+    "build": _needs_weights,
+    "prepare": _needs_preparation,
+    "reference": _needs_reference,
+}
 
 
 def _serve(
@@ -167,7 +195,14 @@ def _serve(
         write_json(folder / EXCHANGE / METERING_FILE, metering)
     begun = time.monotonic()
     try:
-        error = _run_child("serve", folder, trial.timeout_s, progress, sample)
+        error = _run_child(
+            "serve",
+            trial.cell.settings.engine.python,
+            folder,
+            trial.timeout_s,
+            progress,
+            sample,
+        )
     finally:
         if sampler is not None:
             sampler.end()
@@ -194,6 +229,7 @@ def _read_capture(folder: Path) -> Capture:
 
 def _run_child(
     mode: str,
+    python: str | None,
     folder: Path,
     timeout_s: float,
     progress: Progress,
@@ -204,10 +240,12 @@ def _run_child(
     Returns:
         None, or one line that says how it failed.
     """
-    command = [sys.executable, "-m", "slm_energy.worker", mode, str(folder / EXCHANGE)]
+    exchange = folder / EXCHANGE
+    command, variables = interpreters.command(python, [mode, str(exchange)], exchange)
     with (folder / _LOG_FILE).open("ab") as log:
         child = subprocess.Popen(
             command,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -1,13 +1,17 @@
 """One trial seen from the child: load, baseline, warm up, serve, and hand back the raw facts.
 
-    python -m slm_energy.worker serve|prepare FOLDER
+    python -m slm_energy.worker build|prepare|reference|serve FOLDER
+    python -m slm_energy.worker describe < settings.json > descriptions.json
 
 FOLDER holds `trial.json`, and `metering.json` where energy is metered; `serve` leaves
-`capture.json` there. Progress goes to the parent as JSON lines on the original standard output;
-whatever libraries print goes to standard error, which the parent keeps as `worker.log`. The worker
-computes no metric and knows no MLflow, pandas or Hydra.
+`capture.json` there. Three modes fill the cache: `build` with random weights, `prepare` with what
+the engine derives from weights, `reference` with the tokens to compare with.
 
-    start | load | baseline | warmup | prefill | serve | decode texts | end
+Progress goes to the parent as JSON lines on the original standard output; whatever libraries print
+goes to standard error, which the parent keeps as `worker.log`. The worker computes no metric and
+knows no MLflow, pandas or Hydra. In `serve` it opens these windows:
+
+    start | load | compile | baseline | warmup | prefill | serve | decode texts | end
 
 Prefill and serve repeat the whole workload, the first with one token per answer. Each window is
 marked to the sampler, which the worker does not otherwise know.
@@ -28,12 +32,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from slm_energy import models, workload
-from slm_energy.cell import Trial
+from slm_energy import models, reference, workload
+from slm_energy.cell import Settings, Trial
 from slm_energy.config import WorkloadConfig
-from slm_energy.engines.base import Answer, Batch, Engine, find, job_of
+from slm_energy.engines.base import Answer, Batch, Compiles, Engine, find, job_of
 from slm_energy.errors import SlmEnergyError, WorkloadError, one_line
-from slm_energy.plain import Json, read_json, write_json
+from slm_energy.interpreters import Description
+from slm_energy.plain import Json, from_plain, read_json, to_plain, write_json
 from slm_energy.record import (
     CAPTURE_FILE,
     METERING_FILE,
@@ -54,6 +59,9 @@ Progress = Callable[[str, float], None]
 
 def main(arguments: Sequence[str]) -> int:
     """Run one trial, or what must be prepared for it; return the exit code."""
+    if arguments[0] == "describe":
+        json.dump(to_plain(_describe(json.load(sys.stdin))), sys.stdout)
+        return 0
     mode, folder = arguments[0], Path(arguments[1])
     _die_with_parent()
     # An interrupt from the terminal is the parent's to handle.
@@ -62,8 +70,12 @@ def main(arguments: Sequence[str]) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
         trial = read_json(folder / TRIAL_FILE, Trial)
-        if mode == "prepare":
+        if mode == "build":
+            models.build(trial.cell.settings.model, Path(trial.cache_path))
+        elif mode == "prepare":
             find(trial.cell.settings.engine.name).prepare(job_of(trial))
+        elif mode == "reference":
+            reference.make(trial)
         else:
             found = folder / METERING_FILE
             metering = read_json(found, Metering) if found.exists() else None
@@ -80,6 +92,16 @@ def main(arguments: Sequence[str]) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _describe(asked: Sequence[object]) -> list[Description]:
+    """What this environment's engines say of each of these settings."""
+    found = []
+    for data in asked:
+        levels = from_plain(Settings, data)
+        spec = find(levels.engine.name)
+        found.append(Description(versions=spec.versions(), unsupported=spec.unsupported(levels)))
+    return found
 
 
 def serve(trial: Trial, metering: Metering | None, progress: Progress) -> Capture:
@@ -108,6 +130,11 @@ def serve(trial: Trial, metering: Metering | None, progress: Progress) -> Captur
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
     _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
     batches = list(_batches(prompts, settings.workload))
+
+    if isinstance(engine, Compiles):
+        progress("compile", 0.0)
+        with timeline.window("compile"):
+            engine.compile(batches)
 
     if asked.baseline_s > 0:
         progress("baseline", 0.0)

@@ -23,6 +23,7 @@ LENIENT = tuple(
 )
 QUICK = (
     "measurement=off",
+    "study.reference=null",
     *LENIENT,
     "measurement.baseline_s=0.05",
     "measurement.serve_s=0.1",
@@ -40,8 +41,9 @@ def composed() -> dict[str, Any]:
         "provider": {"name": "cpu"},
         "measurement": {"name": "off", "mode": "off"},
         "workload": {"name": "bundled", "source": "bundled", "new_tokens": 4},
-        "study": {"name": "test"},
+        "study": {"name": "test", "reference": None},
         "tracking": {"name": "local"},
+        "cache": {"name": "local"},
     }
 
 

@@ -16,7 +16,7 @@ from slm_energy.engines.base import Batch, find, job_of
 from tests.conftest import a_cell, a_trial
 
 TOOLS = Path(__file__).parent.parent / "tools"
-FOLDER = models.fetch(ModelConfig(name=BUNDLED, source=BUNDLED))
+FOLDER = models.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), Path())
 
 
 @pytest.fixture

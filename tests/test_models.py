@@ -35,13 +35,13 @@ def write_model(folder: Path, **entries) -> Path:
 
 def refusal(model: ModelConfig) -> str:
     with pytest.raises(ModelError) as caught:
-        models.fetch(model)
+        models.fetch(model, Path())
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_the_bundled_model_is_found_and_needs_no_heavy_import():
-    folder = models.fetch(config("bundled"))
+    folder = models.fetch(config("bundled"), Path())
     assert models.context_length(folder) == 512
     assert models.eos_ids(folder) == (0,)
 
@@ -49,7 +49,7 @@ def test_the_bundled_model_is_found_and_needs_no_heavy_import():
 def test_a_local_folder_is_returned_as_an_absolute_path(tmp_path, monkeypatch):
     write_model(tmp_path / "here")
     monkeypatch.chdir(tmp_path)
-    assert models.fetch(config("./here")) == tmp_path / "here"
+    assert models.fetch(config("./here"), Path()) == tmp_path / "here"
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -74,7 +74,7 @@ def test_what_is_not_a_causal_language_model_is_refused(tmp_path, classes):
 
 def test_gpt2_names_its_class_differently(tmp_path):
     write_model(tmp_path, architectures=["GPT2LMHeadModel"])
-    assert models.fetch(config(tmp_path)) == tmp_path
+    assert models.fetch(config(tmp_path), Path()) == tmp_path
 
 
 def test_a_missing_tokenizer_is_refused(tmp_path):
@@ -87,7 +87,7 @@ def test_pickled_weights_are_refused_unless_allowed(tmp_path):
     write_model(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     assert "set model.allow_pickle=true" in refusal(config(tmp_path))
-    assert models.fetch(config(tmp_path, allow_pickle=True)) == tmp_path
+    assert models.fetch(config(tmp_path, allow_pickle=True), Path()) == tmp_path
 
 
 def test_missing_weights_are_refused(tmp_path):
@@ -103,19 +103,19 @@ def test_every_part_of_split_weights_must_be_there(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "no complete safetensors weights" in refusal(config(tmp_path))
     (tmp_path / "part-2.safetensors").write_bytes(b"more")
-    assert models.fetch(config(tmp_path)) == tmp_path
+    assert models.fetch(config(tmp_path), Path()) == tmp_path
 
 
 def test_a_models_own_code_runs_only_with_trust(tmp_path):
     own = {"auto_map": {"AutoModelForCausalLM": "own.Model"}, "model_type": "nobody_knows"}
     write_model(tmp_path, architectures=["OwnModel"], **own)
     assert "model.trust_remote_code=true" in refusal(config(tmp_path))
-    assert models.fetch(config(tmp_path, trust_remote_code=True)) == tmp_path
+    assert models.fetch(config(tmp_path, trust_remote_code=True), Path()) == tmp_path
 
 
 def test_a_built_in_class_needs_no_trust_although_code_came_along(tmp_path):
     write_model(tmp_path, auto_map={"AutoModelForCausalLM": "own.Model"})
-    assert models.fetch(config(tmp_path)) == tmp_path
+    assert models.fetch(config(tmp_path), Path()) == tmp_path
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def snapshot(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("_offline_hub")
 def test_a_cached_snapshot_needs_no_network(tmp_path):
     folder = write_model(snapshot(tmp_path))
-    assert models.fetch(config("org/model", revision=COMMIT)) == folder
+    assert models.fetch(config("org/model", revision=COMMIT), Path()) == folder
 
 
 @pytest.mark.usefixtures("_offline_hub")
@@ -196,7 +196,7 @@ def test_a_slow_tokenizer_is_converted(tmp_path):
     trained.train_from_iterator(["def add(a, b):\n    return a + b\n"] * 3, vocab_size=300)
     trained.save_model(str(tmp_path))
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
-    assert models.fetch(config(tmp_path)) == tmp_path
+    assert models.fetch(config(tmp_path), Path()) == tmp_path
     text = "def add(a):\n    return a"
     tokenizer = models.load_tokenizer(tmp_path)
     assert tokenizer.encode(text).ids == trained.encode(text).ids

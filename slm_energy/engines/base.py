@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,8 @@ class Job:
         settings: the cell's settings.
         model_path: folder with config.json, tokenizer.json and the weights.
         model_digest: identifies the folder's contents.
-        cache_path: where engines keep what they derive from weights.
+        cache_path: where engines keep what they derive from weights (`slm_energy.cache`).
+        versions: of the engine's packages, where it runs.
         eos_ids: tokens that end a text.
     """
 
@@ -41,6 +42,7 @@ class Job:
     model_path: Path
     model_digest: str
     cache_path: Path
+    versions: dict[str, str]
     eos_ids: tuple[int, ...]
 
 
@@ -81,6 +83,7 @@ def job_of(trial: Trial) -> Job:
         model_path=path,
         model_digest=trial.cell.model_digest,
         cache_path=Path(trial.cache_path),
+        versions=trial.cell.versions,
         eos_ids=eos_ids(path),
     )
 
@@ -108,6 +111,18 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what `load` took."""
+
+
+@runtime_checkable
+class Compiles(Protocol):
+    """An engine that compiles for the shapes it will serve, in a window of its own."""
+
+    def compile(self, batches: Sequence[Batch]) -> None:
+        """Compile for these batches, between `load` and the first `generate`.
+
+        Raises:
+            EngineError: it cannot be compiled.
+        """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

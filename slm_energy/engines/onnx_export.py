@@ -21,12 +21,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from slm_energy.cache import file_digest
 from slm_energy.engines import decode
 from slm_energy.engines import onnx_session as ort
 from slm_energy.engines.base import Job
 from slm_energy.engines.onnx_simplify import simplify
 from slm_energy.errors import EngineError, one_line
-from slm_energy.models import file_digest
 from slm_energy.plain import read_json, write_json
 
 PACKAGES = ("optimum-onnx", "optimum", "onnx", "torch", "transformers")

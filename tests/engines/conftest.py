@@ -15,7 +15,7 @@ from slm_energy.config import (
     ProviderConfig,
     WorkloadConfig,
 )
-from slm_energy.engines.base import Job
+from slm_energy.engines.base import Job, find
 
 MakeJob = Callable[..., Job]
 
@@ -32,7 +32,7 @@ def make_job(export_cache: Path) -> MakeJob:
     def make(engine: str, folder: Path | None = None, attention: str = "auto", **changes) -> Job:
         source = str(folder) if folder else "bundled"
         model = ModelConfig(name="m", source=source, attention=attention)  # type: ignore[arg-type]
-        path = folder or models.fetch(model)
+        path = folder or models.fetch(model, export_cache)
         settings = Settings(
             model=model,
             engine=dataclasses.replace(EngineConfig(name=engine, threads=1), **changes),
@@ -45,6 +45,7 @@ def make_job(export_cache: Path) -> MakeJob:
             model_path=path,
             model_digest=models.digest(path),
             cache_path=export_cache,
+            versions=find(engine).versions(),
             eos_ids=models.eos_ids(path),
         )
 
@@ -54,7 +55,7 @@ def make_job(export_cache: Path) -> MakeJob:
 @pytest.fixture(scope="session")
 def prompts() -> tuple[tuple[int, ...], ...]:
     """Three prompts of unequal length, in tokens of the bundled model."""
-    folder = models.fetch(ModelConfig(name="m", source="bundled"))
+    folder = models.fetch(ModelConfig(name="m", source="bundled"), Path())
     tokenizer = models.load_tokenizer(folder)
     texts = (
         "def add(a, b):\n    return",
