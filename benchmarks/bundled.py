@@ -1,15 +1,16 @@
-"""What the benchmarks share: a trial of the bundled model, and its workload in batches of one."""
+"""What the benchmarks share: trials of the bundled and of random models, and prompts in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_energy import models, workload
-from slm_energy.cell import Cell, Trial, settings
+from slm_energy import interpreters, models, workload
+from slm_energy.cell import Cell, Settings, Trial, settings
 from slm_energy.compose import compose
 from slm_energy.config import run_config
-from slm_energy.engines.base import Batch, Engine, find, job_of
+from slm_energy.engines.base import Batch, Compiles, Engine, find, job_of
+from slm_energy.errors import ConfigError
 
 
 def bundled_trial(overrides: Sequence[str], cache: Path) -> Trial:
@@ -18,17 +19,46 @@ def bundled_trial(overrides: Sequence[str], cache: Path) -> Trial:
     Args:
         overrides: as on the command line.
         cache: for exported models.
+
+    Raises:
+        ConfigError: the engine cannot do what the overrides ask for.
     """
     levels = settings(run_config(compose("config", overrides)))
-    path = models.fetch(levels.model, Path())
+    trial, reason = _trial(levels, cache)
+    if reason is not None:
+        raise ConfigError(reason)
+    return trial
+
+
+def random_trial(overrides: Sequence[str], cache: Path) -> tuple[Trial, str | None]:
+    """A trial of a model with random weights, which are built if they are not in the cache.
+
+    Returns:
+        The trial, and the reason why its engine cannot run it, or None.
+    """
+    words = ["model.weights=random", *overrides]
+    levels = settings(run_config(compose("config", words)))
+    if models.needs_building(levels.model, models.fetch(levels.model, cache)):
+        models.build(levels.model, cache)
+    return _trial(levels, cache)
+
+
+def _trial(levels: Settings, cache: Path) -> tuple[Trial, str | None]:
+    path, python = models.fetch(levels.model, cache), levels.engine.python
+    if python is None:
+        spec = find(levels.engine.name)
+        versions, reason = spec.versions(), spec.unsupported(levels)
+    else:
+        (told,) = interpreters.describe(python, [levels])
+        versions, reason = told.versions, told.unsupported
     cell = Cell(
         id="",
         settings=levels,
-        model_digest=models.digest(path),
+        model_digest=models.identity(levels.model),
         workload_digest="",
-        versions=find(levels.engine.name).versions(),
+        versions=versions,
     )
-    return Trial(
+    trial = Trial(
         id="",
         study="",
         sweep="",
@@ -41,6 +71,7 @@ def bundled_trial(overrides: Sequence[str], cache: Path) -> Trial:
         cache_path=str(cache),
         timeout_s=600.0,
     )
+    return trial, reason
 
 
 def loaded(trial: Trial) -> Engine:
@@ -50,6 +81,8 @@ def loaded(trial: Trial) -> Engine:
         spec.prepare(job)
     engine = spec.create()
     engine.load(job)
+    if isinstance(engine, Compiles):
+        engine.compile(batches(trial))
     return engine
 
 

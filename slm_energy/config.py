@@ -205,6 +205,9 @@ class StudyConfig:
         name: the MLflow experiment; the same name continues the same study.
         rounds: how often each cell is run; raising it extends a study.
         seed: decides the order of cells within each round.
+        order: `random`, drawn anew for each round, or `williams`: balanced, so that each cell
+            follows every other one equally often.
+        busy: what to do while another sweep measures on this machine: `wait` or `refuse`.
         exclude: combinations to leave out; each maps dotted keys to a value or a list of values and
             may give a `reason`.
         attempts: how often a failing trial is tried in all, over this and later invocations.
@@ -216,6 +219,8 @@ class StudyConfig:
     name: str
     rounds: int = 1
     seed: int = 0
+    order: Literal["random", "williams"] = "random"
+    busy: Literal["wait", "refuse"] = "wait"
     exclude: tuple[dict[str, Any], ...] = ()
     attempts: int = 2
     timeout_s: float = 3600.0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 _IDENTITY_FILES = ("/etc/machine-id", "/sys/class/dmi/id/product_name")
 
@@ -25,20 +25,38 @@ def machine_id() -> str:
 
 
 @contextmanager
-def measuring(waiting: Callable[[Path], None]) -> Iterator[None]:
+def measuring(busy: Callable[[Path], None]) -> Iterator[None]:
     """Hold the machine-wide lock: two measurements at once would each meter the other.
 
+    The kernel frees it when the process that holds it ends, however that happens.
+
     Args:
-        waiting: called once, with the lock's path, if another sweep holds it.
+        busy: called once, with the lock's path, if another sweep holds it; when it returns, this
+            waits. It raises to refuse.
+
+    Raises:
+        OSError: the lock cannot be opened.
     """
     path = Path(tempfile.gettempdir()) / "slm_energy.lock"
-    lock = FileLock(path, mode=0o666)
+    lock = _open(path)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        waiting(path)
-        lock.acquire()
-    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy(path)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
-        lock.release()
+        os.close(lock)
+
+
+def _open(path: Path) -> int:
+    """Open a lock file that any user may have made; only then try to make it.
+
+    Kernels refuse to open another user's file in a world-writable folder for creation
+    (fs.protected_regular), although a lock needs no more than reading.
+    """
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)

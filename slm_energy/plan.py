@@ -1,13 +1,12 @@
 """What a study runs and in which order: pure functions of cells, settings and earlier trials.
 
-A round is a complete randomised block: every cell once, shuffled with the recorded seed.
+A round is a complete randomised block: every cell once, in an order drawn with the recorded seed.
 Nothing here reads a clock, a store or a device.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import random
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from slm_energy.cell import Cell, Settings, cell_labels, flat
 from slm_energy.config import Scalar, StudyConfig
 from slm_energy.errors import ConfigError
+from slm_energy.order import shuffled, williams
 from slm_energy.plain import Json, to_plain
 from slm_energy.record import OutcomeName
 
@@ -178,11 +178,12 @@ def make_plan(
     for trial in history:
         past.setdefault((trial.cell, trial.round), []).append(trial)
     expected = {cell.id: _expected_s(cell, history) for cell in cells}
+    by_id = {cell.id: cell for cell in cells}
+    order = {"random": shuffled, "williams": williams}[study.order]
     trials: list[Planned] = []
     for number in range(1, study.rounds + 1):
-        block = sorted(cells, key=lambda cell: cell.id)
-        random.Random(f"{study.seed}:{number}").shuffle(block)
-        for cell in block:
+        for name in order(list(by_id), study.seed, number):
+            cell = by_id[name]
             earlier = past.get((cell.id, number), [])
             status, attempts = _status(earlier, study.attempts)
             trials.append(

@@ -90,7 +90,7 @@ def test_another_sweep_measures_now(own_lock):
 
 
 def test_a_lock_that_cannot_be_opened(own_lock):
-    own_lock.mkdir()
+    own_lock.symlink_to(own_lock)
     found = another_sweep()
     assert found.verdict == "fail"
     assert str(own_lock) in found.detail

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Is each engine as fast here as its library is in plain public use? Decoded tokens/s, in turns.
+
+    python benchmarks/engine_speed.py [--models A,B] [--engines A,B] [--rounds N] [--tokens N]
+
+Ours and the plain use (`plain_use.py`: what a user of that library writes) are loaded into one
+process and take turns on one prompt of 32 tokens, float32, batch 1, the same number of threads,
+the same weights. Time per decoded token is what N tokens take beyond what one token takes, so
+reading the prompt is not in it. The figure is the median over rounds of plain / ours: 1.0 or more
+means that ours is not slower. Both must generate the same tokens. Models other than the bundled one
+have random weights at full size, which cost what real ones cost. Exits with 1 below --at-least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import plain_use
+from bundled import bundled_trial, loaded, random_trial
+
+from slm_energy.cell import Trial
+from slm_energy.engines.base import Batch, Compiles
+
+MODELS = "bundled,tiny_starcoder_py,tinyllama-1.1b"
+PROMPT = tuple(range(7, 39))
+Decode = Callable[[int], list[int]]
+"""Decodes the prompt; takes the number of new tokens, returns their ids."""
+
+
+def main() -> int:
+    """Measure each model and engine in a process of its own; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", default=MODELS)
+    parser.add_argument("--engines", default=",".join(plain_use.USES))
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--tokens", type=int, default=33, help="new tokens per request")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--options", default="", help="engine.options of ours, as KEY=VALUE,...")
+    parser.add_argument("--at-least", type=float, default=1.0, help="lowest ratio that is well")
+    parser.add_argument("--cache", type=Path, default=Path("benchmarks/.cache"))
+    parser.add_argument("--inside", nargs=2, metavar=("MODEL", "ENGINE"), help="internal")
+    args = parser.parse_args()
+    if args.inside:
+        return measure(*args.inside, args)
+    print(f"{args.threads} thread(s), {args.tokens} tokens, medians of {args.rounds} rounds")
+    command = [sys.executable, *sys.argv, "--inside"]
+    codes = [
+        subprocess.run([*command, model, engine], stderr=subprocess.DEVNULL).returncode
+        for model in args.models.split(",")
+        for engine in args.engines.split(",")
+    ]
+    return max(codes)
+
+
+def measure(model: str, engine: str, args: argparse.Namespace) -> int:
+    """Print one line; return the exit code."""
+    try:
+        trial = the_trial(model, engine, args)
+        ours = our_use(trial)
+        plain = plain_use.USES[engine](trial, PROMPT)
+    except Exception as error:
+        print(f"{model:18} {engine:14} cannot be compared: {type(error).__name__}: {error}")
+        return 1
+    first, second = ours(args.tokens), plain(args.tokens)
+    same = "same tokens" if first == second else "OTHER TOKENS"
+    gc.collect()
+    gc.disable()
+    ratios, seconds = [], []
+    for number in range(args.rounds):
+        pair = {}
+        for who in ("ours", "plain") if number % 2 else ("plain", "ours"):
+            pair[who] = per_token_s(ours if who == "ours" else plain, args.tokens)
+        ratios.append(pair["plain"] / pair["ours"])
+        seconds.append(pair)
+    low, ratio, high = statistics.quantiles(ratios, n=4)
+    ms = {who: 1000 * statistics.median(pair[who] for pair in seconds) for who in ("ours", "plain")}
+    print(
+        f"{model:18} {engine:14} ours {ms['ours']:8.3f}   plain {ms['plain']:8.3f} ms/token"
+        f"   plain/ours {ratio:.2f} (middle half {low:.2f} to {high:.2f})"
+        f"   {same}   {'met' if ratio >= args.at_least else 'MISSED'}",
+        flush=True,
+    )
+    return int(ratio < args.at_least)
+
+
+def the_trial(model: str, engine: str, args: argparse.Namespace) -> Trial:
+    """A trial of ours."""
+    words = [f"model={model}", f"engine={engine}", f"engine.threads={args.threads}"]
+    words += [f"workload.new_tokens={args.tokens}"]
+    words += [f"engine.options.{option}" for option in args.options.split(",") if option]
+    if model == "bundled":
+        return bundled_trial(words, args.cache.absolute())
+    trial, reason = random_trial(words, args.cache.absolute())
+    if reason is not None:
+        raise RuntimeError(reason)
+    return trial
+
+
+def our_use(trial: Trial) -> Decode:
+    """Our engine, loaded."""
+    engine = loaded(trial)
+
+    def decode(tokens: int) -> list[int]:
+        batch = Batch(prompts=(PROMPT,), new_tokens=tokens, stop="fixed")
+        return list(engine.generate(batch)[0].output_ids)
+
+    if isinstance(engine, Compiles):
+        whole = trial.cell.settings.workload.new_tokens
+        engine.compile([Batch(prompts=(PROMPT,), new_tokens=whole, stop="fixed")])
+    return decode
+
+
+def per_token_s(decode: Decode, tokens: int) -> float:
+    """Seconds per token beyond the first."""
+    started = time.perf_counter()
+    decode(1)
+    middle = time.perf_counter()
+    decode(tokens)
+    ended = time.perf_counter()
+    return ((ended - middle) - (middle - started)) / (tokens - 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

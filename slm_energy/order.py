@@ -1,0 +1,45 @@
+"""In which order a round's cells run. Pure; the same seed gives the same order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+
+def shuffled(cells: Sequence[str], seed: int, number: int) -> list[str]:
+    """The cells of round `number` (from 1) in an order drawn anew for each round."""
+    block = sorted(cells)
+    random.Random(f"{seed}:{number}").shuffle(block)
+    return block
+
+
+def williams(cells: Sequence[str], seed: int, number: int) -> list[str]:
+    """The cells of round `number` (from 1) in an order balanced for carry-over.
+
+    A Williams design: over `williams_rounds` rounds every cell stands equally often at every place,
+    and follows every other cell equally often, so that what a trial leaves behind (heat, page
+    cache) hits all alike. Which cell plays which part, and the order of the rounds within each
+    design, are drawn with the seed.
+
+    Source: E. J. Williams, Experimental designs balanced for the estimation of residual effects of
+    treatments, Australian Journal of Scientific Research A 2 (1949), 149-168.
+    """
+    count, rounds = len(cells), williams_rounds(len(cells))
+    design, row = divmod(number - 1, rounds)
+    drawn = random.Random(f"{seed}:williams:{design}")
+    parts, rows = sorted(cells), list(range(rounds))
+    drawn.shuffle(parts)
+    drawn.shuffle(rows)
+    mirrored, shift = divmod(rows[row], count)
+    places = [(place + shift) % count for place in _zigzag(count)]
+    return [parts[place] for place in (places[::-1] if mirrored else places)]
+
+
+def williams_rounds(count: int) -> int:
+    """Rounds of one whole design for so many cells: an odd number needs each sequence mirrored."""
+    return count if count % 2 == 0 or count == 1 else 2 * count
+
+
+def _zigzag(count: int) -> list[int]:
+    """0, 1, -1, 2, -2, ...: successive differences are all different (modulo an even count)."""
+    return [(n + 1) // 2 * (1 if n % 2 else -1) % count for n in range(count)]
