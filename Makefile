@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/python -m slm_energy --config-dir sweeps --config-name demo
 
-test: $(VENV)/.installed-test lint
+test: $(VENV)/.installed-test $(VENV)/.installed-envs lint
 	$(BIN)/pytest
 
 lint: $(VENV)/.installed-test
@@ -26,6 +26,12 @@ $(VENV)/.installed: constraints.txt pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+# The other stack that the suite runs trials in; it lies in the virtual environment too.
+$(VENV)/.installed-envs: conf/env/transformers5.txt | $(VENV)/.installed-test
+	XDG_DATA_HOME=$(abspath $(VENV))/share $(BIN)/slm-energy env remove transformers5 || true
+	XDG_DATA_HOME=$(abspath $(VENV))/share $(BIN)/slm-energy env create transformers5
 	touch $@
 
 clean:

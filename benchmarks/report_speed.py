@@ -50,6 +50,7 @@ QUICK = (
     "measurement.limits.steal_pct=100",
     "workload.limit=3",
     "study.rounds=1",
+    "study.reference=null",
     f"study.name={TEMPLATE}",
 )
 

@@ -7,6 +7,8 @@
     slm-energy report data=FILE.csv [...] the same of a table that somebody else measured
     slm-energy compare A B [--json] [...] what got worse from study A to study B?
     slm-energy ui [tracking.folder=DIR]   browse the runs
+    slm-energy cache [clear [KIND|KEY ...]] what was derived from weights: list, remove
+    slm-energy env create|list|remove     Python environments that engine.python=NAME uses
 
 Exit codes: 0 all went well, 1 some trial did not or something got worse, 2 the command cannot be
 carried out, 130 Ctrl-C.
@@ -42,7 +44,15 @@ if TYPE_CHECKING:
 def main() -> None:
     """Carry out the command line and exit."""
     arguments = sys.argv[1:]
-    verbs = {"plan": _plan, "doctor": _doctor, "report": _report, "compare": _compare, "ui": _ui}
+    verbs = {
+        "plan": _plan,
+        "doctor": _doctor,
+        "report": _report,
+        "compare": _compare,
+        "ui": _ui,
+        "cache": _cache,
+        "env": _env,
+    }
     try:
         if arguments and arguments[0] in verbs:
             code = verbs[arguments[0]](arguments[1:])
@@ -247,6 +257,18 @@ def _ui(arguments: Sequence[str]) -> int:
     sys.stdout.flush()
     # The server takes this process's place, so that no signal leaves it behind.
     os.execve(command[0], command, environment)
+
+
+def _cache(arguments: Sequence[str]) -> int:
+    from slm_energy.housekeeping import cache_verb
+
+    return cache_verb(arguments, _console())
+
+
+def _env(arguments: Sequence[str]) -> int:
+    from slm_energy.housekeeping import env_verb
+
+    return env_verb(arguments, _console())
 
 
 def _tracking(asked: dict[str, Any]) -> TrackingConfig:

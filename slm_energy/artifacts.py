@@ -6,6 +6,7 @@
     checks.json  energy.json    verdicts; joules with intervals and pedigree
     outputs/generations.json    prompts and answers, a table in the UI
     capture/generations.parquet token ids and time stamps of every request
+    capture/reference.parquet   the token ids that they are compared with, where they are
     capture/readings.parquet    every reading of every source
     power.svg                   power and load over the trial
     worker.log                  what the libraries printed
@@ -25,15 +26,18 @@ import yaml
 
 from slm_energy import traces
 from slm_energy.plain import from_plain, readable, to_plain, write_json
-from slm_energy.record import Capture, Generation, Record, Series
+from slm_energy.quality import agreements
+from slm_energy.record import Capture, Generation, Record, ReferenceAnswer, Series
 
 if TYPE_CHECKING:
     import pyarrow
 
 _RECORD = "record.json"
 _GENERATIONS = Path("capture") / "generations.parquet"
+_REFERENCE = Path("capture") / "reference.parquet"
 _READINGS = Path("capture") / "readings.parquet"
 TABLE = "outputs/generations.json"
+DIFFERS_AT = "differs_at"
 
 
 def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
@@ -64,6 +68,10 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
         _write_parquet(folder / _GENERATIONS, [to_plain(g) for g in capture.generations])
         _write_parquet(folder / _READINGS, _reading_rows(capture))
         sources = tuple(_filled(series, ()) for series in capture.series)
+        if capture.reference is not None and capture.reference.answers:
+            _write_parquet(folder / _REFERENCE, [to_plain(a) for a in capture.reference.answers])
+            named = dataclasses.replace(capture.reference, answers=())
+            capture = dataclasses.replace(capture, reference=named)
         capture = dataclasses.replace(capture, generations=(), series=sources)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -85,25 +93,40 @@ def read(folder: Path) -> Record:
     if record.capture is None:
         return record
     generations = (from_plain(Generation, row) for row in _read_parquet(folder / _GENERATIONS))
+    reference = record.capture.reference
+    if reference is not None and (folder / _REFERENCE).exists():
+        answers = (from_plain(ReferenceAnswer, row) for row in _read_parquet(folder / _REFERENCE))
+        reference = dataclasses.replace(reference, answers=tuple(answers))
     readings: dict[str, list[dict[str, Any]]] = {}
     for row in _read_parquet(folder / _READINGS):
         readings.setdefault(row["source"], []).append(row)
     capture = dataclasses.replace(
         record.capture,
         generations=tuple(generations),
+        reference=reference,
         series=tuple(_filled(s, readings.get(s.source.id, ())) for s in record.capture.series),
     )
     return dataclasses.replace(record, capture=capture)
 
 
 def _table(capture: Capture, prompts: Mapping[str, str]) -> dict[str, list[Any]]:
-    """The first pass in the form of MLflow's logged tables."""
+    """The first pass in the form of MLflow's logged tables.
+
+    `differs_at` is the position of the first token that is not the reference's, null where all are
+    equal; where nothing was compared there is no such column.
+    """
+    found = {each.task_id: each.differs_at for each in agreements(capture)}
+    columns = ["task_id", "prompt", "completion", "input_tokens", "output_tokens", "stop"]
+    columns += ["prompt_digest", *([DIFFERS_AT] if found else [])]
     rows = [
-        [g.task_id, prompts.get(g.task_id, ""), g.text, g.input_tokens, len(g.output_ids), g.stop]
+        [
+            *(g.task_id, prompts.get(g.task_id, ""), g.text),
+            *(g.input_tokens, len(g.output_ids), g.stop, g.prompt_digest),
+            *([found.get(g.task_id)] if found else []),
+        ]
         for g in capture.generations
         if g.pass_index == 0
     ]
-    columns = ["task_id", "prompt", "completion", "input_tokens", "output_tokens", "stop"]
     return {"columns": columns, "data": rows}
 
 

@@ -7,7 +7,9 @@
 KIND is what made it (`onnx`, `openvino`, `gguf`, `random` ...); KEY is a hash of everything that
 decides the content: weights, library versions, settings. An entry appears by one rename after
 everything in it is on disk, so one whose maker was killed is never seen; its manifest tells a
-damaged one, which is made again. The manifest's time of change says when it was last used.
+damaged one, which is made again. The manifest's time of change says when it was last used, and what
+was used within the hour is never taken to make room: a trial that runs somewhere may be reading it.
+Lock files are empty and stay, because somebody may be waiting for one.
 """
 
 from __future__ import annotations
@@ -18,14 +20,18 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
 from slm_energy.plain import Json, read_json, write_json
 
 MANIFEST = "manifest.json"
+_PARTIAL, _LOCK = ".partial", ".lock"
+_IN_USE_S = 3600.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,16 +55,20 @@ class Entry:
 
     Attributes:
         kind: what made it.
-        path: its folder.
+        path: its folder, or its `place` if it was never finished.
         size_bytes: of all its files.
         used_unix_s: when it was last used.
-        identity: what its key was made from; empty if its manifest cannot be read.
+        state: `damaged` if a file is missing or its manifest cannot be read (what the files hold
+            is looked at only when they are used); `unfinished` if its maker has not come to an end,
+            alive or not.
+        identity: what its key was made from; empty if it is not whole.
     """
 
     kind: str
     path: Path
     size_bytes: int
     used_unix_s: float
+    state: Literal["whole", "damaged", "unfinished"]
     identity: dict[str, Json]
 
 
@@ -69,12 +79,18 @@ def place(cache: Path, kind: str, identity: Mapping[str, Json]) -> Path:
 
 
 def intact(folder: Path) -> bool:
-    """Tell whether an entry is there with every byte that was written (hashed once per process)."""
-    try:
-        files = read_json(folder / MANIFEST, Manifest).files
-    except (FileNotFoundError, ValueError):
-        return False  # absent, or not what this version writes: to be made again
-    return all((folder / n).is_file() and file_digest(folder / n) == h for n, h in files.items())
+    """Tell whether an entry is there with every byte that was written; if so it counts as used now.
+
+    A file is hashed once per process.
+    """
+    manifest = _manifest(folder)
+    if manifest is None:
+        return False
+    files = manifest.files.items()
+    if not all((folder / name).is_file() and file_digest(folder / name) == h for name, h in files):
+        return False
+    os.utime(folder / MANIFEST)
+    return True
 
 
 def make(
@@ -88,10 +104,10 @@ def make(
         fill: writes the files into the folder it is given; returns facts for the manifest.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with _lock(folder):
         if intact(folder):
             return
-        partial = folder.with_name(f"{folder.name}.partial")
+        partial = _partial(folder)
         for leftover in (folder, partial):
             if leftover.exists():
                 shutil.rmtree(leftover)
@@ -116,40 +132,57 @@ def facts(folder: Path) -> dict[str, Json]:
 
 
 def entries(cache: Path) -> list[Entry]:
-    """Every entry, the one used longest ago first."""
-    found = [_entry(path.parent) for path in cache.glob(f"*/*/{MANIFEST}")]
+    """Every entry, whole or not, the one used longest ago first."""
+    paths = [path for path in cache.glob("*/*/") if path.suffix in ("", _PARTIAL)]
+    found = [entry for path in paths if (entry := _entry(path)) is not None]
     return sorted(found, key=lambda entry: entry.used_unix_s)
 
 
 def remove(folder: Path) -> bool:
-    """Remove an entry; False if somebody is making it right now."""
+    """Remove an entry and what an unfinished one left.
+
+    Returns:
+        False if somebody is making it right now.
+
+    Raises:
+        OSError: its files cannot be removed.
+    """
+    partial = _partial(folder)
     try:
-        with FileLock(f"{folder}.lock", timeout=0):
-            (folder / MANIFEST).unlink(missing_ok=True)  # half an entry must not look whole
-            shutil.rmtree(folder, ignore_errors=True)
+        with _lock(folder, timeout_s=0):
+            if partial.exists():
+                shutil.rmtree(partial)
+            if folder.exists():
+                folder.rename(partial)  # at once: half an entry must not look whole
+                shutil.rmtree(partial)
     except Timeout:
         return False
     return True
 
 
-def trim(cache: Path, limit_bytes: float, keep: frozenset[Path] = frozenset()) -> list[Entry]:
+def trim(cache: Path, limit_bytes: float, spare_since_unix_s: float) -> list[Entry]:
     """Remove what was used longest ago until the cache is within its limit.
 
     Args:
         cache: the cache's folder.
         limit_bytes: what all entries together may take.
-        keep: entries in use, which stay whatever the limit says.
+        spare_since_unix_s: what was used since then stays, whatever the limit says; so does what
+            was used within the last hour.
 
     Returns:
         What was removed.
+
+    Raises:
+        OSError: an entry's files cannot be removed.
     """
+    spare_since_unix_s = min(spare_since_unix_s, time.time() - _IN_USE_S)
     found = entries(cache)
     total = sum(entry.size_bytes for entry in found)
     removed = []
     for entry in found:
-        if total <= limit_bytes:
+        if total <= limit_bytes or entry.used_unix_s >= spare_since_unix_s:
             break
-        if entry.path not in keep and remove(entry.path):
+        if remove(entry.path):
             total -= entry.size_bytes
             removed.append(entry)
     return removed
@@ -174,18 +207,45 @@ def _seal(folder: Path, identity: Mapping[str, Json], told: Mapping[str, Json]) 
     _sync(folder)
 
 
-def _entry(folder: Path) -> Entry:
+def _partial(folder: Path) -> Path:
+    return folder.with_name(folder.name + _PARTIAL)
+
+
+def _lock(folder: Path, timeout_s: float = -1) -> FileLock:
+    return FileLock(f"{folder}{_LOCK}", timeout=timeout_s)
+
+
+def _entry(path: Path) -> Entry | None:
+    """What the disk has of an entry; None if somebody removed it meanwhile."""
+    state: Literal["whole", "damaged", "unfinished"] = "whole"
+    identity: dict[str, Json] = {}
     try:
-        identity = read_json(folder / MANIFEST, Manifest).identity
-    except ValueError:
-        identity = {}
-    return Entry(
-        kind=folder.parent.name,
-        path=folder,
-        size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-        used_unix_s=(folder / MANIFEST).stat().st_mtime,
-        identity=identity,
-    )
+        if path.suffix == _PARTIAL:
+            state = "unfinished"
+        else:
+            manifest = _manifest(path)
+            whole = manifest is not None and all((path / name).is_file() for name in manifest.files)
+            state = "whole" if whole else "damaged"
+            identity = manifest.identity if manifest else {}
+        marked = path / MANIFEST
+        return Entry(
+            kind=path.parent.name,
+            path=path.with_suffix(""),
+            size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+            used_unix_s=(marked if marked.exists() else path).stat().st_mtime,
+            state=state,
+            identity=identity,
+        )
+    except FileNotFoundError:
+        return None
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """An entry's manifest; None if it is not what this version writes."""
+    try:
+        return read_json(folder / MANIFEST, Manifest)
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 @functools.lru_cache(maxsize=4096)

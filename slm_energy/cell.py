@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from slm_energy.config import (
@@ -45,7 +44,7 @@ class Cell:
         settings: the levels.
         model_digest: identifies the weights, tokenizer and config by content.
         workload_digest: identifies the prompts by content.
-        versions: versions of the libraries that the engine computes with.
+        versions: of Python and of the libraries that the engine computes with, where it runs.
     """
 
     id: str
@@ -69,6 +68,7 @@ class Trial:
         order: place in the planned order over all rounds, from 1.
         attempt: 1, 2, ...
         model_path: absolute path of the model's folder; empty when it never came that far.
+        python: absolute path of the interpreter that runs the engine; None is the sweep's own.
         cache_path: absolute path of the cache of exported models.
         timeout_s: the worker is ended after this long.
         reference: the engine whose tokens this trial's are compared with; None compares nothing.
@@ -85,6 +85,7 @@ class Trial:
     model_path: str
     cache_path: str
     timeout_s: float
+    python: str | None = None
     reference: str | None = None
 
 
@@ -94,8 +95,13 @@ def settings(config: RunConfig) -> Settings:
 
 
 def flat(value: Settings) -> dict[str, Scalar]:
-    """Dotted keys to scalars: `engine.decode`, `engine.options.io_binding`, ..."""
+    """Dotted keys to scalars: `engine.decode`, `engine.options.io_binding`, ...
+
+    A model's architecture is left out: it is part of the model's digest.
+    """
     result: dict[str, Scalar] = {}
+    plain = to_plain(value)
+    del plain["model"]["architecture"]
 
     def walk(prefix: str, item: Any) -> None:
         if isinstance(item, dict):
@@ -104,7 +110,7 @@ def flat(value: Settings) -> dict[str, Scalar]:
         else:
             result[prefix] = json.dumps(item) if isinstance(item, list) else item
 
-    walk("", to_plain(value))
+    walk("", plain)
     return result
 
 
@@ -112,9 +118,15 @@ PLACES = (
     "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
     "measurement.powercap_root", "measurement.wall_meter.url", "engine.python",
 )  # fmt: skip
-"""Where things are, not what they are: no part of a cell's identity or label."""
+"""Where things are, not what they are: no part of a cell's identity or, if need be not, label."""
 
-_TOLD_BY = {"model.digest": "model.name", "workload.digest": "workload.name"}
+_CORE = ("model.name", "engine.name", "provider.name")
+_VERSION = "version."
+_TOLD_BY = {
+    "model.digest": "model.name",
+    "workload.digest": "workload.name",
+    "engine.options.command": "engine.options.server",
+}
 
 
 def cell_id(
@@ -132,29 +144,76 @@ def cell_id(
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def cell_levels(cell: Cell) -> dict[str, Scalar]:
+    """Everything that tells a cell from others, as MLflow's params have it: settings, versions."""
+    return flat(cell.settings) | {f"{_VERSION}{name}": v for name, v in cell.versions.items()}
+
+
 def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, str]:
     """Short, distinct names for cells: `model / engine / provider`, then what else differs.
 
     Args:
-        cells: pairs of cell id and its flat settings.
+        cells: pairs of cell id and its `cell_levels`.
 
     Returns:
-        Cell id to label. Cells that differ in nothing visible (library versions, say) get their id.
+        Cell id to label. Cells with the same settings are told apart by the fewest versions that
+        do it, then by `engine.python`, at last by their ids.
     """
     table = dict(cells)
-    core = ("model.name", "engine.name", "provider.name")
-    keys = sorted({key for row in table.values() for key in row} - set(core) - set(PLACES))
-    varying = [key for key in keys if _tells_apart(key, table.values())]
+    keys = {key for row in table.values() for key in row if not key.startswith(_VERSION)}
+    varying = [
+        key for key in sorted(keys - set(_CORE) - set(PLACES)) if _tells_apart(key, table.values())
+    ]
     labels = {}
     for cell, row in table.items():
-        parts = [str(row.get(key)) for key in core]
-        parts += [f"{_short(key)}={row.get(key)}" for key in varying if key in row]
-        labels[cell] = " / ".join(parts)
-    times = Counter(labels.values())
-    return {
-        cell: f"{label} / {cell[:6]}" if times[label] > 1 else label
-        for cell, label in labels.items()
-    }
+        parts = [str(row.get(key)) for key in _CORE]
+        labels[cell] = " / ".join([*parts, *_named(row, varying)])
+    for alike in _sharing(labels):
+        rows = {cell: table[cell] for cell in alike}
+        telling = _fewest(rows)
+        for cell, row in rows.items():
+            labels[cell] = " / ".join([labels[cell], *_named(row, telling)])
+    for alike in _sharing(labels):
+        for cell in alike:
+            labels[cell] += f" / {cell[:6]}"
+    return labels
+
+
+def _named(row: Mapping[str, Scalar], keys: Sequence[str]) -> list[str]:
+    return [f"{_short(key)}={row[key]}" for key in keys if key in row]
+
+
+def _sharing(labels: Mapping[str, str]) -> list[list[str]]:
+    """Cells that have the same label, where several do."""
+    groups: dict[str, list[str]] = {}
+    for cell, label in labels.items():
+        groups.setdefault(label, []).append(cell)
+    return [cells for cells in groups.values() if len(cells) > 1]
+
+
+def _fewest(rows: Mapping[str, Mapping[str, Scalar]]) -> list[str]:
+    """Versions, or else the environment's name, that tell cells with the same settings apart.
+
+    A package that all of them have says more than one that some lack, and a library more than
+    Python.
+    """
+
+    def rank(key: str) -> tuple[bool, bool, str]:
+        lacking = any(row.get(key, "absent") == "absent" for row in rows.values())
+        return key == f"{_VERSION}python", lacking, key
+
+    def kinds(keys: Sequence[str]) -> int:
+        return len({tuple(row.get(key) for key in keys) for row in rows.values()})
+
+    versions = {key for row in rows.values() for key in row if key.startswith(_VERSION)}
+    candidates = [*sorted(versions, key=rank), "engine.python"]
+    chosen: list[str] = []
+    while kinds(chosen) < len(rows):
+        best = max(candidates, key=lambda key: kinds([*chosen, key]))  # the first of equals
+        if kinds([*chosen, best]) == kinds(chosen):
+            break
+        chosen.append(best)
+    return chosen
 
 
 def _tells_apart(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
@@ -173,6 +232,8 @@ def _tells_apart(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
 
 
 def _short(key: str) -> str:
-    """`engine.decode` is `decode`; `workload.name` is `workload`."""
+    """`engine.decode` is `decode`; `workload.name` is `workload`; a version is its package's."""
+    if key.startswith(_VERSION):
+        return key.removeprefix(_VERSION)
     group, _, field = key.rpartition(".")
     return group if field == "name" else field

@@ -9,9 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
+from slm_energy import quality
 from slm_energy.cell import Trial
 from slm_energy.meters.accounting import GaugeFigure, summarise
 from slm_energy.meters.crosscheck import crosschecks
+from slm_energy.plain import Json
 from slm_energy.record import Capture, CheckResult, EnergyFigure
 
 _Verdict = tuple[bool | None, str]
@@ -33,8 +35,9 @@ def run(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> tuple
 
 
 def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    asked = trial.cell.settings
-    wanted = {
+    """What every engine tells; nodes elsewhere and recompilation each engine refuses by itself."""
+    asked, effective = trial.cell.settings, capture.effective
+    wanted: dict[str, Json] = {
         "provider": asked.provider.name,
         "dtype": asked.engine.dtype,
         "decode": asked.engine.decode,
@@ -42,9 +45,11 @@ def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFi
     }
     if asked.engine.threads is not None:
         wanted["threads"] = asked.engine.threads
+    if asked.model.attention != "auto":
+        wanted["attention"] = asked.model.attention
     for key, value in wanted.items():
-        if capture.effective.get(key) != value:
-            return False, f"{key} was asked to be {value} and is {capture.effective.get(key)}"
+        if effective.get(key) != value:
+            return False, f"{key} was asked to be {value} and is {effective.get(key)}"
     return True, ", ".join(f"{key}={value}" for key, value in wanted.items())
 
 
@@ -88,12 +93,14 @@ def _time_stamps(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure])
 def _same_outputs(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     first = {g.task_id: g.output_ids for g in capture.generations if g.pass_index == 0}
     for g in capture.generations:
-        if g.output_ids != first[g.task_id]:
-            pairs = enumerate(zip(g.output_ids, first[g.task_id], strict=False))
-            shorter = min(len(g.output_ids), len(first[g.task_id]))
-            at = next((i for i, (a, b) in pairs if a != b), shorter)
+        at = quality.first_difference(g.output_ids, first[g.task_id])
+        if at is not None:
             return False, f"{g.task_id}: pass {g.pass_index} differs from the first at token {at}"
     return True, "every pass generated the same tokens"
+
+
+def _same_prompts(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    return quality.same_prompts(capture)
 
 
 def _sampler_alive(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
@@ -214,6 +221,10 @@ def _steady(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _
     )
 
 
+def _same_tokens(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    return quality.same_tokens(capture, trial.cell.settings.measurement.limits.divergence_pct)
+
+
 def _views_agree(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     """Two views of one energy; the ratio's interval is what the two figures' intervals allow."""
     found = crosschecks([figure for figure in energy if figure.window == "serve"])
@@ -253,6 +264,7 @@ _CHECKS: dict[str, _Check] = {
     "token_counts": _token_counts,
     "time_stamps": _time_stamps,
     "same_outputs": _same_outputs,
+    "same_prompts": _same_prompts,
     "sampler_alive": _sampler_alive,
     "energy_known": _energy_known,
     "alone_on_cpu": _alone_on_cpu,
@@ -266,4 +278,5 @@ _FLAGS: dict[str, _Check] = {
     "steady": _steady,
     "idle_is_idle": _idle_is_idle,
     "views_agree": _views_agree,
+    "same_tokens_as_reference": _same_tokens,
 }

@@ -356,7 +356,8 @@ def run_config(composed: Mapping[str, Any]) -> RunConfig:
             f"measurement.period_s={measurement.period_s} is not below measurement.max_gap_s="
             f"{measurement.max_gap_s}: every window would be invalid"
         )
-    _check_hub_revision("model", config.model.source, config.model.revision)
+    if config.model.weights == "stored":
+        _check_hub_revision("model", config.model.source, config.model.revision)
     _check_hub_revision("workload", config.workload.source, config.workload.revision)
     if not re.fullmatch(r"[\w .+-]{1,100}", config.study.name):
         raise ConfigError(
@@ -406,9 +407,11 @@ def _check_type(key: str, kind: Any, value: Any) -> None:
 
 def _check_hub_revision(group: str, source: str, revision: str | None) -> None:
     if is_hub_id(source) and not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+        kind = "datasets/" if group == "workload" else ""
         raise ConfigError(
             f"{group}.source={source} is a hub id: pin it with {group}.revision=COMMIT (40 hex"
-            f" digits), or give a path that exists; revision is {revision!r}"
+            f" digits, see https://huggingface.co/{kind}{source}/commits/main), or give a path that"
+            f" exists; revision is {revision!r}"
         )
 
 

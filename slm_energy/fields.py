@@ -6,10 +6,13 @@ Pure; `tracking.py` sends what this says.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from slm_energy.artifacts import TABLE
-from slm_energy.cell import flat
+from slm_energy.cell import cell_levels
+from slm_energy.plan import EnergyKind
 from slm_energy.record import Record, Series
 
 TRIAL, SWEEP = "trial", "sweep"
@@ -91,9 +94,8 @@ def _note(record: Record) -> str:
 def params(record: Record) -> dict[str, str]:
     """Resolved settings under dotted keys, library versions, digests."""
     cell = record.trial.cell
-    values = {**flat(cell.settings), **{f"version.{k}": v for k, v in cell.versions.items()}}
-    values |= {"model.digest": cell.model_digest, "workload.digest": cell.workload_digest}
-    return {key: str(value)[:6000] for key, value in values.items()}
+    digests = {"model.digest": cell.model_digest, "workload.digest": cell.workload_digest}
+    return {key: str(value)[:6000] for key, value in (cell_levels(cell) | digests).items()}
 
 
 def metrics(record: Record) -> dict[str, float]:
@@ -105,6 +107,22 @@ def metrics(record: Record) -> dict[str, float]:
         inside = sum(window.duration_s for window in record.capture.windows)
         values["time/outside_windows_s"] = whole - inside
     return values
+
+
+def joules(metrics: Mapping[str, float]) -> dict[EnergyKind, float]:
+    """What a trial took inside its windows, from its metrics; measured and estimated apart."""
+    groups: dict[EnergyKind, str] = {"measured": "energy", "estimated": "energy_estimated"}
+    found: dict[EnergyKind, float] = {}
+    for kind, group in groups.items():
+        totals = [
+            value
+            for name, value in metrics.items()
+            if name == f"{group}/total_j"
+            or (name.startswith(f"{group}/") and name.endswith("_total_j") and "/net_" not in name)
+        ]
+        if totals:
+            found[kind] = math.fsum(totals)
+    return found
 
 
 def system_series(record: Record) -> list[Point]:

@@ -1,18 +1,20 @@
 """From configurations to cells: what can run, what is left out, what cannot run here, and why.
 
-Nothing is downloaded, and no engine's library is imported.
+Nothing is downloaded, and no engine's library is imported. What an engine can do, and its versions,
+is asked in the environment where it would run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from slm_energy import models, workload
+from slm_energy import environments, interpreters, models, workload
 from slm_energy.cell import Cell, Settings, cell_id, cell_labels, flat, settings
 from slm_energy.config import RunConfig
-from slm_energy.engines.base import EngineSpec, find
+from slm_energy.engines.base import find
+from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
 from slm_energy.plan import Excluded, exclusion
 
@@ -27,6 +29,7 @@ class Grid:
         excluded: left out by `study.exclude`.
         unsupported: cells that engine or machine cannot run, with the reason.
         prompts: workload digest to task id to prompt.
+        pythons: `engine.python` as it was asked for, to the interpreter's path.
     """
 
     config: RunConfig
@@ -34,6 +37,7 @@ class Grid:
     excluded: tuple[Excluded, ...]
     unsupported: tuple[tuple[Cell, str], ...]
     prompts: dict[str, dict[str, str]]
+    pythons: dict[str, str]
 
 
 def resolve(configs: Sequence[RunConfig]) -> Grid:
@@ -41,7 +45,7 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
 
     Raises:
         SlmEnergyError: a model, workload, engine or option is not there, or `study.*`,
-            `tracking.*` differ between the configurations.
+            `tracking.*` differ between the configurations, or `engine.python` cannot run a worker.
     """
     first = configs[0]
     for config in configs:
@@ -50,57 +54,72 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
             raise ConfigError(
                 "study.*, tracking.* and cache.* belong to the whole sweep and cannot be swept"
             )
+    if first.study.reference is not None:
+        find(first.study.reference, "study.reference")
     cells: dict[str, Cell] = {}
     unsupported: dict[str, tuple[Cell, str]] = {}
-    excluded: list[Excluded] = []
     prompts: dict[str, dict[str, str]] = {}
-    asked = {repr(settings(config)): settings(config) for config in configs}
-    labels = cell_labels((key, flat(levels)) for key, levels in asked.items())
+    included, excluded = _divided(configs)
+    pythons = {
+        levels.engine.python: environments.interpreter(levels.engine.python)
+        for levels in included
+        if levels.engine.python is not None
+    }
     # Many cells share a model and a workload: each is read once.
     load, identities = functools.cache(workload.load), dict[str, str]()
-    for key, levels in asked.items():
-        reason = exclusion(levels, first.study.exclude)
-        if reason is not None:
-            excluded.append(Excluded(label=labels[key], reason=reason))
-            continue
-        spec = find(levels.engine.name)
-        _check_options(spec, levels)
+    for levels, told in zip(included, _described(included, pythons), strict=True):
+        if told.error is not None:
+            raise ConfigError(told.error)
         tasks = load(levels.workload)
         digest = workload.digest(tasks)
         prompts[digest] = {task.task_id: task.prompt for task in tasks}
         model = identities.setdefault(repr(levels.model), "") or models.identity(levels.model)
         identities[repr(levels.model)] = model
-        versions = spec.versions()
         cell = Cell(
-            id=cell_id(levels, model, digest, versions),
+            id=cell_id(levels, model, digest, told.versions),
             settings=levels,
             model_digest=model,
             workload_digest=digest,
-            versions=versions,
+            versions=told.versions,
         )
-        cannot = spec.unsupported(levels)
-        if cannot is None:
+        if told.unsupported is None:
             cells[cell.id] = cell
         else:
-            unsupported[cell.id] = (cell, cannot)
+            unsupported[cell.id] = (cell, told.unsupported)
     return Grid(
         config=first,
         cells=tuple(cells.values()),
-        excluded=tuple(excluded),
+        excluded=excluded,
         unsupported=tuple(unsupported.values()),
         prompts=prompts,
+        pythons=pythons,
     )
 
 
-def _check_options(spec: EngineSpec, levels: Settings) -> None:
-    for key, value in levels.engine.options.items():
-        if key not in spec.options:
-            known = ", ".join(spec.options) or "none"
-            raise ConfigError(
-                f"engine.options.{key}={value}: engine {spec.name} has no such option; has: {known}"
-            )
-        allowed = spec.options[key]
-        if allowed and str(value) not in allowed:
-            raise ConfigError(
-                f"engine.options.{key}={value} is not valid: choose one of {', '.join(allowed)}"
-            )
+def _divided(configs: Sequence[RunConfig]) -> tuple[list[Settings], tuple[Excluded, ...]]:
+    """Settings without duplicates, and those that `study.exclude` leaves out."""
+    asked = {repr(settings(config)): settings(config) for config in configs}
+    labels = cell_labels((key, flat(levels)) for key, levels in asked.items())
+    reasons = {key: exclusion(levels, configs[0].study.exclude) for key, levels in asked.items()}
+    included = [levels for key, levels in asked.items() if reasons[key] is None]
+    excluded = tuple(
+        Excluded(label=labels[key], reason=reason)
+        for key, reason in reasons.items()
+        if reason is not None
+    )
+    return included, excluded
+
+
+def _described(asked: Sequence[Settings], pythons: Mapping[str, str]) -> list[Description]:
+    """What engines say of these settings; each other interpreter is asked once."""
+    found: dict[int, Description] = {}
+    for python in dict.fromkeys(levels.engine.python for levels in asked):
+        places = [i for i, levels in enumerate(asked) if levels.engine.python == python]
+        about = [asked[i] for i in places]
+        told = (
+            [describe(levels) for levels in about]
+            if python is None
+            else interpreters.ask(pythons[python], about)
+        )
+        found |= dict(zip(places, told, strict=True))
+    return [found[i] for i in range(len(asked))]

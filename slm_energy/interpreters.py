@@ -1,4 +1,4 @@
-"""Which Python runs a worker, and what it can tell of its engines.
+"""How a worker is started in this or in another Python, and what another one tells of its engines.
 
 A worker in another environment needs that environment's libraries and this package's files, nothing
 that the sweep itself needs: the package is put on its path through a folder that holds only it.
@@ -6,7 +6,6 @@ that the sweep itself needs: the package is put on its path through a folder tha
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -16,24 +15,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slm_energy.cell import Settings
+from slm_energy.engines.describe import Description
 from slm_energy.errors import ConfigError, one_line
 from slm_energy.plain import convert, to_plain
 
 _PACKAGE = Path(__file__).parent
 _PATIENCE_S = 120.0
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Description:
-    """What an engine says of a cell, in the environment where it would run.
-
-    Attributes:
-        versions: of the packages that can change a result.
-        unsupported: why the cell cannot run there, or None.
-    """
-
-    versions: dict[str, str]
-    unsupported: str | None
+# Runs in an interpreter that may be old and bare, so it says first what such a one lacks.
+_DESCRIBE = """
+import sys
+from importlib.util import find_spec
+if sys.version_info < (3, 11):
+    sys.exit("it is Python %d.%d, and 3.11 is the oldest that can" % sys.version_info[:2])
+missing = [name for name in ("numpy", "tokenizers", "filelock") if find_spec(name) is None]
+if missing:
+    sys.exit("install what it lacks: %s -m pip install %s" % (sys.executable, " ".join(missing)))
+from slm_energy.worker import main
+sys.exit(main(["describe"]))
+"""
 
 
 def command(
@@ -51,27 +51,25 @@ def command(
     """
     if python is None:
         return [sys.executable, "-m", "slm_energy.worker", *words], dict(os.environ)
-    alone = place / "package"
-    alone.mkdir(exist_ok=True)
-    link = alone / _PACKAGE.name
-    if not link.exists():
-        link.symlink_to(_PACKAGE)
-    return [python, "-m", "slm_energy.worker", *words], {**os.environ, "PYTHONPATH": str(alone)}
+    return [python, "-m", "slm_energy.worker", *words], _with_package_only(place)
 
 
-def describe(python: str, asked: Sequence[Settings]) -> list[Description]:
+def ask(python: str, about: Sequence[Settings]) -> list[Description]:
     """Ask another interpreter about cells; one process for all of them.
 
+    Args:
+        python: the interpreter's path.
+        about: settings of the cells.
+
     Raises:
-        ConfigError: there is no such interpreter, or a worker does not start in it.
+        ConfigError: a worker cannot start in it.
     """
     with tempfile.TemporaryDirectory() as folder:
-        words, variables = command(python, ["describe"], Path(folder))
         try:
             answer = subprocess.run(
-                words,
-                env=variables,
-                input=json.dumps(to_plain(asked)),
+                [python, "-c", _DESCRIBE],
+                env=_with_package_only(Path(folder)),
+                input=json.dumps(to_plain(about)),
                 capture_output=True,
                 text=True,
                 timeout=_PATIENCE_S,
@@ -88,3 +86,13 @@ def describe(python: str, asked: Sequence[Settings]) -> list[Description]:
         convert(Description, row, "description") for row in json.loads(answer.stdout)
     ]
     return found
+
+
+def _with_package_only(place: Path) -> dict[str, str]:
+    """Environment variables that put this package, and nothing beside it, on the path."""
+    alone = place / "package"
+    alone.mkdir(exist_ok=True)
+    link = alone / _PACKAGE.name
+    if not link.exists():
+        link.symlink_to(_PACKAGE)
+    return {**os.environ, "PYTHONPATH": str(alone)}

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
+from slm_energy import quality
 from slm_energy.config import MeasurementConfig
 from slm_energy.meters import accounting
 from slm_energy.meters.crosscheck import crosschecks
@@ -52,6 +53,7 @@ def derive(capture: Capture, energy: Sequence[EnergyFigure]) -> dict[str, float]
     if serve is None:
         return values
     values |= _latency(capture.generations) | _throughput(capture.generations, serve)
+    values |= quality.metrics(quality.agreements(capture))
     tokens = values["tokens/output"]
     for group, figures in _by_group(energy).items():
         values |= _energy(group, figures, tokens, values["tokens/requests"])

@@ -12,7 +12,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slm_energy.cache import file_digest
+from slm_energy import random_weights
+from slm_energy.architecture import CONTEXT, disagreement
+from slm_energy.cache import facts, file_digest, intact
 from slm_energy.config import BUNDLED, ModelConfig, is_hub_id
 from slm_energy.errors import ModelError, one_line
 
@@ -30,7 +32,6 @@ _CONTENT = (
     "pytorch_model*.bin*", "*.py",
 )  # fmt: skip
 _CAUSAL_LM = ("ForCausalLM", "LMHeadModel")
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
 def fetch(model: ModelConfig, cache: Path) -> Path:
@@ -42,6 +43,9 @@ def fetch(model: ModelConfig, cache: Path) -> Path:
         ModelError: the files cannot be had, are not a causal language model, or need a trust that
             the configuration does not give.
     """
+    if model.weights == "random":
+        return random_weights.place(model, cache, _BUNDLED)
+    _require_full_scale(model)
     if is_hub_id(model.source):
         return _fetch_from_hub(model)
     folder = _BUNDLED if model.source == BUNDLED else Path(model.source).expanduser().resolve()
@@ -60,19 +64,32 @@ def identity(model: ModelConfig) -> str:
     Raises:
         ModelError: see `fetch`.
     """
+    if model.weights == "random":
+        return random_weights.digest(model, _BUNDLED)
+    _require_full_scale(model)
     if is_hub_id(model.source) and model.revision:
         return model.revision
     return digest(fetch(model, Path()))
 
 
 def needs_building(model: ModelConfig, folder: Path) -> bool:
-    """Tell whether random weights are asked for and not in the cache yet."""
-    return model.weights == "random" and not (folder / "config.json").is_file()
+    """Tell whether random weights are asked for and not in the cache; if they are, they get used.
+
+    Args:
+        model: what is asked for.
+        folder: where `fetch` says it is.
+    """
+    if model.weights != "random":
+        return False
+    if not intact(folder):
+        return True
+    facts(folder)
+    return False
 
 
 def build(model: ModelConfig, cache: Path) -> None:
-    """Make random weights."""
-    raise NotImplementedError
+    """Make random weights unless they are in the cache; see `random_weights.build`."""
+    random_weights.build(model, cache, _BUNDLED)
 
 
 def digest(folder: Path) -> str:
@@ -124,7 +141,14 @@ def eos_ids(folder: Path) -> tuple[int, ...]:
 def context_length(folder: Path) -> int | None:
     """Longest sequence, prompt and output together, in tokens; None if the model names no limit."""
     config = _read_json(folder / "config.json")
-    return next((config[key] for key in _CONTEXT_KEYS if isinstance(config.get(key), int)), None)
+    return next((config[key] for key in CONTEXT if isinstance(config.get(key), int)), None)
+
+
+def _require_full_scale(model: ModelConfig) -> None:
+    if model.scale != "full":
+        raise ModelError(
+            f"model.scale={model.scale}: stored weights have one size; set model.weights=random"
+        )
 
 
 def _fetch_from_hub(model: ModelConfig) -> Path:
@@ -172,6 +196,7 @@ def _fetch_from_hub(model: ModelConfig) -> Path:
 def _require_usable(folder: Path, model: ModelConfig) -> None:
     config = _read_json(folder / "config.json")
     _require_causal_lm(folder, config, model)
+    _require_architecture(folder, config, model)
     _require_weights(folder, model)
     fast = (folder / "tokenizer.json").is_file()
     if not fast and not any((folder / name).is_file() for name in _SLOW_TOKENIZERS):
@@ -194,6 +219,16 @@ def _require_causal_lm(folder: Path, config: dict[str, Any], model: ModelConfig)
     if own_code and not model.trust_remote_code and not _built_in(config):
         raise ModelError(
             f"{folder} needs its own Python code: read it, then set model.trust_remote_code=true"
+        )
+
+
+def _require_architecture(folder: Path, config: dict[str, Any], model: ModelConfig) -> None:
+    different = disagreement(model.architecture, config)
+    if different is not None:
+        key, asked, found = different
+        raise ModelError(
+            f"model.architecture.{key}={asked}, but {folder} has {found}: change model.source,"
+            " or what model.architecture says"
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Literal
 
-from slm_energy.cell import Cell, Settings, cell_labels, flat
+from slm_energy.cell import Cell, Settings, cell_labels, cell_levels, flat
 from slm_energy.config import Scalar, StudyConfig
 from slm_energy.errors import ConfigError
 from slm_energy.order import shuffled, williams
@@ -19,6 +19,7 @@ from slm_energy.plain import Json, to_plain
 from slm_energy.record import OutcomeName
 
 Status = Literal["to do", "done", "given up"]
+EnergyKind = Literal["measured", "estimated"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +41,7 @@ class Past:
         outcome: how it ended.
         reason: why, in one line.
         duration_s: wall time of the trial; None if unknown.
+        joules: energy inside its windows, `measured` or `estimated`.
         interrupted: a person stopped it, so it does not count as an attempt.
     """
 
@@ -49,6 +51,7 @@ class Past:
     outcome: OutcomeName
     reason: str = ""
     duration_s: float | None = None
+    joules: dict[EnergyKind, float] = dataclasses.field(default_factory=dict)
     interrupted: bool = False
 
 
@@ -64,6 +67,7 @@ class Planned:
         status: whether it is still to do; `given up` after `study.attempts` failures.
         attempts: how often it was tried.
         expected_s: wall seconds it should take; None if nothing like it ever ran.
+        expected_j: joules it should take inside its windows; none where nothing like it ever ran.
     """
 
     cell: Cell
@@ -73,6 +77,7 @@ class Planned:
     status: Status
     attempts: int
     expected_s: float | None
+    expected_j: dict[EnergyKind, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,8 +121,16 @@ class Plan:
     @property
     def expected_s(self) -> float | None:
         """Wall seconds that the rest of the study should take; None if any part is unknown."""
-        expected = [trial.expected_s for trial in self.with_status("to do")]
-        return None if None in expected else sum(value for value in expected if value is not None)
+        return _whole([trial.expected_s for trial in self.with_status("to do")])
+
+    def expected_j(self, kind: EnergyKind) -> float | None:
+        """Joules that the rest should take inside its windows; None if any part is unknown."""
+        return _whole([trial.expected_j.get(kind) for trial in self.with_status("to do")])
+
+
+def _whole(parts: Sequence[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
 
 
 def exclusion(settings: Settings, rules: Sequence[Mapping[str, Any]]) -> str | None:
@@ -173,11 +186,11 @@ def make_plan(
         history: earlier trials of this study on this machine.
     """
     everything = [*cells, *(cell for cell, _ in unsupported)]
-    labels = cell_labels((cell.id, flat(cell.settings)) for cell in everything)
+    labels = cell_labels((cell.id, cell_levels(cell)) for cell in everything)
     past: dict[tuple[str, int], list[Past]] = {}
     for trial in history:
         past.setdefault((trial.cell, trial.round), []).append(trial)
-    expected = {cell.id: _expected_s(cell, history) for cell in cells}
+    expected = {cell.id: _expected(cell, history) for cell in cells}
     by_id = {cell.id: cell for cell in cells}
     order = {"random": shuffled, "williams": williams}[study.order]
     trials: list[Planned] = []
@@ -194,7 +207,8 @@ def make_plan(
                     order=len(trials) + 1,
                     status=status,
                     attempts=attempts,
-                    expected_s=expected[cell.id],
+                    expected_s=expected[name][0],
+                    expected_j=expected[name][1],
                 )
             )
     return Plan(
@@ -213,9 +227,17 @@ def _status(earlier: Sequence[Past], allowed: int) -> tuple[Status, int]:
     return ("given up" if attempts >= allowed else "to do"), attempts
 
 
-def _expected_s(cell: Cell, history: Sequence[Past]) -> float | None:
-    timed = [t for t in history if t.duration_s is not None and t.outcome in ("valid", "invalid")]
-    same_cell = [t.duration_s for t in timed if t.cell == cell.id]
-    same_model = [t.duration_s for t in timed if t.model == cell.settings.model.name]
-    known = [value for value in (same_cell or same_model) if value is not None]
-    return median(known) if known else None
+def _expected(cell: Cell, history: Sequence[Past]) -> tuple[float | None, dict[EnergyKind, float]]:
+    """Median seconds and joules of earlier trials of the cell, else of its model."""
+    ran = [trial for trial in history if trial.outcome in ("valid", "invalid")]
+    same_cell = [trial for trial in ran if trial.cell == cell.id]
+    alike = same_cell or [t for t in ran if t.model == cell.settings.model.name]
+    seconds = [trial.duration_s for trial in alike if trial.duration_s is not None]
+    joules: dict[EnergyKind, list[float]] = {}
+    for trial in alike:
+        for kind, value in trial.joules.items():
+            joules.setdefault(kind, []).append(value)
+    return (
+        median(seconds) if seconds else None,
+        {kind: median(values) for kind, values in joules.items()},
+    )

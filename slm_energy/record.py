@@ -18,6 +18,7 @@ from slm_energy.plain import Json
 SCHEMA = 1
 
 TRIAL_FILE = "trial.json"
+TASKS_FILE = "tasks.json"
 METERING_FILE = "metering.json"
 CAPTURE_FILE = "capture.json"
 """What parent and worker call the files by which they speak to each other."""
@@ -192,6 +193,7 @@ class Generation:
         task_id: which prompt of the workload.
         pass_index: the workload is repeated whole inside the serve window; 0 is the first pass.
         batch_index: requests with equal (pass_index, batch_index) were served together.
+        prompt_digest: hash of the prompt's token ids (`workload.token_digest`).
         input_tokens: prompt length in tokens, without padding.
         output_ids: generated token ids, without padding; an end-of-text token counts.
         start_ns: the request was handed to the engine.
@@ -203,6 +205,7 @@ class Generation:
     task_id: str
     pass_index: int
     batch_index: int
+    prompt_digest: str
     input_tokens: int
     output_ids: tuple[int, ...]
     start_ns: int
@@ -212,16 +215,37 @@ class Generation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceAnswer:
+    """One prompt and what the reference engine generated for it.
+
+    Attributes:
+        task_id: which prompt of the workload.
+        prompt_digest: hash of the prompt's token ids (`workload.token_digest`).
+        output_ids: generated token ids.
+    """
+
+    task_id: str
+    prompt_digest: str
+    output_ids: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
     """What the reference engine generated for the same prompts, one at a time.
 
     Attributes:
         engine: its name.
-        output_ids: task id to token ids.
+        dtype: the type that it computed in.
+        provider: where it computed.
+        answers: one per prompt; empty where there are none.
+        error: why there are none.
     """
 
     engine: str
-    output_ids: dict[str, tuple[int, ...]]
+    dtype: str
+    provider: str
+    answers: tuple[ReferenceAnswer, ...] = ()
+    error: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,17 +8,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from slm_energy.analysis.permute import smallest_rounds
 from slm_energy.plan import Plan
 from slm_energy.progress import duration
 from slm_energy.sweep import Ended
 
 _ORDER_SHOWN = 60
+_ALPHA = 0.05
+"""The analysis's default."""
 
 
 def show_plan(plan: Plan, console: Console) -> None:
     """Print cells, what is left out and why, done and to do, the order, the expected time."""
     study = plan.study
-    console.print(f"study [bold]{escape(study.name)}[/]: {study.rounds} rounds, seed {study.seed}")
+    console.print(
+        f"study [bold]{escape(study.name)}[/]: {study.rounds} rounds, order {study.order},"
+        f" seed {study.seed}"
+    )
     cells = Table(box=None, padding=(0, 2, 0, 0))
     cells.add_column("cell", no_wrap=True)
     for heading in ("id", "done", "to do", "given up", "s each"):
@@ -50,8 +56,26 @@ def show_plan(plan: Plan, console: Console) -> None:
     )
     done = len(plan.with_status("done"))
     console.print(
-        f"{len(plan.trials)} trials: {done} done, {len(todo)} to do; expected time: {time}"
+        f"{len(plan.trials)} trials: {done} done, {len(todo)} to do; expected time: {time}",
+        soft_wrap=True,
     )
+    for kind in ("measured", "estimated"):
+        joules = plan.expected_j(kind)
+        if todo and joules is not None:
+            console.print(f"expected energy inside windows, {kind}: {_energy(joules)}")
+    count = len({trial.cell.id for trial in plan.trials})
+    if count > 1:
+        fewest = smallest_rounds(count, _ALPHA)
+        console.print(
+            f"{fewest} rounds are the fewest in which {count} cells can ever show a difference"
+            f" (alpha {_ALPHA})",
+            soft_wrap=True,
+        )
+
+
+def _energy(joules: float) -> str:
+    unit, size = ("kWh", 3.6e6) if joules >= 3.6e5 else ("kJ", 1e3) if joules >= 1e3 else ("J", 1.0)
+    return f"about {joules / size:.3g} {unit}"
 
 
 def show_ended(ended: Ended, console: Console) -> None:

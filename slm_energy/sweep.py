@@ -22,7 +22,7 @@ import platformdirs
 from rich.console import Console
 from rich.markup import escape
 
-from slm_energy import artifacts, models, trial
+from slm_energy import artifacts, cache, models, trial
 from slm_energy.cell import Cell, Trial
 from slm_energy.config import CacheConfig, MeasurementConfig
 from slm_energy.errors import ModelError, SlmEnergyError, TrackingError, one_line
@@ -62,9 +62,9 @@ class Ended:
         return bool(self.plan.trials) and not self.unsent and not missing
 
 
-def cache_folder(cache: CacheConfig) -> Path:
+def cache_folder(config: CacheConfig) -> Path:
     """Where what is derived from weights is kept."""
-    return Path(cache.folder or platformdirs.user_cache_dir("slm_energy")).expanduser().absolute()
+    return Path(config.folder or platformdirs.user_cache_dir("slm_energy")).expanduser().absolute()
 
 
 def plan_of(grid: Grid, history: Sequence[Past]) -> Plan:
@@ -124,6 +124,7 @@ class _Invocation:
         self._store = Store(grid.config.tracking)
         self._pending = Path(grid.config.tracking.folder).absolute() / "pending" / self._machine
         self._cache = cache_folder(grid.config.cache)
+        self._begun_unix_s = time.time()
         self._parent: str | None = None
         self._records: list[tuple[Record, str]] = []
         self._unsent = 0
@@ -252,11 +253,21 @@ class _Invocation:
         except OSError as error:
             raise _cannot_write(folder, error) from error
         self._keep(record, folder)
+        if set(record.phases_s) & trial.PREPARATIONS.keys():
+            self._trim_cache()
         return record
+
+    def _trim_cache(self) -> None:
+        """Make room for what was just derived; what this invocation used stays."""
+        limit_bytes = self._grid.config.cache.limit_gb * 1e9
+        for entry in cache.trim(self._cache, limit_bytes, spare_since_unix_s=self._begun_unix_s):
+            text = f"[dim]cache: removed {entry.kind} {entry.path.name}, used longest ago[/]"
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def _trial(
         self, cell: Cell, label: str, *, round_number: int, order: int, attempt: int
     ) -> Trial:
+        asked = cell.settings.engine.python
         return Trial(
             id=uuid.uuid4().hex,
             study=self._study.name,
@@ -269,6 +280,7 @@ class _Invocation:
             model_path="",
             cache_path=str(self._cache),
             timeout_s=self._study.timeout_s,
+            python=None if asked is None else self._grid.pythons[asked],
             reference=self._study.reference,
         )
 

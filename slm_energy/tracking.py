@@ -82,6 +82,7 @@ class Store:
                     outcome=cast("OutcomeName", tags["slm.outcome"]),
                     reason=tags.get("slm.reason", ""),
                     duration_s=run.data.metrics.get("time/trial_s"),
+                    joules=fields.joules(run.data.metrics),
                     interrupted=tags.get("slm.interrupted") == "true",
                 )
             )

@@ -3,7 +3,7 @@
     trial.json -> [prepare process] -> worker process -> capture.json -+-> metrics, checks -> Record
     metering.json -------------------/ sampler -> samples.jsonl -------+
 
-The four files are the exchange between processes; the record holds all that they say.
+The files, and tasks.json, are the exchange between processes; the record holds all that they say.
 
 Whatever the worker does (raise, hang, vanish, exit without a word), a `Record` comes back.
 """
@@ -11,26 +11,21 @@ Whatever the worker does (raise, hang, vanish, exit without a word), a `Record` 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import select
-import signal
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from slm_energy import checks, interpreters, metrics, models, reference
+from slm_energy import checks, child, metrics, models, reference, workload
 from slm_energy.cell import Trial
+from slm_energy.child import Progress
 from slm_energy.engines.base import find, job_of
-from slm_energy.errors import ConfigError, MeterError
+from slm_energy.errors import ConfigError, MeterError, WorkloadError
 from slm_energy.fields import INTERRUPTED
 from slm_energy.meters.sampler import Sampler, read_samples
 from slm_energy.plain import read_json, write_json
 from slm_energy.record import (
     CAPTURE_FILE,
     METERING_FILE,
+    TASKS_FILE,
     TRIAL_FILE,
     Capture,
     Metering,
@@ -39,11 +34,7 @@ from slm_energy.record import (
 )
 
 EXCHANGE = "exchange"
-_LOG_FILE = "worker.log"
 _SAMPLES_FILE = "samples.jsonl"
-_TICK_S = 1.0
-
-Progress = Callable[[str, float], None]
 
 
 class Interrupted(Exception):
@@ -69,9 +60,12 @@ def run(trial: Trial, folder: Path, sampler: Sampler | None, progress: Progress)
         OSError: the folder cannot be written.
     """
     started_ns, phases = time.time_ns(), dict[str, float]()
-    (folder / EXCHANGE).mkdir()
-    write_json(folder / EXCHANGE / TRIAL_FILE, trial)
+    exchange = folder / EXCHANGE
+    exchange.mkdir()
+    write_json(exchange / TRIAL_FILE, trial)
     try:
+        # Read here, because another interpreter may lack what reads data sets.
+        write_json(exchange / TASKS_FILE, workload.load(trial.cell.settings.workload))
         error = _prepare(trial, folder, phases, progress)
         error = error or _serve(trial, folder, sampler, phases, progress)
         if error is not None:
@@ -79,7 +73,7 @@ def run(trial: Trial, folder: Path, sampler: Sampler | None, progress: Progress)
         capture = dataclasses.replace(_read_capture(folder), reference=reference.read(trial))
     except KeyboardInterrupt:
         raise Interrupted(failed(trial, INTERRUPTED, started_ns, phases)) from None
-    except (MeterError, ValueError) as unusable:
+    except (MeterError, WorkloadError, ValueError) as unusable:
         return failed(trial, str(unusable), started_ns, phases)
     begun = time.monotonic()
     record = derive(trial, capture, started_ns)
@@ -139,18 +133,27 @@ def _prepare(
     trial: Trial, folder: Path, phases: dict[str, float], progress: Progress
 ) -> str | None:
     """Fill the cache with what the trial needs of it, each step in a process of its own."""
-    for mode, needed in _PREPARATIONS.items():
+    for mode, needed in PREPARATIONS.items():
         if not needed(trial):
             continue
         # Weights and reference are the same for every interpreter, so this one makes them.
-        python = trial.cell.settings.engine.python if mode == "prepare" else None
+        python = trial.python if mode == "prepare" and not _prepares_here(trial) else None
         begun = time.monotonic()
         progress(mode, 0.0)
-        error = _run_child(mode, python, folder, trial.timeout_s, progress, lambda pid: None)
+        error = child.run(mode, python, folder, folder / EXCHANGE, trial.timeout_s, progress)
         phases[mode] = time.monotonic() - begun
-        if error is not None:
-            return error
+        if error is not None and mode == "reference":
+            reference.give_up(trial, error)
+        elif error is not None:
+            return f"{mode} (before the trial) failed: {error}"
     return None
+
+
+def _prepares_here(trial: Trial) -> bool:
+    try:
+        return find(trial.cell.settings.engine.name).prepares_in_sweep
+    except ConfigError:  # an engine that only the other interpreter has
+        return False
 
 
 def _needs_weights(trial: Trial) -> bool:
@@ -165,15 +168,13 @@ def _needs_preparation(trial: Trial) -> bool:
         return True
 
 
-def _needs_reference(trial: Trial) -> bool:
-    return reference.place(trial) is not None and reference.read(trial) is None
-
-
-_PREPARATIONS = {
+PREPARATIONS = {
     "build": _needs_weights,
     "prepare": _needs_preparation,
-    "reference": _needs_reference,
+    "reference": reference.needed,
 }
+"""Modes of the worker that fill the cache, in order, and whether a trial needs them; each becomes a
+phase of the record."""
 
 
 def _serve(
@@ -195,13 +196,14 @@ def _serve(
         write_json(folder / EXCHANGE / METERING_FILE, metering)
     begun = time.monotonic()
     try:
-        error = _run_child(
+        error = child.run(
             "serve",
-            trial.cell.settings.engine.python,
+            trial.python,
             folder,
+            folder / EXCHANGE,
             trial.timeout_s,
             progress,
-            sample,
+            on_start=sample,
         )
     finally:
         if sampler is not None:
@@ -225,86 +227,3 @@ def _read_capture(folder: Path) -> Capture:
         return capture
     series, report = read_samples(samples)
     return dataclasses.replace(capture, series=series, sampler=report)
-
-
-def _run_child(
-    mode: str,
-    python: str | None,
-    folder: Path,
-    timeout_s: float,
-    progress: Progress,
-    on_start: Callable[[int], None],
-) -> str | None:
-    """Run the worker module; sleep until it says something or ends.
-
-    Returns:
-        None, or one line that says how it failed.
-    """
-    exchange = folder / EXCHANGE
-    command, variables = interpreters.command(python, [mode, str(exchange)], exchange)
-    with (folder / _LOG_FILE).open("ab") as log:
-        child = subprocess.Popen(
-            command,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        )
-    patience_s = 0.0
-    try:
-        on_start(child.pid)
-        message, in_time = _listen(child, time.monotonic() + timeout_s, progress)
-        patience_s = 5.0 if in_time else 0.0
-    finally:
-        _end(child, patience_s)
-    if not in_time:
-        return f"took longer than study.timeout_s={timeout_s:g} and was ended"
-    return message or _exit_error(child.returncode)
-
-
-def _listen(
-    child: subprocess.Popen[bytes], deadline: float, progress: Progress
-) -> tuple[str | None, bool]:
-    """Read progress until the child closes its pipe.
-
-    Returns:
-        The error it told, if any; and whether it ended in time.
-    """
-    assert child.stdout is not None
-    pipe, pending, error = child.stdout.fileno(), b"", None
-    phase, share = "start", 0.0
-    while time.monotonic() < deadline:
-        ready, _, _ = select.select([pipe], [], [], _TICK_S)
-        if ready:
-            data = os.read(pipe, 65536)
-            if not data:
-                return error, True
-            *lines, pending = (pending + data).split(b"\n")
-            for line in lines:
-                message: dict[str, Any] = json.loads(line)
-                error = message.get("error", error)
-                phase, share = message.get("phase", phase), message.get("share", share)
-        progress(phase, share)
-    return error, False
-
-
-def _end(child: subprocess.Popen[bytes], patience_s: float) -> None:
-    """Wait for the child to go; end it and its process group if it does not."""
-    assert child.stdout is not None
-    child.stdout.close()
-    try:
-        child.wait(patience_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-
-
-def _exit_error(code: int) -> str | None:
-    if code == 0:
-        return None
-    if code > 0:
-        return f"the worker ended with exit code {code} and no message"
-    name = signal.Signals(-code).name
-    hint = ": the system may have run out of memory" if name == "SIGKILL" else ""
-    return f"the worker was killed by {name}{hint}"

@@ -1,66 +1,53 @@
-"""One trial seen from the child: load, baseline, warm up, serve, and hand back the raw facts.
+"""One trial seen from the child: prepare or serve what the parent asks for, and tell how it goes.
 
     python -m slm_energy.worker build|prepare|reference|serve FOLDER
     python -m slm_energy.worker describe < settings.json > descriptions.json
 
-FOLDER holds `trial.json`, and `metering.json` where energy is metered; `serve` leaves
-`capture.json` there. Three modes fill the cache: `build` with random weights, `prepare` with what
-the engine derives from weights, `reference` with the tokens to compare with.
+FOLDER holds `trial.json`, `tasks.json` and, where energy is metered, `metering.json`; `serve`
+leaves `capture.json` there. Three modes fill the cache: `build` with random weights, `prepare` with
+what the engine derives from weights, `reference` with the tokens to compare with.
 
 Progress goes to the parent as JSON lines on the original standard output; whatever libraries print
 goes to standard error, which the parent keeps as `worker.log`. The worker computes no metric and
-knows no MLflow, pandas or Hydra. In `serve` it opens these windows:
-
-    start | load | compile | baseline | warmup | prefill | serve | decode texts | end
-
-Prefill and serve repeat the whole workload, the first with one token per answer. Each window is
-marked to the sampler, which the worker does not otherwise know.
+knows no MLflow, pandas or Hydra; in another interpreter it needs only numpy, tokenizers, filelock
+and the engine's libraries.
 """
 
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import json
 import os
-import platform
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TextIO
 
-from slm_energy import models, reference, workload
+from slm_energy import models, reference
 from slm_energy.cell import Settings, Trial
-from slm_energy.config import WorkloadConfig
-from slm_energy.engines.base import Answer, Batch, Compiles, Engine, find, job_of
-from slm_energy.errors import SlmEnergyError, WorkloadError, one_line
-from slm_energy.interpreters import Description
-from slm_energy.plain import Json, from_plain, read_json, to_plain, write_json
+from slm_energy.engines.base import find, job_of
+from slm_energy.engines.describe import describe
+from slm_energy.engines.memory import out_of_memory
+from slm_energy.errors import SlmEnergyError, one_line
+from slm_energy.plain import from_plain, read_json, to_plain, write_json
 from slm_energy.record import (
     CAPTURE_FILE,
     METERING_FILE,
+    TASKS_FILE,
     TRIAL_FILE,
-    Capture,
-    ClockAnchor,
-    Generation,
     Metering,
 )
-from slm_energy.timeline import Timeline
-from slm_energy.warmup import warm_up
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-Progress = Callable[[str, float], None]
+from slm_energy.serving import serve
+from slm_energy.workload import Task
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one trial, or what must be prepared for it; return the exit code."""
     if arguments[0] == "describe":
-        json.dump(to_plain(_describe(json.load(sys.stdin))), sys.stdout)
+        asked = [from_plain(Settings, row) for row in json.load(sys.stdin)]
+        json.dump(to_plain([describe(settings) for settings in asked]), sys.stdout)
         return 0
     mode, folder = arguments[0], Path(arguments[1])
     _die_with_parent()
@@ -69,219 +56,38 @@ def main(arguments: Sequence[str]) -> int:
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        trial = read_json(folder / TRIAL_FILE, Trial)
-        if mode == "build":
-            models.build(trial.cell.settings.model, Path(trial.cache_path))
-        elif mode == "prepare":
-            find(trial.cell.settings.engine.name).prepare(job_of(trial))
-        elif mode == "reference":
-            reference.make(trial)
-        else:
-            found = folder / METERING_FILE
-            metering = read_json(found, Metering) if found.exists() else None
-            capture = serve(
-                trial, metering, lambda phase, share: _tell(channel, phase=phase, share=share)
-            )
-            write_json(folder / CAPTURE_FILE, capture)
-    except SlmEnergyError as error:
-        _tell(channel, error=str(error))
-        traceback.print_exc()
-        return 1
+        _run(mode, read_json(folder / TRIAL_FILE, Trial), folder, channel)
     except Exception as error:
-        _tell(channel, error=f"{type(error).__name__}: {one_line(error)}")
+        # What ran out may have been raised as anything, and been given another name on its way.
+        _tell(channel, error=out_of_memory(error) or _said(error))
         traceback.print_exc()
         return 1
     return 0
 
 
-def _describe(asked: Sequence[object]) -> list[Description]:
-    """What this environment's engines say of each of these settings."""
-    found = []
-    for data in asked:
-        levels = from_plain(Settings, data)
-        spec = find(levels.engine.name)
-        found.append(Description(versions=spec.versions(), unsupported=spec.unsupported(levels)))
-    return found
-
-
-def serve(trial: Trial, metering: Metering | None, progress: Progress) -> Capture:
-    """Run the windows of one trial.
-
-    Args:
-        trial: what to run.
-        metering: None when nothing is metered.
-        progress: called with the phase's name and the share of it that is done, between requests.
-
-    Raises:
-        SlmEnergyError: the model, the engine or the prompts cannot do what was asked.
-    """
-    settings, clock = trial.cell.settings, _anchor()
-    asked = settings.measurement
-    shortest_s = metering.shortest_s if metering else 0.0
-    tasks = workload.load(settings.workload)
-    engine = find(settings.engine.name).create()
-    timeline = Timeline(metering)
-
-    progress("load", 0.0)
-    with timeline.window("load"):
-        tokenizer = models.load_tokenizer(Path(trial.model_path))
-        effective = engine.load(job_of(trial))
-
-    prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
-    _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
-    batches = list(_batches(prompts, settings.workload))
-
-    if isinstance(engine, Compiles):
-        progress("compile", 0.0)
-        with timeline.window("compile"):
-            engine.compile(batches)
-
-    if asked.baseline_s > 0:
-        progress("baseline", 0.0)
-        with timeline.window("baseline"):
-            time.sleep(max(asked.baseline_s, shortest_s))
-
-    warmed = None
-    if asked.warmup_requests > 0:
-        with timeline.window("warmup"):
-            warmed = warm_up(
-                engine,
-                batches,
-                requests=asked.warmup_requests,
-                at_most_s=asked.warmup_s,
-                progress=lambda share: progress("warmup", share),
-            )
-
-    if asked.prefill_s > 0:
-        one_token = [dataclasses.replace(batch, new_tokens=1) for batch in batches]
-        with timeline.window("prefill") as span:
-            at_least_s = max(asked.prefill_s, shortest_s)
-            span.passes = len(_repeat(engine, one_token, at_least_s, progress, "prefill"))
-
-    with timeline.window("serve") as span:
-        served = _repeat(engine, batches, max(asked.serve_s, shortest_s), progress, "serve")
-        span.passes = len(served)
-    timeline.close()
-    engine.close()
-    return Capture(
-        windows=tuple(timeline.windows),
-        generations=tuple(_generations(served, tasks, prompts, settings.workload, tokenizer)),
-        effective=effective,
-        environment=_environment(trial),
-        clock=clock,
-        warmup=warmed,
-    )
-
-
-def _check_context(
-    tasks: Sequence[workload.Task], prompts: Sequence[tuple[int, ...]], new: int, context: Json
-) -> None:
-    if not isinstance(context, int):
-        return
-    for task, prompt in zip(tasks, prompts, strict=True):
-        if len(prompt) + new > context:
-            room = context - len(prompt)
-            remedy = f"at most {room} fit" if room > 0 else "take a model with a longer context"
-            raise WorkloadError(
-                f"prompt {task.task_id} has {len(prompt)} tokens; with workload.new_tokens={new} it"
-                f" exceeds the model's context of {context}: {remedy}"
-            )
-
-
-def _batches(prompts: Sequence[tuple[int, ...]], workload: WorkloadConfig) -> Iterator[Batch]:
-    for start in range(0, len(prompts), workload.batch_size):
-        yield Batch(
-            prompts=tuple(prompts[start : start + workload.batch_size]),
-            new_tokens=workload.new_tokens,
-            stop=workload.stop,
+def _run(mode: str, trial: Trial, folder: Path, channel: TextIO) -> None:
+    if mode == "build":
+        models.build(trial.cell.settings.model, Path(trial.cache_path))
+    elif mode == "prepare":
+        find(trial.cell.settings.engine.name).prepare(job_of(trial))
+    elif mode == "reference":
+        reference.make(trial)
+    else:
+        tasks = json.loads((folder / TASKS_FILE).read_text(encoding="utf-8"))
+        metered = folder / METERING_FILE
+        capture = serve(
+            trial,
+            [from_plain(Task, task) for task in tasks],
+            read_json(metered, Metering) if metered.exists() else None,
+            lambda phase, share: _tell(channel, phase=phase, share=share),
         )
+        write_json(folder / CAPTURE_FILE, capture)
 
 
-def _repeat(
-    engine: Engine,
-    batches: Sequence[Batch],
-    at_least_s: float,
-    progress: Progress,
-    phase: str,
-) -> list[list[tuple[int, list[Answer]]]]:
-    """Repeat the whole workload until that took long enough.
-
-    Returns:
-        Per pass and batch: when it was handed over, and its answers.
-    """
-    served: list[list[tuple[int, list[Answer]]]] = []
-    told_ns = 0
-    start_ns = time.monotonic_ns()
-    enough_ns = start_ns + round(at_least_s * 1e9)
-    while not served or time.monotonic_ns() < enough_ns:
-        answers: list[tuple[int, list[Answer]]] = []
-        for number, batch in enumerate(batches):
-            now_ns = time.monotonic_ns()
-            if now_ns - told_ns > 1_000_000_000:
-                told_ns = now_ns
-                by_time = (now_ns - start_ns) / max(1, enough_ns - start_ns)
-                by_pass = (len(served) + number / len(batches)) / (len(served) + 1)
-                progress(phase, min(by_time, by_pass))
-            answers.append((time.monotonic_ns(), engine.generate(batch)))
-        served.append(answers)
-    return served
-
-
-def _generations(
-    served: Sequence[Sequence[tuple[int, list[Answer]]]],
-    tasks: Sequence[workload.Task],
-    prompts: Sequence[tuple[int, ...]],
-    workload: WorkloadConfig,
-    tokenizer: Tokenizer,
-) -> Iterator[Generation]:
-    for pass_index, batches in enumerate(served):
-        position = 0
-        for batch_index, (start_ns, answers) in enumerate(batches):
-            for answer in answers:
-                text = tokenizer.decode(list(answer.output_ids)) if pass_index == 0 else None
-                full = len(answer.output_ids) == workload.new_tokens
-                stop: Literal["length", "eos"] = "length" if full else "eos"
-                yield Generation(
-                    task_id=tasks[position].task_id,
-                    pass_index=pass_index,
-                    batch_index=batch_index,
-                    input_tokens=len(prompts[position]),
-                    output_ids=answer.output_ids,
-                    start_ns=start_ns,
-                    token_ns=answer.token_ns,
-                    stop=stop,
-                    text=text,
-                )
-                position += 1
-
-
-def _environment(trial: Trial) -> dict[str, Json]:
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "processors_usable": len(os.sched_getaffinity(0)),
-        "nvidia_driver": _nvidia_driver(),
-        "hostname": platform.node(),
-        "versions": dict(trial.cell.versions),
-    }
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _nvidia_driver() -> str | None:
-    """The line by which the kernel's module names itself; None where it is not loaded."""
-    path = Path("/proc/driver/nvidia/version")
-    return path.read_text(encoding="utf-8").partition("\n")[0] if path.is_file() else None
-
-
-def _anchor() -> ClockAnchor:
-    return ClockAnchor(monotonic_ns=time.monotonic_ns(), unix_ns=time.time_ns())
+def _said(error: Exception) -> str:
+    if isinstance(error, SlmEnergyError):
+        return str(error)
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _tell(channel: TextIO, **message: str | float) -> None:

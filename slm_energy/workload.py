@@ -10,7 +10,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,12 @@ def load(workload: WorkloadConfig) -> tuple[Task, ...]:
 def digest(tasks: Iterable[Task]) -> str:
     """Hash of ids and prompts, in order: 16 hex digits."""
     text = json.dumps([(task.task_id, task.prompt) for task in tasks])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def token_digest(ids: Sequence[int]) -> str:
+    """Hash of a prompt's token ids: 16 hex digits. Equal ones were given the same work."""
+    text = ",".join(map(str, ids))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import socket
 import subprocess
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,3 +86,24 @@ def picture(driver: webdriver.Chrome, path: Path) -> None:
     whole = {"captureBeyondViewport": True, "format": "png"}
     data = driver.execute_cdp_cmd("Page.captureScreenshot", whole)["data"]
     path.write_bytes(base64.b64decode(data))
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def fetched(url: str, data: bytes | None = None) -> str:
+    """The page, as soon as the server answers."""
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    for _ in range(120):
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                text: str = answer.read().decode()
+                return text
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.5)
+    raise TimeoutError(url)

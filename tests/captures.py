@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from slm_energy.record import (
     Capture,
     ClockAnchor,
     Generation,
+    Reference,
+    ReferenceAnswer,
     SamplerReport,
     Series,
     Source,
@@ -25,6 +28,7 @@ def a_generation(task: str, number: int, start_ns: int, **changes: Any) -> Gener
         "task_id": task,
         "pass_index": number,
         "batch_index": 0 if task == "a" else 1,
+        "prompt_digest": f"prompt {task}",
         "input_tokens": 5,
         "output_ids": (1, 2, 3, 4),
         "start_ns": start_ns,
@@ -33,6 +37,21 @@ def a_generation(task: str, number: int, start_ns: int, **changes: Any) -> Gener
         "text": "pass" if number == 0 else None,
     }
     return Generation(**values | changes)
+
+
+def a_reference(generations: Iterable[Generation], **changes: Any) -> Reference:
+    """Engine torch said the same to these prompts; changes are of its answers."""
+    answers = [
+        ReferenceAnswer(task_id=g.task_id, prompt_digest=g.prompt_digest, output_ids=g.output_ids)
+        for g in generations
+        if g.pass_index == 0
+    ]
+    return Reference(
+        engine="torch",
+        dtype="float32",
+        provider="cpu",
+        answers=tuple(dataclasses.replace(answer, **changes) for answer in answers),
+    )
 
 
 def a_counter(kind: str = "counter", **changes: Any) -> Series:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slm_energy.__main__ import main
 from slm_energy.cell import Cell, Trial, settings
-from slm_energy.config import RunConfig, run_config
+from slm_energy.config import RunConfig, TrackingConfig, run_config
 from slm_energy.testing import CONF
+from slm_energy.tracking import Store
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -81,22 +86,73 @@ def a_trial(config: RunConfig, **changes: Any) -> Trial:
     return Trial(**values | changes)
 
 
-@pytest.fixture
-def slm_energy(tmp_path: Path) -> Command:
-    """Run `python -m slm_energy` in an empty folder, on short scripted trials."""
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a store without any run: MLflow takes seconds to make one."""
+    folder = tmp_path_factory.mktemp("store")
+    Store(TrackingConfig(name="local", folder=str(folder)))
+    return folder / "mlflow.db"
 
-    def run(*words: str, quick: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+
+def ready_store(folder: Path, empty_store: Path) -> None:
+    """Put a store without any run into a folder that has none."""
+    if not (folder / empty_store.name).exists():
+        folder.mkdir(exist_ok=True)
+        shutil.copy(empty_store, folder)
+
+
+@pytest.fixture
+def slm_energy(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command line in an empty folder, on short scripted trials.
+
+    It runs in this process, or in one of its own where `env` gives it other variables. A store is
+    not made anew for every test, and the machine's lock is one of the test's own: what measures on
+    this machine does not wait for tests, nor they for it.
+    """
+
+    def run(
+        *words: str, quick: bool = True, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         scripted = ("--config-dir", str(CONF), "engine=scripted", *QUICK) if quick else ()
         at = 1 if words and words[0] == "plan" else 0
-        command = [sys.executable, "-m", "slm_energy", *words[:at], *scripted, *words[at:]]
-        return subprocess.run(
-            command,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            **options,
-        )
+        arguments = [*words[:at], *scripted, *words[at:]]
+        if quick and at == 0:
+            ready_store(tmp_path / "mlruns", empty_store)
+        return _here(arguments) if env is None else _apart(arguments, tmp_path, env)
 
+    monkeypatch.chdir(tmp_path)
+    # What the command line sets in its own process is put back after the test.
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     return run
+
+
+def _here(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run in this process."""
+    sys.argv = ["slm-energy", *arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def _apart(
+    arguments: list[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run in a process of its own."""
+    command = [sys.executable, "-m", "slm_energy", *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )

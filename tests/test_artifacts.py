@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ from slm_energy import artifacts, trial
 from slm_energy.config import RunConfig
 from slm_energy.record import Record, Series
 from slm_energy.traces import power_svg
-from tests.captures import S, a_capture, a_counter, a_gauge
+from tests.captures import S, a_capture, a_counter, a_gauge, a_reference
 from tests.conftest import a_trial
 
 
@@ -23,7 +24,9 @@ def a_record(config: RunConfig) -> Record:
         after_ns=holes.after_ns,
         errors={"0": "EACCES"},
     )
-    return trial.derive(a_trial(config), a_capture(series=(holes, a_gauge())), 0)
+    capture = a_capture(series=(holes, a_gauge()))
+    reference = a_reference(capture.generations, output_ids=(1, 2, 9, 4))
+    return trial.derive(a_trial(config), dataclasses.replace(capture, reference=reference), 0)
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path, config: RunConfig) -> None:
@@ -51,6 +54,9 @@ def test_a_person_can_read_the_files(tmp_path: Path, config: RunConfig) -> None:
         ["a", "def a():", "pass"],
         ["b", "def b():", "pass"],
     ]
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [row["prompt_digest"] for row in rows] == ["prompt a", "prompt b"]
+    assert [row["differs_at"] for row in rows] == [2, 2]
     assert "name: scripted" in (tmp_path / "config" / "settings.yaml").read_text()
     readings = pyarrow.parquet.read_table(tmp_path / "capture" / "readings.parquet").to_pylist()
     assert readings[0] == {
@@ -62,6 +68,24 @@ def test_a_person_can_read_the_files(tmp_path: Path, config: RunConfig) -> None:
         "error": "EACCES",
     }
     assert readings[1]["raw_int"] == 2**62
+
+
+def test_what_was_never_compared_is_not_shown_as_equal(tmp_path: Path, config: RunConfig) -> None:
+    record = trial.derive(a_trial(config), a_capture(), 0)
+    artifacts.write(tmp_path, record, {})
+    table = json.loads((tmp_path / "outputs" / "generations.json").read_text())
+    assert "differs_at" not in table["columns"]
+    assert artifacts.read(tmp_path) == record
+
+
+def test_the_metrics_can_be_derived_again_from_the_files(tmp_path: Path, config: RunConfig) -> None:
+    record = a_record(config)
+    artifacts.write(tmp_path, record, {})
+    read = artifacts.read(tmp_path)
+    assert read.capture is not None
+    again = trial.derive(read.trial, read.capture, 0)
+    assert (again.metrics, again.checks) == (record.metrics, record.checks)
+    assert again.metrics["quality/agreeing_tokens"] == 0.5
 
 
 def test_the_picture_is_an_svg_with_a_text_alternative(tmp_path: Path, config: RunConfig) -> None:

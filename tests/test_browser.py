@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,6 @@ from slm_energy.testing.waveform import constant
 from tests import browsing
 from tests.analysis.conftest import make_study
 from tests.conftest import LENIENT
-from tests.test_main import fetched, free_port
 
 SWEEP = (
     *("-m", "--config-dir", str(CONF), "engine=scripted", "engine.decode=session,generate"),
@@ -62,18 +63,21 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
-    port = free_port()
+    port = browsing.free_port()
+    address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "slm_energy", "ui", f"port={port}"]
     with (folder / "ui.log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
         study, trial, sweep = measured(folder)
-        fetched(f"http://127.0.0.1:{port}")
-        table = f"http://127.0.0.1:{port}/#/experiments/{study}/runs"
+        browsing.fetched(address)
+        table = f"{address}/#/experiments/{study}/runs"
         yield Served(table=table, trial=f"{table}/{trial}", parent=f"{table}/{sweep}")
     finally:
         server.terminate()
         server.wait(timeout=30)
+    with pytest.raises(urllib.error.URLError):  # nothing of it is left behind
+        urllib.request.urlopen(address, timeout=5)
 
 
 def measured(folder: Path) -> tuple[str, str, str]:

@@ -8,8 +8,18 @@ import pytest
 from slm_energy import checks, metrics
 from slm_energy.config import LimitsConfig, MeasurementConfig, RunConfig
 from slm_energy.record import Capture, SamplerReport, WarmUp
-from tests.captures import S, a_capture, a_counter, a_flat_gauge, a_gauge, without
+from tests.captures import (
+    S,
+    a_capture,
+    a_counter,
+    a_flat_gauge,
+    a_gauge,
+    a_reference,
+    without,
+)
 from tests.conftest import a_cell, a_trial
+
+PLAIN = MeasurementConfig(name="test")
 
 
 def failing(config: RunConfig, capture: Capture, **measurement: Any) -> dict[str, str]:
@@ -36,6 +46,19 @@ def test_a_setting_that_is_not_in_force_is_named(
     assert setting in failing(config, capture)["settings_in_force"]
 
 
+def test_an_asked_attention_must_be_in_force_and_auto_asks_for_none(config: RunConfig) -> None:
+    capture = a_capture()
+    capture = dataclasses.replace(capture, effective=capture.effective | {"attention": "sdpa"})
+    assert failing(config, capture) == {}
+    model = dataclasses.replace(config.model, attention="eager")
+    measurement = MeasurementConfig(name="test")
+    trial = a_trial(config, cell=a_cell(config, model=model, measurement=measurement))
+    results = checks.run(trial, capture, metrics.energy_figures(capture, measurement))
+    assert [r.detail for r in results if r.passed is False] == [
+        "attention was asked to be eager and is sdpa"
+    ]
+
+
 def test_less_work_in_one_pass_is_caught(config: RunConfig) -> None:
     capture = a_capture()
     capture = dataclasses.replace(capture, generations=capture.generations[:-1])
@@ -56,6 +79,14 @@ def test_a_wrong_answer_is_caught(config: RunConfig, changes: dict[str, Any], na
     last = dataclasses.replace(capture.generations[-1], **changes)
     capture = dataclasses.replace(capture, generations=(*capture.generations[:-1], last))
     assert name in failing(config, capture)
+
+
+def test_other_prompts_than_the_reference_s_are_not_the_same_work(config: RunConfig) -> None:
+    capture = a_capture()
+    same = a_reference(capture.generations)
+    assert failing(config, dataclasses.replace(capture, reference=same)) == {}
+    other = a_reference(capture.generations, prompt_digest="another tokenizer's")
+    assert set(failing(config, dataclasses.replace(capture, reference=other))) == {"same_prompts"}
 
 
 def test_a_dead_sampler_or_no_source_makes_a_trial_invalid(config: RunConfig) -> None:
@@ -108,9 +139,12 @@ def test_another_governor_in_the_serve_window_voids_the_trial(config: RunConfig)
     assert set(failing(config, a_capture(series=(a_counter(), changed)))) == {"same_governor"}
 
 
-def flagged(config: RunConfig, capture: Capture) -> dict[str, str]:
+def flagged(
+    config: RunConfig,
+    capture: Capture,
+    measurement: MeasurementConfig = PLAIN,
+) -> dict[str, str]:
     """Names and details of what a reader should know of a valid trial."""
-    measurement = MeasurementConfig(name="test")
     trial = a_trial(config, cell=a_cell(config, measurement=measurement))
     results = checks.run(trial, capture, metrics.energy_figures(capture, measurement))
     assert all(result.passed for result in results if result.flagged)
@@ -121,6 +155,17 @@ def test_a_warm_up_that_never_settled_is_kept_as_a_flag(config: RunConfig) -> No
     assert flagged(config, a_capture(warmup=WarmUp(paces_ns=(5, 5), steady=True))) == {}
     found = flagged(config, a_capture(warmup=WarmUp(paces_ns=(9, 5), steady=False)))
     assert "2 batches" in found["steady"]
+
+
+def test_tokens_that_are_not_the_reference_s_are_flagged_beyond_a_share(config: RunConfig) -> None:
+    capture = a_capture()
+    same = a_reference(capture.generations)
+    assert flagged(config, dataclasses.replace(capture, reference=same)) == {}
+    other = a_reference(capture.generations, output_ids=(1, 2, 9, 4))
+    found = flagged(config, dataclasses.replace(capture, reference=other))
+    assert "2 of 2 prompts differ" in found["same_tokens_as_reference"]
+    generous = MeasurementConfig(name="test", limits=LimitsConfig(divergence_pct=100))
+    assert flagged(config, dataclasses.replace(capture, reference=other), generous) == {}
 
 
 def test_a_baseline_that_drew_more_than_serving_is_flagged(config: RunConfig) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
+from mlflow.store.artifact.cli import commands as mlflow_artifacts
 
 from slm_energy.config import TrackingConfig
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
@@ -19,7 +19,13 @@ from slm_energy.testing.waveform import constant
 from slm_energy.tracking import Store, store_uri
 from tests.conftest import LENIENT, Command
 
-SHORT = (*LENIENT, "measurement.baseline_s=0.2", "measurement.serve_s=1.0", "workload.limit=3")
+SHORT = (
+    *LENIENT,
+    "measurement.baseline_s=0.2",
+    "measurement.warmup_s=1",
+    "measurement.serve_s=1.0",
+    "workload.limit=3",
+)
 
 
 def trials(folder: Path) -> pd.DataFrame:
@@ -56,6 +62,7 @@ def test_two_engines_do_the_same_work_and_are_compared(tmp_path: Path, slm_energ
         assert (effective["provider"], effective["threads"]) == ("cpu", 1)
     assert tables[0] == tables[1]
     assert len(tables[0]) == 3
+    assert (valid["quality/agreement"] == 1).all()
 
 
 def test_joules_from_powercap_files_reach_the_report(tmp_path: Path, slm_energy: Command) -> None:
@@ -79,13 +86,13 @@ def test_joules_from_powercap_files_reach_the_report(tmp_path: Path, slm_energy:
 
 
 def test_joules_of_a_gpu_are_counted_for_a_processor_trial_too(
-    tmp_path: Path, slm_energy: Command
+    tmp_path: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(70)),))
     folder = tmp_path / "fake"
     folder.mkdir()
-    environment = os.environ | {"LD_LIBRARY_PATH": str(write_library(machine, folder))}
-    done = slm_energy(*SHORT, "measurement=strict", env=environment)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(write_library(machine, folder)))
+    done = slm_energy(*SHORT, "measurement=strict")
     assert done.returncode == 0, done.stdout + done.stderr
     [trial] = trials(tmp_path).to_dict("records")
     true_j = 70 * trial["time/serve_s"]
@@ -108,15 +115,15 @@ def test_strict_refuses_a_machine_without_a_sensor_before_anything_runs(
 
 
 def test_the_command_line_of_mlflow_downloads_what_a_person_can_read(
-    tmp_path: Path, slm_energy: Command
+    tmp_path: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert slm_energy().returncode == 0
     [trial] = trials(tmp_path).to_dict("records")
     uri = store_uri(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
-    command = [sys.executable, "-m", "mlflow", "artifacts", "download", "--run-id", trial["run_id"]]
-    command += ["--dst-path", str(tmp_path / "copy")]
-    environment = os.environ | {"MLFLOW_TRACKING_URI": uri}
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    words = ["download", "--run-id", trial["run_id"]]
+    done = CliRunner().invoke(mlflow_artifacts, [*words, "--dst-path", str(tmp_path / "copy")])
+    assert done.exit_code == 0, done.output
     settings = (tmp_path / "copy" / "config" / "settings.yaml").read_text()
     assert "engine:\n  name: scripted\n" in settings
     table = json.loads((tmp_path / "copy" / "outputs" / "generations.json").read_text())

@@ -62,3 +62,16 @@ def test_a_long_series_is_thinned_and_skips_failed_readings() -> None:
     points = fields.thinned(long)
     assert len(points) <= 300
     assert points[0] == (1, 1.0)
+
+
+def test_a_trials_joules_are_the_sum_of_its_windows_measured_and_estimated_apart() -> None:
+    values = {
+        "energy/total_j": 100.0,
+        "energy/total_low_j": 99.0,
+        "energy/load_total_j": 20.0,
+        "energy/net_total_j": 60.0,
+        "energy/cpu_package_j": 80.0,
+        "energy_estimated/total_j": 7.0,
+    }
+    assert fields.joules(values) == {"measured": 120.0, "estimated": 7.0}
+    assert fields.joules({"latency/ttft_p50_s": 1.0}) == {}

@@ -7,7 +7,7 @@ import pytest
 from slm_energy import metrics
 from slm_energy.config import MeasurementConfig
 from slm_energy.record import Capture, SamplerReport, WarmUp, Window
-from tests.captures import S, a_capture, a_counter, a_gauge, a_generation, without
+from tests.captures import S, a_capture, a_counter, a_gauge, a_generation, a_reference, without
 
 MEASUREMENT = MeasurementConfig(name="test")
 
@@ -119,6 +119,14 @@ def test_two_sockets_are_added_and_an_unreadable_one_voids_the_sum() -> None:
     values = derived(a_capture(series=(one, unread)))
     assert "energy/cpu_package_j" not in values
     assert "energy/total_j" not in values
+
+
+def test_agreement_with_the_reference_is_a_metric_where_it_is_known() -> None:
+    capture = a_capture()
+    known = dataclasses.replace(capture, reference=a_reference(capture.generations))
+    assert derived(known)["quality/agreement"] == 1
+    assert derived(known)["quality/agreeing_tokens"] == 1
+    assert not [name for name in derived(capture) if name.startswith("quality/")]
 
 
 def test_gauges_are_summarised_over_the_serve_window() -> None:

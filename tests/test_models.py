@@ -118,6 +118,23 @@ def test_a_built_in_class_needs_no_trust_although_code_came_along(tmp_path):
     assert models.fetch(config(tmp_path), Path()) == tmp_path
 
 
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    write_model(tmp_path, hidden_size=64, num_hidden_layers=2)
+    asked = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 3}
+    said = refusal(config(tmp_path, architecture=asked))
+    assert f"model.architecture.num_hidden_layers=3, but {tmp_path} has 2" in said
+    asked["num_hidden_layers"] = 2
+    assert models.fetch(config(tmp_path, architecture=asked), Path()) == tmp_path
+
+
+@pytest.mark.parametrize("source", ["bundled", "org/model"])
+def test_stored_weights_cannot_be_tiny(source):
+    model = config(source, revision=COMMIT, scale="tiny")
+    assert "set model.weights=random" in refusal(model)
+    with pytest.raises(ModelError, match=r"model\.scale=tiny"):
+        models.identity(model)
+
+
 @pytest.fixture
 def _offline_hub(tmp_path, monkeypatch):
     from huggingface_hub import constants

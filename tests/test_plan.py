@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -83,6 +84,27 @@ def test_expected_time_comes_from_the_cell_then_the_model_else_is_unknown(
     assert {t.cell.id: t.expected_s for t in plan.trials} == {"c0": 20.0, "c1": 30.0}
     assert plan.expected_s == 50.0
     assert make_plan(study(), both).expected_s is None
+
+
+def test_expected_energy_keeps_measured_and_estimated_apart(config: RunConfig) -> None:
+    both = cells(config, 2)
+    history = [
+        past("c0", 8, joules={"measured": 100.0}),
+        past("c0", 9, joules={"measured": 300.0}),
+        past("c1", 9, joules={"measured": 50.0, "estimated": 10.0}),
+    ]
+    plan = make_plan(study(), both, history=history)
+    assert plan.expected_j("measured") == 250.0
+    assert plan.expected_j("estimated") is None
+    assert make_plan(study(), both).expected_j("measured") is None
+
+
+def test_a_williams_order_lets_every_cell_follow_every_other_one(config: RunConfig) -> None:
+    plan = make_plan(study(rounds=4, order="williams"), cells(config, 4))
+    ids = [trial.cell.id for trial in plan.trials]
+    rounds = [ids[start : start + 4] for start in range(0, 16, 4)]
+    follows = {pair for block in rounds for pair in pairwise(block)}
+    assert len(follows) == 12
 
 
 def test_exclusions_match_levels_and_carry_their_reason(config: RunConfig) -> None:

@@ -58,6 +58,9 @@ class Cell:
         levels: factor key to level, for the factors of the report that the cell has.
         valid: valid trials.
         rounds: rounds in which it was due; 0 for an unsupported cell.
+        agreement: share of prompts that it answered with the reference engine's tokens, mean over
+            its valid trials; None where nothing was compared.
+        agreeing_tokens: share of an answer's tokens before the first that is another, likewise.
     """
 
     id: str
@@ -66,6 +69,8 @@ class Cell:
     levels: dict[str, str]
     valid: int
     rounds: int
+    agreement: float | None = None
+    agreeing_tokens: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

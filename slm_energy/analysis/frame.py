@@ -15,7 +15,7 @@ from slm_energy.cell import cell_labels
 from slm_energy.config import Scalar
 from slm_energy.errors import AnalysisError, one_line
 
-_SETTINGS = ("model.", "engine.", "provider.", "measurement.", "workload.")
+_SETTINGS = ("model.", "engine.", "provider.", "measurement.", "workload.", "version.")
 _CORE = ("model.name", "engine.name", "provider.name")
 
 
@@ -28,7 +28,7 @@ class Study:
         machine: where it ran.
         cells: ids in the order of the first round, unsupported ones last.
         labels: cell id to its name; what all cells share is left out of it.
-        settings: cell id to its dotted settings.
+        settings: cell id to its dotted settings and library versions.
         shared: what all cells share, as `model bundled`, `provider cpu`.
         rounds: 1 to the last round that was begun.
         trials: one row per cell and round: its valid trial, or its last attempt; planned order.

@@ -34,7 +34,24 @@ def methods(report: Report) -> tuple[str, ...]:
         for result in lead
         if result.metric.estimated
     ]
-    return (" ".join([design, *kinds]), _comparison(report), *_conventional(report), _rest(options))
+    return (
+        " ".join([design, *kinds]),
+        *_agreement(report),
+        _comparison(report),
+        *_conventional(report),
+        _rest(options),
+    )
+
+
+def _agreement(report: Report) -> tuple[str, ...]:
+    if all(cell.agreement is None for cell in report.cells):
+        return ()
+    return (
+        "What each cell generated was compared with what a reference engine generated beforehand "
+        "for the same prompts, one at a time, in the cell's type (float32 for int8) and on its "
+        "provider where the reference engine has it. Agreement is the share of prompts whose "
+        "tokens are all equal.",
+    )
 
 
 def _comparison(report: Report) -> str:

@@ -20,9 +20,12 @@ _TITLES = {
     "throughput/output_tokens_per_s": "output tokens/s",
     "throughput/requests_per_s": "requests/s",
     "memory/process_peak_mb": "process peak memory",
+    "quality/agreement": "agreement with the reference engine",
+    "quality/agreeing_tokens": "tokens before the first that is not the reference engine's",
 }
 # Ending of a name, prefix of its group, unit on the page, factor.
 _UNITS = (
+    ("", "quality/", "%", 100.0),
     ("per_output_token_j", "", "mJ/token", 1e3),
     ("tokens_per_s", "", "tokens/s", 1.0),
     ("_per_s", "", "1/s", 1.0),

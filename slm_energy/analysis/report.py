@@ -107,15 +107,24 @@ def _cells(study: Study, metrics: Sequence[MetricResult], design: Design) -> tup
             levels={f.key: level(study.settings[cell], f.key) for f in design.factors},
             valid=slots[cell].count("valid"),
             rounds=len(slots[cell]),
+            agreement=_mean(study, "quality/agreement", cell),
+            agreeing_tokens=_mean(study, "quality/agreeing_tokens", cell),
         )
         for cell in order
     )
 
 
+def _mean(study: Study, name: str, cell: str) -> float | None:
+    """Of a metric over the cell's valid trials; None where none has it."""
+    values = study.block(name)[:, study.cells.index(cell)]
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else None
+
+
 def _fronts(
     study: Study, metrics: Sequence[MetricResult], options: AnalysisOptions
 ) -> tuple[Pareto, ...]:
-    """Energy (or what decides) against the first latency and against every quality there is."""
+    """Energy (or what decides) against the first latency and each quality that cells differ in."""
     first = metrics[0].metric.quantity
     lead = [result for result in metrics if result.metric.quantity == first]
     latency = [r.metric for r in metrics if r.metric.name.startswith("latency/")][:1]
@@ -130,6 +139,8 @@ def _fronts(
             if other == result.metric:
                 continue
             y = study.block(other.name)[:, places]
+            if other.is_share and len(np.unique(y[~np.isnan(y)])) < 2:
+                continue
             front = pareto(cells, (result.metric, x), (other, y), options.alpha, options.seed)
             found += [] if front is None else [front]
     return tuple(found)

@@ -195,6 +195,8 @@ def _change(pair: Pair, found: _Welch | None, rule: _Rule) -> CellChange:
         alone = min(change.a_trials, change.b_trials) < 2
         why = "one trial in a study gives no interval: raise study.rounds"
         same = "the values do not vary, so their spread is unknown"
+        if pair.metric.is_share and not alone:
+            return dataclasses.replace(change, verdict=_plain_verdict(pair, rule.band))
         return dataclasses.replace(change, reason=why if alone else same)
     verdict, reason = _verdict(pair, found, rule)
     return dataclasses.replace(
@@ -206,6 +208,13 @@ def _change(pair: Pair, found: _Welch | None, rule: _Rule) -> CellChange:
         verdict=verdict,
         reason=reason,
     )
+
+
+def _plain_verdict(pair: Pair, band: float) -> Change:
+    """Of a share that is the same in every trial, as greedy decoding makes it: without noise."""
+    if abs(pair.mean) <= band:
+        return "equivalent"
+    return "regression" if (pair.mean < 0) == pair.metric.higher_is_better else "improvement"
 
 
 def _verdict(pair: Pair, found: _Welch, rule: _Rule) -> tuple[Change, str]:

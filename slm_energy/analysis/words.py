@@ -31,6 +31,13 @@ def percent(share: float) -> str:
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
 
 
+def share(value: float | None) -> str:
+    """A share in per cent; 100 only where it is the whole."""
+    if value is None:
+        return "-"
+    return "100" if value == 1 else number(min(100 * value, 99.9))
+
+
 def p_value(value: float | None) -> str:
     """As tables show it."""
     if value is None:
@@ -149,6 +156,7 @@ def notes(report: Report) -> tuple[str, ...]:
         lines.append("Estimated energy comes from CodeCarbon's model of the machine: not measured.")
     if len(kinds) == 2:
         lines.append("Measured and estimated cells are ranked apart: they cannot be compared.")
+    lines += _other_tokens(report)
     lines += [f"Left out: {out.name}: {out.reason}." for out in report.left_out]
     for result in report.deciding:
         for family in result.families:
@@ -156,6 +164,16 @@ def notes(report: Report) -> tuple[str, ...]:
                 lines += _family_notes(report, result, family)
         lines += _diagnosis(report, result)
     return tuple(lines)
+
+
+def _other_tokens(report: Report) -> list[str]:
+    """Cells that did not generate what the reference engine did."""
+    cells = [
+        f"{cell.label} ({share(cell.agreement)} % of its prompts agree)"
+        for cell in report.cells
+        if cell.agreement is not None and cell.agreement < 1
+    ]
+    return [f"Other tokens than the reference engine's: {_join(cells)}."] if cells else []
 
 
 def _family_notes(report: Report, result: MetricResult, family: Family) -> list[str]:

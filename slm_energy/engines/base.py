@@ -117,8 +117,11 @@ class Engine(Protocol):
 class Compiles(Protocol):
     """An engine that compiles for the shapes it will serve, in a window of its own."""
 
-    def compile(self, batches: Sequence[Batch]) -> None:
+    def compile(self, batches: Sequence[Batch]) -> dict[str, Json] | None:
         """Compile for these batches, between `load` and the first `generate`.
+
+        Returns:
+            What it adds to the effective settings that `load` returned, if anything.
 
         Raises:
             EngineError: it cannot be compiled.
@@ -137,6 +140,7 @@ class EngineSpec:
             heavy import.
         needs_preparation: something (an export) must be derived from the weights first.
         prepare: derive it; runs in a process of its own before the trial, never inside a window.
+        prepares_in_sweep: that process has the sweep's interpreter, whatever `engine.python` is.
         options: the keys of `engine.options` and their allowed values; none listed means any.
     """
 
@@ -146,6 +150,7 @@ class EngineSpec:
     unsupported: Callable[[Settings], str | None]
     needs_preparation: Callable[[Job], bool] = lambda job: False
     prepare: Callable[[Job], None] = lambda job: None
+    prepares_in_sweep: bool = False
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def versions(self) -> dict[str, str]:
@@ -161,15 +166,25 @@ class EngineSpec:
 
 _BUILT_IN = {
     "torch": "slm_energy.engines.torch",
+    "torch_compile": "slm_energy.engines.torch_compile",
+    "torchscript": "slm_energy.engines.torchscript",
     "onnx": "slm_energy.engines.onnx",
+    "onnxruntime_genai": "slm_energy.engines.onnxruntime_genai",
+    "openvino": "slm_energy.engines.openvino",
+    "llama_cpp": "slm_energy.engines.llama_cpp",
+    "openai_server": "slm_energy.engines.openai_server",
     "scripted": "slm_energy.testing.engine",
 }
 
 
-def find(name: str) -> EngineSpec:
+def find(name: str, key: str = "engine.name") -> EngineSpec:
     """The engine of that name: built in, or from the entry-point group `slm_energy.engines`.
 
     An entry point names a module that has `ENGINE`, an `EngineSpec`.
+
+    Args:
+        name: what is looked for.
+        key: where it was asked for, for the message.
 
     Raises:
         ConfigError: there is none.
@@ -180,7 +195,7 @@ def find(name: str) -> EngineSpec:
     others = {point.name: point for point in entry_points(group="slm_energy.engines")}
     if name not in others:
         known = ", ".join(sorted({*_BUILT_IN, *others}))
-        raise ConfigError(f"engine.name={name!r} is not an engine; installed: {known}")
+        raise ConfigError(f"{key}={name!r} is not an engine; installed: {known}")
     return _spec(others[name].load(), name)
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on a processor or an NVIDIA GPU, with a graph that optimum exported once.
+"""ONNX Runtime on a processor or an NVIDIA GPU, with a graph that was exported once.
 
 With `decode=session` the worker imports neither torch nor transformers, and the graph is freed of
 needless work. With `decode=generate` optimum's `ORTModelForCausalLM` serves optimum's own graph, as
@@ -7,7 +7,6 @@ its users have it.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_energy.cell import Settings
-from slm_energy.engines import cuda, decode, onnx_export
+from slm_energy.engines import decode, onnx_export, onnx_providers, onnx_tensorrt
 from slm_energy.engines import onnx_session as ort
 from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
+from slm_energy.engines.onnx_providers import Node
 from slm_energy.engines.torch import has_cuda_build
 from slm_energy.errors import EngineError
 from slm_energy.models import context_length
-from slm_energy.plain import Json, read_json
+from slm_energy.plain import Json
 
 
 class OnnxEngine:
@@ -33,34 +33,20 @@ class OnnxEngine:
         """Open the exported graph on the asked provider.
 
         Raises:
-            EngineError: nothing was exported yet, or the session fell back to another provider.
+            EngineError: nothing was exported yet, or the asked provider or type is not in force.
         """
         engine, provider = job.settings.engine, job.settings.provider
-        folder = onnx_export.entry(job, exporters())
-        if not (folder / onnx_export.MANIFEST).is_file():
-            raise EngineError(f"nothing is exported in {folder}: run the prepare step first")
-        manifest = read_json(folder / onnx_export.MANIFEST, onnx_export.Manifest)
+        exported = onnx_export.facts(job)
+        folder = onnx_export.place(job)
         self._eos_ids = job.eos_ids
-        self._session = ort.open_session(
-            folder / onnx_export.GRAPH,
-            provider.name,
-            provider.device,
-            threads=engine.threads or len(os.sched_getaffinity(0)),
-            optimization=str(engine.options.get("graph_optimization", "all")),
-            spinning=engine.options.get("spinning", "on") == "on",
-        )
-        providers = self._session.get_providers()
-        if providers[0] != ort.PROVIDERS[provider.name]:
-            raise EngineError(
-                f"provider.name={provider.name}: ONNX Runtime fell back to {providers[0]};"
-                " check that its CUDA and cuDNN libraries load (worker.log says which did not)"
-            )
+        self._session = _open(job, folder)
+        computed = onnx_providers.nodes(self._session)
+        placed = onnx_providers.placement(provider.name, self._session.get_providers(), computed)
         self._graph = ort.Graph(self._session)
-        self._device = (provider.name, provider.device if provider.name == "cuda" else 0)
+        on_gpu = provider.name != "cpu"
+        self._device = ("cuda", provider.device) if on_gpu else ("cpu", 0)
         asked = str(engine.options.get("io_binding", "auto"))
-        pays = provider.name == "cuda" or (
-            engine.decode == "session" and self._graph.binding_pays()
-        )
+        pays = on_gpu or (engine.decode == "session" and self._graph.binding_pays())
         self._binding = pays if asked == "auto" else asked == "on"
         self._model: Any = None
         if engine.decode == "generate":
@@ -68,16 +54,16 @@ class OnnxEngine:
         options = self._session.get_session_options()
         return {
             "provider": provider.name,
-            "providers": providers,
-            "provider_node_share": ort.node_share(self._session, provider.name),
+            **placed,
             "dtype": self._graph.dtype.name,
+            **quantization(exported, computed),
             "threads": options.intra_op_num_threads,
             "spinning": options.get_session_config_entry(ort.SPINNING) == "1",
             "graph_optimization": options.graph_optimization_level.name,
             "io_binding": self._binding,
             "kv_cache": bool(self._graph.caches),
-            "attention": manifest.attention,
-            "export_deviation": manifest.deviation,
+            "attention": exported["attention"],
+            "export_deviation": exported["deviation"],
             "context": context_length(job.model_path),
             "decode": engine.decode,
         }
@@ -110,6 +96,18 @@ class OnnxEngine:
             logits = decoding.step(ids)
 
 
+def _open(job: Job, folder: Path) -> Any:
+    engine, provider = job.settings.engine, job.settings.provider
+    tensorrt = onnx_tensorrt.options(job) if provider.name == "tensorrt" else None
+    return ort.open_session(
+        folder / onnx_export.GRAPH,
+        onnx_providers.chain(provider, tensorrt),
+        threads=engine.threads or len(os.sched_getaffinity(0)),
+        optimization=str(engine.options.get("graph_optimization", "all")),
+        spinning=engine.options.get("spinning", "on") == "on",
+    )
+
+
 def _convenience(folder: Path, graph: ort.Graph, binding: bool) -> Any:
     decode.skip_sklearn()
     from optimum.onnxruntime import ORTModelForCausalLM
@@ -123,35 +121,54 @@ def _convenience(folder: Path, graph: ort.Graph, binding: bool) -> Any:
     return model
 
 
-def exporters() -> dict[str, str]:
-    """Versions of the packages that decide what an exported graph is."""
-    found = ENGINE.versions()
-    return {name: found[name] for name in onnx_export.PACKAGES}
+def quantization(exported: dict[str, Json], computed: list[Node]) -> dict[str, Json]:
+    """What the runtime really computes in 8 bits.
+
+    Args:
+        exported: facts of the entry.
+        computed: the session's nodes.
+
+    Returns:
+        Nothing if the entry is not quantized; else `dtype` and `quantization` in words.
+
+    Raises:
+        EngineError: the runtime computes fewer layers in 8 bits than the entry has.
+    """
+    layers = exported.get("linear_layers")
+    if layers is None:
+        return {}
+    found = sum(node.operator in _INTEGER for node in computed)
+    if found != exported["quantized"] or not found:
+        raise EngineError(
+            f"engine.dtype=int8: {found} products of integers run, {exported['quantized']} were"
+            " exported: use engine.dtype=float32"
+        )
+    return {
+        "dtype": "int8",
+        "quantization": f"weights of {found} of {layers} linear layers in 8 bits, one scale per"
+        " output; their inputs rounded to 8 bits at each call",
+        "quantized_share": found / int(str(layers)),
+    }
+
+
+_INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
 
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    provider, dtype = settings.provider.name, settings.engine.dtype
-    if provider not in ort.PROVIDERS:
-        return f"engine onnx has no provider {provider}: use cpu or cuda"
-    if dtype == "bfloat16":
+    engine, provider = settings.engine, settings.provider.name
+    reason = onnx_providers.missing(settings.provider)
+    if reason is not None:
+        return reason
+    if engine.dtype == "bfloat16":
         return "engine onnx with engine.dtype=bfloat16: ONNX Runtime lacks operators in that type"
-    if provider == "cpu":
-        if dtype != "float32":
-            return f"engine onnx with engine.dtype={dtype} on cpu: use float32 there"
-        return None
-    if not _has_cuda_build():
-        return "provider.name=cuda: this onnxruntime is a CPU-only build; install onnxruntime-gpu"
-    if settings.engine.decode == "generate" and not has_cuda_build():
-        return "provider.name=cuda, engine.decode=generate: this torch is a CPU-only build"
-    return cuda.missing(settings.provider.device)
-
-
-def _has_cuda_build() -> bool:
-    found = importlib.util.find_spec("onnxruntime")
-    if found is None or found.origin is None:
-        return False
-    return any((Path(found.origin).parent / "capi").glob("*onnxruntime_providers_cuda*"))
+    if provider == "cpu" and engine.dtype == "float16":
+        return "engine onnx with engine.dtype=float16 on cpu: use float32 or int8 there"
+    if provider != "cpu" and engine.dtype == "int8":
+        return f"engine onnx with engine.dtype=int8 on {provider}: its integer products are cpu's"
+    if provider != "cpu" and engine.decode == "generate" and not has_cuda_build():
+        return f"provider.name={provider}, engine.decode=generate: this torch is a CPU-only build"
+    return onnx_export.missing(ENGINE.versions(), engine.decode)
 
 
 def _create() -> Engine:
@@ -159,16 +176,20 @@ def _create() -> Engine:
 
 
 def _needs_preparation(job: Job) -> bool:
-    return not onnx_export.intact(onnx_export.entry(job, exporters()))
+    return onnx_export.needed(job) or (
+        job.settings.provider.name == "tensorrt" and onnx_tensorrt.needed(job)
+    )
 
 
 def _prepare(job: Job) -> None:
-    onnx_export.export(job, exporters())
+    onnx_export.make(job)
+    if job.settings.provider.name == "tensorrt":
+        onnx_tensorrt.make(job)
 
 
 ENGINE = EngineSpec(
     name="onnx",
-    packages=("onnxruntime-gpu", "onnxruntime", *onnx_export.PACKAGES),
+    packages=(*onnx_export.RUNTIMES, *onnx_export.PACKAGES),
     create=_create,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,

@@ -1,19 +1,14 @@
-"""Export a model to ONNX once, into a cache that is addressed by content.
+"""Export a model to ONNX once: an entry of the cache with the graph, its weights and its config.
 
-    CACHE/onnx/KEY/        model.onnx, config.json, manifest.json (written last)
-    CACHE/onnx/KEY.lock    one exporter at a time
-    CACHE/onnx/KEY.partial an export under way; its leftovers are removed by the next exporter
-
-KEY is a hash of the weights, of the versions of what exports, and of the settings that change the
-graph. An entry appears by one rename after everything in it is on disk, so a killed export leaves
-no entry; its manifest tells a damaged one.
+Which exporter makes it is decided by what is installed where the engine runs: optimum, or else
+transformers' own (version 5). Whatever made it, inputs and outputs have the same names, and the
+graph has proved on padded prompts that it computes what the torch model does. A graph with 8-bit
+weights is made from the entry in float32.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 import shutil
 import warnings
@@ -21,53 +16,96 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slm_energy.cache import file_digest
-from slm_energy.engines import decode
+from slm_energy import cache
+from slm_energy.config import Dtype
+from slm_energy.engines import decode, onnx_optimum, onnx_transformers
 from slm_energy.engines import onnx_session as ort
-from slm_energy.engines.base import Job
-from slm_energy.engines.onnx_simplify import simplify
+from slm_energy.engines.base import Batch, Job
+from slm_energy.engines.onnx_providers import PROVIDERS
+from slm_energy.engines.onnx_weights import DATA, GRAPH, quantize
 from slm_energy.errors import EngineError, one_line
-from slm_energy.plain import read_json, write_json
+from slm_energy.plain import Json
 
-PACKAGES = ("optimum-onnx", "optimum", "onnx", "torch", "transformers")
-GRAPH = "model.onnx"
-MANIFEST = "manifest.json"
-_TASK = "text-generation-with-past"
-_RECIPE = 1
-"""To be raised when this package makes another graph of the same model: part of the address."""
+PACKAGES = ("optimum-onnx", "optimum", "onnx", "onnxscript", "torch", "transformers")
+RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
+_RECIPE = 2
+"""To be raised when this package makes another graph of the same model: part of the identity."""
 _TOLERANCE = {"float32": 1e-3, "float16": 0.02}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Manifest:
-    """What an entry holds.
-
-    Attributes:
-        files: name to SHA-256.
-        attention: the implementation that was traced.
-        deviation: largest difference of the graph's logits from torch's on a probe, as a share of
-            the largest logit.
-        versions: what exported it.
-    """
-
-    files: dict[str, str]
-    attention: str
-    deviation: float
-    versions: dict[str, str]
+def missing(versions: Mapping[str, str], decode: str) -> str | None:
+    """The reason why nothing can be exported with these packages, or None."""
+    if _has_optimum(versions):
+        return None
+    if decode == "generate":
+        return "engine onnx with engine.decode=generate needs optimum: pip install optimum-onnx"
+    lacks = [name for name in ("onnx", "onnxscript", "torch") if versions[name] == "absent"]
+    if lacks:
+        return f"engine onnx cannot export without {lacks[0]}: pip install {lacks[0]}"
+    if int(versions["transformers"].partition(".")[0]) < 5:
+        return "engine onnx cannot export with this transformers: pip install optimum-onnx"
+    return None
 
 
-def entry(job: Job, versions: Mapping[str, str]) -> Path:
+def place(job: Job) -> Path:
     """The folder where this job's export is, or will be."""
-    identity = {
+    return cache.place(job.cache_path, "onnx", _identity(job))
+
+
+def needed(job: Job) -> bool:
+    """Tell whether the export is still to be made."""
+    return not cache.intact(place(job))
+
+
+def make(job: Job) -> None:
+    """Make the entry unless it is intact.
+
+    Raises:
+        EngineError: the architecture cannot be exported, or the graph computes something else.
+    """
+    ort.library()
+    if job.settings.engine.dtype != "int8":
+        cache.make(place(job), _identity(job), lambda folder: _export(folder, job))
+        return
+    exact = _with_dtype(job, "float32")
+    make(exact)
+    cache.make(place(job), _identity(job), lambda folder: _quantized(folder, exact))
+
+
+def facts(job: Job) -> dict[str, Json]:
+    """What was noted when the entry was made: `attention`, `deviation`; int8 also `quantized`.
+
+    Raises:
+        EngineError: it was not made yet.
+    """
+    try:
+        return cache.facts(place(job))
+    except FileNotFoundError:
+        raise EngineError(
+            f"nothing is exported in {place(job)}: run the prepare step first"
+        ) from None
+
+
+def _identity(job: Job) -> dict[str, Json]:
+    engine = job.settings.engine
+    makers = PACKAGES if engine.dtype != "int8" else (*PACKAGES, *RUNTIMES)
+    return {
         "recipe": _RECIPE,
         "graph": "lean" if _is_lean(job) else "stock",
         "model": job.model_digest,
         "attention": job.settings.model.attention,
-        "dtype": job.settings.engine.dtype,
-        "versions": dict(versions),
+        "dtype": engine.dtype,
+        "versions": {name: job.versions[name] for name in makers},
     }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    return job.cache_path / "onnx" / key
+
+
+def _with_dtype(job: Job, dtype: Dtype) -> Job:
+    engine = dataclasses.replace(job.settings.engine, dtype=dtype)
+    return dataclasses.replace(job, settings=dataclasses.replace(job.settings, engine=engine))
+
+
+def _has_optimum(versions: Mapping[str, str]) -> bool:
+    return versions["optimum-onnx"] != "absent"
 
 
 def _is_lean(job: Job) -> bool:
@@ -75,126 +113,73 @@ def _is_lean(job: Job) -> bool:
     return job.settings.engine.decode == "session"
 
 
-def intact(folder: Path) -> bool:
-    """Tell whether an entry is there with every byte that was written (hashed once per process)."""
-    if not (folder / MANIFEST).is_file():
-        return False
-    try:
-        files = read_json(folder / MANIFEST, Manifest).files
-    except ValueError:
-        return False  # not what this version writes: to be exported again
-    return all((folder / n).is_file() and file_digest(folder / n) == h for n, h in files.items())
+def _export(folder: Path, job: Job) -> dict[str, Json]:
+    from slm_energy.engines.torch import attention_deviation, load_weights
 
-
-def export(job: Job, versions: Mapping[str, str]) -> None:
-    """Make the entry unless it is intact.
-
-    Raises:
-        EngineError: the architecture cannot be exported, or the graph computes something else.
-    """
-    from filelock import FileLock
-
-    folder = entry(job, versions)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if intact(folder):
-            return
-        partial = folder.with_name(f"{folder.name}.partial")
-        for leftover in (folder, partial):
-            if leftover.exists():
-                shutil.rmtree(leftover)
-        try:
-            partial.mkdir()
-            _fill(partial, job, versions)
-            partial.rename(folder)
-            _sync(folder.parent)
-        finally:
-            if partial.exists():
-                shutil.rmtree(partial)
-
-
-def _fill(folder: Path, job: Job, versions: Mapping[str, str]) -> None:
+    settings = job.settings
     with warnings.catch_warnings():
         # Tracing warns of every shape it looks at; the comparison below tells whether it was right.
         warnings.simplefilter("ignore")
-        model = _traced(folder, job)
+        model = load_weights(settings.model, job.model_path, settings.engine.dtype)
+        attention_deviation(model)
+        attention = model.config._attn_implementation
+        try:
+            _write(folder, model, job)
+        except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
+            raise EngineError(
+                f"engine.name=onnx: {model.config.model_type} cannot be exported: {one_line(error)}"
+            ) from error
+        model.config._attn_implementation = attention
         deviation = _deviation(folder, model, job)
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    for path in files:
-        _sync(path)
-    manifest = Manifest(
-        files={path.name: file_digest(path) for path in files},
-        attention=model.config._attn_implementation,
-        deviation=deviation,
-        versions=dict(versions),
-    )
-    write_json(folder / MANIFEST, manifest)
-    _sync(folder)
+    return {"attention": attention, "deviation": deviation}
 
 
-def _traced(folder: Path, job: Job) -> Any:
-    """Write the graph and its config; return the torch model it was made from."""
-    from slm_energy.engines.torch import attention_deviation, load_weights
-
-    decode.skip_sklearn()
-    from optimum.exporters.onnx import onnx_export_from_model
-
-    settings = job.settings
-    model = load_weights(settings.model, job.model_path, settings.engine.dtype)
-    attention_deviation(model)
-    attention = model.config._attn_implementation
-    hooks = []
-    if _is_lean(job):
-        # As in torch, only the last position: a large vocabulary makes the others costly.
-        hooks = [model.get_output_embeddings().register_forward_pre_hook(_last_position)]
-    try:
-        onnx_export_from_model(model, folder, task=_TASK, do_validation=False)
-    except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
-        raise EngineError(
-            f"engine.name=onnx: optimum cannot export {model.config.model_type}: {one_line(error)}"
-        ) from error
-    for hook in hooks:
-        hook.remove()
-    model.config._attn_implementation = attention
-    if _is_lean(job):
-        _declare_one_position(folder / GRAPH)
-        simplify(folder / GRAPH)
-    return model
+def _write(folder: Path, model: Any, job: Job) -> None:
+    if not _is_lean(job):
+        onnx_optimum.stock(folder, model)
+        return
+    if _has_optimum(job.versions):
+        onnx_optimum.lean(folder, model)
+    else:
+        onnx_transformers.lean(folder, model)
+    model.config.save_pretrained(folder)
 
 
-def _last_position(module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (arguments[0][:, -1:], *arguments[1:])
+def _quantized(folder: Path, exact: Job) -> dict[str, Json]:
+    source = place(exact)
+    told = cache.facts(source)
+    shutil.copy(source / "config.json", folder)
+    layers, quantized = quantize(source, folder)
+    batch = decode.probe(_vocabulary(source))
+    pairs = zip(_probed(folder, batch, exact), _probed(source, batch, exact), strict=True)
+    told["deviation"] = max(decode.difference(ours, theirs) for ours, theirs in pairs)
+    return told | {"linear_layers": layers, "quantized": quantized}
 
 
-def _declare_one_position(graph: Path) -> None:
-    """Give the logits their true shape (b, 1, vocabulary): a bound buffer is made from it."""
-    import onnx
+def _vocabulary(folder: Path) -> int:
+    import json
 
-    proto = onnx.load(graph, load_external_data=False)
-    logits = next(output for output in proto.graph.output if output.name == "logits")
-    logits.type.tensor_type.shape.dim[1].dim_value = 1
-    onnx.save(proto, graph)
+    size: int = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    return size
 
 
 def _deviation(folder: Path, model: Any, job: Job) -> float:
-    """Compare the graph with the torch model on padded prompts and one further token."""
-    import numpy as np
+    """Compare the graph with the torch model.
+
+    Returns:
+        The largest difference of logits, as a share of the largest logit.
+    """
     import torch
 
     from slm_energy.engines import torch as reference
 
-    threads = job.settings.engine.threads or len(os.sched_getaffinity(0))
-    session = ort.open_session(folder / GRAPH, "cpu", 0, threads, "all", True)
     batch = decode.probe(model.config.vocab_size)
-    token = np.full(len(batch.prompts), 2)
-    ours = ort.Decoding(ort.Graph(session), batch, False, ("cpu", 0))
-    theirs = reference.Decoding(model, batch)
     with torch.inference_mode():
-        pairs = [
-            (ours.prefill(), theirs.prefill()),
-            (ours.step(token), theirs.step(torch.from_numpy(token))),
-        ]
-    deviation = max(decode.difference(a, b.float().numpy()) for a, b in pairs)
+        decoding = reference.Decoding(model, batch)
+        first = decoding.prefill()
+        theirs = [first, decoding.step(torch.full((len(batch.prompts),), 2))]
+    pairs = zip(_probed(folder, batch, job), theirs, strict=True)
+    deviation = max(decode.difference(ours, other.float().numpy()) for ours, other in pairs)
     if deviation > _TOLERANCE[job.settings.engine.dtype]:
         raise EngineError(
             f"engine.name=onnx: the graph made from {model.config.model_type} differs from torch by"
@@ -203,9 +188,11 @@ def _deviation(folder: Path, model: Any, job: Job) -> float:
     return deviation
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _probed(folder: Path, batch: Batch, job: Job) -> list[Any]:
+    """Logits of padded prompts and of one further, given token."""
+    import numpy as np
+
+    threads = job.settings.engine.threads or len(os.sched_getaffinity(0))
+    session = ort.open_session(folder / GRAPH, [PROVIDERS["cpu"]], threads, "all", True)
+    decoding = ort.Decoding(ort.Graph(session), batch, False, ("cpu", 0))
+    return [decoding.prefill(), decoding.step(np.full(len(batch.prompts), 2))]

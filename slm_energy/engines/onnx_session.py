@@ -8,6 +8,8 @@ accelerator: in its memory).
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ import numpy.typing as npt
 from slm_energy.engines.base import Batch, left_padded
 from slm_energy.errors import EngineError, one_line
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OPTIMIZATION = {
     "disable": "ORT_DISABLE_ALL",
     "basic": "ORT_ENABLE_BASIC",
@@ -34,15 +35,26 @@ is 200 tokens of this size (measured on 2 cores with a Llama of 5 layers)."""
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
+def library() -> Any:
+    """Import onnxruntime with its telemetry off; to be called before anything else imports it.
+
+    Since 1.29 it also runs on Linux: a thread of its own, uploads, and a database that processes
+    wait for one another to open, for minutes (microsoft/onnxruntime#27379).
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
+
+
 def open_session(
-    graph: Path, provider: str, device: int, threads: int, optimization: str, spinning: bool
+    graph: Path, providers: Sequence[Any], threads: int, optimization: str, spinning: bool
 ) -> Any:
     """Load a graph.
 
     Args:
         graph: the .onnx file.
-        provider: `cpu` or `cuda`; the session may still fall back, so compare `get_providers()`.
-        device: index of the GPU.
+        providers: as `onnx_providers.chain` gives them; the session may still fall back.
         threads: intra-op threads.
         optimization: a key of `OPTIMIZATION`.
         spinning: idle threads wait in a loop (faster, more energy) or sleep.
@@ -50,8 +62,7 @@ def open_session(
     Raises:
         EngineError: ONNX Runtime refuses the graph.
     """
-    import onnxruntime
-
+    onnxruntime = library()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -60,25 +71,16 @@ def open_session(
     )
     options.add_session_config_entry(SPINNING, str(int(spinning)))
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    providers: list[Any] = [PROVIDERS["cpu"]]
-    if provider == "cuda":
+    if len(providers) > 1:
         onnxruntime.preload_dlls()
-        providers.insert(0, (PROVIDERS["cuda"], {"device_id": device}))
     try:
-        session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(graph), options, providers=list(providers))
     except Exception as error:  # its exceptions have no common base of their own
         raise EngineError(
             f"engine.name=onnx: {graph} cannot be opened: {one_line(error)}"
         ) from error
     session.disable_fallback()
     return session
-
-
-def node_share(session: Any, provider: str) -> float:
-    """Share of the optimized graph's nodes that a provider computes."""
-    graphs = session.get_provider_graph_assignment_info()
-    nodes = [graph.ep_name for graph in graphs for _ in graph.get_nodes()]
-    return nodes.count(PROVIDERS[provider]) / len(nodes)
 
 
 class Graph:

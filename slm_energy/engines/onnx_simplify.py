@@ -19,21 +19,34 @@ Dims = list[int | str]
 def simplify(graph: Path) -> None:
     """Rewrite the file in place; weights in a second file stay where they are."""
     import onnx
-    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
     proto = onnx.load(graph, load_external_data=False)
     if any(attribute.HasField("g") for node in proto.graph.node for attribute in node.attribute):
         return  # a branch or loop reads tensors that would look unused here
-    shapes = _shapes(SymbolicShapeInference.infer_shapes(proto, auto_merge=True).graph)
+    shapes = _shapes(proto)
     _fix_dimensions(proto.graph, shapes)
     _fix_targets(proto.graph, shapes)
     _prune(proto.graph)
     onnx.save(proto, graph)
 
 
-def _shapes(graph: Any) -> dict[str, Dims]:
+def _shapes(proto: Any) -> dict[str, Dims]:
     """Name of a tensor to its dimensions: numbers, or names for free ones."""
-    found: dict[str, Dims] = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    from onnx import ModelProto, TensorProto, helper
+    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+
+    known = ModelProto()
+    known.CopyFrom(proto)
+    found: dict[str, Dims] = {}
+    for tensor in proto.graph.initializer:
+        found[tensor.name] = list(tensor.dims)
+        if tensor.data_location == TensorProto.EXTERNAL:
+            # The inference would look for its values; as an input it has none.
+            known.graph.initializer.remove(tensor)
+            known.graph.input.append(
+                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+    graph = SymbolicShapeInference.infer_shapes(known, auto_merge=True).graph
     for value in (*graph.value_info, *graph.input, *graph.output):
         dims = value.type.tensor_type.shape.dim
         found[value.name] = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in dims]

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy.cell import Settings
-from slm_energy.config import Dtype, ModelConfig
 from slm_energy.engines import cuda, decode
 from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, left_padded
-from slm_energy.errors import EngineError, one_line
+from slm_energy.engines.torch_weights import load_weights, precision, sdpa_is_wrong
+from slm_energy.errors import EngineError
 from slm_energy.models import context_length
 from slm_energy.plain import Json
 
@@ -36,40 +36,10 @@ class TorchEngine:
         Raises:
             EngineError: the weights cannot be loaded as asked, or SDPA attention is wrong for them.
         """
-        import torch
-
-        settings = job.settings
         self._eos_ids = job.eos_ids
-        self._decode = settings.engine.decode
-        torch.set_num_threads(settings.engine.threads or len(os.sched_getaffinity(0)))
-        self._device = torch.device(
-            "cpu" if settings.provider.name == "cpu" else f"cuda:{settings.provider.device}"
-        )
-        self._model = load_weights(settings.model, job.model_path, settings.engine.dtype)
-        self._model.to(self._device)
-        first = next(self._model.parameters())
-        if first.device != self._device:
-            raise EngineError(
-                f"provider.name={settings.provider.name}: weights are on {first.device}"
-            )
-        deviation = attention_deviation(self._model)
-        with torch.inference_mode():
-            trial = Decoding(self._model, decode.probe(self._model.config.vocab_size))
-            trial.prefill()
-        decode.prepare_generate(self._model)
-        self._wait()
-        return {
-            "provider": first.device.type,
-            "device": str(first.device),
-            "dtype": str(first.dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "kv_cache": trial.cache is not None,
-            "cache": type(trial.cache).__name__,
-            "attention": self._model.config._attn_implementation,
-            "attention_deviation": deviation,
-            "context": context_length(job.model_path),
-            "decode": self._decode,
-        }
+        self._decode = job.settings.engine.decode
+        self._model, effective = opened(job)
+        return effective
 
     def generate(self, batch: Batch) -> list[Answer]:
         """Decode greedily.
@@ -81,12 +51,12 @@ class TorchEngine:
 
         with torch.inference_mode():
             if self._decode == "generate":
-                result = decode.generate(self._model, batch, self._eos_ids, self._device)
+                result = decode.generate(self._model, batch, self._eos_ids, self._model.device)
             else:
                 peaks: list[Any] = []
                 result = decode.collect(self._steps(batch, peaks), batch, self._eos_ids)
                 decode.require_numbers(torch.stack(peaks).tolist())
-        self._wait()
+        wait(self._model.device)
         return result
 
     def close(self) -> None:
@@ -102,11 +72,60 @@ class TorchEngine:
             yield best.indices.tolist()
             logits = decoding.step(best.indices)
 
-    def _wait(self) -> None:
-        if self._device.type == "cuda":
-            import torch
 
-            torch.cuda.synchronize(self._device)
+def opened(job: Job) -> tuple[Any, dict[str, Json]]:
+    """Load a model for decoding with it.
+
+    Returns:
+        The model on its device, and what `Engine.load` returns.
+
+    Raises:
+        EngineError: the weights cannot be loaded as asked, or SDPA attention is wrong for them.
+    """
+    import torch
+
+    settings = job.settings
+    device = set_up(settings)
+    model = load_weights(settings.model, job.model_path, settings.engine.dtype)
+    model.to(device)
+    first = next(model.parameters())
+    if first.device != device:
+        raise EngineError(f"provider.name={settings.provider.name}: weights are on {first.device}")
+    deviation = attention_deviation(model)
+    with torch.inference_mode():
+        trial = Decoding(model, decode.probe(model.config.vocab_size))
+        trial.prefill()
+    decode.prepare_generate(model)
+    wait(device)
+    return model, {
+        "provider": first.device.type,
+        "device": str(first.device),
+        **precision(model),
+        "threads": torch.get_num_threads(),
+        "kv_cache": trial.cache.get_seq_length() > 0,
+        "cache": type(trial.cache).__name__,
+        "attention": model.config._attn_implementation,
+        "attention_deviation": deviation,
+        "context": context_length(job.model_path),
+        "decode": settings.engine.decode,
+    }
+
+
+def set_up(settings: Settings) -> Any:
+    """Set the number of threads; return the torch device of the asked provider."""
+    import torch
+
+    torch.set_num_threads(settings.engine.threads or len(os.sched_getaffinity(0)))
+    provider = settings.provider
+    return torch.device("cpu" if provider.name == "cpu" else f"cuda:{provider.device}")
+
+
+def wait(device: Any) -> None:
+    """Return when the device has finished what it was told."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
 
 
 class Decoding:
@@ -114,6 +133,7 @@ class Decoding:
 
     def __init__(self, model: Any, batch: Batch) -> None:
         import torch
+        from transformers import DynamicCache
 
         ids, mask = left_padded(batch.prompts)
         self._model = model
@@ -130,7 +150,8 @@ class Decoding:
             if "position_ids" in takes:
                 self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0).to(model.device)
             self._mask = self._mask.to(model.device)
-        self.cache: Any = None
+        # GPT-BigCode would take a cache for an encoder, too, if it were left to choose.
+        self.cache: Any = DynamicCache(config=model.config)
 
     def prefill(self) -> Any:
         """Run the prompts; return the logits (b, vocabulary) of each first output token."""
@@ -152,50 +173,17 @@ class Decoding:
         return output.logits[:, -1]
 
 
-def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
-    """Read a causal language model onto the processor, in `dtype` whatever type is stored.
-
-    Raises:
-        EngineError: transformers cannot load it as asked.
-    """
-    import torch
-
-    decode.skip_sklearn()
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    options: dict[str, Any] = {
-        "trust_remote_code": model.trust_remote_code,
-        "local_files_only": True,
-    }
-    try:
-        config = AutoConfig.from_pretrained(path, **options)
-        eager = model.attention == "eager" or (model.attention == "auto" and _sdpa_is_wrong(config))
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path,
-            config=config,
-            dtype=getattr(torch, dtype),
-            # None is the library's own choice: SDPA where the architecture has it.
-            attn_implementation="eager" if eager else None if model.attention == "auto" else "sdpa",
-            use_safetensors=None if model.allow_pickle else True,
-            **options,
-        )
-    except (OSError, ValueError, ImportError) as error:
-        raise EngineError(
-            f"transformers cannot load {path} with {model.attention=}: {one_line(error)}"
-        ) from error
-    return loaded.eval()
-
-
 def attention_deviation(model: Any) -> float | None:
     """Compare SDPA with eager attention on two padded prompts and one further token of each.
 
     Returns:
-        Largest difference as a share of the largest logit; None if the model does not use SDPA.
+        Largest difference as a share of the largest logit; None if the model does not use SDPA, or
+        is of those that cannot change it once they are loaded.
 
     Raises:
         EngineError: they differ by more than rounding.
     """
-    if model.config._attn_implementation != "sdpa":
+    if model.config._attn_implementation != "sdpa" or not model._can_set_attn_implementation():
         return None
     dtype = str(model.dtype).removeprefix("torch.")
     batch = decode.probe(model.config.vocab_size)
@@ -204,7 +192,7 @@ def attention_deviation(model: Any) -> float | None:
     eager = _probed(model, batch)
     model.set_attn_implementation("sdpa")
     deviation = max(decode.difference(a, b) for a, b in zip(sdpa, eager, strict=True))
-    if deviation > _TOLERANCE[dtype] or _sdpa_is_wrong(model.config):
+    if deviation > _TOLERANCE[dtype] or sdpa_is_wrong(model.config):
         raise EngineError(
             f"SDPA attention of {model.config.model_type} differs from eager attention by"
             f" {deviation:.1e} of the largest logit: set model.attention=eager"
@@ -223,21 +211,23 @@ def _probed(model: Any, batch: Batch) -> list[Any]:
         return [first.float(), decoding.step(token).float()]
 
 
-def _sdpa_is_wrong(config: Any) -> bool:
-    """GPT-2's SDPA path ignores two switches (transformers 4.57: `sdpa_attention_forward`)."""
-    switches = ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn")
-    return config.model_type == "gpt2" and any(getattr(config, name, False) for name in switches)
-
-
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    if settings.provider.name == "cpu":
+    if settings.engine.dtype == "int8" and importlib.util.find_spec("torchao") is None:
+        return "engine.dtype=int8 needs torchao: pip install 'slm-energy[int8]'"
+    return provider_unsupported(settings)
+
+
+def provider_unsupported(settings: Settings) -> str | None:
+    """Why PyTorch cannot use the asked provider here, or None."""
+    engine, provider = settings.engine.name, settings.provider
+    if provider.name == "cpu":
         return None
-    if settings.provider.name != "cuda":
-        return f"engine torch has no provider {settings.provider.name}: use cpu or cuda"
+    if provider.name != "cuda":
+        return f"engine {engine} has no provider {provider.name}: use cpu or cuda"
     if not has_cuda_build():
         return "provider.name=cuda: this torch is a CPU-only build; install one for CUDA"
-    return cuda.missing(settings.provider.device)
+    return cuda.missing(provider.device)
 
 
 def has_cuda_build() -> bool:
@@ -255,7 +245,7 @@ def _create() -> Engine:
 
 ENGINE = EngineSpec(
     name="torch",
-    packages=("torch", "transformers"),
+    packages=("torch", "transformers", "torchao"),
     create=_create,
     unsupported=unsupported,
 )

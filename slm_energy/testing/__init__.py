@@ -6,6 +6,7 @@
     wall            a meter that answers over HTTP
     faults, scenes  what goes wrong with readings, and modelled sensors to try it on
     trace           recorded readings in a small file, to replay
+    completions     a server that speaks OpenAI's protocol, and breaks it where it is asked to
     engine          a scripted engine: real processes and time stamps, no weights
 
 `CONF` is a folder for `--config-dir`: the conf groups of the fakes.

@@ -15,7 +15,8 @@ from slm_energy.analysis.metric import Metric
         ("throughput/requests_per_s", "Requests/s", "1/s", 1),
         ("memory/gpu_peak_mb", "GPU peak memory", "MB", 1),
         ("thermal/cpu_start_c", "CPU start temperature", "°C", 1),
-        ("quality/pass_at_1", "Pass at 1", "", 1),
+        ("quality/pass_at_1", "Pass at 1", "%", 100),
+        ("quality/agreement", "Agreement with the reference engine", "%", 100),
     ],
 )
 def test_a_metric_has_a_readable_name_and_unit(name, heading, unit, scale):

@@ -16,13 +16,29 @@ from slm_energy.config import (
     WorkloadConfig,
 )
 from slm_energy.engines.base import Job, find
+from tests.shipped import MODELS, TWINS, tiny
+
+__all__ = ["MODELS", "TWINS"]  # names that `twin` takes, for tests of every architecture
 
 MakeJob = Callable[..., Job]
+Twin = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
 def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def twin(export_cache: Path) -> Twin:
+    """The folder of a shipped model's tiny random twin; made when it is first asked for."""
+
+    def build(name: str) -> Path:
+        model = tiny(name)
+        models.build(model, export_cache)
+        return models.fetch(model, export_cache)
+
+    return build
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ import pytest
 
 from slm_energy.config import ProviderConfig
 from slm_energy.engines.base import Batch, Engine, Job, find
-from slm_energy.engines.onnx import ENGINE, unsupported
+from slm_energy.engines.onnx import ENGINE, quantization, unsupported
+from slm_energy.engines.onnx_providers import Node
 from slm_energy.errors import EngineError
 from slm_energy.plain import to_plain
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, installed
 from slm_energy.testing.waveform import constant
+from tests.shipped import MODELS
 
 WAYS = [("torch", "session"), ("torch", "generate"), ("onnx", "session"), ("onnx", "generate")]
 
@@ -51,6 +53,52 @@ def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_job, pr
         assert all(long[: len(short)] == short for short, long in zip(ended, batched, strict=True))
         seen[engine_name, decode] = batched, ended
     assert len(set(map(str, seen.values()))) == 1, seen
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_architecture_generates_what_torch_does(make_job, twin, prompts, model):
+    batch = Batch(prompts=prompts, new_tokens=24, stop="fixed")
+    folder = twin(model)
+    engine, _ = loaded(make_job("torch", folder=folder))
+    expected = [alone(engine, batch, prompt) for prompt in prompts]
+    engine, effective = loaded(make_job("onnx", folder=folder))
+    assert [alone(engine, batch, prompt) for prompt in prompts] == expected
+    assert [answer.output_ids for answer in engine.generate(batch)] == expected
+    assert effective["export_deviation"] < 1e-4
+
+
+def alone(engine: Engine, batch: Batch, prompt: tuple[int, ...]) -> tuple[int, ...]:
+    return engine.generate(dataclasses.replace(batch, prompts=(prompt,)))[0].output_ids
+
+
+@pytest.mark.parametrize("model", ["starcoder2-3b", "codegen-350m", "smollm3-3b", "bloomz-560m"])
+def test_the_library_s_own_class_generates_it_too(make_job, twin, prompts, model):
+    batch = Batch(prompts=prompts, new_tokens=24, stop="fixed")
+    ways = [loaded(make_job(name, twin(model), decode="generate"))[0] for name in ("torch", "onnx")]
+    torch, onnx = [[answer.output_ids for answer in way.generate(batch)] for way in ways]
+    assert onnx == torch
+
+
+def test_int8_rounds_every_linear_layer_and_says_so(make_job, prompts):
+    engine, effective = loaded(make_job("onnx", dtype="int8"))
+    exact, _ = loaded(make_job("onnx"))
+    assert effective["dtype"] == "int8"
+    assert effective["quantized_share"] == 1.0
+    assert "in 8 bits" in effective["quantization"]
+    assert 1e-4 < effective["export_deviation"] < 0.2
+    batch = Batch(prompts=prompts[:1], new_tokens=8, stop="fixed")
+    assert len(engine.generate(batch)[0].output_ids) == 8
+    first = dataclasses.replace(batch, new_tokens=1)
+    assert engine.generate(first)[0].output_ids == exact.generate(first)[0].output_ids
+
+
+def test_int8_that_the_runtime_does_not_compute_is_an_error():
+    facts = {"linear_layers": 3, "quantized": 3}
+    run = Node("CPUExecutionProvider", "DynamicQuantizeMatMul", "a")
+    plain = Node("CPUExecutionProvider", "MatMul", "b")
+    assert quantization(facts, [run, run, run, plain])["dtype"] == "int8"
+    with pytest.raises(EngineError, match="2 products of integers run, 3 were exported"):
+        quantization(facts, [run, run, plain])
 
 
 def test_effective_settings_are_read_back(make_job):
@@ -114,6 +162,7 @@ job = Job(
     model_path=Path(told["model_path"]),
     model_digest=told["model_digest"],
     cache_path=Path(told["cache_path"]),
+    versions=told["versions"],
     eos_ids=(0,),
 )
 models.load_tokenizer(job.model_path)
@@ -140,7 +189,7 @@ def test_nan_logits_are_an_error(make_job, prompts, tmp_path, decode):
 
 def _poison(graph: Path) -> None:
     """Make the graph's token embedding NaN."""
-    proto = onnx.load(graph)
+    proto = onnx.load(graph)  # with its weights, which are saved inside it
     table = next(t for t in proto.graph.initializer if t.name == "model.embed_tokens.weight")
     nan = np.full(tuple(table.dims), np.nan, dtype=np.float32)
     table.CopyFrom(onnx.numpy_helper.from_array(nan, table.name))
@@ -165,7 +214,7 @@ def test_a_silent_fallback_to_the_processor_is_an_error(make_job):
     ("change", "reason"),
     [
         ({"dtype": "bfloat16"}, "engine.dtype=bfloat16"),
-        ({"dtype": "float16"}, "use float32 there"),
+        ({"dtype": "float16"}, "use float32 or int8 there"),
     ],
 )
 def test_types_that_onnx_runtime_lacks_are_unsupported(make_job, change, reason):
@@ -176,7 +225,7 @@ def test_a_provider_without_code_is_unsupported(make_job):
     settings = make_job("onnx").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="coreml"))
     assert unsupported(settings) is None
-    assert unsupported(other) == "engine onnx has no provider coreml: use cpu or cuda"
+    assert unsupported(other) == "engine onnx has no provider coreml: use cpu, cuda, tensorrt"
 
 
 def test_cuda_needs_the_cuda_build_and_a_visible_gpu(make_job, monkeypatch):
@@ -192,7 +241,7 @@ def test_cuda_needs_the_cuda_build_and_a_visible_gpu(make_job, monkeypatch):
         assert with_gpu is None
         assert "no NVIDIA driver" in without
     else:
-        assert "CPU-only build" in str(with_gpu)
+        assert "a build without it" in str(with_gpu)
 
 
 def test_the_options_name_their_values():

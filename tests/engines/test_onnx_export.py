@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, Starcoder2Config, Starcoder2ForCausalLM
+from transformers import CTRLConfig, CTRLLMHeadModel, GPT2Config, GPT2LMHeadModel
 
 from slm_energy.engines import onnx_export
 from slm_energy.engines.base import Batch, Job
-from slm_energy.engines.onnx import ENGINE, exporters
+from slm_energy.engines.onnx import ENGINE
 from slm_energy.errors import EngineError
 
 SMALL = {"vocab_size": 64, "bos_token_id": 0, "eos_token_id": 0}
@@ -39,7 +40,7 @@ def job(make_job, tmp_path) -> Job:
 
 
 def entry(job: Job) -> Path:
-    return onnx_export.entry(job, exporters())
+    return onnx_export.place(job)
 
 
 def left_behind(job: Job) -> list[str]:
@@ -69,12 +70,12 @@ def test_an_export_is_made_once_and_generates_what_torch_does(job):
     assert entry(job).stat().st_mtime_ns == written
 
 
-def test_the_manifest_says_what_was_exported(job):
+def test_the_manifest_says_what_was_exported_and_how(job):
     ENGINE.prepare(job)
     manifest = json.loads((entry(job) / "manifest.json").read_text())
-    assert manifest["attention"] == "eager"
-    assert manifest["versions"] == exporters()
-    assert manifest["deviation"] < 1e-3
+    assert manifest["facts"]["attention"] == "eager"
+    assert manifest["facts"]["deviation"] < 1e-3
+    assert manifest["identity"]["versions"] == {n: job.versions[n] for n in onnx_export.PACKAGES}
     assert "model.onnx" in manifest["files"]
 
 
@@ -128,7 +129,7 @@ from slm_energy.config import (
     WorkloadConfig,
 )
 from slm_energy.engines.base import Job
-from slm_energy.engines.onnx import ENGINE, exporters
+from slm_energy.engines.onnx import ENGINE
 
 told = json.loads(sys.argv[1])
 settings = Settings(
@@ -145,6 +146,7 @@ ENGINE.prepare(
         model_path=path,
         model_digest=models.digest(path),
         cache_path=Path(told["cache"]),
+        versions=ENGINE.versions(),
         eos_ids=(0,),
     )
 )
@@ -152,19 +154,13 @@ ENGINE.prepare(
 
 
 def test_a_failed_export_leaves_nothing(make_job, tmp_path):
-    config = Starcoder2Config(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        **SMALL,
+    CTRLLMHeadModel(CTRLConfig(n_embd=16, dff=32, n_layer=1, n_head=2, **SMALL)).save_pretrained(
+        tmp_path / "model"
     )
-    Starcoder2ForCausalLM(config).save_pretrained(tmp_path / "model")
     job = dataclasses.replace(
         make_job("onnx", folder=tmp_path / "model"), cache_path=tmp_path / "cache"
     )
-    with pytest.raises(EngineError, match="optimum cannot export starcoder2") as caught:
+    with pytest.raises(EngineError, match="ctrl cannot be exported") as caught:
         ENGINE.prepare(job)
     assert "\n" not in str(caught.value)
     assert left_behind(job) == []
@@ -174,14 +170,17 @@ def test_a_failed_export_leaves_nothing(make_job, tmp_path):
 def test_the_address_follows_the_weights_the_attention_and_the_versions(job):
     other = dataclasses.replace(job.settings.model, attention="eager")
     changed = [
-        onnx_export.entry(dataclasses.replace(job, model_digest="other"), exporters()),
-        onnx_export.entry(
-            dataclasses.replace(job, settings=dataclasses.replace(job.settings, model=other)),
-            exporters(),
-        ),
-        onnx_export.entry(job, exporters() | {"torch": "0"}),
+        dataclasses.replace(job, model_digest="other"),
+        dataclasses.replace(job, settings=dataclasses.replace(job.settings, model=other)),
+        dataclasses.replace(job, versions=job.versions | {"torch": "0"}),
     ]
-    assert len({entry(job), *changed}) == 4
+    assert len({entry(each) for each in (job, *changed)}) == 4
+
+
+def test_another_runtime_takes_the_same_export(job):
+    assert entry(dataclasses.replace(job, versions=job.versions | {"onnxruntime": "0"})) == entry(
+        job
+    )
 
 
 def test_only_settings_that_change_the_graph_change_its_address(job):
@@ -191,3 +190,31 @@ def test_only_settings_that_change_the_graph_change_its_address(job):
 
     assert entry(with_engine(threads=2)) == entry(job)
     assert entry(with_engine(decode="generate")) != entry(job)
+    assert entry(with_engine(dtype="int8")) != entry(job)
+
+
+def test_a_tied_output_layer_is_stored_transposed_beside_its_embedding(job):
+    ENGINE.prepare(job)
+    graph = onnx.load(entry(job) / "model.onnx", load_external_data=False).graph
+    stored = [tuple(tensor.dims) for tensor in graph.initializer]
+    assert stored.count((64, 16)) == 2  # token and position embeddings
+    assert (16, 64) in stored
+    weights = {tensor.name for tensor in graph.initializer}
+    assert not [n for n in graph.node if n.op_type == "Transpose" and n.input[0] in weights]
+
+
+NEITHER = {"optimum-onnx": "absent", "optimum": "absent", "onnx": "1", "torch": "2"}
+
+
+@pytest.mark.parametrize(
+    ("installed", "decode", "reason"),
+    [
+        ({"onnxscript": "0.7", "transformers": "5.23.0"}, "session", None),
+        ({"onnxscript": "0.7", "transformers": "5.23.0"}, "generate", "needs optimum"),
+        ({"onnxscript": "absent", "transformers": "5.23.0"}, "session", "without onnxscript"),
+        ({"onnxscript": "0.7", "transformers": "4.57.6"}, "session", "pip install optimum-onnx"),
+    ],
+)
+def test_what_cannot_export_says_what_to_install(installed, decode, reason):
+    found = onnx_export.missing(NEITHER | installed, decode)
+    assert found is None if reason is None else reason in found

@@ -1,9 +1,11 @@
 import dataclasses
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from slm_energy.config import ProviderConfig
@@ -13,13 +15,14 @@ from slm_energy.engines.torch import (
     ENGINE,
     attention_deviation,
     has_cuda_build,
-    load_weights,
     unsupported,
 )
+from slm_energy.engines.torch_weights import load_weights, precision
 from slm_energy.errors import EngineError
 
 SMALL = {"vocab_size": 64, "bos_token_id": 0, "eos_token_id": 0}
 PROMPT = (5, 17, 3, 42)
+PROMPTS = (PROMPT, PROMPT[:2])
 
 
 def loaded(job: Job) -> tuple[Engine, dict]:
@@ -86,6 +89,53 @@ def test_effective_settings_are_read_back(make_job, decode_by):
 def test_half_precision_weights_are_computed_with_in_the_asked_type(make_job, tmp_path):
     _, effective = loaded(make_job("torch", folder=llama_twin(tmp_path, torch.float16)))
     assert effective["dtype"] == "float32"
+
+
+def test_int8_is_read_back_from_the_weights(make_job, tmp_path):
+    folder = llama_twin(tmp_path)
+    engine, effective = loaded(make_job("torch", folder=folder, dtype="int8"))
+    linear = 2 * (2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32) + 64 * 16  # layers, then the output
+    assert effective["dtype"] == "int8"
+    assert effective["quantization"].startswith("torchao: weights of 15 linear layers in 8 bits")
+    assert effective["quantized_share"] == pytest.approx(linear / (linear + 64 * 16 + 5 * 16))
+    one = [engine.generate(Batch(prompts=(p,), new_tokens=8, stop="fixed"))[0] for p in PROMPTS]
+    both = engine.generate(Batch(prompts=PROMPTS, new_tokens=8, stop="fixed"))
+    assert [a.output_ids for a in both] == [a.output_ids for a in one]
+
+
+def test_gpt2s_transposed_layers_are_quantized_and_compute_nearly_the_same(make_job, tmp_path):
+    model = make_job("torch", folder=gpt2_twin(tmp_path)).settings.model
+    exact, small = (load_weights(model, tmp_path, dtype) for dtype in ("float32", "int8"))
+    assert precision(small)["quantization"].startswith("torchao: weights of 13 linear layers")
+    ids = torch.tensor([PROMPT])
+    with torch.inference_mode():
+        deviation = decode.difference(small(ids).logits, exact(ids).logits)
+    assert 0 < deviation < 0.1
+
+
+def test_an_output_layer_that_shares_the_embedding_leaves_it_as_it_is(make_job, tmp_path):
+    model = make_job("torch", folder=gpt2_twin(tmp_path)).settings.model
+    small = load_weights(model, tmp_path, "int8")
+    assert small.get_input_embeddings().weight.dtype == torch.float32
+    assert small.lm_head.weight.qdata.dtype == torch.int8
+
+
+def test_int8_without_torchao_names_the_extra(make_job, monkeypatch):
+    settings = make_job("torch", dtype="int8").settings
+    assert unsupported(settings) is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert unsupported(settings) == (
+        "engine.dtype=int8 needs torchao: pip install 'slm-energy[int8]'"
+    )
+
+
+def test_weights_that_lack_a_tensor_are_refused(make_job, tmp_path):
+    folder = llama_twin(tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EngineError, match=r"lacks weights of llama, model\.layers\.1\.mlp\.up"):
+        loaded(make_job("torch", folder=folder))
 
 
 def test_sdpa_attention_is_compared_with_eager_attention(make_job):
@@ -176,7 +226,7 @@ def test_a_cpu_only_torch_is_told_without_importing_it(make_job):
 
 
 def test_versions_name_what_computes():
-    assert set(ENGINE.versions()) == {"torch", "transformers"}
+    assert set(ENGINE.versions()) == {"torch", "transformers", "torchao"}
     assert "absent" not in ENGINE.versions().values()
 
 

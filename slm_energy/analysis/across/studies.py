@@ -205,7 +205,7 @@ def _undecided(metrics: tuple[MetricChange, ...]) -> str:
     cells = [cell for metric in metrics for cell in metric.cells]
     if not cells:
         return "no metric has a value in both studies"
-    if any(cell.p is not None for cell in cells):
+    if any(cell.p is not None or cell.verdict != "inconclusive" for cell in cells):
         return ""
     return f"the ratios only describe, no cell can be judged: {cells[0].reason}"
 

@@ -29,18 +29,22 @@ def cells(report: Report) -> Grid:
     lead = [result.metric for result in report.deciding]
     columns = [result.metric for result in report.metrics]
     found = [{row.cell: row for row in result.descriptive} for result in report.metrics]
-    head = ("Cell", "Valid", *(f"{_short(metric)}\n{metric.unit}".strip() for metric in columns))
+    compared = any(cell.agreement is not None for cell in report.cells)
+    fixed = ("Cell", "Valid", *(["Agrees\n%"] if compared else []))
+    head = (*fixed, *(f"{_short(metric)}\n{metric.unit}".strip() for metric in columns))
     rows = []
     for cell in report.cells:
         texts = [
             _figure(metric, table.get(cell.id), metric in lead)
             for metric, table in zip(columns, found, strict=True)
         ]
+        if compared:
+            texts.insert(0, words.share(cell.agreement))
         rows.append((cell.label, f"{cell.valid}/{cell.rounds}" if cell.rounds else "-", *texts))
     place = {cell.id: i for i, cell in enumerate(report.cells)}
     bold = {
         (place[family.ranked[0]], column)
-        for column, result in enumerate(report.metrics, start=2)
+        for column, result in enumerate(report.metrics, start=len(fixed))
         for family in result.families
         if len(family.ranked) > 1
     }

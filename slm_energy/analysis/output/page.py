@@ -119,7 +119,7 @@ def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid
         ("trade-offs", "Trade-offs", _trade_offs(report)),
         ("parts", "Where the energy goes", _parts(report)),
         ("trials", "Trials", _trials(report)),
-        ("generated", "Generated code", _generated(generated)),
+        ("generated", "Generated code", _generated(report, generated)),
         ("methods", "Methods", _methods(report)),
     ]
     built = [Section(id=i, title=title, blocks=tuple(blocks)) for i, title, blocks in found]
@@ -268,18 +268,25 @@ def _slot(slot: Slot | None) -> Field:
     return Field(MARKS[slot.outcome], slot.outcome, spoken)
 
 
-def _generated(generated: Sequence[Generated]) -> Iterator[Block]:
+def _generated(report: Report, generated: Sequence[Generated]) -> Iterator[Block]:
     """Each text once, under the cells that wrote it."""
+    agreement = tables.agreement(report)
+    if agreement.rows:
+        yield Table(grid=agreement)
     if not generated:
         return
     yield Text(
-        text="What one valid trial per cell wrote for the first prompt, as it is.", style="muted"
+        text="What one valid trial per cell wrote for the first prompt, and for the first that any"
+        " of them answered with other tokens than the reference engine, as it is.",
+        style="muted",
     )
-    writers: dict[tuple[str, str], list[str]] = {}
+    writers: dict[tuple[str, str, int | None], list[str]] = {}
     for sample in generated:
-        writers.setdefault((sample.task_id, sample.completion), []).append(sample.label)
-    for (task, completion), labels in writers.items():
-        yield Code(title=f"{task}: {', '.join(labels)}", text=completion)
+        key = (sample.task_id, sample.completion, sample.differs_at)
+        writers.setdefault(key, []).append(sample.label)
+    for (task, completion, differs_at), labels in writers.items():
+        mark = "" if differs_at is None else f" (not the reference's from token {differs_at} on)"
+        yield Code(title=f"{task}: {', '.join(labels)}{mark}", text=completion)
 
 
 def _methods(report: Report) -> Iterator[Block]:

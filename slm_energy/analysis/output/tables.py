@@ -11,7 +11,15 @@ import typing
 from collections.abc import Sequence
 
 from slm_energy.analysis.metric import Metric
-from slm_energy.analysis.words import change, confidence, number, p_value, times, verdict
+from slm_energy.analysis.words import (
+    change,
+    confidence,
+    number,
+    p_value,
+    share,
+    times,
+    verdict,
+)
 
 if typing.TYPE_CHECKING:
     from slm_energy.analysis.result import Family, MetricResult, Report
@@ -173,6 +181,17 @@ def audit(report: Report) -> Grid:
     return Grid(
         title="Trials that are not valid", head=("Cells", "Trials", "Reason"), rows=tuple(rows)
     )
+
+
+def agreement(report: Report) -> Grid:
+    """Whose answers are the reference engine's, token by token."""
+    rows = tuple(
+        (cell.label, share(cell.agreement), share(cell.agreeing_tokens))
+        for cell in report.cells
+        if cell.agreement is not None
+    )
+    head = ("Cell", "Prompts with equal tokens, %", "Tokens before the first other one, %")
+    return Grid(title="Agreement with the reference engine", head=head, rows=rows)
 
 
 def left_out(report: Report) -> Grid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -97,6 +98,19 @@ def test_every_metric_can_be_a_regression_and_all_are_one_family(study):
     assert alone.exit_code == 0
     adjusted, raw = (each.metrics[0].cells[0].p_equivalent for each in (both, alone))
     assert adjusted > raw
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "verdict", "code"),
+    [(1.0, 1.0, "equivalent", 0), (1.0, 0.8, "regression", 1), (0.8, 1.0, "improvement", 0)],
+)
+def test_less_agreement_with_the_reference_is_a_regression(study, old, new, verdict, code):
+    """Greedy decoding gives every trial of a cell the same share."""
+    shares = ({"quality/agreement": share} for share in (old, new))
+    a, b = (calm(study, COSTS, 1).assign(**share) for share in shares)
+    result = compared(a, b, metrics=["quality/agreement"])
+    assert verdicts(result) == {"onnx": verdict, "torch": verdict}
+    assert (result.exit_code, result.refusal) == (code, "")
 
 
 def test_drift_between_rounds_of_a_study_widens_the_interval(study):
@@ -234,7 +248,11 @@ def test_text_from_runs_is_shown_and_never_obeyed(study):
     assert "[red]\u241b[2J2" in terminal(compared(a, b))
 
 
-def test_studies_are_compared_through_what_a_store_holds(tmp_path: Path, config: RunConfig) -> None:
+def test_studies_are_compared_through_what_a_store_holds(
+    tmp_path: Path, config: RunConfig, empty_store: Path
+) -> None:
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(empty_store, tmp_path / "mlruns")
     store = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
 
     def stored(name: str, version: str, watts: int) -> across.Side:

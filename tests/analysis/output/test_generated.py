@@ -28,6 +28,32 @@ def test_the_first_completion_of_a_valid_trial_of_each_cell(report: Report) -> N
     assert {outcomes[run_id] for run_id in asked} == {"valid"}
 
 
+def compared(completions: list[str], differs_at: list[int | None]) -> str:
+    found = json.loads(table(*completions))
+    rows = [[*row, at] for row, at in zip(found["data"], differs_at, strict=True)]
+    return json.dumps({"columns": [*COLUMNS, "differs_at"], "data": rows})
+
+
+def test_the_first_prompt_with_other_tokens_is_shown_of_every_cell(report: Report) -> None:
+    alike = compared(["a", "b", "c"], [None, None, None])
+    other = compared(["a", "x", "y"], [None, 17, 0])
+    more = len(report.cells) - 2
+    tables = iter([alike, other, *[alike] * more])
+    found = generated(report, lambda run_id, name: next(tables))
+    shown = [(each.task_id, each.completion, each.differs_at) for each in found]
+    assert shown == [
+        *[("t/0", "a", None)] * len(report.cells),
+        ("t/1", "b", None),
+        ("t/1", "x", 17),
+        *[("t/1", "b", None)] * more,
+    ]
+
+
+def test_where_all_agree_only_the_first_prompt_is_shown(report: Report) -> None:
+    found = generated(report, lambda run_id, name: compared(["a", "b"], [None, None]))
+    assert [each.task_id for each in found] == ["t/0"] * len(report.cells)
+
+
 def test_long_texts_are_cut_and_say_so(report: Report) -> None:
     [first, *_] = generated(report, lambda run_id, name: table("x" * 2500))
     assert first.completion == "x" * 2000 + "\n... and 500 more characters"

@@ -110,6 +110,25 @@ def test_equal_completions_are_shown_once(page: str) -> None:
     assert "t/1: numpy" in page
 
 
+def test_a_completion_that_is_not_the_reference_s_is_marked_with_the_position(
+    report: Report,
+) -> None:
+    same = Generated(label="torch", task_id="t/1", completion="pass")
+    other = dataclasses.replace(same, label="onnx", differs_at=17)
+    page = to_html(report, [same, other])
+    assert "t/1: torch</h3>" in page
+    assert "t/1: onnx (not the reference&#39;s from token 17 on)</h3>" in page
+
+
+def test_agreement_is_a_table_where_anything_was_compared(report: Report) -> None:
+    assert "Agreement with the reference engine" not in to_html(report)
+    first, *rest = report.cells
+    known = dataclasses.replace(first, agreement=0.75, agreeing_tokens=0.9)
+    page = to_html(dataclasses.replace(report, cells=(known, *rest)))
+    [table] = re.findall(r">Agreement with the reference engine</p>.*?</table>", page, re.DOTALL)
+    assert re.findall(r"<td>([\d.]+)</td>", table) == ["75.0", "90.0"]
+
+
 def test_a_page_without_samples_or_trade_offs_leaves_their_sections_out(report: Report) -> None:
     page = to_html(dataclasses.replace(report, pareto=()))
     assert "Generated code" not in page

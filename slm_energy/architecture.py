@@ -1,0 +1,158 @@
+"""What `model.architecture` says, in the words of config.json: made smaller, or compared.
+
+Families name the same thing differently (`n_embd`, `hidden_size`), and old files otherwise than
+new ones; the tuples here hold the names of one thing.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slm_energy.errors import ModelError
+
+HIDDEN = ("hidden_size", "n_embd", "n_embed")
+LAYERS = ("num_hidden_layers", "n_layer")
+HEADS = ("num_attention_heads", "n_head")
+INNER = ("intermediate_size", "n_inner")
+CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+ROTARY_SHARE = ("partial_rotary_factor", "rotary_pct")
+_SYNONYMS = (HIDDEN, LAYERS, HEADS, INNER, ROTARY_SHARE, ("rope_theta", "rotary_emb_base"))
+
+_TINY_LAYERS = 2
+_TINY_CONTEXT = 512
+_TINY_HEADS = 4
+_TINY_KEY_HEADS = 2
+_TINY_HEAD_DIM = 16
+
+
+def shrunk(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
+    """The same architecture with two narrow layers; every ratio and switch stays as it is.
+
+    Widths are multiples of 32, the block of 8-bit formats. Of layers that a list tells apart the
+    last are kept: SmolLM3 has one of each kind at its end.
+
+    Args:
+        full: `model.architecture`.
+        vocabulary: how many tokens the tokenizer knows.
+
+    Raises:
+        ModelError: a number that must shrink is not given.
+    """
+    heads, hidden, context = (_number(full, names) for names in (HEADS, HIDDEN, CONTEXT))
+    key_heads = full.get("num_key_value_heads") or heads
+    head_dim = full.get("head_dim") or hidden // heads
+    new_dim = _tiny_head_dim(head_dim, _first(full, ROTARY_SHARE) or 1.0)
+    new_key_heads = _TINY_HEADS if key_heads == heads else min(key_heads, _TINY_KEY_HEADS)
+    new_heads = new_key_heads * heads // key_heads
+    new_hidden = hidden * new_heads * new_dim // (heads * head_dim)
+    new_context = min(context, _TINY_CONTEXT)
+    changed: dict[str, Any] = dict.fromkeys(HIDDEN, new_hidden)
+    changed |= dict.fromkeys(INNER, (_first(full, INNER) or 0) * new_hidden // hidden // 32 * 32)
+    changed |= dict.fromkeys(LAYERS, _TINY_LAYERS)
+    changed |= dict.fromkeys(HEADS, new_heads)
+    changed |= dict.fromkeys(CONTEXT, new_context)
+    changed |= {
+        "vocab_size": vocabulary,
+        "num_key_value_heads": new_key_heads,
+        "head_dim": new_dim,
+        "rotary_dim": full.get("rotary_dim", 0) * new_dim // head_dim,
+        "sliding_window": (full.get("sliding_window") or 0) * new_context // context,
+        "no_rope_layers": full.get("no_rope_layers", [])[-_TINY_LAYERS:],
+        # Granite scales attention scores by 1 / head_dim.
+        "attention_multiplier": full.get("attention_multiplier", 0.0) * head_dim / new_dim,
+    }
+    return {k: v if v is None else changed.get(k, v) for k, v in full.items()}
+
+
+def disagreement(
+    asked: Mapping[str, Any], stored: Mapping[str, Any]
+) -> tuple[str, object, object] | None:
+    """Compare what a model was said to be with the config.json of its weights.
+
+    Only what shapes the computation counts: the family, numbers, switches and how positions are
+    scaled. A key that the file leaves out has the default of the family's class.
+
+    Args:
+        asked: `model.architecture`.
+        stored: config.json.
+
+    Returns:
+        The first key that differs, what was asked and what is stored; None if all agree.
+    """
+    family, other = asked.get("model_type"), stored.get("model_type")
+    if family not in (None, other):
+        return "model_type", family, other
+    # transformers 5 writes what concerns rotary positions into a mapping of its own.
+    rotary = stored.get("rope_parameters") or {}
+    given = {**stored, **rotary, "rope_scaling": _scaling(stored.get("rope_scaling") or rotary)}
+    defaults = _defaults(str(other)) if asked else {}
+    for key, value in asked.items():
+        names = next((names for names in _SYNONYMS if key in names), (key,))
+        found = _first(given if any(name in given for name in names) else defaults, names)
+        if not _agree(value, found):
+            return key, value, found
+    return None
+
+
+def _scaling(rotary: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """How rotary positions are scaled; None if they are not."""
+    kind = rotary.get("rope_type", rotary.get("type", "default"))
+    return None if kind == "default" else rotary
+
+
+def _agree(asked: Any, found: Any) -> bool:
+    if isinstance(asked, dict) or isinstance(found, dict):
+        # `type` and `rope_type` say the same; what only one side has says nothing new.
+        both = (asked or {}).keys() & (found or {}).keys()
+        return bool(both) and all(_agree(asked[key], found[key]) for key in both)
+    if isinstance(asked, list) and isinstance(found, list):
+        return len(asked) == len(found) and all(map(_agree, asked, found))
+    if isinstance(asked, int | float) and isinstance(found, int | float):
+        return math.isclose(asked, found, rel_tol=1e-6)
+    return True  # None lets the class compute it; words name classes and activations
+
+
+def _tiny_head_dim(full: int, rotary_share: float) -> int:
+    """A small head whose rotary part has pairs, as rotation needs."""
+    sizes = range(_TINY_HEAD_DIM, full, 8)
+    return next((size for size in sizes if rotary_share * size % 2 == 0), full)
+
+
+def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    found: int | None = _first(config, names)
+    if found is None:
+        raise ModelError(f"model.scale=tiny needs model.architecture.{names[0]}, or {names[1]}")
+    return found
+
+
+def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """The value under the first name that has one, or None."""
+    return next((config[name] for name in names if config.get(name) is not None), None)
+
+
+def _defaults(family: str) -> dict[str, Any]:
+    """What the family's configuration class assumes for keys that a config.json leaves out.
+
+    Read from the class's source: importing transformers takes seconds, and torch with it. Values
+    that the class computes are not known here; without transformers, none are.
+    """
+    package = importlib.util.find_spec("transformers")
+    if package is None or package.origin is None:
+        return {}
+    path = Path(package.origin).parent / "models" / family / f"configuration_{family}.py"
+    if not path.is_file():
+        return {}
+    pairs: list[tuple[str, ast.expr | None]] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.arguments):  # transformers 4: parameters of `__init__`
+            last = zip(reversed(node.args), reversed(node.defaults), strict=False)
+            pairs += [(argument.arg, default) for argument, default in last]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):  # 5: fields
+            pairs.append((node.target.id, node.value))
+    known = {name: value.value for name, value in pairs if isinstance(value, ast.Constant)}
+    return {"tie_word_embeddings": True} | known  # of the class that all derive from

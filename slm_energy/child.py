@@ -1,0 +1,162 @@
+"""A worker process seen from its parent: start it, sleep until it speaks or ends, say how it ended.
+
+Whatever it does (raise, hang, vanish, exit without a word), one line comes back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slm_energy import interpreters
+
+LOG_FILE = "worker.log"
+_TICK_S = 1.0
+
+Progress = Callable[[str, float], None]
+
+
+def run(
+    mode: str,
+    python: str | None,
+    folder: Path,
+    exchange: Path,
+    timeout_s: float,
+    progress: Progress,
+    on_start: Callable[[int], None] = lambda pid: None,
+) -> str | None:
+    """Run the worker module to its end.
+
+    Args:
+        mode: what it is to do.
+        python: interpreter's path; None is this one.
+        folder: gets its log.
+        exchange: folder of the files by which it is spoken to.
+        timeout_s: it is ended after this long.
+        progress: called about once a second with the phase and the share of it that is done.
+        on_start: called with its process id.
+
+    Returns:
+        None, or one line that says how it failed.
+    """
+    command, variables = interpreters.command(python, [mode, str(exchange)], exchange)
+    kills = memory_kills()
+    with (folder / LOG_FILE).open("ab") as log:
+        child = subprocess.Popen(
+            command,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    patience_s, peak_bytes = 0.0, None
+    try:
+        on_start(child.pid)
+        message, in_time = _listen(child, time.monotonic() + timeout_s, progress)
+        patience_s = 5.0 if in_time else 0.0
+    finally:
+        peak_bytes = _end(child, patience_s)
+    if not in_time:
+        return f"took longer than study.timeout_s={timeout_s:g} and was ended"
+    return message or exit_error(child.returncode, peak_bytes, kills, memory_kills())
+
+
+def memory_kills(vmstat: Path = Path("/proc/vmstat")) -> int | None:
+    """How many processes the kernel has ended for want of memory, in whatever control group.
+
+    Source: `count_vm_event(OOM_KILL)` in Linux's mm/oom_kill.c.
+
+    Returns:
+        None if this kernel does not tell.
+    """
+    try:
+        count = re.search(r"^oom_kill (\d+)$", vmstat.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(count[1]) if count else None
+
+
+def exit_error(
+    code: int, peak_bytes: int | None, before: int | None, after: int | None
+) -> str | None:
+    """How a worker that left no message ended, in one line; None if it ended well.
+
+    Args:
+        code: its exit code; negative for a signal.
+        peak_bytes: the most memory that it had; None if unknown.
+        before: `memory_kills` when it started.
+        after: `memory_kills` when it had ended.
+    """
+    if code == 0:
+        return None
+    if code > 0:
+        return f"the worker ended with exit code {code} and no message"
+    killed = f"the worker was killed by {signal.Signals(-code).name}"
+    if -code != signal.SIGKILL:
+        return killed
+    peak = "" if peak_bytes is None else f"; it had used up to {peak_bytes / 1e9:.1f} GB"
+    if before is None or after is None:
+        return f"{killed}: the system may have run out of memory{peak}"
+    if after == before:
+        return f"{killed}, by somebody: the kernel counts no process ended for want of memory{peak}"
+    remedy = "try a smaller workload.batch_size, engine.dtype or model"
+    return f"out of memory: the kernel ended the worker (SIGKILL){peak}; {remedy}"
+
+
+def _listen(
+    child: subprocess.Popen[bytes], deadline: float, progress: Progress
+) -> tuple[str | None, bool]:
+    """Read progress until the child closes its pipe.
+
+    Returns:
+        The error it told, if any; and whether it ended in time.
+    """
+    assert child.stdout is not None
+    pipe, pending, error = child.stdout.fileno(), b"", None
+    phase, share = "start", 0.0
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([pipe], [], [], _TICK_S)
+        if ready:
+            data = os.read(pipe, 65536)
+            if not data:
+                return error, True
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                message: dict[str, Any] = json.loads(line)
+                error = message.get("error", error)
+                phase, share = message.get("phase", phase), message.get("share", share)
+        progress(phase, share)
+    return error, False
+
+
+def _end(child: subprocess.Popen[bytes], patience_s: float) -> int | None:
+    """Wait for the child to go; end it and its process group if it does not.
+
+    Returns:
+        The most memory it had, in bytes. A child's peak starts at its parent's when it was forked
+        (setmax_mm_hiwater_rss in Linux's exec.c), so one that is no more than ours says nothing:
+        None.
+    """
+    assert child.stdout is not None
+    child.stdout.close()
+    handle = os.pidfd_open(child.pid)
+    try:
+        ended, _, _ = select.select([handle], [], [], patience_s)
+    finally:
+        os.close(handle)
+    if not ended:
+        os.killpg(child.pid, signal.SIGKILL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage.ru_maxrss * 1024 if usage.ru_maxrss > ours else None

@@ -1,0 +1,116 @@
+"""Reading a Hugging Face model's weights one tensor at a time, without torch.
+
+The safetensors format is a JSON header before plain arrays
+(https://huggingface.co/docs/safetensors, "Format"). It is read by hand because numpy has no
+bfloat16, and because a tensor that is read, not mapped, is gone from memory once it is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_energy.errors import ModelError
+
+Array = npt.NDArray[np.float32]
+
+_STORED_AS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_SINGLE = "model.safetensors"
+_PICKLED = "pytorch_model.bin"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Tensor:
+    """One tensor that can be read.
+
+    Attributes:
+        shape: its dimensions, the outermost first.
+        read: its values as float32.
+    """
+
+    shape: tuple[int, ...]
+    read: Callable[[], Array]
+
+
+def open_weights(folder: Path) -> dict[str, Tensor]:
+    """Name to tensor of a model folder; nothing is read yet.
+
+    Raises:
+        ModelError: there are no weights, or they are in a form that cannot be read here.
+    """
+    found: dict[str, Tensor] = {}
+    for file in _parts(folder):
+        found |= _pickled(file) if file.suffix == ".bin" else _safetensors(file)
+    return found
+
+
+def _parts(folder: Path) -> list[Path]:
+    for name in (_SINGLE, _PICKLED):
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            return [folder / part for part in sorted(set(named))]
+        if (folder / name).is_file():
+            return [folder / name]
+    raise ModelError(f"{folder} has no weights: set model.source to a complete model folder")
+
+
+def _safetensors(file: Path) -> dict[str, Tensor]:
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header: dict[str, Any] = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    return {
+        name: Tensor(
+            shape=tuple(entry["shape"]),
+            read=partial(
+                _read,
+                file,
+                entry["dtype"],
+                tuple(entry["shape"]),
+                8 + length + entry["data_offsets"][0],
+            ),
+        )
+        for name, entry in header.items()
+    }
+
+
+def _read(file: Path, kind: str, shape: tuple[int, ...], offset: int) -> Array:
+    if kind not in _STORED_AS:
+        raise ModelError(f"{file} has weights of type {kind}: take a model with float weights")
+    raw = np.fromfile(file, _STORED_AS[kind], math.prod(shape), offset=offset).reshape(shape)
+    if kind == "BF16":  # the upper half of a float32
+        wide = raw.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
+    return raw.astype(np.float32, copy=False)
+
+
+def _pickled(file: Path) -> dict[str, Tensor]:
+    """Weights in torch's own format; `models.fetch` has asked whether their author is trusted."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ModelError(
+            f"{file.name} can be read only where torch is installed: take a model with safetensors"
+            " weights, or leave engine.python at null"
+        ) from error
+
+    state = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    return {
+        name: Tensor(shape=tuple(value.shape), read=partial(_from_torch, value))
+        for name, value in state.items()
+    }
+
+
+def _from_torch(value: Any) -> Array:
+    array: Array = value.float().numpy()
+    return array

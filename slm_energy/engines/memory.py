@@ -1,0 +1,39 @@
+"""What an error says when memory ran out, and how much was in use by then."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+_SAYINGS = re.compile(
+    r"can't allocate memory|out of memory|bad_alloc|failed to allocate|cannot allocate memory",
+    re.IGNORECASE,
+)
+"""PyTorch's allocator on a processor and on CUDA, C++ libraries (ONNX Runtime, OpenVINO,
+llama.cpp), the operating system."""
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """One line if this error, or one that it came from, is a lack of memory; else None.
+
+    Returns:
+        `out of memory`, with the peaks so far: of the process, and of the GPU where torch used one.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, MemoryError) or _SAYINGS.search(str(found)):
+            return f"out of memory: {_peaks()}"
+        found = found.__cause__ or found.__context__
+    return None
+
+
+def _peaks() -> str:
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (kib,) = re.findall(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    told = f"the process had used up to {int(kib) * 1024 / 1e9:.1f} GB"
+    torch: Any = sys.modules.get("torch")  # not imported for this: there may be no room for it
+    if torch is not None and torch.cuda.is_initialized():
+        told += f", and {torch.cuda.max_memory_allocated() / 1e9:.1f} GB of the GPU's memory"
+    return f"{told}; try a smaller workload.batch_size, engine.dtype or model"

@@ -1,0 +1,102 @@
+"""Export with optimum: its graph as it is, or one that our loop serves better.
+
+Both are traced with the same configuration of the same library. `stock` is what optimum's users
+get. `lean` computes the logits of the last position only, and its weights are copied from the model
+into one file, one at a time, where optimum would hold them in memory twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from slm_energy.engines import decode
+from slm_energy.engines.onnx_simplify import simplify
+from slm_energy.engines.onnx_weights import GRAPH, move_weights
+
+_TASK = "text-generation-with-past"
+
+
+def stock(folder: Path, model: Any) -> None:
+    """Write optimum's own graph.
+
+    Raises:
+        ValueError, RuntimeError, NotImplementedError, KeyError: optimum cannot export the model.
+    """
+    decode.skip_sklearn()
+    from optimum.exporters.onnx import onnx_export_from_model
+
+    _know_starcoder2()
+    # optimum looks for a tokenizer under this name, on the hub if need be: minutes without one.
+    model.config._name_or_path = str(folder)
+    onnx_export_from_model(model, folder, task=_TASK, do_validation=False)
+
+
+def lean(folder: Path, model: Any) -> None:
+    """Write a graph without the logits of all positions but the last.
+
+    Raises:
+        ValueError, RuntimeError, NotImplementedError, KeyError: optimum cannot export the model.
+    """
+    decode.skip_sklearn()
+    import onnx
+    import torch
+    from optimum.exporters.tasks import TasksManager
+
+    _know_starcoder2()
+    constructor = TasksManager.get_exporter_config_constructor(
+        "onnx", model, task=_TASK, library_name="transformers"
+    )
+    config = constructor(
+        model.config, use_past=True, use_past_in_inputs=True, float_dtype=_short(model.dtype)
+    )
+    samples = config.rename_ambiguous_inputs(config.generate_dummy_inputs(framework="pt"))
+    # As in torch, only the last position: a large vocabulary makes the others costly.
+    head = model.get_output_embeddings().register_forward_pre_hook(_last_position)
+    takes = inspect.signature(model.forward).parameters
+    fixed = {"logits_to_keep": 0} if "logits_to_keep" in takes else {}  # tracing would vary it
+    with torch.no_grad(), config.patch_model_for_export(model, model_kwargs=fixed):
+        inputs = config.ordered_inputs(model)
+        torch.onnx.export(
+            model,
+            (samples,),
+            f=str(folder / GRAPH),
+            input_names=list(inputs),
+            output_names=list(config.outputs),
+            dynamic_axes={**inputs, **config.outputs},
+            opset_version=config.DEFAULT_ONNX_OPSET,
+            dynamo=False,
+            # Weights stay out of the graph, so nothing may be computed from them here.
+            export_params=False,
+            do_constant_folding=False,
+        )
+    head.remove()
+    proto = onnx.load(folder / GRAPH)
+    _declare_one_position(proto)
+    move_weights(proto, set(inputs), model.state_dict(), folder)
+    simplify(folder / GRAPH)
+
+
+def _last_position(module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (arguments[0][:, -1:], *arguments[1:])
+
+
+def _declare_one_position(proto: Any) -> None:
+    """Give the logits their true shape (b, 1, vocabulary): a bound buffer is made from it."""
+    logits = next(output for output in proto.graph.output if output.name == "logits")
+    logits.type.tensor_type.shape.dim[1].dim_value = 1
+
+
+def _short(dtype: Any) -> str:
+    return {"torch.float32": "fp32", "torch.float16": "fp16"}[str(dtype)]
+
+
+def _know_starcoder2() -> None:
+    """Tell optimum of an architecture that it lacks; its cache and inputs are Llama's."""
+    from optimum.exporters.onnx.model_configs import LlamaOnnxConfig, register_tasks_manager_onnx
+
+    class Starcoder2OnnxConfig(LlamaOnnxConfig):  # type: ignore[misc]
+        """StarCoder2 as optimum's exporter sees it."""
+
+    register_tasks_manager_onnx("starcoder2", "text-generation", _TASK)(Starcoder2OnnxConfig)

@@ -1,0 +1,125 @@
+"""TensorRT behind ONNX Runtime: its engines are built beforehand, for every length a trial can have.
+
+TensorRT compiles a graph for a range of shapes. Left to itself it compiles again whenever a shape
+falls outside the range seen so far, in the middle of serving. Here the range is told to it: up to
+the batch size and the context of the model. What it builds is an entry of the cache.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from slm_energy import cache
+from slm_energy.engines import onnx_export, onnx_providers
+from slm_energy.engines import onnx_session as ort
+from slm_energy.engines.base import Job
+from slm_energy.errors import EngineError
+from slm_energy.models import context_length
+from slm_energy.plain import Json
+
+_CONTEXT = 2048
+"""Longest sequence for a model that names no limit."""
+
+
+def needed(job: Job) -> bool:
+    """Tell whether the engines are still to be built."""
+    return not cache.intact(_place(job))
+
+
+def make(job: Job) -> None:
+    """Build them unless they are there.
+
+    Raises:
+        EngineError: TensorRT refuses the graph.
+    """
+    from onnx import load
+
+    graph = onnx_export.place(job) / onnx_export.GRAPH
+    inputs = load(graph, load_external_data=False).graph.input
+    length = context_length(job.model_path) or _CONTEXT
+    ranges = profiles(_shapes(inputs), job.settings.workload.batch_size, length)
+    threads = job.settings.engine.threads or len(os.sched_getaffinity(0))
+
+    def fill(folder: Path) -> dict[str, Json]:
+        providers = onnx_providers.chain(job.settings.provider, _cached(folder) | ranges)
+        ort.open_session(graph, providers, threads, "all", True)
+        return {"profiles": ranges}
+
+    cache.make(_place(job), _identity(job), fill)
+
+
+def options(job: Job) -> dict[str, str]:
+    """What makes a session take the engines from the cache.
+
+    Raises:
+        EngineError: they were not built yet.
+    """
+    folder = _place(job)
+    try:
+        told: Any = cache.facts(folder)["profiles"]
+    except FileNotFoundError:
+        raise EngineError(f"no TensorRT engine in {folder}: run the prepare step first") from None
+    return _cached(folder) | told
+
+
+def profiles(inputs: dict[str, list[int | str]], rows: int, length: int) -> dict[str, str]:
+    """The range of shapes, as options of the provider.
+
+    Args:
+        inputs: dimensions of each input of the graph; names stand for free ones.
+        rows: requests in the largest batch.
+        length: longest sequence in tokens.
+    """
+    return {
+        "trt_profile_min_shapes": _profile(inputs, 1, 1, 0),
+        "trt_profile_opt_shapes": _profile(inputs, rows, 1, length // 2),
+        "trt_profile_max_shapes": _profile(inputs, rows, length, length),
+    }
+
+
+def _profile(inputs: dict[str, list[int | str]], rows: int, new: int, past: int) -> str:
+    """`name:1x4x0x64,...` for each input."""
+    fixed = {
+        "input_ids": [rows, new],
+        "position_ids": [rows, new],
+        "attention_mask": [rows, past + new],
+    }
+    found = []
+    for name, shape in inputs.items():
+        cached = [rows, *(dim if isinstance(dim, int) else past for dim in shape[1:])]
+        found.append(f"{name}:{'x'.join(map(str, fixed.get(name, cached)))}")
+    return ",".join(found)
+
+
+def _shapes(inputs: Any) -> dict[str, list[int | str]]:
+    return {
+        value.name: [
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param
+            for dim in value.type.tensor_type.shape.dim
+        ]
+        for value in inputs
+    }
+
+
+def _cached(folder: Path) -> dict[str, str]:
+    return {
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(folder),
+    }
+
+
+def _place(job: Job) -> Path:
+    return cache.place(job.cache_path, "tensorrt", _identity(job))
+
+
+def _identity(job: Job) -> dict[str, Json]:
+    return {
+        "graph": onnx_export.place(job).name,
+        "device": job.settings.provider.device,
+        "batch": job.settings.workload.batch_size,
+        "runtimes": {name: job.versions[name] for name in onnx_export.RUNTIMES},
+    }

@@ -1,0 +1,107 @@
+"""Weights beside a graph: copied from a model one at a time, never all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+GRAPH = "model.onnx"
+DATA = "model.onnx_data"
+_ALIGNMENT = 64 * 1024
+"""ONNX Runtime maps tensors into memory where the file's offsets allow it."""
+
+
+def move_weights(proto: Any, inputs: set[str], weights: Mapping[str, Any], folder: Path) -> None:
+    """Turn a graph's weight inputs into tensors of one file, and write both.
+
+    A weight that is only used transposed is stored so: a linear layer's. One that is used both ways
+    (an embedding that is also the output layer) is stored twice, as any exporter does.
+
+    Args:
+        proto: a graph whose weights are inputs named as in the model.
+        inputs: names of its true inputs.
+        weights: the model's tensors by name.
+        folder: gets `GRAPH` and `DATA`.
+    """
+    import onnx
+
+    graph = proto.graph
+    names = [value.name for value in graph.input if value.name not in inputs]
+    transposed = _transposed(graph, set(names))
+    used = {name for node in graph.node for name in node.input}
+    with (folder / DATA).open("wb") as file:
+        for name in names:
+            if name in used:
+                graph.initializer.append(_stored(file, name, weights[name]))
+            for copy in transposed.get(name, ()):
+                graph.initializer.append(_stored(file, copy, weights[name].t()))
+    kept = [value for value in graph.input if value.name in inputs]
+    del graph.input[:]
+    graph.input.extend(kept)
+    onnx.save(proto, folder / GRAPH)
+
+
+def _transposed(graph: Any, names: set[str]) -> dict[str, list[str]]:
+    """Take the transpositions of weights out of the graph; return weight to what they made."""
+    found: dict[str, list[str]] = {}
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Transpose" and node.input[0] in names:
+            found.setdefault(node.input[0], []).append(node.output[0])
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+    return found
+
+
+def _stored(file: BinaryIO, name: str, weight: Any) -> Any:
+    """Append a tensor to the file; return what the graph says of it."""
+    import numpy as np
+    from onnx import TensorProto, external_data_helper, helper
+
+    file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+    values = np.ascontiguousarray(weight.detach().numpy())
+    kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+    tensor = TensorProto(name=name, data_type=kind, dims=values.shape)
+    tensor.raw_data = b""  # the library asks for the field before it lets data be elsewhere
+    external_data_helper.set_external_data(tensor, DATA, file.tell(), values.nbytes)
+    tensor.ClearField("raw_data")
+    file.write(values.data)
+    return tensor
+
+
+def quantize(source: Path, target: Path) -> tuple[int, int]:
+    """Give linear layers 8-bit weights (one scale per output) and activations rounded as they come.
+
+    Args:
+        source: folder with a graph in float32.
+        target: folder that gets the other graph.
+
+    Returns:
+        Number of linear layers before, and of those that are quantized.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        source / GRAPH,
+        target / GRAPH,
+        op_types_to_quantize=list(_LINEAR),
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        use_external_data_format=True,
+    )
+    return _count(source / GRAPH, _LINEAR), _count(target / GRAPH, ("MatMulInteger",))
+
+
+_LINEAR = ("MatMul", "Gemm")
+
+
+def _count(path: Path, operators: tuple[str, ...]) -> int:
+    """Number of nodes of these operators whose second input is a weight."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    return sum(node.op_type in operators and node.input[1] in weights for node in graph.node)

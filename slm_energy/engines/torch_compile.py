@@ -1,0 +1,321 @@
+"""PyTorch compiled by inductor: one decoding step as one graph, with a cache of fixed size.
+
+The prompts are read eagerly, as engine torch does it: they differ in length, and large matrix
+products gain nothing from inductor. Their keys and values are copied into the fixed cache, and each
+further token is one call of the compiled step.
+
+All compiling happens in `compile`, in a window of its own; afterwards a recompilation is an error.
+What inductor made in the prepare step lies in the cache, so every trial compiles equally warm.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from slm_energy import cache, models, workload
+from slm_energy.cell import Settings
+from slm_energy.engines import decode
+from slm_energy.engines import torch as eager
+from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
+from slm_energy.engines.torch_explicit import Explicit
+from slm_energy.errors import EngineError, one_line
+from slm_energy.plain import Json
+
+_KIND = "torch_compile"
+_RECIPE = 1
+"""To be raised when this package makes another graph of the same model: part of the address."""
+_INDUCTOR: dict[str, dict[str, Any]] = {
+    "default": {},
+    "max_autotune": {"max_autotune": True, "freezing": True},
+}
+_ALIGNED = 16
+"""The cache's places are rounded up to this, so that vector instructions need no remainder."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Shapes:
+    """What is compiled for.
+
+    Attributes:
+        sizes: numbers of prompts in a batch.
+        places: keys in the cache, enough for the longest prompt and its answer.
+    """
+
+    sizes: tuple[int, ...]
+    places: int
+
+
+def shapes_of(sizes: set[int], longest: int) -> Shapes:
+    """The shapes for batches of these sizes and at most `longest` tokens, answers included."""
+    return Shapes(sizes=tuple(sorted(sizes)), places=-(-longest // _ALIGNED) * _ALIGNED)
+
+
+class TorchCompileEngine:
+    """A transformers model whose decoding step is compiled."""
+
+    def load(self, job: Job) -> dict[str, Json]:
+        """Read the weights; nothing is compiled yet.
+
+        Raises:
+            EngineError: see engine torch.
+        """
+        self._job = job
+        self._model, effective = eager.opened(job)
+        self._mode = str(job.settings.engine.options.get("mode", "default"))
+        return {**effective, "cache": "static", "compile_mode": self._mode}
+
+    def compile(self, batches: Sequence[Batch]) -> dict[str, Json]:
+        """Compile the step for the sizes of these batches.
+
+        Raises:
+            EngineError: inductor cannot compile this model.
+        """
+        longest = max(max(map(len, batch.prompts)) + batch.new_tokens for batch in batches)
+        shapes = shapes_of({len(batch.prompts) for batch in batches}, longest)
+        folder = cache.place(self._job.cache_path, _KIND, identity(self._job, shapes))
+        with tempfile.TemporaryDirectory() as own:
+            if cache.intact(folder):  # a copy: inductor writes into the folder that it reads
+                cache.facts(folder)
+                shutil.copytree(folder, own, dirs_exist_ok=True)
+            return self.compile_in(Path(own), shapes)
+
+    def compile_in(self, folder: Path, shapes: Shapes) -> dict[str, Json]:
+        """Compile with inductor's own cache in `folder`; see `compile`."""
+        import torch
+        from torch._dynamo.utils import counters
+        from torch._inductor import config
+        from torch._inductor.runtime.cache_dir_utils import temporary_cache_dir
+
+        torch.compiler.reset()
+        counters.clear()
+        self._step = torch.compile(_step(Explicit(self._model)), fullgraph=True, dynamic=False)
+        self._slots = {size: Slots(self._model, size, shapes.places) for size in shapes.sizes}
+        # Helper processes of inductor would live on into the windows that are metered.
+        # Precompiled headers take longer than the few kernels that would use them.
+        settings = config.patch(
+            compile_threads=1, cpp_cache_precompile_headers=False, **_INDUCTOR[self._mode]
+        )
+        with settings, temporary_cache_dir(str(folder)), torch.inference_mode():
+            for size in shapes.sizes:
+                batch = Batch(prompts=((1,),) * size, new_tokens=3, stop="fixed")
+                try:
+                    list(zip(range(3), self._steps(batch, []), strict=False))
+                except Exception as error:  # inductor's errors have no common base
+                    raise EngineError(
+                        f"engine.name=torch_compile: {self._model.config.model_type} cannot be"
+                        f" compiled: {one_line(error)}"
+                    ) from error
+        found = counters["inductor"]
+        warm = found["fxgraph_cache_hit"] > 0 and not found["fxgraph_cache_miss"]
+        return {
+            "compiled_sizes": list(shapes.sizes),
+            "cache_places": shapes.places,
+            "compile_cache": "hit" if warm and not found["fxgraph_cache_bypass"] else "miss",
+            "recompilation": "refused",
+        }
+
+    def generate(self, batch: Batch) -> list[Answer]:
+        """Decode greedily.
+
+        Raises:
+            EngineError: NaN logits, or a batch for which nothing was compiled.
+        """
+        import torch
+
+        longest = max(map(len, batch.prompts)) + batch.new_tokens
+        slots = self._slots.get(len(batch.prompts))
+        if slots is None or longest > slots.places:
+            raise EngineError(
+                f"engine.name=torch_compile: not compiled for {len(batch.prompts)} prompts and"
+                f" {longest} tokens"
+            )
+        peaks: list[Any] = []
+        # Guards cost 0.1 ms per token and are for callers who do not know their shapes.
+        stance: Any = torch.compiler.set_stance
+        with torch.inference_mode(), stance("fail_on_recompile", skip_guard_eval_unsafe=True):
+            result = decode.collect(self._steps(batch, peaks), batch, self._job.eos_ids)
+            decode.require_numbers(torch.stack(peaks).tolist())
+        eager.wait(self._model.device)
+        return result
+
+    def close(self) -> None:
+        """Drop the weights and what was compiled."""
+        import torch
+
+        del self._model, self._step, self._slots
+        torch.compiler.reset()
+
+    def _steps(self, batch: Batch, peaks: list[Any]) -> Iterator[list[int]]:
+        decoding = eager.Decoding(self._model, batch)
+        best = decoding.prefill().max(dim=-1)
+        ids, peak = best.indices[:, None], best.values
+        slots = self._slots[len(batch.prompts)]
+        places, first = slots.fill(decoding.cache, batch)
+        while True:
+            peaks.append(peak)
+            yield ids[:, 0].tolist()
+            ids, peak, places = self._step(ids, places, first, slots.keys, slots.values)
+
+
+class Slots:
+    """Keys and values of one batch in tensors of fixed size, one pair per layer.
+
+    Attributes:
+        keys: per layer (b, heads, places, width).
+        values: as keys.
+        places: how many tokens there is room for.
+    """
+
+    def __init__(self, model: Any, size: int, places: int) -> None:
+        import torch
+
+        one = eager.Decoding(model, Batch(prompts=((1,),), new_tokens=1, stop="fixed"))
+        with torch.inference_mode():
+            one.prefill()
+            layers = [(layer.keys, layer.values) for layer in one.cache.layers]
+            self.keys, self.values = (
+                [t.new_zeros(size, t.shape[1], places, t.shape[3]) for t in tensors]
+                for tensors in zip(*layers, strict=True)
+            )
+        self.places = places
+
+    def fill(self, prompts: Any, batch: Batch) -> tuple[Any, Any]:
+        """Copy the keys and values of prompts; what they leave of older ones is never looked at.
+
+        Args:
+            prompts: transformers' cache after them; layers with a sliding window keep the end only.
+            batch: its prompts.
+
+        Returns:
+            The place (1,) of the next token, and (b,) where each request's own tokens begin.
+        """
+        import torch
+
+        lengths = [len(prompt) for prompt in batch.prompts]
+        end = max(lengths)
+        for keys, values, layer in zip(self.keys, self.values, prompts.layers, strict=True):
+            begin = end - layer.keys.shape[2]
+            keys[:, :, begin:end] = layer.keys
+            values[:, :, begin:end] = layer.values
+        device = self.keys[0].device
+        first = torch.tensor([end - length for length in lengths], device=device)
+        return torch.tensor([end], device=device), first
+
+
+class _InPlace:
+    """Transformers' side of the slots: what a layer calls to store its keys and values."""
+
+    is_compileable = False  # asks the architectures' own code to make its mask from ours
+
+    def __init__(self, keys: Sequence[Any], values: Sequence[Any], places: Any) -> None:
+        self._keys, self._values, self._places = keys, values, places
+
+    def update(
+        self, keys: Any, values: Any, layer: int, *_: object, **__: object
+    ) -> tuple[Any, Any]:
+        own_keys, own_values = self._keys[layer], self._values[layer]
+        own_keys.index_copy_(2, self._places, keys)
+        own_values.index_copy_(2, self._places, values)
+        return own_keys, own_values
+
+    def get_seq_length(self, layer: int = 0) -> Any:
+        return self._places[0]
+
+    def get_mask_sizes(self, *_: object) -> tuple[int, int]:
+        return self._keys[0].shape[2], 0
+
+    def get_query_offset(self, *_: object) -> Any:
+        return self._places[0]
+
+
+def _step(model: Explicit) -> Any:
+    """The function that is compiled: one token id per request in, the next one out."""
+
+    def step(ids: Any, places: Any, first: Any, keys: list[Any], values: list[Any]) -> Any:
+        slots = _InPlace(keys, values, places)
+        best = model(ids, places, first, slots, keys[0].shape[2]).max(dim=-1)
+        return best.indices[:, None], best.values, places + 1
+
+    return step
+
+
+def identity(job: Job, shapes: Shapes) -> Mapping[str, Json]:
+    """What decides what inductor makes."""
+    settings = job.settings
+    return {
+        "recipe": _RECIPE,
+        "model": job.model_digest,
+        "attention": settings.model.attention,
+        "dtype": settings.engine.dtype,
+        "mode": settings.engine.options.get("mode", "default"),
+        "threads": settings.engine.threads or len(os.sched_getaffinity(0)),
+        "provider": settings.provider.name,
+        "sizes": list(shapes.sizes),
+        "places": shapes.places,
+        "versions": dict(job.versions),
+    }
+
+
+def _expected(job: Job) -> Shapes:
+    """The shapes that the job's workload will have."""
+    asked = job.settings.workload
+    tokenizer = models.load_tokenizer(job.model_path)
+    lengths = [len(tokenizer.encode(task.prompt).ids) for task in workload.load(asked)]
+    whole, rest = divmod(len(lengths), asked.batch_size)
+    sizes = ({asked.batch_size} if whole else set()) | ({rest} if rest else set())
+    return shapes_of(sizes, max(lengths) + asked.new_tokens)
+
+
+def _needs_preparation(job: Job) -> bool:
+    return not cache.intact(cache.place(job.cache_path, _KIND, identity(job, _expected(job))))
+
+
+def _prepare(job: Job) -> None:
+    shapes = _expected(job)
+    wanted = identity(job, shapes)
+
+    def fill(folder: Path) -> Mapping[str, Json]:
+        engine = TorchCompileEngine()
+        engine.load(job)
+        told = engine.compile_in(folder, shapes)
+        shutil.rmtree(folder / "locks", ignore_errors=True)
+        engine.close()
+        return told
+
+    cache.make(cache.place(job.cache_path, _KIND, wanted), wanted, fill)
+
+
+def unsupported(settings: Settings) -> str | None:
+    """Why these settings cannot run here, or None."""
+    engine = settings.engine
+    if engine.decode == "generate":
+        return (
+            "engine torch_compile with engine.decode=generate: transformers would compile again"
+            " while it serves; use decode=session"
+        )
+    if engine.dtype == "int8":
+        return "engine torch_compile with engine.dtype=int8 is not checked: use engine=torch"
+    if settings.provider.name == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        return "engine torch_compile needs a C++ compiler: install g++ or clang++"
+    return eager.provider_unsupported(settings)
+
+
+def _create() -> Engine:
+    return TorchCompileEngine()
+
+
+ENGINE = EngineSpec(
+    name="torch_compile",
+    packages=("torch", "transformers"),
+    create=_create,
+    unsupported=unsupported,
+    needs_preparation=_needs_preparation,
+    prepare=_prepare,
+    options={"mode": tuple(_INDUCTOR)},
+)

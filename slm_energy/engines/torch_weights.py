@@ -1,0 +1,145 @@
+"""Weights for PyTorch: read in the asked type, and linear layers quantized to 8 bits.
+
+A file's tensors are converted one by one, each with a mapping of the file of its own: the pages of
+one mapping would stay in memory beside the converted weights until the last tensor is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from slm_energy.config import Dtype, ModelConfig
+from slm_energy.engines import decode
+from slm_energy.errors import EngineError, one_line
+
+_FILE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+
+
+def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
+    """Read a causal language model onto the processor, in `dtype` whatever type is stored.
+
+    Raises:
+        EngineError: transformers cannot load it as asked.
+    """
+    import torch
+
+    decode.skip_sklearn()
+    import transformers
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    options: dict[str, Any] = {
+        "trust_remote_code": model.trust_remote_code,
+        "local_files_only": True,
+    }
+    kind = torch.float32 if dtype == "int8" else getattr(torch, dtype)
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+        eager = model.attention == "eager" or (model.attention == "auto" and sdpa_is_wrong(config))
+        # None is the library's own choice: SDPA where the architecture has it.
+        attention = "eager" if eager else None if model.attention == "auto" else "sdpa"
+        known: Any = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+        files = _safetensors(path)
+        if files and type(config) in known:
+            options = {"state_dict": dict(_tensors(files, kind))}
+            make, source = known[type(config)], None
+        else:
+            options["use_safetensors"] = None if model.allow_pickle else True
+            make, source = AutoModelForCausalLM, path
+        loaded, told = make.from_pretrained(
+            source,
+            config=config,
+            dtype=kind,
+            attn_implementation=attention,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise EngineError(
+            f"transformers cannot load {path} with {model.attention=}: {one_line(error)}"
+        ) from error
+    if told["missing_keys"]:
+        raise EngineError(
+            f"{path} lacks weights of {config.model_type}, {sorted(told['missing_keys'])[0]} for"
+            " one: fetch the model again, or change model.source"
+        )
+    if dtype == "int8":
+        quantize(loaded)
+    return loaded.eval()
+
+
+def sdpa_is_wrong(config: Any) -> bool:
+    """GPT-2's SDPA path ignores two switches (transformers 4.57: `sdpa_attention_forward`)."""
+    switches = ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn")
+    return config.model_type == "gpt2" and any(getattr(config, name, False) for name in switches)
+
+
+def _safetensors(path: Path) -> list[Path]:
+    """The files with the weights; none if they are pickled."""
+    if (path / _FILE).is_file():
+        return [path / _FILE]
+    if not (path / _INDEX).is_file():
+        return []
+    parts = json.loads((path / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+    return [path / part for part in sorted(set(parts))]
+
+
+def _tensors(files: list[Path], dtype: Any) -> Iterator[tuple[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as stored:
+                names = list(stored.keys())
+            for name in names:
+                with safe_open(file, framework="pt") as stored:
+                    value = stored.get_tensor(name)
+                    kind = dtype if value.is_floating_point() else value.dtype
+                    yield name, value.to(kind, copy=True)
+        except SafetensorError as error:
+            raise EngineError(f"{file} cannot be read: {one_line(error)}") from error
+
+
+def quantize(model: Any) -> None:
+    """Replace the weights of all linear layers by 8-bit integers with one scale per output row.
+
+    GPT-2's `Conv1D` is a linear layer with its weight transposed, and becomes one. An output layer
+    that shares the embedding's weights gets a copy in 8 bits; the embedding stays as it is.
+    """
+    import torch
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+    from transformers.pytorch_utils import Conv1D
+
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Conv1D):
+                with torch.device("meta"):
+                    linear = torch.nn.Linear(child.nx, child.nf)
+                linear.weight = torch.nn.Parameter(child.weight.data.T, requires_grad=False)
+                linear.bias = child.bias
+                setattr(parent, name, linear)
+    quantize_(model, Int8WeightOnlyConfig(set_inductor_config=False))
+
+
+def precision(model: Any) -> dict[str, Any]:
+    """What type the weights really have, as keys of `effective`: read back from the tensors.
+
+    Returns:
+        `dtype`; if it is int8 also `quantization` in words and `quantized_share`, the share of all
+        parameters that are in 8 bits (a weight that two layers share counts once).
+    """
+    import torch
+
+    parameters = list(model.parameters())
+    small = [p for p in parameters if getattr(p, "qdata", p).dtype == torch.int8]
+    if not small:
+        return {"dtype": str(parameters[0].dtype).removeprefix("torch.")}
+    return {
+        "dtype": "int8",
+        "quantization": f"torchao: weights of {len(small)} linear layers in 8 bits, symmetric, one"
+        " scale per output row; all else in float32",
+        "quantized_share": sum(p.numel() for p in small) / sum(p.numel() for p in parameters),
+    }

@@ -1,0 +1,119 @@
+"""TorchScript: a graph that was traced once, with its keys and values as inputs and outputs.
+
+The worker reads the graph and imports neither transformers nor Python code of the model. Tracing
+happens in the prepare step (`torchscript_trace`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from slm_energy import cache
+from slm_energy.cell import Settings
+from slm_energy.engines import decode, torchscript_trace
+from slm_energy.engines import torch as eager
+from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
+from slm_energy.errors import EngineError
+from slm_energy.models import context_length
+from slm_energy.plain import Json
+
+
+class TorchScriptEngine:
+    """A traced module."""
+
+    def load(self, job: Job) -> dict[str, Json]:
+        """Read the traced module onto the asked device.
+
+        Raises:
+            EngineError: nothing was traced yet, or it cannot be read.
+        """
+        import torch
+
+        device = eager.set_up(job.settings)
+        folder = torchscript_trace.place(job)
+        if not cache.intact(folder):
+            raise EngineError(f"nothing is traced in {folder}: run the prepare step first")
+        facts = cache.facts(folder)
+        self._eos_ids = job.eos_ids
+        self._device = device
+        self._module = torchscript_trace.read(folder, device)
+        first = next(self._module.parameters())
+        if first.device != device:
+            raise EngineError(
+                f"provider.name={job.settings.provider.name}: weights are on {first.device}"
+            )
+        self._empty = torchscript_trace.empty_caches(facts, first)
+        with torch.inference_mode():
+            trial = torchscript_trace.Decoding(
+                self._module, self._empty, Batch(prompts=((1,),), new_tokens=1, stop="fixed")
+            )
+            trial.prefill()
+        eager.wait(device)
+        return {
+            "provider": first.device.type,
+            "device": str(first.device),
+            "dtype": str(first.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "kv_cache": trial.caches[0].shape[2] == 1,
+            "attention": facts["attention"],
+            "trace_deviation": facts["deviation"],
+            "context": context_length(job.model_path),
+            "decode": job.settings.engine.decode,
+        }
+
+    def generate(self, batch: Batch) -> list[Answer]:
+        """Decode greedily.
+
+        Raises:
+            EngineError: NaN logits.
+        """
+        import torch
+
+        peaks: list[Any] = []
+        with torch.inference_mode():
+            result = decode.collect(self._steps(batch, peaks), batch, self._eos_ids)
+            decode.require_numbers(torch.stack(peaks).tolist())
+        eager.wait(self._device)
+        return result
+
+    def close(self) -> None:
+        """Drop the module."""
+        del self._module
+
+    def _steps(self, batch: Batch, peaks: list[Any]) -> Iterator[list[int]]:
+        decoding = torchscript_trace.Decoding(self._module, self._empty, batch)
+        logits = decoding.prefill()
+        while True:
+            best = logits.max(dim=-1)
+            peaks.append(best.values)
+            yield best.indices.tolist()
+            logits = decoding.step(best.indices)
+
+
+def unsupported(settings: Settings) -> str | None:
+    """Why these settings cannot run here, or None."""
+    engine = settings.engine
+    if engine.decode == "generate":
+        return "engine torchscript has no class of its library that decodes: use decode=session"
+    if engine.dtype == "int8":
+        return "engine torchscript with engine.dtype=int8: torchao's weights cannot be traced"
+    return eager.provider_unsupported(settings)
+
+
+def _create() -> Engine:
+    return TorchScriptEngine()
+
+
+def _needs_preparation(job: Job) -> bool:
+    return not cache.intact(torchscript_trace.place(job))
+
+
+ENGINE = EngineSpec(
+    name="torchscript",
+    packages=("torch", "transformers"),
+    create=_create,
+    unsupported=unsupported,
+    needs_preparation=_needs_preparation,
+    prepare=torchscript_trace.trace,
+)

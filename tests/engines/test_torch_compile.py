@@ -1,0 +1,121 @@
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from slm_energy import cache
+from slm_energy.config import ProviderConfig, WorkloadConfig
+from slm_energy.engines import torch_compile
+from slm_energy.engines.base import Batch, Compiles, Engine, Job, find
+from slm_energy.engines.torch_compile import ENGINE, shapes_of, unsupported
+from slm_energy.errors import EngineError
+
+LONG, SHORT = tuple(range(40, 24, -1)), (100, 7, 300, 12)
+BATCHES = tuple(
+    Batch(prompts=prompts, new_tokens=24, stop="fixed") for prompts in ((LONG,), (LONG, SHORT))
+)
+
+
+def loaded(job: Job) -> Engine:
+    engine = find(job.settings.engine.name).create()
+    engine.load(job)
+    return engine
+
+
+def compiled(job: Job, *batches: Batch) -> tuple[Engine, dict]:
+    engine = loaded(job)
+    assert isinstance(engine, Compiles)
+    return engine, engine.compile(batches) or {}
+
+
+def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> list[tuple]:
+    batch = Batch(prompts=prompts, new_tokens=new_tokens, stop="fixed")
+    return [answer.output_ids for answer in engine.generate(batch)]
+
+
+# BLOOM takes no positions; StarCoder2's attention has a window.
+@pytest.mark.parametrize("name", ["bloomz-560m", "starcoder2-3b"])
+def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_job, twin, name):
+    torch = loaded(make_job("torch", folder=twin(name)))
+    engine, told = compiled(make_job("torch_compile", folder=twin(name)), *BATCHES)
+    alone = [*served(torch, LONG), *served(torch, SHORT)]
+    assert [*served(engine, LONG), *served(engine, SHORT)] == alone
+    assert served(engine, LONG, SHORT) == alone
+    assert served(engine, SHORT, new_tokens=1) == [alone[1][:1]]
+    assert told == {
+        "compiled_sizes": [1, 2],
+        "cache_places": 48,
+        "compile_cache": "miss",
+        "recompilation": "refused",
+    }
+    engine.close()
+
+
+def test_what_was_not_compiled_is_refused_instead_of_compiled_while_serving(make_job):
+    engine = loaded(make_job("torch_compile"))
+    engine._slots = {}  # as if nothing had been compiled
+    with pytest.raises(EngineError, match="not compiled for 2 prompts and 40 tokens"):
+        served(engine, LONG, SHORT)
+
+
+def test_every_trial_compiles_from_what_was_prepared(make_job, tmp_path):
+    base = make_job("torch_compile")
+    work = WorkloadConfig(name="w", source="bundled", limit=1, new_tokens=4)
+    settings = dataclasses.replace(base.settings, workload=work)
+    job = dataclasses.replace(base, settings=settings, cache_path=tmp_path)
+    assert ENGINE.needs_preparation(job)
+    ENGINE.prepare(job)
+    assert not ENGINE.needs_preparation(job)
+
+    (batch,) = the_batches(job)
+    assert compiled(job, batch)[1]["compile_cache"] == "hit"
+
+    for file in entry_of(tmp_path).rglob("*"):
+        if file.is_file() and file.name != cache.MANIFEST:
+            file.write_bytes(b"damaged")
+    assert ENGINE.needs_preparation(job)
+    engine, told = compiled(job, batch)
+    assert told["compile_cache"] == "miss"
+    assert served(engine, *batch.prompts, new_tokens=4) == served(
+        loaded(make_job("torch")), *batch.prompts, new_tokens=4
+    )
+
+
+def the_batches(job: Job) -> list[Batch]:
+    shapes = torch_compile._expected(job)
+    return [
+        Batch(prompts=((5,) * (shapes.places - 4),) * size, new_tokens=4, stop="fixed")
+        for size in shapes.sizes
+    ]
+
+
+def entry_of(folder: Path) -> Path:
+    (entry,) = cache.entries(folder)
+    return entry.path
+
+
+def test_the_fixed_cache_has_room_for_the_longest_request():
+    assert shapes_of({3, 1}, 65) == torch_compile.Shapes(sizes=(1, 3), places=80)
+    assert shapes_of({1}, 64).places == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"decode": "generate"}, "use decode=session"), ({"dtype": "int8"}, "use engine=torch")],
+)
+def test_what_it_cannot_do_is_unsupported(make_job, changes, reason):
+    assert reason in (unsupported(make_job("torch_compile", **changes).settings) or "")
+
+
+def test_a_machine_without_a_compiler_is_unsupported(make_job, monkeypatch):
+    settings = make_job("torch_compile").settings
+    assert unsupported(settings) is None
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert "install g++ or clang++" in (unsupported(settings) or "")
+
+
+def test_a_provider_that_it_lacks_is_unsupported(make_job):
+    settings = make_job("torch_compile").settings
+    other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
+    assert unsupported(other) == "engine torch_compile has no provider tensorrt: use cpu or cuda"

@@ -1,0 +1,124 @@
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slm_energy.config import ProviderConfig
+from slm_energy.engines import torchscript_trace
+from slm_energy.engines.base import Batch, Engine, Job, find
+from slm_energy.engines.torchscript import ENGINE, unsupported
+from slm_energy.errors import EngineError
+from slm_energy.plain import to_plain
+
+STUDY = (
+    "codeparrot-small",
+    "tiny_starcoder_py",
+    "pythia-410m",
+    "bloomz-560m",
+    "starcoderbase-1b",
+    "bloomz-1b1",
+    "tinyllama-1.1b",
+    "pythia-1.4b",
+    "codegemma-2b",
+    "phi-2",
+    "stablecode-instruct-alpha-3b",
+    "stablecode-completion-alpha-3b-4k",
+)
+LONG, SHORT = tuple(range(40, 24, -1)), (100, 7, 300, 12)
+
+
+def loaded(job: Job) -> tuple[Engine, dict]:
+    spec = find(job.settings.engine.name)
+    if spec.needs_preparation(job):
+        spec.prepare(job)
+    engine = spec.create()
+    return engine, engine.load(job)
+
+
+def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> list[tuple]:
+    batch = Batch(prompts=prompts, new_tokens=new_tokens, stop="fixed")
+    return [answer.output_ids for answer in engine.generate(batch)]
+
+
+@pytest.mark.parametrize("name", STUDY)
+def test_a_trace_generates_torchs_tokens_alone_and_padded(make_job, twin, name):
+    torch, _ = loaded(make_job("torch", folder=twin(name)))
+    traced, effective = loaded(make_job("torchscript", folder=twin(name)))
+    alone = [*served(torch, LONG), *served(torch, SHORT)]
+    assert [*served(traced, LONG), *served(traced, SHORT)] == alone
+    assert served(traced, LONG, SHORT) == alone
+    assert served(torch, LONG, SHORT) == alone
+    assert effective["trace_deviation"] < 1e-3
+    assert effective["kv_cache"] is True
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_effective_settings_are_read_back(make_job, dtype):
+    engine, effective = loaded(make_job("torchscript", dtype=dtype))
+    expected = {"provider": "cpu", "dtype": dtype, "threads": 1, "attention": "sdpa"}
+    assert expected.items() <= effective.items()
+    assert len(served(engine, LONG, new_tokens=3)[0]) == 3
+
+
+def test_serving_needs_no_transformers(make_job, tmp_path):
+    job = make_job("torchscript")
+    loaded(job)
+    (tmp_path / "settings.json").write_text(json.dumps(to_plain(job.settings)))
+    code = f"""
+import json, sys
+from pathlib import Path
+from slm_energy.cell import Settings
+from slm_energy.engines.base import Batch, Job, find
+from slm_energy.plain import from_plain
+settings = from_plain(Settings, json.loads(Path({str(tmp_path / "settings.json")!r}).read_text()))
+engine = find("torchscript").create()
+engine.load(Job(settings=settings, model_path=Path({str(job.model_path)!r}),
+    model_digest={job.model_digest!r}, cache_path=Path({str(job.cache_path)!r}),
+    versions={job.versions!r}, eos_ids=()))
+engine.generate(Batch(prompts=((5, 6, 7),), new_tokens=2, stop="fixed"))
+sys.exit("transformers" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_damaged_trace_is_made_again(make_job):
+    job = make_job("torchscript")
+    engine, _ = loaded(job)
+    before = served(engine, SHORT)
+    graph = torchscript_trace.place(job) / torchscript_trace.GRAPH
+    graph.write_bytes(graph.read_bytes()[:-1000])
+    assert ENGINE.needs_preparation(job)
+    with pytest.raises(EngineError, match="run the prepare step first"):
+        ENGINE.create().load(job)
+    assert served(loaded(job)[0], SHORT) == before
+
+
+def test_a_trace_that_computes_something_else_is_refused(make_job, twin, monkeypatch, tmp_path):
+    job = dataclasses.replace(
+        make_job("torchscript", folder=twin("tinyllama-1.1b")), cache_path=tmp_path
+    )
+    monkeypatch.setitem(torchscript_trace._TOLERANCE, "float32", 0.0)
+    with pytest.raises(EngineError, match="differs from torch by"):
+        ENGINE.prepare(job)
+    assert not list(Path(tmp_path).glob("torchscript/*/manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"decode": "generate"}, "use decode=session"),
+        ({"dtype": "int8"}, "cannot be traced"),
+    ],
+)
+def test_what_it_cannot_do_is_unsupported(make_job, changes, reason):
+    assert reason in (unsupported(make_job("torchscript", **changes).settings) or "")
+
+
+def test_a_provider_that_it_lacks_is_unsupported(make_job):
+    settings = make_job("torchscript").settings
+    other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
+    assert unsupported(settings) is None
+    assert unsupported(other) == "engine torchscript has no provider tensorrt: use cpu or cuda"

@@ -1,0 +1,27 @@
+"""The models that conf/model/ ships, as configurations."""
+
+import dataclasses
+
+import yaml
+
+from slm_energy import models
+from slm_energy.compose import CONF
+from slm_energy.config import ModelConfig
+from slm_energy.plain import from_plain
+
+MODELS = tuple(sorted(p.stem for p in (CONF / "model").glob("*.yaml") if p.stem != "bundled"))
+"""All but the bundled one, whose weights come with the package."""
+
+
+def shipped(name: str, **changes) -> ModelConfig:
+    text = (CONF / "model" / f"{name}.yaml").read_text(encoding="utf-8")
+    return dataclasses.replace(from_plain(ModelConfig, yaml.safe_load(text)), **changes)
+
+
+def tiny(name: str) -> ModelConfig:
+    """Two narrow layers of that architecture, with random weights."""
+    return shipped(name, weights="random", scale="tiny")
+
+
+TWINS = tuple({models.identity(tiny(name)): name for name in reversed(MODELS)}.values())
+"""One model for each distinct tiny twin: sizes of one family have the same."""

@@ -1,0 +1,171 @@
+"""Environments: made whole or not at all, found by name, and one of another stack in a real sweep.
+
+Nothing is downloaded: what is installed is a wheel of one line. `make test` makes the environment
+`transformers5`, which the last test runs trials in.
+"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from slm_energy import environments
+from slm_energy.errors import ConfigError
+from tests.conftest import QUICK, Command
+
+SUITES_DATA = Path(sys.prefix) / "share"
+
+
+@pytest.fixture(autouse=True)
+def _own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def pins(tmp_path: Path) -> Path:
+    """Requirements: one package, as small as they come."""
+    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", "")
+        archive.writestr(
+            "tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            "tiny-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    path = tmp_path / "pins.txt"
+    path.write_text(f"# tiny\ntiny @ {wheel.as_uri()}\n")
+    return path
+
+
+def quiet(step: str, line: str) -> None:
+    """Tell nobody."""
+
+
+def whole() -> list[str]:
+    return [each.name for each in environments.existing() if each.whole]
+
+
+def test_an_environment_is_made_found_listed_and_removed(pins: Path, slm_energy: Command) -> None:
+    made = slm_energy("env", "create", "mine", "--python", sys.executable, str(pins), quick=False)
+    assert made.returncode == 0, made.stderr
+    assert "installing 1 packages" in made.stdout
+    assert "mine is ready: engine.python=mine" in made.stdout
+    assert environments.interpreter("mine") == str(environments.place() / "mine" / "bin" / "python")
+    [tiny] = (environments.place() / "mine").glob("lib/python*/site-packages/tiny.py")
+
+    again = slm_energy("env", "create", "mine", str(pins), quick=False)
+    assert "mine is there already" in again.stdout
+    pins.write_text("# nothing\n")
+    other = slm_energy("env", "create", "mine", str(pins), quick=False)
+    assert other.returncode == 2
+    assert "made from other requirements: slm-energy env remove mine" in other.stderr
+
+    listed = slm_energy("env", "list", quick=False).stdout.replace("\n", " ")
+    assert "mine" in listed
+    assert "install what it lacks" in listed  # no worker starts where there is only tiny
+    assert "numpy tokenizers filelock" in listed
+    unusable = slm_energy("plan", "engine.python=mine")
+    assert unusable.returncode == 2
+    assert "a worker does not start in it" in unusable.stderr
+
+    assert slm_energy("env", "remove", "mine", quick=False).returncode == 0
+    assert not tiny.exists()
+    assert environments.existing() == []
+
+
+def test_what_fails_leaves_nothing_but_its_log(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.txt"
+    wrong.write_text(f"nothing @ {(tmp_path / 'nothing-1.0-py3-none-any.whl').as_uri()}\n")
+    with pytest.raises(ConfigError, match="installing 1 packages failed: ") as raised:
+        environments.create("mine", wrong, None, quiet)
+    assert environments.existing() == []
+    log = environments.place() / "mine.log"
+    assert str(raised.value).endswith(f"all of it: {log}")
+    assert "nothing-1.0" in log.read_text()
+
+
+def test_an_interrupt_leaves_nothing(pins: Path) -> None:
+    def interrupt(step: str, line: str) -> None:
+        if step.startswith("installing") and line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        environments.create("mine", pins, None, interrupt)
+    assert environments.existing() == []
+
+
+def test_what_a_killed_maker_left_does_not_count_and_is_made_anew(pins: Path) -> None:
+    half = environments.place() / "mine" / "bin"
+    half.mkdir(parents=True)
+    (half / "python").symlink_to(sys.executable)
+    assert [each.whole for each in environments.existing()] == [False]
+    with pytest.raises(ConfigError, match="there is no such environment; there are: none"):
+        environments.interpreter("mine")
+    assert environments.create("mine", pins, None, quiet)
+    assert whole() == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("./none/bin/python", r"engine.python=./none/bin/python: there is no such interpreter"),
+        ("./", r"engine.python=./ is a folder: name its bin/python"),
+        ("mine", r"there is no such environment; there are: none; .* slm-energy env create NAME"),
+        ("vllm", r"there is no such environment; .* slm-energy env create vllm"),
+    ],
+)
+def test_an_interpreter_that_there_is_not_is_one_clear_line(asked: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        environments.interpreter(asked)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["create"], "slm-energy env create NAME [--python EXE] [REQUIREMENTS.txt]"),
+        (["make", "x"], "slm-energy env create NAME [--python EXE] [REQUIREMENTS.txt]"),
+        (["create", "x"], "give a file of requirements, or take a ready name: "),
+        (["create", "x", "none.txt"], "none.txt: No such file"),
+        (["create", "../x"], "a name has letters, digits"),
+        (["create", "vllm", "--python", "none"], "none cannot be run: No such file"),
+        (["remove", "x"], "there is no such environment; there are: none"),
+        (["remove", ".."], "there is no such environment"),
+    ],
+)
+def test_wrong_words_are_one_clear_line(
+    slm_energy: Command, words: list[str], message: str
+) -> None:
+    done = slm_energy("env", *words, quick=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert message in line
+
+
+def test_every_ready_file_pins_all_that_it_names() -> None:
+    assert {"transformers4", "transformers5", "llama_cpp", "vllm"} <= set(environments.ready())
+    for path in environments.ready().values():
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        assert lines
+        assert all(line.count("==") == 1 for line in lines), path
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_one_engine_in_two_versions_writes_the_same_tokens(
+    tmp_path: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(SUITES_DATA))
+    assert environments.interpreter("transformers5"), "make .venv/.installed-envs"
+    words = [f"engine={engine}", "engine.python=null,transformers5", "engine.threads=1"]
+    words += [*QUICK[2:], "measurement=off", f"cache.folder={tmp_path / 'cache'}"]
+    done = slm_energy("-m", *words, "study.reference=torch", quick=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "transformers=4.57.6" in done.stdout
+    assert "transformers=5.23.0" in done.stdout
+    assert "2 of 2 trials valid" in done.stdout
+    assert "same_tokens_as_reference" not in done.stdout  # nobody was flagged
