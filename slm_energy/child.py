@@ -21,6 +21,7 @@ from slm_energy import interpreters
 
 LOG_FILE = "worker.log"
 _TICK_S = 1.0
+_FAREWELL_S = 60.0  # runtimes take seconds to take down, on a busy machine many
 
 Progress = Callable[[str, float], None]
 
@@ -59,15 +60,17 @@ def run(
             stderr=log,
             start_new_session=True,
         )
-    patience_s, peak_bytes = 0.0, None
+    patience_s = 0.0
     try:
         on_start(child.pid)
         message, in_time = _listen(child, time.monotonic() + timeout_s, progress)
-        patience_s = 5.0 if in_time else 0.0
+        patience_s = _FAREWELL_S if in_time else 0.0
     finally:
-        peak_bytes = _end(child, patience_s)
+        by_itself, peak_bytes = _end(child, patience_s)
     if not in_time:
         return f"took longer than study.timeout_s={timeout_s:g} and was ended"
+    if message is None and not by_itself:
+        return f"the worker did not end within {_FAREWELL_S:g} s of its last word and was ended"
     return message or exit_error(child.returncode, peak_bytes, kills, memory_kills())
 
 
@@ -139,13 +142,13 @@ def _listen(
     return error, False
 
 
-def _end(child: subprocess.Popen[bytes], patience_s: float) -> int | None:
+def _end(child: subprocess.Popen[bytes], patience_s: float) -> tuple[bool, int | None]:
     """Wait for the child to go; end it and its process group if it does not.
 
     Returns:
-        The most memory it had, in bytes. A child's peak starts at its parent's when it was forked
-        (setmax_mm_hiwater_rss in Linux's exec.c), so one that is no more than ours says nothing:
-        None.
+        Whether it went by itself; and the most memory it had, in bytes. A child's peak starts at
+        its parent's when it was forked (setmax_mm_hiwater_rss in Linux's exec.c), so one that is no
+        more than ours says nothing: None.
     """
     assert child.stdout is not None
     child.stdout.close()
@@ -159,4 +162,4 @@ def _end(child: subprocess.Popen[bytes], patience_s: float) -> int | None:
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return usage.ru_maxrss * 1024 if usage.ru_maxrss > ours else None
+    return bool(ended), usage.ru_maxrss * 1024 if usage.ru_maxrss > ours else None

@@ -152,6 +152,8 @@ def unsupported(settings: Settings) -> str | None:
         if importlib.util.find_spec(package) is None:
             return f"engine llama_cpp needs the package {package}: {_EXTRA}"
     model = settings.model
+    if model.attention != "auto":
+        return f"model.attention={model.attention}: llama.cpp has its own; use auto"
     try:
         if model.architecture:
             tiny = model.scale == "tiny"

@@ -20,6 +20,7 @@ from slm_energy.engines import decode, onnx_export, onnx_providers, onnx_tensorr
 from slm_energy.engines import onnx_session as ort
 from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
 from slm_energy.engines.onnx_providers import Node
+from slm_energy.engines.onnx_weights import GRAPH
 from slm_energy.engines.torch import has_cuda_build
 from slm_energy.errors import EngineError
 from slm_energy.models import context_length
@@ -100,7 +101,7 @@ def _open(job: Job, folder: Path) -> Any:
     engine, provider = job.settings.engine, job.settings.provider
     tensorrt = onnx_tensorrt.options(job) if provider.name == "tensorrt" else None
     return ort.open_session(
-        folder / onnx_export.GRAPH,
+        folder / GRAPH,
         onnx_providers.chain(provider, tensorrt),
         threads=engine.threads or len(os.sched_getaffinity(0)),
         optimization=str(engine.options.get("graph_optimization", "all")),

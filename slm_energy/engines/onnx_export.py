@@ -22,7 +22,7 @@ from slm_energy.engines import decode, onnx_optimum, onnx_transformers
 from slm_energy.engines import onnx_session as ort
 from slm_energy.engines.base import Batch, Job
 from slm_energy.engines.onnx_providers import PROVIDERS
-from slm_energy.engines.onnx_weights import DATA, GRAPH, quantize
+from slm_energy.engines.onnx_weights import GRAPH, quantize
 from slm_energy.errors import EngineError, one_line
 from slm_energy.plain import Json
 
@@ -114,7 +114,8 @@ def _is_lean(job: Job) -> bool:
 
 
 def _export(folder: Path, job: Job) -> dict[str, Json]:
-    from slm_energy.engines.torch import attention_deviation, load_weights
+    from slm_energy.engines.torch import attention_deviation
+    from slm_energy.engines.torch_weights import load_weights
 
     settings = job.settings
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""TensorRT behind ONNX Runtime: its engines are built beforehand, for every length a trial can have.
+"""TensorRT behind ONNX Runtime: its engines are built beforehand, for every length.
 
 TensorRT compiles a graph for a range of shapes. Left to itself it compiles again whenever a shape
 falls outside the range seen so far, in the middle of serving. Here the range is told to it: up to
@@ -15,6 +15,7 @@ from slm_energy import cache
 from slm_energy.engines import onnx_export, onnx_providers
 from slm_energy.engines import onnx_session as ort
 from slm_energy.engines.base import Job
+from slm_energy.engines.onnx_weights import GRAPH
 from slm_energy.errors import EngineError
 from slm_energy.models import context_length
 from slm_energy.plain import Json
@@ -36,7 +37,7 @@ def make(job: Job) -> None:
     """
     from onnx import load
 
-    graph = onnx_export.place(job) / onnx_export.GRAPH
+    graph = onnx_export.place(job) / GRAPH
     inputs = load(graph, load_external_data=False).graph.input
     length = context_length(job.model_path) or _CONTEXT
     ranges = profiles(_shapes(inputs), job.settings.workload.batch_size, length)
@@ -58,7 +59,7 @@ def options(job: Job) -> dict[str, str]:
     """
     folder = _place(job)
     try:
-        told: Any = cache.facts(folder)["profiles"]
+        told: dict[str, str] = cache.facts(folder)["profiles"]  # type: ignore[assignment]
     except FileNotFoundError:
         raise EngineError(f"no TensorRT engine in {folder}: run the prepare step first") from None
     return _cached(folder) | told

@@ -22,6 +22,7 @@ from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines import decode, onnx_export
 from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, find
+from slm_energy.engines.onnx_weights import DATA, GRAPH
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models import context_length
 from slm_energy.plain import Json, write_json
@@ -190,10 +191,10 @@ def _fill(folder: Path, job: Job) -> dict[str, Json]:
     import onnx
 
     source = _source(job)
-    for name in (onnx_export.GRAPH, onnx_export.DATA):
+    for name in (GRAPH, DATA):
         if (source / name).exists():
             os.link(source / name, folder / name)
-    graph = onnx.load(source / onnx_export.GRAPH, load_external_data=False).graph
+    graph = onnx.load(source / GRAPH, load_external_data=False).graph
     config = _configuration(graph, context_length(job.model_path) or _CONTEXT)
     write_json(folder / "genai_config.json", config)
     told = cache.facts(source)
@@ -224,7 +225,7 @@ def _configuration(graph: Any, context: int) -> dict[str, Any]:
             "vocab_size": vocabulary.dim_value,
             "decoder": {
                 "session_options": {"provider_options": []},
-                "filename": onnx_export.GRAPH,
+                "filename": GRAPH,
                 "head_size": head_size,
                 "hidden_size": heads * head_size,
                 "num_attention_heads": heads,

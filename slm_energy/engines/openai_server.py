@@ -199,6 +199,8 @@ def unsupported(settings: Settings) -> str | None:
         return "engine openai_server: set engine.options.command or engine.options.url, one of both"
     if engine.decode != "generate":
         return "engine openai_server: the server has its own loop; set engine.decode=generate"
+    if settings.model.attention != "auto":
+        return f"model.attention={settings.model.attention}: the server has its own; use auto"
     for key in ("ready_s", "context"):
         value = engine.options.get(key)
         if value is not None and not (isinstance(value, int | float) and value > 0):

@@ -83,10 +83,11 @@ class TorchCompileEngine:
             if cache.intact(folder):  # a copy: inductor writes into the folder that it reads
                 cache.facts(folder)
                 shutil.copytree(folder, own, dirs_exist_ok=True)
-            return self.compile_in(Path(own), shapes)
+            # One thread: helper processes of inductor would live on into windows that are metered.
+            return self.compile_in(Path(own), shapes, threads=1)
 
-    def compile_in(self, folder: Path, shapes: Shapes) -> dict[str, Json]:
-        """Compile with inductor's own cache in `folder`; see `compile`."""
+    def compile_in(self, folder: Path, shapes: Shapes, threads: int) -> dict[str, Json]:
+        """Compile with inductor's own cache in `folder`, on so many threads; see `compile`."""
         import torch
         from torch._dynamo.utils import counters
         from torch._inductor import config
@@ -94,13 +95,9 @@ class TorchCompileEngine:
 
         torch.compiler.reset()
         counters.clear()
-        self._step = torch.compile(_step(Explicit(self._model)), fullgraph=True, dynamic=False)
+        self._step: Any = torch.compile(_step(Explicit(self._model)), fullgraph=True, dynamic=False)
         self._slots = {size: Slots(self._model, size, shapes.places) for size in shapes.sizes}
-        # Helper processes of inductor would live on into the windows that are metered.
-        # Precompiled headers take longer than the few kernels that would use them.
-        settings = config.patch(
-            compile_threads=1, cpp_cache_precompile_headers=False, **_INDUCTOR[self._mode]
-        )
+        settings = config.patch(compile_threads=threads, **_INDUCTOR[self._mode])
         with settings, temporary_cache_dir(str(folder)), torch.inference_mode():
             for size in shapes.sizes:
                 batch = Batch(prompts=((1,),) * size, new_tokens=3, stop="fixed")
@@ -283,7 +280,7 @@ def _prepare(job: Job) -> None:
     def fill(folder: Path) -> Mapping[str, Json]:
         engine = TorchCompileEngine()
         engine.load(job)
-        told = engine.compile_in(folder, shapes)
+        told = engine.compile_in(folder, shapes, threads=len(os.sched_getaffinity(0)))
         shutil.rmtree(folder / "locks", ignore_errors=True)
         engine.close()
         return told

@@ -120,11 +120,17 @@ def _write(folder: Path, job: Job) -> Mapping[str, Json]:
         if type(layer).__name__ == "BloomGelu":  # a function with its own gradient has no graph
             layer.forward = sys.modules[type(layer).__module__].bloom_gelu_forward
     eager.attention_deviation(model)
-    with torch.inference_mode():
-        module, facts = _traced(model)
-        facts["deviation"] = _deviation(module, facts, model, job)
     write: Any = torch.jit.save
-    write(module, folder / GRAPH)
+    try:
+        with torch.inference_mode():
+            module, facts = _traced(model)
+            facts["deviation"] = _deviation(module, facts, model, job)
+        write(module, folder / GRAPH)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        raise EngineError(
+            f"engine.name=torchscript: {model.config.model_type} cannot be traced:"
+            f" {one_line(error)}"
+        ) from error
     return facts
 
 
@@ -157,14 +163,7 @@ def _traced(model: Any) -> tuple[Any, dict[str, Json]]:
     first = torch.tensor([max(lengths) - length for length in lengths])
     more = torch.tensor([[2, 3, 4]] * len(lengths))
     record: Any = torch.jit.trace
-    try:
-        module = record(Flat().eval(), (more, first, caches), check_trace=False)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        raise EngineError(
-            f"engine.name=torchscript: {model.config.model_type} cannot be traced:"
-            f" {one_line(error)}"
-        ) from error
-    return module, facts
+    return record(Flat().eval(), (more, first, caches), check_trace=False), facts
 
 
 class _Grown:

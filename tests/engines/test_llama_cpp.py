@@ -254,6 +254,16 @@ def test_nothing_is_written_to_standard_output(make_job, batch, capfd):
     assert "llama_model_loader" in said.err
 
 
+def test_a_prompt_that_comes_again_is_computed_again(make_job, batch, capfd):
+    engine, _ = loaded(make_job("llama_cpp", decode="generate"))
+    alone = dataclasses.replace(batch, prompts=batch.prompts[:1])
+    assert engine.generate(alone)[0].output_ids == engine.generate(alone)[0].output_ids
+    engine.close()
+    said = capfd.readouterr().err  # the class tells of prompts that it had in its cache
+    assert "cached" not in said
+    assert "prefix-match" not in said
+
+
 def test_a_file_that_llama_cpp_cannot_load_is_one_line(make_job, tmp_path):
     job = dataclasses.replace(make_job("llama_cpp"), cache_path=tmp_path)
 

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from slm_energy.config import ProviderConfig
+from slm_energy.engines import onnx_export
 from slm_energy.engines.base import Batch, Engine, Job, find
 from slm_energy.engines.onnx import ENGINE, quantization, unsupported
 from slm_energy.engines.onnx_providers import Node
@@ -177,10 +178,9 @@ print({"torch", "transformers", "optimum", "mlflow", "pandas", "hydra"} & set(sy
 def test_nan_logits_are_an_error(make_job, prompts, tmp_path, decode):
     healthy = make_job("onnx", decode=decode)
     ENGINE.prepare(healthy)
-    shutil.copytree(healthy.cache_path, tmp_path / "cache")
-    job = dataclasses.replace(healthy, cache_path=tmp_path / "cache")
-    for graph in (tmp_path / "cache").rglob("model.onnx"):
-        _poison(graph)
+    job = dataclasses.replace(healthy, cache_path=tmp_path)
+    shutil.copytree(onnx_export.place(healthy), onnx_export.place(job))
+    _poison(onnx_export.place(job) / "model.onnx")
     engine = ENGINE.create()
     engine.load(job)
     with pytest.raises(EngineError, match="NaN logits at token 0 of request 0"):

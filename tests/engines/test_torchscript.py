@@ -2,13 +2,14 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import torch
 
 from slm_energy.config import ProviderConfig
 from slm_energy.engines import torchscript_trace
 from slm_energy.engines.base import Batch, Engine, Job, find
+from slm_energy.engines.torch_explicit import Explicit
 from slm_energy.engines.torchscript import ENGINE, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.plain import to_plain
@@ -45,12 +46,12 @@ def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> l
 
 @pytest.mark.parametrize("name", STUDY)
 def test_a_trace_generates_torchs_tokens_alone_and_padded(make_job, twin, name):
-    torch, _ = loaded(make_job("torch", folder=twin(name)))
+    eager, _ = loaded(make_job("torch", folder=twin(name)))
     traced, effective = loaded(make_job("torchscript", folder=twin(name)))
-    alone = [*served(torch, LONG), *served(torch, SHORT)]
+    alone = [*served(eager, LONG), *served(eager, SHORT)]
     assert [*served(traced, LONG), *served(traced, SHORT)] == alone
     assert served(traced, LONG, SHORT) == alone
-    assert served(torch, LONG, SHORT) == alone
+    assert served(eager, LONG, SHORT) == alone
     assert effective["trace_deviation"] < 1e-3
     assert effective["kv_cache"] is True
 
@@ -96,14 +97,29 @@ def test_a_damaged_trace_is_made_again(make_job):
     assert served(loaded(job)[0], SHORT) == before
 
 
-def test_a_trace_that_computes_something_else_is_refused(make_job, twin, monkeypatch, tmp_path):
+def see_everything(explicit, keys, places, own):
+    """A mask that forgets padding and order."""
+    seen = own[:, None, None] & (keys <= places[:, None])
+    return torch.zeros_like(seen, dtype=torch.float32)
+
+
+def sizes_of_the_sample(explicit, keys, places, own):
+    """A mask for no other lengths than those that were traced."""
+    return torch.zeros(len(own), 1, len(places), len(keys))
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [(see_everything, "differs from torch by"), (sizes_of_the_sample, "cannot be traced")],
+)
+def test_a_trace_that_is_wrong_is_refused(make_job, twin, monkeypatch, tmp_path, mask, reason):
     job = dataclasses.replace(
         make_job("torchscript", folder=twin("tinyllama-1.1b")), cache_path=tmp_path
     )
-    monkeypatch.setitem(torchscript_trace._TOLERANCE, "float32", 0.0)
-    with pytest.raises(EngineError, match="differs from torch by"):
+    monkeypatch.setattr(Explicit, "_masks", mask)
+    with pytest.raises(EngineError, match=reason):
         ENGINE.prepare(job)
-    assert not list(Path(tmp_path).glob("torchscript/*/manifest.json"))
+    assert not list(tmp_path.glob("torchscript/*/manifest.json"))
 
 
 @pytest.mark.parametrize(
