@@ -28,10 +28,13 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-# The other stack that the suite runs trials in; it lies in the virtual environment too.
-$(VENV)/.installed-envs: conf/env/transformers5.txt | $(VENV)/.installed-test
-	XDG_DATA_HOME=$(abspath $(VENV))/share $(BIN)/slm-energy env remove transformers5 || true
-	XDG_DATA_HOME=$(abspath $(VENV))/share $(BIN)/slm-energy env create transformers5
+# The other stacks that the suite runs trials in; they lie in the virtual environment too.
+ENVS := transformers5 onnxruntime_genai
+$(VENV)/.installed-envs: $(ENVS:%=conf/env/%.txt) | $(VENV)/.installed-test
+	for name in $(ENVS); do \
+	  rm -rf $(VENV)/share/slm_energy/envs/$$name; \
+	  XDG_DATA_HOME=$(abspath $(VENV))/share $(BIN)/slm-energy env create $$name || exit 1; \
+	done
 	touch $@
 
 clean:

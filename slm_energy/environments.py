@@ -75,6 +75,13 @@ def existing() -> list[Environment]:
     ]
 
 
+def missing(name: str) -> str | None:
+    """The command that makes a ready environment which is not there yet; None if it is."""
+    if name not in ready() or (place() / name / REQUIREMENTS).is_file():
+        return None
+    return f"slm-energy env create {name}"
+
+
 def interpreter(asked: str) -> str:
     """Absolute path of the interpreter that `engine.python` means: a path, or an environment.
 
@@ -92,7 +99,7 @@ def interpreter(asked: str) -> str:
     if (place() / asked / REQUIREMENTS).is_file():
         return str(place() / asked / "bin" / "python")
     whole = [path.parent.name for path in sorted(place().glob(f"*/{REQUIREMENTS}"))]
-    remedy = f"slm-energy env create {asked}" if asked in ready() else "slm-energy env create NAME"
+    remedy = missing(asked) or "slm-energy env create NAME"
     raise ConfigError(
         f"engine.python={asked}: there is no such environment; there are:"
         f" {', '.join(whole) or 'none'}; make it with {remedy}, or name a path such as ./bin/python"

@@ -61,9 +61,9 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     prompts: dict[str, dict[str, str]] = {}
     included, excluded = _divided(configs)
     pythons = {
-        levels.engine.python: environments.interpreter(levels.engine.python)
-        for levels in included
-        if levels.engine.python is not None
+        name: environments.interpreter(name)
+        for name in dict.fromkeys(levels.engine.python for levels in included)
+        if name is not None and environments.missing(name) is None
     }
     # Many cells share a model and a workload: each is read once.
     load, identities = functools.cache(workload.load), dict[str, str]()
@@ -116,10 +116,12 @@ def _described(asked: Sequence[Settings], pythons: Mapping[str, str]) -> list[De
     for python in dict.fromkeys(levels.engine.python for levels in asked):
         places = [i for i, levels in enumerate(asked) if levels.engine.python == python]
         about = [asked[i] for i in places]
-        told = (
-            [describe(levels) for levels in about]
-            if python is None
-            else interpreters.ask(pythons[python], about)
-        )
+        if python is None:
+            told = [describe(levels) for levels in about]
+        elif python in pythons:
+            told = interpreters.ask(pythons[python], about)
+        else:
+            reason = f"engine.python={python} is not there: {environments.missing(python)}"
+            told = [Description(versions={}, unsupported=reason) for _ in about]
         found |= dict(zip(places, told, strict=True))
     return [found[i] for i in range(len(asked))]

@@ -148,11 +148,32 @@ def test_wrong_words_are_one_clear_line(
 
 
 def test_every_ready_file_pins_all_that_it_names() -> None:
-    assert {"transformers4", "transformers5", "llama_cpp", "vllm"} <= set(environments.ready())
+    names = {"transformers4", "transformers5", "llama_cpp", "onnxruntime_genai", "vllm"}
+    assert names == set(environments.ready())
     for path in environments.ready().values():
         lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
         assert lines
         assert all(line.count("==") == 1 for line in lines), path
+
+
+def test_a_cell_whose_environment_was_not_made_is_unsupported_and_the_sweep_goes_on(
+    slm_energy: Command,
+) -> None:
+    done = slm_energy("-m", "engine.python=null,vllm")
+    assert "engine.python=vllm is not there: slm-energy env create vllm" in done.stdout
+    assert "1 of 1 trials valid" in done.stdout
+
+
+def test_genai_writes_the_tokens_of_torch_from_its_own_environment(
+    tmp_path: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(SUITES_DATA))
+    words = ["engine=onnxruntime_genai", "engine.threads=1", *QUICK[2:], "measurement=off"]
+    words += [f"cache.folder={tmp_path / 'cache'}", "workload.batch_size=2"]
+    done = slm_energy(*words, "study.reference=torch", quick=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 trials valid" in done.stdout
+    assert "same_tokens_as_reference" not in done.stdout  # nobody was flagged
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnx"])

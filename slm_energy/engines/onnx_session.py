@@ -29,8 +29,8 @@ SPINNING = "session.intra_op.allow_spinning"
 
 _BINDING_PAYS_BYTES = 8 * 1024
 """Cache bytes per token from which IO binding is faster on a processor. Its calls cost about 0.1 ms
-per token more than numpy's, and it saves copying the cache: slower for a Llama of 5 layers with 5 KB
-per token, faster for a GPTBigCode of 20 layers with 10 KB (2 cores)."""
+per token more than numpy's, and it saves copying the cache: slower for a Llama of 5 layers with
+5 KB per token, faster for a GPTBigCode of 20 layers with 10 KB (2 cores)."""
 
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -38,8 +38,8 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 def library() -> Any:
     """Import onnxruntime with its telemetry off; to be called before anything else imports it.
 
-    Since 1.29 it also runs on Linux: a thread of its own, uploads, and a database that processes
-    wait for one another to open, for minutes (microsoft/onnxruntime#27379).
+    Since 1.29 it also runs on Linux: threads, uploads and a database under the user's cache folder,
+    all inside the windows that are metered (microsoft/onnxruntime#27379).
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime

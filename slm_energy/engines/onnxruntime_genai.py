@@ -132,7 +132,7 @@ def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
     if importlib.util.find_spec("onnxruntime_genai") is None:
         return (
-            "engine onnxruntime_genai needs an environment of its own: slm-energy env"
+            "engine onnxruntime_genai needs an environment of its own: slm-energy env create"
             " onnxruntime_genai, then engine.python=onnxruntime_genai"
         )
     if settings.engine.decode != "generate":

@@ -65,16 +65,20 @@ class InPlace:
     def update(
         self, keys: Any, values: Any, layer: int, *_: object, **__: object
     ) -> tuple[Any, Any]:
+        """Store a layer's new keys and values; return all of its places."""
         own_keys, own_values = self._keys[layer], self._values[layer]
         own_keys.index_copy_(2, self._places, keys)
         own_values.index_copy_(2, self._places, values)
         return own_keys, own_values
 
     def get_seq_length(self, layer: int = 0) -> Any:
+        """How many tokens came before, as a tensor."""
         return self._places[0]
 
     def get_mask_sizes(self, *_: object) -> tuple[int, int]:
+        """Number of keys that a mask is for, and where they begin."""
         return self._keys[0].shape[2], 0
 
     def get_query_offset(self, *_: object) -> Any:
+        """Where the new tokens stand, as a tensor."""
         return self._places[0]
