@@ -91,14 +91,17 @@ def run(grid: Grid, console: Console) -> Ended:
     """Run what is to do; never stop for a trial that fails.
 
     Raises:
-        SlmEnergyError: the store cannot be opened, a record cannot be written, or
-            measurement=strict found no sensor.
+        SlmEnergyError: the store cannot be opened, a record cannot be written,
+            measurement=strict found no sensor, or study.busy=refuse and another sweep measures.
     """
 
-    def waiting(path: Path) -> None:
-        console.print(f"another sweep is measuring on this machine ({path}); waiting for it to end")
+    def busy(path: Path) -> None:
+        told = f"another sweep is measuring on this machine ({path})"
+        if grid.config.study.busy == "refuse":
+            raise SlmEnergyError(f"{told}: wait for it to end, or set study.busy=wait")
+        console.print(f"{told}; waiting for it to end", soft_wrap=True)
 
-    with measuring(waiting), _terminable():
+    with measuring(busy), _terminable():
         return _Invocation(grid, console).run()
 
 

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from slm_energy import artifacts, trial
 from slm_energy.config import RunConfig, TrackingConfig
-from slm_energy.machine import machine_id
+from slm_energy.machine import machine_id, measuring
 from slm_energy.testing import CONF
 from slm_energy.tracking import Store, store_uri
 from tests.captures import a_capture
@@ -146,6 +146,15 @@ def test_two_sweeps_started_at_once_on_a_fresh_store_share_the_work(tmp_path: Pa
     assert any("another sweep is measuring" in output for output in outputs)
     assert any("nothing to do" in output for output in outputs)
     assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
+
+
+def test_a_sweep_may_refuse_to_wait_for_another_one(slm_energy: Command) -> None:
+    with measuring(lambda path: pytest.fail(str(path))):
+        refused = slm_energy("study.busy=refuse")
+    assert refused.returncode == 2
+    [line] = refused.stderr.splitlines()
+    assert "another sweep is measuring" in line
+    assert "study.busy=wait" in line
 
 
 def test_a_cell_that_cannot_run_here_is_noted_once_and_the_sweep_goes_on(

@@ -99,14 +99,16 @@ class _Watch:
         return scores
 
 
-def skip_sklearn() -> None:
-    """Keep transformers from importing scikit-learn (2 s), needed only for assisted decoding.
+def skip_extras() -> None:
+    """Keep transformers 4 from importing what it does not need here.
 
-    To be called before the first model class is imported.
+    scikit-learn (2 s) is for assisted decoding, torchao (1 s and warnings) for checkpoints that are
+    stored quantized. To be called before the first model class is imported.
     """
     from transformers.utils import import_utils
 
     import_utils._sklearn_available = False
+    import_utils._torchao_available = False
 
 
 def prepare_generate(model: Any) -> None:

@@ -110,7 +110,7 @@ def _open(job: Job, folder: Path) -> Any:
 
 
 def _convenience(folder: Path, graph: ort.Graph, binding: bool) -> Any:
-    decode.skip_sklearn()
+    decode.skip_extras()
     from optimum.onnxruntime import ORTModelForCausalLM
     from transformers import AutoConfig
 

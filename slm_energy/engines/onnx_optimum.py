@@ -24,7 +24,7 @@ def stock(folder: Path, model: Any) -> None:
     Raises:
         ValueError, RuntimeError, NotImplementedError, KeyError: optimum cannot export the model.
     """
-    decode.skip_sklearn()
+    decode.skip_extras()
     from optimum.exporters.onnx import onnx_export_from_model
 
     _know_starcoder2()
@@ -39,7 +39,7 @@ def lean(folder: Path, model: Any) -> None:
     Raises:
         ValueError, RuntimeError, NotImplementedError, KeyError: optimum cannot export the model.
     """
-    decode.skip_sklearn()
+    decode.skip_extras()
     import onnx
     import torch
     from optimum.exporters.tasks import TasksManager

@@ -106,7 +106,7 @@ class OpenVinoEngine:
 
 
 def _convenience(folder: Path, compiled: Any) -> Any:
-    decode.skip_sklearn()
+    decode.skip_extras()
     from optimum.intel import OVModelForCausalLM
     from transformers import AutoConfig
 

@@ -27,7 +27,7 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
     """
     import torch
 
-    decode.skip_sklearn()
+    decode.skip_extras()
     import transformers
     from transformers import AutoConfig, AutoModelForCausalLM
 
