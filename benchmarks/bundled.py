@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_energy import interpreters, models, workload
+from slm_energy import environments, interpreters, models, workload
 from slm_energy.cell import Cell, Settings, Trial, settings
 from slm_energy.compose import compose
 from slm_energy.config import run_config
 from slm_energy.engines.base import Batch, Compiles, Engine, find, job_of
+from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
 
 
@@ -44,19 +45,21 @@ def random_trial(overrides: Sequence[str], cache: Path) -> tuple[Trial, str | No
 
 
 def _trial(levels: Settings, cache: Path) -> tuple[Trial, str | None]:
-    path, python = models.fetch(levels.model, cache), levels.engine.python
-    if python is None:
-        spec = find(levels.engine.name)
-        versions, reason = spec.versions(), spec.unsupported(levels)
+    """The trial, and what its engine says of it where it would run."""
+    path, name = models.fetch(levels.model, cache), levels.engine.python
+    if name is None:
+        python, told = None, describe(levels)
+    elif (command := environments.missing(name)) is not None:
+        python, told = None, Description(versions={}, unsupported=command)
     else:
-        (told,) = interpreters.describe(python, [levels])
-        versions, reason = told.versions, told.unsupported
+        python = environments.interpreter(name)
+        (told,) = interpreters.ask(python, [levels])
     cell = Cell(
         id="",
         settings=levels,
         model_digest=models.identity(levels.model),
         workload_digest="",
-        versions=versions,
+        versions=told.versions,
     )
     trial = Trial(
         id="",
@@ -70,8 +73,9 @@ def _trial(levels: Settings, cache: Path) -> tuple[Trial, str | None]:
         model_path=str(path),
         cache_path=str(cache),
         timeout_s=600.0,
+        python=python,
     )
-    return trial, reason
+    return trial, told.error or told.unsupported
 
 
 def loaded(trial: Trial) -> Engine:

@@ -35,6 +35,7 @@ from rich.table import Table
 
 from slm_energy import interpreters
 from slm_energy.cell import Trial
+from slm_energy.engines.base import find, job_of
 from slm_energy.errors import SlmEnergyError
 from slm_energy.plain import write_json
 
@@ -46,7 +47,7 @@ STUDY = (
 )  # fmt: skip
 COLUMNS = (
     "torch", "torch/generate", "torch_compile", "torchscript", "onnx", "onnx/generate", "openvino",
-    "openvino/generate", "llama_cpp", "onnxruntime_genai",
+    "openvino/generate", "llama_cpp", "onnxruntime_genai/generate",
 )  # fmt: skip
 CHILD = Path(__file__).parent / "serve_trials.py"
 
@@ -99,6 +100,8 @@ def run(
     for model in models:
         asked = [f"model={model}", "model.scale=tiny", *words]
         trial, reason = random_trial(asked, cache)
+        if reason is None and find(engine).prepares_in_sweep:
+            reason = prepared(trial)
         if reason is None:
             waiting.append((model, trial))
         else:
@@ -113,9 +116,18 @@ def run(
     return found
 
 
+def prepared(trial: Trial) -> str | None:
+    """Do here what the engine's own environment cannot; return why that failed, or None."""
+    try:
+        find(trial.cell.settings.engine.name).prepare(job_of(trial))
+    except SlmEnergyError as error:
+        return str(error)
+    return None
+
+
 def serve(waiting: Sequence[tuple[str, Trial]], cache: Path) -> Iterator[str]:
     """Start the child; yield its lines, one per model, for as long as it lives."""
-    python = waiting[0][1].cell.settings.engine.python
+    python = waiting[0][1].python
     asked = cache / "trials.json"
     write_json(asked, [trial for _, trial in waiting])
     command, variables = interpreters.command(python, [str(asked)], cache)

@@ -27,6 +27,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from slm_energy.errors import EngineError
 from slm_energy.plain import Json, read_json, write_json
 
 MANIFEST = "manifest.json"
@@ -125,9 +126,12 @@ def facts(folder: Path) -> dict[str, Json]:
     """What an entry's maker said of it; the entry counts as used now.
 
     Raises:
-        FileNotFoundError: it was never made.
+        EngineError: it was never made.
     """
-    os.utime(folder / MANIFEST)
+    try:
+        os.utime(folder / MANIFEST)
+    except FileNotFoundError:
+        raise EngineError(f"nothing is in {folder}: run the prepare step first") from None
     return read_json(folder / MANIFEST, Manifest).facts
 
 

@@ -5,6 +5,7 @@ Whatever it does (raise, hang, vanish, exit without a word), one line comes back
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -143,7 +144,7 @@ def _listen(
 
 
 def _end(child: subprocess.Popen[bytes], patience_s: float) -> tuple[bool, int | None]:
-    """Wait for the child to go; end it and its process group if it does not.
+    """Wait for the child to go, end it if it does not, and then whatever is left of its group.
 
     Returns:
         Whether it went by itself; and the most memory it had, in bytes. A child's peak starts at
@@ -157,7 +158,8 @@ def _end(child: subprocess.Popen[bytes], patience_s: float) -> tuple[bool, int |
         ended, _, _ = select.select([handle], [], [], patience_s)
     finally:
         os.close(handle)
-    if not ended:
+    # Before the child is waited for: until then nobody else can get its number.
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)

@@ -73,8 +73,10 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         tasks = load(levels.workload)
         digest = workload.digest(tasks)
         prompts[digest] = {task.task_id: task.prompt for task in tasks}
-        model = identities.setdefault(repr(levels.model), "") or models.identity(levels.model)
-        identities[repr(levels.model)] = model
+        key = repr(levels.model)
+        if key not in identities:
+            identities[key] = models.identity(levels.model)
+        model = identities[key]
         cell = Cell(
             id=cell_id(levels, model, digest, told.versions),
             settings=levels,

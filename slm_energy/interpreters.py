@@ -21,6 +21,9 @@ from slm_energy.plain import convert, to_plain
 
 _PACKAGE = Path(__file__).parent
 _PATIENCE_S = 120.0
+_VARIABLES = {"NVIDIA_TF32_OVERRIDE": "0"}
+"""float32 is float32 for every engine: torch computes its products in full, while CUDA's libraries
+round them to TF32 (10 bits of mantissa) for onnxruntime, TensorRT and llama.cpp unless told."""
 
 # Runs in an interpreter that may be old and bare, so it says first what such a one lacks.
 _DESCRIBE = """
@@ -49,9 +52,10 @@ def command(
     Returns:
         The command and its environment variables.
     """
-    if python is None:
-        return [sys.executable, "-m", "slm_energy.worker", *words], dict(os.environ)
-    return [python, "-m", "slm_energy.worker", *words], _with_package_only(place)
+    variables = dict(os.environ) if python is None else _with_package_only(place)
+    # -P keeps the current folder off the path: a file named json.py there is not the library.
+    words = [python or sys.executable, "-P", "-m", "slm_energy.worker", *words]
+    return words, variables | _VARIABLES
 
 
 def ask(python: str, about: Sequence[Settings]) -> list[Description]:
@@ -68,7 +72,8 @@ def ask(python: str, about: Sequence[Settings]) -> list[Description]:
         try:
             answer = subprocess.run(
                 [python, "-c", _DESCRIBE],
-                env=_with_package_only(Path(folder)),
+                # Python before 3.11 refuses -P, and could not say that it is too old.
+                env={**_with_package_only(Path(folder)), "PYTHONSAFEPATH": "1"},
                 input=json.dumps(to_plain(about)),
                 capture_output=True,
                 text=True,

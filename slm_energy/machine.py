@@ -24,6 +24,14 @@ def machine_id() -> str:
     return f"{platform.node()}-{digest[:6]}"
 
 
+def processor() -> str:
+    """The processor's name as the kernel tells it."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
 @contextmanager
 def measuring(busy: Callable[[Path], None]) -> Iterator[None]:
     """Hold the machine-wide lock: two measurements at once would each meter the other.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from slm_energy import random_weights
 from slm_energy.architecture import CONTEXT, disagreement
-from slm_energy.cache import facts, file_digest, intact
+from slm_energy.cache import file_digest, intact
 from slm_energy.config import BUNDLED, ModelConfig, is_hub_id
 from slm_energy.errors import ModelError, one_line
 
@@ -79,12 +79,7 @@ def needs_building(model: ModelConfig, folder: Path) -> bool:
         model: what is asked for.
         folder: where `fetch` says it is.
     """
-    if model.weights != "random":
-        return False
-    if not intact(folder):
-        return True
-    facts(folder)
-    return False
+    return model.weights == "random" and not intact(folder)
 
 
 def build(model: ModelConfig, cache: Path) -> None:

@@ -70,7 +70,6 @@ def read(trial: Trial) -> Reference | None:
     for identity in (_identity(trial), _failure(trial)):
         folder = _place(trial, identity)
         if cache.intact(folder):
-            cache.facts(folder)  # it counts as used now
             return read_json(folder / _FILE, Reference)
     return None
 

@@ -21,6 +21,7 @@ from slm_energy.cell import Trial
 from slm_energy.config import WorkloadConfig
 from slm_energy.engines.base import Answer, Batch, Compiles, Engine, find, job_of
 from slm_energy.errors import WorkloadError
+from slm_energy.machine import processor
 from slm_energy.plain import Json
 from slm_energy.record import Capture, ClockAnchor, Generation, Metering
 from slm_energy.timeline import Timeline
@@ -65,7 +66,7 @@ def serve(
     if isinstance(engine, Compiles):
         progress("compile", 0.0)
         with timeline.window("compile"):
-            effective = {**effective, **(engine.compile(batches) or {})}
+            effective |= engine.compile(batches) or {}  # in place: the engine may add to it
 
     if asked.baseline_s > 0:
         progress("baseline", 0.0)
@@ -96,7 +97,7 @@ def serve(
     engine.close()
     return Capture(
         windows=tuple(timeline.windows),
-        generations=tuple(_generations(served, tasks, prompts, settings.workload, tokenizer)),
+        generations=tuple(_generations(served, tasks, prompts, trial, tokenizer)),
         effective=effective,
         environment=_environment(trial),
         clock=clock,
@@ -162,9 +163,10 @@ def _generations(
     served: Sequence[Sequence[tuple[int, list[Answer]]]],
     tasks: Sequence[Task],
     prompts: Sequence[tuple[int, ...]],
-    workload: WorkloadConfig,
+    trial: Trial,
     tokenizer: Tokenizer,
 ) -> Iterator[Generation]:
+    workload, ends = trial.cell.settings.workload, set(models.eos_ids(Path(trial.model_path)))
     digests = [token_digest(prompt) for prompt in prompts]
     for pass_index, batches in enumerate(served):
         position = 0
@@ -172,7 +174,8 @@ def _generations(
             for answer in answers:
                 text = tokenizer.decode(list(answer.output_ids)) if pass_index == 0 else None
                 full = len(answer.output_ids) == workload.new_tokens
-                stop: Literal["length", "eos"] = "length" if full else "eos"
+                ended = workload.stop == "eos" and bool(ends.intersection(answer.output_ids[-1:]))
+                stop: Literal["length", "eos"] = "length" if full and not ended else "eos"
                 yield Generation(
                     task_id=tasks[position].task_id,
                     pass_index=pass_index,
@@ -192,19 +195,12 @@ def _environment(trial: Trial) -> dict[str, Json]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "processors_usable": len(os.sched_getaffinity(0)),
         "nvidia_driver": _nvidia_driver(),
         "hostname": platform.node(),
-        "versions": dict(trial.cell.versions),
+        "versions": dict(find(trial.cell.settings.engine.name).versions()),
     }
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def _nvidia_driver() -> str | None:

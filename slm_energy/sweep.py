@@ -283,7 +283,7 @@ class _Invocation:
             model_path="",
             cache_path=str(self._cache),
             timeout_s=self._study.timeout_s,
-            python=None if asked is None else self._grid.pythons[asked],
+            python=None if asked is None else self._grid.pythons.get(asked),
             reference=self._study.reference,
         )
 

@@ -1,9 +1,10 @@
 """One trial seen from the parent: spawn a fresh worker, wait asleep, derive, check.
 
-    trial.json -> [prepare process] -> worker process -> capture.json -+-> metrics, checks -> Record
-    metering.json -------------------/ sampler -> samples.jsonl -------+
+    trial.json -> [build, prepare, reference] -> serve -> capture.json -+-> metrics, checks: Record
+    metering.json -> sampler -> samples.jsonl --------------------------+
 
-The files, and tasks.json, are the exchange between processes; the record holds all that they say.
+Words between files are processes; those in brackets run where the cache lacks something. The files,
+and tasks.json, are the exchange between processes; the record holds all that they say.
 
 Whatever the worker does (raise, hang, vanish, exit without a word), a `Record` comes back.
 """

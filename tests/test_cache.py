@@ -13,6 +13,7 @@ import pytest
 
 from slm_energy import cache
 from slm_energy.cache import Entry
+from slm_energy.errors import EngineError
 from slm_energy.plain import Json
 from tests.conftest import Command
 
@@ -78,6 +79,11 @@ def test_a_damaged_entry_is_seen_and_made_again(tmp_path: Path, damage: str) -> 
     assert state(tmp_path) == {place.name: "whole" if damage == "change" else "damaged"}
     made(tmp_path, "a")
     assert cache.intact(place)
+
+
+def test_what_was_never_made_has_no_facts(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="run the prepare step first"):
+        cache.facts(tmp_path / "onnx" / "0")
 
 
 def test_a_maker_that_fails_leaves_nothing(tmp_path: Path) -> None:

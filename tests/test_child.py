@@ -1,12 +1,14 @@
-"""How a worker that left no message ended; the rest is in test_trial."""
+"""How a worker that left no message ended, and what it leaves; the rest is in test_trial."""
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
+from slm_energy import child
 from slm_energy.child import exit_error, memory_kills
 
 KILLED = -int(signal.SIGKILL)
@@ -57,3 +59,25 @@ def test_the_count_is_read_from_vmstat(tmp_path: Path) -> None:
     (tmp_path / "vmstat").write_text("nr_free_pages 12\n")
     assert memory_kills(tmp_path / "vmstat") is None
     assert memory_kills(tmp_path / "none") is None
+
+
+def ran(script: str, folder: Path) -> str | None:
+    """How a worker ended that is this shell script; its log is in the folder."""
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    return child.run("serve", str(python), folder, folder, 60.0, lambda phase, share: None)
+
+
+def test_what_a_worker_started_ends_with_it(tmp_path: Path) -> None:
+    script = f"sleep 3600 >&2 & echo $! >{tmp_path / 'pid'}; exit 7"
+    assert ran(script, tmp_path) == "the worker ended with exit code 7 and no message"
+    pid = int((tmp_path / "pid").read_text())
+    if psutil.pid_exists(pid):
+        _, alive = psutil.wait_procs([psutil.Process(pid)], timeout=30)
+        assert not alive
+
+
+def test_float32_is_not_rounded_to_tf32_in_any_worker(tmp_path: Path) -> None:
+    assert ran("echo TF32=$NVIDIA_TF32_OVERRIDE >&2", tmp_path) is None
+    assert (tmp_path / child.LOG_FILE).read_text() == "TF32=0\n"

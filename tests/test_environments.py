@@ -160,8 +160,9 @@ def test_a_cell_whose_environment_was_not_made_is_unsupported_and_the_sweep_goes
     slm_energy: Command,
 ) -> None:
     done = slm_energy("-m", "engine.python=null,vllm")
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "engine.python=vllm is not there: slm-energy env create vllm" in done.stdout
-    assert "1 of 1 trials valid" in done.stdout
+    assert done.stdout.startswith("valid ")
 
 
 def test_genai_writes_the_tokens_of_torch_from_its_own_environment(

@@ -51,6 +51,28 @@ def test_a_worker_needs_only_numpy_tokenizers_and_filelock(
     assert len(record.capture.generations) > 0
 
 
+@pytest.mark.parametrize("other", [True, False])
+def test_a_file_beside_the_user_is_not_taken_for_a_library(
+    tmp_path: Path, config: RunConfig, lean: str, monkeypatch: pytest.MonkeyPatch, other: bool
+) -> None:
+    (tmp_path / "tokenizers.py").write_text("raise ImportError('this is not the library')")
+    monkeypatch.chdir(tmp_path)
+    python = lean if other else None
+    cell = a_cell(config, measurement=OFF)
+    entry = a_trial(config, cell=cell, python=python, cache_path=str(tmp_path / "cache"))
+    record = trial.run(entry, tmp_path, None, lambda phase, share: None)
+    assert record.outcome.name == "valid", record.outcome
+
+
+def test_an_interpreter_is_asked_about_its_own_libraries(
+    tmp_path: Path, config: RunConfig, lean: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise ImportError('this is not the library')")
+    monkeypatch.chdir(tmp_path)
+    [told] = interpreters.ask(lean, [levels(config)])
+    assert told.unsupported is None
+
+
 def test_an_interpreter_tells_of_many_cells_at_once(config: RunConfig, lean: str) -> None:
     runs, cannot, wrong, unknown = interpreters.ask(
         lean,

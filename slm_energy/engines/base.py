@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -88,15 +89,24 @@ def job_of(trial: Trial) -> Job:
     )
 
 
+def threads(settings: Settings) -> int:
+    """How many threads to compute with: as many as asked, or one per usable processor."""
+    return settings.engine.threads or len(os.sched_getaffinity(0))
+
+
 class Engine(Protocol):
     """One loaded model in one runtime. Built by `create`; used by one thread, in this order."""
 
     def load(self, job: Job) -> dict[str, Json]:
-        """Load the weights and make the device ready.
+        """Load the weights and make the device ready, a first inference included.
+
+        Engines that compute with transformers compare SDPA with eager attention here: four short
+        passes over three prompts, which lie in the load window.
 
         Returns:
             Settings really in force, read back from the runtime: at least `provider`, `dtype`,
             `threads`, `kv_cache`, `attention`, `context` (longest sequence in tokens), `decode`.
+            The engine may go on to add what shows only while it serves.
 
         Raises:
             EngineError: it cannot be loaded as asked; a fallback counts as that.

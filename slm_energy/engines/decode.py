@@ -8,12 +8,54 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
-from slm_energy.engines.base import Answer, Batch, left_padded
+import numpy as np
+import numpy.typing as npt
+
+from slm_energy.engines.base import Answer, Batch, TokenIds, left_padded
 from slm_energy.errors import EngineError
+
+TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.3}
+"""Largest difference between two computations of the same logits, as a share of the largest logit:
+well above what rounding does to deep models in that type, well below what a wrong graph does."""
+
+PROBED_TOKEN = 2
+"""The token that is given after a probe's prompts, so that a tie cannot part two runs."""
+
+
+class Decoding(Protocol):
+    """One batch on its way through a session whose logits (b, vocabulary) are numpy arrays."""
+
+    def prefill(self) -> npt.NDArray[Any]:
+        """Run the prompts; return the logits of each first output token."""
+
+    def step(self, ids: TokenIds) -> npt.NDArray[Any]:
+        """Append one token id per request (b,); return the logits of the next."""
+
+
+def greedy(decoding: Decoding, batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
+    """Decode greedily through a session; logits need be valid until its next step only.
+
+    Raises:
+        EngineError: NaN logits.
+    """
+    peaks: list[list[float]] = []
+    rows = np.arange(len(batch.prompts))
+
+    def steps() -> Iterator[list[int]]:
+        logits = decoding.prefill()
+        while True:
+            ids: TokenIds = logits.argmax(axis=-1)
+            peaks.append(logits[rows, ids].tolist())
+            yield ids.tolist()
+            logits = decoding.step(ids)
+
+    result = collect(steps(), batch, eos_ids)
+    require_numbers(peaks)
+    return result
 
 
 def collect(steps: Iterator[list[int]], batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
@@ -158,9 +200,18 @@ def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> l
 
 
 def probe(vocabulary: int) -> Batch:
-    """Two prompts of unequal length, spread over the vocabulary, to compare computations with."""
+    """Three prompts of unequal length, spread over the vocabulary, to compare computations with.
+
+    Three, because exporters trace with a batch of two: a batch size that is baked in shows.
+    """
     longer = tuple(1 + (vocabulary - 2) * n // 8 for n in range(8))
-    return Batch(prompts=(longer, longer[1:6]), new_tokens=2, stop="fixed")
+    return Batch(prompts=(longer, longer[1:6], longer[:3]), new_tokens=2, stop="fixed")
+
+
+def probed(decoding: Decoding, batch: Batch) -> list[npt.NDArray[Any]]:
+    """Logits of a probe's prompts and of `PROBED_TOKEN` after them."""
+    first = decoding.prefill().copy()
+    return [first, decoding.step(np.full(len(batch.prompts), PROBED_TOKEN)).copy()]
 
 
 def difference(ours: Any, reference: Any) -> float:
@@ -175,3 +226,34 @@ def difference(ours: Any, reference: Any) -> float:
             "NaN logits in a probe of the model: try engine.dtype=float32, or another model.source"
         )
     return share
+
+
+def require_close(
+    ours: Sequence[Any],
+    reference: Sequence[Any],
+    dtype: str,
+    what: str,
+    tolerances: Mapping[str, float] = TOLERANCE,
+) -> float:
+    """Compare the logits of a probe with what they should be.
+
+    Args:
+        ours: one array per pass.
+        reference: torch's, alike.
+        dtype: what we compute in; names the tolerance.
+        what: is compared, for the message.
+        tolerances: share of the largest logit, by dtype.
+
+    Returns:
+        The largest `difference` of any pass.
+
+    Raises:
+        EngineError: it is larger than the tolerance, or there are NaN logits.
+    """
+    deviation = max(difference(a, b) for a, b in zip(ours, reference, strict=True))
+    if deviation > tolerances[dtype]:
+        raise EngineError(
+            f"{what} differs from torch by {deviation:.1e} of the largest logit:"
+            " use another engine for this model"
+        )
+    return deviation

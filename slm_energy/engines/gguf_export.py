@@ -68,7 +68,8 @@ def identity(job: Job) -> dict[str, Json]:
         "recipe": _RECIPE,
         "model": job.model_digest,
         "dtype": job.settings.engine.dtype,
-        "gguf": job.versions["gguf"],
+        # llama.cpp computes the deviation that is noted with the file.
+        "versions": {name: job.versions[name] for name in ("gguf", "llama-cpp-python")},
     }
 
 

@@ -67,6 +67,11 @@ class Convenience:
                 f"llama.cpp cannot load {asked.file}: {self.log.complaint()}"
             ) from error
 
+    def prefill(self, batch: Batch) -> None:
+        """Run a single prompt and keep nothing of it."""
+        self._model.eval(batch.prompts[0])
+        self._model.reset()
+
     def generate(self, batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
         """Decode greedily.
 

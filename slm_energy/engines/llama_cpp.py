@@ -13,19 +13,16 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from slm_energy import cache
 from slm_energy.architecture import shrunk
 from slm_energy.cell import Settings
 from slm_energy.engines import cuda, decode, gguf_export, gguf_table
-from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
 from slm_energy.engines.llama_batch import Decoding
 from slm_energy.engines.llama_class import Convenience
 from slm_energy.engines.llama_runtime import Opening, Session, longest
@@ -36,8 +33,8 @@ _EXTRA = "pip install 'slm-energy[llama_cpp]'"
 _CACHE_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "f32"}
 """Type of the key-value cache: llama.cpp's own default is f16 whatever the weights are."""
 
-_TOLERANCE = {"float32": 0.01, "float16": 0.02, "bfloat16": 0.1, "int8": 0.3}
-"""Largest difference from torch's float32 logits, as a share of the largest logit."""
+_TOLERANCE = decode.TOLERANCE | {"float32": 0.01}
+"""In float32 wider than others', for the table of GELU."""
 
 _QUANTIZATION = (
     "matrices in Q8_0: 8 bits, one 16-bit scale for 32 weights; activations are rounded alike in"
@@ -45,19 +42,20 @@ _QUANTIZATION = (
 )
 
 
+_ONE = Batch(prompts=((1,),), new_tokens=1, stop="fixed")
+
+
 class LlamaCppEngine:
     """A GGUF file in llama.cpp."""
 
     def load(self, job: Job) -> dict[str, Json]:
-        """Map the weights.
+        """Map the weights, and run one token through them.
 
         Raises:
             EngineError: nothing was exported yet, or llama.cpp has it otherwise than asked.
         """
         engine, provider = job.settings.engine, job.settings.provider
         folder = gguf_export.entry(job)
-        if not (folder / gguf_export.FILE).is_file():
-            raise EngineError(f"nothing is exported in {folder}: run the prepare step first")
         exported = cache.facts(folder)
         opening = _opening(job, folder / gguf_export.FILE)
         self._eos_ids = job.eos_ids
@@ -66,6 +64,12 @@ class LlamaCppEngine:
         )
         found = self._runtime.facts()
         _require(found, job)
+        if provider.name == "cuda":
+            found["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+        if isinstance(self._runtime, Session):
+            Decoding(self._runtime, _ONE).prefill()
+        else:
+            self._runtime.prefill(_ONE)
         return found | {
             "provider": provider.name,
             "dtype": engine.dtype,
@@ -79,8 +83,11 @@ class LlamaCppEngine:
             "batched": engine.decode == "session",
         }
 
-    def compile(self, batches: Sequence[Batch]) -> None:
+    def compile(self, batches: Sequence[Batch]) -> dict[str, Json]:
         """Make a context that is as long as these batches need, and no longer.
+
+        Returns:
+            What is in force in it.
 
         Raises:
             EngineError: it cannot be made.
@@ -90,6 +97,7 @@ class LlamaCppEngine:
             max(longest(batch) for batch in batches),
             max(sum(map(len, batch.prompts)) for batch in batches),
         )
+        return self._runtime.facts()
 
     def generate(self, batch: Batch) -> list[Answer]:
         """Decode greedily.
@@ -99,25 +107,11 @@ class LlamaCppEngine:
         """
         if isinstance(self._runtime, Convenience):
             return self._runtime.generate(batch, self._eos_ids)
-        peaks: list[list[float]] = []
-        result = decode.collect(_steps(self._runtime, batch, peaks), batch, self._eos_ids)
-        decode.require_numbers(peaks)
-        return result
+        return decode.greedy(Decoding(self._runtime, batch), batch, self._eos_ids)
 
     def close(self) -> None:
         """Free the weights."""
         self._runtime.close()
-
-
-def _steps(session: Session, batch: Batch, peaks: list[list[float]]) -> Iterator[list[int]]:
-    decoding = Decoding(session, batch)
-    rows = np.arange(len(batch.prompts))
-    logits = decoding.prefill()
-    while True:
-        ids: npt.NDArray[np.int64] = logits.argmax(axis=-1)
-        peaks.append(logits[rows, ids].tolist())
-        yield ids.tolist()
-        logits = decoding.step(ids)
 
 
 def _opening(job: Job, file: Path) -> Opening:
@@ -125,7 +119,7 @@ def _opening(job: Job, file: Path) -> Opening:
     return Opening(
         file=file,
         cuda_device=provider.device if provider.name == "cuda" else None,
-        threads=engine.threads or len(os.sched_getaffinity(0)),
+        threads=threads(job.settings),
         kv_type=_CACHE_TYPES[engine.dtype],
         flash=engine.options.get("flash_attention", "off") == "on",
     )
@@ -177,10 +171,6 @@ def _has_cuda_build() -> bool:
     return any((Path(found.origin).parent / "lib").glob("*ggml-cuda*"))
 
 
-def _create() -> Engine:
-    return LlamaCppEngine()
-
-
 def _needs_preparation(job: Job) -> bool:
     return not cache.intact(gguf_export.entry(job))
 
@@ -195,7 +185,7 @@ def _prepare(job: Job) -> None:
 
 
 def _deviation(job: Job, file: Path) -> float | None:
-    """Compare the file's logits with torch's in float32 on two prompts and one further token.
+    """Compare the file's logits with torch's in float32 on a probe's prompts and one further token.
 
     Returns:
         Largest difference as a share of the largest logit; None where there is no torch.
@@ -205,34 +195,23 @@ def _deviation(job: Job, file: Path) -> float | None:
     """
     if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")):
         return None
-    import torch
-
-    from slm_energy.engines import torch as reference
+    from slm_energy.engines.torch import probed
     from slm_energy.engines.torch_weights import load_weights
 
     model = load_weights(job.settings.model, job.model_path, "float32")
     batch = decode.probe(model.config.vocab_size)
-    token = np.full(len(batch.prompts), 2)
-    with torch.inference_mode():
-        theirs = reference.Decoding(model, batch)
-        expected = [theirs.prefill().numpy(), theirs.step(torch.from_numpy(token)).numpy()]
-    del model, theirs  # so that the weights are not in memory twice
+    expected = probed(model, batch)
+    del model  # so that the weights are not in memory twice
     with closing(Session(dataclasses.replace(_opening(job, file), cuda_device=None))) as session:
-        ours = Decoding(session, batch)
-        found = [ours.prefill().copy(), ours.step(token).copy()]
-    deviation = max(decode.difference(a, b) for a, b in zip(found, expected, strict=True))
-    if deviation > _TOLERANCE[job.settings.engine.dtype]:
-        raise EngineError(
-            f"engine.name=llama_cpp: the GGUF file of {job.model_path} differs from torch by"
-            f" {deviation:.1e} of the largest logit: choose another engine for this model"
-        )
-    return deviation
+        found = decode.probed(Decoding(session, batch), batch)
+    what = f"engine.name=llama_cpp: the GGUF file of {job.model_path}"
+    return decode.require_close(found, expected, job.settings.engine.dtype, what, _TOLERANCE)
 
 
 ENGINE = EngineSpec(
     name="llama_cpp",
     packages=("llama-cpp-python", "gguf"),
-    create=_create,
+    create=LlamaCppEngine,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=_prepare,

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from slm_energy.errors import SlmEnergyError
+
 _SAYINGS = re.compile(
     r"can't allocate memory|out of memory|bad_alloc|failed to allocate|cannot allocate memory",
     re.IGNORECASE,
@@ -23,10 +25,16 @@ def out_of_memory(error: BaseException) -> str | None:
     """
     found: BaseException | None = error
     while found is not None:
-        if isinstance(found, MemoryError) or _SAYINGS.search(str(found)):
+        if _is_lack_of_memory(found):
             return f"out of memory: {_peaks()}"
-        found = found.__cause__ or found.__context__
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
     return None
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    if isinstance(error, SlmEnergyError):  # it may quote a server, whose memory is not ours
+        return False
+    return isinstance(error, MemoryError) or _SAYINGS.search(str(error)) is not None
 
 
 def _peaks() -> str:

@@ -7,18 +7,14 @@ its users have it.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines import decode, onnx_export, onnx_providers, onnx_tensorrt
 from slm_energy.engines import onnx_session as ort
-from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
 from slm_energy.engines.onnx_providers import Node
 from slm_energy.engines.onnx_weights import GRAPH
 from slm_energy.engines.torch import has_cuda_build
@@ -31,14 +27,14 @@ class OnnxEngine:
     """An ONNX Runtime session over an exported graph."""
 
     def load(self, job: Job) -> dict[str, Json]:
-        """Open the exported graph on the asked provider.
+        """Open the exported graph on the asked provider, and run one token through it.
 
         Raises:
             EngineError: nothing was exported yet, or the asked provider or type is not in force.
         """
         engine, provider = job.settings.engine, job.settings.provider
-        exported = onnx_export.facts(job)
         folder = onnx_export.place(job)
+        exported = cache.facts(folder)
         self._eos_ids = job.eos_ids
         self._session = _open(job, folder)
         computed = onnx_providers.nodes(self._session)
@@ -52,10 +48,13 @@ class OnnxEngine:
         self._model: Any = None
         if engine.decode == "generate":
             self._model = _convenience(folder, self._graph, self._binding)
+        first = Batch(prompts=((1,),), new_tokens=1, stop="fixed")
+        ort.Decoding(self._graph, first, self._binding, self._device).prefill()
         options = self._session.get_session_options()
         return {
             "provider": provider.name,
             **placed,
+            **onnx_providers.tf32(self._session.get_provider_options()),
             "dtype": self._graph.dtype.name,
             **quantization(exported, computed),
             "threads": options.intra_op_num_threads,
@@ -77,24 +76,12 @@ class OnnxEngine:
         """
         if self._model is not None:
             return decode.generate(self._model, batch, self._eos_ids, self._model.device)
-        peaks: list[list[float]] = []
-        result = decode.collect(self._steps(batch, peaks), batch, self._eos_ids)
-        decode.require_numbers(peaks)
-        return result
+        decoding = ort.Decoding(self._graph, batch, self._binding, self._device)
+        return decode.greedy(decoding, batch, self._eos_ids)
 
     def close(self) -> None:
         """Drop the session."""
         del self._model, self._graph, self._session
-
-    def _steps(self, batch: Batch, peaks: list[list[float]]) -> Iterator[list[int]]:
-        decoding = ort.Decoding(self._graph, batch, self._binding, self._device)
-        rows = np.arange(len(batch.prompts))
-        logits = decoding.prefill()
-        while True:
-            ids: npt.NDArray[np.int64] = logits.argmax(axis=-1)
-            peaks.append(logits[rows, ids].tolist())
-            yield ids.tolist()
-            logits = decoding.step(ids)
 
 
 def _open(job: Job, folder: Path) -> Any:
@@ -103,7 +90,7 @@ def _open(job: Job, folder: Path) -> Any:
     return ort.open_session(
         folder / GRAPH,
         onnx_providers.chain(provider, tensorrt),
-        threads=engine.threads or len(os.sched_getaffinity(0)),
+        threads=threads(job.settings),
         optimization=str(engine.options.get("graph_optimization", "all")),
         spinning=engine.options.get("spinning", "on") == "on",
     )
@@ -135,8 +122,7 @@ def quantization(exported: dict[str, Json], computed: list[Node]) -> dict[str, J
     Raises:
         EngineError: the runtime computes fewer layers in 8 bits than the entry has.
     """
-    layers = exported.get("linear_layers")
-    if layers is None:
+    if "quantized" not in exported:
         return {}
     found = sum(node.operator in _INTEGER for node in computed)
     if found != exported["quantized"] or not found:
@@ -146,9 +132,7 @@ def quantization(exported: dict[str, Json], computed: list[Node]) -> dict[str, J
         )
     return {
         "dtype": "int8",
-        "quantization": f"weights of {found} of {layers} linear layers in 8 bits, one scale per"
-        " output; their inputs rounded to 8 bits at each call",
-        "quantized_share": found / int(str(layers)),
+        "quantization": onnx_export.quantization(exported),
     }
 
 
@@ -172,10 +156,6 @@ def unsupported(settings: Settings) -> str | None:
     return onnx_export.missing(ENGINE.versions(), engine.decode)
 
 
-def _create() -> Engine:
-    return OnnxEngine()
-
-
 def _needs_preparation(job: Job) -> bool:
     return onnx_export.needed(job) or (
         job.settings.provider.name == "tensorrt" and onnx_tensorrt.needed(job)
@@ -190,8 +170,8 @@ def _prepare(job: Job) -> None:
 
 ENGINE = EngineSpec(
     name="onnx",
-    packages=(*onnx_export.RUNTIMES, *onnx_export.PACKAGES),
-    create=_create,
+    packages=(*onnx_export.RUNTIMES, *onnx_export.PACKAGES, onnx_tensorrt.PACKAGE),
+    create=OnnxEngine,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=_prepare,

@@ -9,18 +9,19 @@ weights is made from the entry in float32.
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from slm_energy import cache
 from slm_energy.config import Dtype
 from slm_energy.engines import decode, onnx_optimum, onnx_transformers
 from slm_energy.engines import onnx_session as ort
-from slm_energy.engines.base import Batch, Job
+from slm_energy.engines.base import Job, threads
 from slm_energy.engines.onnx_providers import PROVIDERS
 from slm_energy.engines.onnx_weights import GRAPH, quantize
 from slm_energy.errors import EngineError, one_line
@@ -30,7 +31,6 @@ PACKAGES = ("optimum-onnx", "optimum", "onnx", "onnxscript", "torch", "transform
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 _RECIPE = 2
 """To be raised when this package makes another graph of the same model: part of the identity."""
-_TOLERANCE = {"float32": 1e-3, "float16": 0.02}
 
 
 def missing(versions: Mapping[str, str], decode: str) -> str | None:
@@ -72,30 +72,23 @@ def make(job: Job) -> None:
     cache.make(place(job), _identity(job), lambda folder: _quantized(folder, exact))
 
 
-def facts(job: Job) -> dict[str, Json]:
-    """What was noted when the entry was made: `attention`, `deviation`; int8 also `quantized`.
-
-    Raises:
-        EngineError: it was not made yet.
-    """
-    try:
-        return cache.facts(place(job))
-    except FileNotFoundError:
-        raise EngineError(
-            f"nothing is exported in {place(job)}: run the prepare step first"
-        ) from None
+def quantization(told: Mapping[str, Json]) -> str:
+    """What is in 8 bits in an entry made with `engine.dtype=int8`, from its facts."""
+    return (
+        f"weights of {told['quantized']} of {told['linear_layers']} linear layers in 8 bits, one"
+        " scale per output; their inputs rounded to 8 bits at each call"
+    )
 
 
 def _identity(job: Job) -> dict[str, Json]:
-    engine = job.settings.engine
-    makers = PACKAGES if engine.dtype != "int8" else (*PACKAGES, *RUNTIMES)
     return {
         "recipe": _RECIPE,
         "graph": "lean" if _is_lean(job) else "stock",
         "model": job.model_digest,
         "attention": job.settings.model.attention,
-        "dtype": engine.dtype,
-        "versions": {name: job.versions[name] for name in makers},
+        "dtype": job.settings.engine.dtype,
+        # The runtime infers shapes, rounds to 8 bits and computes the deviation.
+        "versions": {name: job.versions[name] for name in (*PACKAGES, *RUNTIMES)},
     }
 
 
@@ -114,7 +107,7 @@ def _is_lean(job: Job) -> bool:
 
 
 def _export(folder: Path, job: Job) -> dict[str, Json]:
-    from slm_energy.engines.torch import attention_deviation
+    from slm_energy.engines.torch import attention_deviation, probed
     from slm_energy.engines.torch_weights import load_weights
 
     settings = job.settings
@@ -131,7 +124,11 @@ def _export(folder: Path, job: Job) -> dict[str, Json]:
                 f"engine.name=onnx: {model.config.model_type} cannot be exported: {one_line(error)}"
             ) from error
         model.config._attn_implementation = attention
-        deviation = _deviation(folder, model, job)
+        theirs = probed(model, decode.probe(model.config.vocab_size))
+        what = f"engine.name=onnx: the graph made from {model.config.model_type}"
+        del model  # so that the weights are not in memory twice
+    ours = _probed(folder, job)
+    deviation = decode.require_close(ours, theirs, settings.engine.dtype, what)
     return {"attention": attention, "deviation": deviation}
 
 
@@ -151,9 +148,9 @@ def _quantized(folder: Path, exact: Job) -> dict[str, Json]:
     told = cache.facts(source)
     shutil.copy(source / "config.json", folder)
     layers, quantized = quantize(source, folder)
-    batch = decode.probe(_vocabulary(source))
-    pairs = zip(_probed(folder, batch, exact), _probed(source, batch, exact), strict=True)
-    told["deviation"] = max(decode.difference(ours, theirs) for ours, theirs in pairs)
+    what = "engine.name=onnx: the graph with 8-bit weights"
+    ours, theirs = _probed(folder, exact), _probed(source, exact)
+    told["deviation"] = decode.require_close(ours, theirs, "int8", what)
     return told | {"linear_layers": layers, "quantized": quantized}
 
 
@@ -164,36 +161,9 @@ def _vocabulary(folder: Path) -> int:
     return size
 
 
-def _deviation(folder: Path, model: Any, job: Job) -> float:
-    """Compare the graph with the torch model.
-
-    Returns:
-        The largest difference of logits, as a share of the largest logit.
-    """
-    import torch
-
-    from slm_energy.engines import torch as reference
-
-    batch = decode.probe(model.config.vocab_size)
-    with torch.inference_mode():
-        decoding = reference.Decoding(model, batch)
-        first = decoding.prefill()
-        theirs = [first, decoding.step(torch.full((len(batch.prompts),), 2))]
-    pairs = zip(_probed(folder, batch, job), theirs, strict=True)
-    deviation = max(decode.difference(ours, other.float().numpy()) for ours, other in pairs)
-    if deviation > _TOLERANCE[job.settings.engine.dtype]:
-        raise EngineError(
-            f"engine.name=onnx: the graph made from {model.config.model_type} differs from torch by"
-            f" {deviation:.1e} of the largest logit: use another engine for this model"
-        )
-    return deviation
-
-
-def _probed(folder: Path, batch: Batch, job: Job) -> list[Any]:
-    """Logits of padded prompts and of one further, given token."""
-    import numpy as np
-
-    threads = job.settings.engine.threads or len(os.sched_getaffinity(0))
-    session = ort.open_session(folder / GRAPH, [PROVIDERS["cpu"]], threads, "all", True)
-    decoding = ort.Decoding(ort.Graph(session), batch, False, ("cpu", 0))
-    return [decoding.prefill(), decoding.step(np.full(len(batch.prompts), 2))]
+def _probed(folder: Path, job: Job) -> list[npt.NDArray[Any]]:
+    session = ort.open_session(
+        folder / GRAPH, [PROVIDERS["cpu"]], threads(job.settings), "all", True
+    )
+    batch = decode.probe(_vocabulary(folder))
+    return decode.probed(ort.Decoding(ort.Graph(session), batch, False, ("cpu", 0)), batch)

@@ -14,6 +14,7 @@ from typing import Any
 from slm_energy.engines import decode
 from slm_energy.engines.onnx_simplify import simplify
 from slm_energy.engines.onnx_weights import GRAPH, move_weights
+from slm_energy.engines.torch_weights import keep_last_position
 
 _TASK = "text-generation-with-past"
 
@@ -52,8 +53,7 @@ def lean(folder: Path, model: Any) -> None:
         model.config, use_past=True, use_past_in_inputs=True, float_dtype=_short(model.dtype)
     )
     samples = config.rename_ambiguous_inputs(config.generate_dummy_inputs(framework="pt"))
-    # As in torch, only the last position: a large vocabulary makes the others costly.
-    head = model.get_output_embeddings().register_forward_pre_hook(_last_position)
+    head = keep_last_position(model)
     takes = inspect.signature(model.forward).parameters
     fixed = {"logits_to_keep": 0} if "logits_to_keep" in takes else {}  # tracing would vary it
     with torch.no_grad(), config.patch_model_for_export(model, model_kwargs=fixed):
@@ -76,10 +76,6 @@ def lean(folder: Path, model: Any) -> None:
     _declare_one_position(proto)
     move_weights(proto, set(inputs), model.state_dict(), folder)
     simplify(folder / GRAPH)
-
-
-def _last_position(module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (arguments[0][:, -1:], *arguments[1:])
 
 
 def _declare_one_position(proto: Any) -> None:

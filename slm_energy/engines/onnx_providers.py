@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,10 +66,24 @@ def chain(provider: ProviderConfig, tensorrt: dict[str, str] | None = None) -> l
     if provider.name == "cpu":
         return cpu
     device = {"device_id": str(provider.device)}
-    behind = [(PROVIDERS["cuda"], device), *cpu]
+    # On by default, where torch's is off: products of float32 would lose 13 bits.
+    behind = [(PROVIDERS["cuda"], device | {"use_tf32": "0"}), *cpu]
     if provider.name == "cuda":
         return behind
     return [(PROVIDERS["tensorrt"], device | (tensorrt or {})), *behind]
+
+
+def tf32(in_force: Mapping[str, Mapping[str, str]]) -> dict[str, Json]:
+    """Whether float32 is multiplied as TF32: `tf32`, or nothing where no GPU computes.
+
+    Args:
+        in_force: options of the session's providers, as it tells them.
+    """
+    if PROVIDERS["cuda"] not in in_force:
+        return {}
+    # TensorRT has no option for it: NVIDIA's libraries obey the environment.
+    free = PROVIDERS["tensorrt"] in in_force and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+    return {"tf32": free or in_force[PROVIDERS["cuda"]]["use_tf32"] != "0"}
 
 
 def nodes(session: Any) -> list[Node]:

@@ -7,19 +7,19 @@ the batch size and the context of the model. What it builds is an entry of the c
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from slm_energy import cache
 from slm_energy.engines import onnx_export, onnx_providers
 from slm_energy.engines import onnx_session as ort
-from slm_energy.engines.base import Job
+from slm_energy.engines.base import Job, threads
 from slm_energy.engines.onnx_weights import GRAPH
-from slm_energy.errors import EngineError
+from slm_energy.meters.nvml_devices import visible_devices
 from slm_energy.models import context_length
 from slm_energy.plain import Json
 
+PACKAGE = "tensorrt-cu13-libs"
 _CONTEXT = 2048
 """Longest sequence for a model that names no limit."""
 
@@ -41,11 +41,10 @@ def make(job: Job) -> None:
     inputs = load(graph, load_external_data=False).graph.input
     length = context_length(job.model_path) or _CONTEXT
     ranges = profiles(_shapes(inputs), job.settings.workload.batch_size, length)
-    threads = job.settings.engine.threads or len(os.sched_getaffinity(0))
 
     def fill(folder: Path) -> dict[str, Json]:
-        providers = onnx_providers.chain(job.settings.provider, _cached(folder) | ranges)
-        ort.open_session(graph, providers, threads, "all", True)
+        providers = onnx_providers.chain(job.settings.provider, _fixed(job, folder) | ranges)
+        ort.open_session(graph, providers, threads(job.settings), "all", True)
         return {"profiles": ranges}
 
     cache.make(_place(job), _identity(job), fill)
@@ -58,11 +57,8 @@ def options(job: Job) -> dict[str, str]:
         EngineError: they were not built yet.
     """
     folder = _place(job)
-    try:
-        told: dict[str, str] = cache.facts(folder)["profiles"]  # type: ignore[assignment]
-    except FileNotFoundError:
-        raise EngineError(f"no TensorRT engine in {folder}: run the prepare step first") from None
-    return _cached(folder) | told
+    told: dict[str, str] = cache.facts(folder)["profiles"]  # type: ignore[assignment]
+    return _fixed(job, folder) | told
 
 
 def profiles(inputs: dict[str, list[int | str]], rows: int, length: int) -> dict[str, str]:
@@ -104,8 +100,9 @@ def _shapes(inputs: Any) -> dict[str, list[int | str]]:
     }
 
 
-def _cached(folder: Path) -> dict[str, str]:
+def _fixed(job: Job, folder: Path) -> dict[str, str]:
     return {
+        "trt_fp16_enable": str(job.settings.engine.dtype == "float16"),
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": "True",
@@ -120,7 +117,7 @@ def _place(job: Job) -> Path:
 def _identity(job: Job) -> dict[str, Json]:
     return {
         "graph": onnx_export.place(job).name,
-        "device": job.settings.provider.device,
+        "gpu": visible_devices()[job.settings.provider.device].name,
         "batch": job.settings.workload.batch_size,
-        "runtimes": {name: job.versions[name] for name in onnx_export.RUNTIMES},
+        "versions": {name: job.versions[name] for name in (*onnx_export.RUNTIMES, PACKAGE)},
     }

@@ -21,12 +21,14 @@ import numpy as np
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines import decode, onnx_export
-from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, find
-from slm_energy.engines.onnx_weights import DATA, GRAPH
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, find, threads
+from slm_energy.engines.onnx_weights import GRAPH
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models import context_length
 from slm_energy.plain import Json, write_json
 
+_RECIPE = 1
+"""To be raised when the same graph should get another folder: part of the identity."""
 _CONTEXT = 2048
 """Longest sequence for a model that names no limit."""
 
@@ -35,7 +37,10 @@ class GenaiEngine:
     """A model and its generator."""
 
     def load(self, job: Job) -> dict[str, Json]:
-        """Read the graph and the configuration that `prepare` left.
+        """Read the graph and the configuration that `prepare` left, and run one token through it.
+
+        The library does not tell with how many threads it computes, or in what type: what was asked
+        and what the graph has stands for it.
 
         Raises:
             EngineError: nothing is prepared, or the library refuses it.
@@ -44,13 +49,10 @@ class GenaiEngine:
         import onnxruntime_genai
 
         folder = _place(job)
-        try:
-            told = cache.facts(folder)
-        except FileNotFoundError:
-            raise EngineError(f"nothing is in {folder}: run the prepare step first") from None
-        threads = job.settings.engine.threads or len(os.sched_getaffinity(0))
+        told = cache.facts(folder)
+        asked = threads(job.settings)
         spinning = str(int(job.settings.engine.options.get("spinning", "on") == "on"))
-        session = {"intra_op_num_threads": threads, "session.intra_op.allow_spinning": spinning}
+        session = {"intra_op_num_threads": asked, "session.intra_op.allow_spinning": spinning}
         config = onnxruntime_genai.Config(str(folder))
         config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
         try:
@@ -61,11 +63,14 @@ class GenaiEngine:
             ) from error
         self._eos_ids = job.eos_ids
         self._reserved = int(str(told["reserved_id"]))
+        self._started(Batch(prompts=((0,),), new_tokens=1, stop="fixed"))
         return {
             "provider": self._model.device_type.lower(),
             "dtype": told["dtype"],
-            "threads": threads,
+            "quantization": (onnx_export.quantization(told) if told["dtype"] == "int8" else None),
+            "threads": asked,
             "spinning": spinning == "1",
+            "told_by_runtime": ["provider"],
             "kv_cache": True,
             "attention": told["attention"],
             "export_deviation": told["deviation"],
@@ -80,13 +85,19 @@ class GenaiEngine:
         Raises:
             EngineError: NaN logits, or the reserved token is read or generated.
         """
-        return decode.collect(self._steps(batch), batch, self._eos_ids)
+        generator = self._started(batch)
+        answers = decode.collect(self._steps(generator), batch, self._eos_ids)
+        # What was NaN earlier is in the cache, and makes every later logit NaN.
+        if np.isnan(generator.get_output("logits")).any():
+            raise EngineError("NaN logits: try engine.dtype=float32, or another model.source")
+        return answers
 
     def close(self) -> None:
         """Drop the model."""
         del self._model
 
-    def _steps(self, batch: Batch) -> Iterator[list[int]]:
+    def _started(self, batch: Batch) -> Any:
+        """A generator that has computed the prompts."""
         import onnxruntime_genai
 
         ids = right_padded(batch.prompts, self._reserved)
@@ -96,14 +107,14 @@ class GenaiEngine:
         )
         generator = onnxruntime_genai.Generator(self._model, parameters)
         generator.append_tokens(ids)
-        for last in range(batch.new_tokens):
+        return generator
+
+    def _steps(self, generator: Any) -> Iterator[list[int]]:
+        while True:
             generator.generate_next_token()
             column: list[int] = generator.get_next_tokens().tolist()
             if self._reserved in column:
                 raise _taken(self._reserved)
-            if last == batch.new_tokens - 1 and np.isnan(generator.get_output("logits")).any():
-                # What was NaN earlier is in the cache, and makes every later logit NaN.
-                raise EngineError("NaN logits: try engine.dtype=float32, or another model.source")
             yield column
 
 
@@ -161,6 +172,7 @@ def _place(job: Job) -> Path:
 def _identity(job: Job) -> dict[str, Json]:
     """What the worker knows, too: it cannot know the versions of the exporter elsewhere."""
     return {
+        "recipe": _RECIPE,
         "model": job.model_digest,
         "attention": job.settings.model.attention,
         "dtype": job.settings.engine.dtype,
@@ -191,9 +203,8 @@ def _fill(folder: Path, job: Job) -> dict[str, Json]:
     import onnx
 
     source = _source(job)
-    for name in (GRAPH, DATA):
-        if (source / name).exists():
-            os.link(source / name, folder / name)
+    for file in source.glob(f"{GRAPH}*"):  # the graph and its weights, however they are named
+        os.link(file, folder / file.name)
     graph = onnx.load(source / GRAPH, load_external_data=False).graph
     config = _configuration(graph, context_length(job.model_path) or _CONTEXT)
     write_json(folder / "genai_config.json", config)
@@ -247,14 +258,10 @@ def _configuration(graph: Any, context: int) -> dict[str, Any]:
     }
 
 
-def _create() -> Engine:
-    return GenaiEngine()
-
-
 ENGINE = EngineSpec(
     name="onnxruntime_genai",
     packages=("onnxruntime-genai", "onnxruntime", "onnxruntime-gpu"),
-    create=_create,
+    create=GenaiEngine,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=_prepare,

@@ -9,6 +9,7 @@ requests.
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from typing import Any
 
@@ -57,20 +58,23 @@ class Client:
         self._takes_ids = True
         self._checked: dict[Prompt, Json] = {}
 
-    def models(self) -> Any:
+    def models(self, patience_s: float) -> Any:
         """What the server answers to `/v1/models`; None while it is loading.
+
+        Args:
+            patience_s: one that is silent for longer is taken for loading.
 
         Raises:
             Refused: it does not want to be asked.
         """
         try:
-            return self._address.ask("/v1/models")
+            return dataclasses.replace(self._address, patience_s=patience_s).ask("/v1/models")
         except Refused as refusal:
             if refusal.status == 503:
                 return None
             raise
         except EngineError:
-            return None  # nobody listens yet
+            return None  # nobody listens or answers yet
 
     def choose(self, listed: Any, asked: Json) -> dict[str, Any]:
         """Ask for this model from now on, or for the only one.

@@ -23,7 +23,7 @@ from typing import Any
 from slm_energy import models
 from slm_energy.cell import Settings
 from slm_energy.engines import cuda, server_command
-from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job
 from slm_energy.engines.openai_client import Client
 from slm_energy.engines.openai_stream import Address
 from slm_energy.engines.openai_tokens import Texts
@@ -32,6 +32,8 @@ from slm_energy.errors import EngineError
 from slm_energy.plain import Json
 
 _READY_S = 600.0
+_POLL_S = 5.0
+"""A server that loads may listen before it answers; then it is asked again."""
 _GPU_FILE = re.compile(r"/dev/(nvidia\d+|dxg)")
 """Held open by every process that computes on an NVIDIA GPU; the second is WSL's."""
 
@@ -55,8 +57,11 @@ class OpenAiServer:
             raise
         return self._effective
 
-    def compile(self, batches: Sequence[Batch]) -> None:
+    def compile(self, batches: Sequence[Batch]) -> dict[str, Json]:
         """Let the server count the tokens of every prompt, before any window that counts.
+
+        Returns:
+            `prompt_reuse_pct`, where the server keeps its last prompt.
 
         Raises:
             EngineError: it counts otherwise than the model's tokenizer, or would not compute a
@@ -66,8 +71,9 @@ class OpenAiServer:
         with self._told_by_its_end():
             for prompt in prompts:
                 self._client.check(prompt)
-        if self._effective["prompt_reuse"] == "last request":
-            self._effective["prompt_reuse_pct"] = _shared_pct(prompts)
+        if self._effective["prompt_reuse"] != "last request":
+            return {}
+        return {"prompt_reuse_pct": _shared_pct(prompts)}
 
     def generate(self, batch: Batch) -> list[Answer]:
         """Send the batch's prompts together, and wait for the last answer.
@@ -105,7 +111,8 @@ class OpenAiServer:
             server_command.words(job, port), provider.device if provider.name == "cuda" else None
         )
         limit_s = float(options.get("ready_s") or _READY_S)
-        return self._process.wait_until_ready(self._client.models, limit_s)
+        patience_s = min(_POLL_S, limit_s)
+        return self._process.wait_until_ready(lambda: self._client.models(patience_s), limit_s)
 
     def _settings(self, job: Job, listed: Any) -> dict[str, Any]:
         """What is in force, as far as the server tells it or it is known from elsewhere."""
@@ -240,14 +247,10 @@ def _is_here(host: str) -> bool:
     return True
 
 
-def _create() -> Engine:
-    return OpenAiServer()
-
-
 ENGINE = EngineSpec(
     name="openai_server",
     packages=("vllm", "llama-cpp-python", "gguf"),
-    create=_create,
+    create=OpenAiServer,
     unsupported=unsupported,
     needs_preparation=server_command.needs_preparation,
     prepare=server_command.prepare,

@@ -8,13 +8,8 @@ same export, as its users have it.
 from __future__ import annotations
 
 import importlib.util
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from slm_energy import cache
 from slm_energy.cell import Settings
@@ -22,7 +17,7 @@ from slm_energy.config import Dtype
 from slm_energy.engines import decode
 from slm_energy.engines import openvino_export as exports
 from slm_energy.engines import openvino_session as ov
-from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
 from slm_energy.errors import EngineError
 from slm_energy.models import context_length
 from slm_energy.plain import Json
@@ -44,18 +39,16 @@ class OpenVinoEngine:
         """
         engine, provider = job.settings.engine, job.settings.provider
         folder = exports.place(job)
-        if not (folder / cache.MANIFEST).is_file():
-            raise EngineError(f"nothing is exported in {folder}: run the prepare step first")
         made = cache.facts(folder)
         self._eos_ids = job.eos_ids
-        asked = ov.properties(engine.dtype, engine.threads or len(os.sched_getaffinity(0)))
-        compiled, in_force = ov.compile_graph(
+        asked = ov.properties(engine.dtype, threads(job.settings))
+        compiled, in_force, cut = ov.compile_graph(
             folder / exports.GRAPH,
             ov.device_name(provider.name, provider.device),
             asked,
             last_position_only=engine.decode == "session",
         )
-        threads = in_force["inference_num_threads"]
+        computing = in_force["inference_num_threads"]
         linear, fused = ov.operators(compiled)
         self._request: Any = compiled.create_infer_request()
         self._model: Any = None
@@ -67,10 +60,11 @@ class OpenVinoEngine:
             "dtype": _dtype(engine.dtype, linear),
             "linear_layers": linear,
             "quantization": _QUANTIZATION if engine.dtype == "int8" else None,
-            "threads": None if threads is None else int(threads),
+            "threads": None if computing is None else int(computing),
             "kv_cache": bool(self._request.query_state()),
             "attention": made["attention"],
             "attention_fused": fused,
+            "logits_of": "last position" if cut else "all positions",
             "export_deviation": made["deviation"],
             "context": context_length(job.model_path),
             "decode": engine.decode,
@@ -85,24 +79,11 @@ class OpenVinoEngine:
         """
         if self._model is not None:
             return decode.generate(self._model, batch, self._eos_ids, self._model.device)
-        peaks: list[list[float]] = []
-        result = decode.collect(self._steps(batch, peaks), batch, self._eos_ids)
-        decode.require_numbers(peaks)
-        return result
+        return decode.greedy(ov.Decoding(self._request, batch), batch, self._eos_ids)
 
     def close(self) -> None:
         """Drop the compiled model."""
         del self._model, self._request
-
-    def _steps(self, batch: Batch, peaks: list[list[float]]) -> Iterator[list[int]]:
-        decoding = ov.Decoding(self._request, batch)
-        rows = np.arange(len(batch.prompts))
-        logits = decoding.prefill()
-        while True:
-            ids: npt.NDArray[np.int64] = logits.argmax(axis=-1)
-            peaks.append(logits[rows, ids].tolist())
-            yield ids.tolist()
-            logits = decoding.step(ids)
 
 
 def _convenience(folder: Path, compiled: Any) -> Any:
@@ -171,10 +152,6 @@ def _transformers_exports() -> bool:
     return bool(found and found.origin and (Path(found.origin).parent / "exporters").is_dir())
 
 
-def _create() -> Engine:
-    return OpenVinoEngine()
-
-
 def _needs_preparation(job: Job) -> bool:
     return not cache.intact(exports.place(job))
 
@@ -182,7 +159,7 @@ def _needs_preparation(job: Job) -> bool:
 ENGINE = EngineSpec(
     name="openvino",
     packages=("openvino", "optimum-intel", "optimum", "nncf", "torch", "transformers"),
-    create=_create,
+    create=OpenVinoEngine,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=exports.export,

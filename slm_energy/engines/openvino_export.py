@@ -8,18 +8,17 @@ compared with that model's logits before it is kept.
 from __future__ import annotations
 
 import gc
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 
 from slm_energy import cache
 from slm_energy.config import Dtype
 from slm_energy.engines import decode
 from slm_energy.engines import openvino_session as ov
-from slm_energy.engines.base import Job
+from slm_energy.engines.base import Job, threads
 from slm_energy.errors import EngineError, one_line
 from slm_energy.plain import Json
 
@@ -27,8 +26,6 @@ GRAPH = "openvino_model.xml"
 _RECIPE = 1
 """To be raised when this package makes another graph of the same model: part of the address."""
 _TASK = "text-generation-with-past"
-_TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.1}
-_PROBED_TOKEN = 2
 
 
 def identity(job: Job) -> dict[str, Json]:
@@ -57,7 +54,7 @@ def export(job: Job) -> None:
 
 
 def _fill(folder: Path, job: Job) -> dict[str, Json]:
-    from slm_energy.engines.torch import attention_deviation
+    from slm_energy.engines.torch import attention_deviation, probed
     from slm_energy.engines.torch_weights import load_weights
 
     ov.library()  # before anything else imports it, so that its telemetry is off
@@ -70,7 +67,7 @@ def _fill(folder: Path, job: Job) -> dict[str, Json]:
         attention_deviation(model)
         attention, kind = model.config._attn_implementation, model.config.model_type
         vocabulary = model.config.vocab_size
-        expected = _logits_of_torch(model)
+        expected = probed(model, decode.probe(vocabulary))
         write = _through_transformers if job.versions["optimum-intel"] == "absent" else _optimum
         try:
             write(model, folder)
@@ -82,12 +79,8 @@ def _fill(folder: Path, job: Job) -> dict[str, Json]:
         gc.collect()  # the graph is compiled below: not both at once
         if asked == "int8":
             _round_to_8_bits(folder)
-    deviation = _deviation(folder, job, expected, vocabulary)
-    if deviation > _TOLERANCE[asked]:
-        raise EngineError(
-            f"engine.name=openvino: the graph made from {kind} differs from torch by"
-            f" {deviation:.1e} of the largest logit: use another engine for this model"
-        )
+    what = f"engine.name=openvino: the graph made from {kind}"
+    deviation = decode.require_close(_probed(folder, job, vocabulary), expected, asked, what)
     return {"attention": attention, "deviation": deviation}
 
 
@@ -144,30 +137,8 @@ def _round_to_8_bits(folder: Path) -> None:
         partial.with_suffix(suffix).unlink()
 
 
-def _logits_of_torch(model: Any) -> list[Any]:
-    import torch
-
-    from slm_energy.engines.torch import Decoding
-
-    batch = decode.probe(model.config.vocab_size)
-    with torch.inference_mode():
-        decoding = Decoding(model, batch)
-        first = decoding.prefill().float().numpy()
-        token = torch.full((len(batch.prompts),), _PROBED_TOKEN)
-        return [first, decoding.step(token).float().numpy()]
-
-
-def _deviation(folder: Path, job: Job, expected: list[Any], vocabulary: int) -> float:
-    """Compare the graph with the torch model on padded prompts and one further token."""
-    engine = job.settings.engine
-    threads = engine.threads or len(os.sched_getaffinity(0))
-    compiled, _ = ov.compile_graph(
-        folder / GRAPH, "CPU", ov.properties(engine.dtype, threads), last_position_only=True
-    )
+def _probed(folder: Path, job: Job, vocabulary: int) -> list[npt.NDArray[Any]]:
+    asked = ov.properties(job.settings.engine.dtype, threads(job.settings))
+    compiled, _, _ = ov.compile_graph(folder / GRAPH, "CPU", asked, last_position_only=True)
     batch = decode.probe(vocabulary)
-    decoding = ov.Decoding(compiled.create_infer_request(), batch)
-    found = [
-        decoding.prefill().copy(),
-        decoding.step(np.full(len(batch.prompts), _PROBED_TOKEN)),
-    ]
-    return max(decode.difference(a, b) for a, b in zip(found, expected, strict=True))
+    return decode.probed(ov.Decoding(compiled.create_infer_request(), batch), batch)

@@ -79,7 +79,7 @@ def properties(dtype: str, threads: int) -> dict[str, str]:
 
 def compile_graph(
     graph: Path, device: str, asked: Mapping[str, str], *, last_position_only: bool
-) -> tuple[Any, dict[str, str | None]]:
+) -> tuple[Any, dict[str, str | None], bool]:
     """Compile a stateful model for one device.
 
     Args:
@@ -90,7 +90,7 @@ def compile_graph(
 
     Returns:
         The compiled model, after a first inference: before that, weights are not yet laid out. And
-        what is `in_force`.
+        what is `in_force`; and whether logits are the last position's alone.
 
     Raises:
         EngineError: OpenVINO refuses the model, it has no cache, or a setting is not as asked.
@@ -100,8 +100,7 @@ def compile_graph(
         known = core.get_property(device, "SUPPORTED_PROPERTIES")
         with releasing(graph.with_suffix(".bin")):
             model = core.read_model(graph)
-            if last_position_only:
-                _cut_to_last_position(model)
+            cut = last_position_only and _cut_to_last_position(model)
             settings = {name: value for name, value in asked.items() if name in known}
             compiled = core.compile_model(model, device, settings)
             request = compiled.create_infer_request()
@@ -112,7 +111,7 @@ def compile_graph(
         ) from error
     if not request.query_state():
         raise EngineError(f"engine.name=openvino: {graph} keeps no cache of keys and values")
-    return compiled, in_force(compiled, asked)
+    return compiled, in_force(compiled, asked), cut
 
 
 def in_force(compiled: Any, asked: Mapping[str, str]) -> dict[str, str | None]:
@@ -166,13 +165,21 @@ def releasing(weights: Path) -> Iterator[None]:
     The runtime maps the weights' file and copies it into a layout of its own: without this, both
     are resident at the same time. The mapping is read-only and shared, so a page that is needed
     once more comes back from the file.
+
+    Raises:
+        OSError: the kernel refuses.
     """
     done = threading.Event()
+    mapped = weights.resolve()  # as the kernel lists it
+    refused: list[OSError] = []
 
     def work() -> None:
-        while not done.wait(_RELEASE_PERIOD_S):
-            _release(weights)
-        _release(weights)
+        try:
+            while not done.wait(_RELEASE_PERIOD_S):
+                _release(mapped)
+            _release(mapped)
+        except OSError as error:
+            refused.append(error)
 
     worker = threading.Thread(target=work, daemon=True)
     worker.start()
@@ -181,6 +188,8 @@ def releasing(weights: Path) -> Iterator[None]:
     finally:
         done.set()
         worker.join()
+    if refused:
+        raise refused[0]
 
 
 class Decoding:
@@ -234,19 +243,20 @@ class Decoding:
             self._request.set_tensor(self._inputs[name], tensor)
 
 
-def _cut_to_last_position(model: Any) -> None:
-    """Let only the last position's hidden state into the output projection."""
+def _cut_to_last_position(model: Any) -> bool:
+    """Let only the last position's hidden state into the output projection, if it is found."""
     from openvino import opset13
 
     node = model.output("logits").get_node().input_value(0).get_node()
     while node.get_type_name() in _AFTER_PROJECTION:
         node = node.input_value(0).get_node()
     if node.get_type_name() != "MatMul":
-        return
+        return False
     hidden = node.input_value(0)
     last = opset13.slice(hidden, start=[-1], stop=[2**31 - 1], step=[1], axes=[1])
     node.input(0).replace_source_output(last.output(0))
     model.validate_nodes_and_infer_types()
+    return True
 
 
 def _told(compiled: Any, name: str) -> str:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from slm_energy import cache, models
 from slm_energy.cell import Settings
 from slm_energy.engines import gguf_export, llama_cpp
-from slm_energy.engines.base import Job
+from slm_energy.engines.base import Job, threads
+from slm_energy.errors import EngineError
 from slm_energy.plain import Json, write_json
 
 if TYPE_CHECKING:
@@ -131,15 +132,17 @@ def prepare(job: Job) -> None:
         )
 
 
-def threads(settings: Settings) -> int:
-    """What `{threads}` stands for."""
-    return settings.engine.threads or len(os.sched_getaffinity(0))
-
-
 def context(job: Job) -> int:
-    """What `{context}` stands for: the model's context, cut to `engine.options.context`."""
+    """What `{context}` stands for: the model's context, cut to `engine.options.context`.
+
+    Raises:
+        EngineError: neither is known.
+    """
     lengths = (models.context_length(job.model_path), job.settings.engine.options.get("context"))
-    return min(int(length) for length in lengths if length is not None)
+    known_lengths = [int(length) for length in lengths if length is not None]
+    if not known_lengths:
+        raise EngineError("the model names no context for {context}: set engine.options.context")
+    return min(known_lengths)
 
 
 def free_port() -> int:

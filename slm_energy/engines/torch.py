@@ -6,25 +6,29 @@ has had architectures whose SDPA path drops part of the computation without a wo
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from slm_energy.cell import Settings
 from slm_energy.engines import cuda, decode
-from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, left_padded
-from slm_energy.engines.torch_weights import load_weights, precision, sdpa_is_wrong
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, left_padded, threads
+from slm_energy.engines.torch_weights import (
+    keep_last_position,
+    load_weights,
+    precision,
+    sdpa_is_wrong,
+)
 from slm_energy.errors import EngineError
 from slm_energy.models import context_length
 from slm_energy.plain import Json
-
-_TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
-"""Largest difference of SDPA from eager logits, as a share of the largest logit: well above what
-rounding does to deep models in that type."""
 
 
 class TorchEngine:
@@ -47,30 +51,18 @@ class TorchEngine:
         Raises:
             EngineError: NaN logits.
         """
+        if self._decode == "session":
+            return greedy(Decoding(self._model, batch), batch, self._eos_ids)
         import torch
 
         with torch.inference_mode():
-            if self._decode == "generate":
-                result = decode.generate(self._model, batch, self._eos_ids, self._model.device)
-            else:
-                peaks: list[Any] = []
-                result = decode.collect(self._steps(batch, peaks), batch, self._eos_ids)
-                decode.require_numbers(torch.stack(peaks).tolist())
+            result = decode.generate(self._model, batch, self._eos_ids, self._model.device)
         wait(self._model.device)
         return result
 
     def close(self) -> None:
         """Drop the weights."""
         del self._model
-
-    def _steps(self, batch: Batch, peaks: list[Any]) -> Iterator[list[int]]:
-        decoding = Decoding(self._model, batch)
-        logits = decoding.prefill()
-        while True:
-            best = logits.max(dim=-1)
-            peaks.append(best.values)
-            yield best.indices.tolist()
-            logits = decoding.step(best.indices)
 
 
 def opened(job: Job) -> tuple[Any, dict[str, Json]]:
@@ -91,6 +83,8 @@ def opened(job: Job) -> tuple[Any, dict[str, Json]]:
     first = next(model.parameters())
     if first.device != device:
         raise EngineError(f"provider.name={settings.provider.name}: weights are on {first.device}")
+    if settings.engine.decode == "session" and "logits_to_keep" not in takes(model.__class__):
+        keep_last_position(model)
     deviation = attention_deviation(model)
     with torch.inference_mode():
         trial = Decoding(model, decode.probe(model.config.vocab_size))
@@ -115,7 +109,7 @@ def set_up(settings: Settings) -> Any:
     """Set the number of threads; return the torch device of the asked provider."""
     import torch
 
-    torch.set_num_threads(settings.engine.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads(settings))
     provider = settings.provider
     return torch.device("cpu" if provider.name == "cpu" else f"cuda:{provider.device}")
 
@@ -126,6 +120,12 @@ def wait(device: Any) -> None:
         import torch
 
         torch.cuda.synchronize(device)
+
+
+@functools.cache
+def takes(architecture: type) -> frozenset[str]:
+    """What may be told to a transformers model of this class; looked up once, not per request."""
+    return frozenset(inspect.signature(architecture.forward).parameters)  # type: ignore[attr-defined]
 
 
 class Decoding:
@@ -140,14 +140,14 @@ class Decoding:
         self._ids = torch.from_numpy(ids).to(model.device)
         self._length = ids.shape[1]
         self._arguments: dict[str, Any] = {"use_cache": True}
-        takes = inspect.signature(model.forward).parameters
-        if "logits_to_keep" in takes:
+        known = takes(model.__class__)
+        if "logits_to_keep" in known:
             self._arguments["logits_to_keep"] = 1
         self._mask = self._positions = None
         if not mask.all():  # without a mask the model takes its shorter path
             self._mask = torch.ones((len(ids), self._length + batch.new_tokens), dtype=torch.int64)
             self._mask[:, : self._length] = torch.from_numpy(mask)
-            if "position_ids" in takes:
+            if "position_ids" in known:
                 self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0).to(model.device)
             self._mask = self._mask.to(model.device)
         # GPT-BigCode would take a cache for an encoder, too, if it were left to choose.
@@ -173,8 +173,53 @@ class Decoding:
         return output.logits[:, -1]
 
 
+def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
+    """Decode greedily; return when the device has finished.
+
+    Args:
+        decoding: its `prefill()` and `step(ids)` return logits (b, vocabulary) as tensors.
+        batch: what it was made of.
+        eos_ids: tokens that end a text.
+
+    Raises:
+        EngineError: NaN logits.
+    """
+
+    def choices() -> Iterator[tuple[Any, Any]]:
+        best = decoding.prefill().max(dim=-1)
+        while True:
+            yield best.indices, best.values
+            best = decoding.step(best.indices).max(dim=-1)
+
+    return collected(choices(), batch, eos_ids)
+
+
+def collected(
+    choices: Iterator[tuple[Any, Any]], batch: Batch, eos_ids: Sequence[int]
+) -> list[Answer]:
+    """Decode from steps that have chosen already: ids (b,) and their logits (b,), as tensors.
+
+    Raises:
+        EngineError: NaN logits.
+    """
+    import torch
+
+    peaks: list[Any] = []
+
+    def steps() -> Iterator[list[int]]:
+        for ids, values in choices:
+            peaks.append(values)
+            yield ids.tolist()
+
+    with torch.inference_mode():
+        result = decode.collect(steps(), batch, eos_ids)
+        decode.require_numbers(torch.stack(peaks).tolist())
+    wait(peaks[0].device)
+    return result
+
+
 def attention_deviation(model: Any) -> float | None:
-    """Compare SDPA with eager attention on two padded prompts and one further token of each.
+    """Compare SDPA with eager attention on padded prompts and one further token of each.
 
     Returns:
         Largest difference as a share of the largest logit; None if the model does not use SDPA, or
@@ -187,12 +232,12 @@ def attention_deviation(model: Any) -> float | None:
         return None
     dtype = str(model.dtype).removeprefix("torch.")
     batch = decode.probe(model.config.vocab_size)
-    sdpa = _probed(model, batch)
+    sdpa = probed(model, batch)
     model.set_attn_implementation("eager")
-    eager = _probed(model, batch)
+    eager = probed(model, batch)
     model.set_attn_implementation("sdpa")
     deviation = max(decode.difference(a, b) for a, b in zip(sdpa, eager, strict=True))
-    if deviation > _TOLERANCE[dtype] or sdpa_is_wrong(model.config):
+    if deviation > decode.TOLERANCE[dtype] or sdpa_is_wrong(model.config):
         raise EngineError(
             f"SDPA attention of {model.config.model_type} differs from eager attention by"
             f" {deviation:.1e} of the largest logit: set model.attention=eager"
@@ -200,15 +245,19 @@ def attention_deviation(model: Any) -> float | None:
     return deviation
 
 
-def _probed(model: Any, batch: Batch) -> list[Any]:
-    """Logits of two passes; the second gets given tokens, so that a tie cannot part two runs."""
+def probed(model: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
+    """A model's logits of a probe, to compare others with; see `passes`."""
+    return passes(Decoding(model, batch), batch)
+
+
+def passes(decoding: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
+    """Logits (b, vocabulary) of a probe's prompts, and of `PROBED_TOKEN` after them."""
     import torch
 
     with torch.inference_mode():
-        decoding = Decoding(model, batch)
         first = decoding.prefill()
-        token = torch.full((len(batch.prompts),), 2, device=model.device)
-        return [first.float(), decoding.step(token).float()]
+        token = torch.full((len(batch.prompts),), decode.PROBED_TOKEN, device=first.device)
+        return [logits.float().cpu().numpy() for logits in (first, decoding.step(token))]
 
 
 def unsupported(settings: Settings) -> str | None:
@@ -239,13 +288,9 @@ def has_cuda_build() -> bool:
     return re.search(r"^cuda\b.*=\s*['\"]", text, re.MULTILINE) is not None
 
 
-def _create() -> Engine:
-    return TorchEngine()
-
-
 ENGINE = EngineSpec(
     name="torch",
     packages=("torch", "transformers", "torchao"),
-    create=_create,
+    create=TorchEngine,
     unsupported=unsupported,
 )

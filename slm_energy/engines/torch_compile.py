@@ -15,21 +15,25 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Any
 
 from slm_energy import cache, models, workload
 from slm_energy.cell import Settings
+from slm_energy.config import ProviderConfig
 from slm_energy.engines import decode
 from slm_energy.engines import torch as eager
-from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
 from slm_energy.engines.torch_explicit import Explicit
 from slm_energy.engines.torch_slots import InPlace, Slots
 from slm_energy.errors import EngineError, one_line
+from slm_energy.machine import processor
+from slm_energy.meters.nvml_devices import visible_devices
 from slm_energy.plain import Json
 
 _KIND = "torch_compile"
-_RECIPE = 1
+_RECIPE = 2
 """To be raised when this package makes another graph of the same model: part of the address."""
 _INDUCTOR: dict[str, dict[str, Any]] = {
     "default": {},
@@ -75,14 +79,13 @@ class TorchCompileEngine:
         """Compile the step for the sizes of these batches.
 
         Raises:
-            EngineError: inductor cannot compile this model.
+            EngineError: inductor cannot compile this model, or compiles something else.
         """
         longest = max(max(map(len, batch.prompts)) + batch.new_tokens for batch in batches)
         shapes = shapes_of({len(batch.prompts) for batch in batches}, longest)
         folder = cache.place(self._job.cache_path, _KIND, identity(self._job, shapes))
         with tempfile.TemporaryDirectory() as own:
             if cache.intact(folder):  # a copy: inductor writes into the folder that it reads
-                cache.facts(folder)
                 shutil.copytree(folder, own, dirs_exist_ok=True)
             # One thread: helper processes of inductor would live on into windows that are metered.
             return self.compile_in(Path(own), shapes, threads=1)
@@ -98,23 +101,18 @@ class TorchCompileEngine:
         counters.clear()
         self._step: Any = torch.compile(_step(Explicit(self._model)), fullgraph=True, dynamic=False)
         self._slots = {size: Slots(self._model, size, shapes.places) for size in shapes.sizes}
+        deviations = []
         settings = config.patch(compile_threads=threads, **_INDUCTOR[self._mode])
         with settings, temporary_cache_dir(str(folder)), torch.inference_mode():
             for size in shapes.sizes:
-                batch = Batch(prompts=((1,),) * size, new_tokens=3, stop="fixed")
-                try:
-                    list(zip(range(3), self._steps(batch, []), strict=False))
-                except Exception as error:  # inductor's errors have no common base
-                    raise EngineError(
-                        f"engine.name=torch_compile: {self._model.config.model_type} cannot be"
-                        f" compiled: {one_line(error)}"
-                    ) from error
+                deviations.append(self._deviation(size))
         found = counters["inductor"]
         warm = found["fxgraph_cache_hit"] > 0 and not found["fxgraph_cache_miss"]
         return {
             "compiled_sizes": list(shapes.sizes),
             "cache_places": shapes.places,
             "compile_cache": "hit" if warm and not found["fxgraph_cache_bypass"] else "miss",
+            "compile_deviation": max(deviations),
             "recompilation": "refused",
         }
 
@@ -133,14 +131,10 @@ class TorchCompileEngine:
                 f"engine.name=torch_compile: not compiled for {len(batch.prompts)} prompts and"
                 f" {longest} tokens"
             )
-        peaks: list[Any] = []
         # Guards cost 0.1 ms per token and are for callers who do not know their shapes.
         stance: Any = torch.compiler.set_stance
-        with torch.inference_mode(), stance("fail_on_recompile", skip_guard_eval_unsafe=True):
-            result = decode.collect(self._steps(batch, peaks), batch, self._job.eos_ids)
-            decode.require_numbers(torch.stack(peaks).tolist())
-        eager.wait(self._model.device)
-        return result
+        with stance("fail_on_recompile", skip_guard_eval_unsafe=True):
+            return eager.collected(self._choices(batch), batch, self._job.eos_ids)
 
     def close(self) -> None:
         """Drop the weights and what was compiled."""
@@ -149,16 +143,45 @@ class TorchCompileEngine:
         del self._model, self._step, self._slots
         torch.compiler.reset()
 
-    def _steps(self, batch: Batch, peaks: list[Any]) -> Iterator[list[int]]:
+    def _choices(self, batch: Batch) -> Iterator[tuple[Any, Any]]:
         decoding = eager.Decoding(self._model, batch)
         best = decoding.prefill().max(dim=-1)
         ids, peak = best.indices[:, None], best.values
         slots = self._slots[len(batch.prompts)]
         places, first = slots.fill(decoding.cache, batch)
         while True:
-            peaks.append(peak)
-            yield ids[:, 0].tolist()
+            yield ids[:, 0], peak
             ids, peak, places = self._step(ids, places, first, slots.keys, slots.values)
+
+    def _deviation(self, size: int) -> float:
+        """Compile for a batch size by decoding a probe; compare with torch that is fed the same.
+
+        The compiled step tells no logits but the largest, so two things are compared with torch's
+        largest: that one, and what torch has for the token that was chosen.
+        """
+        probe = decode.probe(self._model.config.vocab_size).prompts
+        batch = Batch(prompts=tuple(islice(cycle(probe), size)), new_tokens=3, stop="fixed")
+        kind = self._model.config.model_type
+        try:
+            choices = list(islice(self._choices(batch), batch.new_tokens))
+        except Exception as error:  # inductor's errors have no common base
+            raise EngineError(
+                f"engine.name=torch_compile: {kind} cannot be compiled: {one_line(error)}"
+            ) from error
+        torch = eager.Decoding(self._model, batch)
+        torch.prefill()
+        ours, theirs = [], []
+        for (fed, _), (ids, peak) in pairwise(choices):
+            logits = torch.step(fed)
+            best = logits.scatter(1, ids[:, None], logits.max(dim=-1, keepdim=True).values)
+            ours += [logits.scatter(1, ids[:, None], peak[:, None]), logits]
+            theirs += [best, best]
+        return decode.require_close(
+            [logits.float().cpu() for logits in ours],
+            [logits.float().cpu() for logits in theirs],
+            self._job.settings.engine.dtype,
+            f"engine.name=torch_compile: what inductor made of {kind}",
+        )
 
 
 def _step(model: Explicit) -> Any:
@@ -181,12 +204,20 @@ def identity(job: Job, shapes: Shapes) -> Mapping[str, Json]:
         "attention": settings.model.attention,
         "dtype": settings.engine.dtype,
         "mode": settings.engine.options.get("mode", "default"),
-        "threads": settings.engine.threads or len(os.sched_getaffinity(0)),
+        "threads": threads(settings),
         "provider": settings.provider.name,
+        "machine": _machine(settings.provider),
         "sizes": list(shapes.sizes),
         "places": shapes.places,
         "versions": dict(job.versions),
     }
+
+
+def _machine(provider: ProviderConfig) -> str:
+    """What inductor makes machine code for: all that this processor or GPU can do."""
+    if provider.name == "cpu":
+        return processor()
+    return visible_devices()[provider.device].name
 
 
 def _expected(job: Job) -> Shapes:
@@ -233,14 +264,10 @@ def unsupported(settings: Settings) -> str | None:
     return eager.provider_unsupported(settings)
 
 
-def _create() -> Engine:
-    return TorchCompileEngine()
-
-
 ENGINE = EngineSpec(
     name="torch_compile",
     packages=("torch", "transformers"),
-    create=_create,
+    create=TorchCompileEngine,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=_prepare,

@@ -71,6 +71,22 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
     return loaded.eval()
 
 
+def keep_last_position(model: Any) -> Any:
+    """Have the output layer compute the last position's logits only, from now on.
+
+    A large vocabulary makes the others costly. Most architectures take `logits_to_keep`, which
+    says so; this is for those that do not (GPT-BigCode, BLOOM, CodeGen).
+
+    Returns:
+        A handle; its `remove()` ends it.
+    """
+
+    def last(module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (arguments[0][:, -1:], *arguments[1:])
+
+    return model.get_output_embeddings().register_forward_pre_hook(last)
+
+
 def sdpa_is_wrong(config: Any) -> bool:
     """GPT-2's SDPA path ignores two switches (transformers 4.57: `sdpa_attention_forward`)."""
     switches = ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn")
@@ -128,18 +144,21 @@ def precision(model: Any) -> dict[str, Any]:
     """What type the weights really have, as keys of `effective`: read back from the tensors.
 
     Returns:
-        `dtype`; if it is int8 also `quantization` in words and `quantized_share`, the share of all
-        parameters that are in 8 bits (a weight that two layers share counts once).
+        `dtype`, more than one joined by `/`; if it is int8 also `quantization` in words and
+        `quantized_share`, the share of all parameters that are in 8 bits (a weight that two layers
+        share counts once).
     """
     import torch
 
     parameters = list(model.parameters())
     small = [p for p in parameters if getattr(p, "qdata", p).dtype == torch.int8]
+    large = {p.dtype for p in parameters if getattr(p, "qdata", p).dtype != torch.int8}
+    kinds = "/".join(sorted(str(kind).removeprefix("torch.") for kind in large))
     if not small:
-        return {"dtype": str(parameters[0].dtype).removeprefix("torch.")}
+        return {"dtype": kinds}
     return {
         "dtype": "int8",
         "quantization": f"torchao: weights of {len(small)} linear layers in 8 bits, symmetric, one"
-        " scale per output row; all else in float32",
+        f" scale per output row; all else in {kinds}",
         "quantized_share": sum(p.numel() for p in small) / sum(p.numel() for p in parameters),
     }

@@ -6,14 +6,12 @@ happens in the prepare step (`torchscript_trace`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.engines import decode, torchscript_trace
 from slm_energy.engines import torch as eager
-from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
+from slm_energy.engines import torchscript_trace
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job
+from slm_energy.engines.torch_weights import precision
 from slm_energy.errors import EngineError
 from slm_energy.models import context_length
 from slm_energy.plain import Json
@@ -32,11 +30,8 @@ class TorchScriptEngine:
 
         device = eager.set_up(job.settings)
         folder = torchscript_trace.place(job)
-        if not cache.intact(folder):
-            raise EngineError(f"nothing is traced in {folder}: run the prepare step first")
         facts = cache.facts(folder)
         self._eos_ids = job.eos_ids
-        self._device = device
         self._module = torchscript_trace.read(folder, device)
         first = next(self._module.parameters())
         if first.device != device:
@@ -53,7 +48,7 @@ class TorchScriptEngine:
         return {
             "provider": first.device.type,
             "device": str(first.device),
-            "dtype": str(first.dtype).removeprefix("torch."),
+            **precision(self._module),
             "threads": torch.get_num_threads(),
             "kv_cache": trial.caches[0].shape[2] == 1,
             "attention": facts["attention"],
@@ -68,27 +63,12 @@ class TorchScriptEngine:
         Raises:
             EngineError: NaN logits.
         """
-        import torch
-
-        peaks: list[Any] = []
-        with torch.inference_mode():
-            result = decode.collect(self._steps(batch, peaks), batch, self._eos_ids)
-            decode.require_numbers(torch.stack(peaks).tolist())
-        eager.wait(self._device)
-        return result
+        decoding = torchscript_trace.Decoding(self._module, self._empty, batch)
+        return eager.greedy(decoding, batch, self._eos_ids)
 
     def close(self) -> None:
         """Drop the module."""
         del self._module
-
-    def _steps(self, batch: Batch, peaks: list[Any]) -> Iterator[list[int]]:
-        decoding = torchscript_trace.Decoding(self._module, self._empty, batch)
-        logits = decoding.prefill()
-        while True:
-            best = logits.max(dim=-1)
-            peaks.append(best.values)
-            yield best.indices.tolist()
-            logits = decoding.step(best.indices)
 
 
 def unsupported(settings: Settings) -> str | None:
@@ -101,10 +81,6 @@ def unsupported(settings: Settings) -> str | None:
     return eager.provider_unsupported(settings)
 
 
-def _create() -> Engine:
-    return TorchScriptEngine()
-
-
 def _needs_preparation(job: Job) -> bool:
     return not cache.intact(torchscript_trace.place(job))
 
@@ -112,7 +88,7 @@ def _needs_preparation(job: Job) -> bool:
 ENGINE = EngineSpec(
     name="torchscript",
     packages=("torch", "transformers"),
-    create=_create,
+    create=TorchScriptEngine,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=torchscript_trace.trace,

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from slm_energy.engines.base import Batch
-from slm_energy.engines.decode import collect, difference, probe, require_numbers
+from slm_energy.engines.decode import (
+    PROBED_TOKEN,
+    collect,
+    difference,
+    greedy,
+    probe,
+    probed,
+    require_close,
+    require_numbers,
+)
 from slm_energy.errors import EngineError
 
 EOS = 9
@@ -53,7 +62,7 @@ def test_infinite_logits_are_numbers():
 
 def test_the_probe_is_padded_and_stays_inside_the_vocabulary():
     prompts = probe(16).prompts
-    assert len({len(prompt) for prompt in prompts}) == 2
+    assert len({len(prompt) for prompt in prompts}) == len(prompts) == 3
     assert all(0 < token < 16 for prompt in prompts for token in prompt)
 
 
@@ -64,3 +73,45 @@ def test_difference_is_relative_to_the_largest_logit():
 def test_difference_of_nan_is_an_error():
     with pytest.raises(EngineError, match="NaN logits"):
         difference(np.array([math.nan]), np.array([1.0]))
+
+
+class Counting:
+    """A session that answers each token with the next number, in one buffer that it reuses."""
+
+    def __init__(self, *prompts: int, nan_after: int | None = None) -> None:
+        self.logits = np.zeros((len(prompts), 12), np.float32)
+        self.last, self.nan_after = np.array(prompts), nan_after
+
+    def prefill(self) -> np.ndarray:
+        return self.step(self.last)
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        self.logits[:] = 0
+        self.logits[np.arange(len(ids)), ids + 1] = 1
+        if self.nan_after is not None:
+            self.logits[ids == self.nan_after, 0] = math.nan
+        return self.logits
+
+
+def test_greedy_feeds_each_choice_back():
+    answers = greedy(Counting(1, 5), batch("fixed", new_tokens=3), ())
+    assert [answer.output_ids for answer in answers] == [(2, 3, 4), (6, 7, 8)]
+
+
+def test_greedy_refuses_nan_even_where_it_ends_the_text():
+    with pytest.raises(EngineError, match="NaN logits at token 1 of request 0"):
+        greedy(Counting(1, 5, nan_after=2), batch("eos"), (0,))
+
+
+def test_a_probed_session_may_reuse_its_buffer():
+    first, second = probed(Counting(5, 6), batch("fixed"))
+    assert first.argmax(-1).tolist() == [6, 7]
+    assert second.argmax(-1).tolist() == [PROBED_TOKEN + 1] * 2
+
+
+def test_what_is_close_is_told_and_what_is_not_is_refused():
+    exact = [np.array([1.0, 4.0]), np.array([2.0, 4.0])]
+    near = [np.array([1.0, 4.0]), np.array([2.04, 4.0])]
+    assert require_close(near, exact, "float16", "it") == pytest.approx(0.01)
+    with pytest.raises(EngineError, match=r"the graph differs from torch by 1\.0e-02"):
+        require_close(near, exact, "float32", "the graph")

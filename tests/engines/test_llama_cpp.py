@@ -144,7 +144,7 @@ def test_the_context_grows_with_what_is_served(make_job, prompts, decode):
     reference, _ = loaded(make_job("torch"))
     engine, _ = loaded(make_job("llama_cpp", decode=decode))
     assert isinstance(engine, Compiles)
-    engine.compile([short])
+    assert engine.compile([short])["kv_type"] == "f32"
     for batch in (short, long, short):
         found = [answer.output_ids for answer in engine.generate(batch)]
         assert found == [answer.output_ids for answer in reference.generate(batch)]
@@ -317,8 +317,9 @@ def test_the_identity_of_an_export_is_what_decides_its_content(make_job):
             make_job("llama_cpp", dtype="float16"),
             dataclasses.replace(job, model_digest="0" * 16),
             dataclasses.replace(job, versions=job.versions | {"gguf": "0"}),
+            dataclasses.replace(job, versions=job.versions | {"llama-cpp-python": "0"}),
         )
     }
-    assert len(places) == 4
+    assert len(places) == 5
     assert gguf_export.entry(make_job("llama_cpp", threads=2)) in places
     assert gguf.__name__ in job.versions

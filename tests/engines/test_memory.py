@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from slm_energy.engines.memory import out_of_memory
+from slm_energy.errors import EngineError
 
 HUGE = 2**46
 
@@ -37,3 +38,15 @@ def test_an_error_that_came_from_a_lack_of_memory_is_one():
 
 def test_other_errors_are_none():
     assert out_of_memory(ValueError("the model's context is 512")) is None
+
+
+def test_an_error_that_hides_where_it_came_from_is_taken_at_its_word():
+    error = EngineError("the model cannot be exported")
+    error.__context__ = MemoryError()
+    assert out_of_memory(error) is not None
+    error.__suppress_context__ = True  # as after `raise ... from None`
+    assert out_of_memory(error) is None
+
+
+def test_a_servers_lack_of_memory_is_not_ours():
+    assert out_of_memory(EngineError("the server answered: CUDA out of memory")) is None

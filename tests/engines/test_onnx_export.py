@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import CTRLConfig, CTRLLMHeadModel, GPT2Config, GPT2LMHeadModel
 
-from slm_energy.engines import onnx_export
+from slm_energy.engines import decode, onnx_export
 from slm_energy.engines.base import Batch, Job
 from slm_energy.engines.onnx import ENGINE
 from slm_energy.errors import EngineError
@@ -76,7 +76,8 @@ def test_the_manifest_says_what_was_exported_and_how(job):
     manifest = json.loads((entry(job) / "manifest.json").read_text())
     assert manifest["facts"]["attention"] == "eager"
     assert manifest["facts"]["deviation"] < 1e-3
-    assert manifest["identity"]["versions"] == {n: job.versions[n] for n in onnx_export.PACKAGES}
+    makers = (*onnx_export.PACKAGES, *onnx_export.RUNTIMES)
+    assert manifest["identity"]["versions"] == {name: job.versions[name] for name in makers}
     assert "model.onnx" in manifest["files"]
 
 
@@ -174,14 +175,20 @@ def test_the_address_follows_the_weights_the_attention_and_the_versions(job):
         dataclasses.replace(job, model_digest="other"),
         dataclasses.replace(job, settings=dataclasses.replace(job.settings, model=other)),
         dataclasses.replace(job, versions=job.versions | {"torch": "0"}),
+        dataclasses.replace(job, versions=job.versions | {"onnxruntime": "0"}),
     ]
-    assert len({entry(each) for each in (job, *changed)}) == 4
+    assert len({entry(each) for each in (job, *changed)}) == 5
 
 
-def test_another_runtime_takes_the_same_export(job):
-    assert entry(dataclasses.replace(job, versions=job.versions | {"onnxruntime": "0"})) == entry(
-        job
-    )
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_graph_that_computes_something_else_is_refused(make_job, tmp_path, monkeypatch, dtype):
+    monkeypatch.setitem(decode.TOLERANCE, dtype, -1.0)
+    job = dataclasses.replace(make_job("onnx", dtype=dtype, attention="eager"), cache_path=tmp_path)
+    with pytest.raises(
+        EngineError, match=r"graph .* differs from torch by \S+ of the largest logit"
+    ):
+        ENGINE.prepare(job)
+    assert not entry(job).exists()
 
 
 def test_only_settings_that_change_the_graph_change_its_address(job):

@@ -4,8 +4,10 @@ import pytest
 
 from slm_energy.config import ProviderConfig
 from slm_energy.engines import onnx_tensorrt
-from slm_energy.engines.onnx_providers import Node, chain, missing, placement
+from slm_energy.engines.onnx_providers import Node, chain, missing, placement, tf32
 from slm_energy.errors import EngineError
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, installed
+from slm_energy.testing.waveform import constant
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
@@ -40,12 +42,45 @@ def test_a_session_without_the_asked_provider_is_an_error():
 def test_the_asked_provider_comes_first_and_the_processor_last():
     device = {"device_id": "1"}
     assert chain(dataclasses.replace(GPU, name="cpu")) == [CPU]
-    assert chain(GPU) == [(CUDA, device), CPU]
+    cuda = (CUDA, device | {"use_tf32": "0"})
+    assert chain(GPU) == [cuda, CPU]
     assert chain(dataclasses.replace(GPU, name="tensorrt"), {"trt_x": "1"}) == [
         (TENSORRT, device | {"trt_x": "1"}),
-        (CUDA, device),
+        cuda,
         CPU,
     ]
+
+
+@pytest.mark.parametrize(
+    ("in_force", "override", "told"),
+    [
+        ({CPU: {}}, None, {}),
+        ({CUDA: {"use_tf32": "0"}, CPU: {}}, None, {"tf32": False}),
+        ({CUDA: {"use_tf32": "1"}, CPU: {}}, None, {"tf32": True}),
+        ({TENSORRT: {}, CUDA: {"use_tf32": "0"}}, None, {"tf32": True}),
+        ({TENSORRT: {}, CUDA: {"use_tf32": "0"}}, "0", {"tf32": False}),
+    ],
+)
+def test_whether_products_are_rounded_to_tf32_is_told(monkeypatch, in_force, override, told):
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    if override is not None:
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
+    assert tf32(in_force) == told
+
+
+def test_what_tensorrt_builds_belongs_to_a_gpu_and_a_version(make_job, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    job = make_job("onnx")
+
+    def place(name: str, versions: dict[str, str]):
+        gpu = FakeGpu(uuid="GPU-1", name=name, waveform=constant(70))
+        with installed(FakeNvml(gpus=(gpu,))), pytest.raises(EngineError) as caught:
+            onnx_tensorrt.options(dataclasses.replace(job, versions=job.versions | versions))
+        return str(caught.value)
+
+    package = onnx_tensorrt.PACKAGE
+    seen = {place("A", {}), place("B", {}), place("A", {package: "0"}), place("A", {})}
+    assert len(seen) == 3
 
 
 def test_an_absent_provider_says_what_to_install():

@@ -1,9 +1,11 @@
 import dataclasses
 import json
 
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from slm_energy import cache
 from slm_energy.engines import onnxruntime_genai as genai
 from slm_energy.engines.onnxruntime_genai import ENGINE, right_padded, unsupported
 from slm_energy.errors import EngineError
@@ -28,6 +30,14 @@ def test_the_folder_describes_the_graph_that_engine_onnx_exports(make_job):
     assert (folder / decoder["filename"]).is_file()
     assert decoder["inputs"]["past_key_names"] == "past_key_values.%d.key"
     assert decoder["num_hidden_layers"] == 5
+
+
+def test_a_graph_in_8_bits_comes_with_its_weights(make_job):
+    job = make_job("onnxruntime_genai", decode="generate", dtype="int8")
+    ENGINE.prepare(job)
+    folder = next((job.cache_path / "onnxruntime_genai").glob("*/model.onnx.data")).parent
+    onnx.load(folder / "model.onnx")  # fails where a file that it names is missing
+    assert cache.facts(folder)["quantized"] > 0
 
 
 def test_a_graph_of_other_versions_is_made_again(make_job, monkeypatch):

@@ -87,7 +87,7 @@ def test_llama_cpps_server_gives_torchs_tokens(make_job, load, prompts):
     expected = torchs(make_job("torch"), batch)
     assert any(0 in ids for ids in expected), "no end-of-text token: the test shows too little"
     engine, effective = load(**llama_cpp_server())
-    engine.compile([batch])
+    effective |= engine.compile([batch])
     one_by_one = alone(engine, batch)
     together = engine.generate(batch)
     assert [answer.output_ids for answer in one_by_one] == expected

@@ -9,7 +9,9 @@ import pytest
 
 from slm_energy import models
 from slm_energy.config import ModelConfig
+from slm_energy.engines.openai_client import Client
 from slm_energy.engines.openai_stream import Address, Refused, usage_of
+from slm_energy.engines.openai_tokens import Texts
 from slm_energy.errors import EngineError
 from slm_energy.testing.completions import CompletionsServer
 
@@ -48,6 +50,9 @@ def answering() -> Iterator:
             with connection:
                 connection.recv(65536)
                 connection.sendall(head + body)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):  # closing with something unread would be a reset
+                    pass
 
         threading.Thread(target=serve).start()
         return Address(host="127.0.0.1", port=listener.getsockname()[1])
@@ -73,6 +78,16 @@ def test_a_url_is_taken_apart(url, address):
 def test_what_is_no_plain_url_is_refused(url):
     with pytest.raises(ValueError, match=r"\S"):
         Address.of(url)
+
+
+def test_a_server_that_listens_but_does_not_answer_is_loading(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = Address(host="127.0.0.1", port=silent.getsockname()[1])
+        tokenizer = models.load_tokenizer(
+            models.fetch(ModelConfig(name="m", source="bundled"), tmp_path)
+        )
+        client = Client(address, Texts(tokenizer, None), ())
+        assert client.models(patience_s=0.1) is None
 
 
 def test_a_stream_brings_pieces_in_order_of_arrival(serving):

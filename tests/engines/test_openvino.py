@@ -60,6 +60,7 @@ def test_generate_gets_the_same_tokens_from_the_same_export(make_job, twin, name
     found, effective = served(job, *batches)
     assert found == expected
     assert effective["decode"] == "generate"
+    assert effective["logits_of"] == "all positions"
     assert effective["kv_cache_precision"] == "f32"
 
 
@@ -88,6 +89,7 @@ def test_what_is_in_force_is_read_back(make_job):
     }
     assert set(effective["linear_layers"]) == {"f32"}
     assert effective["attention_fused"] > 0
+    assert effective["logits_of"] == "last position"
 
 
 def test_int8_rounds_the_weights_of_all_linear_layers_and_nothing_else(make_job, prompts):
@@ -124,7 +126,8 @@ def test_a_setting_that_is_not_in_force_is_an_error(make_job):
     served(job)
     graph = openvino_export.place(job) / openvino_export.GRAPH
     asked = ov.properties("float32", 1)
-    compiled, found = ov.compile_graph(graph, "CPU", asked, last_position_only=True)
+    compiled, found, cut = ov.compile_graph(graph, "CPU", asked, last_position_only=True)
+    assert cut
     assert found == {name.lower(): value for name, value in asked.items()}
     with pytest.raises(EngineError, match="KV_CACHE_PRECISION was set to u8, and is f32"):
         ov.in_force(compiled, {"KV_CACHE_PRECISION": "u8"})
@@ -137,11 +140,24 @@ def test_memory_of_weights_that_were_copied_is_given_back(tmp_path):
         mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     assert sum(mapped[::4096]) > 0
     assert resident_kb(path) >= 1 << 12
-    with ov.releasing(path):
+    (tmp_path / "link.bin").symlink_to(path)  # the kernel lists the file itself
+    with ov.releasing(tmp_path / "link.bin"):
         pass
     assert resident_kb(path) == 0
     assert mapped[:] == path.read_bytes()
     mapped.close()
+
+
+def test_memory_that_the_kernel_keeps_is_an_error(tmp_path, monkeypatch):
+    def refuse(weights):
+        raise OSError(f"madvise failed for {weights}")
+
+    monkeypatch.setattr(ov, "_release", refuse)
+    with (
+        pytest.raises(OSError, match=r"madvise failed for .*weights\.bin"),
+        ov.releasing(tmp_path / "weights.bin"),
+    ):
+        pass
 
 
 def resident_kb(path) -> int:

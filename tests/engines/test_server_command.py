@@ -10,6 +10,7 @@ import transformers
 from slm_energy import models
 from slm_energy.engines import server_command
 from slm_energy.engines.base import Job
+from slm_energy.errors import EngineError
 
 RUN = "{python} -m slm_energy.testing.completions --port {port}"
 
@@ -43,6 +44,13 @@ def test_a_value_with_a_space_stays_one_word(job, tmp_path):
 def test_the_context_is_the_models_cut_to_the_option(job, asked, given):
     found = job(RUN + " {context}", options={"context": asked})
     assert server_command.known(found)["context"] == given
+
+
+def test_a_context_that_nobody_names_is_asked_for(job, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    found = dataclasses.replace(job(RUN + " {context}"), model_path=tmp_path)
+    with pytest.raises(EngineError, match=r"set engine\.options\.context"):
+        server_command.words(found, 1)
 
 
 @pytest.mark.parametrize(

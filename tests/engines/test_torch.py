@@ -233,3 +233,23 @@ def test_versions_name_what_computes():
 def test_probe_of_the_bundled_vocabulary_is_padded():
     lengths = {len(prompt) for prompt in decode.probe(4096).prompts}
     assert np.ptp(list(lengths)) > 0
+
+
+# Architectures whose `forward` cannot be told to keep one position.
+@pytest.mark.parametrize("name", ["tiny_starcoder_py", "bloomz-560m", "codegen-350m"])
+def test_the_output_layer_computes_the_last_position_only(make_job, twin, name):
+    engine, _ = loaded(make_job("torch", folder=twin(name)))
+    computed = []
+    engine._model.get_output_embeddings().register_forward_hook(
+        lambda module, given, logits: computed.append(tuple(logits.shape[:2]))
+    )
+    engine.generate(Batch(prompts=PROMPTS, new_tokens=3, stop="fixed"))
+    assert computed == [(2, 1)] * 3
+
+
+def test_weights_of_two_types_are_told_as_such(make_job, tmp_path):
+    model = make_job("torch", folder=llama_twin(tmp_path)).settings.model
+    weights = load_weights(model, tmp_path, "bfloat16")
+    assert precision(weights) == {"dtype": "bfloat16"}
+    weights.model.norm.float()
+    assert precision(weights) == {"dtype": "bfloat16/float32"}

@@ -3,12 +3,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from slm_energy import cache
 from slm_energy.config import ProviderConfig, WorkloadConfig
 from slm_energy.engines import torch_compile
 from slm_energy.engines.base import Batch, Compiles, Engine, Job, find
 from slm_energy.engines.torch_compile import ENGINE, shapes_of, unsupported
+from slm_energy.engines.torch_explicit import Explicit
 from slm_energy.errors import EngineError
 
 # Inductor uses what torch itself says is deprecated.
@@ -40,12 +42,13 @@ def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> l
 # BLOOM takes no positions; StarCoder2's attention has a window.
 @pytest.mark.parametrize("name", ["bloomz-560m", "starcoder2-3b"])
 def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_job, twin, name):
-    torch = loaded(make_job("torch", folder=twin(name)))
+    eager = loaded(make_job("torch", folder=twin(name)))
     engine, told = compiled(make_job("torch_compile", folder=twin(name)), *BATCHES)
-    alone = [*served(torch, LONG), *served(torch, SHORT)]
+    alone = [*served(eager, LONG), *served(eager, SHORT)]
     assert [*served(engine, LONG), *served(engine, SHORT)] == alone
     assert served(engine, LONG, SHORT) == alone
     assert served(engine, SHORT, new_tokens=1) == [alone[1][:1]]
+    assert told.pop("compile_deviation") < 1e-4
     assert told == {
         "compiled_sizes": [1, 2],
         "cache_places": 48,
@@ -53,6 +56,27 @@ def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_job, tw
         "recompilation": "refused",
     }
     engine.close()
+
+
+def see_padding(explicit, keys, places, own):
+    """A mask that forgets where each request's own tokens begin."""
+    return torch.zeros(len(own), 1, len(places), len(keys)).masked_fill(
+        keys > places[:, None], torch.finfo(torch.float32).min
+    )
+
+
+def test_a_compiled_step_that_computes_something_else_is_refused(make_job, twin, monkeypatch):
+    job = make_job("torch_compile", folder=twin("tinyllama-1.1b"))
+    monkeypatch.setattr(Explicit, "_masks", see_padding)
+    with pytest.raises(EngineError, match="what inductor made of llama differs from torch by"):
+        compiled(job, BATCHES[1])
+
+
+def test_what_was_compiled_on_another_processor_is_not_used(make_job, monkeypatch):
+    job, shapes = make_job("torch_compile"), shapes_of({1}, 16)
+    here = torch_compile.identity(job, shapes)
+    monkeypatch.setattr(torch_compile, "processor", lambda: "another one")
+    assert torch_compile.identity(job, shapes) != here
 
 
 def test_what_was_not_compiled_is_refused_instead_of_compiled_while_serving(make_job):

@@ -92,9 +92,23 @@ def test_a_damaged_trace_is_made_again(make_job):
     graph = torchscript_trace.place(job) / torchscript_trace.GRAPH
     graph.write_bytes(graph.read_bytes()[:-1000])
     assert ENGINE.needs_preparation(job)
+    assert served(loaded(job)[0], SHORT) == before
+
+
+def test_what_was_not_traced_cannot_be_loaded(make_job, tmp_path):
+    job = dataclasses.replace(make_job("torchscript"), cache_path=tmp_path)
     with pytest.raises(EngineError, match="run the prepare step first"):
         ENGINE.create().load(job)
-    assert served(loaded(job)[0], SHORT) == before
+
+
+def test_a_trace_is_for_the_device_that_it_was_made_on(make_job):
+    job = make_job("torchscript")
+    gpus = [ProviderConfig(name="cuda", device=device) for device in (0, 1)]
+    others = [
+        dataclasses.replace(job, settings=dataclasses.replace(job.settings, provider=gpu))
+        for gpu in gpus
+    ]
+    assert len({torchscript_trace.place(one) for one in (job, *others)}) == 3
 
 
 def see_everything(explicit, keys, places, own):
@@ -108,9 +122,21 @@ def sizes_of_the_sample(explicit, keys, places, own):
     return torch.zeros(len(own), 1, len(places), len(keys))
 
 
+right_mask = Explicit._masks
+
+
+def batch_size_of_the_sample(explicit, keys, places, own):
+    """A right mask, but for no other number of requests than was traced."""
+    return right_mask(explicit, keys, places, own).expand(len(own), -1, -1, -1)
+
+
 @pytest.mark.parametrize(
     ("mask", "reason"),
-    [(see_everything, "differs from torch by"), (sizes_of_the_sample, "cannot be traced")],
+    [
+        (see_everything, "differs from torch by"),
+        (sizes_of_the_sample, "cannot be traced"),
+        (batch_size_of_the_sample, "cannot be traced"),
+    ],
 )
 def test_a_trace_that_is_wrong_is_refused(make_job, twin, monkeypatch, tmp_path, mask, reason):
     job = dataclasses.replace(
