@@ -36,7 +36,9 @@ def test_a_graph_in_8_bits_comes_with_its_weights(make_job):
     job = make_job("onnxruntime_genai", decode="generate", dtype="int8")
     ENGINE.prepare(job)
     folder = next((job.cache_path / "onnxruntime_genai").glob("*/model.onnx.data")).parent
-    onnx.load(folder / "model.onnx")  # fails where a file that it names is missing
+    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
+    places = [onnx.external_data_helper.ExternalDataInfo(t).location for t in graph.initializer]
+    assert {place for place in places if place} == {"model.onnx.data"}
     assert cache.facts(folder)["quantized"] > 0
 
 
