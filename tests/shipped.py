@@ -25,3 +25,13 @@ def tiny(name: str) -> ModelConfig:
 
 TWINS = tuple({models.identity(tiny(name)): name for name in reversed(MODELS)}.values())
 """One model for each distinct tiny twin: sizes of one family have the same."""
+
+KINDS = (
+    "codeparrot-small",  # transposed weights, attention scaled by layer
+    "tiny_starcoder_py",  # one key-value head, learned positions
+    "bloomz-560m",  # ALiBi
+    "pythia-410m",  # parallel residual, partial rotary positions
+    "tinyllama-1.1b",  # grouped key-value heads
+    "starcoder2-3b",  # sliding window
+)
+"""One model for each way of attention; `benchmarks/engine_matrix.py` compares all of them."""

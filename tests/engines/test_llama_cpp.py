@@ -15,11 +15,7 @@ from slm_energy.engines import gguf_export
 from slm_energy.engines.base import Batch, Compiles, Engine, Job, find
 from slm_energy.engines.llama_cpp import ENGINE, unsupported
 from slm_energy.errors import EngineError
-from tests.shipped import MODELS, shipped, tiny
-
-LACKING = {"codegen-350m", "smollm3-3b"}
-"""llama.cpp has no CodeGen, and no SmolLM3 of two layers: its fourth is the first without rotary
-positions."""
+from tests.shipped import KINDS, shipped, tiny
 
 GELU = 1e-3
 """What GELU from a table in 16 bits may do to a logit, as a share of the largest."""
@@ -59,8 +55,8 @@ def broken(make_job, tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", sorted(set(MODELS) - LACKING))
-def test_every_architecture_gives_the_tokens_that_torch_gives(make_job, twin, batch, name):
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_architecture_gives_the_tokens_that_torch_gives(make_job, twin, batch, name):
     folder = twin(name)
     expected, _ = tokens(make_job("torch", folder), batch)
     together, alone = tokens(make_job("llama_cpp", folder), batch)

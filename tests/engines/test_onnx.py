@@ -19,7 +19,7 @@ from slm_energy.errors import EngineError
 from slm_energy.plain import to_plain
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, installed
 from slm_energy.testing.waveform import constant
-from tests.shipped import MODELS
+from tests.shipped import KINDS
 
 WAYS = [("torch", "session"), ("torch", "generate"), ("onnx", "session"), ("onnx", "generate")]
 
@@ -56,8 +56,8 @@ def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_job, pr
     assert len(set(map(str, seen.values()))) == 1, seen
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_every_architecture_generates_what_torch_does(make_job, twin, prompts, model):
+@pytest.mark.parametrize("model", KINDS)
+def test_every_kind_of_architecture_generates_what_torch_does(make_job, twin, prompts, model):
     batch = Batch(prompts=prompts, new_tokens=24, stop="fixed")
     folder = twin(model)
     engine, _ = loaded(make_job("torch", folder=folder))

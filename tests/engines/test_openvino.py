@@ -15,7 +15,7 @@ from slm_energy.engines import openvino_session as ov
 from slm_energy.engines.base import Batch, find
 from slm_energy.engines.openvino import ENGINE
 from slm_energy.errors import EngineError
-from tests.shipped import TWINS
+from tests.shipped import KINDS
 
 PROMPTS = (tuple(range(5, 14)), tuple(range(40, 24, -1)), (100, 7, 300, 12))
 
@@ -40,8 +40,8 @@ def with_provider(settings: Settings, name: str, device: int = 0) -> Settings:
     return dataclasses.replace(settings, provider=ProviderConfig(name=name, device=device))
 
 
-@pytest.mark.parametrize("name", TWINS)
-def test_every_architecture_gets_the_tokens_of_torch_alone_and_padded(make_job, twin, name):
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_architecture_gets_the_tokens_of_torch_alone_and_padded(make_job, twin, name):
     alone = [batch_of(prompt) for prompt in PROMPTS]
     expected, _ = served(make_job("torch", twin(name)), *alone)
     found, effective = served(make_job("openvino", twin(name)), *alone, batch_of(*PROMPTS))

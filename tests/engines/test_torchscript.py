@@ -13,21 +13,8 @@ from slm_energy.engines.torch_explicit import Explicit
 from slm_energy.engines.torchscript import ENGINE, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.plain import to_plain
+from tests.shipped import KINDS
 
-STUDY = (
-    "codeparrot-small",
-    "tiny_starcoder_py",
-    "pythia-410m",
-    "bloomz-560m",
-    "starcoderbase-1b",
-    "bloomz-1b1",
-    "tinyllama-1.1b",
-    "pythia-1.4b",
-    "codegemma-2b",
-    "phi-2",
-    "stablecode-instruct-alpha-3b",
-    "stablecode-completion-alpha-3b-4k",
-)
 LONG, SHORT = tuple(range(40, 24, -1)), (100, 7, 300, 12)
 
 
@@ -44,7 +31,7 @@ def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> l
     return [answer.output_ids for answer in engine.generate(batch)]
 
 
-@pytest.mark.parametrize("name", STUDY)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_trace_generates_torchs_tokens_alone_and_padded(make_job, twin, name):
     eager, _ = loaded(make_job("torch", folder=twin(name)))
     traced, effective = loaded(make_job("torchscript", folder=twin(name)))
