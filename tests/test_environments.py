@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from slm_energy import environments
+from slm_energy.config import TrackingConfig
 from slm_energy.errors import ConfigError
+from slm_energy.tracking import Store
 from tests.conftest import QUICK, Command
 
 SUITES_DATA = Path(sys.prefix) / "share"
@@ -187,7 +189,9 @@ def test_one_engine_in_two_versions_writes_the_same_tokens(
     words += [*QUICK[2:], "measurement=off", f"cache.folder={tmp_path / 'cache'}"]
     done = slm_energy("-m", *words, "study.reference=torch", quick=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "transformers=4.57.6" in done.stdout
-    assert "transformers=5.23.0" in done.stdout
+    store = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
+    frame = store.frame("default")
+    assert set(frame["version.transformers"]) == {"4.57.6", "5.23.0"}
+    assert frame["label"].nunique() == 2
     assert "2 of 2 trials valid" in done.stdout
     assert "same_tokens_as_reference" not in done.stdout  # nobody was flagged

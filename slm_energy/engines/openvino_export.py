@@ -87,15 +87,21 @@ def _fill(folder: Path, job: Job) -> dict[str, Json]:
 def _optimum(model: Any, folder: Path) -> None:
     """The step below `main_export`, which would round models above 1 B to 8 bits unasked."""
     import torch
+    from openvino.frontend.pytorch.patch_model import unpatch_model
     from optimum.exporters.openvino.convert import export_from_model
 
-    export_from_model(
-        model,
-        folder,
-        task=_TASK,
-        preprocessors=[],  # else it looks for tokenizers, and asks the hub for them
-        patch_16bit_model=model.dtype != torch.float32,
-    )
+    sixteen_bits = model.dtype != torch.float32
+    try:
+        export_from_model(
+            model,
+            folder,
+            task=_TASK,
+            preprocessors=[],  # else it looks for tokenizers, and asks the hub for them
+            patch_16bit_model=sixteen_bits,
+        )
+    finally:
+        if sixteen_bits:  # or torch.bmm would go on giving placeholders in the whole process
+            unpatch_model(model, "_openvino_module_extension_patch_orig_forward")
 
 
 def _through_transformers(model: Any, folder: Path) -> None:

@@ -48,6 +48,15 @@ def test_damaged_weights_are_exported_again(job):
     assert weights.read_bytes() == whole
 
 
+def test_an_export_in_16_bits_leaves_torch_as_it_was(make_job, tmp_path):
+    import torch
+
+    before = torch.bmm
+    job = dataclasses.replace(make_job("openvino", dtype="bfloat16"), cache_path=tmp_path)
+    ENGINE.prepare(job)
+    assert torch.bmm is before
+
+
 def test_a_graph_that_computes_something_else_is_refused(job, monkeypatch):
     eager = dataclasses.replace(job.settings.model, attention="eager")
     job = dataclasses.replace(job, settings=dataclasses.replace(job.settings, model=eager))

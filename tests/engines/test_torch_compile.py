@@ -40,7 +40,7 @@ def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> l
 
 
 # BLOOM takes no positions; StarCoder2's attention has a window.
-@pytest.mark.parametrize("name", ["bloomz-560m", "starcoder2-3b"])
+@pytest.mark.parametrize("name", ["tiny_starcoder_py", "starcoder2-3b"])
 def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_job, twin, name):
     eager = loaded(make_job("torch", folder=twin(name)))
     engine, told = compiled(make_job("torch_compile", folder=twin(name)), *BATCHES)
