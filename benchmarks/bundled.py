@@ -78,15 +78,25 @@ def _trial(levels: Settings, cache: Path) -> tuple[Trial, str | None]:
     return trial, told.error or told.unsupported
 
 
-def loaded(trial: Trial) -> Engine:
-    """The trial's engine, prepared and with its model."""
+def prepare(trial: Trial) -> None:
+    """What the prepare step does."""
     spec, job = find(trial.cell.settings.engine.name), job_of(trial)
     if spec.needs_preparation(job):
         spec.prepare(job)
-    engine = spec.create()
-    engine.load(job)
+
+
+def loaded(trial: Trial, asked: Sequence[Batch] | None = None) -> Engine:
+    """The trial's engine, prepared, with its model, and compiled.
+
+    Args:
+        trial: what to load.
+        asked: what will be served; None is the trial's own workload.
+    """
+    prepare(trial)
+    engine = find(trial.cell.settings.engine.name).create()
+    engine.load(job_of(trial))
     if isinstance(engine, Compiles):
-        engine.compile(batches(trial))
+        engine.compile(asked or batches(trial))
     return engine
 
 

@@ -38,6 +38,7 @@ from slm_energy.cell import Trial
 from slm_energy.engines.base import find, job_of
 from slm_energy.errors import SlmEnergyError
 from slm_energy.plain import write_json
+from slm_energy.quality import first_difference
 
 CONF = Path(__file__).parent.parent / "conf" / "model"
 STUDY = (
@@ -146,8 +147,8 @@ def verdict(found: Found, reference: Found) -> str:
     for size, ids in (("1", found.alone), ("3", found.together)):
         assert reference.alone is not None, reference.reason
         for ours, theirs in zip(ids, reference.alone, strict=True):
-            if ours != theirs:
-                at = next(n for n, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+            at = first_difference(ours, theirs)
+            if at is not None:
                 return f"{size}:{at}"
     return "="
 

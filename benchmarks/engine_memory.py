@@ -18,10 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bundled import batches, loaded, random_trial
+from bundled import batches, loaded, prepare, random_trial
 
 from slm_energy.cell import Trial
-from slm_energy.engines.base import find, job_of
 
 GIB = 2**30
 ENGINES = "torch,torch_compile,torchscript,onnx,openvino,llama_cpp"
@@ -46,9 +45,9 @@ def main() -> int:
             print(f"{engine:14} {reason}")
             continue
         weights = weight_bytes(trial)
-        prepare = in_child(lambda trial=trial: prepared(trial))
+        preparing = in_child(lambda trial=trial: prepare(trial))
         serve = in_child(lambda trial=trial: served(trial))
-        if serve is None:
+        if preparing is None or serve is None:
             print(f"{engine:14} failed")
             missed = 1
             continue
@@ -57,7 +56,7 @@ def main() -> int:
         print(
             f"{engine:14} weights {weights / GIB:.2f} GiB   trial {serve / GIB:.2f} GiB"
             f" (allowed {allowed / GIB:.2f}: {'met' if serve <= allowed else 'MISSED'})"
-            f"   preparing {(prepare or 0) / GIB:.2f} GiB ({(prepare or 0) / weights:.1f} times)",
+            f"   preparing {preparing / GIB:.2f} GiB ({preparing / weights:.1f} times)",
             flush=True,
         )
     return missed
@@ -67,13 +66,6 @@ def weight_bytes(trial: Trial) -> float:
     """Size of the weights in float32: stored ones have two bytes per value."""
     stored = sum(path.stat().st_size for path in Path(trial.model_path).glob("*.safetensors"))
     return 2.0 * stored
-
-
-def prepared(trial: Trial) -> None:
-    """What the prepare step does."""
-    spec, job = find(trial.cell.settings.engine.name), job_of(trial)
-    if spec.needs_preparation(job):
-        spec.prepare(job)
 
 
 def served(trial: Trial) -> None:

@@ -27,7 +27,7 @@ import plain_use
 from bundled import bundled_trial, loaded, random_trial
 
 from slm_energy.cell import Trial
-from slm_energy.engines.base import Batch, Compiles
+from slm_energy.engines.base import Batch
 
 MODELS = "bundled,tiny_starcoder_py,tinyllama-1.1b"
 PROMPT = tuple(range(7, 39))
@@ -106,15 +106,15 @@ def the_trial(model: str, engine: str, args: argparse.Namespace) -> Trial:
 
 def our_use(trial: Trial) -> Decode:
     """Our engine, loaded."""
-    engine = loaded(trial)
+
+    def batch(tokens: int) -> Batch:
+        return Batch(prompts=(PROMPT,), new_tokens=tokens, stop="fixed")
+
+    engine = loaded(trial, [batch(trial.cell.settings.workload.new_tokens)])
 
     def decode(tokens: int) -> list[int]:
-        batch = Batch(prompts=(PROMPT,), new_tokens=tokens, stop="fixed")
-        return list(engine.generate(batch)[0].output_ids)
+        return list(engine.generate(batch(tokens))[0].output_ids)
 
-    if isinstance(engine, Compiles):
-        whole = trial.cell.settings.workload.new_tokens
-        engine.compile([Batch(prompts=(PROMPT,), new_tokens=whole, stop="fixed")])
     return decode
 
 

@@ -89,6 +89,21 @@ def job_of(trial: Trial) -> Job:
     )
 
 
+def derived_from(job: Job, recipe: int) -> dict[str, Json]:
+    """What decides the content of all that is derived from a job's weights with their attention.
+
+    Args:
+        job: what is to be loaded.
+        recipe: raised when this package derives something else from the same weights.
+    """
+    return {
+        "recipe": recipe,
+        "model": job.model_digest,
+        "attention": job.settings.model.attention,
+        "dtype": job.settings.engine.dtype,
+    }
+
+
 def threads(settings: Settings) -> int:
     """How many threads to compute with: as many as asked, or one per usable processor."""
     return settings.engine.threads or len(os.sched_getaffinity(0))

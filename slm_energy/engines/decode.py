@@ -228,6 +228,11 @@ def difference(ours: Any, reference: Any) -> float:
     return share
 
 
+def deviation(ours: Sequence[Any], reference: Sequence[Any]) -> float:
+    """The largest `difference` of any pass of a probe; both have one array per pass."""
+    return max(difference(a, b) for a, b in zip(ours, reference, strict=True))
+
+
 def require_close(
     ours: Sequence[Any],
     reference: Sequence[Any],
@@ -250,10 +255,10 @@ def require_close(
     Raises:
         EngineError: it is larger than the tolerance, or there are NaN logits.
     """
-    deviation = max(difference(a, b) for a, b in zip(ours, reference, strict=True))
-    if deviation > tolerances[dtype]:
+    found = deviation(ours, reference)
+    if found > tolerances[dtype]:
         raise EngineError(
-            f"{what} differs from torch by {deviation:.1e} of the largest logit:"
+            f"{what} differs from torch by {found:.1e} of the largest logit:"
             " use another engine for this model"
         )
-    return deviation
+    return found

@@ -21,7 +21,7 @@ from slm_energy import cache
 from slm_energy.config import Dtype
 from slm_energy.engines import decode, onnx_optimum, onnx_transformers
 from slm_energy.engines import onnx_session as ort
-from slm_energy.engines.base import Job, threads
+from slm_energy.engines.base import Job, derived_from, threads
 from slm_energy.engines.onnx_providers import PROVIDERS
 from slm_energy.engines.onnx_weights import GRAPH, quantize
 from slm_energy.errors import EngineError, one_line
@@ -82,11 +82,8 @@ def quantization(told: Mapping[str, Json]) -> str:
 
 def _identity(job: Job) -> dict[str, Json]:
     return {
-        "recipe": _RECIPE,
+        **derived_from(job, _RECIPE),
         "graph": "lean" if _is_lean(job) else "stock",
-        "model": job.model_digest,
-        "attention": job.settings.model.attention,
-        "dtype": job.settings.engine.dtype,
         # The runtime infers shapes, rounds to 8 bits and computes the deviation.
         "versions": {name: job.versions[name] for name in (*PACKAGES, *RUNTIMES)},
     }

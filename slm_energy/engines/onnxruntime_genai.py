@@ -21,7 +21,7 @@ import numpy as np
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines import decode, onnx_export
-from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, find, threads
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, derived_from, find, threads
 from slm_energy.engines.onnx_weights import GRAPH
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models import context_length
@@ -171,12 +171,7 @@ def _place(job: Job) -> Path:
 
 def _identity(job: Job) -> dict[str, Json]:
     """What the worker knows, too: it cannot know the versions of the exporter elsewhere."""
-    return {
-        "recipe": _RECIPE,
-        "model": job.model_digest,
-        "attention": job.settings.model.attention,
-        "dtype": job.settings.engine.dtype,
-    }
+    return derived_from(job, _RECIPE)
 
 
 def _needs_preparation(job: Job) -> bool:

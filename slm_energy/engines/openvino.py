@@ -23,8 +23,6 @@ from slm_energy.models import context_length
 from slm_energy.plain import Json
 
 _EXTRA = "pip install 'slm-energy[openvino]'"
-
-
 _QUANTIZATION = "weights of 8 bits, symmetric, per output channel, in all linear layers"
 
 

@@ -18,7 +18,7 @@ from slm_energy import cache
 from slm_energy.config import Dtype
 from slm_energy.engines import decode
 from slm_energy.engines import openvino_session as ov
-from slm_energy.engines.base import Job, threads
+from slm_energy.engines.base import Job, derived_from, threads
 from slm_energy.errors import EngineError, one_line
 from slm_energy.plain import Json
 
@@ -31,10 +31,7 @@ _TASK = "text-generation-with-past"
 def identity(job: Job) -> dict[str, Json]:
     """What decides an export's content. Both ways of decoding share it."""
     return {
-        "recipe": _RECIPE,
-        "model": job.model_digest,
-        "attention": job.settings.model.attention,
-        "dtype": job.settings.engine.dtype,
+        **derived_from(job, _RECIPE),
         "versions": dict(job.versions),
     }
 

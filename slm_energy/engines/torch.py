@@ -236,7 +236,7 @@ def attention_deviation(model: Any) -> float | None:
     model.set_attn_implementation("eager")
     eager = probed(model, batch)
     model.set_attn_implementation("sdpa")
-    deviation = max(decode.difference(a, b) for a, b in zip(sdpa, eager, strict=True))
+    deviation = decode.deviation(sdpa, eager)
     if deviation > decode.TOLERANCE[dtype] or sdpa_is_wrong(model.config):
         raise EngineError(
             f"SDPA attention of {model.config.model_type} differs from eager attention by"

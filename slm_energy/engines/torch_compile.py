@@ -24,7 +24,7 @@ from slm_energy.cell import Settings
 from slm_energy.config import ProviderConfig
 from slm_energy.engines import decode
 from slm_energy.engines import torch as eager
-from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, derived_from, threads
 from slm_energy.engines.torch_explicit import Explicit
 from slm_energy.engines.torch_slots import InPlace, Slots
 from slm_energy.errors import EngineError, one_line
@@ -199,10 +199,7 @@ def identity(job: Job, shapes: Shapes) -> Mapping[str, Json]:
     """What decides what inductor makes."""
     settings = job.settings
     return {
-        "recipe": _RECIPE,
-        "model": job.model_digest,
-        "attention": settings.model.attention,
-        "dtype": settings.engine.dtype,
+        **derived_from(job, _RECIPE),
         "mode": settings.engine.options.get("mode", "default"),
         "threads": threads(settings),
         "provider": settings.provider.name,

@@ -16,7 +16,7 @@ from typing import Any, cast
 from slm_energy import cache
 from slm_energy.engines import decode
 from slm_energy.engines import torch as eager
-from slm_energy.engines.base import Batch, Job, left_padded
+from slm_energy.engines.base import Batch, Job, derived_from, left_padded
 from slm_energy.engines.torch_explicit import Explicit
 from slm_energy.engines.torch_weights import keep_last_position, load_weights
 from slm_energy.errors import EngineError, one_line
@@ -212,10 +212,7 @@ def _deviation(module: Any, facts: Mapping[str, Json], model: Any, job: Job) -> 
 def _identity(job: Job) -> Mapping[str, Json]:
     settings = job.settings
     return {
-        "recipe": _RECIPE,
-        "model": job.model_digest,
-        "attention": settings.model.attention,
-        "dtype": settings.engine.dtype,
+        **derived_from(job, _RECIPE),
         "provider": settings.provider.name,
         "device": settings.provider.device,
         "versions": dict(job.versions),
