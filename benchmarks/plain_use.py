@@ -26,8 +26,7 @@ def transformers_static(trial: Trial, prompt: Sequence[int]) -> Decode:
 
     model = _eager(trial)
     model.forward = torch.compile(model.forward, dynamic=False)
-    longest = len(prompt) + trial.cell.settings.workload.new_tokens
-    return _generate(model, prompt, cache_implementation="static", max_cache_len=longest)
+    return _generate(model, prompt, cache_implementation="static")
 
 
 def optimum_onnx(trial: Trial, prompt: Sequence[int]) -> Decode:
