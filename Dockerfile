@@ -1,3 +1,13 @@
+# The MLflow server that compose.yaml starts.
+FROM python:3.11-slim-bookworm AS server
+
+RUN useradd --create-home --uid 1000 mlflow \
+    && mkdir /artifacts && chown mlflow /artifacts
+COPY constraints.txt /
+RUN pip install --no-cache-dir -c /constraints.txt mlflow psycopg2-binary
+USER mlflow
+WORKDIR /home/mlflow
+
 # The pinned install of `make demo`, for a machine without Python. By default it runs the demo:
 #   docker build -t slm-energy . && docker run --rm -v "$PWD/mlruns:/work/mlruns" slm-energy
 # RAPL and GPUs need the host's devices: -v /sys/class/powercap:/sys/class/powercap:ro --gpus all

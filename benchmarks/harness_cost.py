@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+import pandas as pd
 from bundled import bundled_trial
 from rich.console import Console
 
@@ -50,16 +51,24 @@ def _config(engine: str, folder: str, rounds: int) -> RunConfig:
 
 
 def _print_engine(store: Store, engine: str) -> None:
-    frame = store.frame("default").sort_values("started").reset_index(drop=True)
-    windows = sum(frame[f"time/{name}_s"] for name in WINDOWS)
-    prepared = frame.get("time/phase_prepare_s", 0.0 * windows).fillna(0.0)
-    # A trial's cost ends where the next one starts; the last one has no next.
-    cost = frame["started"].diff().shift(-1) / 1000 - windows - prepared
-    inner = frame["time/trial_s"] - windows - prepared
+    frame = store.frame("default")
+    cost, inside = outside_s(frame)
+    inner = frame["time/trial_s"] - inside
     mine = (frame["engine.name"] == engine) & cost.notna()
     values = sorted(cost[mine])
     spread = f"{values[0]:.2f} to {values[-1]:.2f}"
     print(f"{engine:<8}{spread:>20}{median(values):>10.2f}{median(inner[mine]):>18.2f}")
+
+
+def outside_s(frame: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Seconds of each trial, to the start of the next, outside and inside its windows.
+
+    What had to be prepared once is counted with the windows. The last trial has no next: NaN.
+    """
+    started = frame["started"].sort_values()
+    inside = sum(frame[f"time/{name}_s"] for name in WINDOWS)
+    inside += frame.get("time/phase_prepare_s", 0.0 * inside).fillna(0.0)
+    return started.diff().shift(-1).reindex(frame.index) / 1000 - inside, inside
 
 
 def _parent_share(folder: Path) -> float:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy.cell import Trial
+from slm_energy.engines import gguf_export
+from slm_energy.engines.base import job_of
 
 Decode = Callable[[int], list[int]]
 
@@ -69,7 +71,7 @@ def llama_generate(trial: Trial, prompt: Sequence[int]) -> Decode:
     """`Llama.generate` of llama-cpp-python on the same GGUF file, with a float32 cache."""
     import llama_cpp
 
-    gguf = next(Path(trial.cache_path).glob("gguf/*/*.gguf"))
+    gguf = gguf_export.entry(job_of(trial)) / gguf_export.FILE
     threads = _threads(trial)
     model = llama_cpp.Llama(
         str(gguf),

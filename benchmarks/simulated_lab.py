@@ -1,6 +1,6 @@
 """How often an analysis errs when the truth is known: simulated studies of a noisy laboratory.
 
-    python benchmarks/simulated_lab.py [--studies 400] [--cells 8] [--tests]
+    python benchmarks/simulated_lab.py [--studies 400] [--cells 8] [--tests | --stopping | --power]
 
 A trial's log energy is the sum of
 
@@ -20,12 +20,20 @@ than another, and how often a 95 % interval of that pair's ratio holds the truth
 With `--tests` it prints instead what our test of all pairs costs and gains over two others with the
 same family-wise level, for cells of equal and of unequal noise: labels permuted within rounds with
 one pooled error, and each pair's own t. Power is for a difference of two of the quiet cells.
+
+With `--stopping` it prints what `study.precision_pct` does to the intervals: rounds that it takes,
+and how often the 95 % interval of a pair holds the truth where the rounds end as soon as all
+intervals are narrow enough.
+
+With `--power` it prints how often a difference is found that `planning.minimum_detectable` says is
+found with a chance of 0.8.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Callable
 
@@ -36,7 +44,9 @@ import scikit_posthocs
 from scipy import stats
 
 from slm_energy.analysis.compare import Block, Rule, compare
-from slm_energy.analysis.permute import max_t
+from slm_energy.analysis.effect import GOOD_POWER, half_width
+from slm_energy.analysis.permute import FEWEST, max_t, smallest_rounds
+from slm_energy.analysis.planning import minimum_detectable
 
 Floats = npt.NDArray[np.float64]
 ALPHA = 0.05
@@ -289,17 +299,111 @@ def compare_tests(cells: int, studies: int) -> None:
                       + "".join(f"{share:>8.2f}" for share in power), flush=True)  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """What a stopping rule did over many studies.
+
+    Attributes:
+        rounds: mean number.
+        coverage: share of all pairs' intervals that hold the truth.
+        capped: share of studies that ran all rounds.
+    """
+
+    rounds: float
+    coverage: float
+    capped: float
+
+
+def stopped(cells: int, precision: float, cap: int, studies: int, seed: int) -> Stopped:
+    """Run studies of equal cells until `study.precision_pct` ends them.
+
+    Args:
+        cells: of one family.
+        precision: half the width that is asked for, over the standard deviation of one trial.
+        cap: most rounds.
+        studies: how many.
+        seed: of the noise.
+    """
+    generator = np.random.default_rng(seed)
+    pairs = list(itertools.combinations(range(cells), 2))
+    fewest = max(FEWEST, smallest_rounds(cells, ALPHA))
+    rounds, covered, capped = 0, 0, 0
+    for _ in range(studies):
+        logs = generator.normal(0, 1, (cap, cells))
+        ratios = np.array([logs[:, a] - logs[:, b] for a, b in pairs])
+        for n in range(fewest, cap + 1):
+            halves = [half_width(each[:n], ALPHA) or 0.0 for each in ratios]
+            if max(halves) <= precision:
+                break
+        rounds += n
+        capped += max(halves) > precision
+        covered += int((np.abs(ratios[:, :n].mean(axis=1)) <= halves).sum())
+    return Stopped(
+        rounds=rounds / studies,
+        coverage=covered / (studies * len(pairs)),
+        capped=capped / studies,
+    )
+
+
+PRECISIONS = (4.0, 3.0, 2.0, 1.5, 1.0, 0.7, 0.5)
+
+
+def compare_stops(studies: int) -> None:
+    """Print a row per number of cells and precision."""
+    print("half width asked for, over the standard deviation of a trial; 95 % intervals")
+    print(f"{'cells':>5}{'precision':>11}{'rounds':>9}{'coverage':>10}{'all rounds':>12}")
+    for cells in (2, 3, 4, 8):
+        for precision in PRECISIONS:
+            found = stopped(cells, precision, 60, studies, 1)
+            print(f"{cells:>5}{precision:>11.1f}{found.rounds:>9.1f}{found.coverage:>10.3f}"
+                  f"{found.capped:>12.2f}", flush=True)  # fmt: skip
+
+
+def found_share(cells: int, rounds: int, studies: int, seed: int) -> float:
+    """Share of studies in which a difference of the minimum detectable size is found."""
+    sd = 0.01
+    detectable_pct = minimum_detectable(sd, rounds, cells, ALPHA)
+    assert detectable_pct is not None
+    generator = np.random.default_rng(seed)
+    found = 0
+    for _ in range(studies):
+        logs = generator.normal(0, sd, (rounds, cells))
+        logs[:, -1] += np.log1p(detectable_pct / 100)
+        p = max_t(logs, 999, int(generator.integers(2**32))).p
+        found += p is not None and bool(p[0, -1] <= ALPHA)
+    return found / studies
+
+
+def check_power(studies: int) -> None:
+    """Print a row per number of cells and rounds."""
+    print(f"{'cells':>5}{'rounds':>8}{'found':>8}  (said: {GOOD_POWER})")
+    for cells in (2, 3, 4, 8):
+        for rounds in (3, 6, 10, 20):
+            if rounds >= smallest_rounds(cells, ALPHA):
+                share = found_share(cells, rounds, studies, 1)
+                print(f"{cells:>5}{rounds:>8}{share:>8.2f}", flush=True)
+
+
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=400)
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--effect", type=float, default=0.05)
-    parser.add_argument("--tests", action="store_true", help="compare tests of all pairs")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--tests", action="store_true", help="compare tests of all pairs")
+    what.add_argument("--stopping", action="store_true", help="what study.precision_pct does")
+    what.add_argument("--power", action="store_true", help="is the minimum detectable found?")
     asked = parser.parse_args()
     warnings.simplefilter("error")
     if asked.tests:
         compare_tests(asked.cells, asked.studies)
+        return
+    if asked.stopping:
+        compare_stops(asked.studies)
+        return
+    if asked.power:
+        check_power(asked.studies)
         return
     equal = (0.01,) * asked.cells
     noisy = (0.01, 0.1, 0.1, *equal[3:])

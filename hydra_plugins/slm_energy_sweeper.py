@@ -7,8 +7,8 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -31,7 +31,8 @@ ConfigStore.instance().store(
 class SlmEnergySweeper(Sweeper):
     """Expands the grid and hands all of its configurations to the task function at once.
 
-    The task function decides order, resumes and isolates trials. Hydra's launchers are not used.
+    The task function decides order, resumes and isolates trials. Of Hydra's launcher it takes the
+    settings, from `HydraConfig` as in a single run.
     """
 
     def __init__(self, params: dict[str, str]) -> None:
@@ -44,11 +45,7 @@ class SlmEnergySweeper(Sweeper):
         self._loader = hydra_context.config_loader
         self._task_function = task_function
         self._config = config
-        launcher = str(config.hydra.launcher._target_)
-        if not launcher.endswith("BasicLauncher"):
-            raise HydraException(
-                f"hydra/launcher={launcher} is not used here: trials run one at a time"
-            )
+        HydraConfig.instance().set_config(config)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Compose every combination and call the task function with the list.

@@ -7,6 +7,7 @@
     slm-energy report data=FILE.csv [...] the same of a table that somebody else measured
     slm-energy compare A B [--json] [...] what got worse from study A to study B?
     slm-energy ui [tracking.folder=DIR]   browse the runs
+    slm-energy sync [FOLDER] [tracking=NAME ...]  send records that wait on disk to the store
     slm-energy cache [clear [KIND|KEY ...]] what was derived from weights: list, remove
     slm-energy env create|list|remove     Python environments that engine.python=NAME uses
 
@@ -50,6 +51,7 @@ def main() -> None:
         "report": _report,
         "compare": _compare,
         "ui": _ui,
+        "sync": _sync,
         "cache": _cache,
         "env": _env,
     }
@@ -72,20 +74,27 @@ def main() -> None:
 
 
 def _run(configs: list[RunConfig]) -> int:
-    from slm_energy import sweep
+    from slm_energy import fields, sofar, sweep
     from slm_energy.grid import resolve
     from slm_energy.show import show_ended
     from slm_energy.tracking import Store
 
-    console = _console()
-    ended = sweep.run(resolve(configs), console)
+    console, grid = _console(), resolve(configs)
+    ended = sweep.run(grid, console, sofar.stopping_rule(grid, console))
     show_ended(ended, console)
     if ended.interrupted:
         console.print("interrupted: run the same command again to go on")
         return 130
     config = configs[0]
+    if config.tracking.offline:
+        folder = Path(config.tracking.folder).absolute()
+        console.print(f"slm-energy sync {folder} tracking=NAME sends the records", soft_wrap=True)
+        return 0 if ended.all_valid else 1
+    store, name = Store(config.tracking), config.study.name
+    if ended.settled is not None and (parent := store.last_sweep(name)) is not None:
+        store.tag(parent, fields.STOPPED, ended.settled)
     try:
-        _show_report(Store(config.tracking), {"study": config.study.name}, ended.parent, console)
+        _show_report(store, {"study": name}, ended.parent, console)
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
     console.print(f"browse the runs: [bold]{_ui_words(config.tracking)}[/]", soft_wrap=True)
@@ -98,7 +107,12 @@ def _console() -> Console:
 
 
 def _ui_words(tracking: TrackingConfig) -> str:
+    from slm_energy.access import is_server
+
+    if tracking.uri is not None and is_server(tracking.uri):
+        return tracking.uri
     changed = "" if tracking.folder == "mlruns" else f" tracking.folder={tracking.folder}"
+    changed += "" if tracking.uri is None else f" tracking.uri={tracking.uri}"
     return f"{sys.executable} -m slm_energy ui{changed}"
 
 
@@ -106,14 +120,21 @@ def _show_report(
     store: Store, options: Mapping[str, Any], parent: str | None, console: Console
 ) -> dict[str, bytes]:
     """Print a study's report and store its files on a sweep's parent run; return them."""
-    from slm_energy import analysis
+    from slm_energy import analysis, fields, sofar
+    from slm_energy.analysis.noise import to_text
     from slm_energy.analysis.output.files import files
 
     asked = analysis.options(options)
-    report = analysis.build(store.frame(asked.study), asked)
+    frame = store.frame(asked.study)
+    machine = analysis.one_machine(frame, asked.study, asked.machine)
+    floor = sofar.noise_floor(store, machine, console)
+    stopped = store.stopped(asked.study, machine)
+    report = analysis.build(frame, asked, noise_floor=floor, stopped=stopped)
     report.to_terminal(console)
     found = files(report, _generated(store, report, console))
     if parent is not None:
+        if report.noise_floor is not None and report.noise_floor.study == report.study:
+            store.tag(parent, fields.noise_floor_tag(machine), to_text(report.noise_floor))
         store.describe(parent, found["report.md"].decode())
         place = store.attach(parent, found).removeprefix("file://")
         console.print(f"report: {place}/report.html", soft_wrap=True, highlight=False)
@@ -146,11 +167,16 @@ def _plan(arguments: Sequence[str]) -> int:
 
 
 def _show_plan(configs: list[RunConfig]) -> int:
-    from slm_energy import sweep
+    from slm_energy import sofar, sweep
     from slm_energy.grid import resolve
+    from slm_energy.machine import machine_id
     from slm_energy.show import show_plan
+    from slm_energy.tracking import Store, exists
 
-    show_plan(sweep.preview(resolve(configs)), _console())
+    console, grid = _console(), resolve(configs)
+    tracking, here = grid.config.tracking, machine_id()
+    floor = sofar.noise_floor(Store(tracking), here, console) if exists(tracking) else None
+    show_plan(sweep.preview(grid), console, floor, sofar.told(grid, here))
     return 0
 
 
@@ -244,11 +270,12 @@ def _sides(a: str, b: str, tracking: TrackingConfig) -> list[Side]:
 
 
 def _ui(arguments: Sequence[str]) -> int:
+    from slm_energy.access import is_server
     from slm_energy.tracking import Store, ui_command
 
     asked = compose("ui", arguments)
     tracking, console = _tracking(asked), _console()
-    if tracking.uri is not None:
+    if tracking.uri is not None and is_server(tracking.uri):
         console.print(f"this store has its own UI: {tracking.uri}", soft_wrap=True)
         return 0
     Store(tracking)
@@ -257,6 +284,12 @@ def _ui(arguments: Sequence[str]) -> int:
     sys.stdout.flush()
     # The server takes this process's place, so that no signal leaves it behind.
     os.execve(command[0], command, environment)
+
+
+def _sync(arguments: Sequence[str]) -> int:
+    from slm_energy.sync import sync_verb
+
+    return sync_verb(arguments, _console())
 
 
 def _cache(arguments: Sequence[str]) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from slm_energy import traces
-from slm_energy.plain import from_plain, readable, to_plain, write_json
+from slm_energy.plain import from_plain, readable, sync_files, to_plain, write_json
 from slm_energy.quality import agreements
 from slm_energy.record import Capture, Generation, Record, ReferenceAnswer, Series
 
@@ -42,6 +43,8 @@ DIFFERS_AT = "differs_at"
 
 def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
     """Write all files; `record.json` comes last, so its presence means that the rest is there.
+
+    That holds after a power loss too: the rest is on the disk before it appears.
 
     Args:
         folder: exists; may already hold the worker's log.
@@ -75,12 +78,29 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
         capture = dataclasses.replace(capture, generations=(), series=sources)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+    sync_files(folder)
     write_json(folder / _RECORD, dataclasses.replace(record, capture=capture))
 
 
 def is_complete(folder: Path) -> bool:
     """Whether `write` came to its end here."""
     return (folder / _RECORD).is_file()
+
+
+def remove(folder: Path) -> None:
+    """Remove a record, whole or not at all: without `record.json` nobody takes it for one."""
+    (folder / _RECORD).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def outline(folder: Path) -> Record:
+    """Read what was asked, how it ended, and the metrics; the rest is left out, to be quick.
+
+    Raises:
+        ValueError: `record.json` is not what `write` wrote.
+    """
+    plain = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    return from_plain(Record, {**plain, "capture": None, "energy": [], "checks": []})
 
 
 def read(folder: Path) -> Record:

@@ -28,7 +28,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from slm_energy.errors import EngineError
-from slm_energy.plain import Json, read_json, write_json
+from slm_energy.plain import Json, read_json, sync, write_json
 
 MANIFEST = "manifest.json"
 _PARTIAL, _LOCK = ".partial", ".lock"
@@ -116,7 +116,7 @@ def make(
             partial.mkdir()
             _seal(partial, identity, fill(partial))
             partial.rename(folder)
-            _sync(folder.parent)
+            sync(folder.parent)
         finally:
             if partial.exists():
                 shutil.rmtree(partial)
@@ -201,14 +201,14 @@ def file_digest(path: Path) -> str:
 def _seal(folder: Path, identity: Mapping[str, Json], told: Mapping[str, Json]) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
-        _sync(path)
+        sync(path)
     manifest = Manifest(
         files={str(path.relative_to(folder)): file_digest(path) for path in files},
         identity=dict(identity),
         facts=dict(told),
     )
     write_json(folder / MANIFEST, manifest)
-    _sync(folder)
+    sync(folder)
 
 
 def _partial(folder: Path) -> Path:
@@ -256,11 +256,3 @@ def _manifest(folder: Path) -> Manifest | None:
 def _file_digest(path: Path, size: int, mtime_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from slm_energy.config import (
+    SENTINEL,
     EngineConfig,
     MeasurementConfig,
     ModelConfig,
@@ -72,6 +73,8 @@ class Trial:
         cache_path: absolute path of the cache of exported models.
         timeout_s: the worker is ended after this long.
         reference: the engine whose tokens this trial's are compared with; None compares nothing.
+        plan: digest of what the plan rests on (`freeze.py`).
+        changed: what is no longer as when the study began, one text each.
     """
 
     id: str
@@ -87,6 +90,8 @@ class Trial:
     timeout_s: float
     python: str | None = None
     reference: str | None = None
+    plan: str = ""
+    changed: tuple[str, ...] = ()
 
 
 def settings(config: RunConfig) -> Settings:
@@ -142,6 +147,19 @@ def cell_id(
     identity["versions"] = dict(versions)
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def sentinel(cell: Cell) -> Cell:
+    """The same cell under the name that tells its trials from those that are compared."""
+    workload = dataclasses.replace(cell.settings.workload, name=SENTINEL)
+    levels = dataclasses.replace(cell.settings, workload=workload)
+    name = cell_id(levels, cell.model_digest, cell.workload_digest, cell.versions)
+    return dataclasses.replace(cell, id=name, settings=levels)
+
+
+def is_sentinel(cell: Cell) -> bool:
+    """Whether `sentinel` made it."""
+    return cell.settings.workload.name == SENTINEL
 
 
 def cell_levels(cell: Cell) -> dict[str, Scalar]:

@@ -36,21 +36,31 @@ def run(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> tuple
 
 def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     """What every engine tells; nodes elsewhere and recompilation each engine refuses by itself."""
-    asked, effective = trial.cell.settings, capture.effective
+    asked = trial.cell.settings
     wanted: dict[str, Json] = {
         "provider": asked.provider.name,
         "dtype": asked.engine.dtype,
         "decode": asked.engine.decode,
         "kv_cache": True,
+        "isolation": asked.measurement.isolation,
     }
     if asked.engine.threads is not None:
         wanted["threads"] = asked.engine.threads
     if asked.model.attention != "auto":
         wanted["attention"] = asked.model.attention
+    # A capture from before there was a choice does not tell.
+    found = capture.effective | {"isolation": capture.environment.get("isolation", "spawn")}
     for key, value in wanted.items():
-        if effective.get(key) != value:
-            return False, f"{key} was asked to be {value} and is {effective.get(key)}"
+        if found.get(key) != value:
+            return False, f"{key} was asked to be {value} and is {found.get(key)}"
     return True, ", ".join(f"{key}={value}" for key, value in wanted.items())
+
+
+def _as_planned(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    """More than one experiment under one name: a reader should know, and may take them apart."""
+    if not trial.changed:
+        return True, f"plan {trial.plan}"
+    return False, f"since the study began: {'; '.join(trial.changed)}"
 
 
 def _whole_workload(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
@@ -59,7 +69,7 @@ def _whole_workload(trial: Trial, capture: Capture, energy: Sequence[EnergyFigur
         passes.setdefault(generation.pass_index, []).append(generation.task_id)
     if not passes:
         return False, "no request was served"
-    first = passes[0]
+    first = passes.get(0, [])
     for number, tasks in passes.items():
         if tasks != first:
             return False, f"pass {number} served {len(tasks)} requests, the first {len(first)}"
@@ -93,7 +103,7 @@ def _time_stamps(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure])
 def _same_outputs(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     first = {g.task_id: g.output_ids for g in capture.generations if g.pass_index == 0}
     for g in capture.generations:
-        at = quality.first_difference(g.output_ids, first[g.task_id])
+        at = quality.first_difference(g.output_ids, first.get(g.task_id, ()))
         if at is not None:
             return False, f"{g.task_id}: pass {g.pass_index} differs from the first at token {at}"
     return True, "every pass generated the same tokens"
@@ -221,6 +231,20 @@ def _steady(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _
     )
 
 
+def _rested(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    gate = capture.gate
+    if gate is None or not gate.quantities:
+        return None, "the machine was not looked at before the trial"
+    restless = [each.told for each in gate.quantities if not each.at_rest]
+    if restless:
+        return False, (
+            f"not at rest after {gate.waited_s:.1f} s: {'; '.join(restless)};"
+            f" study.gate.at_most_s={gate.at_most_s:g}"
+        )
+    calm = "; ".join(each.told for each in gate.quantities)
+    return True, f"at rest after {gate.waited_s:.1f} s: {calm}"
+
+
 def _same_tokens(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     return quality.same_tokens(capture, trial.cell.settings.measurement.limits.divergence_pct)
 
@@ -275,6 +299,8 @@ _CHECKS: dict[str, _Check] = {
     "same_governor": _same_governor,
 }
 _FLAGS: dict[str, _Check] = {
+    "rested": _rested,
+    "as_planned": _as_planned,
     "steady": _steady,
     "idle_is_idle": _idle_is_idle,
     "views_agree": _views_agree,

@@ -1,11 +1,16 @@
 """A worker process seen from its parent: start it, sleep until it speaks or ends, say how it ended.
 
+    run     spawn a fresh interpreter, and watch it
+    watch   the same for a worker that is started in another way (`forkserver.py`)
+
 Whatever it does (raise, hang, vanish, exit without a word), one line comes back.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import json
 import os
 import re
@@ -27,6 +32,26 @@ _FAREWELL_S = 60.0  # runtimes take seconds to take down, on a busy machine many
 Progress = Callable[[str, float], None]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Worker:
+    """A worker process that runs.
+
+    Attributes:
+        pid: its process id, and that of its group.
+        handle: descriptor that can be read from when it has ended (pidfd); ours to close.
+        reap: wait for it once it has ended, and free its process id. Returns its exit code,
+            negative for a signal, and the most memory it had in bytes, None if unknown.
+    """
+
+    pid: int
+    handle: int
+    reap: Callable[[], tuple[int, int | None]]
+
+
+Start = Callable[[int, int], Worker]
+"""Start a worker in a session of its own with these two descriptors as its output and its log."""
+
+
 def run(
     mode: str,
     python: str | None,
@@ -36,7 +61,7 @@ def run(
     progress: Progress,
     on_start: Callable[[int], None] = lambda pid: None,
 ) -> str | None:
-    """Run the worker module to its end.
+    """Run the worker module in a fresh interpreter to its end.
 
     Args:
         mode: what it is to do.
@@ -51,28 +76,49 @@ def run(
         None, or one line that says how it failed.
     """
     command, variables = interpreters.command(python, [mode, str(exchange)], exchange)
-    kills = memory_kills()
-    with (folder / LOG_FILE).open("ab") as log:
+
+    def spawn(output: int, log: int) -> Worker:
         child = subprocess.Popen(
             command,
             env=variables,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=log,
             start_new_session=True,
         )
-    patience_s = 0.0
-    try:
-        on_start(child.pid)
-        message, in_time = _listen(child, time.monotonic() + timeout_s, progress)
-        patience_s = _FAREWELL_S if in_time else 0.0
-    finally:
-        by_itself, peak_bytes = _end(child, patience_s)
+        return Worker(
+            pid=child.pid, handle=os.pidfd_open(child.pid), reap=functools.partial(_reap, child)
+        )
+
+    return watch(spawn, folder, timeout_s, progress, on_start)
+
+
+def watch(
+    start: Start,
+    folder: Path,
+    timeout_s: float,
+    progress: Progress,
+    on_start: Callable[[int], None] = lambda pid: None,
+) -> str | None:
+    """Start a worker and stay with it to its end; see `run`."""
+    kills = memory_kills()
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as pipe:
+        with open(writing, "wb") as output, (folder / LOG_FILE).open("ab") as log:
+            worker = start(output.fileno(), log.fileno())
+        patience_s = 0.0
+        try:
+            on_start(worker.pid)
+            message, in_time = _listen(pipe.fileno(), time.monotonic() + timeout_s, progress)
+            patience_s = _FAREWELL_S if in_time else 0.0
+        finally:
+            pipe.close()  # a worker that has more to say does not wait for a reader
+            by_itself, code, peak_bytes = _end(worker, patience_s)
     if not in_time:
         return f"took longer than study.timeout_s={timeout_s:g} and was ended"
     if message is None and not by_itself:
         return f"the worker did not end within {_FAREWELL_S:g} s of its last word and was ended"
-    return message or exit_error(child.returncode, peak_bytes, kills, memory_kills())
+    return message or exit_error(code, peak_bytes, kills, memory_kills())
 
 
 def memory_kills(vmstat: Path = Path("/proc/vmstat")) -> int | None:
@@ -117,16 +163,13 @@ def exit_error(
     return f"out of memory: the kernel ended the worker (SIGKILL){peak}; {remedy}"
 
 
-def _listen(
-    child: subprocess.Popen[bytes], deadline: float, progress: Progress
-) -> tuple[str | None, bool]:
-    """Read progress until the child closes its pipe.
+def _listen(pipe: int, deadline: float, progress: Progress) -> tuple[str | None, bool]:
+    """Read progress until the worker closes its end of the pipe.
 
     Returns:
         The error it told, if any; and whether it ended in time.
     """
-    assert child.stdout is not None
-    pipe, pending, error = child.stdout.fileno(), b"", None
+    pending, error = b"", None
     phase, share = "start", 0.0
     while time.monotonic() < deadline:
         ready, _, _ = select.select([pipe], [], [], _TICK_S)
@@ -143,25 +186,29 @@ def _listen(
     return error, False
 
 
-def _end(child: subprocess.Popen[bytes], patience_s: float) -> tuple[bool, int | None]:
-    """Wait for the child to go, end it if it does not, and then whatever is left of its group.
+def _end(worker: Worker, patience_s: float) -> tuple[bool, int, int | None]:
+    """Wait for the worker to go, end it if it does not, and then whatever is left of its group.
 
     Returns:
-        Whether it went by itself; and the most memory it had, in bytes. A child's peak starts at
-        its parent's when it was forked (setmax_mm_hiwater_rss in Linux's exec.c), so one that is no
-        more than ours says nothing: None.
+        Whether it went by itself; its exit code; and the most memory it had, in bytes, or None.
     """
-    assert child.stdout is not None
-    child.stdout.close()
-    handle = os.pidfd_open(child.pid)
     try:
-        ended, _, _ = select.select([handle], [], [], patience_s)
+        ended, _, _ = select.select([worker.handle], [], [], patience_s)
     finally:
-        os.close(handle)
-    # Before the child is waited for: until then nobody else can get its number.
+        os.close(worker.handle)
+    # Before the worker is waited for: until then nobody else can get its number.
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+        os.killpg(worker.pid, signal.SIGKILL)
+    return bool(ended), *worker.reap()
+
+
+def _reap(child: subprocess.Popen[bytes]) -> tuple[int, int | None]:
+    """Wait for a spawned worker.
+
+    A child's peak starts at its parent's when it was forked (setmax_mm_hiwater_rss in Linux's
+    exec.c), so one that is no more than ours says nothing.
+    """
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return bool(ended), usage.ru_maxrss * 1024 if usage.ru_maxrss > ours else None
+    return child.returncode, usage.ru_maxrss * 1024 if usage.ru_maxrss > ours else None

@@ -12,12 +12,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from slm_energy.config import GROUPS, RunConfig, known_keys, run_config
+from slm_energy.config import GROUPS, LauncherConfig, RunConfig, known_keys, run_config
 from slm_energy.errors import ConfigError, SlmEnergyError
 
 CONF = Path(__file__).parent / "conf"
+
+_CLUSTERS: dict[str, Literal["slurm", "local"]] = {"SlurmLauncher": "slurm", "LocalLauncher": "local"}
+"""Classes of Hydra's submitit launcher, and what they submit to."""
+_NOT_ASKED = (
+    "submitit_folder", "wait_for_completion", "max_num_timeout", "nodes", "tasks_per_node",
+    "stderr_to_stdout",
+)  # fmt: skip
+"""Settings that are the same for every sweep: it waits, and a trial is one process on one node."""
 
 
 def run_app(task: Callable[[list[RunConfig]], int], arguments: Sequence[str]) -> int:
@@ -38,7 +46,8 @@ def run_app(task: Callable[[list[RunConfig]], int], arguments: Sequence[str]) ->
         nonlocal code
         try:
             configs = composed if isinstance(composed, list) else [composed]
-            code = task([run_config(_plain(config)) for config in configs])
+            launcher = _launcher()
+            code = task([run_config(_plain(config), launcher) for config in configs])
         except SlmEnergyError as error:
             # Hydra would print a line of its own before it passes an exception on.
             code = error
@@ -80,6 +89,27 @@ def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) ->
         return _plain(config)
 
 
+def _launcher() -> LauncherConfig | None:
+    """What `hydra/launcher` asks for, once Hydra has composed it; None for Hydra's own `basic`.
+
+    Raises:
+        ConfigError: it is another plugin's, or lets no job run.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    asked = _plain(HydraConfig.get().launcher)
+    launcher = str(asked.pop("_target_")).rpartition(".")[2]
+    if launcher == "BasicLauncher":
+        return None
+    if launcher not in _CLUSTERS:
+        raise ConfigError(f"hydra/launcher={launcher}: choose one of basic, slurm, processes")
+    at_once = int(asked.pop("array_parallelism", 1))
+    if at_once < 1:
+        raise ConfigError(f"hydra.launcher.array_parallelism={at_once} is out of range: at least 1")
+    parameters = {k: v for k, v in asked.items() if v is not None and k not in _NOT_ASKED}
+    return LauncherConfig(cluster=_CLUSTERS[launcher], at_once=at_once, parameters=parameters)
+
+
 def _plain(config: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue
@@ -106,6 +136,8 @@ def _clear_errors() -> Iterator[None]:
 def _one_line(error: BaseException) -> str:
     """Say in one line what Hydra says in several; name the choices where a name is unknown."""
     text = str(error) if error.__cause__ is None else f"{error}\n{error.__cause__}"
+    if "hydra/launcher/submitit_" in text:
+        return "hydra/launcher=slurm and processes need submitit: pip install 'slm-energy[slurm]'"
     if group := re.search(r"Could not find '([\w/]+)/([^']+)'", text):
         options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
         choices = ", ".join(options[1].split()) if options else "none"

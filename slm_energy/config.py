@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from slm_energy import secret
 from slm_energy.errors import ConfigError
 from slm_energy.plain import convert, from_plain
 
@@ -22,6 +23,8 @@ Decode = Literal["session", "generate"]
 Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 
 BUNDLED = "bundled"
+SENTINEL = "sentinel"
+"""Name of the workload of the cell that `study.sentinel` runs once more; no other may have it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +98,8 @@ class WallMeterConfig:
     """A meter between the wall and the machine that answers over HTTP with JSON.
 
     Attributes:
-        url: what is asked for, for example `http://192.168.0.7/rpc/Switch.GetStatus?id=0`.
+        url: what is asked for, for example `http://192.168.0.7/rpc/Switch.GetStatus?id=0`. User
+            and password come from ~/.netrc; a query that wants them has `user=&password=`.
         path: where the value stands in the answer: keys and indices joined by dots, for example
             `aenergy.total` or `Outputs.0.Load`.
         unit: what the value is in: power (`W`, `mW`) or energy counted so far (`Wh`, `kWh`, `J`).
@@ -110,6 +114,10 @@ class WallMeterConfig:
     period_s: float = 1.0
     gain_pct: float = 1.0
     timeout_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        remedy = "write `machine HOST login USER password PASSWORD` into ~/.netrc"
+        _refuse_secret("measurement.wall_meter.url", self.url, remedy)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +162,8 @@ class MeasurementConfig:
             the serve window costs beyond that is decoding. 0 skips it.
         serve_s: the workload is repeated whole until the serve window is at least this long.
         max_gap_s: a window with a longer hole between readings is invalid.
+        isolation: how a trial's process begins. `spawn` starts an interpreter that imports the
+            engine's libraries; `forkserver` forks one that has imported them (`forkserver.py`).
         powercap_root: folder of the Linux powercap tree.
         wall_meter: a meter at the wall, if there is one.
         limits: what a trial may suffer from its surroundings and still be valid.
@@ -169,6 +179,7 @@ class MeasurementConfig:
     prefill_s: float = 0.0
     serve_s: float = 5.0
     max_gap_s: float = 1.0
+    isolation: Literal["spawn", "forkserver"] = "spawn"
     powercap_root: str = "/sys/class/powercap"
     wall_meter: WallMeterConfig | None = None
     limits: LimitsConfig = dataclasses.field(default_factory=LimitsConfig)
@@ -198,6 +209,27 @@ class WorkloadConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class GateConfig:
+    """What a trial waits for before it begins, so that it inherits no heat and no load.
+
+    The machine is compared with itself as it was when the sweep began.
+
+    Attributes:
+        pause_s: a fixed time, before anything is looked at.
+        at_most_s: the longest wait for the machine to be at rest; 0 does not look at it.
+        load_pct: by how many points processors and GPUs may be busier than at rest.
+        temperature_c: by how many degrees they may be warmer.
+        power_pct: by how many percent they may draw more.
+    """
+
+    pause_s: float = 0.0
+    at_most_s: float = 60.0
+    load_pct: float = 10.0
+    temperature_c: float = 5.0
+    power_pct: float = 20.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StudyConfig:
     """How the grid is run.
 
@@ -207,24 +239,34 @@ class StudyConfig:
         seed: decides the order of cells within each round.
         order: `random`, drawn anew for each round, or `williams`: balanced, so that each cell
             follows every other one equally often.
-        busy: what to do while another sweep measures on this machine: `wait` or `refuse`.
+        busy: what to do while another sweep measures on this machine: `wait` or `refuse`; where
+            nothing is metered, `share` runs beside others that share, on other processors.
         exclude: combinations to leave out; each maps dotted keys to a value or a list of values and
             may give a `reason`.
         attempts: how often a failing trial is tried in all, over this and later invocations.
         timeout_s: a worker that takes longer is ended and the trial has failed.
         reference: the engine whose tokens every other engine's are compared with; it serves each
             model once beforehand, one prompt at a time. None compares nothing.
+        sentinel: names one cell, in the form of a rule of `exclude`; it is run once more at the
+            start of each round, takes part in no comparison and shows drift. None runs none.
+        precision_pct: the study ends after a round in which every pair's interval is narrower than
+            plus and minus so many per cent, on the first metric; `rounds` is then the most it
+            takes. None runs all rounds.
+        gate: what a trial waits for before it begins.
     """
 
     name: str
     rounds: int = 1
     seed: int = 0
     order: Literal["random", "williams"] = "random"
-    busy: Literal["wait", "refuse"] = "wait"
+    busy: Literal["wait", "refuse", "share"] = "wait"
     exclude: tuple[dict[str, Any], ...] = ()
     attempts: int = 2
     timeout_s: float = 3600.0
     reference: str | None = "torch"
+    sentinel: dict[str, Any] | None = None
+    precision_pct: float | None = None
+    gate: GateConfig = dataclasses.field(default_factory=GateConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,12 +276,26 @@ class TrackingConfig:
     Attributes:
         name: the group file's name.
         folder: holds the SQLite store, its artifacts, and records that wait to be sent.
-        uri: an MLflow server; None means the SQLite store in `folder`.
+        uri: an MLflow server, or a database that MLflow opens; None means the SQLite store in
+            `folder`. A password has no place in it.
+        offline: no store is opened: records stay in `folder` until `slm-energy sync`.
     """
 
     name: str
     folder: str = "mlruns"
     uri: str | None = None
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        if self.uri is None:
+            return
+        remedy = "set PGPASSWORD, or write ~/.pgpass (other databases need an MLflow server)"
+        if self.uri.startswith(("http://", "https://")):
+            remedy = (
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD,"
+                " or MLFLOW_TRACKING_TOKEN"
+            )
+        _refuse_secret("tracking.uri", self.uri, remedy)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -258,8 +314,28 @@ class CacheConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LauncherConfig:
+    """How trials run as jobs, from `hydra/launcher`; it changes no result and is no factor.
+
+    Attributes:
+        cluster: `slurm`; or `local`, processes of this machine, to try the way without a cluster.
+        at_once: the most jobs that wait or run (`hydra.launcher.array_parallelism`).
+        parameters: what submitit asks the cluster for, in the words of Hydra's plugin.
+    """
+
+    cluster: Literal["slurm", "local"]
+    at_once: int
+    parameters: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
-    """Everything a person can set, checked."""
+    """Everything a person can set, checked.
+
+    Attributes:
+        launcher: None runs the trials in the sweep's own process; Hydra has it in a place of its
+            own, so it is no group.
+    """
 
     model: ModelConfig
     engine: EngineConfig
@@ -269,6 +345,7 @@ class RunConfig:
     study: StudyConfig
     tracking: TrackingConfig
     cache: CacheConfig
+    launcher: LauncherConfig | None = None
 
 
 class _Range(typing.NamedTuple):
@@ -306,9 +383,17 @@ _RANGES: dict[str, _Range] = {
     "study.rounds": _Range(1, 1e6, "at least 1"),
     "study.attempts": _Range(1, 1000, "at least 1"),
     "study.timeout_s": _Range(1, 1e7, "at least 1 second"),
+    "study.gate.pause_s": _Range(0, 86400, "at least 0 seconds"),
+    "study.gate.at_most_s": _Range(0, 86400, "at least 0 seconds; 0 does not wait"),
+    "study.gate.load_pct": _Range(0, 100, "between 0 and 100 points"),
+    "study.gate.temperature_c": _Range(0, 100, "between 0 and 100 degrees"),
+    "study.gate.power_pct": _Range(0, 1000, "at least 0 percent"),
+    "study.precision_pct": _Range(0.01, 100, "between 0.01 and 100 percent, or null"),
 }
 
-GROUPS: dict[str, type] = typing.get_type_hints(RunConfig)
+GROUPS: dict[str, type] = {
+    name: kind for name, kind in typing.get_type_hints(RunConfig).items() if name != "launcher"
+}
 
 
 def group_keys(group: str) -> list[str]:
@@ -333,11 +418,12 @@ def known_keys(path: str) -> tuple[str, list[str]]:
     return found, [field.name for field in dataclasses.fields(kind)]
 
 
-def run_config(composed: Mapping[str, Any]) -> RunConfig:
+def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = None) -> RunConfig:
     """Check a composed configuration and freeze it.
 
     Args:
         composed: group name to its keys, plain values only.
+        launcher: how trials run as jobs, if they do.
 
     Raises:
         ConfigError: an unknown or missing key, a wrong type, a value out of range.
@@ -345,7 +431,7 @@ def run_config(composed: Mapping[str, Any]) -> RunConfig:
     if unknown := sorted(set(composed) - set(GROUPS)):
         raise ConfigError(f"unknown key {unknown[0]!r}; known groups: {', '.join(GROUPS)}")
     groups = {name: _group(name, kind, composed.get(name)) for name, kind in GROUPS.items()}
-    config = RunConfig(**groups)
+    config = RunConfig(**groups, launcher=launcher)
     for key, allowed in _RANGES.items():
         value = _value(config, key)
         if value is not None and not allowed.low <= value <= allowed.high:
@@ -356,14 +442,29 @@ def run_config(composed: Mapping[str, Any]) -> RunConfig:
             f"measurement.period_s={measurement.period_s} is not below measurement.max_gap_s="
             f"{measurement.max_gap_s}: every window would be invalid"
         )
+    if config.study.busy == "share" and measurement.mode != "off":
+        raise ConfigError(
+            f"study.busy=share with measurement.mode={measurement.mode}: energy counters are the"
+            " whole machine's, so trials side by side would count each other; set measurement=off"
+        )
     if config.model.weights == "stored":
         _check_hub_revision("model", config.model.source, config.model.revision)
     _check_hub_revision("workload", config.workload.source, config.workload.revision)
+    if config.workload.name == SENTINEL:
+        raise ConfigError(
+            f"workload.name={SENTINEL} is what study.sentinel names its cell: choose another name"
+        )
     if not re.fullmatch(r"[\w .+-]{1,100}", config.study.name):
         raise ConfigError(
             f"study.name={config.study.name!r}: letters, digits, space and . _ + - only"
         )
     return config
+
+
+def _refuse_secret(key: str, url: str, remedy: str) -> None:
+    """A configuration is stored, printed and handed to processes on their command line."""
+    if secret.in_url(url):
+        raise ConfigError(f"{key} has a user or a password in it: leave them out and {remedy}")
 
 
 def _value(config: RunConfig, key: str) -> Any:

@@ -21,6 +21,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
+from slm_energy import secret
 from slm_energy.errors import ConfigError, one_line
 
 REQUIREMENTS = "installed.txt"
@@ -203,6 +204,7 @@ def _run(step: str, words: Sequence[str], log: Path, tell: Tell) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env=secret.inherited(),
             text=True,
         )
     except OSError as error:

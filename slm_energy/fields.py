@@ -8,14 +8,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from slm_energy.artifacts import TABLE
 from slm_energy.cell import cell_levels
-from slm_energy.plan import EnergyKind
-from slm_energy.record import Record, Series
+from slm_energy.plan import EnergyKind, Past
+from slm_energy.record import OutcomeName, Record, Series
 
 TRIAL, SWEEP = "trial", "sweep"
+PLAN_FILE = "plan.json"
+"""Artifact of a parent run: the plan of its invocation, and what it rests on."""
+STOPPED = "slm.stopped"
+"""Tag of a parent run: why the study ended before its last round (`study.precision_pct`)."""
+
 INTERRUPTED = "interrupted"
 """The reason of a failed trial that a person stopped: it does not count as an attempt."""
 
@@ -37,9 +42,10 @@ class Point(NamedTuple):
     step: int
 
 
-def sweep_tags(study: str, sweep: str, machine: str) -> dict[str, str]:
-    """Tags of a parent run."""
-    return _tags(kind=SWEEP, study=study, sweep=sweep, machine=machine)
+def sweep_tags(study: str, sweep: str, machine: str, plan: str | None) -> dict[str, str]:
+    """Tags of a parent run; `plan` is the digest of what its plan rests on, where it has one."""
+    planned = {} if plan is None else {"plan": plan}
+    return _tags(kind=SWEEP, study=study, sweep=sweep, machine=machine, **planned)
 
 
 def tags(record: Record, machine: str) -> dict[str, str]:
@@ -56,6 +62,7 @@ def tags(record: Record, machine: str) -> dict[str, str]:
         order=str(trial.order),
         attempt=str(trial.attempt),
         machine=machine,
+        plan=trial.plan,
         schema=str(record.schema),
     )
     if record.outcome.reasons:
@@ -66,12 +73,27 @@ def tags(record: Record, machine: str) -> dict[str, str]:
     scope = {f.domain for f in record.energy if f.summed and f.window == "serve"}
     if scope:
         found["slm.scope"] = "+".join(sorted(scope))
-    if record.outcome.reasons == (INTERRUPTED,):
+    if record.job:
+        found |= _tags(node=record.node, job=record.job)
+    if interrupted(record):
         found["slm.interrupted"] = "true"
     if record.capture is not None:
         found["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])
     found["mlflow.note.content"] = _note(record)
     return found
+
+
+def noise_floor_tag(machine: str) -> str:
+    """Tag of the parent run of a study that measured what one cell under several names differs by.
+
+    It names the machine, because a study's trials may come from several.
+    """
+    return f"slm.noise_floor.{machine}"
+
+
+def interrupted(record: Record) -> bool:
+    """Whether a person stopped the trial."""
+    return record.outcome.reasons == (INTERRUPTED,)
 
 
 def _tags(**values: str) -> dict[str, str]:
@@ -107,6 +129,28 @@ def metrics(record: Record) -> dict[str, float]:
         inside = sum(window.duration_s for window in record.capture.windows)
         values["time/outside_windows_s"] = whole - inside
     return values
+
+
+def past(
+    tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]
+) -> Past:
+    """What a plan needs to know of an earlier trial, from how it looks in MLflow."""
+    return Past(
+        cell=tags["slm.cell"],
+        model=params.get("model.name", ""),
+        round=int(tags["slm.round"]),
+        outcome=cast("OutcomeName", tags["slm.outcome"]),
+        reason=tags.get("slm.reason", ""),
+        duration_s=metrics.get("time/trial_s"),
+        joules=joules(metrics),
+        interrupted=tags.get("slm.interrupted") == "true",
+    )
+
+
+def past_of(record: Record) -> Past:
+    """The same of a record that MLflow has not seen; its capture and checks may be left out."""
+    outcome = {"slm.outcome": record.outcome.name}
+    return past(tags(record, machine="") | outcome, params(record), metrics(record))
 
 
 def joules(metrics: Mapping[str, float]) -> dict[EnergyKind, float]:

@@ -11,12 +11,12 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from slm_energy import environments, interpreters, models, workload
-from slm_energy.cell import Cell, Settings, cell_id, cell_labels, flat, settings
-from slm_energy.config import RunConfig
+from slm_energy.cell import Cell, Settings, cell_id, cell_labels, flat, sentinel, settings
+from slm_energy.config import RunConfig, StudyConfig
 from slm_energy.engines.base import find
 from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
-from slm_energy.plan import Excluded, exclusion
+from slm_energy.plan import Excluded, exclusion, matches
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class Grid:
 
     Attributes:
         config: study, measurement and tracking, the same for every cell.
-        cells: what can run.
+        cells: what can run, with the sentinel if there is one.
         excluded: left out by `study.exclude`.
         unsupported: cells that engine or machine cannot run, with the reason.
         prompts: workload digest to task id to prompt.
@@ -90,12 +90,30 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
             unsupported[cell.id] = (cell, told.unsupported)
     return Grid(
         config=first,
-        cells=tuple(cells.values()),
+        cells=(*cells.values(), *_sentinels(first.study, list(cells.values()))),
         excluded=excluded,
         unsupported=tuple(unsupported.values()),
         prompts=prompts,
         pythons=pythons,
     )
+
+
+def _sentinels(study: StudyConfig, cells: Sequence[Cell]) -> list[Cell]:
+    """The cell that `study.sentinel` names, once more; none where it names none.
+
+    Raises:
+        ConfigError: it does not name exactly one cell that can run.
+    """
+    rule = study.sentinel
+    if rule is None:
+        return []
+    found = [cell for cell in cells if matches(flat(cell.settings), rule, "study.sentinel")]
+    if len(found) != 1:
+        raise ConfigError(
+            f"study.sentinel={rule} names {len(found)} of the {len(cells)} cells that can run here:"
+            " give keys and values that only one of them has"
+        )
+    return [sentinel(found[0])]
 
 
 def _divided(configs: Sequence[RunConfig]) -> tuple[list[Settings], tuple[Excluded, ...]]:

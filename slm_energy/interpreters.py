@@ -7,13 +7,13 @@ that the sweep itself needs: the package is put on its path through a folder tha
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from slm_energy import secret
 from slm_energy.cell import Settings
 from slm_energy.engines.describe import Description
 from slm_energy.errors import ConfigError, one_line
@@ -52,7 +52,7 @@ def command(
     Returns:
         The command and its environment variables.
     """
-    variables = dict(os.environ) if python is None else _with_package_only(place)
+    variables = secret.inherited() if python is None else _with_package_only(place)
     # -P keeps the current folder off the path: a file named json.py there is not the library.
     words = [python or sys.executable, "-P", "-m", "slm_energy.worker", *words]
     return words, variables | _VARIABLES
@@ -100,4 +100,4 @@ def _with_package_only(place: Path) -> dict[str, str]:
     link = alone / _PACKAGE.name
     if not link.exists():
         link.symlink_to(_PACKAGE)
-    return {**os.environ, "PYTHONPATH": str(alone)}
+    return {**secret.inherited(), "PYTHONPATH": str(alone)}

@@ -1,4 +1,4 @@
-"""This machine: its name in the store, and the lock that lets one sweep measure at a time."""
+"""This machine: its name in the store, and the locks that keep measurements apart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 _IDENTITY_FILES = ("/etc/machine-id", "/sys/class/dmi/id/product_name")
@@ -32,27 +32,55 @@ def processor() -> str:
     return platform.machine()
 
 
+def allowed_processors() -> str:
+    """The processors that this process may use, as the kernel writes it: `0-3,8`."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return status.partition("Cpus_allowed_list:")[2].split("\n", 1)[0].strip()
+
+
 @contextmanager
-def measuring(busy: Callable[[Path], None]) -> Iterator[None]:
+def measuring(busy: Callable[[Path], None], *, share: bool = False) -> Iterator[None]:
     """Hold the machine-wide lock: two measurements at once would each meter the other.
 
-    The kernel frees it when the process that holds it ends, however that happens.
-
     Args:
-        busy: called once, with the lock's path, if another sweep holds it; when it returns, this
-            waits. It raises to refuse.
+        busy: called with the path of a lock that another holds; when it returns, this waits. It
+            raises to refuse.
+        share: others that share may run beside this, on other processors: each holds those that it
+            may use.
 
     Raises:
-        OSError: the lock cannot be opened.
+        OSError: a lock cannot be opened.
     """
-    path = Path(tempfile.gettempdir()) / "slm_energy.lock"
+    folder = Path(tempfile.gettempdir())
+    with ExitStack() as held:
+        held.enter_context(locked(folder / "slm_energy.lock", busy, share=share))
+        if share:
+            # In ascending order, so that no two wait for each other.
+            for number in sorted(os.sched_getaffinity(0)):
+                held.enter_context(locked(folder / f"slm_energy.cpu{number}.lock", busy))
+        yield
+
+
+@contextmanager
+def locked(path: Path, busy: Callable[[Path], None], *, share: bool = False) -> Iterator[None]:
+    """Hold a lock; the kernel frees it when the process ends, however that happens.
+
+    Args:
+        path: its file; made where there is none.
+        busy: called once if another holds it; when it returns, this waits. It raises to refuse.
+        share: together with others that share.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    kind = fcntl.LOCK_SH if share else fcntl.LOCK_EX
     lock = _open(path)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             busy(path)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, kind)
         yield
     finally:
         os.close(lock)

@@ -50,7 +50,7 @@ def derive(capture: Capture, energy: Sequence[EnergyFigure]) -> dict[str, float]
     """All metrics of a trial."""
     values = _times(capture) | _tokens(capture.generations) | _warm_up(capture) | _sampler(capture)
     serve = capture.window("serve")
-    if serve is None:
+    if serve is None or not capture.generations:
         return values
     values |= _latency(capture.generations) | _throughput(capture.generations, serve)
     values |= quality.metrics(quality.agreements(capture))
@@ -80,6 +80,8 @@ def _tokens(generations: Sequence[Generation]) -> dict[str, float]:
 def _latency(generations: Iterable[Generation]) -> dict[str, float]:
     ttft, itl, tpot, e2e = [], [], [], []
     for g in generations:
+        if not g.token_ns:
+            continue  # the checks tell of it
         ttft.append((g.token_ns[0] - g.start_ns) / 1e9)
         e2e.append((g.token_ns[-1] - g.start_ns) / 1e9)
         itl += [(b - a) / 1e9 for a, b in itertools.pairwise(g.token_ns)]
@@ -129,7 +131,9 @@ def _energy(
         values |= _bounded(f"{group}/{name}", joules, low, high)
         if window == "serve" and domain == "total":
             for unit, count in (("per_output_token", tokens), ("per_request", requests)):
-                values |= _bounded(f"{group}/{unit}", joules / count, low / count, high / count)
+                if count:
+                    each = (joules / count, low / count, high / count)
+                    values |= _bounded(f"{group}/{unit}", *each)
     return values
 
 

@@ -104,6 +104,23 @@ def write_json(path: Path, value: Any) -> None:
     partial.replace(path)
 
 
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_files(folder: Path) -> None:
+    """Bring everything in a folder to the disk."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(place, name))
+        sync(Path(place))
+
+
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files by name; a name may have folders in it, which are made."""
     for name, content in files.items():

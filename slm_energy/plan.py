@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Literal
 
-from slm_energy.cell import Cell, Settings, cell_labels, cell_levels, flat
+from slm_energy.cell import Cell, Settings, cell_labels, cell_levels, flat, is_sentinel
 from slm_energy.config import Scalar, StudyConfig
 from slm_energy.errors import ConfigError
 from slm_energy.order import shuffled, williams
@@ -90,6 +90,7 @@ class Plan:
         excluded: left out by `study.exclude`.
         unsupported: left out because engine or machine cannot; pairs of cell and reason.
         labels: cell id to name.
+        changed: what is no longer as when the study began (`freeze.py`), one text each.
     """
 
     study: StudyConfig
@@ -97,6 +98,7 @@ class Plan:
     excluded: tuple[Excluded, ...]
     unsupported: tuple[tuple[Cell, str], ...]
     labels: dict[str, str]
+    changed: tuple[str, ...] = ()
 
     def with_status(self, status: Status) -> list[Planned]:
         """The trials of that status, in order."""
@@ -147,23 +149,33 @@ def exclusion(settings: Settings, rules: Sequence[Mapping[str, Any]]) -> str | N
     levels = flat(settings)
     for number, rule in enumerate(rules):
         conditions = {key: value for key, value in rule.items() if key != "reason"}
-        if conditions and all(
-            _holds(levels, key, value, number) for key, value in conditions.items()
-        ):
+        if conditions and matches(levels, conditions, f"study.exclude[{number}]"):
             shown = ", ".join(f"{key}={value}" for key, value in conditions.items())
             return str(rule.get("reason", f"study.exclude: {shown}"))
     return None
 
 
-def _holds(levels: Mapping[str, Scalar], key: str, wanted: Any, number: int) -> bool:
+def matches(levels: Mapping[str, Scalar], conditions: Mapping[str, Any], rule: str) -> bool:
+    """Whether a cell's levels are those that a rule names: see `exclusion`.
+
+    Args:
+        levels: its settings, flat.
+        conditions: keys to values.
+        rule: the configuration's key, for the message.
+
+    Raises:
+        ConfigError: there is no such setting.
+    """
+    return all(_holds(levels, key, value, rule) for key, value in conditions.items())
+
+
+def _holds(levels: Mapping[str, Scalar], key: str, wanted: Any, rule: str) -> bool:
     full = key if key in levels else f"{key}.name"
     if full not in levels:
         if key.startswith("engine.options."):
             return False
         known = ", ".join(levels)
-        raise ConfigError(
-            f"study.exclude[{number}] names {key!r}, which is not a setting; known: {known}"
-        )
+        raise ConfigError(f"{rule} names {key!r}, which is not a setting; known: {known}")
     allowed = wanted if isinstance(wanted, list | tuple) else [wanted]
     return levels[full] in allowed
 
@@ -180,22 +192,24 @@ def make_plan(
 
     Args:
         study: rounds, seed and attempts.
-        cells: the runnable ones, without duplicates.
+        cells: the runnable ones, without duplicates; a sentinel is the first of each round.
         excluded: for the record.
         unsupported: for the record.
         history: earlier trials of this study on this machine.
     """
     everything = [*cells, *(cell for cell, _ in unsupported)]
-    labels = cell_labels((cell.id, cell_levels(cell)) for cell in everything)
+    labels = _labels(everything)
     past: dict[tuple[str, int], list[Past]] = {}
     for trial in history:
         past.setdefault((trial.cell, trial.round), []).append(trial)
     expected = {cell.id: _expected(cell, history) for cell in cells}
     by_id = {cell.id: cell for cell in cells}
+    first = [cell.id for cell in cells if is_sentinel(cell)]
+    compared = [cell.id for cell in cells if not is_sentinel(cell)]
     order = {"random": shuffled, "williams": williams}[study.order]
     trials: list[Planned] = []
     for number in range(1, study.rounds + 1):
-        for name in order(list(by_id), study.seed, number):
+        for name in [*first, *order(compared, study.seed, number)]:
             cell = by_id[name]
             earlier = past.get((cell.id, number), [])
             status, attempts = _status(earlier, study.attempts)
@@ -218,6 +232,13 @@ def make_plan(
         unsupported=tuple(unsupported),
         labels=labels,
     )
+
+
+def _labels(cells: Sequence[Cell]) -> dict[str, str]:
+    """Names of all cells; a sentinel must not make the others tell their workload's name."""
+    extra = [(cell.id, cell_levels(cell)) for cell in cells if is_sentinel(cell)]
+    named = {cell: f"{label} / sentinel" for cell, label in cell_labels(extra).items()}
+    return named | cell_labels((c.id, cell_levels(c)) for c in cells if not is_sentinel(c))
 
 
 def _status(earlier: Sequence[Past], allowed: int) -> tuple[Status, int]:

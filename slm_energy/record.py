@@ -22,6 +22,8 @@ TASKS_FILE = "tasks.json"
 METERING_FILE = "metering.json"
 CAPTURE_FILE = "capture.json"
 """What parent and worker call the files by which they speak to each other."""
+EXCHANGE = "exchange"
+"""The folder of those files, in the trial's own; of no use once the record is written."""
 
 OutcomeName = Literal["valid", "invalid", "failed", "unsupported"]
 SourceKind = Literal["counter", "power", "estimate", "gauge"]
@@ -162,6 +164,56 @@ class WarmUp:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class GateQuantity:
+    """One quantity that tells whether the machine is at rest.
+
+    Attributes:
+        name: such as `cpu utilization`, `gpu 0 temperature`, `cpu_package power`.
+        unit: of the values below: `pct`, `C` or `W`.
+        rest: its mean when the sweep began.
+        limit: the most that passes for rest.
+        first: when the gate first looked; None where it could not be read.
+        last: when the gate last looked, right before the trial; None likewise.
+    """
+
+    name: str
+    unit: Unit
+    rest: float
+    limit: float
+    first: float | None
+    last: float | None
+
+    @property
+    def at_rest(self) -> bool:
+        """What cannot be read is not at rest."""
+        return self.last is not None and self.last <= self.limit
+
+    @property
+    def told(self) -> str:
+        """In words: `cpu utilization 97 % (rest 2, limit 12)`."""
+        unit = {"pct": "%", "C": "°C"}.get(self.unit, self.unit)
+        last = "unreadable" if self.last is None else f"{self.last:.3g} {unit}"
+        return f"{self.name} {last} (rest {self.rest:.3g}, limit {self.limit:.3g})"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class GateReport:
+    """What was waited for before a trial (`gate.py`).
+
+    Attributes:
+        pause_s: the fixed time, `study.gate.pause_s`.
+        waited_s: the time after it in which the machine was looked at.
+        at_most_s: its cap, `study.gate.at_most_s`.
+        quantities: what decided; empty where nothing was looked at.
+    """
+
+    pause_s: float
+    waited_s: float
+    at_most_s: float
+    quantities: tuple[GateQuantity, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SamplerReport:
     """What the sampling process says of itself.
 
@@ -264,6 +316,7 @@ class Capture:
         sampler: the sampler's own report; None when measurement is off.
         reference: what the outputs are compared with; filled in by the parent; None where nothing
             is compared.
+        gate: what was waited for before; filled in by the parent; None where nothing was.
     """
 
     windows: tuple[Window, ...]
@@ -275,6 +328,7 @@ class Capture:
     series: tuple[Series, ...] = ()
     sampler: SamplerReport | None = None
     reference: Reference | None = None
+    gate: GateReport | None = None
 
     def window(self, name: str) -> Window | None:
         """Return the window of that name, or None."""
@@ -350,7 +404,9 @@ class Record:
         checks: the expectations and their verdicts.
         started_unix_ns: when the parent began the trial.
         ended_unix_ns: when it had the outcome.
-        phases_s: wall seconds the parent spent per phase (`prepare`, `worker`, `derive`).
+        phases_s: wall seconds the parent spent per phase (`prepare`, `gate`, `worker`, `derive`).
+        node: host name of the node where it ran as a job; empty where the sweep ran it itself.
+        job: that job's id; empty likewise.
         schema: version of this format.
     """
 
@@ -363,4 +419,6 @@ class Record:
     started_unix_ns: int
     ended_unix_ns: int
     phases_s: dict[str, float] = dataclasses.field(default_factory=dict)
+    node: str = ""
+    job: str = ""
     schema: int = SCHEMA

@@ -21,7 +21,7 @@ from slm_energy.cell import Trial
 from slm_energy.config import WorkloadConfig
 from slm_energy.engines.base import Answer, Batch, Compiles, Engine, find, job_of
 from slm_energy.errors import WorkloadError
-from slm_energy.machine import processor
+from slm_energy.machine import allowed_processors, processor
 from slm_energy.plain import Json
 from slm_energy.record import Capture, ClockAnchor, Generation, Metering
 from slm_energy.timeline import Timeline
@@ -197,6 +197,7 @@ def _environment(trial: Trial) -> dict[str, Json]:
         "platform": platform.platform(),
         "processor": processor(),
         "processors_usable": len(os.sched_getaffinity(0)),
+        "processors_allowed": allowed_processors(),
         "nvidia_driver": _nvidia_driver(),
         "hostname": platform.node(),
         "versions": dict(find(trial.cell.settings.engine.name).versions()),

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from slm_energy.analysis.effect import GOOD_POWER
+from slm_energy.analysis.metric import Metric
 from slm_energy.analysis.permute import smallest_rounds
+from slm_energy.analysis.planning import minimum_detectable
+from slm_energy.analysis.steady import NoiseFloor
+from slm_energy.analysis.words import kind, number
+from slm_energy.cell import is_sentinel
+from slm_energy.ended import Ended
 from slm_energy.plan import Plan
 from slm_energy.progress import duration
-from slm_energy.sweep import Ended
 
 _ORDER_SHOWN = 60
 _ALPHA = 0.05
 """The analysis's default."""
 
 
-def show_plan(plan: Plan, console: Console) -> None:
-    """Print cells, what is left out and why, done and to do, the order, the expected time."""
+def show_plan(
+    plan: Plan, console: Console, floor: NoiseFloor | None = None, settled: str | None = None
+) -> None:
+    """Print cells, what is left out and why, done and to do, the order, the expected time.
+
+    Args:
+        plan: what it is about.
+        console: where to.
+        floor: what is stored of this machine.
+        settled: what the rule of `study.precision_pct` says, where there is one.
+    """
     study = plan.study
     console.print(
         f"study [bold]{escape(study.name)}[/]: {study.rounds} rounds, order {study.order},"
@@ -48,6 +64,8 @@ def show_plan(plan: Plan, console: Console) -> None:
             )
         if len(todo) > _ORDER_SHOWN:
             console.print(f"  and {len(todo) - _ORDER_SHOWN} more")
+    for change in plan.changed:
+        console.print(f"[yellow]changed since the study began[/]: {escape(change)}", soft_wrap=True)
     expected = plan.expected_s
     time = (
         "unknown: nothing like it has run yet"
@@ -63,12 +81,45 @@ def show_plan(plan: Plan, console: Console) -> None:
         joules = plan.expected_j(kind)
         if todo and joules is not None:
             console.print(f"expected energy inside windows, {kind}: {_energy(joules)}")
-    count = len({trial.cell.id for trial in plan.trials})
-    if count > 1:
-        fewest = smallest_rounds(count, _ALPHA)
+    _show_power(plan, floor, console)
+    if settled is not None:
+        console.print(f"study.precision_pct={study.precision_pct}: {settled}", soft_wrap=True)
+
+
+def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
+    """Print what so many rounds can find, on a machine with that noise floor."""
+    cells = {t.cell.id: t.cell.settings.model.name for t in plan.trials if not is_sentinel(t.cell)}
+    sizes = [size for size in Counter(cells.values()).values() if size > 1]
+    if not sizes:
+        return
+    fewest, size = max((smallest_rounds(size, _ALPHA), size) for size in sizes)
+    console.print(
+        f"{fewest} rounds are the fewest in which {size} cells can ever show a difference"
+        f" (alpha {_ALPHA})",
+        soft_wrap=True,
+    )
+    if floor is None:
         console.print(
-            f"{fewest} rounds are the fewest in which {count} cells can ever show a difference"
-            f" (alpha {_ALPHA})",
+            "no noise floor of this machine is known: slm-energy --config-name aa_noise_floor"
+            " measures it",
+            soft_wrap=True,
+        )
+        return
+    seen = floor.metrics[0]
+    metric = Metric(name=seen.name)
+    console.print(
+        f"noise floor of this machine: {number(seen.sd_pct)} % per trial in"
+        f" {metric.title}{kind(metric)} (study {floor.study}, {floor.day}, {floor.cell})",
+        highlight=False,
+        soft_wrap=True,
+    )
+    rounds, most = plan.study.rounds, max(sizes)
+    found = minimum_detectable(math.log1p(seen.sd_pct / 100), rounds, most, _ALPHA)
+    if found is not None:
+        console.print(
+            f"{rounds} rounds of {most} cells that are as noisy find a difference of"
+            f" {number(found)} % with a chance of {GOOD_POWER}",
+            highlight=False,
             soft_wrap=True,
         )
 
@@ -91,9 +142,14 @@ def show_ended(ended: Ended, console: Console) -> None:
         )
     for name, details in _flagged(ended).items():
         console.print(
-            f"[yellow]flagged[/] {name}, {len(details)} of {len(ended.records)} trials:"
+            f"[yellow]flagged[/] {name}, {len(details)} of {len(ended.trials)} trials:"
             f" {escape(details[-1])}",
             highlight=False,
+            soft_wrap=True,
+        )
+    if ended.settled is not None:
+        console.print(
+            f"ended by study.precision_pct={plan.study.precision_pct}: {ended.settled}",
             soft_wrap=True,
         )
     given_up = len(plan.with_status("given up"))
@@ -113,28 +169,31 @@ def show_ended(ended: Ended, console: Console) -> None:
             soft_wrap=True,
         )
     if ended.unsent:
-        console.print(f"{ended.unsent} records wait on disk; the next run of this study sends them")
+        console.print(
+            f"{ended.unsent} records wait on disk: slm-energy sync or the next run of this study"
+            " sends them",
+            soft_wrap=True,
+        )
 
 
 def _not_valid(ended: Ended) -> dict[tuple[str, str, str], tuple[list[str], str]]:
     """What did not end valid: outcome, cell and reason to rounds and the last one's files."""
-    last = {(r.trial.cell.id, r.trial.round): (r, place) for r, place in ended.records}
+    last = {(told.cell, told.round): told for told in ended.trials}
     found: dict[tuple[str, str, str], tuple[list[str], str]] = {}
-    for record, place in last.values():
-        if record.outcome.name in ("failed", "invalid"):
-            key = (record.outcome.name, record.trial.label, "; ".join(record.outcome.reasons))
+    for told in last.values():
+        if told.outcome in ("failed", "invalid"):
+            key = (told.outcome, told.label, "; ".join(told.reasons))
             rounds, _ = found.get(key, ([], ""))
-            found[key] = ([*rounds, f"r{record.trial.round:02d}"], place)
+            found[key] = ([*rounds, f"r{told.round:02d}"], told.place)
     return found
 
 
 def _flagged(ended: Ended) -> dict[str, list[str]]:
     """What a reader should know of valid trials: expectation to its details."""
     found: dict[str, list[str]] = {}
-    for record, _ in ended.records:
-        for check in record.checks:
-            if check.flagged:
-                found.setdefault(check.name, []).append(check.detail)
+    for told in ended.trials:
+        for name, detail in told.flags:
+            found.setdefault(name, []).append(detail)
     return found
 
 

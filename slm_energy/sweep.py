@@ -1,21 +1,20 @@
 """One invocation: from a grid to a plan, and through its trials.
 
     preview   the plan as it stands
-    run       lock, deliver what an earlier run left, run what is to do
+    run       keep others out, deliver what an earlier run left, run what is to do
 
 Records are on disk before MLflow hears of them; one that cannot be sent waits for the next run.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import json
 import shutil
-import signal
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import platformdirs
@@ -24,42 +23,28 @@ from rich.markup import escape
 
 from slm_energy import artifacts, cache, models, trial
 from slm_energy.cell import Cell, Trial
-from slm_energy.config import CacheConfig, MeasurementConfig
-from slm_energy.errors import ModelError, SlmEnergyError, TrackingError, one_line
+from slm_energy.config import CacheConfig, RunConfig
+from slm_energy.ended import Ended, Told, told
+from slm_energy.errors import ModelError, TrackingError
+from slm_energy.fields import PLAN_FILE, interrupted
+from slm_energy.freeze import Frozen, changes, freeze
 from slm_energy.grid import Grid
-from slm_energy.machine import machine_id, measuring
-from slm_energy.meters.sampler import Sampler
-from slm_energy.plain import readable
+from slm_energy.here import Here, Place, refuse_or_tell
+from slm_energy.interrupts import Interrupts
+from slm_energy.jobs import Jobs
+from slm_energy.machine import machine_id
+from slm_energy.plain import from_plain, readable, to_plain
 from slm_energy.plan import Past, Plan, Planned, make_plan
 from slm_energy.progress import Display
+from slm_energy.queues import open_queue
 from slm_energy.record import Record
-from slm_energy.tracking import Store, exists
+from slm_energy.spool import Spool
+from slm_energy.sync import deliver
+from slm_energy.tracking import Store, exists, open_store
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """What an invocation did.
-
-    Attributes:
-        records: the trials it ran, in order, each with where its files lie.
-        unsent: records that wait on disk because the store could not take them.
-        plan: what it had planned.
-        parent: run id of the invocation; None when there was nothing to do.
-        interrupted: a person stopped it.
-    """
-
-    records: tuple[tuple[Record, str], ...]
-    unsent: int
-    plan: Plan
-    parent: str | None
-    interrupted: bool
-
-    @property
-    def all_valid(self) -> bool:
-        """Every trial of the plan has a valid record that was sent."""
-        valid = sum(1 for record, _ in self.records if record.outcome.name == "valid")
-        missing = len(self.plan.trials) - len(self.plan.with_status("done")) - valid
-        return bool(self.plan.trials) and not self.unsent and not missing
+Settled = Callable[[str], str | None]
+"""Asked, with the machine's name, before each round after the first: why no more rounds are needed,
+or None."""
 
 
 def cache_folder(config: CacheConfig) -> Path:
@@ -67,93 +52,138 @@ def cache_folder(config: CacheConfig) -> Path:
     return Path(config.folder or platformdirs.user_cache_dir("slm_energy")).expanduser().absolute()
 
 
-def plan_of(grid: Grid, history: Sequence[Past]) -> Plan:
-    """The plan of a resolved grid."""
-    return make_plan(
+def preview(grid: Grid) -> Plan:
+    """The plan as it stands now, from what the store knows; nothing is run, locked or created."""
+    study, machine = grid.config.study.name, _machine(grid.config)
+    if not (grid.config.tracking.offline or exists(grid.config.tracking)):
+        return _plan(grid, (), None, _frozen(grid))
+    store = open_store(grid.config.tracking)
+    first = store.first_plan(study, machine)
+    return _plan(grid, store.history(study, machine), first, _frozen(grid))
+
+
+def _machine(config: RunConfig) -> str:
+    """What the store calls the machine, or the cluster, that trials run on."""
+    return machine_id() if config.launcher is None else open_queue(config.launcher).machine
+
+
+def _frozen(grid: Grid) -> Frozen:
+    return freeze(grid.config.study, [*grid.cells, *(cell for cell, _ in grid.unsupported)])
+
+
+def _plan(grid: Grid, history: Sequence[Past], first: str | None, now: Frozen) -> Plan:
+    """The plan of a resolved grid; `first` is that of the study's first invocation, as stored."""
+    plan = make_plan(
         grid.config.study,
         grid.cells,
         excluded=grid.excluded,
         unsupported=grid.unsupported,
         history=history,
     )
+    if first is None:
+        return plan
+    began = from_plain(Frozen, json.loads(first)["frozen"])
+    return dataclasses.replace(plan, changed=changes(began, now))
 
 
-def preview(grid: Grid) -> Plan:
-    """The plan as it stands now, from what the store knows; nothing is run, locked or created."""
-    tracking = grid.config.tracking
-    history = (
-        Store(tracking).history(grid.config.study.name, machine_id()) if exists(tracking) else ()
-    )
-    return plan_of(grid, history)
-
-
-def run(grid: Grid, console: Console) -> Ended:
+def run(grid: Grid, console: Console, settled: Settled = lambda machine: None) -> Ended:
     """Run what is to do; never stop for a trial that fails.
+
+    Args:
+        grid: what is asked for.
+        console: told how it goes.
+        settled: asked between rounds whether the study may end.
 
     Raises:
         SlmEnergyError: the store cannot be opened, a record cannot be written,
             measurement=strict found no sensor, or study.busy=refuse and another sweep measures.
     """
-
-    def busy(path: Path) -> None:
-        told = f"another sweep is measuring on this machine ({path})"
-        if grid.config.study.busy == "refuse":
-            raise SlmEnergyError(f"{told}: wait for it to end, or set study.busy=wait")
-        console.print(f"{told}; waiting for it to end", soft_wrap=True)
-
-    with measuring(busy), _terminable():
-        return _Invocation(grid, console).run()
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that a running trial is recorded either way."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    study, launcher = grid.config.study, grid.config.launcher
+    pending = Path(grid.config.tracking.folder).absolute() / "pending"
+    spool = Spool(pending / _machine(grid.config))
+    busy = refuse_or_tell(study, console, "uses this tracking.folder")
+    with Interrupts(console) as interrupts:
+        place: Place = (
+            Here(study, spool.folder, console)
+            if launcher is None
+            else Jobs(launcher, study, spool.folder, lambda: interrupts.asked)
+        )
+        with place, spool.held(busy):
+            return _Invocation(grid, console, place, spool, settled, interrupts).run()
 
 
 class _Invocation:
     """The state of one invocation: its store, its parent run, and what it has done."""
 
-    def __init__(self, grid: Grid, console: Console) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        console: Console,
+        place: Place,
+        spool: Spool,
+        settled: Settled,
+        interrupts: Interrupts,
+    ) -> None:
         self._grid = grid
         self._study = grid.config.study
         self._console = console
+        self._place = place
+        self._spool = spool
+        self._settled = settled
+        self._interrupts = interrupts
         self._id = uuid.uuid4().hex[:8]
-        self._machine = machine_id()
-        self._store = Store(grid.config.tracking)
-        self._pending = Path(grid.config.tracking.folder).absolute() / "pending" / self._machine
+        self._store = open_store(grid.config.tracking)
         self._cache = cache_folder(grid.config.cache)
+        self._frozen = _frozen(grid)
+        self._changed: tuple[str, ...] = ()
         self._begun_unix_s = time.time()
         self._parent: str | None = None
-        self._records: list[tuple[Record, str]] = []
+        self._running: dict[str, Planned] = {}
+        self._told: list[Told] = []
         self._unsent = 0
+        self._why_settled: str | None = None
 
     def run(self) -> Ended:
         status = "FAILED"
         try:
-            self._deliver()
-            history = self._store.history(self._study.name, self._machine)
-            plan = plan_of(self._grid, history)
+            # In this order: what a job completes in between is delivered, and not run again.
+            adopted = self._adopt()
+            if isinstance(self._store, Store):
+                deliver(self._spool, self._store, self._study.name)
+            history = self._store.history(self._study.name, self._place.machine)
+            first = self._store.first_plan(self._study.name, self._place.machine)
+            plan = _plan(self._grid, history, first, self._frozen)
+            self._changed = plan.changed
             self._note_unsupported(plan, history)
-            status = self._run_trials(plan)
+            status = self._run_trials(plan, adopted)
         finally:
             self._close_parent(status)
         return Ended(
-            records=tuple(self._records),
+            trials=tuple(self._told),
             unsent=self._unsent,
             plan=plan,
             parent=self._parent,
             interrupted=status == "KILLED",
+            settled=self._why_settled,
         )
+
+    def _adopt(self) -> list[Trial]:
+        """Trials of an earlier invocation that still run elsewhere; what else it began goes."""
+        unfinished = self._spool.unfinished()
+        adopted = self._place.adopt(unfinished)
+        going_on = {entry.id for entry in adopted}
+        for folder in unfinished:
+            if folder.name not in going_on:
+                shutil.rmtree(folder)
+        return adopted
 
     def _open_parent(self) -> str:
         if self._parent is None:
-            note = f"Sweep `{self._id}` of study **{self._study.name}** on `{self._machine}`"
-            self._parent = self._store.open_sweep(self._study.name, self._id, self._machine, note)
+            machine = self._place.machine
+            note = f"Sweep `{self._id}` of study **{self._study.name}** on `{machine}`"
+            self._parent = self._store.open_sweep(
+                self._study.name, self._id, machine, note, self._frozen.digest
+            )
         return self._parent
 
     def _close_parent(self, status: str) -> None:
@@ -165,23 +195,6 @@ class _Invocation:
             text = f"[yellow]the sweep's own run stays open[/]: {escape(str(error))}"
             self._console.print(text, soft_wrap=True)
 
-    def _deliver(self) -> None:
-        """Send what an earlier invocation wrote but could not send; drop what it did not finish."""
-        for folder in sorted(self._pending.glob("*/")):
-            if artifacts.is_complete(folder):
-                try:
-                    record = artifacts.read(folder)
-                except (ValueError, OSError) as error:
-                    raise TrackingError(
-                        f"{folder} holds a record that cannot be read ({one_line(error)}):"
-                        " move it away"
-                    ) from error
-                if record.trial.study == self._study.name:
-                    self._store.store(record, folder, self._open_parent(), self._machine)
-                    shutil.rmtree(folder)
-            else:
-                shutil.rmtree(folder)
-
     def _note_unsupported(self, plan: Plan, history: Sequence[Past]) -> None:
         """One run per cell that cannot run here, so that the UI shows why it is missing."""
         known = {(past.cell, past.reason) for past in history if past.outcome == "unsupported"}
@@ -189,49 +202,76 @@ class _Invocation:
             if (cell.id, reason) in known:
                 continue
             entry = self._trial(cell, plan.labels[cell.id], round_number=0, order=0, attempt=1)
-            folder = self._folder(entry)
-            self._keep(trial.unsupported(entry, reason), folder)
+            self._keep(trial.unsupported(entry, reason), self._spool.new(entry.id))
 
-    def _run_trials(self, plan: Plan) -> str:
+    def _run_trials(self, plan: Plan, adopted: Sequence[Trial]) -> str:
         """Run what is to do; return how the sweep ended, in MLflow's words."""
         todo = plan.with_status("to do")
-        if not todo:
+        if not todo or (not adopted and self._enough(todo[0].round)):
             return "FINISHED"
+        running = {(entry.cell.id, entry.round): entry.id for entry in adopted}
         blocks: dict[int, deque[Planned]] = {}
         for planned in todo:
-            blocks.setdefault(planned.round, deque()).append(planned)
-        with contextlib.ExitStack() as stack:
-            meterings = {planned.cell.settings.measurement for planned in todo}
-            samplers = {each: stack.enter_context(self._sampler(each)) for each in meterings}
-            summary = readable(plan.summary()).encode()
-            self._store.attach(self._open_parent(), {"plan.json": summary})
-            display = stack.enter_context(Display(self._console, len(todo), plan.expected_s))
-            try:
-                for block in blocks.values():
-                    self._run_block(block, samplers, display)
-            except (KeyboardInterrupt, trial.Interrupted):
-                return "KILLED"
+            block = blocks.setdefault(planned.round, deque())
+            entry_id = running.get((planned.cell.id, planned.round))
+            if entry_id is None:
+                block.append(planned)
+            else:
+                self._running[entry_id] = planned
+        self._place.ready({planned.cell.settings.measurement for planned in todo})
+        summary = plan.summary() | {"frozen": to_plain(self._frozen)}
+        self._store.attach(self._open_parent(), {PLAN_FILE: readable(summary).encode()})
+        self._interrupts.running = True
+        try:
+            with Display(self._console, len(todo), plan.expected_s) as display:
+                for number, block in blocks.items():
+                    if number > todo[0].round and self._enough(number):
+                        break
+                    self._run_block(block, display)
+        except KeyboardInterrupt:
+            return "KILLED"
+        finally:
+            self._interrupts.running = False
         return "FINISHED"
 
-    def _run_block(
-        self,
-        block: deque[Planned],
-        samplers: Mapping[MeasurementConfig, Sampler | None],
-        display: Display,
-    ) -> None:
-        """Run one round; what fails goes to the end of it while attempts are left."""
-        while block:
-            planned = block.popleft()
-            sampler = samplers[planned.cell.settings.measurement]
-            record = self._run_one(planned, sampler, display)
-            attempts = planned.attempts + 1
-            if record.outcome.name == "valid" or attempts >= self._study.attempts:
-                display.finished(record)
-            else:
-                display.retrying(record)
-                block.append(dataclasses.replace(planned, attempts=attempts))
+    def _enough(self, number: int) -> bool:
+        """Whether the study may end before this round."""
+        self._why_settled = self._settled(self._place.machine) if number > 1 else None
+        return self._why_settled is not None
 
-    def _run_one(self, planned: Planned, sampler: Sampler | None, display: Display) -> Record:
+    def _run_block(self, block: deque[Planned], display: Display) -> None:
+        """Run one round; what fails goes to the end of it while attempts are left.
+
+        Raises:
+            KeyboardInterrupt: a person stopped the sweep; nothing runs any more.
+        """
+
+        def progress(entry: Trial, phase: str, share: float) -> None:
+            display.phase(entry.label, entry.round, phase, share)
+
+        while block or self._running:
+            ended: list[tuple[Record, Path]] = []
+            while block and self._place.room and not ended and not self._interrupts.asked:
+                ended = self._start(block.popleft())
+            if self._interrupts.asked and not self._running:
+                raise KeyboardInterrupt
+            for record, folder in ended or self._place.ended(progress):
+                self._keep(record, folder)
+                if interrupted(record):
+                    raise KeyboardInterrupt
+                self._trim_cache(record)
+                planned = self._running.pop(record.trial.id, None)
+                if planned is None:  # adopted, and not in this plan
+                    continue
+                attempts = planned.attempts + 1
+                if record.outcome.name == "valid" or attempts >= self._study.attempts:
+                    display.finished(record)
+                else:
+                    display.retrying(record)
+                    block.append(dataclasses.replace(planned, attempts=attempts))
+
+    def _start(self, planned: Planned) -> list[tuple[Record, Path]]:
+        """Begin a trial; return its record at once if its model cannot be had."""
         entry = self._trial(
             planned.cell,
             planned.label,
@@ -239,29 +279,19 @@ class _Invocation:
             order=planned.order,
             attempt=planned.attempts + 1,
         )
-        folder = self._folder(entry)
-
-        def progress(phase: str, share: float) -> None:
-            display.phase(planned.label, planned.round, phase, share)
-
+        folder = self._spool.new(entry.id)
+        self._running[entry.id] = planned
         try:
             model_path = models.fetch(planned.cell.settings.model, self._cache)
-            entry = dataclasses.replace(entry, model_path=str(model_path))
-            record = trial.run(entry, folder, sampler, progress)
         except ModelError as error:
-            record = trial.failed(entry, str(error), time.time_ns(), {})
-        except trial.Interrupted as stop:
-            self._keep(stop.record, folder)
-            raise
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
-        self._keep(record, folder)
-        if set(record.phases_s) & trial.PREPARATIONS.keys():
-            self._trim_cache()
-        return record
+            return [(trial.failed(entry, str(error), time.time_ns(), {}), folder)]
+        self._place.start(dataclasses.replace(entry, model_path=str(model_path)), folder)
+        return []
 
-    def _trim_cache(self) -> None:
+    def _trim_cache(self, record: Record) -> None:
         """Make room for what was just derived; what this invocation used stays."""
+        if not set(record.phases_s) & trial.PREPARATIONS.keys():
+            return
         limit_bytes = self._grid.config.cache.limit_gb * 1e9
         for entry in cache.trim(self._cache, limit_bytes, spare_since_unix_s=self._begun_unix_s):
             text = f"[dim]cache: removed {entry.kind} {entry.path.name}, used longest ago[/]"
@@ -285,48 +315,22 @@ class _Invocation:
             timeout_s=self._study.timeout_s,
             python=None if asked is None else self._grid.pythons.get(asked),
             reference=self._study.reference,
+            plan=self._frozen.digest,
+            changed=self._changed,
         )
-
-    def _folder(self, entry: Trial) -> Path:
-        folder = self._pending / entry.id
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
-        return folder
 
     def _keep(self, record: Record, folder: Path) -> None:
         """Write the record to disk, then send it; only then drop the folder."""
-        prompts = self._grid.prompts[record.trial.cell.workload_digest]
+        prompts = self._grid.prompts.get(record.trial.cell.workload_digest, {})
+        with self._interrupts.held():
+            self._spool.keep(record, folder, prompts)
         try:
-            artifacts.write(folder, record, prompts)
-            shutil.rmtree(folder / trial.EXCHANGE, ignore_errors=True)
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
-        try:
-            place = self._store.store(record, folder, self._open_parent(), self._machine)
-            shutil.rmtree(folder)
+            place = self._store.store(record, folder, self._open_parent(), self._place.machine)
+            if isinstance(self._store, Store):
+                artifacts.remove(folder)
         except TrackingError as error:
             self._unsent += 1
             place = str(folder)
             text = f"[yellow]not sent, kept in {folder}[/]: {escape(str(error))}"
             self._console.print(text, soft_wrap=True)
-        self._records.append((record, place))
-
-    @contextlib.contextmanager
-    def _sampler(self, measurement: MeasurementConfig) -> Iterator[Sampler | None]:
-        if measurement.mode == "off":
-            yield None
-            return
-        self._pending.mkdir(parents=True, exist_ok=True)
-        with Sampler(measurement, self._pending) as sampler:
-            for note in sampler.notes:
-                self._console.print(f"[dim]{escape(note)}[/]", highlight=False, soft_wrap=True)
-            yield sampler
-
-
-def _cannot_write(path: Path, error: OSError) -> SlmEnergyError:
-    return SlmEnergyError(
-        f"cannot write {path}: {error.strerror or error}; free space or set tracking.folder=DIR,"
-        " then run the same command again: finished trials are kept"
-    )
+        self._told.append(told(record, place))

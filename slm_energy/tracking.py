@@ -10,28 +10,32 @@ No fluent active run, no autologging; explicit run ids. SQLite stores are create
 from __future__ import annotations
 
 import contextlib
-import gc
+import hashlib
+import json
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from slm_energy import fields
+from slm_energy import access, fields
 from slm_energy.config import TrackingConfig
-from slm_energy.errors import TrackingError, one_line
+from slm_energy.errors import TrackingError
+from slm_energy.ledger import Ledger, recall
+from slm_energy.offline import Offline, Sweep
 from slm_energy.plain import write_files
 from slm_energy.plan import Past
-from slm_energy.record import OutcomeName, Record
+from slm_energy.record import Record
+from slm_energy.runs import MachineTrials, entry, search
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 _BATCH = 1000
 _NOTE_LENGTH = 8000
@@ -46,7 +50,24 @@ def store_uri(tracking: TrackingConfig) -> str:
 
 def exists(tracking: TrackingConfig) -> bool:
     """Whether there is a store already; a server is taken to be there."""
+    if tracking.offline:
+        return False
     return tracking.uri is not None or (Path(tracking.folder) / "mlflow.db").is_file()
+
+
+def ask(server: str) -> None:
+    """Ask an MLflow server for anything, as a sweep would.
+
+    Raises:
+        TrackingError: it does not answer, or not to us.
+    """
+    with _clear_errors(server):
+        _client(server).search_experiments(max_results=1)
+
+
+def open_store(tracking: TrackingConfig) -> Store | Offline:
+    """Where a sweep reads what was, and leaves what is."""
+    return Offline(tracking) if tracking.offline else Store(tracking)
 
 
 class Store:
@@ -56,11 +77,16 @@ class Store:
         """Open the store; a fresh SQLite file is created under a lock.
 
         Raises:
-            TrackingError: it cannot be created, opened or is damaged.
+            TrackingError: it cannot be created, opened or is damaged, or there is none.
         """
+        if tracking.offline:
+            raise TrackingError(
+                "tracking=offline has no store: slm-energy sync FOLDER tracking=NAME sends its"
+                " records to one; read them there"
+            )
         self._folder = Path(tracking.folder).absolute()
         self._uri = store_uri(tracking)
-        self._local = tracking.uri is None
+        self._local = not access.is_server(self._uri)
         with _clear_errors(self._uri):
             (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / "mlflow.db.lock"):
@@ -69,38 +95,29 @@ class Store:
 
     def history(self, study: str, machine: str) -> list[Past]:
         """Earlier trials of a study on a machine, oldest first. An unknown study has none."""
-        rows = []
-        for run in self._runs(study, fields.TRIAL):
-            tags = run.data.tags
-            if tags.get("slm.machine") != machine or "slm.outcome" not in tags:
-                continue
-            rows.append(
-                Past(
-                    cell=tags["slm.cell"],
-                    model=run.data.params.get("model.name", ""),
-                    round=int(tags["slm.round"]),
-                    outcome=cast("OutcomeName", tags["slm.outcome"]),
-                    reason=tags.get("slm.reason", ""),
-                    duration_s=run.data.metrics.get("time/trial_s"),
-                    joules=fields.joules(run.data.metrics),
-                    interrupted=tags.get("slm.interrupted") == "true",
-                )
-            )
-        return rows
+        with _clear_errors(self._uri):
+            experiment = self._client.get_experiment_by_name(study)
+            if experiment is None:
+                return []
+            trials = MachineTrials(self._client, experiment.experiment_id, machine)
+            return recall(self._ledger(experiment, machine), trials)
 
-    def open_sweep(self, study: str, sweep: str, machine: str, note: str) -> str:
+    def open_sweep(
+        self, study: str, sweep: str, machine: str, note: str, plan: str | None = None
+    ) -> str:
         """Start the parent run of one invocation; return its run id.
+
+        `plan` is the digest of what its plan rests on.
 
         Runs of this machine that an earlier, killed invocation left open are closed first: the
         caller holds the machine's lock, so nobody else is writing them.
         """
         with _clear_errors(self._uri):
-            experiment = self._experiment(study)
-            for run in self._runs(study, fields.SWEEP) + self._runs(study, fields.TRIAL):
-                left = run.info.status == "RUNNING" and run.data.tags.get("slm.machine") == machine
-                if left:
-                    self._client.set_terminated(run.info.run_id, status="KILLED")
-            tags = fields.sweep_tags(study, sweep, machine)
+            experiment = self._experiment(study).experiment_id
+            left = f"attributes.status = 'RUNNING' and tags.`slm.machine` = '{machine}'"
+            for run in search(self._client, experiment, left):
+                self._client.set_terminated(run.info.run_id, status="KILLED")
+            tags = fields.sweep_tags(study, sweep, machine, plan)
             run = self._client.create_run(
                 experiment, tags=tags | {"mlflow.note.content": note}, run_name=f"sweep {sweep}"
             )
@@ -116,6 +133,11 @@ class Store:
         with _clear_errors(self._uri):
             self._client.set_tag(run_id, "mlflow.note.content", markdown[:_NOTE_LENGTH])
 
+    def tag(self, run_id: str, name: str, value: str) -> None:
+        """Set a tag of a run."""
+        with _clear_errors(self._uri):
+            self._client.set_tag(run_id, name, value)
+
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
         """Store artifacts of a run, name (with its folder) to content; return where they lie."""
         with _clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
@@ -129,10 +151,56 @@ class Store:
             place = self._client.download_artifacts(run_id, name, folder)
             return Path(place).read_text(encoding="utf-8")
 
+    def adopt_sweep(self, sweep: Sweep) -> str:
+        """Run id of the parent run of an invocation that had no store, or another; made if need be.
+
+        One that was half made when somebody interrupted it is completed.
+        """
+        with _clear_errors(self._uri):
+            experiment = self._experiment(sweep.study).experiment_id
+            query = f"tags.`slm.kind` = '{fields.SWEEP}' and tags.`slm.sweep` = '{sweep.id}'"
+            found = search(self._client, experiment, query)
+            if found and (found[0].info.status != "RUNNING" or not sweep.files):
+                return str(found[0].info.run_id)
+            tags = fields.sweep_tags(sweep.study, sweep.id, sweep.machine, sweep.plan)
+            run = (found or [self._client.create_run(
+                experiment,
+                sweep.started_ms,
+                tags=tags | {"mlflow.note.content": sweep.note},
+                run_name=f"sweep {sweep.id}",
+            )])[0]
+            self.attach(run.info.run_id, {k: v.encode() for k, v in sweep.files.items()})
+            self._client.set_terminated(run.info.run_id, sweep.status, sweep.ended_ms)
+            return str(run.info.run_id)
+
+    def first_plan(self, study: str, machine: str) -> str | None:
+        """`plan.json` of the first invocation of a study on a machine; None before there is one."""
+        for run in self._runs(study, fields.SWEEP):
+            tags = run.data.tags
+            if tags.get("slm.machine") == machine and "slm.plan" in tags:
+                return self.attached(run.info.run_id, fields.PLAN_FILE)
+        return None
+
     def last_sweep(self, study: str) -> str | None:
         """Run id of the latest invocation of a study, or None."""
-        runs = self._runs(study, fields.SWEEP)
-        return str(runs[-1].info.run_id) if runs else None
+        sweeps = self._runs(study, fields.SWEEP)
+        return str(sweeps[-1].info.run_id) if sweeps else None
+
+    def stopped(self, study: str, machine: str) -> str:
+        """Why the latest invocation of a study on a machine ended before its last round; or ""."""
+        tags = [run.data.tags for run in self._runs(study, fields.SWEEP)]
+        own = [each for each in tags if each.get("slm.machine") == machine]
+        return str(own[-1].get(fields.STOPPED, "")) if own else ""
+
+    def noise_floor(self, machine: str) -> str | None:
+        """The latest noise floor of a machine, over all studies; None before there is one."""
+        tag = fields.noise_floor_tag(machine)
+        with _clear_errors(self._uri):
+            studies = [each.experiment_id for each in self._client.search_experiments()]
+            query, newest = f"tags.`{tag}` != ''", ["attributes.start_time DESC"]
+            for run in self._client.search_runs(studies, query, max_results=1, order_by=newest):
+                return str(run.data.tags[tag])
+        return None
 
     def store(self, record: Record, folder: Path, parent: str, machine: str) -> str:
         """Send a record with its files; storing the same trial again changes nothing.
@@ -148,26 +216,50 @@ class Store:
         """
         trial = record.trial
         with _clear_errors(self._uri):
-            experiment = self._experiment(trial.study)
-            stored = self._stored(experiment, trial.id)
-            if stored is not None:
-                return str(stored.info.artifact_uri)
-            tags = fields.tags(record, machine) | {"mlflow.parentRunId": parent}
-            name = f"{trial.label} / r{trial.round:02d}" if trial.round else trial.label
-            run = self._client.create_run(
-                experiment, record.started_unix_ns // 1_000_000, tags=tags, run_name=name
-            )
-            run_id = run.info.run_id
-            self._log_numbers(run_id, record)
-            self._client.log_artifacts(run_id, str(folder))
-            good = record.outcome.name in ("valid", "unsupported")
-            self._client.set_terminated(
-                run_id,
-                status="FINISHED" if good else "FAILED",
-                end_time=record.ended_unix_ns // 1_000_000,
-            )
-            self._client.set_tag(run_id, "slm.outcome", record.outcome.name)
-            return str(run.info.artifact_uri)
+            study = self._experiment(trial.study)
+            whole, leftovers = self._of_trial(study, trial.id)
+            if not whole:
+                for run in leftovers:
+                    self._client.delete_run(run.info.run_id)
+                self._send(study, record, folder, parent, machine)
+                whole, _ = self._of_trial(study, trial.id)
+            if not whole:
+                raise TrackingError(
+                    f"trial {trial.id} was being sent by somebody else too: run slm-energy sync"
+                )
+            # Whoever sent it at the same time agrees on which run stays.
+            for run in whole[1:]:
+                self._client.delete_run(run.info.run_id)
+            self._ledger(study, machine).add(entry(whole[0]))
+            return str(whole[0].info.artifact_uri)
+
+    def _of_trial(self, study: Experiment, trial_id: str) -> tuple[list[Run], list[Run]]:
+        """Runs that hold this trial, in the order of their ids; and what broken attempts left."""
+        query = f"tags.`slm.trial` = '{trial_id}'"
+        found = search(self._client, study.experiment_id, query)
+        whole = [run for run in found if "slm.outcome" in run.data.tags]
+        leftovers = [run for run in found if "slm.outcome" not in run.data.tags]
+        return sorted(whole, key=lambda run: str(run.info.run_id)), leftovers
+
+    def _send(
+        self, study: Experiment, record: Record, folder: Path, parent: str, machine: str
+    ) -> None:
+        trial = record.trial
+        tags = fields.tags(record, machine) | {"mlflow.parentRunId": parent}
+        name = f"{trial.label} / r{trial.round:02d}" if trial.round else trial.label
+        run = self._client.create_run(
+            study.experiment_id, record.started_unix_ns // 1_000_000, tags=tags, run_name=name
+        )
+        run_id = run.info.run_id
+        self._log_numbers(run_id, record)
+        self._client.log_artifacts(run_id, str(folder))
+        good = record.outcome.name in ("valid", "unsupported")
+        self._client.set_terminated(
+            run_id,
+            status="FINISHED" if good else "FAILED",
+            end_time=record.ended_unix_ns // 1_000_000,
+        )
+        self._client.set_tag(run_id, "slm.outcome", record.outcome.name)
 
     def frame(self, study: str) -> pd.DataFrame:
         """One row per trial: identity, dotted settings, metrics.
@@ -183,9 +275,7 @@ class Store:
                 names = ", ".join(known) or "none"
                 raise TrackingError(f"study={study!r} is not in {self._uri}; there: {names}")
         rows = []
-        with _uncollected():
-            runs = self._runs(study, fields.TRIAL)
-        for run in runs:
+        for run in self._runs(study, fields.TRIAL):
             tags = run.data.tags
             if "slm.outcome" not in tags:
                 continue
@@ -197,7 +287,7 @@ class Store:
             rows.append(row | run.data.params | metrics)
         return pd.DataFrame(rows)
 
-    def _experiment(self, study: str) -> str:
+    def _experiment(self, study: str) -> Experiment:
         found = self._client.get_experiment_by_name(study)
         if found is not None:
             if found.lifecycle_stage != "active":
@@ -205,45 +295,40 @@ class Store:
                     f"study.name={study} was deleted in the MLflow UI: restore it there or choose"
                     " another study.name"
                 )
-            return str(found.experiment_id)
+            return found
         location = (self._folder / "artifacts" / study).as_uri() if self._local else None
         # Opens the UI on the table of runs instead of asking what kind of experiment this is.
         tags = {"mlflow.experimentKind": "custom_model_development"}
         with FileLock(self._folder / "mlflow.db.lock"):
             found = self._client.get_experiment_by_name(study)
-            if found is not None:
-                return str(found.experiment_id)
-            return str(self._client.create_experiment(study, location, tags))
+            if found is None:
+                self._create_experiment(study, location, tags)
+                found = self._client.get_experiment_by_name(study)
+            assert found is not None
+            return found
+
+    def _create_experiment(self, study: str, location: str | None, tags: dict[str, str]) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_experiment(study, location, tags)
+        except MlflowException as error:
+            # Another machine was faster; a lock holds on one only.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
 
     def _runs(self, study: str, kind: str) -> list[Run]:
         with _clear_errors(self._uri):
             experiment = self._client.get_experiment_by_name(study)
             if experiment is None:
                 return []
-            return list(self._search(experiment.experiment_id, f"tags.`slm.kind` = '{kind}'"))
+            return search(self._client, experiment.experiment_id, f"tags.`slm.kind` = '{kind}'")
 
-    def _search(self, experiment: str, query: str) -> Iterator[Run]:
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [experiment],
-                query,
-                max_results=_BATCH,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _stored(self, experiment: str, trial_id: str) -> Run | None:
-        """The run that already holds this trial; leftovers of a broken attempt are removed."""
-        for run in list(self._search(experiment, f"tags.`slm.trial` = '{trial_id}'")):
-            if "slm.outcome" in run.data.tags:
-                return run
-            self._client.delete_run(run.info.run_id)
-        return None
+    def _ledger(self, study: Experiment, machine: str) -> Ledger:
+        """What this machine remembers of a study in this store."""
+        facts = [self._uri, study.experiment_id, study.creation_time, machine]
+        name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return Ledger(self._folder / "history" / f"{name}.jsonl")
 
     def _log_numbers(self, run_id: str, record: Record) -> None:
         from mlflow.entities import Metric, Param
@@ -259,24 +344,21 @@ class Store:
 
 def _client(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
+    from mlflow.utils.credentials import get_default_host_creds
 
     # Set after the import, which sets them itself: creating a store is no news.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # What comes of its retries is said once, by us.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # nor is reading a file
+    for name, value in access.PATIENCE.items():
+        os.environ.setdefault(name, value)
+    login = get_default_host_creds(uri)
+    access.check(
+        uri, secret=bool(login.password or login.token), unverified=login.ignore_tls_verification
+    )
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Pause Python's collector of cycles: it looks at MLflow's objects again and again."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 @contextlib.contextmanager
@@ -287,10 +369,7 @@ def _clear_errors(uri: str) -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:
-        raise TrackingError(
-            f"tracking store {uri} cannot be used: {type(error).__name__}: {one_line(error)};"
-            " check it or set tracking.folder=DIR or tracking.uri=URI"
-        ) from error
+        raise TrackingError(access.failure(uri, error)) from error
 
 
 def ui_command(tracking: TrackingConfig, port: int) -> tuple[list[str], dict[str, str]]:

@@ -21,45 +21,53 @@ from slm_energy.child import Progress
 from slm_energy.engines.base import find, job_of
 from slm_energy.errors import ConfigError, MeterError, WorkloadError
 from slm_energy.fields import INTERRUPTED
+from slm_energy.forkserver import Templates
+from slm_energy.gate import Gate
 from slm_energy.meters.sampler import Sampler, read_samples
 from slm_energy.plain import read_json, write_json
 from slm_energy.record import (
     CAPTURE_FILE,
+    EXCHANGE,
     METERING_FILE,
     TASKS_FILE,
     TRIAL_FILE,
     Capture,
+    GateReport,
     Metering,
     Outcome,
     Record,
 )
 
-EXCHANGE = "exchange"
 _SAMPLES_FILE = "samples.jsonl"
 
 
-class Interrupted(Exception):
-    """A person stopped the sweep during this trial; carries the record that says so."""
-
-    def __init__(self, record: Record) -> None:
-        super().__init__(INTERRUPTED)
-        self.record = record
-
-
-def run(trial: Trial, folder: Path, sampler: Sampler | None, progress: Progress) -> Record:
+def run(
+    trial: Trial,
+    folder: Path,
+    sampler: Sampler | None,
+    progress: Progress,
+    gate: Gate | None = None,
+    templates: Templates | None = None,
+) -> Record:
     """Run one trial to its outcome.
 
     Args:
         trial: what to run.
-        folder: an empty folder of its own; gets the worker's log, and a subfolder `EXCHANGE` that
-            is of no use once the record is written.
+        folder: an empty folder of its own; gets the worker's log, and a subfolder `EXCHANGE`.
         sampler: the started sampling process; None when `measurement.mode` is off.
         progress: called about once a second with the phase and the share of it that is done.
+        gate: passed when all is prepared, right before the worker starts; None waits for nothing.
+        templates: what workers are forked from where the trial asks for it; None is one of its own.
+
+    Returns:
+        The record. After an interrupt the worker is gone, and the record's reason is `INTERRUPTED`.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; the worker is gone by then.
         OSError: the folder cannot be written.
     """
+    if templates is None:
+        with Templates() as own:
+            return run(trial, folder, sampler, progress, gate, own)
     started_ns, phases = time.time_ns(), dict[str, float]()
     exchange = folder / EXCHANGE
     exchange.mkdir()
@@ -68,12 +76,14 @@ def run(trial: Trial, folder: Path, sampler: Sampler | None, progress: Progress)
         # Read here, because another interpreter may lack what reads data sets.
         write_json(exchange / TASKS_FILE, workload.load(trial.cell.settings.workload))
         error = _prepare(trial, folder, phases, progress)
-        error = error or _serve(trial, folder, sampler, phases, progress)
+        waited = _pass(gate, phases, progress) if error is None else None
+        error = error or _serve(trial, folder, sampler, templates, phases, progress)
         if error is not None:
             return failed(trial, error, started_ns, phases)
-        capture = dataclasses.replace(_read_capture(folder), reference=reference.read(trial))
+        capture = _read_capture(folder)
+        capture = dataclasses.replace(capture, reference=reference.read(trial), gate=waited)
     except KeyboardInterrupt:
-        raise Interrupted(failed(trial, INTERRUPTED, started_ns, phases)) from None
+        return failed(trial, INTERRUPTED, started_ns, phases)
     except (MeterError, WorkloadError, ValueError) as unusable:
         return failed(trial, str(unusable), started_ns, phases)
     begun = time.monotonic()
@@ -178,10 +188,18 @@ PREPARATIONS = {
 phase of the record."""
 
 
+def _pass(gate: Gate | None, phases: dict[str, float], progress: Progress) -> GateReport | None:
+    report = None if gate is None else gate.wait(progress)
+    if report is not None:
+        phases["gate"] = report.pause_s + report.waited_s
+    return report
+
+
 def _serve(
     trial: Trial,
     folder: Path,
     sampler: Sampler | None,
+    templates: Templates,
     phases: dict[str, float],
     progress: Progress,
 ) -> str | None:
@@ -197,15 +215,7 @@ def _serve(
         write_json(folder / EXCHANGE / METERING_FILE, metering)
     begun = time.monotonic()
     try:
-        error = child.run(
-            "serve",
-            trial.python,
-            folder,
-            folder / EXCHANGE,
-            trial.timeout_s,
-            progress,
-            on_start=sample,
-        )
+        error = templates.serve(trial, folder, folder / EXCHANGE, progress, on_start=sample)
     finally:
         if sampler is not None:
             sampler.end()

@@ -1,11 +1,13 @@
 """One trial seen from the child: prepare or serve what the parent asks for, and tell how it goes.
 
     python -m slm_energy.worker build|prepare|reference|serve FOLDER
+    python -m slm_energy.worker template FOLDER
     python -m slm_energy.worker describe < settings.json > descriptions.json
 
 FOLDER holds `trial.json`, `tasks.json` and, where energy is metered, `metering.json`; `serve`
 leaves `capture.json` there. Three modes fill the cache: `build` with random weights, `prepare` with
-what the engine derives from weights, `reference` with the tokens to compare with.
+what the engine derives from weights, `reference` with the tokens to compare with. A `template` is
+forked into workers that serve, for trials like the first one (`template.py`).
 
 Progress goes to the parent as JSON lines on the original standard output; whatever libraries print
 goes to standard error, which the parent keeps as `worker.log`. The worker computes no metric and
@@ -16,8 +18,10 @@ and the engine's libraries.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import os
+import select
 import signal
 import sys
 import traceback
@@ -25,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from slm_energy import models, reference
+from slm_energy import models, reference, template
 from slm_energy.cell import Settings, Trial
 from slm_energy.engines.base import find, job_of
 from slm_energy.engines.describe import describe
@@ -49,14 +53,22 @@ def main(arguments: Sequence[str]) -> int:
         asked = [from_plain(Settings, row) for row in json.load(sys.stdin)]
         json.dump(to_plain([describe(settings) for settings in asked]), sys.stdout)
         return 0
-    mode, folder = arguments[0], Path(arguments[1])
+    mode, folder, isolation = arguments[0], Path(arguments[1]), "spawn"
     _die_with_parent()
+    if mode == "template":
+        given = template.forked(read_json(folder / TRIAL_FILE, Trial).cell.settings)
+        if given is None:
+            return 0
+        mode, folder, isolation = "serve", given, "forkserver"
+        _die_with_parent()
     # An interrupt from the terminal is the parent's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if _unheard(channel):  # the parent died before its death could end this process
+        return 1
     try:
-        _run(mode, read_json(folder / TRIAL_FILE, Trial), folder, channel)
+        _run(mode, isolation, read_json(folder / TRIAL_FILE, Trial), folder, channel)
     except Exception as error:
         # What ran out may have been raised as anything, and been given another name on its way.
         _tell(channel, error=out_of_memory(error) or _said(error))
@@ -65,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(mode: str, trial: Trial, folder: Path, channel: TextIO) -> None:
+def _run(mode: str, isolation: str, trial: Trial, folder: Path, channel: TextIO) -> None:
     if mode == "build":
         models.build(trial.cell.settings.model, Path(trial.cache_path))
     elif mode == "prepare":
@@ -81,7 +93,8 @@ def _run(mode: str, trial: Trial, folder: Path, channel: TextIO) -> None:
             read_json(metered, Metering) if metered.exists() else None,
             lambda phase, share: _tell(channel, phase=phase, share=share),
         )
-        write_json(folder / CAPTURE_FILE, capture)
+        found = capture.environment | {"isolation": isolation}
+        write_json(folder / CAPTURE_FILE, dataclasses.replace(capture, environment=found))
 
 
 def _said(error: Exception) -> str:
@@ -100,6 +113,13 @@ def _die_with_parent() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+
+
+def _unheard(channel: TextIO) -> bool:
+    """Whether nobody holds the other end of a pipe."""
+    poll = select.poll()
+    poll.register(channel, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
 
 def load(name: str) -> ModuleType:
-    path = Path(__file__).parent.parent / "benchmarks" / f"{name}.py"
+    path = FOLDER / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
     assert spec is not None
     assert spec.loader is not None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from slm_energy.cell import Cell, settings
+from slm_energy.cell import Cell, sentinel, settings
 from slm_energy.config import EngineConfig, RunConfig, StudyConfig
 from slm_energy.errors import ConfigError
 from slm_energy.plan import Past, exclusion, make_plan
@@ -105,6 +105,20 @@ def test_a_williams_order_lets_every_cell_follow_every_other_one(config: RunConf
     rounds = [ids[start : start + 4] for start in range(0, 16, 4)]
     follows = {pair for block in rounds for pair in pairwise(block)}
     assert len(follows) == 12
+
+
+def test_a_sentinel_is_the_first_of_every_round_and_changes_no_other_name(
+    config: RunConfig,
+) -> None:
+    both = cells(config, 2)
+    extra = sentinel(both[0])
+    plan = make_plan(study(rounds=3), [extra, *both])
+    rounds = [[trial.cell.id for trial in plan.trials if trial.round == n] for n in (1, 2, 3)]
+    assert [sorted(each[1:]) for each in rounds] == [["c0", "c1"]] * 3
+    assert {each[0] for each in rounds} == {extra.id}
+    assert plan.labels == make_plan(study(rounds=3), both).labels | {
+        extra.id: "bundled / e0 / cpu / sentinel"
+    }
 
 
 def test_exclusions_match_levels_and_carry_their_reason(config: RunConfig) -> None:

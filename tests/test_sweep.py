@@ -101,13 +101,33 @@ def test_a_trial_that_is_killed_once_is_tried_again_within_its_round(
     assert "SIGKILL" in frame.sort_values("attempt")["reason"].tolist()[0]
 
 
-def test_ctrl_c_records_the_running_trial_and_the_next_start_resumes(
+def test_ctrl_c_lets_the_running_trial_end_and_the_next_start_resumes(
     tmp_path: Path, slm_energy: Command, empty_store: Path
 ) -> None:
     ready_store(tmp_path / "mlruns", empty_store)
     sweep = started(tmp_path, "study.rounds=3")
     wait_for_a_trial(sweep)
     sweep.send_signal(signal.SIGINT)
+    output, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "Ctrl-C again" in output
+    assert "run the same command again" in output
+    assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
+    assert sweeps(tmp_path) == ["KILLED"]
+    rest = slm_energy("study.rounds=3", "measurement.serve_s=1.0")
+    assert rest.returncode == 0, rest.stdout
+    assert trials(tmp_path)["outcome"].tolist() == ["valid"] * 3
+
+
+def test_ctrl_c_twice_records_the_running_trial_as_interrupted_and_the_next_start_resumes(
+    tmp_path: Path, slm_energy: Command, empty_store: Path
+) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
+    sweep = started(tmp_path, "study.rounds=3")
+    wait_for_a_trial(sweep)
+    for _ in range(2):
+        sweep.send_signal(signal.SIGINT)
+        time.sleep(0.2)
     output, _ = sweep.communicate(timeout=60)
     assert sweep.returncode == 130
     assert "run the same command again" in output
@@ -136,6 +156,16 @@ def test_a_sweep_that_is_killed_leaves_no_process_and_no_open_run_behind(
     assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
     assert sorted(sweeps(tmp_path)) == ["FINISHED", "KILLED"]
     assert not list((tmp_path / "mlruns" / "pending" / machine_id()).glob("*/"))
+
+
+def test_trials_after_a_change_of_the_plan_are_flagged(slm_energy: Command) -> None:
+    assert slm_energy().returncode == 0
+    words = ("study.rounds=2", "study.seed=5")
+    told = "study.seed was 0 and is 5"
+    assert told in slm_energy("plan", *words).stdout
+    done = slm_energy(*words)
+    assert done.returncode == 0, done.stdout
+    assert f"as_planned, 1 of 1 trials: since the study began: {told}" in done.stdout
 
 
 @pytest.mark.usefixtures("slm_energy")

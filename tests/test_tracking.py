@@ -5,13 +5,14 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow.artifacts
 import pytest
 from mlflow import MlflowClient
 
-from slm_energy import artifacts, trial
+from slm_energy import artifacts, fields, trial
 from slm_energy.config import RunConfig, TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.fields import INTERRUPTED
@@ -116,6 +117,34 @@ def test_the_frame_has_one_row_per_trial_with_settings_and_metrics(
         store.frame("other")
 
 
+def test_the_latest_noise_floor_of_a_machine_is_found_in_whatever_study_measured_it(
+    tracking: TrackingConfig,
+) -> None:
+    store = Store(tracking)
+    assert store.noise_floor(MACHINE) is None
+    tag = fields.noise_floor_tag(MACHINE)
+    for study, text in (("first", "old"), ("second", "new")):
+        store.tag(store.open_sweep(study, "s1", MACHINE, "note"), tag, text)
+        time.sleep(0.002)  # runs are told apart by the millisecond
+    store.tag(
+        store.open_sweep("third", "s1", "other", "note"), fields.noise_floor_tag("other"), "no"
+    )
+    assert store.noise_floor(MACHINE) == "new"
+
+
+def test_why_a_study_ended_early_is_told_of_its_latest_invocation(
+    tracking: TrackingConfig,
+) -> None:
+    store = Store(tracking)
+    assert store.stopped("test", MACHINE) == ""
+    store.tag(store.open_sweep("test", "s1", MACHINE, "note"), fields.STOPPED, "after 5 rounds")
+    assert store.stopped("test", MACHINE) == "after 5 rounds"
+    assert store.stopped("test", "elsewhere") == ""
+    time.sleep(0.002)
+    store.open_sweep("test", "s2", MACHINE, "note")
+    assert store.stopped("test", MACHINE) == ""
+
+
 def test_files_are_attached_to_a_run_under_their_names_and_read_back(
     tracking: TrackingConfig,
 ) -> None:
@@ -175,3 +204,21 @@ def test_the_ui_is_served_on_loopback_only(tracking: TrackingConfig) -> None:
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert store_uri(tracking) in command
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+def test_the_first_plan_of_a_machine_stays_the_first(tracking: TrackingConfig) -> None:
+    store = Store(tracking)
+    assert store.first_plan("test", MACHINE) is None
+    for sweep, machine in (("s1", "elsewhere"), ("s2", MACHINE), ("s3", MACHINE)):
+        run = store.open_sweep("test", sweep, machine, "note", plan="0123")
+        store.attach(run, {"plan.json": sweep.encode()})
+    assert store.first_plan("test", MACHINE) == "s2"
+
+
+def test_an_invocation_is_found_by_its_id_or_made(tracking: TrackingConfig) -> None:
+    store = Store(tracking)
+    known = store.open_sweep("test", "s1", MACHINE, "note")
+    assert store.sweep_run("test", "s1", MACHINE) == known
+    made = store.sweep_run("test", "s2", MACHINE)
+    assert made != known
+    assert store.sweep_run("test", "s2", MACHINE) == made

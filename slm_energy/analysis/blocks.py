@@ -13,6 +13,28 @@ from slm_energy.analysis.result import LeftOut
 from slm_energy.errors import AnalysisError
 
 
+def usable(
+    study: Study, options: AnalysisOptions, left_out: list[LeftOut]
+) -> list[tuple[Metric, Block]]:
+    """The metrics asked for that have a value, the one that decides first, and their values.
+
+    Raises:
+        AnalysisError: no trial has one of them, or none has any.
+    """
+    found = []
+    for metric in wanted(study, options, left_out):
+        values = block(study, metric, left_out)
+        if np.isnan(values.values).all():
+            why = "no valid trial has a value above zero"
+            left_out.append(LeftOut(scope="metric", name=metric.heading, reason=why))
+        else:
+            found.append((metric, values))
+    if not found:
+        names = ", ".join(options.metrics)
+        raise AnalysisError(f"metrics: no valid trial of study={study.name} has any of {names}")
+    return found
+
+
 def wanted(study: Study, options: AnalysisOptions, left_out: list[LeftOut]) -> list[Metric]:
     """The metrics asked for; an energy metric becomes one per kind that occurs."""
     known = sorted(str(name) for name in study.trials.columns if "/" in str(name))

@@ -89,9 +89,7 @@ def diagnose(
     """
     logs = np.log(block.values)
     points = _points(block, logs, trials)
-    noise = _noise(logs)
-    freedom = int((~np.isnan(logs)).sum()) - len(block.cells) - logs.shape[0] + 1
-    spread = math.sqrt(float((noise**2).sum()) / freedom) if freedom > 0 else None
+    noise, spread = _noise(logs), residual_sd(logs)
     varied = noise.size >= 3 and float(np.ptp(noise)) > 1e-12
     return Diagnostics(
         points=tuple(points),
@@ -148,6 +146,16 @@ def _noise(logs: Floats) -> Floats:
     return _without(logs[there], [rows, columns])
 
 
+def residual_sd(logs: Floats) -> float | None:
+    """Standard deviation of the residuals of round + cell; None with fewer than two rounds.
+
+    Args:
+        logs: rounds x cells; NaN where there is no value.
+    """
+    freedom = int((~np.isnan(logs)).sum()) - logs.shape[1] - logs.shape[0] + 1
+    return math.sqrt(float((_noise(logs) ** 2).sum()) / freedom) if freedom > 0 else None
+
+
 def _without(values: Floats, groups: Sequence[np.ndarray]) -> Floats:
     """Sweep the means of each grouping out in turn until none is left."""
     values = values.copy()
@@ -173,14 +181,14 @@ def _drifts(points: list[Point], alpha: float) -> list[Drift | None]:
     known = ~np.isnan(warm)
     number = rounds.astype(float)
     return [
-        _drift("order", logs, order, [cells], alpha),
-        _drift("round", logs, number, [cells], alpha),
-        _drift("place", logs, place, [cells, rounds], alpha),
-        _drift("temperature", logs[known], warm[known], [cells[known]], alpha),
+        slope("order", logs, order, [cells], alpha),
+        slope("round", logs, number, [cells], alpha),
+        slope("place", logs, place, [cells, rounds], alpha),
+        slope("temperature", logs[known], warm[known], [cells[known]], alpha),
     ]
 
 
-def _drift(
+def slope(
     against: str, logs: Floats, covariate: Floats, groups: list[np.ndarray], alpha: float
 ) -> Drift | None:
     """Slope with the groups' means taken out (Frisch-Waugh-Lovell); None where there is none."""
@@ -192,18 +200,18 @@ def _drift(
     within = float((x**2).sum())
     if within < 1e-9:
         return None
-    slope = float((x * y).sum()) / within
-    rest = float(((y - slope * x) ** 2).sum())
+    steepness = float((x * y).sum()) / within
+    rest = float(((y - steepness * x) ** 2).sum())
     if rest < 1e-20:
         return None
     error = math.sqrt(rest / freedom / within)
     reach = float(stats.t.ppf(1 - alpha / 2, freedom)) * error
     return Drift(
         against=against,  # type: ignore[arg-type]
-        slope_pct=100 * math.expm1(slope),
-        low_pct=100 * math.expm1(slope - reach),
-        high_pct=100 * math.expm1(slope + reach),
-        p=float(2 * stats.t.sf(abs(slope / error), freedom)),
+        slope_pct=100 * math.expm1(steepness),
+        low_pct=100 * math.expm1(steepness - reach),
+        high_pct=100 * math.expm1(steepness + reach),
+        p=float(2 * stats.t.sf(abs(steepness / error), freedom)),
         trials=len(logs),
     )
 

@@ -12,6 +12,7 @@ from slm_energy.analysis.metric import Metric
 from slm_energy.analysis.options import AnalysisOptions
 from slm_energy.analysis.planning import plan
 from slm_energy.analysis.result import Factor, Family, LeftOut, MetricResult
+from slm_energy.analysis.sentinel import watched
 from slm_energy.errors import AnalysisError
 
 
@@ -121,6 +122,7 @@ def analysed(
         diagnostics=describe.diagnose(own, study.valid, found, rule),
         families=tuple(found),
         effects=effects,
+        sentinel=watched(study, metric, rule),
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from slm_energy.analysis.result import Audit, Factor, LeftOut, Slot, SlotOutcome
 from slm_energy.cell import cell_labels
-from slm_energy.config import Scalar
+from slm_energy.config import SENTINEL, Scalar
 from slm_energy.errors import AnalysisError, one_line
 
 _SETTINGS = ("model.", "engine.", "provider.", "measurement.", "workload.", "version.")
@@ -34,6 +34,7 @@ class Study:
         trials: one row per cell and round: its valid trial, or its last attempt; planned order.
         audit: every cell in every round.
         repeated: how many attempts another one stands for.
+        sentinel: the trials of the study's sentinel, which are not among these; None without one.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Study:
     trials: pd.DataFrame
     audit: Audit
     repeated: int
+    sentinel: Study | None = None
 
     @property
     def valid(self) -> pd.DataFrame:
@@ -62,6 +64,10 @@ class Study:
             values = pd.to_numeric(valid[column], errors="coerce").to_numpy(dtype=float)
             table[valid["round"].to_numpy(dtype=int) - 1, columns] = values
         return table
+
+    def core(self, cell: str) -> str:
+        """Model, engine and provider of a cell."""
+        return " / ".join(level(self.settings[cell], key) for key in _CORE)
 
     def factors(self, names: Sequence[str], what: str) -> tuple[Factor, ...]:
         """The settings of these names that vary over the cells.
@@ -106,6 +112,14 @@ class Study:
         return result
 
 
+def started(rows: pd.DataFrame) -> pd.Series[pd.Timestamp]:
+    """When trials began, in UTC; NaT where it is not known."""
+    numbers = pd.api.types.is_numeric_dtype(rows["started"])
+    return pd.to_datetime(
+        rows["started"], utc=True, errors="coerce", unit="ms" if numbers else None
+    )
+
+
 def level(settings: dict[str, Scalar], key: str) -> str:
     """A cell's level of a factor; a setting that its engine does not have is a level too."""
     return str(settings[key]) if key in settings else "none"
@@ -114,7 +128,8 @@ def level(settings: dict[str, Scalar], key: str) -> str:
 def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     """Choose the trials that count.
 
-    Of several attempts at a cell in a round the latest valid one counts, else the latest.
+    Of several attempts at a cell in a round the latest valid one counts, else the latest. A
+    sentinel's trials are set apart: it is compared with nothing.
 
     Args:
         raw: what `tracking.Store.frame` returns.
@@ -124,9 +139,19 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     Raises:
         AnalysisError: no trials, none valid, or several machines and none chosen.
     """
-    if raw.empty:
-        raise AnalysisError(f"study={study}: no trials found; run its sweep, or name another study")
-    machine, rows = _one_machine(raw, study, machine)
+    machine = one_machine(raw, study, machine)
+    rows = raw[raw["machine"].astype(str) == machine]
+    watching = rows.get("workload.name", pd.Series("", rows.index)) == SENTINEL
+    if watching.all():
+        raise AnalysisError(f"study={study}: only its sentinel has run; run the sweep again")
+    found = _study(rows[~watching], study, machine)
+    if found.valid.empty:
+        raise AnalysisError(_none_valid(study, found.trials))
+    extra = _study(rows[watching], study, machine) if watching.any() else None
+    return dataclasses.replace(found, sentinel=extra)
+
+
+def _study(rows: pd.DataFrame, study: str, machine: str) -> Study:
     read = len(rows)
     rows = rows.assign(
         round=rows["round"].astype(int), reason=rows["reason"].fillna("").astype(str)
@@ -138,8 +163,6 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     tried = set(rows.loc[rows["round"] > 0, "cell"])
     rows = rows[(rows["round"] > 0) | ~rows["cell"].isin(tried)]
     rows = rows.sort_values(["round", "order"], kind="stable").reset_index(drop=True)
-    if not (rows["outcome"] == "valid").any():
-        raise AnalysisError(_none_valid(study, rows))
     supported = [cell for cell in rows["cell"].unique() if cell in tried]
     cells = (*supported, *(cell for cell in rows["cell"].unique() if cell not in tried))
     rounds = tuple(range(1, int(rows["round"].max()) + 1))
@@ -159,7 +182,10 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     )
 
 
-def _one_machine(raw: pd.DataFrame, study: str, machine: str | None) -> tuple[str, pd.DataFrame]:
+def one_machine(raw: pd.DataFrame, study: str, machine: str | None) -> str:
+    """The machine whose trials are to be analysed: see `tidy`."""
+    if raw.empty:
+        raise AnalysisError(f"study={study}: no trials found; run its sweep, or name another study")
     machines = sorted(raw["machine"].astype(str).unique())
     if machine is None and len(machines) > 1:
         raise AnalysisError(
@@ -171,7 +197,7 @@ def _one_machine(raw: pd.DataFrame, study: str, machine: str | None) -> tuple[st
         raise AnalysisError(
             f"machine={chosen}: study={study} has no trial of it; it has: {', '.join(machines)}"
         )
-    return chosen, raw[raw["machine"].astype(str) == chosen]
+    return chosen
 
 
 def _none_valid(study: str, rows: pd.DataFrame) -> str:

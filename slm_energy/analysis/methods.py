@@ -35,12 +35,28 @@ def methods(report: Report) -> tuple[str, ...]:
         if result.metric.estimated
     ]
     return (
-        " ".join([design, *kinds]),
+        " ".join([design, *_course(report), *kinds]),
         *_agreement(report),
         _comparison(report),
         *_conventional(report),
         _rest(options),
     )
+
+
+def _course(report: Report) -> list[str]:
+    """What was fixed beforehand beside the rounds."""
+    said = []
+    if report.stopped:
+        said.append(
+            "How many rounds there are was decided by a rule that was fixed beforehand and looks at "
+            f"the widths of intervals, not at differences: {report.stopped}."
+        )
+    if any(result.sentinel is not None for result in report.metrics):
+        said.append(
+            "At the start of each round one cell ran once more, as a sentinel that shows drift and "
+            "is compared with nothing."
+        )
+    return said
 
 
 def _agreement(report: Report) -> tuple[str, ...]:

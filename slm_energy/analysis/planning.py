@@ -17,12 +17,8 @@ DIFFERENCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def plan(comparison: Comparison, rule: Rule) -> Power | None:
-    """Planning figures; None where no pair has a spread.
-
-    The test adjusts for all pairs; its power is taken as a t test's at alpha / pairs, with the
-    degrees of freedom of one cell's variance, which is a little less than it has.
-    """
-    cells, tests = len(comparison.ranked), len(comparison.pairs)
+    """Planning figures; None where no pair has a spread."""
+    cells = len(comparison.ranked)
     known = [
         (pair.rounds, abs(math.log(pair.ratio) / pair.t) * math.sqrt(pair.rounds))
         for pair in comparison.pairs
@@ -33,14 +29,11 @@ def plan(comparison: Comparison, rule: Rule) -> Power | None:
     rounds = int(np.median([n for n, _ in known]))
     spread = float(np.median([sd for _, sd in known]))
     fewest = smallest_rounds(cells, rule.alpha)
-    alpha = rule.alpha / tests
     ahead = np.unique(np.geomspace(max(fewest, 2), MOST_ROUNDS, 400).astype(np.int64))
     here = np.array([rounds])
 
     def chance(numbers: npt.NDArray[np.int64], effect: float) -> Floats:
-        own = numbers - 1
-        freedom = np.minimum(own + comparison.lent, own * (cells - 1))
-        return power(numbers, effect, alpha, freedom)
+        return _chance(numbers, effect, cells, rule.alpha, comparison.lent)
 
     rows = []
     for difference in sorted({*DIFFERENCES, rule.margin} - {0.0}):
@@ -57,13 +50,54 @@ def plan(comparison: Comparison, rule: Rule) -> Power | None:
     return Power(
         rounds=rounds,
         spread_pct=100 * math.expm1(spread),
-        pairs=tests,
+        pairs=len(comparison.pairs),
         smallest_rounds=fewest,
         detectable_pct=_detectable(lambda log: float(chance(here, log / spread)[0]))
         if rounds >= fewest
         else None,
         rows=tuple(rows),
     )
+
+
+def minimum_detectable(sd: float, rounds: int, cells: int, alpha: float) -> float | None:
+    """The difference of two cells, in per cent, that a study finds with a chance of `GOOD_POWER`.
+
+    As in `plan`, for cells that are all as noisy as one that was seen: the log ratio of two of them
+    has the standard deviation sqrt(2) sd over rounds, and their variances are pooled.
+
+    Args:
+        sd: standard deviation of one trial's log value, rounds taken out.
+        rounds: how many.
+        cells: that are compared with each other.
+        alpha: family-wise error.
+
+    Returns:
+        None where so few rounds can show no difference, or none up to 1,000 %.
+    """
+    if rounds < smallest_rounds(cells, alpha):
+        return None
+    spread, here = math.sqrt(2) * sd, np.array([rounds])
+    return _detectable(lambda log: float(_chance(here, log / spread, cells, alpha, math.inf)[0]))
+
+
+def _chance(
+    rounds: npt.NDArray[np.int64], effect: float, cells: int, alpha: float, lent: float
+) -> Floats:
+    """Chance to find a difference, for numbers of rounds.
+
+    The test adjusts for all pairs; its power is taken as a t test's at alpha / pairs, with the
+    degrees of freedom of one cell's variance, which is a little less than it has.
+
+    Args:
+        rounds: each at least 2.
+        effect: true mean log ratio over its standard deviation.
+        cells: that are compared with each other.
+        alpha: family-wise error.
+        lent: see `MaxT`.
+    """
+    own = rounds - 1
+    freedom = np.minimum(own + lent, own * (cells - 1))
+    return power(rounds, effect, alpha / (cells * (cells - 1) / 2), freedom)
 
 
 def _detectable(chance: Callable[[float], float]) -> float | None:

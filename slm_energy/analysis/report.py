@@ -11,52 +11,55 @@ import numpy as np
 import pandas as pd
 
 from slm_energy import __version__
-from slm_energy.analysis import blocks, words
+from slm_energy.analysis import blocks, caveats, noise, words
 from slm_energy.analysis.families import Design, analysed, understood
-from slm_energy.analysis.frame import Study, level, tidy
+from slm_energy.analysis.frame import Study, level, started, tidy
 from slm_energy.analysis.methods import methods
 from slm_energy.analysis.metric import Metric
 from slm_energy.analysis.options import AnalysisOptions
 from slm_energy.analysis.pareto import pareto
 from slm_energy.analysis.result import (
     Cell,
-    LeftOut,
     MetricResult,
+    NoiseFloor,
     Pareto,
     Provenance,
     Report,
     TrialRow,
 )
-from slm_energy.errors import AnalysisError
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-posthocs")
 
 
-def build(raw: pd.DataFrame, options: AnalysisOptions) -> Report:
+def build(
+    raw: pd.DataFrame,
+    options: AnalysisOptions,
+    *,
+    noise_floor: NoiseFloor | None = None,
+    stopped: str = "",
+) -> Report:
     """Analyse a study.
 
     Args:
         raw: one row per trial, as `tracking.Store.frame` returns it.
         options: see `analysis.options`.
+        noise_floor: what is stored of the machine; a study that measures it has its own.
+        stopped: why the study ended before its last round; empty if it did not.
 
     Raises:
         AnalysisError: the study cannot be analysed as asked; the message names the key to change.
     """
     study = tidy(raw, options.study, options.machine)
     left_out = study.left_out()
+    if study.sentinel is not None:
+        left_out += study.sentinel.left_out()
     design = understood(study, options)
-    metrics: list[MetricResult] = []
-    for metric in blocks.wanted(study, options, left_out):
-        block = blocks.block(study, metric, left_out)
-        if np.isnan(block.values).all():
-            why = "no valid trial has a value above zero"
-            left_out.append(LeftOut(scope="metric", name=metric.heading, reason=why))
-            continue
-        decides = not metrics or metric.quantity == metrics[0].metric.quantity
-        metrics.append(analysed(study, metric, block, design, decides, left_out))
-    if not metrics:
-        names = ", ".join(options.metrics)
-        raise AnalysisError(f"metrics: no valid trial of study={study.name} has any of {names}")
+    found = blocks.usable(study, options, left_out)
+    first = found[0][0].quantity
+    metrics = [
+        analysed(study, metric, block, design, metric.quantity == first, left_out)
+        for metric, block in found
+    ]
     report = Report(
         study=study.name,
         machine=study.machine,
@@ -73,12 +76,14 @@ def build(raw: pd.DataFrame, options: AnalysisOptions) -> Report:
         methods=(),
         findings=(),
         notes=(),
+        noise_floor=noise.floor(study, found, options.alpha) or noise_floor,
+        stopped=stopped,
     )
     return dataclasses.replace(
         report,
         methods=methods(report),
-        findings=words.findings(report),
-        notes=words.notes(report),
+        findings=words.findings(report) + caveats.findings(report),
+        notes=words.notes(report) + caveats.notes(report),
     )
 
 
@@ -148,11 +153,8 @@ def _fronts(
 
 def _provenance(study: Study, raw: pd.DataFrame) -> Provenance:
     own = raw[raw["machine"].astype(str) == study.machine]
-    started = pd.to_datetime(
-        own["started"], utc=True, errors="coerce",
-        unit="ms" if pd.api.types.is_numeric_dtype(own["started"]) else None,
-    ).dropna()  # fmt: skip
-    stamps = (started.min().isoformat(), started.max().isoformat()) if len(started) else ("", "")
+    begun = started(own).dropna()
+    stamps = (begun.min().isoformat(), begun.max().isoformat()) if len(begun) else ("", "")
     libraries = {
         str(name): tuple(sorted({str(value) for value in own[name].dropna()}))
         for name in own.columns

@@ -7,6 +7,7 @@
       metrics                    one MetricResult per metric and kind of energy
         descriptive              one row per cell
         diagnostics              drift, outliers, one point per trial
+        sentinel                 drift of the cell that ran once more in each round
         families                 cells that are compared with each other
           pairs, savings         the comparison
           conventional           the field's tests on the same trials
@@ -15,6 +16,7 @@
         effects                  the factors' share
       pareto                     energy against latency and quality
       trials                     one row per trial
+      noise_floor                what the machine shows where there is no difference
       methods, findings          paragraphs
 
 Values are in the unit that ends the metric's name (J, s, MB, 1/s); `Metric.scale` and `Metric.unit`
@@ -27,7 +29,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Literal
 
 from rich.console import Console
 
@@ -56,7 +57,15 @@ from slm_energy.analysis.family import (
 from slm_energy.analysis.metric import Metric
 from slm_energy.analysis.options import AnalysisOptions
 from slm_energy.analysis.output import text
-from slm_energy.analysis.verdict import Verdict
+from slm_energy.analysis.steady import (
+    Changed,
+    Diagnostics,
+    Drift,
+    MetricNoise,
+    NoiseFloor,
+    Point,
+    Sentinel,
+)
 from slm_energy.plain import to_plain
 
 __all__ = [
@@ -77,7 +86,9 @@ __all__ = [
     "Family",
     "LeftOut",
     "LevelEffect",
+    "MetricNoise",
     "MetricResult",
+    "NoiseFloor",
     "Pair",
     "Pareto",
     "ParetoPoint",
@@ -88,6 +99,7 @@ __all__ = [
     "Report",
     "Savings",
     "Scope",
+    "Sentinel",
     "Slot",
     "SlotOutcome",
     "TrialRow",
@@ -126,100 +138,6 @@ class Descriptive:
     maximum: float
     instrument_low: float | None
     instrument_high: float | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
-    """One valid trial in the diagnostics of a metric.
-
-    Attributes:
-        run_id: its MLflow run.
-        cell: its cell's id.
-        round: its round.
-        order: its place in the planned order over all rounds, from 1.
-        value: the metric.
-        low: lower end of the measurement's own interval; None if there is none.
-        high: upper end.
-        residual: log value less its cell's mean log.
-        score: robust z score within the cell; None where it has none (`Diagnostics`).
-        outlier: flagged, and used all the same.
-        temperature_c: at the start, where a sensor gave it.
-    """
-
-    run_id: str
-    cell: str
-    round: int
-    order: int
-    value: float
-    low: float | None
-    high: float | None
-    residual: float
-    score: float | None
-    outlier: bool
-    temperature_c: float | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Drift:
-    """Least-squares slope of the log metric on a covariate, cells having levels of their own.
-
-    Attributes:
-        against: `order`, `round`, `place` (in its round; rounds have levels of their own as well)
-            or `temperature`.
-        slope_pct: change per step (or degree), in per cent.
-        low_pct: lower end of its t interval.
-        high_pct: upper end.
-        p: of no slope.
-        trials: how many it rests on.
-    """
-
-    against: Literal["order", "round", "place", "temperature"]
-    slope_pct: float
-    low_pct: float
-    high_pct: float
-    p: float
-    trials: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Changed:
-    """A verdict that rests on flagged trials.
-
-    Attributes:
-        a: a cell id.
-        b: another.
-        verdict: with all trials: the one that counts.
-        without: when flagged trials are taken out.
-    """
-
-    a: str
-    b: str
-    verdict: Verdict
-    without: Verdict
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Diagnostics:
-    """What could make the trials of a metric less alike than the comparison takes them to be.
-
-    A trial is flagged when its robust z score |log x - median| / (1.4826 MAD) within its cell is
-    above 3.5 (Iglewicz and Hoaglin 1993); cells need five trials and a MAD above zero. Flagged
-    trials stay in: an energy study's extreme trial is a fact about the machine.
-
-    Attributes:
-        points: one per valid trial, in planned order.
-        drifts: slopes that can be computed.
-        residual_sd_pct: standard deviation of the residuals of round + cell, in per cent; the noise
-            that the comparison sees. None with fewer than two rounds.
-        residual_shapiro_p: normality of these residuals; None with fewer than three or no spread.
-        changed: verdicts that would be others without flagged trials.
-    """
-
-    points: tuple[Point, ...]
-    drifts: tuple[Drift, ...]
-    residual_sd_pct: float | None
-    residual_shapiro_p: float | None
-    changed: tuple[Changed, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -294,6 +212,7 @@ class MetricResult:
         diagnostics: of its trials.
         families: the comparisons.
         effects: of the factors.
+        sentinel: what the sentinel shows of it; None where there is none.
     """
 
     metric: Metric
@@ -301,6 +220,7 @@ class MetricResult:
     diagnostics: Diagnostics
     families: tuple[Family, ...]
     effects: Effects
+    sentinel: Sentinel | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -353,6 +273,10 @@ class Report:
         study: its name.
         machine: where it ran.
         origin: whose data it is, where slm_energy did not measure it; else empty.
+        noise_floor: of the machine: this study's own, where it has one cell under several names,
+            else the latest that is stored; None where there is none.
+        stopped: why the study ended before its last round (`study.precision_pct`), as `after 5
+            rounds ...`; empty if it did not.
         options: as asked.
         provenance: what it rests on.
         factors: those that vary.
@@ -385,6 +309,8 @@ class Report:
     findings: tuple[str, ...]
     notes: tuple[str, ...]
     origin: str = ""
+    noise_floor: NoiseFloor | None = None
+    stopped: str = ""
     schema: int = SCHEMA
 
     @property

@@ -47,7 +47,7 @@ def p_value(value: float | None) -> str:
     return f"{value:.4f}" if value < 0.01 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
-def _p(value: float | None) -> str:
+def p_is(value: float | None) -> str:
     """As sentences say it: `p = 0.03`, `p < 0.0001`."""
     text = p_value(value)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
@@ -74,12 +74,14 @@ def times(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
-def _join(names: typing.Sequence[str], most: int = 6) -> str:
+def joined(names: typing.Sequence[str], most: int = 6) -> str:
+    """Names in a sentence, the first few and how many more."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def _kind(metric: Metric) -> str:
+def kind(metric: Metric) -> str:
+    """What a sentence adds to an estimate."""
     return " (estimated)" if metric.estimated else ""
 
 
@@ -109,7 +111,7 @@ def findings(report: Report) -> tuple[str, ...]:
         if len(ranked) > 1:
             lines.append("No family has two cells to compare; families=[] compares all cells.")
         else:
-            what = f"{result.metric.title}{_kind(result.metric)}"
+            what = f"{result.metric.title}{kind(result.metric)}"
             lines.append(
                 f"Only {report.labels[ranked[0]]} has {what}: there is nothing to compare."
             )
@@ -119,7 +121,7 @@ def findings(report: Report) -> tuple[str, ...]:
 def sentence(report: Report, metric: Metric, pair: Pair) -> str:
     """One pair in words."""
     a, b = report.labels[pair.a], report.labels[pair.b]
-    what = f"{metric.title}{_kind(metric)}"
+    what = f"{metric.title}{kind(metric)}"
     if pair.ratio is None:
         return f"{a} against {b}, {what}: {pair.reason}."
     better = "cheaper" if metric.is_energy else "better"
@@ -143,7 +145,7 @@ def sentence(report: Report, metric: Metric, pair: Pair) -> str:
     sizes = sorted(abs(1 - value) for value in (pair.low, pair.high))
     return (
         f"{a} {'costs' if metric.is_energy else 'has'} {percent(abs(1 - pair.ratio))} % "
-        f"{'less' if pair.ratio < 1 else 'more'} {metric.title} than {b}{_kind(metric)}, "
+        f"{'less' if pair.ratio < 1 else 'more'} {metric.title} than {b}{kind(metric)}, "
         f"{confidence(report)} interval {percent(sizes[0])} to {percent(sizes[1])} %, {won}."
     )
 
@@ -162,7 +164,6 @@ def notes(report: Report) -> tuple[str, ...]:
         for family in result.families:
             if len(family.ranked) > 1:
                 lines += _family_notes(report, result, family)
-        lines += _diagnosis(report, result)
     return tuple(lines)
 
 
@@ -173,7 +174,7 @@ def _other_tokens(report: Report) -> list[str]:
         for cell in report.cells
         if cell.agreement is not None and cell.agreement < 1
     ]
-    return [f"Other tokens than the reference engine's: {_join(cells)}."] if cells else []
+    return [f"Other tokens than the reference engine's: {joined(cells)}."] if cells else []
 
 
 def _family_notes(report: Report, result: MetricResult, family: Family) -> list[str]:
@@ -216,8 +217,8 @@ def _chain_notes(report: Report, family: Family, where: str) -> list[str]:
     found = sum(pair.dunn_p <= alpha for pair in chain.pairs)
     lines = [
         f"{where}Conventional chain (ignores rounds): Shapiro-Wilk rejects normality in {skewed} "
-        f"of {len(chain.cells)} cells; Levene {_p(chain.levene_p)}; Kruskal-Wallis "
-        f"H = {number(chain.kruskal_h)}, {_p(chain.kruskal_p)}, epsilon squared = "
+        f"of {len(chain.cells)} cells; Levene {p_is(chain.levene_p)}; Kruskal-Wallis "
+        f"H = {number(chain.kruskal_h)}, {p_is(chain.kruskal_p)}, epsilon squared = "
         f"{chain.epsilon_squared:.2f}; Dunn with Holm finds a difference in {found} of "
         f"{times(len(chain.pairs), 'pair')}."
     ]
@@ -228,38 +229,7 @@ def _chain_notes(report: Report, family: Family, where: str) -> list[str]:
         finder = "the comparison" if first.found_by == "rounds" else "Dunn"
         lines.append(
             f"{where}They disagree on {report.labels[first.a]} against {report.labels[first.b]}"
-            f"{more}: {_p(first.p)}, Dunn-Holm {_p(first.dunn_p)}; only {finder} "
+            f"{more}: {p_is(first.p)}, Dunn-Holm {p_is(first.dunn_p)}; only {finder} "
             f"finds a difference. {why}."
         )
     return lines
-
-
-def _diagnosis(report: Report, result: MetricResult) -> list[str]:
-    seen, lines = result.diagnostics, []
-    flagged = [point for point in seen.points if point.outlier]
-    if flagged:
-        names = list(dict.fromkeys(report.labels[point.cell] for point in flagged))
-        lines.append(
-            f"{times(len(flagged), 'trial')} flagged as outlier{'s' * (len(flagged) != 1)} and "
-            f"kept: {_join(names)}"
-            + (
-                f"; without {'it' if len(flagged) == 1 else 'them'} "
-                f"{times(len(seen.changed), 'verdict')} would change."
-                if seen.changed
-                else "; no verdict changes without."
-            )
-        )
-    for drift in seen.drifts:
-        if drift.p <= report.options.alpha and drift.against != "round":
-            lines.append(
-                f"{result.metric.heading} drifts with {_AGAINST[drift.against]}: "
-                f"{drift.slope_pct:+.2g} % per step, {_p(drift.p)}."
-            )
-    return lines
-
-
-_AGAINST = {
-    "order": "the order of trials (rounds take out what lies between them)",
-    "place": "the place in a round (which the shuffled order spreads over cells)",
-    "temperature": "the temperature at the start",
-}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 
 from slm_energy import tracking as stores
+from slm_energy.access import is_server
 from slm_energy.config import TrackingConfig
 from slm_energy.doctor.finding import Finding
 from slm_energy.errors import TrackingError
@@ -16,8 +15,6 @@ from slm_energy.errors import TrackingError
 _FULL_GB = 0.1
 _LITTLE_GB = 2.0
 """A trial's readings and tokens take about a megabyte; an exported model takes its own size."""
-
-_PATIENCE_S = 5.0
 
 
 def disk(tracking: TrackingConfig) -> Finding:
@@ -38,7 +35,7 @@ def disk(tracking: TrackingConfig) -> Finding:
 def store(tracking: TrackingConfig) -> Finding:
     """Whether the store opens and takes records; nothing is created."""
     name = "store"
-    if tracking.uri is not None and tracking.uri.startswith(("http://", "https://")):
+    if tracking.uri is not None and is_server(tracking.uri):
         return _server(tracking.uri)
     if not stores.exists(tracking):
         place = _standing(tracking)
@@ -63,18 +60,13 @@ def store(tracking: TrackingConfig) -> Finding:
 
 
 def _server(uri: str) -> Finding:
-    """Ask an MLflow server for its health; MLflow's own client would try for minutes."""
+    """Whether an MLflow server answers, and to us."""
     name = "store"
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_PATIENCE_S) as answer:
-            answer.read(1)
-    except (OSError, ValueError, HTTPException) as error:
-        return Finding(
-            name=name,
-            verdict="fail",
-            detail=f"{uri} does not answer: {getattr(error, 'reason', None) or error}",
-            remedy="start the server, or set tracking.uri=http://HOST:PORT",
-        )
+        stores.ask(uri)
+    except TrackingError as error:
+        detail, _, remedy = str(error).rpartition(": ")
+        return Finding(name=name, verdict="fail", detail=detail, remedy=remedy)
     return Finding(name=name, verdict="ok", detail=f"{uri} answers")
 
 

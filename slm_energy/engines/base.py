@@ -161,6 +161,8 @@ class EngineSpec:
         name: as in conf/engine/NAME.yaml.
         packages: distributions whose versions can change a result; part of a cell's identity.
         create: make an engine; called in the worker.
+        imports: import what `load` will for these settings, apart from what depends on the model,
+            in the way that `load` does; start and open nothing (`template.py`).
         unsupported: the reason why these settings cannot run on this machine, or None. Cheap: no
             heavy import.
         needs_preparation: something (an export) must be derived from the weights first.
@@ -176,6 +178,7 @@ class EngineSpec:
     needs_preparation: Callable[[Job], bool] = lambda job: False
     prepare: Callable[[Job], None] = lambda job: None
     prepares_in_sweep: bool = False
+    imports: Callable[[Settings], None] = lambda settings: None
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def versions(self) -> dict[str, str]:

@@ -43,7 +43,8 @@ class GenaiEngine:
         and what the graph has stands for it.
 
         Raises:
-            EngineError: nothing is prepared, or the library refuses it.
+            EngineError: nothing is prepared, the library refuses it, or it computes something else
+                in a padded batch (which is tried if workload.batch_size is above 1).
         """
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # see `onnx_session.library`
         import onnxruntime_genai
@@ -63,7 +64,11 @@ class GenaiEngine:
             ) from error
         self._eos_ids = job.eos_ids
         self._reserved = int(str(told["reserved_id"]))
-        self._started(Batch(prompts=((0,),), new_tokens=1, stop="fixed"))
+        padded = None
+        if job.settings.workload.batch_size > 1:
+            padded = self._require_batches(job.settings.engine.dtype)
+        else:
+            self._started(Batch(prompts=((0,),), new_tokens=1, stop="fixed"))
         return {
             "provider": self._model.device_type.lower(),
             "dtype": told["dtype"],
@@ -74,6 +79,7 @@ class GenaiEngine:
             "kv_cache": True,
             "attention": told["attention"],
             "export_deviation": told["deviation"],
+            "padding_deviation": padded,
             "exported_by": told["versions"],
             "context": context_length(job.model_path),
             "decode": job.settings.engine.decode,
@@ -108,6 +114,36 @@ class GenaiEngine:
         generator = onnxruntime_genai.Generator(self._model, parameters)
         generator.append_tokens(ids)
         return generator
+
+    def _require_batches(self, dtype: str) -> float:
+        """Compare the logits of padded prompts, and of a token after them, with each one's alone.
+
+        The library pads behind the prompt: a graph that counts positions itself counts the gap.
+
+        Returns:
+            The largest difference as a share of the largest logit.
+
+        Raises:
+            EngineError: it is larger than the tolerance, or there are NaN logits.
+        """
+        prompts = decode.probe(self._reserved).prompts
+        generator = self._started(Batch(prompts=prompts, new_tokens=2, stop="fixed"))
+        together = [generator.get_logits().copy()]
+        ids = next(self._steps(generator))
+        together.append(generator.get_logits())
+        longer = tuple((*prompt, token) for prompt, token in zip(prompts, ids, strict=True))
+        found = decode.deviation(together, [self._alone(prompts), self._alone(longer)])
+        if found > decode.TOLERANCE[dtype]:
+            raise EngineError(
+                f"engine.name=onnxruntime_genai: a padded batch differs by {found:.1e} of the"
+                " largest logit from its prompts alone: set workload.batch_size=1"
+            )
+        return found
+
+    def _alone(self, prompts: tuple[tuple[int, ...], ...]) -> Any:
+        """Logits (b, 1, vocabulary) after each prompt, computed one by one."""
+        batches = (Batch(prompts=(prompt,), new_tokens=1, stop="fixed") for prompt in prompts)
+        return np.concatenate([self._started(batch).get_logits() for batch in batches])
 
     def _steps(self, generator: Any) -> Iterator[list[int]]:
         while True:

@@ -111,8 +111,11 @@ class OpenAiServer:
             server_command.words(job, port), provider.device if provider.name == "cuda" else None
         )
         limit_s = float(options.get("ready_s") or _READY_S)
-        patience_s = min(_POLL_S, limit_s)
-        return self._process.wait_until_ready(lambda: self._client.models(patience_s), limit_s)
+
+        def ask(left_s: float) -> Any:
+            return self._client.models(min(_POLL_S, left_s))
+
+        return self._process.wait_until_ready(ask, limit_s)
 
     def _settings(self, job: Job, listed: Any) -> dict[str, Any]:
         """What is in force, as far as the server tells it or it is known from elsewhere."""

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from slm_energy import secret
 from slm_energy.engines import server_command, supervise
 from slm_energy.errors import EngineError, one_line
 
@@ -44,7 +45,7 @@ class ServerProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_variables(gpu)},
+            env=secret.inherited() | _variables(gpu),
             start_new_session=True,
         )
         # The worker also ends by errors, where nobody calls `stop`.
@@ -57,11 +58,11 @@ class ServerProcess:
         """The process above the server; it leads a session of its own."""
         return self._process.pid
 
-    def wait_until_ready(self, ask: Callable[[], T | None], limit_s: float) -> T:
+    def wait_until_ready(self, ask: Callable[[float], T | None], limit_s: float) -> T:
         """Ask until there is an answer.
 
         Args:
-            ask: returns None as long as the server does not answer.
+            ask: returns None as long as the server does not answer; may take so many seconds.
             limit_s: after so many seconds it never will.
 
         Raises:
@@ -69,7 +70,7 @@ class ServerProcess:
         """
         deadline = time.monotonic() + limit_s
         while True:
-            answer = ask()
+            answer = ask(max(_POLL_S, deadline - time.monotonic()))
             if answer is not None:
                 return answer
             if self._process.poll() is not None:

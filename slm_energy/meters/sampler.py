@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from slm_energy import secret
 from slm_energy.config import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.meters.accounting import shortest_window_s
@@ -118,11 +119,13 @@ class Sampler:
                 f"TMPDIR={tempfile.gettempdir()} is too long for a socket's path: set a shorter one"
             )
         with self._log.open("ab") as log:
+            # -P: a file named json.py in the working folder is not the library.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "slm_energy.meters.sampling", config, self.marks],
+                [sys.executable, "-P", "-m", "slm_energy.meters.sampling", config, self.marks],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                env=secret.inherited(),
                 bufsize=0,
             )
         reply = self._reply(_START_S)

@@ -2,22 +2,24 @@
 
 Power (W) or energy counted so far (Wh), in any place of the answer: a NETIO PowerBOX, a Shelly or
 Tasmota plug, or whatever else says it so. The device is asked directly: no proxy, no redirection,
-no answer above 64 KiB. A user name and a password may stand in the URL; neither they nor the rest
-of its query ever reach a note, an error or the record.
+no answer above 64 KiB. A user name and a password come from ~/.netrc, as curl has them; no note, no
+error and no record has them.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 from requests.auth import HTTPDigestAuth
+from requests.utils import get_netrc_auth
 from urllib3.exceptions import HTTPError
 
 from slm_energy.config import MeasurementConfig, WallMeterConfig
@@ -96,19 +98,19 @@ class WallMeter:
             known = False
         if not known:
             raise ReadFailed(f"{_KEY}.url is no address: it begins with http:// or https://")
-        host = url.netloc.rpartition("@")[2]
-        return url._replace(netloc=host).geturl(), f"{url.scheme}://{host}{url.path}"
+        return url.geturl(), f"{url.scheme}://{url.netloc}{url.path}"
 
     def _log_in(self) -> None:
-        """Use the URL's user name in the way that the device asks for: digest or basic."""
-        url = urlsplit(self._config.url)
-        if url.username is None:
+        """Say who asks in the way that the device wants: digest, basic, or in the query."""
+        login = get_netrc_auth(self._url)
+        if login is None:
             return
-        user, password = unquote(url.username), unquote(url.password or "")
+        for key, value in zip(("user", "password"), login, strict=True):
+            self._url = re.sub(rf"(?<=[?&]{key}=)(?=&|$)", quote(value, safe=""), self._url)
         with self._get() as response:
             asked = response.headers.get("WWW-Authenticate", "").lower()
-        digest = asked.startswith("digest")
-        self._session.auth = HTTPDigestAuth(user, password) if digest else (user, password)
+        if asked:
+            self._session.auth = HTTPDigestAuth(*login) if asked.startswith("digest") else login
 
     def _describe(self, value: Decimal) -> Source:
         period_ns = round(self._config.period_s * 1e9)
@@ -180,7 +182,7 @@ class WallMeter:
     def _refused(self, status: int) -> str:
         remedy = f"check {_KEY}.url"
         if status in (401, 403):
-            remedy = f"put USER:PASSWORD@ before the host in {_KEY}.url"
+            remedy = "write `machine HOST login USER password PASSWORD` into ~/.netrc"
         elif 300 <= status < 400:
             remedy = f"give the final address in {_KEY}.url"
         return f"{self.where} answers HTTP {status}: {remedy}"

@@ -1,7 +1,7 @@
 """A scripted engine: real processes, files and time stamps, no weights. It can be told to fail.
 
-It generates token ids that depend on the prompt alone, takes a given time per token, and, after
-`fail`, does what faulty engines do. Use it with the configuration that comes with it:
+It generates token ids that depend on the prompt alone, takes a given time per token, and does what
+faulty engines do: always, once, or now and then. Use it with the configuration that comes with it:
 
     slm-energy --config-dir "$(python -c 'from slm_energy.testing import CONF; print(CONF)')" \
         engine=scripted
@@ -11,17 +11,35 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job
+from slm_energy.config import Scalar
+from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, derived_from
 from slm_energy.errors import EngineError
 from slm_energy.plain import Json
 
+EXPORTING = ("export", "export_kill")
+"""What goes wrong in the process that exports: an error, or it is killed in the middle."""
+
+SERVING = (
+    *("load", "generate", "nan", "drift", "mute", "unstamped", "garbage"),
+    *("memory", "kill", "exit", "hang"),
+)
+"""What goes wrong in the process that serves. `drift`: outputs change from pass to pass; `mute`:
+there are none; `unstamped`: tokens have no times; `garbage`: their times are no numbers; the last
+three say nothing."""
+
 _VOCABULARY = 256
+_EXPORT_FILE = "export.bin"
+_PIECES, _PIECE = 8, bytes(range(256)) * 256
 
 
 class ScriptedEngine:
@@ -30,12 +48,13 @@ class ScriptedEngine:
     def load(self, job: Job) -> dict[str, Json]:
         """Take the script from `engine.options`."""
         options = job.settings.engine.options
-        self._fail = str(options.get("fail", "never"))
+        self._fail = _fault(options, SERVING)
         self._token_s = float(options.get("token_s") or 0.0)
-        self._once = options.get("fail_once")
         self._answered = 0
-        if self._fail == "load" and self._trip():
+        if self._fail == "load":
             raise EngineError("engine.options.fail=load: the script says that loading fails")
+        if _exports(job):
+            _read_export(job)
         return {
             "provider": job.settings.provider.name,
             "dtype": job.settings.engine.dtype,
@@ -51,13 +70,17 @@ class ScriptedEngine:
         self._answered += 1
         if self._answered == 2:
             self._act()
+        if self._fail == "mute":
+            return []
         ids = [
             [self._token(prompt, n) for n in range(batch.new_tokens)] for prompt in batch.prompts
         ]
-        stamps = []
+        stamps: list[Any] = []
         for _ in range(batch.new_tokens):
             time.sleep(self._token_s)
-            stamps.append(time.monotonic_ns())
+            stamps.append("noon" if self._fail == "garbage" else time.monotonic_ns())
+        if self._fail == "unstamped":
+            stamps.clear()
         return [Answer(output_ids=tuple(row), token_ns=tuple(stamps)) for row in ids]
 
     def close(self) -> None:
@@ -69,12 +92,12 @@ class ScriptedEngine:
         return hashlib.sha256(text).digest()[0] % _VOCABULARY
 
     def _act(self) -> None:
-        if self._fail in ("never", "drift") or not self._trip():
-            return
         if self._fail == "generate":
             raise EngineError("engine.options.fail=generate: the script says that generation fails")
         if self._fail == "nan":
             raise EngineError("NaN logits at token 0 of request 0")
+        if self._fail == "memory":
+            bytearray(2**48)  # more than can be addressed: memory really runs out
         if self._fail == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if self._fail == "exit":
@@ -82,15 +105,79 @@ class ScriptedEngine:
         if self._fail == "hang":
             time.sleep(3600)
 
-    def _trip(self) -> bool:
-        """Whether to fail now; with `fail_once` only the first process that gets here does."""
-        if self._once is None:
-            return True
+
+def _fault(options: Mapping[str, Scalar], possible: Sequence[str]) -> str:
+    """What this process does wrong, of what is possible in it; `never` if nothing."""
+    fail = str(options.get("fail", "never"))
+    if fail == "any":
+        return _drawn(options, possible)
+    if fail not in possible:
+        return "never"
+    once = options.get("fail_once")
+    if once is not None:
         try:
-            Path(str(self._once)).touch(exist_ok=False)
+            Path(str(once)).touch(exist_ok=False)
         except FileExistsError:
-            return False
-        return True
+            return "never"
+    return fail
+
+
+def _drawn(options: Mapping[str, Scalar], possible: Sequence[str]) -> str:
+    """What the n-th process of a study does wrong: the same for the same seed."""
+    with Path(str(options["fail_log"])).open("a+", encoding="utf-8") as log:
+        log.seek(0)
+        number = len(log.readlines()) + 1
+        chance = random.Random(f"{options['fail_seed']}:{number}")
+        struck = chance.random() < float(options["fail_rate"] or 0.0)
+        fault = chance.choice(possible) if struck else "never"
+        log.write(f"{number} {fault}\n")
+    return fault
+
+
+def _exports(job: Job) -> bool:
+    return job.settings.engine.options.get("export_s") is not None
+
+
+def _identity(job: Job) -> dict[str, Json]:
+    """Every cell has an export of its own."""
+    engine = job.settings.engine
+    own = {"decode": engine.decode, "threads": engine.threads, "options": dict(engine.options)}
+    return derived_from(job, recipe=1) | own
+
+
+def _place(job: Job) -> Path:
+    return cache.place(job.cache_path, "scripted", _identity(job))
+
+
+def _needs_export(job: Job) -> bool:
+    return _exports(job) and not cache.intact(_place(job))
+
+
+def _export(job: Job) -> None:
+    """Write a file, slowly."""
+    options = job.settings.engine.options
+    fail = _fault(options, EXPORTING)
+
+    def fill(partial: Path) -> dict[str, Json]:
+        with (partial / _EXPORT_FILE).open("wb") as file:
+            for number in range(_PIECES):
+                if number == _PIECES // 2 and fail == "export":
+                    raise EngineError(
+                        "engine.options.fail=export: the script says that exporting fails"
+                    )
+                if number == _PIECES // 2 and fail == "export_kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                file.write(_PIECE)
+                time.sleep(float(options.get("export_s") or 0.0) / _PIECES)
+        return {}
+
+    cache.make(_place(job), _identity(job), fill)
+
+
+def _read_export(job: Job) -> None:
+    cache.facts(_place(job))
+    if (_place(job) / _EXPORT_FILE).read_bytes() != _PIECE * _PIECES:
+        raise EngineError(f"{_place(job)} is not what was exported")
 
 
 def _create() -> Engine:
@@ -108,9 +195,15 @@ ENGINE = EngineSpec(
     packages=(),
     create=_create,
     unsupported=_unsupported,
+    needs_preparation=_needs_export,
+    prepare=_export,
     options={
-        "fail": ("never", "load", "generate", "nan", "kill", "exit", "hang", "drift"),
+        "fail": ("never", *EXPORTING, *SERVING, "any"),
         "fail_once": (),
+        "fail_rate": (),
+        "fail_seed": (),
+        "fail_log": (),
         "token_s": (),
+        "export_s": (),
     },
 )

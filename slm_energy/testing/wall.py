@@ -28,13 +28,17 @@ from slm_energy.config import WallMeterConfig
 from slm_energy.testing.waveform import Waveform
 
 Shape = Literal["netio", "shelly", "tasmota"]
-Login = Literal["basic", "digest"]
+Login = Literal["basic", "digest", "query"]
 BrokenAnswer = Literal[
     "silent", "dripping", "html", "error", "redirect", "endless", "garbage", "missing"
 ]
 BrokenValue = Literal["text", "negative", "nan", "zero", "thousandfold"]
 
 USER, PASSWORD = "meter", "se:cr%et"
+NETRC = f"machine 127.0.0.1 login {USER} password {PASSWORD}\n"
+"""What ~/.netrc, or the file that the variable NETRC names, has to say."""
+
+_QUERY = "user=meter&password=se%3Acr%25et"
 
 _NONCE = "60dc2a67"
 _BREAK: dict[str | None, Callable[[float], Any]] = {
@@ -101,7 +105,7 @@ class FakeWallMeter:
         shape: whose answers it imitates.
         period_s: how often it renews its values; power is the mean over this time.
         clock_offset_s: how far its clock is ahead of ours; None: it tells no time.
-        login: it wants `USER` and `PASSWORD`, in this way.
+        login: it wants `USER` and `PASSWORD`, in this way; `query` is Tasmota's.
     """
 
     def __init__(
@@ -141,11 +145,13 @@ class FakeWallMeter:
         self._server.server_close()
 
     def config(self, quantity: Literal["power", "energy"], **changes: Any) -> WallMeterConfig:
-        """The settings for it; with user name and password in the URL if it wants them."""
+        """The settings for it."""
         path, unit = self._shape.places[quantity]
-        login = "meter:se%3Acr%25et@" if self.login else ""
+        url = f"http://127.0.0.1:{self._server.server_port}{self._shape.file}"
+        if self.login == "query":
+            url += f"{'&' if '?' in url else '?'}user=&password="
         values: dict[str, Any] = {
-            "url": f"http://{login}127.0.0.1:{self._server.server_port}{self._shape.file}",
+            "url": url,
             "path": path,
             "unit": unit,
             "period_s": self._period_ns / 1e9,
@@ -189,7 +195,11 @@ def _handler(meter: FakeWallMeter) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True  # head and body are sent apart: it would cost 40 ms
 
         def do_GET(self) -> None:
-            if meter.login and not _allowed(meter.login, self.headers.get("Authorization", "")):
+            if meter.login == "query" and not self.path.endswith(_QUERY):
+                self._say(200, b'{"WARNING": "Need user=<username>&password=<password>"}')
+            elif meter.login in ("basic", "digest") and not _allowed(
+                meter.login, self.headers.get("Authorization", "")
+            ):
                 self._say(401, b"", {"WWW-Authenticate": _challenge(meter.login)})
             elif meter.fault == "silent":
                 meter.left.wait()

@@ -66,18 +66,19 @@ def test_a_damaged_store_fails_with_the_reason(tmp_path):
 
 @pytest.fixture
 def server():
-    """An HTTP server that is healthy as MLflow's is."""
+    """An HTTP server that has no experiments, in MLflow's words."""
 
-    class Health(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200 if self.path == "/health" else 404)
+    class Empty(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            known = self.path == "/api/2.0/mlflow/experiments/search"
+            self.send_response(200 if known else 404)
             self.end_headers()
-            self.wfile.write(b"OK")
+            self.wfile.write(b"{}" if known else b"no such page")
 
         def log_message(self, *words):
             pass
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Health) as server:
+    with http.server.HTTPServer(("127.0.0.1", 0), Empty) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -92,11 +93,13 @@ def test_a_server_that_answers(tmp_path, server):
 def test_a_server_that_is_no_mlflow(tmp_path, server):
     found = store(at(tmp_path, f"{server}/elsewhere"))
     assert found.verdict == "fail"
-    assert "Not Found" in found.detail
+    assert "this is no MLflow server (HTTP 404)" in found.detail
+    assert found.remedy == "mend the URL"
 
 
-def test_a_server_that_is_not_there(tmp_path):
+def test_a_server_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     found = store(at(tmp_path, "http://127.0.0.1:9"))
     assert found.verdict == "fail"
-    assert "http://127.0.0.1:9 does not answer" in found.detail
-    assert "tracking.uri=" in found.remedy
+    assert found.detail.endswith("http://127.0.0.1:9: nobody answers (Connection refused)")
+    assert found.remedy.startswith("start the server")

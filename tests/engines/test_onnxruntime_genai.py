@@ -1,6 +1,9 @@
 import dataclasses
 import json
+import sys
+import types
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -48,6 +51,71 @@ def test_a_graph_of_other_versions_is_made_again(make_job, monkeypatch):
     other = dataclasses.replace(job, model_digest="other")
     monkeypatch.setattr(genai, "_source", lambda job: other.model_path)
     assert ENGINE.needs_preparation(job)
+
+
+class Generator:
+    """Stands in for the library's: logits that depend on each token and its position."""
+
+    counts_gaps = False
+    """Take a token's column for its position, as a graph without position ids does."""
+
+    def __init__(self, model: object, parameters: object) -> None:
+        self.pad = 4095
+
+    def append_tokens(self, ids: np.ndarray) -> None:
+        self.ids = ids
+
+    def get_logits(self) -> np.ndarray:
+        seen = self.ids != self.pad
+        places = np.arange(self.ids.shape[1]) if self.counts_gaps else seen.cumsum(-1)
+        state = (self.ids * seen * places).sum(-1)
+        return np.sin(np.outer(state, np.arange(1, 64)) / 1000)[:, None]
+
+    def generate_next_token(self) -> None:
+        self.ids = np.hstack([self.ids, self.get_logits().argmax(-1)])
+
+    def get_next_tokens(self) -> np.ndarray:
+        return self.ids[:, -1]
+
+
+@pytest.fixture
+def loaded(make_job, monkeypatch):
+    """Loads the engine for batches of three over the stand-in; returns what is in force."""
+
+    def load(counts_gaps: bool) -> dict:
+        library = types.SimpleNamespace(
+            Config=lambda folder: types.SimpleNamespace(overlay=lambda text: None),
+            Model=lambda config: types.SimpleNamespace(device_type="CPU"),
+            GeneratorParams=lambda model: types.SimpleNamespace(set_search_options=dict),
+            Generator=type("Generator", (Generator,), {"counts_gaps": counts_gaps}),
+        )
+        monkeypatch.setitem(sys.modules, "onnxruntime_genai", library)
+        job = make_job("onnxruntime_genai", decode="generate")
+        workload = dataclasses.replace(job.settings.workload, batch_size=3)
+        job = dataclasses.replace(
+            job, settings=dataclasses.replace(job.settings, workload=workload)
+        )
+        ENGINE.prepare(job)
+        return ENGINE.create().load(job)
+
+    return load
+
+
+def test_a_padded_batch_is_compared_with_its_prompts_alone(loaded):
+    assert loaded(counts_gaps=False)["padding_deviation"] == 0.0
+
+
+def test_a_graph_that_counts_the_gap_after_a_prompt_is_refused_in_batches(loaded):
+    with pytest.raises(EngineError, match=r"padded batch differs .*set workload\.batch_size=1$"):
+        loaded(counts_gaps=True)
+
+
+def test_gemma_s_graph_is_told_its_positions(make_job, twin, tmp_path):
+    job = make_job("onnxruntime_genai", twin("codegemma-2b"), decode="generate")
+    job = dataclasses.replace(job, cache_path=tmp_path)
+    ENGINE.prepare(job)
+    (file,) = (tmp_path / "onnxruntime_genai").glob("*/genai_config.json")
+    assert "position_ids" in json.loads(file.read_text())["model"]["decoder"]["inputs"]
 
 
 def test_what_it_cannot_do_is_unsupported(make_job):

@@ -23,6 +23,12 @@ CONF = Path(__file__).parents[2] / "conf" / "engine"
 SCRIPTED = "{python} -m slm_energy.testing.completions --port {port} --model {model}"
 
 
+SILENT = """{python} -c "import socket, time
+server = socket.create_server(('127.0.0.1', {port}))
+print('listening', flush=True)
+time.sleep(3600)" """
+
+
 @pytest.fixture
 def load(make_job) -> Iterator[Callable]:
     """Prepares and loads an engine with these options; closes it with the test."""
@@ -242,6 +248,11 @@ def test_a_model_is_chosen_by_name(load, serving):
 def test_a_server_that_does_not_come_up_is_an_error(load, fault, message):
     with pytest.raises(EngineError, match=message):
         load(command=f"{SCRIPTED} --fault {fault}", ready_s=3)
+
+
+def test_a_server_that_listens_and_never_answers_is_an_error(load):
+    with pytest.raises(EngineError, match=r"not ready after .*ready_s=2; it last wrote: listening$"):
+        load(command=SILENT, ready_s=2)
 
 
 def test_a_server_that_fails_a_load_is_not_left_behind(load):

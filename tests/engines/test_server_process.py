@@ -16,14 +16,14 @@ def started(source: str, gpu: int | None = None) -> ServerProcess:
     return ServerProcess(python(source), gpu)
 
 
-def never() -> None:
+def never(left_s: float) -> None:
     """A server that does not answer."""
 
 
 def test_it_is_asked_until_it_answers():
     server = started("import time; time.sleep(3600)")
     answers = iter([None, None, "here"])
-    assert server.wait_until_ready(lambda: next(answers), 60.0) == "here"
+    assert server.wait_until_ready(lambda left_s: next(answers), 60.0) == "here"
     assert server.end(wait_s=0.0) is None
     server.stop()
 
@@ -46,6 +46,16 @@ def test_one_that_never_answers_is_ended():
     with pytest.raises(EngineError, match=r"not ready after engine.options.ready_s=0\.5"):
         server.wait_until_ready(never, 0.5)
     assert not psutil.pid_exists(server.pid)
+
+
+def test_asking_takes_no_longer_than_what_is_left():
+    """A server may listen and then keep whoever asks waiting."""
+    server = started("import time; time.sleep(3600)")
+    left_s = list[float]()
+    with pytest.raises(EngineError, match="not ready"):
+        server.wait_until_ready(left_s.append, 0.5)
+    assert left_s[0] <= 0.5
+    assert left_s == sorted(left_s, reverse=True)
 
 
 def test_its_log_goes_to_standard_error(capsys):
@@ -83,7 +93,9 @@ def test_files_that_it_and_its_children_hold_open_are_seen(tmp_path):
     )
     server = started(source)
     device = tmp_path / "device"
-    server.wait_until_ready(lambda: (device.exists() and device.read_text()) or None, 60.0)
+    server.wait_until_ready(
+        lambda left_s: (device.exists() and device.read_text()) or None, 60.0
+    )
     assert str(device) in server.open_files()
     server.stop()
 

@@ -8,11 +8,12 @@ import time
 import pytest
 
 from slm_energy.config import MeasurementConfig, WallMeterConfig
+from slm_energy.errors import ConfigError
 from slm_energy.meters.accounting import account
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.wall import open_wall
 from slm_energy.record import Series, Window
-from slm_energy.testing.wall import PASSWORD, FakeWallMeter
+from slm_energy.testing.wall import NETRC, PASSWORD, FakeWallMeter
 from slm_energy.testing.waveform import Waveform, constant
 
 SHORT_S = 0.3
@@ -200,7 +201,7 @@ def test_an_energy_of_zero_with_a_strange_exponent_is_zero(opened, wall):
 def test_nobody_there(opened):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/?password=secret"
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/?key=secret"
         text = note(opened(WallMeterConfig(url=url, path="a", unit="W")))
     assert "cannot be reached (Connection refused): check measurement.wall_meter.url" in text
     assert "secret" not in text
@@ -214,22 +215,37 @@ def test_what_is_no_address(opened, url):
     )
 
 
-@pytest.mark.parametrize("login", ["basic", "digest"])
-def test_user_name_and_password_stand_in_the_url_and_nowhere_else(opened, login):
+@pytest.mark.parametrize(
+    ("login", "refused"),
+    [
+        ("basic", "answers HTTP 401: write `machine HOST login USER password PASSWORD` into"),
+        ("digest", "answers HTTP 401: write `machine HOST login USER password PASSWORD` into"),
+        ("query", "the answer has no 'apower' there, but WARNING"),
+    ],
+)
+def test_user_name_and_password_stand_in_netrc_and_nowhere_else(
+    opened, login, refused, tmp_path, monkeypatch
+):
+    netrc = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(netrc))
     with FakeWallMeter(constant(64.4), login=login) as wall:
+        assert refused in note(opened(wall.config("power")))
+        netrc.write_text(NETRC)
         found = opened(wall.config("power"))
         assert found.meter.read(0) == 64_400
         shown = f"{found.notes} {found.meter.sources}"
-        plain = wall.config(
-            "power", url=wall.config("power").url.replace("meter:se%3Acr%25et@", "")
-        )
-        assert "answers HTTP 401: put USER:PASSWORD@ before the host" in note(opened(plain))
-        wrong = wall.config("power", url=plain.url.replace("//", "//meter:wrong@"))
-        refused = note(opened(wrong))
-    for secret in (PASSWORD, "se%3Acr%25et", "meter:", "id=0"):
-        assert secret not in shown
-    assert "HTTP 401" in refused
-    assert "wrong" not in refused
+        netrc.write_text(NETRC.replace(PASSWORD, "wrong"))
+        failure = note(opened(wall.config("power")))
+    for secret in (PASSWORD, "se%3Acr%25et", "id=0", "wrong"):
+        assert secret not in shown + failure
+    assert refused in failure
+
+
+@pytest.mark.parametrize("url", ["http://meter:secret@127.0.0.1/", "http://h/?password=secret"])
+def test_a_configuration_with_a_password_is_refused(url):
+    with pytest.raises(ConfigError, match=r"into ~/\.netrc$") as raised:
+        WallMeterConfig(url=url, path="a", unit="W")
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("offset_s", [0.0, 3600.0, -42.0])

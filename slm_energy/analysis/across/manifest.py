@@ -38,7 +38,7 @@ _GROUPS: dict[str, Group] = {
     "version": "versions", "model": "model", "workload": "workload", "engine": "engine",
     "provider": "engine", "effective": "engine", "measurement": "measurement", "scope": "scope",
     "environment.python": "versions", "environment.platform": "kernel",
-    "environment.nvidia_driver": "driver",
+    "environment.nvidia_driver": "driver", "environment.isolation": "measurement",
 }  # fmt: skip
 
 

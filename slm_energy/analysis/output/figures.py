@@ -133,11 +133,12 @@ class _Against:
 
 
 def drift(report: Report, result: MetricResult) -> str:
-    """Each trial's residual from its cell's mean, in the order in which they ran."""
+    """Each trial's residual from its cell's mean, in planned order; the sentinel's are diamonds."""
     points = result.diagnostics.points
+    sentinel = () if result.sentinel is None else result.sentinel.points
     height, left = 240.0, 64.0
-    across = scale([p.order for p in points], left, _RIGHT)
-    up = scale([100 * p.residual for p in points] + [0.0], height - 48, 12)
+    across = scale([p.order for p in (*points, *sentinel)], left, _RIGHT)
+    up = scale([100 * p.residual for p in (*points, *sentinel)] + [0.0], height - 48, 12)
     slopes = [
         f"{d.slope_pct:+.2g} % per {_STEPS[d.against]} (p {number(d.p)})"
         for d in result.diagnostics.drifts
@@ -154,6 +155,8 @@ def drift(report: Report, result: MetricResult) -> str:
         picture.circle(across(point.order), up(100 * point.residual), 4, "dot", tip)
         if point.outlier:
             picture.circle(across(point.order), up(100 * point.residual), 7, "flag")
+    for point in sentinel:
+        picture.diamond(across(point.order), up(100 * point.residual), "mean")
     return picture.svg()
 
 

@@ -167,7 +167,8 @@ def _metric(report: Report, result: MetricResult) -> Iterator[Block]:
         yield Heading(text="Drift and outliers")
         yield Figure(
             svg=figures.drift(report, result),
-            caption="Each trial against the mean of its cell, in the order of the plan",
+            caption="Each trial against the mean of its cell, in the order of the plan"
+            f"{'; diamonds, the sentinel' * (result.sentinel is not None)}",
         )
     for name, grids in (
         ("Diagnostics", behind.diagnostics(report, result)),

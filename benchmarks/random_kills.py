@@ -1,0 +1,336 @@
+"""Does a study survive that everything is killed, again and again, at random moments?
+
+    python benchmarks/random_kills.py [--kills 200] [--seed 0]
+
+A sweep over four scripted cells, each with an export in the cache, is killed with SIGKILL and run
+again. Two thirds of the kills strike all its processes at once, as a power loss does (but for what
+the system had not yet written to the disk: that is not lost here); one third strikes the parent
+alone, and the others have to go by themselves. Every tenth strikes while a new store is made.
+Whenever a sweep comes to its end the study is examined (`soundness.py`), loses its exports, and
+goes on with one more round.
+
+The program is imported once, and forked at each start: this saves seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import psutil
+import soundness
+
+from slm_energy.__main__ import main as slm_energy
+from slm_energy.testing import CONF
+
+CELLS = 4
+WORDS = (
+    *("--config-dir", str(CONF), "-m", "engine=scripted", "engine.options.export_s=0.2"),
+    *("engine.decode=session,generate", "engine.threads=1,2", "cache.folder=cache"),
+    *("measurement=off", "measurement.warmup_requests=0", "measurement.serve_s=0.2"),
+    *("workload.limit=3", "workload.new_tokens=4", "study.reference=null"),
+    "study.gate.at_most_s=0",
+)
+IMPORTED = (
+    *(
+        "alembic.command",
+        "hydra",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "pandas",
+        "scipy.stats",
+    ),
+    *("slm_energy.analysis.output.files", "slm_energy.grid", "slm_energy.show", "slm_energy.sweep"),
+)
+FORK = multiprocessing.get_context("fork")
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """Seconds that a sweep takes: to its first trial, and from there to its end."""
+
+    start_s: float
+    rest_s: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """When to kill: so many seconds after the start, or after the first trial's begin."""
+
+    after: str
+    delay_s: float
+
+
+class Study:
+    """A study in a folder of its own, one sweep at a time.
+
+    Attributes:
+        folder: where its sweeps run.
+        rounds: how many are asked for.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.rounds = 1
+        self._pid = 0
+        self._began_unix_s = 0.0
+        self._left: set[Path] = set()
+
+    def start(self) -> None:
+        """Start a sweep in a session of its own."""
+        self._left, self._began_unix_s = self._trials(), time.time()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _become_sweep(self.folder, [*WORDS, f"study.rounds={self.rounds}"])
+
+    def finish(self) -> Pace:
+        """Start a sweep and wait for its end.
+
+        Raises:
+            SystemExit: it failed; its output is told.
+        """
+        begun = time.monotonic()
+        self.start()
+        self._wait(self._trial_begun)
+        start_s = time.monotonic() - begun
+        self._wait(lambda: False)
+        self.end()
+        return Pace(start_s=start_s, rest_s=time.monotonic() - begun - start_s)
+
+    def kill(self, moment: Moment, *, alone: bool) -> bool:
+        """Kill the sweep that was started, the parent alone or everything.
+
+        Returns:
+            False if it came to its end before.
+        """
+        if moment.after == "first trial":
+            self._wait(self._trial_begun)
+        until = time.monotonic() + moment.delay_s
+        if self._wait(lambda: time.monotonic() >= until):
+            self.end()
+            return False
+        os.kill(self._pid, signal.SIGKILL)
+        while not alone and (others := soundness.processes(self.folder)):
+            for each in others:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+        os.waitpid(self._pid, 0)
+        return True
+
+    def end(self) -> None:
+        """Put a sweep away that has ended by itself.
+
+        Raises:
+            SystemExit: it failed; its output is told.
+        """
+        _, status = os.waitpid(self._pid, 0)
+        if status != 0:
+            output = (self.folder / "output").read_text()[-4000:]
+            sys.exit(f"the same command failed: {os.waitstatus_to_exitcode(status)}\n{output}")
+
+    def extend(self) -> None:
+        """One more round, with exports to make."""
+        self.rounds += 1
+        shutil.rmtree(self.folder / "cache")
+
+    def examine(self) -> dict[str, list[str]]:
+        """What must not be; looked for in another process, which shares nothing with sweeps."""
+        return _apart(lambda: soundness.examine(self.folder, cells=CELLS, rounds=self.rounds))
+
+    def phase(self) -> str:
+        """What the sweep was at when it was killed, from what it left."""
+        try:
+            outcomes, opened = self._stored()
+        except sqlite3.Error:
+            return "making the store"
+        begun = self._trials() - self._left
+        if list((self.folder / "cache").glob("*/*.partial")):
+            return "export"
+        if not begun and sum(map(bool, outcomes.values())) >= CELLS * self.rounds:
+            return "ending, report"
+        if not begun:
+            return "between trials" if opened else "start"
+        folder = max(begun, key=lambda path: path.stat().st_mtime_ns)
+        if folder.name in outcomes:
+            return "dropping the record" if outcomes[folder.name] else "sending the record"
+        if (folder / "record.json").exists():
+            return "before sending"
+        return "writing the record" if (folder / "config").exists() else "trial"
+
+    def _stored(self) -> tuple[dict[str, str | None], bool]:
+        """Outcomes of the trials that the store knows, and whether it knows this sweep."""
+        outcomes = (
+            "SELECT a.value, b.value FROM tags AS a LEFT JOIN tags AS b"
+            " ON b.run_uuid = a.run_uuid AND b.key = 'slm.outcome' WHERE a.key = 'slm.trial'"
+        )
+        sweeps = (
+            "SELECT count(*) FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid"
+            " WHERE tags.key = 'slm.kind' AND tags.value = 'sweep' AND runs.start_time >= ?"
+        )
+        path = self.folder / "mlruns" / "mlflow.db"
+        with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
+            (opened,) = database.execute(sweeps, (self._began_unix_s * 1000,)).fetchone()
+            return dict(database.execute(outcomes).fetchall()), opened > 0
+
+    def _trials(self) -> set[Path]:
+        """Folders of trials that run, or whose records wait."""
+        return set((self.folder / "mlruns" / "pending").glob("*/*/"))
+
+    def _trial_begun(self) -> bool:
+        return bool(self._trials() - self._left)
+
+    def _wait(self, reason: Callable[[], bool]) -> bool:
+        """Wait for a reason or the sweep's end; tell whether it was the end."""
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while os.waitid(os.P_PID, self._pid, ended) is None:
+            if reason():
+                return False
+            time.sleep(0.002)
+        return True
+
+
+@dataclasses.dataclass(kw_only=True)
+class Tally:
+    """What came of it."""
+
+    phases: Counter[str] = dataclasses.field(default_factory=Counter)
+    alone: int = 0
+    examined: int = 0
+    found: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    def struck(self, study: Study, *, alone: bool) -> None:
+        """Note a kill; where only the parent was killed, see that the others go."""
+        self.phases[study.phase()] += 1
+        self.alone += alone
+        self._add({"orphans": [str(each) for each in soundness.orphans(study.folder)]})
+
+    def examine(self, study: Study) -> None:
+        """Note what is not as it must be after a sweep came to its end."""
+        self.examined += 1
+        self._add(study.examine())
+
+    def _add(self, found: dict[str, list[str]]) -> None:
+        for kind, texts in found.items():
+            self.found.setdefault(kind, []).extend(texts)
+
+
+def main() -> None:
+    """Kill, examine, print; exit with 1 if anything was found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0, help="decides when to kill what")
+    asked = parser.parse_args()
+    for name in IMPORTED:
+        importlib.import_module(name)
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="kills") as name:
+        place = Path(name)
+        os.environ["TMPDIR"] = tempfile.tempdir = name  # the machine's lock is one of our own
+        try:
+            tally = strike(place, asked.kills, random.Random(asked.seed))
+        finally:
+            for each in soundness.processes(place):
+                each.kill()
+    print(f"{asked.kills} kills, {tally.alone} of them of the parent alone; seed {asked.seed}")
+    print(f"{time.monotonic() - begun:.0f} s; {tally.examined} times the study was examined\n")
+    for phase, count in tally.phases.most_common():
+        print(f"{phase:<24}{count:>6}")
+    print()
+    for kind, texts in tally.found.items():
+        print(f"{kind:<24}{len(texts):>6}  {'; '.join(texts[:3])}")
+    sys.exit(any(tally.found.values()))
+
+
+def strike(place: Path, kills: int, chance: random.Random) -> Tally:
+    """Kill so often, then let the study come to its end."""
+    tally, study = Tally(), Study(place / "study")
+    making = study.finish()  # with a new store
+    tally.examine(study)
+    study.extend()
+    pace = study.finish()
+    for number in range(kills):
+        alone = chance.random() < 1 / 3
+        if number % 10 == 9:
+            _strike_new(Study(place / f"new{number}"), making, tally, chance)
+            continue
+        while not _strike(study, pace, tally, chance, alone=alone):
+            tally.examine(study)
+            study.extend()
+    study.finish()
+    tally.examine(study)
+    return tally
+
+
+def _strike(study: Study, pace: Pace, tally: Tally, chance: random.Random, *, alone: bool) -> bool:
+    early = chance.random() < 0.2
+    moment = Moment(
+        after="start" if early else "first trial",
+        delay_s=chance.uniform(0, pace.start_s if early else pace.rest_s),
+    )
+    study.start()
+    killed = study.kill(moment, alone=alone)
+    if killed:
+        tally.struck(study, alone=alone)
+    return killed
+
+
+def _strike_new(study: Study, making: Pace, tally: Tally, chance: random.Random) -> None:
+    """Kill the first sweep of a study; the second one has to come to its end."""
+    study.start()
+    delay_s = chance.uniform(0, making.start_s)
+    if study.kill(Moment(after="start", delay_s=delay_s), alone=False):
+        tally.struck(study, alone=False)
+        study.finish()
+    tally.examine(study)
+
+
+def _become_sweep(folder: Path, words: list[str]) -> NoReturn:
+    """Turn a fork into the command, with its output in a file."""
+    code: object = 70
+    try:
+        os.setsid()
+        os.chdir(folder)
+        output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for number in (1, 2):
+            os.dup2(output, number)
+        sys.argv = ["slm-energy", *words]
+        slm_energy()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code if isinstance(code, int) else 70)
+
+
+def _apart(work: Callable[[], T]) -> T:
+    """Do something in a fork; return its result."""
+    here, there = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=lambda: there.send(work()))
+    process.start()
+    there.close()
+    result: T = here.recv()
+    process.join()
+    return result
+
+
+if __name__ == "__main__":
+    main()

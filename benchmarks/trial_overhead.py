@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""What a trial costs beyond its windows, against optimum-benchmark's process launcher, in turns.
+
+    python benchmarks/trial_overhead.py --peer PYTHON [--rounds 3]
+
+Both run the same work: the bundled model's folder through PyTorch in float32, batch 1, and per
+trial the same number of measured requests with the same numbers of prompt and new tokens. Ours
+samples (`measurement=auto`), stores to MLflow and gives each trial a fresh process; the other runs
+its latency, memory and energy trackers in its process launcher. Each command runs two trials.
+
+A trial costs the seconds from its start to the next one's start, less those in which the model was
+loaded, idled for a baseline, warmed up or served: our windows; for the other see
+`peers/optimum_trials.py`. A command costs, per trial, its seconds from start to exit less the same.
+`study.gate` is off: it waits for a calm machine, which the other does not. Exits with 1 if the
+median ratio of a trial's cost is above --at-most.
+
+The other tool needs an environment of its own:
+
+    python -m venv peer
+    peer/bin/pip install torch==2.13.0 transformers==4.57.6 codecarbon==3.3.2 \
+        optimum-benchmark==0.6.0
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from harness_cost import outside_s
+
+from slm_energy import models
+from slm_energy.config import BUNDLED, ModelConfig, TrackingConfig, WorkloadConfig
+from slm_energy.tracking import Store
+from slm_energy.workload import load
+
+PEER = Path(__file__).parent / "peers" / "optimum_trials.py"
+TRIALS = 2
+REQUESTS, PROMPT_TOKENS, NEW_TOKENS = 10, 64, 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """Seconds beyond the windows.
+
+    Attributes:
+        trial_s: from the first trial's start to the second's.
+        command_s: per trial of the whole command.
+    """
+
+    trial_s: float
+    command_s: float
+
+
+def main() -> int:
+    """Measure both in turns; print figures; return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--peer", metavar="PYTHON", required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--at-most", type=float, default=0.15, help="highest ratio that is well")
+    args = parser.parse_args()
+    pairs = []
+    print(f"{'round':<7}{'ours':>8}{'theirs':>8}{'ratio':>8}   of a command, per trial")
+    for number in range(args.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            if number % 2:
+                theirs, mine = peers(args.peer, Path(folder)), ours(Path(folder))
+            else:
+                mine, theirs = ours(Path(folder)), peers(args.peer, Path(folder))
+        pairs.append((mine, theirs))
+        show(str(number + 1), mine, theirs)
+    middle = [
+        Cost(
+            trial_s=median(cost.trial_s for cost in side),
+            command_s=median(cost.command_s for cost in side),
+        )
+        for side in zip(*pairs, strict=True)
+    ]
+    show("median", *middle)
+    ratio = median(mine.trial_s / theirs.trial_s for mine, theirs in pairs)
+    well = ratio <= args.at_most
+    print(f"ratio {ratio:.3f}, at most {args.at_most}: {'met' if well else 'MISSED'}")
+    return int(not well)
+
+
+def show(name: str, mine: Cost, theirs: Cost) -> None:
+    """One line of the table."""
+    print(
+        f"{name:<7}{mine.trial_s:>8.2f}{theirs.trial_s:>8.2f}{mine.trial_s / theirs.trial_s:>8.3f}"
+        f"{mine.command_s:>11.2f}{theirs.command_s:>8.2f}{mine.command_s / theirs.command_s:>8.3f}",
+        flush=True,
+    )
+
+
+def ours(folder: Path) -> Cost:
+    """Run a study of as many rounds as there are to be trials."""
+    prompts = folder / "prompts.jsonl"
+    rows = ({"task_id": str(n), "prompt": text} for n, text in enumerate(texts(REQUESTS)))
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    store = folder / "mlruns"
+    words = ["model=bundled", "engine=torch", "measurement=auto", "measurement.serve_s=0"]
+    words += [f"workload.source={prompts}", f"workload.new_tokens={NEW_TOKENS}"]
+    words += [f"study.rounds={TRIALS}", "study.gate.at_most_s=0"]
+    words += [f"tracking.folder={store}", f"cache.folder={folder / 'cache'}"]
+    command_s = run([sys.executable, "-P", "-m", "slm_energy", *words], folder)
+    frame = Store(TrackingConfig(name="local", folder=str(store))).frame("default")
+    costs_s, windows_s = outside_s(frame)
+    return Cost(trial_s=costs_s.median(), command_s=(command_s - windows_s.sum()) / TRIALS)
+
+
+def peers(python: str, folder: Path) -> Cost:
+    """Run the other tool's trials in its environment."""
+    told = folder / "peer.json"
+    model = models.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), folder)
+    numbers = map(str, (TRIALS, REQUESTS, PROMPT_TOKENS, NEW_TOKENS))
+    command_s = run([python, str(PEER), str(model), *numbers, str(told)], folder)
+    trials = json.loads(told.read_text(encoding="utf-8"))["trials"]
+    first, second = trials
+    return Cost(
+        trial_s=second["started_s"] - first["started_s"] - first["windows_s"],
+        command_s=(command_s - sum(trial["windows_s"] for trial in trials)) / TRIALS,
+    )
+
+
+def run(command: Sequence[str], folder: Path) -> float:
+    """Run a command to its end; return its seconds.
+
+    Raises:
+        SystemExit: it failed; with what it wrote last.
+    """
+    started = time.monotonic()
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{command[0]}: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return time.monotonic() - started
+
+
+def texts(count: int) -> list[str]:
+    """So many prompts of PROMPT_TOKENS tokens each, cut from the bundled tasks."""
+    folder = models.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), Path())
+    tokenizer = models.load_tokenizer(folder)
+    tasks = load(WorkloadConfig(name=BUNDLED, source=BUNDLED))
+    ids = tokenizer.encode("".join(task.prompt + "\n" for task in tasks)).ids
+    pieces = (
+        tokenizer.decode(ids[start : start + PROMPT_TOKENS])
+        for start in range(0, len(ids), PROMPT_TOKENS)
+    )
+    found = [text for text in pieces if len(tokenizer.encode(text).ids) == PROMPT_TOKENS]
+    assert len(found) >= count
+    return found[:count]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""What the sentinel shows: one cell that runs once more at the start of each round.
+
+It is compared with nothing, because its place in a round is not random. Nothing changes from one of
+its trials to the next but the machine, so its slope over time is the machine's drift.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slm_energy.analysis import blocks
+from slm_energy.analysis.compare import Rule
+from slm_energy.analysis.describe import diagnose, slope
+from slm_energy.analysis.frame import Study, started
+from slm_energy.analysis.metric import Metric
+from slm_energy.analysis.result import Drift, Sentinel
+
+
+def watched(study: Study, metric: Metric, rule: Rule) -> Sentinel | None:
+    """One metric of a study's sentinel; None without a sentinel or a value.
+
+    Drift is against the time at which trials began, not against their place in the plan: a round
+    may have been run days after the one before it.
+    """
+    if study.sentinel is None:
+        return None
+    own = study.sentinel
+    trials = own.valid[started(own.valid).notna()]
+    points = diagnose(blocks.block(own, metric, []), trials, (), rule).points
+    if not points:
+        return None
+    begun = dict(zip(trials["run_id"].astype(str), started(trials), strict=True))
+    since = np.array([(begun[p.run_id] - begun[points[0].run_id]).total_seconds() for p in points])
+    span_s = float(np.ptp(since))
+    drift: Drift | None = None
+    if span_s > 0:
+        logs = np.log([point.value for point in points])
+        cells = np.unique([point.cell for point in points], return_inverse=True)[1]
+        drift = slope("time", logs, since / span_s, [cells], rule.alpha)
+    return Sentinel(
+        label=own.core(points[0].cell), hours=span_s / 3600, points=points, drift=drift
+    )

@@ -1,0 +1,108 @@
+"""When a study has run enough rounds: the rule of `study.precision_pct`.
+
+After a round, the study ends if the t interval of every pair's ratio is narrower than plus and
+minus so many per cent: on the metric that decides, in every family, and not before every pair has
+the rounds that it takes to find any difference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from slm_energy.analysis import blocks
+from slm_energy.analysis.effect import half_width
+from slm_energy.analysis.families import understood
+from slm_energy.analysis.frame import Study, tidy
+from slm_energy.analysis.options import AnalysisOptions
+from slm_energy.analysis.permute import FEWEST, smallest_rounds
+from slm_energy.analysis.words import number, times
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """What the rule says: whether no more rounds are needed, and why."""
+
+    stop: bool
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Pair:
+    """Two cells: rounds that they share and need, half the width of their interval if known."""
+
+    name: str
+    rounds: int
+    fewest: int
+    half_pct: float | None
+
+
+def settled(
+    frame: pd.DataFrame, options: AnalysisOptions, precision_pct: float, cells: Sequence[str]
+) -> Settled:
+    """Apply the rule to the trials there are.
+
+    Args:
+        frame: one row per trial, as `tracking.Store.frame` returns it.
+        options: see `analysis.options`.
+        precision_pct: every interval must be narrower than plus and minus this.
+        cells: ids of those that count.
+
+    Raises:
+        AnalysisError: there is no valid trial, or no such metric.
+    """
+    own = frame if frame.empty else frame[frame["cell"].isin(cells)]
+    study = tidy(own, options.study, options.machine)
+    last = study.rounds[-1]
+    if any(slot.round == last and slot.outcome == "missing" for slot in study.audit.slots):
+        return Settled(stop=False, reason=f"round {last} is not complete")
+    pairs = list(_pairs(study, options))
+    if not pairs:
+        return Settled(stop=False, reason="no two cells are compared")
+    widest_pct = 0.0
+    for pair in pairs:
+        if pair.rounds < pair.fewest:
+            told = f"{times(pair.rounds, 'round')} of at least {pair.fewest}"
+            return Settled(stop=False, reason=f"{pair.name}: {told}")
+        if pair.half_pct is None:
+            told = "the same ratio in every round, so its spread is unknown"
+            return Settled(stop=False, reason=f"{pair.name}: {told}")
+        if pair.half_pct > precision_pct:
+            told = f"an interval of ±{number(pair.half_pct)} %"
+            return Settled(stop=False, reason=f"{pair.name}: {told}")
+        widest_pct = max(widest_pct, pair.half_pct)
+    return Settled(
+        stop=True,
+        reason=f"after {times(last, 'round')} every interval is within ±{number(widest_pct)} %",
+    )
+
+
+def _pairs(study: Study, options: AnalysisOptions) -> Iterator[_Pair]:
+    """Pairs of cells of one family that have a value of the metric that decides."""
+    families = understood(study, options).families
+    found = blocks.usable(study, options, [])
+    for metric, block in found:
+        if metric.quantity != found[0][0].quantity:
+            continue
+        logs = dict(zip(block.cells, np.log(block.values).T, strict=True))
+        members: dict[str, list[str]] = {}
+        for cell, values in logs.items():
+            if not np.isnan(values).all():
+                members.setdefault(families[cell], []).append(cell)
+        for cells in members.values():
+            fewest = max(FEWEST, smallest_rounds(len(cells), options.alpha))
+            for a, b in itertools.combinations(cells, 2):
+                ratios = logs[a] - logs[b]
+                ratios = ratios[~np.isnan(ratios)]
+                half = half_width(ratios, options.alpha)
+                yield _Pair(
+                    name=f"{study.labels[a]} against {study.labels[b]}",
+                    rounds=len(ratios),
+                    fewest=fewest,
+                    half_pct=None if half is None else 100 * math.expm1(half),
+                )

@@ -1,0 +1,130 @@
+"""A template seen from inside: it imports what an engine needs, starts nothing, and forks workers.
+
+Requests and replies are JSON over a socket, the standard input:
+
+    {"serve": FOLDER}, with descriptors for output and log  ->  {"pid": ...}, from the new worker
+    {"reap": PID}, of a worker that has ended               ->  {"code": ..., "peak_bytes": ...}
+
+or {"error": ...}, one line. Before each fork the template proves that it holds what imports leave
+and nothing else. One thread: a lock that another one holds would stay locked in the worker, and
+OpenMP does not work in a fork once it has worked. No file, socket or device is open, and so there
+is no context on a GPU. Torch's generator is as in a fresh process.
+
+Python's garbage collector is left alone: to freeze what there is would spare the worker copies of
+pages, but also make its collections cheaper than a spawned worker's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from slm_energy.cell import Settings
+from slm_energy.engines.base import find
+from slm_energy.errors import one_line
+from slm_energy.plain import Json
+
+_REQUEST_BYTES = 65536
+
+
+def forked(settings: Settings) -> Path | None:
+    """Import what the engine of these settings needs, then fork a worker at each request.
+
+    Returns:
+        In each worker, the folder of its trial; in the template, None when it is no longer needed.
+    """
+    with socket.socket(fileno=os.dup(0)) as parent:
+        _without_input()
+        broken = _import(settings)
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(parent, _REQUEST_BYTES, 2)
+            if not message:
+                return None
+            request = json.loads(message)
+            if "reap" in request:
+                _reply(parent, **_reaped(request["reap"]))
+            elif broken is not None:
+                _reply(parent, error=broken)
+            elif found := _blemish({0, 1, 2, parent.fileno(), *descriptors}):
+                _reply(parent, error=_refusal(settings, found))
+            elif os.fork() == 0:
+                _become_worker(*descriptors)
+                _reply(parent, pid=os.getpid())
+                return Path(request["serve"])
+            for each in descriptors:
+                os.close(each)
+
+
+def _without_input() -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
+def _import(settings: Settings) -> str | None:
+    """Import; the error in one line, or None."""
+    try:
+        find(settings.engine.name).imports(settings)
+    except Exception as error:
+        return f"{type(error).__name__}: {one_line(error)}"
+    # OpenBLAS, which numpy brings, starts threads when it is loaded. It ends them when its process
+    # forks, and each side starts its own again when it computes.
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    sys.stdout.flush()  # or every worker would write it again
+    return None
+
+
+def _blemish(own: Collection[int]) -> str | None:
+    """What makes this process other than one that has only imported, or None.
+
+    Args:
+        own: descriptors that it should have open.
+    """
+    threads = len(os.listdir("/proc/self/task"))
+    if threads != 1:
+        return f"it has {threads} threads"
+    for number in os.listdir("/proc/self/fd"):
+        if int(number) not in own:
+            with contextlib.suppress(FileNotFoundError):  # the one that listed them
+                return f"it has {os.readlink(f'/proc/self/fd/{number}')} open"
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return "CUDA is initialised"
+    if torch is not None and not torch.equal(
+        torch.get_rng_state(), torch.Generator().get_state()
+    ):
+        return "torch's generator is not as in a fresh process"
+    return None
+
+
+def _refusal(settings: Settings, found: str) -> str:
+    remedy = "set measurement.isolation=spawn"
+    return f"engine {settings.engine.name} cannot be forked: after its imports {found}; {remedy}"
+
+
+def _reaped(worker: int) -> dict[str, Json]:
+    _, status, usage = os.wait4(worker, 0)
+    return {"code": os.waitstatus_to_exitcode(status), "peak_bytes": usage.ru_maxrss * 1024}
+
+
+def _become_worker(output: int, log: int) -> None:
+    """Give a fork what a spawned worker has of its own."""
+    os.setsid()
+    for given, place in ((output, 1), (log, 2)):
+        os.dup2(given, place)
+        os.close(given)
+    random: Any = sys.modules.get("numpy.random")
+    if random is not None:  # Python's own generator is seeded anew in each fork; numpy's is not
+        random.seed()
+
+
+def _reply(parent: socket.socket, **message: Json) -> None:
+    parent.send(json.dumps(message).encode())
