@@ -45,7 +45,7 @@ SAID = {
     "export": "exporting fails",
     "load": "loading fails",
     "generate": "generation fails",
-    "nan": "NaN logits",
+    "nan_logits": "NaN logits",
     "drift": "same_outputs",
     "mute": "no request was served",
     "unstamped": "0 time stamps",

@@ -71,7 +71,9 @@ def block(asked: Trial, count: int, folder: Path) -> list[dict[str, Record]]:
     with Templates() as templates:
         for number in range(count):
             order = KINDS if number % 2 else KINDS[::-1]
-            pairs.append({kind: run(asked, kind, folder / f"{number}{kind}", templates) for kind in order})
+            pairs.append(
+                {kind: run(asked, kind, folder / f"{number}{kind}", templates) for kind in order}
+            )
     return pairs
 
 

@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import dataclasses
 import importlib
+import itertools
 import multiprocessing
 import os
 import random
@@ -63,17 +64,18 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
-    """Seconds that a sweep takes: to its first trial, and from there to its end."""
+    """Seconds that a sweep takes: to its first trial, from there to its last, and to its end."""
 
     start_s: float
-    rest_s: float
+    trials_s: float
+    end_s: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """When to kill: so many seconds after the start, or after the first trial's begin."""
+    """When to kill: so many seconds after something."""
 
-    after: str
+    after: Callable[[], bool]
     delay_s: float
 
 
@@ -106,13 +108,14 @@ class Study:
         Raises:
             SystemExit: it failed; its output is told.
         """
-        begun = time.monotonic()
+        times = [time.monotonic()]
         self.start()
-        self._wait(self._trial_begun)
-        start_s = time.monotonic() - begun
-        self._wait(lambda: False)
+        for reason in (self.trial_begun, self.complete, lambda: False):
+            self._wait(reason)
+            times.append(time.monotonic())
         self.end()
-        return Pace(start_s=start_s, rest_s=time.monotonic() - begun - start_s)
+        start_s, trials_s, end_s = (b - a for a, b in itertools.pairwise(times))
+        return Pace(start_s=start_s, trials_s=trials_s, end_s=end_s)
 
     def kill(self, moment: Moment, *, alone: bool) -> bool:
         """Kill the sweep that was started, the parent alone or everything.
@@ -120,8 +123,7 @@ class Study:
         Returns:
             False if it came to its end before.
         """
-        if moment.after == "first trial":
-            self._wait(self._trial_begun)
+        self._wait(moment.after)
         until = time.monotonic() + moment.delay_s
         if self._wait(lambda: time.monotonic() >= until):
             self.end()
@@ -163,7 +165,7 @@ class Study:
         begun = self._trials() - self._left
         if list((self.folder / "cache").glob("*/*.partial")):
             return "export"
-        if not begun and sum(map(bool, outcomes.values())) >= CELLS * self.rounds:
+        if not begun and self.complete():
             return "ending, report"
         if not begun:
             return "between trials" if opened else "start"
@@ -184,8 +186,8 @@ class Study:
             "SELECT count(*) FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid"
             " WHERE tags.key = 'slm.kind' AND tags.value = 'sweep' AND runs.start_time >= ?"
         )
-        path = self.folder / "mlruns" / "mlflow.db"
-        with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
+        there = f"file:{self.folder / 'mlruns' / 'mlflow.db'}?mode=rw"  # never made here
+        with contextlib.closing(sqlite3.connect(there, timeout=60, uri=True)) as database:
             (opened,) = database.execute(sweeps, (self._began_unix_s * 1000,)).fetchone()
             return dict(database.execute(outcomes).fetchall()), opened > 0
 
@@ -193,8 +195,14 @@ class Study:
         """Folders of trials that run, or whose records wait."""
         return set((self.folder / "mlruns" / "pending").glob("*/*/"))
 
-    def _trial_begun(self) -> bool:
+    def trial_begun(self) -> bool:
+        """Whether this sweep has begun a trial."""
         return bool(self._trials() - self._left)
+
+    def complete(self) -> bool:
+        """Whether all trials are stored."""
+        outcomes, _ = self._stored()
+        return sum(map(bool, outcomes.values())) >= CELLS * self.rounds
 
     def _wait(self, reason: Callable[[], bool]) -> bool:
         """Wait for a reason or the sweep's end; tell whether it was the end."""
@@ -202,7 +210,7 @@ class Study:
         while os.waitid(os.P_PID, self._pid, ended) is None:
             if reason():
                 return False
-            time.sleep(0.002)
+            time.sleep(0.005)
         return True
 
 
@@ -279,11 +287,13 @@ def strike(place: Path, kills: int, chance: random.Random) -> Tally:
 
 
 def _strike(study: Study, pace: Pace, tally: Tally, chance: random.Random, *, alone: bool) -> bool:
-    early = chance.random() < 0.2
-    moment = Moment(
-        after="start" if early else "first trial",
-        delay_s=chance.uniform(0, pace.start_s if early else pace.rest_s),
+    """Kill a sweep while it starts, runs trials, or ends; False if it ended before."""
+    moments = (
+        Moment(after=lambda: True, delay_s=chance.uniform(0, pace.start_s)),
+        Moment(after=study.trial_begun, delay_s=chance.uniform(0, pace.trials_s)),
+        Moment(after=study.complete, delay_s=chance.uniform(0, pace.end_s)),
     )
+    [moment] = chance.choices(moments, weights=(2, 6, 1))
     study.start()
     killed = study.kill(moment, alone=alone)
     if killed:
@@ -294,8 +304,8 @@ def _strike(study: Study, pace: Pace, tally: Tally, chance: random.Random, *, al
 def _strike_new(study: Study, making: Pace, tally: Tally, chance: random.Random) -> None:
     """Kill the first sweep of a study; the second one has to come to its end."""
     study.start()
-    delay_s = chance.uniform(0, making.start_s)
-    if study.kill(Moment(after="start", delay_s=delay_s), alone=False):
+    moment = Moment(after=lambda: True, delay_s=chance.uniform(0, making.start_s))
+    if study.kill(moment, alone=False):
         tally.struck(study, alone=False)
         study.finish()
     tally.examine(study)

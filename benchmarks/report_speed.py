@@ -3,8 +3,7 @@
     python benchmarks/report_speed.py [--trials 1000 10000] [--folder FOLDER]
 
 One trial of the bundled model is run, under counters that a thread drives, and stored as a sweep
-does it. Its rows in the SQLite store are then copied, with other ids, settings, rounds and values:
-a trial of the store is what a trial of a sweep is. Then printed, per size:
+does it. It is then copied (`copies.py`). Printed, per size:
 
     report    seconds of the command, from process start to its end, the processor time in them,
               and its peak memory
@@ -18,17 +17,17 @@ import argparse
 import math
 import os
 import random
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
+import copies
 import mlflow
+from copies import Copy
 from rich.console import Console
 
 from slm_energy import sweep
@@ -51,6 +50,7 @@ QUICK = (
     "workload.limit=3",
     "study.rounds=1",
     "study.reference=null",
+    "study.gate.at_most_s=0",
     f"study.name={TEMPLATE}",
 )
 
@@ -64,6 +64,7 @@ def run_template(tracking: TrackingConfig) -> None:
         )
         asked = [*QUICK, f"tracking.folder={tracking.folder}"]
         asked.append(f"measurement.powercap_root={folder}")
+        asked += [f"tracking.uri={tracking.uri}"] if tracking.uri is not None else []
         with PowercapTree(Path(folder), zones):
             sweep.run(resolve([run_config(compose("config", asked))]), Console(quiet=True))
 
@@ -82,20 +83,12 @@ def fill(tracking: TrackingConfig, study: str, trials: int) -> None:
     store.close_sweep(parent, "FINISHED")
     experiment = mlflow.MlflowClient(store_uri(tracking)).get_experiment_by_name(study)
     assert experiment is not None
-    base = sqlite3.connect(Path(tracking.folder) / "mlflow.db")
-    with base:
-        base.execute(
-            "CREATE TEMP TABLE copy (run, cell, label, model, engine, provider, round, n, factor)"
-        )
-        base.executemany("INSERT INTO copy VALUES (?,?,?,?,?,?,?,?,?)", _copies(trials))
-        for statement in _STATEMENTS:
-            values = {"source": source, "study": study, "parent": parent}
-            base.execute(statement, values | {"experiment": int(experiment.experiment_id)})
-    base.close()
+    id_ = experiment.experiment_id
+    copies.make(store_uri(tracking), source, study, id_, parent, _different(trials))
 
 
-def _copies(trials: int) -> Iterator[tuple[str | int | float, ...]]:
-    """Rows of the table `copy`: cells differ by a few per cent, a trial's noise is 1 %."""
+def _different(trials: int) -> Iterator[Copy]:
+    """Cells differ by a few per cent, a trial's noise is 1 %."""
     generator = random.Random(trials)
     for n in range(trials):
         number, cell = divmod(n, CELLS)
@@ -103,32 +96,17 @@ def _copies(trials: int) -> Iterator[tuple[str | int | float, ...]]:
         engine, provider = divmod(rest, PROVIDERS)
         names = f"model-{model}", f"engine-{engine}", f"provider-{provider}"
         factor = math.exp(0.1 * model + 0.03 * engine + 0.002 * provider + generator.gauss(0, 0.01))
-        run = uuid.UUID(int=generator.getrandbits(128)).hex
-        yield run, f"cell-{cell:03}", " / ".join(names), *names, number + 1, n + 1, factor
-
-
-_STATEMENTS = (
-    """INSERT INTO runs
-    SELECT c.run, c.label, source_type, source_name, entry_point_name, user_id, status,
-    start_time + 1000 * c.n, end_time + 1000 * c.n, source_version, lifecycle_stage, artifact_uri,
-    :experiment, deleted_time FROM runs, copy c WHERE run_uuid = :source ORDER BY c.n""",
-    """INSERT INTO tags (key, value, run_uuid)
-    SELECT key, CASE key WHEN 'slm.study' THEN :study WHEN 'slm.cell' THEN c.cell
-    WHEN 'slm.label' THEN c.label WHEN 'slm.round' THEN CAST(c.round AS TEXT)
-    WHEN 'slm.order' THEN CAST(c.n AS TEXT) WHEN 'slm.trial' THEN c.run
-    WHEN 'mlflow.parentRunId' THEN :parent ELSE value END,
-    c.run FROM tags, copy c WHERE run_uuid = :source ORDER BY c.n""",
-    """INSERT INTO params (key, value, run_uuid)
-    SELECT key, CASE key WHEN 'model.name' THEN c.model WHEN 'engine.name' THEN c.engine
-    WHEN 'provider.name' THEN c.provider ELSE value END,
-    c.run FROM params, copy c WHERE run_uuid = :source ORDER BY c.n""",
-    """INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid)
-    SELECT key, value * c.factor, timestamp, step, is_nan,
-    c.run FROM latest_metrics, copy c WHERE run_uuid = :source ORDER BY c.n""",
-    """INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid)
-    SELECT key, value * c.factor, timestamp, step, is_nan,
-    c.run FROM metrics, copy c WHERE run_uuid = :source ORDER BY c.n""",
-)
+        yield Copy(
+            run=copies.run_id(generator),
+            cell=f"cell-{cell:03}",
+            label=" / ".join(names),
+            model=names[0],
+            engine=names[1],
+            provider=names[2],
+            round=number + 1,
+            number=n + 1,
+            factor=factor,
+        )
 
 
 def report(tracking: TrackingConfig, study: str, out: Path) -> tuple[float, float, float]:

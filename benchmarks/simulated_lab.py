@@ -44,6 +44,7 @@ import scikit_posthocs
 from scipy import stats
 
 from slm_energy.analysis.compare import Block, Rule, compare
+from slm_energy.analysis.disagreement import differs
 from slm_energy.analysis.effect import GOOD_POWER, half_width
 from slm_energy.analysis.permute import FEWEST, max_t, smallest_rounds
 from slm_energy.analysis.planning import minimum_detectable
@@ -365,12 +366,15 @@ def found_share(cells: int, rounds: int, studies: int, seed: int) -> float:
     detectable_pct = minimum_detectable(sd, rounds, cells, ALPHA)
     assert detectable_pct is not None
     generator = np.random.default_rng(seed)
+    names = tuple(map(str, range(cells)))
     found = 0
     for _ in range(studies):
         logs = generator.normal(0, sd, (rounds, cells))
         logs[:, -1] += np.log1p(detectable_pct / 100)
-        p = max_t(logs, 999, int(generator.integers(2**32))).p
-        found += p is not None and bool(p[0, -1] <= ALPHA)
+        rule = Rule(alpha=ALPHA, margin=0.0, draws=499, seed=int(generator.integers(2**32)))
+        seen = compare(Block(cells=names, values=np.exp(logs)), rule)
+        [pair] = [pair for pair in seen.pairs if {pair.a, pair.b} == {names[0], names[-1]}]
+        found += bool(differs(pair, cells, ALPHA))
     return found / studies
 
 

@@ -140,7 +140,11 @@ def run(command: Sequence[str], folder: Path) -> float:
     """
     started = time.monotonic()
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True
+        command,
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         raise SystemExit(f"{command[0]}: {(done.stderr or done.stdout).strip()[-2000:]}")

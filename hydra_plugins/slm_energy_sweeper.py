@@ -12,7 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+
+from slm_energy.combinations import Combinations
 
 
 @dataclass
@@ -58,11 +60,7 @@ class SlmEnergySweeper(Sweeper):
         swept = [f"{key}={value}" for key, value in self._params.items()]
         overrides = parser.parse_overrides([*swept, *arguments])
         [combinations] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-        return self._task_function([self._compose(combination) for combination in combinations])
-
-    def _compose(self, overrides: list[str]) -> DictConfig:
-        composed = self._loader.load_sweep_config(self._config, overrides)
-        return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        return self._task_function(Combinations(self._loader, self._config).compose(combinations))
 
 
 class SlmEnergySearchPath(SearchPathPlugin):

@@ -1,4 +1,4 @@
-"""Between this program and an MLflow server: how long it waits, who asks, and what a failure means.
+"""Between this program and an MLflow server: how long it waits, who asks, what a failure means.
 
 User and password or token come from MLflow's own variables (or ~/.mlflow/credentials). MLflow reads
 them; they never pass through here.
@@ -76,7 +76,7 @@ def failure(uri: str, error: Exception) -> str:
 
 
 def _connection(cause: BaseException) -> str | None:
-    """Why there is no connection, if this says so."""
+    """Why there is no connection, if this error says so."""
     reason = one_line(cause)
     match cause:
         case ssl.SSLCertVerificationError():
@@ -90,14 +90,14 @@ def _connection(cause: BaseException) -> str | None:
             return f"{reason}: {_CA} must name a file of certificates"
         case socket.gaierror():
             return f"the host's name is not known ({cause.strerror}): mend the URL"
+        case NewConnectionError(__cause__=OSError() as refused):
+            return f"nobody answers ({refused.strerror}): start the server, or mend the URL"
         case TimeoutError() | RequestTimeout():
             return "it does not answer in time: check the server, or MLFLOW_HTTP_REQUEST_TIMEOUT"
         case ConnectionResetError():
             return "it hangs up: check the server, and whether the URL begins with https://"
         case ResponseError():
             return f"{reason}: look at the server's log"
-        case NewConnectionError(__cause__=OSError() as refused):
-            return f"nobody answers ({refused.strerror}): start the server, or mend the URL"
     return None
 
 

@@ -19,7 +19,10 @@ from slm_energy.errors import ConfigError, SlmEnergyError
 
 CONF = Path(__file__).parent / "conf"
 
-_CLUSTERS: dict[str, Literal["slurm", "local"]] = {"SlurmLauncher": "slurm", "LocalLauncher": "local"}
+_CLUSTERS: dict[str, Literal["slurm", "local"]] = {
+    "SlurmLauncher": "slurm",
+    "LocalLauncher": "local",
+}
 """Classes of Hydra's submitit launcher, and what they submit to."""
 _NOT_ASKED = (
     "submitit_folder", "wait_for_completion", "max_num_timeout", "nodes", "tasks_per_node",

@@ -131,9 +131,7 @@ def metrics(record: Record) -> dict[str, float]:
     return values
 
 
-def past(
-    tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]
-) -> Past:
+def past(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]) -> Past:
     """What a plan needs to know of an earlier trial, from how it looks in MLflow."""
     return Past(
         cell=tags["slm.cell"],

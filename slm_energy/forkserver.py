@@ -90,6 +90,8 @@ class Templates:
         known = self._templates.get(key)
         if known is not None and known.alive:
             return known
+        if known is not None:
+            known.close()
         words, place = ["template", str(exchange)], Path(self._place.name)
         made = _Template(*interpreters.command(trial.python, words, place), log)
         self._templates[key] = made

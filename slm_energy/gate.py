@@ -29,7 +29,6 @@ from slm_energy.meters.sampler import Sampler, read_samples
 from slm_energy.plain import read_json, write_json
 from slm_energy.record import GateQuantity, GateReport, Series, Source, Unit, Window
 
-_LOOK_S = 0.5
 _REST_LOOKS = 4
 _LEAST_W = 1.0
 """Idle power of a few watts moves by more than a few percent of itself."""
@@ -67,7 +66,8 @@ class Gate:
             only the fixed pause.
         rest_file: tells a later process how the machine is at rest: a job that took its node as it
             finds it would take the heat of the job before for rest. None, or where it does not
-            exist yet: rest is how the machine is now, and to look at it lasts 2 s or so.
+            exist yet: rest is how the machine is now, and to find out lasts four looks.
+        look_s: how long it is looked at to tell its load and power.
 
     Raises:
         MeterError: the sampling process cannot be brought to sample.
@@ -76,11 +76,17 @@ class Gate:
     """
 
     def __init__(
-        self, config: GateConfig, sampler: Sampler | None, rest_file: Path | None = None
+        self,
+        config: GateConfig,
+        sampler: Sampler | None,
+        rest_file: Path | None = None,
+        *,
+        look_s: float = 0.5,
     ) -> None:
         self._config = config
+        self._look_s = look_s
         self._sampler = sampler if config.at_most_s else None
-        self._rest = {} if self._sampler is None else _rest(self._sampler, rest_file)
+        self._rest = {} if self._sampler is None else _rest(self._sampler, look_s, rest_file)
         self._limits = {
             name: self._limit(level.highest, level.unit) for name, level in self._rest.items()
         }
@@ -108,19 +114,17 @@ class Gate:
             return self._report(0.0, {}, {}) if pause_s else None
         return self._until_rest(self._sampler, progress)
 
-    def _until_rest(
-        self, sampler: Sampler, progress: Callable[[str, float], None]
-    ) -> GateReport:
+    def _until_rest(self, sampler: Sampler, progress: Callable[[str, float], None]) -> GateReport:
         begun, at_most_s = time.monotonic(), self._config.at_most_s
         progress("gate", 0.0)
-        first = now = _look(sampler)
+        first = now = _look(sampler, self._look_s)
         while True:
             report = self._report(time.monotonic() - begun, first, now)
             restless = [each for each in report.quantities if not each.at_rest]
             if not restless:
                 self._reached = {}
                 return report
-            if self._reached and _within(now, self._reached):
+            if self._reached:
                 return report
             if report.waited_s >= at_most_s:
                 self._reached = {
@@ -130,7 +134,7 @@ class Gate:
                 return report
             words = f"gate, {report.waited_s:.0f} s: {restless[0].told}"
             progress(words, report.waited_s / at_most_s)
-            now = _look(sampler)
+            now = _look(sampler, self._look_s)
 
     def _report(
         self, waited_s: float, first: Mapping[str, Reading], last: Mapping[str, Reading]
@@ -198,19 +202,19 @@ def _name(source: Source) -> str:
     return source.id.rpartition("_")[0].replace("_", " ")
 
 
-def _rest(sampler: Sampler, file: Path | None) -> dict[str, Level]:
+def _rest(sampler: Sampler, look_s: float, file: Path | None) -> dict[str, Level]:
     """The machine at rest, as the file has it or else as it is now."""
     if file is not None and file.exists():
         return read_json(file, Rest).levels
-    levels = _levels(sampler)
+    levels = _levels(sampler, look_s)
     if file is not None:
         write_json(file, Rest(levels=levels))
     return levels
 
 
-def _levels(sampler: Sampler) -> dict[str, Level]:
+def _levels(sampler: Sampler, look_s: float) -> dict[str, Level]:
     """The machine as it is now, by what every look can tell."""
-    looks = [_look(sampler) for _ in range(_REST_LOOKS)]
+    looks = [_look(sampler, look_s) for _ in range(_REST_LOOKS)]
     levels = dict[str, Level]()
     for name, (_, unit) in looks[0].items():
         values = [look[name].value for look in looks if name in look]
@@ -219,13 +223,13 @@ def _levels(sampler: Sampler) -> dict[str, Level]:
     return levels
 
 
-def _look(sampler: Sampler) -> dict[str, Reading]:
-    """Sample for half a second while no trial runs."""
+def _look(sampler: Sampler, look_s: float) -> dict[str, Reading]:
+    """Sample for a while in which no trial runs."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "samples.jsonl"
-        sampler.begin(os.getpid(), file)
+        sampler.begin(os.getpid(), file, slow=False)
         start_ns = time.monotonic_ns()
-        time.sleep(_LOOK_S)
+        time.sleep(look_s)
         window = Window(name="gate", start_ns=start_ns, end_ns=time.monotonic_ns())
         sampler.end()
         series, _ = read_samples(file)

@@ -36,9 +36,9 @@ class Interrupts:
             self.asked = True
             self._console.print("ending when the running trial has; Ctrl-C again ends it now")
             return
-        self._urgent = True
         if not self._held:
             raise KeyboardInterrupt
+        self._urgent = True
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import types
 import typing
@@ -42,6 +43,8 @@ def convert(kind: Any, data: Any, where: str) -> Any:
         ValueError: it does not fit.
     """
     origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if isinstance(data, float) and not math.isfinite(data):
+        raise ValueError(f"{where}: expected a finite number, got {data!r}")
     if kind is Any or kind == Json:
         return data
     if origin is Literal:

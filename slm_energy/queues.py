@@ -23,10 +23,10 @@ from slm_energy.machine import machine_id
 if TYPE_CHECKING:
     import submitit
 
-_ENDED = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED"
-    " TIMEOUT GONE".split()
-)
+_ENDED = (
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
+    "PREEMPTED", "REVOKED", "TIMEOUT", "GONE",
+)  # fmt: skip
 """Source: JOB STATE CODES of Slurm's squeue(1), and our own for a job that no queue knows; every
 other state may still come to something."""
 _EVERY_CLUSTERS = ("name", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")

@@ -86,12 +86,9 @@ class MachineTrials:
         """Whether so many ended like this: the last of them is there, and none comes after it."""
         from mlflow.utils.search_utils import SearchUtils
 
-        last = self._client.search_runs(
-            [self._experiment],
-            f"{self._query} = '{outcome}'",
-            max_results=1,
-            page_token=SearchUtils.create_page_token(max(count - 1, 0)).decode(),
-        )
+        query = f"{self._query} = '{outcome}'"
+        token = SearchUtils.create_page_token(count - 1).decode() if count > 1 else None
+        last = self._client.search_runs([self._experiment], query, max_results=1, page_token=token)
         return len(last) == min(count, 1) and not last.token
 
 

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from slm_energy.analysis import words
 from slm_energy.analysis.effect import GOOD_POWER
 from slm_energy.analysis.metric import Metric
 from slm_energy.analysis.permute import smallest_rounds
 from slm_energy.analysis.planning import minimum_detectable
 from slm_energy.analysis.steady import NoiseFloor
-from slm_energy.analysis.words import kind, number
 from slm_energy.cell import is_sentinel
 from slm_energy.ended import Ended
 from slm_energy.plan import Plan
@@ -108,8 +108,8 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
     seen = floor.metrics[0]
     metric = Metric(name=seen.name)
     console.print(
-        f"noise floor of this machine: {number(seen.sd_pct)} % per trial in"
-        f" {metric.title}{kind(metric)} (study {floor.study}, {floor.day}, {floor.cell})",
+        f"noise floor of this machine: {words.number(seen.sd_pct)} % per trial in"
+        f" {metric.title}{words.kind(metric)} (study {floor.study}, {floor.day}, {floor.cell})",
         highlight=False,
         soft_wrap=True,
     )
@@ -118,7 +118,7 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
     if found is not None:
         console.print(
             f"{rounds} rounds of {most} cells that are as noisy find a difference of"
-            f" {number(found)} % with a chance of {GOOD_POWER}",
+            f" {words.number(found)} % with a chance of {GOOD_POWER}",
             highlight=False,
             soft_wrap=True,
         )

@@ -150,6 +150,7 @@ class _Invocation:
             adopted = self._adopt()
             if isinstance(self._store, Store):
                 deliver(self._spool, self._store, self._study.name)
+                self._store.close_left(self._study.name, self._place.machine)
             history = self._store.history(self._study.name, self._place.machine)
             first = self._store.first_plan(self._study.name, self._place.machine)
             plan = _plan(self._grid, history, first, self._frozen)

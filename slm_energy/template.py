@@ -8,7 +8,7 @@ Requests and replies are JSON over a socket, the standard input:
 or {"error": ...}, one line. Before each fork the template proves that it holds what imports leave
 and nothing else. One thread: a lock that another one holds would stay locked in the worker, and
 OpenMP does not work in a fork once it has worked. No file, socket or device is open, and so there
-is no context on a GPU. Torch's generator is as in a fresh process.
+is no context on a GPU.
 
 Python's garbage collector is left alone: to freeze what there is would spare the worker copies of
 pages, but also make its collections cheaper than a spawned worker's.
@@ -17,11 +17,11 @@ pages, but also make its collections cheaper than a spawned worker's.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import socket
 import sys
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ def _import(settings: Settings) -> str | None:
     """Import; the error in one line, or None."""
     try:
         find(settings.engine.name).imports(settings)
+        importlib.import_module("tokenizers")
     except Exception as error:
         return f"{type(error).__name__}: {one_line(error)}"
     # OpenBLAS, which numpy brings, starts threads when it is loaded. It ends them when its process
@@ -82,7 +83,7 @@ def _import(settings: Settings) -> str | None:
     return None
 
 
-def _blemish(own: Collection[int]) -> str | None:
+def _blemish(own: set[int]) -> str | None:
     """What makes this process other than one that has only imported, or None.
 
     Args:
@@ -91,17 +92,14 @@ def _blemish(own: Collection[int]) -> str | None:
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         return f"it has {threads} threads"
-    for number in os.listdir("/proc/self/fd"):
-        if int(number) not in own:
-            with contextlib.suppress(FileNotFoundError):  # the one that listed them
-                return f"it has {os.readlink(f'/proc/self/fd/{number}')} open"
+    for number in set(map(int, os.listdir("/proc/self/fd"))) - own:
+        with contextlib.suppress(FileNotFoundError):  # the one that listed them
+            place = os.readlink(f"/proc/self/fd/{number}")
+            if place != os.devnull:  # llama-cpp-python keeps it open to hide what is printed
+                return f"it has {place} open"
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return "CUDA is initialised"
-    if torch is not None and not torch.equal(
-        torch.get_rng_state(), torch.Generator().get_state()
-    ):
-        return "torch's generator is not as in a fresh process"
     return None
 
 
@@ -121,8 +119,12 @@ def _become_worker(output: int, log: int) -> None:
     for given, place in ((output, 1), (log, 2)):
         os.dup2(given, place)
         os.close(given)
+    # Each process seeds these when it imports them; Python's own generator does it in a fork as well.
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.default_generator.seed()
     random: Any = sys.modules.get("numpy.random")
-    if random is not None:  # Python's own generator is seeded anew in each fork; numpy's is not
+    if random is not None:
         random.seed()
 
 

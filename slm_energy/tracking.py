@@ -90,6 +90,8 @@ class Store:
         with _clear_errors(self._uri):
             (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / "mlflow.db.lock"):
+                if not exists(tracking):
+                    _create(self._folder / "mlflow.db")
                 self._client = _client(self._uri)
                 self._client.search_experiments(max_results=1)
 
@@ -108,20 +110,27 @@ class Store:
         """Start the parent run of one invocation; return its run id.
 
         `plan` is the digest of what its plan rests on.
-
-        Runs of this machine that an earlier, killed invocation left open are closed first: the
-        caller holds the machine's lock, so nobody else is writing them.
         """
         with _clear_errors(self._uri):
             experiment = self._experiment(study).experiment_id
-            left = f"attributes.status = 'RUNNING' and tags.`slm.machine` = '{machine}'"
-            for run in search(self._client, experiment, left):
-                self._client.set_terminated(run.info.run_id, status="KILLED")
             tags = fields.sweep_tags(study, sweep, machine, plan)
             run = self._client.create_run(
                 experiment, tags=tags | {"mlflow.note.content": note}, run_name=f"sweep {sweep}"
             )
             return str(run.info.run_id)
+
+    def close_left(self, study: str, machine: str) -> None:
+        """End the runs of this machine that an earlier invocation left open when it was killed.
+
+        The caller holds the machine's lock, so nobody else is writing them.
+        """
+        with _clear_errors(self._uri):
+            found = self._client.get_experiment_by_name(study)
+            if found is None:
+                return
+            left = f"attributes.status = 'RUNNING' and tags.`slm.machine` = '{machine}'"
+            for run in search(self._client, found.experiment_id, left):
+                self._client.set_terminated(run.info.run_id, status="KILLED")
 
     def close_sweep(self, run_id: str, status: str) -> None:
         """End the parent run: `FINISHED`, `FAILED` or `KILLED`."""
@@ -163,12 +172,17 @@ class Store:
             if found and (found[0].info.status != "RUNNING" or not sweep.files):
                 return str(found[0].info.run_id)
             tags = fields.sweep_tags(sweep.study, sweep.id, sweep.machine, sweep.plan)
-            run = (found or [self._client.create_run(
-                experiment,
-                sweep.started_ms,
-                tags=tags | {"mlflow.note.content": sweep.note},
-                run_name=f"sweep {sweep.id}",
-            )])[0]
+            run = (
+                found
+                or [
+                    self._client.create_run(
+                        experiment,
+                        sweep.started_ms,
+                        tags=tags | {"mlflow.note.content": sweep.note},
+                        run_name=f"sweep {sweep.id}",
+                    )
+                ]
+            )[0]
             self.attach(run.info.run_id, {k: v.encode() for k, v in sweep.files.items()})
             self._client.set_terminated(run.info.run_id, sweep.status, sweep.ended_ms)
             return str(run.info.run_id)
@@ -178,8 +192,23 @@ class Store:
         for run in self._runs(study, fields.SWEEP):
             tags = run.data.tags
             if tags.get("slm.machine") == machine and "slm.plan" in tags:
-                return self.attached(run.info.run_id, fields.PLAN_FILE)
+                plan = self._whole_plan(run.info.run_id)
+                if plan is not None:
+                    return plan
         return None
+
+    def _whole_plan(self, run_id: str) -> str | None:
+        """`plan.json` of an invocation; None if that was killed before it was all there."""
+        with _clear_errors(self._uri):
+            there = {each.path for each in self._client.list_artifacts(run_id)}
+        if fields.PLAN_FILE not in there:
+            return None
+        text = self.attached(run_id, fields.PLAN_FILE)
+        try:
+            json.loads(text)
+        except ValueError:
+            return None
+        return text
 
     def last_sweep(self, study: str) -> str | None:
         """Run id of the latest invocation of a study, or None."""
@@ -342,19 +371,38 @@ class Store:
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
 
-def _client(uri: str) -> MlflowClient:
-    from mlflow import MlflowClient
-    from mlflow.utils.credentials import get_default_host_creds
+def _create(database: Path) -> None:
+    """Make a SQLite store, whole or not at all: MLflow cannot use one whose making was cut short."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    _hush()
+    partial = database.with_name(f"{database.name}.partial")
+    for leftover in database.parent.glob(f"{partial.name}*"):
+        leftover.unlink()
+    place, root = f"sqlite:///{partial}", (database.parent / "artifacts").as_uri()
+    store = SqlAlchemyStore(place, root)  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    partial.rename(database)
+
+
+def _hush() -> None:
     # Set after the import, which sets them itself: creating a store is no news.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # What comes of its retries is said once, by us.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # nor is reading a file
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # of each run that ends
     for name, value in access.PATIENCE.items():
         os.environ.setdefault(name, value)
-    login = get_default_host_creds(uri)
+
+
+def _client(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient
+    from mlflow.utils.credentials import get_default_host_creds
+
+    _hush()
+    login = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
     access.check(
         uri, secret=bool(login.password or login.token), unverified=login.ignore_tls_verification
     )

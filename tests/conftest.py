@@ -19,6 +19,7 @@ from slm_energy.cell import Cell, Trial, settings
 from slm_energy.config import RunConfig, TrackingConfig, run_config
 from slm_energy.testing import CONF
 from slm_energy.tracking import Store
+from tests.fake_slurm import FakeSlurm
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -159,3 +160,9 @@ def _apart(
         timeout=300,
         check=False,
     )
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """A cluster on PATH, as far as its commands go."""
+    return FakeSlurm(tmp_path / "slurm_commands", monkeypatch)

@@ -97,7 +97,7 @@ def again(slm_energy: Command, *words: str) -> None:
 WORKER_FAULTS = {
     "load": ("failed", "the script says that loading fails"),
     "generate": ("failed", "the script says that generation fails"),
-    "nan": ("failed", "NaN logits at token 0"),
+    "nan_logits": ("failed", "NaN logits at token 0"),
     "drift": ("invalid", "same_outputs"),
     "mute": ("invalid", "no request was served"),
     "unstamped": ("invalid", "tokens but 0 time stamps"),
@@ -116,7 +116,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     ready_store(folder / "mlruns", empty_store)
     once = f"engine.options.fail_once={folder}/${{engine.options.fail}}"
     faults = f"engine.options.fail={','.join(WORKER_FAULTS)}"
-    study = sweep(folder, "-m", faults, once, "study.timeout_s=8")
+    study = sweep(folder, "-m", faults, once, "measurement.warmup_requests=0", "study.timeout_s=8")
     output, _ = study.communicate(timeout=300)
     assert study.returncode == 0, output
     assert_sound(folder, cells=len(WORKER_FAULTS), rounds=1)
@@ -229,9 +229,8 @@ def test_an_interrupt(
     assert "run the same command again" in output
     frame = trials(tmp_path)
     assert frame["outcome"].tolist() == outcomes
-    assert frame["reason"].tolist() == [
-        "" if name == "valid" else "interrupted" for name in outcomes
-    ]
+    told = {"valid": "", "failed": "interrupted"}
+    assert frame["reason"].tolist() == [told[name] for name in outcomes]
     again(slm_energy, "study.rounds=2", "study.attempts=1", SLOW)
     assert_sound(tmp_path, cells=1, rounds=2)
 

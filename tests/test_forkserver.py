@@ -102,7 +102,7 @@ def test_a_template_that_was_killed_is_replaced(run: Runner, config: RunConfig) 
         ("load", "the script says that loading fails"),
         ("kill", "the worker was killed by SIGKILL, by somebody"),
         ("exit", "the worker ended without a result"),
-        ("hang", "took longer than study.timeout_s=2 and was ended"),
+        ("hang", "took longer than study.timeout_s=1 and was ended"),
     ],
 )
 def test_a_forked_worker_that_fails_is_told_of_and_does_no_harm(
@@ -110,7 +110,7 @@ def test_a_forked_worker_that_fails_is_told_of_and_does_no_harm(
 ) -> None:
     served(run(entry(config)))
     [template] = workers()
-    faulty = dataclasses.replace(entry(config, options={"fail": fail}), timeout_s=2.0)
+    faulty = dataclasses.replace(entry(config, options={"fail": fail}), timeout_s=1.0)
     assert message in run(faulty).outcome.reasons[0]
     assert workers() == [template]
     served(run(entry(config)))
@@ -144,9 +144,13 @@ def test_a_library_that_does_more_than_be_imported_is_not_forked(
     assert reason.endswith("set measurement.isolation=spawn")
 
 
-def test_a_template_that_cannot_import_says_why(run: Runner, config: RunConfig) -> None:
-    [reason] = run(entry(config, name="nowhere")).outcome.reasons
-    assert reason.startswith("measurement.isolation=forkserver: ConfigError: engine.name='nowhere'")
+def test_a_template_that_cannot_import_says_why(
+    run: Runner, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run.folder / "tokenizers.py").write_text("raise ImportError('this is not the library')")
+    monkeypatch.setenv("PYTHONPATH", str(run.folder))
+    [reason] = run(entry(config)).outcome.reasons
+    assert reason == "measurement.isolation=forkserver: ImportError: this is not the library"
 
 
 def test_template_and_worker_die_with_the_sweep(tmp_path: Path, config: RunConfig) -> None:
@@ -162,20 +166,16 @@ def test_template_and_worker_die_with_the_sweep(tmp_path: Path, config: RunConfi
     assert not alive
 
 
-def test_a_worker_dies_with_its_template(run: Runner, config: RunConfig) -> None:
-    """Nobody waits for it then; the trial has failed, and the next one has a new template."""
-
-    def end_it(phase: str, share: float) -> None:
-        for each in workers():
-            if phase == "serve" and each.parent() == psutil.Process():
-                each.kill()
+def test_a_worker_dies_with_its_template(tmp_path: Path, config: RunConfig) -> None:
+    def end_template(phase: str, share: float) -> None:
+        if phase == "warmup":
+            [template] = [each for each in workers() if each.ppid() == os.getpid()]
+            template.kill()
 
     hanging = entry(config, options={"fail": "hang"})
-    with Templates() as templates:
-        folder = run.folder / "hanging"
-        folder.mkdir()
-        record = trial.run(hanging, folder, None, end_it, None, templates)
+    record = trial.run(hanging, tmp_path, None, end_template)
     assert "the worker was killed by SIGKILL" in record.outcome.reasons[0]
+    assert workers() == []
 
 
 def test_isolation_tells_cells_apart(slm_energy: Command) -> None:

@@ -1,8 +1,7 @@
-"""The gate on the real sampling process; GPU and counters are fakes, the busy processes are real."""
+"""The gate on the real sampling process: sensors are fakes, the processes waited for are real."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import subprocess
@@ -14,7 +13,13 @@ from typing import Any
 import pytest
 
 from slm_energy import checks, fields, trial
-from slm_energy.config import EngineConfig, GateConfig, MeasurementConfig, RunConfig
+from slm_energy.config import (
+    EngineConfig,
+    GateConfig,
+    MeasurementConfig,
+    RunConfig,
+    WorkloadConfig,
+)
 from slm_energy.gate import Gate, Level, Rest, readings
 from slm_energy.meters.host import HostMeter
 from slm_energy.meters.sampler import Sampler
@@ -26,16 +31,34 @@ from slm_energy.testing.waveform import constant
 from tests.captures import a_capture
 from tests.conftest import a_cell, a_trial
 
-COOL = {
-    "gpu 0 temperature": Level(mean=45, highest=45, unit="C"),
-    "gpu power": Level(mean=70, highest=70, unit="W"),
-}
-IDLE = {"cpu utilization": Level(mean=0, highest=85, unit="pct")}
+LOOK_S = 0.2
+METER_OF_ONE_PROCESS = """
+import pathlib, psutil
+from slm_energy.meters.base import Opened
+from slm_energy.record import Source
+
+class OneProcess:
+    slow, name = False, "child_utilization_percentage"
+    sources = (Source(id=name, kind="gauge", domain="child", unit="pct"),)
+    pid = pathlib.Path(__file__).with_name("pid")
+
+    def watch(self, pid): pass
+    def close(self): pass
+
+    def read(self, index):
+        try:
+            return 100.0 * (psutil.Process(int(self.pid.read_text())).status() == "running")
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return 0.0
+
+def open_it(measurement):
+    return Opened(meter=OneProcess())
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """A machine with a package at 50 W and one GPU, and the sampling process that reads them."""
+    """A package at 50 W, one GPU, and the sampling process, with a meter of one process too."""
 
     folder: Path
     sampler: Sampler
@@ -43,6 +66,12 @@ class Machine:
     def gpu(self, temperature_c: int = 45, watts: int = 70, **more: Any) -> None:
         """From now on the GPU is like this."""
         describe_gpu(self.folder, temperature_c, watts, **more)
+
+    def gate(self, rest: dict[str, Level], at_most_s: float) -> Gate:
+        """A gate that knows how this machine is at rest."""
+        file = self.folder / "rest.json"
+        write_json(file, Rest(levels=rest))
+        return Gate(GateConfig(at_most_s=at_most_s), self.sampler, file, look_s=LOOK_S)
 
 
 def describe_gpu(folder: Path, temperature_c: int = 45, watts: int = 70, **more: Any) -> None:
@@ -53,20 +82,20 @@ def describe_gpu(folder: Path, temperature_c: int = 45, watts: int = 70, **more:
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine")
-    (folder / "powercap").mkdir()
+    for name in ("powercap", "child-1.dist-info"):
+        (folder / name).mkdir()
+    info = folder / "child-1.dist-info"
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: child\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[slm_energy.meters]\nchild = child:open_it\n")
+    (folder / "child.py").write_text(METER_OF_ONE_PROCESS)
     describe_gpu(folder)
     measurement = MeasurementConfig(
-        name="test",
-        mode="strict",
-        target_error=1.0,
-        powercap_root=str(folder / "powercap"),
-        baseline_s=0.05,
-        warmup_requests=1,
-        serve_s=0.1,
+        name="test", mode="strict", powercap_root=str(folder / "powercap")
     )
     package = Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50))
     with pytest.MonkeyPatch.context() as patch, PowercapTree(folder / "powercap", [package]):
         patch.setenv("LD_LIBRARY_PATH", str(folder))
+        patch.setenv("PYTHONPATH", str(folder))
         patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         with Sampler(measurement, folder) as sampler:
             yield Machine(folder=folder, sampler=sampler)
@@ -78,47 +107,34 @@ def machine(started: Machine) -> Machine:
     return started
 
 
-class Watcher:
-    """Remembers what the gate says it waits for, and does something when it first says so."""
+@pytest.fixture
+def spinning(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
+    """A process per processor that never rests; the first is the one that has a meter."""
+    command = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    busy = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(os.cpu_count() or 1)]
+    for each in busy:
+        assert each.stdout is not None
+        each.stdout.readline()
+    (machine.folder / "pid").write_text(str(busy[0].pid))
+    yield busy[0]
+    (machine.folder / "pid").unlink()
+    for each in busy:
+        with each:
+            each.kill()
 
-    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+
+class Waits:
+    """What the gate says it waits for; `then` is done when it first says so."""
+
+    def __init__(self, then: Callable[[], object] = lambda: None) -> None:
         self._then = then
-        self.waits: list[str] = []
+        self.told: list[str] = []
 
     def __call__(self, phase: str, share: float) -> None:
         if phase.startswith("gate, "):
-            if not self.waits:
+            self.told.append(phase)
+            if len(self.told) == 1:
                 self._then()
-            self.waits.append(phase)
-
-
-@contextlib.contextmanager
-def every_processor_busy() -> Iterator[Callable[[], None]]:
-    """Give a function that ends it."""
-    code = "print(flush=True)\nwhile True: pass"
-    command = [sys.executable, "-c", code]
-    busy = [
-        subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(os.cpu_count() or 1)
-    ]
-
-    def end() -> None:
-        for each in busy:
-            each.kill()
-            each.communicate()
-
-    try:
-        for each in busy:
-            assert each.stdout is not None
-            each.stdout.readline()
-        yield end
-    finally:
-        end()
-
-
-def kept(folder: Path, rest: dict[str, Level]) -> Path:
-    """A file that says how the machine is at rest."""
-    write_json(folder / "rest.json", Rest(levels=rest))
-    return folder / "rest.json"
 
 
 def by_name(report: GateReport | None) -> dict[str, GateQuantity]:
@@ -126,63 +142,82 @@ def by_name(report: GateReport | None) -> dict[str, GateQuantity]:
     return {each.name: each for each in report.quantities}
 
 
-def test_it_waits_while_other_processes_run_and_passes_when_they_are_gone(
+def test_it_waits_while_a_process_spins_and_passes_when_that_is_gone(
+    machine: Machine, spinning: subprocess.Popen[bytes]
+) -> None:
+    """Whatever else this machine does: this load is the process's own."""
+    idle = {"child utilization": Level(mean=0, highest=0, unit="pct")}
+
+    def end() -> None:
+        spinning.kill()
+        spinning.wait()
+
+    waits = Waits(then=end)
+    found = by_name(machine.gate(idle, at_most_s=60).wait(waits))["child utilization"]
+    assert (found.first, found.limit, found.last) == (100, 10, 0)
+    assert "child utilization 100 % (rest 0, limit 10)" in waits.told[0]
+
+
+@pytest.mark.usefixtures("spinning")
+def test_the_machine_s_own_load_counts(machine: Machine) -> None:
+    idle = {"cpu utilization": Level(mean=0, highest=80, unit="pct")}
+    found = by_name(machine.gate(idle, at_most_s=0.1).wait(Waits()))["cpu utilization"]
+    assert found.limit == 90
+    assert not found.at_rest
+
+
+COOL = {
+    "gpu 0 temperature": Level(mean=45, highest=46, unit="C"),
+    "gpu power": Level(mean=70, highest=75, unit="W"),
+}
+
+
+def test_a_machine_that_cannot_come_to_rest_costs_the_longest_wait_once(machine: Machine) -> None:
+    """70 °C is as far as waiting brings it; from 80 °C, it is waited for again."""
+    gate = machine.gate(COOL, at_most_s=1.0)
+    machine.gpu(temperature_c=70)
+    first, second = Waits(), Waits()
+    for waits in (first, second):
+        assert not by_name(gate.wait(waits))["gpu 0 temperature"].at_rest
+    assert second.told == []
+    machine.gpu(temperature_c=80, watts=200)
+    third = Waits(then=machine.gpu)
+    found = by_name(gate.wait(third))
+    heat, power = found["gpu 0 temperature"], found["gpu power"]
+    assert (heat.first, heat.last, heat.rest, heat.limit, heat.unit) == (80, 45, 45, 51, "C")
+    assert "gpu 0 temperature 80 °C (rest 45, limit 51)" in third.told[0]
+    assert power.first == pytest.approx(200, rel=0.2)
+    assert power.last == pytest.approx(70, rel=0.2)
+    assert power.limit == 90
+
+
+def test_what_cannot_be_read_any_more_is_not_at_rest(machine: Machine) -> None:
+    machine.gpu(errors={"nvmlDeviceGetTemperature": "Unknown"})
+    found = by_name(machine.gate(COOL, at_most_s=0.1).wait(Waits()))
+    assert found["gpu 0 temperature"].last is None
+    assert not found["gpu 0 temperature"].at_rest
+    assert found["gpu power"].at_rest
+
+
+def test_rest_is_how_the_machine_was_and_a_later_process_may_know_it(
     machine: Machine, tmp_path: Path
 ) -> None:
-    """95 % is what no machine has whose processors all spin, and any that has 5 % to spare."""
-    config = GateConfig(at_most_s=120, load_pct=10)
-    gate = Gate(config, machine.sampler, kept(tmp_path, IDLE))
-    with every_processor_busy() as end:
-        progress = Watcher(then=end)
-        report = gate.wait(progress)
-    load = by_name(report)["cpu utilization"]
-    assert load.limit == 95
-    assert load.first is not None
-    assert load.first > 95
-    assert load.at_rest
-    assert "cpu utilization 100 % (rest 0, limit 95)" in progress.waits[0]
-
-
-def test_it_waits_for_a_gpu_to_cool_down_and_tells_what_decided(machine: Machine, tmp_path: Path) -> None:
-    machine.gpu(temperature_c=70, watts=200)
-    progress = Watcher(then=machine.gpu)
-    gate = Gate(GateConfig(), machine.sampler, kept(tmp_path, COOL))
-    found = by_name(gate.wait(progress))
-    heat, power = found["gpu 0 temperature"], found["gpu power"]
-    assert (heat.first, heat.last, heat.rest, heat.limit, heat.unit) == (70, 45, 45, 50, "C")
-    assert power.first == pytest.approx(200, rel=0.1)
-    assert power.last == pytest.approx(70, rel=0.1)
-    assert power.limit == 84
-    assert "gpu 0 temperature 70 °C" in progress.waits[0]
-
-
-def test_a_machine_that_cannot_come_to_rest_costs_the_longest_wait_once(machine: Machine, tmp_path: Path) -> None:
-    """70 °C is as far as waiting brings it; for 80 °C, the gate waits again."""
+    """The job that comes second begins hot; by itself it would take that for rest."""
+    generous = GateConfig(at_most_s=0.1, load_pct=100, power_pct=1000)
+    file = tmp_path / "rest.json"
+    found = by_name(Gate(generous, machine.sampler, file, look_s=LOOK_S).wait(Waits()))
+    assert {"cpu utilization", "gpu 0 utilization", "gpu power"} <= found.keys()
+    assert found["cpu_package power"].rest == pytest.approx(50, rel=0.3)
+    assert found["gpu 0 temperature"].limit == 50
+    assert all(each.at_rest for each in found.values())
     machine.gpu(temperature_c=70)
-    gate = Gate(GateConfig(at_most_s=0.9), machine.sampler, kept(tmp_path, COOL))
-    first, again = Watcher(), Watcher()
-    for progress in (first, again):
-        assert not by_name(gate.wait(progress))["gpu 0 temperature"].at_rest
-    assert first.waits
-    assert not again.waits
-    machine.gpu(temperature_c=80)
-    hotter = Watcher(then=machine.gpu)
-    assert by_name(gate.wait(hotter))["gpu 0 temperature"].at_rest
-
-
-def test_what_cannot_be_read_any_more_is_not_at_rest(machine: Machine, tmp_path: Path) -> None:
-    machine.gpu(errors={"nvmlDeviceGetTemperature": "Unknown"})
-    gate = Gate(GateConfig(at_most_s=0.1), machine.sampler, kept(tmp_path, COOL))
-    report = gate.wait(Watcher())
-    heat = by_name(report)["gpu 0 temperature"]
-    assert heat.last is None
-    assert not heat.at_rest
-    assert by_name(report)["gpu power"].at_rest
+    later = by_name(Gate(generous, machine.sampler, file, look_s=LOOK_S).wait(Waits()))
+    assert [name for name, each in later.items() if not each.at_rest] == ["gpu 0 temperature"]
 
 
 def test_the_processor_s_temperature_counts_where_the_kernel_tells_it(tmp_path: Path) -> None:
+    (tmp_path / "hwmon0").mkdir()
     for name, text in (("name", "coretemp"), ("temp1_input", "43500"), ("temp2_input", "41000")):
-        (tmp_path / "hwmon0").mkdir(exist_ok=True)
         (tmp_path / "hwmon0" / name).write_text(f"{text}\n")
     meter = HostMeter(hwmon=tmp_path)
     [place] = [i for i, source in enumerate(meter.sources) if source.unit == "C"]
@@ -197,43 +232,27 @@ def test_the_processor_s_temperature_counts_where_the_kernel_tells_it(tmp_path: 
     assert readings([read], look, 10**9) == {"cpu temperature": (43.5, "C")}
 
 
-def test_rest_is_how_the_machine_was_and_the_record_tells_what_was_waited_for(
-    machine: Machine, config: RunConfig, tmp_path: Path
+def test_a_trial_waits_before_its_worker_starts_and_its_record_says_so(
+    config: RunConfig, tmp_path: Path
 ) -> None:
-    entry = a_trial(
-        config,
-        cell=a_cell(
-            config,
-            engine=EngineConfig(name="scripted"),
-            measurement=machine.sampler.measurement,
-        ),
+    """A fixed pause needs no meters."""
+    short = MeasurementConfig(name="off", mode="off", baseline_s=0, warmup_requests=1, serve_s=0.1)
+    few = WorkloadConfig(name="bundled", source="bundled", limit=3, new_tokens=4)
+    scripted = EngineConfig(name="scripted")
+    cell = a_cell(config, engine=scripted, measurement=short, workload=few)
+    phases: list[str] = []
+    record = trial.run(
+        a_trial(config, cell=cell),
+        tmp_path,
+        None,
+        lambda phase, share: phases.append(phase),
+        Gate(GateConfig(pause_s=0.05), None),
     )
-    generous = GateConfig(pause_s=0.1, load_pct=100, power_pct=1000)
-    gate = Gate(generous, machine.sampler)
-    record = trial.run(entry, tmp_path, machine.sampler, Watcher(), gate)
+    assert phases[0] == "pause"
     assert record.capture is not None
-    found = by_name(record.capture.gate)
-    assert {"cpu utilization", "cpu_package power", "gpu power"} <= found.keys()
-    assert found["gpu 0 temperature"].rest == 45
-    assert found["cpu_package power"].rest == pytest.approx(50, rel=0.3)
-    assert fields.metrics(record)["time/phase_gate_s"] >= 0.1
-    assert rested(record.checks).passed
-    assert "at rest after" in rested(record.checks).detail
-
-
-def test_the_rest_that_a_job_found_is_what_the_next_one_on_that_node_waits_for(
-    machine: Machine, tmp_path: Path
-) -> None:
-    """The second begins hot; by itself it would take that for rest."""
-    config, file = GateConfig(at_most_s=0.1), tmp_path / "rest.json"
-    Gate(config, machine.sampler, file)
-    machine.gpu(temperature_c=70)
-    heat = by_name(Gate(config, machine.sampler, file).wait(Watcher()))["gpu 0 temperature"]
-    assert (heat.rest, heat.last, heat.at_rest) == (45, 70, False)
-
-
-def rested(results: tuple[CheckResult, ...]) -> CheckResult:
-    return next(each for each in results if each.name == "rested")
+    assert record.capture.gate == GateReport(pause_s=0.05, waited_s=0, at_most_s=60, quantities=())
+    assert fields.metrics(record)["time/phase_gate_s"] == 0.05
+    assert Gate(GateConfig(), None).wait(Waits()) is None
 
 
 def test_a_trial_that_did_not_begin_at_rest_is_flagged_with_the_figures(config: RunConfig) -> None:
@@ -241,7 +260,8 @@ def test_a_trial_that_did_not_begin_at_rest_is_flagged_with_the_figures(config: 
     report = GateReport(pause_s=0, waited_s=60.2, at_most_s=60, quantities=(heat,))
 
     def verdict(gate: GateReport | None) -> CheckResult:
-        return rested(checks.run(a_trial(config), a_capture(gate=gate), ()))
+        results = checks.run(a_trial(config), a_capture(gate=gate), ())
+        return next(each for each in results if each.name == "rested")
 
     hot = verdict(report)
     assert (hot.passed, hot.flagged) == (True, True)
@@ -252,12 +272,3 @@ def test_a_trial_that_did_not_begin_at_rest_is_flagged_with_the_figures(config: 
     cool = dataclasses.replace(report, quantities=(dataclasses.replace(heat, last=46),))
     assert (verdict(cool).passed, verdict(cool).flagged) == (True, False)
     assert verdict(None).passed is None
-
-
-def test_a_fixed_pause_needs_no_meters_and_no_gate_does_nothing() -> None:
-    told: list[str] = []
-    pause = Gate(GateConfig(pause_s=0.05, at_most_s=0), None)
-    report = pause.wait(lambda phase, share: told.append(phase))
-    assert report == GateReport(pause_s=0.05, waited_s=0, at_most_s=0, quantities=())
-    assert told == ["pause"]
-    assert Gate(GateConfig(at_most_s=0), None).wait(Watcher()) is None

@@ -100,10 +100,9 @@ def test_a_trial_that_was_judged_anew_is_seen(ledger: Ledger, trials: FakeTrials
         lambda text: text.replace('"valid"', '"fine"', 1),
         lambda text: text.replace('"round": 1', '"round": "one"'),
         lambda text: "".join(reversed(text)),
-        lambda text: text.replace('"t1"', '"another store"'),
         lambda text: "[]\nnull\n" + text,
     ],
-    ids=["torn", "unknown outcome", "wrong type", "garbage", "foreign", "other JSON"],
+    ids=["torn", "unknown outcome", "wrong type", "garbage", "other JSON"],
 )
 def test_a_damaged_ledger_changes_nothing(ledger: Ledger, trials: FakeTrials, damage) -> None:
     recall(ledger, trials)
@@ -112,7 +111,7 @@ def test_a_damaged_ledger_changes_nothing(ledger: Ledger, trials: FakeTrials, da
     assert recall(ledger, trials) == trials.truth
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(20))
 def test_whatever_happens_to_a_store_what_is_recalled_is_what_is_there(
     ledger: Ledger, trials: FakeTrials, seed: int
 ) -> None:

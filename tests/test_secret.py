@@ -1,9 +1,7 @@
-"""Passwords are refused in configurations, masked in messages, and kept from processes of a trial."""
+"""Passwords are refused in settings, masked in messages, and kept from a trial's processes."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 
 import psutil
@@ -30,7 +28,10 @@ TELLING = {
         ("GET https://ada:pw@host/api: 401", "GET https://***@host/api: 401"),
         ("http://token@host:5000 is gone", "http://***@host:5000 is gone"),
         ("postgresql+psycopg2://ada:p@w@db/mlflow", "postgresql+psycopg2://***@db/mlflow"),
-        ("http://plug/cm?user=ada&password=pw&cmnd=x", "http://plug/cm?user=ada&password=***&cmnd=x"),
+        (
+            "http://plug/cm?user=ada&password=pw&cmnd=x",
+            "http://plug/cm?user=ada&password=***&cmnd=x",
+        ),
         ("postgresql://ada@db/mlflow", "postgresql://ada@db/mlflow"),
         ("sqlite:////home/ada@lab/mlflow.db", "sqlite:////home/ada@lab/mlflow.db"),
         ("https://host/rpc?id=0, see ada@host", "https://host/rpc?id=0, see ada@host"),

@@ -22,6 +22,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from tests.conftest import Command
 
 ROOT = Path(__file__).parent.parent
 USER, PASSWORD, TOKEN = "ada", "kept-Secret-4-us", "kept-Token-4-us"
+INSECURE = {"MLFLOW_TRACKING_INSECURE_TLS": "true"}
 SECRETS = (PASSWORD, TOKEN, base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode())
 
 
@@ -122,7 +124,7 @@ def server(
     (folder / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/users.db\n"
         f"admin_username = {USER}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "auth_cache_ttl_seconds = 60\n"
     )
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"]
@@ -155,15 +157,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_healthy(
-    uri: str, ca: Path, process: subprocess.Popen[bytes], log: Path
-) -> None:
+def wait_until_healthy(uri: str, ca: Path, process: subprocess.Popen[bytes], log: Path) -> None:
     trust = ssl.create_default_context(cafile=str(ca))
     until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            with urllib.request.urlopen(f"{uri}/health", context=trust, timeout=10):
-                return
+        with (
+            contextlib.suppress(urllib.error.URLError, ConnectionError),
+            urllib.request.urlopen(f"{uri}/health", context=trust, timeout=10),
+        ):
+            return
         time.sleep(0.1)
     pytest.fail(log.read_text(errors="replace"))
 
@@ -206,7 +208,7 @@ class Watch(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        while not self._enough.wait(0.02):
+        while not self._enough.wait(0.1):
             for process in set(psutil.Process().children(recursive=True)) - self._before:
                 with contextlib.suppress(psutil.Error):
                     words = process.cmdline()
@@ -249,11 +251,15 @@ def files(folder: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("unset", "changed", "message"),
     [
-        ("", {"MLFLOW_TRACKING_PASSWORD": "wrong-Secret"}, "(HTTP 401): set MLFLOW_TRACKING_USERNAME"),
+        (
+            "",
+            {"MLFLOW_TRACKING_PASSWORD": "wrong-Secret"},
+            "(HTTP 401): set MLFLOW_TRACKING_USERNAME",
+        ),
         ("MLFLOW_TRACKING_PASSWORD", {}, "(HTTP 401): set MLFLOW_TRACKING_USERNAME and"),
         ("MLFLOW_TRACKING_SERVER_CERT_PATH", {}, "set MLFLOW_TRACKING_SERVER_CERT_PATH or"),
         ("", {"MLFLOW_TRACKING_SERVER_CERT_PATH": "/none.pem"}, "must name a file of certificates"),
-        ("", {"MLFLOW_TRACKING_INSECURE_TLS": "true"}, "MLFLOW_TRACKING_INSECURE_TLS is set"),
+        ("MLFLOW_TRACKING_SERVER_CERT_PATH", INSECURE, "MLFLOW_TRACKING_INSECURE_TLS is set"),
     ],
     ids=["wrong password", "no password", "unknown CA", "no CA file", "unverified"],
 )
@@ -282,7 +288,9 @@ def test_a_server_is_called_by_a_name_that_its_certificate_has(server: Server) -
 
 
 @contextlib.contextmanager
-def answering(status: int, text: str, paper: Paper | None = None) -> Iterator[tuple[str, list[str]]]:
+def answering(
+    status: int, text: str, paper: Paper | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """A server that says the same to everybody: its URI, and who asked."""
     asked: list[str] = []
 
@@ -324,7 +332,11 @@ def test_a_token_goes_to_the_server(paper: Paper, monkeypatch: pytest.MonkeyPatc
         (404, "no such page", r"this is no MLflow server \(HTTP 404\): mend the URL"),
         (404, '{"detail": "Not Found"}', "this is no MLflow server: mend the URL"),
         (403, "Permission denied", r"no permission for this \(HTTP 403\): ask"),
-        (403, "Invalid Host header - possible", r"\(HTTP 403\): start it with --allowed-hosts HOST"),
+        (
+            403,
+            "Invalid Host header - possible",
+            r"\(HTTP 403\): start it with --allowed-hosts HOST",
+        ),
         (503, "down for maintenance", "too many 503 error responses: look at the server's log"),
     ],
 )
@@ -376,12 +388,17 @@ def test_no_password_leaves_this_machine_in_clear_text(
     assert len(asked) == 1
 
 
-def test_a_server_that_is_down_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in PATIENCE:
-        monkeypatch.delenv(name)
-    with pytest.raises(TrackingError, match="nobody answers"):
-        tracking.ask(f"http://127.0.0.1:{free_port()}")
-    assert {name: os.environ[name] for name in PATIENCE} == PATIENCE
+@pytest.mark.parametrize(("wanted", "requests"), [(None, 3), ("1", 2)])
+def test_a_failing_server_is_asked_again_as_often_as_the_user_wants_or_else_twice(
+    monkeypatch: pytest.MonkeyPatch, wanted: str | None, requests: int
+) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    if wanted is not None:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", wanted)
+    with answering(503, "down") as (uri, asked), pytest.raises(TrackingError, match="too many 503"):
+        tracking.ask(uri)
+    assert len(asked) == requests
 
 
 def test_the_ui_of_a_database_is_served_and_that_of_a_server_is_named(
@@ -413,7 +430,8 @@ def test_compose_brings_a_database_and_a_server_on_loopback() -> None:
 
 
 def test_the_server_of_compose_is_one_that_the_pinned_mlflow_starts() -> None:
-    from mlflow.cli import cli
+    with warnings.catch_warnings(action="ignore"):
+        from mlflow.cli import cli
 
     dockerfile, pins = (ROOT / "Dockerfile").read_text(), (ROOT / "constraints.txt").read_text()
     [stage] = [part for part in dockerfile.split("\nFROM ") if "AS server\n" in part]

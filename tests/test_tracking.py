@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import mlflow.artifacts
 import pytest
@@ -16,6 +18,7 @@ from slm_energy import artifacts, fields, trial
 from slm_energy.config import RunConfig, TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.fields import INTERRUPTED
+from slm_energy.offline import Sweep
 from slm_energy.record import Record
 from slm_energy.tracking import Store, store_uri, ui_command
 from tests.captures import a_capture
@@ -36,6 +39,11 @@ def tracking(fresh: TrackingConfig, empty_store: Path) -> TrackingConfig:
     Path(fresh.folder).mkdir()
     shutil.copy(empty_store, fresh.folder)
     return fresh
+
+
+def a_sweep(**changes: Any) -> Sweep:
+    values = {"id": "s1", "study": "test", "machine": MACHINE, "started_ms": 1000}
+    return Sweep(**values | changes)
 
 
 def stored(store: Store, record: Record, folder: Path, parent: str) -> str:
@@ -161,12 +169,26 @@ def test_runs_that_a_killed_sweep_left_open_are_closed_by_the_next(
     tracking: TrackingConfig,
 ) -> None:
     store = Store(tracking)
+    store.close_left("test", MACHINE)  # an unknown study has none
     left = store.open_sweep("test", "s1", MACHINE, "note")
     elsewhere = store.open_sweep("test", "s2", "elsewhere", "note")
-    store.open_sweep("test", "s3", MACHINE, "note")
+    store.close_left("test", MACHINE)
     client = MlflowClient(store_uri(tracking))
     assert client.get_run(left).info.status == "KILLED"
     assert client.get_run(elsewhere).info.status == "RUNNING"
+
+
+def test_a_sweep_that_was_killed_before_its_plan_was_stored_is_no_first_one(
+    tracking: TrackingConfig,
+) -> None:
+    store = Store(tracking)
+    store.open_sweep("test", "s1", MACHINE, "note", plan="0123")
+    cut = store.open_sweep("test", "s2", MACHINE, "note", plan="0123")
+    store.attach(cut, {fields.PLAN_FILE: b'{"frozen": {"fac'})
+    assert store.first_plan("test", MACHINE) is None
+    whole = store.open_sweep("test", "s3", MACHINE, "note", plan="0123")
+    store.attach(whole, {fields.PLAN_FILE: b"{}"})
+    assert store.first_plan("test", MACHINE) == "{}"
 
 
 def test_several_processes_may_open_a_fresh_store_together(fresh: TrackingConfig) -> None:
@@ -218,7 +240,73 @@ def test_the_first_plan_of_a_machine_stays_the_first(tracking: TrackingConfig) -
 def test_an_invocation_is_found_by_its_id_or_made(tracking: TrackingConfig) -> None:
     store = Store(tracking)
     known = store.open_sweep("test", "s1", MACHINE, "note")
-    assert store.sweep_run("test", "s1", MACHINE) == known
-    made = store.sweep_run("test", "s2", MACHINE)
+    assert store.adopt_sweep(a_sweep(id="s1")) == known
+    made = store.adopt_sweep(a_sweep(id="s2", files={"plan.json": "{}"}, status="FAILED"))
     assert made != known
-    assert store.sweep_run("test", "s2", MACHINE) == made
+    assert store.adopt_sweep(a_sweep(id="s2")) == made
+    assert store.attached(made, "plan.json") == "{}"
+    client = MlflowClient(store_uri(tracking))
+    assert [client.get_run(run).info.status for run in (known, made)] == ["RUNNING", "FAILED"]
+
+
+def test_an_invocation_that_was_half_made_is_completed(
+    tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tracking)
+    told = a_sweep(files={"plan.json": "{}"}, status="FINISHED", ended_ms=5000)
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_artifacts", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.adopt_sweep(told)
+    run = MlflowClient(store_uri(tracking)).get_run(store.adopt_sweep(told))
+    assert store.attached(run.info.run_id, "plan.json") == "{}"
+    assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", 1000, 5000)
+
+
+def test_what_a_person_changes_in_the_ui_changes_what_is_done(
+    tmp_path: Path, tracking: TrackingConfig, config: RunConfig
+) -> None:
+    store, client = Store(tracking), MlflowClient(store_uri(tracking))
+    parent = store.open_sweep("test", "s1", MACHINE, "note")
+    for number in range(3):
+        record = trial.derive(a_trial(config, id=f"t{number}"), a_capture(), number * 10**9)
+        stored(store, record, tmp_path / str(number), parent)
+    first, second, third = store.frame("test")["run_id"]
+
+    def outcomes() -> list[str]:
+        return [past.outcome for past in store.history("test", MACHINE)]
+
+    assert outcomes() == ["valid"] * 3
+    client.delete_run(first)
+    client.set_tag(third, "slm.outcome", "invalid")
+    assert outcomes() == ["valid", "invalid"]
+    client.restore_run(first)
+    client.delete_run(second)
+    assert outcomes() == ["valid", "invalid"]
+
+
+def test_a_record_that_two_send_at_once_is_stored_once(
+    tmp_path: Path, tracking: TrackingConfig, config: RunConfig
+) -> None:
+    record = trial.derive(a_trial(config), a_capture(), 0)
+    (tmp_path / "record").mkdir()
+    artifacts.write(tmp_path / "record", record, {})
+    parent = Store(tracking).open_sweep("test", "s1", MACHINE, "note")
+
+    def send(store: Store) -> bool:
+        try:
+            store.store(record, tmp_path / "record", parent, MACHINE)
+        except TrackingError:
+            return False
+        return True
+
+    stores = [Store(tracking) for _ in range(4)]
+    with ThreadPoolExecutor(len(stores)) as pool:
+        list(pool.map(send, stores))
+    assert send(stores[0])
+    assert len(stores[0].frame("test")) == 1
+    assert len(stores[0].history("test", MACHINE)) == 1

@@ -53,7 +53,7 @@ def test_a_trial_is_a_fresh_process_that_leaves_a_valid_record(
     [
         ("load", "the script says that loading fails"),
         ("generate", "the script says that generation fails"),
-        ("nan", "NaN logits at token 0"),
+        ("nan_logits", "NaN logits at token 0"),
         ("kill", "the worker was killed by SIGKILL"),
         ("exit", "the worker ended without a result"),
     ],

@@ -34,7 +34,9 @@ def findings(report: Report) -> tuple[str, ...]:
         ]
         if within:
             what = f"{result.metric.title}{kind(result.metric)}"
-            lines.append(f"Within the noise floor of {what}, so do not rely on it: {joined(within)}.")
+            lines.append(
+                f"Within the noise floor of {what}, so do not rely on it: {joined(within)}."
+            )
     return tuple(lines)
 
 
@@ -44,8 +46,8 @@ def noise_floor(floor: NoiseFloor, seen: MetricNoise) -> str:
     when = f" of {floor.day}" if floor.day else ""
     return (
         f"Noise floor of this machine (study {floor.study}{when}, {floor.cell}): "
-        f"{metric.title}{kind(metric)} of one trial varies by {number(seen.sd_pct)} %, and one cell "
-        f"under two names differs by less than {number(seen.largest_pct)} %."
+        f"{metric.title}{kind(metric)} of one trial varies by {number(seen.sd_pct)} %, and one "
+        f"cell under two names differs by less than {number(seen.largest_pct)} %."
     )
 
 
@@ -90,7 +92,9 @@ def _sentinel(report: Report, metric: Metric, seen: Sentinel) -> str:
         return f"{where}: {times(len(seen.points), 'trial')}; drift needs three that vary."
     drift = seen.drift
     shown = "it drifted" if drift.p <= report.options.alpha else "no drift is shown"
-    span = f"{number(seen.hours)} hours" if seen.hours >= 2 else f"{number(60 * seen.hours)} minutes"
+    span = (
+        f"{number(seen.hours)} hours" if seen.hours >= 2 else f"{number(60 * seen.hours)} minutes"
+    )
     return (
         f"{where}: {drift.slope_pct:+.2g} % over the {span} of its "
         f"{times(drift.trials, 'trial')}, {confidence(report)} interval {drift.low_pct:+.2g} to "

@@ -48,8 +48,8 @@ def _course(report: Report) -> list[str]:
     said = []
     if report.stopped:
         said.append(
-            "How many rounds there are was decided by a rule that was fixed beforehand and looks at "
-            f"the widths of intervals, not at differences: {report.stopped}."
+            "How many rounds there are was decided by a rule that was fixed beforehand and looks "
+            f"at the widths of intervals, not at differences: {report.stopped}."
         )
     if any(result.sentinel is not None for result in report.metrics):
         said.append(

@@ -45,9 +45,7 @@ def twins(settings: Mapping[str, Mapping[str, Scalar]]) -> list[tuple[str, ...]]
     return [tuple(cells) for cells in groups.values() if len(cells) > 1]
 
 
-def floor(
-    study: Study, found: Sequence[tuple[Metric, Block]], alpha: float
-) -> NoiseFloor | None:
+def floor(study: Study, found: Sequence[tuple[Metric, Block]], alpha: float) -> NoiseFloor | None:
     """What the twins of a study show; of several groups the noisiest one. None without any.
 
     Args:
@@ -57,7 +55,9 @@ def floor(
     """
     floors = []
     for cells in twins(study.settings):
-        metrics = [_metric(metric, np.log(block.of(cells).values), alpha) for metric, block in found]
+        metrics = [
+            _metric(metric, np.log(block.of(cells).values), alpha) for metric, block in found
+        ]
         known = tuple(each for each in metrics if each is not None)
         if not known:
             continue

@@ -85,8 +85,9 @@ def _chance(
 ) -> Floats:
     """Chance to find a difference, for numbers of rounds.
 
-    The test adjusts for all pairs; its power is taken as a t test's at alpha / pairs, with the
-    degrees of freedom of one cell's variance, which is a little less than it has.
+    The test adjusts for all pairs; its power is taken as a t test's at alpha / pairs. Equally noisy
+    cells share one variance in most draws of the reference, not in all: the power is that of half
+    of the family's degrees of freedom (`benchmarks/simulated_lab.py --power`).
 
     Args:
         rounds: each at least 2.
@@ -96,7 +97,7 @@ def _chance(
         lent: see `MaxT`.
     """
     own = rounds - 1
-    freedom = np.minimum(own + lent, own * (cells - 1))
+    freedom = np.minimum(own + lent, own * cells / 2)
     return power(rounds, effect, alpha / (cells * (cells - 1) / 2), freedom)
 
 

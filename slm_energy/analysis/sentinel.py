@@ -37,6 +37,4 @@ def watched(study: Study, metric: Metric, rule: Rule) -> Sentinel | None:
         logs = np.log([point.value for point in points])
         cells = np.unique([point.cell for point in points], return_inverse=True)[1]
         drift = slope("time", logs, since / span_s, [cells], rule.alpha)
-    return Sentinel(
-        label=own.core(points[0].cell), hours=span_s / 3600, points=points, drift=drift
-    )
+    return Sentinel(label=own.core(points[0].cell), hours=span_s / 3600, points=points, drift=drift)

@@ -3,6 +3,12 @@
 After a round, the study ends if the t interval of every pair's ratio is narrower than plus and
 minus so many per cent: on the metric that decides, in every family, and not before every pair has
 the rounds that it takes to find any difference.
+
+The rule looks at widths, never at which cell is ahead, so it favours no finding. But it ends where
+the spread happens to look small, so that intervals are a little too narrow: they hold the truth in
+95 % of studies only as widths go to zero (Chow and Robbins 1965, Annals of Mathematical Statistics
+36, 457-462). Of 95 % intervals 0.925 to 0.945 hold it with two cells and 0.93 to 0.95 with more
+(`benchmarks/simulated_lab.py --stopping`; 6 to 47 rounds).
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class EngineSpec:
     needs_preparation: Callable[[Job], bool] = lambda job: False
     prepare: Callable[[Job], None] = lambda job: None
     prepares_in_sweep: bool = False
-    imports: Callable[[Settings], None] = lambda settings: None
+    imports: Callable[[Settings], object] = lambda settings: None
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def versions(self) -> dict[str, str]:

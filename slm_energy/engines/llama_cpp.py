@@ -212,6 +212,7 @@ ENGINE = EngineSpec(
     name="llama_cpp",
     packages=("llama-cpp-python", "gguf"),
     create=LlamaCppEngine,
+    imports=lambda settings: importlib.import_module("llama_cpp"),
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=_prepare,

@@ -97,16 +97,27 @@ def _open(job: Job, folder: Path) -> Any:
 
 
 def _convenience(folder: Path, graph: ort.Graph, binding: bool) -> Any:
-    decode.skip_extras()
-    from optimum.onnxruntime import ORTModelForCausalLM
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    model = ORTModelForCausalLM(config=config, session=graph.session, use_io_binding=binding)
+    model_class, config_class = _classes()
+    config = config_class.from_pretrained(folder, local_files_only=True)
+    model = model_class(config=config, session=graph.session, use_io_binding=binding)
     # optimum derives these from the config, wrongly for Qwen3 and Phi-3; the graph knows them.
     _, model.num_key_value_heads, _, model.embed_size_per_head = graph.cache_shape[0]
     decode.prepare_generate(model)
     return model
+
+
+def _classes() -> tuple[Any, Any]:
+    decode.skip_extras()
+    from optimum.onnxruntime import ORTModelForCausalLM
+    from transformers import AutoConfig
+
+    return ORTModelForCausalLM, AutoConfig
+
+
+def _imports(settings: Settings) -> None:
+    ort.library()
+    if settings.engine.decode == "generate":
+        _classes()
 
 
 def quantization(exported: dict[str, Json], computed: list[Node]) -> dict[str, Json]:
@@ -172,6 +183,7 @@ ENGINE = EngineSpec(
     name="onnx",
     packages=(*onnx_export.RUNTIMES, *onnx_export.PACKAGES, onnx_tensorrt.PACKAGE),
     create=OnnxEngine,
+    imports=_imports,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=_prepare,

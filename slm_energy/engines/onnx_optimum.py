@@ -1,8 +1,8 @@
 """Export with optimum: its graph as it is, or one that our loop serves better.
 
-Both are traced with the same configuration of the same library. `stock` is what optimum's users
-get. `lean` computes the logits of the last position only, and its weights are copied from the model
-into one file, one at a time, where optimum would hold them in memory twice.
+Both are traced with the same configuration of the same library, corrected in two places. `stock` is
+what optimum's users get. `lean` computes the logits of the last position only, and its weights are
+copied from the model into one file, one at a time, where optimum would hold them in memory twice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def stock(folder: Path, model: Any) -> None:
     decode.skip_extras()
     from optimum.exporters.onnx import onnx_export_from_model
 
-    _know_starcoder2()
+    _correct_optimum()
     # optimum looks for a tokenizer under this name, on the hub if need be: minutes without one.
     model.config._name_or_path = str(folder)
     onnx_export_from_model(model, folder, task=_TASK, do_validation=False)
@@ -45,7 +45,7 @@ def lean(folder: Path, model: Any) -> None:
     import torch
     from optimum.exporters.tasks import TasksManager
 
-    _know_starcoder2()
+    _correct_optimum()
     constructor = TasksManager.get_exporter_config_constructor(
         "onnx", model, task=_TASK, library_name="transformers"
     )
@@ -88,11 +88,25 @@ def _short(dtype: Any) -> str:
     return {"torch.float32": "fp32", "torch.float16": "fp16"}[str(dtype)]
 
 
-def _know_starcoder2() -> None:
-    """Tell optimum of an architecture that it lacks; its cache and inputs are Llama's."""
-    from optimum.exporters.onnx.model_configs import LlamaOnnxConfig, register_tasks_manager_onnx
+def _correct_optimum() -> None:
+    """Tell optimum of what it lacks.
+
+    StarCoder2's cache and inputs are Llama's. Gemma gets position ids, as every other architecture
+    with rotary embeddings has: without them its graph counts from the start of the cache, which is
+    right behind padding on the left, and wrong over padding in between (ONNX Runtime GenAI's).
+    """
+    from optimum.exporters.onnx.config import TextDecoderWithPositionIdsOnnxConfig
+    from optimum.exporters.onnx.model_configs import GemmaOnnxConfig, LlamaOnnxConfig
+    from optimum.exporters.tasks import TasksManager
 
     class Starcoder2OnnxConfig(LlamaOnnxConfig):  # type: ignore[misc]
         """StarCoder2 as optimum's exporter sees it."""
 
-    register_tasks_manager_onnx("starcoder2", "text-generation", _TASK)(Starcoder2OnnxConfig)
+    class PositionedGemmaOnnxConfig(  # type: ignore[misc]
+        GemmaOnnxConfig, TextDecoderWithPositionIdsOnnxConfig
+    ):
+        """Gemma as optimum's exporter sees it, with position ids."""
+
+    register = TasksManager.create_register("onnx", overwrite_existing=True)
+    register("starcoder2", "text-generation", _TASK)(Starcoder2OnnxConfig)
+    register("gemma", "text-generation", _TASK)(PositionedGemmaOnnxConfig)

@@ -33,6 +33,13 @@ _CONTEXT = 2048
 """Longest sequence for a model that names no limit."""
 
 
+def _library() -> Any:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # see `onnx_session.library`
+    import onnxruntime_genai
+
+    return onnxruntime_genai
+
+
 class GenaiEngine:
     """A model and its generator."""
 
@@ -46,9 +53,7 @@ class GenaiEngine:
             EngineError: nothing is prepared, the library refuses it, or it computes something else
                 in a padded batch (which is tried if workload.batch_size is above 1).
         """
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # see `onnx_session.library`
-        import onnxruntime_genai
-
+        onnxruntime_genai = _library()
         folder = _place(job)
         told = cache.facts(folder)
         asked = threads(job.settings)
@@ -293,6 +298,7 @@ ENGINE = EngineSpec(
     name="onnxruntime_genai",
     packages=("onnxruntime-genai", "onnxruntime", "onnxruntime-gpu"),
     create=GenaiEngine,
+    imports=lambda settings: _library(),
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=_prepare,

@@ -85,14 +85,25 @@ class OpenVinoEngine:
 
 
 def _convenience(folder: Path, compiled: Any) -> Any:
+    model_class, config_class = _classes()
+    config = config_class.from_pretrained(folder, local_files_only=True)
+    model = model_class(compiled, config=config, compile_only=True)
+    decode.prepare_generate(model)
+    return model
+
+
+def _classes() -> tuple[Any, Any]:
     decode.skip_extras()
     from optimum.intel import OVModelForCausalLM
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    model = OVModelForCausalLM(compiled, config=config, compile_only=True)
-    decode.prepare_generate(model)
-    return model
+    return OVModelForCausalLM, AutoConfig
+
+
+def _imports(settings: Settings) -> None:
+    ov.library()
+    if settings.engine.decode == "generate":
+        _classes()
 
 
 def _provider(compiled: Any, asked: str) -> str:
@@ -158,6 +169,7 @@ ENGINE = EngineSpec(
     name="openvino",
     packages=("openvino", "optimum-intel", "optimum", "nncf", "torch", "transformers"),
     create=OpenVinoEngine,
+    imports=_imports,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=exports.export,

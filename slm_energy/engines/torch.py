@@ -7,6 +7,7 @@ has had architectures whose SDPA path drops part of the computation without a wo
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import inspect
 import re
@@ -22,6 +23,7 @@ from slm_energy.engines import cuda, decode
 from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, left_padded, threads
 from slm_energy.engines.torch_weights import (
     keep_last_position,
+    library,
     load_weights,
     precision,
     sdpa_is_wrong,
@@ -260,6 +262,13 @@ def passes(decoding: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
         return [logits.float().cpu().numpy() for logits in (first, decoding.step(token))]
 
 
+def imports(settings: Settings) -> None:
+    """What loading imports."""
+    library()
+    if settings.engine.dtype == "int8":
+        importlib.import_module("torchao.quantization")
+
+
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
     if settings.engine.dtype == "int8" and importlib.util.find_spec("torchao") is None:
@@ -292,5 +301,6 @@ ENGINE = EngineSpec(
     name="torch",
     packages=("torch", "transformers", "torchao"),
     create=TorchEngine,
+    imports=imports,
     unsupported=unsupported,
 )

@@ -265,6 +265,7 @@ ENGINE = EngineSpec(
     name="torch_compile",
     packages=("torch", "transformers"),
     create=TorchCompileEngine,
+    imports=eager.imports,
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=_prepare,

@@ -19,6 +19,15 @@ _FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
 
+def library() -> Any:
+    """Transformers, with all that its models have in common."""
+    decode.skip_extras()
+    import transformers.modeling_utils
+    import transformers.models.auto.modeling_auto
+
+    return transformers
+
+
 def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
     """Read a causal language model onto the processor, in `dtype` whatever type is stored.
 
@@ -27,28 +36,25 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
     """
     import torch
 
-    decode.skip_extras()
-    import transformers
-    from transformers import AutoConfig, AutoModelForCausalLM
-
+    transformers = library()
     options: dict[str, Any] = {
         "trust_remote_code": model.trust_remote_code,
         "local_files_only": True,
     }
     kind = torch.float32 if dtype == "int8" else getattr(torch, dtype)
     try:
-        config = AutoConfig.from_pretrained(path, **options)
+        config = transformers.AutoConfig.from_pretrained(path, **options)
         eager = model.attention == "eager" or (model.attention == "auto" and sdpa_is_wrong(config))
         # None is the library's own choice: SDPA where the architecture has it.
         attention = "eager" if eager else None if model.attention == "auto" else "sdpa"
-        known: Any = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+        known = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
         files = _safetensors(path)
         if files and type(config) in known:
             options = {"state_dict": dict(_tensors(files, kind))}
             make, source = known[type(config)], None
         else:
             options["use_safetensors"] = None if model.allow_pickle else True
-            make, source = AutoModelForCausalLM, path
+            make, source = transformers.AutoModelForCausalLM, path
         loaded, told = make.from_pretrained(
             source,
             config=config,

@@ -6,6 +6,8 @@ happens in the prepare step (`torchscript_trace`).
 
 from __future__ import annotations
 
+import importlib
+
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines import torch as eager
@@ -89,6 +91,7 @@ ENGINE = EngineSpec(
     name="torchscript",
     packages=("torch", "transformers"),
     create=TorchScriptEngine,
+    imports=lambda settings: importlib.import_module("torch"),
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=torchscript_trace.trace,

@@ -137,17 +137,18 @@ class Sampler:
         self.sources = tuple(from_plain(Source, item) for item in reply["sources"])
         self.notes = tuple(reply["notes"])
 
-    def begin(self, pid: int, file: Path) -> None:
+    def begin(self, pid: int, file: Path, *, slow: bool = True) -> None:
         """Sample into `file` from now on; the first reading is done when this returns.
 
         Args:
             pid: the trial's worker.
             file: is created; see the module's text for its form.
+            slow: read slow meters too, which costs seconds of its own; without, they have no rows.
 
         Raises:
             MeterError: no child could be brought to do it.
         """
-        request: dict[str, Json] = {"begin": pid, "file": str(file)}
+        request: dict[str, Json] = {"begin": pid, "file": str(file), "slow": slow}
         if self.alive and self._ask(request):
             return
         self._kill()

@@ -86,10 +86,10 @@ class _Service:
             timeout_s = self._recording.wait_s() if self._recording else None
             for key, _ in self._selector.select(timeout_s):
                 key.data()
-            if self._recording:
+            if self._recording and not self._recording.closed:
                 self._recording.tick()
-                if self._recording.closed:
-                    self._recording = None
+            if self._recording and self._recording.closed:
+                self._recording = None
         if self._recording:
             self._recording.abandon()
 
@@ -108,7 +108,7 @@ class _Service:
                 self._recording.abandon()
             self._recording = Recording(
                 self._instruments,
-                self._slow,
+                self._slow if request["slow"] else (),
                 period_s=self._period_s,
                 pid=request["begin"],
                 path=Path(request["file"]),

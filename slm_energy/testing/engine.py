@@ -30,7 +30,7 @@ EXPORTING = ("export", "export_kill")
 """What goes wrong in the process that exports: an error, or it is killed in the middle."""
 
 SERVING = (
-    *("load", "generate", "nan", "drift", "mute", "unstamped", "garbage"),
+    *("load", "generate", "nan_logits", "drift", "mute", "unstamped", "garbage"),
     *("memory", "kill", "exit", "hang"),
 )
 """What goes wrong in the process that serves. `drift`: outputs change from pass to pass; `mute`:
@@ -94,7 +94,7 @@ class ScriptedEngine:
     def _act(self) -> None:
         if self._fail == "generate":
             raise EngineError("engine.options.fail=generate: the script says that generation fails")
-        if self._fail == "nan":
+        if self._fail == "nan_logits":
             raise EngineError("NaN logits at token 0 of request 0")
         if self._fail == "memory":
             bytearray(2**48)  # more than can be addressed: memory really runs out

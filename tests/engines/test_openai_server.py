@@ -251,7 +251,9 @@ def test_a_server_that_does_not_come_up_is_an_error(load, fault, message):
 
 
 def test_a_server_that_listens_and_never_answers_is_an_error(load):
-    with pytest.raises(EngineError, match=r"not ready after .*ready_s=2; it last wrote: listening$"):
+    with pytest.raises(
+        EngineError, match=r"not ready after .*ready_s=2; it last wrote: listening$"
+    ):
         load(command=SILENT, ready_s=2)
 
 

@@ -93,9 +93,7 @@ def test_files_that_it_and_its_children_hold_open_are_seen(tmp_path):
     )
     server = started(source)
     device = tmp_path / "device"
-    server.wait_until_ready(
-        lambda left_s: (device.exists() and device.read_text()) or None, 60.0
-    )
+    server.wait_until_ready(lambda left_s: (device.exists() and device.read_text()) or None, 60.0)
     assert str(device) in server.open_files()
     server.stop()
 

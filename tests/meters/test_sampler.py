@@ -260,7 +260,7 @@ def test_closing_ends_the_process(tree, tmp_path):
 
 
 def test_without_a_sensor_the_estimate_is_an_estimate(machine, tmp_path):
-    file = tmp_path / "samples.jsonl"
+    file, between = tmp_path / "samples.jsonl", tmp_path / "between.jsonl"
     with sampler(machine(), tmp_path) as sampling:
         assert [s.kind for s in sampling.sources if s.kind != "gauge"] == ["estimate"]
         assert sampling.notes[-1].startswith("codecarbon: nothing can be measured here")
@@ -269,6 +269,11 @@ def test_without_a_sensor_the_estimate_is_an_estimate(machine, tmp_path):
         time.sleep(0.7)
         serve = window(1.0)
         sampling.end()
+        pid = sampling.pid
+        sampling.begin(os.getpid(), between, slow=False)
+        sampling.end()
+        assert sampling.pid == pid
+    assert [s.source.id for s in read_samples(between)[0] if not s.raw] == ["codecarbon/machine"]
     found, report = figures(file, serve)
     estimate = found["codecarbon/machine"]
     assert estimate.kind == "estimate"

@@ -11,6 +11,9 @@ import os
 import secrets
 import socket
 import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.slurm.daemons import Daemons, free_port
@@ -72,8 +75,36 @@ def host() -> str:
     return socket.gethostname().partition(".")[0]
 
 
-def start(daemons: Daemons, folder: Path) -> dict[str, str]:
-    """Start a cluster in a folder; return the variables with which Slurm's commands find it."""
+@contextmanager
+def started(daemons: Daemons, folder: Path) -> Iterator[dict[str, str]]:
+    """Start a cluster in a folder; give the variables with which Slurm's commands find it.
+
+    Jobs that are left at the end are cancelled: their processes would outlive the daemons.
+    """
+    variables = _start(daemons, folder)
+    try:
+        yield variables
+    finally:
+        subprocess.run(["scancel", "--me"], env=variables, check=False)
+        for _ in range(200):
+            if not jobs(variables, "--states=PENDING,RUNNING,COMPLETING"):
+                break
+            time.sleep(0.1)
+
+
+def jobs(variables: Mapping[str, str], *which: str) -> dict[str, str]:
+    """Job id to state, of those that squeue tells of."""
+    told = subprocess.run(
+        ["squeue", "--noheader", "--format=%i %T", *which],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(row.split() for row in told.stdout.splitlines())
+
+
+def _start(daemons: Daemons, folder: Path) -> dict[str, str]:
     key, configuration = folder / "munge.key", folder / "slurm.conf"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o600)
@@ -88,7 +119,8 @@ def start(daemons: Daemons, folder: Path) -> dict[str, str]:
             processors=PROCESSORS,
         )
     )
-    variables = os.environ | {"SLURM_CONF": str(configuration)}
+    # The machine's lock is one of the cluster's own: jobs do not wait for who measures here.
+    variables = os.environ | {"SLURM_CONF": str(configuration), "TMPDIR": str(folder)}
     munged = ["munged", "--foreground", f"--key-file={key}", f"--socket={folder}/munge.socket"]
     munged += [f"--pid-file={folder}/munged.pid", f"--seed-file={folder}/munge.seed"]
     munged += [f"--log-file={folder}/munge.log"]

@@ -34,10 +34,12 @@ def _postgres(daemons: Daemons, folder: Path) -> str:
     data.mkdir()
     shutil.chown(data, "postgres", "postgres")
     made = [programs / "initdb", "--pgdata", data, "--auth=trust", "--no-sync", "--encoding=UTF8"]
-    subprocess.run(made, cwd=data, user="postgres", group="postgres", stdout=2, check=True)
+    subprocess.run(
+        made, cwd=data, user="postgres", group="postgres", stdout=subprocess.DEVNULL, check=True
+    )
     command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", data]
     daemons.start("postgres", command, lambda: listens(port), user="postgres")
-    return f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    return f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
 
 
 def _healthy(uri: str) -> bool:

@@ -11,8 +11,9 @@ store does not hold each trial once, or anything else of the table is not so. Ta
 
 from __future__ import annotations
 
+import contextlib
 import json
-import signal
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,8 +36,8 @@ SWEEP = (
     "hydra.launcher.cpus_per_task=1",
     "hydra.launcher.additional_parameters.exclusive=false",
     f"study.name={STUDY}", "study.rounds=3", "study.busy=share",
-    "engine=torch,onnx", "workload.new_tokens=16,32", "workload.limit=4",
-    "measurement=off", "measurement.serve_s=2", "measurement.warmup_s=2",
+    "engine=onnx,openvino", "workload.new_tokens=16,32", "workload.limit=4",
+    "tracking=server", "measurement=off", "measurement.serve_s=2", "measurement.warmup_s=2",
 )  # fmt: skip
 
 
@@ -44,21 +45,24 @@ def main() -> int:
     """Run the study with its faults; print the table."""
     begun = time.monotonic()
     cluster.install()
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     with tempfile.TemporaryDirectory(prefix="slm_energy_cluster.") as name:
         folder = Path(name)
         folder.chmod(0o755)  # the database has a user of its own
-        with Daemons(folder) as daemons:
+        with Daemons(folder) as daemons, cluster.started(daemons, folder) as variables:
             uri = server.start(daemons, folder)
-            variables = cluster.start(daemons, folder)
             told(begun, "cluster and server are up")
             survivors = faulty_sweep(folder, uri, variables, begun)
-            code = sweep(folder, uri, variables).wait(timeout=280)
+            resumed = subprocess.run(sweep(folder, uri), env=variables, timeout=280, check=False)
+            code = resumed.returncode
             told(begun, f"resumed by the same command, exit code {code}")
-            left = [row for row in queue(variables) if row["state"] in ("PENDING", "RUNNING")]
+            left = cluster.jobs(variables, "--states=PENDING,RUNNING")
+            processes = processes_left(folder)
             pending = list((folder / "mlruns" / "pending").glob("*/*/"))
             rows = [
                 ("the resumed sweep ended well", code == 0, f"exit code {code}"),
                 ("no job is left", not left, str(left or "none")),
+                ("no process of a job is left", not processes, str(processes or "none")),
                 ("no record waits", not pending, str(pending or "none")),
                 *checks(uri, survivors),
             ]
@@ -69,55 +73,47 @@ def main() -> int:
     return 0 if all(good for _, good, _ in rows) else 1
 
 
-def faulty_sweep(
-    folder: Path, uri: str, variables: Mapping[str, str], begun: float
-) -> set[str]:
+def faulty_sweep(folder: Path, uri: str, variables: Mapping[str, str], begun: float) -> set[str]:
     """Cancel one job, then kill the sweep while two run; return the ids of these two."""
-    running = sweep(folder, uri, variables)
-    two = wait_for_running(variables, after=set())
-    subprocess.run(["scancel", min(two)], env=variables, check=True)
-    told(begun, f"job {min(two)} is cancelled")
-    # Later jobs than these four: the sweep has seen what became of the first.
-    seen = two | wait_for_running(variables, after=two)
-    last = wait_for_running(variables, after=seen)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    running = subprocess.Popen(sweep(folder, uri), env=variables)
+    try:
+        two = wait_for_running(variables, after=set())
+        subprocess.run(["scancel", min(two)], env=variables, check=True)
+        told(begun, f"job {min(two)} is cancelled")
+        # Later jobs than these four: the sweep has seen what became of the first.
+        seen = two | wait_for_running(variables, after=two)
+        last = wait_for_running(variables, after=seen)
+    finally:
+        running.kill()
+        running.wait()
     told(begun, f"the sweep is killed while jobs {', '.join(sorted(last))} run")
     return last
 
 
-def sweep(folder: Path, uri: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start the study, or go on with it."""
-    places = [f"tracking.folder={folder}/mlruns", f"cache.folder={folder}/cache"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "slm_energy", *SWEEP, "tracking=server", f"tracking.uri={uri}"]
-        + places,
-        cwd=folder,
-        env=variables,
-    )
-
-
-def queue(variables: Mapping[str, str]) -> list[dict[str, str]]:
-    """Every job that the cluster remembers."""
-    told = subprocess.run(
-        ["squeue", "--states=all", "--noheader", "--format=%i %T"],
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [dict(zip(("id", "state"), row.split(), strict=True)) for row in told.stdout.splitlines()]
+def sweep(folder: Path, uri: str) -> list[str]:
+    """The command that starts the study, and that goes on with it."""
+    command = [sys.executable, "-m", "slm_energy", *SWEEP, f"tracking.uri={uri}"]
+    return [*command, f"tracking.folder={folder}/mlruns", f"cache.folder={folder}/cache"]
 
 
 def wait_for_running(variables: Mapping[str, str], after: set[str]) -> set[str]:
     """Wait until two jobs run that are none of those; return their ids."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        running = {row["id"] for row in queue(variables) if row["state"] == "RUNNING"} - after
+        running = cluster.jobs(variables, "--states=RUNNING").keys() - after
         if len(running) == 2:
             return running
         time.sleep(0.3)
-    raise SystemExit(f"no two jobs run: {queue(variables)}")
+    raise SystemExit(f"no two jobs run: {cluster.jobs(variables, '--states=all')}")
+
+
+def processes_left(folder: Path) -> list[str]:
+    """Command lines that name a trial's folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append(file.read_bytes().decode(errors="replace").replace("\0", " "))
+    return [words for words in found if f"{folder}/mlruns/pending" in words]
 
 
 def checks(uri: str, survivors: set[str]) -> list[tuple[str, bool, str]]:
@@ -146,7 +142,7 @@ def checks(uri: str, survivors: set[str]) -> list[tuple[str, bool, str]]:
         ("every valid trial was a job of its own", len(jobs) == TRIALS, ", ".join(sorted(jobs))),
         ("jobs outlived the killed sweep", survivors <= jobs, ", ".join(sorted(survivors))),
         ("artifacts came through the server", all(each["proxied"] for each in found), uri),
-        ("two trials ran at a time", len(pairs) >= TRIALS // 3, f"{len(pairs)} pairs"),
+        ("two trials ran at a time", len(pairs) >= 3, f"{len(pairs)} pairs"),
         ("... on processors of their own", all(apart), processors(found)),
     ]
 

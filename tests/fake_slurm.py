@@ -1,0 +1,67 @@
+"""Slurm's commands for a cluster that runs nothing: a test says how its jobs are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ("scontrol", "sbatch", "squeue", "scancel", "srun")
+SCRIPT = r"""#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+[ -e down ] && exit 1
+case "$(basename "$0")" in
+scontrol) echo "ClusterName             = alpha" ;;
+sbatch)
+  id=$(($(wc -l < jobs) + 1))
+  echo "$id|PENDING|Priority||$(sed -n 's/^#SBATCH --job-name=//p' "$1")" >> jobs
+  cp "$1" submission
+  echo "Submitted batch job $id" ;;
+squeue) cat jobs ;;
+scancel) for id; do sed -i "s/^$id|[^|]*|[^|]*/$id|CANCELLED|None/" jobs; done ;;
+esac
+"""
+
+
+class FakeSlurm:
+    """The commands on PATH, and the jobs that they tell of, numbered from 1."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._jobs = folder / "jobs"
+        self._jobs.touch()
+        for name in COMMANDS:
+            (folder / name).write_text(SCRIPT)
+            (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder) + os.pathsep + os.environ["PATH"])
+
+    @property
+    def submission(self) -> str:
+        """The latest script."""
+        return (self._folder / "submission").read_text()
+
+    @property
+    def states(self) -> list[str]:
+        """Of all jobs."""
+        return [line.split("|")[1] for line in self._jobs.read_text().splitlines()]
+
+    def now(self, number: int, state: str, why: str = "None", node: str = "") -> None:
+        """Put a job in a state."""
+        lines = self._jobs.read_text().splitlines()
+        name = lines[number - 1].split("|")[-1]
+        lines[number - 1] = f"{number}|{state}|{why}|{node}|{name}"
+        self._jobs.write_text("\n".join(lines) + "\n")
+
+    def forget(self) -> None:
+        """Ended jobs are forgotten after some minutes."""
+        self._jobs.write_text("")
+
+    def down(self) -> None:
+        """Let no command succeed."""
+        (self._folder / "down").touch()
+
+    def up(self) -> None:
+        """Let them succeed again."""
+        (self._folder / "down").unlink()
