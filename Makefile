@@ -1,15 +1,19 @@
 # Two commands: `make demo` and `make test`. Both make .venv first, from the pins in constraints.txt.
+# As root on Debian, `make cluster` runs a study on a Slurm cluster that it installs and starts.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test cluster lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m slm_energy --config-dir sweeps --config-name demo
 
 test: $(VENV)/.installed-test $(VENV)/.installed-envs lint
 	$(BIN)/pytest
+
+cluster: $(VENV)/.installed-test
+	$(BIN)/python -m tests.slurm.study
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

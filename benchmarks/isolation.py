@@ -45,6 +45,8 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=4, help="pairs per template")
     parser.add_argument("settings", nargs="*", help="as on the command line of slm-energy")
     args = parser.parse_args()
+    if min(args.templates, args.trials) < 2:
+        parser.error("--templates and --trials: at least 2, or there is no spread")
     print(f"{'':10}{'outside windows, s':>20}{'load, s':>16}{'tokens/s':>26}{'spread, %':>24}")
     print(
         f"{'engine':10}{'spawn':>11}{'fork':>9}{'spawn':>9}{'fork':>7}"

@@ -6,13 +6,13 @@
 Both run the same work: the bundled model's folder through PyTorch in float32, batch 1, and per
 trial the same number of measured requests with the same numbers of prompt and new tokens. Ours
 samples (`measurement=auto`), stores to MLflow and gives each trial a fresh process; the other runs
-its latency, memory and energy trackers in its process launcher. Each command runs two trials.
+its latency, memory and energy trackers in its process launcher, and saves its report.
 
-A trial costs the seconds from its start to the next one's start, less those in which the model was
-loaded, idled for a baseline, warmed up or served: our windows; for the other see
-`peers/optimum_trials.py`. A command costs, per trial, its seconds from start to exit less the same.
-`study.gate` is off: it waits for a calm machine, which the other does not. Exits with 1 if the
-median ratio of a trial's cost is above --at-most.
+A trial costs the seconds from its start to where the next one could start, less those in which its
+model was loaded, idled for a baseline, warmed up or served: our windows; for the other see
+`peers/optimum_trial.py`. `once` is what a command takes before its first trial. `study.gate` is
+off: it waits for a calm machine, which the other does not. Exits with 1 if the median ratio of a
+trial's cost is above --at-most.
 
 The other tool needs an environment of its own:
 
@@ -42,22 +42,21 @@ from slm_energy.config import BUNDLED, ModelConfig, TrackingConfig, WorkloadConf
 from slm_energy.tracking import Store
 from slm_energy.workload import load
 
-PEER = Path(__file__).parent / "peers" / "optimum_trials.py"
-TRIALS = 2
+PEER = Path(__file__).parent / "peers" / "optimum_trial.py"
 REQUESTS, PROMPT_TOKENS, NEW_TOKENS = 10, 64, 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """Seconds beyond the windows.
+    """Seconds of one command.
 
     Attributes:
-        trial_s: from the first trial's start to the second's.
-        command_s: per trial of the whole command.
+        trial_s: of a trial, beyond its windows.
+        once_s: before its first trial.
     """
 
     trial_s: float
-    command_s: float
+    once_s: float
 
 
 def main() -> int:
@@ -70,7 +69,7 @@ def main() -> int:
     parser.add_argument("--at-most", type=float, default=0.15, help="highest ratio that is well")
     args = parser.parse_args()
     pairs = []
-    print(f"{'round':<7}{'ours':>8}{'theirs':>8}{'ratio':>8}   of a command, per trial")
+    print(f"{'round':<7}{'ours, s':>9}{'theirs, s':>11}{'ratio':>8}{'once: ours':>13}{'theirs':>8}")
     for number in range(args.rounds):
         with tempfile.TemporaryDirectory() as folder:
             if number % 2:
@@ -82,7 +81,7 @@ def main() -> int:
     middle = [
         Cost(
             trial_s=median(cost.trial_s for cost in side),
-            command_s=median(cost.command_s for cost in side),
+            once_s=median(cost.once_s for cost in side),
         )
         for side in zip(*pairs, strict=True)
     ]
@@ -96,59 +95,53 @@ def main() -> int:
 def show(name: str, mine: Cost, theirs: Cost) -> None:
     """One line of the table."""
     print(
-        f"{name:<7}{mine.trial_s:>8.2f}{theirs.trial_s:>8.2f}{mine.trial_s / theirs.trial_s:>8.3f}"
-        f"{mine.command_s:>11.2f}{theirs.command_s:>8.2f}{mine.command_s / theirs.command_s:>8.3f}",
+        f"{name:<7}{mine.trial_s:>9.2f}{theirs.trial_s:>11.2f}{mine.trial_s / theirs.trial_s:>8.3f}"
+        f"{mine.once_s:>13.2f}{theirs.once_s:>8.2f}",
         flush=True,
     )
 
 
 def ours(folder: Path) -> Cost:
-    """Run a study of as many rounds as there are to be trials."""
+    """A study of two trials: where the second starts, the first has cost all that it costs."""
     prompts = folder / "prompts.jsonl"
     rows = ({"task_id": str(n), "prompt": text} for n, text in enumerate(texts(REQUESTS)))
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     store = folder / "mlruns"
     words = ["model=bundled", "engine=torch", "measurement=auto", "measurement.serve_s=0"]
     words += [f"workload.source={prompts}", f"workload.new_tokens={NEW_TOKENS}"]
-    words += [f"study.rounds={TRIALS}", "study.gate.at_most_s=0"]
+    words += ["study.rounds=2", "study.gate.at_most_s=0"]
     words += [f"tracking.folder={store}", f"cache.folder={folder / 'cache'}"]
-    command_s = run([sys.executable, "-P", "-m", "slm_energy", *words], folder)
+    started_unix_s = time.time()
+    run([sys.executable, "-P", "-m", "slm_energy", *words], folder)
     frame = Store(TrackingConfig(name="local", folder=str(store))).frame("default")
-    costs_s, windows_s = outside_s(frame)
-    return Cost(trial_s=costs_s.median(), command_s=(command_s - windows_s.sum()) / TRIALS)
+    costs_s, _ = outside_s(frame)
+    return Cost(trial_s=costs_s.median(), once_s=frame["started"].min() / 1000 - started_unix_s)
 
 
 def peers(python: str, folder: Path) -> Cost:
-    """Run the other tool's trials in its environment."""
+    """A trial of the other tool, in its environment."""
     told = folder / "peer.json"
     model = models.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), folder)
-    numbers = map(str, (TRIALS, REQUESTS, PROMPT_TOKENS, NEW_TOKENS))
-    command_s = run([python, str(PEER), str(model), *numbers, str(told)], folder)
-    trials = json.loads(told.read_text(encoding="utf-8"))["trials"]
-    first, second = trials
+    numbers = map(str, (REQUESTS, PROMPT_TOKENS, NEW_TOKENS))
+    started_unix_s = time.time()
+    run([python, str(PEER), str(model), *numbers, str(told)], folder)
+    trial = json.loads(told.read_text(encoding="utf-8"))
     return Cost(
-        trial_s=second["started_s"] - first["started_s"] - first["windows_s"],
-        command_s=(command_s - sum(trial["windows_s"] for trial in trials)) / TRIALS,
+        trial_s=trial["trial_s"] - trial["windows_s"],
+        once_s=trial["begun_unix_s"] - started_unix_s,
     )
 
 
-def run(command: Sequence[str], folder: Path) -> float:
-    """Run a command to its end; return its seconds.
+def run(command: Sequence[str], folder: Path) -> None:
+    """Run a command to its end.
 
     Raises:
         SystemExit: it failed; with what it wrote last.
     """
-    started = time.monotonic()
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-    )
+    variables = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{command[0]}: {(done.stderr or done.stdout).strip()[-2000:]}")
-    return time.monotonic() - started
 
 
 def texts(count: int) -> list[str]:

@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _run(configs: list[RunConfig]) -> int:
-    from slm_energy import fields, sofar, sweep
+    from slm_energy import sofar, sweep
     from slm_energy.grid import resolve
     from slm_energy.show import show_ended
     from slm_energy.tracking import Store
@@ -90,11 +90,9 @@ def _run(configs: list[RunConfig]) -> int:
         folder = Path(config.tracking.folder).absolute()
         console.print(f"slm-energy sync {folder} tracking=NAME sends the records", soft_wrap=True)
         return 0 if ended.all_valid else 1
-    store, name = Store(config.tracking), config.study.name
-    if ended.settled is not None and (parent := store.last_sweep(name)) is not None:
-        store.tag(parent, fields.STOPPED, ended.settled)
+    store, study = Store(config.tracking), {"study": config.study.name}
     try:
-        _show_report(store, {"study": name}, ended.parent, console)
+        _show_report(store, study, ended.parent, console, ended.settled)
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
     console.print(f"browse the runs: [bold]{_ui_words(config.tracking)}[/]", soft_wrap=True)
@@ -117,10 +115,17 @@ def _ui_words(tracking: TrackingConfig) -> str:
 
 
 def _show_report(
-    store: Store, options: Mapping[str, Any], parent: str | None, console: Console
+    store: Store,
+    options: Mapping[str, Any],
+    parent: str | None,
+    console: Console,
+    settled: str | None = None,
 ) -> dict[str, bytes]:
-    """Print a study's report and store its files on a sweep's parent run; return them."""
-    from slm_energy import analysis, fields, sofar
+    """Print a study's report and store its files on a sweep's parent run; return them.
+
+    `settled` says why the study has just ended before its last round, if it has.
+    """
+    from slm_energy import analysis, sofar
     from slm_energy.analysis.noise import to_text
     from slm_energy.analysis.output.files import files
 
@@ -128,13 +133,15 @@ def _show_report(
     frame = store.frame(asked.study)
     machine = analysis.one_machine(frame, asked.study, asked.machine)
     floor = sofar.noise_floor(store, machine, console)
+    if settled is not None:
+        store.note_stop(asked.study, machine, settled)
     stopped = store.stopped(asked.study, machine)
     report = analysis.build(frame, asked, noise_floor=floor, stopped=stopped)
     report.to_terminal(console)
     found = files(report, _generated(store, report, console))
     if parent is not None:
         if report.noise_floor is not None and report.noise_floor.study == report.study:
-            store.tag(parent, fields.noise_floor_tag(machine), to_text(report.noise_floor))
+            store.set_noise_floor(parent, machine, to_text(report.noise_floor))
         store.describe(parent, found["report.md"].decode())
         place = store.attach(parent, found).removeprefix("file://")
         console.print(f"report: {place}/report.html", soft_wrap=True, highlight=False)
@@ -176,7 +183,9 @@ def _show_plan(configs: list[RunConfig]) -> int:
     console, grid = _console(), resolve(configs)
     tracking, here = grid.config.tracking, machine_id()
     floor = sofar.noise_floor(Store(tracking), here, console) if exists(tracking) else None
-    show_plan(sweep.preview(grid), console, floor, sofar.told(grid, here))
+    plan = sweep.preview(grid)
+    settled = sofar.told(grid, here) if plan.with_status("done") else None
+    show_plan(plan, console, floor, settled)
     return 0
 
 

@@ -64,9 +64,9 @@ class Gate:
         config: how long to wait, and what passes for rest.
         sampler: by which the machine is looked at; None where nothing is metered, and then there is
             only the fixed pause.
-        rest_file: tells a later process how the machine is at rest: a job that took its node as it
-            finds it would take the heat of the job before for rest. None, or where it does not
-            exist yet: rest is how the machine is now, and to find out lasts four looks.
+        rest_file: keeps for later processes how the machine is at rest: a job that took its node as
+            it finds it would take the heat of the job before for rest. Where it is None or absent,
+            rest is how the machine is now, and to find out lasts four looks.
         look_s: how long it is looked at to tell its load and power.
 
     Raises:
@@ -124,7 +124,7 @@ class Gate:
             if not restless:
                 self._reached = {}
                 return report
-            if self._reached:
+            if self._reached and _within(now, self._reached):
                 return report
             if report.waited_s >= at_most_s:
                 self._reached = {

@@ -172,7 +172,7 @@ class Jobs:
             self._withdraw({name: job for name, job in ours.items() if job.waits})
         for name, job in ours.items():
             if not job.ended:
-                progress(self._running[name][0], job.state.lower(), 0.0)
+                progress(self._running[name][0], job.told, 0.0)
         ended = [name for name, job in ours.items() if job.ended]
         if len(ended) < len(ours):
             ended = [name for name in ended if name not in self._withdrawn]
@@ -190,9 +190,8 @@ class Jobs:
             jobs = self._queue.jobs()
             if jobs is not None:
                 left = {n: jobs[n] for n in jobs.keys() & self._running.keys() if not jobs[n].ended}
-                if left.keys() - asked:
+                if left.keys() - asked and self._queue.cancel(left.values()):
                     asked |= left.keys()
-                    self._queue.cancel(left.values())
                 if not left:
                     return jobs
             if time.monotonic() > deadline:
@@ -225,13 +224,12 @@ class Jobs:
 
 def _how_it_ended(job: Job, folder: Path) -> str:
     """One line about a job that left no record: the queue's words, and the last of its own."""
-    told = f"{job.state}: {job.why}" if job.why else job.state
     where = f" on {job.node}" if job.node else ""
     logs = sorted((folder / _SUBMITIT).glob("*.out"))
     lines = logs[-1].read_text(encoding="utf-8", errors="replace").split("\n") if logs else []
     last = next((line for line in reversed(lines) if line.strip()), "no word")
     name = job.id or folder.name
-    return f"job {name}{where} left no record ({told}); its log ends with: {one_line(last)}"
+    return f"job {name}{where} left no record ({job.told}); its log ends with: {one_line(last)}"
 
 
 def run_on_node(folder: str) -> None:

@@ -12,10 +12,11 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from slm_energy import secret
 from slm_energy.config import LauncherConfig
 from slm_energy.errors import ConfigError, SlmEnergyError, one_line
 from slm_energy.machine import machine_id
@@ -48,6 +49,11 @@ class Job:
     state: str
     why: str = ""
     node: str = ""
+
+    @property
+    def told(self) -> str:
+        """State and reason."""
+        return f"{self.state}: {self.why}" if self.why else self.state
 
     @property
     def waits(self) -> bool:
@@ -90,8 +96,8 @@ class Queue(Protocol):
     def jobs(self) -> dict[str, Job] | None:
         """Name to job, also of those that ended some minutes ago; None if it does not answer."""
 
-    def cancel(self, jobs: Iterable[Job]) -> None:
-        """Ask it to end jobs."""
+    def cancel(self, jobs: Iterable[Job]) -> bool:
+        """Ask it to end jobs; return whether it heard."""
 
 
 def open_queue(launcher: LauncherConfig) -> Queue:
@@ -147,8 +153,8 @@ class _Slurm:
             found[name.rpartition(".")[2]] = Job(id=number, state=state, why=told, node=node)
         return found
 
-    def cancel(self, jobs: Iterable[Job]) -> None:
-        self._tell("scancel", *(job.id for job in jobs))
+    def cancel(self, jobs: Iterable[Job]) -> bool:
+        return self._tell("scancel", *(job.id for job in jobs)) is not None
 
     def _tell(self, *command: str) -> str | None:
         """What a command of Slurm's says; None where it fails: a busy controller is no verdict."""
@@ -167,15 +173,17 @@ class _Processes:
     def __init__(self, parameters: dict[str, Any]) -> None:
         self.machine = machine_id()
         self._parameters = parameters
-        self._ours: list[submitit.Job[None]] = []
+        self._ours: dict[str, submitit.Job[None]] = {}
 
     def submit(self, name: str, folder: Path, call: Callable[[str], None], word: str) -> None:
-        self._ours.append(_submit("local", self._parameters, folder, call, word))
+        self._ours[name] = _submit("local", self._parameters, folder, call, word)
 
     def jobs(self) -> dict[str, Job]:
-        for job in self._ours:
-            job.done()  # takes leave of a process that has ended
-        return dict(filter(None, map(self._running, Path("/proc").glob("[0-9]*"))))
+        adopted = dict(filter(None, map(self._running, Path("/proc").glob("[0-9]*"))))
+        self._ours = {name: job for name, job in self._ours.items() if not job.done()}
+        return adopted | {
+            name: Job(id=job.job_id, state="RUNNING") for name, job in self._ours.items()
+        }
 
     def _running(self, process: Path) -> tuple[str, Job] | None:
         try:
@@ -187,10 +195,11 @@ class _Processes:
         # The folder is its last word, and lies in the trial's own.
         return Path(words[-2]).parent.name, Job(id=process.name, state="RUNNING")
 
-    def cancel(self, jobs: Iterable[Job]) -> None:
+    def cancel(self, jobs: Iterable[Job]) -> bool:
         for job in jobs:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(job.id), signal.SIGINT)
+        return True
 
 
 def job_here() -> str:
@@ -211,8 +220,20 @@ def _submit(
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
     try:
         executor.update_parameters(**asked)
-        return executor.submit(call, word)
+        with _without_secrets():
+            return executor.submit(call, word)
     except (submitit.core.utils.FailedJobError, ValueError, TypeError, NameError) as error:
         raise SlmEnergyError(
             f"the job was not taken: {one_line(error)}; check hydra.launcher.*"
         ) from error
+
+
+@contextlib.contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Hide what no trial needs to know: submitit hands a job this process's own variables."""
+    hidden = os.environ.keys() - secret.inherited().keys()
+    values = {name: os.environ.pop(name) for name in hidden}
+    try:
+        yield
+    finally:
+        os.environ.update(values)

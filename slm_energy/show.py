@@ -34,12 +34,12 @@ def show_plan(
         plan: what it is about.
         console: where to.
         floor: what is stored of this machine.
-        settled: what the rule of `study.precision_pct` says, where there is one.
+        settled: what the rule of `study.precision_pct` says of the trials there are.
     """
     study = plan.study
     console.print(
-        f"study [bold]{escape(study.name)}[/]: {study.rounds} rounds, order {study.order},"
-        f" seed {study.seed}"
+        f"study [bold]{escape(study.name)}[/]: {'at most ' * (study.precision_pct is not None)}"
+        f"{study.rounds} rounds, order {study.order}, seed {study.seed}"
     )
     cells = Table(box=None, padding=(0, 2, 0, 0))
     cells.add_column("cell", no_wrap=True)
@@ -82,8 +82,9 @@ def show_plan(
         if todo and joules is not None:
             console.print(f"expected energy inside windows, {kind}: {_energy(joules)}")
     _show_power(plan, floor, console)
-    if settled is not None:
-        console.print(f"study.precision_pct={study.precision_pct}: {settled}", soft_wrap=True)
+    if study.precision_pct is not None:
+        told = settled or "no trial yet"
+        console.print(f"study.precision_pct={study.precision_pct}: {told}", soft_wrap=True)
 
 
 def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
@@ -108,8 +109,8 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
     seen = floor.metrics[0]
     metric = Metric(name=seen.name)
     console.print(
-        f"noise floor of this machine: {words.number(seen.sd_pct)} % per trial in"
-        f" {metric.title}{words.kind(metric)} (study {floor.study}, {floor.day}, {floor.cell})",
+        f"noise floor of this machine (study {floor.study} of {floor.day}, {floor.cell}):"
+        f" {words.number(seen.sd_pct)} % per trial in {metric.title}{words.kind(metric)}",
         highlight=False,
         soft_wrap=True,
     )

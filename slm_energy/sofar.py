@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from slm_energy.errors import AnalysisError, ConfigError, TrackingError
 from slm_energy.grid import Grid
-from slm_energy.tracking import Store, exists
+from slm_energy.tracking import Store
 
 if TYPE_CHECKING:
     from slm_energy.analysis.steady import NoiseFloor
@@ -49,11 +49,9 @@ def settled(grid: Grid, machine: str) -> Settled:
 
 
 def told(grid: Grid, machine: str) -> str | None:
-    """What a plan says of that rule; None without one."""
+    """What a plan says of that rule once a study has begun; None without one."""
     if grid.config.study.precision_pct is None:
         return None
-    if not exists(grid.config.tracking):
-        return "no trial yet"
     try:
         found = settled(grid, machine)
     except (TrackingError, AnalysisError) as error:

@@ -27,7 +27,7 @@ from slm_energy.config import TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.ledger import Ledger, recall
 from slm_energy.offline import Offline, Sweep
-from slm_energy.plain import write_files
+from slm_energy.plain import sync_files, write_files
 from slm_energy.plan import Past
 from slm_energy.record import Record
 from slm_energy.runs import MachineTrials, entry, search
@@ -142,11 +142,6 @@ class Store:
         with _clear_errors(self._uri):
             self._client.set_tag(run_id, "mlflow.note.content", markdown[:_NOTE_LENGTH])
 
-    def tag(self, run_id: str, name: str, value: str) -> None:
-        """Set a tag of a run."""
-        with _clear_errors(self._uri):
-            self._client.set_tag(run_id, name, value)
-
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
         """Store artifacts of a run, name (with its folder) to content; return where they lie."""
         with _clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
@@ -189,9 +184,8 @@ class Store:
 
     def first_plan(self, study: str, machine: str) -> str | None:
         """`plan.json` of the first invocation of a study on a machine; None before there is one."""
-        for run in self._runs(study, fields.SWEEP):
-            tags = run.data.tags
-            if tags.get("slm.machine") == machine and "slm.plan" in tags:
+        for run in self._sweeps(study, machine):
+            if "slm.plan" in run.data.tags:
                 plan = self._whole_plan(run.info.run_id)
                 if plan is not None:
                     return plan
@@ -215,11 +209,28 @@ class Store:
         sweeps = self._runs(study, fields.SWEEP)
         return str(sweeps[-1].info.run_id) if sweeps else None
 
+    def note_stop(self, study: str, machine: str, why: str) -> None:
+        """Say with the latest invocation on a machine that the study ended before its last round.
+
+        It may be an earlier one, which somebody interrupted when enough rounds had been run.
+        """
+        for run in self._sweeps(study, machine)[-1:]:
+            with _clear_errors(self._uri):
+                self._client.set_tag(run.info.run_id, fields.STOPPED, why)
+
     def stopped(self, study: str, machine: str) -> str:
-        """Why the latest invocation of a study on a machine ended before its last round; or ""."""
-        tags = [run.data.tags for run in self._runs(study, fields.SWEEP)]
-        own = [each for each in tags if each.get("slm.machine") == machine]
-        return str(own[-1].get(fields.STOPPED, "")) if own else ""
+        """What `note_stop` said of the latest invocation on a machine; or ""."""
+        last = self._sweeps(study, machine)[-1:]
+        return "".join(run.data.tags.get(fields.STOPPED, "") for run in last)
+
+    def _sweeps(self, study: str, machine: str) -> list[Run]:
+        sweeps = self._runs(study, fields.SWEEP)
+        return [run for run in sweeps if run.data.tags.get("slm.machine") == machine]
+
+    def set_noise_floor(self, run_id: str, machine: str, text: str) -> None:
+        """Keep what a study measured of a machine, with one of its invocations."""
+        with _clear_errors(self._uri):
+            self._client.set_tag(run_id, fields.noise_floor_tag(machine), text)
 
     def noise_floor(self, machine: str) -> str | None:
         """The latest noise floor of a machine, over all studies; None before there is one."""
@@ -273,6 +284,8 @@ class Store:
     def _send(
         self, study: Experiment, record: Record, folder: Path, parent: str, machine: str
     ) -> None:
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
         trial = record.trial
         tags = fields.tags(record, machine) | {"mlflow.parentRunId": parent}
         name = f"{trial.label} / r{trial.round:02d}" if trial.round else trial.label
@@ -282,6 +295,9 @@ class Store:
         run_id = run.info.run_id
         self._log_numbers(run_id, record)
         self._client.log_artifacts(run_id, str(folder))
+        if self._local:  # the outcome says that all is there, after a power loss too
+            place = local_file_uri_to_path(run.info.artifact_uri)  # type: ignore[no-untyped-call]
+            sync_files(Path(place))
         good = record.outcome.name in ("valid", "unsupported")
         self._client.set_terminated(
             run_id,

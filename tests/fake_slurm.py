@@ -17,6 +17,7 @@ sbatch)
   id=$(($(wc -l < jobs) + 1))
   echo "$id|PENDING|Priority||$(sed -n 's/^#SBATCH --job-name=//p' "$1")" >> jobs
   cp "$1" submission
+  env > environment
   echo "Submitted batch job $id" ;;
 squeue) cat jobs ;;
 scancel) for id; do sed -i "s/^$id|[^|]*|[^|]*/$id|CANCELLED|None/" jobs; done ;;
@@ -41,6 +42,11 @@ class FakeSlurm:
     def submission(self) -> str:
         """The latest script."""
         return (self._folder / "submission").read_text()
+
+    @property
+    def environment(self) -> str:
+        """The variables that the latest job got."""
+        return (self._folder / "environment").read_text()
 
     @property
     def states(self) -> list[str]:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pyarrow.parquet
+import pytest
 
 from slm_energy import artifacts, trial
 from slm_energy.config import RunConfig
@@ -35,6 +37,22 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path, config: RunConfig) -> Non
     artifacts.write(tmp_path, record, {"a": "def a():", "b": "def b():"})
     assert artifacts.is_complete(tmp_path)
     assert artifacts.read(tmp_path) == record
+
+
+def test_a_record_appears_when_the_rest_is_on_the_disk(
+    tmp_path: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk: set[Path] = set()
+    fsync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        fsync(descriptor)
+        if not artifacts.is_complete(tmp_path):
+            on_disk.add(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+
+    monkeypatch.setattr("os.fsync", spy)
+    artifacts.write(tmp_path, a_record(config), {})
+    assert {tmp_path, *tmp_path.rglob("*")} - {tmp_path / "record.json"} <= on_disk
 
 
 def test_a_failed_record_has_no_capture_and_comes_back_too(

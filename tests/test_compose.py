@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from slm_energy.compose import CONF, compose
-from slm_energy.config import GROUPS, run_config
+from slm_energy.compose import CONF, compose, run_app
+from slm_energy.config import GROUPS, LauncherConfig, RunConfig, run_config
 from slm_energy.errors import ConfigError
 from slm_energy.testing import CONF as TESTING_CONF
 
@@ -69,6 +70,59 @@ def test_a_report_takes_the_name_of_its_study_although_a_group_has_that_name() -
     assert (asked["study"], asked["margin"]) == ("a study", 0.05)
     assert asked["tracking"]["folder"] == "mlruns"
     assert compose("ui", ["port=5001"])["port"] == 5001
+
+
+def launcher(*words: str) -> LauncherConfig | None:
+    """How a command line wants its trials run."""
+    found: list[LauncherConfig | None] = []
+
+    def task(configs: list[RunConfig]) -> int:
+        found.extend(config.launcher for config in configs)
+        return 0
+
+    run_app(task, words)
+    return found[-1]
+
+
+@pytest.fixture
+def _own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+
+@pytest.mark.usefixtures("_own_arguments")
+@pytest.mark.parametrize("mode", [[], ["-m"]])
+def test_a_launcher_is_taken_from_hydra_in_a_single_run_and_in_a_grid(mode: list[str]) -> None:
+    assert launcher(*mode) is None
+    asked = launcher(
+        *mode,
+        "hydra/launcher=slurm",
+        "hydra.launcher.partition=big",
+        "hydra.launcher.array_parallelism=7",
+    )
+    assert asked is not None
+    assert (asked.cluster, asked.at_once) == ("slurm", 7)
+    assert asked.parameters["partition"] == "big"
+    assert asked.parameters["additional_parameters"] == {"exclusive": True}
+    assert "account" not in asked.parameters
+    processes = launcher(*mode, "hydra/launcher=processes")
+    assert processes is not None
+    assert (processes.cluster, processes.at_once) == ("local", 1)
+
+
+@pytest.mark.usefixtures("_own_arguments")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["hydra.launcher.array_parallelism=0"], r"array_parallelism=0 is out of range: at least"),
+        (["hydra.launcher.partitoin=big"], r"hydra\.launcher\.partitoin: no such key"),
+        (["hydra.launcher._target_=a.JoblibLauncher"], "JoblibLauncher: choose one of basic, sl"),
+    ],
+)
+def test_a_launcher_that_runs_no_trial_is_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        launcher("hydra/launcher=slurm", *words)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,13 @@ def test_a_wrong_value_is_one_line_with_key_value_and_choices(
         assert word in text
 
 
+def test_a_machine_is_shared_only_where_nothing_is_metered(composed: dict[str, Any]) -> None:
+    shared = changed(composed, "study.busy", "share")
+    assert run_config(shared).study.busy == "share"
+    with pytest.raises(ConfigError, match=r"study\.busy=share with measurement\.mode=auto: energy"):
+        run_config(changed(shared, "measurement.mode", "auto"))
+
+
 def test_a_missing_key_and_an_unknown_group_are_named(composed: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"study\.name is missing"):
         run_config(composed | {"study": {}})

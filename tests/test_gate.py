@@ -173,7 +173,7 @@ COOL = {
 
 
 def test_a_machine_that_cannot_come_to_rest_costs_the_longest_wait_once(machine: Machine) -> None:
-    """70 °C is as far as waiting brings it; from 80 °C, it is waited for again."""
+    """70 °C is as far as waiting brings it; from 80 °C, and once it was at rest, it waits again."""
     gate = machine.gate(COOL, at_most_s=1.0)
     machine.gpu(temperature_c=70)
     first, second = Waits(), Waits()
@@ -189,14 +189,23 @@ def test_a_machine_that_cannot_come_to_rest_costs_the_longest_wait_once(machine:
     assert power.first == pytest.approx(200, rel=0.2)
     assert power.last == pytest.approx(70, rel=0.2)
     assert power.limit == 90
+    machine.gpu(temperature_c=70)
+    fourth = Waits(then=machine.gpu)
+    gate.wait(fourth)
+    assert fourth.told
 
 
 def test_what_cannot_be_read_any_more_is_not_at_rest(machine: Machine) -> None:
+    """A limit is never less than 1 W above rest."""
     machine.gpu(errors={"nvmlDeviceGetTemperature": "Unknown"})
-    found = by_name(machine.gate(COOL, at_most_s=0.1).wait(Waits()))
-    assert found["gpu 0 temperature"].last is None
-    assert not found["gpu 0 temperature"].at_rest
+    rest = COOL | {"dram power": Level(mean=2, highest=2, unit="W")}
+    found = by_name(machine.gate(rest, at_most_s=0.1).wait(Waits()))
     assert found["gpu power"].at_rest
+    assert found["dram power"].limit == 3
+    for name in ("gpu 0 temperature", "dram power"):
+        assert found[name].last is None
+        assert not found[name].at_rest
+        assert f"{name} unreadable" in found[name].told
 
 
 def test_rest_is_how_the_machine_was_and_a_later_process_may_know_it(

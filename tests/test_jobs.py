@@ -91,7 +91,7 @@ def test_a_job_that_has_ended_is_told_by_the_record_that_it_left(
     as_time_passes(monkeypatch, lambda: slurm.now(1, "RUNNING"), slurm.down, slurm.up, ends)
     [(record, folder)] = jobs.ended(lambda entry, phase, share: told.append(phase))
     assert (record.outcome.reasons, folder) == (("done",), tmp_path / "t1")
-    assert told == ["pending", "running", "running"]
+    assert told == ["PENDING: Priority", "RUNNING", "RUNNING"]
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,9 @@ def test_a_sweep_that_fails_leaves_its_jobs_and_the_next_one_takes_them_over(
 
 
 def test_a_sweep_that_ends_leaves_no_job(
-    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: Jobs
+    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    as_time_passes(monkeypatch, lambda: None)
     with jobs:
         start(jobs, config, tmp_path, "t1")
     assert slurm.states == ["CANCELLED"]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from slm_energy.machine import machine_id, measuring
 
 HOLDER = """
-import sys, time
+import os, sys, time
 from slm_energy.machine import measuring
-with measuring(lambda path: print("busy", flush=True)):
+os.sched_setaffinity(0, map(int, sys.argv[2].split(",")))
+share = sys.argv[3] == "share"
+with measuring(lambda path: print("busy", flush=True), share=share):
     print("measuring", flush=True)
     time.sleep(float(sys.argv[1]))
 """
@@ -34,9 +37,15 @@ def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "slm_energy.lock"
 
 
-def holder(seconds: float) -> subprocess.Popen[str]:
+PROCESSORS = sorted(os.sched_getaffinity(0))
+
+
+def holder(
+    seconds: float, processors: list[int] = PROCESSORS, *, share: bool = False
+) -> subprocess.Popen[str]:
     """Another process that measures; it does so when this returns."""
     command = [sys.executable, "-c", HOLDER, str(seconds)]
+    command += [",".join(map(str, processors)), "share" if share else "alone"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "measuring\n"
@@ -72,6 +81,53 @@ def test_a_lock_file_that_another_user_made_can_be_held(own_lock: Path) -> None:
     own_lock.touch(mode=0o444)
     with measuring(refuse):
         pass
+
+
+@pytest.fixture
+def first_processor() -> Iterator[None]:
+    """This process may use the first processor only."""
+    os.sched_setaffinity(0, PROCESSORS[:1])
+    yield
+    os.sched_setaffinity(0, PROCESSORS)
+
+
+@pytest.mark.usefixtures("first_processor")
+def test_those_that_share_run_beside_each_other_on_other_processors() -> None:
+    other = holder(60, PROCESSORS[1:], share=True)
+    with measuring(refuse, share=True):
+        pass
+    other.kill()
+    other.communicate()
+
+
+@pytest.mark.usefixtures("first_processor")
+@pytest.mark.parametrize(
+    ("processors", "shares", "share"),
+    [
+        (PROCESSORS, True, True),  # one processor is the same
+        (PROCESSORS[1:], True, False),
+        (PROCESSORS[1:], False, True),
+    ],
+)
+def test_an_overlap_is_not_shared_nor_is_a_measurement(
+    processors: list[int], shares: bool, share: bool
+) -> None:
+    other = holder(60, processors, share=shares)
+    with pytest.raises(Refused), measuring(refuse, share=share):
+        pytest.fail("it must not measure")
+    other.kill()
+    other.communicate()
+
+
+def test_the_processors_that_may_be_used_are_told() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "from slm_energy.machine import *; print(allowed_processors())"],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, PROCESSORS[-1:]),
+    )
+    assert told.stdout == f"{PROCESSORS[-1]}\n"
 
 
 def test_the_machine_has_one_name() -> None:

@@ -53,6 +53,17 @@ def test_slurm_neither_repeats_a_trial_nor_binds_it_to_one_processor(
     assert "srun" not in text
 
 
+def test_a_job_gets_no_password_of_the_store(
+    slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    submitted(slurm, tmp_path / "job")
+    assert "hush" not in slurm.environment
+    assert "TOKENIZERS_PARALLELISM=false" in slurm.environment
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "hush"
+
+
 def test_a_job_is_found_again_by_its_trial(slurm: FakeSlurm, tmp_path: Path) -> None:
     submitted(slurm, tmp_path / "job", name="nightly")
     slurm.now(1, "RUNNING", node="n7")

@@ -13,7 +13,7 @@ from slm_energy import sofar
 from slm_energy.config import RunConfig, StudyConfig, TrackingConfig
 from slm_energy.grid import resolve
 from slm_energy.tracking import Store
-from tests.conftest import Command
+from tests.conftest import Command, ready_store
 
 
 def test_one_cell_under_three_names_until_its_intervals_are_narrow_with_a_sentinel(
@@ -62,8 +62,9 @@ def test_a_sentinel_is_exactly_one_cell(
 
 
 def test_a_rule_that_cannot_be_looked_at_says_so_and_the_study_goes_on(
-    tmp_path: Path, config: RunConfig
+    tmp_path: Path, config: RunConfig, empty_store: Path
 ) -> None:
+    ready_store(tmp_path, empty_store)
     config = dataclasses.replace(
         config,
         study=StudyConfig(name="test", reference=None, precision_pct=2.0),

@@ -1,16 +1,14 @@
-"""Whole invocations of the command line on a scripted engine: grids, resuming, faults."""
+"""Whole invocations of the command line on a scripted engine: grids, resuming; see test_faults."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -20,7 +18,7 @@ from slm_energy.machine import machine_id, measuring
 from slm_energy.testing import CONF
 from slm_energy.tracking import Store, store_uri
 from tests.captures import a_capture
-from tests.conftest import QUICK, Command, a_trial, ready_store
+from tests.conftest import QUICK, Command, a_trial
 
 
 def tracking(folder: Path) -> TrackingConfig:
@@ -45,15 +43,6 @@ def started(folder: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), "engine=scripted"]
     command += [*QUICK, "measurement.serve_s=1.0", *words]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
-
-
-def wait_for_a_trial(sweep: subprocess.Popen[str]) -> None:
-    """Return while the second trial runs."""
-    assert sweep.stdout is not None
-    assert sweep.stdout.readline().startswith("valid")
-    while not psutil.Process(sweep.pid).children():
-        time.sleep(0.05)
-    time.sleep(0.5)
 
 
 def test_a_grid_with_a_failing_cell_ends_with_the_report_and_resumes_to_no_work(
@@ -86,76 +75,6 @@ def test_a_grid_with_a_failing_cell_ends_with_the_report_and_resumes_to_no_work(
     longer = slm_energy("-m", "engine.decode=session,generate", "study.rounds=3")
     assert longer.returncode == 0, longer.stderr
     assert len(trials(tmp_path)) == 10
-
-
-def test_a_trial_that_is_killed_once_is_tried_again_within_its_round(
-    tmp_path: Path, slm_energy: Command
-) -> None:
-    done = slm_energy(
-        "-m", "engine.options.fail=kill", f"engine.options.fail_once={tmp_path / 'once'}"
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "tried again" in done.stdout
-    frame = trials(tmp_path)
-    assert frame.sort_values("attempt")["outcome"].tolist() == ["failed", "valid"]
-    assert "SIGKILL" in frame.sort_values("attempt")["reason"].tolist()[0]
-
-
-def test_ctrl_c_lets_the_running_trial_end_and_the_next_start_resumes(
-    tmp_path: Path, slm_energy: Command, empty_store: Path
-) -> None:
-    ready_store(tmp_path / "mlruns", empty_store)
-    sweep = started(tmp_path, "study.rounds=3")
-    wait_for_a_trial(sweep)
-    sweep.send_signal(signal.SIGINT)
-    output, _ = sweep.communicate(timeout=60)
-    assert sweep.returncode == 130
-    assert "Ctrl-C again" in output
-    assert "run the same command again" in output
-    assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
-    assert sweeps(tmp_path) == ["KILLED"]
-    rest = slm_energy("study.rounds=3", "measurement.serve_s=1.0")
-    assert rest.returncode == 0, rest.stdout
-    assert trials(tmp_path)["outcome"].tolist() == ["valid"] * 3
-
-
-def test_ctrl_c_twice_records_the_running_trial_as_interrupted_and_the_next_start_resumes(
-    tmp_path: Path, slm_energy: Command, empty_store: Path
-) -> None:
-    ready_store(tmp_path / "mlruns", empty_store)
-    sweep = started(tmp_path, "study.rounds=3")
-    wait_for_a_trial(sweep)
-    for _ in range(2):
-        sweep.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-    output, _ = sweep.communicate(timeout=60)
-    assert sweep.returncode == 130
-    assert "run the same command again" in output
-    frame = trials(tmp_path)
-    assert frame.sort_values("started")["outcome"].tolist() == ["valid", "failed"]
-    assert frame["reason"].tolist().count("interrupted") == 1
-    assert sweeps(tmp_path) == ["KILLED"]
-    rest = slm_energy("study.rounds=3", "measurement.serve_s=1.0")
-    assert rest.returncode == 0, rest.stdout
-    assert trials(tmp_path)["outcome"].value_counts().to_dict() == {"valid": 3, "failed": 1}
-
-
-def test_a_sweep_that_is_killed_leaves_no_process_and_no_open_run_behind(
-    tmp_path: Path, slm_energy: Command, empty_store: Path
-) -> None:
-    ready_store(tmp_path / "mlruns", empty_store)
-    sweep = started(tmp_path, "study.rounds=2")
-    wait_for_a_trial(sweep)
-    children = psutil.Process(sweep.pid).children(recursive=True)
-    sweep.kill()
-    sweep.communicate()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert not alive
-    rest = slm_energy("study.rounds=2", "measurement.serve_s=1.0")
-    assert rest.returncode == 0, rest.stdout
-    assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
-    assert sorted(sweeps(tmp_path)) == ["FINISHED", "KILLED"]
-    assert not list((tmp_path / "mlruns" / "pending" / machine_id()).glob("*/"))
 
 
 def test_trials_after_a_change_of_the_plan_are_flagged(slm_energy: Command) -> None:
@@ -199,35 +118,6 @@ def test_a_cell_that_cannot_run_here_is_noted_once_and_the_sweep_goes_on(
     only = slm_energy("provider=cuda", "study.name=other")
     assert only.returncode == 1
     assert "no report" in only.stdout
-
-
-@pytest.mark.usefixtures("slm_energy")
-def test_a_full_disk_is_one_clear_line_and_keeps_what_was_done(
-    tmp_path: Path, empty_store: Path
-) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    module = f"{sys.executable} -m slm_energy --config-dir {CONF} engine=scripted {' '.join(QUICK)}"
-    script = f"""
-        mount -t tmpfs -o size=4m tmpfs {small}
-        mkdir {small}/mlruns && cp {empty_store} {small}/mlruns
-        {module} tracking.folder={small}/mlruns || exit 9
-        dd if=/dev/zero of={small}/filler bs=1k status=none
-        {module} tracking.folder={small}/mlruns study.rounds=2; echo "exit $?"
-        rm {small}/filler
-        {module} tracking.folder={small}/mlruns study.rounds=2; echo "exit $?"
-    """
-    # A mount of its own needs root, or a user namespace in which to be root.
-    become_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    command = ["unshare", *become_root, "--mount", "sh", "-c", script]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert "exit 2" in done.stdout, done.stdout + done.stderr
-    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert "tracking.folder" in line
-    assert "exit 0" in done.stdout.splitlines()[-1]
-    assert "2 of 2 trials valid" in done.stdout
 
 
 def test_a_record_that_could_not_be_sent_is_delivered_by_the_next_run(

@@ -130,13 +130,11 @@ def test_the_latest_noise_floor_of_a_machine_is_found_in_whatever_study_measured
 ) -> None:
     store = Store(tracking)
     assert store.noise_floor(MACHINE) is None
-    tag = fields.noise_floor_tag(MACHINE)
     for study, text in (("first", "old"), ("second", "new")):
-        store.tag(store.open_sweep(study, "s1", MACHINE, "note"), tag, text)
+        run = store.open_sweep(study, "s1", MACHINE, "note")
+        store.set_noise_floor(run, MACHINE, text)
         time.sleep(0.002)  # runs are told apart by the millisecond
-    store.tag(
-        store.open_sweep("third", "s1", "other", "note"), fields.noise_floor_tag("other"), "no"
-    )
+    store.set_noise_floor(store.open_sweep("third", "s1", "other", "note"), "other", "another's")
     assert store.noise_floor(MACHINE) == "new"
 
 
@@ -145,10 +143,12 @@ def test_why_a_study_ended_early_is_told_of_its_latest_invocation(
 ) -> None:
     store = Store(tracking)
     assert store.stopped("test", MACHINE) == ""
-    store.tag(store.open_sweep("test", "s1", MACHINE, "note"), fields.STOPPED, "after 5 rounds")
+    store.open_sweep("test", "s1", MACHINE, "note")
+    time.sleep(0.002)
+    store.open_sweep("test", "s1", "elsewhere", "note")
+    store.note_stop("test", MACHINE, "after 5 rounds")
     assert store.stopped("test", MACHINE) == "after 5 rounds"
     assert store.stopped("test", "elsewhere") == ""
-    time.sleep(0.002)
     store.open_sweep("test", "s2", MACHINE, "note")
     assert store.stopped("test", MACHINE) == ""
 
@@ -233,8 +233,8 @@ def test_the_first_plan_of_a_machine_stays_the_first(tracking: TrackingConfig) -
     assert store.first_plan("test", MACHINE) is None
     for sweep, machine in (("s1", "elsewhere"), ("s2", MACHINE), ("s3", MACHINE)):
         run = store.open_sweep("test", sweep, machine, "note", plan="0123")
-        store.attach(run, {"plan.json": sweep.encode()})
-    assert store.first_plan("test", MACHINE) == "s2"
+        store.attach(run, {"plan.json": f'"{sweep}"'.encode()})
+    assert store.first_plan("test", MACHINE) == '"s2"'
 
 
 def test_an_invocation_is_found_by_its_id_or_made(tracking: TrackingConfig) -> None:

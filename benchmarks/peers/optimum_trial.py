@@ -1,10 +1,10 @@
-"""Trials of optimum-benchmark in its own environment: process launcher, PyTorch, all its trackers.
+"""One trial of optimum-benchmark in its own environment: process launcher, PyTorch, all trackers.
 
-    python optimum_trials.py MODEL TRIALS REQUESTS PROMPT_TOKENS NEW_TOKENS FILE
+    python optimum_trial.py MODEL REQUESTS PROMPT_TOKENS NEW_TOKENS FILE
 
-Writes to FILE when each trial began, on the monotonic clock, and how long its model was at work:
-the report's own durations for loading, the first request and the latency run. Runs that the report
-does not time (warm-up, memory, energy) are taken to be as long as those that it does.
+Writes to FILE when the trial began, how long it took with its report saved, and how long its model
+was at work: the report's own durations for loading, the first request and the latency run. Requests
+that the report does not time (warm-up, memory, energy) are taken to be as long as those it does.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ WARM_UPS = 4
 
 
 def main() -> None:
-    """Run the trials, one after the other."""
+    """Run the trial."""
     model, *numbers, file = sys.argv[1:]
-    trials, requests, prompt_tokens, new_tokens = map(int, numbers)
+    requests, prompt_tokens, new_tokens = map(int, numbers)
     from optimum_benchmark import (
         Benchmark,
         BenchmarkConfig,
@@ -52,13 +52,15 @@ def main() -> None:
             generate_kwargs={"max_new_tokens": new_tokens, "min_new_tokens": new_tokens},
         ),
     )
-    found = []
-    for number in range(trials):
-        started = time.monotonic()
-        report = Benchmark.launch(config)
-        Benchmark(config=config, report=report).save_json(f"{file}.trial{number}")
-        found.append({"started_s": started, "windows_s": at_work_s(report, requests)})
-    answer = {"version": version("optimum-benchmark"), "trials": found, "ended_s": time.monotonic()}
+    begun_unix_s, begun_s = time.time(), time.monotonic()
+    report = Benchmark.launch(config)
+    Benchmark(config=config, report=report).save_json(f"{file}.report")
+    answer = {
+        "version": version("optimum-benchmark"),
+        "begun_unix_s": begun_unix_s,
+        "trial_s": time.monotonic() - begun_s,
+        "windows_s": at_work_s(report, requests),
+    }
     Path(file).write_text(json.dumps(answer), encoding="utf-8")
 
 
@@ -67,9 +69,9 @@ def at_work_s(report: Any, requests: int) -> float:
     request_s, prompt_s = report.generate.latency.mean, report.prefill.latency.mean
     timed_s = report.load_model.latency.total + report.first_generate.latency.total
     timed_s += report.generate.latency.total
-    # Memory: one of each. Energy: as many of each as there were requests.
-    untimed_s = (1 + requests) * (request_s + prompt_s)
-    return float(timed_s + untimed_s + WARM_UPS * request_s)
+    # Warming up: one, and some that are shorter. Memory: one of each. Energy: as many as latency.
+    untimed_s = (WARM_UPS + 2 + requests) * request_s + (1 + requests) * prompt_s
+    return float(timed_s + untimed_s)
 
 
 if __name__ == "__main__":

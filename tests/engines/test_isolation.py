@@ -1,0 +1,57 @@
+"""Engines forked from their template serve as spawned ones do: same tokens, same settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slm_energy import trial
+from slm_energy.cell import Trial
+from slm_energy.config import MeasurementConfig, RunConfig, WorkloadConfig
+from slm_energy.forkserver import Templates
+from slm_energy.record import Capture
+from tests.conftest import a_cell, a_trial
+from tests.engines.conftest import MakeJob
+
+ONCE = MeasurementConfig(name="off", mode="off", baseline_s=0, warmup_requests=0, serve_s=0)
+FEW = WorkloadConfig(name="bundled", source="bundled", limit=3, batch_size=2, new_tokens=16)
+
+
+@pytest.fixture
+def templates() -> Iterator[Templates]:
+    with Templates() as ready:
+        yield ready
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_a_forked_engine_gives_the_same_tokens(
+    tmp_path: Path, config: RunConfig, make_job: MakeJob, templates: Templates, engine: str
+) -> None:
+    job = make_job(engine, threads=2)
+    captures = []
+    for isolation in ("spawn", "forkserver", "forkserver"):
+        measurement = dataclasses.replace(ONCE, isolation=isolation)
+        levels = dataclasses.replace(job.settings, measurement=measurement, workload=FEW)
+        cell = dataclasses.replace(
+            a_cell(config), settings=levels, model_digest=job.model_digest, versions=job.versions
+        )
+        entry = a_trial(config, cell=cell, cache_path=str(job.cache_path))
+        captures.append(served(entry, tmp_path / str(len(captures)), templates))
+    spawned, *forked = captures
+    for each in forked:
+        assert [g.output_ids for g in each.generations] == [
+            g.output_ids for g in spawned.generations
+        ]
+        assert each.effective == spawned.effective
+        assert each.environment == spawned.environment | {"isolation": "forkserver"}
+
+
+def served(entry: Trial, folder: Path, templates: Templates) -> Capture:
+    folder.mkdir()
+    record = trial.run(entry, folder, None, lambda phase, share: None, None, templates)
+    assert record.outcome.name == "valid", record.outcome
+    assert record.capture is not None
+    return record.capture
