@@ -31,15 +31,16 @@ from slm_energy.tracking import Store
 
 CELLS = 50
 TARGETS = ("sampler", "parent") * 4
-WORDS = (
-    *("-m", "engine=scripted", "engine.options.fail=any", "engine.options.export_s=0.05"),
-    *("engine.decode=session,generate", "engine.threads=range(1,26)", "cache.folder=cache"),
-    *("measurement=strict", "measurement.powercap_root=powercap", "measurement.target_error=1"),
-    *("measurement.baseline_s=0", "measurement.warmup_requests=0", "measurement.serve_s=0.05"),
-    *("measurement.max_gap_s=30", "measurement.limits.foreign_cpu_pct=100"),
-    *("measurement.limits.steal_pct=100", "workload.limit=3", "workload.new_tokens=4"),
-    *("study.attempts=20", "study.timeout_s=5", "study.reference=null", "study.gate.at_most_s=0"),
-)
+WORDS = """
+    -m engine=scripted engine.options.fail=any engine.options.export_s=0.05
+    engine.decode=session,generate engine.threads=range(1,26)
+    measurement=strict measurement.powercap_root=powercap measurement.target_error=1
+    measurement.baseline_s=0 measurement.warmup_requests=0 measurement.serve_s=0.05
+    measurement.max_gap_s=30 measurement.limits.foreign_cpu_pct=100
+    measurement.limits.steal_pct=100 measurement.limits.throttled_pct=100 workload.limit=3
+    workload.new_tokens=4 study.reference=null study.gate.at_most_s=0 study.attempts=20
+    study.timeout_s=5 cache.folder=cache
+"""
 SAID = {
     "export_kill": "prepare (before the trial) failed: the worker was killed",
     "export": "exporting fails",
@@ -97,7 +98,15 @@ def run(folder: Path, words: list[str], trials: int, seed: int) -> int:
     """
     chance = random.Random(seed)
     strikes = [(trials * (n + 1) // (len(TARGETS) + 1), each) for n, each in enumerate(TARGETS)]
-    command = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), *WORDS, *words]
+    command = [
+        sys.executable,
+        "-m",
+        "slm_energy",
+        "--config-dir",
+        str(CONF),
+        *WORDS.split(),
+        *words,
+    ]
     starts = ended = 0
     while True:
         starts += 1
@@ -107,20 +116,22 @@ def run(folder: Path, words: list[str], trials: int, seed: int) -> int:
                 ended += line.startswith("valid")
                 if strikes and ended >= strikes[0][0]:
                     _, target = strikes.pop(0)
-                    time.sleep(chance.uniform(0, 0.5))
-                    kill(sweep.pid, target)
+                    if target == "parent":
+                        time.sleep(chance.uniform(0, 0.5))
+                        sweep.kill()
+                    else:
+                        kill_sampler(sweep, folder)
         if sweep.returncode == 0:
             return starts
         if sweep.returncode > 0:
             sys.exit(f"the same command failed: exit code {sweep.returncode}, {line}")
 
 
-def kill(sweep: int, target: str) -> None:
-    """Kill a sweep, or its sampler."""
-    if target == "parent":
-        psutil.Process(sweep).kill()
-        return
-    for each in psutil.Process(sweep).children():
+def kill_sampler(sweep: subprocess.Popen[str], folder: Path) -> None:
+    """Kill it while it samples for a trial."""
+    while not any((folder / "mlruns" / "pending").glob("*/*/exchange/samples.jsonl")):
+        time.sleep(0.005)
+    for each in psutil.Process(sweep.pid).children():
         if "slm_energy.meters.sampling" in each.cmdline():
             each.kill()
 

@@ -66,8 +66,8 @@ def outside_s(frame: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     What had to be prepared once is counted with the windows. The last trial has no next: NaN.
     """
     started = frame["started"].sort_values()
-    inside = sum(frame[f"time/{name}_s"] for name in WINDOWS)
-    inside += frame.get("time/phase_prepare_s", 0.0 * inside).fillna(0.0)
+    phases = [f"time/phase_{name}_s" for name in trial.PREPARATIONS]
+    inside = frame.reindex(columns=[*(f"time/{name}_s" for name in WINDOWS), *phases]).sum(axis=1)
     return started.diff().shift(-1).reindex(frame.index) / 1000 - inside, inside
 
 

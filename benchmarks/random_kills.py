@@ -30,7 +30,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -39,25 +39,26 @@ import soundness
 
 from slm_energy.__main__ import main as slm_energy
 from slm_energy.testing import CONF
+from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.waveform import constant
 
 CELLS = 4
-WORDS = (
-    *("--config-dir", str(CONF), "-m", "engine=scripted", "engine.options.export_s=0.2"),
-    *("engine.decode=session,generate", "engine.threads=1,2", "cache.folder=cache"),
-    *("measurement=off", "measurement.warmup_requests=0", "measurement.serve_s=0.2"),
-    *("workload.limit=3", "workload.new_tokens=4", "study.reference=null"),
-    "study.gate.at_most_s=0",
-)
-IMPORTED = (
-    *(
-        "alembic.command",
-        "hydra",
-        "mlflow.store.tracking.sqlalchemy_store",
-        "pandas",
-        "scipy.stats",
-    ),
-    *("slm_energy.analysis.output.files", "slm_energy.grid", "slm_energy.show", "slm_energy.sweep"),
-)
+COUNTERS = "powercap"
+WORDS = """
+    -m engine=scripted engine.options.export_s=0.2 engine.decode=session,generate
+    measurement=strict measurement.isolation=spawn,forkserver measurement.target_error=1
+    measurement.baseline_s=0 measurement.warmup_requests=0 measurement.serve_s=0.2
+    measurement.max_gap_s=30 measurement.limits.foreign_cpu_pct=100
+    measurement.limits.steal_pct=100 measurement.limits.throttled_pct=100 workload.limit=3
+    workload.new_tokens=4 study.reference=null study.gate.at_most_s=0 study.attempts=20
+    cache.folder=cache
+"""
+"""Each trial has a sampler, and half of them a template that forks their workers."""
+
+IMPORTED = """
+    alembic.command hydra mlflow.store.tracking.sqlalchemy_store pandas scipy.stats
+    slm_energy.analysis.output.files slm_energy.grid slm_energy.show slm_energy.sweep
+"""
 FORK = multiprocessing.get_context("fork")
 T = TypeVar("T")
 
@@ -100,7 +101,9 @@ class Study:
         self._left, self._began_unix_s = self._trials(), time.time()
         self._pid = os.fork()
         if self._pid == 0:
-            _become_sweep(self.folder, [*WORDS, f"study.rounds={self.rounds}"])
+            root = self.folder.parent / COUNTERS
+            own = (f"study.rounds={self.rounds}", f"measurement.powercap_root={root}")
+            _become_sweep(self.folder, ["--config-dir", str(CONF), *WORDS.split(), *own])
 
     def finish(self) -> Pace:
         """Start a sweep and wait for its end.
@@ -129,10 +132,8 @@ class Study:
             self.end()
             return False
         os.kill(self._pid, signal.SIGKILL)
-        while not alone and (others := soundness.processes(self.folder)):
-            for each in others:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
+        if not alone:
+            _kill_all(self.folder)
         os.waitpid(self._pid, 0)
         return True
 
@@ -163,7 +164,7 @@ class Study:
         except sqlite3.Error:
             return "making the store"
         begun = self._trials() - self._left
-        if list((self.folder / "cache").glob("*/*.partial")):
+        if self.exporting():
             return "export"
         if not begun and self.complete():
             return "ending, report"
@@ -198,6 +199,18 @@ class Study:
     def trial_begun(self) -> bool:
         """Whether this sweep has begun a trial."""
         return bool(self._trials() - self._left)
+
+    def exporting(self) -> bool:
+        """Whether an entry of the cache is in the making."""
+        for path in (self.folder / "cache").glob("*/*.partial"):
+            with contextlib.suppress(FileNotFoundError):  # just finished
+                if path.stat().st_mtime >= self._began_unix_s:
+                    return True
+        return False
+
+    def recording(self) -> bool:
+        """Whether this sweep has begun to write a record."""
+        return any((trial / "config").exists() for trial in self._trials() - self._left)
 
     def complete(self) -> bool:
         """Whether all trials are stored."""
@@ -245,17 +258,17 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="decides when to kill what")
     asked = parser.parse_args()
-    for name in IMPORTED:
+    for name in IMPORTED.split():
         importlib.import_module(name)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills") as name:
         place = Path(name)
         os.environ["TMPDIR"] = tempfile.tempdir = name  # the machine's lock is one of our own
-        try:
-            tally = strike(place, asked.kills, random.Random(asked.seed))
-        finally:
-            for each in soundness.processes(place):
-                each.kill()
+        with _counters(place / COUNTERS):
+            try:
+                tally = strike(place, asked.kills, random.Random(asked.seed))
+            finally:
+                _kill_all(place)
     print(f"{asked.kills} kills, {tally.alone} of them of the parent alone; seed {asked.seed}")
     print(f"{time.monotonic() - begun:.0f} s; {tally.examined} times the study was examined\n")
     for phase, count in tally.phases.most_common():
@@ -269,14 +282,11 @@ def main() -> None:
 def strike(place: Path, kills: int, chance: random.Random) -> Tally:
     """Kill so often, then let the study come to its end."""
     tally, study = Tally(), Study(place / "study")
-    making = study.finish()  # with a new store
-    tally.examine(study)
-    study.extend()
     pace = study.finish()
     for number in range(kills):
         alone = chance.random() < 1 / 3
         if number % 10 == 9:
-            _strike_new(Study(place / f"new{number}"), making, tally, chance)
+            _strike_new(Study(place / f"new{number}"), pace, tally, chance)
             continue
         while not _strike(study, pace, tally, chance, alone=alone):
             tally.examine(study)
@@ -287,13 +297,15 @@ def strike(place: Path, kills: int, chance: random.Random) -> Tally:
 
 
 def _strike(study: Study, pace: Pace, tally: Tally, chance: random.Random, *, alone: bool) -> bool:
-    """Kill a sweep while it starts, runs trials, or ends; False if it ended before."""
+    """Kill a sweep somewhere, in short phases more often; False if it ended before."""
     moments = (
         Moment(after=lambda: True, delay_s=chance.uniform(0, pace.start_s)),
         Moment(after=study.trial_begun, delay_s=chance.uniform(0, pace.trials_s)),
+        Moment(after=study.exporting, delay_s=chance.uniform(0, 0.2)),
+        Moment(after=study.recording, delay_s=chance.uniform(0, 0.2)),
         Moment(after=study.complete, delay_s=chance.uniform(0, pace.end_s)),
     )
-    [moment] = chance.choices(moments, weights=(2, 6, 1))
+    [moment] = chance.choices(moments, weights=(2, 4, 1, 3, 1))
     study.start()
     killed = study.kill(moment, alone=alone)
     if killed:
@@ -301,14 +313,41 @@ def _strike(study: Study, pace: Pace, tally: Tally, chance: random.Random, *, al
     return killed
 
 
-def _strike_new(study: Study, making: Pace, tally: Tally, chance: random.Random) -> None:
+def _strike_new(study: Study, pace: Pace, tally: Tally, chance: random.Random) -> None:
     """Kill the first sweep of a study; the second one has to come to its end."""
     study.start()
-    moment = Moment(after=lambda: True, delay_s=chance.uniform(0, making.start_s))
+    moment = Moment(after=lambda: True, delay_s=chance.uniform(0, pace.start_s))
     if study.kill(moment, alone=False):
         tally.struck(study, alone=False)
         study.finish()
     tally.examine(study)
+
+
+@contextlib.contextmanager
+def _counters(root: Path) -> Iterator[None]:
+    """Energy counters, kept by a process of their own: this one forks, and has one thread."""
+    root.mkdir()
+    zone = Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50))
+
+    def publish() -> None:
+        with PowercapTree(root, [zone]):
+            signal.pause()
+
+    process = FORK.Process(target=publish)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _kill_all(folder: Path) -> None:
+    """Kill whatever works in a folder, until there is nothing."""
+    while found := soundness.processes(folder):
+        for each in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def _become_sweep(folder: Path, words: list[str]) -> NoReturn:

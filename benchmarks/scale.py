@@ -135,7 +135,9 @@ def resuming(tracking: TrackingConfig, trials: int, turns: int) -> dict[str, flo
 def postgresql(folder: Path) -> Iterator[str | None]:
     """A PostgreSQL of our own on loopback, as long as it is needed; None where there is none."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    found = shutil.which("postgres", path=os.pathsep.join([*map(str, programs), os.environ["PATH"]]))
+    found = shutil.which(
+        "postgres", path=os.pathsep.join([*map(str, programs), os.environ["PATH"]])
+    )
     if found is None:
         yield None
         return
@@ -154,7 +156,7 @@ def postgresql(folder: Path) -> Iterator[str | None]:
     server = subprocess.Popen([*command, "-k", folder], cwd=folder, stderr=log, **who)
     try:
         wait_for(port)
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
     finally:
         server.terminate()
         server.wait()
@@ -227,9 +229,7 @@ def show(what: str, figure: float, unit: str, most: float | None) -> bool:
     return good
 
 
-def measure_store(
-    name: str, tracking: TrackingConfig, trials: int, turns: int
-) -> list[bool]:
+def measure_store(name: str, tracking: TrackingConfig, trials: int, turns: int) -> list[bool]:
     """Print how long it takes to resume the study in a store."""
     found = resuming(tracking, trials, turns)
     return [

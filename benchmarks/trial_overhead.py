@@ -10,9 +10,10 @@ its latency, memory and energy trackers in its process launcher, and saves its r
 
 A trial costs the seconds from its start to where the next one could start, less those in which its
 model was loaded, idled for a baseline, warmed up or served: our windows; for the other see
-`peers/optimum_trial.py`. `once` is what a command takes before its first trial. `study.gate` is
-off: it waits for a calm machine, which the other does not. Exits with 1 if the median ratio of a
-trial's cost is above --at-most.
+`peers/optimum_trial.py`. What ours prepares once per model (the tokens to compare with) is not of a
+trial, and `once` is what a command takes before its first trial. Ours neither waits for a calm
+machine here (`study.gate`) nor calls a trial beside other load invalid: the other does neither.
+Exits with 1 if the median ratio of a trial's cost is above --at-most.
 
 The other tool needs an environment of its own:
 
@@ -109,7 +110,8 @@ def ours(folder: Path) -> Cost:
     store = folder / "mlruns"
     words = ["model=bundled", "engine=torch", "measurement=auto", "measurement.serve_s=0"]
     words += [f"workload.source={prompts}", f"workload.new_tokens={NEW_TOKENS}"]
-    words += ["study.rounds=2", "study.gate.at_most_s=0"]
+    words += ["study.rounds=2", "study.attempts=1", "study.gate.at_most_s=0"]
+    words += ["measurement.limits.foreign_cpu_pct=100", "measurement.limits.steal_pct=100"]
     words += [f"tracking.folder={store}", f"cache.folder={folder / 'cache'}"]
     started_unix_s = time.time()
     run([sys.executable, "-P", "-m", "slm_energy", *words], folder)

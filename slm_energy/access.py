@@ -23,8 +23,8 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
 }
-"""With a server that is down a request ends after 4 to 5 s, with one that is silent after 50 s; what
-cannot be sent waits on disk. MLflow's own 7 retries of 120 s take 4 minutes, and 20."""
+"""A server that is down costs a request 4 to 5 s, one that is silent 50 s, and what cannot be sent
+waits on disk. MLflow's own 7 retries of 120 s take 4 minutes, and 20."""
 
 _LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 _CA = "MLFLOW_TRACKING_SERVER_CERT_PATH or REQUESTS_CA_BUNDLE"

@@ -10,6 +10,7 @@
     capture/readings.parquet    every reading of every source
     power.svg                   power and load over the trial
     worker.log                  what the libraries printed
+    job.json  submitit/         where it ran as a job: what the job was told, its script and its log
 
 `read` gives back the record that `write` was given.
 """

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from slm_energy import secret
 from slm_energy.errors import ConfigError
-from slm_energy.plain import convert, from_plain
+from slm_energy.plain import convert, field_types, from_plain
 
 Scalar = bool | int | float | str | None
 Decode = Literal["session", "generate"]
@@ -410,7 +410,7 @@ def known_keys(path: str) -> tuple[str, list[str]]:
     group, *parts = path.split(".")
     found, kind = group, GROUPS[group]
     for part in parts:
-        hint = typing.get_type_hints(kind).get(part)
+        hint = field_types(kind).get(part)
         inner = [k for k in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(k)]
         if not inner:
             break
@@ -492,7 +492,7 @@ def _group(name: str, kind: type, data: Any) -> Any:
             raise ConfigError(f"{name}.{field.name} is missing: set {name}.{field.name}=...")
         if field.name in data:
             _check_type(
-                f"{name}.{field.name}", typing.get_type_hints(kind)[field.name], data[field.name]
+                f"{name}.{field.name}", field_types(kind)[field.name], data[field.name]
             )
     return from_plain(kind, data)
 

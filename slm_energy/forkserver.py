@@ -1,7 +1,7 @@
 """Workers that are forked from a process that has imported their engine's libraries already.
 
-A trial stays a process of its own: it has its own memory, threads, GPU context, session and log, and
-leaves nothing behind. What is saved is the time in which an interpreter starts and imports.
+A trial stays a process of its own: it has its own memory, threads, GPU context, session and log,
+and leaves nothing behind. What is saved is the time in which an interpreter starts and imports.
 `template.py` tells how a template proves that it did no more than import.
 
 What is different, and why `measurement.isolation` is part of a cell's identity:
@@ -107,7 +107,7 @@ class _Template:
             self._process = subprocess.Popen(
                 command,
                 env=variables,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -94,7 +94,7 @@ class Jobs:
     ) -> None:
         """Cancel what is left; after an error it goes on, and the next invocation takes it over."""
         if kind is None and self._running:
-            self._cancel()
+            self._stop()
 
     def adopt(self, unfinished: Sequence[Path]) -> list[Trial]:
         """Take over the trials whose jobs the queue knows, also those that ended without a record.
@@ -156,10 +156,7 @@ class Jobs:
                 time.sleep(self._queue.poll_s)
             return found
         except KeyboardInterrupt:
-            self._withdrawn |= self._running.keys()
-            jobs = self._cancel()
-            found = self._records({name: jobs.get(name, GONE) for name in self._running})
-            if not found:
+            if not (found := self._stop()):
                 raise
             return sorted(found, key=lambda pair: interrupted(pair[0]))
 
@@ -182,6 +179,12 @@ class Jobs:
         if waiting:
             self._withdrawn |= waiting.keys()
             self._queue.cancel(waiting.values())
+
+    def _stop(self) -> list[tuple[Record, Path]]:
+        """Cancel every job; return what they left."""
+        self._withdrawn |= self._running.keys()
+        jobs = self._cancel()
+        return self._records({name: jobs.get(name, GONE) for name in self._running})
 
     def _cancel(self) -> dict[str, Job]:
         """Cancel every job, and give them time to go; return how they are then."""
@@ -206,12 +209,11 @@ class Jobs:
             if folder.exists():
                 folder.chmod(folder.stat().st_mode)  # has an NFS client look anew
                 complete = artifacts.is_complete(folder)
-                found.append(
-                    (spool.read(folder) if complete else self._none(entry, folder, job), folder)
-                )
+                record = spool.read(folder) if complete else self._without(entry, folder, job)
+                found.append((record, folder))
         return found
 
-    def _none(self, entry: Trial, folder: Path, job: Job) -> Record:
+    def _without(self, entry: Trial, folder: Path, job: Job) -> Record:
         """The record of a trial whose job left none."""
         order, reason = folder / _ORDER_FILE, _how_it_ended(job, folder)
         begun_ns = order.stat().st_mtime_ns

@@ -1,6 +1,6 @@
 """A node without a network: what a sweep asks of a store, answered from files.
 
-    FOLDER/pending/MACHINE/TRIAL/record.json ...  records, where they always wait until they are sent
+    FOLDER/pending/MACHINE/TRIAL/record.json ...  records, where all wait until they are sent
     FOLDER/pending/MACHINE/SWEEP.sweep.json       the invocation that they belong to
     FOLDER/pending/MACHINE/STUDY.sent.jsonl       what `slm-energy sync` took from here
 
@@ -84,7 +84,7 @@ class Offline:
         """
         path = self._pending / machine / f"{sweep}{_SWEEP}"
         begun = Sweep(
-            id=sweep, study=study, machine=machine, started_ms=_now_ms(), note=note, plan=plan
+            id=sweep, study=study, machine=machine, started_ms=now_ms(), note=note, plan=plan
         )
         _write(path, begun)
         return str(path)
@@ -92,7 +92,7 @@ class Offline:
     def close_sweep(self, run_id: str, status: str) -> None:
         """Write down how it ended: `FINISHED`, `FAILED` or `KILLED`."""
         path = Path(run_id)
-        _write(path, dataclasses.replace(_read(path), ended_ms=_now_ms(), status=status))
+        _write(path, dataclasses.replace(_read(path), ended_ms=now_ms(), status=status))
 
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
         """Keep texts of an invocation, name to content; return where."""
@@ -161,5 +161,6 @@ def _write(path: Path, sweep: Sweep) -> None:
         raise cannot_write(path, error) from error
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000

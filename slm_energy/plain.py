@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -79,10 +80,16 @@ def _convert_union(args: tuple[Any, ...], data: Any, where: str) -> Any:
     return convert(kinds[0], data, where)
 
 
+@functools.cache
+def field_types(kind: type) -> dict[str, Any]:
+    """The annotations of a dataclass, evaluated once: Python does it anew at each call."""
+    return typing.get_type_hints(kind)
+
+
 def _convert_dataclass(kind: type, data: Any, where: str) -> Any:
     if not isinstance(data, Mapping):
         raise ValueError(f"{where}: expected a mapping, got {data!r}")
-    hints = typing.get_type_hints(kind)
+    hints = field_types(kind)
     if unknown := sorted(set(map(str, data)) - set(hints)):
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(hints)}")
     for field in dataclasses.fields(kind):

@@ -87,7 +87,9 @@ class MachineTrials:
         from mlflow.utils.search_utils import SearchUtils
 
         query = f"{self._query} = '{outcome}'"
-        token = SearchUtils.create_page_token(count - 1).decode() if count > 1 else None
+        token = None
+        if count > 1:
+            token = SearchUtils.create_page_token(count - 1).decode()  # type: ignore[no-untyped-call]
         last = self._client.search_runs([self._experiment], query, max_results=1, page_token=token)
         return len(last) == min(count, 1) and not last.token
 

@@ -25,9 +25,7 @@ _ALPHA = 0.05
 """The analysis's default."""
 
 
-def show_plan(
-    plan: Plan, console: Console, floor: NoiseFloor | None = None, settled: str | None = None
-) -> None:
+def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: str | None) -> None:
     """Print cells, what is left out and why, done and to do, the order, the expected time.
 
     Args:
@@ -39,8 +37,21 @@ def show_plan(
     study = plan.study
     console.print(
         f"study [bold]{escape(study.name)}[/]: {'at most ' * (study.precision_pct is not None)}"
-        f"{study.rounds} rounds, order {study.order}, seed {study.seed}"
+        f"{words.times(study.rounds, 'round')}, order {study.order}, seed {study.seed}"
     )
+    _show_cells(plan, console)
+    _show_left_out(plan, console)
+    _show_order(plan, console)
+    for change in plan.changed:
+        console.print(f"[yellow]changed since the study began[/]: {escape(change)}", soft_wrap=True)
+    _show_expected(plan, console)
+    _show_power(plan, floor, console)
+    if study.precision_pct is not None:
+        told = settled or "no trial yet"
+        console.print(f"study.precision_pct={study.precision_pct}: {told}", soft_wrap=True)
+
+
+def _show_cells(plan: Plan, console: Console) -> None:
     cells = Table(box=None, padding=(0, 2, 0, 0))
     cells.add_column("cell", no_wrap=True)
     for heading in ("id", "done", "to do", "given up", "s each"):
@@ -54,7 +65,9 @@ def show_plan(
             escape(plan.labels[cell]), cell, *numbers, "?" if each is None else f"{each:.0f}"
         )
     console.print(cells)
-    _show_left_out(plan, console)
+
+
+def _show_order(plan: Plan, console: Console) -> None:
     todo = plan.with_status("to do")
     if todo:
         console.print("order:")
@@ -64,9 +77,10 @@ def show_plan(
             )
         if len(todo) > _ORDER_SHOWN:
             console.print(f"  and {len(todo) - _ORDER_SHOWN} more")
-    for change in plan.changed:
-        console.print(f"[yellow]changed since the study began[/]: {escape(change)}", soft_wrap=True)
-    expected = plan.expected_s
+
+
+def _show_expected(plan: Plan, console: Console) -> None:
+    todo, expected = plan.with_status("to do"), plan.expected_s
     time = (
         "unknown: nothing like it has run yet"
         if expected is None
@@ -81,10 +95,6 @@ def show_plan(
         joules = plan.expected_j(kind)
         if todo and joules is not None:
             console.print(f"expected energy inside windows, {kind}: {_energy(joules)}")
-    _show_power(plan, floor, console)
-    if study.precision_pct is not None:
-        told = settled or "no trial yet"
-        console.print(f"study.precision_pct={study.precision_pct}: {told}", soft_wrap=True)
 
 
 def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:

@@ -14,7 +14,7 @@ from slm_energy.tracking import Store
 
 if TYPE_CHECKING:
     from slm_energy.analysis.steady import NoiseFloor
-    from slm_energy.analysis.stopping import Settled
+    from slm_energy.analysis.stopping import Decision
 
 
 def noise_floor(store: Store, machine: str, console: Console) -> NoiseFloor | None:
@@ -29,7 +29,7 @@ def noise_floor(store: Store, machine: str, console: Console) -> NoiseFloor | No
         return None
 
 
-def settled(grid: Grid, machine: str) -> Settled:
+def settled(grid: Grid, machine: str) -> Decision:
     """What the rule of `study.precision_pct` says of the trials there are.
 
     Only the grid's cells count: a study may hold others, of an earlier invocation.

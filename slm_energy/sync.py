@@ -22,7 +22,7 @@ from slm_energy import artifacts, offline
 from slm_energy.compose import compose
 from slm_energy.config import TrackingConfig
 from slm_energy.errors import ConfigError, TrackingError, one_line
-from slm_energy.machine import measuring
+from slm_energy.machine import machine_id, measuring
 from slm_energy.plain import from_plain
 from slm_energy.record import Record
 from slm_energy.spool import Spool
@@ -104,7 +104,17 @@ def _sync(folder: Path, store: Store, status: Status) -> _Done:
                     status.update(f"{sum(done.sent.values())} of {len(found)} records sent ...")
         except _InUse:
             done.left[machine] = "a sweep goes on there, and sends what it has"
+    _close_left(store, done)
     return done
+
+
+def _close_left(store: Store, done: _Done) -> None:
+    """End the sweeps' own runs that the store was not there to see end; none goes on here now."""
+    for study in done.sent:
+        try:
+            store.close_left(study, machine_id())
+        except TrackingError as error:
+            done.refused.setdefault(study, str(error))
 
 
 class _InUse(Exception):

@@ -119,7 +119,7 @@ def _become_worker(output: int, log: int) -> None:
     for given, place in ((output, 1), (log, 2)):
         os.dup2(given, place)
         os.close(given)
-    # Each process seeds these when it imports them; Python's own generator does it in a fork as well.
+    # A process seeds these when it imports them; Python's own generator does it in a fork as well.
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         torch.default_generator.seed()

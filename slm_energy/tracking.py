@@ -26,7 +26,7 @@ from slm_energy import access, fields
 from slm_energy.config import TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.ledger import Ledger, recall
-from slm_energy.offline import Offline, Sweep
+from slm_energy.offline import Offline, Sweep, now_ms
 from slm_energy.plain import sync_files, write_files
 from slm_energy.plan import Past
 from slm_energy.record import Record
@@ -113,11 +113,10 @@ class Store:
         """
         with _clear_errors(self._uri):
             experiment = self._experiment(study).experiment_id
-            tags = fields.sweep_tags(study, sweep, machine, plan)
-            run = self._client.create_run(
-                experiment, tags=tags | {"mlflow.note.content": note}, run_name=f"sweep {sweep}"
+            begun = Sweep(
+                id=sweep, study=study, machine=machine, started_ms=now_ms(), note=note, plan=plan
             )
-            return str(run.info.run_id)
+            return str(self._create_sweep(experiment, begun).info.run_id)
 
     def close_left(self, study: str, machine: str) -> None:
         """End the runs of this machine that an earlier invocation left open when it was killed.
@@ -166,21 +165,16 @@ class Store:
             found = search(self._client, experiment, query)
             if found and (found[0].info.status != "RUNNING" or not sweep.files):
                 return str(found[0].info.run_id)
-            tags = fields.sweep_tags(sweep.study, sweep.id, sweep.machine, sweep.plan)
-            run = (
-                found
-                or [
-                    self._client.create_run(
-                        experiment,
-                        sweep.started_ms,
-                        tags=tags | {"mlflow.note.content": sweep.note},
-                        run_name=f"sweep {sweep.id}",
-                    )
-                ]
-            )[0]
+            run = found[0] if found else self._create_sweep(experiment, sweep)
             self.attach(run.info.run_id, {k: v.encode() for k, v in sweep.files.items()})
             self._client.set_terminated(run.info.run_id, sweep.status, sweep.ended_ms)
             return str(run.info.run_id)
+
+    def _create_sweep(self, experiment: str, sweep: Sweep) -> Run:
+        tags = fields.sweep_tags(sweep.study, sweep.id, sweep.machine, sweep.plan)
+        tags |= {"mlflow.note.content": sweep.note}
+        name = f"sweep {sweep.id}"
+        return self._client.create_run(experiment, sweep.started_ms, tags=tags, run_name=name)
 
     def first_plan(self, study: str, machine: str) -> str | None:
         """`plan.json` of the first invocation of a study on a machine; None before there is one."""

@@ -46,6 +46,16 @@ def test_a_setting_that_is_not_in_force_is_named(
     assert setting in failing(config, capture)["settings_in_force"]
 
 
+def test_a_trial_must_be_isolated_as_asked(config: RunConfig) -> None:
+    measurement = MeasurementConfig(name="test", isolation="forkserver")
+    trial = a_trial(config, cell=a_cell(config, measurement=measurement))
+    spawned = a_capture()
+    results = checks.run(trial, spawned, metrics.energy_figures(spawned, measurement))
+    assert [r.detail for r in results if r.passed is False] == [
+        "isolation was asked to be forkserver and is spawn"
+    ]
+
+
 def test_an_asked_attention_must_be_in_force_and_auto_asks_for_none(config: RunConfig) -> None:
     capture = a_capture()
     capture = dataclasses.replace(capture, effective=capture.effective | {"attention": "sdpa"})

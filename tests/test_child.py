@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
-from slm_energy import child
+from slm_energy import child, interpreters
 from slm_energy.child import exit_error, memory_kills
+from slm_energy.config import EngineConfig, RunConfig
+from slm_energy.plain import write_json
+from slm_energy.record import TRIAL_FILE
+from tests.conftest import a_cell, a_trial
 
 KILLED = -int(signal.SIGKILL)
 
@@ -81,3 +87,19 @@ def test_what_a_worker_started_ends_with_it(tmp_path: Path) -> None:
 def test_float32_is_not_rounded_to_tf32_in_any_worker(tmp_path: Path) -> None:
     assert ran("echo TF32=$NVIDIA_TF32_OVERRIDE >&2", tmp_path) is None
     assert (tmp_path / child.LOG_FILE).read_text() == "TF32=0\n"
+
+
+def test_a_worker_whose_parent_has_gone_already_does_nothing(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    """Its death could not end a worker that was still starting."""
+    cell = a_cell(config, engine=EngineConfig(name="scripted", options={"export_s": 0.01}))
+    cache = tmp_path / "cache"
+    write_json(tmp_path / TRIAL_FILE, a_trial(config, cell=cell, cache_path=str(cache)))
+    reading, writing = os.pipe()
+    os.close(reading)
+    command, variables = interpreters.command(None, ["prepare", str(tmp_path)], tmp_path)
+    with open(writing, "wb") as unheard:
+        done = subprocess.run(command, env=variables, stdout=unheard, check=False)
+    assert done.returncode == 1
+    assert not cache.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -55,8 +56,12 @@ def run(tmp_path: Path) -> Iterator[Runner]:
 
 def workers() -> list[psutil.Process]:
     """Templates and workers below this test, however deep."""
-    children = psutil.Process().children(recursive=True)
-    return [each for each in children if "slm_energy.worker" in " ".join(each.cmdline())]
+    found = []
+    for each in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if "slm_energy.worker" in each.cmdline():
+                found.append(each)
+    return found
 
 
 def served(record: Record) -> Capture:
@@ -168,9 +173,9 @@ def test_template_and_worker_die_with_the_sweep(tmp_path: Path, config: RunConfi
 
 def test_a_worker_dies_with_its_template(tmp_path: Path, config: RunConfig) -> None:
     def end_template(phase: str, share: float) -> None:
-        if phase == "warmup":
-            [template] = [each for each in workers() if each.ppid() == os.getpid()]
-            template.kill()
+        for each in workers():
+            if phase == "warmup" and each.ppid() == os.getpid():
+                each.kill()
 
     hanging = entry(config, options={"fail": "hang"})
     record = trial.run(hanging, tmp_path, None, end_template)

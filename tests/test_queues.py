@@ -88,7 +88,7 @@ def test_a_controller_that_does_not_answer_is_no_verdict(slurm: FakeSlurm, tmp_p
 
 
 def test_a_parameter_that_submitit_does_not_know_is_named(slurm: FakeSlurm, tmp_path: Path) -> None:
-    with pytest.raises(SlmEnergyError, match="not taken.*slurm_partitoin"):
+    with pytest.raises(SlmEnergyError, match=r"not taken.*slurm_partitoin"):
         submitted(slurm, tmp_path / "job", partitoin="big")
 
 

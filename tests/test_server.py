@@ -412,6 +412,15 @@ def test_the_ui_of_a_database_is_served_and_that_of_a_server_is_named(
     assert command[command.index("--backend-store-uri") + 1] == "postgresql://ada@db/runs"
 
 
+def test_a_database_that_the_uri_names_has_its_files_in_the_folder(
+    tmp_path: Path, empty_store: Path
+) -> None:
+    uri = f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
+    store = Store(TrackingConfig(name="server", folder=str(tmp_path / "runs"), uri=uri))
+    place = store.attach(store.open_sweep("test", "s1", "here", "note"), {"a.txt": b"x"})
+    assert place.startswith((tmp_path / "runs" / "artifacts" / "test").as_uri())
+
+
 def test_compose_brings_a_database_and_a_server_on_loopback() -> None:
     text = (ROOT / "compose.yaml").read_text()
     services = yaml.safe_load(text)["services"]
@@ -425,8 +434,9 @@ def test_compose_brings_a_database_and_a_server_on_loopback() -> None:
         assert service["healthcheck"]["test"]
         [password] = [v for k, v in service["environment"].items() if "PASSWORD" in k]
         assert password.startswith("${POSTGRES_PASSWORD:?write POSTGRES_PASSWORD=")
-    assert "@postgres" in mlflow["environment"]["MLFLOW_BACKEND_STORE_URI"]
-    assert ":" not in mlflow["environment"]["MLFLOW_BACKEND_STORE_URI"].partition("://")[2]
+    # SQLAlchemy takes another driver than psycopg2 for plain `postgresql`.
+    uri = "postgresql+psycopg2://mlflow@postgres/mlflow"
+    assert mlflow["environment"]["MLFLOW_BACKEND_STORE_URI"] == uri
 
 
 def test_the_server_of_compose_is_one_that_the_pinned_mlflow_starts() -> None:

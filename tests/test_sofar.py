@@ -41,7 +41,8 @@ def test_one_cell_under_three_names_until_its_intervals_are_narrow_with_a_sentin
     assert "ended by study.precision_pct" in again.stdout
     planned = slm_energy("plan", *grid).stdout
     assert "study.precision_pct=100.0: reached, after 3 rounds" in planned
-    assert "% per trial in end-to-end latency p50 (study default, 20" in planned
+    assert "noise floor of this machine (study default of 20" in planned
+    assert "% per trial in end-to-end latency p50" in planned
     assert "5 rounds of 3 cells that are as noisy find a difference of" in planned
 
 

@@ -7,8 +7,8 @@ the rounds that it takes to find any difference.
 The rule looks at widths, never at which cell is ahead, so it favours no finding. But it ends where
 the spread happens to look small, so that intervals are a little too narrow: they hold the truth in
 95 % of studies only as widths go to zero (Chow and Robbins 1965, Annals of Mathematical Statistics
-36, 457-462). Of 95 % intervals 0.925 to 0.945 hold it with two cells and 0.93 to 0.95 with more
-(`benchmarks/simulated_lab.py --stopping`; 6 to 47 rounds).
+36, 457-462). Of 95 % intervals 0.92 to 0.945 hold it with two cells and 0.93 to 0.95 with more
+(`benchmarks/simulated_lab.py --stopping`; 3 to 47 rounds).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from slm_energy.analysis.words import number, times
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Settled:
+class Decision:
     """What the rule says: whether no more rounds are needed, and why."""
 
     stop: bool
@@ -50,7 +50,7 @@ class _Pair:
 
 def settled(
     frame: pd.DataFrame, options: AnalysisOptions, precision_pct: float, cells: Sequence[str]
-) -> Settled:
+) -> Decision:
     """Apply the rule to the trials there are.
 
     Args:
@@ -66,23 +66,23 @@ def settled(
     study = tidy(own, options.study, options.machine)
     last = study.rounds[-1]
     if any(slot.round == last and slot.outcome == "missing" for slot in study.audit.slots):
-        return Settled(stop=False, reason=f"round {last} is not complete")
+        return Decision(stop=False, reason=f"round {last} is not complete")
     pairs = list(_pairs(study, options))
     if not pairs:
-        return Settled(stop=False, reason="no two cells are compared")
+        return Decision(stop=False, reason="no two cells are compared")
     widest_pct = 0.0
     for pair in pairs:
         if pair.rounds < pair.fewest:
             told = f"{times(pair.rounds, 'round')} of at least {pair.fewest}"
-            return Settled(stop=False, reason=f"{pair.name}: {told}")
+            return Decision(stop=False, reason=f"{pair.name}: {told}")
         if pair.half_pct is None:
             told = "the same ratio in every round, so its spread is unknown"
-            return Settled(stop=False, reason=f"{pair.name}: {told}")
+            return Decision(stop=False, reason=f"{pair.name}: {told}")
         if pair.half_pct > precision_pct:
             told = f"an interval of ±{number(pair.half_pct)} %"
-            return Settled(stop=False, reason=f"{pair.name}: {told}")
+            return Decision(stop=False, reason=f"{pair.name}: {told}")
         widest_pct = max(widest_pct, pair.half_pct)
-    return Settled(
+    return Decision(
         stop=True,
         reason=f"after {times(last, 'round')} every interval is within ±{number(widest_pct)} %",
     )

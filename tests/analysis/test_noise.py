@@ -74,6 +74,11 @@ def test_a_study_of_one_cell_under_two_names_measures_the_noise_floor(study):
     assert found.metrics[0].name == ENERGY
 
 
+def test_of_three_names_the_two_that_differ_most_count(study):
+    frame = renamed(study({"A/cpu": 0.03, "B/cpu": 0.03, "C/cpu": 0.033}, 8, noise=0.002))
+    assert 10 < floor(frame).of(ENERGY).largest_pct < 11
+
+
 def test_of_two_cells_the_noisier_one_is_the_floor(study):
     loud = renamed(study({"A/tpu": 1.0, "B/tpu": 1.0}, 8, noise=0.05, seed=3))
     loud = loud.assign(run_id="loud" + loud["run_id"])

@@ -17,7 +17,7 @@ from tests.conftest import a_cell, a_trial
 from tests.engines.conftest import MakeJob
 
 ONCE = MeasurementConfig(name="off", mode="off", baseline_s=0, warmup_requests=0, serve_s=0)
-FEW = WorkloadConfig(name="bundled", source="bundled", limit=3, batch_size=2, new_tokens=16)
+FEW = WorkloadConfig(name="bundled", source="bundled", limit=2, batch_size=2, new_tokens=8)
 
 
 @pytest.fixture
