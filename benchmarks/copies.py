@@ -1,6 +1,7 @@
 """Large studies for benchmarks: copies of one real trial, made by SQL in MLflow's own tables.
 
-A trial of the store is what a trial of a sweep is, with another id, cell, round and values.
+A trial of the store is what a trial of a sweep is, with another id, cell, round and values, but for
+its curves: of what was sampled, and not measured, only the latest value is copied.
 """
 
 from __future__ import annotations
@@ -94,5 +95,6 @@ _STATEMENTS = (
     c.run FROM latest_metrics, copied c WHERE run_uuid = :source ORDER BY c.number""",
     """INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid)
     SELECT key, value * c.factor, timestamp, step, is_nan,
-    c.run FROM metrics, copied c WHERE run_uuid = :source ORDER BY c.number""",
+    c.run FROM metrics, copied c WHERE run_uuid = :source
+    AND substr(key, 1, 7) <> 'system/' ORDER BY c.number""",
 )

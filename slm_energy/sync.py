@@ -56,14 +56,17 @@ def sync_verb(arguments: Sequence[str], console: Console) -> int:
     """`sync [FOLDER] [tracking=NAME] [tracking.KEY=VALUE ...]`; 0 if nothing waits any more.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: there is no such folder, or `tracking` is not valid.
         TrackingError: the store cannot be opened.
     """
     changes = [word for word in arguments if "=" in word]
     words = [word for word in arguments if "=" not in word]
     if len(words) > 1 or any(word.startswith("-") for word in words):
         raise ConfigError("slm-energy sync [FOLDER] [tracking=server tracking.uri=URI]")
-    tracking = from_plain(TrackingConfig, compose("sync", changes)["tracking"])
+    try:
+        tracking = from_plain(TrackingConfig, compose("sync", changes)["tracking"])
+    except ValueError as error:
+        raise ConfigError(f"tracking: {error}") from None
     folder = Path(words[0] if words else tracking.folder).absolute()
     if not folder.is_dir():
         raise ConfigError(f"sync {folder}: there is no such folder")

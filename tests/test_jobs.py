@@ -145,7 +145,7 @@ def test_a_person_who_ends_the_sweep_lets_what_runs_end_and_what_waits_go(
         leaves(runs, tmp_path)
         slurm.now(1, "COMPLETED")
 
-    as_time_passes(monkeypatch, ends)
+    as_time_passes(monkeypatch, lambda: None, ends)
     assert sorted(reasons(ended(jobs))) == ["done", INTERRUPTED]
 
 

@@ -43,14 +43,15 @@ def greedy(decoding: Decoding, batch: Batch, eos_ids: Sequence[int]) -> list[Ans
         EngineError: NaN logits.
     """
     peaks: list[list[float]] = []
-    rows = np.arange(len(batch.prompts))
 
     def steps() -> Iterator[list[int]]:
         logits = decoding.prefill()
         while True:
             ids: TokenIds = logits.argmax(axis=-1)
-            peaks.append(logits[rows, ids].tolist())
-            yield ids.tolist()
+            column: list[int] = ids.tolist()
+            # One by one: indexing with arrays costs more than some ten of these.
+            peaks.append([logits.item(row, token) for row, token in enumerate(column)])
+            yield column
             logits = decoding.step(ids)
 
     result = collect(steps(), batch, eos_ids)
