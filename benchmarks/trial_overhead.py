@@ -44,7 +44,7 @@ from slm_energy.tracking import Store
 from slm_energy.workload import load
 
 PEER = Path(__file__).parent / "peers" / "optimum_trial.py"
-REQUESTS, PROMPT_TOKENS, NEW_TOKENS = 10, 64, 32
+REQUESTS, PROMPT_TOKENS, NEW_TOKENS = 5, 64, 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from slm_energy import interpreters
+from slm_energy import interpreters, sigint
 
 LOG_FILE = "worker.log"
 _TICK_S = 1.0
@@ -78,14 +78,15 @@ def run(
     command, variables = interpreters.command(python, [mode, str(exchange)], exchange)
 
     def spawn(output: int, log: int) -> Worker:
-        child = subprocess.Popen(
-            command,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=log,
-            start_new_session=True,
-        )
+        with sigint.withheld():
+            child = subprocess.Popen(
+                command,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                start_new_session=True,
+            )
         return Worker(
             pid=child.pid, handle=os.pidfd_open(child.pid), reap=functools.partial(_reap, child)
         )

@@ -38,6 +38,8 @@ class Combinations:
         self._parser = OverridesParser.create(config_loader=loader)
         self._parsed = functools.cache(self._parse)
         self._whole = functools.cache(self._compose)
+        # Which groups there are in further folders only Hydra knows, while it composes.
+        self._further = bool(config.hydra.searchpath)
 
     def compose(self, combinations: Sequence[Sequence[str]]) -> list[DictConfig]:
         """One configuration for each list of overrides, without Hydra's own part."""
@@ -57,7 +59,7 @@ class Combinations:
 
     def _is_value(self, word: str) -> bool:
         override = self._parsed(word)
-        if override.is_hydra_override():
+        if self._further or override.is_hydra_override():
             return False
         return isinstance(override.value(), dict) or not self._is_group(override.key_or_group)
 
@@ -104,7 +106,7 @@ class Combinations:
             single: another choice to `first` with only that one changed.
         """
         chosen = {word: self._parsed(word) for word in single}
-        if not all(_is_plain(override) for override in chosen.values()):
+        if self._further or not all(_is_plain(override) for override in chosen.values()):
             return False
         repository, name = self._loader.repository, self._config.hydra.job.config_name
         listed = self._loader.compute_defaults_list(

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from slm_energy import child, interpreters
+from slm_energy import child, interpreters, sigint
 from slm_energy.cell import Trial
 from slm_energy.child import Progress, Worker
 from slm_energy.errors import EngineError
@@ -103,7 +103,7 @@ class _Template:
 
     def __init__(self, command: Sequence[str], variables: Mapping[str, str], log: int) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with theirs, sigint.withheld():
             self._process = subprocess.Popen(
                 command,
                 env=variables,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
+import os
 import typing
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -68,11 +68,10 @@ class Ledger:
             OSError: it cannot be written.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=self.path.parent, suffix=".partial", delete=False
-        ) as file:
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
+        with partial.open("w", encoding="utf-8") as file:
             file.writelines(map(_line, entries))
-        Path(file.name).replace(self.path)
+        partial.replace(self.path)
 
 
 def _line(entry: Entry) -> str:

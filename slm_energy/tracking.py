@@ -382,7 +382,7 @@ class Store:
 
 
 def _create(database: Path) -> None:
-    """Make a SQLite store, whole or not at all: MLflow cannot use one whose making was cut short."""
+    """Make a SQLite store, whole or not at all: MLflow cannot use one that was cut short."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     _hush()

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from slm_energy import models, reference, template
+from slm_energy import models, reference, sigint, template
 from slm_energy.cell import Settings, Trial
 from slm_energy.engines.base import find, job_of
 from slm_energy.engines.describe import describe
@@ -62,10 +62,11 @@ def main(arguments: Sequence[str]) -> int:
         mode, folder, isolation = "serve", given, "forkserver"
         _die_with_parent()
     # An interrupt from the terminal is the parent's to handle.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sigint.ignore()
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if _unheard(channel):  # the parent died before its death could end this process
+        print("the parent has gone", file=sys.stderr)
         return 1
     try:
         _run(mode, isolation, read_json(folder / TRIAL_FILE, Trial), folder, channel)

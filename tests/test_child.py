@@ -84,6 +84,11 @@ def test_what_a_worker_started_ends_with_it(tmp_path: Path) -> None:
         assert not alive
 
 
+def test_ctrl_c_does_not_reach_a_worker_that_cannot_ignore_it_yet(tmp_path: Path) -> None:
+    ended = "the worker ended with exit code 7 and no message"
+    assert ran("kill -INT $$; exit 7", tmp_path) == ended
+
+
 def test_float32_is_not_rounded_to_tf32_in_any_worker(tmp_path: Path) -> None:
     assert ran("echo TF32=$NVIDIA_TF32_OVERRIDE >&2", tmp_path) is None
     assert (tmp_path / child.LOG_FILE).read_text() == "TF32=0\n"

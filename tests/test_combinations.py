@@ -82,6 +82,14 @@ def test_what_is_not_apart_is_composed_whole(
     assert compositions[0] >= 4
 
 
+def test_groups_of_a_further_folder_are_groups(tmp_path: Path, compositions: list[int]) -> None:
+    (tmp_path / "tuning").mkdir()
+    (tmp_path / "tuning" / "short.yaml").write_text("# @package workload\nlimit: 7\n")
+    words = ("-m", f"hydra.searchpath=[file://{tmp_path}]", "+tuning=short", "engine=torch,onnx")
+    assert run_app(lambda configs: configs[0].workload.limit or 0, words) == 7
+    assert compositions == [2]
+
+
 def test_a_choice_may_refer_to_a_value_that_is_swept(
     tmp_path: Path, compositions: list[int]
 ) -> None:

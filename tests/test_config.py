@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ def test_a_composed_mapping_becomes_frozen_dataclasses(composed: dict[str, Any])
         ("engine.dtype", "fp32", ["engine.dtype='fp32'", "float32, bfloat16, float16"]),
         ("engine.threads", 0, ["engine.threads=0", "at least 1"]),
         ("engine.threads", "two", ["engine.threads='two'", "int"]),
+        ("engine.options", {"token_s": math.nan}, ["engine.options=", "finite number, got nan"]),
         ("study.rounds", 0, ["study.rounds=0", "at least 1"]),
         ("study.rounds", True, ["study.rounds=True", "int"]),
         ("study.name", "a/b", ["study.name='a/b'"]),

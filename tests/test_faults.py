@@ -30,7 +30,7 @@ from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
 from slm_energy.tracking import Store
 from tests.benchmark import FOLDER, load
-from tests.browsing import fetched, free_port
+from tests.browsing import WAIT_S, fetched, free_port
 from tests.conftest import QUICK, Command, ready_store
 
 assert_sound = load("soundness").assert_sound
@@ -67,8 +67,11 @@ def sweep(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 def until(happened: Callable[[], object]) -> None:
     """Wait for something that the program does."""
-    while not happened():
+    for _ in range(int(WAIT_S / 0.02)):
+        if happened():
+            return
         time.sleep(0.02)
+    raise TimeoutError
 
 
 @contextlib.contextmanager
@@ -92,7 +95,7 @@ def children(module: str) -> list[psutil.Process]:
 
 
 def a_trial_runs(folder: Path) -> bool:
-    """Some worker is past its start."""
+    """A trial has begun, and its worker is about to start or runs."""
     return any((folder / "mlruns" / "pending").glob("*/*/exchange/tasks.json"))
 
 

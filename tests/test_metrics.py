@@ -27,6 +27,14 @@ def test_latency_follows_its_definitions() -> None:
     assert values["tokens/passes"] == 2
 
 
+@pytest.mark.parametrize("tokens", [None, ()], ids=["no answers", "answers without tokens"])
+def test_nothing_is_told_per_token_where_there_are_none(tokens: tuple[int, ...] | None) -> None:
+    empty = a_generation("a", 0, 4 * S, output_ids=tokens, token_ns=tokens)
+    values = derived(a_capture(generations=() if tokens is None else (empty,)))
+    assert values["time/serve_s"] == 4
+    assert not [name for name in values if "per_output_token" in name or "latency" in name]
+
+
 def test_joules_of_a_constant_power_are_exact_in_every_window() -> None:
     values = derived(a_capture())
     assert values["energy/total_j"] == pytest.approx(40)

@@ -192,6 +192,10 @@ def test_a_sweep_that_was_killed_before_its_plan_was_stored_is_no_first_one(
 
 
 def test_several_processes_may_open_a_fresh_store_together(fresh: TrackingConfig) -> None:
+    """Also where one was killed while it made the store."""
+    left = Path(fresh.folder) / "mlflow.db.partial"
+    left.parent.mkdir()
+    left.write_bytes(b"cut short")
     code = (
         "import sys; from slm_energy.config import TrackingConfig; from slm_energy.tracking import"
         " Store; Store(TrackingConfig(name='local', folder=sys.argv[1])).open_sweep('x','s','m','')"
@@ -204,6 +208,7 @@ def test_several_processes_may_open_a_fresh_store_together(fresh: TrackingConfig
     experiment = client.get_experiment_by_name("x")
     assert experiment is not None
     assert len(client.search_runs([experiment.experiment_id])) == 2
+    assert not left.exists()
 
 
 def test_a_store_that_cannot_be_used_is_one_clear_line(

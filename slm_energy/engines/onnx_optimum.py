@@ -95,16 +95,14 @@ def _correct_optimum() -> None:
     with rotary embeddings has: without them its graph counts from the start of the cache, which is
     right behind padding on the left, and wrong over padding in between (ONNX Runtime GenAI's).
     """
-    from optimum.exporters.onnx.config import TextDecoderWithPositionIdsOnnxConfig
+    from optimum.exporters.onnx.config import TextDecoderWithPositionIdsOnnxConfig as Positioned
     from optimum.exporters.onnx.model_configs import GemmaOnnxConfig, LlamaOnnxConfig
     from optimum.exporters.tasks import TasksManager
 
     class Starcoder2OnnxConfig(LlamaOnnxConfig):  # type: ignore[misc]
         """StarCoder2 as optimum's exporter sees it."""
 
-    class PositionedGemmaOnnxConfig(  # type: ignore[misc]
-        GemmaOnnxConfig, TextDecoderWithPositionIdsOnnxConfig
-    ):
+    class PositionedGemmaOnnxConfig(GemmaOnnxConfig, Positioned):  # type: ignore[misc]
         """Gemma as optimum's exporter sees it, with position ids."""
 
     register = TasksManager.create_register("onnx", overwrite_existing=True)

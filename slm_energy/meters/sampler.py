@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from slm_energy import secret
+from slm_energy import secret, sigint
 from slm_energy.config import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.meters.accounting import shortest_window_s
@@ -118,7 +118,7 @@ class Sampler:
             raise MeterError(
                 f"TMPDIR={tempfile.gettempdir()} is too long for a socket's path: set a shorter one"
             )
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, sigint.withheld():
             # -P: a file named json.py in the working folder is not the library.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "slm_energy.meters.sampling", config, self.marks],

@@ -12,12 +12,12 @@ import contextlib
 import json
 import os
 import selectors
-import signal
 import socket
 import sys
 from pathlib import Path
 from typing import Any
 
+from slm_energy import sigint
 from slm_energy.config import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.marks import Edge
@@ -182,7 +182,7 @@ def _keep_away() -> None:
 def main() -> None:
     """Run as a process of its own."""
     # Ctrl-C reaches every process of the terminal; the parent decides what becomes of this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sigint.ignore()
     _keep_away()
     # Libraries may print: only replies go to the parent.
     replies = os.dup(1)

@@ -89,6 +89,13 @@ def gone(pid):
     return False
 
 
+def test_a_file_of_the_working_folder_is_not_taken_for_a_library(machine, tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise ImportError('this is not the library')")
+    monkeypatch.chdir(tmp_path)
+    with sampler(machine(), tmp_path) as started:
+        assert started.alive
+
+
 def test_joules_from_end_to_end(tree, tmp_path):
     file = tmp_path / "samples.jsonl"
     with sampler(tree.root, tmp_path) as sampling:
