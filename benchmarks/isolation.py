@@ -34,7 +34,12 @@ from slm_energy.forkserver import Templates
 from slm_energy.record import Record
 
 KINDS = ("spawn", "forkserver")
-SETTINGS = "measurement=off measurement.warmup_s=2 measurement.serve_s=2 workload.limit=8".split()
+SETTINGS = [
+    "measurement=off",
+    "measurement.warmup_s=2",
+    "measurement.serve_s=2",
+    "workload.limit=8",
+]
 
 
 def main() -> int:

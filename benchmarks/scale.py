@@ -24,6 +24,7 @@ import os
 import pwd
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -136,7 +137,7 @@ def resuming(tracking: TrackingConfig, trials: int, turns: int) -> dict[str, Spe
             raise SystemExit(f"{len(found)} of {trials} trials were found")
         return Spent(time.perf_counter() - start.wall_s, time.process_time() - start.cpu_s)
 
-    shutil.rmtree(Path(tracking.folder) / "history")
+    shutil.rmtree(Path(tracking.folder) / "history", ignore_errors=True)
     cold = history()
     place = [f"tracking.folder={tracking.folder}"]
     place += [f"tracking.uri={tracking.uri}"] if tracking.uri is not None else []
@@ -173,7 +174,7 @@ def postgresql(folder: Path) -> Iterator[str | None]:
         wait_for(port)
         yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # at once, whoever is connected
         server.wait()
 
 

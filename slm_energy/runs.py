@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from slm_energy import fields
+from slm_energy.access import is_server
 from slm_energy.ledger import Entry
 from slm_energy.record import OutcomeName
 
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _PAGE = 1000
+_SERVED_PAGE = 100
+"""Of a server, which has `access.PATIENCE` to answer, busy as it may be."""
 _SMALL_PAGE = 50
 
 
 def search(client: MlflowClient, experiment: str, query: str) -> list[Run]:
     """Runs that match, oldest first."""
-    return [run for page in pages(client, experiment, query) for run in page]
+    with _uncollected():
+        return [run for page in pages(client, experiment, query) for run in page]
 
 
 def pages(
@@ -45,18 +49,19 @@ def pages(
         query: in MLflow's search language.
         newest_first: the order.
         deleted: those that a person deleted, in place of those that are there.
-        first: how many the first page has at most; the others have 1000.
+        first: how many the first page has at most.
     """
     from mlflow.entities import ViewType
 
     view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
     order = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"]
-    size, token = first, None
+    most = _SERVED_PAGE if is_server(client.tracking_uri) else _PAGE
+    size, token = min(first, most), None
     while True:
         with _uncollected():
             page = client.search_runs([experiment], query, view, size, order, token)
         yield list(page)
-        size, token = _PAGE, page.token
+        size, token = most, page.token
         if not token:
             return
 

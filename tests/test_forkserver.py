@@ -165,6 +165,7 @@ def test_template_and_worker_die_with_the_sweep(tmp_path: Path, config: RunConfi
         os._exit(0)
     while len(found := workers()) < 2:
         time.sleep(0.1)
+    time.sleep(0.5)
     os.kill(sweep, signal.SIGKILL)
     os.waitpid(sweep, 0)
     _, alive = psutil.wait_procs(found, timeout=10)
