@@ -17,6 +17,7 @@ class Interrupts:
         self._console = console
         self._held = False
         self._urgent = False
+        self._answered = False
         self.running = False
         self.asked = False
 
@@ -34,11 +35,16 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.running and not self.asked:
             self.asked = True
-            self._console.print("ending when the running trial has; Ctrl-C again ends it now")
             return
         if not self._held:
             raise KeyboardInterrupt
         self._urgent = True
+
+    def answer(self) -> None:
+        """Tell a person who asked, once; a signal's handler may not print."""
+        if self.asked and not self._answered:
+            self._answered = True
+            self._console.print("ending when the running trial has; Ctrl-C again ends it now")
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -248,6 +248,7 @@ class _Invocation:
         """
 
         def progress(entry: Trial, phase: str, share: float) -> None:
+            self._interrupts.answer()
             display.phase(entry.label, entry.round, phase, share)
 
         while block or self._running:

@@ -69,6 +69,23 @@ def run(
         with Templates() as own:
             return run(trial, folder, sampler, progress, gate, own)
     started_ns, phases = time.time_ns(), dict[str, float]()
+    try:
+        record = _run(trial, folder, sampler, progress, gate, templates, started_ns, phases)
+    except KeyboardInterrupt:
+        record = failed(trial, INTERRUPTED, started_ns, phases)
+    return dataclasses.replace(record, phases_s=phases, ended_unix_ns=time.time_ns())
+
+
+def _run(
+    trial: Trial,
+    folder: Path,
+    sampler: Sampler | None,
+    progress: Progress,
+    gate: Gate | None,
+    templates: Templates,
+    started_ns: int,
+    phases: dict[str, float],
+) -> Record:
     exchange = folder / EXCHANGE
     exchange.mkdir()
     write_json(exchange / TRIAL_FILE, trial)
@@ -82,14 +99,12 @@ def run(
             return failed(trial, error, started_ns, phases)
         capture = _read_capture(folder)
         capture = dataclasses.replace(capture, reference=reference.read(trial), gate=waited)
-    except KeyboardInterrupt:
-        return failed(trial, INTERRUPTED, started_ns, phases)
     except (MeterError, WorkloadError, ValueError) as unusable:
         return failed(trial, str(unusable), started_ns, phases)
     begun = time.monotonic()
     record = derive(trial, capture, started_ns)
     phases["derive"] = time.monotonic() - begun
-    return dataclasses.replace(record, phases_s=phases, ended_unix_ns=time.time_ns())
+    return record
 
 
 def derive(trial: Trial, capture: Capture, started_unix_ns: int) -> Record:
