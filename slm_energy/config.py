@@ -491,9 +491,7 @@ def _group(name: str, kind: type, data: Any) -> Any:
         if field.name not in data and required:
             raise ConfigError(f"{name}.{field.name} is missing: set {name}.{field.name}=...")
         if field.name in data:
-            _check_type(
-                f"{name}.{field.name}", field_types(kind)[field.name], data[field.name]
-            )
+            _check_type(f"{name}.{field.name}", field_types(kind)[field.name], data[field.name])
     return from_plain(kind, data)
 
 
