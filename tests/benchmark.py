@@ -15,5 +15,8 @@ def load(name: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    # A script finds those beside it, wherever it is started from.
+    if str(FOLDER) not in sys.path:
+        sys.path.append(str(FOLDER))
     spec.loader.exec_module(module)
     return module
