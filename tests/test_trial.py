@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,15 @@ def test_batches_keep_every_prompt(tmp_path: Path, config: RunConfig) -> None:
     assert [(g.task_id, g.batch_index) for g in first] == [("slm/0", 0), ("slm/1", 0), ("slm/2", 1)]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C is heard, also where whoever started the tests in the background took it from them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_ends_the_worker_and_is_on_record(tmp_path: Path, config: RunConfig) -> None:
     timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
