@@ -23,7 +23,7 @@ def test_ours_errs_as_often_as_it_says(lab):
 
 def test_common_practice_is_blind_with_prompts_and_led_astray_by_drift_without():
     pooled = score("in a row, prompts pooled, 10 repetitions", EQUAL, 8, 0.05, 0, 3)
-    trials = score("in a row, trials, 10 repetitions", EQUAL, 20, 0.05, 0, 3)
+    trials = score("in a row, trials, 10 repetitions", EQUAL, 10, 0.05, 0, 3)
     assert pooled.power < 0.2
     assert trials.false_findings > 0.3
 
