@@ -97,6 +97,8 @@ def test_a_template_that_was_killed_is_replaced(run: Runner, config: RunConfig) 
     served(run(entry(config)))
     [template] = workers()
     template.kill()
+    while template.status() != psutil.STATUS_ZOMBIE:  # a signal takes its time to arrive
+        time.sleep(0.01)
     served(run(entry(config)))
     assert template not in workers()
 
