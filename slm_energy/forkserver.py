@@ -25,7 +25,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from slm_energy import child, interpreters, sigint
@@ -51,12 +50,7 @@ class Templates:
         self._templates: dict[_Key, _Template] = {}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for template in self._templates.values():
             template.close()
         self._place.cleanup()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
@@ -41,12 +40,7 @@ class Place(Protocol):
     def __enter__(self) -> Self:
         """Keep other sweeps out."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Leave no process behind."""
 
     def adopt(self, unfinished: Sequence[Path]) -> list[Trial]:
@@ -121,12 +115,7 @@ class Here:
         self._stack.enter_context(self._templates)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the sampling processes and templates, and free the lock."""
         self._stack.close()
 

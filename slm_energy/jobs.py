@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -86,12 +85,7 @@ class Jobs:
         """Each job keeps others out of its node."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Cancel what is left; after an error it goes on, and the next invocation takes it over."""
         if kind is None and self._running:
             self._stop()
