@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m slm_energy --config-dir sweeps --config-name demo
 
 test: $(VENV)/.installed-test $(VENV)/.installed-envs lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 cluster: $(VENV)/.installed-test
 	$(BIN)/python -m tests.slurm.study

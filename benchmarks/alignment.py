@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.marks import Marks
 from slm_energy.meters.accounting import account
 from slm_energy.meters.sampler import Sampler, read_samples

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_energy import environments, interpreters, models, workload
+from slm_energy import environments, models, workload
 from slm_energy.cell import Cell, Settings, Trial, settings
-from slm_energy.compose import compose
-from slm_energy.config import run_config
+from slm_energy.config.check import run_config
+from slm_energy.config.compose import compose
 from slm_energy.engines.base import Batch, Compiles, Engine, find, job_of
 from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
+from slm_energy.worker import interpreters
 
 
 def bundled_trial(overrides: Sequence[str], cache: Path) -> Trial:

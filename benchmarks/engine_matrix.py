@@ -33,12 +33,12 @@ from bundled import random_trial
 from rich.console import Console
 from rich.table import Table
 
-from slm_energy import interpreters
 from slm_energy.cell import Trial
 from slm_energy.engines.base import find, job_of
 from slm_energy.errors import SlmEnergyError
 from slm_energy.plain import write_json
 from slm_energy.quality import first_difference
+from slm_energy.worker import interpreters
 
 CONF = Path(__file__).parent.parent / "conf" / "model"
 STUDY = (

@@ -34,7 +34,7 @@ from peers.script import POWER_W, RANGE_UJ, TICK_S, TICKS, TRUE_J, UNREADABLE, C
 from rich.console import Console
 from rich.table import Table
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.accounting import account
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.rapl import open_rapl

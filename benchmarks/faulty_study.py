@@ -23,11 +23,11 @@ import pandas as pd
 import psutil
 import soundness
 
-from slm_energy.config import TrackingConfig
+from slm_energy.config.groups import TrackingConfig
+from slm_energy.store.tracking import Store
 from slm_energy.testing import CONF
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
-from slm_energy.tracking import Store
 
 CELLS = 50
 TARGETS = ("sampler", "parent") * 4

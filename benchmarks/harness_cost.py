@@ -19,12 +19,13 @@ import pandas as pd
 from bundled import bundled_trial
 from rich.console import Console
 
-from slm_energy import sweep, trial
-from slm_energy.compose import compose
-from slm_energy.config import RunConfig, run_config
-from slm_energy.grid import resolve
+from slm_energy.config.check import run_config
+from slm_energy.config.compose import compose
+from slm_energy.config.groups import RunConfig
 from slm_energy.meters.sampler import Sampler
-from slm_energy.tracking import Store
+from slm_energy.planning.grid import resolve
+from slm_energy.running import sweep, trial
+from slm_energy.store.tracking import Store
 
 ENGINES = ("torch", "onnx")
 WINDOWS = ("load", "baseline", "warmup", "serve")

@@ -28,10 +28,10 @@ import numpy as np
 import scipy.stats
 from bundled import bundled_trial, prepare
 
-from slm_energy import trial
 from slm_energy.cell import Trial
-from slm_energy.forkserver import Templates
 from slm_energy.record import Record
+from slm_energy.running import trial
+from slm_energy.worker.forkserver import Templates
 
 KINDS = ("spawn", "forkserver")
 SETTINGS = [

@@ -30,13 +30,15 @@ import mlflow
 from copies import Copy
 from rich.console import Console
 
-from slm_energy import sweep
-from slm_energy.compose import compose
-from slm_energy.config import TrackingConfig, run_config
-from slm_energy.grid import resolve
+from slm_energy.config.check import run_config
+from slm_energy.config.compose import compose
+from slm_energy.config.groups import TrackingConfig
+from slm_energy.planning.grid import resolve
+from slm_energy.running import sweep
+from slm_energy.store.connection import store_uri
+from slm_energy.store.tracking import Store
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
-from slm_energy.tracking import Store, store_uri
 
 TEMPLATE = "template"
 MODELS, ENGINES, PROVIDERS = 5, 5, 4

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.sampler import Sampler, read_samples
 from slm_energy.record import SamplerReport
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library

@@ -14,9 +14,10 @@ import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from slm_energy import artifacts, cache
-from slm_energy.config import TrackingConfig
-from slm_energy.tracking import store_uri
+from slm_energy import cache
+from slm_energy.config.groups import TrackingConfig
+from slm_energy.store import artifacts
+from slm_energy.store.connection import store_uri
 
 PATIENCE_S = 10.0
 """A process whose parent has gone may take so long to go too."""

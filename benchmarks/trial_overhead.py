@@ -39,8 +39,8 @@ from statistics import median
 from harness_cost import outside_s
 
 from slm_energy import models
-from slm_energy.config import BUNDLED, ModelConfig, TrackingConfig, WorkloadConfig
-from slm_energy.tracking import Store
+from slm_energy.config.groups import BUNDLED, ModelConfig, TrackingConfig, WorkloadConfig
+from slm_energy.store.tracking import Store
 from slm_energy.workload import load
 
 PEER = Path(__file__).parent / "peers" / "optimum_trial.py"

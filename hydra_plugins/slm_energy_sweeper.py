@@ -14,7 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from slm_energy.combinations import Combinations
+from slm_energy.config.combinations import Combinations
 
 
 @dataclass

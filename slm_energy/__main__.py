@@ -18,28 +18,20 @@ Everything heavy is imported inside the verb that needs it.
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import re
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from slm_energy.compose import compose, run_app
-from slm_energy.config import RunConfig, TrackingConfig
-from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError, TrackingError
-from slm_energy.plain import from_plain, readable, write_files
-
-if TYPE_CHECKING:
-    from slm_energy.analysis.across import Side
-    from slm_energy.analysis.output.generated import Generated
-    from slm_energy.analysis.result import Report
-    from slm_energy.tracking import Store
+from slm_energy.config.check import tracking_group
+from slm_energy.config.compose import compose, run_app
+from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.errors import AnalysisError, SlmEnergyError
+from slm_energy.plain import readable
 
 
 def main() -> None:
@@ -74,10 +66,11 @@ def main() -> None:
 
 
 def _run(configs: list[RunConfig]) -> int:
-    from slm_energy import sofar, sweep
-    from slm_energy.grid import resolve
+    from slm_energy.planning.grid import resolve
+    from slm_energy.reports import show_report
+    from slm_energy.running import sofar, sweep
     from slm_energy.show import show_ended
-    from slm_energy.tracking import Store
+    from slm_energy.store.tracking import Store
 
     console, grid = _console(), resolve(configs)
     ended = sweep.run(grid, console, sofar.stopping_rule(grid, console))
@@ -92,7 +85,7 @@ def _run(configs: list[RunConfig]) -> int:
         return 0 if ended.all_valid else 1
     store, study = Store(config.tracking), {"study": config.study.name}
     try:
-        _show_report(store, study, ended.parent, console, ended.settled)
+        show_report(store, study, ended.parent, console, ended.settled)
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
     console.print(f"browse the runs: [bold]{_ui_words(config.tracking)}[/]", soft_wrap=True)
@@ -105,7 +98,7 @@ def _console() -> Console:
 
 
 def _ui_words(tracking: TrackingConfig) -> str:
-    from slm_energy.access import is_server
+    from slm_energy.store.access import is_server
 
     if tracking.uri is not None and is_server(tracking.uri):
         return tracking.uri
@@ -114,76 +107,23 @@ def _ui_words(tracking: TrackingConfig) -> str:
     return f"{sys.executable} -m slm_energy ui{changed}"
 
 
-def _show_report(
-    store: Store,
-    options: Mapping[str, Any],
-    parent: str | None,
-    console: Console,
-    settled: str | None = None,
-) -> dict[str, bytes]:
-    """Print a study's report and store its files on a sweep's parent run; return them.
-
-    `settled` says why the study has just ended before its last round, if it has.
-    """
-    from slm_energy import analysis, sofar
-    from slm_energy.analysis.noise import to_text
-    from slm_energy.analysis.output.files import files
-
-    asked = analysis.options(options)
-    frame = store.frame(asked.study)
-    machine = analysis.one_machine(frame, asked.study, asked.machine)
-    floor = sofar.noise_floor(store, machine, console)
-    if settled is not None:
-        store.note_stop(asked.study, machine, settled)
-    stopped = store.stopped(asked.study, machine)
-    report = analysis.build(frame, asked, noise_floor=floor, stopped=stopped)
-    report.to_terminal(console)
-    found = files(report, _generated(store, report, console))
-    if parent is not None:
-        if report.noise_floor is not None and report.noise_floor.study == report.study:
-            store.set_noise_floor(parent, machine, to_text(report.noise_floor))
-        store.describe(parent, found["report.md"].decode())
-        place = store.attach(parent, found).removeprefix("file://")
-        console.print(f"report: {place}/report.html", soft_wrap=True, highlight=False)
-    return found
-
-
-def _generated(store: Store, report: Report, console: Console) -> tuple[Generated, ...]:
-    """What models wrote; the report goes without where artifacts were lost."""
-    from slm_energy.analysis.output.generated import generated
-
-    try:
-        return generated(report, store.attached)
-    except TrackingError as error:
-        console.print(f"no generated code in the report: {escape(str(error))}", soft_wrap=True)
-        return ()
-
-
-def _write(out: str | None, found: Mapping[str, bytes]) -> None:
-    """Write a report's files to the folder that was asked for."""
-    if out is None:
-        return
-    try:
-        write_files(Path(out), found)
-    except OSError as error:
-        raise ConfigError(f"out={out} cannot be written: {error.strerror or error}") from error
-
-
 def _plan(arguments: Sequence[str]) -> int:
     return run_app(_show_plan, arguments)
 
 
 def _show_plan(configs: list[RunConfig]) -> int:
-    from slm_energy import sofar, sweep
-    from slm_energy.grid import resolve
     from slm_energy.machine import machine_id
+    from slm_energy.planning.grid import resolve
+    from slm_energy.running import sofar
+    from slm_energy.running.preview import preview
     from slm_energy.show import show_plan
-    from slm_energy.tracking import Store, exists
+    from slm_energy.store.connection import exists
+    from slm_energy.store.tracking import Store
 
     console, grid = _console(), resolve(configs)
     tracking, here = grid.config.tracking, machine_id()
     floor = sofar.noise_floor(Store(tracking), here, console) if exists(tracking) else None
-    plan = sweep.preview(grid)
+    plan = preview(grid)
     settled = sofar.told(grid, here) if plan.with_status("done") else None
     show_plan(plan, console, floor, settled)
     return 0
@@ -206,84 +146,24 @@ def _doctor(arguments: Sequence[str]) -> int:
 
 
 def _report(arguments: Sequence[str]) -> int:
-    if any(word.startswith("data=") for word in arguments):
-        return _report_foreign(arguments)
-    from slm_energy.analysis import options
-    from slm_energy.tracking import Store, exists
+    from slm_energy.reports import report_verb
 
-    asked = compose("analysis", arguments, keys=["study"])
-    del asked["data"], asked["columns"]
-    out, tracking = asked.pop("out"), _tracking(asked)
-    options(asked)  # what is wrong with them is said first
-    if not exists(tracking):
-        raise TrackingError(f"there is no store in {tracking.folder}: set tracking.folder=DIR")
-    store = Store(tracking)
-    _write(out, _show_report(store, asked, store.last_sweep(asked["study"]), _console()))
-    return 0
-
-
-def _report_foreign(arguments: Sequence[str]) -> int:
-    from slm_energy.analysis import foreign
-    from slm_energy.analysis.output.files import files
-
-    asked = compose("analysis", ["study=null", *arguments], keys=["study"])
-    del asked["tracking"]  # nothing is stored
-    out = asked.pop("out")
-    found = foreign.analyse(asked)
-    foreign.show(found, _console())
-    _write(out, files(found.report, more=foreign.grids(found)))
-    return 0
+    return report_verb(arguments, _console())
 
 
 def _compare(arguments: Sequence[str]) -> int:
-    from slm_energy.analysis import across
+    from slm_energy.reports import compare_verb
 
-    words = [word for word in arguments if word != "--json"]
-    if len(words) < 2 or any("=" in word.partition("@")[0] for word in words[:2]):
-        raise ConfigError("name two studies: slm-energy compare A B, each NAME or NAME@FOLDER")
-    # Hydra would take allow=a,b for a sweep.
-    listed = [re.sub(r"^(allow|metrics)=([^\[].*)$", r"\1=[\2]", word) for word in words[2:]]
-    asked = compose("compare", listed)
-    tracking = _tracking(asked)
-    options = across.options(asked)
-    a, b = _sides(words[0], words[1], tracking)
-    result = across.build(a, b, options)
-    if "--json" in arguments:
-        sys.stdout.write(readable(result.to_json()))
-    else:
-        result.to_terminal(_console())
-    if result.refusal:
-        raise AnalysisError(result.refusal)
-    return result.exit_code
-
-
-def _sides(a: str, b: str, tracking: TrackingConfig) -> list[Side]:
-    """Open two studies, each NAME, NAME@FOLDER or NAME@URI."""
-    from slm_energy.analysis.across import Side
-    from slm_energy.tracking import Store, exists, store_uri
-
-    named = []
-    for word in (a, b):
-        name, _, place = word.partition("@")
-        own = {"uri": place} if "://" in place else {"uri": None, "folder": place}
-        named.append((name, dataclasses.replace(tracking, **own) if place else tracking))
-    if len({(name, store_uri(where)) for name, where in named}) == 1:
-        raise ConfigError(f"{a} and {b} are the same study: name two, each NAME or NAME@FOLDER")
-    sides = []
-    for word, (name, where) in zip((a, b), named, strict=True):
-        if not exists(where):
-            raise TrackingError(f"{word}: no store in {where.folder}: set tracking.folder=DIR")
-        store = Store(where)
-        sides.append(Side(name=word, frame=store.frame(name), attached=store.attached))
-    return sides
+    return compare_verb(arguments, _console())
 
 
 def _ui(arguments: Sequence[str]) -> int:
-    from slm_energy.access import is_server
-    from slm_energy.tracking import Store, ui_command
+    from slm_energy.store.access import is_server
+    from slm_energy.store.connection import ui_command
+    from slm_energy.store.tracking import Store
 
     asked = compose("ui", arguments)
-    tracking, console = _tracking(asked), _console()
+    tracking, console = tracking_group(asked), _console()
     if tracking.uri is not None and is_server(tracking.uri):
         console.print(f"this store has its own UI: {tracking.uri}", soft_wrap=True)
         return 0
@@ -296,7 +176,7 @@ def _ui(arguments: Sequence[str]) -> int:
 
 
 def _sync(arguments: Sequence[str]) -> int:
-    from slm_energy.sync import sync_verb
+    from slm_energy.store.sync import sync_verb
 
     return sync_verb(arguments, _console())
 
@@ -311,14 +191,6 @@ def _env(arguments: Sequence[str]) -> int:
     from slm_energy.housekeeping import env_verb
 
     return env_verb(arguments, _console())
-
-
-def _tracking(asked: dict[str, Any]) -> TrackingConfig:
-    """Take the tracking group out of a composed configuration."""
-    try:
-        return from_plain(TrackingConfig, asked.pop("tracking"))
-    except ValueError as error:
-        raise ConfigError(f"tracking: {error}") from None
 
 
 if __name__ == "__main__":

@@ -73,6 +73,13 @@ class Entry:
     identity: dict[str, Json]
 
 
+def root(folder: str | None) -> Path:
+    """The cache's own folder: `cache.folder` if it is set, else one of this user's."""
+    import platformdirs  # which a worker in another environment lacks
+
+    return Path(folder or platformdirs.user_cache_dir("slm_energy")).expanduser().absolute()
+
+
 def place(cache: Path, kind: str, identity: Mapping[str, Json]) -> Path:
     """The folder where the entry with this identity is, or will be."""
     text = json.dumps(identity, sort_keys=True)

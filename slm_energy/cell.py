@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from slm_energy.config import (
+from slm_energy.config.groups import (
     SENTINEL,
     EngineConfig,
     MeasurementConfig,

@@ -10,15 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from slm_energy import cache, environments, interpreters
+from slm_energy import cache, environments
 from slm_energy.cell import Settings, settings
-from slm_energy.compose import CONF, compose
-from slm_energy.config import RunConfig, run_config
+from slm_energy.config.check import run_config
+from slm_energy.config.compose import CONF, compose
+from slm_energy.config.groups import RunConfig
 from slm_energy.engines.describe import Description
 from slm_energy.environments import Environment
 from slm_energy.errors import ConfigError
 from slm_energy.machine import measuring
-from slm_energy.sweep import cache_folder
+from slm_energy.worker import interpreters
 
 _TOLD = ("model", "model_digest", "engine", "dtype", "provider", "transformers", "torch")
 _SHOWN_VERSIONS = ("torch", "transformers", "onnxruntime-gpu", "onnxruntime", "openvino",
@@ -34,7 +35,7 @@ def cache_verb(arguments: Sequence[str], console: Console) -> int:
     changes = [word for word in arguments if "=" in word]
     words = [word for word in arguments if "=" not in word]
     config = _config(changes)
-    folder = cache_folder(config.cache)
+    folder = cache.root(config.cache.folder)
     found = cache.entries(folder)
     if not words:
         _show_cache(folder, found, config.cache.limit_gb, console)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from slm_energy import quality
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters import accounting
 from slm_energy.meters.crosscheck import crosschecks
 from slm_energy.record import Capture, EnergyFigure, Generation, Series, Window

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from slm_energy import random_weights
 from slm_energy.architecture import CONTEXT, disagreement
 from slm_energy.cache import file_digest, intact
-from slm_energy.config import BUNDLED, ModelConfig, is_hub_id
+from slm_energy.config.check import is_hub_id
+from slm_energy.config.groups import BUNDLED, ModelConfig
 from slm_energy.errors import ModelError, one_line
 
 if TYPE_CHECKING:

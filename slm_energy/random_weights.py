@@ -30,7 +30,7 @@ from typing import Any
 from slm_energy import cache
 from slm_energy.architecture import shrunk
 from slm_energy.cache import file_digest
-from slm_energy.config import ModelConfig
+from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ModelError, one_line
 from slm_energy.plain import Json
 

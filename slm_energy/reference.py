@@ -20,7 +20,7 @@ from pathlib import Path
 
 from slm_energy import cache, models, workload
 from slm_energy.cell import Settings, Trial
-from slm_energy.config import EngineConfig, ProviderConfig
+from slm_energy.config.groups import EngineConfig, ProviderConfig
 from slm_energy.engines.base import Batch, Compiles, Job, find
 from slm_energy.errors import EngineError
 from slm_energy.plain import Json, read_json, write_json

@@ -16,9 +16,9 @@ from slm_energy.analysis.permute import smallest_rounds
 from slm_energy.analysis.planning import minimum_detectable
 from slm_energy.analysis.steady import NoiseFloor
 from slm_energy.cell import is_sentinel
-from slm_energy.ended import Ended
-from slm_energy.plan import Plan
-from slm_energy.progress import duration
+from slm_energy.planning.plan import Plan
+from slm_energy.running.ended import Ended
+from slm_energy.running.progress import duration
 
 _ORDER_SHOWN = 60
 _ALPHA = 0.05

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slm_energy.config import BUNDLED, WorkloadConfig, is_hub_id
+from slm_energy.config.check import is_hub_id
+from slm_energy.config.groups import BUNDLED, WorkloadConfig
 from slm_energy.errors import WorkloadError
 
 _BUNDLED_FILE = Path(__file__).parent / "bundled" / "tasks.jsonl"

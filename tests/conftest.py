@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ import pytest
 
 from slm_energy.__main__ import main
 from slm_energy.cell import Cell, Trial, settings
-from slm_energy.config import RunConfig, TrackingConfig, run_config
+from slm_energy.config.check import run_config
+from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.store.tracking import Store
 from slm_energy.testing import CONF
-from slm_energy.tracking import Store
 from tests.fake_slurm import FakeSlurm
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -39,6 +42,16 @@ QUICK = (
     "workload.limit=3",
     "workload.new_tokens=4",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests that run side by side (`pytest -n 2`) are no machine to each other: own locks."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        folder = tempfile.mkdtemp(prefix=f"{worker}-")
+        Path(folder).chmod(0o1777)  # as /tmp itself
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder))
 
 
 @pytest.fixture

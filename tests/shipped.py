@@ -5,8 +5,8 @@ import dataclasses
 import yaml
 
 from slm_energy import models
-from slm_energy.compose import CONF
-from slm_energy.config import ModelConfig
+from slm_energy.config.compose import CONF
+from slm_energy.config.groups import ModelConfig
 from slm_energy.plain import from_plain
 
 MODELS = tuple(sorted(p.stem for p in (CONF / "model").glob("*.yaml") if p.stem != "bundled"))

@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 
 from slm_energy import models, workload
-from slm_energy.config import BUNDLED, EngineConfig, ModelConfig, RunConfig, WorkloadConfig
+from slm_energy.config.groups import BUNDLED, EngineConfig, ModelConfig, RunConfig, WorkloadConfig
 from slm_energy.engines.base import Batch, find, job_of
 from tests.conftest import a_cell, a_trial
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from slm_energy.cell import Cell, cell_labels, cell_levels
-from slm_energy.config import EngineConfig, RunConfig
+from slm_energy.config.groups import EngineConfig, RunConfig
 from tests.conftest import a_cell
 
 OLD = {"python": "3.11.7", "torch": "2.13.0", "transformers": "4.57.6", "optimum": "2.1.0"}

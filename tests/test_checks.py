@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slm_energy import checks, metrics
-from slm_energy.config import LimitsConfig, MeasurementConfig, RunConfig
+from slm_energy.config.groups import LimitsConfig, MeasurementConfig, RunConfig
 from slm_energy.record import Capture, SamplerReport, WarmUp
 from tests.captures import (
     S,

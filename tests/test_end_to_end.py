@@ -12,11 +12,12 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.store.artifact.cli import commands as mlflow_artifacts
 
-from slm_energy.config import TrackingConfig
+from slm_energy.config.groups import TrackingConfig
+from slm_energy.store.connection import store_uri
+from slm_energy.store.tracking import Store
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
-from slm_energy.tracking import Store, store_uri
 from tests.conftest import LENIENT, Command
 
 SHORT = (

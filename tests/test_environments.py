@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from slm_energy import environments
-from slm_energy.config import TrackingConfig
+from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import ConfigError
-from slm_energy.tracking import Store
+from slm_energy.store.tracking import Store
 from tests.conftest import QUICK, Command
 
 SUITES_DATA = Path(sys.prefix) / "share"

@@ -24,11 +24,11 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from slm_energy.config import TrackingConfig
+from slm_energy.config.groups import TrackingConfig
+from slm_energy.store.tracking import Store
 from slm_energy.testing import CONF
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
-from slm_energy.tracking import Store
 from tests.benchmark import FOLDER, load
 from tests.browsing import WAIT_S, fetched, free_port
 from tests.conftest import QUICK, Command, ready_store

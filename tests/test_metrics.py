@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from slm_energy import metrics
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.record import Capture, SamplerReport, WarmUp, Window
 from tests.captures import S, a_capture, a_counter, a_gauge, a_generation, a_reference, without
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from slm_energy.compose import compose
-from slm_energy.config import run_config
+from slm_energy.config.check import run_config
+from slm_energy.config.compose import compose
 from slm_energy.errors import ConfigError
 from tests.shipped import MODELS, shipped
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers import models as tokenizer_models
 
 from slm_energy import models
-from slm_energy.config import ModelConfig
+from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ModelError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -9,7 +9,7 @@ import pytest
 
 from slm_energy import models
 from slm_energy.cache import MANIFEST
-from slm_energy.config import ModelConfig, RunConfig
+from slm_energy.config.groups import ModelConfig, RunConfig
 from slm_energy.errors import ModelError
 from slm_energy.plain import write_json
 from slm_energy.record import TRIAL_FILE

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from slm_energy import cache, reference, trial
+from slm_energy import cache, reference
 from slm_energy.cell import Trial
-from slm_energy.config import EngineConfig, MeasurementConfig, ProviderConfig, RunConfig
+from slm_energy.config.groups import EngineConfig, MeasurementConfig, ProviderConfig, RunConfig
 from slm_energy.errors import ConfigError
 from slm_energy.record import Record
+from slm_energy.running import trial
 from tests.conftest import a_cell, a_trial
 
 OFF = MeasurementConfig(name="off", mode="off", baseline_s=0, warmup_requests=0, serve_s=0)

@@ -7,11 +7,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slm_energy import interpreters, secret
-from slm_energy.config import MeasurementConfig, TrackingConfig
+from slm_energy import secret
+from slm_energy.config.groups import MeasurementConfig, TrackingConfig
 from slm_energy.engines.server_process import ServerProcess
 from slm_energy.errors import ConfigError, TrackingError, one_line
 from slm_energy.meters.sampler import Sampler
+from slm_energy.worker import interpreters
 
 TELLING = {
     "MLFLOW_TRACKING_USERNAME": "ada",

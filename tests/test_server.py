@@ -34,11 +34,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from slm_energy import tracking
-from slm_energy.access import PATIENCE
-from slm_energy.config import TrackingConfig
+from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
-from slm_energy.tracking import Store, ui_command
+from slm_energy.store.access import PATIENCE
+from slm_energy.store.connection import ask, ui_command
+from slm_energy.store.tracking import Store
 from tests.conftest import Command
 
 ROOT = Path(__file__).parent.parent
@@ -284,7 +284,7 @@ def test_what_keeps_a_server_from_us_is_one_line_that_names_what_to_set(
 @pytest.mark.usefixtures("known")
 def test_a_server_is_called_by_a_name_that_its_certificate_has(server: Server) -> None:
     with pytest.raises(TrackingError, match=r"Hostname mismatch.*: give the server another one"):
-        tracking.ask(server.uri.replace("127.0.0.1", "localhost"))
+        ask(server.uri.replace("127.0.0.1", "localhost"))
 
 
 @contextlib.contextmanager
@@ -321,7 +321,7 @@ def test_a_token_goes_to_the_server(paper: Paper, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(paper.ca))
     with answering(200, "{}", paper) as (uri, asked):
-        tracking.ask(uri)
+        ask(uri)
     assert asked == [f"Bearer {TOKEN}"]
 
 
@@ -342,7 +342,7 @@ def test_a_token_goes_to_the_server(paper: Paper, monkeypatch: pytest.MonkeyPatc
 )
 def test_what_a_strange_answer_means(status: int, text: str, message: str) -> None:
     with answering(status, text) as (uri, _), pytest.raises(TrackingError, match=message) as raised:
-        tracking.ask(uri)
+        ask(uri)
     assert str(raised.value).startswith(f"tracking.uri={uri}: ")
     assert "\n" not in str(raised.value)
 
@@ -350,14 +350,14 @@ def test_what_a_strange_answer_means(status: int, text: str, message: str) -> No
 def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"https://127.0.0.1:{free_port()}"
     with pytest.raises(TrackingError, match=r"nobody answers \(Connection refused\): start the"):
-        tracking.ask(uri)
+        ask(uri)
 
     def unknown(*words: object, **more: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(TrackingError, match=r"name is not known \(Name or service not known\)"):
-        tracking.ask("https://nowhere.invalid")
+        ask("https://nowhere.invalid")
 
 
 def test_a_server_that_listens_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,14 +365,14 @@ def test_a_server_that_listens_and_says_nothing(monkeypatch: pytest.MonkeyPatch)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(TrackingError, match="does not answer in time: check the server, or ML"):
-            tracking.ask(uri)
+            ask(uri)
 
 
 def test_http_where_https_is_spoken_and_the_other_way_round(server: Server) -> None:
     with pytest.raises(TrackingError, match=r"it hangs up: .* begins with https://"):
-        tracking.ask(server.uri.replace("https", "http"))
+        ask(server.uri.replace("https", "http"))
     with answering(200, "{}") as (uri, _), pytest.raises(TrackingError, match="no TLS connection"):
-        tracking.ask(uri.replace("http", "https"))
+        ask(uri.replace("http", "https"))
 
 
 @pytest.mark.parametrize("name", ["MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"])
@@ -382,9 +382,9 @@ def test_no_password_leaves_this_machine_in_clear_text(
     monkeypatch.setenv(name, PASSWORD)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
     with pytest.raises(TrackingError, match="clear text: use https://"):
-        tracking.ask("http://192.0.2.1:5000")
+        ask("http://192.0.2.1:5000")
     with answering(200, "{}") as (uri, asked):
-        tracking.ask(uri)
+        ask(uri)
     assert len(asked) == 1
 
 
@@ -397,7 +397,7 @@ def test_a_failing_server_is_asked_again_as_often_as_the_user_wants_or_else_twic
     if wanted is not None:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", wanted)
     with answering(503, "down") as (uri, asked), pytest.raises(TrackingError, match="too many 503"):
-        tracking.ask(uri)
+        ask(uri)
     assert len(asked) == requests
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slm_energy import workload
-from slm_energy.config import BUNDLED, WorkloadConfig
+from slm_energy.config.groups import BUNDLED, WorkloadConfig
 from slm_energy.errors import WorkloadError
 
 

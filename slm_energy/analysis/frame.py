@@ -12,7 +12,7 @@ import pandas as pd
 
 from slm_energy.analysis.result import Audit, Factor, LeftOut, Slot, SlotOutcome
 from slm_energy.cell import cell_labels
-from slm_energy.config import SENTINEL, Scalar
+from slm_energy.config.groups import SENTINEL, Scalar
 from slm_energy.errors import AnalysisError, one_line
 
 _SETTINGS = ("model.", "engine.", "provider.", "measurement.", "workload.", "version.")

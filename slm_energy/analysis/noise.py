@@ -20,7 +20,7 @@ from slm_energy.analysis.frame import Study, started
 from slm_energy.analysis.metric import Metric
 from slm_energy.analysis.result import MetricNoise, NoiseFloor
 from slm_energy.cell import PLACES
-from slm_energy.config import Scalar
+from slm_energy.config.groups import Scalar
 from slm_energy.errors import AnalysisError
 from slm_energy.plain import from_plain, to_plain
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from slm_energy.config import MeasurementConfig, RunConfig
+from slm_energy.config.groups import MeasurementConfig, RunConfig
 from slm_energy.doctor import contention, places, processor, sensors, system
 from slm_energy.doctor.finding import Finding, seconds, text
 from slm_energy.doctor.gpu import gpus_metered, nvidia

@@ -6,11 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
-from slm_energy import tracking as stores
-from slm_energy.access import is_server
-from slm_energy.config import TrackingConfig
+from slm_energy.config.groups import TrackingConfig
 from slm_energy.doctor.finding import Finding
 from slm_energy.errors import TrackingError
+from slm_energy.store import connection
+from slm_energy.store.access import is_server
+from slm_energy.store.tracking import Store
 
 _FULL_GB = 0.1
 _LITTLE_GB = 2.0
@@ -37,7 +38,7 @@ def store(tracking: TrackingConfig) -> Finding:
     name = "store"
     if tracking.uri is not None and is_server(tracking.uri):
         return _server(tracking.uri)
-    if not stores.exists(tracking):
+    if not connection.exists(tracking):
         place = _standing(tracking)
         if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
             detail = f"none yet; the first trial creates it in {Path(tracking.folder).absolute()}"
@@ -45,7 +46,7 @@ def store(tracking: TrackingConfig) -> Finding:
         detail = f"none yet, and {place} is no folder that this user can write to"
         return Finding(name=name, verdict="fail", detail=detail, remedy="tracking.folder=DIR")
     try:
-        stores.Store(tracking)
+        Store(tracking)
     except TrackingError as error:
         return Finding(
             name=name,
@@ -54,16 +55,16 @@ def store(tracking: TrackingConfig) -> Finding:
             remedy="tracking.folder=DIR begins another store; keep this one for its records",
         )
     if tracking.uri is None and not os.access(Path(tracking.folder) / "mlflow.db", os.W_OK):
-        detail = f"{stores.store_uri(tracking)} is read-only for this user"
+        detail = f"{connection.store_uri(tracking)} is read-only for this user"
         return Finding(name=name, verdict="fail", detail=detail, remedy="tracking.folder=DIR")
-    return Finding(name=name, verdict="ok", detail=f"{stores.store_uri(tracking)} opens")
+    return Finding(name=name, verdict="ok", detail=f"{connection.store_uri(tracking)} opens")
 
 
 def _server(uri: str) -> Finding:
     """Whether an MLflow server answers, and to us."""
     name = "store"
     try:
-        stores.ask(uri)
+        connection.ask(uri)
     except TrackingError as error:
         detail, _, remedy = str(error).rpartition(": ")
         return Finding(name=name, verdict="fail", detail=detail, remedy=remedy)

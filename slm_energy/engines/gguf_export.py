@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from slm_energy import cache
-from slm_energy.config import Dtype
+from slm_energy.config.groups import Dtype
 from slm_energy.engines import gguf_table as table
 from slm_energy.engines import gguf_tokenizer
 from slm_energy.engines.base import Job

@@ -18,7 +18,7 @@ from typing import Any
 import numpy.typing as npt
 
 from slm_energy import cache
-from slm_energy.config import Dtype
+from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode, onnx_optimum, onnx_transformers
 from slm_energy.engines import onnx_session as ort
 from slm_energy.engines.base import Job, derived_from, threads

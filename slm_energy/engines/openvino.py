@@ -13,7 +13,7 @@ from typing import Any
 
 from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.config import Dtype
+from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode
 from slm_energy.engines import openvino_export as exports
 from slm_energy.engines import openvino_session as ov

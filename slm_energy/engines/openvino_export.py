@@ -15,7 +15,7 @@ from typing import Any
 import numpy.typing as npt
 
 from slm_energy import cache
-from slm_energy.config import Dtype
+from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode
 from slm_energy.engines import openvino_session as ov
 from slm_energy.engines.base import Job, derived_from, threads

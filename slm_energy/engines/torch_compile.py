@@ -21,7 +21,7 @@ from typing import Any
 
 from slm_energy import cache, models, workload
 from slm_energy.cell import Settings
-from slm_energy.config import ProviderConfig
+from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines import decode
 from slm_energy.engines import torch as eager
 from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, derived_from, threads

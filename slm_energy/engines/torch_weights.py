@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slm_energy.config import Dtype, ModelConfig
+from slm_energy.config.groups import Dtype, ModelConfig
 from slm_energy.engines import decode
 from slm_energy.errors import EngineError, one_line
 

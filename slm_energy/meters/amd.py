@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError, one_line
 from slm_energy.meters.amd_channels import AmdGpu, Channel, energy_channels, gauge_channels
 from slm_energy.meters.base import Opened, ReadFailed

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.record import Source
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.base import Opened, ReadFailed
 from slm_energy.record import Source
 

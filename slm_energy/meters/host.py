@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.base import Opened, ReadFailed
 from slm_energy.meters.process_tree import ProcessTree
 from slm_energy.meters.processor import Governor, Temperature, Throttling

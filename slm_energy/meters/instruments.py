@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.meters.amd import open_amd
 from slm_energy.meters.base import Meter, MeterFactory, Opened

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.meters.base import Opened, ReadFailed
 from slm_energy.meters.nvml_devices import Gpu, refusal, start_nvml, told, visible_gpus

@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.base import Opened, ReadFailed
 from slm_energy.meters.perf import (
     MAX_POWER_W,

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy import secret, sigint
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.meters.accounting import shortest_window_s
 from slm_energy.plain import Json, from_plain, to_plain

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy import sigint
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.marks import Edge
 from slm_energy.meters.instruments import Instruments, open_instruments

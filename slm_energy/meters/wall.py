@@ -22,7 +22,7 @@ from requests.auth import HTTPDigestAuth
 from requests.utils import get_netrc_auth
 from urllib3.exceptions import HTTPError
 
-from slm_energy.config import MeasurementConfig, WallMeterConfig
+from slm_energy.config.groups import MeasurementConfig, WallMeterConfig
 from slm_energy.errors import one_line
 from slm_energy.meters.base import Opened, ReadFailed
 from slm_energy.record import Source

@@ -21,7 +21,7 @@ from typing import Any
 
 from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.config import Scalar
+from slm_energy.config.groups import Scalar
 from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, derived_from
 from slm_energy.errors import EngineError
 from slm_energy.plain import Json

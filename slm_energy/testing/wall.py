@@ -23,7 +23,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-from slm_energy.config import WallMeterConfig
+from slm_energy.config.groups import WallMeterConfig
 from slm_energy.testing.waveform import Waveform
 
 Shape = Literal["netio", "shelly", "tasmota"]

@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
-from slm_energy import artifacts, trial
-from slm_energy.config import RunConfig, TrackingConfig
-from slm_energy.tracking import Store
+from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.running import trial
+from slm_energy.store import artifacts
+from slm_energy.store.tracking import Store
 from tests.benchmark import load
 from tests.captures import a_capture
 from tests.conftest import a_trial

@@ -7,7 +7,7 @@ import json
 import pytest
 from rich.console import Console
 
-from slm_energy.config import MeasurementConfig, TrackingConfig
+from slm_energy.config.groups import MeasurementConfig, TrackingConfig
 from slm_energy.doctor import Diagnosis, Finding, examine, show
 from slm_energy.plain import readable
 from slm_energy.record import Source

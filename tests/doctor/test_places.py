@@ -7,9 +7,9 @@ import types
 
 import pytest
 
-from slm_energy.config import TrackingConfig
+from slm_energy.config.groups import TrackingConfig
 from slm_energy.doctor.places import disk, store
-from slm_energy.tracking import Store
+from slm_energy.store.tracking import Store
 
 
 def at(folder, uri=None):

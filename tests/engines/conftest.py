@@ -1,6 +1,7 @@
 """One job per engine on the bundled model, and one cache of exported graphs for all tests."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from slm_energy import models
 from slm_energy.cell import Settings
-from slm_energy.config import (
+from slm_energy.config.groups import (
     EngineConfig,
     MeasurementConfig,
     ModelConfig,
@@ -26,7 +27,11 @@ Twin = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+    """One for all tests, those that run side by side too: exports take seconds."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

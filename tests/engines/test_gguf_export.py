@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from slm_energy.config import BUNDLED, ModelConfig
+from slm_energy.config.groups import BUNDLED, ModelConfig
 from slm_energy.engines.gguf_export import convert
 from slm_energy.errors import EngineError, ModelError
 from slm_energy.models import fetch

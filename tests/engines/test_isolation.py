@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from slm_energy import trial
 from slm_energy.cell import Trial
-from slm_energy.config import MeasurementConfig, RunConfig, WorkloadConfig
-from slm_energy.forkserver import Templates
+from slm_energy.config.groups import MeasurementConfig, RunConfig, WorkloadConfig
 from slm_energy.record import Capture
+from slm_energy.running import trial
+from slm_energy.worker.forkserver import Templates
 from tests.conftest import a_cell, a_trial
 from tests.engines.conftest import MakeJob
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from slm_energy import cache, models
-from slm_energy.config import ModelConfig, ProviderConfig
+from slm_energy.config.groups import ModelConfig, ProviderConfig
 from slm_energy.engines import gguf_export
 from slm_energy.engines.base import Batch, Compiles, Engine, Job, find
 from slm_energy.engines.llama_cpp import ENGINE, unsupported

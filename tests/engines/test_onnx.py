@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from slm_energy.config import ProviderConfig
+from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines import onnx_export
 from slm_energy.engines.base import Batch, Engine, Job, find
 from slm_energy.engines.onnx import ENGINE, quantization, unsupported

@@ -123,13 +123,8 @@ import dataclasses, json, sys
 from pathlib import Path
 from slm_energy import models
 from slm_energy.cell import Settings
-from slm_energy.config import (
-    EngineConfig,
-    MeasurementConfig,
-    ModelConfig,
-    ProviderConfig,
-    WorkloadConfig,
-)
+from slm_energy.config.groups import EngineConfig, MeasurementConfig, ModelConfig
+from slm_energy.config.groups import ProviderConfig, WorkloadConfig
 from slm_energy.engines.base import Job
 from slm_energy.engines.onnx import ENGINE
 

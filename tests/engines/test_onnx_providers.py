@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from slm_energy.config import ProviderConfig
+from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines import onnx_tensorrt
 from slm_energy.engines.onnx_providers import Node, chain, missing, placement, tf32
 from slm_energy.errors import EngineError

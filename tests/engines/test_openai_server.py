@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from slm_energy.cell import cell_labels, flat
-from slm_energy.config import MeasurementConfig, ProviderConfig
+from slm_energy.config.groups import MeasurementConfig, ProviderConfig
 from slm_energy.engines.base import Batch, Engine, Job, find
 from slm_energy.engines.openai_server import ENGINE, OpenAiServer, unsupported
 from slm_energy.errors import EngineError

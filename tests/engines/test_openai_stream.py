@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from slm_energy import models
-from slm_energy.config import ModelConfig
+from slm_energy.config.groups import ModelConfig
 from slm_energy.engines.openai_client import Client
 from slm_energy.engines.openai_stream import Address, Refused, usage_of
 from slm_energy.engines.openai_tokens import Texts

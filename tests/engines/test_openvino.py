@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from slm_energy.cell import Settings
-from slm_energy.config import ProviderConfig
+from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines import base, openvino_export
 from slm_energy.engines import openvino_session as ov
 from slm_energy.engines.base import Batch, find

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from slm_energy.config import ProviderConfig
+from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Engine, Job, find
 from slm_energy.engines.torch import (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from slm_energy import cache
-from slm_energy.config import ProviderConfig, WorkloadConfig
+from slm_energy.config.groups import ProviderConfig, WorkloadConfig
 from slm_energy.engines import torch_compile
 from slm_energy.engines.base import Batch, Compiles, Engine, Job, find
 from slm_energy.engines.torch_compile import ENGINE, shapes_of, unsupported

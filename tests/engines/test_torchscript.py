@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from slm_energy.config import ProviderConfig
+from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines import torchscript_trace
 from slm_energy.engines.base import Batch, Engine, Job, find
 from slm_energy.engines.torch_explicit import Explicit

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.accounting import account
 from slm_energy.meters.amd import open_amd
 from slm_energy.meters.base import ReadFailed
@@ -294,7 +294,7 @@ def test_without_rocm_nothing_is_printed_and_the_note_says_what_to_install(tmp_p
     """In a process of its own: here the library is loaded."""
     code = (
         "from pathlib import Path\n"
-        "from slm_energy.config import MeasurementConfig\n"
+        "from slm_energy.config.groups import MeasurementConfig\n"
         "from slm_energy.meters.amd import open_amd\n"
         f"print(open_amd(MeasurementConfig(name='test'), Path({str(tmp_path)!r})).notes)\n"
     )

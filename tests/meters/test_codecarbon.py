@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.codecarbon import open_codecarbon
 
 
@@ -64,7 +64,7 @@ def hook(event, arguments):
 
 sys.addaudithook(hook)
 handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.codecarbon import open_codecarbon
 meter = open_codecarbon(MeasurementConfig(name="test")).meter
 meter.watch(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.accounting import account
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.rapl import open_rapl

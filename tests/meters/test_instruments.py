@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.meters.instruments import open_instruments
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, installed

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pynvml
 import pytest
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.nvml import open_nvml

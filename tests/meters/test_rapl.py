@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters import perf
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.domains import clones, cut

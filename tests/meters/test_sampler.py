@@ -13,7 +13,7 @@ import time
 import psutil
 import pytest
 
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.marks import Marks
 from slm_energy.meters.accounting import account, summarise, total
@@ -237,7 +237,7 @@ def test_the_sampler_ends_with_its_parent(tree, tmp_path):
     code = f"""
 import os, sys, time
 from pathlib import Path
-from slm_energy.config import MeasurementConfig
+from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.sampler import Sampler
 here = Path({str(tmp_path)!r})
 sampling = Sampler(MeasurementConfig(name="test", powercap_root={str(tree.root)!r}), here)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from slm_energy.config import MeasurementConfig, WallMeterConfig
+from slm_energy.config.groups import MeasurementConfig, WallMeterConfig
 from slm_energy.errors import ConfigError
 from slm_energy.meters.accounting import account
 from slm_energy.meters.base import ReadFailed

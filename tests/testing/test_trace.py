@@ -81,12 +81,12 @@ def test_a_value_that_is_no_number_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        b"not gzip",
-        gzip.compress(b""),
-        gzip.compress(b"no json"),
-        gzip.compress(b'{"other": 1}'),
-        gzip.compress(b'{"trace": 1}\n{"source": {}}'),
-        gzip.compress(b'{"trace": 1}' * 50)[:-12],
+        pytest.param(b"not gzip", id="not gzip"),
+        pytest.param(gzip.compress(b""), id="empty"),
+        pytest.param(gzip.compress(b"no json"), id="no json"),
+        pytest.param(gzip.compress(b'{"other": 1}'), id="no trace"),
+        pytest.param(gzip.compress(b'{"trace": 1}\n{"source": {}}'), id="no source"),
+        pytest.param(gzip.compress(b'{"trace": 1}' * 50)[:-12], id="cut short"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, content):

@@ -23,7 +23,7 @@ import pandas as pd
 
 from slm_energy.analysis.foreign.columns import Columns, MetricColumn, by_name
 from slm_energy.cell import cell_labels
-from slm_energy.config import Scalar
+from slm_energy.config.groups import Scalar
 from slm_energy.errors import AnalysisError, one_line
 
 _ROW = "row of the file"

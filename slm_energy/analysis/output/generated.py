@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from slm_energy.analysis.result import Report
-from slm_energy.artifacts import DIFFERS_AT, TABLE
+from slm_energy.store.artifacts import DIFFERS_AT, TABLE
 
 _MOST_CELLS = 12
 _MOST_CHARACTERS = 2000

@@ -13,11 +13,12 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from slm_energy import artifacts, trial
 from slm_energy.analysis import across
-from slm_energy.config import RunConfig, TrackingConfig
+from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.errors import AnalysisError, ConfigError
-from slm_energy.tracking import Store
+from slm_energy.running import trial
+from slm_energy.store import artifacts
+from slm_energy.store.tracking import Store
 from tests.captures import a_capture, a_counter
 from tests.conftest import a_cell, a_trial
 

@@ -14,7 +14,7 @@ from scipy import stats
 
 from slm_energy.analysis import foreign
 from slm_energy.analysis.output.html import to_html
-from slm_energy.compose import compose
+from slm_energy.config.compose import compose
 from tests.conftest import Command
 
 DATA = Path(__file__).parents[2] / "data"

@@ -1,0 +1,169 @@
+"""Hydra, and nothing else: from command-line words to checked configurations.
+
+The only module besides the plugin shim that imports Hydra. What Hydra says over several lines
+becomes one `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from slm_energy.config.check import GROUPS, known_keys, run_config
+from slm_energy.config.groups import LauncherConfig, RunConfig
+from slm_energy.errors import ConfigError, SlmEnergyError
+
+CONF = Path(__file__).parents[1] / "conf"
+
+_CLUSTERS: dict[str, Literal["slurm", "local"]] = {
+    "SlurmLauncher": "slurm",
+    "LocalLauncher": "local",
+}
+"""Classes of Hydra's submitit launcher, and what they submit to."""
+_NOT_ASKED = (
+    "submitit_folder", "wait_for_completion", "max_num_timeout", "nodes", "tasks_per_node",
+    "stderr_to_stdout",
+)  # fmt: skip
+"""Settings that are the same for every sweep: it waits, and a trial is one process on one node."""
+
+
+def run_app(task: Callable[[list[RunConfig]], int], arguments: Sequence[str]) -> int:
+    """Run the Hydra app: compose one configuration, or with -m a grid, and call `task` with them.
+
+    Args:
+        task: returns the exit code.
+        arguments: Hydra's command line.
+
+    Raises:
+        SlmEnergyError: from the composition or from the task.
+    """
+    import hydra
+
+    code: int | SlmEnergyError = 0
+
+    def compose_and_run(composed: Any) -> None:
+        nonlocal code
+        try:
+            configs = composed if isinstance(composed, list) else [composed]
+            launcher = _launcher()
+            code = task([run_config(_plain(config), launcher) for config in configs])
+        except SlmEnergyError as error:
+            # Hydra would print a line of its own before it passes an exception on.
+            code = error
+
+    # Hydra's parser wants all KEY=VALUE in one piece; people put -m anywhere.
+    sys.argv = ["slm-energy", *sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))]
+    # Makes Hydra raise what it would otherwise print over several lines.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    app = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+    with _clear_errors():
+        app(compose_and_run)()
+    if isinstance(code, SlmEnergyError):
+        raise code
+    return code
+
+
+def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Compose conf/NAME.yaml with overrides into plain values.
+
+    Args:
+        name: the file.
+        overrides: as on Hydra's command line.
+        keys: keys of the file that a group has for its name too; Hydra would take an override of
+            them for a choice in that group.
+
+    Raises:
+        ConfigError: Hydra cannot compose it.
+    """
+    import hydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with _clear_errors(), hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        others = [str(each.input_line) for each in parsed if each.key_or_group not in keys]
+        config = hydra.compose(name, others)
+        for override in parsed:
+            if override.key_or_group in keys:
+                config[override.key_or_group] = override.value()
+        return _plain(config)
+
+
+def _launcher() -> LauncherConfig | None:
+    """What `hydra/launcher` asks for, once Hydra has composed it; None for Hydra's own `basic`.
+
+    Raises:
+        ConfigError: it is another plugin's, or lets no job run.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    asked = _plain(HydraConfig.get().launcher)
+    launcher = str(asked.pop("_target_")).rpartition(".")[2]
+    if launcher == "BasicLauncher":
+        return None
+    if launcher not in _CLUSTERS:
+        raise ConfigError(f"hydra/launcher={launcher}: choose one of basic, slurm, processes")
+    at_once = int(asked.pop("array_parallelism", 1))
+    if at_once < 1:
+        raise ConfigError(f"hydra.launcher.array_parallelism={at_once} is out of range: at least 1")
+    parameters = {k: v for k, v in asked.items() if v is not None and k not in _NOT_ASKED}
+    return LauncherConfig(cluster=_CLUSTERS[launcher], at_once=at_once, parameters=parameters)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue
+
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} is missing: set {error.full_key}=...") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error)) from error
+
+
+def _one_line(error: BaseException) -> str:
+    """Say in one line what Hydra says in several; name the choices where a name is unknown."""
+    text = str(error) if error.__cause__ is None else f"{error}\n{error.__cause__}"
+    if "hydra/launcher/submitit_" in text:
+        return "hydra/launcher=slurm and processes need submitit: pip install 'slm-energy[slurm]'"
+    if group := re.search(r"Could not find '([\w/]+)/([^']+)'", text):
+        options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
+        choices = ", ".join(options[1].split()) if options else "none"
+        return f"{group[1]}={group[2]}: there is no such {group[1]}; choose one of {choices}"
+    if key := re.search(r"Could not override '((\w+)\.[\w.]+)'", text):
+        if key[2] not in GROUPS:
+            return f"{key[1]}: no such key"
+        place, keys = known_keys(key[1])
+        if key[1].rpartition(".")[2] in keys:
+            return (
+                f"{key[1]}: {place} is null here; choose a {key[2]} that has one, or set it whole"
+            )
+        return f"{key[1]}: no such key; {place} has: {', '.join(keys)}"
+    if key := re.search(r"Could not override '(\w+)'", text):
+        return f"{key[1]}: no such key or group"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    noise = (
+        "full_key:",
+        "object_type=",
+        "reference_type=",
+        "Config search path",
+        "provider=",
+        "See ",
+    )
+    return "; ".join(line for line in lines if not line.startswith(noise))

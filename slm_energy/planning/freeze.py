@@ -1,0 +1,112 @@
+"""The plan as it was when a study began, so that what changes later is noticed.
+
+A study lasts days. A library that is updated in between, an edited file, another seed: none of them
+is an error, and each makes later trials another experiment. The first invocation's facts are kept
+on its parent run; a trial of a later invocation names what is no longer so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from slm_energy.cell import Cell
+from slm_energy.config.groups import StudyConfig
+from slm_energy.plain import to_plain
+
+_PACKAGE = Path(__file__).parents[1]
+_NOT_THE_EXPERIMENT = ("name", "rounds", "busy", "attempts", "timeout_s")
+"""Keys of the study that change no trial: more rounds extend a study."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Frozen:
+    """What a plan rests on.
+
+    Attributes:
+        facts: `study.KEY`, `version.PACKAGE`, `code` (of this package), `kernel`: each a text.
+        cells: ids of the cells that were planned.
+        git: commit of the working folder, with `+changes` if tracked files differ from it; None
+            outside a repository. It is told, not compared: a commit of results changes no trial.
+    """
+
+    facts: dict[str, str]
+    cells: tuple[str, ...]
+    git: str | None
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits of the facts; a grid may be narrowed to run a part of it."""
+        text = json.dumps(self.facts, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def freeze(study: StudyConfig, cells: Sequence[Cell]) -> Frozen:
+    """What the plan rests on now."""
+    settings = {
+        f"study.{key}": json.dumps(value)
+        for key, value in to_plain(study).items()
+        if key not in _NOT_THE_EXPERIMENT
+    }
+    facts = {"code": _code_digest(), "kernel": platform.release()} | _versions() | settings
+    return Frozen(facts=facts, cells=tuple(cell.id for cell in cells), git=_git())
+
+
+def changes(first: Frozen, now: Frozen) -> tuple[str, ...]:
+    """What is no longer as it was when the study began: one text per change."""
+    found = [
+        f"{key} was {first.facts.get(key, 'absent')} and is {now.facts.get(key, 'absent')}"
+        for key in sorted(first.facts.keys() | now.facts.keys())
+        if first.facts.get(key) != now.facts.get(key)
+    ]
+    if added := set(now.cells) - set(first.cells):
+        found.append(f"{len(added)} of {len(now.cells)} cells are new")
+    return tuple(found)
+
+
+@functools.cache
+def _code_digest() -> str:
+    """Of this package's own files, by content: an edit in a checkout is a change too."""
+    digest = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Of Python and of what this package requires; a cell has those of its engine."""
+    required = [line for line in metadata.requires("slm-energy") or () if "extra ==" not in line]
+    names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required]
+    installed = {name: distribution for name in names for distribution in _installed(name)}
+    return {"version.python": platform.python_version()} | {
+        f"version.{name}": distribution.version for name, distribution in installed.items()
+    }
+
+
+def _installed(name: str) -> list[metadata.Distribution]:
+    return list(metadata.distributions(name=name))[:1]
+
+
+def _git() -> str | None:
+    commit = _ask_git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return commit + ("+changes" if _ask_git("status", "--porcelain", "-uno") else "")
+
+
+def _ask_git(*words: str) -> str | None:
+    """What git says in the working folder; None without git or a repository."""
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

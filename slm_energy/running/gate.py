@@ -1,0 +1,240 @@
+"""Between trials: wait until the machine is as calm as it was when the sweep began.
+
+A processor that the trial before has heated leaks more and clocks lower, and what still runs from
+before shares it: then the order of trials shows in the joules. A fixed pause is too long for one
+machine and too short for another. So this looks, through the sampling process, at what the machine
+tells of load, temperature and power.
+
+Rest is how the machine was when the sweep began, and no number from elsewhere: one that is never
+idle has a busy rest. Only more than that is waited for; to be calmer is no reason to wait. Where
+the longest wait did not bring the machine to rest, later trials wait for no more than it did bring:
+a machine that stays busier costs the wait once, one that cools down slowly begins every trial
+equally warm, and each of these trials is flagged, since it did not begin at rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from slm_energy.config.groups import GateConfig
+from slm_energy.meters.accounting import account, total
+from slm_energy.meters.sampler import Sampler, read_samples
+from slm_energy.plain import read_json, write_json
+from slm_energy.record import GateQuantity, GateReport, Series, Source, Unit, Window
+
+_REST_LOOKS = 4
+_LEAST_W = 1.0
+"""Idle power of a few watts moves by more than a few percent of itself."""
+
+
+class Reading(NamedTuple):
+    """One quantity in one look."""
+
+    value: float
+    unit: Unit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Level:
+    """One quantity at rest: its mean over several looks, and its highest value."""
+
+    mean: float
+    highest: float
+    unit: Unit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Rest:
+    """A machine at rest: its levels, by quantity."""
+
+    levels: dict[str, Level]
+
+
+class Gate:
+    """What the trials of a sweep pass before they begin.
+
+    Args:
+        config: how long to wait, and what passes for rest.
+        sampler: by which the machine is looked at; None where nothing is metered, and then there is
+            only the fixed pause.
+        rest_file: keeps for later processes how the machine is at rest: a job that took its node as
+            it finds it would take the heat of the job before for rest. Where it is None or absent,
+            rest is how the machine is now, and to find out lasts four looks.
+        look_s: how long it is looked at to tell its load and power.
+
+    Raises:
+        MeterError: the sampling process cannot be brought to sample.
+        OSError: the file cannot be written.
+        ValueError: no gate wrote the file.
+    """
+
+    def __init__(
+        self,
+        config: GateConfig,
+        sampler: Sampler | None,
+        rest_file: Path | None = None,
+        *,
+        look_s: float = 0.5,
+    ) -> None:
+        self._config = config
+        self._look_s = look_s
+        self._sampler = sampler if config.at_most_s else None
+        self._rest = {} if self._sampler is None else _rest(self._sampler, look_s, rest_file)
+        self._limits = {
+            name: self._limit(level.highest, level.unit) for name, level in self._rest.items()
+        }
+        # Limits around what the longest wait brought, if that was not rest.
+        self._reached: dict[str, float] = {}
+
+    def wait(self, progress: Callable[[str, float], None]) -> GateReport | None:
+        """Let the fixed pause pass, then wait until the machine is at rest or the time is over.
+
+        Args:
+            progress: called at each look with what is waited for, and the share of the longest wait
+                that is over.
+
+        Returns:
+            How it went; None where there was nothing to wait for.
+
+        Raises:
+            MeterError: the sampling process cannot be brought to sample.
+        """
+        pause_s = self._config.pause_s
+        if pause_s:
+            progress("pause", 0.0)
+            time.sleep(pause_s)
+        if self._sampler is None:
+            return self._report(0.0, {}, {}) if pause_s else None
+        return self._until_rest(self._sampler, progress)
+
+    def _until_rest(self, sampler: Sampler, progress: Callable[[str, float], None]) -> GateReport:
+        begun, at_most_s = time.monotonic(), self._config.at_most_s
+        progress("gate", 0.0)
+        first = now = _look(sampler, self._look_s)
+        while True:
+            report = self._report(time.monotonic() - begun, first, now)
+            restless = [each for each in report.quantities if not each.at_rest]
+            if not restless:
+                self._reached = {}
+                return report
+            if self._reached and _within(now, self._reached):
+                return report
+            if report.waited_s >= at_most_s:
+                self._reached = {
+                    name: self._limit(now[name].value, now[name].unit)
+                    for name in self._rest.keys() & now.keys()
+                }
+                return report
+            words = f"gate, {report.waited_s:.0f} s: {restless[0].told}"
+            progress(words, report.waited_s / at_most_s)
+            now = _look(sampler, self._look_s)
+
+    def _report(
+        self, waited_s: float, first: Mapping[str, Reading], last: Mapping[str, Reading]
+    ) -> GateReport:
+        quantities = [
+            GateQuantity(
+                name=name,
+                unit=level.unit,
+                rest=level.mean,
+                limit=self._limits[name],
+                first=first[name].value if name in first else None,
+                last=last[name].value if name in last else None,
+            )
+            for name, level in self._rest.items()
+        ]
+        return GateReport(
+            pause_s=self._config.pause_s,
+            waited_s=waited_s,
+            at_most_s=self._config.at_most_s,
+            quantities=tuple(quantities),
+        )
+
+    def _limit(self, value: float, unit: Unit) -> float:
+        """The most that passes for as calm as `value`."""
+        if unit == "pct":
+            return value + self._config.load_pct
+        if unit == "C":
+            return value + self._config.temperature_c
+        return value + max(_LEAST_W, value * self._config.power_pct / 100)
+
+
+def readings(series: Sequence[Series], window: Window, max_gap_ns: int) -> dict[str, Reading]:
+    """What one look tells of load, temperature and power, by name.
+
+    Power is that of the sources that are summed, per domain: counted or integrated over the window.
+    What could not be read is left out.
+
+    Args:
+        series: of all sources.
+        window: the part of them that energy is known for.
+        max_gap_ns: see `account`.
+    """
+    found = dict[str, Reading]()
+    for each in series:
+        known = [float(raw) for raw in each.raw if raw is not None]
+        if _tells(each.source) and known:
+            found[_name(each.source)] = Reading(statistics.fmean(known), each.source.unit)
+    summed = [s for s in series if s.source.summed]
+    for domain in dict.fromkeys(s.source.domain for s in summed):
+        parts = [s for s in summed if s.source.domain == domain]
+        whole = total([account(s, window, max_gap_ns=max_gap_ns) for s in parts])
+        if whole is not None and whole.joules is not None:
+            found[f"{domain} power"] = Reading(whole.joules / window.duration_s, "W")
+    return found
+
+
+def _tells(source: Source) -> bool:
+    """Whether it is a gauge of load or temperature."""
+    loads = source.id.endswith("utilization_percentage")
+    return source.kind == "gauge" and (loads or source.unit == "C")
+
+
+def _name(source: Source) -> str:
+    """`gpu_0_temperature_celsius` is `gpu 0 temperature`."""
+    return source.id.rpartition("_")[0].replace("_", " ")
+
+
+def _rest(sampler: Sampler, look_s: float, file: Path | None) -> dict[str, Level]:
+    """The machine at rest, as the file has it or else as it is now."""
+    if file is not None and file.exists():
+        return read_json(file, Rest).levels
+    levels = _levels(sampler, look_s)
+    if file is not None:
+        write_json(file, Rest(levels=levels))
+    return levels
+
+
+def _levels(sampler: Sampler, look_s: float) -> dict[str, Level]:
+    """The machine as it is now, by what every look can tell."""
+    looks = [_look(sampler, look_s) for _ in range(_REST_LOOKS)]
+    levels = dict[str, Level]()
+    for name, (_, unit) in looks[0].items():
+        values = [look[name].value for look in looks if name in look]
+        if len(values) == len(looks):
+            levels[name] = Level(mean=statistics.fmean(values), highest=max(values), unit=unit)
+    return levels
+
+
+def _look(sampler: Sampler, look_s: float) -> dict[str, Reading]:
+    """Sample for a while in which no trial runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "samples.jsonl"
+        sampler.begin(os.getpid(), file, slow=False)
+        start_ns = time.monotonic_ns()
+        time.sleep(look_s)
+        window = Window(name="gate", start_ns=start_ns, end_ns=time.monotonic_ns())
+        sampler.end()
+        series, _ = read_samples(file)
+    return readings(series, window, round(sampler.measurement.max_gap_s * 1e9))
+
+
+def _within(now: Mapping[str, Reading], limits: Mapping[str, float]) -> bool:
+    return all(name in now and now[name].value <= limit for name, limit in limits.items())

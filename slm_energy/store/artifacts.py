@@ -1,0 +1,194 @@
+"""The files of one record: what the MLflow UI shows and a person downloads.
+
+    record.json                 outcome, metrics, checks, energy, windows, settings
+    config/settings.yaml        what was asked
+    environment.json            what was found, and the settings really in force
+    checks.json  energy.json    verdicts; joules with intervals and pedigree
+    outputs/generations.json    prompts and answers, a table in the UI
+    capture/generations.parquet token ids and time stamps of every request
+    capture/reference.parquet   the token ids that they are compared with, where they are
+    capture/readings.parquet    every reading of every source
+    power.svg                   power and load over the trial
+    worker.log                  what the libraries printed
+    job.json  submitit/         where it ran as a job: what the job was told, its script and its log
+
+`read` gives back the record that `write` was given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from slm_energy.plain import from_plain, readable, sync_files, to_plain, write_json
+from slm_energy.quality import agreements
+from slm_energy.record import Capture, Generation, Record, ReferenceAnswer, Series
+from slm_energy.store import traces
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_RECORD = "record.json"
+_GENERATIONS = Path("capture") / "generations.parquet"
+_REFERENCE = Path("capture") / "reference.parquet"
+_READINGS = Path("capture") / "readings.parquet"
+TABLE = "outputs/generations.json"
+DIFFERS_AT = "differs_at"
+
+
+def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
+    """Write all files; `record.json` comes last, so its presence means that the rest is there.
+
+    That holds after a power loss too: the rest is on the disk before it appears.
+
+    Args:
+        folder: exists; may already hold the worker's log.
+        record: what to write.
+        prompts: task id to prompt, for the table of generations.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    for name in ("config", "capture", "outputs"):
+        (folder / name).mkdir(exist_ok=True)
+    settings = to_plain(record.trial.cell.settings)
+    texts = {
+        "config/settings.yaml": yaml.safe_dump(settings, sort_keys=False),
+        "checks.json": readable(record.checks),
+        "energy.json": readable(record.energy),
+    }
+    capture = record.capture
+    if capture is not None:
+        found = {"environment": capture.environment, "effective": capture.effective}
+        texts["environment.json"] = readable(found)
+        texts[TABLE] = readable(_table(capture, prompts))
+        texts["power.svg"] = traces.power_svg(capture)
+        _write_parquet(folder / _GENERATIONS, [to_plain(g) for g in capture.generations])
+        _write_parquet(folder / _READINGS, _reading_rows(capture))
+        sources = tuple(_filled(series, ()) for series in capture.series)
+        if capture.reference is not None and capture.reference.answers:
+            _write_parquet(folder / _REFERENCE, [to_plain(a) for a in capture.reference.answers])
+            named = dataclasses.replace(capture.reference, answers=())
+            capture = dataclasses.replace(capture, reference=named)
+        capture = dataclasses.replace(capture, generations=(), series=sources)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    sync_files(folder)
+    write_json(folder / _RECORD, dataclasses.replace(record, capture=capture))
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether `write` came to its end here."""
+    return (folder / _RECORD).is_file()
+
+
+def remove(folder: Path) -> None:
+    """Remove a record, whole or not at all: without `record.json` nobody takes it for one."""
+    (folder / _RECORD).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def outline(folder: Path) -> Record:
+    """Read what was asked, how it ended, and the metrics; the rest is left out, to be quick.
+
+    Raises:
+        ValueError: `record.json` is not what `write` wrote.
+    """
+    plain = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    return from_plain(Record, {**plain, "capture": None, "energy": [], "checks": []})
+
+
+def read(folder: Path) -> Record:
+    """Read a record back from its files.
+
+    Raises:
+        ValueError: a file is not what `write` wrote.
+    """
+    record = from_plain(Record, json.loads((folder / _RECORD).read_text(encoding="utf-8")))
+    if record.capture is None:
+        return record
+    generations = (from_plain(Generation, row) for row in _read_parquet(folder / _GENERATIONS))
+    reference = record.capture.reference
+    if reference is not None and (folder / _REFERENCE).exists():
+        answers = (from_plain(ReferenceAnswer, row) for row in _read_parquet(folder / _REFERENCE))
+        reference = dataclasses.replace(reference, answers=tuple(answers))
+    readings: dict[str, list[dict[str, Any]]] = {}
+    for row in _read_parquet(folder / _READINGS):
+        readings.setdefault(row["source"], []).append(row)
+    capture = dataclasses.replace(
+        record.capture,
+        generations=tuple(generations),
+        reference=reference,
+        series=tuple(_filled(s, readings.get(s.source.id, ())) for s in record.capture.series),
+    )
+    return dataclasses.replace(record, capture=capture)
+
+
+def _table(capture: Capture, prompts: Mapping[str, str]) -> dict[str, list[Any]]:
+    """The first pass in the form of MLflow's logged tables.
+
+    `differs_at` is the position of the first token that is not the reference's, null where all are
+    equal; where nothing was compared there is no such column.
+    """
+    found = {each.task_id: each.differs_at for each in agreements(capture)}
+    columns = ["task_id", "prompt", "completion", "input_tokens", "output_tokens", "stop"]
+    columns += ["prompt_digest", *([DIFFERS_AT] if found else [])]
+    rows = [
+        [
+            *(g.task_id, prompts.get(g.task_id, ""), g.text),
+            *(g.input_tokens, len(g.output_ids), g.stop, g.prompt_digest),
+            *([found.get(g.task_id)] if found else []),
+        ]
+        for g in capture.generations
+        if g.pass_index == 0
+    ]
+    return {"columns": columns, "data": rows}
+
+
+def _reading_rows(capture: Capture) -> list[dict[str, Any]]:
+    """One row per reading; counters keep all their digits in a column of integers."""
+    return [
+        {
+            "source": series.source.id,
+            "before_ns": before,
+            "after_ns": after,
+            "raw_int": raw if isinstance(raw, int) else None,
+            "raw_float": raw if isinstance(raw, float) else None,
+            "error": series.errors.get(str(row)),
+        }
+        for series in capture.series
+        for row, (before, raw, after) in enumerate(
+            zip(series.before_ns, series.raw, series.after_ns, strict=True)
+        )
+    ]
+
+
+def _filled(series: Series, rows: Sequence[Mapping[str, Any]]) -> Series:
+    return Series(
+        source=series.source,
+        before_ns=tuple(row["before_ns"] for row in rows),
+        raw=tuple(row["raw_float"] if row["raw_int"] is None else row["raw_int"] for row in rows),
+        after_ns=tuple(row["after_ns"] for row in rows),
+        errors={str(n): row["error"] for n, row in enumerate(rows) if row["error"] is not None},
+    )
+
+
+def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table: pyarrow.Table = pyarrow.Table.from_pylist(rows)
+    pyarrow.parquet.write_table(table, path)
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet
+
+    rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    return rows

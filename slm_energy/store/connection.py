@@ -1,0 +1,109 @@
+"""How MLflow is reached: where a configuration's store is, its client, and errors of one line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slm_energy.config.groups import TrackingConfig
+from slm_energy.errors import TrackingError
+from slm_energy.store import access
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def store_uri(tracking: TrackingConfig) -> str:
+    """The MLflow tracking URI of a configuration."""
+    return tracking.uri or f"sqlite:///{Path(tracking.folder).absolute() / 'mlflow.db'}"
+
+
+def exists(tracking: TrackingConfig) -> bool:
+    """Whether there is a store already; a server is taken to be there."""
+    if tracking.offline:
+        return False
+    return tracking.uri is not None or (Path(tracking.folder) / "mlflow.db").is_file()
+
+
+def ask(server: str) -> None:
+    """Ask an MLflow server for anything, as a sweep would.
+
+    Raises:
+        TrackingError: it does not answer, or not to us.
+    """
+    with clear_errors(server):
+        connect(server).search_experiments(max_results=1)
+
+
+def create(database: Path) -> None:
+    """Make a SQLite store, whole or not at all: MLflow cannot use one that was cut short."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    _hush()
+    partial = database.with_name(f"{database.name}.partial")
+    for leftover in database.parent.glob(f"{partial.name}*"):
+        leftover.unlink()
+    place, root = f"sqlite:///{partial}", (database.parent / "artifacts").as_uri()
+    store = SqlAlchemyStore(place, root)  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    partial.rename(database)
+
+
+def _hush() -> None:
+    # Set after the import, which sets them itself: creating a store is no news.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # What comes of its retries is said once, by us.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # nor is reading a file
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # of each run that ends
+    for name, value in access.PATIENCE.items():
+        os.environ.setdefault(name, value)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of a store.
+
+    Raises:
+        TrackingError: a password or token would be open to others.
+    """
+    from mlflow import MlflowClient
+    from mlflow.utils.credentials import get_default_host_creds
+
+    _hush()
+    login = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+    access.check(
+        uri, secret=bool(login.password or login.token), unverified=login.ignore_tls_verification
+    )
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextlib.contextmanager
+def clear_errors(uri: str) -> Iterator[None]:
+    """Turn what MLflow, SQLAlchemy and the file system raise into one line."""
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:
+        raise TrackingError(access.failure(uri, error)) from error
+
+
+def ui_command(tracking: TrackingConfig, port: int) -> tuple[list[str], dict[str, str]]:
+    """The command and environment that serve the MLflow UI of a local store on loopback.
+
+    One worker and no job runner, because MLflow's job consumers outlive the server.
+    """
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", store_uri(tracking)]
+    command += [
+        "--default-artifact-root",
+        (Path(tracking.folder).absolute() / "artifacts").as_uri(),
+    ]
+    return command, os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -1,0 +1,188 @@
+"""How a record looks in MLflow: its tags, params, metrics and series, as plain names and values.
+
+Pure; `tracking.py` sends what this says.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+from slm_energy.cell import cell_levels
+from slm_energy.planning.plan import EnergyKind, Past
+from slm_energy.record import OutcomeName, Record, Series
+from slm_energy.store.artifacts import TABLE
+
+TRIAL, SWEEP = "trial", "sweep"
+PLAN_FILE = "plan.json"
+"""Artifact of a parent run: the plan of its invocation, and what it rests on."""
+STOPPED = "slm.stopped"
+"""Tag of a parent run: why the study ended before its last round (`study.precision_pct`)."""
+
+INTERRUPTED = "interrupted"
+"""The reason of a failed trial that a person stopped: it does not count as an attempt."""
+
+_SERIES_POINTS = 300
+_SHOWN = (
+    ("energy/per_output_token_j", "energy per output token (measured)", "mJ", 1e3),
+    ("energy_estimated/per_output_token_j", "energy per output token (estimated)", "mJ", 1e3),
+    ("latency/ttft_p50_s", "time to first token, median", "ms", 1e3),
+    ("throughput/output_tokens_per_s", "output tokens per second", "", 1.0),
+)
+
+
+class Point(NamedTuple):
+    """One value of a series, in the order of MLflow's own constructor."""
+
+    name: str
+    value: float
+    unix_ms: int
+    step: int
+
+
+def sweep_tags(study: str, sweep: str, machine: str, plan: str | None) -> dict[str, str]:
+    """Tags of a parent run; `plan` is the digest of what its plan rests on, where it has one."""
+    planned = {} if plan is None else {"plan": plan}
+    return _tags(kind=SWEEP, study=study, sweep=sweep, machine=machine, **planned)
+
+
+def tags(record: Record, machine: str) -> dict[str, str]:
+    """Tags of a trial, all but `slm.outcome`, which is written when everything else is there."""
+    trial = record.trial
+    found = _tags(
+        kind=TRIAL,
+        trial=trial.id,
+        study=trial.study,
+        sweep=trial.sweep,
+        cell=trial.cell.id,
+        label=trial.label,
+        round=str(trial.round),
+        order=str(trial.order),
+        attempt=str(trial.attempt),
+        machine=machine,
+        plan=trial.plan,
+        schema=str(record.schema),
+    )
+    if record.outcome.reasons:
+        found["slm.reason"] = "; ".join(record.outcome.reasons)[:4000]
+    flags = [f"{check.name}: {check.detail}" for check in record.checks if check.flagged]
+    if flags:
+        found["slm.flags"] = "; ".join(flags)[:4000]
+    scope = {f.domain for f in record.energy if f.summed and f.window == "serve"}
+    if scope:
+        found["slm.scope"] = "+".join(sorted(scope))
+    if record.job:
+        found |= _tags(node=record.node, job=record.job)
+    if interrupted(record):
+        found["slm.interrupted"] = "true"
+    if record.capture is not None:
+        found["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])
+    found["mlflow.note.content"] = _note(record)
+    return found
+
+
+def noise_floor_tag(machine: str) -> str:
+    """Tag of the parent run of a study that measured what one cell under several names differs by.
+
+    It names the machine, because a study's trials may come from several.
+    """
+    return f"slm.noise_floor.{machine}"
+
+
+def interrupted(record: Record) -> bool:
+    """Whether a person stopped the trial."""
+    return record.outcome.reasons == (INTERRUPTED,)
+
+
+def _tags(**values: str) -> dict[str, str]:
+    return {f"slm.{key}": value for key, value in values.items()}
+
+
+def _note(record: Record) -> str:
+    """What the run page says at the top, in Markdown."""
+    lines = [f"**{record.outcome.name}**: {record.trial.label}, round {record.trial.round}", ""]
+    lines += [f"- {reason}" for reason in record.outcome.reasons]
+    lines += [f"- flagged, {c.name}: {c.detail}" for c in record.checks if c.flagged]
+    lines += [
+        f"- {text}: {record.metrics[name] * factor:.4g} {unit}".rstrip()
+        for name, text, unit, factor in _SHOWN
+        if name in record.metrics
+    ]
+    return "\n".join(lines)
+
+
+def params(record: Record) -> dict[str, str]:
+    """Resolved settings under dotted keys, library versions, digests."""
+    cell = record.trial.cell
+    digests = {"model.digest": cell.model_digest, "workload.digest": cell.workload_digest}
+    return {key: str(value)[:6000] for key, value in (cell_levels(cell) | digests).items()}
+
+
+def metrics(record: Record) -> dict[str, float]:
+    """The record's metrics, and what the trial took in wall time, also when it failed."""
+    whole = (record.ended_unix_ns - record.started_unix_ns) / 1e9
+    values = record.metrics | {"time/trial_s": whole}
+    values |= {f"time/phase_{name}_s": seconds for name, seconds in record.phases_s.items()}
+    if record.capture is not None:
+        inside = sum(window.duration_s for window in record.capture.windows)
+        values["time/outside_windows_s"] = whole - inside
+    return values
+
+
+def past(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]) -> Past:
+    """What a plan needs to know of an earlier trial, from how it looks in MLflow."""
+    return Past(
+        cell=tags["slm.cell"],
+        model=params.get("model.name", ""),
+        round=int(tags["slm.round"]),
+        outcome=cast("OutcomeName", tags["slm.outcome"]),
+        reason=tags.get("slm.reason", ""),
+        duration_s=metrics.get("time/trial_s"),
+        joules=joules(metrics),
+        interrupted=tags.get("slm.interrupted") == "true",
+    )
+
+
+def past_of(record: Record) -> Past:
+    """The same of a record that MLflow has not seen; its capture and checks may be left out."""
+    outcome = {"slm.outcome": record.outcome.name}
+    return past(tags(record, machine="") | outcome, params(record), metrics(record))
+
+
+def joules(metrics: Mapping[str, float]) -> dict[EnergyKind, float]:
+    """What a trial took inside its windows, from its metrics; measured and estimated apart."""
+    groups: dict[EnergyKind, str] = {"measured": "energy", "estimated": "energy_estimated"}
+    found: dict[EnergyKind, float] = {}
+    for kind, group in groups.items():
+        totals = [
+            value
+            for name, value in metrics.items()
+            if name == f"{group}/total_j"
+            or (name.startswith(f"{group}/") and name.endswith("_total_j") and "/net_" not in name)
+        ]
+        if totals:
+            found[kind] = math.fsum(totals)
+    return found
+
+
+def system_series(record: Record) -> list[Point]:
+    """Gauges under MLflow's own `system/` names, thinned, so that its System metrics tab works."""
+    if record.capture is None:
+        return []
+    offset_ns = record.capture.clock.unix_ns - record.capture.clock.monotonic_ns
+    return [
+        Point(f"system/{series.source.id}", value, (time_ns + offset_ns) // 1_000_000, step)
+        for series in record.capture.series
+        if series.source.kind == "gauge"
+        for step, (time_ns, value) in enumerate(thinned(series))
+    ]
+
+
+def thinned(series: Series) -> list[tuple[int, float]]:
+    """At most 300 readings of a series, evenly spaced: pairs of monotonic ns and value."""
+    pairs = zip(series.before_ns, series.raw, strict=True)
+    known = [(time_ns, float(raw)) for time_ns, raw in pairs if raw is not None]
+    stride = -(-len(known) // _SERIES_POINTS) or 1
+    return known[::stride]

@@ -1,0 +1,117 @@
+"""How MLflow's runs are searched.
+
+MLflow tells a run only whole, with every tag, param and metric: about 2 ms each, whoever asks for
+how little. So whoever needs a few asks for those, and whoever needs a number asks for the last one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from slm_energy.record import OutcomeName
+from slm_energy.store import fields
+from slm_energy.store.access import is_server
+from slm_energy.store.ledger import Entry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_PAGE = 1000
+_SERVED_PAGE = 100
+"""Of a server, which has `access.PATIENCE` to answer, busy as it may be."""
+_SMALL_PAGE = 50
+
+
+def search(client: MlflowClient, experiment: str, query: str) -> list[Run]:
+    """Runs that match, oldest first."""
+    with _uncollected():
+        return [run for page in pages(client, experiment, query) for run in page]
+
+
+def pages(
+    client: MlflowClient,
+    experiment: str,
+    query: str,
+    *,
+    newest_first: bool = False,
+    deleted: bool = False,
+    first: int = _PAGE,
+) -> Iterator[list[Run]]:
+    """Runs that match, page by page, by the time at which they started.
+
+    Args:
+        client: speaks to the store.
+        experiment: id of the study.
+        query: in MLflow's search language.
+        newest_first: the order.
+        deleted: those that a person deleted, in place of those that are there.
+        first: how many the first page has at most.
+    """
+    from mlflow.entities import ViewType
+
+    view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
+    order = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"]
+    most = _SERVED_PAGE if is_server(client.tracking_uri) else _PAGE
+    size, token = min(first, most), None
+    while True:
+        with _uncollected():
+            page = client.search_runs([experiment], query, view, size, order, token)
+        yield list(page)
+        size, token = most, page.token
+        if not token:
+            return
+
+
+class MachineTrials:
+    """The trials of a study on a machine, as `ledger.recall` asks about them."""
+
+    def __init__(self, client: MlflowClient, experiment: str, machine: str) -> None:
+        self._client = client
+        self._experiment = experiment
+        self._query = f"tags.`slm.machine` = '{machine}' and tags.`slm.outcome`"
+
+    def pages(self, *, small_first: bool) -> Iterator[list[Entry]]:
+        """All of them, newest first."""
+        first = _SMALL_PAGE if small_first else _PAGE
+        query = f"{self._query} != ''"
+        for page in pages(self._client, self._experiment, query, newest_first=True, first=first):
+            yield [entry(run) for run in page]
+
+    def deleted(self) -> set[str]:
+        """Run ids of those that a person deleted."""
+        query = f"{self._query} != ''"
+        found = pages(self._client, self._experiment, query, deleted=True)
+        return {run.info.run_id for page in found for run in page}
+
+    def number(self, outcome: OutcomeName, count: int) -> bool:
+        """Whether so many ended like this: the last of them is there, and none comes after it."""
+        from mlflow.utils.search_utils import SearchUtils
+
+        query = f"{self._query} = '{outcome}'"
+        token = None
+        if count > 1:
+            token = SearchUtils.create_page_token(count - 1).decode()  # type: ignore[no-untyped-call]
+        last = self._client.search_runs([self._experiment], query, max_results=1, page_token=token)
+        return len(last) == min(count, 1) and not last.token
+
+
+def entry(run: Run) -> Entry:
+    """A trial's run as a ledger remembers it."""
+    past = fields.past(run.data.tags, run.data.params, run.data.metrics)
+    return Entry(key=run.info.run_id, started_ms=run.info.start_time, past=past)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Pause Python's collector of cycles: it looks at MLflow's objects again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

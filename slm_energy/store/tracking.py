@@ -1,0 +1,355 @@
+"""The store: sweeps and trials as runs of MLflow, written and read.
+
+    experiment   a study
+    parent run   one invocation of a sweep: plan, report
+    child run    one trial; the tag `slm.outcome` is written last, and resume trusts only that
+
+No fluent active run, no autologging; explicit run ids. SQLite stores are created under a lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from slm_energy.config.groups import TrackingConfig
+from slm_energy.errors import TrackingError
+from slm_energy.plain import sync_files, write_files
+from slm_energy.planning.plan import Past
+from slm_energy.record import Record
+from slm_energy.store import access, fields
+from slm_energy.store.connection import clear_errors, connect, create, exists, store_uri
+from slm_energy.store.ledger import Ledger, recall
+from slm_energy.store.offline import Offline, Sweep, now_ms
+from slm_energy.store.runs import MachineTrials, entry, search
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Experiment, Run
+
+_BATCH = 1000
+_NOTE_LENGTH = 8000
+_FRAME_TAGS = ("study", "sweep", "cell", "label", "machine", "outcome", "reason")
+_FRAME_NUMBERS = ("round", "order", "attempt")
+
+
+def open_store(tracking: TrackingConfig) -> Store | Offline:
+    """Where a sweep reads what was, and leaves what is."""
+    return Offline(tracking) if tracking.offline else Store(tracking)
+
+
+class Store:
+    """An open MLflow store."""
+
+    def __init__(self, tracking: TrackingConfig) -> None:
+        """Open the store; a fresh SQLite file is created under a lock.
+
+        Raises:
+            TrackingError: it cannot be created, opened or is damaged, or there is none.
+        """
+        if tracking.offline:
+            raise TrackingError(
+                "tracking=offline has no store: slm-energy sync FOLDER tracking=NAME sends its"
+                " records to one; read them there"
+            )
+        self._folder = Path(tracking.folder).absolute()
+        self._uri = store_uri(tracking)
+        self._local = not access.is_server(self._uri)
+        with clear_errors(self._uri):
+            (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
+            with FileLock(self._folder / "mlflow.db.lock"):
+                if not exists(tracking):
+                    create(self._folder / "mlflow.db")
+                self._client = connect(self._uri)
+                self._client.search_experiments(max_results=1)
+
+    def history(self, study: str, machine: str) -> list[Past]:
+        """Earlier trials of a study on a machine, oldest first. An unknown study has none."""
+        with clear_errors(self._uri):
+            experiment = self._client.get_experiment_by_name(study)
+            if experiment is None:
+                return []
+            trials = MachineTrials(self._client, experiment.experiment_id, machine)
+            return recall(self._ledger(experiment, machine), trials)
+
+    def open_sweep(
+        self, study: str, sweep: str, machine: str, note: str, plan: str | None = None
+    ) -> str:
+        """Start the parent run of one invocation; return its run id.
+
+        `plan` is the digest of what its plan rests on.
+        """
+        with clear_errors(self._uri):
+            experiment = self._experiment(study).experiment_id
+            begun = Sweep(
+                id=sweep, study=study, machine=machine, started_ms=now_ms(), note=note, plan=plan
+            )
+            return str(self._create_sweep(experiment, begun).info.run_id)
+
+    def close_left(self, study: str, machine: str) -> None:
+        """End the runs of this machine that an earlier invocation left open when it was killed.
+
+        The caller holds the machine's lock, so nobody else is writing them.
+        """
+        with clear_errors(self._uri):
+            found = self._client.get_experiment_by_name(study)
+            if found is None:
+                return
+            left = f"attributes.status = 'RUNNING' and tags.`slm.machine` = '{machine}'"
+            for run in search(self._client, found.experiment_id, left):
+                self._client.set_terminated(run.info.run_id, status="KILLED")
+
+    def close_sweep(self, run_id: str, status: str) -> None:
+        """End the parent run: `FINISHED`, `FAILED` or `KILLED`."""
+        with clear_errors(self._uri):
+            self._client.set_terminated(run_id, status=status)
+
+    def describe(self, run_id: str, markdown: str) -> None:
+        """Set what the run's page says at the top."""
+        with clear_errors(self._uri):
+            self._client.set_tag(run_id, "mlflow.note.content", markdown[:_NOTE_LENGTH])
+
+    def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
+        """Store artifacts of a run, name (with its folder) to content; return where they lie."""
+        with clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
+            write_files(Path(folder), files)
+            self._client.log_artifacts(run_id, folder)
+            return str(self._client.get_run(run_id).info.artifact_uri)
+
+    def attached(self, run_id: str, name: str) -> str:
+        """Read a text artifact of a run."""
+        with clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
+            place = self._client.download_artifacts(run_id, name, folder)
+            return Path(place).read_text(encoding="utf-8")
+
+    def adopt_sweep(self, sweep: Sweep) -> str:
+        """Run id of the parent run of an invocation that had no store, or another; made if need be.
+
+        One that was half made when somebody interrupted it is completed.
+        """
+        with clear_errors(self._uri):
+            experiment = self._experiment(sweep.study).experiment_id
+            query = f"tags.`slm.kind` = '{fields.SWEEP}' and tags.`slm.sweep` = '{sweep.id}'"
+            found = search(self._client, experiment, query)
+            if found and (found[0].info.status != "RUNNING" or not sweep.files):
+                return str(found[0].info.run_id)
+            run = found[0] if found else self._create_sweep(experiment, sweep)
+            self.attach(run.info.run_id, {k: v.encode() for k, v in sweep.files.items()})
+            self._client.set_terminated(run.info.run_id, sweep.status, sweep.ended_ms)
+            return str(run.info.run_id)
+
+    def _create_sweep(self, experiment: str, sweep: Sweep) -> Run:
+        tags = fields.sweep_tags(sweep.study, sweep.id, sweep.machine, sweep.plan)
+        tags |= {"mlflow.note.content": sweep.note}
+        name = f"sweep {sweep.id}"
+        return self._client.create_run(experiment, sweep.started_ms, tags=tags, run_name=name)
+
+    def first_plan(self, study: str, machine: str) -> str | None:
+        """`plan.json` of the first invocation of a study on a machine; None before there is one."""
+        for run in self._sweeps(study, machine):
+            if "slm.plan" in run.data.tags:
+                plan = self._whole_plan(run.info.run_id)
+                if plan is not None:
+                    return plan
+        return None
+
+    def _whole_plan(self, run_id: str) -> str | None:
+        """`plan.json` of an invocation; None if that was killed before it was all there."""
+        with clear_errors(self._uri):
+            there = {each.path for each in self._client.list_artifacts(run_id)}
+        if fields.PLAN_FILE not in there:
+            return None
+        text = self.attached(run_id, fields.PLAN_FILE)
+        try:
+            json.loads(text)
+        except ValueError:
+            return None
+        return text
+
+    def last_sweep(self, study: str) -> str | None:
+        """Run id of the latest invocation of a study, or None."""
+        sweeps = self._runs(study, fields.SWEEP)
+        return str(sweeps[-1].info.run_id) if sweeps else None
+
+    def note_stop(self, study: str, machine: str, why: str) -> None:
+        """Say with the latest invocation on a machine that the study ended before its last round.
+
+        It may be an earlier one, which somebody interrupted when enough rounds had been run.
+        """
+        for run in self._sweeps(study, machine)[-1:]:
+            with clear_errors(self._uri):
+                self._client.set_tag(run.info.run_id, fields.STOPPED, why)
+
+    def stopped(self, study: str, machine: str) -> str:
+        """What `note_stop` said of the latest invocation on a machine; or ""."""
+        last = self._sweeps(study, machine)[-1:]
+        return "".join(run.data.tags.get(fields.STOPPED, "") for run in last)
+
+    def _sweeps(self, study: str, machine: str) -> list[Run]:
+        sweeps = self._runs(study, fields.SWEEP)
+        return [run for run in sweeps if run.data.tags.get("slm.machine") == machine]
+
+    def set_noise_floor(self, run_id: str, machine: str, text: str) -> None:
+        """Keep what a study measured of a machine, with one of its invocations."""
+        with clear_errors(self._uri):
+            self._client.set_tag(run_id, fields.noise_floor_tag(machine), text)
+
+    def noise_floor(self, machine: str) -> str | None:
+        """The latest noise floor of a machine, over all studies; None before there is one."""
+        tag = fields.noise_floor_tag(machine)
+        with clear_errors(self._uri):
+            studies = [each.experiment_id for each in self._client.search_experiments()]
+            query, newest = f"tags.`{tag}` != ''", ["attributes.start_time DESC"]
+            for run in self._client.search_runs(studies, query, max_results=1, order_by=newest):
+                return str(run.data.tags[tag])
+        return None
+
+    def store(self, record: Record, folder: Path, parent: str, machine: str) -> str:
+        """Send a record with its files; storing the same trial again changes nothing.
+
+        Args:
+            record: the trial.
+            folder: where `artifacts.write` put its files.
+            parent: run id of the invocation.
+            machine: identity of this machine.
+
+        Returns:
+            Where the run's artifacts lie.
+        """
+        trial = record.trial
+        with clear_errors(self._uri):
+            study = self._experiment(trial.study)
+            whole, leftovers = self._of_trial(study, trial.id)
+            if not whole:
+                for run in leftovers:
+                    self._client.delete_run(run.info.run_id)
+                self._send(study, record, folder, parent, machine)
+                whole, _ = self._of_trial(study, trial.id)
+            if not whole:
+                raise TrackingError(
+                    f"trial {trial.id} was being sent by somebody else too: run slm-energy sync"
+                )
+            # Whoever sent it at the same time agrees on which run stays.
+            for run in whole[1:]:
+                self._client.delete_run(run.info.run_id)
+            self._ledger(study, machine).add(entry(whole[0]))
+            return str(whole[0].info.artifact_uri)
+
+    def _of_trial(self, study: Experiment, trial_id: str) -> tuple[list[Run], list[Run]]:
+        """Runs that hold this trial, in the order of their ids; and what broken attempts left."""
+        query = f"tags.`slm.trial` = '{trial_id}'"
+        found = search(self._client, study.experiment_id, query)
+        whole = [run for run in found if "slm.outcome" in run.data.tags]
+        leftovers = [run for run in found if "slm.outcome" not in run.data.tags]
+        return sorted(whole, key=lambda run: str(run.info.run_id)), leftovers
+
+    def _send(
+        self, study: Experiment, record: Record, folder: Path, parent: str, machine: str
+    ) -> None:
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        trial = record.trial
+        tags = fields.tags(record, machine) | {"mlflow.parentRunId": parent}
+        name = f"{trial.label} / r{trial.round:02d}" if trial.round else trial.label
+        run = self._client.create_run(
+            study.experiment_id, record.started_unix_ns // 1_000_000, tags=tags, run_name=name
+        )
+        run_id = run.info.run_id
+        self._log_numbers(run_id, record)
+        self._client.log_artifacts(run_id, str(folder))
+        if self._local:  # the outcome says that all is there, after a power loss too
+            place = local_file_uri_to_path(run.info.artifact_uri)  # type: ignore[no-untyped-call]
+            sync_files(Path(place))
+        good = record.outcome.name in ("valid", "unsupported")
+        self._client.set_terminated(
+            run_id,
+            status="FINISHED" if good else "FAILED",
+            end_time=record.ended_unix_ns // 1_000_000,
+        )
+        self._client.set_tag(run_id, "slm.outcome", record.outcome.name)
+
+    def frame(self, study: str) -> pd.DataFrame:
+        """One row per trial: identity, dotted settings, metrics.
+
+        Raises:
+            TrackingError: there is no such study.
+        """
+        import pandas as pd
+
+        with clear_errors(self._uri):
+            if self._client.get_experiment_by_name(study) is None:
+                known = sorted(each.name for each in self._client.search_experiments())
+                names = ", ".join(known) or "none"
+                raise TrackingError(f"study={study!r} is not in {self._uri}; there: {names}")
+        rows = []
+        for run in self._runs(study, fields.TRIAL):
+            tags = run.data.tags
+            if "slm.outcome" not in tags:
+                continue
+            row: dict[str, Any] = {"run_id": run.info.run_id, "started": run.info.start_time}
+            row |= {name: tags.get(f"slm.{name}", "") for name in _FRAME_TAGS}
+            row |= {name: int(tags[f"slm.{name}"]) for name in _FRAME_NUMBERS}
+            series = {key for key in run.data.metrics if key.startswith("system/")}
+            metrics = {k: v for k, v in run.data.metrics.items() if k not in series}
+            rows.append(row | run.data.params | metrics)
+        return pd.DataFrame(rows)
+
+    def _experiment(self, study: str) -> Experiment:
+        found = self._client.get_experiment_by_name(study)
+        if found is not None:
+            if found.lifecycle_stage != "active":
+                raise TrackingError(
+                    f"study.name={study} was deleted in the MLflow UI: restore it there or choose"
+                    " another study.name"
+                )
+            return found
+        location = (self._folder / "artifacts" / study).as_uri() if self._local else None
+        # Opens the UI on the table of runs instead of asking what kind of experiment this is.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        with FileLock(self._folder / "mlflow.db.lock"):
+            found = self._client.get_experiment_by_name(study)
+            if found is None:
+                self._create_experiment(study, location, tags)
+                found = self._client.get_experiment_by_name(study)
+            assert found is not None
+            return found
+
+    def _create_experiment(self, study: str, location: str | None, tags: dict[str, str]) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_experiment(study, location, tags)
+        except MlflowException as error:
+            # Another machine was faster; a lock holds on one only.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _runs(self, study: str, kind: str) -> list[Run]:
+        with clear_errors(self._uri):
+            experiment = self._client.get_experiment_by_name(study)
+            if experiment is None:
+                return []
+            return search(self._client, experiment.experiment_id, f"tags.`slm.kind` = '{kind}'")
+
+    def _ledger(self, study: Experiment, machine: str) -> Ledger:
+        """What this machine remembers of a study in this store."""
+        facts = [self._uri, study.experiment_id, study.creation_time, machine]
+        name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return Ledger(self._folder / "history" / f"{name}.jsonl")
+
+    def _log_numbers(self, run_id: str, record: Record) -> None:
+        from mlflow.entities import Metric, Param
+
+        at_ms = record.ended_unix_ns // 1_000_000
+        metrics = [Metric(name, value, at_ms, 0) for name, value in fields.metrics(record).items()]
+        metrics += [Metric(*point) for point in fields.system_series(record)]
+        params = [Param(key, value) for key, value in fields.params(record).items()]
+        self._client.log_batch(run_id, metrics=metrics[:_BATCH], params=params)
+        for start in range(_BATCH, len(metrics), _BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])

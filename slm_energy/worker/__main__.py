@@ -1,0 +1,128 @@
+"""One trial seen from the child: prepare or serve what the parent asks for, and tell how it goes.
+
+    python -m slm_energy.worker build|prepare|reference|serve FOLDER
+    python -m slm_energy.worker template FOLDER
+    python -m slm_energy.worker describe < settings.json > descriptions.json
+
+FOLDER holds `trial.json`, `tasks.json` and, where energy is metered, `metering.json`; `serve`
+leaves `capture.json` there. Three modes fill the cache: `build` with random weights, `prepare` with
+what the engine derives from weights, `reference` with the tokens to compare with. A `template` is
+forked into workers that serve, for trials like the first one (`template.py`).
+
+Progress goes to the parent as JSON lines on the original standard output; whatever libraries print
+goes to standard error, which the parent keeps as `worker.log`. The worker computes no metric and
+knows no MLflow, pandas or Hydra; in another interpreter it needs only numpy, tokenizers, filelock
+and the engine's libraries.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from slm_energy import models, reference, sigint
+from slm_energy.cell import Settings, Trial
+from slm_energy.engines.base import find, job_of
+from slm_energy.engines.describe import describe
+from slm_energy.engines.memory import out_of_memory
+from slm_energy.errors import SlmEnergyError, one_line
+from slm_energy.plain import from_plain, read_json, to_plain, write_json
+from slm_energy.record import (
+    CAPTURE_FILE,
+    METERING_FILE,
+    TASKS_FILE,
+    TRIAL_FILE,
+    Metering,
+)
+from slm_energy.worker import template
+from slm_energy.worker.serving import serve
+from slm_energy.workload import Task
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one trial, or what must be prepared for it; return the exit code."""
+    if arguments[0] == "describe":
+        asked = [from_plain(Settings, row) for row in json.load(sys.stdin)]
+        json.dump(to_plain([describe(settings) for settings in asked]), sys.stdout)
+        return 0
+    mode, folder, isolation = arguments[0], Path(arguments[1]), "spawn"
+    _die_with_parent()
+    if mode == "template":
+        given = template.forked(read_json(folder / TRIAL_FILE, Trial).cell.settings)
+        if given is None:
+            return 0
+        mode, folder, isolation = "serve", given, "forkserver"
+        _die_with_parent()
+    # An interrupt from the terminal is the parent's to handle.
+    sigint.ignore()
+    channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if _unheard(channel):  # the parent died before its death could end this process
+        print("the parent has gone", file=sys.stderr)
+        return 1
+    try:
+        _run(mode, isolation, read_json(folder / TRIAL_FILE, Trial), folder, channel)
+    except Exception as error:
+        # What ran out may have been raised as anything, and been given another name on its way.
+        _tell(channel, error=out_of_memory(error) or _said(error))
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _run(mode: str, isolation: str, trial: Trial, folder: Path, channel: TextIO) -> None:
+    if mode == "build":
+        models.build(trial.cell.settings.model, Path(trial.cache_path))
+    elif mode == "prepare":
+        find(trial.cell.settings.engine.name).prepare(job_of(trial))
+    elif mode == "reference":
+        reference.make(trial)
+    else:
+        tasks = json.loads((folder / TASKS_FILE).read_text(encoding="utf-8"))
+        metered = folder / METERING_FILE
+        capture = serve(
+            trial,
+            [from_plain(Task, task) for task in tasks],
+            read_json(metered, Metering) if metered.exists() else None,
+            lambda phase, share: _tell(channel, phase=phase, share=share),
+        )
+        found = capture.environment | {"isolation": isolation}
+        write_json(folder / CAPTURE_FILE, dataclasses.replace(capture, environment=found))
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, SlmEnergyError):
+        return str(error)
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def _tell(channel: TextIO, **message: str | float) -> None:
+    channel.write(json.dumps(message) + "\n")
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when the parent dies, so that none is left behind."""
+    pr_set_pdeathsig = 1
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+
+
+def _unheard(channel: TextIO) -> bool:
+    """Whether nobody holds the other end of a pipe."""
+    poll = select.poll()
+    poll.register(channel, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

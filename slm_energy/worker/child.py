@@ -1,0 +1,216 @@
+"""A worker process seen from its parent: start it, sleep until it speaks or ends, say how it ended.
+
+    run     spawn a fresh interpreter, and watch it
+    watch   the same for a worker that is started in another way (`forkserver.py`)
+
+Whatever it does (raise, hang, vanish, exit without a word), one line comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import re
+import resource
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slm_energy import sigint
+from slm_energy.worker import interpreters
+
+LOG_FILE = "worker.log"
+_TICK_S = 1.0
+_FAREWELL_S = 60.0  # runtimes take seconds to take down, on a busy machine many
+
+Progress = Callable[[str, float], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Worker:
+    """A worker process that runs.
+
+    Attributes:
+        pid: its process id, and that of its group.
+        handle: descriptor that can be read from when it has ended (pidfd); ours to close.
+        reap: wait for it once it has ended, and free its process id. Returns its exit code,
+            negative for a signal, and the most memory it had in bytes, None if unknown.
+    """
+
+    pid: int
+    handle: int
+    reap: Callable[[], tuple[int, int | None]]
+
+
+Start = Callable[[int, int], Worker]
+"""Start a worker in a session of its own with these two descriptors as its output and its log."""
+
+
+def run(
+    mode: str,
+    python: str | None,
+    folder: Path,
+    exchange: Path,
+    timeout_s: float,
+    progress: Progress,
+    on_start: Callable[[int], None] = lambda pid: None,
+) -> str | None:
+    """Run the worker module in a fresh interpreter to its end.
+
+    Args:
+        mode: what it is to do.
+        python: interpreter's path; None is this one.
+        folder: gets its log.
+        exchange: folder of the files by which it is spoken to.
+        timeout_s: it is ended after this long.
+        progress: called about once a second with the phase and the share of it that is done.
+        on_start: called with its process id.
+
+    Returns:
+        None, or one line that says how it failed.
+    """
+    command, variables = interpreters.command(python, [mode, str(exchange)], exchange)
+
+    def spawn(output: int, log: int) -> Worker:
+        with sigint.withheld():
+            child = subprocess.Popen(
+                command,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                start_new_session=True,
+            )
+        return Worker(
+            pid=child.pid, handle=os.pidfd_open(child.pid), reap=functools.partial(_reap, child)
+        )
+
+    return watch(spawn, folder, timeout_s, progress, on_start)
+
+
+def watch(
+    start: Start,
+    folder: Path,
+    timeout_s: float,
+    progress: Progress,
+    on_start: Callable[[int], None] = lambda pid: None,
+) -> str | None:
+    """Start a worker and stay with it to its end; see `run`."""
+    kills = memory_kills()
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as pipe:
+        with open(writing, "wb") as output, (folder / LOG_FILE).open("ab") as log:
+            worker = start(output.fileno(), log.fileno())
+        patience_s = 0.0
+        try:
+            on_start(worker.pid)
+            message, in_time = _listen(pipe.fileno(), time.monotonic() + timeout_s, progress)
+            patience_s = _FAREWELL_S if in_time else 0.0
+        finally:
+            pipe.close()  # a worker that has more to say does not wait for a reader
+            by_itself, code, peak_bytes = _end(worker, patience_s)
+    if not in_time:
+        return f"took longer than study.timeout_s={timeout_s:g} and was ended"
+    if message is None and not by_itself:
+        return f"the worker did not end within {_FAREWELL_S:g} s of its last word and was ended"
+    return message or exit_error(code, peak_bytes, kills, memory_kills())
+
+
+def memory_kills(vmstat: Path = Path("/proc/vmstat")) -> int | None:
+    """How many processes the kernel has ended for want of memory, in whatever control group.
+
+    Source: `count_vm_event(OOM_KILL)` in Linux's mm/oom_kill.c.
+
+    Returns:
+        None if this kernel does not tell.
+    """
+    try:
+        count = re.search(r"^oom_kill (\d+)$", vmstat.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(count[1]) if count else None
+
+
+def exit_error(
+    code: int, peak_bytes: int | None, before: int | None, after: int | None
+) -> str | None:
+    """How a worker that left no message ended, in one line; None if it ended well.
+
+    Args:
+        code: its exit code; negative for a signal.
+        peak_bytes: the most memory that it had; None if unknown.
+        before: `memory_kills` when it started.
+        after: `memory_kills` when it had ended.
+    """
+    if code == 0:
+        return None
+    if code > 0:
+        return f"the worker ended with exit code {code} and no message"
+    killed = f"the worker was killed by {signal.Signals(-code).name}"
+    if -code != signal.SIGKILL:
+        return killed
+    peak = "" if peak_bytes is None else f"; it had used up to {peak_bytes / 1e9:.1f} GB"
+    if before is None or after is None:
+        return f"{killed}: the system may have run out of memory{peak}"
+    if after == before:
+        return f"{killed}, by somebody: the kernel counts no process ended for want of memory{peak}"
+    remedy = "try a smaller workload.batch_size, engine.dtype or model"
+    return f"out of memory: the kernel ended the worker (SIGKILL){peak}; {remedy}"
+
+
+def _listen(pipe: int, deadline: float, progress: Progress) -> tuple[str | None, bool]:
+    """Read progress until the worker closes its end of the pipe.
+
+    Returns:
+        The error it told, if any; and whether it ended in time.
+    """
+    pending, error = b"", None
+    phase, share = "start", 0.0
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([pipe], [], [], _TICK_S)
+        if ready:
+            data = os.read(pipe, 65536)
+            if not data:
+                return error, True
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                message: dict[str, Any] = json.loads(line)
+                error = message.get("error", error)
+                phase, share = message.get("phase", phase), message.get("share", share)
+        progress(phase, share)
+    return error, False
+
+
+def _end(worker: Worker, patience_s: float) -> tuple[bool, int, int | None]:
+    """Wait for the worker to go, end it if it does not, and then whatever is left of its group.
+
+    Returns:
+        Whether it went by itself; its exit code; and the most memory it had, in bytes, or None.
+    """
+    try:
+        ended, _, _ = select.select([worker.handle], [], [], patience_s)
+    finally:
+        os.close(worker.handle)
+    # Before the worker is waited for: until then nobody else can get its number.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
+    return bool(ended), *worker.reap()
+
+
+def _reap(child: subprocess.Popen[bytes]) -> tuple[int, int | None]:
+    """Wait for a spawned worker.
+
+    A child's peak starts at its parent's when it was forked (setmax_mm_hiwater_rss in Linux's
+    exec.c), so one that is no more than ours says nothing.
+    """
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return child.returncode, usage.ru_maxrss * 1024 if usage.ru_maxrss > ours else None

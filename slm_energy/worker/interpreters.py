@@ -1,0 +1,103 @@
+"""How a worker is started in this or in another Python, and what another one tells of its engines.
+
+A worker in another environment needs that environment's libraries and this package's files, nothing
+that the sweep itself needs: the package is put on its path through a folder that holds only it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from slm_energy import secret
+from slm_energy.cell import Settings
+from slm_energy.engines.describe import Description
+from slm_energy.errors import ConfigError, one_line
+from slm_energy.plain import convert, to_plain
+
+_PACKAGE = Path(__file__).parents[1]
+_PATIENCE_S = 120.0
+_VARIABLES = {"NVIDIA_TF32_OVERRIDE": "0"}
+"""float32 is float32 for every engine: torch computes its products in full, while CUDA's libraries
+round them to TF32 (10 bits of mantissa) for onnxruntime, TensorRT and llama.cpp unless told."""
+
+# Runs in an interpreter that may be old and bare, so it says first what such a one lacks.
+_DESCRIBE = """
+import sys
+from importlib.util import find_spec
+if sys.version_info < (3, 11):
+    sys.exit("it is Python %d.%d, and 3.11 is the oldest that can" % sys.version_info[:2])
+missing = [name for name in ("numpy", "tokenizers", "filelock") if find_spec(name) is None]
+if missing:
+    sys.exit("install what it lacks: %s -m pip install %s" % (sys.executable, " ".join(missing)))
+from slm_energy.worker.__main__ import main
+sys.exit(main(["describe"]))
+"""
+
+
+def command(
+    python: str | None, words: Sequence[str], place: Path
+) -> tuple[list[str], dict[str, str]]:
+    """How to start `slm_energy.worker` in an interpreter.
+
+    Args:
+        python: the interpreter's path; None is this one.
+        words: the worker's arguments.
+        place: an existing folder that outlives the process.
+
+    Returns:
+        The command and its environment variables.
+    """
+    variables = secret.inherited() if python is None else _with_package_only(place)
+    # -P keeps the current folder off the path: a file named json.py there is not the library.
+    words = [python or sys.executable, "-P", "-m", "slm_energy.worker", *words]
+    return words, variables | _VARIABLES
+
+
+def ask(python: str, about: Sequence[Settings]) -> list[Description]:
+    """Ask another interpreter about cells; one process for all of them.
+
+    Args:
+        python: the interpreter's path.
+        about: settings of the cells.
+
+    Raises:
+        ConfigError: a worker cannot start in it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            answer = subprocess.run(
+                [python, "-c", _DESCRIBE],
+                # Python before 3.11 refuses -P, and could not say that it is too old.
+                env={**_with_package_only(Path(folder)), "PYTHONSAFEPATH": "1"},
+                input=json.dumps(to_plain(about)),
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ConfigError(f"engine.python={python} cannot be run: {one_line(error)}") from error
+    if answer.returncode != 0:
+        last = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise ConfigError(
+            f"engine.python={python}: a worker does not start in it: {one_line(last)}"
+        )
+    found: list[Description] = [
+        convert(Description, row, "description") for row in json.loads(answer.stdout)
+    ]
+    return found
+
+
+def _with_package_only(place: Path) -> dict[str, str]:
+    """Environment variables that put this package, and nothing beside it, on the path."""
+    alone = place / "package"
+    alone.mkdir(exist_ok=True)
+    link = alone / _PACKAGE.name
+    if not link.exists():
+        link.symlink_to(_PACKAGE)
+    return {**secret.inherited(), "PYTHONPATH": str(alone)}

@@ -1,0 +1,214 @@
+"""The windows of one trial, in the order in which they are opened.
+
+    start | load | compile | baseline | warmup | prefill | serve | decode texts | end
+
+Prefill and serve repeat the whole workload, the first with one token per answer. Each window is
+marked to the sampler, which is not otherwise known here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from slm_energy import models
+from slm_energy.cell import Trial
+from slm_energy.config.groups import WorkloadConfig
+from slm_energy.engines.base import Answer, Batch, Compiles, Engine, find, job_of
+from slm_energy.errors import WorkloadError
+from slm_energy.machine import allowed_processors, processor
+from slm_energy.plain import Json
+from slm_energy.record import Capture, ClockAnchor, Generation, Metering
+from slm_energy.worker.timeline import Timeline
+from slm_energy.worker.warmup import warm_up
+from slm_energy.workload import Task, token_digest
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Progress = Callable[[str, float], None]
+
+
+def serve(
+    trial: Trial, tasks: Sequence[Task], metering: Metering | None, progress: Progress
+) -> Capture:
+    """Run the windows of one trial.
+
+    Args:
+        trial: what to run.
+        tasks: its workload's prompts.
+        metering: None when nothing is metered.
+        progress: called with the phase's name and the share of it that is done, between requests.
+
+    Raises:
+        SlmEnergyError: the model, the engine or the prompts cannot do what was asked.
+    """
+    settings, clock = trial.cell.settings, _anchor()
+    asked = settings.measurement
+    shortest_s = metering.shortest_s if metering else 0.0
+    engine = find(settings.engine.name).create()
+    timeline = Timeline(metering)
+
+    progress("load", 0.0)
+    with timeline.window("load"):
+        tokenizer = models.load_tokenizer(Path(trial.model_path))
+        effective = engine.load(job_of(trial))
+
+    prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
+    _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
+    batches = list(_batches(prompts, settings.workload))
+
+    if isinstance(engine, Compiles):
+        progress("compile", 0.0)
+        with timeline.window("compile"):
+            effective |= engine.compile(batches) or {}  # in place: the engine may add to it
+
+    if asked.baseline_s > 0:
+        progress("baseline", 0.0)
+        with timeline.window("baseline"):
+            time.sleep(max(asked.baseline_s, shortest_s))
+
+    warmed = None
+    if asked.warmup_requests > 0:
+        with timeline.window("warmup"):
+            warmed = warm_up(
+                engine,
+                batches,
+                requests=asked.warmup_requests,
+                at_most_s=asked.warmup_s,
+                progress=lambda share: progress("warmup", share),
+            )
+
+    if asked.prefill_s > 0:
+        one_token = [dataclasses.replace(batch, new_tokens=1) for batch in batches]
+        with timeline.window("prefill") as span:
+            at_least_s = max(asked.prefill_s, shortest_s)
+            span.passes = len(_repeat(engine, one_token, at_least_s, progress, "prefill"))
+
+    with timeline.window("serve") as span:
+        served = _repeat(engine, batches, max(asked.serve_s, shortest_s), progress, "serve")
+        span.passes = len(served)
+    timeline.close()
+    engine.close()
+    return Capture(
+        windows=tuple(timeline.windows),
+        generations=tuple(_generations(served, tasks, prompts, trial, tokenizer)),
+        effective=effective,
+        environment=_environment(trial),
+        clock=clock,
+        warmup=warmed,
+    )
+
+
+def _check_context(
+    tasks: Sequence[Task], prompts: Sequence[tuple[int, ...]], new: int, context: Json
+) -> None:
+    if not isinstance(context, int):
+        return
+    for task, prompt in zip(tasks, prompts, strict=True):
+        if len(prompt) + new > context:
+            room = context - len(prompt)
+            remedy = f"at most {room} fit" if room > 0 else "take a model with a longer context"
+            raise WorkloadError(
+                f"prompt {task.task_id} has {len(prompt)} tokens; with workload.new_tokens={new} it"
+                f" exceeds the model's context of {context}: {remedy}"
+            )
+
+
+def _batches(prompts: Sequence[tuple[int, ...]], workload: WorkloadConfig) -> Iterator[Batch]:
+    for start in range(0, len(prompts), workload.batch_size):
+        yield Batch(
+            prompts=tuple(prompts[start : start + workload.batch_size]),
+            new_tokens=workload.new_tokens,
+            stop=workload.stop,
+        )
+
+
+def _repeat(
+    engine: Engine,
+    batches: Sequence[Batch],
+    at_least_s: float,
+    progress: Progress,
+    phase: str,
+) -> list[list[tuple[int, list[Answer]]]]:
+    """Repeat the whole workload until that took long enough.
+
+    Returns:
+        Per pass and batch: when it was handed over, and its answers.
+    """
+    served: list[list[tuple[int, list[Answer]]]] = []
+    told_ns = 0
+    start_ns = time.monotonic_ns()
+    enough_ns = start_ns + round(at_least_s * 1e9)
+    while not served or time.monotonic_ns() < enough_ns:
+        answers: list[tuple[int, list[Answer]]] = []
+        for number, batch in enumerate(batches):
+            now_ns = time.monotonic_ns()
+            if now_ns - told_ns > 1_000_000_000:
+                told_ns = now_ns
+                by_time = (now_ns - start_ns) / max(1, enough_ns - start_ns)
+                by_pass = (len(served) + number / len(batches)) / (len(served) + 1)
+                progress(phase, min(by_time, by_pass))
+            answers.append((time.monotonic_ns(), engine.generate(batch)))
+        served.append(answers)
+    return served
+
+
+def _generations(
+    served: Sequence[Sequence[tuple[int, list[Answer]]]],
+    tasks: Sequence[Task],
+    prompts: Sequence[tuple[int, ...]],
+    trial: Trial,
+    tokenizer: Tokenizer,
+) -> Iterator[Generation]:
+    workload, ends = trial.cell.settings.workload, set(models.eos_ids(Path(trial.model_path)))
+    digests = [token_digest(prompt) for prompt in prompts]
+    for pass_index, batches in enumerate(served):
+        position = 0
+        for batch_index, (start_ns, answers) in enumerate(batches):
+            for answer in answers:
+                text = tokenizer.decode(list(answer.output_ids)) if pass_index == 0 else None
+                full = len(answer.output_ids) == workload.new_tokens
+                ended = workload.stop == "eos" and bool(ends.intersection(answer.output_ids[-1:]))
+                stop: Literal["length", "eos"] = "length" if full and not ended else "eos"
+                yield Generation(
+                    task_id=tasks[position].task_id,
+                    pass_index=pass_index,
+                    batch_index=batch_index,
+                    prompt_digest=digests[position],
+                    input_tokens=len(prompts[position]),
+                    output_ids=answer.output_ids,
+                    start_ns=start_ns,
+                    token_ns=answer.token_ns,
+                    stop=stop,
+                    text=text,
+                )
+                position += 1
+
+
+def _environment(trial: Trial) -> dict[str, Json]:
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "processors_usable": len(os.sched_getaffinity(0)),
+        "processors_allowed": allowed_processors(),
+        "nvidia_driver": _nvidia_driver(),
+        "hostname": platform.node(),
+        "versions": dict(find(trial.cell.settings.engine.name).versions()),
+    }
+
+
+def _nvidia_driver() -> str | None:
+    """The line by which the kernel's module names itself; None where it is not loaded."""
+    path = Path("/proc/driver/nvidia/version")
+    return path.read_text(encoding="utf-8").partition("\n")[0] if path.is_file() else None
+
+
+def _anchor() -> ClockAnchor:
+    return ClockAnchor(monotonic_ns=time.monotonic_ns(), unix_ns=time.time_ns())

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from slm_energy.config.check import GROUPS, run_config
+from slm_energy.config.compose import CONF, compose, run_app
+from slm_energy.config.groups import LauncherConfig, RunConfig
+from slm_energy.errors import ConfigError
+from slm_energy.testing import CONF as TESTING_CONF
+
+SWEEPS = CONF.parent / "sweeps"
+# What a person must give for files that cannot know it.
+GIVEN = {
+    "measurement/wall": [
+        "measurement.wall_meter.url=http://127.0.0.1/rpc/Switch.GetStatus?id\\=0",
+        "measurement.wall_meter.path=aenergy.total",
+        "measurement.wall_meter.unit=Wh",
+    ],
+    "tracking/server": ["tracking.uri=http://127.0.0.1:5000"],
+    "model/codegemma-2b": [f"model.revision={'a' * 40}"],
+    "model/stablecode-instruct-alpha-3b": [f"model.revision={'a' * 40}"],
+}
+
+
+ENGINES = {"llama_cpp_server": "openai_server", "vllm": "openai_server"}
+"""Ready commands for an engine of another name."""
+
+
+def group_files() -> list[str]:
+    return sorted(
+        f"{path.parent.name}/{path.stem}"
+        for group in GROUPS
+        for path in (CONF / group).glob("*.yaml")
+    )
+
+
+@pytest.mark.parametrize("name", group_files())
+def test_every_group_file_composes_and_passes_its_checks(name: str) -> None:
+    overrides = [name.replace("/", "="), *GIVEN.get(name, [])]
+    config = run_config(compose("config", overrides))
+    group, _, file = name.partition("/")
+    assert getattr(config, group).name == ENGINES.get(file, file)
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_composes_and_is_a_multirun(path: Path) -> None:
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        composed = hydra.compose(path.stem, return_hydra_config=True)
+    assert composed.hydra.mode.name == "MULTIRUN"
+    assert composed.hydra.sweeper.params
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(composed, list(GROUPS)), resolve=True)
+    assert isinstance(plain, dict)
+    run_config({str(key): value for key, value in plain.items()})
+
+
+def test_the_configuration_of_the_fakes_composes() -> None:
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        composed = hydra.compose(
+            "config", ["engine=scripted", f"hydra.searchpath=[file://{TESTING_CONF}]"]
+        )
+    assert composed.engine.options.fail == "never"
+
+
+def test_a_report_takes_the_name_of_its_study_although_a_group_has_that_name() -> None:
+    asked = compose("analysis", ["study='a study'", "margin=0.05"], keys=["study"])
+    assert (asked["study"], asked["margin"]) == ("a study", 0.05)
+    assert asked["tracking"]["folder"] == "mlruns"
+    assert compose("ui", ["port=5001"])["port"] == 5001
+
+
+def launcher(*words: str) -> LauncherConfig | None:
+    """How a command line wants its trials run."""
+    found: list[LauncherConfig | None] = []
+
+    def task(configs: list[RunConfig]) -> int:
+        found.extend(config.launcher for config in configs)
+        return 0
+
+    run_app(task, words)
+    return found[-1]
+
+
+@pytest.fixture
+def _own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+
+@pytest.mark.usefixtures("_own_arguments")
+@pytest.mark.parametrize("mode", [[], ["-m"]])
+def test_a_launcher_is_taken_from_hydra_in_a_single_run_and_in_a_grid(mode: list[str]) -> None:
+    assert launcher(*mode) is None
+    asked = launcher(
+        *mode,
+        "hydra/launcher=slurm",
+        "hydra.launcher.partition=big",
+        "hydra.launcher.array_parallelism=7",
+    )
+    assert asked is not None
+    assert (asked.cluster, asked.at_once) == ("slurm", 7)
+    assert asked.parameters["partition"] == "big"
+    assert asked.parameters["additional_parameters"] == {"exclusive": True}
+    assert "account" not in asked.parameters
+    processes = launcher(*mode, "hydra/launcher=processes")
+    assert processes is not None
+    assert (processes.cluster, processes.at_once) == ("local", 1)
+
+
+@pytest.mark.usefixtures("_own_arguments")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["hydra.launcher.array_parallelism=0"], r"array_parallelism=0 is out of range: at least"),
+        (["hydra.launcher.partitoin=big"], r"hydra\.launcher\.partitoin: no such key"),
+        (["hydra.launcher._target_=a.JoblibLauncher"], "JoblibLauncher: choose one of basic, sl"),
+    ],
+)
+def test_a_launcher_that_runs_no_trial_is_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        launcher("hydra/launcher=slurm", *words)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("config", ["engine=foo"], "engine=foo: there is no such engine; choose one of .*torch"),
+        ("config", ["engine.decod=1"], r"engine\.decod: no such key; engine has: .*decode"),
+        ("config", ["foo=1"], "foo: no such key or group"),
+        (
+            "config",
+            ["measurement.limits.steal=1"],
+            r"measurement\.limits\.steal: no such key; measurement\.limits has: .*steal_pct",
+        ),
+        (
+            "config",
+            ["measurement.wall_meter.unit=W"],
+            r"measurement\.wall_meter\.unit: measurement\.wall_meter is null here",
+        ),
+        ("config", ["engine"], "Error parsing override 'engine'"),
+        ("config", ["tracking=server"], "tracking.uri is missing: set tracking.uri="),
+        ("analysis", [], "study is missing: set study="),
+    ],
+)
+def test_what_cannot_be_composed_is_one_line(name: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        compose(name, overrides)
+    assert "\n" not in str(raised.value)

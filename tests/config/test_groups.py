@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from slm_energy.cell import cell_id, cell_labels, flat, settings
+from slm_energy.config.check import run_config
+from slm_energy.config.groups import RunConfig
+from slm_energy.errors import ConfigError
+
+
+def changed(composed: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    group, _, field = key.partition(".")
+    return composed | {group: composed[group] | {field: value}}
+
+
+def test_a_composed_mapping_becomes_frozen_dataclasses(composed: dict[str, Any]) -> None:
+    config = run_config(composed)
+    assert config.engine.name == "scripted"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.engine.name = "torch"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("engine.decod", "session", ["engine.decod='session'", "decode", "threads"]),
+        ("engine.dtype", "fp32", ["engine.dtype='fp32'", "float32, bfloat16, float16"]),
+        ("engine.threads", 0, ["engine.threads=0", "at least 1"]),
+        ("engine.threads", "two", ["engine.threads='two'", "int"]),
+        ("engine.options", {"token_s": math.nan}, ["engine.options=", "finite number, got nan"]),
+        ("study.rounds", 0, ["study.rounds=0", "at least 1"]),
+        ("study.rounds", True, ["study.rounds=True", "int"]),
+        ("study.name", "a/b", ["study.name='a/b'"]),
+        ("workload.new_tokens", 0, ["workload.new_tokens=0"]),
+        ("measurement.period_s", 0.0, ["measurement.period_s=0.0", "between"]),
+        ("measurement.period_s", 1.0, ["measurement.max_gap_s=1.0", "invalid"]),
+        ("measurement.mode", False, ["measurement.mode=False", "auto, strict, off"]),
+        ("measurement.target_error", 0.0, ["measurement.target_error=0.0", "share between"]),
+        ("measurement.limits", {"steal_pct": 101}, ["measurement.limits.steal_pct=101", "percent"]),
+        ("study.precision_pct", 0.0, ["study.precision_pct=0.0", "or null"]),
+        ("study.sentinel", "torch", ["study.sentinel='torch'", "expected a mapping"]),
+        ("workload.name", "sentinel", ["workload.name=sentinel", "choose another name"]),
+        ("study.gate", {"load_pct": 101}, ["study.gate.load_pct=101", "between 0 and 100"]),
+        ("measurement.wall_meter", {"url": "http://x"}, ["measurement.wall_meter", "is missing"]),
+        ("model.source", "org/name", ["model.source=org/name", "model.revision=COMMIT"]),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_key_value_and_choices(
+    composed: dict[str, Any], key: str, value: Any, words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        run_config(changed(composed, key, value))
+    text = str(raised.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+def test_a_machine_is_shared_only_where_nothing_is_metered(composed: dict[str, Any]) -> None:
+    shared = changed(composed, "study.busy", "share")
+    assert run_config(shared).study.busy == "share"
+    with pytest.raises(ConfigError, match=r"study\.busy=share with measurement\.mode=auto: energy"):
+        run_config(changed(shared, "measurement.mode", "auto"))
+
+
+def test_a_missing_key_and_an_unknown_group_are_named(composed: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"study\.name is missing"):
+        run_config(composed | {"study": {}})
+    with pytest.raises(ConfigError, match="unknown key 'modle'"):
+        run_config(composed | {"modle": {}})
+
+
+def test_a_cell_is_identified_by_what_can_change_its_result(
+    composed: dict[str, Any], config: RunConfig
+) -> None:
+    def identity(config: RunConfig, digest: str = "m", **versions: str) -> str:
+        return cell_id(settings(config), digest, "w", versions)
+
+    same = [
+        changed(composed, "study.rounds", 9),
+        changed(composed, "tracking.folder", "elsewhere"),
+        changed(composed, "workload.source", "moved.jsonl"),
+        changed(composed, "measurement.powercap_root", "/tmp/powercap"),
+    ]
+    other = [
+        changed(composed, "engine.decode", "generate"),
+        changed(composed, "workload.new_tokens", 5),
+        changed(composed, "measurement.serve_s", 9.0),
+        changed(composed, "model.name", "the same under another label"),
+    ]
+    assert {identity(run_config(each)) for each in same} == {identity(config)}
+    others = {identity(run_config(each)) for each in other}
+    others |= {identity(config, digest="other"), identity(config, torch="2.13.1")}
+    assert len(others) == 6
+    assert identity(config) not in others
+
+
+def test_labels_name_model_engine_provider_and_what_else_differs(composed: dict[str, Any]) -> None:
+    def row(key: str, value: Any) -> Any:
+        return flat(settings(run_config(changed(composed, key, value))))
+
+    plain = cell_labels([("a", row("engine.name", "torch")), ("b", row("engine.name", "onnx"))])
+    assert plain == {"a": "bundled / torch / cpu", "b": "bundled / onnx / cpu"}
+    decoded = cell_labels(
+        [("a", row("engine.decode", "session")), ("b", row("engine.decode", "generate"))]
+    )
+    assert decoded["b"] == "bundled / scripted / cpu / decode=generate"
+    several = cell_labels(
+        [
+            ("a", row("model.name", "a") | {"model.digest": "1"}),
+            ("b", row("model.name", "b") | {"model.digest": "2"}),
+            ("c", row("model.name", "b") | {"model.digest": "2", "workload.name": "other"}),
+        ]
+    )
+    assert several["a"] == "a / scripted / cpu / workload=bundled"
+    assert several["c"] == "b / scripted / cpu / workload=other"
+    twins = cell_labels([("a1", row("study.rounds", 1)), ("b1", row("study.rounds", 1))])
+    assert len(set(twins.values())) == 2

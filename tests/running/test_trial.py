@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from slm_energy.cell import Trial
+from slm_energy.config.groups import EngineConfig, MeasurementConfig, RunConfig, WorkloadConfig
+from slm_energy.meters.sampler import Sampler
+from slm_energy.record import Record
+from slm_energy.running import trial
+from slm_energy.store.fields import INTERRUPTED
+from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.waveform import constant
+from tests.conftest import a_cell, a_trial
+
+SHORT = MeasurementConfig(name="off", mode="off", baseline_s=0.05, warmup_requests=1, serve_s=0.2)
+FEW = WorkloadConfig(name="bundled", source="bundled", limit=3, new_tokens=4)
+
+
+def scripted(config: RunConfig, workload: WorkloadConfig = FEW, **options: Any) -> Trial:
+    engine = EngineConfig(name="scripted", options=options)
+    return a_trial(config, cell=a_cell(config, engine=engine, measurement=SHORT, workload=workload))
+
+
+def run(entry: Trial, folder: Path) -> Record:
+    return trial.run(entry, folder, None, lambda phase, share: None)
+
+
+def test_a_trial_is_a_fresh_process_that_leaves_a_valid_record(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    record = run(scripted(config), tmp_path)
+    assert record.outcome.name == "valid", record.outcome
+    assert record.capture is not None
+    assert [w.name for w in record.capture.windows] == ["load", "baseline", "warmup", "serve"]
+    assert record.metrics["tokens/passes"] >= 2
+    assert record.metrics["time/serve_s"] >= 0.2
+    assert record.phases_s["worker"] > 0
+    assert "energy/total_j" not in record.metrics
+
+
+@pytest.mark.parametrize(
+    ("fail", "message"),
+    [
+        ("load", "the script says that loading fails"),
+        ("generate", "the script says that generation fails"),
+        ("nan_logits", "NaN logits at token 0"),
+        ("kill", "the worker was killed by SIGKILL"),
+        ("exit", "the worker ended without a result"),
+    ],
+)
+def test_whatever_a_worker_does_there_is_a_record_with_the_error(
+    tmp_path: Path, config: RunConfig, fail: str, message: str
+) -> None:
+    record = run(scripted(config, fail=fail), tmp_path)
+    assert record.outcome.name == "failed"
+    assert message in record.outcome.reasons[0]
+    assert (tmp_path / "worker.log").exists()
+
+
+def test_a_worker_that_hangs_is_ended_at_the_timeout(tmp_path: Path, config: RunConfig) -> None:
+    entry = dataclasses.replace(scripted(config, fail="hang"), timeout_s=2.0)
+    record = run(entry, tmp_path)
+    assert record.outcome.reasons == ("took longer than study.timeout_s=2 and was ended",)
+    assert workers() == []
+
+
+def test_outputs_that_change_between_passes_make_a_trial_invalid(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    record = run(scripted(config, fail="drift"), tmp_path)
+    assert record.outcome.name == "invalid"
+    assert "same_outputs" in record.outcome.reasons[0]
+
+
+def test_a_prompt_longer_than_the_context_names_itself_and_the_key(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    record = run(scripted(config, dataclasses.replace(FEW, new_tokens=500)), tmp_path)
+    assert record.outcome.name == "failed"
+    [reason] = record.outcome.reasons
+    assert "prompt slm/0" in reason
+    assert "workload.new_tokens=500" in reason
+    assert "fit" in reason
+
+
+def test_batches_keep_every_prompt(tmp_path: Path, config: RunConfig) -> None:
+    record = run(scripted(config, dataclasses.replace(FEW, batch_size=2)), tmp_path)
+    assert record.outcome.name == "valid", record.outcome
+    assert record.capture is not None
+    first = [g for g in record.capture.generations if g.pass_index == 0]
+    assert [(g.task_id, g.batch_index) for g in first] == [("slm/0", 0), ("slm/1", 0), ("slm/2", 1)]
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C is heard, also where whoever started the tests in the background took it from them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupt_ends_the_worker_and_is_on_record(tmp_path: Path, config: RunConfig) -> None:
+    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    record = run(scripted(config, fail="hang"), tmp_path)
+    timer.join()
+    assert record.outcome.reasons == (INTERRUPTED,)
+    assert workers() == []
+
+
+def test_a_worker_dies_with_its_parent(tmp_path: Path, config: RunConfig) -> None:
+    child = os.fork()
+    if child == 0:
+        run(scripted(config, fail="hang"), tmp_path)
+        os._exit(0)
+    while not (found := workers()):
+        time.sleep(0.1)
+    time.sleep(0.5)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    gone, alive = psutil.wait_procs(found, timeout=10)
+    assert gone
+    assert not alive
+
+
+def test_a_sampler_that_cannot_be_brought_back_fails_the_trial_and_no_more(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    root, folder = tmp_path / "powercap", tmp_path / "trial"
+    root.mkdir()
+    folder.mkdir()
+    strict = dataclasses.replace(SHORT, mode="strict", powercap_root=str(root))
+    zone = Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50))
+    sampler = Sampler(strict, tmp_path)
+    with PowercapTree(root, [zone]):
+        sampler.start()
+        assert sampler.pid is not None
+        os.kill(sampler.pid, signal.SIGKILL)
+    shutil.rmtree(root)
+    record = trial.run(scripted(config), folder, sampler, lambda phase, share: None)
+    assert record.outcome.name == "failed"
+    assert "no energy can be measured here" in record.outcome.reasons[0]
+    assert workers() == []
+
+
+def workers() -> list[psutil.Process]:
+    """Worker processes below this test, however deep."""
+    children = psutil.Process().children(recursive=True)
+    return [each for each in children if "slm_energy.worker" in " ".join(each.cmdline())]

@@ -1,0 +1,177 @@
+"""Nodes without a network, and records that wait: `tracking=offline` and `slm-energy sync`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.machine import locked
+from slm_energy.record import Record
+from slm_energy.running import trial
+from slm_energy.store import artifacts
+from slm_energy.store.connection import store_uri
+from slm_energy.store.tracking import Store
+from slm_energy.testing import CONF
+from tests.captures import a_capture
+from tests.conftest import QUICK, Command, a_trial, ready_store
+
+HERE = TrackingConfig(name="local", folder="mlruns")
+
+
+def trials(study: str) -> pd.DataFrame:
+    return Store(HERE).frame(study)
+
+
+def leave(record: Record, machine: Path) -> Path:
+    """Write a record where a sweep on that machine leaves it."""
+    folder = machine / record.trial.id
+    folder.mkdir(parents=True)
+    artifacts.write(folder, record, {})
+    return folder
+
+
+def a_record(config: RunConfig, name: str, study: str, sweep: str = "s1") -> Record:
+    entry = a_trial(config, id=name, study=study, sweep=sweep)
+    return trial.derive(entry, a_capture(), 1_700_000_000_000_000_000)
+
+
+def test_a_node_without_a_network_runs_resumes_and_is_synchronised(
+    tmp_path: Path, slm_energy: Command, empty_store: Path
+) -> None:
+    code = (
+        "import sys\nfrom slm_energy.__main__ import main\n"
+        "try: main()\nfinally: assert 'mlflow' not in sys.modules"
+    )
+    words = ["--config-dir", str(CONF), "engine=scripted", *QUICK, "tracking=offline"]
+    command = [sys.executable, "-c", code, *words]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "slm-energy sync" in first.stdout
+    assert not list(Path("mlruns").glob("mlflow*"))
+
+    assert "1 trials: 1 done" in slm_energy("plan", "tracking=offline").stdout
+    assert slm_energy("tracking=offline", "study.rounds=2").returncode == 0
+
+    ready_store(tmp_path / "mlruns", empty_store)
+    sent = slm_energy("sync", quick=False)
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    assert "study default: 2 records sent" in sent.stdout
+    assert trials("default")["outcome"].tolist() == ["valid"] * 2
+    client = MlflowClient(store_uri(HERE))
+    for parent in {Store(HERE).last_sweep("default")}:
+        assert parent is not None
+        assert client.get_run(parent).info.status == "FINISHED"
+        assert '"seed": 0' in Store(HERE).attached(parent, "plan.json")
+
+    assert "nothing waits" in slm_energy("sync", quick=False).stdout
+    again = slm_energy("tracking=offline", "study.rounds=2")
+    assert "nothing to do" in again.stdout
+    assert "nothing to do" in slm_energy("study.rounds=2").stdout
+
+
+def test_every_record_below_a_folder_is_sent_but_for_damaged_ones_and_those_of_a_running_sweep(
+    tmp_path: Path, slm_energy: Command, empty_store: Path, config: RunConfig
+) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
+    copy = tmp_path / "usb stick"
+    leave(a_record(config, "t1", "one"), copy / "node-1")
+    leave(a_record(config, "t2", "one", sweep="s2"), copy / "node-1")
+    leave(a_record(config, "t3", "two"), copy / "deeper" / "node-2")
+    damaged = leave(a_record(config, "t4", "two"), copy / "deeper" / "node-2")
+    (damaged / "capture" / "readings.parquet").write_bytes(b"PAR1")
+    (copy / "node-1" / "running" / "exchange").mkdir(parents=True)
+    busy = leave(a_record(config, "t5", "two"), copy / "node-3")
+    with locked(copy / "node-3" / "lock", lambda path: None):
+        done = slm_energy("sync", str(copy), quick=False)
+    assert done.returncode == 1, done.stderr
+    assert "study one: 2 records sent\nstudy two: 1 records sent\n" in done.stdout
+    assert f"left alone {damaged}: cannot be read" in done.stdout
+    assert f"left alone {busy.parent}: a sweep goes on there" in done.stdout
+    assert (copy / "node-1" / "running").is_dir()
+    assert sorted(trials("one")["machine"]) == ["node-1", "node-1"]
+    assert trials("two")["machine"].tolist() == ["node-2"]
+    client = MlflowClient(store_uri(HERE))
+    experiment = client.get_experiment_by_name("one")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    parents = {run.info.run_id: run.data.tags["slm.sweep"] for run in runs
+               if run.data.tags["slm.kind"] == "sweep"}  # fmt: skip
+    children = [run.data.tags for run in runs if run.data.tags["slm.kind"] == "trial"]
+    assert all(parents[tags["mlflow.parentRunId"]] == tags["slm.sweep"] for tags in children)
+
+    shutil.rmtree(damaged)
+    assert slm_energy("sync", str(copy), quick=False).returncode == 0
+    assert len(trials("two")) == 2
+
+
+def test_interrupted_between_storing_and_removing_sync_stores_nothing_twice(
+    tmp_path: Path,
+    slm_energy: Command,
+    empty_store: Path,
+    config: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
+    folder = leave(a_record(config, "t1", "one"), Path("mlruns/pending/node"))
+
+    def killed(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(artifacts, "remove", killed)
+        assert slm_energy("sync", quick=False).returncode == 130
+    assert folder.is_dir()
+    assert slm_energy("sync", quick=False).returncode == 0
+    assert not folder.exists()
+    assert len(trials("one")) == 1
+
+
+def test_records_that_the_store_has_are_no_records_that_wait(
+    tmp_path: Path, slm_energy: Command, empty_store: Path, config: RunConfig
+) -> None:
+    assert slm_energy().returncode == 0
+    [place] = Path("mlruns/artifacts/default").glob("*/artifacts/record.json")
+    assert "nothing waits" in slm_energy("sync", quick=False).stdout
+    refused = slm_energy("sync", str(place.parent), quick=False)
+    assert refused.returncode == 1
+    assert "is not where a sweep leaves a record" in refused.stdout
+    assert place.is_file()
+
+
+def test_one_study_that_the_store_refuses_keeps_no_other_back(
+    tmp_path: Path, slm_energy: Command, empty_store: Path, config: RunConfig
+) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
+    kept = leave(a_record(config, "t1", "deleted"), Path("mlruns/pending/node"))
+    leave(a_record(config, "t2", "other"), Path("mlruns/pending/node"))
+    client = MlflowClient(store_uri(HERE))
+    client.delete_experiment(client.create_experiment("deleted"))
+    done = slm_energy("sync", quick=False)
+    assert done.returncode == 1
+    assert "study deleted: 0 records sent; the rest waits: study.name=deleted was" in done.stdout
+    assert "study other: 1 records sent" in done.stdout
+    assert kept.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "there is no such folder"),
+        ([".", "tracking=offline"], "tracking=offline has no store"),
+        (["one", "two"], r"slm-energy sync [FOLDER]"),
+        (["tracking.folder=5"], "TrackingConfig.folder: expected str, got 5"),
+    ],
+)
+def test_what_sync_cannot_do_is_one_line(
+    slm_energy: Command, words: list[str], message: str
+) -> None:
+    refused = slm_energy("sync", *words, quick=False)
+    assert refused.returncode == 2
+    assert message in refused.stderr

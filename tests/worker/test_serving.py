@@ -1,0 +1,70 @@
+"""What a trial's windows leave in the capture; how processes are run for it is in test_trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slm_energy import workload
+from slm_energy.cell import Trial
+from slm_energy.config.groups import EngineConfig, MeasurementConfig, RunConfig, WorkloadConfig
+from slm_energy.engines.base import find
+from slm_energy.record import Capture
+from slm_energy.testing.completions import CompletionsServer
+from slm_energy.worker.serving import serve
+from tests.conftest import a_cell, a_trial
+
+OFF = MeasurementConfig(name="off", mode="off", baseline_s=0, warmup_requests=0, serve_s=0)
+FEW = WorkloadConfig(name="bundled", source="bundled", limit=2, new_tokens=7)
+
+
+@pytest.fixture
+def bursts(config: RunConfig) -> Iterator[Trial]:
+    """A trial of a server whose events bring three tokens each."""
+    entry = a_trial(config)
+    server = CompletionsServer(0, Path(entry.model_path), "burst")
+    threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+    options = {"url": f"http://127.0.0.1:{server.server_port}"}
+    engine = EngineConfig(name="openai_server", decode="generate", options=options)
+    cell = a_cell(config, engine=engine, measurement=OFF, workload=FEW)
+    yield dataclasses.replace(entry, cell=cell)
+    server.shutdown()
+    server.server_close()
+
+
+def captured(entry: Trial) -> Capture:
+    tasks = workload.load(entry.cell.settings.workload)
+    return serve(entry, tasks, None, lambda phase, share: None)
+
+
+def torchs(config: RunConfig, **changes: object) -> Capture:
+    levels = dataclasses.replace(FEW, **changes)  # type: ignore[arg-type]
+    engine = EngineConfig(name="torch", threads=1)
+    cell = a_cell(config, engine=engine, measurement=OFF, workload=levels)
+    return captured(a_trial(config, cell=cell))
+
+
+def test_what_shows_only_while_serving_is_in_the_capture(bursts: Trial) -> None:
+    """The server's engine has a window of its own to compile, after which it still adds to it."""
+    assert captured(bursts).effective["tokens_per_event"] == 3
+
+
+def test_versions_are_those_where_the_trial_ran(bursts: Trial) -> None:
+    planned = dataclasses.replace(bursts.cell, versions={"vllm": "0.0.0"})
+    environment = captured(dataclasses.replace(bursts, cell=planned)).environment
+    assert environment["versions"] == find("openai_server").versions()
+
+
+def test_a_text_that_ends_with_the_last_token_asked_for_has_ended(config: RunConfig) -> None:
+    """One of two texts ends by itself; it is asked for exactly as many tokens as it has."""
+    length = min(len(g.output_ids) for g in torchs(config, stop="eos", new_tokens=64).generations)
+    assert length < 64, "no text ends: the test shows too little"
+    exactly = torchs(config, stop="eos", new_tokens=length).generations
+    assert [g.stop for g in exactly] == ["length", "eos"]
+    assert {len(g.output_ids) for g in exactly} == {length}
+    fixed = torchs(config, stop="fixed", new_tokens=length).generations
+    assert [g.stop for g in fixed] == ["length", "length"]
