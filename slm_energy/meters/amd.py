@@ -15,74 +15,19 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError, one_line
-from slm_energy.meters.amd_channels import AmdGpu, Channel, energy_channels, gauge_channels
-from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.amd_channels import AmdGpu, energy_channels, gauge_channels
+from slm_energy.meters.base import Opened
+from slm_energy.meters.driver import Channel, DriverMeter
 from slm_energy.meters.process_tree import Worker
-from slm_energy.record import Source
 
 DRIVER = Path("/sys/module/amdgpu")
 """Exists where the kernel's driver is loaded."""
-
-
-class AmdMeter:
-    """All sources of the given GPUs."""
-
-    def __init__(self, smi: Any, gpus: Sequence[AmdGpu]) -> None:
-        self._smi = smi
-        self._worker = Worker()
-        self._channels: list[Channel] = []
-        self.notes: list[str] = []
-        for gpu in gpus:
-            energy, note = energy_channels(smi, gpu)
-            self.notes += [note] if note else []
-            if energy:
-                gauges = gauge_channels(smi, gpu, partial(self._foreign, gpu))
-                self._channels += [*energy, *gauges]
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """GPU by GPU: counter, power, gauges."""
-        return tuple(channel.source for channel in self._channels)
-
-    @property
-    def slow(self) -> bool:
-        """The driver answers at once."""
-        return False
-
-    def watch(self, pid: int) -> None:
-        """From now on processes that do not descend from `pid` are foreign."""
-        self._worker.pid = pid
-
-    def read(self, index: int) -> int | float:
-        """Ask the driver.
-
-        Raises:
-            ReadFailed: with the driver's words.
-        """
-        try:
-            return self._channels[index].read()
-        except self._smi.AmdSmiException as error:
-            raise ReadFailed(one_line(error)) from error
-
-    def close(self) -> None:
-        """Let go of the driver."""
-        self._smi.amdsmi_shut_down()
-
-    def _foreign(self, gpu: AmdGpu) -> int:
-        """How many processes compute on a GPU that are not the worker's.
-
-        Raises:
-            ReadFailed: one of them is not seen from here, so whose it is cannot be known.
-        """
-        running = self._smi.amdsmi_get_gpu_process_list(gpu.handle)
-        return sum(not self._worker.owns(entry["pid"]) for entry in running)
 
 
 def open_amd(measurement: MeasurementConfig, driver: Path = DRIVER) -> Opened:
@@ -96,17 +41,33 @@ def open_amd(measurement: MeasurementConfig, driver: Path = DRIVER) -> Opened:
         smi = _start()
     except MeterError as error:
         return Opened(meter=None, notes=(f"amd: {error}",) if driver.exists() else ())
+    worker, channels = Worker(), list[Channel]()
     try:
         gpus, notes = _visible(_found(smi))
-        meter = AmdMeter(smi, gpus)
+        for gpu in gpus:
+            energy, note = energy_channels(smi, gpu)
+            notes += [note] if note else []
+            if energy:
+                gauges = gauge_channels(smi, gpu, partial(_foreign, smi, gpu, worker))
+                channels += [*energy, *gauges]
     except smi.AmdSmiException as error:
         smi.amdsmi_shut_down()
         return Opened(meter=None, notes=(f"amd: AMD SMI fails: {one_line(error)}: see amd-smi",))
-    notes += meter.notes
-    if not meter.sources:
-        meter.close()
+    if not channels:
+        smi.amdsmi_shut_down()
         return Opened(meter=None, notes=(*notes, "amd: no GPU is left to meter"))
+    meter = DriverMeter(channels, worker, smi.AmdSmiException, smi.amdsmi_shut_down)
     return Opened(meter=meter, notes=tuple(notes))
+
+
+def _foreign(smi: Any, gpu: AmdGpu, worker: Worker) -> int:
+    """How many processes compute on a GPU that are not the worker's.
+
+    Raises:
+        ReadFailed: one of them is not seen from here, so whose it is cannot be known.
+    """
+    running = smi.amdsmi_get_gpu_process_list(gpu.handle)
+    return sum(not worker.owns(entry["pid"]) for entry in running)
 
 
 def _start() -> Any:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from slm_energy.meters.base import ReadFailed
+from slm_energy.meters.driver import Channel
 from slm_energy.record import Source, Unit
 
 STEP_UJ = Fraction(10**6, 2**16)
@@ -47,14 +48,6 @@ class AmdGpu:
     def device(self) -> str:
         """What sources call it."""
         return f"{self.uuid} {self.name}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Channel:
-    """A source, and the call that reads it."""
-
-    source: Source
-    read: Callable[[], int | float]
 
 
 def energy_channels(smi: Any, gpu: AmdGpu) -> tuple[list[Channel], str | None]:

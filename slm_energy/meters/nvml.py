@@ -19,8 +19,9 @@ from typing import Any
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.driver import Channel, DriverMeter
 from slm_energy.meters.nvml_devices import Gpu, refusal, start_nvml, told, visible_gpus
-from slm_energy.meters.nvml_gauges import Channel, gauges
+from slm_energy.meters.nvml_gauges import gauges
 from slm_energy.meters.process_tree import Worker
 from slm_energy.record import Source
 
@@ -39,50 +40,6 @@ POWER_GAIN_PCT = 5.0
 _GA100 = (8, 0)
 _PROBE_S = 0.5
 _PROBE_PAUSE_S = 0.002
-
-
-class NvmlMeter:
-    """All sources of all visible GPUs.
-
-    Args:
-        nvml: the module `pynvml`, started.
-        channels: the sources, and how each is read.
-        worker: told by `watch`; readings that need to know it hold it too.
-    """
-
-    def __init__(self, nvml: Any, channels: list[Channel], worker: Worker) -> None:
-        self._nvml = nvml
-        self._channels = channels
-        self._worker = worker
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """GPU by GPU: counter, power, gauges."""
-        return tuple(channel.source for channel in self._channels)
-
-    @property
-    def slow(self) -> bool:
-        """The driver answers within microseconds to a few milliseconds."""
-        return False
-
-    def watch(self, pid: int) -> None:
-        """From now on, a GPU's processes are foreign if they are neither `pid` nor below it."""
-        self._worker.pid = pid
-
-    def read(self, index: int) -> int | float:
-        """Ask the driver.
-
-        Raises:
-            ReadFailed: with the driver's words.
-        """
-        try:
-            return self._channels[index].read()
-        except self._nvml.NVMLError as error:
-            raise ReadFailed(str(error)) from error
-
-    def close(self) -> None:
-        """Let go of the driver."""
-        self._nvml.nvmlShutdown()
 
 
 def open_nvml(measurement: MeasurementConfig) -> Opened:
@@ -105,7 +62,8 @@ def open_nvml(measurement: MeasurementConfig) -> Opened:
         nvml.nvmlShutdown()
         nothing = () if gpus else ("nvml: no GPU is visible",)
         return Opened(meter=None, notes=(*notes, *nothing))
-    return Opened(meter=NvmlMeter(nvml, channels, worker), notes=tuple(notes))
+    meter = DriverMeter(channels, worker, nvml.NVMLError, nvml.nvmlShutdown)
+    return Opened(meter=meter, notes=tuple(notes))
 
 
 def _energy(nvml: Any, gpu: Gpu) -> tuple[list[Channel], list[str]]:

@@ -5,10 +5,10 @@ Names and units are those of MLflow's System metrics where it has them. Megabyte
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from slm_energy.meters.driver import Channel
 from slm_energy.meters.nvml_devices import Gpu, refusal
 from slm_energy.meters.process_tree import Worker
 from slm_energy.record import Source, Unit
@@ -24,14 +24,6 @@ _UNIT_NAMES: dict[Unit, str] = {
     "MHz": "_megahertz",
     "count": "",
 }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Channel:
-    """A source and how it is read."""
-
-    source: Source
-    read: Callable[[], int | float]
 
 
 def gauges(nvml: Any, gpu: Gpu, worker: Worker) -> list[Channel]:

@@ -5,6 +5,7 @@ column, those of another load.
 """
 
 import time
+import typing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.rapl import open_rapl
 from slm_energy.record import EnergyFigure, Series, Window
 from slm_energy.testing.faults import FAULTS, PLACES, applies, break_at, judge, undetectable
-from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.powercap import Fault, PowercapTree, Zone
 from slm_energy.testing.scenes import SCENES, record
 from slm_energy.testing.waveform import Waveform
 from tests.benchmark import load
@@ -149,22 +150,7 @@ def test_the_script_that_other_tools_get_gives_no_wrong_figure(tmp_path, monkeyp
 
 # --- real files, real time --------------------------------------------------------------------
 
-FILE_FAULTS = (
-    "denied",
-    "missing",
-    "unreadable",
-    "io_error",
-    "lost",
-    "empty",
-    "truncated",
-    "garbage",
-    "negative",
-    "huge",
-    "frozen",
-    "replaced",
-    "backward",
-    "reset",
-)
+FILE_FAULTS = typing.get_args(Fault)
 LOAD = Waveform(steps=((70 * MS, 4_000), (110 * MS, 9_000)))
 STEPS, STEP_S = 60, 0.02
 OPENING, CLOSING = 10, 50
