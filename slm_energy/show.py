@@ -147,7 +147,7 @@ def show_ended(ended: Ended, console: Console) -> None:
     for (outcome, label, why), (rounds, place) in _not_valid(ended).items():
         console.print(
             f"[red]{outcome}[/] {escape(label)}  {', '.join(rounds)}: {escape(why)}\n"
-            f"  log: {place.removeprefix('file://')}/worker.log",
+            f"  see {place.removeprefix('file://')}",
             highlight=False,
             soft_wrap=True,
         )

@@ -19,7 +19,7 @@ class Told:
         outcome: how it ended.
         reasons: why.
         flags: names and details of what a reader should know of a valid one.
-        place: where its files lie.
+        place: its worker's log, or where its files lie if it wrote none.
     """
 
     label: str
@@ -62,7 +62,7 @@ class Ended:
 
 
 def told(record: Record, place: str) -> Told:
-    """What is remembered of a record whose files lie at `place`."""
+    """What is remembered of a record; `place` is as `Told` has it."""
     return Told(
         label=record.trial.label,
         cell=record.trial.cell.id,

@@ -36,6 +36,7 @@ from slm_energy.store.fields import PLAN_FILE, interrupted
 from slm_energy.store.spool import Spool
 from slm_energy.store.sync import deliver
 from slm_energy.store.tracking import Store, open_store
+from slm_energy.worker.child import LOG_FILE
 
 Settled = Callable[[str], str | None]
 """Asked, with the machine's name, before each round after the first: why no more rounds are needed,
@@ -280,6 +281,7 @@ class _Invocation:
         prompts = self._grid.prompts.get(record.trial.cell.workload_digest, {})
         with self._interrupts.held():
             self._spool.keep(record, folder, prompts)
+        log = f"/{LOG_FILE}" if (folder / LOG_FILE).is_file() else ""
         try:
             place = self._store.store(record, folder, self._open_parent(), self._place.machine)
             if isinstance(self._store, Store):
@@ -289,4 +291,4 @@ class _Invocation:
             place = str(folder)
             text = f"[yellow]not sent, kept in {folder}[/]: {escape(str(error))}"
             self._console.print(text, soft_wrap=True)
-        self._told.append(told(record, place))
+        self._told.append(told(record, place + log))

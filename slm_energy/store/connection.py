@@ -83,6 +83,22 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def upload(folder: Path, place: str, uri: str) -> None:
+    """Store a folder's files as artifacts of a run.
+
+    MLflow's client does the same, and keeps a thread pool and a queue for each of its last 1,024
+    runs, 7 kB a trial.
+
+    Args:
+        folder: what is in it is stored.
+        place: the run's artifact URI.
+        uri: the store's tracking URI.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    get_artifact_repository(place, tracking_uri=uri).log_artifacts(str(folder))  # type: ignore[no-untyped-call]
+
+
 @contextlib.contextmanager
 def clear_errors(uri: str) -> Iterator[None]:
     """Turn what MLflow, SQLAlchemy and the file system raise into one line."""

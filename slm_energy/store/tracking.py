@@ -24,7 +24,7 @@ from slm_energy.plain import sync_files, write_files
 from slm_energy.planning.plan import Past
 from slm_energy.record import Record
 from slm_energy.store import access, fields
-from slm_energy.store.connection import clear_errors, connect, create, exists, store_uri
+from slm_energy.store.connection import clear_errors, connect, create, exists, store_uri, upload
 from slm_energy.store.ledger import Ledger, recall
 from slm_energy.store.offline import Offline, Sweep, now_ms
 from slm_energy.store.runs import MachineTrials, entry, search
@@ -119,8 +119,9 @@ class Store:
         """Store artifacts of a run, name (with its folder) to content; return where they lie."""
         with clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), files)
-            self._client.log_artifacts(run_id, folder)
-            return str(self._client.get_run(run_id).info.artifact_uri)
+            place = str(self._client.get_run(run_id).info.artifact_uri)
+            upload(Path(folder), place, self._uri)
+            return place
 
     def attached(self, run_id: str, name: str) -> str:
         """Read a text artifact of a run."""
@@ -262,7 +263,7 @@ class Store:
         )
         run_id = run.info.run_id
         self._log_numbers(run_id, record)
-        self._client.log_artifacts(run_id, str(folder))
+        upload(folder, run.info.artifact_uri, self._uri)
         if self._local:  # the outcome says that all is there, after a power loss too
             place = local_file_uri_to_path(run.info.artifact_uri)  # type: ignore[no-untyped-call]
             sync_files(Path(place))
