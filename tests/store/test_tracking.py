@@ -13,6 +13,7 @@ from typing import Any
 import mlflow.artifacts
 import pytest
 from mlflow import MlflowClient
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.errors import TrackingError
@@ -267,7 +268,7 @@ def test_an_invocation_that_was_half_made_is_completed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(MlflowClient, "log_artifacts", killed)
+        broken.setattr(LocalArtifactRepository, "log_artifacts", killed)
         with pytest.raises(KeyboardInterrupt):
             store.adopt_sweep(told)
     run = MlflowClient(store_uri(tracking)).get_run(store.adopt_sweep(told))
