@@ -7,8 +7,9 @@ Trials of the bundled model are run spawned and forked in turns, in an order tha
 every `--trials` pairs the template is replaced. Printed per engine:
 
 outside   seconds of a worker outside its windows, and in its load window
-ratio     tokens per second, forked / spawned: geometric mean over pairs, 95 % t interval
-spread    of tokens per second from trial to trial, in percent: spawned, forked within a template,
+ratio     decoding steps per second, forked / spawned: geometric mean over pairs, 95 % t interval;
+          of the median step of a serve window, because what else a machine does hits some steps
+spread    of steps per second from trial to trial, in percent: spawned, forked within a template,
           and of the templates' means (what one template draws, all its trials share)
 
 Exits with 1 if tokens, texts or effective settings differ anywhere, if a fork spares nothing, or if
@@ -52,7 +53,7 @@ def main() -> int:
     args = parser.parse_args()
     if min(args.templates, args.trials) < 2:
         parser.error("--templates and --trials: at least 2, or there is no spread")
-    print(f"{'':10}{'outside windows, s':>20}{'load, s':>16}{'tokens/s':>26}{'spread, %':>24}")
+    print(f"{'':10}{'outside windows, s':>20}{'load, s':>16}{'steps/s':>26}{'spread, %':>24}")
     print(
         f"{'engine':10}{'spawn':>11}{'fork':>9}{'spawn':>9}{'fork':>7}"
         f"{'fork / spawn':>26}{'spawn':>8}{'within':>8}{'between':>8}"
@@ -134,8 +135,10 @@ def outside_s(record: Record) -> float:
 
 
 def speed(record: Record) -> float:
-    """Tokens per second in the serve window."""
-    return record.metrics["throughput/output_tokens_per_s"]
+    """Decoding steps per second, of the median step in the serve window."""
+    assert record.capture is not None
+    steps = [np.diff(generation.token_ns) for generation in record.capture.generations]
+    return float(1e9 / np.median(np.concatenate(steps)))
 
 
 def results(record: Record) -> str:
