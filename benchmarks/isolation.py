@@ -7,8 +7,9 @@ Trials of the bundled model are run spawned and forked in turns, in an order tha
 every `--trials` pairs the template is replaced. Printed per engine:
 
 outside   seconds of a worker outside its windows, and in its load window
-ratio     decoding steps per second, forked / spawned: geometric mean over pairs, 95 % t interval;
-          of the median step of a serve window, because what else a machine does hits some steps
+ratio     decoding steps per second, forked / spawned: geometric mean, 95 % t interval over
+          templates; of the median step of a serve window, because what else a machine does hits
+          some steps
 spread    of steps per second from trial to trial, in percent: spawned, forked within a template,
           and of the templates' means (what one template draws, all its trials share)
 
@@ -107,7 +108,7 @@ def report(engine: str, pairs: list[dict[str, Record]], block_length: int) -> bo
     outside = {kind: median(map(outside_s, columns[kind])) for kind in KINDS}
     load = {kind: median(r.metrics["time/load_s"] for r in columns[kind]) for kind in KINDS}
     logs = {kind: np.log([speed(r) for r in columns[kind]]) for kind in KINDS}
-    ratios = logs["forkserver"] - logs["spawn"]
+    ratios = (logs["forkserver"] - logs["spawn"]).reshape(-1, block_length).mean(axis=1)
     half = scipy.stats.t.ppf(0.975, len(ratios) - 1) * stdev(ratios) / len(ratios) ** 0.5
     low, middle, high = np.exp(fmean(ratios) + half * np.array([-1, 0, 1]))
     blocks = logs["forkserver"].reshape(-1, block_length)

@@ -122,9 +122,10 @@ def _show_plan(configs: list[RunConfig]) -> int:
 
     console, grid = _console(), resolve(configs)
     tracking, here = grid.config.tracking, machine_id()
-    floor = sofar.noise_floor(Store(tracking), here, console) if exists(tracking) else None
-    plan = preview(grid)
-    settled = sofar.told(grid, here) if plan.with_status("done") else None
+    with console.status("looking up what is done ..."):
+        floor = sofar.noise_floor(Store(tracking), here, console) if exists(tracking) else None
+        plan = preview(grid)
+        settled = sofar.told(grid, here) if plan.with_status("done") else None
     show_plan(plan, console, floor, settled)
     return 0
 

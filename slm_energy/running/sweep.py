@@ -103,12 +103,13 @@ class _Invocation:
     def run(self) -> Ended:
         status = "FAILED"
         try:
-            # In this order: what a job completes in between is delivered, and not run again.
-            adopted = self._adopt()
-            if isinstance(self._store, Store):
-                deliver(self._spool, self._store, self._study.name)
-                self._store.close_left(self._study.name, self._place.machine)
-            plan, history = plan_of(self._grid, self._frozen, self._store, self._place.machine)
+            with self._console.status("looking up what is done ..."):
+                # In this order: what a job completes in between is delivered, and not run again.
+                adopted = self._adopt()
+                if isinstance(self._store, Store):
+                    deliver(self._spool, self._store, self._study.name)
+                    self._store.close_left(self._study.name, self._place.machine)
+                plan, history = plan_of(self._grid, self._frozen, self._store, self._place.machine)
             self._changed = plan.changed
             self._note_unsupported(plan, history)
             status = self._run_trials(plan, adopted)
