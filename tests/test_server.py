@@ -421,6 +421,21 @@ def test_a_database_that_the_uri_names_has_its_files_in_the_folder(
     assert place.startswith((tmp_path / "runs" / "artifacts" / "test").as_uri())
 
 
+def test_a_database_that_does_not_answer_is_asked_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = f"postgresql+psycopg2://ada@127.0.0.1:{free_port()}/runs"
+    with pytest.raises(TrackingError, match=r"connection to server .* failed: Connection refused"):
+        Store(TrackingConfig(name="server", folder=str(tmp_path), uri=uri))
+    assert not caplog.records
+
+
+def test_a_database_without_its_driver_names_what_to_install(tmp_path: Path) -> None:
+    tracking = TrackingConfig(name="server", folder=str(tmp_path), uri="postgresql://ada@db/runs")
+    with pytest.raises(TrackingError, match=r"needs the package psycopg: .*slm-energy\[server\]"):
+        Store(tracking)
+
+
 def test_compose_brings_a_database_and_a_server_on_loopback() -> None:
     text = (ROOT / "compose.yaml").read_text()
     services = yaml.safe_load(text)["services"]

@@ -69,6 +69,11 @@ def failure(uri: str, error: Exception) -> str:
         met = next(filter(None, map(_connection, causes)), None) or _answer(causes, str(error))
         if met is not None:
             return f"tracking.uri={uri}: {met}"
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"tracking.uri={uri} needs the package {error.name}: for PostgreSQL pip install"
+            " 'slm-energy[server]', and write postgresql+psycopg2://"
+        )
     return (
         f"tracking store {uri} cannot be used: {type(error).__name__}: {one_line(error)};"
         " check it or set tracking.folder=DIR or tracking.uri=URI"

@@ -80,7 +80,18 @@ def connect(uri: str) -> MlflowClient:
     access.check(
         uri, secret=bool(login.password or login.token), unverified=login.ignore_tls_verification
     )
+    if not access.is_server(uri):
+        _reach(uri)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _reach(database: str) -> None:
+    """Connect once: MLflow would try again for 100 s, and print each failure."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(database)
+    engine.connect().close()
+    engine.dispose()
 
 
 def upload(folder: Path, place: str, uri: str) -> None:
