@@ -8,7 +8,6 @@ functions that need them, in the worker.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
 import os
 from collections.abc import Callable, Sequence
@@ -184,16 +183,13 @@ class EngineSpec:
 
     def versions(self) -> dict[str, str]:
         """Installed versions of `packages`; a missing one is `absent`."""
-        return {package: _version(package) for package in self.packages}
-
-
-@functools.cache
-def _version(package: str) -> str:
-    """Reading a package's metadata takes 2 ms, and a grid asks for each of its cells."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
+        found = {}
+        for package in self.packages:
+            try:
+                found[package] = version(package)
+            except PackageNotFoundError:
+                found[package] = "absent"
+        return found
 
 
 _BUILT_IN = {
