@@ -41,7 +41,7 @@ from slm_energy.store.connection import ask, ui_command
 from slm_energy.store.tracking import Store
 from tests.conftest import Command
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 USER, PASSWORD, TOKEN = "ada", "kept-Secret-4-us", "kept-Token-4-us"
 INSECURE = {"MLFLOW_TRACKING_INSECURE_TLS": "true"}
 SECRETS = (PASSWORD, TOKEN, base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode())
