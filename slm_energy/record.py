@@ -85,6 +85,8 @@ class Source:
         update_period_measured: it was measured on this device, not taken from its documentation.
         resolution: smallest step between two values that was seen, in the unit of raw values; None
             if it was not measured.
+        quantum: counters only: values are rounded down to multiples of this, in the unit of raw
+            values.
         averaging_ns: power only: each value is the mean over this long before it was published;
             0 for a value of one moment.
         gain_pct: the accuracy that the maker states for a value, in percent of it; 0 where none is
@@ -103,6 +105,7 @@ class Source:
     update_period_ns: int | None = None
     update_period_measured: bool = False
     resolution: int | float | None = None
+    quantum: int = 1
     averaging_ns: int = 0
     gain_pct: float = 0.0
     max_power_w: float | None = None

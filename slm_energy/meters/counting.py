@@ -84,6 +84,7 @@ class _Counter:
         self._frozen_ns = max(_FROZEN_NS, _FROZEN_PERIODS * (source.update_period_ns or 0))
         self._unit = source.unit
         self._resolution = source.resolution or 0
+        self._quantum = source.quantum
         self._most: Fraction | None = None
         if source.max_power_w is not None:
             self._most = Fraction(source.max_power_w) * UNITS_PER_JOULE[source.unit] / 10**9
@@ -212,15 +213,23 @@ class _Counter:
         value = -sum(self.step(place) for place in range(begin, at))
         seen = list[Publication]()
         for place in range(begin, end + 1):
-            earliest_ns = self._before[place] - stale_ns
+            earliest_ns, below_ns = self._before[place] - stale_ns, None
             if place > begin:
                 value += self.step(place - 1)
             if place and self._raw[place] != self._raw[place - 1]:
                 earliest_ns = max(earliest_ns, self._before[place - 1])
+                if place > begin and self._quantum > 1:
+                    below_ns = self._before[place - 1] - stale_ns
             elif seen:
                 continue  # The same publication, read again: the values stand no longer than that.
             seen.append(
-                Publication(earliest_ns=earliest_ns, latest_ns=self._after[place], value=value)
+                Publication(
+                    earliest_ns=earliest_ns,
+                    latest_ns=self._after[place],
+                    value=value,
+                    quantum=self._quantum,
+                    below_ns=below_ns,
+                )
             )
         return seen
 

@@ -33,12 +33,23 @@ _MOST = 3
 class Publication:
     """A value that a counter published at a moment between two others.
 
-    The counter rounds down: energy at that moment is at least `value` and less than `value` + 1.
+    The counter rounds down: energy at that moment is at least `value` and less than `value` +
+    `quantum`.
+
+    Attributes:
+        earliest_ns: not before this moment.
+        latest_ns: not after this moment.
+        value: what was published.
+        quantum: the step that it is rounded down to.
+        below_ns: a moment at which energy was still less than `value`, because the counter showed
+            less; None if none is known. It tells more than `quantum` where that is coarse.
     """
 
     earliest_ns: int
     latest_ns: int
     value: int
+    quantum: int = 1
+    below_ns: int | None = None
 
     @property
     def twice_ns(self) -> int:
@@ -110,11 +121,14 @@ def bounds_at(
             low.append(each.value + least * since)
         elif most is not None:
             low.append(each.value + most * since)
-        until = each.earliest_ns - time_ns
-        if until >= 0:
-            high.append(each.value + 1 - least * until)
-        elif most is not None:
-            high.append(each.value + 1 - most * until)
+        tops = [(each.value + each.quantum, each.earliest_ns)]
+        tops += [] if each.below_ns is None else [(each.value, each.below_ns)]
+        for top, at_ns in tops:
+            until = at_ns - time_ns
+            if until >= 0:
+                high.append(top - least * until)
+            elif most is not None:
+                high.append(top - most * until)
     return max(low), min(high)
 
 

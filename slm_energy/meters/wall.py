@@ -9,6 +9,7 @@ error and no record has them.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from datetime import UTC
@@ -116,13 +117,15 @@ class WallMeter:
         period_ns = round(self._config.period_s * 1e9)
         # The last digit that was printed is one step: 1 Wh where there are no decimals.
         step = Decimal(1).scaleb(max(-9, min(0, int(value.as_tuple().exponent))))
+        resolution = step * _SCALES[self._config.unit]
         return Source(
             id="wall/power" if self._power else "wall/energy",
             kind="power" if self._power else "counter",
             domain="wall",
             unit="mW" if self._power else "mJ",
             update_period_ns=period_ns,
-            resolution=float(step * _SCALES[self._config.unit]),
+            resolution=float(resolution),
+            quantum=1 if self._power else max(1, math.ceil(resolution)),
             averaging_ns=period_ns if self._power else 0,
             gain_pct=self._config.gain_pct,
             max_power_w=float(MAX_POWER_MW / 1000),

@@ -31,7 +31,7 @@ class Scene:
 
     Attributes:
         name: what tables call it.
-        source: the sensor. Its `resolution`, where given, is what values are rounded down to.
+        source: the sensor.
         waveform: the true power.
         window: what is accounted.
         step_ns: time between readings, jittered by a fifth.
@@ -56,8 +56,7 @@ class Scene:
         if source.kind == "power":
             return self._power_mw(published)
         counted = self.waveform.energy_pj(published) // PJ_PER_UNIT[source.unit]
-        step = round(source.resolution or 1)
-        counted = (counted + self.first_raw) // step * step
+        counted = (counted + self.first_raw) // source.quantum * source.quantum
         return counted % source.modulus if source.modulus else counted
 
     def _power_mw(self, time_ns: int) -> int:
@@ -250,6 +249,7 @@ _WALL_COUNTER = Scene(
         unit="mJ",
         update_period_ns=S,
         resolution=3_600_000,
+        quantum=3_600_000,
         gain_pct=1.0,
         summed=False,
     ),

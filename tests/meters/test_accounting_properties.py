@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from slm_energy.meters.accounting import account, total
 from slm_energy.record import Series, Source, Window
+from slm_energy.testing.scenes import Scene, record
 from slm_energy.testing.waveform import Waveform
 from tests.benchmark import load
 
@@ -196,3 +197,31 @@ def test_intervals_of_ten_seconds_are_useful(name, widest_pct, family):
     rng = random.Random(f"width {name}")
     row = coverage.run(SENSORS[name], coverage.FAMILIES[family], 20, rng)
     assert max(row.widths_pct) <= widest_pct
+
+
+@pytest.mark.parametrize(("step_mj", "widest_j"), [(3_600, 30), (10_800, 50)])
+def test_a_counter_of_coarse_steps_does_not_hide_what_it_has_not_yet_shown(step_mj, widest_j):
+    # A renewal brings 2 to 5 J: less than a step, or a fraction of one.
+    scene = Scene(
+        name="wall meter",
+        source=Source(
+            id="wall/energy",
+            kind="counter",
+            domain="wall",
+            unit="mJ",
+            update_period_ns=50 * MS,
+            quantum=step_mj,
+        ),
+        waveform=Waveform(steps=((200 * MS, 40_000), (100 * MS, 100_000))),
+        window=Window(name="serve", start_ns=5 * S, end_ns=7 * S),
+        step_ns=20 * MS,
+    )
+    for seed in range(300):
+        begin = 5 * S + seed * 7 * MS
+        moved = replace(scene, window=Window(name="serve", start_ns=begin, end_ns=begin + 2 * S))
+        figure = account(record(moved, spare=18, seed=seed).series, moved.window, max_gap_ns=S)
+        truth = scene.waveform.joules(begin, begin + 2 * S)
+        assert not figure.reasons
+        assert figure.low_j <= truth <= figure.high_j
+        assert figure.pedigree["certain_low_j"] <= truth <= figure.pedigree["certain_high_j"]
+        assert figure.high_j - figure.low_j < widest_j
