@@ -22,8 +22,8 @@ from typing import Any
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError, one_line
 from slm_energy.meters.amd_channels import AmdGpu, energy_channels, gauge_channels
-from slm_energy.meters.base import Opened
-from slm_energy.meters.driver import Channel, DriverMeter
+from slm_energy.meters.base import Channel, Opened
+from slm_energy.meters.driver import DriverMeter
 from slm_energy.meters.process_tree import Worker
 
 DRIVER = Path("/sys/module/amdgpu")

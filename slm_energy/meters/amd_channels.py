@@ -8,8 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from slm_energy.meters.base import ReadFailed
-from slm_energy.meters.driver import Channel
+from slm_energy.meters.base import Channel, ReadFailed
 from slm_energy.record import Source, Unit
 
 STEP_UJ = Fraction(10**6, 2**16)

@@ -50,6 +50,14 @@ class Meter(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Channel:
+    """A source, and the call that reads it."""
+
+    source: Source
+    read: Callable[[], int | float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
     """What opening a kind of meter gave.
 

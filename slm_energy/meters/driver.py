@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 from slm_energy.errors import one_line
-from slm_energy.meters.base import ReadFailed
+from slm_energy.meters.base import Channel, ReadFailed
 from slm_energy.meters.process_tree import Worker
 from slm_energy.record import Source
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Channel:
-    """A source, and the call that reads it."""
-
-    source: Source
-    read: Callable[[], int | float]
 
 
 class DriverMeter:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.meters.process_tree import ProcessTree
 from slm_energy.meters.processor import Governor, Temperature, Throttling
 from slm_energy.record import Source, Unit
@@ -35,12 +35,6 @@ class _Times:
     all_s: float
     used_s: float
     stolen_s: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Channel:
-    source: Source
-    read: Callable[[], float]
 
 
 class HostMeter:
@@ -219,7 +213,7 @@ def _known(trial_s: float) -> float:
 
 def _gauge(
     name: str, unit: Unit, period_ns: int, read: Callable[[], float], *, path: str = "psutil"
-) -> _Channel:
+) -> Channel:
     source = Source(
         id=name,
         kind="gauge",
@@ -228,4 +222,4 @@ def _gauge(
         update_period_ns=period_ns,
         path=path,
     )
-    return _Channel(source=source, read=read)
+    return Channel(source=source, read=read)

@@ -18,8 +18,8 @@ from typing import Any
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
-from slm_energy.meters.base import Opened, ReadFailed
-from slm_energy.meters.driver import Channel, DriverMeter
+from slm_energy.meters.base import Channel, Opened, ReadFailed
+from slm_energy.meters.driver import DriverMeter
 from slm_energy.meters.nvml_devices import Gpu, refusal, start_nvml, told, visible_gpus
 from slm_energy.meters.nvml_gauges import gauges
 from slm_energy.meters.process_tree import Worker

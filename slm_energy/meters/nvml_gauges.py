@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from slm_energy.meters.driver import Channel
+from slm_energy.meters.base import Channel
 from slm_energy.meters.nvml_devices import Gpu, refusal
 from slm_energy.meters.process_tree import Worker
 from slm_energy.record import Source, Unit
