@@ -21,11 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.marks import Marks
-from slm_energy.meters.accounting import account
-from slm_energy.meters.sampler import Sampler, read_samples
-from slm_energy.meters.ticks import TickTracker
+from slm_energy.derive.energy.accounting import account
+from slm_energy.exchange import Marks
 from slm_energy.record import Series, Source, Window
+from slm_energy.sampler.client import Sampler, read_samples
+from slm_energy.sampler.schedule import TickTracker
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import Polyline
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_energy import environments, models, workload
+from slm_energy import environments, workload
 from slm_energy.cell import Cell, Settings, Trial, settings
 from slm_energy.config.check import run_config
 from slm_energy.config.compose import compose
 from slm_energy.engines.base import Batch, Compiles, Engine, find, job_of
 from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
+from slm_energy.models import source
 from slm_energy.worker import interpreters
 
 
@@ -40,14 +41,14 @@ def random_trial(overrides: Sequence[str], cache: Path) -> tuple[Trial, str | No
     """
     words = ["model.weights=random", *overrides]
     levels = settings(run_config(compose("config", words)))
-    if models.needs_building(levels.model, models.fetch(levels.model, cache)):
-        models.build(levels.model, cache)
+    if source.needs_building(levels.model, source.fetch(levels.model, cache)):
+        source.build(levels.model, cache)
     return _trial(levels, cache)
 
 
 def _trial(levels: Settings, cache: Path) -> tuple[Trial, str | None]:
     """The trial, and what its engine says of it where it would run."""
-    path, name = models.fetch(levels.model, cache), levels.engine.python
+    path, name = source.fetch(levels.model, cache), levels.engine.python
     if name is None:
         python, told = None, describe(levels)
     elif (command := environments.missing(name)) is not None:
@@ -58,7 +59,7 @@ def _trial(levels: Settings, cache: Path) -> tuple[Trial, str | None]:
     cell = Cell(
         id="",
         settings=levels,
-        model_digest=models.identity(levels.model),
+        model_digest=source.identity(levels.model),
         workload_digest="",
         versions=told.versions,
     )
@@ -104,6 +105,6 @@ def loaded(trial: Trial, asked: Sequence[Batch] | None = None) -> Engine:
 def batches(trial: Trial) -> list[Batch]:
     """The trial's prompts, one per batch."""
     asked = trial.cell.settings.workload
-    tokenizer = models.load_tokenizer(Path(trial.model_path))
+    tokenizer = source.load_tokenizer(Path(trial.model_path))
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in workload.load(asked)]
     return [Batch(prompts=(ids,), new_tokens=asked.new_tokens, stop="fixed") for ids in prompts]

@@ -17,7 +17,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from slm_energy.meters.accounting import account
+from slm_energy.derive.energy.accounting import account
 from slm_energy.record import EnergyFigure, Series, Source, Window
 from slm_energy.testing.waveform import Polyline, Sine, Waveform, constant, stairs
 

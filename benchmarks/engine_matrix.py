@@ -34,10 +34,10 @@ from rich.console import Console
 from rich.table import Table
 
 from slm_energy.cell import Trial
+from slm_energy.derive.quality import first_difference
 from slm_energy.engines.base import find, job_of
 from slm_energy.errors import SlmEnergyError
-from slm_energy.plain import write_json
-from slm_energy.quality import first_difference
+from slm_energy.serialization import write_json
 from slm_energy.worker import interpreters
 
 CONF = Path(__file__).parent.parent / "conf" / "model"

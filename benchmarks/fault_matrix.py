@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.meters.accounting import account
+from slm_energy.derive.energy.accounting import account
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.rapl import open_rapl
 from slm_energy.record import Series, Window

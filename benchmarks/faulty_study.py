@@ -132,7 +132,7 @@ def kill_sampler(sweep: subprocess.Popen[str], folder: Path) -> None:
     while not any((folder / "mlruns" / "pending").glob("*/*/exchange/samples.jsonl")):
         time.sleep(0.005)
     for each in psutil.Process(sweep.pid).children():
-        if "slm_energy.meters.sampling" in each.cmdline():
+        if "slm_energy.sampler.service" in each.cmdline():
             each.kill()
 
 

@@ -22,9 +22,9 @@ from rich.console import Console
 from slm_energy.config.check import run_config
 from slm_energy.config.compose import compose
 from slm_energy.config.groups import RunConfig
-from slm_energy.meters.sampler import Sampler
 from slm_energy.planning.grid import resolve
 from slm_energy.running import sweep, trial
+from slm_energy.sampler.client import Sampler
 from slm_energy.store.tracking import Store
 
 ENGINES = ("torch", "onnx")

@@ -21,7 +21,7 @@ import scipy.stats
 from bundled import batches, bundled_trial, loaded
 
 from slm_energy.engines.base import Batch, Engine
-from slm_energy.meters.sampler import Sampler, read_samples
+from slm_energy.sampler.client import Sampler, read_samples
 
 SEGMENT_S = 0.5
 

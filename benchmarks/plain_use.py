@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy.cell import Trial
-from slm_energy.engines import gguf_export
 from slm_energy.engines.base import job_of
+from slm_energy.engines.llama_cpp import gguf_export
 
 Decode = Callable[[int], list[int]]
 

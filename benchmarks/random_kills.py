@@ -57,8 +57,8 @@ WORDS = """
 
 IMPORTED = """
     alembic.command hydra mlflow.store.tracking.sqlalchemy_store pandas scipy.stats
-    slm_energy.analysis.output.files slm_energy.planning.grid slm_energy.running.sweep
-    slm_energy.show
+    slm_energy.analysis.render.files slm_energy.planning.grid slm_energy.running.sweep
+    slm_energy.cli.show
 """
 FORK = multiprocessing.get_context("fork")
 T = TypeVar("T")

@@ -23,8 +23,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.meters.sampler import Sampler, read_samples
 from slm_energy.record import SamplerReport
+from slm_energy.sampler.client import Sampler, read_samples
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, client
 from slm_energy.testing.waveform import Waveform

@@ -17,7 +17,7 @@ from typing import Any
 from slm_energy.cell import Trial
 from slm_energy.engines.base import Batch, Compiles, find, job_of
 from slm_energy.errors import SlmEnergyError, one_line
-from slm_energy.plain import from_plain
+from slm_energy.serialization import from_plain
 
 PROMPTS = (tuple(range(5, 14)), tuple(range(40, 24, -1)), (100, 7, 300, 12))
 NEW_TOKENS = 24

@@ -43,11 +43,11 @@ import pandas as pd
 import scikit_posthocs
 from scipy import stats
 
-from slm_energy.analysis.compare import Block, Rule, compare
-from slm_energy.analysis.disagreement import differs
-from slm_energy.analysis.effect import GOOD_POWER, half_width
-from slm_energy.analysis.permute import FEWEST, max_t, smallest_rounds
-from slm_energy.analysis.planning import minimum_detectable
+from slm_energy.analysis.stats.effect_size import GOOD_POWER, half_width
+from slm_energy.analysis.stats.max_t import FEWEST, max_t, smallest_rounds
+from slm_energy.analysis.stats.paired import Block, Rule, compare
+from slm_energy.analysis.stats.power import minimum_detectable
+from slm_energy.analysis.text.disagreement import differs
 
 Floats = npt.NDArray[np.float64]
 ALPHA = 0.05

@@ -38,8 +38,8 @@ from statistics import median
 
 from harness_cost import outside_s
 
-from slm_energy import models
 from slm_energy.config.groups import BUNDLED, ModelConfig, TrackingConfig, WorkloadConfig
+from slm_energy.models import source
 from slm_energy.store.tracking import Store
 from slm_energy.workload import load
 
@@ -123,7 +123,7 @@ def ours(folder: Path) -> Cost:
 def peers(python: str, folder: Path) -> Cost:
     """A trial of the other tool, in its environment."""
     told = folder / "peer.json"
-    model = models.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), folder)
+    model = source.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), folder)
     numbers = map(str, (REQUESTS, PROMPT_TOKENS, NEW_TOKENS))
     started_unix_s = time.time()
     run([python, str(PEER), str(model), *numbers, str(told)], folder)
@@ -148,8 +148,8 @@ def run(command: Sequence[str], folder: Path) -> None:
 
 def texts(count: int) -> list[str]:
     """So many prompts of PROMPT_TOKENS tokens each, cut from the bundled tasks."""
-    folder = models.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), Path())
-    tokenizer = models.load_tokenizer(folder)
+    folder = source.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), Path())
+    tokenizer = source.load_tokenizer(folder)
     tasks = load(WorkloadConfig(name=BUNDLED, source=BUNDLED))
     ids = tokenizer.encode("".join(task.prompt + "\n" for task in tasks)).ids
     pieces = (

@@ -31,7 +31,7 @@ from slm_energy.config.check import tracking_group
 from slm_energy.config.compose import compose, run_app
 from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.errors import AnalysisError, SlmEnergyError
-from slm_energy.plain import readable
+from slm_energy.serialization import readable
 
 
 def main() -> None:
@@ -66,14 +66,14 @@ def main() -> None:
 
 
 def _run(configs: list[RunConfig]) -> int:
+    from slm_energy.cli.reports import show_report
+    from slm_energy.cli.show import show_ended
     from slm_energy.planning.grid import resolve
-    from slm_energy.reports import show_report
-    from slm_energy.running import sofar, sweep
-    from slm_energy.show import show_ended
+    from slm_energy.running import stop_rule, sweep
     from slm_energy.store.tracking import Store
 
     console, grid = _console(), resolve(configs)
-    ended = sweep.run(grid, console, sofar.stopping_rule(grid, console))
+    ended = sweep.run(grid, console, stop_rule.stopping_rule(grid, console))
     show_ended(ended, console)
     if ended.interrupted:
         console.print("interrupted: run the same command again to go on")
@@ -112,20 +112,20 @@ def _plan(arguments: Sequence[str]) -> int:
 
 
 def _show_plan(configs: list[RunConfig]) -> int:
+    from slm_energy.cli.show import show_plan
     from slm_energy.machine import machine_id
     from slm_energy.planning.grid import resolve
-    from slm_energy.running import sofar
-    from slm_energy.running.preview import preview
-    from slm_energy.show import show_plan
+    from slm_energy.running import stop_rule
+    from slm_energy.running.resume import preview
     from slm_energy.store.connection import exists
     from slm_energy.store.tracking import Store
 
     console, grid = _console(), resolve(configs)
     tracking, here = grid.config.tracking, machine_id()
     with console.status("looking up what is done ..."):
-        floor = sofar.noise_floor(Store(tracking), here, console) if exists(tracking) else None
+        floor = stop_rule.noise_floor(Store(tracking), here, console) if exists(tracking) else None
         plan = preview(grid)
-        settled = sofar.told(grid, here) if plan.with_status("done") else None
+        settled = stop_rule.told(grid, here) if plan.with_status("done") else None
     show_plan(plan, console, floor, settled)
     return 0
 
@@ -147,13 +147,13 @@ def _doctor(arguments: Sequence[str]) -> int:
 
 
 def _report(arguments: Sequence[str]) -> int:
-    from slm_energy.reports import report_verb
+    from slm_energy.cli.reports import report_verb
 
     return report_verb(arguments, _console())
 
 
 def _compare(arguments: Sequence[str]) -> int:
-    from slm_energy.reports import compare_verb
+    from slm_energy.cli.reports import compare_verb
 
     return compare_verb(arguments, _console())
 
@@ -183,13 +183,13 @@ def _sync(arguments: Sequence[str]) -> int:
 
 
 def _cache(arguments: Sequence[str]) -> int:
-    from slm_energy.housekeeping import cache_verb
+    from slm_energy.cli.housekeeping import cache_verb
 
     return cache_verb(arguments, _console())
 
 
 def _env(arguments: Sequence[str]) -> int:
-    from slm_energy.housekeeping import env_verb
+    from slm_energy.cli.housekeeping import env_verb
 
     return env_verb(arguments, _console())
 

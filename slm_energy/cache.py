@@ -28,7 +28,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from slm_energy.errors import EngineError
-from slm_energy.plain import Json, read_json, sync, write_json
+from slm_energy.serialization import Json, read_json, sync, write_json
 
 MANIFEST = "manifest.json"
 _PARTIAL, _LOCK = ".partial", ".lock"

@@ -22,7 +22,7 @@ from slm_energy.config.groups import (
     Scalar,
     WorkloadConfig,
 )
-from slm_energy.plain import to_plain
+from slm_energy.serialization import to_plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from slm_energy import secret
+from slm_energy import redaction
 from slm_energy.errors import ConfigError, one_line
 
 REQUIREMENTS = "installed.txt"
@@ -204,7 +204,7 @@ def _run(step: str, words: Sequence[str], log: Path, tell: Tell) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=secret.inherited(),
+            env=redaction.inherited(),
             text=True,
         )
     except OSError as error:

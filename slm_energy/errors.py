@@ -2,19 +2,19 @@
 
 import textwrap
 
-from slm_energy import secret
+from slm_energy import redaction
 
 
 def one_line(text: object, width: int = 200) -> str:
     """What another library says, on one line of at most `width` characters, cut between words."""
-    return textwrap.shorten(secret.masked(str(text)), width, placeholder=" ...")
+    return textwrap.shorten(redaction.masked(str(text)), width, placeholder=" ...")
 
 
 class SlmEnergyError(Exception):
     """Base of everything this package raises on purpose; no message gives a secret away."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(secret.masked(message))
+        super().__init__(redaction.masked(message))
 
 
 class ConfigError(SlmEnergyError):

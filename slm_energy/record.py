@@ -13,7 +13,7 @@ import dataclasses
 from typing import Literal
 
 from slm_energy.cell import Trial
-from slm_energy.plain import Json
+from slm_energy.serialization import Json
 
 SCHEMA = 1
 

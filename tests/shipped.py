@@ -4,10 +4,10 @@ import dataclasses
 
 import yaml
 
-from slm_energy import models
 from slm_energy.config.compose import CONF
 from slm_energy.config.groups import ModelConfig
-from slm_energy.plain import from_plain
+from slm_energy.models import source
+from slm_energy.serialization import from_plain
 
 MODELS = tuple(sorted(p.stem for p in (CONF / "model").glob("*.yaml") if p.stem != "bundled"))
 """All but the bundled one, whose weights come with the package."""
@@ -23,7 +23,7 @@ def tiny(name: str) -> ModelConfig:
     return shipped(name, weights="random", scale="tiny")
 
 
-TWINS = tuple({models.identity(tiny(name)): name for name in reversed(MODELS)}.values())
+TWINS = tuple({source.identity(tiny(name)): name for name in reversed(MODELS)}.values())
 """One model for each distinct tiny twin: sizes of one family have the same."""
 
 KINDS = (

@@ -23,8 +23,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from slm_energy.analysis import build, options
-from slm_energy.analysis.output.generated import Generated
-from slm_energy.analysis.output.html import to_html
+from slm_energy.analysis.render.generated import Generated
+from slm_energy.analysis.render.html import to_html
 from slm_energy.testing import CONF
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant

@@ -10,13 +10,14 @@ from types import ModuleType
 import pytest
 from safetensors import safe_open
 
-from slm_energy import models, workload
+from slm_energy import workload
 from slm_energy.config.groups import BUNDLED, EngineConfig, ModelConfig, RunConfig, WorkloadConfig
 from slm_energy.engines.base import Batch, find, job_of
+from slm_energy.models import source
 from tests.conftest import a_cell, a_trial
 
 TOOLS = Path(__file__).parent.parent / "tools"
-FOLDER = models.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), Path())
+FOLDER = source.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), Path())
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_it_is_a_small_llama_in_safetensors_with_its_card_and_its_making() -> No
 
 
 def test_it_writes_recognisable_python(tool: ModuleType, config: RunConfig) -> None:
-    tokenizer = models.load_tokenizer(FOLDER)
+    tokenizer = source.load_tokenizer(FOLDER)
     tasks = workload.load(WorkloadConfig(name=BUNDLED, source=BUNDLED))[::4]
     engine = find("torch").create()
     cell = a_cell(config, engine=EngineConfig(name="torch", threads=1))

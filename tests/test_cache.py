@@ -14,7 +14,7 @@ import pytest
 from slm_energy import cache
 from slm_energy.cache import Entry
 from slm_energy.errors import EngineError
-from slm_energy.plain import Json
+from slm_energy.serialization import Json
 from tests.conftest import Command
 
 FORK = multiprocessing.get_context("fork")

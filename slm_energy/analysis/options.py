@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slm_energy.errors import ConfigError
-from slm_energy.plain import convert, from_plain
+from slm_energy.serialization import convert, from_plain
 
 METRICS = (
     "energy/per_output_token_j",

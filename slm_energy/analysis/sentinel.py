@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from slm_energy.analysis import blocks
-from slm_energy.analysis.compare import Rule
-from slm_energy.analysis.describe import diagnose, slope
-from slm_energy.analysis.frame import Study, started
-from slm_energy.analysis.metric import Metric
-from slm_energy.analysis.result import Drift, Sentinel
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.report import Drift, Sentinel
+from slm_energy.analysis.stats.diagnostics import diagnose, slope
+from slm_energy.analysis.stats.paired import Rule
+from slm_energy.analysis.trials import blocks
+from slm_energy.analysis.trials.frame import Study, started
 
 
 def watched(study: Study, metric: Metric, rule: Rule) -> Sentinel | None:

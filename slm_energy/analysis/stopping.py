@@ -21,13 +21,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from slm_energy.analysis import blocks
-from slm_energy.analysis.effect import half_width
-from slm_energy.analysis.families import understood
-from slm_energy.analysis.frame import Study, tidy
 from slm_energy.analysis.options import AnalysisOptions
-from slm_energy.analysis.permute import FEWEST, smallest_rounds
-from slm_energy.analysis.words import number, times
+from slm_energy.analysis.per_metric import understood
+from slm_energy.analysis.stats.effect_size import half_width
+from slm_energy.analysis.stats.max_t import FEWEST, smallest_rounds
+from slm_energy.analysis.text.phrases import number, times
+from slm_energy.analysis.trials import blocks
+from slm_energy.analysis.trials.frame import Study, tidy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from slm_energy.config.groups import BUNDLED, SENTINEL, LauncherConfig, RunConfig, TrackingConfig
 from slm_energy.errors import ConfigError
-from slm_energy.plain import convert, field_types, from_plain
+from slm_energy.serialization import convert, field_types, from_plain
 
 
 class _Range(typing.NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from slm_energy import secret
+from slm_energy import redaction
 from slm_energy.errors import ConfigError
 
 Scalar = bool | int | float | str | None
@@ -343,5 +343,5 @@ class RunConfig:
 
 def _refuse_secret(key: str, url: str, remedy: str) -> None:
     """A configuration is stored, printed and handed to processes on their command line."""
-    if secret.in_url(url):
+    if redaction.in_url(url):
         raise ConfigError(f"{key} has a user or a password in it: leave them out and {remedy}")

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Literal
 
 from slm_energy.config.groups import MeasurementConfig, RunConfig
+from slm_energy.derive.energy.accounting import shortest_window_s
 from slm_energy.doctor import contention, places, processor, sensors, system
 from slm_energy.doctor.finding import Finding, seconds, text
 from slm_energy.doctor.gpu import gpus_metered, nvidia
 from slm_energy.errors import MeterError, one_line
 from slm_energy.machine import machine_id
-from slm_energy.meters.accounting import shortest_window_s
-from slm_energy.meters.sampler import Sampler
-from slm_energy.plain import Json, to_plain
 from slm_energy.record import Source
+from slm_energy.sampler.client import Sampler
+from slm_energy.serialization import Json, to_plain
 
 SCHEMA = 1
 

@@ -1,1 +1,1 @@
-"""Runtime engines: one contract (`base.py`), one file per engine."""
+"""Runtime engines: one contract (`base`), shared decoding (`decode`), a folder for each runtime."""

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from slm_energy.cell import Settings, Trial
 from slm_energy.errors import ConfigError
-from slm_energy.models import eos_ids
-from slm_energy.plain import Json
+from slm_energy.models.source import eos_ids
+from slm_energy.serialization import Json
 
 TokenIds = npt.NDArray[np.int64]
 
@@ -193,14 +193,14 @@ class EngineSpec:
 
 
 _BUILT_IN = {
-    "torch": "slm_energy.engines.torch",
-    "torch_compile": "slm_energy.engines.torch_compile",
-    "torchscript": "slm_energy.engines.torchscript",
-    "onnx": "slm_energy.engines.onnx",
-    "onnxruntime_genai": "slm_energy.engines.onnxruntime_genai",
-    "openvino": "slm_energy.engines.openvino",
-    "llama_cpp": "slm_energy.engines.llama_cpp",
-    "openai_server": "slm_energy.engines.openai_server",
+    "torch": "slm_energy.engines.torch.eager",
+    "torch_compile": "slm_energy.engines.torch.compiled",
+    "torchscript": "slm_energy.engines.torch.torchscript",
+    "onnx": "slm_energy.engines.onnx.engine",
+    "onnxruntime_genai": "slm_energy.engines.onnx.genai",
+    "openvino": "slm_energy.engines.openvino.engine",
+    "llama_cpp": "slm_energy.engines.llama_cpp.engine",
+    "openai_server": "slm_energy.engines.openai.engine",
     "scripted": "slm_energy.testing.engine",
 }
 

@@ -1,1 +1,1 @@
-"""Meters: one contract (`base.py`), one file per kind of source, and the sampling process."""
+"""Meters: one contract (`base`), and a file or folder for each kind of sensor."""

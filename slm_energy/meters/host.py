@@ -15,8 +15,8 @@ import psutil
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.base import Channel, Opened, ReadFailed
+from slm_energy.meters.host_cpu import Governor, Temperature, Throttling
 from slm_energy.meters.process_tree import ProcessTree
-from slm_energy.meters.processor import Governor, Temperature, Throttling
 from slm_energy.record import Source, Unit
 
 SYSFS = Path("/sys/devices/system/cpu")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.base import Opened, ReadFailed
-from slm_energy.meters.perf import (
+from slm_energy.meters.rapl_perf import (
     MAX_POWER_W,
     UPDATE_PERIOD_NS,
     EventCounter,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from slm_energy.cell import Cell
 from slm_energy.config.groups import StudyConfig
-from slm_energy.plain import to_plain
+from slm_energy.serialization import to_plain
 
 _PACKAGE = Path(__file__).parents[1]
 _NOT_THE_EXPERIMENT = ("name", "rounds", "busy", "attempts", "timeout_s")

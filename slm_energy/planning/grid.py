@@ -10,12 +10,13 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
-from slm_energy import environments, models, workload
+from slm_energy import environments, workload
 from slm_energy.cell import Cell, Settings, cell_id, cell_labels, flat, sentinel, settings
 from slm_energy.config.groups import RunConfig, StudyConfig
 from slm_energy.engines.base import find
 from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
+from slm_energy.models import source
 from slm_energy.planning.plan import Excluded, exclusion, matches
 from slm_energy.worker import interpreters
 
@@ -76,7 +77,7 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         prompts[digest] = {task.task_id: task.prompt for task in tasks}
         key = repr(levels.model)
         if key not in identities:
-            identities[key] = models.identity(levels.model)
+            identities[key] = source.identity(levels.model)
         model = identities[key]
         cell = Cell(
             id=cell_id(levels, model, digest, told.versions),

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from slm_energy.cell import Cell, Settings, cell_labels, cell_levels, flat, is_sentinel
 from slm_energy.config.groups import Scalar, StudyConfig
 from slm_energy.errors import ConfigError
-from slm_energy.plain import Json, to_plain
 from slm_energy.planning.order import shuffled, williams
 from slm_energy.record import OutcomeName
+from slm_energy.serialization import Json, to_plain
 
 Status = Literal["to do", "done", "given up"]
 EnergyKind = Literal["measured", "estimated"]

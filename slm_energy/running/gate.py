@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from slm_energy.config.groups import GateConfig
-from slm_energy.meters.accounting import account, total
-from slm_energy.meters.sampler import Sampler, read_samples
-from slm_energy.plain import read_json, write_json
+from slm_energy.derive.energy.accounting import account, total
 from slm_energy.record import GateQuantity, GateReport, Series, Source, Unit, Window
+from slm_energy.sampler.client import Sampler, read_samples
+from slm_energy.serialization import read_json, write_json
 
 _REST_LOOKS = 4
 _LEAST_W = 1.0

@@ -17,23 +17,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from slm_energy import cache, models
+from slm_energy import cache
 from slm_energy.cell import Cell, Trial
 from slm_energy.errors import ModelError, TrackingError
-from slm_energy.plain import readable, to_plain
+from slm_energy.models import source
 from slm_energy.planning.grid import Grid
 from slm_energy.planning.plan import Past, Plan, Planned
 from slm_energy.record import Record
 from slm_energy.running import trial
-from slm_energy.running.ended import Ended, Told, told
-from slm_energy.running.here import Here, Place, refuse_or_tell
+from slm_energy.running.cluster import Jobs
 from slm_energy.running.interrupts import Interrupts
-from slm_energy.running.jobs import Jobs
-from slm_energy.running.preview import frozen, machine_of, plan_of
+from slm_energy.running.local import Here, Place, refuse_or_tell
 from slm_energy.running.progress import Display
+from slm_energy.running.resume import frozen, machine_of, plan_of
+from slm_energy.running.summary import Ended, Told, told
+from slm_energy.serialization import readable, to_plain
 from slm_energy.store import artifacts
-from slm_energy.store.fields import PLAN_FILE, interrupted
-from slm_energy.store.spool import Spool
+from slm_energy.store.mlflow_schema import PLAN_FILE, interrupted
+from slm_energy.store.outbox import Spool
 from slm_energy.store.sync import deliver
 from slm_energy.store.tracking import Store, open_store
 from slm_energy.worker.child import LOG_FILE
@@ -240,7 +241,7 @@ class _Invocation:
         folder = self._spool.new(entry.id)
         self._running[entry.id] = planned
         try:
-            model_path = models.fetch(planned.cell.settings.model, self._cache)
+            model_path = source.fetch(planned.cell.settings.model, self._cache)
         except ModelError as error:
             return [(trial.failed(entry, str(error), time.time_ns(), {}), folder)]
         self._place.start(dataclasses.replace(entry, model_path=str(model_path)), folder)

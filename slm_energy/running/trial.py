@@ -15,12 +15,12 @@ import dataclasses
 import time
 from pathlib import Path
 
-from slm_energy import checks, metrics, models, reference, workload
+from slm_energy import workload
 from slm_energy.cell import Trial
+from slm_energy.derive import checks, metrics
 from slm_energy.engines.base import find, job_of
 from slm_energy.errors import ConfigError, MeterError, WorkloadError
-from slm_energy.meters.sampler import Sampler, read_samples
-from slm_energy.plain import read_json, write_json
+from slm_energy.models import source
 from slm_energy.record import (
     CAPTURE_FILE,
     EXCHANGE,
@@ -34,8 +34,10 @@ from slm_energy.record import (
     Record,
 )
 from slm_energy.running.gate import Gate
-from slm_energy.store.fields import INTERRUPTED
-from slm_energy.worker import child
+from slm_energy.sampler.client import Sampler, read_samples
+from slm_energy.serialization import read_json, write_json
+from slm_energy.store.mlflow_schema import INTERRUPTED
+from slm_energy.worker import child, reference
 from slm_energy.worker.child import Progress
 from slm_energy.worker.forkserver import Templates
 
@@ -184,7 +186,7 @@ def _prepares_here(trial: Trial) -> bool:
 
 
 def _needs_weights(trial: Trial) -> bool:
-    return models.needs_building(trial.cell.settings.model, Path(trial.model_path))
+    return source.needs_building(trial.cell.settings.model, Path(trial.model_path))
 
 
 def _needs_preparation(trial: Trial) -> bool:

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from slm_energy.plain import from_plain, readable, sync_files, to_plain, write_json
-from slm_energy.quality import agreements
+from slm_energy.derive.quality import agreements
 from slm_energy.record import Capture, Generation, Record, ReferenceAnswer, Series
+from slm_energy.serialization import from_plain, readable, sync_files, to_plain, write_json
 from slm_energy.store import traces
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError, one_line
-from slm_energy.plain import read_json, write_json
 from slm_energy.planning.plan import Past
 from slm_energy.record import Record
-from slm_energy.store import fields
-from slm_energy.store.fields import PLAN_FILE
-from slm_energy.store.ledger import Entry, Ledger
-from slm_energy.store.spool import Spool, cannot_write
+from slm_energy.serialization import read_json, write_json
+from slm_energy.store import mlflow_schema
+from slm_energy.store.history_cache import Entry, Ledger
+from slm_energy.store.mlflow_schema import PLAN_FILE
+from slm_energy.store.outbox import Spool, cannot_write
 
 _SWEEP = ".sweep.json"
 
@@ -143,7 +143,7 @@ def remember(folder: Path, record: Record) -> None:
 
 def _entry(record: Record) -> Entry:
     started_ms = record.started_unix_ns // 1_000_000
-    return Entry(key=record.trial.id, started_ms=started_ms, past=fields.past_of(record))
+    return Entry(key=record.trial.id, started_ms=started_ms, past=mlflow_schema.past_of(record))
 
 
 def _read(path: Path) -> Sweep:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from slm_energy.record import OutcomeName
-from slm_energy.store import fields
+from slm_energy.store import mlflow_schema
 from slm_energy.store.access import is_server
-from slm_energy.store.ledger import Entry
+from slm_energy.store.history_cache import Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -101,7 +101,7 @@ class MachineTrials:
 
 def entry(run: Run) -> Entry:
     """A trial's run as a ledger remembers it."""
-    past = fields.past(run.data.tags, run.data.params, run.data.metrics)
+    past = mlflow_schema.past(run.data.tags, run.data.params, run.data.metrics)
     return Entry(key=run.info.run_id, started_ms=run.info.start_time, past=past)
 
 

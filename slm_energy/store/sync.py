@@ -24,7 +24,7 @@ from slm_energy.errors import ConfigError, TrackingError, one_line
 from slm_energy.machine import machine_id, measuring
 from slm_energy.record import Record
 from slm_energy.store import artifacts, offline
-from slm_energy.store.spool import Spool
+from slm_energy.store.outbox import Spool
 from slm_energy.store.tracking import Store
 
 _STORED = "artifacts"

@@ -20,12 +20,12 @@ from filelock import FileLock
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
-from slm_energy.plain import sync_files, write_files
 from slm_energy.planning.plan import Past
 from slm_energy.record import Record
-from slm_energy.store import access, fields
+from slm_energy.serialization import sync_files, write_files
+from slm_energy.store import access, mlflow_schema
 from slm_energy.store.connection import clear_errors, connect, create, exists, store_uri, upload
-from slm_energy.store.ledger import Ledger, recall
+from slm_energy.store.history_cache import Ledger, recall
 from slm_energy.store.offline import Offline, Sweep, now_ms
 from slm_energy.store.runs import MachineTrials, entry, search
 
@@ -136,7 +136,7 @@ class Store:
         """
         with clear_errors(self._uri):
             experiment = self._experiment(sweep.study).experiment_id
-            query = f"tags.`slm.kind` = '{fields.SWEEP}' and tags.`slm.sweep` = '{sweep.id}'"
+            query = f"tags.`slm.kind` = '{mlflow_schema.SWEEP}' and tags.`slm.sweep` = '{sweep.id}'"
             found = search(self._client, experiment, query)
             if found and (found[0].info.status != "RUNNING" or not sweep.files):
                 return str(found[0].info.run_id)
@@ -146,7 +146,7 @@ class Store:
             return str(run.info.run_id)
 
     def _create_sweep(self, experiment: str, sweep: Sweep) -> Run:
-        tags = fields.sweep_tags(sweep.study, sweep.id, sweep.machine, sweep.plan)
+        tags = mlflow_schema.sweep_tags(sweep.study, sweep.id, sweep.machine, sweep.plan)
         tags |= {"mlflow.note.content": sweep.note}
         name = f"sweep {sweep.id}"
         return self._client.create_run(experiment, sweep.started_ms, tags=tags, run_name=name)
@@ -164,9 +164,9 @@ class Store:
         """`plan.json` of an invocation; None if that was killed before it was all there."""
         with clear_errors(self._uri):
             there = {each.path for each in self._client.list_artifacts(run_id)}
-        if fields.PLAN_FILE not in there:
+        if mlflow_schema.PLAN_FILE not in there:
             return None
-        text = self.attached(run_id, fields.PLAN_FILE)
+        text = self.attached(run_id, mlflow_schema.PLAN_FILE)
         try:
             json.loads(text)
         except ValueError:
@@ -175,7 +175,7 @@ class Store:
 
     def last_sweep(self, study: str) -> str | None:
         """Run id of the latest invocation of a study, or None."""
-        sweeps = self._runs(study, fields.SWEEP)
+        sweeps = self._runs(study, mlflow_schema.SWEEP)
         return str(sweeps[-1].info.run_id) if sweeps else None
 
     def note_stop(self, study: str, machine: str, why: str) -> None:
@@ -185,25 +185,25 @@ class Store:
         """
         for run in self._sweeps(study, machine)[-1:]:
             with clear_errors(self._uri):
-                self._client.set_tag(run.info.run_id, fields.STOPPED, why)
+                self._client.set_tag(run.info.run_id, mlflow_schema.STOPPED, why)
 
     def stopped(self, study: str, machine: str) -> str:
         """What `note_stop` said of the latest invocation on a machine; or ""."""
         last = self._sweeps(study, machine)[-1:]
-        return "".join(run.data.tags.get(fields.STOPPED, "") for run in last)
+        return "".join(run.data.tags.get(mlflow_schema.STOPPED, "") for run in last)
 
     def _sweeps(self, study: str, machine: str) -> list[Run]:
-        sweeps = self._runs(study, fields.SWEEP)
+        sweeps = self._runs(study, mlflow_schema.SWEEP)
         return [run for run in sweeps if run.data.tags.get("slm.machine") == machine]
 
     def set_noise_floor(self, run_id: str, machine: str, text: str) -> None:
         """Keep what a study measured of a machine, with one of its invocations."""
         with clear_errors(self._uri):
-            self._client.set_tag(run_id, fields.noise_floor_tag(machine), text)
+            self._client.set_tag(run_id, mlflow_schema.noise_floor_tag(machine), text)
 
     def noise_floor(self, machine: str) -> str | None:
         """The latest noise floor of a machine, over all studies; None before there is one."""
-        tag = fields.noise_floor_tag(machine)
+        tag = mlflow_schema.noise_floor_tag(machine)
         with clear_errors(self._uri):
             studies = [each.experiment_id for each in self._client.search_experiments()]
             query, newest = f"tags.`{tag}` != ''", ["attributes.start_time DESC"]
@@ -256,7 +256,7 @@ class Store:
         from mlflow.utils.file_utils import local_file_uri_to_path
 
         trial = record.trial
-        tags = fields.tags(record, machine) | {"mlflow.parentRunId": parent}
+        tags = mlflow_schema.tags(record, machine) | {"mlflow.parentRunId": parent}
         name = f"{trial.label} / r{trial.round:02d}" if trial.round else trial.label
         run = self._client.create_run(
             study.experiment_id, record.started_unix_ns // 1_000_000, tags=tags, run_name=name
@@ -289,7 +289,7 @@ class Store:
                 names = ", ".join(known) or "none"
                 raise TrackingError(f"study={study!r} is not in {self._uri}; there: {names}")
         rows = []
-        for run in self._runs(study, fields.TRIAL):
+        for run in self._runs(study, mlflow_schema.TRIAL):
             tags = run.data.tags
             if "slm.outcome" not in tags:
                 continue
@@ -348,9 +348,10 @@ class Store:
         from mlflow.entities import Metric, Param
 
         at_ms = record.ended_unix_ns // 1_000_000
-        metrics = [Metric(name, value, at_ms, 0) for name, value in fields.metrics(record).items()]
-        metrics += [Metric(*point) for point in fields.system_series(record)]
-        params = [Param(key, value) for key, value in fields.params(record).items()]
+        values = mlflow_schema.metrics(record)
+        metrics = [Metric(name, value, at_ms, 0) for name, value in values.items()]
+        metrics += [Metric(*point) for point in mlflow_schema.system_series(record)]
+        params = [Param(key, value) for key, value in mlflow_schema.params(record).items()]
         self._client.log_batch(run_id, metrics=metrics[:_BATCH], params=params)
         for start in range(_BATCH, len(metrics), _BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])

@@ -24,7 +24,7 @@ from slm_energy.cell import Settings
 from slm_energy.config.groups import Scalar
 from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, derived_from
 from slm_energy.errors import EngineError
-from slm_energy.plain import Json
+from slm_energy.serialization import Json
 
 EXPORTING = ("export", "export_kill")
 """What goes wrong in the process that exports: an error, or it is killed in the middle."""

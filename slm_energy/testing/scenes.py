@@ -11,8 +11,8 @@ import random
 from collections.abc import Sequence
 from fractions import Fraction
 
-from slm_energy.meters.ticks import tracker_for
 from slm_energy.record import Series, Source, Unit, Window
+from slm_energy.sampler.schedule import tracker_for
 from slm_energy.testing.waveform import Waveform
 
 PJ_PER_UNIT = {

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy.errors import MeterError
-from slm_energy.plain import from_plain, to_plain
 from slm_energy.record import Series, Source
+from slm_energy.serialization import from_plain, to_plain
 from slm_energy.testing.scenes import PJ_PER_UNIT
 from slm_energy.testing.waveform import Waveform
 

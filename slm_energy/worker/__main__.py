@@ -29,13 +29,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from slm_energy import models, reference, sigint
+from slm_energy import sigint
 from slm_energy.cell import Settings, Trial
 from slm_energy.engines.base import find, job_of
 from slm_energy.engines.describe import describe
-from slm_energy.engines.memory import out_of_memory
 from slm_energy.errors import SlmEnergyError, one_line
-from slm_energy.plain import from_plain, read_json, to_plain, write_json
+from slm_energy.models import source
 from slm_energy.record import (
     CAPTURE_FILE,
     METERING_FILE,
@@ -43,7 +42,9 @@ from slm_energy.record import (
     TRIAL_FILE,
     Metering,
 )
-from slm_energy.worker import template
+from slm_energy.serialization import from_plain, read_json, to_plain, write_json
+from slm_energy.worker import reference, template
+from slm_energy.worker.out_of_memory import out_of_memory
 from slm_energy.worker.serving import serve
 from slm_energy.workload import Task
 
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(mode: str, isolation: str, trial: Trial, folder: Path, channel: TextIO) -> None:
     if mode == "build":
-        models.build(trial.cell.settings.model, Path(trial.cache_path))
+        source.build(trial.cell.settings.model, Path(trial.cache_path))
     elif mode == "prepare":
         find(trial.cell.settings.engine.name).prepare(job_of(trial))
     elif mode == "reference":

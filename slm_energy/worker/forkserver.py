@@ -30,7 +30,7 @@ from typing import Any, Self
 from slm_energy import sigint
 from slm_energy.cell import Trial
 from slm_energy.errors import EngineError
-from slm_energy.plain import Json
+from slm_energy.serialization import Json
 from slm_energy.worker import child, interpreters
 from slm_energy.worker.child import Progress, Worker
 

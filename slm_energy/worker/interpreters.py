@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_energy import secret
+from slm_energy import redaction
 from slm_energy.cell import Settings
 from slm_energy.engines.describe import Description
 from slm_energy.errors import ConfigError, one_line
-from slm_energy.plain import convert, to_plain
+from slm_energy.serialization import convert, to_plain
 
 _PACKAGE = Path(__file__).parents[1]
 _PATIENCE_S = 120.0
@@ -52,7 +52,7 @@ def command(
     Returns:
         The command and its environment variables.
     """
-    variables = secret.inherited() if python is None else _with_package_only(place)
+    variables = redaction.inherited() if python is None else _with_package_only(place)
     # -P keeps the current folder off the path: a file named json.py there is not the library.
     words = [python or sys.executable, "-P", "-m", "slm_energy.worker", *words]
     return words, variables | _VARIABLES
@@ -100,4 +100,4 @@ def _with_package_only(place: Path) -> dict[str, str]:
     link = alone / _PACKAGE.name
     if not link.exists():
         link.symlink_to(_PACKAGE)
-    return {**secret.inherited(), "PYTHONPATH": str(alone)}
+    return {**redaction.inherited(), "PYTHONPATH": str(alone)}

@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from slm_energy import models
 from slm_energy.cell import Trial
 from slm_energy.config.groups import WorkloadConfig
 from slm_energy.engines.base import Answer, Batch, Compiles, Engine, find, job_of
 from slm_energy.errors import WorkloadError
 from slm_energy.machine import allowed_processors, processor
-from slm_energy.plain import Json
+from slm_energy.models import source
 from slm_energy.record import Capture, ClockAnchor, Generation, Metering
+from slm_energy.serialization import Json
 from slm_energy.worker.timeline import Timeline
 from slm_energy.worker.warmup import warm_up
 from slm_energy.workload import Task, token_digest
@@ -56,7 +56,7 @@ def serve(
 
     progress("load", 0.0)
     with timeline.window("load"):
-        tokenizer = models.load_tokenizer(Path(trial.model_path))
+        tokenizer = source.load_tokenizer(Path(trial.model_path))
         effective = engine.load(job_of(trial))
 
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
@@ -166,7 +166,7 @@ def _generations(
     trial: Trial,
     tokenizer: Tokenizer,
 ) -> Iterator[Generation]:
-    workload, ends = trial.cell.settings.workload, set(models.eos_ids(Path(trial.model_path)))
+    workload, ends = trial.cell.settings.workload, set(source.eos_ids(Path(trial.model_path)))
     digests = [token_digest(prompt) for prompt in prompts]
     for pass_index, batches in enumerate(served):
         position = 0

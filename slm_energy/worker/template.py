@@ -28,7 +28,7 @@ from typing import Any
 from slm_energy.cell import Settings
 from slm_energy.engines.base import find
 from slm_energy.errors import one_line
-from slm_energy.plain import Json
+from slm_energy.serialization import Json
 
 _REQUEST_BYTES = 65536
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from slm_energy.marks import Edge, Marks
+from slm_energy.exchange import Edge, Marks
 from slm_energy.record import Metering, Window
 
 

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from slm_energy.analysis import build, options
-from slm_energy.analysis.output import figures
-from slm_energy.analysis.output.html import to_html
+from slm_energy.analysis.render import figures
+from slm_energy.analysis.render.html import to_html
 from slm_energy.errors import AnalysisError
 
 ENERGY = "energy/per_output_token_j"

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from slm_energy.config.groups import MeasurementConfig, TrackingConfig
 from slm_energy.doctor import Diagnosis, Finding, examine, show
-from slm_energy.plain import readable
 from slm_energy.record import Source
+from slm_energy.serialization import readable
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
 

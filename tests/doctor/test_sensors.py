@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from slm_energy.derive.energy.accounting import shortest_window_s
 from slm_energy.doctor.sensors import measured, periods, powercap
-from slm_energy.meters.accounting import shortest_window_s
 from slm_energy.record import Source
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from slm_energy import models
 from slm_energy.cell import Settings
 from slm_energy.config.groups import (
     EngineConfig,
@@ -17,6 +16,7 @@ from slm_energy.config.groups import (
     WorkloadConfig,
 )
 from slm_energy.engines.base import Job, find
+from slm_energy.models import source
 from tests.shipped import MODELS, TWINS, tiny
 
 __all__ = ["MODELS", "TWINS"]  # names that `twin` takes, for tests of every architecture
@@ -40,8 +40,8 @@ def twin(export_cache: Path) -> Twin:
 
     def build(name: str) -> Path:
         model = tiny(name)
-        models.build(model, export_cache)
-        return models.fetch(model, export_cache)
+        source.build(model, export_cache)
+        return source.fetch(model, export_cache)
 
     return build
 
@@ -51,9 +51,9 @@ def make_job(export_cache: Path) -> MakeJob:
     """A job on the bundled model or on the model in `folder`, with one thread."""
 
     def make(engine: str, folder: Path | None = None, attention: str = "auto", **changes) -> Job:
-        source = str(folder) if folder else "bundled"
-        model = ModelConfig(name="m", source=source, attention=attention)  # type: ignore[arg-type]
-        path = folder or models.fetch(model, export_cache)
+        origin = str(folder) if folder else "bundled"
+        model = ModelConfig(name="m", source=origin, attention=attention)  # type: ignore[arg-type]
+        path = folder or source.fetch(model, export_cache)
         settings = Settings(
             model=model,
             engine=dataclasses.replace(EngineConfig(name=engine, threads=1), **changes),
@@ -64,10 +64,10 @@ def make_job(export_cache: Path) -> MakeJob:
         return Job(
             settings=settings,
             model_path=path,
-            model_digest=models.digest(path),
+            model_digest=source.digest(path),
             cache_path=export_cache,
             versions=find(engine).versions(),
-            eos_ids=models.eos_ids(path),
+            eos_ids=source.eos_ids(path),
         )
 
     return make
@@ -76,8 +76,8 @@ def make_job(export_cache: Path) -> MakeJob:
 @pytest.fixture(scope="session")
 def prompts() -> tuple[tuple[int, ...], ...]:
     """Three prompts of unequal length, in tokens of the bundled model."""
-    folder = models.fetch(ModelConfig(name="m", source="bundled"), Path())
-    tokenizer = models.load_tokenizer(folder)
+    folder = source.fetch(ModelConfig(name="m", source="bundled"), Path())
+    tokenizer = source.load_tokenizer(folder)
     texts = (
         "def add(a, b):\n    return",
         "class Stack:\n    def __init__(self, items",

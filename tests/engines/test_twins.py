@@ -3,7 +3,7 @@
 import pytest
 
 from slm_energy.engines.base import Batch
-from slm_energy.engines.torch import Decoding, load_weights
+from slm_energy.engines.torch.eager import Decoding, load_weights
 from tests.shipped import TWINS, tiny
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.meters import perf
+from slm_energy.meters import rapl_perf
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.domains import clones, cut
 from slm_energy.meters.rapl import open_rapl
@@ -66,7 +66,7 @@ def granted(monkeypatch):
         os.close(writer)
         return reader
 
-    monkeypatch.setattr(perf, "perf_event_open", grant)
+    monkeypatch.setattr(rapl_perf, "perf_event_open", grant)
 
 
 def ids(result):
@@ -339,7 +339,7 @@ def test_where_perf_is_refused_too_both_remedies_are_told(machine, opened, sysfs
     def refuse(kind, config, cpu):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(perf, "perf_event_open", refuse)
+    monkeypatch.setattr(rapl_perf, "perf_event_open", refuse)
     machine(ONE).set_fault("intel-rapl:0", "denied")
     write_events(sysfs)
     result = opened()

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from slm_energy.config.groups import MeasurementConfig, WallMeterConfig
+from slm_energy.derive.energy.accounting import account
 from slm_energy.errors import ConfigError
-from slm_energy.meters.accounting import account
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.wall import open_wall
 from slm_energy.record import Series, Window

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from slm_energy.config.groups import RunConfig
-from slm_energy.plain import from_plain, to_plain
 from slm_energy.planning.freeze import changes, freeze
+from slm_energy.serialization import from_plain, to_plain
 from tests.conftest import a_cell
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from slm_energy import checks
 from slm_energy.config.groups import (
     EngineConfig,
     GateConfig,
@@ -20,13 +19,14 @@ from slm_energy.config.groups import (
     RunConfig,
     WorkloadConfig,
 )
+from slm_energy.derive import checks
 from slm_energy.meters.host import HostMeter
-from slm_energy.meters.sampler import Sampler
-from slm_energy.plain import write_json
 from slm_energy.record import CheckResult, GateQuantity, GateReport, Series, Window
 from slm_energy.running import trial
 from slm_energy.running.gate import Gate, Level, Rest, readings
-from slm_energy.store import fields
+from slm_energy.sampler.client import Sampler
+from slm_energy.serialization import write_json
+from slm_energy.store import mlflow_schema
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
@@ -262,7 +262,7 @@ def test_a_trial_waits_before_its_worker_starts_and_its_record_says_so(
     assert phases[0] == "pause"
     assert record.capture is not None
     assert record.capture.gate == GateReport(pause_s=0.05, waited_s=0, at_most_s=60, quantities=())
-    assert fields.metrics(record)["time/phase_gate_s"] == 0.05
+    assert mlflow_schema.metrics(record)["time/phase_gate_s"] == 0.05
     assert Gate(GateConfig(), None).wait(Waits()) is None
 
 

@@ -15,10 +15,10 @@ import pytest
 
 from slm_energy.cell import Trial
 from slm_energy.config.groups import EngineConfig, MeasurementConfig, RunConfig, WorkloadConfig
-from slm_energy.meters.sampler import Sampler
 from slm_energy.record import Record
 from slm_energy.running import trial
-from slm_energy.store.fields import INTERRUPTED
+from slm_energy.sampler.client import Sampler
+from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
 from tests.conftest import a_cell, a_trial

@@ -233,7 +233,7 @@ def test_a_study_goes_to_a_server_that_wants_a_password_and_tells_it_to_nobody(
     store = Store(TrackingConfig(name="server", folder=str(tmp_path / "mlruns"), uri=server.uri))
     [run] = store.frame("guarded")["run_id"]
     assert list((server.folder / "artifacts").rglob(f"{run}/artifacts/checks.json"))
-    assert {"slm_energy.worker", "slm_energy.meters.sampling"} <= watch.told.keys()
+    assert {"slm_energy.worker", "slm_energy.sampler.service"} <= watch.told.keys()
     told = {"printed": done.stdout + done.stderr} | watch.told
     for place in (tmp_path, server.folder / "artifacts"):
         told |= {str(path): path.read_text(errors="replace") for path in files(place)}

@@ -19,9 +19,9 @@ from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.record import Record
 from slm_energy.running import trial
-from slm_energy.store import artifacts, fields
+from slm_energy.store import artifacts, mlflow_schema
 from slm_energy.store.connection import store_uri, ui_command
-from slm_energy.store.fields import INTERRUPTED
+from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.store.offline import Sweep
 from slm_energy.store.tracking import Store
 from tests.captures import a_capture
@@ -187,10 +187,10 @@ def test_a_sweep_that_was_killed_before_its_plan_was_stored_is_no_first_one(
     store = Store(tracking)
     store.open_sweep("test", "s1", MACHINE, "note", plan="0123")
     cut = store.open_sweep("test", "s2", MACHINE, "note", plan="0123")
-    store.attach(cut, {fields.PLAN_FILE: b'{"frozen": {"fac'})
+    store.attach(cut, {mlflow_schema.PLAN_FILE: b'{"frozen": {"fac'})
     assert store.first_plan("test", MACHINE) is None
     whole = store.open_sweep("test", "s3", MACHINE, "note", plan="0123")
-    store.attach(whole, {fields.PLAN_FILE: b"{}"})
+    store.attach(whole, {mlflow_schema.PLAN_FILE: b"{}"})
     assert store.first_plan("test", MACHINE) == "{}"
 
 

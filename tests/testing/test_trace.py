@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slm_energy.derive.energy.accounting import account
 from slm_energy.errors import MeterError
-from slm_energy.meters.accounting import account
 from slm_energy.record import Series, Source, Window
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.scenes import SCENES, record

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from slm_energy.config.groups import EngineConfig, RunConfig
-from slm_energy.plain import write_json
 from slm_energy.record import TRIAL_FILE
+from slm_energy.serialization import write_json
 from slm_energy.worker import child, interpreters
 from slm_energy.worker.child import exit_error, memory_kills
 from tests.conftest import a_cell, a_trial

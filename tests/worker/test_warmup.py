@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from slm_energy.engines.base import Answer, Batch, Job
-from slm_energy.plain import Json
+from slm_energy.serialization import Json
 from slm_energy.worker.warmup import steady, warm_up
 
 FLAT = [100] * 12

@@ -1,0 +1,232 @@
+"""Two studies side by side: which cells belong together, and what else changed between them.
+
+Cells are matched by the names of model, engine, provider and workload, and by just so many further
+settings as tell the cells of one study apart. All other facts of two matched cells should be equal,
+or a ratio has more than one possible cause. They are sorted into groups, which a person can allow
+to differ.
+
+Where facts come from: settings, digests and versions are params of every trial; kernel, processor,
+driver, settings in force and metered domains are in the files of one valid trial of each cell and
+sweep invocation, since none of them changes while a sweep runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+
+from slm_energy.analysis.result.report import LeftOut
+from slm_energy.analysis.trials.frame import Study
+from slm_energy.cell import PLACES
+from slm_energy.errors import AnalysisError
+
+Group = Literal[
+    "machine", "kernel", "driver", "versions", "scope", "measurement", "model", "workload", "engine"
+]
+Attached = Callable[[str, str], str]
+"""Run id and path to the text of that artifact."""
+
+_NAMES = ("model.name", "engine.name", "provider.name", "workload.name")
+_DIGESTS = ("model.digest", "workload.digest")
+_ORDER = ("engine.", "provider.", "model.", "workload.", "measurement.", *_DIGESTS, "version.")
+_GROUPS: dict[str, Group] = {
+    "version": "versions", "model": "model", "workload": "workload", "engine": "engine",
+    "provider": "engine", "effective": "engine", "measurement": "measurement", "scope": "scope",
+    "environment.python": "versions", "environment.platform": "kernel",
+    "environment.nvidia_driver": "driver", "environment.isolation": "measurement",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A fact that two studies do not share.
+
+    Attributes:
+        group: what `allow` calls it.
+        fact: which, such as `version.torch`.
+        a: its values in the first study; none where it is not recorded.
+        b: its values in the second.
+        cells: in how many of the matched cells.
+        allowed: it may differ.
+    """
+
+    group: Group
+    fact: str
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    cells: int
+    allowed: bool
+
+
+def match(
+    a: Study, b: Study, left_out: list[LeftOut]
+) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """Find the cells that have a valid trial in both studies.
+
+    Args:
+        a: the first study.
+        b: the second.
+        left_out: is told the other cells.
+
+    Returns:
+        Pairs of cell ids in the order of the first study, and the settings they were matched by.
+
+    Raises:
+        AnalysisError: there is no such cell.
+    """
+    rows = [{cell: _params(study, cell) for cell in study.cells} for study in (a, b)]
+    keys = _telling(rows)
+    theirs = {_levels(row, keys): cell for cell, row in rows[1].items()}
+    matched = [
+        (cell, theirs[levels])
+        for cell, row in rows[0].items()
+        if (levels := _levels(row, keys)) in theirs
+    ]
+    if not matched:
+        raise AnalysisError(
+            f"{a.name} and {b.name} have no cell in common: {a.name} has {_some(a)}; {b.name} has"
+            f" {_some(b)}"
+        )
+    for study, other, at in ((a, b, 0), (b, a, 1)):
+        alone = set(study.cells) - {pair[at] for pair in matched}
+        left_out += [
+            LeftOut(scope="cell", name=study.labels[cell], reason=f"not in {other.name}")
+            for cell in study.cells
+            if cell in alone
+        ]
+        left_out += [
+            dataclasses.replace(each, reason=f"in {study.name} {each.reason}")
+            for each in study.left_out()
+        ]
+    valid = [set(study.valid["cell"]) for study in (a, b)]
+    pairs = [pair for pair in matched if pair[0] in valid[0] and pair[1] in valid[1]]
+    if not pairs:
+        raise AnalysisError(f"no cell has a valid trial in both {a.name} and {b.name}")
+    return pairs, keys
+
+
+def _some(study: Study) -> str:
+    rows = (study.settings[cell] for cell in study.cells)
+    names = [" / ".join(str(row[key]) for key in _NAMES if key in row) for row in rows]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _telling(studies: Sequence[Mapping[str, Mapping[str, str]]]) -> tuple[str, ...]:
+    """The names, and just so many settings as tell the cells of each study apart."""
+    known = {key for rows in studies for row in rows.values() for key in row}
+    keys = [key for key in _NAMES if key in known]
+    for key in sorted(known - set(keys), key=_rank):
+        if any(_distinct(rows, [*keys, key]) > _distinct(rows, keys) for rows in studies):
+            keys.append(key)
+    return tuple(keys)
+
+
+def _params(study: Study, cell: str) -> dict[str, str]:
+    """Settings, digests and versions of a cell; not where its files were."""
+    first = study.trials[study.trials["cell"] == cell].iloc[0]
+    versions = {
+        str(key): str(value)
+        for key, value in first.items()
+        if str(key).startswith("version.") and pd.notna(value)
+    }
+    settings = {key: str(value) for key, value in study.settings[cell].items()}
+    return {key: value for key, value in (settings | versions).items() if key not in PLACES}
+
+
+def _rank(key: str) -> tuple[int, str]:
+    """Settings come before measurement, digests and versions: the latter are meant to change."""
+    exact = key in _DIGESTS
+    place = next(i for i, p in enumerate(_ORDER) if (key == p if exact else key.startswith(p)))
+    return place, key
+
+
+def _levels(row: Mapping[str, str], keys: Iterable[str]) -> tuple[str, ...]:
+    return tuple(row.get(key, "none") for key in keys)
+
+
+def _distinct(rows: Mapping[str, Mapping[str, str]], keys: list[str]) -> int:
+    return len({_levels(row, keys) for row in rows.values()})
+
+
+def differences(
+    sides: tuple[tuple[Study, Attached], tuple[Study, Attached]],
+    pairs: Iterable[tuple[str, str]],
+    matched_by: Iterable[str],
+    allow: Iterable[str],
+) -> tuple[Difference, ...]:
+    """Compare all facts of matched cells but those they were matched by.
+
+    Args:
+        sides: each study, and how its trials' files are read.
+        pairs: from `match`; both cells have a valid trial.
+        matched_by: from `match`.
+        allow: groups that may differ, or `all`.
+    """
+    found: Counter[tuple[str, tuple[str, ...], tuple[str, ...]]] = Counter()
+    skip, allowed = set(matched_by), set(allow)
+    for pair in pairs:
+        a, b = (_facts(*side, cell) for side, cell in zip(sides, pair, strict=True))
+        for fact in sorted((a.keys() | b.keys()) - skip):
+            left, right = a.get(fact, ()), b.get(fact, ())
+            if left != right:
+                found[fact, left, right] += 1
+    rows = [
+        Difference(
+            group=group_of(fact),
+            fact=fact,
+            a=left,
+            b=right,
+            cells=cells,
+            allowed=bool(allowed & {group_of(fact), "all"}),
+        )
+        for (fact, left, right), cells in found.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.group, row.fact, -row.cells)))
+
+
+def group_of(fact: str) -> Group:
+    """What `allow` calls a fact; what the environment tells beyond its known parts is machine."""
+    return _GROUPS.get(fact) or _GROUPS.get(fact.partition(".")[0], "machine")
+
+
+def _facts(study: Study, attached: Attached, cell: str) -> dict[str, tuple[str, ...]]:
+    """Fact to its distinct values over a cell's sweep invocations."""
+    valid = study.valid[study.valid["cell"] == cell].drop_duplicates("sweep")
+    seen: dict[str, set[str]] = {key: {value} for key, value in _params(study, cell).items()}
+    seen["machine"] = {study.machine}
+    for run in valid["run_id"]:
+        for fact, value in _told(run, attached).items():
+            seen.setdefault(fact, set()).add(value)
+    return {fact: tuple(sorted(values)) for fact, values in seen.items()}
+
+
+def _told(run: str, attached: Attached) -> dict[str, str]:
+    """What one trial's files say of its surroundings."""
+    told = json.loads(attached(run, "environment.json"))
+    facts = {
+        f"environment.{key}": str(value)
+        for key, value in told["environment"].items()
+        if key not in ("versions", "hostname")  # params and the machine's name have them
+    }
+    facts |= {
+        f"effective.{key}": str(value)
+        for key, value in told["effective"].items()
+        if not isinstance(value, float)  # a figure that the engine found, not a setting
+    }
+    figures = json.loads(attached(run, "energy.json"))
+    summed = [each for each in figures if each["summed"] and each["window"] == "serve"]
+    if summed:
+        facts["scope"] = _scope(summed)
+        facts["sources"] = " + ".join(sorted(each["source_id"] for each in summed))
+    return facts
+
+
+def _scope(summed: Iterable[Mapping[str, Any]]) -> str:
+    """Which domains are added up, and of how many devices: `cpu_package + 2 gpu`."""
+    counts = Counter(str(each["domain"]) for each in summed)
+    return " + ".join(f"{n} {name}" if n > 1 else name for name, n in sorted(counts.items()))

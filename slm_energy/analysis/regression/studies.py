@@ -1,0 +1,234 @@
+"""Study B against study A, cell by cell: what got worse since then?
+
+`build` matches the cells of two studies (`manifest.py`), refuses when anything else differs that
+may not, and judges each cell and metric (`welch.py`). `Across` is the result; its exit code is for
+CI.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from slm_energy.analysis.regression.manifest import Attached, Difference, Group, differences, match
+from slm_energy.analysis.regression.samples import pair_up
+from slm_energy.analysis.regression.text import to_terminal
+from slm_energy.analysis.result.metric import MEASURED, Metric
+from slm_energy.analysis.result.report import LeftOut
+from slm_energy.analysis.stats.welch import CellChange, Pair, judge, noise
+from slm_energy.analysis.trials.frame import tidy
+from slm_energy.errors import ConfigError, one_line
+from slm_energy.serialization import convert, from_plain, to_plain
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CompareOptions:
+    """The keys of conf/compare.yaml but the store.
+
+    Attributes:
+        metrics: what is compared; each can be a regression. An `energy/...` metric stands for its
+            estimated twin in cells that have no sensor in either study.
+        margin: a smaller relative difference does not matter.
+        alpha: family-wise error; intervals have confidence 1 - alpha.
+        floor: relative difference of two studies of the same thing on this machine.
+        allow: groups of facts that may differ, or `all`.
+        machine: which machine's trials; needed only where a study has several.
+    """
+
+    metrics: tuple[str, ...] = ("energy/per_output_token_j", "latency/e2e_p50_s")
+    margin: float = 0.02
+    alpha: float = 0.05
+    floor: float = 0.0
+    allow: tuple[str, ...] = ()
+    machine: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """One of the two studies.
+
+    Attributes:
+        name: what a page calls it.
+        frame: its trials, as `tracking.Store.frame` returns them.
+        attached: reads a text artifact of a trial.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    attached: Attached
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class MetricChange:
+    """One metric of one kind over the matched cells.
+
+    Attributes:
+        metric: which; estimated joules are compared with estimated ones only.
+        ratio: geometric mean of the cells' ratios: what all cells share is no cell's doing.
+        noise_pct: standard deviation of trials within a cell and study, in per cent; None without
+            two trials anywhere.
+        visible_pct: difference above which the interval of a typical cell excludes 1, with floor:
+            the median over cells; None without an interval.
+        cells: in the order of study A.
+    """
+
+    metric: Metric
+    ratio: float
+    noise_pct: float | None
+    visible_pct: float | None
+    cells: tuple[CellChange, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Across:
+    """Study B against study A.
+
+    Attributes:
+        a: name of the study that is compared with.
+        b: name of the study that is judged.
+        options: as asked.
+        differences: facts that matched cells do not share.
+        left_out: cells without a partner and values that were not used.
+        metrics: the comparison; empty when the studies' facts differ and may not.
+        refusal: why there is no verdict, one line; empty when there is one.
+        schema: version of this format.
+    """
+
+    a: str
+    b: str
+    options: CompareOptions
+    differences: tuple[Difference, ...]
+    left_out: tuple[LeftOut, ...]
+    metrics: tuple[MetricChange, ...]
+    refusal: str
+    schema: int = SCHEMA
+
+    @property
+    def exit_code(self) -> int:
+        """0 no regression, 1 at least one, 2 nothing can be said."""
+        if self.refusal:
+            return 2
+        verdicts = {cell.verdict for metric in self.metrics for cell in metric.cells}
+        return 1 if "regression" in verdicts else 0
+
+    def to_terminal(self, console: Console) -> None:
+        """Print it; fits in 100 columns."""
+        to_terminal(self, console)
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures, unrounded and in SI units."""
+        return {"exit_code": self.exit_code, **to_plain(self)}
+
+
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "margin": (0, 0.5, "between 0 and 0.5 (0.02 is 2 %)"),
+    "alpha": (0.001, 0.2, "between 0.001 and 0.2"),
+    "floor": (0, 1, "between 0 and 1 (0.01 is 1 %)"),
+}
+
+
+def options(mapping: Mapping[str, Any]) -> CompareOptions:
+    """Check the keys of conf/compare.yaml and freeze them.
+
+    Raises:
+        ConfigError: a wrong type, a value out of range, or no such group of facts.
+    """
+    for key, value in mapping.items():
+        try:
+            convert(typing.get_type_hints(CompareOptions)[key], value, key)
+        except ValueError as error:
+            raise ConfigError(f"{key}={value!r} is not valid: {error}") from None
+    result = from_plain(CompareOptions, dict(mapping))
+    for key, (low, high, text) in _RANGES.items():
+        if not low <= getattr(result, key) <= high:
+            raise ConfigError(f"{key}={getattr(result, key)} is out of range: {text}")
+    if not result.metrics:
+        raise ConfigError(f"metrics=[] is empty: name at least one, such as {MEASURED}total_j")
+    groups = (*typing.get_args(Group), "all")
+    if unknown := [name for name in result.allow if name not in groups]:
+        raise ConfigError(f"allow={unknown[0]}: no such group; choose from {', '.join(groups)}")
+    return result
+
+
+def build(a: Side, b: Side, options: CompareOptions) -> Across:
+    """Compare two studies.
+
+    Raises:
+        AnalysisError: a study has no valid trial, no cell is in both, neither has a metric, or one
+            has measured and the other estimated energy.
+    """
+    studies = (tidy(a.frame, a.name, options.machine), tidy(b.frame, b.name, options.machine))
+    left_out: list[LeftOut] = []
+    pairs, keys = match(*studies, left_out)
+    found = differences(
+        ((studies[0], a.attached), (studies[1], b.attached)), pairs, keys, options.allow
+    )
+    refusal = _refused(a.name, b.name, found, options.allow)
+    metrics: tuple[MetricChange, ...] = ()
+    if not refusal:
+        metrics = _judged(pair_up(studies, pairs, options.metrics, left_out), options)
+        refusal = _undecided(metrics)
+    return Across(
+        a=a.name,
+        b=b.name,
+        options=options,
+        differences=found,
+        left_out=tuple(dict.fromkeys(left_out)),
+        metrics=metrics,
+        refusal=refusal,
+    )
+
+
+def _refused(a: str, b: str, found: tuple[Difference, ...], allow: tuple[str, ...]) -> str:
+    bad = [row for row in found if not row.allowed]
+    if not bad:
+        return ""
+    facts = one_line(", ".join(dict.fromkeys(row.fact for row in bad)))
+    groups = dict.fromkeys([*allow, *(row.group for row in bad)])
+    return (
+        f"{a} and {b} differ in {facts}, so a change may have several causes; to compare them"
+        f" all the same: allow={','.join(groups)}"
+    )
+
+
+def _undecided(metrics: tuple[MetricChange, ...]) -> str:
+    """Why nothing can be decided; empty when something can."""
+    cells = [cell for metric in metrics for cell in metric.cells]
+    if not cells:
+        return "no metric has a value in both studies"
+    if any(cell.p is not None or cell.verdict != "inconclusive" for cell in cells):
+        return ""
+    return f"the ratios only describe, no cell can be judged: {cells[0].reason}"
+
+
+def _judged(pairs: list[Pair], options: CompareOptions) -> tuple[MetricChange, ...]:
+    """All pairs as one family; the result metric by metric."""
+    found = judge(pairs, margin=options.margin, alpha=options.alpha, floor=options.floor)
+    result = []
+    for metric in dict.fromkeys(pair.metric for pair in pairs):
+        mine = [pair for pair in pairs if pair.metric == metric]
+        cells = [cell for pair, cell in zip(pairs, found, strict=True) if pair.metric == metric]
+        result.append(
+            MetricChange(
+                metric=metric,
+                ratio=math.exp(sum(math.log(cell.ratio) for cell in cells) / len(cells)),
+                noise_pct=noise(mine),
+                visible_pct=_visible(cells, options.floor),
+                cells=tuple(cells),
+            )
+        )
+    return tuple(result)
+
+
+def _visible(cells: list[CellChange], floor: float) -> float | None:
+    halves = [math.sqrt(c.high / c.low) for c in cells if c.low is not None and c.high is not None]
+    return 100 * (statistics.median(halves) * (1 + floor) - 1) if halves else None

@@ -1,0 +1,79 @@
+"""What cells generated: a completion or two each, for a person to look at. Untrusted text."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+from slm_energy.analysis.result.report import Report
+from slm_energy.store.artifacts import DIFFERS_AT, TABLE
+
+_MOST_CELLS = 12
+_MOST_CHARACTERS = 2000
+
+ReadArtifact = Callable[[str, str], str]
+"""Run id and name of an artifact to its text, such as `tracking.Store.attached`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Generated:
+    """What one cell generated for one prompt.
+
+    Attributes:
+        label: the cell's name.
+        task_id: which prompt.
+        completion: what the model wrote, at most 2,000 characters of it.
+        differs_at: position of the first token that is not the reference engine's; None if there
+            is none, or nothing was compared.
+    """
+
+    label: str
+    task_id: str
+    completion: str
+    differs_at: int | None = None
+
+
+def generated(report: Report, read: ReadArtifact) -> tuple[Generated, ...]:
+    """Completions of one valid trial of each cell, of at most 12 cells.
+
+    They are those of the first prompt, and of the first that any of them answered with other tokens
+    than the reference engine.
+
+    Args:
+        report: which cells and trials there are.
+        read: gives the runs' tables of generations.
+
+    Raises:
+        SlmEnergyError: from `read`.
+    """
+    first: dict[str, str] = {}
+    for trial in report.trials:
+        if trial.outcome == "valid":
+            first.setdefault(trial.cell, trial.run_id)
+    cells = [cell for cell in report.cells if cell.id in first][:_MOST_CELLS]
+    rows = [(cell.label, row) for cell in cells for row in _rows(read(first[cell.id], TABLE))]
+    shown = [row["task_id"] for _, row in rows][:1]
+    shown += [row["task_id"] for _, row in rows if row.get(DIFFERS_AT) is not None][:1]
+    return tuple(
+        Generated(
+            label=label,
+            task_id=str(task),
+            completion=_cut(str(row["completion"])),
+            differs_at=row.get(DIFFERS_AT),
+        )
+        for task in dict.fromkeys(shown)
+        for label, row in rows
+        if row["task_id"] == task
+    )
+
+
+def _rows(text: str) -> list[dict[str, Any]]:
+    table = json.loads(text)
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def _cut(text: str) -> str:
+    more = len(text) - _MOST_CHARACTERS
+    return f"{text[:_MOST_CHARACTERS]}\n... and {more:,} more characters" if more > 0 else text

@@ -1,0 +1,81 @@
+"""The report as one page: no scripts, nothing fetched, light and dark, figures with a text form.
+
+All text goes through Jinja's escaping, because labels, reasons and generated code come from runs
+and are not trusted.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from slm_energy.analysis.render import tables
+from slm_energy.analysis.render.escape import visible
+from slm_energy.analysis.render.generated import Generated
+from slm_energy.analysis.render.page import Block, sections
+from slm_energy.analysis.render.svg import HATCHES, STYLE
+from slm_energy.analysis.render.tables import Grid
+from slm_energy.analysis.result.report import Report
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def to_html(report: Report, generated: Sequence[Generated] = (), more: Sequence[Grid] = ()) -> str:
+    """The whole page.
+
+    Args:
+        report: what it shows.
+        generated: what cells generated, for the section of generated code.
+        more: tables to put below the findings.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["kind"] = _kind
+    style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return environment.get_template("report.html.j2").render(
+        title=f"Study {report.study}",
+        lead=f"{tables.counts(report)}, on {report.machine}",
+        shared=", ".join(report.shared),
+        badges=_badges(report),
+        style=Markup(STYLE + "\n" + style),
+        hatches=Markup(HATCHES),
+        sections=sections(report, generated, more),
+        number=itertools.count(1).__next__,
+        foot=_foot(report),
+    )
+
+
+def _badges(report: Report) -> list[tuple[str, str]]:
+    """Where joules come from, for the head of the page: class and words."""
+    if report.origin:
+        return [("foreign", report.origin)]
+    estimated = {each.metric.estimated for each in report.deciding if each.metric.is_energy}
+    kinds = ["estimated" if each else "measured" for each in sorted(estimated)]
+    return [(kind, f"energy {kind}") for kind in kinds]
+
+
+def _visible(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _kind(block: Block) -> str:
+    """What the template asks a block for: `text`, `heading`, `table`, ..."""
+    return type(block).__name__.lower()
+
+
+def _foot(report: Report) -> str:
+    span = report.provenance
+    version = span.versions.get("slm_energy", "")
+    when = f"{span.first_started} to {span.last_started}" if span.first_started else ""
+    return ", ".join(part for part in (f"slm_energy {version}".strip(), when) if part)

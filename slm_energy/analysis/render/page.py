@@ -1,0 +1,299 @@
+"""What stands where on the page of a report: sections of blocks, as plain data.
+
+`html.py` lays it out. What grows with the square of the number of cells is shown only as far as a
+person can read it; comparisons.json has all of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from slm_energy.analysis.render import behind, figures, ranks, tables
+from slm_energy.analysis.render.generated import Generated
+from slm_energy.analysis.render.parts import parts
+from slm_energy.analysis.render.tables import Grid
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.report import Family, MetricResult, Report, Savings, Slot
+from slm_energy.analysis.text.phrases import confidence, percent
+
+MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
+_MOST_OPEN = 30
+_MOST_IN_MATRIX = 30
+
+
+class Field(NamedTuple):
+    """One field of a matrix: what it shows, its class, and what a pointer or a voice says."""
+
+    text: str
+    style: str
+    spoken: str
+
+
+EMPTY = Field("", "", "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """A paragraph; `finding` is set larger, `muted` paler."""
+
+    text: str
+    style: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Heading:
+    """Of what follows, up to the next one."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Bullets:
+    """A list of sentences."""
+
+    lines: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A picture that this package drew; `svg` is markup."""
+
+    svg: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table in the open."""
+
+    grid: Grid
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Fold:
+    """Tables that a reader opens."""
+
+    title: str
+    grids: tuple[Grid, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Matrix:
+    """Rows of fields; with `heads`, these head the columns, else the numbers of the rows do."""
+
+    caption: str
+    labels: tuple[str, ...]
+    rows: tuple[tuple[Field, ...], ...]
+    heads: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """Generated code: untrusted text."""
+
+    title: str
+    text: str
+
+
+Block = Text | Heading | Bullets | Figure | Table | Fold | Matrix | Code
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A titled part of the page."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid]) -> list[Section]:
+    """The page from top to bottom; a part without anything to show is left out."""
+    found = [("findings", "Findings", _findings(report, more))]
+    for result in report.metrics:
+        anchor = result.metric.name.replace("/", "-")
+        found.append((anchor, result.metric.heading, _metric(report, result)))
+    found += [
+        ("trade-offs", "Trade-offs", _trade_offs(report)),
+        ("parts", "Where the energy goes", _parts(report)),
+        ("trials", "Trials", _trials(report)),
+        ("generated", "Generated code", _generated(report, generated)),
+        ("methods", "Methods", _methods(report)),
+    ]
+    built = [Section(id=i, title=title, blocks=tuple(blocks)) for i, title, blocks in found]
+    return [section for section in built if section.blocks]
+
+
+def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Block]:
+    for line in report.findings:
+        yield Text(text=line, style="finding")
+    for result in report.deciding:
+        for family in result.families:
+            if family.headline:
+                yield from _family_heading(family, result.metric)
+                wide = any(pair.wide_low is not None for pair in family.headline)
+                yield Figure(
+                    svg=figures.forest(report, result.metric, family),
+                    caption=f"{result.metric.heading} as a ratio to"
+                    f" {report.labels[family.reference]}: bar, {confidence(report)} interval;"
+                    f"{' thin line, with the instruments in it;' * wide}"
+                    f" shaded, the margin of {100 * report.options.margin:g}\u00a0%",
+                )
+    for grid in more:
+        yield Table(grid=grid)
+
+
+def _family_heading(family: Family, metric: Metric) -> Iterator[Block]:
+    if family.name:
+        yield Heading(text=family.name + " (estimated)" * metric.estimated)
+
+
+def _metric(report: Report, result: MetricResult) -> Iterator[Block]:
+    if result.descriptive:
+        yield Figure(
+            svg=figures.strip(report, result),
+            caption="Dots, trials (with a ring: flagged); diamond, geometric mean; bar, its"
+            f" {confidence(report)} interval{_instruments(result)}",
+        )
+        grid = tables.descriptive(report, result)
+        crowded = len(grid.rows) > _MOST_OPEN
+        yield Fold(title="Cell by cell", grids=(grid,)) if crowded else Table(grid=grid)
+    for family in result.families:
+        if len(family.ranked) > 1:
+            yield from _family(report, result, family)
+    if result.diagnostics.drifts:
+        yield Heading(text="Drift and outliers")
+        yield Figure(
+            svg=figures.drift(report, result),
+            caption="Each trial against the mean of its cell, in the order of the plan"
+            f"{'; diamonds, the sentinel' * (result.sentinel is not None)}",
+        )
+    for name, grids in (
+        ("Diagnostics", behind.diagnostics(report, result)),
+        ("Effects of the factors", behind.effects(result)),
+        ("Conventional tests", behind.conventional(report, result)),
+        ("What more rounds would find", behind.power(result)),
+    ):
+        if grids:
+            yield Fold(title=name, grids=tuple(grids))
+
+
+def _instruments(result: MetricResult) -> str:
+    known = any(row.instrument_low is not None for row in result.descriptive)
+    return "; thin line below, the instruments' own" if known else ""
+
+
+def _family(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
+    yield from _family_heading(family, result.metric)
+    decides = result in report.deciding
+    grid = tables.pairs(report, result.metric, family)
+    yield Table(grid=grid) if decides else Fold(title="Pair by pair", grids=(grid,))
+    if 2 < len(family.ranked) <= _MOST_IN_MATRIX:
+        yield _savings(report, result.metric, family.savings)
+    ranking = ranks.ranking(result, family, report.options.alpha)
+    if ranking is not None:
+        yield Figure(
+            svg=ranks.drawn(ranking, report.labels, result.metric.heading),
+            caption=f"Mean ranks over {ranking.rounds} complete rounds, 1 is best; a bar joins"
+            " cells that do not differ",
+        )
+
+
+def _savings(report: Report, metric: Metric, savings: Savings) -> Matrix:
+    rows = []
+    for shares, verdicts in zip(savings.saving_pct, savings.verdicts, strict=True):
+        row = []
+        for share, verdict in zip(shares, verdicts, strict=True):
+            if share is None:
+                row.append(EMPTY)
+                continue
+            settled = verdict in ("saves", "gains", "worse", "equivalent")
+            side = "plus" if share > 0 else "minus"
+            row.append(Field(percent(share / 100), side if settled else "open", str(verdict)))
+        rows.append(tuple(row))
+    gain = "Gain" if metric.higher_is_better else "Saving"
+    return Matrix(
+        caption=f"{gain} of the row against the column, in per cent; hatched: not settled",
+        labels=tuple(report.labels[cell] for cell in savings.cells),
+        rows=tuple(rows),
+    )
+
+
+def _trade_offs(report: Report) -> Iterator[Block]:
+    for found in report.pareto:
+        if len(found.points) > 1:
+            better = "upper" if found.y.higher_is_better else "lower"
+            yield Figure(
+                svg=figures.pareto(report, found),
+                caption=f"{found.y.heading} against {found.x.title}"
+                f"{' (estimated)' * found.x.estimated}: best is the {better} left;"
+                f" lines, {confidence(report)} intervals",
+            )
+
+
+def _parts(report: Report) -> Iterator[Block]:
+    for found in parts(report):
+        labels = [report.labels[cell] for cell in found.cells]
+        svg = figures.parts(found.title, "J", labels, found.values, estimated=found.estimated)
+        yield Figure(svg=svg, caption=found.title)
+
+
+def _trials(report: Report) -> Iterator[Block]:
+    by_cell: dict[str, dict[int, Slot]] = {}
+    for slot in report.audit.slots:
+        by_cell.setdefault(slot.cell, {})[slot.round] = slot
+    rounds = report.audit.rounds
+    rows = []
+    for cell in report.cells:
+        slots = by_cell.get(cell.id, {})
+        rows.append(tuple(_slot(slots.get(number) or slots.get(0)) for number in rounds))
+    if rounds:
+        marks = ", ".join(f"{mark} {outcome}" for outcome, mark in MARKS.items())
+        yield Matrix(
+            caption=f"Outcome of every trial, cells by rounds: {marks}",
+            heads=tuple(str(number) for number in rounds),
+            labels=tuple(cell.label for cell in report.cells),
+            rows=tuple(rows),
+        )
+    for grid in (tables.audit(report), tables.left_out(report)):
+        if grid.rows:
+            yield Table(grid=grid)
+
+
+def _slot(slot: Slot | None) -> Field:
+    if slot is None:
+        return EMPTY
+    spoken = f"{slot.outcome}: {slot.reason}" if slot.reason else slot.outcome
+    return Field(MARKS[slot.outcome], slot.outcome, spoken)
+
+
+def _generated(report: Report, generated: Sequence[Generated]) -> Iterator[Block]:
+    """Each text once, under the cells that wrote it."""
+    agreement = tables.agreement(report)
+    if agreement.rows:
+        yield Table(grid=agreement)
+    if not generated:
+        return
+    yield Text(
+        text="What one valid trial per cell wrote for the first prompt, and for the first that any"
+        " of them answered with other tokens than the reference engine, as it is.",
+        style="muted",
+    )
+    writers: dict[tuple[str, str, int | None], list[str]] = {}
+    for sample in generated:
+        key = (sample.task_id, sample.completion, sample.differs_at)
+        writers.setdefault(key, []).append(sample.label)
+    for (task, completion, differs_at), labels in writers.items():
+        mark = "" if differs_at is None else f" (not the reference's from token {differs_at} on)"
+        yield Code(title=f"{task}: {', '.join(labels)}{mark}", text=completion)
+
+
+def _methods(report: Report) -> Iterator[Block]:
+    for paragraph in report.methods:
+        yield Text(text=paragraph)
+    if report.notes:
+        yield Heading(text="Notes")
+        yield Bullets(lines=report.notes)
+    yield Fold(title="Versions", grids=(tables.versions(report),))

@@ -1,0 +1,85 @@
+"""Where the energy goes: means over a cell's valid trials, by component and by phase."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterator, Mapping
+
+from slm_energy.analysis.result.metric import ESTIMATED, MEASURED
+from slm_energy.analysis.result.report import Report, TrialRow
+
+# Domains lie within each other: what is stacked must add up to the total that was summed.
+_CUTS = (
+    {"processor": "cpu_package", "memory": "dram", "GPU": "gpu"},
+    {"platform": "psys", "GPU": "gpu"},
+)
+_PHASES = {"load": "load_total", "warm-up": "warmup_total", "serve": "total"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What the joules of cells are made of.
+
+    Attributes:
+        title: what is shown; an estimate says so.
+        cells: (n,) ids.
+        values: part to its (n,) joules.
+        estimated: they come from a model.
+    """
+
+    title: str
+    cells: tuple[str, ...]
+    values: Mapping[str, tuple[float, ...]]
+    estimated: bool
+
+
+def parts(report: Report) -> Iterator[Parts]:
+    """Components and phases, measured and estimated; what has fewer than two parts is left out."""
+    for kind in (MEASURED, ESTIMATED):
+        for title, names in (
+            ("Energy of serving by component", _components(report, kind)),
+            ("Energy of a trial by phase", _PHASES),
+        ):
+            found = _means(report, kind, names)
+            values = next(iter(found.values()), {})
+            if len(values) < 2:
+                continue
+            yield Parts(
+                title=f"{title}{', estimated' * (kind == ESTIMATED)}: J, mean of trials",
+                cells=tuple(found),
+                values={part: tuple(row[part] for row in found.values()) for part in values},
+                estimated=kind == ESTIMATED,
+            )
+
+
+def _components(report: Report, kind: str) -> Mapping[str, str]:
+    """The components that add up to the total in every cell."""
+    for cut in _CUTS:
+        found = _means(report, kind, {**cut, "total": "total"}).values()
+        if all(
+            "total" in row and math.isclose(2 * row["total"], sum(row.values()), rel_tol=1e-6)
+            for row in found
+        ):
+            return cut
+    return {}
+
+
+def _means(report: Report, kind: str, names: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """Cell id to the means of those parts that all valid trials have which have any."""
+    columns = {part: f"{kind}{name}_j" for part, name in names.items()}
+    trials: dict[str, list[TrialRow]] = {}
+    for trial in report.trials:
+        if trial.outcome == "valid" and any(name in trial.values for name in columns.values()):
+            trials.setdefault(trial.cell, []).append(trial)
+    rows = [row.values for found in trials.values() for row in found]
+    shared = {p: name for p, name in columns.items() if all(name in row for row in rows)}
+    return {
+        cell.id: {
+            part: statistics.fmean(row.values[name] for row in trials[cell.id])
+            for part, name in shared.items()
+        }
+        for cell in report.cells
+        if cell.id in trials
+    }

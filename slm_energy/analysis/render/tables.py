@@ -1,0 +1,239 @@
+"""The tables of a report, as plain text in cells, for the page and for LaTeX.
+
+Every builder gives a `Grid`; one without rows says that there is nothing to tell. `brief.py` has
+the short tables of the terminal and of Markdown, `behind.py` those behind a verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.text.phrases import (
+    change,
+    confidence,
+    number,
+    p_value,
+    share,
+    times,
+    verdict,
+)
+
+if typing.TYPE_CHECKING:
+    from slm_energy.analysis.result.report import Family, MetricResult, Report
+
+
+MOST_PAIRS = 66
+"""Of a family with more (that is above 12 cells) only the pairs with its reference are shown."""
+
+_MOST_REASONS = 20
+_SENTENCES = ("Levels", "Reason", "Version")
+_WORDS = ("Against", "Verdict", "Without", *_SENTENCES)
+"""Heads of columns that hold words, not figures."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """A table of text. The first column is left-aligned, as are those of words."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    bold: frozenset[tuple[int, int]] = frozenset()
+
+    def left(self, column: int) -> bool:
+        """Whether a column is aligned to the left."""
+        return column == 0 or self.head[column] in _WORDS
+
+    def wraps(self, column: int) -> bool:
+        """Whether its text may take several lines on a page."""
+        return self.head[column] in _SENTENCES
+
+    def widths(self) -> list[int]:
+        """Characters that each column and its margin take when nothing is wrapped."""
+        columns = zip(self.head, *self.rows, strict=True)
+        return [max(len(line) for text in c for line in text.split("\n")) + 2 for c in columns]
+
+    def without(self, *heads: str) -> Grid:
+        """The table less these columns."""
+        return self._of([i for i, name in enumerate(self.head) if name not in heads])
+
+    def without_empty(self) -> Grid:
+        """The table less the columns that no row has a value for."""
+        columns = range(len(self.head))
+        return self._of([i for i in columns if any(row[i] != "-" for row in self.rows)])
+
+    def _of(self, columns: Sequence[int]) -> Grid:
+        return Grid(
+            title=self.title,
+            head=tuple(self.head[i] for i in columns),
+            rows=tuple(tuple(row[i] for i in columns) for row in self.rows),
+        )
+
+
+def counts(report: Report) -> str:
+    """Cells, rounds, valid trials."""
+    outcomes = report.audit.outcomes
+    cells = times(len(report.cells), "cell")
+    if report.origin and not report.audit.rounds:
+        return f"{cells}, {times(outcomes.get('valid', 0), 'value')} per metric"
+    rounds = max((cell.rounds for cell in report.cells), default=0)
+    return (
+        f"{cells}, {times(rounds, 'round')}, "
+        f"{outcomes.get('valid', 0)} of {sum(outcomes.values())} trials valid"
+    )
+
+
+def descriptive(report: Report, result: MetricResult) -> Grid:
+    """One row per cell."""
+    metric = result.metric
+    rows = [
+        (
+            report.labels[row.cell],
+            str(row.trials),
+            figure(metric, row.mean),
+            _range(metric, row.low, row.high),
+            figure(metric, row.median),
+            "-" if row.cv_pct is None else number(row.cv_pct),
+            _range(metric, row.minimum, row.maximum),
+            _range(metric, row.instrument_low, row.instrument_high),
+        )
+        for row in result.descriptive
+    ]
+    head = (
+        "Cell",
+        "n",
+        "Geometric mean",
+        f"{confidence(report)} interval",
+        "Median",
+        "CV, %",
+        "Smallest to largest",
+        "Instruments' interval",
+    )
+    title = f"{metric.heading}, {unit(metric)}"
+    return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
+
+
+def pairs(report: Report, metric: Metric, family: Family) -> Grid:
+    """The pairs of a family: the comparison and the effect sizes."""
+    shown = family.pairs if len(family.pairs) <= MOST_PAIRS else family.headline
+    rows = [
+        (
+            report.labels[pair.a],
+            report.labels[pair.b],
+            verdict(pair),
+            ratio(pair.ratio, pair.low, pair.high),
+            change(metric, pair),
+            p_value(pair.p),
+            f"{pair.won}/{pair.rounds}" if pair.rounds else "-",
+            ratio(None, pair.wide_low, pair.wide_high),
+            _effect(pair.delta, pair.delta_low, pair.delta_high),
+            _effect(pair.a12, pair.a12_low, pair.a12_high),
+        )
+        for pair in shown
+    ]
+    gain = "Gain" if metric.higher_is_better else "Saving"
+    head = (
+        "Cell",
+        "Against",
+        "Verdict",
+        "Ratio",
+        gain,
+        "p",
+        "Won",
+        "Ratio with instruments",
+        "Cliff's delta",
+        "A12",
+    )
+    name = f", {family.name}" if family.name else ""
+    title = f"{metric.heading}{name}, pair by pair{_rest(report, family, len(shown))}"
+    return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
+
+
+def _rest(report: Report, family: Family, shown: int) -> str:
+    """What a table says that does not show every pair."""
+    if shown == len(family.pairs):
+        return ""
+    name = report.labels[family.reference]
+    return f": those with {name}; comparisons.json has all {len(family.pairs):,}"
+
+
+def audit(report: Report) -> Grid:
+    """What is not valid: how often, why, and in which cells."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    labels = report.labels
+    for slot in report.audit.slots:
+        if slot.outcome != "valid":
+            groups.setdefault((slot.outcome, slot.reason), []).append(labels[slot.cell])
+    rows = []
+    for (outcome, reason), names in sorted(groups.items(), key=lambda item: -len(item[1])):
+        short = list(dict.fromkeys(names))
+        more = f" and {len(short) - 3} more" if len(short) > 3 else ""
+        rows.append((", ".join(short[:3]) + more, f"{len(names)} {outcome}", reason or "-"))
+    if len(rows) > _MOST_REASONS:
+        rest = len(rows) - _MOST_REASONS
+        rows = [
+            *rows[:_MOST_REASONS],
+            (f"and {rest} more reasons", "", "comparisons.json has them all"),
+        ]
+    return Grid(
+        title="Trials that are not valid", head=("Cells", "Trials", "Reason"), rows=tuple(rows)
+    )
+
+
+def agreement(report: Report) -> Grid:
+    """Whose answers are the reference engine's, token by token."""
+    rows = tuple(
+        (cell.label, share(cell.agreement), share(cell.agreeing_tokens))
+        for cell in report.cells
+        if cell.agreement is not None
+    )
+    head = ("Cell", "Prompts with equal tokens, %", "Tokens before the first other one, %")
+    return Grid(title="Agreement with the reference engine", head=head, rows=rows)
+
+
+def left_out(report: Report) -> Grid:
+    """What the analysis did not use, and why."""
+    rows = tuple((f"{each.scope} {each.name}", each.reason) for each in report.left_out)
+    return Grid(title="Left out", head=("What", "Reason"), rows=rows)
+
+
+def versions(report: Report) -> Grid:
+    """Of the analysis, and of the stack that was measured."""
+    span = report.provenance
+    rows = [*span.versions.items(), *((k, ", ".join(v)) for k, v in span.libraries.items())]
+    return Grid(title="Versions", head=("Name", "Version"), rows=tuple(rows))
+
+
+def unit(metric: Metric) -> str:
+    """Of the figures of a table."""
+    return metric.unit or "no unit"
+
+
+def figure(metric: Metric, value: float | None) -> str:
+    """A value in that unit."""
+    return "-" if value is None else number(value * metric.scale)
+
+
+def _range(metric: Metric, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "-"
+    return f"{figure(metric, low)} to {figure(metric, high)}"
+
+
+def ratio(value: float | None, low: float | None, high: float | None) -> str:
+    """A ratio with its interval, or either."""
+    parts = [] if value is None else [number(value)]
+    if low is not None and high is not None:
+        span = f"{number(low)} to {number(high)}"
+        parts.append(f"({span})" if parts else span)
+    return " ".join(parts) or "-"
+
+
+def _effect(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "-"
+    span = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+    return f"{value:.2f}{span}"

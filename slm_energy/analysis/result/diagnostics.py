@@ -1,0 +1,170 @@
+"""The result of an analysis, third part: how steady the trials and the machine were."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from slm_energy.analysis.result.verdict import Verdict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One valid trial in the diagnostics of a metric.
+
+    Attributes:
+        run_id: its MLflow run.
+        cell: its cell's id.
+        round: its round.
+        order: its place in the planned order over all rounds, from 1.
+        value: the metric.
+        low: lower end of the measurement's own interval; None if there is none.
+        high: upper end.
+        residual: log value less its cell's mean log.
+        score: robust z score within the cell; None where it has none (`Diagnostics`).
+        outlier: flagged, and used all the same.
+        temperature_c: at the start, where a sensor gave it.
+    """
+
+    run_id: str
+    cell: str
+    round: int
+    order: int
+    value: float
+    low: float | None
+    high: float | None
+    residual: float
+    score: float | None
+    outlier: bool
+    temperature_c: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Drift:
+    """Least-squares slope of the log metric on a covariate, cells having levels of their own.
+
+    Attributes:
+        against: `order`, `round`, `place` (in its round; rounds have levels of their own as well),
+            `temperature`, or `time`, of which the study is one unit.
+        slope_pct: change per step, degree or unit, in per cent.
+        low_pct: lower end of its t interval.
+        high_pct: upper end.
+        p: of no slope.
+        trials: how many it rests on.
+    """
+
+    against: Literal["order", "round", "place", "temperature", "time"]
+    slope_pct: float
+    low_pct: float
+    high_pct: float
+    p: float
+    trials: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Changed:
+    """A verdict that rests on flagged trials.
+
+    Attributes:
+        a: a cell id.
+        b: another.
+        verdict: with all trials: the one that counts.
+        without: when flagged trials are taken out.
+    """
+
+    a: str
+    b: str
+    verdict: Verdict
+    without: Verdict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Diagnostics:
+    """What could make the trials of a metric less alike than the comparison takes them to be.
+
+    A trial is flagged when its robust z score |log x - median| / (1.4826 MAD) within its cell is
+    above 3.5 (Iglewicz and Hoaglin 1993); cells need five trials and a MAD above zero. Flagged
+    trials stay in: an energy study's extreme trial is a fact about the machine.
+
+    Attributes:
+        points: one per valid trial, in planned order.
+        drifts: slopes that can be computed.
+        residual_sd_pct: standard deviation of the residuals of round + cell, in per cent; the noise
+            that the comparison sees. None with fewer than two rounds.
+        residual_shapiro_p: normality of these residuals; None with fewer than three or no spread.
+        changed: verdicts that would be others without flagged trials.
+    """
+
+    points: tuple[Point, ...]
+    drifts: tuple[Drift, ...]
+    residual_sd_pct: float | None
+    residual_shapiro_p: float | None
+    changed: tuple[Changed, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Sentinel:
+    """One metric of the cell that ran once more at the start of each round, in no comparison.
+
+    Attributes:
+        label: its name.
+        hours: from the first to the last of its trials.
+        points: one per valid trial, in planned order.
+        drift: against time; None with fewer than three trials.
+    """
+
+    label: str
+    hours: float
+    points: tuple[Point, ...]
+    drift: Drift | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class MetricNoise:
+    """What one cell under several names shows of one metric.
+
+    Attributes:
+        name: of the metric.
+        ratio: geometric mean of the two names that differ most.
+        low: lower end of its t interval.
+        high: upper end.
+        sd_pct: standard deviation of one trial on logs, rounds taken out, in per cent.
+        trials: how many that rests on.
+    """
+
+    name: str
+    ratio: float
+    low: float
+    high: float
+    sd_pct: float
+    trials: int
+
+    @property
+    def largest_pct(self) -> float:
+        """The largest difference between the names that the interval holds, in per cent."""
+        return 100 * (max(self.high, 1 / self.low) - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class NoiseFloor:
+    """What a machine shows where there is no difference: one cell under several names.
+
+    Attributes:
+        study: where it was measured.
+        machine: on which.
+        cell: model, engine and provider.
+        day: of its last trial, as 2026-11-30; empty where it is not known.
+        rounds: how many.
+        metrics: those with a spread, the one that decides first.
+    """
+
+    study: str
+    machine: str
+    cell: str
+    day: str
+    rounds: int
+    metrics: tuple[MetricNoise, ...]
+
+    def of(self, name: str) -> MetricNoise | None:
+        """What it shows of a metric; None where it has none of that name."""
+        return next((each for each in self.metrics if each.name == name), None)

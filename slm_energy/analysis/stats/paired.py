@@ -1,0 +1,252 @@
+"""Which cell costs less, by how much, and how sure: the comparison of the cells of one family.
+
+The trial is the unit and the round is the block. For each pair of cells, over the rounds in which
+both are valid: the ratio of geometric means with a t interval on the log ratio, and a p-value
+adjusted for all pairs. Pure functions of arrays.
+
+What the instruments can resolve. Each value carries the measurement's own interval, which more
+rounds do not narrow: an instrument errs alike in every round. The resolution of a pair is the
+factor by which its ratio could be wrong if both instruments erred as far as they can, in opposite
+directions, averaged over rounds. Then
+
+    a difference        counts only if the t interval, widened by the resolution, excludes 1;
+                        a ratio nearer to 1 than the resolution is below the instrument's resolution
+    an equivalence      counts only if the widened interval lies within the margin; a resolution
+                        coarser than the margin can show none
+    neither             is below the instrument's resolution when no number of rounds could settle
+                        it: the ratio is nearer to 1 than the resolution, which exceeds the margin
+
+Two cells on the same sensors may share an error that cancels in the ratio; that is not known here,
+so the worst case is taken.
+
+Equivalence is adjusted as well: its TOST p-values are adjusted with Holm over the family's pairs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from slm_energy.analysis.result.report import Pair, Savings
+from slm_energy.analysis.result.verdict import Verdict, mirrored
+from slm_energy.analysis.stats.decision import decided
+from slm_energy.analysis.stats.effect_size import (
+    Flags,
+    Floats,
+    cliffs_delta,
+    cliffs_interval,
+    equivalence_p,
+    half_width,
+    holm,
+)
+from slm_energy.analysis.stats.max_t import max_t
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """One metric over the plan.
+
+    Attributes:
+        cells: k ids.
+        values: rounds x k; positive, NaN where there is no valid value.
+        low: lower ends of the measurement's own intervals, same shape; None if there are none.
+        high: upper ends.
+    """
+
+    cells: tuple[str, ...]
+    values: Floats
+    low: Floats | None = None
+    high: Floats | None = None
+
+    def of(self, cells: tuple[str, ...]) -> Block:
+        """The block of some of its cells, in their order."""
+        columns = [self.cells.index(cell) for cell in cells]
+        low, high = (None if part is None else part[:, columns] for part in (self.low, self.high))
+        return Block(cells=cells, values=self.values[:, columns], low=low, high=high)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """How a comparison decides.
+
+    Attributes:
+        alpha: family-wise error; intervals have confidence 1 - alpha.
+        margin: a smaller relative difference does not matter.
+        draws: of the reference that p is read from.
+        seed: of the draws.
+        higher_is_better: True for throughput.
+    """
+
+    alpha: float = 0.05
+    margin: float = 0.02
+    draws: int = 9999
+    seed: int = 0
+    higher_is_better: bool = False
+
+    @property
+    def band(self) -> float:
+        """The margin on the log scale; the same whichever cell of a pair is named first."""
+        return -float(np.log1p(-self.margin))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One metric over the cells of one family; see `result.Family` and `MaxT`."""
+
+    ranked: tuple[str, ...]
+    complete_rounds: int
+    draws: int
+    exact: bool
+    reason: str
+    pairs: tuple[Pair, ...]
+    lent: float = 0.0
+
+
+def compare(block: Block, rule: Rule, reference: str | None = None) -> Comparison:
+    """Compare all cells of a block with each other.
+
+    Args:
+        block: the values of one family; a cell without any is left out.
+        rule: how to decide.
+        reference: a cell that comes last in its pairs; the others have the better one first.
+    """
+    block = block.of(ranking(block, rule))
+    logs = np.log(block.values)
+    test = max_t(logs, rule.draws, rule.seed)
+    places = list(itertools.combinations(range(len(block.cells)), 2))
+    places = [(j, i) if block.cells[i] == reference else (i, j) for i, j in places]
+    measured = [_measured(block, logs, i, j, rule) for i, j in places]
+    equivalent = _equivalence(measured, rule)
+    pairs = []
+    for (i, j), seen, p_equivalent in zip(places, measured, equivalent, strict=True):
+        p = None if test.p is None or np.isnan(test.p[i, j]) else float(test.p[i, j])
+        pair = dataclasses.replace(seen.pair, p=p, p_equivalent=p_equivalent)
+        pairs.append(decided(pair, seen.ratios, seen.half, seen.resolution, rule, len(block.cells)))
+    return Comparison(
+        ranked=block.cells,
+        complete_rounds=int((~np.isnan(logs).any(axis=1)).sum()),
+        draws=test.draws,
+        exact=test.exact,
+        reason="" if test.p is not None or not places else "no two cells share enough valid rounds",
+        pairs=tuple(pairs),
+        lent=test.lent,
+    )
+
+
+def ranking(block: Block, rule: Rule) -> tuple[str, ...]:
+    """Cells with a value from best to worst; see `result.Family.ranked`."""
+    valued = np.flatnonzero(~np.isnan(block.values).all(axis=0))
+    logs = np.log(block.values[:, valued])
+    complete = ~np.isnan(logs).any(axis=1)
+    level = np.nanmean(logs[complete] if complete.any() else logs, axis=0)
+    order = np.argsort(-level if rule.higher_is_better else level, kind="stable")
+    return tuple(block.cells[i] for i in valued[order])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Measured:
+    """A pair before its verdict.
+
+    Attributes:
+        pair: with all figures but the p-values.
+        ratios: log ratios, one per shared round.
+        half: half the width of their t interval; None where it is unknown.
+        resolution: log of `Pair.instrument`, infinite where it has no end; None without intervals.
+    """
+
+    pair: Pair
+    ratios: Floats
+    half: float | None = None
+    resolution: float | None = None
+
+
+def _measured(block: Block, logs: Floats, a: int, b: int, rule: Rule) -> _Measured:
+    ratios = logs[:, a] - logs[:, b]
+    both: Flags = np.asarray(~np.isnan(ratios))
+    ratios = ratios[both]
+    better = ratios > 0 if rule.higher_is_better else ratios < 0
+    pair = Pair(
+        a=block.cells[a],
+        b=block.cells[b],
+        rounds=len(ratios),
+        won=int(better.sum()),
+        tied=int((ratios == 0).sum()),
+    )
+    if not len(ratios):
+        return _Measured(pair=pair, ratios=ratios)
+    x, y, mean = block.values[both, a], block.values[both, b], float(ratios.mean())
+    delta, ends = cliffs_delta(x, y), cliffs_interval(x, y, rule.alpha)
+    resolution = _resolution(block, both, a, b)
+    known = resolution is not None and np.isfinite(resolution)
+    pair = dataclasses.replace(
+        pair,
+        ratio=float(np.exp(mean)),
+        difference=float(np.exp(logs[both, a].mean()) - np.exp(logs[both, b].mean())),
+        instrument=float(np.exp(resolution)) if resolution is not None and known else None,
+        delta=delta,
+        delta_low=None if ends is None else ends[0],
+        delta_high=None if ends is None else ends[1],
+        a12=(delta + 1) / 2,
+        a12_low=None if ends is None else (ends[0] + 1) / 2,
+        a12_high=None if ends is None else (ends[1] + 1) / 2,
+    )
+    half = half_width(ratios, rule.alpha)
+    if half is not None:
+        error = float(np.std(ratios, ddof=1)) / np.sqrt(len(ratios))
+        wide = half + resolution if resolution is not None and known else None
+        pair = dataclasses.replace(
+            pair,
+            low=float(np.exp(mean - half)),
+            high=float(np.exp(mean + half)),
+            wide_low=None if wide is None else float(np.exp(mean - wide)),
+            wide_high=None if wide is None else float(np.exp(mean + wide)),
+            t=float(mean / error),
+        )
+    return _Measured(pair=pair, ratios=ratios, half=half, resolution=resolution)
+
+
+def _resolution(block: Block, both: Flags, a: int, b: int) -> float | None:
+    """How far the log ratio could be off by the instruments: see the top of this file."""
+    if block.low is None or block.high is None:
+        return None
+    value, low, high = (part[both][:, [a, b]] for part in (block.values, block.low, block.high))
+    if np.isnan(low).any() or np.isnan(high).any():
+        return None
+    below = np.where(low > 0, np.log(value) - np.log(np.where(low > 0, low, 1)), np.inf)
+    above = np.log(np.maximum(high, value)) - np.log(value)
+    one_way = float((below[:, 0] + above[:, 1]).mean())
+    other_way = float((above[:, 0] + below[:, 1]).mean())
+    return max(one_way, other_way)
+
+
+def _equivalence(measured: list[_Measured], rule: Rule) -> list[float | None]:
+    known = [i for i, seen in enumerate(measured) if seen.half is not None]
+    raw = np.array([equivalence_p(measured[i].ratios, rule.band) for i in known])
+    result: list[float | None] = [None] * len(measured)
+    for i, p in zip(known, holm(raw), strict=True):
+        result[i] = float(p)
+    return result
+
+
+def savings(comparison: Comparison, rule: Rule) -> Savings:
+    """The pairs as a matrix, rows and columns in the order of rank."""
+    cells = comparison.ranked
+    place = {cell: i for i, cell in enumerate(cells)}
+    size = len(cells)
+    saved: list[list[float | None]] = [[None] * size for _ in cells]
+    verdicts: list[list[Verdict | None]] = [[None] * size for _ in cells]
+    sign = -1 if rule.higher_is_better else 1
+    for pair in comparison.pairs:
+        i, j = place[pair.a], place[pair.b]
+        verdicts[i][j] = pair.verdict
+        verdicts[j][i] = mirrored(pair.verdict, rule.higher_is_better)
+        if pair.ratio is not None:
+            saved[i][j] = 100 * sign * (1 - pair.ratio)
+            saved[j][i] = 100 * sign * (1 - 1 / pair.ratio)
+    return Savings(
+        cells=cells,
+        saving_pct=tuple(map(tuple, saved)),
+        verdicts=tuple(map(tuple, verdicts)),
+    )

@@ -1,0 +1,243 @@
+"""One cell in two studies: independent samples, judged by Welch's t interval on the log ratio.
+
+The trials of two studies have no round in common. A study's rounds vary within its cells, so drift
+within a study is in the interval; what shifts a whole study is not. For that there is `floor`: what
+two studies of the same thing differ by on this machine. More trials narrow neither the floor nor
+the instruments' own interval, so both stand beside the interval:
+
+    regression, improvement  the interval lies beyond the margin, and beyond floor and instruments;
+                             p of no difference is at most alpha
+    equivalent               the interval, widened by floor and instruments, lies within the margin;
+                             TOST's p is at most alpha
+    below the resolution     the instruments could have made the difference, or hidden one beyond
+                             the margin, whatever the number of trials
+    inconclusive             else
+
+Both p are adjusted with Holm over all pairs that are judged together. Pure functions of arrays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.stats.effect_size import Floats, holm
+
+Change = Literal[
+    "regression", "improvement", "equivalent", "inconclusive", "below the instrument's resolution"
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One metric of one cell in one study.
+
+    Attributes:
+        logs: log value of each usable trial; at least one.
+        below: how far the lower ends of the measurement's own intervals are below the values: mean
+            of log ratios, infinite where an end is zero; None where there are no intervals.
+        above: how far the upper ends are above.
+    """
+
+    logs: Floats
+    below: float | None = None
+    above: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """One metric of one cell in studies A and B."""
+
+    metric: Metric
+    cell: str
+    a: Sample
+    b: Sample
+
+    @property
+    def mean(self) -> float:
+        """Log of the ratio B / A."""
+        return float(self.b.logs.mean() - self.a.logs.mean())
+
+    @property
+    def resolution(self) -> float | None:
+        """How far that is off if both instruments err as far as they can, in opposite ways."""
+        a, b = self.a, self.b
+        if a.below is None or a.above is None or b.below is None or b.above is None:
+            return None
+        return max(b.below + a.above, b.above + a.below)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CellChange:
+    """One metric of one cell in both studies.
+
+    Attributes:
+        cell: its label.
+        a_trials: usable trials in A.
+        b_trials: usable trials in B.
+        a: geometric mean in A.
+        b: geometric mean in B.
+        ratio: b / a.
+        low: lower end of Welch's t interval of the ratio; None where it cannot be computed.
+        high: upper end.
+        instrument: the factor by which the instruments could have got the ratio wrong, at least 1;
+            None where the metric has no intervals, or one has no end.
+        p: of no difference, adjusted.
+        p_equivalent: of a difference of the margin or more (TOST), adjusted.
+        verdict: about B.
+        reason: why there is no other verdict; empty for regression, improvement and equivalent.
+    """
+
+    cell: str
+    a_trials: int
+    b_trials: int
+    a: float
+    b: float
+    ratio: float
+    low: float | None = None
+    high: float | None = None
+    instrument: float | None = None
+    p: float | None = None
+    p_equivalent: float | None = None
+    verdict: Change = "inconclusive"
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Rule:
+    """What decides, on the log scale; `tests` is how many pairs p is adjusted for."""
+
+    band: float
+    floor: float
+    alpha: float
+    tests: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Welch:
+    """Half the width of the t interval of the log ratio, and the two p."""
+
+    half: float
+    p: float
+    p_equivalent: float
+
+
+def judge(
+    pairs: Sequence[Pair], *, margin: float, alpha: float, floor: float
+) -> tuple[CellChange, ...]:
+    """Judge all pairs as one family.
+
+    Args:
+        pairs: what is compared.
+        margin: a smaller relative difference does not matter.
+        alpha: family-wise error; intervals have confidence 1 - alpha.
+        floor: relative difference of two studies of the same thing on this machine.
+    """
+    band = -math.log1p(-margin)  # as in the report: the same whichever study is named first
+    tested = {i: found for i, pair in enumerate(pairs) if (found := _welch(pair, band, alpha))}
+    p = holm(np.array([each.p for each in tested.values()]))
+    p_equivalent = holm(np.array([each.p_equivalent for each in tested.values()]))
+    adjusted = {
+        i: dataclasses.replace(each, p=float(p[at]), p_equivalent=float(p_equivalent[at]))
+        for at, (i, each) in enumerate(tested.items())
+    }
+    rule = _Rule(band=band, floor=math.log1p(floor), alpha=alpha, tests=len(tested))
+    return tuple(_change(pair, adjusted.get(i), rule) for i, pair in enumerate(pairs))
+
+
+def noise(pairs: Sequence[Pair]) -> float | None:
+    """Standard deviation of trials within a cell and study, pooled, in per cent."""
+    samples = [sample.logs for pair in pairs for sample in (pair.a, pair.b)]
+    freedom = sum(len(logs) - 1 for logs in samples)
+    if freedom == 0:
+        return None
+    squares = sum(float(((logs - logs.mean()) ** 2).sum()) for logs in samples)
+    return 100 * math.expm1(math.sqrt(squares / freedom))
+
+
+def _welch(pair: Pair, band: float, alpha: float) -> _Welch | None:
+    """Welch's t test (1947) and TOST (Schuirmann 1987); None where no spread is known."""
+    samples = (pair.a.logs, pair.b.logs)
+    if min(map(len, samples)) < 2:
+        return None
+    parts = np.array([float(np.var(logs, ddof=1)) / len(logs) for logs in samples])
+    error = math.sqrt(parts.sum())
+    if error < 1e-12:
+        return None
+    freedom = float(parts.sum() ** 2 / (parts**2 / [len(logs) - 1 for logs in samples]).sum())
+    size = abs(pair.mean)
+    return _Welch(
+        half=float(stats.t.ppf(1 - alpha / 2, freedom)) * error,
+        p=float(2 * stats.t.sf(size / error, freedom)),
+        p_equivalent=float(stats.t.sf((band - size) / error, freedom)),
+    )
+
+
+def _change(pair: Pair, found: _Welch | None, rule: _Rule) -> CellChange:
+    mean, resolution = pair.mean, pair.resolution
+    known = resolution is not None and math.isfinite(resolution)
+    change = CellChange(
+        cell=pair.cell,
+        a_trials=len(pair.a.logs),
+        b_trials=len(pair.b.logs),
+        a=math.exp(float(pair.a.logs.mean())),
+        b=math.exp(float(pair.b.logs.mean())),
+        ratio=math.exp(mean),
+        instrument=math.exp(resolution) if resolution is not None and known else None,
+    )
+    if found is None:
+        alone = min(change.a_trials, change.b_trials) < 2
+        why = "one trial in a study gives no interval: raise study.rounds"
+        same = "the values do not vary, so their spread is unknown"
+        if pair.metric.is_share and not alone:
+            return dataclasses.replace(change, verdict=_plain_verdict(pair, rule.band))
+        return dataclasses.replace(change, reason=why if alone else same)
+    verdict, reason = _verdict(pair, found, rule)
+    return dataclasses.replace(
+        change,
+        low=math.exp(mean - found.half),
+        high=math.exp(mean + found.half),
+        p=found.p,
+        p_equivalent=found.p_equivalent,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _plain_verdict(pair: Pair, band: float) -> Change:
+    """Of a share that is the same in every trial, as greedy decoding makes it: without noise."""
+    if abs(pair.mean) <= band:
+        return "equivalent"
+    return "regression" if (pair.mean < 0) == pair.metric.higher_is_better else "improvement"
+
+
+def _verdict(pair: Pair, found: _Welch, rule: _Rule) -> tuple[Change, str]:
+    """Verdict and reason: see the top of this file."""
+    size, half, band = abs(pair.mean), found.half, rule.band
+    resolution = pair.resolution or 0.0
+    beside = resolution + rule.floor
+    if pair.resolution is not None and resolution >= max(band, size):
+        if math.isinf(resolution):
+            return "below the instrument's resolution", "an instrument may have seen nothing at all"
+        why = f"the instruments resolve {100 * math.expm1(resolution):.2g} %"
+        return "below the instrument's resolution", why
+    if size + half < band:
+        if size + half + beside >= band:
+            return "inconclusive", "with instruments and floor it reaches across the margin"
+        if found.p_equivalent > rule.alpha:
+            return "inconclusive", f"equivalence adjusted for {rule.tests} tests is not shown"
+        return "equivalent", ""
+    if size - half <= band:
+        return "inconclusive", "the interval reaches across the margin"
+    if size - half <= beside:
+        return "inconclusive", "with instruments and floor it reaches 1"
+    if found.p > rule.alpha:
+        return "inconclusive", f"p adjusted for {rule.tests} tests is above {rule.alpha:g}"
+    worse = (pair.mean < 0) == pair.metric.higher_is_better
+    return ("regression" if worse else "improvement"), ""

@@ -1,0 +1,166 @@
+"""The sentences of a report: findings, and what a reader must know."""
+
+from __future__ import annotations
+
+import typing
+
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.verdict import COARSE
+from slm_energy.analysis.text.phrases import (
+    confidence,
+    joined,
+    kind,
+    number,
+    p_is,
+    percent,
+    share,
+    times,
+)
+
+if typing.TYPE_CHECKING:
+    from slm_energy.analysis.result.report import Family, MetricResult, Pair, Report
+
+
+def findings(report: Report) -> tuple[str, ...]:
+    """The verdict in sentences: per family the best cell against the next and against the last.
+
+    With a reference that was named: the best other cell against it.
+    """
+    lines = []
+    for result in report.deciding:
+        compared = [family for family in result.families if family.pairs]
+        for family in compared:
+            pairs = family.headline
+            if family.named:
+                chosen = pairs[:1]
+            else:
+                chosen = pairs if len(pairs) == 1 else (pairs[0], pairs[-1])
+            lines += [sentence(report, result.metric, pair) for pair in chosen]
+        if compared:
+            continue
+        ranked = [cell for family in result.families for cell in family.ranked]
+        if len(ranked) > 1:
+            lines.append("No family has two cells to compare; families=[] compares all cells.")
+        else:
+            what = f"{result.metric.title}{kind(result.metric)}"
+            lines.append(
+                f"Only {report.labels[ranked[0]]} has {what}: there is nothing to compare."
+            )
+    return tuple(lines)
+
+
+def sentence(report: Report, metric: Metric, pair: Pair) -> str:
+    """One pair in words."""
+    a, b = report.labels[pair.a], report.labels[pair.b]
+    what = f"{metric.title}{kind(metric)}"
+    if pair.ratio is None:
+        return f"{a} against {b}, {what}: {pair.reason}."
+    better = "cheaper" if metric.is_energy else "better"
+    won = f"{better} in {pair.won} of {times(pair.rounds, 'round')}"
+    if pair.low is None or pair.high is None:
+        return f"{a} against {b}, {what}: ratio {number(pair.ratio)}, no verdict: {pair.reason}."
+    interval = f"{confidence(report)} interval {number(pair.low)} to {number(pair.high)}"
+    if pair.verdict == "equivalent":
+        return (
+            f"{a} and {b} are equivalent in {what}: ratio {number(pair.ratio)}, {interval}, within "
+            f"the margin of {100 * report.options.margin:g} %."
+        )
+    if pair.verdict == "inconclusive" or pair.verdict == COARSE:
+        more = "" if pair.more_rounds is None else (
+            f"; about {times(pair.more_rounds, 'more round')} would settle it"
+        )  # fmt: skip
+        return (
+            f"{a} against {b}, {what}: {pair.verdict}, ratio {number(pair.ratio)}, {interval}, "
+            f"{won}; {pair.reason}{more}."
+        )
+    sizes = sorted(abs(1 - value) for value in (pair.low, pair.high))
+    return (
+        f"{a} {'costs' if metric.is_energy else 'has'} {percent(abs(1 - pair.ratio))} % "
+        f"{'less' if pair.ratio < 1 else 'more'} {metric.title} than {b}{kind(metric)}, "
+        f"{confidence(report)} interval {percent(sizes[0])} to {percent(sizes[1])} %, {won}."
+    )
+
+
+def notes(report: Report) -> tuple[str, ...]:
+    """What a reader must know: the kind of energy, what p rests on, what was left out."""
+    lines = []
+    kinds = {result.metric.estimated for result in report.deciding}
+    if True in kinds:
+        lines.append("Estimated energy comes from CodeCarbon's model of the machine: not measured.")
+    if len(kinds) == 2:
+        lines.append("Measured and estimated cells are ranked apart: they cannot be compared.")
+    lines += _other_tokens(report)
+    lines += [f"Left out: {out.name}: {out.reason}." for out in report.left_out]
+    for result in report.deciding:
+        for family in result.families:
+            if len(family.ranked) > 1:
+                lines += _family_notes(report, result, family)
+    return tuple(lines)
+
+
+def _other_tokens(report: Report) -> list[str]:
+    """Cells that did not generate what the reference engine did."""
+    cells = [
+        f"{cell.label} ({share(cell.agreement)} % of its prompts agree)"
+        for cell in report.cells
+        if cell.agreement is not None and cell.agreement < 1
+    ]
+    return [f"Other tokens than the reference engine's: {joined(cells)}."] if cells else []
+
+
+def _family_notes(report: Report, result: MetricResult, family: Family) -> list[str]:
+    """What one comparison rests on, and where the conventional chain disagrees."""
+    cells, where = len(family.ranked), f"{family.name}: " if family.name else ""
+    lines = []
+    if family.draws:
+        how = (
+            f"all {family.draws:,} permutations of labels within rounds"
+            if family.exact
+            else f"{family.draws:,} random permutations of labels within rounds"
+            if cells == 2
+            else f"max-T over {times(len(family.pairs), 'pair')}, {family.draws:,} draws"
+        )
+        lines.append(
+            f"{where}p: {how}; {times(family.complete_rounds, 'round')} complete for these cells."
+        )
+    else:
+        lines.append(f"{where}No p: {family.reason}.")
+    if family.power is not None and family.power.rounds < family.power.smallest_rounds:
+        rests = cells == 2 and family.power.rounds > 1
+        lines.append(
+            f"{where}With {cells} cells a p of {report.options.alpha:g} needs "
+            f"{family.power.smallest_rounds} rounds: run the sweep again to fill gaps, or raise "
+            "study.rounds." + (" Until then the verdict rests on the t interval." if rests else "")
+        )
+    if family.power is not None and family.power.detectable_pct is not None:
+        lines.append(
+            f"{where}With {times(family.power.rounds, 'round')} a difference of "
+            f"{number(family.power.detectable_pct)} % is found with a chance of 0.8."
+        )
+    return lines + _chain_notes(report, family, where)
+
+
+def _chain_notes(report: Report, family: Family, where: str) -> list[str]:
+    chain, alpha = family.conventional, report.options.alpha
+    if chain is None:
+        return []
+    skewed = sum(cell.shapiro_p is not None and cell.shapiro_p < alpha for cell in chain.cells)
+    found = sum(pair.dunn_p <= alpha for pair in chain.pairs)
+    lines = [
+        f"{where}Conventional chain (ignores rounds): Shapiro-Wilk rejects normality in {skewed} "
+        f"of {len(chain.cells)} cells; Levene {p_is(chain.levene_p)}; Kruskal-Wallis "
+        f"H = {number(chain.kruskal_h)}, {p_is(chain.kruskal_p)}, epsilon squared = "
+        f"{chain.epsilon_squared:.2f}; Dunn with Holm finds a difference in {found} of "
+        f"{times(len(chain.pairs), 'pair')}."
+    ]
+    reasons = dict.fromkeys(each.why for each in family.disagreements)
+    for why in reasons:
+        apart = [each for each in family.disagreements if each.why == why]
+        first, more = apart[0], f" and {len(apart) - 1} more" if len(apart) > 1 else ""
+        finder = "the comparison" if first.found_by == "rounds" else "Dunn"
+        lines.append(
+            f"{where}They disagree on {report.labels[first.a]} against {report.labels[first.b]}"
+            f"{more}: {p_is(first.p)}, Dunn-Holm {p_is(first.dunn_p)}; only {finder} "
+            f"finds a difference. {why}."
+        )
+    return lines

@@ -1,0 +1,115 @@
+"""What was done, in the paragraphs that a paper's method section needs."""
+
+from __future__ import annotations
+
+import typing
+
+from slm_energy.analysis.options import AnalysisOptions
+from slm_energy.analysis.text.phrases import confidence, times
+
+if typing.TYPE_CHECKING:
+    from slm_energy.analysis.result.report import Report
+
+
+def methods(report: Report) -> tuple[str, ...]:
+    """What was done, as a paper would say it."""
+    options, counts = report.options, report.audit.outcomes
+    total, valid = sum(counts.values()), counts.get("valid", 0)
+    rest = [f"{n} {name}" for name, n in counts.items() if name != "valid"]
+    design = (
+        f"The unit of analysis is the trial: one cell in one fresh process. "
+        f"{times(len(report.cells), 'cell')} ran in {times(len(report.audit.rounds), 'round')}, "
+        f"each a randomised complete block, on {report.machine}; {valid} of {total} trials are "
+        f"valid{' (' + ', '.join(rest) + ')' if rest else ''}, and "
+        f"{times(len(report.audit.complete_rounds), 'round')} complete."
+    )
+    lead = report.deciding
+    kinds = [
+        "Energy was measured by hardware counters or power sensors."
+        for result in lead
+        if result.metric.is_energy and not result.metric.estimated
+    ] + [
+        "Energy is the estimate of a model of the machine (CodeCarbon), not a measurement; "
+        "estimated cells are never compared with measured ones."
+        for result in lead
+        if result.metric.estimated
+    ]
+    return (
+        " ".join([design, *_course(report), *kinds]),
+        *_agreement(report),
+        _comparison(report),
+        *_conventional(report),
+        _rest(options),
+    )
+
+
+def _course(report: Report) -> list[str]:
+    """What was fixed beforehand beside the rounds."""
+    said = []
+    if report.stopped:
+        said.append(
+            "How many rounds there are was decided by a rule that was fixed beforehand and looks "
+            f"at the widths of intervals, not at differences: {report.stopped}."
+        )
+    if any(result.sentinel is not None for result in report.metrics):
+        said.append(
+            "At the start of each round one cell ran once more, as a sentinel that shows drift and "
+            "is compared with nothing."
+        )
+    return said
+
+
+def _agreement(report: Report) -> tuple[str, ...]:
+    if all(cell.agreement is None for cell in report.cells):
+        return ()
+    return (
+        "What each cell generated was compared with what a reference engine generated beforehand "
+        "for the same prompts, one at a time, in the cell's type (float32 for int8) and on its "
+        "provider where the reference engine has it. Agreement is the share of prompts whose "
+        "tokens are all equal.",
+    )
+
+
+def _comparison(report: Report) -> str:
+    options = report.options
+    sizes = {len(f.ranked) for result in report.deciding for f in result.families}
+    how = []
+    if any(size > 2 for size in sizes):
+        how.append(
+            "p-values are those of a max-T test: the largest moderated t over all pairs of a "
+            "family (each cell's variance shrunk towards the common one, Smyth 2004), its "
+            f"reference drawn {options.draws:,} times from noise of each cell's own size"
+        )
+    if 2 in sizes:
+        how.append("with two cells p is the paired permutation test's, and the interval decides")
+    split = ""
+    if any(family.name for result in report.metrics for family in result.families):
+        split = f" within the same {' and '.join(options.families)}"
+    return (
+        f"Cells are compared{split} by the ratio of geometric means over the rounds valid for both,"
+        f" with a {confidence(report)} t interval on the log ratio"
+        f"{'; ' + '; '.join(how) if how else ''}. A difference of less than "
+        f"{100 * options.margin:g} % was declared not to matter. A cell saves when the whole "
+        f"interval lies beyond this margin and, with more than two cells, p is at most "
+        f"{options.alpha:g}; two cells are equivalent when it lies within, and the two one-sided "
+        "tests, adjusted with Holm, agree. Where the instruments' own intervals could explain a "
+        "difference, it is called below the instrument's resolution."
+    )
+
+
+def _conventional(report: Report) -> tuple[str, ...]:
+    if not any(f.conventional for result in report.metrics for f in result.families):
+        return ()
+    return (
+        "For comparison with earlier work the conventional chain stands beside it on the same "
+        "trials: Shapiro-Wilk, Levene (about the median), Kruskal-Wallis with epsilon squared, "
+        "Dunn with Holm, Games-Howell, Friedman and Conover with Holm, Cliff's delta and "
+        "Vargha-Delaney's A12 (intervals: Feng and Cliff 2004).",
+    )
+
+
+def _rest(options: AnalysisOptions) -> str:
+    return (
+        "Trials whose robust z score within their cell (1.4826 MAD, on logs) is above 3.5 are "
+        f"flagged and kept. Random draws start from seed {options.seed}."
+    )

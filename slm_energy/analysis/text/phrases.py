@@ -1,0 +1,90 @@
+"""How figures are worded wherever they stand: digits, per cent, p-values, verdicts."""
+
+from __future__ import annotations
+
+import typing
+
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.verdict import COARSE
+
+if typing.TYPE_CHECKING:
+    from slm_energy.analysis.result.report import Pair, Report
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent: 0.0123, 1.23, 12.3, 1,230."""
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 999.5:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    digits = 0
+    while digits < 12 and size * 10**digits < 99.95:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """A share as per cent: one decimal below 10, none above."""
+    value = share * 100
+    text = f"{value:.1f}" if abs(value) < 9.95 else f"{value:,.0f}"
+    return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
+
+
+def share(value: float | None) -> str:
+    """A share in per cent; 100 only where it is the whole."""
+    if value is None:
+        return "-"
+    return "100" if value == 1 else number(min(100 * value, 99.9))
+
+
+def p_value(value: float | None) -> str:
+    """As tables show it."""
+    if value is None:
+        return "-"
+    if value < 0.0001:
+        return "< 0.0001"
+    return f"{value:.4f}" if value < 0.01 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def p_is(value: float | None) -> str:
+    """As sentences say it: `p = 0.03`, `p < 0.0001`."""
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def change(metric: Metric, pair: Pair) -> str:
+    """How much better `a` is than `b`, in per cent; negative when it is worse."""
+    if pair.ratio is None:
+        return "-"
+    return f"{percent(pair.ratio - 1 if metric.higher_is_better else 1 - pair.ratio)} %"
+
+
+def verdict(pair: Pair) -> str:
+    """The verdict in a table: with the further rounds that would settle it."""
+    if pair.verdict == COARSE:
+        return "below resolution"
+    if pair.verdict == "inconclusive" and pair.more_rounds is not None:
+        return f"inconclusive, +{times(pair.more_rounds, 'round')}"
+    return pair.verdict
+
+
+def times(count: int, what: str) -> str:
+    """A count and its noun: `1 round`, `5 rounds`."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def joined(names: typing.Sequence[str], most: int = 6) -> str:
+    """Names in a sentence, the first few and how many more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def kind(metric: Metric) -> str:
+    """What a sentence adds to an estimate."""
+    return " (estimated)" if metric.estimated else ""
+
+
+def confidence(report: Report) -> str:
+    """The confidence of intervals, as `95 %`."""
+    return f"{100 * (1 - report.options.alpha):g} %"

@@ -1,0 +1,1 @@
+"""Stored trials as tables: one row a trial (`frame`), and its blocks of rounds (`blocks`)."""

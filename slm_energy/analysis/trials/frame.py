@@ -1,0 +1,254 @@
+"""From MLflow's rows to the trials that count, and an account of those that do not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from slm_energy.analysis.result.report import Audit, Factor, LeftOut, Slot, SlotOutcome
+from slm_energy.cell import cell_labels
+from slm_energy.config.groups import SENTINEL, Scalar
+from slm_energy.errors import AnalysisError, one_line
+
+_SETTINGS = ("model.", "engine.", "provider.", "measurement.", "workload.", "version.")
+_CORE = ("model.name", "engine.name", "provider.name")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    """The trials of one study on one machine.
+
+    Attributes:
+        name: the study.
+        machine: where it ran.
+        cells: ids in the order of the first round, unsupported ones last.
+        labels: cell id to its name; what all cells share is left out of it.
+        settings: cell id to its dotted settings and library versions.
+        shared: what all cells share, as `model bundled`, `provider cpu`.
+        rounds: 1 to the last round that was begun.
+        trials: one row per cell and round: its valid trial, or its last attempt; planned order.
+        audit: every cell in every round.
+        repeated: how many attempts another one stands for.
+        sentinel: the trials of the study's sentinel, which are not among these; None without one.
+    """
+
+    name: str
+    machine: str
+    cells: tuple[str, ...]
+    labels: dict[str, str]
+    settings: dict[str, dict[str, Scalar]]
+    shared: tuple[str, ...]
+    rounds: tuple[int, ...]
+    trials: pd.DataFrame
+    audit: Audit
+    repeated: int
+    sentinel: Study | None = None
+
+    @property
+    def valid(self) -> pd.DataFrame:
+        """The valid trials."""
+        return self.trials[self.trials["outcome"] == "valid"]
+
+    def block(self, column: str) -> npt.NDArray[np.float64]:
+        """Values of one metric, rounds x cells; NaN where there is no valid trial or no value."""
+        table = np.full((len(self.rounds), len(self.cells)), np.nan)
+        valid = self.valid
+        if column in valid:
+            places = {cell: i for i, cell in enumerate(self.cells)}
+            columns = valid["cell"].map(places).to_numpy(dtype=int)
+            values = pd.to_numeric(valid[column], errors="coerce").to_numpy(dtype=float)
+            table[valid["round"].to_numpy(dtype=int) - 1, columns] = values
+        return table
+
+    def core(self, cell: str) -> str:
+        """Model, engine and provider of a cell."""
+        return " / ".join(level(self.settings[cell], key) for key in _CORE)
+
+    def factors(self, names: Sequence[str], what: str) -> tuple[Factor, ...]:
+        """The settings of these names that vary over the cells.
+
+        Args:
+            names: `engine`, `engine.threads`, ...
+            what: the option they come from, for the message.
+
+        Raises:
+            AnalysisError: no trial has such a setting.
+        """
+        found = []
+        for name in names:
+            key = name if "." in name else f"{name}.name"
+            if key not in _CORE and not any(key in row for row in self.settings.values()):
+                known = sorted({key for row in self.settings.values() for key in row})
+                raise AnalysisError(
+                    f"{what}: no trial of study={self.name} has the setting {key!r}; there are: "
+                    f"{one_line(', '.join(known))}"
+                )
+            levels = dict.fromkeys(level(self.settings[cell], key) for cell in self.cells)
+            if len(levels) > 1:
+                short = name.removesuffix(".name")
+                found.append(Factor(key=key, name=short, levels=tuple(levels)))
+        return tuple(found)
+
+    def left_out(self) -> list[LeftOut]:
+        """Cells without any valid trial, and why."""
+        seen: dict[str, list[Slot]] = {cell: [] for cell in self.cells}
+        for slot in self.audit.slots:
+            seen[slot.cell].append(slot)
+        result = []
+        for cell, slots in seen.items():
+            if any(slot.outcome == "valid" for slot in slots):
+                continue
+            counts = Counter((slot.outcome, slot.reason) for slot in slots)
+            (outcome, reason), times = counts.most_common(1)[0]
+            often = f"{outcome} in {times} of {len(slots)} rounds" if slots[0].round else outcome
+            result.append(
+                LeftOut(scope="cell", name=self.labels[cell], reason=f"{often}: {reason}")
+            )
+        return result
+
+
+def started(rows: pd.DataFrame) -> pd.Series[pd.Timestamp]:
+    """When trials began, in UTC; NaT where it is not known."""
+    numbers = pd.api.types.is_numeric_dtype(rows["started"])
+    return pd.to_datetime(
+        rows["started"], utc=True, errors="coerce", unit="ms" if numbers else None
+    )
+
+
+def level(settings: dict[str, Scalar], key: str) -> str:
+    """A cell's level of a factor; a setting that its engine does not have is a level too."""
+    return str(settings[key]) if key in settings else "none"
+
+
+def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
+    """Choose the trials that count.
+
+    Of several attempts at a cell in a round the latest valid one counts, else the latest. A
+    sentinel's trials are set apart: it is compared with nothing.
+
+    Args:
+        raw: what `tracking.Store.frame` returns.
+        study: its name, for messages.
+        machine: take this machine's trials only.
+
+    Raises:
+        AnalysisError: no trials, none valid, or several machines and none chosen.
+    """
+    machine = one_machine(raw, study, machine)
+    rows = raw[raw["machine"].astype(str) == machine]
+    watching = rows.get("workload.name", pd.Series("", rows.index)) == SENTINEL
+    if watching.all():
+        raise AnalysisError(f"study={study}: only its sentinel has run; run the sweep again")
+    found = _study(rows[~watching], study, machine)
+    if found.valid.empty:
+        raise AnalysisError(_none_valid(study, found.trials))
+    extra = _study(rows[watching], study, machine) if watching.any() else None
+    return dataclasses.replace(found, sentinel=extra)
+
+
+def _study(rows: pd.DataFrame, study: str, machine: str) -> Study:
+    read = len(rows)
+    rows = rows.assign(
+        round=rows["round"].astype(int), reason=rows["reason"].fillna("").astype(str)
+    )
+    rows = rows.assign(_valid=rows["outcome"] == "valid")
+    rows = rows.sort_values(["_valid", "started", "attempt"], kind="stable", na_position="first")
+    rows = rows.drop_duplicates(["cell", "round"], keep="last").drop(columns="_valid")
+    repeated = read - len(rows)
+    tried = set(rows.loc[rows["round"] > 0, "cell"])
+    rows = rows[(rows["round"] > 0) | ~rows["cell"].isin(tried)]
+    rows = rows.sort_values(["round", "order"], kind="stable").reset_index(drop=True)
+    supported = [cell for cell in rows["cell"].unique() if cell in tried]
+    cells = (*supported, *(cell for cell in rows["cell"].unique() if cell not in tried))
+    rounds = tuple(range(1, int(rows["round"].max()) + 1))
+    settings = _settings(rows)
+    labels, shared = _short_labels(cell_labels(settings.items()))
+    return Study(
+        name=study,
+        machine=machine,
+        cells=cells,
+        labels=labels,
+        settings=settings,
+        shared=shared,
+        rounds=rounds,
+        trials=rows,
+        audit=_audit(rows, cells, rounds, tried),
+        repeated=repeated,
+    )
+
+
+def one_machine(raw: pd.DataFrame, study: str, machine: str | None) -> str:
+    """The machine whose trials are to be analysed: see `tidy`."""
+    if raw.empty:
+        raise AnalysisError(f"study={study}: no trials found; run its sweep, or name another study")
+    machines = sorted(raw["machine"].astype(str).unique())
+    if machine is None and len(machines) > 1:
+        raise AnalysisError(
+            f"study={study} has trials of {len(machines)} machines ({', '.join(machines)}), which "
+            f"cannot be compared: choose one with machine={machines[0]}"
+        )
+    chosen = machines[0] if machine is None else machine
+    if chosen not in machines:
+        raise AnalysisError(
+            f"machine={chosen}: study={study} has no trial of it; it has: {', '.join(machines)}"
+        )
+    return chosen
+
+
+def _none_valid(study: str, rows: pd.DataFrame) -> str:
+    counts = ", ".join(f"{n} {name}" for name, n in Counter(rows["outcome"]).most_common())
+    reasons = Counter(reason for reason in rows["reason"] if reason)
+    why = f"; most often: {one_line(reasons.most_common(1)[0][0])}" if reasons else ""
+    return f"study={study} has no valid trial ({counts}){why}; mend that and run the sweep again"
+
+
+def _settings(rows: pd.DataFrame) -> dict[str, dict[str, Scalar]]:
+    keys = [name for name in rows.columns if str(name).startswith(_SETTINGS) and "/" not in name]
+    first = rows.drop_duplicates("cell").set_index("cell")[keys]
+    return {
+        str(cell): {str(key): value for key, value in row.items() if pd.notna(value)}
+        for cell, row in zip(first.index, first.to_dict("records"), strict=True)
+    }
+
+
+def _short_labels(labels: dict[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Take out of `model / engine / provider / ...` what is the same in all cells."""
+    parts = {cell: label.split(" / ") for cell, label in labels.items()}
+    words = ("model", "engine", "provider")
+    same = [i for i in range(3) if len({row[i] for row in parts.values()}) == 1]
+    if len(labels) == 1 or len(same) == 3:
+        same = [0]  # something must be left to be called by
+    shared = tuple(f"{words[i]} {next(iter(parts.values()))[i]}" for i in same)
+    short = {
+        cell: " / ".join(part for i, part in enumerate(row) if i not in same)
+        for cell, row in parts.items()
+    }
+    return short, shared
+
+
+def _audit(
+    rows: pd.DataFrame, cells: tuple[str, ...], rounds: tuple[int, ...], tried: set[str]
+) -> Audit:
+    found: dict[tuple[str, int], tuple[SlotOutcome, str]] = {
+        (cell, number): (outcome, one_line(reason))
+        for cell, number, outcome, reason in zip(
+            rows["cell"], rows["round"], rows["outcome"], rows["reason"], strict=True
+        )
+    }
+    slots = []
+    for cell in cells:
+        for number in rounds if cell in tried else (0,):
+            outcome, reason = found.get((cell, number), ("missing", "not run"))
+            slots.append(Slot(cell=cell, round=number, outcome=outcome, reason=reason))
+    broken = {slot.round for slot in slots if slot.outcome != "valid"}
+    return Audit(
+        rounds=rounds,
+        complete_rounds=tuple(number for number in rounds if number not in broken),
+        slots=tuple(slots),
+        outcomes=dict(Counter(slot.outcome for slot in slots)),
+    )

@@ -1,0 +1,308 @@
+"""Named expectations about a trial: each passes, fails or does not apply. Pure.
+
+A failed expectation makes the trial invalid; its detail is the reason that people read. Of some, a
+reader should know while the numbers stand: they pass, flagged.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from slm_energy.cell import Trial
+from slm_energy.derive import quality
+from slm_energy.derive.energy.accounting import GaugeFigure, summarise
+from slm_energy.derive.energy.crosscheck import crosschecks
+from slm_energy.record import Capture, CheckResult, EnergyFigure
+from slm_energy.serialization import Json
+
+_Verdict = tuple[bool | None, str]
+_Check = Callable[[Trial, Capture, Sequence[EnergyFigure]], _Verdict]
+
+
+def run(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> tuple[CheckResult, ...]:
+    """Apply every expectation, in a fixed order."""
+    results = []
+    for name, check in _CHECKS.items():
+        passed, detail = check(trial, capture, energy)
+        results.append(CheckResult(name=name, passed=passed, detail=detail))
+    for name, check in _FLAGS.items():
+        passed, detail = check(trial, capture, energy)
+        flagged = passed is False
+        passed = True if flagged else passed
+        results.append(CheckResult(name=name, passed=passed, detail=detail, flagged=flagged))
+    return tuple(results)
+
+
+def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    """What every engine tells; nodes elsewhere and recompilation each engine refuses by itself."""
+    asked = trial.cell.settings
+    wanted: dict[str, Json] = {
+        "provider": asked.provider.name,
+        "dtype": asked.engine.dtype,
+        "decode": asked.engine.decode,
+        "kv_cache": True,
+        "isolation": asked.measurement.isolation,
+    }
+    if asked.engine.threads is not None:
+        wanted["threads"] = asked.engine.threads
+    if asked.model.attention != "auto":
+        wanted["attention"] = asked.model.attention
+    # A capture from before there was a choice does not tell.
+    found = capture.effective | {"isolation": capture.environment.get("isolation", "spawn")}
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            return False, f"{key} was asked to be {value} and is {found.get(key)}"
+    return True, ", ".join(f"{key}={value}" for key, value in wanted.items())
+
+
+def _as_planned(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    """More than one experiment under one name: a reader should know, and may take them apart."""
+    if not trial.changed:
+        return True, f"plan {trial.plan}"
+    return False, f"since the study began: {'; '.join(trial.changed)}"
+
+
+def _whole_workload(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    passes: dict[int, list[str]] = {}
+    for generation in capture.generations:
+        passes.setdefault(generation.pass_index, []).append(generation.task_id)
+    if not passes:
+        return False, "no request was served"
+    first = passes.get(0, [])
+    for number, tasks in passes.items():
+        if tasks != first:
+            return False, f"pass {number} served {len(tasks)} requests, the first {len(first)}"
+    return True, f"{len(first)} prompts, {len(passes)} times"
+
+
+def _token_counts(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    workload = trial.cell.settings.workload
+    for g in capture.generations:
+        count = len(g.output_ids)
+        if len(g.token_ns) != count:
+            return False, f"{g.task_id}: {count} tokens but {len(g.token_ns)} time stamps"
+        if not 1 <= count <= workload.new_tokens:
+            return False, f"{g.task_id}: {count} tokens, asked for {workload.new_tokens}"
+        if workload.stop == "fixed" and count != workload.new_tokens:
+            return False, f"{g.task_id}: {count} tokens, asked for exactly {workload.new_tokens}"
+    return True, f"{workload.stop}, {workload.new_tokens} tokens asked per request"
+
+
+def _time_stamps(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    serve = capture.window("serve")
+    if serve is None:
+        return False, "there is no serve window"
+    for g in capture.generations:
+        stamps = (serve.start_ns, g.start_ns, *g.token_ns, serve.end_ns)
+        if any(later < earlier for earlier, later in itertools.pairwise(stamps)):
+            return False, f"{g.task_id}: time stamps do not rise within the serve window"
+    return True, "tokens in order, within the serve window"
+
+
+def _same_outputs(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    first = {g.task_id: g.output_ids for g in capture.generations if g.pass_index == 0}
+    for g in capture.generations:
+        at = quality.first_difference(g.output_ids, first.get(g.task_id, ()))
+        if at is not None:
+            return False, f"{g.task_id}: pass {g.pass_index} differs from the first at token {at}"
+    return True, "every pass generated the same tokens"
+
+
+def _same_prompts(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    return quality.same_prompts(capture)
+
+
+def _sampler_alive(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    if trial.cell.settings.measurement.mode == "off":
+        return None, "measurement is off"
+    if capture.sampler is None:
+        return False, "the sampling process left nothing"
+    if not capture.sampler.finished:
+        return False, "the sampling process died or hung before the trial ended"
+    return True, f"period {capture.sampler.period_s:g} s"
+
+
+def _energy_known(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    mode = trial.cell.settings.measurement.mode
+    if mode == "off":
+        return None, "measurement is off"
+    serve = [f for f in energy if f.window == "serve" and f.domain == "total"]
+    if not serve:
+        return False, "no source of energy was read"
+    for figure in serve:
+        if figure.joules is None:
+            return False, f"serve window, {figure.source_id}: {'; '.join(figure.reasons)}"
+        if figure.joules <= 0:
+            return False, f"serve window, {figure.source_id}: {figure.joules} J cannot be"
+    if mode == "strict" and all(f.kind == "estimate" for f in serve):
+        return False, "measurement=strict, but there is only an estimate"
+    kinds = ", ".join(f"{f.joules:.4g} J ({f.kind})" for f in serve)
+    return True, kinds
+
+
+def _alone_on_cpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    limit = trial.cell.settings.measurement.limits.foreign_cpu_pct
+    return _mean_within(
+        capture, "foreign_cpu_percentage", limit, "foreign_cpu_pct", "% of the processors"
+    )
+
+
+def _no_steal(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    limit = trial.cell.settings.measurement.limits.steal_pct
+    return _mean_within(capture, "cpu_steal_percentage", limit, "steal_pct", "% of processor time")
+
+
+def _cpu_not_throttled(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    limit = trial.cell.settings.measurement.limits.throttled_pct
+    return _mean_within(
+        capture, "cpu_throttled_percentage", limit, "throttled_pct", "% of the time"
+    )
+
+
+def _gpu_not_throttled(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    limit = trial.cell.settings.measurement.limits.throttled_pct
+    return _mean_within(
+        capture, "_throttled", limit, "throttled_pct", "% of the time", factor=100.0
+    )
+
+
+def _alone_on_gpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    limit = trial.cell.settings.measurement.limits.gpu_processes
+    found = _gauges(capture, "_foreign_processes")
+    if not found:
+        return None, "no metered GPU tells its processes"
+    for name, figure in found.items():
+        if figure.maximum > limit:
+            return False, (
+                f"{name}: up to {figure.maximum:g} processes of others;"
+                f" measurement.limits.gpu_processes={limit}"
+            )
+    return True, f"at most {limit} processes of others"
+
+
+def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    for figure in _gauges(capture, "cpu_governor_changes").values():
+        if figure.maximum > figure.minimum:
+            return False, "the processor's frequency governor or boost was changed while serving"
+        return True, "frequency governor and boost as they were"
+    return None, "this machine tells no frequency governor"
+
+
+def _mean_within(
+    capture: Capture, gauge: str, limit: float, key: str, unit: str, *, factor: float = 1.0
+) -> _Verdict:
+    """Hold the mean of each gauge whose id ends so against a limit."""
+    found = _gauges(capture, gauge)
+    if not found:
+        return None, f"this machine tells no {gauge.strip('_')}"
+    for name, figure in found.items():
+        if figure.mean * factor > limit:
+            return False, (
+                f"{name} is {figure.mean * factor:.3g} {unit};"
+                f" measurement.limits.{key}={limit:g} allows less"
+            )
+    worst = max(figure.mean * factor for figure in found.values())
+    return True, f"{worst:.3g} {unit}, at most {limit:g}"
+
+
+def _gauges(capture: Capture, ending: str) -> dict[str, GaugeFigure]:
+    """The gauges whose id ends so, over the serve window."""
+    serve = capture.window("serve")
+    if serve is None:
+        return {}
+    figures = {
+        series.source.id: summarise(series, serve)
+        for series in capture.series
+        if series.source.kind == "gauge" and series.source.id.endswith(ending)
+    }
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _steady(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    if capture.warmup is None:
+        return None, "there was no warm-up"
+    count = len(capture.warmup.paces_ns)
+    if capture.warmup.steady:
+        return True, f"decoding had a steady pace after {count} batches"
+    seconds = trial.cell.settings.measurement.warmup_s
+    return False, (
+        f"no steady pace after {count} batches: measurement.warmup_s={seconds:g} ended the warm-up"
+    )
+
+
+def _rested(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    gate = capture.gate
+    if gate is None or not gate.quantities:
+        return None, "the machine was not looked at before the trial"
+    restless = [each.told for each in gate.quantities if not each.at_rest]
+    if restless:
+        return False, (
+            f"not at rest after {gate.waited_s:.1f} s: {'; '.join(restless)};"
+            f" study.gate.at_most_s={gate.at_most_s:g}"
+        )
+    calm = "; ".join(each.told for each in gate.quantities)
+    return True, f"at rest after {gate.waited_s:.1f} s: {calm}"
+
+
+def _same_tokens(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    return quality.same_tokens(capture, trial.cell.settings.measurement.limits.divergence_pct)
+
+
+def _views_agree(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    """Two views of one energy; the ratio's interval is what the two figures' intervals allow."""
+    found = crosschecks([figure for figure in energy if figure.window == "serve"])
+    if not found:
+        return None, "no energy is seen twice"
+    share = trial.cell.settings.measurement.limits.disagreement_pct / 100
+    words = [f"{c.name} {c.ratio:.3f} ({c.low:.3f} to {c.high:.3f})" for c in found]
+    return all(check.agrees(share) for check in found), "; ".join(words)
+
+
+def _idle_is_idle(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    """Net energy means something only where serving draws no less than the baseline."""
+    idle, busy = (_total_watts(capture, energy, name) for name in ("baseline", "serve"))
+    if not idle or not busy:
+        return None, "no energy of both baseline and serving"
+    (idle_low, _), (_, busy_high) = idle, busy
+    words = f"at least {idle_low:.4g} W idle, at most {busy_high:.4g} W serving"
+    return idle_low <= busy_high, words
+
+
+def _total_watts(
+    capture: Capture, energy: Sequence[EnergyFigure], name: str
+) -> tuple[float, float] | None:
+    """Lower and upper end of a window's mean power."""
+    window = capture.window(name)
+    for figure in energy:
+        if window and (figure.domain, figure.window) == ("total", name):
+            if figure.low_j is None or figure.high_j is None:
+                return None
+            return figure.low_j / window.duration_s, figure.high_j / window.duration_s
+    return None
+
+
+_CHECKS: dict[str, _Check] = {
+    "settings_in_force": _settings_in_force,
+    "whole_workload": _whole_workload,
+    "token_counts": _token_counts,
+    "time_stamps": _time_stamps,
+    "same_outputs": _same_outputs,
+    "same_prompts": _same_prompts,
+    "sampler_alive": _sampler_alive,
+    "energy_known": _energy_known,
+    "alone_on_cpu": _alone_on_cpu,
+    "alone_on_gpu": _alone_on_gpu,
+    "no_steal": _no_steal,
+    "cpu_not_throttled": _cpu_not_throttled,
+    "gpu_not_throttled": _gpu_not_throttled,
+    "same_governor": _same_governor,
+}
+_FLAGS: dict[str, _Check] = {
+    "rested": _rested,
+    "as_planned": _as_planned,
+    "steady": _steady,
+    "idle_is_idle": _idle_is_idle,
+    "views_agree": _views_agree,
+    "same_tokens_as_reference": _same_tokens,
+}

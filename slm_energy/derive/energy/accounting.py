@@ -1,0 +1,186 @@
+"""From readings to joules: pure arithmetic, no clock, no I/O.
+
+What is known is a figure with an interval and its pedigree; what cannot be known is a figure
+without joules and with the reason, which opens with a `Fault`.
+
+A cumulative source (a counter, an estimate) is read off at the window's two edges (`counting.py`,
+`edges.py`). A power source is integrated (`integrating.py`). Which readings count for a window is
+decided in `readings.py`.
+
+Intervals are practical ones: they contain the truth in at least 95 % of windows of each kind of
+load in `benchmarks/coverage.py`. They are about sampling (update period, edges, gaps, averaging),
+and about the gain of the sensor for integrated power only. A counter's pedigree also has the bounds
+that are certain, from energy that never falls and the device's greatest power alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+
+from slm_energy.derive.energy.counters import count
+from slm_energy.derive.energy.power import integrate
+from slm_energy.derive.energy.usable_readings import (
+    Energy,
+    UnknownJoules,
+    bracket,
+    describe,
+    failures,
+    refuse_clock_step,
+    refuse_stall,
+    usable,
+)
+from slm_energy.record import EnergyFigure, Series, Source, Window
+from slm_energy.serialization import Json
+
+
+def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
+    """Joules of one source over one window.
+
+    Args:
+        series: readings of a counter, power or estimate source.
+        window: the span to account.
+        max_gap_ns: a longer pause between two tries to read means that the sampler was stopped,
+            and a power source may not miss readings for longer. A counter goes on counting while
+            readings fail, so failures are bridged as long as they cannot hide a wrap.
+
+    Returns:
+        A figure whose joules are None, with reasons, when they cannot be known.
+
+    Raises:
+        ValueError: the source is a gauge.
+    """
+    source = series.source
+    if source.kind == "gauge":
+        raise ValueError(f"{source.id} is a gauge: it has no joules")
+    limit_ns = max(max_gap_ns, 3 * (source.update_period_ns or 0))
+    readings = usable(series)
+    failed = failures(series, readings, window)
+    pedigree: dict[str, Json] = {
+        "kind": source.kind,
+        "failed": len(failed),
+        "update_period_s": source.update_period_ns and source.update_period_ns / 1e9,
+        "update_period_measured": source.update_period_measured,
+        "device": source.device,
+        "path": source.path,
+    }
+    energy: Energy | None = None
+    reasons: tuple[str, ...] = ()
+    try:
+        refuse_clock_step(series, window)
+        first, last = bracket(series, readings, window)
+        pedigree |= describe(readings, first, last, window, limit_ns)
+        refuse_stall(series, readings.row[first : last + 1], limit_ns)
+        measure = integrate if source.kind == "power" else count
+        energy = measure(readings, first, last, window, limit_ns)
+        pedigree |= {
+            "interval": "practical",
+            "estimator": energy.estimator,
+            "edge_start_j": energy.start_j,
+            "edge_end_j": energy.end_j,
+            **energy.details,
+        }
+    except UnknownJoules as unknown:
+        reasons = (str(unknown),)
+    return EnergyFigure(
+        source_id=source.id,
+        domain=source.domain,
+        kind=source.kind,
+        window=window.name,
+        joules=energy.best_j if energy else None,
+        low_j=energy.low_j if energy else None,
+        high_j=energy.high_j if energy else None,
+        summed=source.summed,
+        reasons=reasons,
+        flags=(*_flags(source, failed), *energy.flags) if energy else (),
+        pedigree=pedigree,
+    )
+
+
+def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
+    """The sum over the disjoint cut of measured sources of one window; estimates never count.
+
+    Intervals add linearly: the errors of two sources of one machine need not be independent.
+
+    Returns:
+        None when no measured source belongs to the cut. One member without joules leaves the total
+        without joules, with that member's reasons.
+
+    Raises:
+        ValueError: the figures belong to different windows.
+    """
+    parts = [f for f in figures if f.summed and f.kind in ("counter", "power")]
+    if not parts:
+        return None
+    if len({part.window for part in parts}) > 1:
+        raise ValueError("a total is over one window")
+    known = all(part.joules is not None for part in parts)
+    return EnergyFigure(
+        source_id="total",
+        domain="total",
+        kind="power" if any(part.kind == "power" for part in parts) else "counter",
+        window=parts[0].window,
+        joules=math.fsum(part.joules or 0 for part in parts) if known else None,
+        low_j=math.fsum(part.low_j or 0 for part in parts) if known else None,
+        high_j=math.fsum(part.high_j or 0 for part in parts) if known else None,
+        summed=False,
+        reasons=tuple(f"{part.source_id}: {text}" for part in parts for text in part.reasons),
+        flags=tuple(f"{part.source_id}: {text}" for part in parts for text in part.flags),
+        pedigree={
+            "sources": [part.source_id for part in parts],
+            "domains": sorted({part.domain for part in parts}),
+        },
+    )
+
+
+def shortest_window_s(source: Source, target_error: float) -> float | None:
+    """Length from which a window of this source is known to the relative error asked for.
+
+    A counter is stale by at most its update period u at either end, so the error is at most u over
+    the window's length; a power that is an average is stale by what it is averaged over.
+
+    Returns:
+        Seconds; None for a gauge or an estimate, and where the update period is not known.
+    """
+    stale_ns = max(source.update_period_ns or 0, source.averaging_ns)
+    if source.kind not in ("counter", "power") or not stale_ns:
+        return None
+    return stale_ns / 1e9 / target_error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class GaugeFigure:
+    """A gauge over a window, in the gauge's unit; `readings` is how many made it."""
+
+    mean: float
+    minimum: float
+    maximum: float
+    readings: int
+
+
+def summarise(series: Series, window: Window) -> GaugeFigure | None:
+    """Plain mean and extremes of the readings inside a window; None when there is none."""
+    inside = [
+        float(raw)
+        for before, raw, after in zip(series.before_ns, series.raw, series.after_ns, strict=True)
+        if raw is not None and window.start_ns <= before and after <= window.end_ns
+    ]
+    if not inside:
+        return None
+    return GaugeFigure(
+        mean=statistics.fmean(inside),
+        minimum=min(inside),
+        maximum=max(inside),
+        readings=len(inside),
+    )
+
+
+def _flags(source: Source, failed: Sequence[str]) -> tuple[str, ...]:
+    flags = []
+    if failed:
+        flags.append(f"failed readings, bridged: {len(failed)}; the first: {failed[0]}")
+    if source.kind == "estimate":
+        flags.append("a model's estimate: the interval covers sampling, not the model's own error")
+    return tuple(flags)

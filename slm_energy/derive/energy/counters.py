@@ -1,0 +1,243 @@
+"""Joules of a cumulative source: what it counted between a window's two edges. Pure.
+
+Whole numbers in the counter's own unit; fractions only at the two edges (`edges.py`).
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import operator
+from fractions import Fraction
+
+from slm_energy.derive.energy.usable_readings import (
+    MOST_BELIEVED_W,
+    Energy,
+    Fault,
+    Readings,
+    UnknownJoules,
+    seconds,
+)
+from slm_energy.derive.energy.window_edges import NEAR, Edge, Publication, edge
+from slm_energy.record import UNITS_PER_JOULE, Window
+
+_FROZEN_NS = 1_000_000_000
+_FROZEN_PERIODS = 10
+
+
+def count(readings: Readings, first: int, last: int, window: Window, limit_ns: int) -> Energy:
+    """Energy counted within a window.
+
+    Args:
+        readings: of a counter or an estimate.
+        first: the last reading before the window.
+        last: the first reading that knows all of it.
+        window: the span to account.
+        limit_ns: the longest pause that cannot hide a wrap, where no greatest power is known.
+
+    Raises:
+        UnknownJoules: the counter did what no counter can, or the window is too short for it.
+    """
+    period_ns = readings.source.update_period_ns or 0
+    length_ns = window.end_ns - window.start_ns
+    if readings.source.kind == "counter" and length_ns < period_ns:
+        raise UnknownJoules(
+            Fault.SHORT,
+            f"{seconds(length_ns)}, but the counter is renewed every {seconds(period_ns)}:"
+            " raise measurement.serve_s",
+        )
+    counter = _Counter(readings, limit_ns)
+    steps = counter.steps(first, last)
+    counter.refuse_frozen(first, steps)
+    counter.vouch(first, last)
+    start, _ = counter.edge(window.start_ns)
+    end, at = counter.edge(window.end_ns)
+    between = sum(steps[: at - first])
+    return _energy(readings, start, end, between, counter.wraps(first, last))
+
+
+def _energy(readings: Readings, start: Edge, end: Edge, between: int, wraps: int) -> Energy:
+    unit = UNITS_PER_JOULE[readings.source.unit]
+    certain_low = max(Fraction(0), between + end.certain_low - start.certain_high)
+    return Energy(
+        low_j=float(max(Fraction(0), between + end.low - start.high) / unit),
+        best_j=float((between + end.best - start.best) / unit),
+        high_j=float((between + end.high - start.low) / unit),
+        start_j=float((start.high - start.low) / unit),
+        end_j=float((end.high - end.low) / unit),
+        estimator="counter, one change of power between two publications at each edge",
+        details={
+            "wraps": wraps,
+            "certain_low_j": float(certain_low / unit),
+            "certain_high_j": float((between + end.certain_high - start.certain_low) / unit),
+        },
+    )
+
+
+class _Counter:
+    """Readings of a counter and what it can do: wrap, and count no faster than its device draws."""
+
+    def __init__(self, readings: Readings, limit_ns: int) -> None:
+        source = readings.source
+        self._before, self._raw, self._after = readings.before_ns, readings.raw, readings.after_ns
+        self._modulus, self._stale_ns = source.modulus, readings.stale_ns
+        self._frozen_ns = max(_FROZEN_NS, _FROZEN_PERIODS * (source.update_period_ns or 0))
+        self._unit = source.unit
+        self._resolution = source.resolution or 0
+        self._quantum = source.quantum
+        self._most: Fraction | None = None
+        if source.max_power_w is not None:
+            self._most = Fraction(source.max_power_w) * UNITS_PER_JOULE[source.unit] / 10**9
+        # With no greatest power given, half a round within the longest pause is past belief.
+        self._rate = MOST_BELIEVED_W * UNITS_PER_JOULE[source.unit] / 10**9
+        if self._most is not None:
+            self._rate = float(self._most)
+        elif self._modulus is not None:
+            self._rate = self._modulus / 2 / (limit_ns + self._stale_ns)
+
+    def steps(self, first: int, last: int) -> list[int]:
+        """What was counted between each reading and the next, from `first` to `last`.
+
+        Raises:
+            UnknownJoules: see `step`.
+        """
+        raw, after = self._raw[first : last + 1], self._after[first + 1 : last + 1]
+        steps = list(map(operator.sub, raw[1:], raw))
+        elapsed = list(map(operator.sub, after, self._before[first:last]))
+        # Nearly all steps are small and quick; only the others are looked at one by one.
+        most = map(operator.mul, elapsed, itertools.repeat(self._rate))
+        small = map(operator.le, steps, most)
+        for place in [place for place, so in enumerate(small) if not so or steps[place] < 0]:
+            steps[place] = self.step(first + place)
+        slowest = max(range(len(elapsed)), key=elapsed.__getitem__)
+        self.step(first + slowest)
+        return steps
+
+    def step(self, at: int) -> int:
+        """What was counted between a reading and the next.
+
+        Raises:
+            UnknownJoules: several answers are possible, or the only one is physically impossible.
+        """
+        one, other = self._raw[at], self._raw[at + 1]
+        elapsed_ns = self._after[at + 1] - self._before[at]
+        most = self._rate * (elapsed_ns + self._stale_ns)
+        if self._modulus is not None and 2 * most >= self._modulus:
+            raise UnknownJoules(
+                Fault.WRAPS,
+                f"a pause of {seconds(elapsed_ns)} may hide a wrap of the counter",
+            )
+        step = other - one
+        if 0 <= step <= most:
+            return step
+        if self._modulus is not None and step + self._modulus <= most:
+            return step + self._modulus
+        if step > most:
+            fault = Fault.JUMP
+        else:
+            fault = Fault.RESET if other <= min(most, one / 2) else Fault.BACKWARD
+        raise UnknownJoules(
+            fault,
+            f"the counter went from {one} to {other} {self._unit} within {seconds(elapsed_ns)}",
+        )
+
+    def vouch(self, first: int, last: int) -> None:
+        """The readings next to the outer two must agree with them: either may be misread.
+
+        Raises:
+            UnknownJoules: see `step`.
+        """
+        for at in (first - 1, last):
+            if 0 <= at < len(self._raw) - 1:
+                self.step(at)
+
+    def wraps(self, first: int, last: int) -> int:
+        """How often it returned to zero."""
+        raw = self._raw[first : last + 1]
+        return sum(map(operator.gt, raw, raw[1:]))
+
+    def refuse_frozen(self, first: int, steps: list[int]) -> None:
+        """A counter that stands still for many update periods counts no more.
+
+        One that counts in coarse steps is given the time that many of them take.
+
+        Raises:
+            UnknownJoules: it did, between `first` and the reading after the last of `steps`.
+        """
+        patience_ns = self._frozen_ns
+        if counted := sum(steps):
+            took_ns = self._after[first + len(steps)] - self._before[first]
+            step_ns = self._resolution * took_ns / counted
+            patience_ns = max(patience_ns, round(_FROZEN_PERIODS * step_ns))
+        since_ns = self._after[first]
+        for place, step in enumerate(steps, first + 1):
+            if step:
+                since_ns = self._after[place]
+            elif self._before[place] - since_ns >= patience_ns:
+                raise UnknownJoules(
+                    Fault.FROZEN,
+                    f"the counter stood still for {seconds(patience_ns)} or longer",
+                )
+
+    def edge(self, time_ns: int) -> tuple[Edge, int]:
+        """Energy at a moment, counted from the last reading before it; and which that is.
+
+        Raises:
+            UnknownJoules: the counter stood still around it for longer than it may.
+        """
+        at = bisect.bisect_right(self._after, time_ns) - 1
+        begin, end = self._reach(at, -1), self._reach(at, 1)
+        seen = self._publications(begin, at, end)
+        if time_ns > seen[-1].earliest_ns:
+            raise UnknownJoules(Fault.FROZEN, "the counter stood still at an edge of the window")
+        return edge(seen, time_ns, self._most), at
+
+    def _reach(self, at: int, direction: int) -> int:
+        """The reading by which `NEAR` new values have been seen, or the last good one before it."""
+        renewed = 0
+        while 0 <= at + direction < len(self._raw):
+            try:
+                renewed += self.step(min(at, at + direction)) > 0
+            except UnknownJoules:
+                break  # What lies beyond a reset tells nothing about this side of it.
+            if renewed == NEAR and direction < 0:
+                break
+            at += direction
+            if renewed == NEAR:
+                break
+        return at
+
+    def _publications(self, begin: int, at: int, end: int) -> list[Publication]:
+        """What the readings from `begin` to `end` tell, counted from reading `at`."""
+        stale_ns = self._stale_around(begin, end)
+        value = -sum(self.step(place) for place in range(begin, at))
+        seen = list[Publication]()
+        for place in range(begin, end + 1):
+            earliest_ns, below_ns = self._before[place] - stale_ns, None
+            if place > begin:
+                value += self.step(place - 1)
+            if place and self._raw[place] != self._raw[place - 1]:
+                earliest_ns = max(earliest_ns, self._before[place - 1])
+                if place > begin and self._quantum > 1:
+                    below_ns = self._before[place - 1] - stale_ns
+            elif seen:
+                continue  # The same publication, read again: the values stand no longer than that.
+            seen.append(
+                Publication(
+                    earliest_ns=earliest_ns,
+                    latest_ns=self._after[place],
+                    value=value,
+                    quantum=self._quantum,
+                    below_ns=below_ns,
+                )
+            )
+        return seen
+
+    def _stale_around(self, begin: int, end: int) -> int:
+        """How old a value may be: what the source says, or longer where one was seen to stand."""
+        longest_ns, since_ns = self._stale_ns, self._after[begin]
+        for place in range(begin + 1, end + 1):
+            if self._raw[place] != self._raw[place - 1]:
+                since_ns = self._after[place]
+            longest_ns = max(longest_ns, self._before[place] - since_ns)
+        return longest_ns

@@ -1,0 +1,293 @@
+"""Capture to named numbers: the only place where units meet names. Pure.
+
+    energy_figures   joules per source and window, with intervals
+    derive           {"group/quantity_unit": value}; what is unknown is absent, never 0
+
+Latency follows the LLM serving field. For a request handed over at s whose n tokens are known at
+t1 .. tn: TTFT = t1 - s; ITL = each t(i+1) - t(i); end-to-end latency E2E = tn - s;
+TPOT = (E2E - TTFT) / (n - 1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from slm_energy.config.groups import MeasurementConfig
+from slm_energy.derive import quality
+from slm_energy.derive.energy import accounting
+from slm_energy.derive.energy.crosscheck import crosschecks
+from slm_energy.record import Capture, EnergyFigure, Generation, Series, Window
+
+
+def energy_figures(capture: Capture, measurement: MeasurementConfig) -> tuple[EnergyFigure, ...]:
+    """Joules of every energy source over every window, and the totals.
+
+    The measured total sums the disjoint cut; the estimated total is the one estimate there is.
+    """
+    max_gap_ns = round(measurement.max_gap_s * 1e9)
+    figures: list[EnergyFigure] = []
+    for window in capture.windows:
+        each = [
+            accounting.account(series, window, max_gap_ns=max_gap_ns)
+            for series in capture.series
+            if series.source.kind != "gauge"
+        ]
+        figures += each
+        measured = accounting.total(each)
+        if measured is not None:
+            figures.append(measured)
+        estimates = [figure for figure in each if figure.kind == "estimate"]
+        if len(estimates) == 1:
+            figures.append(dataclasses.replace(estimates[0], source_id="total", domain="total"))
+    return tuple(figures)
+
+
+def derive(capture: Capture, energy: Sequence[EnergyFigure]) -> dict[str, float]:
+    """All metrics of a trial."""
+    values = _times(capture) | _tokens(capture.generations) | _warm_up(capture) | _sampler(capture)
+    serve = capture.window("serve")
+    if serve is None or not capture.generations:
+        return values
+    values |= _latency(capture.generations) | _throughput(capture.generations, serve)
+    values |= quality.metrics(quality.agreements(capture))
+    tokens = values["tokens/output"]
+    for group, figures in _by_group(energy).items():
+        values |= _energy(group, figures, tokens, values["tokens/requests"])
+        values |= _net(group, figures, capture)
+        values |= _phases(group, figures, capture, tokens, values["tokens/requests"])
+    values |= _crosschecks(energy)
+    values |= _gauges(capture, serve)
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _times(capture: Capture) -> dict[str, float]:
+    return {f"time/{window.name}_s": window.duration_s for window in capture.windows}
+
+
+def _tokens(generations: Sequence[Generation]) -> dict[str, float]:
+    return {
+        "tokens/input": float(sum(g.input_tokens for g in generations)),
+        "tokens/output": float(sum(len(g.output_ids) for g in generations)),
+        "tokens/requests": float(len(generations)),
+        "tokens/passes": float(len({g.pass_index for g in generations})),
+    }
+
+
+def _latency(generations: Iterable[Generation]) -> dict[str, float]:
+    ttft, itl, tpot, e2e = [], [], [], []
+    for g in generations:
+        if not g.token_ns:
+            continue  # the checks tell of it
+        ttft.append((g.token_ns[0] - g.start_ns) / 1e9)
+        e2e.append((g.token_ns[-1] - g.start_ns) / 1e9)
+        itl += [(b - a) / 1e9 for a, b in itertools.pairwise(g.token_ns)]
+        if len(g.token_ns) > 1:
+            tpot.append((g.token_ns[-1] - g.token_ns[0]) / 1e9 / (len(g.token_ns) - 1))
+    values: dict[str, float] = {}
+    for name, data in (("ttft", ttft), ("itl", itl), ("tpot", tpot), ("e2e", e2e)):
+        if data:
+            ordered = sorted(data)
+            values[f"latency/{name}_mean_s"] = fmean(ordered)
+            values[f"latency/{name}_p50_s"] = quantile(ordered, 0.50)
+            values[f"latency/{name}_p95_s"] = quantile(ordered, 0.95)
+    return values
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """Quantile of sorted data by linear interpolation (type 7 of Hyndman and Fan, 1996)."""
+    position = (len(ordered) - 1) * share
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def _throughput(generations: Sequence[Generation], serve: Window) -> dict[str, float]:
+    tokens = sum(len(g.output_ids) for g in generations)
+    return {
+        "throughput/output_tokens_per_s": tokens / serve.duration_s,
+        "throughput/requests_per_s": len(generations) / serve.duration_s,
+    }
+
+
+def _by_group(energy: Iterable[EnergyFigure]) -> dict[str, list[EnergyFigure]]:
+    """Measured and estimated energy live under different names and never meet."""
+    groups: dict[str, list[EnergyFigure]] = {}
+    for figure in energy:
+        group = "energy_estimated" if figure.kind == "estimate" else "energy"
+        groups.setdefault(group, []).append(figure)
+    return groups
+
+
+def _energy(
+    group: str, figures: Iterable[EnergyFigure], tokens: float, requests: float
+) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for (window, domain), (joules, low, high) in _per_domain(figures).items():
+        name = domain if window == "serve" else f"{window}_{domain}"
+        values |= _bounded(f"{group}/{name}", joules, low, high)
+        if window == "serve" and domain == "total":
+            for unit, count in (("per_output_token", tokens), ("per_request", requests)):
+                if count:
+                    each = (joules / count, low / count, high / count)
+                    values |= _bounded(f"{group}/{unit}", *each)
+    return values
+
+
+def _bounded(name: str, joules: float, low: float, high: float) -> dict[str, float]:
+    return {f"{name}_j": joules, f"{name}_low_j": low, f"{name}_high_j": high}
+
+
+def _per_domain(
+    figures: Iterable[EnergyFigure],
+) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """Sum figures of equal window and domain (two sockets, two GPUs); any unknown one voids it.
+
+    A domain outside the disjoint cut counts only where a single source covers it.
+    """
+    found: dict[tuple[str, str], list[EnergyFigure]] = {}
+    for figure in figures:
+        found.setdefault((figure.window, figure.domain), []).append(figure)
+    sums = {}
+    for key, members in found.items():
+        cut = [figure for figure in members if figure.summed] or members[: len(members) == 1]
+        bounds = [_bounds(figure) for figure in cut]
+        known = [each for each in bounds if each is not None]
+        if cut and len(known) == len(cut):
+            sums[key] = (
+                math.fsum(joules for joules, _, _ in known),
+                math.fsum(low for _, low, _ in known),
+                math.fsum(high for _, _, high in known),
+            )
+    return sums
+
+
+def _bounds(figure: EnergyFigure) -> tuple[float, float, float] | None:
+    if figure.joules is None or figure.low_j is None or figure.high_j is None:
+        return None
+    return figure.joules, figure.low_j, figure.high_j
+
+
+def _net(group: str, figures: Iterable[EnergyFigure], capture: Capture) -> dict[str, float]:
+    """Serve energy less the baseline's power over the same time; both intervals are carried."""
+    serve, baseline = capture.window("serve"), capture.window("baseline")
+    sums = _per_domain(figures)
+    gross, idle = sums.get(("serve", "total")), sums.get(("baseline", "total"))
+    if serve is None or baseline is None or gross is None or idle is None:
+        return {}
+    ratio = serve.duration_s / baseline.duration_s
+    return _bounded(
+        f"{group}/net_total",
+        gross[0] - idle[0] * ratio,
+        gross[1] - idle[2] * ratio,
+        gross[2] - idle[1] * ratio,
+    )
+
+
+def _phases(
+    group: str, figures: Iterable[EnergyFigure], capture: Capture, tokens: float, requests: float
+) -> dict[str, float]:
+    """Prefill by its own window, decoding by what the serve window costs beyond it.
+
+    Prefill gives each answer's first token, decoding the others.
+    """
+    serve, prefill = capture.window("serve"), capture.window("prefill")
+    sums = _per_domain(figures)
+    whole, first = sums.get(("serve", "total")), sums.get(("prefill", "total"))
+    if serve is None or prefill is None or whole is None or first is None:
+        return {}
+    prefilled = requests / serve.passes * prefill.passes
+    values = _bounded(f"{group}/prefill_per_request", *(joules / prefilled for joules in first))
+    ratio, decoded = serve.passes / prefill.passes, tokens - requests
+    if decoded > 0:
+        values |= _bounded(
+            f"{group}/decode_per_output_token",
+            (whole[0] - first[0] * ratio) / decoded,
+            (whole[1] - first[2] * ratio) / decoded,
+            (whole[2] - first[1] * ratio) / decoded,
+        )
+    return values
+
+
+def _crosschecks(energy: Sequence[EnergyFigure]) -> dict[str, float]:
+    checks = crosschecks([figure for figure in energy if figure.window == "serve"])
+    return {f"crosscheck/{check.name}_ratio": check.ratio for check in checks}
+
+
+def _warm_up(capture: Capture) -> dict[str, float]:
+    if capture.warmup is None:
+        return {}
+    return {
+        "warmup/batches": float(len(capture.warmup.paces_ns)),
+        "warmup/steady": float(capture.warmup.steady),
+    }
+
+
+def _sampler(capture: Capture) -> dict[str, float]:
+    """What metering itself took: part of one core, and the longest time by which it was late."""
+    report = capture.sampler
+    if report is None or report.cpu_s is None or not report.wall_s:
+        return {}
+    values = {"sampler/cpu_pct": 100 * report.cpu_s / report.wall_s}
+    if report.largest_pause_s is not None:
+        values["sampler/largest_pause_s"] = report.largest_pause_s
+    return values
+
+
+_GAUGES = {
+    "cpu_utilization_percentage": ("utilization/cpu", "pct"),
+    "process_cpu_percentage": ("utilization/process_cpu", "pct"),
+    "system_memory_usage_megabytes": ("memory/system", "mb"),
+    "process_memory_megabytes": ("memory/process", "mb"),
+    "cpu_frequency_megahertz": ("utilization/cpu_frequency", "mhz"),
+    "cpu_temperature_celsius": ("thermal/cpu", "c"),
+    "foreign_cpu_percentage": ("contamination/foreign_cpu", "pct"),
+    "cpu_steal_percentage": ("contamination/steal", "pct"),
+    "cpu_throttled_percentage": ("contamination/cpu_throttled", "pct"),
+    "cpu_governor_changes": ("contamination/governor_changes", "count"),
+}
+_GPU_GAUGES = {
+    "utilization_percentage": ("utilization/gpu", "pct"),
+    "memory_usage_megabytes": ("memory/gpu", "mb"),
+    "temperature_celsius": ("thermal/gpu", "c"),
+    "power_usage_watts": ("power/gpu", "w"),
+    "sm_clock_megahertz": ("utilization/gpu_clock", "mhz"),
+    "throttled": ("contamination/gpu_throttled", "share"),
+    "foreign_processes": ("contamination/gpu_processes", "count"),
+}
+
+
+def _gauges(capture: Capture, serve: Window) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for series in capture.series:
+        if series.source.kind != "gauge":
+            continue
+        stem, unit = _gauge_name(series.source.id)
+        if series.source.unit == "C":
+            values |= _first(f"{stem}_start_{unit}", series)
+        summary = accounting.summarise(series, serve)
+        if summary is not None:
+            values[f"{stem}_mean_{unit}"] = summary.mean
+            values[f"{stem}_peak_{unit}"] = summary.maximum
+    return values
+
+
+def _first(name: str, series: Series) -> dict[str, float]:
+    """The first reading of all: how warm a trial began."""
+    known = [float(raw) for raw in series.raw if raw is not None]
+    return {name: known[0]} if known else {}
+
+
+def _gauge_name(source_id: str) -> tuple[str, str]:
+    """Metric stem and unit of a gauge: `gpu_0_...` of the first GPU is `utilization/gpu`."""
+    if source_id in _GAUGES:
+        return _GAUGES[source_id]
+    if source_id.startswith(("gpu_", "amdgpu_")):
+        _, index, quantity = source_id.split("_", 2)
+        if quantity in _GPU_GAUGES:
+            stem, unit = _GPU_GAUGES[quantity]
+            return (stem if index == "0" else f"{stem}{index}"), unit
+    return f"gauge/{source_id}", "value"

@@ -1,0 +1,206 @@
+"""llama.cpp's C interface as llama-cpp-python exposes it: one model and its context."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from slm_energy.engines.base import Batch
+from slm_energy.errors import EngineError, one_line
+from slm_energy.serialization import Json
+
+_UBATCH = 512
+"""Prompt tokens that are computed together, llama.cpp's own default; more takes more memory."""
+
+CELLS = 256
+"""A context's length is a multiple of this (llama-context.cpp, GGML_PAD of n_ctx)."""
+
+GGML_TYPES = {"f32": 0, "f16": 1, "bf16": 30}
+"""Numbers in ggml.h; llama-cpp-python has no name for the last."""
+
+
+class Log:
+    """What llama.cpp said while it was listened to: it tells some facts nowhere else."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Keep what is said meanwhile; it goes to standard error too.
+
+        The library must never be left with a callback that Python may have freed.
+        """
+        import llama_cpp
+
+        library: Any = llama_cpp
+        sink = library.llama_log_callback(self._write)
+        library.llama_log_set(sink, None)
+        try:
+            yield
+        finally:
+            library.llama_log_set(library.llama_log_callback(), None)  # NULL: its own again
+
+    def complaint(self) -> str:
+        """The last line that speaks of an error, else the last line."""
+        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line]
+        return one_line([*lines, *errors][-1]) if lines else "it said nothing"
+
+    def _write(self, level: int, text: bytes, data: Any) -> None:
+        line = text.decode("utf-8", errors="replace")
+        self.text += line
+        sys.stderr.write(line)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """How a model is opened.
+
+    Attributes:
+        file: a GGUF file.
+        cuda_device: index of the GPU that gets all layers; None is the processor.
+        threads: for prompts and for tokens alike.
+        kv_type: ggml's name of the key-value cache's type: `f32`, `f16` or `bf16`.
+        flash: compute attention in one fused operation.
+    """
+
+    file: Path
+    cuda_device: int | None
+    threads: int
+    kv_type: str
+    flash: bool
+
+
+class Session:
+    """A loaded model and the context that it computes in."""
+
+    def __init__(self, opening: Opening) -> None:
+        """Map the weights.
+
+        Raises:
+            EngineError: the file cannot be loaded.
+        """
+        import llama_cpp
+
+        self.library: Any = llama_cpp
+        self.log = Log()
+        llama_cpp.llama_backend_init()
+        parameters: Any = llama_cpp.llama_model_default_params()
+        if opening.cuda_device is None:
+            parameters.n_gpu_layers = 0
+            # An empty list: otherwise a build with CUDA opens the GPU and sends it large products.
+            self._no_devices = (ctypes.c_void_p * 1)(None)
+            parameters.devices = ctypes.cast(self._no_devices, ctypes.c_void_p)
+        else:
+            parameters.n_gpu_layers = -1
+            parameters.split_mode = llama_cpp.LLAMA_SPLIT_MODE_NONE
+            parameters.main_gpu = opening.cuda_device
+        with self.log.listening():
+            self.model: Any = llama_cpp.llama_model_load_from_file(bytes(opening.file), parameters)
+        if not self.model:
+            raise EngineError(f"llama.cpp cannot load {opening.file}: {self.log.complaint()}")
+        vocabulary: Any = llama_cpp.llama_model_get_vocab(self.model)
+        self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(vocabulary))
+        self._opening = opening
+        self.context: Any = None
+        self._room = (0, 0, 0)
+        self.reserve(1, CELLS, CELLS)
+
+    def facts(self) -> dict[str, Json]:
+        """What is in force."""
+        return facts(self.model, self.context, self.log.text)
+
+    def reserve(self, requests: int, length: int, prompt_tokens: int) -> None:
+        """Make room in the context, unless there is enough.
+
+        Args:
+            requests: served together.
+            length: of the longest sequence, prompt and output.
+            prompt_tokens: of all requests together.
+
+        Raises:
+            EngineError: the context cannot be made.
+        """
+        wanted = (requests, length, prompt_tokens)
+        if all(have >= need for have, need in zip(self._room, wanted, strict=True)):
+            return
+        self._room = (
+            max(requests, self._room[0]),
+            max(length, self._room[1]),
+            max(prompt_tokens, self._room[2]),
+        )
+        self._free_context()
+        sequences, cells, tokens = self._room
+        library, cells = self.library, -(-cells // CELLS) * CELLS
+        parameters: Any = library.llama_context_default_params()
+        parameters.n_seq_max = sequences
+        parameters.n_ctx = sequences * cells
+        parameters.n_batch = max(tokens, sequences)
+        parameters.n_ubatch = min(parameters.n_batch, _UBATCH)
+        # n_outputs_max stays at n_batch: with one per request prompts took 1.4 times as long.
+        parameters.n_threads = parameters.n_threads_batch = self._opening.threads
+        parameters.type_k = parameters.type_v = GGML_TYPES[self._opening.kv_type]
+        parameters.flash_attn_type = (
+            library.LLAMA_FLASH_ATTN_TYPE_ENABLED
+            if self._opening.flash
+            else library.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        parameters.no_perf = True
+        with self.log.listening():
+            self.context = library.llama_init_from_model(self.model, parameters)
+        if not self.context:
+            raise EngineError(
+                f"llama.cpp cannot make a context of {sequences} x {cells} tokens:"
+                f" {self.log.complaint()}"
+            )
+
+    def close(self) -> None:
+        """Free the context and the weights."""
+        self._free_context()
+        self.library.llama_model_free(self.model)
+
+    def _free_context(self) -> None:
+        if self.context:
+            self.library.llama_free(self.context)
+            self.context = None
+
+
+def longest(batch: Batch) -> int:
+    """Tokens of the batch's longest sequence, prompt and output."""
+    return max(map(len, batch.prompts)) + batch.new_tokens
+
+
+def facts(model: Any, context: Any, log: str) -> dict[str, Json]:
+    """What is in force, from the library itself: its calls where it has them, else its log.
+
+    Args:
+        model: pointer to a `llama_model`.
+        context: pointer to its `llama_context`.
+        log: what the library has said since it began to load.
+    """
+    import llama_cpp
+
+    library: Any = llama_cpp
+    caches = re.findall(r"K \((\w+)\):.*V \((\w+)\):", log)
+    buffers = re.findall(r"(\S+) model buffer size = *([\d.]+) MiB", log)
+    mode = re.findall(r"load_mode = (\w+)", log)
+    file_type = library.llama_ftype_name(library.llama_model_ftype(model))
+    return {
+        "file_type": file_type.decode() if file_type else None,
+        "tensors": {kind: int(n) for kind, n in re.findall(r"- type +(\w+): +(\d+) tensors", log)},
+        "load_mode": mode[-1] if mode else None,
+        "weights_mib": {name: float(size) for name, size in buffers},
+        "kv_type": "/".join(sorted(set(caches[-1]))) if caches else None,
+        "parameters": int(library.llama_model_n_params(model)),
+        "threads": int(library.llama_n_threads(context)),
+        "threads_prefill": int(library.llama_n_threads_batch(context)),
+        "context": int(library.llama_model_n_ctx_train(model)),
+        "features": library.llama_print_system_info().decode().strip(" |"),
+    }

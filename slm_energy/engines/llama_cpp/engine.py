@@ -1,0 +1,222 @@
+"""llama.cpp on a processor or an NVIDIA GPU, over a GGUF file that is made from the weights once.
+
+With `decode=session` our loop calls the C interface; with `decode=generate` the `Llama` class of
+llama-cpp-python generates, one request after another, because it has no batches.
+
+What it computes in float32 it computes as torch does, but for one function: GELU comes from a table
+in 16 bits, always in its tanh form, and moves logits by some 4e-4 of the largest. With weights in
+16 bits it rounds activations to their type in each product; what lies between stays in float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from slm_energy import cache
+from slm_energy.cell import Settings
+from slm_energy.devices import nvidia
+from slm_energy.engines import decode
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
+from slm_energy.engines.llama_cpp import gguf_architectures, gguf_export
+from slm_energy.engines.llama_cpp.bindings import Opening, Session, longest
+from slm_energy.engines.llama_cpp.convenience import Convenience
+from slm_energy.engines.llama_cpp.session import Decoding
+from slm_energy.errors import EngineError
+from slm_energy.models.architecture import shrunk
+from slm_energy.serialization import Json
+
+_EXTRA = "pip install 'slm-energy[llama_cpp]'"
+_CACHE_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "f32"}
+"""Type of the key-value cache: llama.cpp's own default is f16 whatever the weights are."""
+
+_TOLERANCE = decode.TOLERANCE | {"float32": 0.01}
+"""In float32 wider than others', for the table of GELU."""
+
+_QUANTIZATION = (
+    "matrices in Q8_0: 8 bits, one 16-bit scale for 32 weights; activations are rounded alike in"
+    " every product with them; the rest is float32"
+)
+
+
+_ONE = Batch(prompts=((1,),), new_tokens=1, stop="fixed")
+
+
+class LlamaCppEngine:
+    """A GGUF file in llama.cpp."""
+
+    def load(self, job: Job) -> dict[str, Json]:
+        """Map the weights, and run one token through them.
+
+        Raises:
+            EngineError: nothing was exported yet, or llama.cpp has it otherwise than asked.
+        """
+        engine, provider = job.settings.engine, job.settings.provider
+        folder = gguf_export.entry(job)
+        exported = cache.facts(folder)
+        opening = _opening(job, folder / gguf_export.FILE)
+        self._eos_ids = job.eos_ids
+        self._runtime: Session | Convenience = (
+            Session(opening) if engine.decode == "session" else Convenience(opening)
+        )
+        found = self._runtime.facts()
+        _require(found, job)
+        if provider.name == "cuda":
+            found["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+        if isinstance(self._runtime, Session):
+            Decoding(self._runtime, _ONE).prefill()
+        else:
+            self._runtime.prefill(_ONE)
+        return found | {
+            "provider": provider.name,
+            "dtype": engine.dtype,
+            "quantization": _QUANTIZATION if engine.dtype == "int8" else None,
+            "kv_cache": True,
+            "attention": "flash" if opening.flash else "eager",
+            "architecture": exported["architecture"],
+            "matrices": exported["matrices"],
+            "export_deviation": exported["deviation"],
+            "decode": engine.decode,
+            "batched": engine.decode == "session",
+        }
+
+    def compile(self, batches: Sequence[Batch]) -> dict[str, Json]:
+        """Make a context that is as long as these batches need, and no longer.
+
+        Returns:
+            What is in force in it.
+
+        Raises:
+            EngineError: it cannot be made.
+        """
+        self._runtime.reserve(
+            max(len(batch.prompts) for batch in batches),
+            max(longest(batch) for batch in batches),
+            max(sum(map(len, batch.prompts)) for batch in batches),
+        )
+        return self._runtime.facts()
+
+    def generate(self, batch: Batch) -> list[Answer]:
+        """Decode greedily.
+
+        Raises:
+            EngineError: NaN logits.
+        """
+        if isinstance(self._runtime, Convenience):
+            return self._runtime.generate(batch, self._eos_ids)
+        return decode.greedy(Decoding(self._runtime, batch), batch, self._eos_ids)
+
+    def close(self) -> None:
+        """Free the weights."""
+        self._runtime.close()
+
+
+def _opening(job: Job, file: Path) -> Opening:
+    engine, provider = job.settings.engine, job.settings.provider
+    return Opening(
+        file=file,
+        cuda_device=provider.device if provider.name == "cuda" else None,
+        threads=threads(job.settings),
+        kv_type=_CACHE_TYPES[engine.dtype],
+        flash=engine.options.get("flash_attention", "off") == "on",
+    )
+
+
+def _require(found: Mapping[str, Any], job: Job) -> None:
+    """Compare what the library says with what was asked."""
+    dtype, provider = job.settings.engine.dtype, job.settings.provider.name
+    if set(found["tensors"]) != {gguf_export.TYPES[dtype].lower(), "f32"}:
+        raise EngineError(f"engine.dtype={dtype}: llama.cpp loaded tensors of {found['tensors']}")
+    if found["kv_type"] != _CACHE_TYPES[dtype]:
+        raise EngineError(f"engine.dtype={dtype}: the key-value cache is {found['kv_type']}")
+    on_gpu = any(name.startswith("CUDA") for name in found["weights_mib"])
+    if on_gpu != (provider == "cuda"):
+        raise EngineError(f"provider.name={provider}: weights are in {found['weights_mib']}")
+
+
+def unsupported(settings: Settings) -> str | None:
+    """Why these settings cannot run here, or None."""
+    provider = settings.provider
+    if provider.name not in ("cpu", "cuda"):
+        return f"engine llama_cpp has no provider {provider.name}: use cpu or cuda"
+    for package in ("llama_cpp", "gguf"):
+        if importlib.util.find_spec(package) is None:
+            return f"engine llama_cpp needs the package {package}: {_EXTRA}"
+    model = settings.model
+    if model.attention != "auto":
+        return f"model.attention={model.attention}: llama.cpp has its own; use auto"
+    try:
+        if model.architecture:
+            tiny = model.scale == "tiny"
+            gguf_architectures.find(shrunk(model.architecture, 1) if tiny else model.architecture)
+    except EngineError as error:
+        return str(error)
+    if provider.name == "cpu":
+        return None
+    if not _has_cuda_build():
+        return (
+            "provider.name=cuda: this llama-cpp-python is a CPU-only build; build it with"
+            " CMAKE_ARGS=-DGGML_CUDA=on"
+        )
+    return nvidia.missing(provider.device)
+
+
+def _has_cuda_build() -> bool:
+    found = importlib.util.find_spec("llama_cpp")
+    if found is None or found.origin is None:
+        return False
+    return any((Path(found.origin).parent / "lib").glob("*ggml-cuda*"))
+
+
+def _needs_preparation(job: Job) -> bool:
+    return not cache.intact(gguf_export.entry(job))
+
+
+def _prepare(job: Job) -> None:
+    def fill(folder: Path) -> dict[str, Json]:
+        file = folder / gguf_export.FILE
+        facts = gguf_export.convert(job.model_path, file, job.settings.engine.dtype)
+        return {**facts, "deviation": _deviation(job, file)}
+
+    cache.make(gguf_export.entry(job), gguf_export.identity(job), fill)
+
+
+def _deviation(job: Job, file: Path) -> float | None:
+    """Compare the file's logits with torch's in float32 on a probe's prompts and one further token.
+
+    Returns:
+        Largest difference as a share of the largest logit; None where there is no torch.
+
+    Raises:
+        EngineError: they differ by more than rounding.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")):
+        return None
+    from slm_energy.engines.torch.eager import probed
+    from slm_energy.engines.torch.weights import load_weights
+
+    model = load_weights(job.settings.model, job.model_path, "float32")
+    batch = decode.probe(model.config.vocab_size)
+    expected = probed(model, batch)
+    del model  # so that the weights are not in memory twice
+    with closing(Session(dataclasses.replace(_opening(job, file), cuda_device=None))) as session:
+        found = decode.probed(Decoding(session, batch), batch)
+    what = f"engine.name=llama_cpp: the GGUF file of {job.model_path}"
+    return decode.require_close(found, expected, job.settings.engine.dtype, what, _TOLERANCE)
+
+
+ENGINE = EngineSpec(
+    name="llama_cpp",
+    packages=("llama-cpp-python", "gguf"),
+    create=LlamaCppEngine,
+    imports=lambda settings: importlib.import_module("llama_cpp"),
+    unsupported=unsupported,
+    needs_preparation=_needs_preparation,
+    prepare=_prepare,
+    options={"flash_attention": ("off", "on")},
+)

@@ -1,0 +1,236 @@
+"""A Hugging Face folder as a GGUF file, llama.cpp's own format, made once and kept in the cache.
+
+The file is written tensor by tensor: what is in memory is the largest tensor, not the model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slm_energy import cache
+from slm_energy.config.groups import Dtype
+from slm_energy.engines.base import Job
+from slm_energy.engines.llama_cpp import gguf_architectures as table
+from slm_energy.engines.llama_cpp import gguf_tokenizer
+from slm_energy.engines.llama_cpp.gguf_weights import Array, Tensor, open_weights
+from slm_energy.errors import EngineError
+from slm_energy.models.source import eos_ids
+from slm_energy.serialization import Json
+
+FILE = "model.gguf"
+_RECIPE = 1
+"""To be raised when the same weights should give another file."""
+
+TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "Q8_0"}
+"""`engine.dtype` to GGUF's name for the type of the matrices."""
+
+_EMBEDDING, _HEAD, _POSITIONS = "token_embd.weight", "output.weight", "position_embd.weight"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """One tensor of the file.
+
+    Attributes:
+        name: in the file.
+        kind: GGUF's name of its type.
+        shape: in the file, the outermost dimension first.
+        layer: the layer that it belongs to; 0 for those that belong to none.
+        changes: what is done to its values, in this order.
+        tensor: what they are read from.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    layer: int
+    changes: tuple[table.Change, ...]
+    tensor: Tensor
+
+
+def entry(job: Job) -> Path:
+    """The folder where this job's file is, or will be."""
+    return cache.place(job.cache_path, "gguf", identity(job))
+
+
+def identity(job: Job) -> dict[str, Json]:
+    """What decides the file's content."""
+    return {
+        "recipe": _RECIPE,
+        "model": job.model_digest,
+        "dtype": job.settings.engine.dtype,
+        # llama.cpp computes the deviation that is noted with the file.
+        "versions": {name: job.versions[name] for name in ("gguf", "llama-cpp-python")},
+    }
+
+
+def convert(model_path: Path, out: Path, dtype: Dtype) -> dict[str, Json]:
+    """Write a model folder's weights and tokenizer as one GGUF file.
+
+    Matrices get the asked type, `int8` being Q8_0: blocks of 32 weights in 8 bits with a scale of
+    16 bits. Vectors stay float32, as llama.cpp wants them; so do, with `int8`, embeddings that are
+    not the output layer too.
+
+    Args:
+        model_path: a folder in the Hugging Face layout.
+        out: the file to write; its folder exists.
+        dtype: type of the matrices.
+
+    Returns:
+        `architecture` as llama.cpp calls it, `tokenizer` (exact, approximate or none) and
+        `matrices`: how many there are of each type.
+
+    Raises:
+        EngineError: llama.cpp has no such architecture, or would compute it otherwise.
+        ModelError: the weights cannot be read.
+    """
+    import gguf
+
+    config = json.loads((model_path / "config.json").read_text(encoding="utf-8"))
+    architecture, config = table.find(config)
+    settings = table.settings(architecture, config)
+    parts = _plan(architecture, config, open_weights(model_path), TYPES[dtype])
+    with closing(gguf.GGUFWriter(out, architecture.name)) as writer:
+        for key, value in settings.items():
+            writer.add_key_value(f"{architecture.name}.{key}", value, _value_type(value))
+        tokenizer = _add_tokenizer(writer, model_path, config["vocab_size"])
+        writer.add_file_type(
+            gguf.LlamaFileType[("ALL_" if dtype == "float32" else "MOSTLY_") + TYPES[dtype]]
+        )
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        for part in parts:
+            kind = gguf.GGMLQuantizationType[part.kind]
+            size = math.prod(gguf.quant_shape_to_byte_shape(part.shape, kind))
+            writer.add_tensor_info(part.name, part.shape, np.dtype(np.float32), size, kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for part in parts:
+            kind = gguf.GGMLQuantizationType[part.kind]
+            writer.write_tensor_data(gguf.quantize(_values(part, config), kind))
+    matrices = [part.kind for part in parts if len(part.shape) > 1]
+    return {
+        "architecture": architecture.name,
+        "tokenizer": tokenizer,
+        "matrices": {kind: matrices.count(kind) for kind in sorted(set(matrices))},
+    }
+
+
+def _plan(
+    architecture: table.Architecture, config: table.Config, weights: Mapping[str, Tensor], kind: str
+) -> list[_Part]:
+    """What the file will hold, from names and shapes alone.
+
+    Raises:
+        EngineError: llama.cpp has no place for a tensor.
+    """
+    import gguf
+
+    arch = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}[architecture.name]
+    names = gguf.get_tensor_name_map(arch, table.layer_count(config))
+    sources: dict[str, str] = {}
+    for source in weights:
+        if source.endswith(architecture.skips):
+            continue
+        shorter = source.removeprefix("transformer.")  # Bloom's files have both
+        found = [names.get_name(key, (".weight", ".bias")) for key in (source, shorter)]
+        if found == [None, None]:
+            raise EngineError(
+                f"llama.cpp has no place for {source} in {architecture.name}:"
+                " choose another engine for this model"
+            )
+        sources[str(found[0] or found[1])] = source
+    if config.get("tie_word_embeddings"):
+        sources.pop(_HEAD, None)
+    if architecture.own_head:
+        sources.setdefault(_HEAD, sources[_EMBEDDING])
+    looked_up = {_POSITIONS, *({_EMBEDDING} if _HEAD in sources else ())}
+    in_float = looked_up if kind == "Q8_0" else set()
+    return [
+        _part(architecture, name, source, weights[source], "F32" if name in in_float else kind)
+        for name, source in sources.items()
+    ]
+
+
+def _part(
+    architecture: table.Architecture, name: str, source: str, tensor: Tensor, kind: str
+) -> _Part:
+    import gguf
+
+    ends = (changes for end, changes in architecture.changes.items() if source.endswith(end))
+    changes = next(ends, ())
+    shape = tensor.shape[::-1] if "transpose" in changes else tensor.shape
+    block, _ = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    layer = re.search(r"\.(\d+)\.", source)
+    return _Part(
+        name=name,
+        kind="F32" if len(shape) == 1 or shape[-1] % block else kind,
+        shape=shape,
+        layer=int(layer[1]) if layer else 0,
+        changes=changes,
+        tensor=tensor,
+    )
+
+
+def _values(part: _Part, config: table.Config) -> Array:
+    """Read a tensor and put it in llama.cpp's order."""
+    values = part.tensor.read()
+    for change in part.changes:
+        if change == "transpose":
+            values = values.T
+        elif change == "plus_one":  # Gemma's norms multiply by 1 + weight
+            values = values + 1
+        elif change == "group_qkv":  # from q, k, v of each head to all q, all k, all v
+            heads = values.reshape(table.head_count(config), 3, -1, *values.shape[1:])
+            values = heads.swapaxes(0, 1).reshape(values.shape)
+        elif change == "rotary_pairs":  # a rotated pair's two halves next to each other
+            of_q = part.name.split(".")[-2] == "attn_q"
+            count = table.head_count(config) if of_q else table.kv_head_count(config)
+            halves = values.reshape(count, 2, -1, *values.shape[1:])
+            values = halves.swapaxes(1, 2).reshape(values.shape)
+        elif change == "by_layer" and config.get("scale_attn_by_inverse_layer_idx"):
+            values = values.copy()  # scaled queries scale the scores
+            values[: len(values) // 3] /= part.layer + 1
+    return np.ascontiguousarray(values)
+
+
+def _add_tokenizer(writer: Any, model_path: Path, vocabulary: int) -> str:
+    import gguf
+
+    tokenizer = gguf_tokenizer.read(model_path, vocabulary)
+    if tokenizer is None:
+        writer.add_tokenizer_model("no_vocab")
+        return "none"
+    kinds = [gguf.TokenType.NORMAL] * vocabulary
+    for numbers, kind in (
+        (tokenizer.unused, gguf.TokenType.UNUSED),
+        (tokenizer.added, gguf.TokenType.USER_DEFINED),
+        (tokenizer.special, gguf.TokenType.CONTROL),
+    ):
+        for number in numbers:
+            kinds[number] = kind
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(tokenizer.split)
+    writer.add_token_list(tokenizer.tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges(tokenizer.merges)
+    writer.add_add_bos_token(False)
+    for number in eos_ids(model_path)[:1]:
+        writer.add_eos_token_id(number)
+    return "exact" if tokenizer.exact else "approximate"
+
+
+def _value_type(value: table.Setting) -> Any:
+    import gguf
+
+    kinds = {bool: "BOOL", int: "UINT32", float: "FLOAT32", str: "STRING"}
+    return gguf.GGUFValueType[kinds[type(value)]]

@@ -1,0 +1,194 @@
+"""ONNX Runtime on a processor or an NVIDIA GPU, with a graph that was exported once.
+
+With `decode=session` the worker imports neither torch nor transformers, and the graph is freed of
+needless work. With `decode=generate` optimum's `ORTModelForCausalLM` serves optimum's own graph, as
+its users have it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from slm_energy import cache
+from slm_energy.cell import Settings
+from slm_energy.engines import decode
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
+from slm_energy.engines.onnx import export, providers, tensorrt
+from slm_energy.engines.onnx import session as ort
+from slm_energy.engines.onnx.external_data import GRAPH
+from slm_energy.engines.onnx.providers import Node
+from slm_energy.engines.torch.eager import has_cuda_build
+from slm_energy.errors import EngineError
+from slm_energy.models.source import context_length
+from slm_energy.serialization import Json
+
+
+class OnnxEngine:
+    """An ONNX Runtime session over an exported graph."""
+
+    def load(self, job: Job) -> dict[str, Json]:
+        """Open the exported graph on the asked provider, and run one token through it.
+
+        Raises:
+            EngineError: nothing was exported yet, or the asked provider or type is not in force.
+        """
+        engine, provider = job.settings.engine, job.settings.provider
+        folder = export.place(job)
+        exported = cache.facts(folder)
+        self._eos_ids = job.eos_ids
+        self._session = _open(job, folder)
+        computed = providers.nodes(self._session)
+        placed = providers.placement(provider.name, self._session.get_providers(), computed)
+        self._graph = ort.Graph(self._session)
+        on_gpu = provider.name != "cpu"
+        self._device = ("cuda", provider.device) if on_gpu else ("cpu", 0)
+        asked = str(engine.options.get("io_binding", "auto"))
+        pays = on_gpu or (engine.decode == "session" and self._graph.binding_pays())
+        self._binding = pays if asked == "auto" else asked == "on"
+        self._model: Any = None
+        if engine.decode == "generate":
+            self._model = _convenience(folder, self._graph, self._binding)
+        first = Batch(prompts=((1,),), new_tokens=1, stop="fixed")
+        ort.Decoding(self._graph, first, self._binding, self._device).prefill()
+        options = self._session.get_session_options()
+        return {
+            "provider": provider.name,
+            **placed,
+            **providers.tf32(self._session.get_provider_options()),
+            "dtype": self._graph.dtype.name,
+            **quantization(exported, computed),
+            "threads": options.intra_op_num_threads,
+            "spinning": options.get_session_config_entry(ort.SPINNING) == "1",
+            "graph_optimization": options.graph_optimization_level.name,
+            "io_binding": self._binding,
+            "kv_cache": bool(self._graph.caches),
+            "attention": exported["attention"],
+            "export_deviation": exported["deviation"],
+            "context": context_length(job.model_path),
+            "decode": engine.decode,
+        }
+
+    def generate(self, batch: Batch) -> list[Answer]:
+        """Decode greedily.
+
+        Raises:
+            EngineError: NaN logits.
+        """
+        if self._model is not None:
+            return decode.generate(self._model, batch, self._eos_ids, self._model.device)
+        decoding = ort.Decoding(self._graph, batch, self._binding, self._device)
+        return decode.greedy(decoding, batch, self._eos_ids)
+
+    def close(self) -> None:
+        """Drop the session."""
+        del self._model, self._graph, self._session
+
+
+def _open(job: Job, folder: Path) -> Any:
+    engine, provider = job.settings.engine, job.settings.provider
+    options = tensorrt.options(job) if provider.name == "tensorrt" else None
+    return ort.open_session(
+        folder / GRAPH,
+        providers.chain(provider, options),
+        threads=threads(job.settings),
+        optimization=str(engine.options.get("graph_optimization", "all")),
+        spinning=engine.options.get("spinning", "on") == "on",
+    )
+
+
+def _convenience(folder: Path, graph: ort.Graph, binding: bool) -> Any:
+    model_class, config_class = _classes()
+    config = config_class.from_pretrained(folder, local_files_only=True)
+    model = model_class(config=config, session=graph.session, use_io_binding=binding)
+    # optimum derives these from the config, wrongly for Qwen3 and Phi-3; the graph knows them.
+    _, model.num_key_value_heads, _, model.embed_size_per_head = graph.cache_shape[0]
+    decode.prepare_generate(model)
+    return model
+
+
+def _classes() -> tuple[Any, Any]:
+    decode.skip_extras()
+    from optimum.onnxruntime import ORTModelForCausalLM
+    from transformers import AutoConfig
+
+    return ORTModelForCausalLM, AutoConfig
+
+
+def _imports(settings: Settings) -> None:
+    ort.library()
+    if settings.engine.decode == "generate":
+        _classes()
+
+
+def quantization(exported: dict[str, Json], computed: list[Node]) -> dict[str, Json]:
+    """What the runtime really computes in 8 bits.
+
+    Args:
+        exported: facts of the entry.
+        computed: the session's nodes.
+
+    Returns:
+        Nothing if the entry is not quantized; else `dtype` and `quantization` in words.
+
+    Raises:
+        EngineError: the runtime computes fewer layers in 8 bits than the entry has.
+    """
+    if "quantized" not in exported:
+        return {}
+    found = sum(node.operator in _INTEGER for node in computed)
+    if found != exported["quantized"] or not found:
+        raise EngineError(
+            f"engine.dtype=int8: {found} products of integers run, {exported['quantized']} were"
+            " exported: use engine.dtype=float32"
+        )
+    return {
+        "dtype": "int8",
+        "quantization": export.quantization(exported),
+    }
+
+
+_INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
+
+
+def unsupported(settings: Settings) -> str | None:
+    """Why these settings cannot run here, or None."""
+    engine, provider = settings.engine, settings.provider.name
+    reason = providers.missing(settings.provider)
+    if reason is not None:
+        return reason
+    if engine.dtype == "bfloat16":
+        return "engine onnx with engine.dtype=bfloat16: ONNX Runtime lacks operators in that type"
+    if provider == "cpu" and engine.dtype == "float16":
+        return "engine onnx with engine.dtype=float16 on cpu: use float32 or int8 there"
+    if provider != "cpu" and engine.dtype == "int8":
+        return f"engine onnx with engine.dtype=int8 on {provider}: its integer products are cpu's"
+    if provider != "cpu" and engine.decode == "generate" and not has_cuda_build():
+        return f"provider.name={provider}, engine.decode=generate: this torch is a CPU-only build"
+    return export.missing(ENGINE.versions(), engine.decode)
+
+
+def _needs_preparation(job: Job) -> bool:
+    return export.needed(job) or (job.settings.provider.name == "tensorrt" and tensorrt.needed(job))
+
+
+def _prepare(job: Job) -> None:
+    export.make(job)
+    if job.settings.provider.name == "tensorrt":
+        tensorrt.make(job)
+
+
+ENGINE = EngineSpec(
+    name="onnx",
+    packages=(*export.RUNTIMES, *export.PACKAGES, tensorrt.PACKAGE),
+    create=OnnxEngine,
+    imports=_imports,
+    unsupported=unsupported,
+    needs_preparation=_needs_preparation,
+    prepare=_prepare,
+    options={
+        "graph_optimization": tuple(ort.OPTIMIZATION),
+        "io_binding": ("auto", "on", "off"),
+        "spinning": ("on", "off"),
+    },
+)

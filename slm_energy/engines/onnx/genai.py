@@ -1,0 +1,308 @@
+"""ONNX Runtime GenAI: Microsoft's own generation loop, over the graph that engine onnx exports.
+
+It runs in an environment of its own, because it brings another build of ONNX Runtime. The graph is
+made beforehand by the interpreter of the sweep; the worker needs no torch. It is optimum's stock
+graph: the loop picks each prompt's last position itself. What the library's own model builder would
+make (fused attention, few architectures) is another graph, and is not measured here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slm_energy import cache
+from slm_energy.cell import Settings
+from slm_energy.engines import decode
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, derived_from, find, threads
+from slm_energy.engines.onnx import export
+from slm_energy.engines.onnx.external_data import GRAPH
+from slm_energy.errors import EngineError, one_line
+from slm_energy.models.source import context_length
+from slm_energy.serialization import Json, write_json
+
+_RECIPE = 1
+"""To be raised when the same graph should get another folder: part of the identity."""
+_CONTEXT = 2048
+"""Longest sequence for a model that names no limit."""
+
+
+def _library() -> Any:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # see `onnx_session.library`
+    import onnxruntime_genai
+
+    return onnxruntime_genai
+
+
+class GenaiEngine:
+    """A model and its generator."""
+
+    def load(self, job: Job) -> dict[str, Json]:
+        """Read the graph and the configuration that `prepare` left, and run one token through it.
+
+        The library does not tell with how many threads it computes, or in what type: what was asked
+        and what the graph has stands for it.
+
+        Raises:
+            EngineError: nothing is prepared, the library refuses it, or it computes something else
+                in a padded batch (which is tried if workload.batch_size is above 1).
+        """
+        onnxruntime_genai = _library()
+        folder = _place(job)
+        told = cache.facts(folder)
+        asked = threads(job.settings)
+        spinning = str(int(job.settings.engine.options.get("spinning", "on") == "on"))
+        session = {"intra_op_num_threads": asked, "session.intra_op.allow_spinning": spinning}
+        config = onnxruntime_genai.Config(str(folder))
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
+        try:
+            self._model = onnxruntime_genai.Model(config)
+        except RuntimeError as error:
+            raise EngineError(
+                f"engine.name=onnxruntime_genai: {folder} cannot be opened: {one_line(error)}"
+            ) from error
+        self._eos_ids = job.eos_ids
+        self._reserved = int(str(told["reserved_id"]))
+        padded = None
+        if job.settings.workload.batch_size > 1:
+            padded = self._require_batches(job.settings.engine.dtype)
+        else:
+            self._started(Batch(prompts=((0,),), new_tokens=1, stop="fixed"))
+        return {
+            "provider": self._model.device_type.lower(),
+            "dtype": told["dtype"],
+            "quantization": (export.quantization(told) if told["dtype"] == "int8" else None),
+            "threads": asked,
+            "spinning": spinning == "1",
+            "told_by_runtime": ["provider"],
+            "kv_cache": True,
+            "attention": told["attention"],
+            "export_deviation": told["deviation"],
+            "padding_deviation": padded,
+            "exported_by": told["versions"],
+            "context": context_length(job.model_path),
+            "decode": job.settings.engine.decode,
+        }
+
+    def generate(self, batch: Batch) -> list[Answer]:
+        """Decode greedily.
+
+        Raises:
+            EngineError: NaN logits, or the reserved token is read or generated.
+        """
+        generator = self._started(batch)
+        answers = decode.collect(self._steps(generator), batch, self._eos_ids)
+        # What was NaN earlier is in the cache, and makes every later logit NaN.
+        if np.isnan(generator.get_output("logits")).any():
+            raise EngineError("NaN logits: try engine.dtype=float32, or another model.source")
+        return answers
+
+    def close(self) -> None:
+        """Drop the model."""
+        del self._model
+
+    def _started(self, batch: Batch) -> Any:
+        """A generator that has computed the prompts."""
+        import onnxruntime_genai
+
+        ids = right_padded(batch.prompts, self._reserved)
+        parameters = onnxruntime_genai.GeneratorParams(self._model)
+        parameters.set_search_options(
+            do_sample=False, batch_size=len(ids), max_length=ids.shape[1] + batch.new_tokens
+        )
+        generator = onnxruntime_genai.Generator(self._model, parameters)
+        generator.append_tokens(ids)
+        return generator
+
+    def _require_batches(self, dtype: str) -> float:
+        """Compare the logits of padded prompts, and of a token after them, with each one's alone.
+
+        The library pads behind the prompt: a graph that counts positions itself counts the gap.
+
+        Returns:
+            The largest difference as a share of the largest logit.
+
+        Raises:
+            EngineError: it is larger than the tolerance, or there are NaN logits.
+        """
+        prompts = decode.probe(self._reserved).prompts
+        generator = self._started(Batch(prompts=prompts, new_tokens=2, stop="fixed"))
+        together = [generator.get_logits().copy()]
+        ids = next(self._steps(generator))
+        together.append(generator.get_logits())
+        longer = tuple((*prompt, token) for prompt, token in zip(prompts, ids, strict=True))
+        found = decode.deviation(together, [self._alone(prompts), self._alone(longer)])
+        if found > decode.TOLERANCE[dtype]:
+            raise EngineError(
+                f"engine.name=onnxruntime_genai: a padded batch differs by {found:.1e} of the"
+                " largest logit from its prompts alone: set workload.batch_size=1"
+            )
+        return found
+
+    def _alone(self, prompts: tuple[tuple[int, ...], ...]) -> Any:
+        """Logits (b, 1, vocabulary) after each prompt, computed one by one."""
+        batches = (Batch(prompts=(prompt,), new_tokens=1, stop="fixed") for prompt in prompts)
+        return np.concatenate([self._started(batch).get_logits() for batch in batches])
+
+    def _steps(self, generator: Any) -> Iterator[list[int]]:
+        while True:
+            generator.generate_next_token()
+            column: list[int] = generator.get_next_tokens().tolist()
+            if self._reserved in column:
+                raise _taken(self._reserved)
+            yield column
+
+
+def right_padded(prompts: tuple[tuple[int, ...], ...], reserved: int) -> Any:
+    """Token ids (b, longest) as the library wants them; it hides whatever equals `reserved`.
+
+    Raises:
+        EngineError: a prompt holds that token.
+    """
+    ids = np.full((len(prompts), max(map(len, prompts))), reserved, dtype=np.int32)
+    for row, prompt in enumerate(prompts):
+        if reserved in prompt:
+            raise _taken(reserved)
+        ids[row, : len(prompt)] = prompt
+    return ids
+
+
+def _taken(reserved: int) -> EngineError:
+    return EngineError(
+        f"engine.name=onnxruntime_genai: token {reserved} occurs, which the library is told to pad"
+        " and to end with: use engine.name=onnx"
+    )
+
+
+def unsupported(settings: Settings) -> str | None:
+    """Why these settings cannot run here, or None."""
+    if importlib.util.find_spec("onnxruntime_genai") is None:
+        return (
+            "engine onnxruntime_genai needs an environment of its own: slm-energy env create"
+            " onnxruntime_genai, then engine.python=onnxruntime_genai"
+        )
+    if settings.engine.decode != "generate":
+        return "engine onnxruntime_genai has only its own loop: set engine.decode=generate"
+    if settings.provider.name != "cpu":
+        return f"engine onnxruntime_genai has no provider {settings.provider.name} here: use cpu"
+    if settings.engine.dtype not in ("float32", "int8"):
+        return f"engine onnxruntime_genai with engine.dtype={settings.engine.dtype}: use float32"
+    return None
+
+
+def _graph(job: Job) -> Job:
+    """The job for engine onnx, in the sweep's interpreter, whose export is used."""
+    engine = dataclasses.replace(job.settings.engine, name="onnx", decode="generate", options={})
+    return dataclasses.replace(
+        job,
+        settings=dataclasses.replace(job.settings, engine=engine),
+        versions=find("onnx").versions(),
+    )
+
+
+def _place(job: Job) -> Path:
+    return cache.place(job.cache_path, "onnxruntime_genai", _identity(job))
+
+
+def _identity(job: Job) -> dict[str, Json]:
+    """What the worker knows, too: it cannot know the versions of the exporter elsewhere."""
+    return derived_from(job, _RECIPE)
+
+
+def _needs_preparation(job: Job) -> bool:
+    """Also where other versions than now made the graph."""
+    folder = _place(job)
+    return not cache.intact(folder) or cache.facts(folder)["graph"] != _source(job).name
+
+
+def _source(job: Job) -> Path:
+    return export.place(_graph(job))
+
+
+def _prepare(job: Job) -> None:
+    reason = export.missing(find("onnx").versions(), "generate")
+    if reason is not None:
+        raise EngineError(reason)
+    export.make(_graph(job))
+    if _needs_preparation(job):
+        cache.remove(_place(job))
+    cache.make(_place(job), _identity(job), lambda folder: _fill(folder, job))
+
+
+def _fill(folder: Path, job: Job) -> dict[str, Json]:
+    import onnx
+
+    source = _source(job)
+    for file in source.glob(f"{GRAPH}*"):  # the graph and its weights, however they are named
+        os.link(file, folder / file.name)
+    graph = onnx.load(source / GRAPH, load_external_data=False).graph
+    config = _configuration(graph, context_length(job.model_path) or _CONTEXT)
+    write_json(folder / "genai_config.json", config)
+    told = cache.facts(source)
+    return {
+        "graph": source.name,
+        "dtype": job.settings.engine.dtype,
+        "reserved_id": config["model"]["pad_token_id"],
+        "versions": {name: _graph(job).versions[name] for name in export.PACKAGES},
+        **told,
+    }
+
+
+def _configuration(graph: Any, context: int) -> dict[str, Any]:
+    """The library's description of a decoder, read from the graph."""
+    inputs = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
+    caches = [name for name in inputs if name.startswith("past_key_values")]
+    heads, head_size = (inputs[caches[0]][axis].dim_value for axis in (1, 3))
+    vocabulary = next(o for o in graph.output if o.name == "logits").type.tensor_type.shape.dim[2]
+    last = vocabulary.dim_value - 1
+    plain = [name for name in inputs if name not in caches]
+    return {
+        "model": {
+            "type": "llama",  # any decoder with a cache of keys and values
+            "bos_token_id": 0,
+            "eos_token_id": last,
+            "pad_token_id": last,
+            "context_length": context,
+            "vocab_size": vocabulary.dim_value,
+            "decoder": {
+                "session_options": {"provider_options": []},
+                "filename": GRAPH,
+                "head_size": head_size,
+                "hidden_size": heads * head_size,
+                "num_attention_heads": heads,
+                "num_key_value_heads": heads,
+                "num_hidden_layers": len(caches) // 2,
+                "inputs": {name: name for name in plain}
+                | {
+                    "past_key_names": "past_key_values.%d.key",
+                    "past_value_names": "past_key_values.%d.value",
+                },
+                "outputs": {
+                    "logits": "logits",
+                    "present_key_names": "present.%d.key",
+                    "present_value_names": "present.%d.value",
+                },
+            },
+        },
+        "search": {"max_length": context, "past_present_share_buffer": False},
+    }
+
+
+ENGINE = EngineSpec(
+    name="onnxruntime_genai",
+    packages=("onnxruntime-genai", "onnxruntime", "onnxruntime-gpu"),
+    create=GenaiEngine,
+    imports=lambda settings: _library(),
+    unsupported=unsupported,
+    needs_preparation=_needs_preparation,
+    prepare=_prepare,
+    prepares_in_sweep=True,
+    options={"spinning": ("on", "off")},
+)

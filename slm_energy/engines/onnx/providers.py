@@ -1,0 +1,132 @@
+"""ONNX Runtime's execution providers: what a build has of them, and who really computes a node."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from slm_energy.config.groups import ProviderConfig
+from slm_energy.devices import nvidia
+from slm_energy.errors import EngineError
+from slm_energy.serialization import Json
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+HEAVY = frozenset(
+    {
+        "MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul", "MatMulNBits", "QGemm", "Attention", "MultiHeadAttention",
+        "GroupQueryAttention",
+    }
+)  # fmt: skip
+"""Operators that do a language model's work. Shapes and indices may well stay on the processor."""
+
+
+class Node(NamedTuple):
+    """A node of the optimized graph and the provider that computes it."""
+
+    provider: str
+    operator: str
+    name: str
+
+
+def missing(provider: ProviderConfig) -> str | None:
+    """The reason why a provider cannot be used here, or None."""
+    if provider.name not in PROVIDERS:
+        return f"engine onnx has no provider {provider.name}: use {', '.join(PROVIDERS)}"
+    folder = _package("onnxruntime")
+    if folder is None:
+        return "engine onnx needs ONNX Runtime: pip install onnxruntime-gpu"
+    if provider.name == "cpu":
+        return None
+    if not any((folder / "capi").glob(f"*onnxruntime_providers_{provider.name}*")):
+        return (
+            f"provider.name={provider.name}: this onnxruntime is a build without it; uninstall it,"
+            " then pip install onnxruntime-gpu"
+        )
+    if provider.name == "tensorrt" and _package("tensorrt_libs") is None:
+        return "provider.name=tensorrt needs NVIDIA's libraries: pip install tensorrt-cu13-libs"
+    return nvidia.missing(provider.device)
+
+
+def chain(provider: ProviderConfig, tensorrt: dict[str, str] | None = None) -> list[Any]:
+    """What ONNX Runtime is asked for: the provider first, then what may take the rest.
+
+    Args:
+        provider: the asked one.
+        tensorrt: options of TensorRT's own.
+    """
+    cpu: list[Any] = [PROVIDERS["cpu"]]
+    if provider.name == "cpu":
+        return cpu
+    device = {"device_id": str(provider.device)}
+    # On by default, where torch's is off: products of float32 would lose 13 bits.
+    behind = [(PROVIDERS["cuda"], device | {"use_tf32": "0"}), *cpu]
+    if provider.name == "cuda":
+        return behind
+    return [(PROVIDERS["tensorrt"], device | (tensorrt or {})), *behind]
+
+
+def tf32(in_force: Mapping[str, Mapping[str, str]]) -> dict[str, Json]:
+    """Whether float32 is multiplied as TF32: `tf32`, or nothing where no GPU computes.
+
+    Args:
+        in_force: options of the session's providers, as it tells them.
+    """
+    if PROVIDERS["cuda"] not in in_force:
+        return {}
+    # TensorRT has no option for it: NVIDIA's libraries obey the environment.
+    free = PROVIDERS["tensorrt"] in in_force and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+    return {"tf32": free or in_force[PROVIDERS["cuda"]]["use_tf32"] != "0"}
+
+
+def nodes(session: Any) -> list[Node]:
+    """Every node of a session's graph that some provider computes."""
+    return [
+        Node(graph.ep_name, node.op_type, node.name)
+        for graph in session.get_provider_graph_assignment_info()
+        for node in graph.get_nodes()
+    ]
+
+
+def placement(provider: str, in_force: Sequence[str], computed: Sequence[Node]) -> dict[str, Json]:
+    """Check that the asked provider does the work.
+
+    Args:
+        provider: the asked one.
+        in_force: what the session says it uses, first choice first.
+        computed: the graph's nodes.
+
+    Returns:
+        `providers` and `provider_node_share` for the effective settings.
+
+    Raises:
+        EngineError: the session fell back, wholly or with operators that do a model's work.
+    """
+    asked = PROVIDERS[provider]
+    if in_force[0] != asked:
+        raise EngineError(
+            f"provider.name={provider}: ONNX Runtime fell back to {in_force[0]};"
+            " check that its CUDA and cuDNN libraries load (worker.log says which did not)"
+        )
+    away = [node for node in computed if node.provider != asked and node.operator in HEAVY]
+    if away:
+        example = away[0]
+        raise EngineError(
+            f"provider.name={provider}: {len(away)} of the graph's heavy nodes run elsewhere,"
+            f" {example.operator} {example.name!r} on {example.provider}: use another engine.dtype"
+            " or provider.name=cpu"
+        )
+    share = sum(node.provider == asked for node in computed) / len(computed)
+    return {"providers": list(in_force), "provider_node_share": share}
+
+
+def _package(name: str) -> Path | None:
+    found = importlib.util.find_spec(name)
+    return None if found is None or found.origin is None else Path(found.origin).parent

@@ -1,0 +1,209 @@
+"""The command that starts a server: its placeholders, what must be made for it, what it tells.
+
+A placeholder stands for what this trial asks for, and so it is known what the server was given.
+Doubled braces stand for braces.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shlex
+import shutil
+import socket
+import string
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slm_energy import cache
+from slm_energy.cell import Settings
+from slm_energy.engines.base import Job, threads
+from slm_energy.engines.llama_cpp import engine as llama_cpp
+from slm_energy.engines.llama_cpp import gguf_export
+from slm_energy.errors import EngineError
+from slm_energy.models import source
+from slm_energy.serialization import Json, write_json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_GGML_TYPES = {"float32": 0, "float16": 1, "bfloat16": 30, "int8": 0}
+"""Numbers of enum ggml_type (ggml.h) for what is not the weights, such as the KV cache."""
+
+_GGUF_STOPS = {
+    "fixed": "tokenizer.ggml.model=str:no_vocab",
+    "eos": "tokenizer.ggml.add_bos_token=bool:false",
+}
+"""What llama.cpp is to read otherwise than the file has it. A model without a vocabulary has no
+end-of-text token, and is never stopped by one; the other is as the file has it anyway."""
+
+_VALUES: dict[str, Callable[[Job], object]] = {
+    "python": lambda job: sys.executable,
+    "model": lambda job: job.model_path,
+    "dtype": lambda job: job.settings.engine.dtype,
+    "threads": lambda job: threads(job.settings),
+    "context": lambda job: context(job),
+    "gguf": lambda job: gguf_export.entry(job) / gguf_export.FILE,
+    "gguf_stop": lambda job: _GGUF_STOPS[job.settings.workload.stop],
+    "ggml_type": lambda job: _GGML_TYPES[job.settings.engine.dtype],
+    "tokenizer": lambda job: tokenizer_folder(job),
+}
+_PORT = "port"
+
+
+def words(job: Job, port: int) -> list[str]:
+    """The command's words with every placeholder filled in; a value never makes a second word."""
+    command = _command(job.settings)
+    values = {name: _VALUES[name](job) for name in placeholders(command) - {_PORT}}
+    return [word.format(**values, port=port) for word in shlex.split(command)]
+
+
+def placeholders(command: str) -> set[str]:
+    """Names in single braces.
+
+    Raises:
+        ValueError: a brace or a quote is not closed.
+    """
+    found = {name for _, name, _, _ in string.Formatter().parse(command) if name is not None}
+    shlex.split(command)
+    return found
+
+
+def impossible(settings: Settings) -> str | None:
+    """Why the command cannot run here, or None."""
+    key, engine = "engine.options.command", settings.engine
+    try:
+        named = placeholders(_command(settings))
+    except ValueError as error:
+        return f"{key} cannot be read: {error}"
+    if unknown := sorted(named - {*_VALUES, _PORT}):
+        known = ", ".join(sorted({*_VALUES, _PORT}))
+        return f"{key} has the unknown placeholder {{{unknown[0]}}}; known: {known}"
+    if _PORT not in named:
+        return f"{key} has no {{port}}: the server would listen somewhere else"
+    if engine.threads is not None and "threads" not in named:
+        return f"engine.threads={engine.threads}, but {key} has no {{threads}}"
+    if engine.dtype == "int8" and "dtype" in named:
+        return "engine.dtype=int8 is no {dtype} that a server takes: choose a floating type"
+    if "gguf" in named and not all(map(importlib.util.find_spec, ("gguf", "llama_cpp"))):
+        return f"{key} has {{gguf}}: pip install 'slm-energy[llama_cpp]'"
+    return _missing(shlex.split(_command(settings)))
+
+
+def known(job: Job) -> dict[str, Json]:
+    """Settings that the server does not tell, and where they are known from instead."""
+    named = placeholders(_command(job.settings))
+    told = named & {"dtype", "gguf"}
+    found: dict[str, Json] = {
+        "dtype": job.settings.engine.dtype,
+        "dtype_told_by": "the command" if told else "nobody: declared by engine.dtype",
+        "threads": threads(job.settings) if "threads" in named else None,
+        "context": context(job) if "context" in named else source.context_length(job.model_path),
+    }
+    if "gguf" in named:
+        facts = cache.facts(gguf_export.entry(job))
+        found |= {"matrices": facts["matrices"], "export_deviation": facts["deviation"]}
+        if job.settings.engine.dtype == "int8":
+            found["quantization"] = "as the GGUF file has the matrices; the rest is float32"
+    return found
+
+
+def needs_preparation(job: Job) -> bool:
+    """Tell whether a file that the command names must be made first."""
+    named = placeholders(_command(job.settings))
+    return ("gguf" in named and llama_cpp.ENGINE.needs_preparation(job)) or (
+        "tokenizer" in named and not cache.intact(tokenizer_folder(job))
+    )
+
+
+def prepare(job: Job) -> None:
+    """Make the files that the command names.
+
+    Raises:
+        EngineError: a model cannot be written as GGUF.
+    """
+    named = placeholders(_command(job.settings))
+    if "gguf" in named:
+        llama_cpp.ENGINE.prepare(job)
+    if "tokenizer" in named:
+        cache.make(
+            tokenizer_folder(job), _tokenizer_identity(job), lambda to: _write_tokenizer(job, to)
+        )
+
+
+def context(job: Job) -> int:
+    """What `{context}` stands for: the model's context, cut to `engine.options.context`.
+
+    Raises:
+        EngineError: neither is known.
+    """
+    lengths = (source.context_length(job.model_path), job.settings.engine.options.get("context"))
+    known_lengths = [int(length) for length in lengths if length is not None]
+    if not known_lengths:
+        raise EngineError("the model names no context for {context}: set engine.options.context")
+    return min(known_lengths)
+
+
+def free_port() -> int:
+    """A port of the loopback interface on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def search_path() -> str:
+    """Where programs are looked for: those that came with this interpreter's packages first."""
+    return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+
+
+def served_tokenizer(job: Job) -> Tokenizer | None:
+    """The tokenizer that the server makes text with; None is the model's."""
+    if "tokenizer" not in placeholders(_command(job.settings)):
+        return None
+    return source.load_tokenizer(tokenizer_folder(job))
+
+
+def tokenizer_folder(job: Job) -> Path:
+    """The model's tokenizer alone, changed so that a text shows each of its tokens.
+
+    Special tokens are not left out, and a token is written as its entry in the vocabulary, which is
+    text even where the token is a piece of a character. What else lies in a model's folder could
+    make transformers tidy a text up, or add tokens to a prompt that tokenizer.json does not.
+    """
+    return cache.place(job.cache_path, "tokenizer", _tokenizer_identity(job))
+
+
+def _tokenizer_identity(job: Job) -> dict[str, Json]:
+    return {"model": job.model_digest, "recipe": 1}
+
+
+def _write_tokenizer(job: Job, folder: Path) -> dict[str, Json]:
+    tokenizer = json.loads(source.load_tokenizer(job.model_path).to_str())
+    tokenizer["decoder"] = {"type": "Fuse"}
+    for token in tokenizer["added_tokens"]:
+        token["special"] = False
+    write_json(folder / "tokenizer.json", tokenizer)
+    plain = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    write_json(folder / "tokenizer_config.json", plain)
+    return {}
+
+
+def _command(settings: Settings) -> str:
+    return str(settings.engine.options.get("command") or "")
+
+
+def _missing(command: list[str]) -> str | None:
+    """The program or Python module that a command needs and this machine lacks, as a reason."""
+    lacks = "engine.options.command: there is no {}: install it, or set engine.python"
+    program = command[0]
+    if program != "{python}" and shutil.which(program, path=search_path()) is None:
+        return lacks.format(f"program {program}")
+    for first, second, module in zip(command, command[1:], command[2:], strict=False):
+        top = module.partition(".")[0]
+        if (first, second) == ("{python}", "-m") and importlib.util.find_spec(top) is None:
+            return lacks.format(f"Python module {top}")
+    return None

@@ -1,0 +1,139 @@
+"""A server that lives as long as the worker that started it: its command, its log, its end.
+
+    worker -> supervise.py -> server -> whatever the server starts
+
+All of them descend from the worker, so the process tree that is metered holds them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from slm_energy import redaction
+from slm_energy.engines.openai import command, supervise
+from slm_energy.errors import EngineError, one_line
+
+T = TypeVar("T")
+
+_POLL_S = 0.1
+_PATIENCE_S = 15.0
+"""The supervisor kills what has not ended after 5 s."""
+
+
+class ServerProcess:
+    """A started server; what it writes goes to this process's standard error.
+
+    Args:
+        words: the command.
+        gpu: index of the only GPU that it may see, among those visible here; None hides all.
+    """
+
+    def __init__(self, words: Sequence[str], gpu: int | None) -> None:
+        self._last_words = "it wrote nothing"
+        self._process = subprocess.Popen(
+            [sys.executable, "-IS", supervise.__file__, str(os.getpid()), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=redaction.inherited() | _variables(gpu),
+            start_new_session=True,
+        )
+        # The worker also ends by errors, where nobody calls `stop`.
+        atexit.register(self.stop)
+        self._reader = threading.Thread(target=self._copy_log, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The process above the server; it leads a session of its own."""
+        return self._process.pid
+
+    def wait_until_ready(self, ask: Callable[[float], T | None], limit_s: float) -> T:
+        """Ask until there is an answer.
+
+        Args:
+            ask: returns None as long as the server does not answer; may take so many seconds.
+            limit_s: after so many seconds it never will.
+
+        Raises:
+            EngineError: it ended, or the time is over; the server is gone then.
+        """
+        deadline = time.monotonic() + limit_s
+        while True:
+            answer = ask(max(_POLL_S, deadline - time.monotonic()))
+            if answer is not None:
+                return answer
+            if self._process.poll() is not None:
+                raise EngineError(f"engine.options.command: {self.end(_PATIENCE_S)}")
+            if time.monotonic() >= deadline:
+                self.stop()
+                raise EngineError(
+                    f"the server was not ready after engine.options.ready_s={limit_s:g};"
+                    f" {self._last_words}"
+                )
+            time.sleep(_POLL_S)
+
+    def end(self, wait_s: float) -> str | None:
+        """How the server ended and what it wrote last; None if it still runs after `wait_s`."""
+        try:
+            code = self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            return None
+        self._reader.join(_PATIENCE_S)
+        how = f"ended with exit code {code}"
+        if code - 128 in signal.valid_signals():
+            how = f"was killed by {signal.Signals(code - 128).name}"
+        return f"the server {how}; {self._last_words}"
+
+    def open_files(self) -> set[str]:
+        """Files that processes of the server's session hold open."""
+        found = set[str]()
+        for entry in Path("/proc").iterdir():
+            # A process or a file may vanish while it is looked at.
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and os.getsid(int(entry.name)) == self.pid:
+                    for link in (entry / "fd").iterdir():
+                        with contextlib.suppress(FileNotFoundError):
+                            found.add(os.readlink(link))
+        return found
+
+    def stop(self) -> None:
+        """End the server and all that it started; to be called as often as one likes."""
+        atexit.unregister(self.stop)
+        self._process.terminate()
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(_PATIENCE_S)
+
+    def _copy_log(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as log:
+            for line in log:
+                text = line.decode("utf-8", errors="replace")
+                sys.stderr.write(text)
+                sys.stderr.flush()
+                if text.strip():
+                    self._last_words = f"it last wrote: {one_line(text)}"
+
+
+def _variables(gpu: int | None) -> dict[str, str]:
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    chosen = "" if gpu is None else visible[gpu] if gpu < len(visible) else str(gpu)
+    return {
+        "PATH": command.search_path(),
+        "PYTHONUNBUFFERED": "1",
+        "CUDA_VISIBLE_DEVICES": chosen,
+    }

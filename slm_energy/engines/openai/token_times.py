@@ -1,0 +1,157 @@
+"""From a stream to token ids with time stamps.
+
+Some servers tell the ids. Others send text only, mostly one token per event: the text of one token
+is looked up in the vocabulary. What cannot be told for certain is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from slm_energy.engines.base import Answer, Batch
+from slm_energy.engines.openai.stream import Completion, Piece
+from slm_energy.errors import EngineError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_BROKEN = "\ufffd"
+"""Stands for bytes that are no whole character."""
+
+
+class Texts:
+    """What each token looks like inside a text.
+
+    Args:
+        tokenizer: the model's.
+        served: the one that the server makes text with; None is the model's.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, served: Tokenizer | None = None) -> None:
+        self._tokenizer, self._served = tokenizer, served
+        self._ids: dict[str, int | None] = {}
+
+    def learn(self) -> None:
+        """Write down the text of every token; a text that several have belongs to none."""
+        # Behind another token, because a first token may lose the space before it.
+        anchor = self._tokenizer.encode("a", add_special_tokens=False).ids[0]
+        rows = [[anchor, number] for number in range(self._tokenizer.get_vocab_size())]
+        served = self._served or self._tokenizer
+        skip = len(served.decode([anchor], skip_special_tokens=False))
+        texts = served.decode_batch(rows, skip_special_tokens=False)
+        for number, text in enumerate(text[skip:] for text in texts):
+            self._ids[text] = None if text in self._ids else number
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """A text's tokens as a prompt has them."""
+        return tuple(self._tokenizer.encode(text).ids)
+
+    def prompt(self, ids: Sequence[int]) -> str:
+        """The text from which the tokenizer makes these ids.
+
+        Raises:
+            EngineError: there is none.
+        """
+        for skip in (True, False):
+            text: str = self._tokenizer.decode(list(ids), skip_special_tokens=skip)
+            if self.encode(text) == tuple(ids):
+                return text
+        raise EngineError(
+            "a prompt is not what its tokens say, and the server takes no token ids:"
+            " use a server that does (vLLM), or another workload"
+        )
+
+    def ids(self, pieces: Sequence[Piece], totals: Sequence[int]) -> list[tuple[int, ...]] | None:
+        """Ids of each piece of text.
+
+        Args:
+            pieces: as they came.
+            totals: how many ids there may be in all; empty if that is not known.
+
+        Returns:
+            None if they cannot be told.
+        """
+        single = [self._ids.get(piece.text) for piece in pieces]
+        found: list[tuple[int, ...]] = [() if number is None else (number,) for number in single]
+        if all(found) and (not totals or len(found) in totals):
+            return found
+        if self._served is not None or any(_BROKEN in piece.text for piece in pieces):
+            return None
+        # A character beyond ASCII may be made of several tokens, which come as one piece.
+        again = [
+            ids if ids and piece.text.isascii() else self._encoded(piece.text)
+            for ids, piece in zip(found, pieces, strict=True)
+        ]
+        return again if sum(map(len, again)) in totals else None
+
+    def _encoded(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def answer(completion: Completion, batch: Batch, eos_ids: Sequence[int], texts: Texts) -> Answer:
+    """The ids of a stream, each stamped with the arrival of its piece.
+
+    Args:
+        completion: the stream of one of the batch's requests.
+        batch: what was asked.
+        eos_ids: tokens that end a text.
+        texts: to look up what the server does not tell.
+
+    Raises:
+        EngineError: the ids cannot be known, or are not as many as were asked for.
+    """
+    stopped = completion.finish == "stop"
+    if completion.finish not in ("length", "stop"):
+        raise EngineError(f"the server ended a text with finish_reason={completion.finish!r}")
+    rows = _rows(completion, batch.new_tokens, texts)
+    ids = [number for row in rows for number in row]
+    stamps = [
+        piece.arrived_ns for piece, row in zip(completion.pieces, rows, strict=True) for _ in row
+    ]
+    if stopped and not (ids and ids[-1] in eos_ids):
+        # The token that ended the text was computed too, and is in no piece.
+        if len(eos_ids) != 1:
+            raise EngineError("the server does not tell by which end-of-text token it stopped")
+        ids.append(eos_ids[0])
+        stamps.append(completion.ended_ns)
+    if stopped and batch.stop == "fixed":
+        raise EngineError(
+            f"the server stopped at an end-of-text token after {len(ids)} of {batch.new_tokens}"
+            " tokens, and knows no ignore_eos: set workload.stop=eos, or take another engine"
+        )
+    if batch.stop == "eos" and any(number in eos_ids for number in ids[:-1]):
+        raise EngineError(
+            "the server does not stop at the model's end-of-text token: set workload.stop=fixed,"
+            " or take another engine"
+        )
+    if not stopped and len(ids) != batch.new_tokens:
+        raise EngineError(f"the server gave {len(ids)} tokens, {batch.new_tokens} were asked for")
+    return Answer(output_ids=tuple(ids), token_ns=tuple(stamps))
+
+
+def _rows(completion: Completion, asked: int, texts: Texts) -> list[tuple[int, ...]]:
+    """Ids of each piece, in agreement with how many the server counted."""
+    stopped, usage = completion.finish == "stop", completion.usage
+    told = [piece.ids for piece in completion.pieces if piece.ids is not None]
+    if len(told) == len(completion.pieces):
+        count = sum(map(len, told))
+        if usage is not None and usage.completion != count:
+            raise EngineError(
+                f"the server told {count} token ids and counted {usage.completion} tokens"
+            )
+        return told
+    totals: Sequence[int] = ()
+    if usage is not None:
+        # Servers differ in whether they count the token that ended the text.
+        totals = (usage.completion, usage.completion - 1) if stopped else (usage.completion,)
+    elif not stopped:
+        totals = (asked,)  # that is what `length` means
+    rows = texts.ids(completion.pieces, totals)
+    if rows is None:
+        text = "".join(piece.text for piece in completion.pieces)
+        raise EngineError(
+            f"the server tells no token ids, and its text is not that of {asked} whole tokens"
+            f" (it ends in {text[-20:]!r}): use a server that does (vLLM), or another model"
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""OpenVINO: the engine, its session and its export."""

@@ -1,0 +1,176 @@
+"""OpenVINO on a processor or an Intel GPU or NPU, with a model that was exported once.
+
+With `decode=session` the worker imports neither torch nor transformers, and logits are computed
+for the last position alone. With `decode=generate` optimum-intel's `OVModelForCausalLM` serves the
+same export, as its users have it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from slm_energy import cache
+from slm_energy.cell import Settings
+from slm_energy.config.groups import Dtype
+from slm_energy.engines import decode
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
+from slm_energy.engines.openvino import export as exports
+from slm_energy.engines.openvino import session as ov
+from slm_energy.errors import EngineError
+from slm_energy.models.source import context_length
+from slm_energy.serialization import Json
+
+_EXTRA = "pip install 'slm-energy[openvino]'"
+_QUANTIZATION = "weights of 8 bits, symmetric, per output channel, in all linear layers"
+
+
+class OpenVinoEngine:
+    """A compiled OpenVINO model."""
+
+    def load(self, job: Job) -> dict[str, Json]:
+        """Compile the exported model for the asked device.
+
+        Raises:
+            EngineError: nothing was exported yet, or what is in force is not what was asked.
+        """
+        engine, provider = job.settings.engine, job.settings.provider
+        folder = exports.place(job)
+        made = cache.facts(folder)
+        self._eos_ids = job.eos_ids
+        asked = ov.properties(engine.dtype, threads(job.settings))
+        compiled, in_force, cut = ov.compile_graph(
+            folder / exports.GRAPH,
+            ov.device_name(provider.name, provider.device),
+            asked,
+            last_position_only=engine.decode == "session",
+        )
+        computing = in_force["inference_num_threads"]
+        linear, fused = ov.operators(compiled)
+        self._request: Any = compiled.create_infer_request()
+        self._model: Any = None
+        if engine.decode == "generate":
+            self._model = _convenience(folder, compiled)
+        return {
+            "provider": _provider(compiled, provider.name),
+            "devices": ov.devices(compiled),
+            "dtype": _dtype(engine.dtype, linear),
+            "linear_layers": linear,
+            "quantization": _QUANTIZATION if engine.dtype == "int8" else None,
+            "threads": None if computing is None else int(computing),
+            "kv_cache": bool(self._request.query_state()),
+            "attention": made["attention"],
+            "attention_fused": fused,
+            "logits_of": "last position" if cut else "all positions",
+            "export_deviation": made["deviation"],
+            "context": context_length(job.model_path),
+            "decode": engine.decode,
+            **in_force,
+        }
+
+    def generate(self, batch: Batch) -> list[Answer]:
+        """Decode greedily.
+
+        Raises:
+            EngineError: NaN logits.
+        """
+        if self._model is not None:
+            return decode.generate(self._model, batch, self._eos_ids, self._model.device)
+        return decode.greedy(ov.Decoding(self._request, batch), batch, self._eos_ids)
+
+    def close(self) -> None:
+        """Drop the compiled model."""
+        del self._model, self._request
+
+
+def _convenience(folder: Path, compiled: Any) -> Any:
+    model_class, config_class = _classes()
+    config = config_class.from_pretrained(folder, local_files_only=True)
+    model = model_class(compiled, config=config, compile_only=True)
+    decode.prepare_generate(model)
+    return model
+
+
+def _classes() -> tuple[Any, Any]:
+    decode.skip_extras()
+    from optimum.intel import OVModelForCausalLM
+    from transformers import AutoConfig
+
+    return OVModelForCausalLM, AutoConfig
+
+
+def _imports(settings: Settings) -> None:
+    ov.library()
+    if settings.engine.decode == "generate":
+        _classes()
+
+
+def _provider(compiled: Any, asked: str) -> str:
+    """The provider, from the devices that execute.
+
+    Raises:
+        EngineError: they are others than asked.
+    """
+    kind, found = ov.DEVICES[asked], ov.devices(compiled)
+    if not all(name.partition(".")[0] == kind for name in found):
+        raise EngineError(f"provider.name={asked}: OpenVINO executes on {', '.join(found)}")
+    return asked
+
+
+def _dtype(asked: Dtype, linear: dict[str, int]) -> Dtype:
+    """The type, from what the device's linear layers take.
+
+    Raises:
+        EngineError: it is another than asked.
+    """
+    wanted = "i8" if asked == "int8" else ov.PRECISIONS[asked]
+    if set(linear) != {wanted}:
+        raise EngineError(
+            f"engine.dtype={asked}: OpenVINO computes linear layers in"
+            f" {', '.join(sorted(linear)) or 'an unknown precision'}: take another engine.dtype"
+        )
+    return asked
+
+
+def unsupported(settings: Settings) -> str | None:
+    """Why these settings cannot run here, or None."""
+    engine, provider = settings.engine, settings.provider
+    if provider.name not in ov.DEVICES:
+        known = ", ".join(ov.DEVICES)
+        return f"engine openvino has no provider {provider.name}: use one of {known}"
+    missing = [name for name, found in ENGINE.versions().items() if found == "absent"]
+    if "openvino" in missing:
+        return f"engine openvino: openvino is not installed: {_EXTRA}"
+    if "optimum-intel" in missing and engine.decode == "generate":
+        return f"engine openvino with engine.decode=generate needs optimum-intel: {_EXTRA}"
+    if "optimum-intel" in missing and not _transformers_exports():
+        return f"engine openvino needs optimum-intel to export models: {_EXTRA}"
+    if "nncf" in missing and engine.dtype == "int8":
+        return f"engine openvino with engine.dtype=int8 needs nncf: {_EXTRA}"
+    if provider.name != "cpu" and engine.dtype == "int8":
+        return "engine openvino with engine.dtype=int8: only on cpu can it be read back"
+    if provider.name == "cpu" and ov.PRECISIONS[engine.dtype] == "f32":
+        return None  # what every processor can: openvino need not be asked
+    return ov.missing(provider.name, provider.device, engine.dtype)
+
+
+def _transformers_exports() -> bool:
+    """Tell, without importing it, whether this transformers has exporters of its own."""
+    found = importlib.util.find_spec("transformers")
+    return bool(found and found.origin and (Path(found.origin).parent / "exporters").is_dir())
+
+
+def _needs_preparation(job: Job) -> bool:
+    return not cache.intact(exports.place(job))
+
+
+ENGINE = EngineSpec(
+    name="openvino",
+    packages=("openvino", "optimum-intel", "optimum", "nncf", "torch", "transformers"),
+    create=OpenVinoEngine,
+    imports=_imports,
+    unsupported=unsupported,
+    needs_preparation=_needs_preparation,
+    prepare=exports.export,
+)

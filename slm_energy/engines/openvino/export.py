@@ -1,0 +1,147 @@
+"""Models to OpenVINO's format, once, into the cache: a stateful graph with its cache inside.
+
+optimum-intel exports where it is installed; else the exporter of transformers 5. Both trace the
+torch model that engine torch would serve, so attention and types are the same, and the result is
+compared with that model's logits before it is kept.
+"""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from slm_energy import cache
+from slm_energy.config.groups import Dtype
+from slm_energy.engines import decode
+from slm_energy.engines.base import Job, derived_from, threads
+from slm_energy.engines.openvino import session as ov
+from slm_energy.errors import EngineError, one_line
+from slm_energy.serialization import Json
+
+GRAPH = "openvino_model.xml"
+_RECIPE = 1
+"""To be raised when this package makes another graph of the same model: part of the address."""
+_TASK = "text-generation-with-past"
+
+
+def identity(job: Job) -> dict[str, Json]:
+    """What decides an export's content. Both ways of decoding share it."""
+    return {
+        **derived_from(job, _RECIPE),
+        "versions": dict(job.versions),
+    }
+
+
+def place(job: Job) -> Path:
+    """The folder where this job's export is, or will be."""
+    return cache.place(job.cache_path, "openvino", identity(job))
+
+
+def export(job: Job) -> None:
+    """Make the entry unless it is intact.
+
+    Raises:
+        EngineError: the architecture cannot be exported, or the graph computes something else.
+    """
+    cache.make(place(job), identity(job), lambda folder: _fill(folder, job))
+
+
+def _fill(folder: Path, job: Job) -> dict[str, Json]:
+    from slm_energy.engines.torch.eager import attention_deviation, probed
+    from slm_energy.engines.torch.weights import load_weights
+
+    ov.library()  # before anything else imports it, so that its telemetry is off
+    asked = job.settings.engine.dtype
+    traced: Dtype = "float32" if asked == "int8" else asked
+    with warnings.catch_warnings():
+        # Tracing warns of every shape it looks at; the comparison below tells whether it was right.
+        warnings.simplefilter("ignore")
+        model = load_weights(job.settings.model, job.model_path, traced)
+        attention_deviation(model)
+        attention, kind = model.config._attn_implementation, model.config.model_type
+        vocabulary = model.config.vocab_size
+        expected = probed(model, decode.probe(vocabulary))
+        write = _through_transformers if job.versions["optimum-intel"] == "absent" else _optimum
+        try:
+            write(model, folder)
+        except (ValueError, RuntimeError, NotImplementedError, KeyError, TypeError) as error:
+            raise EngineError(
+                f"engine.name=openvino: {kind} cannot be exported: {one_line(error)}"
+            ) from error
+        del model
+        gc.collect()  # the graph is compiled below: not both at once
+        if asked == "int8":
+            _round_to_8_bits(folder)
+    what = f"engine.name=openvino: the graph made from {kind}"
+    deviation = decode.require_close(_probed(folder, job, vocabulary), expected, asked, what)
+    return {"attention": attention, "deviation": deviation}
+
+
+def _optimum(model: Any, folder: Path) -> None:
+    """The step below `main_export`, which would round models above 1 B to 8 bits unasked."""
+    import torch
+    from openvino.frontend.pytorch.patch_model import unpatch_model
+    from optimum.exporters.openvino.convert import export_from_model
+
+    sixteen_bits = model.dtype != torch.float32
+    try:
+        export_from_model(
+            model,
+            folder,
+            task=_TASK,
+            preprocessors=[],  # else it looks for tokenizers, and asks the hub for them
+            patch_16bit_model=sixteen_bits,
+        )
+    finally:
+        if sixteen_bits:  # or torch.bmm would go on giving placeholders in the whole process
+            unpatch_model(model, "_openvino_module_extension_patch_orig_forward")
+
+
+def _through_transformers(model: Any, folder: Path) -> None:
+    """Export the step that appends tokens: it serves the prompts as well."""
+    import torch
+    from transformers import DynamicCache
+    from transformers.exporters.exporter_openvino import OpenVINOConfig, OpenVINOExporter
+    from transformers.exporters.utils import decompose_for_generation
+
+    # Padded and of two rows: a mask of ones and a batch of one would be taken for constants.
+    ids = torch.arange(1, 17).reshape(2, 8)
+    mask = torch.ones_like(ids)
+    mask[0, :3] = 0
+    # A cache that does not know the model's config drops nothing: masks alone hide what is too old.
+    samples = {"input_ids": ids, "attention_mask": mask, "past_key_values": DynamicCache()}
+    parts = decompose_for_generation(model, samples, multi_token_decode=True)
+    step, inputs = parts["decode"]
+    exported = OpenVINOExporter().export(step, inputs, config=OpenVINOConfig(dynamic=True))
+    OpenVINOExporter.save_program(exported.program, folder / GRAPH)
+    model.config.save_pretrained(folder)
+
+
+def _round_to_8_bits(folder: Path) -> None:
+    """Round the linear layers' weights to 8 bits, symmetrically and per output channel."""
+    import nncf
+
+    openvino = ov.library()
+    graph, partial = folder / GRAPH, folder / "float32.xml"
+    for suffix in (".xml", ".bin"):
+        graph.with_suffix(suffix).rename(partial.with_suffix(suffix))
+    model = openvino.Core().read_model(partial)
+    scope = nncf.IgnoredScope(types=["Gather"], validate=False)  # embeddings
+    mode = nncf.CompressWeightsMode.INT8_SYM
+    openvino.save_model(
+        nncf.compress_weights(model, mode=mode, ignored_scope=scope), graph, compress_to_fp16=False
+    )
+    del model
+    for suffix in (".xml", ".bin"):
+        partial.with_suffix(suffix).unlink()
+
+
+def _probed(folder: Path, job: Job, vocabulary: int) -> list[npt.NDArray[Any]]:
+    asked = ov.properties(job.settings.engine.dtype, threads(job.settings))
+    compiled, _, _ = ov.compile_graph(folder / GRAPH, "CPU", asked, last_position_only=True)
+    batch = decode.probe(vocabulary)
+    return decode.probed(ov.Decoding(compiled.create_infer_request(), batch), batch)

@@ -1,0 +1,307 @@
+"""PyTorch, eager: transformers models on a processor or an NVIDIA GPU.
+
+SDPA attention is compared with eager attention on a few tokens at each load, because transformers
+has had architectures whose SDPA path drops part of the computation without a word.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_energy.cell import Settings
+from slm_energy.devices import nvidia
+from slm_energy.engines import decode
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, left_padded, threads
+from slm_energy.engines.torch.weights import (
+    keep_last_position,
+    library,
+    load_weights,
+    precision,
+    sdpa_is_wrong,
+)
+from slm_energy.errors import EngineError
+from slm_energy.models.source import context_length
+from slm_energy.serialization import Json
+
+
+class TorchEngine:
+    """A transformers model."""
+
+    def load(self, job: Job) -> dict[str, Json]:
+        """Read the weights in the asked type onto the asked device.
+
+        Raises:
+            EngineError: the weights cannot be loaded as asked, or SDPA attention is wrong for them.
+        """
+        self._eos_ids = job.eos_ids
+        self._decode = job.settings.engine.decode
+        self._model, effective = opened(job)
+        return effective
+
+    def generate(self, batch: Batch) -> list[Answer]:
+        """Decode greedily.
+
+        Raises:
+            EngineError: NaN logits.
+        """
+        if self._decode == "session":
+            return greedy(Decoding(self._model, batch), batch, self._eos_ids)
+        import torch
+
+        with torch.inference_mode():
+            result = decode.generate(self._model, batch, self._eos_ids, self._model.device)
+        wait(self._model.device)
+        return result
+
+    def close(self) -> None:
+        """Drop the weights."""
+        del self._model
+
+
+def opened(job: Job) -> tuple[Any, dict[str, Json]]:
+    """Load a model for decoding with it.
+
+    Returns:
+        The model on its device, and what `Engine.load` returns.
+
+    Raises:
+        EngineError: the weights cannot be loaded as asked, or SDPA attention is wrong for them.
+    """
+    import torch
+
+    settings = job.settings
+    device = set_up(settings)
+    model = load_weights(settings.model, job.model_path, settings.engine.dtype)
+    model.to(device)
+    first = next(model.parameters())
+    if first.device != device:
+        raise EngineError(f"provider.name={settings.provider.name}: weights are on {first.device}")
+    if settings.engine.decode == "session" and "logits_to_keep" not in takes(model.__class__):
+        keep_last_position(model)
+    deviation = attention_deviation(model)
+    with torch.inference_mode():
+        trial = Decoding(model, decode.probe(model.config.vocab_size))
+        trial.prefill()
+    decode.prepare_generate(model)
+    wait(device)
+    return model, {
+        "provider": first.device.type,
+        "device": str(first.device),
+        **precision(model),
+        "threads": torch.get_num_threads(),
+        "kv_cache": trial.cache.get_seq_length() > 0,
+        "cache": type(trial.cache).__name__,
+        "attention": model.config._attn_implementation,
+        "attention_deviation": deviation,
+        "context": context_length(job.model_path),
+        "decode": settings.engine.decode,
+    }
+
+
+def set_up(settings: Settings) -> Any:
+    """Set the number of threads; return the torch device of the asked provider."""
+    import torch
+
+    torch.set_num_threads(threads(settings))
+    provider = settings.provider
+    return torch.device("cpu" if provider.name == "cpu" else f"cuda:{provider.device}")
+
+
+def wait(device: Any) -> None:
+    """Return when the device has finished what it was told."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
+@functools.cache
+def takes(architecture: type) -> frozenset[str]:
+    """What may be told to a transformers model of this class; looked up once, not per request."""
+    return frozenset(inspect.signature(architecture.forward).parameters)  # type: ignore[attr-defined]
+
+
+class Decoding:
+    """One batch on its way through a model: its cache, and what the model is told of padding."""
+
+    def __init__(self, model: Any, batch: Batch) -> None:
+        import torch
+        from transformers import DynamicCache
+
+        ids, mask = left_padded(batch.prompts)
+        self._model = model
+        self._ids = torch.from_numpy(ids).to(model.device)
+        self._length = ids.shape[1]
+        self._arguments: dict[str, Any] = {"use_cache": True}
+        known = takes(model.__class__)
+        if "logits_to_keep" in known:
+            self._arguments["logits_to_keep"] = 1
+        self._mask = self._positions = None
+        if not mask.all():  # without a mask the model takes its shorter path
+            self._mask = torch.ones((len(ids), self._length + batch.new_tokens), dtype=torch.int64)
+            self._mask[:, : self._length] = torch.from_numpy(mask)
+            if "position_ids" in known:
+                self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0).to(model.device)
+            self._mask = self._mask.to(model.device)
+        # GPT-BigCode would take a cache for an encoder, too, if it were left to choose.
+        self.cache: Any = DynamicCache(config=model.config)
+
+    def prefill(self) -> Any:
+        """Run the prompts; return the logits (b, vocabulary) of each first output token."""
+        return self._forward(self._ids, 0)
+
+    def step(self, ids: Any) -> Any:
+        """Append one token id per request (b,); return the logits (b, vocabulary) of the next."""
+        self._length += 1
+        return self._forward(ids[:, None], self._length - 1)
+
+    def _forward(self, ids: Any, start: int) -> Any:
+        arguments = self._arguments
+        if self._mask is not None:
+            arguments["attention_mask"] = self._mask[:, : self._length]
+        if self._positions is not None:
+            arguments["position_ids"] = self._positions[:, start : self._length]
+        output = self._model(input_ids=ids, past_key_values=self.cache, **arguments)
+        self.cache = output.past_key_values
+        return output.logits[:, -1]
+
+
+def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
+    """Decode greedily; return when the device has finished.
+
+    Args:
+        decoding: its `prefill()` and `step(ids)` return logits (b, vocabulary) as tensors.
+        batch: what it was made of.
+        eos_ids: tokens that end a text.
+
+    Raises:
+        EngineError: NaN logits.
+    """
+
+    def choices() -> Iterator[tuple[Any, Any]]:
+        best = decoding.prefill().max(dim=-1)
+        while True:
+            yield best.indices, best.values
+            best = decoding.step(best.indices).max(dim=-1)
+
+    return collected(choices(), batch, eos_ids)
+
+
+def collected(
+    choices: Iterator[tuple[Any, Any]], batch: Batch, eos_ids: Sequence[int]
+) -> list[Answer]:
+    """Decode from steps that have chosen already: ids (b,) and their logits (b,), as tensors.
+
+    Raises:
+        EngineError: NaN logits.
+    """
+    import torch
+
+    peaks: list[Any] = []
+
+    def steps() -> Iterator[list[int]]:
+        for ids, values in choices:
+            peaks.append(values)
+            yield ids.tolist()
+
+    with torch.inference_mode():
+        result = decode.collect(steps(), batch, eos_ids)
+        decode.require_numbers(torch.stack(peaks).tolist())
+    wait(peaks[0].device)
+    return result
+
+
+def attention_deviation(model: Any) -> float | None:
+    """Compare SDPA with eager attention on padded prompts and one further token of each.
+
+    Returns:
+        Largest difference as a share of the largest logit; None if the model does not use SDPA, or
+        is of those that cannot change it once they are loaded.
+
+    Raises:
+        EngineError: they differ by more than rounding.
+    """
+    if model.config._attn_implementation != "sdpa" or not model._can_set_attn_implementation():
+        return None
+    dtype = str(model.dtype).removeprefix("torch.")
+    batch = decode.probe(model.config.vocab_size)
+    sdpa = probed(model, batch)
+    model.set_attn_implementation("eager")
+    eager = probed(model, batch)
+    model.set_attn_implementation("sdpa")
+    deviation = decode.deviation(sdpa, eager)
+    if deviation > decode.TOLERANCE[dtype] or sdpa_is_wrong(model.config):
+        raise EngineError(
+            f"SDPA attention of {model.config.model_type} differs from eager attention by"
+            f" {deviation:.1e} of the largest logit: set model.attention=eager"
+        )
+    return deviation
+
+
+def probed(model: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
+    """A model's logits of a probe, to compare others with; see `passes`."""
+    return passes(Decoding(model, batch), batch)
+
+
+def passes(decoding: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
+    """Logits (b, vocabulary) of a probe's prompts, and of `PROBED_TOKEN` after them."""
+    import torch
+
+    with torch.inference_mode():
+        first = decoding.prefill()
+        token = torch.full((len(batch.prompts),), decode.PROBED_TOKEN, device=first.device)
+        return [logits.float().cpu().numpy() for logits in (first, decoding.step(token))]
+
+
+def imports(settings: Settings) -> None:
+    """What loading imports."""
+    library()
+    if settings.engine.dtype == "int8":
+        importlib.import_module("torchao.quantization")
+
+
+def unsupported(settings: Settings) -> str | None:
+    """Why these settings cannot run here, or None."""
+    if settings.engine.dtype == "int8" and importlib.util.find_spec("torchao") is None:
+        return "engine.dtype=int8 needs torchao: pip install 'slm-energy[int8]'"
+    return provider_unsupported(settings)
+
+
+def provider_unsupported(settings: Settings) -> str | None:
+    """Why PyTorch cannot use the asked provider here, or None."""
+    engine, provider = settings.engine.name, settings.provider
+    if provider.name == "cpu":
+        return None
+    if provider.name != "cuda":
+        return f"engine {engine} has no provider {provider.name}: use cpu or cuda"
+    if not has_cuda_build():
+        return "provider.name=cuda: this torch is a CPU-only build; install one for CUDA"
+    return nvidia.missing(provider.device)
+
+
+def has_cuda_build() -> bool:
+    """Tell from torch/version.py, without importing torch (1.4 s), whether torch can use CUDA."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    text = (Path(found.origin).parent / "version.py").read_text(encoding="utf-8")
+    return re.search(r"^cuda\b.*=\s*['\"]", text, re.MULTILINE) is not None
+
+
+ENGINE = EngineSpec(
+    name="torch",
+    packages=("torch", "transformers", "torchao"),
+    create=TorchEngine,
+    imports=imports,
+    unsupported=unsupported,
+)

@@ -1,0 +1,98 @@
+"""TorchScript: a graph that was traced once, with its keys and values as inputs and outputs.
+
+The worker reads the graph and imports neither transformers nor Python code of the model. Tracing
+happens in the prepare step (`torchscript_trace`).
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from slm_energy import cache
+from slm_energy.cell import Settings
+from slm_energy.engines.base import Answer, Batch, EngineSpec, Job
+from slm_energy.engines.torch import eager as eager
+from slm_energy.engines.torch import trace
+from slm_energy.engines.torch.weights import precision
+from slm_energy.errors import EngineError
+from slm_energy.models.source import context_length
+from slm_energy.serialization import Json
+
+
+class TorchScriptEngine:
+    """A traced module."""
+
+    def load(self, job: Job) -> dict[str, Json]:
+        """Read the traced module onto the asked device.
+
+        Raises:
+            EngineError: nothing was traced yet, or it cannot be read.
+        """
+        import torch
+
+        device = eager.set_up(job.settings)
+        folder = trace.place(job)
+        facts = cache.facts(folder)
+        self._eos_ids = job.eos_ids
+        self._module = trace.read(folder, device)
+        first = next(self._module.parameters())
+        if first.device != device:
+            raise EngineError(
+                f"provider.name={job.settings.provider.name}: weights are on {first.device}"
+            )
+        self._empty = trace.empty_caches(facts, first)
+        with torch.inference_mode():
+            trial = trace.Decoding(
+                self._module, self._empty, Batch(prompts=((1,),), new_tokens=1, stop="fixed")
+            )
+            trial.prefill()
+        eager.wait(device)
+        return {
+            "provider": first.device.type,
+            "device": str(first.device),
+            **precision(self._module),
+            "threads": torch.get_num_threads(),
+            "kv_cache": trial.caches[0].shape[2] == 1,
+            "attention": facts["attention"],
+            "trace_deviation": facts["deviation"],
+            "context": context_length(job.model_path),
+            "decode": job.settings.engine.decode,
+        }
+
+    def generate(self, batch: Batch) -> list[Answer]:
+        """Decode greedily.
+
+        Raises:
+            EngineError: NaN logits.
+        """
+        decoding = trace.Decoding(self._module, self._empty, batch)
+        return eager.greedy(decoding, batch, self._eos_ids)
+
+    def close(self) -> None:
+        """Drop the module."""
+        del self._module
+
+
+def unsupported(settings: Settings) -> str | None:
+    """Why these settings cannot run here, or None."""
+    engine = settings.engine
+    if engine.decode == "generate":
+        return "engine torchscript has no class of its library that decodes: use decode=session"
+    if engine.dtype == "int8":
+        return "engine torchscript with engine.dtype=int8: torchao's weights cannot be traced"
+    return eager.provider_unsupported(settings)
+
+
+def _needs_preparation(job: Job) -> bool:
+    return not cache.intact(trace.place(job))
+
+
+ENGINE = EngineSpec(
+    name="torchscript",
+    packages=("torch", "transformers"),
+    create=TorchScriptEngine,
+    imports=lambda settings: importlib.import_module("torch"),
+    unsupported=unsupported,
+    needs_preparation=_needs_preparation,
+    prepare=trace.trace,
+)

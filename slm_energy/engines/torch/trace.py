@@ -1,0 +1,219 @@
+"""Trace a model once into a TorchScript module, and drive it.
+
+The module takes token ids, where each request's own tokens begin, and the keys and values so far;
+it gives the logits of the last position, and the keys and values with the new ones appended. It is
+traced with open sizes: one graph reads prompts of any length and takes any further token.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from slm_energy import cache
+from slm_energy.engines import decode
+from slm_energy.engines.base import Batch, Job, derived_from, left_padded
+from slm_energy.engines.torch import eager as eager
+from slm_energy.engines.torch.explicit_forward import Explicit
+from slm_energy.engines.torch.weights import keep_last_position, load_weights
+from slm_energy.errors import EngineError, one_line
+from slm_energy.serialization import Json
+
+GRAPH = "model.pt"
+_KIND = "torchscript"
+_RECIPE = 2
+"""To be raised when this package makes another graph of the same model: part of the address."""
+
+
+class Decoding:
+    """One batch on its way through a traced module.
+
+    Attributes:
+        caches: keys and values per layer, (b, heads, tokens so far, width) each.
+    """
+
+    def __init__(self, module: Any, empty: Sequence[Any], batch: Batch) -> None:
+        import torch
+
+        ids, mask = left_padded(batch.prompts)
+        device = empty[0].device
+        self._module = module
+        self._ids = torch.from_numpy(ids).to(device)
+        self._first = torch.from_numpy(ids.shape[1] - mask.sum(-1)).to(device)
+        self.caches = [cache.expand(len(ids), -1, -1, -1) for cache in empty]
+
+    def prefill(self) -> Any:
+        """Run the prompts; return the logits (b, vocabulary) of each first output token."""
+        return self._forward(self._ids)
+
+    def step(self, ids: Any) -> Any:
+        """Append one token id per request (b,); return the logits (b, vocabulary) of the next."""
+        return self._forward(ids[:, None])
+
+    def _forward(self, ids: Any) -> Any:
+        logits, self.caches = self._module(ids, self._first, self.caches)
+        return logits
+
+
+def place(job: Job) -> Path:
+    """The folder where this job's trace is, or will be."""
+    return cache.place(job.cache_path, _KIND, _identity(job))
+
+
+def trace(job: Job) -> None:
+    """Make the entry unless it is intact.
+
+    Raises:
+        EngineError: the model cannot be traced, or the trace computes something else.
+    """
+
+    def fill(folder: Path) -> Mapping[str, Json]:
+        with warnings.catch_warnings():
+            # Tracing warns of every shape it looks at, and that it is deprecated; the comparison
+            # tells whether it was right.
+            warnings.simplefilter("ignore")
+            return _write(folder, job)
+
+    cache.make(place(job), _identity(job), fill)
+
+
+def read(folder: Path, device: Any) -> Any:
+    """The module of an intact entry, on a device.
+
+    Raises:
+        EngineError: this version of torch cannot read it.
+    """
+    import torch
+
+    load: Any = torch.jit.load
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
+        try:
+            return load(folder / GRAPH, map_location=device)
+        except RuntimeError as error:
+            raise EngineError(f"{folder / GRAPH} cannot be read: {one_line(error)}") from error
+
+
+def empty_caches(facts: Mapping[str, Json], like: Any) -> list[Any]:
+    """Keys and values (1, heads, 0, width) of no tokens.
+
+    Args:
+        facts: of the trace's entry in the cache.
+        like: a tensor of their type and device.
+    """
+    shapes = cast("list[list[int]]", facts["caches"])
+    return [like.new_empty(1, heads, 0, width) for heads, width in shapes]
+
+
+def _write(folder: Path, job: Job) -> Mapping[str, Json]:
+    import torch
+
+    settings = job.settings
+    device = eager.set_up(settings)
+    # Where it is traced is where it runs: the graph names the device on which it makes tensors.
+    model = load_weights(settings.model, job.model_path, settings.engine.dtype).to(device)
+    for layer in model.modules():
+        if type(layer).__name__ == "BloomGelu":  # a function with its own gradient has no graph
+            layer.forward = sys.modules[type(layer).__module__].bloom_gelu_forward
+    if "logits_to_keep" not in eager.takes(model.__class__):
+        keep_last_position(model)
+    eager.attention_deviation(model)
+    write: Any = torch.jit.save
+    try:
+        with torch.inference_mode():
+            module, facts = _traced(model)
+            facts["deviation"] = _deviation(module, facts, model, job)
+        write(module, folder / GRAPH)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        raise EngineError(
+            f"engine.name=torchscript: {model.config.model_type} cannot be traced:"
+            f" {one_line(error)}"
+        ) from error
+    return facts
+
+
+def _traced(model: Any) -> tuple[Any, dict[str, Json]]:
+    """A traced module, and what must be known to call it."""
+    import torch
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids: Any, first: Any, caches: list[Any]) -> tuple[Any, list[Any]]:
+            past = caches[0].shape[2]
+            places = torch.arange(past, past + ids.shape[1], device=ids.device)
+            grown = _Grown(caches)
+            logits = explicit(ids, places, first, grown, past + ids.shape[1])
+            return logits, grown.caches
+
+    explicit = Explicit(model)
+    # Two of the probe's three prompts: a batch size that got baked in cannot pass the comparison.
+    prompts = decode.probe(model.config.vocab_size).prompts[:2]
+    batch = Batch(prompts=prompts, new_tokens=2, stop="fixed")
+    sample = eager.Decoding(model, batch)
+    sample.prefill()
+    caches = [t for layer in sample.cache.layers for t in (layer.keys, layer.values)]
+    facts: dict[str, Json] = {
+        "attention": model.config._attn_implementation,
+        "caches": [[t.shape[1], t.shape[3]] for t in caches],
+    }
+    lengths = [len(prompt) for prompt in prompts]
+    first = torch.tensor([max(lengths) - length for length in lengths], device=model.device)
+    more = torch.tensor([[2, 3, 4]] * len(lengths), device=model.device)
+    record: Any = torch.jit.trace
+    return record(Flat().eval(), (more, first, caches), check_trace=False), facts
+
+
+class _Grown:
+    """Transformers' side of the caches: what a layer calls to append its keys and values."""
+
+    is_compileable = False  # asks the architectures' own code to make its mask from ours
+
+    def __init__(self, caches: Sequence[Any]) -> None:
+        self.caches = list(caches)
+        self._past = caches[0].shape[2]
+
+    def update(
+        self, keys: Any, values: Any, layer: int, *_: object, **__: object
+    ) -> tuple[Any, Any]:
+        import torch
+
+        for at, new in ((2 * layer, keys), (2 * layer + 1, values)):
+            self.caches[at] = torch.cat([self.caches[at], new], dim=2)
+        return self.caches[2 * layer], self.caches[2 * layer + 1]
+
+    def get_seq_length(self, layer: int = 0) -> Any:
+        return self._past
+
+    def get_mask_sizes(self, query_length: Any, *_: object) -> tuple[Any, int]:
+        return self._past + query_length, 0
+
+    def get_query_offset(self, *_: object) -> Any:
+        return self._past
+
+
+def _deviation(module: Any, facts: Mapping[str, Json], model: Any, job: Job) -> float:
+    """Compare the trace with the model on padded prompts and one further token."""
+    batch = decode.probe(model.config.vocab_size)
+    ours = Decoding(module, empty_caches(facts, next(model.parameters())), batch)
+    return decode.require_close(
+        eager.passes(ours, batch),
+        eager.probed(model, batch),
+        job.settings.engine.dtype,
+        f"engine.name=torchscript: the graph traced from {model.config.model_type}",
+    )
+
+
+def _identity(job: Job) -> Mapping[str, Json]:
+    settings = job.settings
+    return {
+        **derived_from(job, _RECIPE),
+        "provider": settings.provider.name,
+        "device": settings.provider.device,
+        "versions": dict(job.versions),
+    }

@@ -1,0 +1,1 @@
+"""AMD GPUs through amdsmi: opening them (`meter`), what each offers (`channels`)."""

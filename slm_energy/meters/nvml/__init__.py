@@ -1,0 +1,1 @@
+"""NVIDIA GPUs: energy and power (`meter`), utilization, clocks and temperature (`gauges`)."""

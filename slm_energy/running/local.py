@@ -1,0 +1,178 @@
+"""Trials on this machine, one at a time, under its lock.
+
+`Place` is what a sweep asks of wherever its trials run; `jobs.py` is the other one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.markup import escape
+
+from slm_energy.cell import Trial
+from slm_energy.config.groups import MeasurementConfig, StudyConfig
+from slm_energy.errors import SlmEnergyError
+from slm_energy.machine import machine_id, measuring
+from slm_energy.record import Record
+from slm_energy.running import trial
+from slm_energy.running.gate import Gate
+from slm_energy.sampler.client import Sampler
+from slm_energy.store.outbox import cannot_write
+from slm_energy.worker.forkserver import Templates
+
+Progress = Callable[[Trial, str, float], None]
+"""Called about once a second with a running trial, its phase, and the share of it that is done."""
+
+
+class Place(Protocol):
+    """Where trials run; entered before the store is read, left when the sweep ends.
+
+    Attributes:
+        machine: what the store calls it.
+    """
+
+    machine: str
+
+    def __enter__(self) -> Self:
+        """Keep other sweeps out."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Leave no process behind."""
+
+    def adopt(self, unfinished: Sequence[Path]) -> list[Trial]:
+        """Take over trials that an earlier invocation began and that still go on.
+
+        Args:
+            unfinished: folders of trials without a record.
+
+        Returns:
+            Those that `ended` will tell of.
+        """
+
+    def ready(self, measurements: Iterable[MeasurementConfig]) -> None:
+        """Prepare for the trials to come.
+
+        Raises:
+            MeterError: `measurement.mode=strict` and nothing can be measured.
+        """
+
+    @property
+    def room(self) -> bool:
+        """Whether another trial may be started now."""
+
+    def start(self, trial: Trial, folder: Path) -> None:
+        """Begin a trial in an empty folder of its own."""
+
+    def ended(self, progress: Progress) -> list[tuple[Record, Path]]:
+        """Wait until at least one trial has ended; return its record, and its folder.
+
+        After an interrupt the running trials are gone, and their records say so
+        (`fields.interrupted`).
+
+        Raises:
+            SlmEnergyError: a folder cannot be written.
+        """
+
+
+class Here:
+    """This machine."""
+
+    def __init__(
+        self, study: StudyConfig, folder: Path, console: Console, rest_file: Path | None = None
+    ) -> None:
+        """Nothing happens before it is entered.
+
+        Args:
+            study: its settings.
+            folder: for the log of the sampling process.
+            console: told what a person should know.
+            rest_file: see `Gate`.
+        """
+        self.machine = machine_id()
+        self._study = study
+        self._folder = folder
+        self._console = console
+        self._rest_file = rest_file
+        self._samplers: dict[MeasurementConfig, Sampler | None] = {}
+        self._gates: dict[MeasurementConfig, Gate] = {}
+        self._next: tuple[Trial, Path] | None = None
+        self._stack = contextlib.ExitStack()
+        self._templates = Templates()
+
+    def __enter__(self) -> Self:
+        """Take the machine's lock.
+
+        Raises:
+            SlmEnergyError: `study.busy=refuse` and another sweep has it.
+        """
+        share = self._study.busy == "share"
+        busy = refuse_or_tell(self._study, self._console, "is measuring on this machine")
+        self._stack.enter_context(measuring(busy, share=share))
+        self._stack.enter_context(self._templates)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the sampling processes and templates, and free the lock."""
+        self._stack.close()
+
+    def adopt(self, unfinished: Sequence[Path]) -> list[Trial]:
+        """A worker ends with its parent: none goes on."""
+        return []
+
+    def ready(self, measurements: Iterable[MeasurementConfig]) -> None:
+        """Start one sampling process per way of measuring, and see how the machine is at rest."""
+        for measurement in measurements:
+            sampler = self._samplers[measurement] = self._sampler(measurement)
+            self._gates[measurement] = Gate(self._study.gate, sampler, self._rest_file)
+
+    def _sampler(self, measurement: MeasurementConfig) -> Sampler | None:
+        if measurement.mode == "off":
+            return None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        sampler = self._stack.enter_context(Sampler(measurement, self._folder))
+        for note in sampler.notes:
+            self._console.print(f"[dim]{escape(note)}[/]", highlight=False, soft_wrap=True)
+        return sampler
+
+    @property
+    def room(self) -> bool:
+        """One at a time."""
+        return self._next is None
+
+    def start(self, trial: Trial, folder: Path) -> None:
+        """Remember what `ended` is to run."""
+        self._next = (trial, folder)
+
+    def ended(self, progress: Progress) -> list[tuple[Record, Path]]:
+        """Run the trial."""
+        assert self._next is not None
+        (entry, folder), self._next = self._next, None
+        measurement = entry.cell.settings.measurement
+        try:
+            record = trial.run(
+                entry,
+                folder,
+                self._samplers[measurement],
+                lambda phase, share: progress(entry, phase, share),
+                self._gates[measurement],
+                self._templates,
+            )
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        return [(record, folder)]
+
+
+def refuse_or_tell(study: StudyConfig, console: Console, what: str) -> Callable[[Path], None]:
+    """What to do when another sweep holds a lock, as `study.busy` has it; `what` it does."""
+
+    def busy(path: Path) -> None:
+        told = f"another sweep {what} ({path})"
+        if study.busy == "refuse":
+            raise SlmEnergyError(f"{told}: wait for it to end, or set study.busy=wait")
+        console.print(f"{told}; waiting for it to end", soft_wrap=True)
+
+    return busy

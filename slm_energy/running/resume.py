@@ -1,0 +1,61 @@
+"""The plan of a grid, from what its store knows of earlier trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from slm_energy.config.groups import RunConfig
+from slm_energy.machine import machine_id
+from slm_energy.planning.freeze import Frozen, changes, freeze
+from slm_energy.planning.grid import Grid
+from slm_energy.planning.plan import Past, Plan, make_plan
+from slm_energy.running.slurm import open_queue
+from slm_energy.serialization import from_plain
+from slm_energy.store.connection import exists
+from slm_energy.store.offline import Offline
+from slm_energy.store.tracking import Store, open_store
+
+
+def preview(grid: Grid) -> Plan:
+    """The plan as it stands now; nothing is run, locked or created."""
+    tracking = grid.config.tracking
+    store = open_store(tracking) if tracking.offline or exists(tracking) else None
+    return plan_of(grid, frozen(grid), store, machine_of(grid.config))[0]
+
+
+def plan_of(
+    grid: Grid, now: Frozen, store: Store | Offline | None, machine: str
+) -> tuple[Plan, list[Past]]:
+    """The plan of a resolved grid, and the earlier trials that it rests on.
+
+    Args:
+        grid: what is asked for.
+        now: what the plan rests on.
+        store: knows earlier trials and the study's first plan; None before there is one.
+        machine: the name by which the store knows the machine.
+    """
+    study = grid.config.study
+    history = [] if store is None else store.history(study.name, machine)
+    plan = make_plan(
+        study,
+        grid.cells,
+        excluded=grid.excluded,
+        unsupported=grid.unsupported,
+        history=history,
+    )
+    first = None if store is None else store.first_plan(study.name, machine)
+    if first is not None:
+        began = from_plain(Frozen, json.loads(first)["frozen"])
+        plan = dataclasses.replace(plan, changed=changes(began, now))
+    return plan, history
+
+
+def frozen(grid: Grid) -> Frozen:
+    """What the plan of a grid rests on now."""
+    return freeze(grid.config.study, [*grid.cells, *(cell for cell, _ in grid.unsupported)])
+
+
+def machine_of(config: RunConfig) -> str:
+    """What the store calls the machine, or the cluster, that trials run on."""
+    return machine_id() if config.launcher is None else open_queue(config.launcher).machine

@@ -1,0 +1,239 @@
+"""Where jobs wait and run, through submitit: a Slurm cluster, or processes of this machine.
+
+A job has the id of its trial in its name, or on its command line. So nobody needs to write down
+which job was a trial's, and a sweep that was killed finds its jobs again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from slm_energy import redaction
+from slm_energy.config.groups import LauncherConfig
+from slm_energy.errors import ConfigError, SlmEnergyError, one_line
+from slm_energy.machine import machine_id
+
+if TYPE_CHECKING:
+    import submitit
+
+_ENDED = (
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
+    "PREEMPTED", "REVOKED", "TIMEOUT", "GONE",
+)  # fmt: skip
+"""Source: JOB STATE CODES of Slurm's squeue(1), and our own for a job that no queue knows; every
+other state may still come to something."""
+_EVERY_CLUSTERS = ("name", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
+"""Parameters that submitit takes for any cluster; others are Slurm's alone."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What a queue says of a job.
+
+    Attributes:
+        id: as the queue counts; empty if it does not know the job.
+        state: in Slurm's words.
+        why: what it waits for, or ended of; empty where there is nothing to say.
+        node: where it runs or ran.
+    """
+
+    id: str
+    state: str
+    why: str = ""
+    node: str = ""
+
+    @property
+    def told(self) -> str:
+        """State and reason."""
+        return f"{self.state}: {self.why}" if self.why else self.state
+
+    @property
+    def waits(self) -> bool:
+        """It has not begun."""
+        return self.state == "PENDING"
+
+    @property
+    def ended(self) -> bool:
+        """It will do nothing more."""
+        return self.state in _ENDED
+
+
+GONE = Job(id="", state="GONE")
+
+
+class Queue(Protocol):
+    """Takes jobs, tells how they are, ends them.
+
+    Attributes:
+        machine: what the store calls the place.
+        poll_s: how often to ask it.
+    """
+
+    machine: str
+    poll_s: float
+
+    def submit(self, name: str, folder: Path, call: Callable[[str], None], word: str) -> None:
+        """Have `call(word)` run as a job.
+
+        Args:
+            name: unique; by it `jobs` tells of the job.
+            folder: gets its log, and what submitit needs.
+            call: a function of a module.
+            word: its argument.
+
+        Raises:
+            SlmEnergyError: the queue refuses it.
+        """
+
+    def jobs(self) -> dict[str, Job] | None:
+        """Name to job, also of those that ended some minutes ago; None if it does not answer."""
+
+    def cancel(self, jobs: Iterable[Job]) -> bool:
+        """Ask it to end jobs; return whether it heard."""
+
+
+def open_queue(launcher: LauncherConfig) -> Queue:
+    """The queue that a configuration names.
+
+    Raises:
+        ConfigError: there is none on this machine.
+    """
+    if launcher.cluster == "slurm":
+        return _Slurm(launcher.parameters)
+    return _Processes(launcher.parameters)
+
+
+class _Slurm:
+    """A Slurm cluster, from a machine that may submit to it.
+
+    It is asked with squeue and not through submitit, which asks for Slurm's accounting; that many
+    a cluster has not, and submitit seldom asks it about long jobs.
+    """
+
+    poll_s = 3.0
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        settings = self._tell("scontrol", "show", "config")
+        name = re.search(r"^ClusterName\s*=\s*(\S+)", settings or "", re.MULTILINE)
+        if name is None:
+            raise ConfigError(
+                "hydra/launcher=slurm: scontrol knows no cluster here; run this on a login node"
+            )
+        partition = parameters.get("partition")
+        self.machine = name[1] if partition is None else f"{name[1]}-{partition}"
+        self._parameters = parameters
+
+    def submit(self, name: str, folder: Path, call: Callable[[str], None], word: str) -> None:
+        parameters = self._parameters
+        further = {"no_requeue": True} | parameters.get("additional_parameters", {})
+        own = {
+            # The batch step has every processor of the job; srun would give a task one of them.
+            "use_srun": False,
+            "additional_parameters": {k: v for k, v in further.items() if v not in (False, None)},
+        }
+        named = {"name": f"{parameters.get('name', 'slm_energy')}.{name}"}
+        _submit("slurm", parameters | own | named, folder, call, word)
+
+    def jobs(self) -> dict[str, Job] | None:
+        rows = self._tell("squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%N|%j")
+        if rows is None:
+            return None
+        found = {}
+        for row in rows.splitlines():
+            number, state, why, node, name = row.split("|", 4)
+            told = "" if why == "None" else why
+            found[name.rpartition(".")[2]] = Job(id=number, state=state, why=told, node=node)
+        return found
+
+    def cancel(self, jobs: Iterable[Job]) -> bool:
+        return self._tell("scancel", *(job.id for job in jobs)) is not None
+
+    def _tell(self, *command: str) -> str | None:
+        """What a command of Slurm's says; None where it fails: a busy controller is no verdict."""
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+
+class _Processes:
+    """Processes of this machine, each under submitit's controller, which outlives the sweep."""
+
+    poll_s = 0.2
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        self.machine = machine_id()
+        self._parameters = parameters
+        self._ours: dict[str, submitit.Job[None]] = {}
+
+    def submit(self, name: str, folder: Path, call: Callable[[str], None], word: str) -> None:
+        self._ours[name] = _submit("local", self._parameters, folder, call, word)
+
+    def jobs(self) -> dict[str, Job]:
+        adopted = dict(filter(None, map(self._running, Path("/proc").glob("[0-9]*"))))
+        self._ours = {name: job for name, job in self._ours.items() if not job.done()}
+        return adopted | {
+            name: Job(id=job.job_id, state="RUNNING") for name, job in self._ours.items()
+        }
+
+    def _running(self, process: Path) -> tuple[str, Job] | None:
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has just ended
+            return None
+        if "submitit.local._local" not in words:
+            return None
+        # The folder is its last word, and lies in the trial's own.
+        return Path(words[-2]).parent.name, Job(id=process.name, state="RUNNING")
+
+    def cancel(self, jobs: Iterable[Job]) -> bool:
+        for job in jobs:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(job.id), signal.SIGINT)
+        return True
+
+
+def job_here() -> str:
+    """Id of the job that this process is."""
+    import submitit
+
+    return submitit.JobEnvironment().job_id
+
+
+def _submit(
+    cluster: str, parameters: dict[str, Any], folder: Path, call: Callable[[str], None], word: str
+) -> submitit.Job[None]:
+    import submitit
+
+    asked = {k if k in _EVERY_CLUSTERS else f"slurm_{k}": v for k, v in parameters.items()}
+    # A trial is one process on one node, and has one log.
+    asked |= {"nodes": 1, "tasks_per_node": 1, "stderr_to_stdout": True}
+    executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    try:
+        executor.update_parameters(**asked)
+        with _without_secrets():
+            return executor.submit(call, word)
+    except (submitit.core.utils.FailedJobError, ValueError, TypeError, NameError) as error:
+        raise SlmEnergyError(
+            f"the job was not taken: {one_line(error)}; check hydra.launcher.*"
+        ) from error
+
+
+@contextlib.contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Hide what no trial needs to know: submitit hands a job this process's own variables."""
+    hidden = os.environ.keys() - redaction.inherited().keys()
+    values = {name: os.environ.pop(name) for name in hidden}
+    try:
+        yield
+    finally:
+        os.environ.update(values)

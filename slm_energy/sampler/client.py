@@ -1,0 +1,260 @@
+"""The parent's handle on the sampling process, and the reader of its file.
+
+Sampling in a process of its own goes on while the worker holds Python's lock, and its cost can be
+told. The process (`sampling.py`) lives as long as the sweep, and is idle outside trials. What it
+reads goes to a file, line by line, so that a crash loses no more than the last line:
+
+    {"period_s": ..., "sources": ..., "notes": ..., "clock": ..., "cpus": ...}  as a trial begins
+    [[source, before_ns, raw, after_ns], ...]                                   at each reading
+    {"cpu_s": ..., "wall_s": ..., "largest_pause_s": ...}                       when asked to stop
+
+A reading that failed is [source, before_ns, null, after_ns, error].
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from slm_energy import redaction, sigint
+from slm_energy.config.groups import MeasurementConfig
+from slm_energy.derive.energy.accounting import shortest_window_s
+from slm_energy.errors import MeterError
+from slm_energy.record import SamplerReport, Series, Source
+from slm_energy.serialization import Json, from_plain, to_plain
+
+_START_S = 60.0
+_LONGEST_SOCKET_PATH = 100
+"""The system takes 104 or 108 bytes, with a zero at the end."""
+
+
+class Sampler:
+    """The parent's handle: one child process for a whole sweep.
+
+    Args:
+        measurement: what to meter, and how often.
+        folder: where the child's error output goes, `sampler.log`.
+        patience_s: a child that takes longer to answer hangs, and is killed.
+
+    Attributes:
+        sources: what a started child reads.
+        notes: what it could not open, measure or sum; one line each.
+        marks: the socket on which it takes marks, the same for a child that replaces it.
+    """
+
+    def __init__(
+        self, measurement: MeasurementConfig, folder: Path, *, patience_s: float = 10.0
+    ) -> None:
+        self.measurement = measurement
+        self.sources: tuple[Source, ...] = ()
+        self.notes: tuple[str, ...] = ()
+        self.marks = ""
+        self._log = folder / "sampler.log"
+        self._patience_s = patience_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._received = b""
+        self._place: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Sampler:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def alive(self) -> bool:
+        """The child runs (or is stopped), and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None when there is no child."""
+        return self._process.pid if self._process else None
+
+    def shortest_s(self, target_error: float) -> float:
+        """Length of a window whose joules are known to a relative error of at most `target_error`.
+
+        Returns:
+            The length that all sources of the sum need; 0.0 where nothing is summed.
+        """
+        lengths_s = (
+            shortest_window_s(source, target_error) or 0.0
+            for source in self.sources
+            if source.summed
+        )
+        return max(lengths_s, default=0.0)
+
+    def start(self) -> None:
+        """Start the child and wait until its meters are open and calibrated: up to 4 s or so.
+
+        Raises:
+            MeterError: `measurement.mode=strict` and nothing can be measured; or the child failed.
+        """
+        if self.alive:
+            self.close()
+        self._kill()
+        self._received = b""
+        config = json.dumps(to_plain(self.measurement))
+        if self._place is None:
+            self._place = tempfile.TemporaryDirectory(prefix="slm-energy-")
+            self.marks = os.path.join(self._place.name, "marks")
+        if len(os.fsencode(self.marks)) > _LONGEST_SOCKET_PATH:
+            self.close()
+            raise MeterError(
+                f"TMPDIR={tempfile.gettempdir()} is too long for a socket's path: set a shorter one"
+            )
+        with self._log.open("ab") as log, sigint.withheld():
+            # -P: a file named json.py in the working folder is not the library.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "slm_energy.sampler.service", config, self.marks],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=redaction.inherited(),
+                bufsize=0,
+            )
+        reply = self._reply(_START_S)
+        if reply is None or "error" in reply:
+            self.close()
+            raise MeterError(
+                reply["error"] if reply else f"the sampler did not start: see {self._log}"
+            )
+        self.sources = tuple(from_plain(Source, item) for item in reply["sources"])
+        self.notes = tuple(reply["notes"])
+
+    def begin(self, pid: int, file: Path, *, slow: bool = True) -> None:
+        """Sample into `file` from now on; the first reading is done when this returns.
+
+        Args:
+            pid: the trial's worker.
+            file: is created; see the module's text for its form.
+            slow: read slow meters too, which costs seconds of its own; without, they have no rows.
+
+        Raises:
+            MeterError: no child could be brought to do it.
+        """
+        request: dict[str, Json] = {"begin": pid, "file": str(file), "slow": slow}
+        if self.alive and self._ask(request):
+            return
+        self._kill()
+        self.start()
+        if not self._ask(request):
+            self._kill()
+            raise MeterError(f"the sampler does not sample: see {self._log}")
+
+    def end(self) -> None:
+        """Take a last reading and stop sampling.
+
+        A child that died or hangs is put away; then the file has no last line, which `read_samples`
+        reports as not finished.
+        """
+        if not self.alive or not self._ask({"end": True}):
+            self._kill()
+
+    def close(self) -> None:
+        """End the child; also right when there is none."""
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=self._patience_s)
+            self._kill()
+        if self._place is not None:
+            self._place.cleanup()
+            self._place = None
+
+    def _kill(self) -> None:
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process = None
+
+    def _ask(self, request: dict[str, Json]) -> bool:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        except BrokenPipeError:
+            return False
+        return self._reply(self._patience_s) is not None
+
+    def _reply(self, timeout_s: float) -> dict[str, Any] | None:
+        """The child's next line; None when it ended or took too long."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        until = time.monotonic() + timeout_s
+        while b"\n" not in self._received:
+            left_s = max(0.0, until - time.monotonic())
+            ready, _, _ = select.select([self._process.stdout], [], [], left_s)
+            chunk = self._process.stdout.read(65536) if ready else b""
+            if not chunk:
+                return None
+            self._received += chunk
+        line, _, self._received = self._received.partition(b"\n")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+
+def read_samples(file: Path) -> tuple[tuple[Series, ...], SamplerReport]:
+    """Read what the sampling process wrote for one trial.
+
+    A last line that is cut off is dropped: the process died while it wrote.
+
+    Returns:
+        One series per source, and the process's report: `finished` is False, and its cost unknown,
+        when it never came to the end.
+
+    Raises:
+        MeterError: there is no such file, no head, or a line in the middle is damaged.
+    """
+    try:
+        *lines, torn = file.read_bytes().split(b"\n")
+    except OSError as error:
+        raise MeterError(f"the sampler's file cannot be read: {error}") from error
+    del torn  # empty when the last line is whole
+    try:
+        head, *rest = (json.loads(line) for line in lines)
+        sources = [from_plain(Source, item) for item in head["sources"]]
+        footer = rest.pop() if rest and isinstance(rest[-1], dict) else None
+        return _series(sources, rest), SamplerReport(
+            period_s=head["period_s"],
+            cpu_s=footer["cpu_s"] if footer else None,
+            wall_s=footer["wall_s"] if footer else None,
+            largest_pause_s=footer["largest_pause_s"] if footer else None,
+            cpus=tuple(head["cpus"]),
+            finished=footer is not None,
+            notes=tuple(head["notes"]),
+        )
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise MeterError(f"{file} is damaged, run the trial again: {error}") from error
+
+
+def _series(sources: list[Source], ticks: list[list[list[Any]]]) -> tuple[Series, ...]:
+    rows: list[list[list[Any]]] = [[] for _ in sources]
+    for tick in ticks:
+        for index, *row in tick:
+            rows[index].append(row)
+    return tuple(
+        Series(
+            source=source,
+            before_ns=tuple(row[0] for row in mine),
+            raw=tuple(row[1] for row in mine),
+            after_ns=tuple(row[2] for row in mine),
+            errors={str(place): row[3] for place, row in enumerate(mine) if row[1] is None},
+        )
+        for source, mine in zip(sources, rows, strict=True)
+    )

@@ -1,0 +1,267 @@
+"""One trial's samples on their way to a file: what is read when, and what a mark adds.
+
+Nothing here waits, but for the last answers of slow meters: the loop in `sampling.py` asks `wait_s`
+how long it may sleep, and calls `tick` when that is over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from slm_energy.exchange import Edge
+from slm_energy.meters.base import Meter
+from slm_energy.record import ClockAnchor, Source
+from slm_energy.sampler.open_meters import Instruments
+from slm_energy.sampler.schedule import POLL_NS, pause_ns, tracker_for
+from slm_energy.sampler.slow_meters import SlowMeter, read_row
+from slm_energy.serialization import Json, to_plain
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_JITTER = 0.2
+_TOGETHER = {"counter": 0.4, "power": 0.1, "gauge": 0.1, "estimate": 0.1}
+_TICKS_TOGETHER_NS = 500_000
+"""Sources that are due within this share of their pause, or this time where a tick is looked for,
+are read now: waking up costs most. When a counter is read matters less than for others."""
+
+_ALIGN_NS = 5_000_000
+"""A window waits for the tick of a counter that is this slow; others tick often enough."""
+
+_TICKS = 2
+"""So many ticks tell how much was counted up to an edge, and at what power after it."""
+
+_SLOW_PATIENCE_NS = 4_000_000_000
+
+
+class Recording:
+    """One trial's samples.
+
+    Args:
+        instruments: what is read.
+        slow: the threads of the slow meters among them.
+        period_s: `measurement.period_s`.
+        pid: the trial's worker.
+        path: the file; `sampler.py` tells its form.
+    """
+
+    def __init__(
+        self,
+        instruments: Instruments,
+        slow: Sequence[SlowMeter],
+        *,
+        period_s: float | None,
+        pid: int,
+        path: Path,
+    ) -> None:
+        self._channels = [
+            _Channel(index, meter, place, source, period_s)
+            for index, (meter, place, source) in enumerate(instruments.channels)
+            if not meter.slow
+        ]
+        self._energy = [c for c in self._channels if c.source.kind != "gauge"]
+        counters = [c for c in self._channels if c.source.kind == "counter"]
+        self._aligned = [c for c in counters if c.source.summed and c.tick_ns >= _ALIGN_NS]
+        self._followed = [*self._aligned, *(c for c in counters if c.tick_ns < _ALIGN_NS)]
+        self._edges: list[_Edge] = []
+        self._random = random.Random()
+        self._largest_pause_ns = 0
+        self._file = path.open("wb")
+        pauses = [c.pause_ns for c in self._energy or self._channels]
+        self._write(
+            {
+                "period_s": min(pauses, default=0) / 1e9,
+                "sources": to_plain(instruments.sources),
+                "notes": to_plain(instruments.notes),
+                "clock": to_plain(_anchor()),
+                "cpus": to_plain(processors()),
+            }
+        )
+        self._began_cpu_s, self._began_ns = time.process_time(), time.monotonic_ns()
+        for meter in instruments.meters:
+            if not meter.slow:
+                meter.watch(pid)
+        self._slow = [(meter, meter.begin(pid)) for meter in slow]
+        self._read(self._channels)
+
+    def wait_s(self) -> float:
+        """Seconds until the next reading is due."""
+        return max(0, self._due_ns() - time.monotonic_ns()) / 1e9
+
+    def tick(self) -> None:
+        """Read what is due and write it down; answer the marks whose time has come."""
+        now_ns, due_ns = time.monotonic_ns(), self._due_ns()
+        if now_ns < due_ns:
+            return
+        self._read([c for c in self._channels if c.due_ns - c.early_ns <= now_ns])
+        self._largest_pause_ns = max(self._largest_pause_ns, time.monotonic_ns() - due_ns)
+        self._settle()
+
+    def mark(self, edge: Edge, answer: Callable[[], None]) -> None:
+        """A window begins or ends: see `marks.py` for what that asks for.
+
+        Args:
+            edge: which.
+            answer: called when the worker may go on.
+        """
+        self._read(self._energy)
+        if edge == "end":
+            self._edges.append(_Edge(self._follow(self._followed, _TICKS), answer))
+        else:
+            self._edges.append(_Edge(self._until_tick(), lambda: self._start(answer)))
+        self._settle()
+
+    def finish(self, answer: Callable[[], None]) -> None:
+        """Read everything, follow the counters until they know all that was before, and close."""
+        for _, session in self._slow:
+            session.stopping.set()
+        self._read(self._channels)
+        waits_for = self._follow(self._followed, _TICKS)
+        self._edges.append(_Edge(waits_for, lambda: self._close(answer)))
+        self._settle()
+
+    @property
+    def closed(self) -> bool:
+        """The file is complete, or was abandoned."""
+        return self._file.closed
+
+    def abandon(self) -> None:
+        """Stop without a last line: nobody asked for the end."""
+        for _, session in self._slow:
+            session.stopping.set()
+        self._file.close()
+
+    def _until_tick(self) -> list[_Channel]:
+        """Follow the counters that tick slowly, and tell which to wait for: the slowest."""
+        slow = self._follow(self._aligned, 1)
+        return sorted(slow, key=lambda c: c.tick_ns)[-1:]
+
+    def _start(self, answer: Callable[[], None]) -> None:
+        self._read(self._energy)
+        answer()
+        self._follow(self._followed, _TICKS)
+
+    def _follow(self, channels: Sequence[_Channel], ticks: int) -> list[_Channel]:
+        now_ns = time.monotonic_ns()
+        for channel in channels:
+            channel.follow(ticks, now_ns)
+        return list(channels)
+
+    def _settle(self) -> None:
+        """Let those go on who have what they waited for."""
+        ready = [edge for edge in self._edges if not any(c.followed for c in edge.waits_for)]
+        self._edges = [edge for edge in self._edges if edge not in ready]
+        for edge in ready:
+            edge.go_on()
+
+    def _close(self, answer: Callable[[], None]) -> None:
+        # A worker that still waits for a mark has ended or will be told so by its parent.
+        for edge in self._edges:
+            edge.go_on()
+        until_ns = time.monotonic_ns() + _SLOW_PATIENCE_NS
+        self._write([row for slow, mine in self._slow for row in slow.last_rows(mine, until_ns)])
+        self._write(
+            {
+                "cpu_s": time.process_time() - self._began_cpu_s,
+                "wall_s": (time.monotonic_ns() - self._began_ns) / 1e9,
+                "largest_pause_s": self._largest_pause_ns / 1e9,
+            }
+        )
+        self._file.close()
+        answer()
+
+    def _due_ns(self) -> int:
+        return min((c.due_ns for c in self._channels), default=time.monotonic_ns() + 10**9)
+
+    def _read(self, channels: Sequence[_Channel]) -> None:
+        factor = 1 + self._random.uniform(-_JITTER, _JITTER)
+        rows = [channel.read(factor) for channel in channels]
+        for _, session in self._slow:
+            rows += session.collect()
+        if rows:
+            self._write(rows)
+
+    def _write(self, line: Json) -> None:
+        self._file.write(_ENCODER.encode(line).encode() + b"\n")
+        self._file.flush()
+
+
+class _Edge:
+    """A mark, or the end, that waits until these channels need not be followed any more."""
+
+    def __init__(self, waits_for: Sequence[_Channel], go_on: Callable[[], None]) -> None:
+        self.waits_for, self.go_on = waits_for, go_on
+
+
+class _Channel:
+    """One source and its next reading."""
+
+    def __init__(
+        self, index: int, meter: Meter, place: int, source: Source, period_s: float | None
+    ) -> None:
+        self.source = source
+        self.tick_ns = source.update_period_ns or 0
+        self.pause_ns = pause_ns(source, period_s)
+        self.due_ns = 0
+        self.early_ns = 0
+        """How much too early it may be read to be read together with others."""
+        self._number, self._meter, self._place = index, meter, place
+        self._tracker = tracker_for(source, period_s)
+        self._last: Json = None
+        self._ticks_left = 0
+        self._until_ns = 0
+
+    @property
+    def followed(self) -> bool:
+        """Its ticks are being waited for."""
+        return self._ticks_left > 0
+
+    def follow(self, ticks: int, now_ns: int) -> None:
+        """Read closely until it has ticked so often, or is late by two periods."""
+        self._ticks_left = ticks
+        self._until_ns = now_ns + (ticks + 2) * max(self.tick_ns, POLL_NS)
+        if self._tracker is not None:
+            self._tracker.follow(now_ns)
+        self._schedule(now_ns, 1.0)
+
+    def read(self, factor: float) -> list[Json]:
+        """Read now; `factor` jitters the pause to the next reading."""
+        row = read_row(self._number, self._meter, self._place)
+        _, before_ns, raw, after_ns, *_ = row
+        assert isinstance(before_ns, int)
+        assert isinstance(after_ns, int)
+        if isinstance(raw, int | float):
+            if self._tracker is not None:
+                self._tracker.saw(before_ns, raw, after_ns)
+            if self.followed and raw != self._last:
+                self._ticks_left -= 1
+            self._last = raw
+        if after_ns > self._until_ns:
+            self._ticks_left = 0
+        if self._tracker is not None and not self.followed:
+            self._tracker.relax()
+        self._schedule(after_ns, factor)
+        return row
+
+    def _schedule(self, now_ns: int, factor: float) -> None:
+        self.early_ns = _TICKS_TOGETHER_NS
+        if self._tracker is not None:
+            self.due_ns = self._tracker.next_ns(now_ns)
+        elif self.followed:
+            self.due_ns = now_ns + POLL_NS
+        else:
+            self.due_ns = now_ns + round(factor * self.pause_ns)
+            self.early_ns = round(_TOGETHER[self.source.kind] * self.pause_ns)
+
+
+def processors() -> tuple[int, ...]:
+    """The processors that this process may use; empty where the system does not tell."""
+    return tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else ()
+
+
+def _anchor() -> ClockAnchor:
+    return ClockAnchor(monotonic_ns=time.monotonic_ns(), unix_ns=time.time_ns())

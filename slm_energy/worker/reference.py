@@ -1,0 +1,163 @@
+"""What the reference engine generates: every model once beforehand, one prompt at a time.
+
+    needed(trial) -> make(trial), in a process of its own -> read(trial)
+                     give_up(trial, error), where that failed
+
+`study.reference` (torch, unless a study says otherwise) serves each model with each workload before
+its first trial, in the type and on the provider of the trial; that costs one pass of the workload
+per model, type and provider. One prompt at a time, so that padding of larger batches is compared
+too. It takes float32 in place of int8, which each engine rounds in its own way, and CUDA or else
+the processor in place of a provider that it does not have. The cache keeps what it generated.
+
+A reference that fails costs no trial: agreement is then unknown, and a flag says why. It is tried
+again by the next sweep, not for every trial of this one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from slm_energy import cache, workload
+from slm_energy.cell import Settings, Trial
+from slm_energy.config.groups import EngineConfig, ProviderConfig
+from slm_energy.engines.base import Batch, Compiles, Job, find
+from slm_energy.errors import EngineError
+from slm_energy.models import source
+from slm_energy.record import Reference, ReferenceAnswer
+from slm_energy.serialization import Json, read_json, write_json
+
+_FILE = "reference.json"
+
+
+def needed(trial: Trial) -> bool:
+    """Tell whether the trial is to be compared and this sweep has not tried to make its reference.
+
+    Raises:
+        ConfigError: there is no such engine.
+    """
+    return trial.reference is not None and read(trial) is None
+
+
+def make(trial: Trial) -> None:
+    """Let the reference engine serve the trial's prompts.
+
+    Raises:
+        SlmEnergyError: it cannot.
+    """
+    settings = _settings(trial)
+    reason = find(settings.engine.name).unsupported(settings)
+    if reason is not None:
+        raise EngineError(reason)
+    _store(trial, _identity(trial), _serve(trial, settings))
+
+
+def give_up(trial: Trial, error: str) -> None:
+    """Keep why there is no reference, for the other trials of this sweep."""
+    asked = _settings(trial)
+    failed = Reference(
+        engine=asked.engine.name,
+        dtype=asked.engine.dtype,
+        provider=asked.provider.name,
+        error=error,
+    )
+    _store(trial, _failure(trial), failed)
+
+
+def read(trial: Trial) -> Reference | None:
+    """The trial's reference, or why there is none; None if it was not tried or is not asked for."""
+    if trial.reference is None:
+        return None
+    for identity in (_identity(trial), _failure(trial)):
+        folder = _place(trial, identity)
+        if cache.intact(folder):
+            return read_json(folder / _FILE, Reference)
+    return None
+
+
+def _serve(trial: Trial, settings: Settings) -> Reference:
+    path, spec, asked = Path(trial.model_path), find(settings.engine.name), settings.workload
+    job = Job(
+        settings=settings,
+        model_path=path,
+        model_digest=trial.cell.model_digest,
+        cache_path=Path(trial.cache_path),
+        versions=spec.versions(),
+        eos_ids=source.eos_ids(path),
+    )
+    tokenizer = source.load_tokenizer(path)
+    tasks = workload.load(asked)
+    batches = [
+        Batch(
+            prompts=(tuple(tokenizer.encode(task.prompt).ids),),
+            new_tokens=asked.new_tokens,
+            stop=asked.stop,
+        )
+        for task in tasks
+    ]
+    if spec.needs_preparation(job):
+        spec.prepare(job)
+    engine = spec.create()
+    effective = engine.load(job)
+    if isinstance(engine, Compiles):
+        engine.compile(batches)
+    answers = tuple(
+        ReferenceAnswer(
+            task_id=task.task_id,
+            prompt_digest=workload.token_digest(batch.prompts[0]),
+            output_ids=engine.generate(batch)[0].output_ids,
+        )
+        for task, batch in zip(tasks, batches, strict=True)
+    )
+    engine.close()
+    return Reference(
+        engine=settings.engine.name,
+        dtype=str(effective["dtype"]),
+        provider=str(effective["provider"]),
+        answers=answers,
+    )
+
+
+def _settings(trial: Trial) -> Settings:
+    """The trial's settings with the reference engine in place of its own."""
+    asked = trial.cell.settings
+    dtype = "float32" if asked.engine.dtype == "int8" else asked.engine.dtype
+    engine = EngineConfig(name=str(trial.reference), dtype=dtype)
+    cuda = ProviderConfig(name="cuda", device=asked.provider.device)
+    found = [
+        dataclasses.replace(asked, engine=engine, provider=provider)
+        for provider in (asked.provider, cuda, ProviderConfig(name="cpu"))
+    ]
+    spec = find(engine.name)
+    return next((each for each in found if spec.unsupported(each) is None), found[0])
+
+
+def _identity(trial: Trial) -> dict[str, Json]:
+    settings = _settings(trial)
+    return {
+        "engine": settings.engine.name,
+        "dtype": settings.engine.dtype,
+        "provider": settings.provider.name,
+        "attention": settings.model.attention,
+        "model": trial.cell.model_digest,
+        "workload": trial.cell.workload_digest,
+        "new_tokens": settings.workload.new_tokens,
+        "stop": settings.workload.stop,
+        "versions": find(settings.engine.name).versions(),
+    }
+
+
+def _failure(trial: Trial) -> dict[str, Json]:
+    return _identity(trial) | {"failed_in": trial.sweep}
+
+
+def _place(trial: Trial, identity: dict[str, Json]) -> Path:
+    return cache.place(Path(trial.cache_path), "reference", identity)
+
+
+def _store(trial: Trial, identity: dict[str, Json], found: Reference) -> None:
+    def fill(partial: Path) -> dict[str, Json]:
+        write_json(partial / _FILE, found)
+        return {}
+
+    cache.make(_place(trial, identity), identity, fill)

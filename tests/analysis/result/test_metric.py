@@ -1,0 +1,24 @@
+import pytest
+
+from slm_energy.analysis.result.metric import Metric
+
+
+@pytest.mark.parametrize(
+    ("name", "heading", "unit", "scale"),
+    [
+        ("energy/per_output_token_j", "Energy per output token", "mJ/token", 1e3),
+        ("energy_estimated/total_j", "Total energy (estimated)", "J", 1),
+        ("energy/cpu_package_j", "CPU package energy", "J", 1),
+        ("energy/prefill_per_request_j", "Prefill energy per request", "J", 1),
+        ("latency/tpot_p95_s", "TPOT p95", "ms", 1e3),
+        ("time/serve_s", "Serve time", "s", 1),
+        ("throughput/requests_per_s", "Requests/s", "1/s", 1),
+        ("memory/gpu_peak_mb", "GPU peak memory", "MB", 1),
+        ("thermal/cpu_start_c", "CPU start temperature", "°C", 1),
+        ("quality/pass_at_1", "Pass at 1", "%", 100),
+        ("quality/agreement", "Agreement with the reference engine", "%", 100),
+    ],
+)
+def test_a_metric_has_a_readable_name_and_unit(name, heading, unit, scale):
+    metric = Metric(name=name)
+    assert (metric.heading, metric.unit, metric.scale) == (heading, unit, scale)

@@ -1,0 +1,367 @@
+"""The report as a reader gets it."""
+
+import io
+import json
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from slm_energy.analysis import Report, build, options
+from slm_energy.errors import AnalysisError
+from slm_energy.serialization import from_plain
+
+TWO = {"torch/cpu": 0.033, "onnx/cpu": 0.012}
+FOUR = {**TWO, "openvino/cpu": 0.0121, "torch/cuda": 0.02}
+ENERGY = "energy/per_output_token_j"
+
+
+def report(frame, **keys):
+    return build(frame, options({"study": "toy", "draws": 999, **keys}))
+
+
+def pairs(result):
+    """All pairs of one metric."""
+    return [pair for family in result.families for pair in family.pairs]
+
+
+def headline(result):
+    """The pairs with the reference of the metric that decides."""
+    return [pair for family in result.metrics[0].families for pair in family.headline]
+
+
+def terminal(result, width=120):
+    console = Console(width=width, file=io.StringIO())
+    result.to_terminal(console)
+    return console.file.getvalue()
+
+
+def test_the_verdict_is_a_sentence(study):
+    assert report(study(TWO)).findings == (
+        "onnx costs 64 % less energy per output token than torch, 95 % interval 63 to 64 %, "
+        "cheaper in 5 of 5 rounds.",
+    )
+
+
+def test_an_estimate_says_so_everywhere(study):
+    result = report(study(TWO, kind="energy_estimated"))
+    text = terminal(result)
+    assert "less energy per output token than torch (estimated)," in result.findings[0]
+    assert "Energy estimated mJ/token" in result.to_markdown()
+    assert "Energy per output token (estimated)" in text
+    assert "Estimated energy comes from CodeCarbon's model of the machine: not measured." in text
+    assert "estimated" not in terminal(report(study(TWO))).replace("not estimated", "")
+
+
+def test_estimates_are_never_compared_with_measurements(study):
+    measured = study(TWO)
+    model = study({"onnx/tpu": 0.001, "torch/tpu": 0.002}, kind="energy_estimated")
+    result = report(pd.concat([measured, model], ignore_index=True))
+    found = {m.metric.name: {(p.a, p.b) for p in pairs(m)} for m in result.deciding}
+    assert found == {
+        ENERGY: {("onnx-cpu", "torch-cpu")},
+        "energy_estimated/per_output_token_j": {("onnx-tpu", "torch-tpu")},
+    }
+    assert len(result.findings) == 2
+    assert "Measured and estimated cells are ranked apart: they cannot be compared." in result.notes
+    assert result.cells[0].label == "onnx / cpu"  # though 0.001 J is less
+
+
+def test_a_measured_cell_does_not_show_its_estimate(study):
+    frame = study(TWO).assign(**{"energy_estimated/per_output_token_j": 0.5})
+    result = report(frame)
+    assert [m.metric.name for m in result.deciding] == [ENERGY]
+
+
+def test_the_best_cell_is_the_reference_unless_another_is_named(study):
+    best = headline(report(study(FOUR)))
+    other = report(study(dict(reversed(FOUR.items()))), reference="torch / cpu")
+    assert {pair.a for pair in best} == {"onnx-cpu"}
+    assert {pair.b for pair in headline(other)} == {"torch-cpu"}
+    assert {pair.verdict for pair in headline(other)} == {"saves"}
+    assert other.findings == (
+        "onnx / cpu costs 63 % less energy per output token than torch / cpu, 95 % interval 63 to "
+        "64 %, cheaper in 5 of 5 rounds.",
+    )
+
+
+def two_models(study):
+    small = study({"onnx/cpu": 0.010, "torch/cpu": 0.020})
+    large = study({"onnx/cpu": 0.500, "torch/cpu": 0.400}, seed=2)
+    large["model.name"], large["cell"] = "large", "large-" + large["cell"]
+    return pd.concat([small, large], ignore_index=True)
+
+
+def test_cells_are_compared_within_their_model(study):
+    result = report(two_models(study))
+    assert [(p.a, p.b) for p in headline(result)] == [
+        ("onnx-cpu", "torch-cpu"),
+        ("large-torch-cpu", "large-onnx-cpu"),
+    ]
+    assert [family.name for family in result.metrics[0].families] == ["bundled", "large"]
+    assert [cell.family for cell in result.cells] == ["bundled", "bundled", "large", "large"]
+    assert len(result.findings) == 2
+    assert "within the same model" in result.methods[1]
+
+
+def test_without_families_every_cell_is_compared_with_every_one(study):
+    result = report(two_models(study), families=[])
+    assert len(pairs(result.metrics[0])) == 6
+    assert "within the same" not in result.methods[1]
+
+
+def test_a_reference_is_named_in_every_family_or_in_one(study):
+    each = report(two_models(study), reference="torch")
+    one = report(two_models(study), reference="large / torch")
+    assert [family.named for family in each.metrics[0].families] == [True, True]
+    assert [family.named for family in one.metrics[0].families] == [False, True]
+    assert [pair.b for pair in headline(each)] == ["torch-cpu", "large-torch-cpu"]
+
+
+def test_one_cell_per_model_is_not_ranked_across_models(study):
+    small, large = study({"onnx/cpu": 0.010}), study({"onnx/cpu": 0.500}, seed=2)
+    large["model.name"], large["cell"] = "large", "large-" + large["cell"]
+    result = report(pd.concat([small, large], ignore_index=True))
+    assert headline(result) == []
+    assert "families=[] compares all cells" in result.findings[0]
+
+
+def test_the_other_metrics_are_shown_for_the_same_pairs(study):
+    result = report(study(FOUR))
+    text = terminal(result)
+    assert "Other metrics, ratio and verdict: onnx / cpu against" in text
+    assert "2.75 gains" in text  # tokens/s, though torch / cpu is ranked last there
+
+
+def test_cells_that_cannot_be_told_apart(study):
+    text = " ".join(report(study({**FOUR, "openvino/cpu": 0.012}, noise=0.02)).findings)
+    assert "against openvino / cpu, energy per output token: inconclusive, ratio" in text
+    assert "more rounds would settle it" in text
+
+
+def test_equivalent_cells(study):
+    frame = study({"torch/cpu": 0.03, "onnx/cpu": 0.03}, noise=0.001, rounds=8)
+    assert "are equivalent in energy per output token" in report(frame).findings[0]
+    assert "within the margin of 2 %" in report(frame).findings[0]
+
+
+def test_one_round_is_a_ratio_without_a_verdict(study):
+    result = report(study(TWO, rounds=1))
+    assert result.findings[0].endswith("no verdict: one round gives no interval.")
+    assert "+1 round" in terminal(result)
+
+
+def test_one_cell_has_nothing_to_compare_with(study):
+    result = report(study({"torch/cpu": 0.03}))
+    assert "there is nothing to compare" in result.findings[0]
+    assert "torch / cpu" in terminal(result)
+
+
+def test_the_audit_appears_only_when_something_is_not_valid(study):
+    frame = study(TWO)
+    assert "not valid" not in terminal(report(frame))
+    frame.loc[0, ["outcome", "reason"]] = ["invalid", "[red]foreign load | 40 %\nsecond line"]
+    text = terminal(report(frame))
+    assert "9 of 10 trials valid" in text
+    assert "[red]foreign load | 40 % second line" in text  # text from a run is never markup
+    assert "\\[red]foreign load \\| 40 % second line |" in report(frame).to_markdown()
+
+
+def test_a_cell_that_failed_always_is_left_out_by_name(study):
+    frame = study(FOUR)
+    frame.loc[frame["engine.name"] == "openvino", ["outcome", "reason"]] = ["failed", "killed"]
+    result = report(frame)
+    assert "Left out: openvino / cpu: failed in 5 of 5 rounds: killed." in result.notes
+    assert "5 failed" in terminal(result)
+
+
+def test_the_audit_groups_what_has_the_same_reason(study):
+    frame = study({f"e{i}/cpu": 0.01 * (1 + i) for i in range(30)}, rounds=3)
+    frame.loc[frame["round"] == 3, ["outcome", "reason"]] = ["failed", "interrupted"]
+    frame.loc[frame["round"] == 2, "outcome"] = "invalid"
+    frame.loc[frame["round"] == 2, "reason"] = [f"foreign load {i} %" for i in range(30)]
+    text = terminal(report(frame))
+    assert "30 failed   interrupted" in text
+    assert "e0 / cpu" not in text  # what all cells share is said once
+    assert "and 11 more reasons" in text
+    assert "No p: no two cells share enough valid rounds." in text
+
+
+def test_many_cells_stay_readable_in_100_columns(study):
+    engines = ["torch", "torch_compile", "torchscript", "onnx", "openvino", "llama_cpp", "exllama"]
+    costs = {
+        f"{engine}{size}/{provider}": 0.01 * (3 + index) * (1 + size)
+        for index, engine in enumerate(engines)
+        for size in range(3)
+        for provider in ("cpu", "cuda")
+    }
+    result = report(study(costs, rounds=3))
+    text = terminal(result)
+    assert len(headline(result)) == 41
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("\n") < 180
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_narrow_terminal_wraps_and_loses_nothing(study, width):
+    both = [study(FOUR), study({"torch/tpu": 0.2}, kind="energy_estimated")]
+    text = terminal(report(pd.concat(both, ignore_index=True)), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert all(word in text for word in ("openvino", "Energy", "TTFT"))
+
+
+def test_agreement_with_the_reference_stands_beside_what_a_cell_costs(study):
+    frame = study(FOUR)
+    assert "Agrees" not in terminal(report(frame))
+    frame["quality/agreement"] = 1.0
+    frame.loc[frame["cell"] == "onnx-cpu", "quality/agreement"] = 0.75
+    frame.loc[frame["cell"] == "torch-cuda", "quality/agreement"] = None
+    result = report(frame)
+    found = {cell.id: cell.agreement for cell in result.cells}
+    assert found == {"onnx-cpu": 0.75, "openvino-cpu": 1, "torch-cpu": 1, "torch-cuda": None}
+    text = terminal(result, 100)
+    assert "Agrees" in text
+    [line] = [line for line in text.splitlines() if line.strip().startswith("onnx / cpu   ")][:1]
+    assert line.split()[3:5] == ["5/5", "75.0"]
+    [note] = [note for note in result.notes if "reference engine" in note]
+    assert note == (
+        "Other tokens than the reference engine's: onnx / cpu (75.0 % of its prompts agree)."
+    )
+    assert any("Agreement is the share of prompts" in line for line in result.methods)
+    assert [front.y.name for front in result.pareto][1:] == ["quality/agreement"]
+
+
+def test_almost_all_is_not_shown_as_all(study):
+    frame = study(TWO).assign(**{"quality/agreement": 0.9999})
+    result = report(frame)
+    assert " 99.9 " in terminal(result)
+    assert any("torch (99.9 % of its prompts agree)" in note for note in result.notes)
+
+
+def test_a_quality_that_all_cells_share_is_no_trade_off(study):
+    result = report(study(TWO).assign(**{"quality/agreement": 1.0}))
+    assert [front.y.name for front in result.pareto] == ["latency/e2e_p50_s"]
+    assert not [note for note in result.notes if "reference engine" in note]
+
+
+def test_agreement_can_be_compared_and_more_is_better(study):
+    frame = study({"onnx/cpu": 0.8, "torch/cpu": 1.0}, noise=0.001)
+    frame["quality/agreement"] = 1 / frame["throughput/output_tokens_per_s"]
+    [result] = report(frame, metrics=["quality/agreement"]).metrics
+    [pair] = pairs(result)
+    assert (pair.a, pair.verdict) == ("torch-cpu", "gains")
+
+
+def test_json_has_every_figure_and_no_nan(study):
+    frame = study(FOUR)
+    frame.loc[0, ["outcome", "reason"]] = ["failed", "killed"]
+    data = json.loads(report(frame).to_json())
+    pair = data["metrics"][0]["families"][0]["pairs"][-1]
+    assert {"ratio", "low", "high", "p", "delta", "verdict", "wide_low"} <= set(pair)
+    assert data["metrics"][0]["descriptive"][0]["mean"] == pytest.approx(0.012, rel=0.1)
+
+
+def test_json_is_the_report_again(study):
+    frame = study(FOUR).assign(**{"quality/pass_at_1": 0.5, "thermal/gpu_start_c": 40.0})
+    result = report(frame)
+    assert from_plain(Report, json.loads(result.to_json())) == result
+
+
+def test_markdown_has_the_same_tables(study):
+    text = report(study(TWO)).to_markdown()
+    assert text.startswith("# toy on lab-1: 2 cells, 5 rounds, 10 of 10 trials valid\n")
+    assert "| onnx | 5/5 | **12.1 (" in text
+    assert "| torch | 0.364 (0.360 to 0.369) | 64 % |" in text
+
+
+def test_zero_and_infinity_cannot_form_a_ratio(study):
+    frame = study(TWO)
+    frame.loc[[0, 2], ENERGY] = [0.0, float("inf")]
+    left_out = " ".join(out.reason for out in report(frame).left_out)
+    assert "2 values that are not above zero and finite cannot form a ratio" in left_out
+
+
+def test_without_energy_the_next_metric_decides(study):
+    frame = study(TWO)
+    frame = frame.drop(columns=[name for name in frame if name.startswith("energy/")])
+    result = report(frame)
+    assert result.left_out[0].reason == (
+        "no energy was recorded: the trials ran with measurement=off"
+    )
+    assert "less end-to-end latency p50 than torch" in result.findings[0]
+    assert result.findings[0].startswith("onnx has 64 % less")
+
+
+def test_a_coarse_instrument_decides_nothing(study):
+    frame = study({"torch/cpu": 0.0125, "onnx/cpu": 0.012}, noise=0.001, own_interval=0.1)
+    result = report(frame)
+    assert "below the instrument's resolution" in result.findings[0]
+    assert "below resolution" in terminal(result)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"metrics": ["latency/e2e_p5O_s"]},
+            "no trial of study=toy has 'latency/e2e_p5O_s'; it has",
+        ),
+        ({"metrics": ["energy/per_tokn_j"]}, "has 'energy/per_tokn_j'; it has: energy/per_output"),
+        ({"reference": "jax"}, "reference=jax: no such cell; study=toy has: "),
+        ({"machine": "lab-9"}, "machine=lab-9: study=toy has no trial of it; it has: lab-1"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(study, keys, message):
+    with pytest.raises(AnalysisError) as error:
+        report(study(TWO), **keys)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_reference_without_valid_trials_is_refused(study):
+    frame = study(TWO)
+    frame.loc[frame["engine.name"] == "onnx", ["outcome", "reason"]] = ["failed", "killed"]
+    with pytest.raises(AnalysisError, match="reference=onnx has no valid trial"):
+        report(frame, reference="onnx")
+
+
+def test_a_metric_in_half_of_the_trials_says_so(study):
+    frame = study(FOUR)
+    frame.loc[frame["round"] > 2, ENERGY] = float("nan")
+    result = report(frame)
+    assert [row.trials for row in result.metrics[0].descriptive] == [2, 2, 2, 2]
+    assert [row.trials for row in result.metrics[1].descriptive] == [5, 5, 5, 5]
+    assert any(out.reason == "12 of 20 valid trials have no value" for out in result.left_out)
+
+
+def test_a_constant_metric_has_no_verdict(study):
+    result = report(study(FOUR).assign(**{ENERGY: 0.5}))
+    assert {pair.verdict for pair in pairs(result.metrics[0])} == {"inconclusive"}
+    assert "conventional chain: all values are the same" in " ".join(result.notes)
+
+
+def test_it_accounts_for_every_trial_it_read(study):
+    frame = study(FOUR)
+    again = frame.loc[[0]].assign(attempt=2, started="2026-01-02T00:00")
+    result = report(pd.concat([frame, again], ignore_index=True).assign(**{"version.torch": "2.1"}))
+    assert (result.provenance.rows, result.provenance.repeated) == (21, 1)
+    assert len(result.trials) == 20
+    assert result.provenance.libraries == {"version.torch": ("2.1",)}
+    assert result.provenance.last_started.startswith("2026-01-02T00:00")
+
+
+def test_flagged_trials_stay_in_and_the_verdicts_that_rest_on_them_are_named(study):
+    frame = study({"torch/cpu": 0.0106, "onnx/cpu": 0.01}, rounds=10, own_interval=None)
+    frame.loc[frame["engine.name"] == "onnx", ENERGY] *= [1] * 9 + [2]
+    seen = report(frame).metrics[0].diagnostics
+    assert [point.round for point in seen.points if point.outlier] == [10]
+    (changed,) = seen.changed
+    assert (changed.verdict, changed.without) == ("inconclusive", "worse")
+
+
+def test_the_words_tell_an_estimate_from_a_measurement(study):
+    measured, guessed = report(study(TWO)), report(study(TWO, kind="energy_estimated"))
+    assert "measured by hardware counters" in measured.methods[0]
+    assert "estimate of a model" not in measured.methods[0]
+    assert "not a measurement" in guessed.methods[0]
+    assert "measured by hardware" not in guessed.methods[0]

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from slm_energy.config.groups import LimitsConfig, MeasurementConfig, RunConfig
+from slm_energy.derive import checks, metrics
+from slm_energy.record import Capture, SamplerReport, WarmUp
+from tests.captures import (
+    S,
+    a_capture,
+    a_counter,
+    a_flat_gauge,
+    a_gauge,
+    a_reference,
+    without,
+)
+from tests.conftest import a_cell, a_trial
+
+PLAIN = MeasurementConfig(name="test")
+
+
+def failing(config: RunConfig, capture: Capture, **measurement: Any) -> dict[str, str]:
+    """Names and details of the expectations that a capture breaks."""
+    chosen = MeasurementConfig(name="test", **measurement)
+    trial = a_trial(config, cell=a_cell(config, measurement=chosen))
+    results = checks.run(trial, capture, metrics.energy_figures(capture, chosen))
+    return {result.name: result.detail for result in results if result.passed is False}
+
+
+def test_a_sound_capture_breaks_none(config: RunConfig) -> None:
+    assert failing(config, a_capture()) == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("provider", "cuda"), ("dtype", "float16"), ("kv_cache", False), ("decode", "generate")],
+)
+def test_a_setting_that_is_not_in_force_is_named(
+    config: RunConfig, setting: str, value: Any
+) -> None:
+    capture = a_capture()
+    capture = dataclasses.replace(capture, effective={**capture.effective, setting: value})
+    assert setting in failing(config, capture)["settings_in_force"]
+
+
+def test_a_trial_must_be_isolated_as_asked(config: RunConfig) -> None:
+    measurement = MeasurementConfig(name="test", isolation="forkserver")
+    trial = a_trial(config, cell=a_cell(config, measurement=measurement))
+    spawned = a_capture()
+    results = checks.run(trial, spawned, metrics.energy_figures(spawned, measurement))
+    assert [r.detail for r in results if r.passed is False] == [
+        "isolation was asked to be forkserver and is spawn"
+    ]
+
+
+def test_an_asked_attention_must_be_in_force_and_auto_asks_for_none(config: RunConfig) -> None:
+    capture = a_capture()
+    capture = dataclasses.replace(capture, effective=capture.effective | {"attention": "sdpa"})
+    assert failing(config, capture) == {}
+    model = dataclasses.replace(config.model, attention="eager")
+    measurement = MeasurementConfig(name="test")
+    trial = a_trial(config, cell=a_cell(config, model=model, measurement=measurement))
+    results = checks.run(trial, capture, metrics.energy_figures(capture, measurement))
+    assert [r.detail for r in results if r.passed is False] == [
+        "attention was asked to be eager and is sdpa"
+    ]
+
+
+def test_less_work_in_one_pass_is_caught(config: RunConfig) -> None:
+    capture = a_capture()
+    capture = dataclasses.replace(capture, generations=capture.generations[:-1])
+    assert failing(config, capture) == {"whole_workload": "pass 1 served 1 requests, the first 2"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"output_ids": (1, 2, 3)}, "token_counts"),
+        ({"output_ids": (1, 2, 3), "token_ns": (1, 2, 3)}, "token_counts"),
+        ({"output_ids": (1, 2, 3, 9)}, "same_outputs"),
+        ({"token_ns": (7, 6, 5, 4)}, "time_stamps"),
+    ],
+)
+def test_a_wrong_answer_is_caught(config: RunConfig, changes: dict[str, Any], name: str) -> None:
+    capture = a_capture()
+    last = dataclasses.replace(capture.generations[-1], **changes)
+    capture = dataclasses.replace(capture, generations=(*capture.generations[:-1], last))
+    assert name in failing(config, capture)
+
+
+def test_other_prompts_than_the_reference_s_are_not_the_same_work(config: RunConfig) -> None:
+    capture = a_capture()
+    same = a_reference(capture.generations)
+    assert failing(config, dataclasses.replace(capture, reference=same)) == {}
+    other = a_reference(capture.generations, prompt_digest="another tokenizer's")
+    assert set(failing(config, dataclasses.replace(capture, reference=other))) == {"same_prompts"}
+
+
+def test_a_dead_sampler_or_no_source_makes_a_trial_invalid(config: RunConfig) -> None:
+    dead = SamplerReport(period_s=0.1, cpu_s=None, wall_s=None, finished=False)
+    assert set(failing(config, a_capture(sampler=dead))) == {"sampler_alive"}
+    assert set(failing(config, a_capture(series=()))) == {"energy_known"}
+    assert failing(config, a_capture(series=(), sampler=None), mode="off") == {}
+
+
+def test_strict_does_not_take_an_estimate(config: RunConfig) -> None:
+    capture = a_capture(series=(a_counter("estimate"),))
+    assert failing(config, capture) == {}
+    assert set(failing(config, capture, mode="strict")) == {"energy_known"}
+
+
+def test_a_capture_without_serve_window_is_never_valid(config: RunConfig) -> None:
+    assert "time_stamps" in failing(config, without(a_capture(), "serve"))
+
+
+@pytest.mark.parametrize(
+    ("gauge", "value", "check", "limit"),
+    [
+        ("foreign_cpu_percentage", 12.0, "alone_on_cpu", "foreign_cpu_pct"),
+        ("cpu_steal_percentage", 6.0, "no_steal", "steal_pct"),
+        ("cpu_throttled_percentage", 6.0, "cpu_not_throttled", "throttled_pct"),
+        ("gpu_1_throttled", 0.5, "gpu_not_throttled", "throttled_pct"),
+        ("gpu_0_foreign_processes", 1, "alone_on_gpu", "gpu_processes"),
+    ],
+)
+def test_a_contaminated_window_voids_the_trial_and_names_the_limit(
+    config: RunConfig, gauge: str, value: float, check: str, limit: str
+) -> None:
+    capture = a_capture(series=(a_counter(), a_flat_gauge(gauge, value)))
+    found = failing(config, capture)
+    assert set(found) == {check}
+    assert gauge in found[check]
+    assert f"measurement.limits.{limit}" in found[check]
+    generous = LimitsConfig(foreign_cpu_pct=100, steal_pct=100, throttled_pct=100, gpu_processes=9)
+    assert failing(config, capture, limits=generous) == {}
+
+
+def test_another_governor_in_the_serve_window_voids_the_trial(config: RunConfig) -> None:
+    changed = a_gauge()
+    source = dataclasses.replace(changed.source, id="cpu_governor_changes")
+    at_4_s = tuple(float(value > 50) for value in changed.raw if value is not None)
+    changed = dataclasses.replace(changed, source=source, raw=at_4_s)
+    assert failing(config, a_capture(series=(a_counter(), changed))) == {}
+    later = tuple(n + 3_000_000_000 for n in changed.before_ns)
+    changed = dataclasses.replace(changed, before_ns=later, after_ns=later)
+    assert set(failing(config, a_capture(series=(a_counter(), changed)))) == {"same_governor"}
+
+
+def flagged(
+    config: RunConfig,
+    capture: Capture,
+    measurement: MeasurementConfig = PLAIN,
+) -> dict[str, str]:
+    """Names and details of what a reader should know of a valid trial."""
+    trial = a_trial(config, cell=a_cell(config, measurement=measurement))
+    results = checks.run(trial, capture, metrics.energy_figures(capture, measurement))
+    assert all(result.passed for result in results if result.flagged)
+    return {result.name: result.detail for result in results if result.flagged}
+
+
+def test_a_warm_up_that_never_settled_is_kept_as_a_flag(config: RunConfig) -> None:
+    assert flagged(config, a_capture(warmup=WarmUp(paces_ns=(5, 5), steady=True))) == {}
+    found = flagged(config, a_capture(warmup=WarmUp(paces_ns=(9, 5), steady=False)))
+    assert "2 batches" in found["steady"]
+
+
+def test_tokens_that_are_not_the_reference_s_are_flagged_beyond_a_share(config: RunConfig) -> None:
+    capture = a_capture()
+    same = a_reference(capture.generations)
+    assert flagged(config, dataclasses.replace(capture, reference=same)) == {}
+    other = a_reference(capture.generations, output_ids=(1, 2, 9, 4))
+    found = flagged(config, dataclasses.replace(capture, reference=other))
+    assert "2 of 2 prompts differ" in found["same_tokens_as_reference"]
+    generous = MeasurementConfig(name="test", limits=LimitsConfig(divergence_pct=100))
+    assert flagged(config, dataclasses.replace(capture, reference=other), generous) == {}
+
+
+def test_a_baseline_that_drew_more_than_serving_is_flagged(config: RunConfig) -> None:
+    """Baseline from 2 s to 4 s, serving from 4 s to 8 s."""
+    counter = a_counter()
+    for busy, names in ((30, set()), (3, {"idle_is_idle"})):
+        raw = tuple(
+            10 * t // 1000 + (busy - 10) * max(0, t - 4 * S) // 1000 for t in counter.before_ns
+        )
+        capture = a_capture(series=(dataclasses.replace(counter, raw=raw),))
+        assert set(flagged(config, capture)) == names
+
+
+@pytest.mark.parametrize(("watts", "names"), [(10, set()), (6, {"views_agree"})])
+def test_two_views_that_disagree_are_flagged(
+    config: RunConfig, watts: int, names: set[str]
+) -> None:
+    counter = a_counter()
+    source = dataclasses.replace(
+        counter.source, id="fake/power", kind="power", unit="mW", summed=False
+    )
+    power = dataclasses.replace(
+        counter, source=source, raw=tuple(watts * 1000 for _ in counter.raw)
+    )
+    capture = a_capture(series=(counter, power))
+    assert set(flagged(config, capture)) == names
+    values = metrics.derive(capture, metrics.energy_figures(capture, MeasurementConfig(name="t")))
+    assert values["crosscheck/cpu_package_power_to_counter_ratio"] == pytest.approx(watts / 10)

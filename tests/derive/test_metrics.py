@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from slm_energy.config.groups import MeasurementConfig
+from slm_energy.derive import metrics
+from slm_energy.record import Capture, SamplerReport, WarmUp, Window
+from tests.captures import S, a_capture, a_counter, a_gauge, a_generation, a_reference, without
+
+MEASUREMENT = MeasurementConfig(name="test")
+
+
+def derived(capture: Capture) -> dict[str, float]:
+    return metrics.derive(capture, metrics.energy_figures(capture, MEASUREMENT))
+
+
+def test_latency_follows_its_definitions() -> None:
+    values = derived(a_capture())
+    assert values["latency/ttft_p50_s"] == pytest.approx(0.4)
+    assert values["latency/itl_p95_s"] == pytest.approx(0.2)
+    assert values["latency/tpot_mean_s"] == pytest.approx(0.2)
+    assert values["latency/e2e_p50_s"] == pytest.approx(1.0)
+    assert values["throughput/output_tokens_per_s"] == pytest.approx(16 / 4)
+    assert values["tokens/input"] == 20
+    assert values["tokens/passes"] == 2
+
+
+@pytest.mark.parametrize("tokens", [None, ()], ids=["no answers", "answers without tokens"])
+def test_nothing_is_told_per_token_where_there_are_none(tokens: tuple[int, ...] | None) -> None:
+    empty = a_generation("a", 0, 4 * S, output_ids=tokens, token_ns=tokens)
+    values = derived(a_capture(generations=() if tokens is None else (empty,)))
+    assert values["time/serve_s"] == 4
+    assert not [name for name in values if "per_output_token" in name or "latency" in name]
+
+
+def test_joules_of_a_constant_power_are_exact_in_every_window() -> None:
+    values = derived(a_capture())
+    assert values["energy/total_j"] == pytest.approx(40)
+    assert values["energy/cpu_package_j"] == pytest.approx(40)
+    assert values["energy/load_total_j"] == pytest.approx(10)
+    assert values["energy/per_output_token_j"] == pytest.approx(40 / 16)
+    assert values["energy/per_request_j"] == pytest.approx(10)
+    assert values["energy/total_low_j"] <= 40 <= values["energy/total_high_j"]
+
+
+def test_net_energy_takes_the_baseline_off_and_widens_the_interval() -> None:
+    values = derived(a_capture())
+    assert values["energy/net_total_j"] == pytest.approx(0, abs=1e-9)
+    gross = values["energy/total_high_j"] - values["energy/total_low_j"]
+    assert values["energy/net_total_high_j"] - values["energy/net_total_low_j"] > gross
+    assert "energy/net_total_j" not in derived(without(a_capture(), "baseline"))
+
+
+def test_the_interval_of_a_request_shrinks_with_the_window_that_repeats_it() -> None:
+    """The counter's uncertainty at the two edges is the same however long the window is."""
+
+    def width(passes: int) -> float:
+        end_ns = 1 * S + 2 * S * passes
+        serve = Window(name="serve", start_ns=1 * S, end_ns=end_ns, passes=passes)
+        requests = [
+            a_generation(task, number, 1 * S + 2 * S * number + at * S)
+            for number in range(passes)
+            for at, task in enumerate("ab")
+        ]
+        values = derived(a_capture(windows=(serve,), generations=tuple(requests)))
+        return values["energy/per_request_high_j"] - values["energy/per_request_low_j"]
+
+    assert width(4) == pytest.approx(width(1) / 4, rel=0.2)
+
+
+def test_prefill_has_a_window_of_its_own_and_decoding_is_the_rest() -> None:
+    """One pass of prefill, 0.5 s at 10 W: 2.5 J a request. Serving 2 passes took 40 J."""
+    capture = a_capture()
+    half_s = Window(name="prefill", start_ns=3 * S, end_ns=3 * S + S // 2, passes=1)
+    values = derived(dataclasses.replace(capture, windows=(*capture.windows, half_s)))
+    assert values["energy/prefill_per_request_j"] == pytest.approx(5 / 2)
+    assert values["energy/decode_per_output_token_j"] == pytest.approx((40 - 2 * 5) / (16 - 4))
+    low, high = (values[f"energy/decode_per_output_token_{end}_j"] for end in ("low", "high"))
+    assert low < values["energy/decode_per_output_token_j"] < high
+    assert "energy/decode_per_output_token_j" not in derived(a_capture())
+
+
+def test_a_temperature_is_told_at_the_start_too() -> None:
+    gauge = a_gauge()
+    source = dataclasses.replace(gauge.source, id="cpu_temperature_celsius", unit="C")
+    values = derived(a_capture(series=(dataclasses.replace(gauge, source=source),)))
+    assert values["thermal/cpu_start_c"] == 25
+    assert values["thermal/cpu_mean_c"] == 75
+
+
+def test_what_the_sampler_took_is_told() -> None:
+    values = derived(a_capture())
+    assert values["sampler/cpu_pct"] == pytest.approx(0.1)
+    dead = SamplerReport(period_s=0.1, cpu_s=None, wall_s=None, finished=False)
+    assert "sampler/cpu_pct" not in derived(a_capture(sampler=dead))
+
+
+def test_how_the_warm_up_went_is_told() -> None:
+    values = derived(a_capture(warmup=WarmUp(paces_ns=(3, 2, 2), steady=True)))
+    assert (values["warmup/batches"], values["warmup/steady"]) == (3, 1)
+
+
+def test_an_estimate_has_its_own_names_and_meets_no_measurement() -> None:
+    only_estimate = derived(a_capture(series=(a_counter("estimate"),)))
+    assert only_estimate["energy_estimated/total_j"] == pytest.approx(40)
+    assert not [name for name in only_estimate if name.startswith("energy/")]
+    both = derived(a_capture(series=(a_counter(), a_counter("estimate"))))
+    assert both["energy/total_j"] == both["energy_estimated/total_j"] == pytest.approx(40)
+
+
+def test_what_is_unknown_is_absent() -> None:
+    unread = a_counter()
+    unread = dataclasses.replace(unread, raw=tuple(None for _ in unread.raw))
+    values = derived(a_capture(series=(unread,)))
+    assert not [name for name in values if "energy" in name]
+    assert not [name for name in values if name.startswith(("utilization/", "memory/"))]
+    assert "latency/ttft_p50_s" not in derived(without(a_capture(), "serve"))
+
+
+def test_two_sockets_are_added_and_an_unreadable_one_voids_the_sum() -> None:
+    one = a_counter()
+    other = dataclasses.replace(one, source=dataclasses.replace(one.source, id="fake/package-1"))
+    assert derived(a_capture(series=(one, other)))["energy/cpu_package_j"] == pytest.approx(80)
+    unread = dataclasses.replace(other, raw=tuple(None for _ in other.raw))
+    values = derived(a_capture(series=(one, unread)))
+    assert "energy/cpu_package_j" not in values
+    assert "energy/total_j" not in values
+
+
+def test_agreement_with_the_reference_is_a_metric_where_it_is_known() -> None:
+    capture = a_capture()
+    known = dataclasses.replace(capture, reference=a_reference(capture.generations))
+    assert derived(known)["quality/agreement"] == 1
+    assert derived(known)["quality/agreeing_tokens"] == 1
+    assert not [name for name in derived(capture) if name.startswith("quality/")]
+
+
+def test_gauges_are_summarised_over_the_serve_window() -> None:
+    values = derived(a_capture(series=(a_gauge(),)))
+    assert values["utilization/cpu_mean_pct"] == pytest.approx(75)
+    assert values["utilization/cpu_peak_pct"] == pytest.approx(75)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0, 1.0), (0.5, 2.5), (0.95, 3.85), (1, 4.0)])
+def test_quantiles_interpolate(share: float, expected: float) -> None:
+    assert metrics.quantile([1.0, 2.0, 3.0, 4.0], share) == pytest.approx(expected)

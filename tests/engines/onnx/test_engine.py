@@ -1,0 +1,248 @@
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from slm_energy.config.groups import ProviderConfig
+from slm_energy.engines.base import Batch, Engine, Job, find
+from slm_energy.engines.onnx import export
+from slm_energy.engines.onnx.engine import ENGINE, quantization, unsupported
+from slm_energy.engines.onnx.providers import Node
+from slm_energy.errors import EngineError
+from slm_energy.serialization import to_plain
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, installed
+from slm_energy.testing.waveform import constant
+from tests.shipped import KINDS
+
+WAYS = [("torch", "session"), ("torch", "generate"), ("onnx", "session"), ("onnx", "generate")]
+
+
+def loaded(job: Job) -> tuple[Engine, dict]:
+    spec = find(job.settings.engine.name)
+    spec.prepare(job)
+    engine = spec.create()
+    return engine, engine.load(job)
+
+
+def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_job, prompts):
+    fixed = Batch(prompts=prompts, new_tokens=24, stop="fixed")
+    until_eos = dataclasses.replace(fixed, stop="eos")
+    seen = {}
+    for engine_name, decode in WAYS:
+        job = make_job(engine_name, decode=decode)
+        engine, _ = loaded(job)
+        batched = [answer.output_ids for answer in engine.generate(fixed)]
+        alone = [
+            engine.generate(dataclasses.replace(fixed, prompts=(prompt,)))[0].output_ids
+            for prompt in prompts
+        ]
+        engine.close()
+        # A token that the first request really produces plays the end of text.
+        other, _ = loaded(dataclasses.replace(job, eos_ids=(batched[0][5], 4095)))
+        ended = [answer.output_ids for answer in other.generate(until_eos)]
+        past = [answer.output_ids for answer in other.generate(fixed)]
+        assert alone == batched
+        assert past == batched
+        assert len(ended[0]) <= 6
+        assert all(long[: len(short)] == short for short, long in zip(ended, batched, strict=True))
+        seen[engine_name, decode] = batched, ended
+    assert len(set(map(str, seen.values()))) == 1, seen
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_every_kind_of_architecture_generates_what_torch_does(make_job, twin, prompts, model):
+    batch = Batch(prompts=prompts, new_tokens=24, stop="fixed")
+    folder = twin(model)
+    engine, _ = loaded(make_job("torch", folder=folder))
+    expected = [alone(engine, batch, prompt) for prompt in prompts]
+    engine, effective = loaded(make_job("onnx", folder=folder))
+    assert [alone(engine, batch, prompt) for prompt in prompts] == expected
+    assert [answer.output_ids for answer in engine.generate(batch)] == expected
+    assert effective["export_deviation"] < 1e-4
+
+
+def alone(engine: Engine, batch: Batch, prompt: tuple[int, ...]) -> tuple[int, ...]:
+    return engine.generate(dataclasses.replace(batch, prompts=(prompt,)))[0].output_ids
+
+
+@pytest.mark.parametrize("model", ["starcoder2-3b", "codegen-350m", "smollm3-3b", "bloomz-560m"])
+def test_the_library_s_own_class_generates_it_too(make_job, twin, prompts, model):
+    batch = Batch(prompts=prompts, new_tokens=24, stop="fixed")
+    ways = [loaded(make_job(name, twin(model), decode="generate"))[0] for name in ("torch", "onnx")]
+    torch, onnx = [[answer.output_ids for answer in way.generate(batch)] for way in ways]
+    assert onnx == torch
+
+
+def test_int8_rounds_every_linear_layer_and_says_so(make_job, prompts):
+    engine, effective = loaded(make_job("onnx", dtype="int8"))
+    exact, _ = loaded(make_job("onnx"))
+    assert effective["dtype"] == "int8"
+    assert effective["quantization"].startswith("weights of 36 of 36 linear layers in 8 bits")
+    assert 1e-4 < effective["export_deviation"] < 0.2
+    batch = Batch(prompts=prompts[:1], new_tokens=8, stop="fixed")
+    assert len(engine.generate(batch)[0].output_ids) == 8
+    first = dataclasses.replace(batch, new_tokens=1)
+    assert engine.generate(first)[0].output_ids == exact.generate(first)[0].output_ids
+
+
+def test_int8_that_the_runtime_does_not_compute_is_an_error():
+    facts = {"linear_layers": 3, "quantized": 3}
+    run = Node("CPUExecutionProvider", "DynamicQuantizeMatMul", "a")
+    plain = Node("CPUExecutionProvider", "MatMul", "b")
+    assert quantization(facts, [run, run, run, plain])["dtype"] == "int8"
+    with pytest.raises(EngineError, match="2 products of integers run, 3 were exported"):
+        quantization(facts, [run, run, plain])
+
+
+def test_effective_settings_are_read_back(make_job):
+    _, effective = loaded(
+        make_job("onnx", options={"graph_optimization": "basic", "spinning": "off"})
+    )
+    expected = {
+        "provider": "cpu",
+        "providers": ["CPUExecutionProvider"],
+        "provider_node_share": 1.0,
+        "dtype": "float32",
+        "threads": 1,
+        "spinning": False,
+        "graph_optimization": "ORT_ENABLE_BASIC",
+        "kv_cache": True,
+        "attention": "sdpa",
+        "context": 512,
+        "decode": "session",
+    }
+    assert expected.items() <= effective.items()
+    assert effective["export_deviation"] < 1e-3
+
+
+@pytest.mark.parametrize("decode", ["session", "generate"])
+def test_io_binding_changes_no_token(make_job, prompts, decode):
+    batch = Batch(prompts=prompts, new_tokens=8, stop="fixed")
+    outputs = []
+    for binding in ("on", "off"):
+        job = make_job("onnx", decode=decode, options={"io_binding": binding})
+        engine, effective = loaded(job)
+        assert effective["io_binding"] == (binding == "on")
+        outputs.append([answer.output_ids for answer in engine.generate(batch)])
+    assert outputs[0] == outputs[1]
+
+
+def test_a_session_worker_imports_neither_torch_nor_transformers(make_job, tmp_path):
+    job = make_job("onnx")
+    ENGINE.prepare(job)
+    told = to_plain(job) | {"model_path": str(job.model_path), "cache_path": str(job.cache_path)}
+    (tmp_path / "job.json").write_text(json.dumps(told))
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER, str(tmp_path / "job.json")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "set()"
+
+
+WORKER = """
+import json, sys
+from pathlib import Path
+from slm_energy import models
+from slm_energy.cell import Settings
+from slm_energy.engines.base import Batch, Job, find
+from slm_energy.serialization import from_plain
+
+told = json.loads(Path(sys.argv[1]).read_text())
+job = Job(
+    settings=from_plain(Settings, told["settings"]),
+    model_path=Path(told["model_path"]),
+    model_digest=told["model_digest"],
+    cache_path=Path(told["cache_path"]),
+    versions=told["versions"],
+    eos_ids=(0,),
+)
+models.load_tokenizer(job.model_path)
+engine = find("onnx").create()
+engine.load(job)
+engine.generate(Batch(prompts=((1, 2, 3),), new_tokens=4, stop="fixed"))
+print({"torch", "transformers", "optimum", "mlflow", "pandas", "hydra"} & set(sys.modules))
+"""
+
+
+@pytest.mark.parametrize("decode", ["session", "generate"])
+def test_nan_logits_are_an_error(make_job, prompts, tmp_path, decode):
+    healthy = make_job("onnx", decode=decode)
+    ENGINE.prepare(healthy)
+    job = dataclasses.replace(healthy, cache_path=tmp_path)
+    shutil.copytree(export.place(healthy), export.place(job))
+    _poison(export.place(job) / "model.onnx")
+    engine = ENGINE.create()
+    engine.load(job)
+    with pytest.raises(EngineError, match="NaN logits at token 0 of request 0"):
+        engine.generate(Batch(prompts=prompts, new_tokens=2, stop="fixed"))
+
+
+def _poison(graph: Path) -> None:
+    """Make the graph's token embedding NaN."""
+    proto = onnx.load(graph)  # with its weights, which are saved inside it
+    table = next(t for t in proto.graph.initializer if t.name == "model.embed_tokens.weight")
+    nan = np.full(tuple(table.dims), np.nan, dtype=np.float32)
+    table.CopyFrom(onnx.numpy_helper.from_array(nan, table.name))
+    onnx.save(proto, graph)
+
+
+def test_loading_before_the_export_names_the_step(make_job, tmp_path):
+    job = dataclasses.replace(make_job("onnx"), cache_path=tmp_path)
+    with pytest.raises(EngineError, match="run the prepare step first"):
+        ENGINE.create().load(job)
+
+
+def test_a_silent_fallback_to_the_processor_is_an_error(make_job):
+    job = make_job("onnx")
+    ENGINE.prepare(job)
+    cuda = dataclasses.replace(job.settings, provider=ProviderConfig(name="cuda", device=1000))
+    with pytest.raises(EngineError, match=r"fell back to CPUExecutionProvider|provider\.name=cuda"):
+        ENGINE.create().load(dataclasses.replace(job, settings=cuda))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"dtype": "bfloat16"}, "engine.dtype=bfloat16"),
+        ({"dtype": "float16"}, "use float32 or int8 there"),
+    ],
+)
+def test_types_that_onnx_runtime_lacks_are_unsupported(make_job, change, reason):
+    assert reason in str(unsupported(make_job("onnx", **change).settings))
+
+
+def test_a_provider_without_code_is_unsupported(make_job):
+    settings = make_job("onnx").settings
+    other = dataclasses.replace(settings, provider=ProviderConfig(name="coreml"))
+    assert unsupported(settings) is None
+    assert unsupported(other) == "engine onnx has no provider coreml: use cpu, cuda, tensorrt"
+
+
+def test_cuda_needs_the_cuda_build_and_a_visible_gpu(make_job, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    settings = dataclasses.replace(make_job("onnx").settings, provider=ProviderConfig(name="cuda"))
+    gpu = FakeGpu(uuid="GPU-1", waveform=constant(70))
+    with installed(FakeNvml(gpus=(gpu,))):
+        with_gpu = unsupported(settings)
+    with installed(FakeNvml(gpus=(), init_error="DriverNotLoaded")):
+        without = unsupported(settings)
+    assert without is not None
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        assert with_gpu is None
+        assert "no NVIDIA driver" in without
+    else:
+        assert "a build without it" in str(with_gpu)
+
+
+def test_the_options_name_their_values():
+    assert ENGINE.options["io_binding"] == ("auto", "on", "off")
+    assert ENGINE.options["graph_optimization"] == ("disable", "basic", "extended", "all")

@@ -1,0 +1,137 @@
+import dataclasses
+import json
+import sys
+import types
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from slm_energy import cache
+from slm_energy.engines.onnx import genai as genai
+from slm_energy.engines.onnx.genai import ENGINE, right_padded, unsupported
+from slm_energy.errors import EngineError
+
+
+def test_prompts_are_padded_on_the_right_with_the_reserved_token():
+    assert right_padded(((5, 6), (7, 8, 9)), 99).tolist() == [[5, 6, 99], [7, 8, 9]]
+
+
+def test_a_prompt_with_the_reserved_token_is_refused():
+    with pytest.raises(EngineError, match="token 99 occurs"):
+        right_padded(((5, 99),), 99)
+
+
+def test_the_folder_describes_the_graph_that_engine_onnx_exports(make_job):
+    job = make_job("onnxruntime_genai", decode="generate")
+    assert ENGINE.needs_preparation(job)
+    ENGINE.prepare(job)
+    assert not ENGINE.needs_preparation(job)
+    folder = next((job.cache_path / "onnxruntime_genai").glob("*/genai_config.json")).parent
+    decoder = json.loads((folder / "genai_config.json").read_text())["model"]["decoder"]
+    assert (folder / decoder["filename"]).is_file()
+    assert decoder["inputs"]["past_key_names"] == "past_key_values.%d.key"
+    assert decoder["num_hidden_layers"] == 5
+
+
+def test_a_graph_in_8_bits_comes_with_its_weights(make_job):
+    job = make_job("onnxruntime_genai", decode="generate", dtype="int8")
+    ENGINE.prepare(job)
+    folder = next((job.cache_path / "onnxruntime_genai").glob("*/model.onnx.data")).parent
+    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
+    places = [onnx.external_data_helper.ExternalDataInfo(t).location for t in graph.initializer]
+    assert {place for place in places if place} == {"model.onnx.data"}
+    assert cache.facts(folder)["quantized"] > 0
+
+
+def test_a_graph_of_other_versions_is_made_again(make_job, monkeypatch):
+    job = make_job("onnxruntime_genai", decode="generate")
+    ENGINE.prepare(job)
+    other = dataclasses.replace(job, model_digest="other")
+    monkeypatch.setattr(genai, "_source", lambda job: other.model_path)
+    assert ENGINE.needs_preparation(job)
+
+
+class Generator:
+    """Stands in for the library's: logits that depend on each token and its position."""
+
+    counts_gaps = False
+    """Take a token's column for its position, as a graph without position ids does."""
+
+    def __init__(self, model: object, parameters: object) -> None:
+        self.pad = 4095
+
+    def append_tokens(self, ids: np.ndarray) -> None:
+        self.ids = ids
+
+    def get_logits(self) -> np.ndarray:
+        seen = self.ids != self.pad
+        places = np.arange(self.ids.shape[1]) if self.counts_gaps else seen.cumsum(-1)
+        state = (self.ids * seen * places).sum(-1)
+        return np.sin(np.outer(state, np.arange(1, 64)) / 1000)[:, None]
+
+    def generate_next_token(self) -> None:
+        self.ids = np.hstack([self.ids, self.get_logits().argmax(-1)])
+
+    def get_next_tokens(self) -> np.ndarray:
+        return self.ids[:, -1]
+
+
+@pytest.fixture
+def loaded(make_job, monkeypatch):
+    """Loads the engine for batches of three over the stand-in; returns what is in force."""
+
+    def load(counts_gaps: bool) -> dict:
+        library = types.SimpleNamespace(
+            Config=lambda folder: types.SimpleNamespace(overlay=lambda text: None),
+            Model=lambda config: types.SimpleNamespace(device_type="CPU"),
+            GeneratorParams=lambda model: types.SimpleNamespace(set_search_options=dict),
+            Generator=type("Generator", (Generator,), {"counts_gaps": counts_gaps}),
+        )
+        monkeypatch.setitem(sys.modules, "onnxruntime_genai", library)
+        job = make_job("onnxruntime_genai", decode="generate")
+        workload = dataclasses.replace(job.settings.workload, batch_size=3)
+        job = dataclasses.replace(
+            job, settings=dataclasses.replace(job.settings, workload=workload)
+        )
+        ENGINE.prepare(job)
+        return ENGINE.create().load(job)
+
+    return load
+
+
+def test_a_padded_batch_is_compared_with_its_prompts_alone(loaded):
+    assert loaded(counts_gaps=False)["padding_deviation"] == 0.0
+
+
+def test_a_graph_that_counts_the_gap_after_a_prompt_is_refused_in_batches(loaded):
+    with pytest.raises(EngineError, match=r"padded batch differs .*set workload\.batch_size=1$"):
+        loaded(counts_gaps=True)
+
+
+def test_gemma_s_graph_is_told_its_positions(make_job, twin, tmp_path):
+    job = make_job("onnxruntime_genai", twin("codegemma-2b"), decode="generate")
+    job = dataclasses.replace(job, cache_path=tmp_path)
+    ENGINE.prepare(job)
+    (file,) = (tmp_path / "onnxruntime_genai").glob("*/genai_config.json")
+    assert "position_ids" in json.loads(file.read_text())["model"]["decoder"]["inputs"]
+
+
+def test_what_it_cannot_do_is_unsupported(make_job):
+    reason = unsupported(make_job("onnxruntime_genai", decode="generate").settings)
+    assert reason is None or "engine.python=onnxruntime_genai" in reason
+
+
+def test_the_configuration_follows_the_graph():
+    def value(name: str, *dims: int | str):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+
+    inputs = [value("input_ids", "b", "n"), value("past_key_values.0.key", "b", 4, "p", 64)]
+    inputs.append(value("past_key_values.0.value", "b", 4, "p", 64))
+    graph = helper.make_graph([], "g", inputs, [value("logits", "b", "n", 512)])
+    model = genai._configuration(graph, 128)["model"]
+    assert model["eos_token_id"] == model["pad_token_id"] == 511
+    assert model["decoder"]["num_key_value_heads"] == 4
+    assert model["decoder"]["head_size"] == 64
+    assert set(model["decoder"]["inputs"]) == {"input_ids", "past_key_names", "past_value_names"}

@@ -1,0 +1,125 @@
+import dataclasses
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import transformers
+
+from slm_energy.engines.base import Job
+from slm_energy.engines.openai import command
+from slm_energy.errors import EngineError
+from slm_energy.models import source
+
+RUN = "{python} -m slm_energy.testing.completions --port {port}"
+
+
+@pytest.fixture
+def job(make_job):
+    """A job whose server has this command."""
+
+    def make(words: str, **changes) -> Job:
+        options = {"command": words, **changes.pop("options", {})}
+        return make_job("openai_server", decode="generate", options=options, **changes)
+
+    return make
+
+
+def test_placeholders_stand_for_what_the_trial_asks(job):
+    found = job(
+        RUN + " {model} {dtype} {threads} {context} {ggml_type}", threads=2, dtype="float16"
+    )
+    words = command.words(found, 1234)
+    assert words[:5] == [sys.executable, "-m", "slm_energy.testing.completions", "--port", "1234"]
+    assert words[5:] == [str(found.model_path), "float16", "2", "512", "1"]
+
+
+def test_a_value_with_a_space_stays_one_word(job, tmp_path):
+    found = dataclasses.replace(job("serve --model={model} '{{}}'"), model_path=tmp_path / "a b")
+    assert command.words(found, 1) == ["serve", f"--model={tmp_path}/a b", "{}"]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 512), (128, 128), (4096, 512)])
+def test_the_context_is_the_models_cut_to_the_option(job, asked, given):
+    found = job(RUN + " {context}", options={"context": asked})
+    assert command.known(found)["context"] == given
+
+
+def test_a_context_that_nobody_names_is_asked_for(job, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    found = dataclasses.replace(job(RUN + " {context}"), model_path=tmp_path)
+    with pytest.raises(EngineError, match=r"set engine\.options\.context"):
+        command.words(found, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "reason"),
+    [
+        (RUN + " {gguff}", {}, r"unknown placeholder \{gguff\}; known: context, dtype, ggml_type"),
+        (RUN + " {", {}, "cannot be read"),
+        (RUN + " '", {}, "cannot be read: No closing quotation"),
+        ("{python} -m http.server", {}, r"has no \{port\}"),
+        (RUN, {"threads": 2}, r"engine\.threads=2, but .* has no \{threads\}"),
+        (RUN + " {dtype}", {"dtype": "int8"}, r"engine\.dtype=int8 is no \{dtype\}"),
+        ("no-such-server {port}", {}, "there is no program no-such-server: install it"),
+        ("{python} -m no_such_server.cli {port}", {}, "no Python module no_such_server: install"),
+        ("env A=1 {python} -m no_such_server {port}", {}, "no Python module no_such_server"),
+    ],
+)
+def test_a_command_that_cannot_run_has_a_reason(job, words, changes, reason):
+    found = command.impossible(job(words, **{"threads": None, **changes}).settings)
+    assert found is not None
+    assert re.search(reason, found), found
+
+
+def test_a_command_that_can_run_has_none(job):
+    assert command.impossible(job(RUN, threads=None).settings) is None
+    shell = "sh -c 'echo {port}'"
+    assert command.impossible(job(shell, threads=None).settings) is None
+
+
+def test_programs_beside_the_interpreter_are_found_first(monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    places = command.search_path().split(os.pathsep)
+    assert places == [str(Path(sys.executable).parent), "/usr/bin"]
+
+
+def test_what_the_command_says_of_a_setting_is_known_from_it(job):
+    told = command.known(job(RUN + " {dtype} {threads}", threads=3))
+    assert (told["dtype"], told["dtype_told_by"], told["threads"]) == ("float32", "the command", 3)
+    silent = command.known(job(RUN))
+    assert silent["dtype_told_by"] == "nobody: declared by engine.dtype"
+    assert silent["threads"] is None
+
+
+def test_the_tokenizer_is_made_once_and_shows_every_token(job, tmp_path):
+    """Prompts are the model's; in a text that transformers makes, every token is its entry."""
+    found = dataclasses.replace(job(RUN + " {tokenizer}"), cache_path=tmp_path)
+    assert command.needs_preparation(found)
+    command.prepare(found)
+    assert not command.needs_preparation(found)
+    folder = command.tokenizer_folder(found)
+    written = transformers.AutoTokenizer.from_pretrained(folder)
+    own = source.load_tokenizer(found.model_path)
+    ids = own.encode("def f(x) :\n    return x , 1<|endoftext|>é").ids
+    assert written.encode("def f(x) :\n    return x , 1<|endoftext|>é") == ids
+    shown = written.decode(ids, skip_special_tokens=True)
+    assert shown == "".join(own.id_to_token(number) for number in ids)
+    assert command.served_tokenizer(found).decode(ids) == shown
+
+
+def test_without_that_placeholder_texts_are_the_models(job):
+    assert command.served_tokenizer(job(RUN)) is None
+
+
+@pytest.mark.parametrize(
+    ("stop", "override"),
+    [("fixed", "tokenizer.ggml.model=str:no_vocab"), ("eos", "tokenizer.ggml.add_bos_token=")],
+)
+def test_llama_cpp_is_kept_from_stopping_only_where_the_length_is_fixed(job, stop, override):
+    found = job(RUN + " {gguf_stop}")
+    settings = found.settings
+    workload = dataclasses.replace(settings.workload, stop=stop)
+    found = dataclasses.replace(found, settings=dataclasses.replace(settings, workload=workload))
+    assert command.words(found, 1)[-1].startswith(override)

@@ -1,0 +1,327 @@
+"""Against llama-cpp-python's real server, and against a scripted one that breaks the protocol."""
+
+import dataclasses
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from slm_energy.cell import cell_labels, flat
+from slm_energy.config.groups import MeasurementConfig, ProviderConfig
+from slm_energy.engines.base import Batch, Engine, Job, find
+from slm_energy.engines.openai.engine import ENGINE, OpenAiServer, unsupported
+from slm_energy.errors import EngineError
+from slm_energy.meters.process_tree import ProcessTree
+from slm_energy.testing.completions import CompletionsServer
+
+CONF = Path(__file__).parents[3] / "conf" / "engine"
+SCRIPTED = "{python} -m slm_energy.testing.completions --port {port} --model {model}"
+
+
+SILENT = """{python} -c "import socket, time
+server = socket.create_server(('127.0.0.1', {port}))
+print('listening', flush=True)
+time.sleep(3600)" """
+
+
+@pytest.fixture
+def load(make_job) -> Iterator[Callable]:
+    """Prepares and loads an engine with these options; closes it with the test."""
+    engines = []
+
+    def loaded(stop: str = "fixed", **options) -> tuple[OpenAiServer, dict]:
+        job = make_job("openai_server", decode="generate", options=options)
+        workload = dataclasses.replace(job.settings.workload, stop=stop)
+        settings = dataclasses.replace(job.settings, workload=workload)
+        job = dataclasses.replace(job, settings=settings)
+        ENGINE.prepare(job)
+        engine = OpenAiServer()
+        engines.append(engine)
+        return engine, engine.load(job)
+
+    yield loaded
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def serving(make_job) -> Iterator[Callable]:
+    """Starts scripted servers in this process; they end with the test."""
+    servers = []
+
+    def start(fault: str = "none", text: bool = False) -> CompletionsServer:
+        server = CompletionsServer(0, make_job("torch").model_path, fault, text)
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def url(server: CompletionsServer) -> str:
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def llama_cpp_server() -> dict:
+    return yaml.safe_load((CONF / "llama_cpp_server.yaml").read_text())["options"]
+
+
+def alone(engine: Engine, batch: Batch) -> list:
+    return [
+        engine.generate(dataclasses.replace(batch, prompts=(prompt,)))[0]
+        for prompt in batch.prompts
+    ]
+
+
+def torchs(job: Job, batch: Batch) -> list[tuple[int, ...]]:
+    engine = find("torch").create()
+    engine.load(job)
+    return [answer.output_ids for answer in engine.generate(batch)]
+
+
+def test_llama_cpps_server_gives_torchs_tokens(make_job, load, prompts):
+    """Through end-of-text tokens, alone and together; and it is seen when it is killed."""
+    batch = Batch(prompts=prompts, new_tokens=24, stop="fixed")
+    expected = torchs(make_job("torch"), batch)
+    assert any(0 in ids for ids in expected), "no end-of-text token: the test shows too little"
+    engine, effective = load(**llama_cpp_server())
+    effective |= engine.compile([batch])
+    one_by_one = alone(engine, batch)
+    together = engine.generate(batch)
+    assert [answer.output_ids for answer in one_by_one] == expected
+    assert [answer.output_ids for answer in together] == expected
+    for answer in (*one_by_one, *together):
+        pairs = itertools.pairwise(answer.token_ns)
+        assert all(before < after for before, after in pairs)
+
+    assert effective["dtype_told_by"] == "the command"
+    assert effective["threads"] == 1
+    assert effective["context"] == 512
+    assert effective["server"].endswith("llama.cpp Python API")
+    assert effective["server_version"] == find("llama_cpp").versions()["llama-cpp-python"]
+    assert effective["prompt"] == "text"
+    assert effective["output_ids"] == "looked up by text"
+    assert effective["tokens_per_event"] == 1
+    assert effective["prompt_reuse_pct"] == 0.0
+    with pytest.raises(EngineError, match=r"set workload\.limit to at least 2"):
+        engine.compile([dataclasses.replace(batch, prompts=prompts[:1])])
+
+    server = next(iter(psutil.Process(effective["pid"]).children()))
+    assert server.cpu_times().user > 0.1
+    apart_s = sum(psutil.Process().cpu_times()[:4]) + sum(server.cpu_times()[:2])
+    assert ProcessTree(os.getpid()).cpu_s() >= apart_s
+
+    long = dataclasses.replace(batch, prompts=prompts[:1], new_tokens=400)
+    threading.Timer(0.05, server.kill).start()
+    with pytest.raises(EngineError, match=r"cut after \d+ events.*server was killed by SIGKILL"):
+        engine.generate(long)
+
+
+def test_llama_cpps_server_stops_at_the_end_of_a_text_if_it_may(make_job, load, prompts):
+    batch = Batch(prompts=prompts, new_tokens=24, stop="eos")
+    expected = torchs(make_job("torch"), batch)
+    assert min(map(len, expected)) < 24, "no text ends: the test shows too little"
+    engine, _ = load(stop="eos", **llama_cpp_server())
+    assert [answer.output_ids for answer in engine.generate(batch)] == expected
+
+
+def test_a_server_is_started_asked_and_ended(load, prompts):
+    engine, effective = load(command=SCRIPTED)
+    batch = Batch(prompts=prompts, new_tokens=8, stop="fixed")
+    engine.compile([batch])
+    answers = engine.generate(batch)
+    assert [answer.output_ids for answer in answers] == [
+        answer.output_ids for answer in alone(engine, batch)
+    ]
+    assert len({answer.output_ids for answer in answers}) > 1, "answers in any order look alike"
+    assert effective["started"] is True
+    assert (effective["provider"], effective["decode"]) == ("cpu", "generate")
+    assert effective["dtype_told_by"] == "nobody: declared by engine.dtype"
+    assert (effective["prompt"], effective["output_ids"]) == ("token ids", "told by the server")
+    assert effective["server_version"] == "1.2.3"
+    engine.close()
+    assert not psutil.pid_exists(effective["pid"])
+
+
+def test_a_server_that_runs_is_used_and_left_running(load, serving, prompts):
+    server = serving()
+    engine, effective = load(url=url(server))
+    engine.generate(Batch(prompts=prompts, new_tokens=4, stop="fixed"))
+    assert (effective["started"], effective["pid"]) == (False, None)
+    assert effective["provider_told_by"] == "nobody: declared by provider.name"
+    engine.close()
+    load(url=url(server))
+
+
+def test_what_is_asked_for_is_greedy_and_of_the_asked_length(load, serving, prompts):
+    server = serving()
+    engine, _ = load(url=url(server))
+    engine.generate(Batch(prompts=prompts[:1], new_tokens=4, stop="eos"))
+    asked = server.requests_seen[-1]
+    assert asked["prompt"] == list(prompts[0])
+    assert (asked["max_tokens"], asked["temperature"], asked["ignore_eos"]) == (4, 0.0, False)
+    assert asked["repetition_penalty"] == asked["repeat_penalty"] == 1.0
+    salts = [request["cache_salt"] for request in server.requests_seen]
+    assert len(set(salts)) == len(salts)
+
+
+def test_requests_of_a_batch_are_sent_together(load, serving, prompts):
+    """Each handler waits for the others: one after the other would never end."""
+    server = serving()
+    engine, _ = load(url=url(server))
+    batch = Batch(prompts=prompts, new_tokens=4, stop="fixed")
+    engine.compile([batch])
+    server.gate = threading.Barrier(len(prompts))
+    assert len(engine.generate(batch)) == len(prompts)
+
+
+def test_a_server_that_knows_text_only_gets_text(load, serving, prompts):
+    told, _ = load(url=url(serving()))
+    looked_up, effective = load(url=url(serving(text=True)))
+    batch = Batch(prompts=prompts, new_tokens=8, stop="fixed")
+    assert [answer.output_ids for answer in looked_up.generate(batch)] == [
+        answer.output_ids for answer in told.generate(batch)
+    ]
+    assert effective["output_count"] == "meaning of finish_reason"
+
+
+def test_events_with_several_tokens_are_told(load, serving, prompts):
+    engine, effective = load(url=url(serving("burst")))
+    (answer,) = engine.generate(Batch(prompts=prompts[:1], new_tokens=7, stop="fixed"))
+    assert len(set(answer.token_ns)) == 3
+    assert effective["tokens_per_event"] == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("unlisted", r"these models: scripted, other: choose engine\.options\.model"),
+        ("refuse", r"404 Not Found: The model `scripted` does not exist"),
+        ("extra_token", r"makes \d+ tokens of a prompt that has \d+"),
+        ("cached", r"kept 16 tokens of a prompt.*--no-enable-prefix-caching"),
+        ("no_usage", r"tells no usage\.prompt_tokens"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_told_when_loading(load, serving, fault, message):
+    with pytest.raises(EngineError, match=message):
+        load(url=url(serving(fault)))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("eos", r"after 4 of 8 tokens, and knows no ignore_eos"),
+        ("short", r"gave 7 tokens, 8 were asked for"),
+        ("miscount", r"told 8 token ids and counted 9"),
+    ],
+)
+def test_other_work_than_asked_for_is_an_error(load, serving, prompts, fault, message):
+    server = serving()
+    engine, _ = load(url=url(server))
+    server.fault = fault
+    with pytest.raises(EngineError, match=message):
+        engine.generate(Batch(prompts=prompts, new_tokens=8, stop="fixed"))
+
+
+def test_a_model_is_chosen_by_name(load, serving):
+    _, effective = load(url=url(serving("unlisted")), model="other")
+    assert effective["server_model"] == "other"
+    with pytest.raises(EngineError, match=r"engine\.options\.model=third: the server has: scr"):
+        load(url=url(serving()), model="third")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("exit", r"ended with exit code 3; it last wrote: there is no such device"),
+        ("never_ready", r"not ready after engine\.options\.ready_s=3; it last wrote: loading"),
+    ],
+)
+def test_a_server_that_does_not_come_up_is_an_error(load, fault, message):
+    with pytest.raises(EngineError, match=message):
+        load(command=f"{SCRIPTED} --fault {fault}", ready_s=3)
+
+
+def test_a_server_that_listens_and_never_answers_is_an_error(load):
+    with pytest.raises(
+        EngineError, match=r"not ready after .*ready_s=2; it last wrote: listening$"
+    ):
+        load(command=SILENT, ready_s=2)
+
+
+def test_a_server_that_fails_a_load_is_not_left_behind(load):
+    before = psutil.Process().children()
+    with pytest.raises(EngineError, match="kept 16 tokens"):
+        load(command=f"{SCRIPTED} --fault cached")
+    assert set(psutil.Process().children()) <= set(before)
+
+
+def test_a_server_that_dies_in_a_stream_is_told(load):
+    with pytest.raises(EngineError, match=r"cut after 3 events.*was killed by SIGKILL"):
+        load(command=f"{SCRIPTED} --fault kill")
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "reason"),
+    [
+        ({}, {}, "engine.options.command or engine.options.url"),
+        ({"command": SCRIPTED, "url": "http://localhost:1"}, {}, "one of both"),
+        ({"command": SCRIPTED}, {"decode": "session"}, "set engine.decode=generate"),
+        ({"command": SCRIPTED, "ready_s": "soon"}, {}, "engine.options.ready_s=soon is not"),
+        ({"command": SCRIPTED, "context": 0}, {}, "engine.options.context=0 is not"),
+        ({"command": "no-such-server {port}"}, {}, "no program no-such-server"),
+        ({"url": "localhost:8000"}, {}, "engine.options.url: 'localhost:8000' is not like"),
+        ({"url": "http://localhost:1"}, {"threads": 2}, "engine.threads cannot be set"),
+    ],
+)
+def test_what_cannot_run_is_told_beforehand(make_job, options, changes, reason):
+    asked = {"decode": "generate", "threads": None, **changes}
+    found = unsupported(make_job("openai_server", options=options, **asked).settings)
+    assert found is not None
+    assert reason in found
+
+
+def test_the_joules_of_another_machine_are_not_metered_here(make_job):
+    options = {"url": "http://192.0.2.1:8000"}  # of a network that is nobody's (RFC 5737)
+    job = make_job("openai_server", decode="generate", threads=None, options=options)
+    metered = dataclasses.replace(job.settings, measurement=MeasurementConfig(name="auto"))
+    assert "192.0.2.1 is another machine" in str(unsupported(metered))
+    assert unsupported(job.settings) is None
+    here = make_job(
+        "openai_server", decode="generate", threads=None, options={"url": "http://127.0.0.1:1"}
+    )
+    metered = dataclasses.replace(here.settings, measurement=MeasurementConfig(name="auto"))
+    assert unsupported(metered) is None
+
+
+def test_other_providers_are_unsupported(make_job):
+    job = make_job("openai_server", decode="generate", threads=None, options={"command": SCRIPTED})
+    tensorrt = dataclasses.replace(job.settings, provider=ProviderConfig(name="tensorrt"))
+    assert "no provider tensorrt" in str(unsupported(tensorrt))
+
+
+def test_tables_name_servers_and_not_their_commands(make_job):
+    def levels(server: str, command: str) -> dict:
+        options = {"server": server, "command": command}
+        return flat(make_job("openai_server", decode="generate", options=options).settings)
+
+    labels = cell_labels([("1", levels("one", "serve {port}")), ("2", levels("two", "run {port}"))])
+    assert labels == {
+        "1": "m / openai_server / cpu / server=one",
+        "2": "m / openai_server / cpu / server=two",
+    }
+
+
+@pytest.mark.parametrize("name", ["openai_server", "vllm", "llama_cpp_server"])
+def test_the_shipped_configurations_name_only_options_that_there_are(name):
+    found = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    assert found["name"] == "openai_server"
+    assert set(found["options"]) <= set(ENGINE.options)

@@ -1,0 +1,222 @@
+import dataclasses
+import importlib.metadata
+import json
+import mmap
+import os
+import subprocess
+import sys
+
+import pytest
+
+from slm_energy.cell import Settings
+from slm_energy.config.groups import ProviderConfig
+from slm_energy.engines import base
+from slm_energy.engines.base import Batch, find
+from slm_energy.engines.openvino import export
+from slm_energy.engines.openvino import session as ov
+from slm_energy.engines.openvino.engine import ENGINE
+from slm_energy.errors import EngineError
+from tests.shipped import KINDS
+
+PROMPTS = (tuple(range(5, 14)), tuple(range(40, 24, -1)), (100, 7, 300, 12))
+
+
+def served(job, *batches: Batch):
+    """What an engine answers, one list of token ids per batch, and the settings in force."""
+    spec = find(job.settings.engine.name)
+    if spec.needs_preparation(job):
+        spec.prepare(job)
+    engine = spec.create()
+    effective = engine.load(job)
+    ids = [[answer.output_ids for answer in engine.generate(batch)] for batch in batches]
+    engine.close()
+    return ids, effective
+
+
+def batch_of(*prompts: tuple[int, ...], new_tokens: int = 24) -> Batch:
+    return Batch(prompts=prompts, new_tokens=new_tokens, stop="fixed")
+
+
+def with_provider(settings: Settings, name: str, device: int = 0) -> Settings:
+    return dataclasses.replace(settings, provider=ProviderConfig(name=name, device=device))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_architecture_gets_the_tokens_of_torch_alone_and_padded(make_job, twin, name):
+    alone = [batch_of(prompt) for prompt in PROMPTS]
+    expected, _ = served(make_job("torch", twin(name)), *alone)
+    found, effective = served(make_job("openvino", twin(name)), *alone, batch_of(*PROMPTS))
+    assert found[:-1] == expected
+    assert found[-1] == [ids for (ids,) in expected]
+    assert effective["dtype"] == "float32"
+    assert effective["export_deviation"] < 1e-3
+
+
+@pytest.mark.parametrize("name", ["tinyllama-1.1b", "starcoderbase-1b", "bloomz-560m"])
+def test_generate_gets_the_same_tokens_from_the_same_export(make_job, twin, name):
+    batches = [batch_of(PROMPTS[0]), batch_of(*PROMPTS)]
+    expected, _ = served(make_job("openvino", twin(name)), *batches)
+    job = make_job("openvino", twin(name), decode="generate")
+    assert not ENGINE.needs_preparation(job)
+    found, effective = served(job, *batches)
+    assert found == expected
+    assert effective["decode"] == "generate"
+    assert effective["logits_of"] == "all positions"
+    assert effective["kv_cache_precision"] == "f32"
+
+
+def test_a_window_that_slides_past_the_prompt_hides_the_same_tokens(make_job, twin):
+    folder = twin("starcoder2-3b")
+    window = json.loads((folder / "config.json").read_text())["sliding_window"]
+    long = batch_of(tuple(range(3, window + 23)), PROMPTS[0], new_tokens=8)
+    expected, _ = served(make_job("torch", folder), long)
+    found, _ = served(make_job("openvino", folder), long)
+    assert found == expected
+
+
+def test_what_is_in_force_is_read_back(make_job):
+    _, effective = served(make_job("openvino", threads=1))
+    assert effective == effective | {
+        "provider": "cpu",
+        "devices": ["CPU"],
+        "threads": 1,
+        "kv_cache": True,
+        "attention": "sdpa",
+        "num_streams": "1",
+        "inference_precision_hint": "f32",
+        "kv_cache_precision": "f32",
+        "dynamic_quantization_group_size": "0",
+        "decode": "session",
+    }
+    assert set(effective["linear_layers"]) == {"f32"}
+    assert effective["attention_fused"] > 0
+    assert effective["logits_of"] == "last position"
+
+
+def test_int8_rounds_the_weights_of_all_linear_layers_and_nothing_else(make_job, prompts):
+    batch = batch_of(*prompts, new_tokens=4)
+    exact, before = served(make_job("openvino"), batch)
+    rounded, effective = served(make_job("openvino", dtype="int8"), batch)
+    (layers,) = before["linear_layers"].values()
+    assert effective["dtype"] == "int8"
+    assert effective["linear_layers"] == {"i8": layers}
+    assert effective["quantization"].startswith("weights of 8 bits")
+    assert effective["inference_precision_hint"] == effective["kv_cache_precision"] == "f32"
+    assert before["export_deviation"] < 1e-4 < effective["export_deviation"]
+    assert [len(ids) for ids in rounded[0]] == [len(ids) for ids in exact[0]]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_type_is_computed_in_or_refused(make_job, dtype):
+    job = make_job("openvino", dtype=dtype)
+    reason = ENGINE.unsupported(job.settings)
+    if reason is None:
+        _, effective = served(job)
+        assert effective["dtype"] == dtype
+        assert set(effective["linear_layers"]) == {ov.PRECISIONS[dtype]}
+    else:
+        assert (
+            reason == f"engine openvino with engine.dtype={dtype}: CPU here does not compute in it"
+        )
+        with pytest.raises(EngineError, match="INFERENCE_PRECISION_HINT was set to"):
+            ENGINE.prepare(job)
+
+
+def test_a_setting_that_is_not_in_force_is_an_error(make_job):
+    job = make_job("openvino")
+    served(job)
+    graph = export.place(job) / export.GRAPH
+    asked = ov.properties("float32", 1)
+    compiled, found, cut = ov.compile_graph(graph, "CPU", asked, last_position_only=True)
+    assert cut
+    assert found == {name.lower(): value for name, value in asked.items()}
+    with pytest.raises(EngineError, match="KV_CACHE_PRECISION was set to u8, and is f32"):
+        ov.in_force(compiled, {"KV_CACHE_PRECISION": "u8"})
+
+
+def test_memory_of_weights_that_were_copied_is_given_back(tmp_path):
+    path = tmp_path / "weights.bin"
+    path.write_bytes(os.urandom(1 << 22))
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    assert sum(mapped[::4096]) > 0
+    assert resident_kb(path) >= 1 << 12
+    (tmp_path / "link.bin").symlink_to(path)  # the kernel lists the file itself
+    with ov.releasing(tmp_path / "link.bin"):
+        pass
+    assert resident_kb(path) == 0
+    assert mapped[:] == path.read_bytes()
+    mapped.close()
+
+
+def test_memory_that_the_kernel_keeps_is_an_error(tmp_path, monkeypatch):
+    def refuse(weights):
+        raise OSError(f"madvise failed for {weights}")
+
+    monkeypatch.setattr(ov, "_release", refuse)
+    with (
+        pytest.raises(OSError, match=r"madvise failed for .*weights\.bin"),
+        ov.releasing(tmp_path / "weights.bin"),
+    ):
+        pass
+
+
+def resident_kb(path) -> int:
+    with open("/proc/self/smaps") as file:
+        lines = file.read().splitlines()
+    start = next(n for n, line in enumerate(lines) if line.endswith(str(path)))
+    return int(next(line for line in lines[start:] if line.startswith("Rss:")).split()[1])
+
+
+def test_loading_before_the_export_says_what_to_do(make_job, tmp_path):
+    job = dataclasses.replace(make_job("openvino"), cache_path=tmp_path)
+    with pytest.raises(EngineError, match="run the prepare step first"):
+        ENGINE.create().load(job)
+
+
+def test_a_provider_or_device_that_is_not_there_is_named(make_job):
+    settings = make_job("openvino").settings
+    assert ENGINE.unsupported(settings) is None
+    assert "no provider cuda: use one of cpu, openvino_gpu, openvino_npu" in str(
+        ENGINE.unsupported(with_provider(settings, "cuda"))
+    )
+    int8 = make_job("openvino", dtype="int8").settings
+    assert ENGINE.unsupported(int8) is None
+    assert "only on cpu" in str(ENGINE.unsupported(with_provider(int8, "openvino_gpu")))
+    reason = ENGINE.unsupported(with_provider(settings, "openvino_gpu", device=7))
+    assert reason == "provider.name=openvino_gpu: OpenVINO finds no GPU.7 here, only CPU"
+
+
+@pytest.mark.parametrize(
+    ("lacks", "changes", "reason"),
+    [
+        ({"openvino"}, {}, "openvino is not installed"),
+        ({"optimum-intel"}, {"decode": "generate"}, "decode=generate needs optimum-intel"),
+        ({"optimum-intel"}, {}, "needs optimum-intel to export"),
+        ({"nncf"}, {"dtype": "int8"}, "dtype=int8 needs nncf"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    make_job, monkeypatch, lacks, changes, reason
+):
+    settings = make_job("openvino", **changes).settings
+
+    def version(package: str) -> str:
+        if package in lacks:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return importlib.metadata.version(package)
+
+    monkeypatch.setattr(base, "version", version)
+    told = str(ENGINE.unsupported(settings))
+    assert reason in told
+    assert told.endswith("pip install 'slm-energy[openvino]'")
+
+
+def test_telemetry_leaves_no_trace(tmp_path):
+    script = (
+        "from slm_energy.engines import openvino_session; openvino_session.library();"
+        "from openvino.tools.ovc import telemetry_utils; telemetry_utils.init_ovc_telemetry()"
+    )
+    variables = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], env=variables, check=True)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,153 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from slm_energy.config.groups import ProviderConfig
+from slm_energy.engines.base import Batch, Engine, Job, find
+from slm_energy.engines.torch import trace
+from slm_energy.engines.torch.explicit_forward import Explicit
+from slm_energy.engines.torch.torchscript import ENGINE, unsupported
+from slm_energy.errors import EngineError
+from slm_energy.serialization import to_plain
+from tests.shipped import KINDS
+
+LONG, SHORT = tuple(range(40, 24, -1)), (100, 7, 300, 12)
+
+
+def loaded(job: Job) -> tuple[Engine, dict]:
+    spec = find(job.settings.engine.name)
+    if spec.needs_preparation(job):
+        spec.prepare(job)
+    engine = spec.create()
+    return engine, engine.load(job)
+
+
+def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> list[tuple]:
+    batch = Batch(prompts=prompts, new_tokens=new_tokens, stop="fixed")
+    return [answer.output_ids for answer in engine.generate(batch)]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_trace_generates_torchs_tokens_alone_and_padded(make_job, twin, name):
+    eager, _ = loaded(make_job("torch", folder=twin(name)))
+    traced, effective = loaded(make_job("torchscript", folder=twin(name)))
+    alone = [*served(eager, LONG), *served(eager, SHORT)]
+    assert [*served(traced, LONG), *served(traced, SHORT)] == alone
+    assert served(traced, LONG, SHORT) == alone
+    assert served(eager, LONG, SHORT) == alone
+    assert effective["trace_deviation"] < 1e-3
+    assert effective["kv_cache"] is True
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_effective_settings_are_read_back(make_job, dtype):
+    engine, effective = loaded(make_job("torchscript", dtype=dtype))
+    expected = {"provider": "cpu", "dtype": dtype, "threads": 1, "attention": "sdpa"}
+    assert expected.items() <= effective.items()
+    assert len(served(engine, LONG, new_tokens=3)[0]) == 3
+
+
+def test_serving_needs_no_transformers(make_job, tmp_path):
+    job = make_job("torchscript")
+    loaded(job)
+    (tmp_path / "settings.json").write_text(json.dumps(to_plain(job.settings)))
+    code = f"""
+import json, sys
+from pathlib import Path
+from slm_energy.cell import Settings
+from slm_energy.engines.base import Batch, Job, find
+from slm_energy.serialization import from_plain
+settings = from_plain(Settings, json.loads(Path({str(tmp_path / "settings.json")!r}).read_text()))
+engine = find("torchscript").create()
+engine.load(Job(settings=settings, model_path=Path({str(job.model_path)!r}),
+    model_digest={job.model_digest!r}, cache_path=Path({str(job.cache_path)!r}),
+    versions={job.versions!r}, eos_ids=()))
+engine.generate(Batch(prompts=((5, 6, 7),), new_tokens=2, stop="fixed"))
+sys.exit("transformers" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_damaged_trace_is_made_again(make_job):
+    job = make_job("torchscript")
+    engine, _ = loaded(job)
+    before = served(engine, SHORT)
+    graph = trace.place(job) / trace.GRAPH
+    graph.write_bytes(graph.read_bytes()[:-1000])
+    assert ENGINE.needs_preparation(job)
+    assert served(loaded(job)[0], SHORT) == before
+
+
+def test_what_was_not_traced_cannot_be_loaded(make_job, tmp_path):
+    job = dataclasses.replace(make_job("torchscript"), cache_path=tmp_path)
+    with pytest.raises(EngineError, match="run the prepare step first"):
+        ENGINE.create().load(job)
+
+
+def test_a_trace_is_for_the_device_that_it_was_made_on(make_job):
+    job = make_job("torchscript")
+    gpus = [ProviderConfig(name="cuda", device=device) for device in (0, 1)]
+    others = [
+        dataclasses.replace(job, settings=dataclasses.replace(job.settings, provider=gpu))
+        for gpu in gpus
+    ]
+    assert len({trace.place(one) for one in (job, *others)}) == 3
+
+
+def see_everything(explicit, keys, places, own):
+    """A mask that forgets padding and order."""
+    seen = own[:, None, None] & (keys <= places[:, None])
+    return torch.zeros_like(seen, dtype=torch.float32)
+
+
+def sizes_of_the_sample(explicit, keys, places, own):
+    """A mask for no other lengths than those that were traced."""
+    return torch.zeros(len(own), 1, len(places), len(keys))
+
+
+right_mask = Explicit._masks
+
+
+def batch_size_of_the_sample(explicit, keys, places, own):
+    """A right mask, but for no other number of requests than was traced."""
+    return right_mask(explicit, keys, places, own).expand(len(own), -1, -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [
+        (see_everything, "differs from torch by"),
+        (sizes_of_the_sample, "cannot be traced"),
+        (batch_size_of_the_sample, "cannot be traced"),
+    ],
+)
+def test_a_trace_that_is_wrong_is_refused(make_job, twin, monkeypatch, tmp_path, mask, reason):
+    job = dataclasses.replace(
+        make_job("torchscript", folder=twin("tinyllama-1.1b")), cache_path=tmp_path
+    )
+    monkeypatch.setattr(Explicit, "_masks", mask)
+    with pytest.raises(EngineError, match=reason):
+        ENGINE.prepare(job)
+    assert not list(tmp_path.glob("torchscript/*/manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"decode": "generate"}, "use decode=session"),
+        ({"dtype": "int8"}, "cannot be traced"),
+    ],
+)
+def test_what_it_cannot_do_is_unsupported(make_job, changes, reason):
+    assert reason in (unsupported(make_job("torchscript", **changes).settings) or "")
+
+
+def test_a_provider_that_it_lacks_is_unsupported(make_job):
+    settings = make_job("torchscript").settings
+    other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
+    assert unsupported(settings) is None
+    assert unsupported(other) == "engine torchscript has no provider tensorrt: use cpu or cuda"

@@ -1,0 +1,444 @@
+"""NVML sources, through the real nvidia-ml-py and a fake libnvidia-ml."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pynvml
+import pytest
+
+from slm_energy.config.groups import MeasurementConfig
+from slm_energy.devices.nvidia import Device, visible_devices
+from slm_energy.errors import MeterError
+from slm_energy.meters.base import ReadFailed
+from slm_energy.meters.nvml.meter import open_nvml
+from slm_energy.testing.nvml import (
+    COUNTER,
+    EVERYTHING,
+    POWER,
+    POWER_INSTANT,
+    FakeGpu,
+    FakeNvml,
+    installed,
+)
+from slm_energy.testing.waveform import constant
+
+CONFIG = MeasurementConfig(name="test")
+FIRST = FakeGpu(uuid="GPU-aaaa", waveform=constant(70))
+SECOND = FakeGpu(uuid="GPU-bbbb", waveform=constant(30))
+REASONS = "nvmlDeviceGetCurrentClocksEventReasons"
+READINGS = (COUNTER, POWER, POWER_INSTANT, REASONS, "nvmlDeviceGetCurrentClocksThrottleReasons")
+READINGS += ("nvmlDeviceGetUtilizationRates", "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetTemperature")
+READINGS += ("nvmlDeviceGetClockInfo", "nvmlDeviceGetComputeRunningProcesses")
+MUTE = dict.fromkeys(READINGS, "NotSupported")
+
+
+@pytest.fixture(autouse=True)
+def _all_visible(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+
+
+def first(**changes):
+    return dataclasses.replace(FIRST, **changes)
+
+
+class Metered:
+    """An open meter, read by the ids of its sources; `change` the GPUs while it is open."""
+
+    def __init__(self, fake):
+        opened = open_nvml(CONFIG)
+        self._fake, self.meter, self.notes = fake, opened.meter, opened.notes
+        self.sources = {source.id: source for source in self.meter.sources}
+
+    def read(self, name):
+        return self.meter.read(list(self.sources).index(name))
+
+    def change(self, *gpus):
+        self._fake.change(FakeNvml(gpus=gpus))
+
+    @property
+    def energy(self):
+        return [source.id for source in self.sources.values() if source.kind != "gauge"]
+
+
+@contextmanager
+def metered(*gpus):
+    with installed(FakeNvml(gpus=gpus)) as fake:
+        found = Metered(fake)
+        yield found
+        found.meter.close()
+        with pytest.raises(pynvml.NVMLError_Uninitialized):
+            pynvml.nvmlShutdown()
+
+
+def test_counter_and_power_are_both_read():
+    with metered(FIRST) as gpu:
+        counter, power = gpu.sources["nvml/GPU-aaaa/energy"], gpu.sources["nvml/GPU-aaaa/power"]
+    assert (counter.kind, counter.domain, counter.unit) == ("counter", "gpu", "mJ")
+    assert (counter.update_period_ns, counter.gain_pct) == (100_000_000, 0)
+    assert (power.kind, power.domain, power.unit) == ("power", "gpu", "mW")
+    assert (power.averaging_ns, power.gain_pct) == (0, 5.0)
+    assert counter.max_power_w == power.max_power_w == 2 * 140
+    assert counter.device == power.device == "GPU-aaaa NVIDIA Fake 100"
+    assert counter.path == "nvmlDeviceGetTotalEnergyConsumption, driver 580.65.06"
+    assert power.path == "NVML_FI_DEV_POWER_INSTANT, driver 580.65.06"
+    assert gpu.notes == ()
+
+
+def test_what_is_summed_is_not_said_here_and_a_call_is_quick():
+    with metered(FIRST, SECOND) as gpus:
+        assert not any(source.summed for source in gpus.sources.values())
+        assert gpus.meter.slow is False
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"errors": {COUNTER: "NotSupported"}}, "Not Supported"),
+        ({"errors": {COUNTER: "FunctionNotFound"}}, "Function Not Found"),
+        ({"errors": {COUNTER: "NoPermission"}}, "Insufficient Permissions"),
+        ({"values": {COUNTER: 0}}, "it stands still at 0 mJ"),
+        ({"values": {COUNTER: 1234}}, "it stands still at 1234 mJ"),
+        ({"counter_fault": "backward"}, "it counts backward"),
+    ],
+)
+def test_what_does_not_count_is_no_counter_and_power_takes_its_place(broken, why):
+    since_a_minute = time.monotonic_ns() - 60 * 10**9
+    with metered(first(**broken, faults_from_ns=since_a_minute)) as gpu:
+        assert gpu.energy == ["nvml/GPU-aaaa/power"]
+        assert gpu.read("nvml/GPU-aaaa/power") == 70_000
+    assert gpu.notes == (
+        f"nvml: GPU 0 (NVIDIA Fake 100) has no energy counter ({why}): power is integrated",
+    )
+
+
+def test_a_slow_counter_is_one():
+    with metered(first(counter_period_ns=150_000_000)) as gpu:
+        assert "nvml/GPU-aaaa/energy" in gpu.energy
+
+
+@pytest.mark.parametrize("power_type", range(pynvml.NVML_VALUE_TYPE_COUNT))
+def test_power_comes_in_whatever_type_the_driver_likes(power_type):
+    with metered(first(waveform=constant(60), power_type=power_type)) as gpu:
+        assert gpu.sources["nvml/GPU-aaaa/power"].path.startswith(POWER_INSTANT)
+        assert gpu.read("nvml/GPU-aaaa/power") == 60_000
+        gpu.change(first(power_type=pynvml.NVML_VALUE_TYPE_COUNT))
+        with pytest.raises(ReadFailed, match=r"of a type that is not known \(7\)"):
+            gpu.read("nvml/GPU-aaaa/power")
+
+
+@pytest.mark.parametrize("refused", ["NotSupported", "InvalidArgument"])
+@pytest.mark.parametrize(
+    ("capability", "averaging_ns"),
+    [((6, 1), 0), ((7, 5), 0), ((8, 0), 0), ((8, 6), 10**9), ((9, 0), 10**9), ((12, 0), 10**9)],
+)
+def test_without_power_of_the_moment_the_averaging_is_known(refused, capability, averaging_ns):
+    with metered(first(errors={POWER_INSTANT: refused}, capability=capability)) as gpu:
+        power = gpu.sources["nvml/GPU-aaaa/power"]
+    assert power.path.startswith("nvmlDeviceGetPowerUsage,")
+    assert (power.averaging_ns, power.gain_pct) == (averaging_ns, 5.0)
+
+
+def test_power_may_be_averaged_where_the_generation_is_unknown():
+    errors = {POWER_INSTANT: "NotSupported", "nvmlDeviceGetCudaComputeCapability": "Unknown"}
+    with metered(first(errors=errors, capability=(7, 5))) as gpu:
+        assert gpu.sources["nvml/GPU-aaaa/power"].averaging_ns == 10**9
+
+
+def test_a_power_of_zero_is_no_power():
+    with metered(first(waveform=constant(0))) as gpu:
+        assert gpu.energy == []
+    with metered(first(values={POWER_INSTANT: 0})) as gpu:
+        assert gpu.sources["nvml/GPU-aaaa/power"].path.startswith("nvmlDeviceGetPowerUsage,")
+        assert gpu.read("nvml/GPU-aaaa/power") == 70_000
+
+
+@pytest.mark.parametrize(
+    ("power_type", "bits", "power"),
+    [
+        (pynvml.NVML_VALUE_TYPE_UNSIGNED_INT, 0, "0"),
+        (pynvml.NVML_VALUE_TYPE_SIGNED_INT, 2**32 - 5, "-5"),
+        (pynvml.NVML_VALUE_TYPE_DOUBLE, 0x7FF8000000000000, "nan"),
+        (pynvml.NVML_VALUE_TYPE_DOUBLE, 0x7FF0000000000000, "inf"),
+    ],
+)
+def test_power_that_cannot_be_is_a_failed_reading(power_type, bits, power):
+    with metered(FIRST) as gpu:
+        gpu.change(first(power_type=power_type, values={POWER_INSTANT: bits}))
+        with pytest.raises(ReadFailed, match=f"a power of {power}(.0)? mW is no measurement"):
+            gpu.read("nvml/GPU-aaaa/power")
+
+
+def test_a_gpu_that_tells_neither_is_named():
+    nothing = dict.fromkeys((COUNTER, POWER, POWER_INSTANT), "NotSupported")
+    with metered(first(errors=nothing)) as gpu:
+        assert gpu.energy == []
+        assert "gpu_0_utilization_percentage" in gpu.sources
+    assert gpu.notes == (
+        "nvml: GPU 0 (NVIDIA Fake 100) has no energy counter (Not Supported): no power either, so"
+        " its joules are in no total",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("GpuIsLost", "GPU is lost"),
+        ("Unknown", "Unknown Error"),
+        ("Timeout", "Timeout"),
+        ("NoPermission", "Insufficient Permissions"),
+        ("NotSupported", "Not Supported"),
+        ("Uninitialized", "Uninitialized"),
+    ],
+)
+def test_an_error_meanwhile_is_a_failed_reading_of_every_source(error, words):
+    with metered(FIRST, SECOND) as gpus:
+        gpus.change(first(errors={EVERYTHING: error}), SECOND)
+        for name, source in gpus.sources.items():
+            if source.device.startswith("GPU-aaaa"):
+                with pytest.raises(ReadFailed, match=words):
+                    gpus.read(name)
+            else:
+                gpus.read(name)
+
+
+def test_a_gpu_that_vanishes_is_lost():
+    with metered(FIRST, SECOND) as gpus:
+        gpus.change(FIRST)
+        with pytest.raises(ReadFailed, match="GPU is lost"):
+            gpus.read("nvml/GPU-bbbb/energy")
+        assert gpus.read("nvml/GPU-aaaa/energy") > 0
+
+
+@pytest.mark.parametrize("function", [COUNTER, POWER_INSTANT])
+@pytest.mark.parametrize("error", ["GpuIsLost", "Timeout", "Unknown"])
+def test_what_fails_from_the_start_keeps_its_place(function, error):
+    with metered(first(errors={function: error})) as gpu:
+        assert gpu.energy == ["nvml/GPU-aaaa/energy", "nvml/GPU-aaaa/power"]
+        with pytest.raises(ReadFailed):
+            gpu.read("nvml/GPU-aaaa/energy" if function == COUNTER else "nvml/GPU-aaaa/power")
+
+
+def test_a_gpu_that_is_lost_from_the_start_keeps_its_place_until_it_is_back():
+    lost = dataclasses.replace(SECOND, errors={EVERYTHING: "GpuIsLost"})
+    with metered(FIRST, lost) as gpus:
+        assert gpus.energy[-1] == "nvml/index-1/energy"
+        with pytest.raises(ReadFailed, match="GPU is lost"):
+            gpus.read("nvml/index-1/energy")
+        with pytest.raises(MeterError, match=r"GPU 1 \(unknown\) does not answer \(GPU is lost\)"):
+            visible_devices()
+        gpus.change(FIRST, SECOND)
+        assert gpus.read("nvml/index-1/energy") > 0
+    assert gpus.notes == ("nvml: GPU 1 (unknown) does not answer (GPU is lost): check nvidia-smi",)
+
+
+def test_a_gpu_that_tells_nothing_at_all_is_not_called_hidden():
+    with installed(FakeNvml(gpus=(first(errors=MUTE),))):
+        opened = open_nvml(CONFIG)
+    assert opened.meter is None
+    [note] = opened.notes
+    assert note.startswith("nvml: GPU 0 (NVIDIA Fake 100) has no energy counter")
+
+
+def test_nonsense_is_passed_on_to_the_accounting():
+    with metered(FIRST) as gpu:
+        gpu.change(first(values={COUNTER: 2**64 - 1, POWER_INSTANT: 2**32 - 1}))
+        assert gpu.read("nvml/GPU-aaaa/energy") == 2**64 - 1
+        assert gpu.read("nvml/GPU-aaaa/power") == 2**32 - 1
+
+
+def test_gauges_have_their_names_and_units():
+    with metered(first(temperature_c=81, sm_clock_mhz=990), SECOND) as gpus:
+        read = {
+            name: (gpus.read(name), source.unit, source.domain)
+            for name, source in gpus.sources.items()
+            if source.kind == "gauge" and name.startswith("gpu_0")
+        }
+        assert "gpu_1_utilization_percentage" in gpus.sources
+    assert read == {
+        "gpu_0_power_usage_watts": (70.0, "W", "gpu_power_usage"),
+        "gpu_0_utilization_percentage": (40, "pct", "gpu_utilization"),
+        "gpu_0_memory_usage_megabytes": (2000.0, "MB", "gpu_memory_usage"),
+        "gpu_0_temperature_celsius": (81, "C", "gpu_temperature"),
+        "gpu_0_sm_clock_megahertz": (990, "MHz", "gpu_sm_clock"),
+        "gpu_0_throttled": (0, "count", "gpu_throttled"),
+        "gpu_0_foreign_processes": (0, "count", "gpu_foreign_processes"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("function", "gauge"),
+    [
+        (POWER, "gpu_0_power_usage_watts"),
+        ("nvmlDeviceGetUtilizationRates", "gpu_0_utilization_percentage"),
+        ("nvmlDeviceGetClockInfo", "gpu_0_sm_clock_megahertz"),
+        ("nvmlDeviceGetComputeRunningProcesses", "gpu_0_foreign_processes"),
+    ],
+)
+@pytest.mark.parametrize("error", ["NotSupported", "NoPermission", "FunctionNotFound"])
+def test_a_gauge_that_a_gpu_does_not_have_is_absent(error, function, gauge):
+    with metered(FIRST) as whole, metered(first(errors={function: error})) as gpu:
+        assert set(whole.sources) - set(gpu.sources) == {gauge}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "throttled"),
+    [
+        (0x00, 0),  # none
+        (0x01, 0),  # idle
+        (0x02, 0),  # clocks that somebody set
+        (0x04, 0),  # power limit: normal at full load
+        (0x08, 1),  # hardware slowdown
+        (0x20, 1),  # software, heat
+        (0x40, 1),  # hardware, heat
+        (0x80, 1),  # power brake
+        (0x24, 1),  # power limit and heat
+    ],
+)
+@pytest.mark.parametrize("errors", [{}, {REASONS: "FunctionNotFound"}])
+def test_throttling_is_heat_and_power_brake_in_new_and_old_drivers(errors, reasons, throttled):
+    with metered(first(event_reasons=reasons, errors=errors)) as gpu:
+        assert gpu.read("gpu_0_throttled") == throttled
+
+
+@pytest.fixture
+def child():
+    """A process of ours, with a child of its own; gives both ids."""
+    code = """if True:
+        import subprocess, sys
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as below:
+            print(below.pid, flush=True)
+            input()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process.pid, int(process.stdout.readline())
+        process.communicate("\n")
+
+
+def test_processes_of_others_are_counted(child):
+    worker, below = child
+    with metered(first(processes=(os.getpid(), worker, below)), SECOND) as gpus:
+        assert gpus.read("gpu_0_foreign_processes") == 3
+        gpus.meter.watch(worker)
+        assert gpus.read("gpu_0_foreign_processes") == 1
+        gpus.meter.watch(os.getpid())
+        assert gpus.read("gpu_0_foreign_processes") == 0
+        assert gpus.read("gpu_1_foreign_processes") == 0
+
+
+def test_a_process_that_cannot_be_looked_up_is_not_called_foreign():
+    no_such_process = 2**30
+    with metered(first(processes=(no_such_process,))) as gpu:
+        gpu.meter.watch(os.getpid())
+        with pytest.raises(ReadFailed, match=rf"process {no_such_process} on the GPU .*--pid=host"):
+            gpu.read("gpu_0_foreign_processes")
+
+
+@pytest.mark.parametrize("visible", ["1", "GPU-bbbb", "GPU-b", " 1 "])
+def test_only_visible_gpus_are_metered_and_the_others_named(monkeypatch, visible):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with metered(FIRST, SECOND) as gpus:
+        assert visible_devices() == [Device(index=1, uuid="GPU-bbbb", name="NVIDIA Fake 100")]
+        assert gpus.energy == ["nvml/GPU-bbbb/energy", "nvml/GPU-bbbb/power"]
+        assert gpus.read("nvml/GPU-bbbb/power") == 30_000
+    assert gpus.notes == ("nvml: GPU 0 (NVIDIA Fake 100) is hidden and not metered",)
+
+
+def test_visible_devices_keep_the_order_asked_for(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    with installed(FakeNvml(gpus=(FIRST, SECOND))):
+        assert [device.index for device in visible_devices()] == [1, 0]
+
+
+def test_a_gpu_that_is_named_twice_is_metered_once(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-aaaa")
+    with metered(FIRST) as gpu:
+        assert gpu.energy == ["nvml/GPU-aaaa/energy", "nvml/GPU-aaaa/power"]
+
+
+@pytest.mark.parametrize(("entry", "matches"), [("7", 0), ("GPU-", 2), ("GPU-c", 0), ("MIG-x", 0)])
+def test_an_unknown_entry_hides_the_rest_as_cuda_does(monkeypatch, entry, matches):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"0,{entry},1")
+    with metered(FIRST, SECOND) as gpus:
+        assert [device.index for device in visible_devices()] == [0]
+    assert gpus.notes == (
+        f"nvml: CUDA_VISIBLE_DEVICES=0,{entry},1: {entry!r} names {matches} of the 2 GPUs here;"
+        " CUDA sees nothing from there on, and it is not metered",
+        "nvml: GPU 1 (NVIDIA Fake 100) is hidden and not metered",
+    )
+
+
+def test_indices_are_ambiguous_where_gpus_differ_unless_their_order_is_set(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    other = dataclasses.replace(SECOND, name="NVIDIA Fake 50")
+    with metered(FIRST, other) as ambiguous:
+        pass
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    with metered(FIRST, other) as clear:
+        pass
+    assert ambiguous.notes == (
+        "nvml: GPUs differ: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID",
+    )
+    assert clear.notes == ()
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_hidden_gpus_are_no_gpus(monkeypatch, visible):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with installed(FakeNvml(gpus=(FIRST,))):
+        opened = open_nvml(CONFIG)
+        with pytest.raises(MeterError, match=f"CUDA_VISIBLE_DEVICES={visible}$"):
+            visible_devices()
+        with pytest.raises(pynvml.NVMLError_Uninitialized):
+            pynvml.nvmlShutdown()
+    assert opened.meter is None
+    assert opened.notes[-1] == "nvml: no GPU is visible"
+
+
+@pytest.mark.parametrize("entry", ["MIG-one", "MIG-two,MIG-one", "MIG-GPU-bbbb/1/0", "1"])
+def test_a_mig_device_stands_for_its_whole_board_and_says_so(monkeypatch, entry):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", entry)
+    divided = dataclasses.replace(SECOND, mig_devices=("MIG-one", "MIG-two"))
+    with metered(FIRST, divided) as gpus:
+        assert gpus.energy == ["nvml/GPU-bbbb/energy", "nvml/GPU-bbbb/power"]
+        assert [device.uuid for device in visible_devices()] == ["GPU-bbbb"]
+    assert gpus.notes == (
+        "nvml: GPU 0 (NVIDIA Fake 100) is hidden and not metered",
+        "nvml: GPU 1 (NVIDIA Fake 100) is divided by MIG: its joules are of the whole board, with"
+        " whatever else runs on it",
+    )
+
+
+@pytest.mark.parametrize("error", ["LibraryNotFound", "DriverNotLoaded", "NoPermission"])
+def test_without_a_driver_the_reason_is_given(error):
+    with installed(FakeNvml(gpus=(FIRST,), init_error=error)):
+        opened = open_nvml(CONFIG)
+        with pytest.raises(MeterError, match=r"^no NVIDIA driver answers \(.+\): install it"):
+            visible_devices()
+    assert opened.meter is None
+    [note] = opened.notes
+    assert note.startswith("nvml: no NVIDIA driver answers (")
+
+
+def test_a_driver_that_does_not_count_its_gpus_is_said_in_one_line():
+    with installed(FakeNvml(gpus=(FIRST,), count_error="Unknown")):
+        opened = open_nvml(CONFIG)
+        with pytest.raises(MeterError, match=r"the NVIDIA driver answers Unknown Error"):
+            visible_devices()
+        with pytest.raises(pynvml.NVMLError_Uninitialized):  # both have let go of the driver
+            pynvml.nvmlShutdown()
+    assert opened.meter is None
+    assert opened.notes == ("nvml: the driver answers Unknown Error: check nvidia-smi",)
+
+
+def test_a_machine_with_a_driver_and_no_gpu():
+    with installed(FakeNvml(gpus=())):
+        assert open_nvml(CONFIG).notes == ("nvml: no GPU is visible",)
+        with pytest.raises(MeterError, match=r"no NVIDIA GPU is visible: .*\(not set\)"):
+            visible_devices()

@@ -1,0 +1,265 @@
+"""Trials as jobs: on a Slurm whose commands do as a test says, and as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slm_energy.cell import Trial
+from slm_energy.config.groups import LauncherConfig, RunConfig, TrackingConfig
+from slm_energy.errors import SlmEnergyError
+from slm_energy.machine import measuring
+from slm_energy.record import Record
+from slm_energy.running import trial
+from slm_energy.running.cluster import Jobs
+from slm_energy.store import artifacts
+from slm_energy.store.mlflow_schema import INTERRUPTED
+from slm_energy.store.tracking import Store
+from slm_energy.testing import CONF
+from tests.conftest import QUICK, Command, a_trial, ready_store
+from tests.fake_slurm import FakeSlurm
+
+SLURM = LauncherConfig(cluster="slurm", at_once=2, parameters={})
+PROCESSES = LauncherConfig(cluster="local", at_once=2, parameters={"timeout_min": 5})
+
+
+@pytest.fixture(autouse=True)
+def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs wait for no other program that measures on this machine."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
+@pytest.fixture
+def jobs(config: RunConfig, tmp_path: Path, slurm: FakeSlurm) -> Jobs:
+    return cluster(config, tmp_path)
+
+
+def cluster(config: RunConfig, folder: Path, ending: Callable[[], bool] = lambda: False) -> Jobs:
+    return Jobs(SLURM, config.study, folder, ending)
+
+
+def start(jobs: Jobs, config: RunConfig, folder: Path, name: str) -> Trial:
+    """Start a trial in a folder of that name."""
+    entry = a_trial(config, id=name)
+    (folder / name).mkdir()
+    jobs.start(entry, folder / name)
+    return entry
+
+
+def leaves(entry: Trial, folder: Path, word: str = "done") -> None:
+    """What a job does at its end."""
+    artifacts.write(folder / entry.id, trial.failed(entry, word, time.time_ns(), {}), {})
+
+
+def ended(jobs: Jobs) -> list[Record]:
+    return [record for record, _ in jobs.ended(lambda entry, phase, share: None)]
+
+
+def reasons(records: list[Record]) -> list[str]:
+    return [reason for record in records for reason in record.outcome.reasons]
+
+
+def as_time_passes(monkeypatch: pytest.MonkeyPatch, *events: Callable[[], None]) -> None:
+    """One event each time that the sweep sleeps before it asks the queue again."""
+    coming = iter(events)
+    monkeypatch.setattr("slm_energy.running.cluster.time.sleep", lambda seconds: next(coming)())
+
+
+def test_a_job_that_has_ended_is_told_by_the_record_that_it_left(
+    config: RunConfig,
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    jobs: Jobs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = start(jobs, config, tmp_path, "t1")
+    told: list[str] = []
+
+    def ends() -> None:
+        leaves(entry, tmp_path)
+        slurm.now(1, "COMPLETED")
+
+    as_time_passes(monkeypatch, lambda: slurm.now(1, "RUNNING"), slurm.down, slurm.up, ends)
+    [(record, folder)] = jobs.ended(lambda entry, phase, share: told.append(phase))
+    assert (record.outcome.reasons, folder) == (("done",), tmp_path / "t1")
+    assert told == ["PENDING: Priority", "RUNNING", "RUNNING"]
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "told"),
+    [
+        ("TIMEOUT", "TimeLimit", r"job 1 on n7 left no record \(TIMEOUT: TimeLimit\)"),
+        ("NODE_FAIL", "None", r"job 1 on n7 left no record \(NODE_FAIL\)"),
+        (None, "", r"job t1 left no record \(GONE\)"),
+    ],
+)
+def test_a_job_without_a_record_has_failed_and_the_queue_and_its_log_say_why(
+    config: RunConfig,
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    jobs: Jobs,
+    state: str | None,
+    why: str,
+    told: str,
+) -> None:
+    start(jobs, config, tmp_path, "t1")
+    (tmp_path / "t1" / "submitit" / "1_0_log.out").write_text("began\nOSError: disk full\n\n")
+    if state is None:
+        slurm.forget()
+    else:
+        slurm.now(1, state, why, "n7")
+    [record] = ended(jobs)
+    [reason] = record.outcome.reasons
+    assert record.outcome.name == "failed"
+    assert pytest.approx(0, abs=60e9) == record.ended_unix_ns - record.started_unix_ns
+    assert re.fullmatch(f"{told}; its log ends with: OSError: disk full", reason)
+
+
+def test_only_so_many_jobs_wait_or_run(config: RunConfig, tmp_path: Path, jobs: Jobs) -> None:
+    for name in ("t1", "t2"):
+        assert jobs.room
+        start(jobs, config, tmp_path, name)
+    assert not jobs.room
+
+
+def test_a_person_who_ends_the_sweep_lets_what_runs_end_and_what_waits_go(
+    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = cluster(config, tmp_path, ending=lambda: True)
+    runs = start(jobs, config, tmp_path, "t1")
+    start(jobs, config, tmp_path, "t2")
+    slurm.now(1, "RUNNING")
+
+    def ends() -> None:
+        assert slurm.states == ["RUNNING", "CANCELLED"]
+        leaves(runs, tmp_path)
+        slurm.now(1, "COMPLETED")
+
+    as_time_passes(monkeypatch, lambda: None, ends)
+    assert sorted(reasons(ended(jobs))) == ["done", INTERRUPTED]
+
+
+def test_an_interrupt_cancels_all_and_keeps_what_was_complete(
+    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(jobs, config, tmp_path, "t1")
+    complete = start(jobs, config, tmp_path, "t2")
+    slurm.now(1, "RUNNING")
+    slurm.now(2, "RUNNING")
+
+    def interrupt() -> None:
+        leaves(complete, tmp_path)
+        raise KeyboardInterrupt
+
+    as_time_passes(monkeypatch, interrupt, lambda: None)
+    assert reasons(ended(jobs)) == ["done", INTERRUPTED]
+    assert slurm.states == ["CANCELLED", "CANCELLED"]
+    # The next sweep does not take the interrupted one for an attempt.
+    assert cluster(config, tmp_path).adopt([tmp_path / "t1"]) == []
+
+
+def test_a_sweep_that_fails_leaves_its_jobs_and_the_next_one_takes_them_over(
+    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: Jobs
+) -> None:
+    with contextlib.suppress(SlmEnergyError), jobs:
+        entry = start(jobs, config, tmp_path, "t1")
+        raise SlmEnergyError("disk full")
+    assert slurm.states == ["PENDING"]
+    (tmp_path / "never_submitted").mkdir()
+    with cluster(config, tmp_path) as following:
+        assert following.adopt([tmp_path / "t1", tmp_path / "never_submitted"]) == [entry]
+        leaves(entry, tmp_path)
+        slurm.now(1, "COMPLETED")
+        assert reasons(ended(following)) == ["done"]
+
+
+def test_a_sweep_that_ends_leaves_no_job(
+    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_time_passes(monkeypatch, lambda: None)
+    with jobs:
+        start(jobs, config, tmp_path, "t1")
+    assert slurm.states == ["CANCELLED"]
+
+
+def test_jobs_of_another_study_are_left_alone(
+    config: RunConfig, tmp_path: Path, jobs: Jobs
+) -> None:
+    start(jobs, config, tmp_path, "t1")
+    other = dataclasses.replace(config, study=dataclasses.replace(config.study, name="other"))
+    with pytest.raises(SlmEnergyError, match=r"jobs of study\.name=test: run that again first"):
+        cluster(other, tmp_path).adopt([tmp_path / "t1"])
+
+
+def test_nothing_is_adopted_or_dropped_while_the_queue_does_not_answer(
+    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: Jobs
+) -> None:
+    start(jobs, config, tmp_path, "t1")
+    slurm.down()
+    with pytest.raises(SlmEnergyError, match="alpha does not say which jobs run"):
+        jobs.adopt([tmp_path / "t1"])
+
+
+def test_a_grid_runs_as_processes_and_each_trial_names_its_job(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    done = slm_energy("-m", "hydra/launcher=processes", "engine.decode=session,generate")
+    assert done.returncode == 0, done.stdout + done.stderr
+    store = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
+    assert store.frame("default")["outcome"].tolist() == ["valid", "valid"]
+    logs = list((tmp_path / "mlruns" / "artifacts").glob("**/submitit/*_log.out"))
+    records = [artifacts.read(log.parents[1]) for log in logs]
+    assert {record.job for record in records} == {log.name.partition("_")[0] for log in logs}
+    assert {record.node for record in records} == {os.uname().nodename}
+    assert not list((tmp_path / "mlruns" / "pending").glob("*/*/"))
+
+
+def test_jobs_outlive_a_killed_sweep_and_the_same_command_takes_them_over(
+    tmp_path: Path, slm_energy: Command, empty_store: Path
+) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
+    words = ("hydra/launcher=processes", "measurement.serve_s=2.0")
+    command = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), "engine=scripted"]
+    sweep = subprocess.Popen([*command, *QUICK, *words], cwd=tmp_path)
+    pending = tmp_path / "mlruns" / "pending"
+    while not list(pending.glob("*/*/exchange")):
+        time.sleep(0.05)
+    sweep.kill()
+    sweep.wait()
+    [begun] = [path.parent.name for path in pending.glob("*/*/exchange")]
+    done = slm_energy(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [log] = (tmp_path / "mlruns" / "artifacts").glob("**/submitit/*_log.out")
+    assert artifacts.read(log.parents[1]).trial.id == begun
+
+
+def test_a_killed_job_has_failed(config: RunConfig, tmp_path: Path) -> None:
+    jobs = Jobs(PROCESSES, config.study, tmp_path, lambda: False)
+    start(jobs, config, tmp_path, "t1")
+    log = tmp_path / "t1" / "submitit"
+    while not list(log.glob("*_log.out")):
+        time.sleep(0.05)
+    [file] = log.glob("*_log.out")
+    os.kill(int(file.name.partition("_")[0]), signal.SIGKILL)
+    assert reasons(ended(jobs))[0].startswith("job t1 left no record (GONE)")
+
+
+def test_a_job_on_a_busy_node_says_so_in_its_record(config: RunConfig, tmp_path: Path) -> None:
+    study = dataclasses.replace(config.study, busy="refuse")
+    jobs = Jobs(PROCESSES, study, tmp_path, lambda: False)
+    with measuring(lambda path: None):
+        start(jobs, config, tmp_path, "t1")
+        [record] = ended(jobs)
+    assert "another sweep is measuring on this machine" in reasons([record])[0]
+    assert record.job

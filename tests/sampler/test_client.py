@@ -1,0 +1,575 @@
+"""The real sampling process: what it reads, and what its death looks like."""
+
+import ctypes
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from slm_energy.config.groups import MeasurementConfig
+from slm_energy.derive.energy.accounting import account, summarise, total
+from slm_energy.errors import MeterError
+from slm_energy.exchange import Marks
+from slm_energy.record import Window
+from slm_energy.sampler.client import Sampler, read_samples
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
+from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.waveform import Waveform, constant
+
+MS = 10**6
+PERIOD_S = 0.02
+BUSY = Waveform(steps=((70 * MS, 20_000), (110 * MS, 80_000)))
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """What the sampling process finds: counters in a folder, GPUs in a fake libnvidia-ml."""
+
+    def provide(*gpus):
+        error = None if gpus else "LibraryNotFound"
+        write_library(FakeNvml(gpus=gpus, init_error=error), tmp_path)
+        return tmp_path / "powercap"
+
+    (tmp_path / "powercap").mkdir()
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return provide
+
+
+@pytest.fixture
+def tree(machine):
+    zones = (
+        Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50)),
+        Zone(folder="intel-rapl:0:0", name="dram", waveform=BUSY),
+    )
+    with PowercapTree(machine(), zones, period_s=0.001) as tree:
+        yield tree
+
+
+def config(root, mode="auto"):
+    return MeasurementConfig(name="test", mode=mode, period_s=PERIOD_S, powercap_root=str(root))
+
+
+def sampler(root, tmp_path, mode="auto", **more):
+    return Sampler(config(root, mode), tmp_path, **more)
+
+
+def window(seconds):
+    start = time.monotonic_ns()
+    time.sleep(seconds)
+    return Window(name="serve", start_ns=start, end_ns=time.monotonic_ns())
+
+
+def figures(file, window):
+    series, report = read_samples(file)
+    found = [account(s, window, max_gap_ns=1000 * MS) for s in series if s.source.kind != "gauge"]
+    return {figure.source_id: figure for figure in found}, report
+
+
+def holds(figure, tree, joules, most_w):
+    """The truth lies in the interval, but for what the fake published late."""
+    late_j = most_w * tree.longest_pause_s
+    return figure.low_j - late_j <= joules <= figure.high_j + late_j
+
+
+def gone(pid):
+    """A process that has ended, waited for or not."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_file_of_the_working_folder_is_not_taken_for_a_library(machine, tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise ImportError('this is not the library')")
+    monkeypatch.chdir(tmp_path)
+    with sampler(machine(), tmp_path) as started:
+        assert started.alive
+
+
+def test_joules_from_end_to_end(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        serve = window(0.5)
+        time.sleep(0.05)
+        sampling.end()
+    found, report = figures(file, serve)
+    package, memory = found["rapl/intel-rapl:0"], found["rapl/intel-rapl:0:0"]
+    assert holds(package, tree, 50 * serve.duration_s, 50)
+    assert holds(memory, tree, BUSY.joules(serve.start_ns, serve.end_ns), 80)
+    assert total([*found.values()]).joules == pytest.approx(package.joules + memory.joules)
+    assert report.finished
+    assert 0 < report.cpu_s < report.wall_s
+    assert 0 <= report.largest_pause_s < report.wall_s
+    assert set(report.cpus) <= os.sched_getaffinity(0)
+
+
+def test_a_window_may_begin_and_end_with_sampling(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        serve = window(0.1)
+        sampling.end()
+    found, _ = figures(file, serve)
+    assert all(figure.joules is not None for figure in found.values())
+
+
+def test_counter_and_power_of_a_gpu_agree(machine, tmp_path):
+    root = machine(FakeGpu(uuid="GPU-1", waveform=constant(70)))
+    file = tmp_path / "samples.jsonl"
+    with sampler(root, tmp_path, "strict") as sampling:
+        sampling.begin(os.getpid(), file)
+        serve = window(0.5)
+        sampling.end()
+    found, _ = figures(file, serve)
+    counter, power = found["nvml/GPU-1/energy"], found["nvml/GPU-1/power"]
+    assert counter.low_j <= 70 * serve.duration_s <= counter.high_j
+    assert power.low_j <= 70 * serve.duration_s <= power.high_j
+    assert total([*found.values()]).joules == counter.joules
+
+
+def test_gauges_describe_the_worker_that_is_watched(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    busy = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(busy) as worker, sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(worker.pid, file)
+        serve = window(1.0)
+        sampling.end()
+        worker.kill()
+    gauges = {s.source.id: summarise(s, serve) for s in read_samples(file)[0]}
+    assert gauges["process_cpu_percentage"].mean > 5
+    assert 1 < gauges["process_memory_megabytes"].maximum < 1000
+
+
+def test_one_process_serves_many_trials(tree, tmp_path):
+    with sampler(tree.root, tmp_path) as sampling:
+        pid = sampling.pid
+        for trial in ("a.jsonl", "b.jsonl"):
+            sampling.begin(os.getpid(), tmp_path / trial)
+            serve = window(0.1)
+            sampling.end()
+            assert figures(tmp_path / trial, serve)[1].finished
+        assert sampling.pid == pid
+
+
+def test_a_failing_sensor_leaves_gaps_with_reasons(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        start = time.monotonic_ns()
+        time.sleep(0.1)
+        tree.set_fault("intel-rapl:0", "unreadable")
+        time.sleep(0.1)
+        tree.set_fault("intel-rapl:0", None)
+        time.sleep(0.1)
+        serve = Window(name="serve", start_ns=start, end_ns=time.monotonic_ns())
+        sampling.end()
+    package = figures(file, serve)[0]["rapl/intel-rapl:0"]
+    assert holds(package, tree, 50 * serve.duration_s, 50)
+    assert "EISDIR" in package.flags[0]
+
+
+def test_a_killed_sampler_is_noticed_and_replaced(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        start = time.monotonic_ns()
+        time.sleep(0.1)
+        os.kill(sampling.pid, signal.SIGKILL)
+        time.sleep(0.1)
+        serve = Window(name="serve", start_ns=start, end_ns=time.monotonic_ns())
+        assert not sampling.alive
+        sampling.end()
+        found, report = figures(file, serve)
+        assert not report.finished
+        assert report.cpu_s is None
+        assert "ended too early" in found["rapl/intel-rapl:0"].reasons[0]
+
+        sampling.begin(os.getpid(), file)
+        again = window(0.1)
+        sampling.end()
+        found, report = figures(file, again)
+        assert report.finished
+        assert found["rapl/intel-rapl:0"].joules is not None
+
+
+def test_a_sampler_stopped_for_a_while_makes_the_window_invalid(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        start = time.monotonic_ns()
+        os.kill(sampling.pid, signal.SIGSTOP)
+        time.sleep(1.3)
+        os.kill(sampling.pid, signal.SIGCONT)
+        time.sleep(0.1)
+        serve = Window(name="serve", start_ns=start, end_ns=time.monotonic_ns())
+        sampling.end()
+    found, report = figures(file, serve)
+    assert report.finished
+    assert report.largest_pause_s > 1.2
+    assert "the sampler was stopped or starved" in found["rapl/intel-rapl:0"].reasons[0]
+    assert total([*found.values()]).joules is None
+
+
+def test_a_sampler_that_hangs_is_ended(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path, patience_s=0.3) as sampling:
+        sampling.begin(os.getpid(), file)
+        pid = sampling.pid
+        os.kill(pid, signal.SIGSTOP)
+        sampling.end()
+        assert not sampling.alive
+        assert gone(pid)
+    assert not read_samples(file)[1].finished
+
+
+def test_the_sampler_ends_with_its_parent(tree, tmp_path):
+    code = f"""
+import os, sys, time
+from pathlib import Path
+from slm_energy.config.groups import MeasurementConfig
+from slm_energy.sampler.client import Sampler
+here = Path({str(tmp_path)!r})
+sampling = Sampler(MeasurementConfig(name="test", powercap_root={str(tree.root)!r}), here)
+sampling.start()
+sampling.begin(os.getpid(), here / "samples.jsonl")
+print(sampling.pid, sampling.marks, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        first, marks = parent.stdout.readline().decode().split()
+        pid = int(first)
+        assert psutil.pid_exists(pid)
+        parent.kill()
+    assert gone(pid)
+    assert not os.path.exists(os.path.dirname(marks))
+    assert not read_samples(tmp_path / "samples.jsonl")[1].finished
+
+
+def test_closing_ends_the_process(tree, tmp_path):
+    sampling = sampler(tree.root, tmp_path)
+    sampling.start()
+    pid = sampling.pid
+    sampling.close()
+    sampling.close()
+    assert not sampling.alive
+    assert gone(pid)
+
+
+def test_without_a_sensor_the_estimate_is_an_estimate(machine, tmp_path):
+    file, between = tmp_path / "samples.jsonl", tmp_path / "between.jsonl"
+    with sampler(machine(), tmp_path) as sampling:
+        assert [s.kind for s in sampling.sources if s.kind != "gauge"] == ["estimate"]
+        assert sampling.notes[-1].startswith("codecarbon: nothing can be measured here")
+        assert sampling.shortest_s(0.01) == 0
+        sampling.begin(os.getpid(), file)
+        time.sleep(0.7)
+        serve = window(1.0)
+        sampling.end()
+        pid = sampling.pid
+        sampling.begin(os.getpid(), between, slow=False)
+        sampling.end()
+        assert sampling.pid == pid
+    assert [s.source.id for s in read_samples(between)[0] if not s.raw] == ["codecarbon/machine"]
+    found, report = figures(file, serve)
+    estimate = found["codecarbon/machine"]
+    assert estimate.kind == "estimate"
+    assert estimate.low_j < estimate.joules < estimate.high_j
+    assert total([*found.values()]) is None
+    assert report.notes == sampling.notes
+
+
+def test_strict_refuses_a_machine_without_a_sensor(machine, tmp_path):
+    sampling = sampler(machine(), tmp_path, "strict")
+    with pytest.raises(
+        MeterError, match=r"measurement.mode=strict, and no energy .* rapl: .* nvml: "
+    ):
+        sampling.start()
+    assert not sampling.alive
+
+
+def test_a_meter_that_breaks_is_told_with_its_log(tmp_path, monkeypatch):
+    (tmp_path / "pynvml.py").write_text("raise RuntimeError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(MeterError, match=r"did not start: see .*sampler\.log"):
+        sampler(tmp_path, tmp_path).start()
+    assert "broken" in (tmp_path / "sampler.log").read_text()
+
+
+def test_a_torn_last_line_is_dropped(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        time.sleep(0.1)
+        sampling.end()
+    whole, _ = read_samples(file)
+    file.write_bytes(file.read_bytes()[:-5])
+    torn, report = read_samples(file)
+    assert not report.finished
+    assert torn == whole
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"nonsense\n", b"{}\n", b'{"period_s":1,"sources":[],"notes":[]}\n[[3,1,1,1]]\n']
+)
+def test_a_damaged_file_is_one_clear_error(tmp_path, text):
+    file = tmp_path / "samples.jsonl"
+    file.write_bytes(text)
+    with pytest.raises(MeterError, match=r"samples\.jsonl is damaged"):
+        read_samples(file)
+
+
+def test_a_missing_file_is_one_clear_error(tmp_path):
+    with pytest.raises(MeterError, match="cannot be read"):
+        read_samples(tmp_path / "nothing.jsonl")
+
+
+@pytest.fixture
+def third_party(tmp_path, monkeypatch):
+    """Install a distribution with a power meter of 90 W."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def install(source_id, slow=False, read="pass"):
+        info = tmp_path / "fans-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fans\nVersion: 1\n")
+        (info / "entry_points.txt").write_text("[slm_energy.meters]\nfans = fans:open_fans\n")
+        (tmp_path / "fans.py").write_text(
+            "import time\n"
+            "from slm_energy.meters.base import Opened\n"
+            "from slm_energy.record import Source\n"
+            "class Fans:\n"
+            f"    slow = {slow}\n"
+            f"    sources = (Source(id='{source_id}', kind='power', domain='fans', unit='mW',\n"
+            "                      update_period_ns=20_000_000),)\n"
+            "    def watch(self, pid): pass\n"
+            "    def read(self, index):\n"
+            f"        {read}\n"
+            "        return 90_000\n"
+            "    def close(self): pass\n"
+            "def open_fans(measurement): return Opened(meter=Fans())\n"
+        )
+
+    return install
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_third_parties_can_add_meters(tree, tmp_path, third_party, slow):
+    third_party("fans", slow)
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        time.sleep(0.2)
+        serve = window(0.2)
+        sampling.end()
+    assert figures(file, serve)[0]["fans"].joules == pytest.approx(90 * serve.duration_s)
+
+
+def test_two_meters_cannot_claim_one_source(tree, tmp_path, third_party):
+    third_party("rapl/intel-rapl:0")
+    with pytest.raises(MeterError, match="two meters claim the source rapl/intel-rapl:0"):
+        sampler(tree.root, tmp_path).start()
+
+
+def test_a_slow_meter_that_hangs_delays_no_other_and_not_the_end(tree, tmp_path, third_party):
+    third_party("fans", slow=True, read="time.sleep(60)")
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        serve = window(0.3)
+        sampling.end()
+    found, report = figures(file, serve)
+    assert report.finished
+    assert holds(found["rapl/intel-rapl:0"], tree, 50 * serve.duration_s, 50)
+    assert "the meter has not answered for" in found["fans"].reasons[0]
+
+
+def test_a_broken_slow_meter_ends_the_process_and_is_in_its_log(tree, tmp_path, third_party):
+    third_party("fans", slow=True, read="time.sleep(0.3); int('broken')")
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        pid = sampling.pid
+        assert gone(pid)
+        sampling.end()
+    assert not read_samples(file)[1].finished
+    assert "ValueError" in (tmp_path / "sampler.log").read_text()
+
+
+def test_a_workload_that_holds_pythons_lock_stops_nothing(tree, tmp_path, third_party):
+    third_party("fans")
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        start = time.monotonic_ns()
+        # A call into C that keeps the lock: no thread of this process can run meanwhile.
+        ctypes.PyDLL(None).usleep(900_000)
+        end = time.monotonic_ns()
+        sampling.end()
+    fans = next(s for s in read_samples(file)[0] if s.source.id == "fans")
+    assert len([t for t in fans.before_ns if start < t < end]) >= 5
+
+
+@pytest.fixture
+def slow_tree(machine):
+    """A counter that ticks every 60 ms."""
+    zones = (Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50)),)
+    with PowercapTree(machine(), zones, period_s=0.06) as tree:
+        yield tree
+
+
+def usual(root):
+    return MeasurementConfig(name="test", powercap_root=str(root))
+
+
+def package(file, start_ns, end_ns):
+    """What was read of the counter in that time."""
+    series, _ = read_samples(file)
+    values = next(s for s in series if s.source.id == "rapl/intel-rapl:0")
+    columns = zip(values.before_ns, values.raw, values.after_ns, strict=True)
+    return [raw for before, raw, after in columns if start_ns <= before and after <= end_ns]
+
+
+def test_a_window_starts_right_after_a_tick_and_its_end_is_followed(slow_tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with Sampler(usual(slow_tree.root), tmp_path) as sampling:
+        counter = next(s for s in sampling.sources if s.id == "rapl/intel-rapl:0")
+        assert counter.update_period_measured
+        assert counter.update_period_ns > 50 * MS
+        assert sampling.shortest_s(0.01) == counter.update_period_ns / 1e9 / 0.01
+        sampling.begin(os.getpid(), file)
+        marks = Marks(sampling.marks)
+        asked = time.monotonic_ns()
+        marks.mark("start")
+        start = time.monotonic_ns()
+        time.sleep(0.3)
+        end = time.monotonic_ns()
+        marks.mark("end")
+        known = time.monotonic_ns()
+        marks.close()
+        sampling.end()
+    waiting = package(file, asked, start)
+    # Read at once, then until it ticked, then everything was read: the tick is the last but one.
+    assert waiting[-3] < waiting[-2] == waiting[-1]
+    after = package(file, end, known)
+    # Two ticks, if the fake was not starved for longer than the sampler's patience.
+    assert len(set(after)) == 3 or slow_tree.longest_pause_s > 0.1
+    serve = Window(name="serve", start_ns=start, end_ns=end)
+    assert holds(
+        figures(file, serve)[0]["rapl/intel-rapl:0"], slow_tree, 50 * (end - start) / 1e9, 50
+    )
+
+
+def test_a_fast_counter_lets_a_window_start_at_once_and_is_read_closely(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with Sampler(usual(tree.root), tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        marks = Marks(sampling.marks)
+        asked = time.monotonic_ns()
+        marks.mark("start")
+        start = time.monotonic_ns()
+        time.sleep(0.07)
+        later = time.monotonic_ns()
+        marks.close()
+        sampling.end()
+    assert 1 <= len(package(file, asked, start)) <= 2
+    # Before the next usual reading, which comes after 80 ms or later.
+    assert len(package(file, start, later)) >= 2
+
+
+def test_a_counter_that_stands_still_does_not_hold_a_window_up_for_ever(slow_tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with Sampler(usual(slow_tree.root), tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        slow_tree.set_fault("intel-rapl:0", "frozen")
+        marks = Marks(sampling.marks)
+        asked = time.monotonic_ns()
+        marks.mark("start")
+        marks.mark("end")
+        answered = time.monotonic_ns()
+        marks.close()
+        sampling.end()
+    assert len(set(package(file, asked, answered))) == 1
+
+
+def test_marks_without_a_recording_or_after_its_end_are_answered(slow_tree, tmp_path):
+    with Sampler(usual(slow_tree.root), tmp_path) as sampling:
+        marks = Marks(sampling.marks)
+        marks.mark("start")
+        sampling.begin(os.getpid(), tmp_path / "samples.jsonl")
+        sampling.end()
+        marks.mark("end")
+        marks.close()
+
+
+def test_a_worker_that_dies_or_says_nonsense_does_not_disturb(slow_tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with Sampler(usual(slow_tree.root), tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        with socket.socket(socket.AF_UNIX) as dies:
+            dies.connect(sampling.marks)
+            dies.sendall(b"start\n")
+        with socket.socket(socket.AF_UNIX) as babbles:
+            babbles.connect(sampling.marks)
+            babbles.sendall(b"halt\n")
+            assert babbles.recv(16) == b""
+        with socket.socket(socket.AF_UNIX) as halting:
+            halting.connect(sampling.marks)
+            halting.sendall(b"st")
+            halting.sendall(b"art\n")
+            assert halting.recv(16) == b"ok\n"
+        sampling.end()
+    assert read_samples(file)[1].finished
+
+
+def test_a_replaced_sampler_listens_at_the_same_place_and_leaves_nothing(slow_tree, tmp_path):
+    with Sampler(usual(slow_tree.root), tmp_path) as sampling:
+        place = sampling.marks
+        os.kill(sampling.pid, signal.SIGKILL)
+        sampling.begin(os.getpid(), tmp_path / "samples.jsonl")
+        assert sampling.marks == place
+        marks = Marks(place)
+        marks.mark("start")
+        marks.close()
+        assert os.path.exists(place)
+    assert not os.path.exists(os.path.dirname(place))
+
+
+def test_a_temporary_folder_that_is_too_deep_for_a_socket_is_named(tmp_path, monkeypatch):
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    with pytest.raises(MeterError, match=r"TMPDIR=.* is too long for a socket's path"):
+        sampler(tmp_path, tmp_path).start()
+
+
+def test_the_head_of_a_file_ties_the_clocks(tree, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    with sampler(tree.root, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        sampling.end()
+    clock = json.loads(file.read_text().splitlines()[0])["clock"]
+    assert (
+        abs(time.time_ns() - time.monotonic_ns() - clock["unix_ns"] + clock["monotonic_ns"]) < 1e9
+    )
+
+
+def test_the_configuration_reaches_the_process(tree, tmp_path):
+    slow = dataclasses.replace(config(tree.root), period_s=0.5)
+    file = tmp_path / "samples.jsonl"
+    with Sampler(slow, tmp_path) as sampling:
+        sampling.begin(os.getpid(), file)
+        sampling.end()
+    series, report = read_samples(file)
+    assert report.period_s == 0.5
+    assert len(series[0].raw) < 10

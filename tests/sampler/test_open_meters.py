@@ -1,0 +1,118 @@
+"""All meters of a machine, opened together."""
+
+import dataclasses
+
+import pytest
+
+from slm_energy.config.groups import MeasurementConfig
+from slm_energy.errors import MeterError
+from slm_energy.sampler.open_meters import open_instruments
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, installed
+from slm_energy.testing.powercap import PowercapTree, amd, client, server
+from slm_energy.testing.wall import FakeWallMeter
+from slm_energy.testing.waveform import constant
+
+GPUS = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(300)),))
+
+
+@pytest.fixture
+def measurement(tmp_path, monkeypatch):
+    (tmp_path / "powercap").mkdir()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return MeasurementConfig(name="test", powercap_root=str(tmp_path / "powercap"))
+
+
+@pytest.fixture
+def entry_point(tmp_path, monkeypatch):
+    """Install a distribution with a meter of this code."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(module, code):
+        info = tmp_path / f"{module}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[slm_energy.meters]\nwall = {module}:open_it\n")
+        (tmp_path / f"{module}.py").write_text(
+            "from slm_energy.meters.base import Opened\n"
+            "from slm_energy.record import Source\n"
+            "class Meter:\n"
+            "    sources = (Source(id='own', kind='power', domain='fans', unit='mW'),)\n"
+            "    def watch(self, pid): pass\n"
+            "    def read(self, index): return 9_000\n"
+            "    def close(self): pass\n"
+            f"    {code}\n"
+            "def open_it(measurement): return Opened(meter=Meter())\n"
+        )
+
+    return install
+
+
+def opened(measurement):
+    """What there is on this machine: ids in their order, ids of the sum, notes."""
+    instruments = open_instruments(measurement)
+    instruments.close()
+    joules = [s for s in instruments.sources if s.kind != "gauge"]
+    return [s.id for s in joules], {s.id for s in joules if s.summed}, instruments
+
+
+def test_processor_gpu_and_wall_are_metered_and_no_joule_is_summed_twice(measurement, tmp_path):
+    with (
+        PowercapTree(tmp_path / "powercap", client(constant(30)), period_s=0.001),
+        installed(GPUS),
+        FakeWallMeter(constant(400)) as wall,
+    ):
+        measurement = dataclasses.replace(measurement, wall_meter=wall.config("power"))
+        ids, summed, instruments = opened(measurement)
+    # In the order of the meters: rapl, nvml, wall.
+    assert ids.index("rapl/intel-rapl:1") < ids.index("nvml/GPU-1/energy") < ids.index("wall/power")
+    assert summed == {"rapl/intel-rapl:0", "rapl/intel-rapl:0:2", "nvml/GPU-1/energy"}
+    assert not any("shows the counter of" in note for note in instruments.notes)
+    for meter, place, source in instruments.channels:
+        assert meter.sources[place].id == source.id
+    measured = {s.id: s for s in instruments.sources if s.update_period_measured}
+    assert summed <= set(measured)
+    assert measured["nvml/GPU-1/energy"].update_period_ns > 15e6
+
+
+def test_mirrored_dies_are_counted_once(measurement, tmp_path):
+    tree = PowercapTree(tmp_path / "powercap", amd(constant(100), dies=2), period_s=0.005)
+    with tree:
+        _, summed, instruments = opened(measurement)
+    assert summed == {"rapl/intel-rapl:0"}
+    assert any("intel-rapl:1 shows the counter of" in note for note in instruments.notes)
+
+
+def test_two_sockets_at_the_same_power_are_both_counted(measurement, tmp_path):
+    tree = PowercapTree(tmp_path / "powercap", server(constant(100), constant(100)), period_s=0.005)
+    with tree:
+        _, summed, _ = opened(measurement)
+    assert {"rapl/intel-rapl:0", "rapl/intel-rapl:1"} <= summed
+
+
+def test_a_machine_without_sensors_gets_an_estimate(measurement):
+    ids, summed, instruments = opened(measurement)
+    assert ids == ["codecarbon/machine"]
+    assert not summed
+    assert instruments.notes[-1].startswith("codecarbon: nothing can be measured here")
+
+
+def test_strict_takes_no_estimate(measurement):
+    strict = dataclasses.replace(measurement, mode="strict")
+    with pytest.raises(MeterError, match=r"measurement.mode=strict, and no energy .* rapl: "):
+        open_instruments(strict)
+
+
+def test_two_meters_of_one_name_from_elsewhere_do_not_replace_ours(
+    measurement, entry_point, tmp_path
+):
+    entry_point("fans", "slow = False")
+    with FakeWallMeter(constant(400)) as wall:
+        ids, summed, _ = opened(dataclasses.replace(measurement, wall_meter=wall.config("power")))
+    assert ids == ["wall/power", "own"]
+    assert summed == {"wall/power"}
+
+
+def test_a_meter_that_lacks_part_of_the_contract_is_named(measurement, entry_point):
+    entry_point("old_fans", "")
+    with pytest.raises(MeterError, match="the meter 'wall' has no `slow`: update the package"):
+        open_instruments(measurement)

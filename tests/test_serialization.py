@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from slm_energy.serialization import from_plain, read_json, to_plain, write_json
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point:
+    x: int
+    y: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    points: tuple[Point, ...]
+    names: dict[str, str]
+
+
+LINE = Line(points=(Point(x=1, y=2.5), Point(x=2**62)), names={"a": "b"})
+
+
+def test_dataclasses_survive_a_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "line.json", LINE)
+    assert read_json(tmp_path / "line.json", Line) == LINE
+    assert [path.name for path in tmp_path.iterdir()] == ["line.json"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"points": [{"x": "1"}], "names": {}}, r"Line\.points\.x: expected int, got '1'"),
+        ({"points": [], "names": {}, "z": 1}, "Line: unknown key 'z'; known: points, names"),
+        ({"points": []}, "names is missing"),
+        ({"points": 3, "names": {}}, r"Line\.points: expected a list, got 3"),
+    ],
+)
+def test_a_wrong_shape_is_named(data: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_plain(Line, data)
+
+
+def test_not_a_number_is_not_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "point.json", Point(x=1, y=float("nan")))
+    assert not (tmp_path / "point.json").exists()
+
+
+def test_tuples_become_lists() -> None:
+    assert to_plain(LINE)["points"] == [{"x": 1, "y": 2.5}, {"x": 2**62, "y": None}]
