@@ -9,7 +9,7 @@ from slm_energy import environments, workload
 from slm_energy.cell import Cell, Settings, Trial, settings
 from slm_energy.config.check import run_config
 from slm_energy.config.compose import compose
-from slm_energy.engines.base import Batch, Compiles, Engine, find, job_of
+from slm_energy.engines.base import Batch, Compiles, Engine, find, load_request_of
 from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
 from slm_energy.models import source
@@ -82,9 +82,9 @@ def _trial(levels: Settings, cache: Path) -> tuple[Trial, str | None]:
 
 def prepare(trial: Trial) -> None:
     """What the prepare step does."""
-    spec, job = find(trial.cell.settings.engine.name), job_of(trial)
-    if spec.needs_preparation(job):
-        spec.prepare(job)
+    spec, target = find(trial.cell.settings.engine.name), load_request_of(trial)
+    if spec.needs_preparation(target):
+        spec.prepare(target)
 
 
 def loaded(trial: Trial, asked: Sequence[Batch] | None = None) -> Engine:
@@ -96,7 +96,7 @@ def loaded(trial: Trial, asked: Sequence[Batch] | None = None) -> Engine:
     """
     prepare(trial)
     engine = find(trial.cell.settings.engine.name).create()
-    engine.load(job_of(trial))
+    engine.load(load_request_of(trial))
     if isinstance(engine, Compiles):
         engine.compile(asked or batches(trial))
     return engine

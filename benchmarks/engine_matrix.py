@@ -35,7 +35,7 @@ from rich.table import Table
 
 from slm_energy.cell import Trial
 from slm_energy.derive.quality import first_difference
-from slm_energy.engines.base import find, job_of
+from slm_energy.engines.base import find, load_request_of
 from slm_energy.errors import SlmEnergyError
 from slm_energy.serialization import write_json
 from slm_energy.worker import interpreters
@@ -120,7 +120,7 @@ def run(
 def prepared(trial: Trial) -> str | None:
     """Do here what the engine's own environment cannot; return why that failed, or None."""
     try:
-        find(trial.cell.settings.engine.name).prepare(job_of(trial))
+        find(trial.cell.settings.engine.name).prepare(load_request_of(trial))
     except SlmEnergyError as error:
         return str(error)
     return None

@@ -74,7 +74,7 @@ class Case:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class Completion:
     """What a tool said of a case.
 
     Attributes:
@@ -126,7 +126,7 @@ def _case(fault: str, place: str, clean: Sequence[int], shown: Sequence[int | st
     return Case(fault=fault, place=place, before=f"{before}\n", ticks=tuple(ticks), after=after)
 
 
-def ours(case: Case, root: Path) -> Answer:
+def ours(case: Case, root: Path) -> Completion:
     """Read the files with the RAPL meter at the script's times, and account for the window."""
     counter = Counter(root)
     counter.show(case.before)
@@ -156,7 +156,7 @@ def ours(case: Case, root: Path) -> Answer:
     figure = account(series, window, max_gap_ns=2 * S)
     truth_j = POWER_W * window.duration_s
     inside = figure.low_j is not None and figure.low_j <= truth_j <= (figure.high_j or 0)
-    return Answer(joules=figure.joules, inside=inside)
+    return Completion(joules=figure.joules, inside=inside)
 
 
 def theirs(tool: str, python: str, wanted: Sequence[Case], root: Path) -> dict[str, Any] | str:
@@ -205,7 +205,7 @@ def sensors(console: Console) -> None:
 
 
 def show(
-    console: Console, wanted: list[Case], answers: dict[str, list[Answer | None]], each: bool
+    console: Console, wanted: list[Case], answers: dict[str, list[Completion | None]], each: bool
 ) -> None:
     """Tools side by side: every case if wanted, and totals."""
     table = Table(title=f"one powercap counter, {TRUE_J:.0f} J")
@@ -225,7 +225,7 @@ def show(
         console.print("- not applicable, * it logged a warning")
 
 
-def _cell(answer: Answer | None) -> str:
+def _cell(answer: Completion | None) -> str:
     if answer is None:
         return "-"
     if answer.verdict in ("right", "refused"):
@@ -249,7 +249,7 @@ def main() -> None:
     sensors(console)
     wanted, notes = cases(), list[str]()
     with tempfile.TemporaryDirectory() as folder:
-        answers: dict[str, list[Answer | None]] = {
+        answers: dict[str, list[Completion | None]] = {
             "slm_energy": [ours(case, Path(folder, str(i))) for i, case in enumerate(wanted)]
         }
         for tool in PEERS if arguments.peers else ():
@@ -260,7 +260,7 @@ def main() -> None:
                 continue
             notes.append(f"{tool} {answer['version']}; patched: {answer['patched']}")
             got = {
-                i: Answer(joules=result["joules"], said=result["said"])
+                i: Completion(joules=result["joules"], said=result["said"])
                 for i, result in zip(fed, answer["results"], strict=True)
             }
             answers[tool] = [got.get(i) for i in range(len(wanted))]

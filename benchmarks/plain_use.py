@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy.cell import Trial
-from slm_energy.engines.base import job_of
+from slm_energy.engines.base import load_request_of
 from slm_energy.engines.llama_cpp import gguf_export
 
 Decode = Callable[[int], list[int]]
@@ -74,7 +74,7 @@ def llama_generate(trial: Trial, prompt: Sequence[int]) -> Decode:
     """`Llama.generate` of llama-cpp-python on the same GGUF file, with a float32 cache."""
     import llama_cpp
 
-    gguf = gguf_export.entry(job_of(trial)) / gguf_export.FILE
+    gguf = gguf_export.entry(load_request_of(trial)) / gguf_export.FILE
     threads = _threads(trial)
     model = llama_cpp.Llama(
         str(gguf),

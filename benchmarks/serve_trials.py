@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy.cell import Trial
-from slm_energy.engines.base import Batch, Compiles, find, job_of
+from slm_energy.engines.base import Batch, Compiles, find, load_request_of
 from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.serialization import from_plain
 
@@ -33,14 +33,14 @@ def main() -> None:
 
 def served(trial: Trial) -> dict[str, Any]:
     """Token ids alone and together, or a reason."""
-    spec, job = find(trial.cell.settings.engine.name), job_of(trial)
+    spec, target = find(trial.cell.settings.engine.name), load_request_of(trial)
     alone = [Batch(prompts=(p,), new_tokens=NEW_TOKENS, stop="fixed") for p in PROMPTS]
     together = Batch(prompts=PROMPTS, new_tokens=NEW_TOKENS, stop="fixed")
     try:
-        if not spec.prepares_in_sweep and spec.needs_preparation(job):
-            spec.prepare(job)
+        if not spec.prepares_in_sweep and spec.needs_preparation(target):
+            spec.prepare(target)
         engine = spec.create()
-        engine.load(job)
+        engine.load(target)
         if isinstance(engine, Compiles):
             engine.compile([*alone, together])
         one = [list(engine.generate(batch)[0].output_ids) for batch in alone]

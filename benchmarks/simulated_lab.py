@@ -106,7 +106,7 @@ class Lab:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class Completion:
     """What a practice says of one study: which pairs differ, and the interval of cells 0 and last.
 
     Attributes:
@@ -122,7 +122,7 @@ class Answer:
 
 def common(
     lab: Lab, truth: Floats, repetitions: int, pooled: bool, generator: np.random.Generator
-) -> Answer:
+) -> Completion:
     """Repetitions in a row, Kruskal-Wallis, then Dunn-Holm; Welch's interval on logs."""
     cells = len(truth)
     order = np.repeat(generator.permutation(cells), repetitions)
@@ -137,12 +137,12 @@ def common(
         p = scikit_posthocs.posthoc_dunn(tall, "value", "cell", p_adjust="holm")
         differ = p.to_numpy() <= ALPHA
     welch = stats.ttest_ind(groups[0], groups[-1], equal_var=False).confidence_interval(1 - ALPHA)
-    return Answer(differ=differ, low=float(welch.low), high=float(welch.high))
+    return Completion(differ=differ, low=float(welch.low), high=float(welch.high))
 
 
 def ours(
     lab: Lab, truth: Floats, rounds: int, draws: int, generator: np.random.Generator
-) -> Answer:
+) -> Completion:
     """Shuffled rounds and `analysis.compare`, with a margin of nothing."""
     cells = len(truth)
     order = np.concatenate([generator.permutation(cells) for _ in range(rounds)])
@@ -159,7 +159,7 @@ def ours(
         if {a, b} == {0, cells - 1} and pair.low is not None and pair.high is not None:
             ends = np.log([pair.low, pair.high])
             low, high = ends if a == 0 else -ends[::-1]
-    return Answer(differ=differ, low=float(low), high=float(high))
+    return Completion(differ=differ, low=float(low), high=float(high))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

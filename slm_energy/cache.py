@@ -51,7 +51,7 @@ class Manifest:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class CacheEntry:
     """One entry as the disk has it.
 
     Attributes:
@@ -142,7 +142,7 @@ def facts(folder: Path) -> dict[str, Json]:
     return read_json(folder / MANIFEST, Manifest).facts
 
 
-def entries(cache: Path) -> list[Entry]:
+def entries(cache: Path) -> list[CacheEntry]:
     """Every entry, whole or not, the one used longest ago first."""
     paths = [path for path in cache.glob("*/*/") if path.suffix in ("", _PARTIAL)]
     found = [entry for path in paths if (entry := _entry(path)) is not None]
@@ -171,7 +171,7 @@ def remove(folder: Path) -> bool:
     return True
 
 
-def trim(cache: Path, limit_bytes: float, spare_since_unix_s: float) -> list[Entry]:
+def trim(cache: Path, limit_bytes: float, spare_since_unix_s: float) -> list[CacheEntry]:
     """Remove what was used longest ago until the cache is within its limit.
 
     Args:
@@ -226,7 +226,7 @@ def _lock(folder: Path, timeout_s: float = -1) -> FileLock:
     return FileLock(f"{folder}{_LOCK}", timeout=timeout_s)
 
 
-def _entry(path: Path) -> Entry | None:
+def _entry(path: Path) -> CacheEntry | None:
     """What the disk has of an entry; None if somebody removed it meanwhile."""
     state: Literal["whole", "damaged", "unfinished"] = "whole"
     identity: dict[str, Json] = {}
@@ -239,7 +239,7 @@ def _entry(path: Path) -> Entry | None:
             state = "whole" if whole else "damaged"
             identity = manifest.identity if manifest else {}
         marked = path / MANIFEST
-        return Entry(
+        return CacheEntry(
             kind=path.parent.name,
             path=path.with_suffix(""),
             size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),

@@ -1,6 +1,6 @@
 """The data that stages pass to each other: windows, readings, generations, capture, record.
 
-Frozen dataclasses with a JSON form (`plain.py`). This file knows no engine, meter, Hydra or MLflow,
+Frozen dataclasses with a JSON form (`serialization.py`). This file knows no engine, meter, Hydra or MLflow,
 and needs only the standard library, so that a worker may run in any Python environment.
 
 Time stamps are integers in nanoseconds of the machine-wide monotonic clock; one `ClockAnchor` ties
@@ -146,7 +146,7 @@ class Metering:
     Attributes:
         shortest_s: windows of energy are at least this long, or their interval would be wider than
             `measurement.target_error`: update period over target error.
-        marks: socket on which the sampler answers (`marks.py`).
+        marks: socket on which the sampler answers (`exchange.py`).
     """
 
     shortest_s: float

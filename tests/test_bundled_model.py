@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from slm_energy import workload
 from slm_energy.config.groups import BUNDLED, EngineConfig, ModelConfig, RunConfig, WorkloadConfig
-from slm_energy.engines.base import Batch, find, job_of
+from slm_energy.engines.base import Batch, find, load_request_of
 from slm_energy.models import source
 from tests.conftest import a_cell, a_trial
 
@@ -45,7 +45,7 @@ def test_it_writes_recognisable_python(tool: ModuleType, config: RunConfig) -> N
     tasks = workload.load(WorkloadConfig(name=BUNDLED, source=BUNDLED))[::4]
     engine = find("torch").create()
     cell = a_cell(config, engine=EngineConfig(name="torch", threads=1))
-    engine.load(job_of(a_trial(config, cell=cell, model_path=str(FOLDER))))
+    engine.load(load_request_of(a_trial(config, cell=cell, model_path=str(FOLDER))))
     prompts = tuple(tuple(tokenizer.encode(task.prompt).ids) for task in tasks)
     answers = engine.generate(Batch(prompts=prompts, new_tokens=96, stop="eos"))
     engine.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slm_energy import cache
-from slm_energy.cache import Entry
+from slm_energy.cache import CacheEntry
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 from tests.conftest import Command
@@ -158,7 +158,7 @@ def test_an_entry_in_the_making_is_not_removed(tmp_path: Path) -> None:
     assert cache.intact(place)
 
 
-def names(removed: list[Entry]) -> list[Json]:
+def names(removed: list[CacheEntry]) -> list[Json]:
     return [entry.identity["model"] for entry in removed]
 
 

@@ -182,7 +182,7 @@ def test_a_sampler_that_is_killed(tmp_path: Path, slm_energy: Command) -> None:
     def kill() -> None:
         samples = tmp_path / "mlruns" / "pending"
         until(lambda: any(samples.glob("*/*/exchange/samples.jsonl")))
-        for each in children("meters.sampling"):
+        for each in children("sampler.service"):
             each.kill()
 
     root = tmp_path / "powercap"

@@ -13,7 +13,7 @@ import pandas as pd
 from slm_energy import __version__
 from slm_energy.analysis.noise_floor import floor
 from slm_energy.analysis.options import AnalysisOptions
-from slm_energy.analysis.per_metric import Design, analysed, understood
+from slm_energy.analysis.per_metric import Design, analyse_metric, resolve_design
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import (
     Cell,
@@ -55,11 +55,11 @@ def build(
     left_out = study.left_out()
     if study.sentinel is not None:
         left_out += study.sentinel.left_out()
-    design = understood(study, options)
+    design = resolve_design(study, options)
     found = blocks.usable(study, options, left_out)
     first = found[0][0].quantity
     metrics = [
-        analysed(study, metric, block, design, metric.quantity == first, left_out)
+        analyse_metric(study, metric, block, design, metric.quantity == first, left_out)
         for metric, block in found
     ]
     report = Report(

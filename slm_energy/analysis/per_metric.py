@@ -7,7 +7,7 @@ import dataclasses
 from slm_energy.analysis.options import AnalysisOptions
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import Factor, Family, LeftOut, MetricResult
-from slm_energy.analysis.sentinel import watched
+from slm_energy.analysis.sentinel import sentinel_drift
 from slm_energy.analysis.stats import conventional, diagnostics, factorial_anova
 from slm_energy.analysis.stats.paired import Block, Rule, compare, ranking, savings
 from slm_energy.analysis.stats.power import plan
@@ -33,7 +33,7 @@ class Design:
     references: dict[str, str]
 
 
-def understood(study: Study, options: AnalysisOptions) -> Design:
+def resolve_design(study: Study, options: AnalysisOptions) -> Design:
     """Look up what the options name.
 
     Raises:
@@ -78,7 +78,7 @@ def _references(study: Study, families: dict[str, str], asked: str | None) -> di
     return found
 
 
-def analysed(
+def analyse_metric(
     study: Study,
     metric: Metric,
     block: Block,
@@ -122,7 +122,7 @@ def analysed(
         diagnostics=diagnostics.diagnose(own, study.valid, found, rule),
         families=tuple(found),
         effects=effects,
-        sentinel=watched(study, metric, rule),
+        sentinel=sentinel_drift(study, metric, rule),
     )
 
 

@@ -16,7 +16,7 @@ from slm_energy.analysis.trials import blocks
 from slm_energy.analysis.trials.frame import Study, started
 
 
-def watched(study: Study, metric: Metric, rule: Rule) -> Sentinel | None:
+def sentinel_drift(study: Study, metric: Metric, rule: Rule) -> Sentinel | None:
     """One metric of a study's sentinel; None without a sentinel or a value.
 
     Drift is against the time at which trials began, not against their place in the plan: a round

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from slm_energy.analysis.options import AnalysisOptions
-from slm_energy.analysis.per_metric import understood
+from slm_energy.analysis.per_metric import resolve_design
 from slm_energy.analysis.stats.effect_size import half_width
 from slm_energy.analysis.stats.max_t import FEWEST, smallest_rounds
 from slm_energy.analysis.text.phrases import number, times
@@ -90,7 +90,7 @@ def settled(
 
 def _pairs(study: Study, options: AnalysisOptions) -> Iterator[_Pair]:
     """Pairs of cells of one family that have a value of the metric that decides."""
-    families = understood(study, options).families
+    families = resolve_design(study, options).families
     found = blocks.usable(study, options, [])
     for metric, block in found:
         if metric.quantity != found[0][0].quantity:

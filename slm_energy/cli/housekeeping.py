@@ -46,7 +46,7 @@ def cache_verb(arguments: Sequence[str], console: Console) -> int:
 
 
 def _show_cache(
-    folder: Path, found: Sequence[cache.Entry], limit_gb: float, console: Console
+    folder: Path, found: Sequence[cache.CacheEntry], limit_gb: float, console: Console
 ) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("kind", "key"):
@@ -69,7 +69,7 @@ def _show_cache(
     )
 
 
-def _what(entry: cache.Entry) -> str:
+def _what(entry: cache.CacheEntry) -> str:
     """The most telling parts of an entry's identity."""
     flat: dict[str, object] = {}
     for key, value in entry.identity.items():
@@ -77,7 +77,7 @@ def _what(entry: cache.Entry) -> str:
     return escape(", ".join(f"{key}={flat[key]}" for key in _TOLD if key in flat))
 
 
-def _clear(found: Sequence[cache.Entry], names: Sequence[str], console: Console) -> int:
+def _clear(found: Sequence[cache.CacheEntry], names: Sequence[str], console: Console) -> int:
     for name in names:
         if not any(name in (entry.kind, entry.path.name) for entry in found):
             kinds = ", ".join(sorted({entry.kind for entry in found})) or "nothing"

@@ -18,7 +18,7 @@ from slm_energy.analysis.text import phrases
 from slm_energy.cell import is_sentinel
 from slm_energy.planning.plan import Plan
 from slm_energy.running.progress import duration
-from slm_energy.running.summary import Ended
+from slm_energy.running.summary import SweepSummary
 
 _ORDER_SHOWN = 60
 _ALPHA = 0.05
@@ -140,7 +140,7 @@ def _energy(joules: float) -> str:
     return f"about {joules / size:.3g} {unit}"
 
 
-def show_ended(ended: Ended, console: Console) -> None:
+def show_ended(ended: SweepSummary, console: Console) -> None:
     """Print what was left out, what did not end valid, and where its log lies."""
     plan = ended.plan
     _show_left_out(plan, console)
@@ -187,7 +187,7 @@ def show_ended(ended: Ended, console: Console) -> None:
         )
 
 
-def _not_valid(ended: Ended) -> dict[tuple[str, str, str], tuple[list[str], str]]:
+def _not_valid(ended: SweepSummary) -> dict[tuple[str, str, str], tuple[list[str], str]]:
     """What did not end valid: outcome, cell and reason to rounds and the last one's files."""
     last = {(told.cell, told.round): told for told in ended.trials}
     found: dict[tuple[str, str, str], tuple[list[str], str]] = {}
@@ -199,7 +199,7 @@ def _not_valid(ended: Ended) -> dict[tuple[str, str, str], tuple[list[str], str]
     return found
 
 
-def _flagged(ended: Ended) -> dict[str, list[str]]:
+def _flagged(ended: SweepSummary) -> dict[str, list[str]]:
     """What a reader should know of valid trials: expectation to its details."""
     found: dict[str, list[str]] = {}
     for told in ended.trials:

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-Verdict = Literal["ok", "warn", "fail", "unknown", "not applicable"]
+Status = Literal["ok", "warn", "fail", "unknown", "not applicable"]
 
 ROOT = Path("/")
 CPUS = "sys/devices/system/cpu"
@@ -31,7 +31,7 @@ class Finding:
     """
 
     name: str
-    verdict: Verdict
+    verdict: Status
     detail: str
     remedy: str | None = None
 

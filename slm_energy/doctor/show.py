@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from slm_energy.doctor.diagnosis import Diagnosis
-from slm_energy.doctor.finding import Verdict, seconds
+from slm_energy.doctor.finding import Status, seconds
 from slm_energy.record import Source
 
-_STYLES: dict[Verdict, str] = {
+_STYLES: dict[Status, str] = {
     "ok": "green",
     "warn": "yellow",
     "fail": "bold red",
@@ -105,7 +105,7 @@ def _show_checks(diagnosis: Diagnosis, console: Console) -> None:
 
 def _show_remedies(diagnosis: Diagnosis, console: Console) -> None:
     """Failures first. A line is never broken: what is copied from it is a command as a whole."""
-    order: tuple[Verdict, ...] = ("fail", "warn", "unknown")
+    order: tuple[Status, ...] = ("fail", "warn", "unknown")
     found = [check for check in diagnosis.checks if check.remedy and check.verdict in order]
     if found:
         console.print(Text("\nwhat to do", "bold"))

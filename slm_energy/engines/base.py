@@ -27,7 +27,7 @@ TokenIds = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class LoadRequest:
     """What an engine is told when it loads.
 
     Attributes:
@@ -64,7 +64,7 @@ class Batch:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class Completion:
     """What one request got.
 
     Attributes:
@@ -76,10 +76,10 @@ class Answer:
     token_ns: tuple[int, ...]
 
 
-def job_of(trial: Trial) -> Job:
+def load_request_of(trial: Trial) -> LoadRequest:
     """What an engine is told about a trial."""
     path = Path(trial.model_path)
-    return Job(
+    return LoadRequest(
         settings=trial.cell.settings,
         model_path=path,
         model_digest=trial.cell.model_digest,
@@ -89,18 +89,18 @@ def job_of(trial: Trial) -> Job:
     )
 
 
-def derived_from(job: Job, recipe: int) -> dict[str, Json]:
-    """What decides the content of all that is derived from a job's weights with their attention.
+def derived_from(load_request: LoadRequest, recipe: int) -> dict[str, Json]:
+    """What decides the content of all that is derived from a request's weights with their attention.
 
     Args:
-        job: what is to be loaded.
+        load_request: what is to be loaded.
         recipe: raised when this package derives something else from the same weights.
     """
     return {
         "recipe": recipe,
-        "model": job.model_digest,
-        "attention": job.settings.model.attention,
-        "dtype": job.settings.engine.dtype,
+        "model": load_request.model_digest,
+        "attention": load_request.settings.model.attention,
+        "dtype": load_request.settings.engine.dtype,
     }
 
 
@@ -112,7 +112,7 @@ def threads(settings: Settings) -> int:
 class Engine(Protocol):
     """One loaded model in one runtime. Built by `create`; used by one thread, in this order."""
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, load_request: LoadRequest) -> dict[str, Json]:
         """Load the weights and make the device ready, a first inference included.
 
         Engines that compute with transformers compare SDPA with eager attention here: four short
@@ -127,7 +127,7 @@ class Engine(Protocol):
             EngineError: it cannot be loaded as asked; a fallback counts as that.
         """
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         """Decode greedily; return when the device has finished. One answer per prompt.
 
         Raises:
@@ -175,8 +175,8 @@ class EngineSpec:
     packages: tuple[str, ...]
     create: Callable[[], Engine]
     unsupported: Callable[[Settings], str | None]
-    needs_preparation: Callable[[Job], bool] = lambda job: False
-    prepare: Callable[[Job], None] = lambda job: None
+    needs_preparation: Callable[[LoadRequest], bool] = lambda load_request: False
+    prepare: Callable[[LoadRequest], None] = lambda load_request: None
     prepares_in_sweep: bool = False
     imports: Callable[[Settings], object] = lambda settings: None
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)

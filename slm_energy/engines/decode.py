@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from slm_energy.engines.base import Answer, Batch, TokenIds, left_padded
+from slm_energy.engines.base import Batch, Completion, TokenIds, left_padded
 from slm_energy.errors import EngineError
 
 TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.3}
@@ -36,7 +36,7 @@ class Decoding(Protocol):
         """Append one token id per request (b,); return the logits of the next."""
 
 
-def greedy(decoding: Decoding, batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
+def greedy(decoding: Decoding, batch: Batch, eos_ids: Sequence[int]) -> list[Completion]:
     """Decode greedily through a session; logits need be valid until its next step only.
 
     Raises:
@@ -59,7 +59,7 @@ def greedy(decoding: Decoding, batch: Batch, eos_ids: Sequence[int]) -> list[Ans
     return result
 
 
-def collect(steps: Iterator[list[int]], batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
+def collect(steps: Iterator[list[int]], batch: Batch, eos_ids: Sequence[int]) -> list[Completion]:
     """Drive a session loop until every request of the batch has ended.
 
     Args:
@@ -82,7 +82,7 @@ def collect(steps: Iterator[list[int]], batch: Batch, eos_ids: Sequence[int]) ->
 
 def answers(
     columns: Sequence[Sequence[int]], stamps: Sequence[int], batch: Batch, eos_ids: Sequence[int]
-) -> list[Answer]:
+) -> list[Completion]:
     """Turn steps into one answer per request, each cut after its first end-of-text token.
 
     Args:
@@ -95,7 +95,7 @@ def answers(
     for ids in zip(*columns, strict=True):
         ends = (n for n, token in enumerate(ids, 1) if batch.stop == "eos" and token in eos_ids)
         length = next(ends, len(ids))
-        result.append(Answer(output_ids=ids[:length], token_ns=tuple(stamps[:length])))
+        result.append(Completion(output_ids=ids[:length], token_ns=tuple(stamps[:length])))
     return result
 
 
@@ -162,7 +162,7 @@ def prepare_generate(model: Any) -> None:
     model.generation_config = new_config()
 
 
-def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> list[Answer]:
+def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> list[Completion]:
     """Decode through the `generate` of transformers, as most users do.
 
     With `stop=fixed` it is told of no end-of-text token at all: `min_new_tokens` would forbid the

@@ -28,8 +28,8 @@ from slm_energy.config.groups import LauncherConfig, MeasurementConfig, StudyCon
 from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.record import EXCHANGE, Record
 from slm_energy.running import trial
-from slm_energy.running.local import Here, Progress
-from slm_energy.running.slurm import GONE, Job, job_here, open_queue
+from slm_energy.running.local import LocalExecutor, ReportProgress
+from slm_energy.running.slurm import GONE, QueuedJob, job_here, open_queue
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store import artifacts, outbox
 from slm_energy.store.mlflow_schema import INTERRUPTED, interrupted
@@ -37,7 +37,7 @@ from slm_energy.store.mlflow_schema import INTERRUPTED, interrupted
 _ORDER_FILE = "job.json"
 _SUBMITIT = "submitit"
 _REST = "rest-"
-_FAREWELL_S = 60.0  # twice what Slurm gives a job by default (KillWait)
+_EXIT_GRACE_S = 60.0  # twice what Slurm gives a job by default (KillWait)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ class Order:
     study: StudyConfig
 
 
-class Jobs:
+class ClusterExecutor:
     """A place for trials (`here.Place`): the nodes of a cluster."""
 
     def __init__(
@@ -141,7 +141,7 @@ class Jobs:
         self._queue.submit(trial.id, folder / _SUBMITIT, run_on_node, str(folder))
         self._running[trial.id] = (trial, folder)
 
-    def ended(self, progress: Progress) -> list[tuple[Record, Path]]:
+    def ended(self, progress: ReportProgress) -> list[tuple[Record, Path]]:
         """Wait until at least one job has ended.
 
         Where a person wants the sweep to end, jobs that wait are cancelled, and their records come
@@ -156,7 +156,7 @@ class Jobs:
                 raise
             return sorted(found, key=lambda pair: interrupted(pair[0]))
 
-    def _look(self, progress: Progress) -> list[tuple[Record, Path]]:
+    def _look(self, progress: ReportProgress) -> list[tuple[Record, Path]]:
         jobs = self._queue.jobs()
         if jobs is None:
             return []
@@ -171,7 +171,7 @@ class Jobs:
             ended = [name for name in ended if name not in self._withdrawn]
         return self._records({name: ours[name] for name in ended})
 
-    def _withdraw(self, waiting: Mapping[str, Job]) -> None:
+    def _withdraw(self, waiting: Mapping[str, QueuedJob]) -> None:
         if waiting:
             self._withdrawn |= waiting.keys()
             self._queue.cancel(waiting.values())
@@ -182,9 +182,9 @@ class Jobs:
         jobs = self._cancel()
         return self._records({name: jobs.get(name, GONE) for name in self._running})
 
-    def _cancel(self) -> dict[str, Job]:
+    def _cancel(self) -> dict[str, QueuedJob]:
         """Cancel every job, and give them time to go; return how they are then."""
-        deadline, asked = time.monotonic() + _FAREWELL_S, set[str]()
+        deadline, asked = time.monotonic() + _EXIT_GRACE_S, set[str]()
         while True:
             jobs = self._queue.jobs()
             if jobs is not None:
@@ -197,7 +197,7 @@ class Jobs:
                 return jobs or {}
             time.sleep(self._queue.poll_s)
 
-    def _records(self, jobs: Mapping[str, Job]) -> list[tuple[Record, Path]]:
+    def _records(self, jobs: Mapping[str, QueuedJob]) -> list[tuple[Record, Path]]:
         """What ended jobs left; nothing of one that was delivered since it was adopted."""
         found = []
         for name, job in jobs.items():
@@ -209,7 +209,7 @@ class Jobs:
                 found.append((record, folder))
         return found
 
-    def _without(self, entry: Trial, folder: Path, job: Job) -> Record:
+    def _without(self, entry: Trial, folder: Path, job: QueuedJob) -> Record:
         """The record of a trial whose job left none."""
         order, reason = folder / _ORDER_FILE, _how_it_ended(job, folder)
         begun_ns = order.stat().st_mtime_ns
@@ -220,7 +220,7 @@ class Jobs:
         return dataclasses.replace(record, node=job.node, job=job.id)
 
 
-def _how_it_ended(job: Job, folder: Path) -> str:
+def _how_it_ended(job: QueuedJob, folder: Path) -> str:
     """One line about a job that left no record: the queue's words, and the last of its own."""
     where = f" on {job.node}" if job.node else ""
     logs = sorted((folder / _SUBMITIT).glob("*.out"))
@@ -258,7 +258,7 @@ def _run(order: Order, folder: Path) -> Record:
     entry, begun_ns = order.trial, time.time_ns()
     try:
         rest_file = folder.parent / f"{_REST}{platform.node()}.json"
-        with Here(order.study, folder, Console(width=100), rest_file) as place:
+        with LocalExecutor(order.study, folder, Console(width=100), rest_file) as place:
             place.ready([entry.cell.settings.measurement])
             place.start(entry, folder)
             [(record, _)] = place.ended(lambda entry, phase, share: None)

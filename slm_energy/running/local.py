@@ -1,6 +1,6 @@
 """Trials on this machine, one at a time, under its lock.
 
-`Place` is what a sweep asks of wherever its trials run; `jobs.py` is the other one.
+`Place` is what a sweep asks of wherever its trials run; `cluster.py` is the other one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slm_energy.sampler.client import Sampler
 from slm_energy.store.outbox import cannot_write
 from slm_energy.worker.forkserver import Templates
 
-Progress = Callable[[Trial, str, float], None]
+ReportProgress = Callable[[Trial, str, float], None]
 """Called about once a second with a running trial, its phase, and the share of it that is done."""
 
 
@@ -67,7 +67,7 @@ class Place(Protocol):
     def start(self, trial: Trial, folder: Path) -> None:
         """Begin a trial in an empty folder of its own."""
 
-    def ended(self, progress: Progress) -> list[tuple[Record, Path]]:
+    def ended(self, progress: ReportProgress) -> list[tuple[Record, Path]]:
         """Wait until at least one trial has ended; return its record, and its folder.
 
         After an interrupt the running trials are gone, and their records say so
@@ -78,7 +78,7 @@ class Place(Protocol):
         """
 
 
-class Here:
+class LocalExecutor:
     """This machine."""
 
     def __init__(
@@ -147,7 +147,7 @@ class Here:
         """Remember what `ended` is to run."""
         self._next = (trial, folder)
 
-    def ended(self, progress: Progress) -> list[tuple[Record, Path]]:
+    def ended(self, progress: ReportProgress) -> list[tuple[Record, Path]]:
         """Run the trial."""
         assert self._next is not None
         (entry, folder), self._next = self._next, None

@@ -35,7 +35,7 @@ _EVERY_CLUSTERS = ("name", "timeout_min", "cpus_per_task", "gpus_per_node", "mem
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class QueuedJob:
     """What a queue says of a job.
 
     Attributes:
@@ -66,7 +66,7 @@ class Job:
         return self.state in _ENDED
 
 
-GONE = Job(id="", state="GONE")
+GONE = QueuedJob(id="", state="GONE")
 
 
 class Queue(Protocol):
@@ -93,10 +93,10 @@ class Queue(Protocol):
             SlmEnergyError: the queue refuses it.
         """
 
-    def jobs(self) -> dict[str, Job] | None:
+    def jobs(self) -> dict[str, QueuedJob] | None:
         """Name to job, also of those that ended some minutes ago; None if it does not answer."""
 
-    def cancel(self, jobs: Iterable[Job]) -> bool:
+    def cancel(self, jobs: Iterable[QueuedJob]) -> bool:
         """Ask it to end jobs; return whether it heard."""
 
 
@@ -142,7 +142,7 @@ class _Slurm:
         named = {"name": f"{parameters.get('name', 'slm_energy')}.{name}"}
         _submit("slurm", parameters | own | named, folder, call, word)
 
-    def jobs(self) -> dict[str, Job] | None:
+    def jobs(self) -> dict[str, QueuedJob] | None:
         rows = self._tell("squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%N|%j")
         if rows is None:
             return None
@@ -150,10 +150,10 @@ class _Slurm:
         for row in rows.splitlines():
             number, state, why, node, name = row.split("|", 4)
             told = "" if why == "None" else why
-            found[name.rpartition(".")[2]] = Job(id=number, state=state, why=told, node=node)
+            found[name.rpartition(".")[2]] = QueuedJob(id=number, state=state, why=told, node=node)
         return found
 
-    def cancel(self, jobs: Iterable[Job]) -> bool:
+    def cancel(self, jobs: Iterable[QueuedJob]) -> bool:
         return self._tell("scancel", *(job.id for job in jobs)) is not None
 
     def _tell(self, *command: str) -> str | None:
@@ -178,14 +178,14 @@ class _Processes:
     def submit(self, name: str, folder: Path, call: Callable[[str], None], word: str) -> None:
         self._ours[name] = _submit("local", self._parameters, folder, call, word)
 
-    def jobs(self) -> dict[str, Job]:
+    def jobs(self) -> dict[str, QueuedJob]:
         adopted = dict(filter(None, map(self._running, Path("/proc").glob("[0-9]*"))))
         self._ours = {name: job for name, job in self._ours.items() if not job.done()}
         return adopted | {
-            name: Job(id=job.job_id, state="RUNNING") for name, job in self._ours.items()
+            name: QueuedJob(id=job.job_id, state="RUNNING") for name, job in self._ours.items()
         }
 
-    def _running(self, process: Path) -> tuple[str, Job] | None:
+    def _running(self, process: Path) -> tuple[str, QueuedJob] | None:
         try:
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:  # it has just ended
@@ -193,9 +193,9 @@ class _Processes:
         if "submitit.local._local" not in words:
             return None
         # The folder is its last word, and lies in the trial's own.
-        return Path(words[-2]).parent.name, Job(id=process.name, state="RUNNING")
+        return Path(words[-2]).parent.name, QueuedJob(id=process.name, state="RUNNING")
 
-    def cancel(self, jobs: Iterable[Job]) -> bool:
+    def cancel(self, jobs: Iterable[QueuedJob]) -> bool:
         for job in jobs:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(job.id), signal.SIGINT)

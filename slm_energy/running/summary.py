@@ -9,7 +9,7 @@ from slm_energy.record import OutcomeName, Record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Told:
+class TrialSummary:
     """What is remembered of a trial after its record was kept.
 
     Attributes:
@@ -32,7 +32,7 @@ class Told:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
+class SweepSummary:
     """What an invocation did.
 
     Attributes:
@@ -44,7 +44,7 @@ class Ended:
         settled: why it ran fewer rounds than planned; None if it did not.
     """
 
-    trials: tuple[Told, ...]
+    trials: tuple[TrialSummary, ...]
     unsent: int
     plan: Plan
     parent: str | None
@@ -61,9 +61,9 @@ class Ended:
         return bool(self.plan.trials) and not self.unsent and not unfinished
 
 
-def told(record: Record, place: str) -> Told:
-    """What is remembered of a record; `place` is as `Told` has it."""
-    return Told(
+def told(record: Record, place: str) -> TrialSummary:
+    """What is remembered of a record; `place` is as `TrialSummary` has it."""
+    return TrialSummary(
         label=record.trial.label,
         cell=record.trial.cell.id,
         round=record.trial.round,

@@ -25,12 +25,12 @@ from slm_energy.planning.grid import Grid
 from slm_energy.planning.plan import Past, Plan, Planned
 from slm_energy.record import Record
 from slm_energy.running import trial
-from slm_energy.running.cluster import Jobs
+from slm_energy.running.cluster import ClusterExecutor
 from slm_energy.running.interrupts import Interrupts
-from slm_energy.running.local import Here, Place, refuse_or_tell
+from slm_energy.running.local import LocalExecutor, Place, refuse_or_tell
 from slm_energy.running.progress import Display
 from slm_energy.running.resume import frozen, machine_of, plan_of
-from slm_energy.running.summary import Ended, Told, told
+from slm_energy.running.summary import SweepSummary, TrialSummary, told
 from slm_energy.serialization import readable, to_plain
 from slm_energy.store import artifacts
 from slm_energy.store.mlflow_schema import PLAN_FILE, interrupted
@@ -44,7 +44,7 @@ Settled = Callable[[str], str | None]
 or None."""
 
 
-def run(grid: Grid, console: Console, settled: Settled = lambda machine: None) -> Ended:
+def run(grid: Grid, console: Console, settled: Settled = lambda machine: None) -> SweepSummary:
     """Run what is to do; never stop for a trial that fails.
 
     Args:
@@ -62,9 +62,9 @@ def run(grid: Grid, console: Console, settled: Settled = lambda machine: None) -
     busy = refuse_or_tell(study, console, "uses this tracking.folder")
     with Interrupts(console) as interrupts:
         place: Place = (
-            Here(study, spool.folder, console)
+            LocalExecutor(study, spool.folder, console)
             if launcher is None
-            else Jobs(launcher, study, spool.folder, lambda: interrupts.asked)
+            else ClusterExecutor(launcher, study, spool.folder, lambda: interrupts.asked)
         )
         with place, spool.held(busy):
             return _Invocation(grid, console, place, spool, settled, interrupts).run()
@@ -97,11 +97,11 @@ class _Invocation:
         self._begun_unix_s = time.time()
         self._parent: str | None = None
         self._running: dict[str, Planned] = {}
-        self._told: list[Told] = []
+        self._told: list[TrialSummary] = []
         self._unsent = 0
         self._why_settled: str | None = None
 
-    def run(self) -> Ended:
+    def run(self) -> SweepSummary:
         status = "FAILED"
         try:
             with self._console.status("looking up what is done ..."):
@@ -116,7 +116,7 @@ class _Invocation:
             status = self._run_trials(plan, adopted)
         finally:
             self._close_parent(status)
-        return Ended(
+        return SweepSummary(
             trials=tuple(self._told),
             unsent=self._unsent,
             plan=plan,

@@ -18,7 +18,7 @@ from pathlib import Path
 from slm_energy import workload
 from slm_energy.cell import Trial
 from slm_energy.derive import checks, metrics
-from slm_energy.engines.base import find, job_of
+from slm_energy.engines.base import find, load_request_of
 from slm_energy.errors import ConfigError, MeterError, WorkloadError
 from slm_energy.models import source
 from slm_energy.record import (
@@ -38,7 +38,7 @@ from slm_energy.sampler.client import Sampler, read_samples
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.worker import child, reference
-from slm_energy.worker.child import Progress
+from slm_energy.worker.child import ReportPhase
 from slm_energy.worker.forkserver import Templates
 
 _SAMPLES_FILE = "samples.jsonl"
@@ -48,7 +48,7 @@ def run(
     trial: Trial,
     folder: Path,
     sampler: Sampler | None,
-    progress: Progress,
+    progress: ReportPhase,
     gate: Gate | None = None,
     templates: Templates | None = None,
 ) -> Record:
@@ -83,7 +83,7 @@ def _run(
     trial: Trial,
     folder: Path,
     sampler: Sampler | None,
-    progress: Progress,
+    progress: ReportPhase,
     gate: Gate | None,
     templates: Templates,
     started_ns: int,
@@ -159,7 +159,7 @@ def _without_capture(
 
 
 def _prepare(
-    trial: Trial, folder: Path, phases: dict[str, float], progress: Progress
+    trial: Trial, folder: Path, phases: dict[str, float], progress: ReportPhase
 ) -> str | None:
     """Fill the cache with what the trial needs of it, each step in a process of its own."""
     for mode, needed in PREPARATIONS.items():
@@ -192,7 +192,7 @@ def _needs_weights(trial: Trial) -> bool:
 def _needs_preparation(trial: Trial) -> bool:
     settings = trial.cell.settings
     try:
-        return find(settings.engine.name).needs_preparation(job_of(trial))
+        return find(settings.engine.name).needs_preparation(load_request_of(trial))
     except ConfigError:  # an engine that only the other interpreter has: it looks for itself
         return True
 
@@ -206,7 +206,7 @@ PREPARATIONS = {
 phase of the record."""
 
 
-def _pass(gate: Gate | None, phases: dict[str, float], progress: Progress) -> GateReport | None:
+def _pass(gate: Gate | None, phases: dict[str, float], progress: ReportPhase) -> GateReport | None:
     report = None if gate is None else gate.wait(progress)
     if report is not None:
         phases["gate"] = report.pause_s + report.waited_s
@@ -219,7 +219,7 @@ def _serve(
     sampler: Sampler | None,
     templates: Templates,
     phases: dict[str, float],
-    progress: Progress,
+    progress: ReportPhase,
 ) -> str | None:
     def sample(pid: int) -> None:
         if sampler is not None:

@@ -1,7 +1,7 @@
 """The parent's handle on the sampling process, and the reader of its file.
 
 Sampling in a process of its own goes on while the worker holds Python's lock, and its cost can be
-told. The process (`sampling.py`) lives as long as the sweep, and is idle outside trials. What it
+told. The process (`service.py`) lives as long as the sweep, and is idle outside trials. What it
 reads goes to a file, line by line, so that a crash loses no more than the last line:
 
     {"period_s": ..., "sources": ..., "notes": ..., "clock": ..., "cpus": ...}  as a trial begins

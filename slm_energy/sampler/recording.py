@@ -1,6 +1,6 @@
 """One trial's samples on their way to a file: what is read when, and what a mark adds.
 
-Nothing here waits, but for the last answers of slow meters: the loop in `sampling.py` asks `wait_s`
+Nothing here waits, but for the last answers of slow meters: the loop in `service.py` asks `wait_s`
 how long it may sleep, and calls `tick` when that is over.
 """
 
@@ -102,7 +102,7 @@ class Recording:
         self._settle()
 
     def mark(self, edge: Edge, answer: Callable[[], None]) -> None:
-        """A window begins or ends: see `marks.py` for what that asks for.
+        """A window begins or ends: see `exchange.py` for what that asks for.
 
         Args:
             edge: which.

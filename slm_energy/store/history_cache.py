@@ -22,7 +22,7 @@ from slm_energy.serialization import from_plain, to_plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class HistoryEntry:
     """One earlier trial.
 
     Attributes:
@@ -43,7 +43,7 @@ class Ledger:
         """Nothing is read or made before it is asked for."""
         self.path = path
 
-    def read(self) -> dict[str, Entry]:
+    def read(self) -> dict[str, HistoryEntry]:
         """Trials by key; none without a file. What is no whole line is left out."""
         if not self.path.is_file():
             return {}
@@ -51,7 +51,7 @@ class Ledger:
         entries = (_parsed(line) for line in lines)
         return {entry.key: entry for entry in entries if entry is not None}
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: HistoryEntry) -> None:
         """Append a trial.
 
         Raises:
@@ -61,7 +61,7 @@ class Ledger:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(entry))
 
-    def replace(self, entries: Iterable[Entry]) -> None:
+    def replace(self, entries: Iterable[HistoryEntry]) -> None:
         """Write the file anew, so that whoever reads it meanwhile sees the old or the new one.
 
         Raises:
@@ -74,13 +74,13 @@ class Ledger:
         partial.replace(self.path)
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: HistoryEntry) -> str:
     return json.dumps(to_plain(entry), allow_nan=False) + "\n"
 
 
-def _parsed(line: str) -> Entry | None:
+def _parsed(line: str) -> HistoryEntry | None:
     try:
-        return from_plain(Entry, json.loads(line))
+        return from_plain(HistoryEntry, json.loads(line))
     except ValueError:
         return None
 
@@ -88,7 +88,7 @@ def _parsed(line: str) -> Entry | None:
 class Trials(Protocol):
     """What a store is asked about the trials of one study on one machine."""
 
-    def pages(self, *, small_first: bool) -> Iterator[list[Entry]]:
+    def pages(self, *, small_first: bool) -> Iterator[list[HistoryEntry]]:
         """All of them, newest first; the first page is to be a small one where few may be new."""
 
     def deleted(self) -> set[str]:
@@ -121,9 +121,9 @@ def recall(ledger: Ledger, trials: Trials) -> list[Past]:
     return [entry.past for entry in sorted(known.values(), key=lambda entry: entry.started_ms)]
 
 
-def _newest(trials: Trials, known: dict[str, Entry]) -> tuple[dict[str, Entry], bool]:
+def _newest(trials: Trials, known: dict[str, HistoryEntry]) -> tuple[dict[str, HistoryEntry], bool]:
     """Trials up to the first page that has a known one; and whether these are all there are."""
-    found: dict[str, Entry] = {}
+    found: dict[str, HistoryEntry] = {}
     for page in trials.pages(small_first=bool(known)):
         found |= {entry.key: entry for entry in page}
         if not known.keys().isdisjoint(found):
@@ -131,6 +131,6 @@ def _newest(trials: Trials, known: dict[str, Entry]) -> tuple[dict[str, Entry], 
     return found, True
 
 
-def _agree(trials: Trials, known: dict[str, Entry]) -> bool:
+def _agree(trials: Trials, known: dict[str, HistoryEntry]) -> bool:
     counts = Counter(entry.past.outcome for entry in known.values())
     return all(trials.number(name, counts[name]) for name in typing.get_args(OutcomeName))

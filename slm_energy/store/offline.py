@@ -20,7 +20,7 @@ from slm_energy.planning.plan import Past
 from slm_energy.record import Record
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store import mlflow_schema
-from slm_energy.store.history_cache import Entry, Ledger
+from slm_energy.store.history_cache import HistoryEntry, Ledger
 from slm_energy.store.mlflow_schema import PLAN_FILE
 from slm_energy.store.outbox import Spool, cannot_write
 
@@ -141,9 +141,11 @@ def remember(folder: Path, record: Record) -> None:
         _sent(folder, record.trial.study).add(_entry(record))
 
 
-def _entry(record: Record) -> Entry:
+def _entry(record: Record) -> HistoryEntry:
     started_ms = record.started_unix_ns // 1_000_000
-    return Entry(key=record.trial.id, started_ms=started_ms, past=mlflow_schema.past_of(record))
+    return HistoryEntry(
+        key=record.trial.id, started_ms=started_ms, past=mlflow_schema.past_of(record)
+    )
 
 
 def _read(path: Path) -> Sweep:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from slm_energy.record import OutcomeName
 from slm_energy.store import mlflow_schema
 from slm_energy.store.access import is_server
-from slm_energy.store.history_cache import Entry
+from slm_energy.store.history_cache import HistoryEntry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,7 +74,7 @@ class MachineTrials:
         self._experiment = experiment
         self._query = f"tags.`slm.machine` = '{machine}' and tags.`slm.outcome`"
 
-    def pages(self, *, small_first: bool) -> Iterator[list[Entry]]:
+    def pages(self, *, small_first: bool) -> Iterator[list[HistoryEntry]]:
         """All of them, newest first."""
         first = _SMALL_PAGE if small_first else _PAGE
         query = f"{self._query} != ''"
@@ -99,10 +99,10 @@ class MachineTrials:
         return len(last) == min(count, 1) and not last.token
 
 
-def entry(run: Run) -> Entry:
+def entry(run: Run) -> HistoryEntry:
     """A trial's run as a ledger remembers it."""
     past = mlflow_schema.past(run.data.tags, run.data.params, run.data.metrics)
-    return Entry(key=run.info.run_id, started_ms=run.info.start_time, past=past)
+    return HistoryEntry(key=run.info.run_id, started_ms=run.info.start_time, past=past)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from typing import Any
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.config.groups import Scalar
-from slm_energy.engines.base import Answer, Batch, Engine, EngineSpec, Job, derived_from
+from slm_energy.engines.base import Batch, Completion, Engine, EngineSpec, LoadRequest, derived_from
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 
@@ -45,27 +45,27 @@ _PIECES, _PIECE = 8, bytes(range(256)) * 256
 class ScriptedEngine:
     """Serves made-up tokens on schedule."""
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, request: LoadRequest) -> dict[str, Json]:
         """Take the script from `engine.options`."""
-        options = job.settings.engine.options
+        options = request.settings.engine.options
         self._fail = _fault(options, SERVING)
         self._token_s = float(options.get("token_s") or 0.0)
         self._answered = 0
         if self._fail == "load":
             raise EngineError("engine.options.fail=load: the script says that loading fails")
-        if _exports(job):
-            _read_export(job)
+        if _exports(request):
+            _read_export(request)
         return {
-            "provider": job.settings.provider.name,
-            "dtype": job.settings.engine.dtype,
-            "threads": job.settings.engine.threads or len(os.sched_getaffinity(0)),
+            "provider": request.settings.provider.name,
+            "dtype": request.settings.engine.dtype,
+            "threads": request.settings.engine.threads or len(os.sched_getaffinity(0)),
             "kv_cache": True,
             "attention": "none",
             "context": 512,
-            "decode": job.settings.engine.decode,
+            "decode": request.settings.engine.decode,
         }
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         """Answer every prompt with ids that depend on it alone."""
         self._answered += 1
         if self._answered == 2:
@@ -81,7 +81,7 @@ class ScriptedEngine:
             stamps.append("noon" if self._fail == "garbage" else time.monotonic_ns())
         if self._fail == "unstamped":
             stamps.clear()
-        return [Answer(output_ids=tuple(row), token_ns=tuple(stamps)) for row in ids]
+        return [Completion(output_ids=tuple(row), token_ns=tuple(stamps)) for row in ids]
 
     def close(self) -> None:
         """Nothing is held."""
@@ -134,28 +134,28 @@ def _drawn(options: Mapping[str, Scalar], possible: Sequence[str]) -> str:
     return fault
 
 
-def _exports(job: Job) -> bool:
-    return job.settings.engine.options.get("export_s") is not None
+def _exports(request: LoadRequest) -> bool:
+    return request.settings.engine.options.get("export_s") is not None
 
 
-def _identity(job: Job) -> dict[str, Json]:
+def _identity(request: LoadRequest) -> dict[str, Json]:
     """Every cell has an export of its own."""
-    engine = job.settings.engine
+    engine = request.settings.engine
     own = {"decode": engine.decode, "threads": engine.threads, "options": dict(engine.options)}
-    return derived_from(job, recipe=1) | own
+    return derived_from(request, recipe=1) | own
 
 
-def _place(job: Job) -> Path:
-    return cache.place(job.cache_path, "scripted", _identity(job))
+def _place(request: LoadRequest) -> Path:
+    return cache.place(request.cache_path, "scripted", _identity(request))
 
 
-def _needs_export(job: Job) -> bool:
-    return _exports(job) and not cache.intact(_place(job))
+def _needs_export(request: LoadRequest) -> bool:
+    return _exports(request) and not cache.intact(_place(request))
 
 
-def _export(job: Job) -> None:
+def _export(request: LoadRequest) -> None:
     """Write a file, slowly."""
-    options = job.settings.engine.options
+    options = request.settings.engine.options
     fail = _fault(options, EXPORTING)
 
     def fill(partial: Path) -> dict[str, Json]:
@@ -171,13 +171,13 @@ def _export(job: Job) -> None:
                 time.sleep(float(options.get("export_s") or 0.0) / _PIECES)
         return {}
 
-    cache.make(_place(job), _identity(job), fill)
+    cache.make(_place(request), _identity(request), fill)
 
 
-def _read_export(job: Job) -> None:
-    cache.facts(_place(job))
-    if (_place(job) / _EXPORT_FILE).read_bytes() != _PIECE * _PIECES:
-        raise EngineError(f"{_place(job)} is not what was exported")
+def _read_export(request: LoadRequest) -> None:
+    cache.facts(_place(request))
+    if (_place(request) / _EXPORT_FILE).read_bytes() != _PIECE * _PIECES:
+        raise EngineError(f"{_place(request)} is not what was exported")
 
 
 def _create() -> Engine:

@@ -18,7 +18,7 @@ from slm_energy.record import EnergyFigure, Window
 from slm_energy.testing.scenes import PJ_PER_UNIT, Recording, Row, Scene, reading
 
 Place = Literal["first", "middle", "last", "all"]
-Verdict = Literal["right", "refused", "wrong"]
+Judgement = Literal["right", "refused", "wrong"]
 
 PLACES: tuple[Place, ...] = ("first", "middle", "last", "all")
 """The reading that opens the window, one inside, the one that closes it, and every reading."""
@@ -85,7 +85,7 @@ def undetectable(scene: Scene, fault: str, place: Place) -> str | None:
     return _LIKE_A_TRUE_LOAD.get((fault, place)) if scene.source.kind == "power" else None
 
 
-def judge(recording: Recording, figure: EnergyFigure) -> Verdict:
+def judge(recording: Recording, figure: EnergyFigure) -> Judgement:
     """Compare a figure with the truth."""
     low_j, joules, high_j = figure.low_j, figure.joules, figure.high_j
     if joules is None or low_j is None or high_j is None:

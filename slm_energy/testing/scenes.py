@@ -35,7 +35,7 @@ class Scene:
         waveform: the true power.
         window: what is accounted.
         step_ns: time between readings, jittered by a fifth.
-        followed: the sampler looks for the counter's ticks instead (`meters/ticks.py`).
+        followed: the sampler looks for the counter's ticks instead (`sampler/schedule.py`).
         cost_ns: what one reading takes.
         first_raw: what a counter shows at time 0.
     """

@@ -31,7 +31,7 @@ from typing import TextIO
 
 from slm_energy import sigint
 from slm_energy.cell import Settings, Trial
-from slm_energy.engines.base import find, job_of
+from slm_energy.engines.base import find, load_request_of
 from slm_energy.engines.describe import describe
 from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.models import source
@@ -84,7 +84,7 @@ def _run(mode: str, isolation: str, trial: Trial, folder: Path, channel: TextIO)
     if mode == "build":
         source.build(trial.cell.settings.model, Path(trial.cache_path))
     elif mode == "prepare":
-        find(trial.cell.settings.engine.name).prepare(job_of(trial))
+        find(trial.cell.settings.engine.name).prepare(load_request_of(trial))
     elif mode == "reference":
         reference.make(trial)
     else:

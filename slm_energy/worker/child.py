@@ -28,9 +28,9 @@ from slm_energy.worker import interpreters
 
 LOG_FILE = "worker.log"
 _TICK_S = 1.0
-_FAREWELL_S = 60.0  # runtimes take seconds to take down, on a busy machine many
+_EXIT_GRACE_S = 60.0  # runtimes take seconds to take down, on a busy machine many
 
-Progress = Callable[[str, float], None]
+ReportPhase = Callable[[str, float], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ def run(
     folder: Path,
     exchange: Path,
     timeout_s: float,
-    progress: Progress,
+    progress: ReportPhase,
     on_start: Callable[[int], None] = lambda pid: None,
 ) -> str | None:
     """Run the worker module in a fresh interpreter to its end.
@@ -99,7 +99,7 @@ def watch(
     start: Start,
     folder: Path,
     timeout_s: float,
-    progress: Progress,
+    progress: ReportPhase,
     on_start: Callable[[int], None] = lambda pid: None,
 ) -> str | None:
     """Start a worker and stay with it to its end; see `run`."""
@@ -112,14 +112,14 @@ def watch(
         try:
             on_start(worker.pid)
             message, in_time = _listen(pipe.fileno(), time.monotonic() + timeout_s, progress)
-            patience_s = _FAREWELL_S if in_time else 0.0
+            patience_s = _EXIT_GRACE_S if in_time else 0.0
         finally:
             pipe.close()  # a worker that has more to say does not wait for a reader
             by_itself, code, peak_bytes = _end(worker, patience_s)
     if not in_time:
         return f"took longer than study.timeout_s={timeout_s:g} and was ended"
     if message is None and not by_itself:
-        return f"the worker did not end within {_FAREWELL_S:g} s of its last word and was ended"
+        return f"the worker did not end within {_EXIT_GRACE_S:g} s of its last word and was ended"
     return message or exit_error(code, peak_bytes, kills, memory_kills())
 
 
@@ -165,7 +165,7 @@ def exit_error(
     return f"out of memory: the kernel ended the worker (SIGKILL){peak}; {remedy}"
 
 
-def _listen(pipe: int, deadline: float, progress: Progress) -> tuple[str | None, bool]:
+def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[str | None, bool]:
     """Read progress until the worker closes its end of the pipe.
 
     Returns:

@@ -32,7 +32,7 @@ from slm_energy.cell import Trial
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 from slm_energy.worker import child, interpreters
-from slm_energy.worker.child import Progress, Worker
+from slm_energy.worker.child import ReportPhase, Worker
 
 _REPLY_BYTES = 65536
 _REAP_S = 60.0
@@ -61,7 +61,7 @@ class Templates:
         trial: Trial,
         folder: Path,
         exchange: Path,
-        progress: Progress,
+        progress: ReportPhase,
         on_start: Callable[[int], None],
     ) -> str | None:
         """Run a trial's worker to its end, spawned or forked as the trial asks; see `child.run`."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from slm_energy import cache, workload
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import EngineConfig, ProviderConfig
-from slm_energy.engines.base import Batch, Compiles, Job, find
+from slm_energy.engines.base import Batch, Compiles, LoadRequest, find
 from slm_energy.errors import EngineError
 from slm_energy.models import source
 from slm_energy.record import Reference, ReferenceAnswer
@@ -77,7 +77,7 @@ def read(trial: Trial) -> Reference | None:
 
 def _serve(trial: Trial, settings: Settings) -> Reference:
     path, spec, asked = Path(trial.model_path), find(settings.engine.name), settings.workload
-    job = Job(
+    request = LoadRequest(
         settings=settings,
         model_path=path,
         model_digest=trial.cell.model_digest,
@@ -95,10 +95,10 @@ def _serve(trial: Trial, settings: Settings) -> Reference:
         )
         for task in tasks
     ]
-    if spec.needs_preparation(job):
-        spec.prepare(job)
+    if spec.needs_preparation(request):
+        spec.prepare(request)
     engine = spec.create()
-    effective = engine.load(job)
+    effective = engine.load(request)
     if isinstance(engine, Compiles):
         engine.compile(batches)
     answers = tuple(

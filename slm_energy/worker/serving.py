@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from slm_energy.cell import Trial
 from slm_energy.config.groups import WorkloadConfig
-from slm_energy.engines.base import Answer, Batch, Compiles, Engine, find, job_of
+from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
 from slm_energy.errors import WorkloadError
 from slm_energy.machine import allowed_processors, processor
 from slm_energy.models import source
@@ -31,11 +31,11 @@ from slm_energy.workload import Task, token_digest
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Progress = Callable[[str, float], None]
+ReportPhase = Callable[[str, float], None]
 
 
 def serve(
-    trial: Trial, tasks: Sequence[Task], metering: Metering | None, progress: Progress
+    trial: Trial, tasks: Sequence[Task], metering: Metering | None, progress: ReportPhase
 ) -> Capture:
     """Run the windows of one trial.
 
@@ -57,7 +57,7 @@ def serve(
     progress("load", 0.0)
     with timeline.window("load"):
         tokenizer = source.load_tokenizer(Path(trial.model_path))
-        effective = engine.load(job_of(trial))
+        effective = engine.load(load_request_of(trial))
 
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
     _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
@@ -133,20 +133,20 @@ def _repeat(
     engine: Engine,
     batches: Sequence[Batch],
     at_least_s: float,
-    progress: Progress,
+    progress: ReportPhase,
     phase: str,
-) -> list[list[tuple[int, list[Answer]]]]:
+) -> list[list[tuple[int, list[Completion]]]]:
     """Repeat the whole workload until that took long enough.
 
     Returns:
         Per pass and batch: when it was handed over, and its answers.
     """
-    served: list[list[tuple[int, list[Answer]]]] = []
+    served: list[list[tuple[int, list[Completion]]]] = []
     told_ns = 0
     start_ns = time.monotonic_ns()
     enough_ns = start_ns + round(at_least_s * 1e9)
     while not served or time.monotonic_ns() < enough_ns:
-        answers: list[tuple[int, list[Answer]]] = []
+        answers: list[tuple[int, list[Completion]]] = []
         for number, batch in enumerate(batches):
             now_ns = time.monotonic_ns()
             if now_ns - told_ns > 1_000_000_000:
@@ -160,7 +160,7 @@ def _repeat(
 
 
 def _generations(
-    served: Sequence[Sequence[tuple[int, list[Answer]]]],
+    served: Sequence[Sequence[tuple[int, list[Completion]]]],
     tasks: Sequence[Task],
     prompts: Sequence[tuple[int, ...]],
     trial: Trial,

@@ -51,7 +51,7 @@ def forked(settings: Settings) -> Path | None:
                 _reply(parent, **_reaped(request["reap"]))
             elif broken is not None:
                 _reply(parent, error=broken)
-            elif found := _blemish({0, 1, 2, parent.fileno(), *descriptors}):
+            elif found := _fork_hazard({0, 1, 2, parent.fileno(), *descriptors}):
                 _reply(parent, error=_refusal(settings, found))
             elif os.fork() == 0:
                 _become_worker(*descriptors)
@@ -83,7 +83,7 @@ def _import(settings: Settings) -> str | None:
     return None
 
 
-def _blemish(own: set[int]) -> str | None:
+def _fork_hazard(own: set[int]) -> str | None:
     """What makes this process other than one that has only imported, or None.
 
     Args:

@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-from slm_energy.engines.base import Answer, Batch, Engine
+from slm_energy.engines.base import Batch, Completion, Engine
 from slm_energy.record import WarmUp
 
 _HALF = 4
@@ -63,7 +63,7 @@ def steady(paces_ns: Sequence[int]) -> bool:
     return abs(math.log(now / before)) <= _TOLERANCE
 
 
-def _pace_ns(begun_ns: int, answers: Sequence[Answer]) -> int:
+def _pace_ns(begun_ns: int, answers: Sequence[Completion]) -> int:
     """Time of one decoding step: prompts differ in length, their steps hardly.
 
     The median of the times between tokens; with a single token, the time to it.

@@ -1,4 +1,4 @@
-"""One job per engine on the bundled model, and one cache of exported graphs for all tests."""
+"""One request per engine on the bundled model, and one cache of exported graphs for all tests."""
 
 import dataclasses
 import os
@@ -15,13 +15,13 @@ from slm_energy.config.groups import (
     ProviderConfig,
     WorkloadConfig,
 )
-from slm_energy.engines.base import Job, find
+from slm_energy.engines.base import LoadRequest, find
 from slm_energy.models import source
 from tests.shipped import MODELS, TWINS, tiny
 
 __all__ = ["MODELS", "TWINS"]  # names that `twin` takes, for tests of every architecture
 
-MakeJob = Callable[..., Job]
+MakeRequest = Callable[..., LoadRequest]
 Twin = Callable[[str], Path]
 
 
@@ -47,10 +47,12 @@ def twin(export_cache: Path) -> Twin:
 
 
 @pytest.fixture
-def make_job(export_cache: Path) -> MakeJob:
-    """A job on the bundled model or on the model in `folder`, with one thread."""
+def make_request(export_cache: Path) -> MakeRequest:
+    """A request to load the bundled model or on the model in `folder`, with one thread."""
 
-    def make(engine: str, folder: Path | None = None, attention: str = "auto", **changes) -> Job:
+    def make(
+        engine: str, folder: Path | None = None, attention: str = "auto", **changes
+    ) -> LoadRequest:
         origin = str(folder) if folder else "bundled"
         model = ModelConfig(name="m", source=origin, attention=attention)  # type: ignore[arg-type]
         path = folder or source.fetch(model, export_cache)
@@ -61,7 +63,7 @@ def make_job(export_cache: Path) -> MakeJob:
             measurement=MeasurementConfig(name="off", mode="off"),
             workload=WorkloadConfig(name="w", source="bundled"),
         )
-        return Job(
+        return LoadRequest(
             settings=settings,
             model_path=path,
             model_digest=source.digest(path),

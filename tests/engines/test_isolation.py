@@ -14,7 +14,7 @@ from slm_energy.record import Capture
 from slm_energy.running import trial
 from slm_energy.worker.forkserver import Templates
 from tests.conftest import a_cell, a_trial
-from tests.engines.conftest import MakeJob
+from tests.engines.conftest import MakeRequest
 
 ONCE = MeasurementConfig(name="off", mode="off", baseline_s=0, warmup_requests=0, serve_s=0)
 FEW = WorkloadConfig(name="bundled", source="bundled", limit=2, batch_size=2, new_tokens=8)
@@ -28,17 +28,24 @@ def templates() -> Iterator[Templates]:
 
 @pytest.mark.parametrize("engine", ["torch", "onnx"])
 def test_a_forked_engine_gives_the_same_tokens(
-    tmp_path: Path, config: RunConfig, make_job: MakeJob, templates: Templates, engine: str
+    tmp_path: Path,
+    config: RunConfig,
+    make_request: MakeRequest,
+    templates: Templates,
+    engine: str,
 ) -> None:
-    job = make_job(engine, threads=2)
+    target = make_request(engine, threads=2)
     captures = []
     for isolation in ("spawn", "forkserver"):
         measurement = dataclasses.replace(ONCE, isolation=isolation)
-        levels = dataclasses.replace(job.settings, measurement=measurement, workload=FEW)
+        levels = dataclasses.replace(target.settings, measurement=measurement, workload=FEW)
         cell = dataclasses.replace(
-            a_cell(config), settings=levels, model_digest=job.model_digest, versions=job.versions
+            a_cell(config),
+            settings=levels,
+            model_digest=target.model_digest,
+            versions=target.versions,
         )
-        entry = a_trial(config, cell=cell, cache_path=str(job.cache_path))
+        entry = a_trial(config, cell=cell, cache_path=str(target.cache_path))
         captures.append(served(entry, tmp_path / str(len(captures)), templates))
     spawned, forked = captures
     assert [g.output_ids for g in forked.generations] == [g.output_ids for g in spawned.generations]

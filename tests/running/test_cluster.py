@@ -21,7 +21,7 @@ from slm_energy.errors import SlmEnergyError
 from slm_energy.machine import measuring
 from slm_energy.record import Record
 from slm_energy.running import trial
-from slm_energy.running.cluster import Jobs
+from slm_energy.running.cluster import ClusterExecutor
 from slm_energy.store import artifacts
 from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.store.tracking import Store
@@ -41,15 +41,17 @@ def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def jobs(config: RunConfig, tmp_path: Path, slurm: FakeSlurm) -> Jobs:
+def jobs(config: RunConfig, tmp_path: Path, slurm: FakeSlurm) -> ClusterExecutor:
     return cluster(config, tmp_path)
 
 
-def cluster(config: RunConfig, folder: Path, ending: Callable[[], bool] = lambda: False) -> Jobs:
-    return Jobs(SLURM, config.study, folder, ending)
+def cluster(
+    config: RunConfig, folder: Path, ending: Callable[[], bool] = lambda: False
+) -> ClusterExecutor:
+    return ClusterExecutor(SLURM, config.study, folder, ending)
 
 
-def start(jobs: Jobs, config: RunConfig, folder: Path, name: str) -> Trial:
+def start(jobs: ClusterExecutor, config: RunConfig, folder: Path, name: str) -> Trial:
     """Start a trial in a folder of that name."""
     entry = a_trial(config, id=name)
     (folder / name).mkdir()
@@ -62,7 +64,7 @@ def leaves(entry: Trial, folder: Path, word: str = "done") -> None:
     artifacts.write(folder / entry.id, trial.failed(entry, word, time.time_ns(), {}), {})
 
 
-def ended(jobs: Jobs) -> list[Record]:
+def ended(jobs: ClusterExecutor) -> list[Record]:
     return [record for record, _ in jobs.ended(lambda entry, phase, share: None)]
 
 
@@ -80,7 +82,7 @@ def test_a_job_that_has_ended_is_told_by_the_record_that_it_left(
     config: RunConfig,
     tmp_path: Path,
     slurm: FakeSlurm,
-    jobs: Jobs,
+    jobs: ClusterExecutor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     entry = start(jobs, config, tmp_path, "t1")
@@ -108,7 +110,7 @@ def test_a_job_without_a_record_has_failed_and_the_queue_and_its_log_say_why(
     config: RunConfig,
     tmp_path: Path,
     slurm: FakeSlurm,
-    jobs: Jobs,
+    jobs: ClusterExecutor,
     state: str | None,
     why: str,
     told: str,
@@ -126,7 +128,9 @@ def test_a_job_without_a_record_has_failed_and_the_queue_and_its_log_say_why(
     assert re.fullmatch(f"{told}; its log ends with: OSError: disk full", reason)
 
 
-def test_only_so_many_jobs_wait_or_run(config: RunConfig, tmp_path: Path, jobs: Jobs) -> None:
+def test_only_so_many_jobs_wait_or_run(
+    config: RunConfig, tmp_path: Path, jobs: ClusterExecutor
+) -> None:
     for name in ("t1", "t2"):
         assert jobs.room
         start(jobs, config, tmp_path, name)
@@ -151,7 +155,11 @@ def test_a_person_who_ends_the_sweep_lets_what_runs_end_and_what_waits_go(
 
 
 def test_an_interrupt_cancels_all_and_keeps_what_was_complete(
-    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig,
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    jobs: ClusterExecutor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     start(jobs, config, tmp_path, "t1")
     complete = start(jobs, config, tmp_path, "t2")
@@ -170,7 +178,7 @@ def test_an_interrupt_cancels_all_and_keeps_what_was_complete(
 
 
 def test_a_sweep_that_fails_leaves_its_jobs_and_the_next_one_takes_them_over(
-    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: Jobs
+    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: ClusterExecutor
 ) -> None:
     with contextlib.suppress(SlmEnergyError), jobs:
         entry = start(jobs, config, tmp_path, "t1")
@@ -185,7 +193,11 @@ def test_a_sweep_that_fails_leaves_its_jobs_and_the_next_one_takes_them_over(
 
 
 def test_a_sweep_that_ends_leaves_no_job(
-    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig,
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    jobs: ClusterExecutor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     as_time_passes(monkeypatch, lambda: None)
     with jobs:
@@ -194,7 +206,7 @@ def test_a_sweep_that_ends_leaves_no_job(
 
 
 def test_jobs_of_another_study_are_left_alone(
-    config: RunConfig, tmp_path: Path, jobs: Jobs
+    config: RunConfig, tmp_path: Path, jobs: ClusterExecutor
 ) -> None:
     start(jobs, config, tmp_path, "t1")
     other = dataclasses.replace(config, study=dataclasses.replace(config.study, name="other"))
@@ -203,7 +215,7 @@ def test_jobs_of_another_study_are_left_alone(
 
 
 def test_nothing_is_adopted_or_dropped_while_the_queue_does_not_answer(
-    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: Jobs
+    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, jobs: ClusterExecutor
 ) -> None:
     start(jobs, config, tmp_path, "t1")
     slurm.down()
@@ -245,7 +257,7 @@ def test_jobs_outlive_a_killed_sweep_and_the_same_command_takes_them_over(
 
 
 def test_a_killed_job_has_failed(config: RunConfig, tmp_path: Path) -> None:
-    jobs = Jobs(PROCESSES, config.study, tmp_path, lambda: False)
+    jobs = ClusterExecutor(PROCESSES, config.study, tmp_path, lambda: False)
     start(jobs, config, tmp_path, "t1")
     log = tmp_path / "t1" / "submitit"
     while not list(log.glob("*_log.out")):
@@ -257,7 +269,7 @@ def test_a_killed_job_has_failed(config: RunConfig, tmp_path: Path) -> None:
 
 def test_a_job_on_a_busy_node_says_so_in_its_record(config: RunConfig, tmp_path: Path) -> None:
     study = dataclasses.replace(config.study, busy="refuse")
-    jobs = Jobs(PROCESSES, study, tmp_path, lambda: False)
+    jobs = ClusterExecutor(PROCESSES, study, tmp_path, lambda: False)
     with measuring(lambda path: None):
         start(jobs, config, tmp_path, "t1")
         [record] = ended(jobs)

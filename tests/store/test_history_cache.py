@@ -8,7 +8,7 @@ import pytest
 
 from slm_energy.planning.plan import Past
 from slm_energy.record import OutcomeName
-from slm_energy.store.history_cache import Entry, Ledger, recall
+from slm_energy.store.history_cache import HistoryEntry, Ledger, recall
 
 PAGE = 3
 
@@ -17,13 +17,13 @@ class FakeTrials:
     """A store in memory; counts what is read."""
 
     def __init__(self) -> None:
-        self.there: dict[str, Entry] = {}
-        self.gone: dict[str, Entry] = {}
+        self.there: dict[str, HistoryEntry] = {}
+        self.gone: dict[str, HistoryEntry] = {}
         self.read = 0
 
-    def add(self, key: str, started_ms: int, outcome: OutcomeName = "valid") -> Entry:
+    def add(self, key: str, started_ms: int, outcome: OutcomeName = "valid") -> HistoryEntry:
         past = Past(cell="c1", model="m", round=1, outcome=outcome, joules={"measured": 2.0})
-        self.there[key] = Entry(key=key, started_ms=started_ms, past=past)
+        self.there[key] = HistoryEntry(key=key, started_ms=started_ms, past=past)
         return self.there[key]
 
     def delete(self, key: str) -> None:
@@ -36,7 +36,7 @@ class FakeTrials:
     def truth(self) -> list[Past]:
         return [entry.past for entry in sorted(self.there.values(), key=lambda e: e.started_ms)]
 
-    def pages(self, *, small_first: bool) -> Iterator[list[Entry]]:
+    def pages(self, *, small_first: bool) -> Iterator[list[HistoryEntry]]:
         newest = sorted(self.there.values(), key=lambda entry: -entry.started_ms)
         size = 1 if small_first else PAGE
         while newest:

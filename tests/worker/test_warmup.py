@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from slm_energy.engines.base import Answer, Batch, Job
+from slm_energy.engines.base import Batch, Completion, LoadRequest
 from slm_energy.serialization import Json
 from slm_energy.worker.warmup import steady, warm_up
 
@@ -37,14 +37,16 @@ class Paced:
         self._steps_ns = iter(steps_ns)
         self.served: list[Batch] = []
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, target: LoadRequest) -> dict[str, Json]:
         raise AssertionError("it is loaded")
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         self.served.append(batch)
         step_ns, now = next(self._steps_ns), time.monotonic_ns()
         stamps = tuple(now + n * step_ns for n in range(batch.new_tokens))
-        return [Answer(output_ids=(1,) * batch.new_tokens, token_ns=stamps) for _ in batch.prompts]
+        return [
+            Completion(output_ids=(1,) * batch.new_tokens, token_ns=stamps) for _ in batch.prompts
+        ]
 
     def close(self) -> None:
         pass

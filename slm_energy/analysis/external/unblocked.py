@@ -58,7 +58,7 @@ def compare(block: Block, metric: Metric, rule: Rule, reference: str | None = No
     logs = [welch.Sample(logs=np.log(values)) for values in samples]
     # Its ratio is B / A, and its verdict is about B.
     changes = welch.judge(
-        [welch.Pair(metric=metric, cell="", a=logs[j], b=logs[i]) for i, j in places],
+        [welch.IndependentPair(metric=metric, cell="", a=logs[j], b=logs[i]) for i, j in places],
         margin=rule.margin,
         alpha=rule.alpha,
         floor=0.0,

@@ -9,7 +9,7 @@ import numpy as np
 
 from slm_energy.analysis.result.metric import MEASURED, Metric
 from slm_energy.analysis.result.report import LeftOut
-from slm_energy.analysis.stats.welch import Pair, Sample
+from slm_energy.analysis.stats.welch import IndependentPair, Sample
 from slm_energy.analysis.trials.frame import Study
 from slm_energy.errors import AnalysisError, one_line
 
@@ -19,7 +19,7 @@ def pair_up(
     cells: Sequence[tuple[str, str]],
     metrics: Iterable[str],
     left_out: list[LeftOut],
-) -> list[Pair]:
+) -> list[IndependentPair]:
     """Find what can be compared, metric by metric.
 
     Args:
@@ -33,7 +33,7 @@ def pair_up(
         AnalysisError: no trial has such a metric, or it is measured in one study and estimated in
             the other.
     """
-    result: list[Pair] = []
+    result: list[IndependentPair] = []
     for name in dict.fromkeys(metrics):
         kinds = [Metric(name=name)]
         if name.startswith(MEASURED):
@@ -50,7 +50,7 @@ def pair_up(
             if all(there) and there[0][0] == there[1][0]:
                 kind = there[0][0]
                 a, b = (side[kind][cell] for side, cell in zip(sides, pair, strict=True))
-                result.append(Pair(metric=kind, cell=label, a=a, b=b))
+                result.append(IndependentPair(metric=kind, cell=label, a=a, b=b))
             elif all(there):
                 clashes += 1
                 why = "measured in one study and estimated in the other, which are never compared"

@@ -22,7 +22,7 @@ from slm_energy.analysis.regression.samples import pair_up
 from slm_energy.analysis.regression.text import to_terminal
 from slm_energy.analysis.result.metric import MEASURED, Metric
 from slm_energy.analysis.result.report import LeftOut
-from slm_energy.analysis.stats.welch import CellChange, Pair, judge, noise
+from slm_energy.analysis.stats.welch import CellChange, IndependentPair, judge, noise
 from slm_energy.analysis.trials.frame import tidy
 from slm_energy.errors import ConfigError, one_line
 from slm_energy.serialization import convert, from_plain, to_plain
@@ -210,7 +210,7 @@ def _undecided(metrics: tuple[MetricChange, ...]) -> str:
     return f"the ratios only describe, no cell can be judged: {cells[0].reason}"
 
 
-def _judged(pairs: list[Pair], options: CompareOptions) -> tuple[MetricChange, ...]:
+def _judged(pairs: list[IndependentPair], options: CompareOptions) -> tuple[MetricChange, ...]:
     """All pairs as one family; the result metric by metric."""
     found = judge(pairs, margin=options.margin, alpha=options.alpha, floor=options.floor)
     result = []

@@ -16,7 +16,7 @@ if typing.TYPE_CHECKING:
     from slm_energy.analysis.stats.paired import Rule
 
 
-def decided(
+def decide(
     pair: Pair,
     ratios: Floats,
     half: float | None,

@@ -54,13 +54,13 @@ class MaxT:
         draws: how many the reference has.
         exact: True when these are all distinct permutations; p is then their share, else the draws
             and the observed one are counted together: (1 + count) / (1 + draws).
-        lent: degrees of freedom that a cell's variance takes from the other cells; 0 with two.
+        prior_df: degrees of freedom that a cell's variance takes from the other cells; 0 with two.
     """
 
     p: Floats | None
     draws: int
     exact: bool
-    lent: float = 0.0
+    prior_df: float = 0.0
 
 
 def max_t(logs: Floats, draws: int, seed: int) -> MaxT:
@@ -82,10 +82,10 @@ def max_t(logs: Floats, draws: int, seed: int) -> MaxT:
         return MaxT(p=None, draws=0, exact=False)
     p = np.full((cells, cells), np.nan)
     draws = min(draws, max(999, _MOST_WORK // cells**2))
-    found, lent = _tested(logs[:, testable], draws, seed)
+    found, prior_df = _tested(logs[:, testable], draws, seed)
     p[np.ix_(testable, testable)] = found
     np.fill_diagonal(p, 1.0)
-    return MaxT(p=p, draws=draws, exact=False, lent=lent)
+    return MaxT(p=p, draws=draws, exact=False, prior_df=prior_df)
 
 
 def _tested(logs: Floats, draws: int, seed: int) -> tuple[Floats, float]:
@@ -97,7 +97,7 @@ def _tested(logs: Floats, draws: int, seed: int) -> tuple[Floats, float]:
     values = np.where(there, logs, 0.0)
     level = values.sum(axis=1, keepdims=True) / present.sum(axis=1, keepdims=True).clip(1)
     values = (values - level) * present
-    variances, lent = _variances(values[None], present)
+    variances, prior_df = _variances(values[None], present)
     seen = _moderated_t(values[None], present, shared, variances)[0]
     size = np.sqrt(variances[0]) * present
     generator = np.random.default_rng(seed)
@@ -108,7 +108,7 @@ def _tested(logs: Floats, draws: int, seed: int) -> tuple[Floats, float]:
         t = _moderated_t(drawn, present, shared, _variances(drawn, present)[0])
         largest[start : start + chunk] = t.max(axis=(1, 2))
     reached = draws - np.searchsorted(np.sort(largest), seen * (1 - _TOLERANCE), side="left")
-    return np.where(shared >= FEWEST, (1 + reached) / (1 + draws), np.nan), float(lent[0])
+    return np.where(shared >= FEWEST, (1 + reached) / (1 + draws), np.nan), float(prior_df[0])
 
 
 def _moderated_t(values: Floats, present: Floats, shared: Floats, variances: Floats) -> Floats:
@@ -141,7 +141,7 @@ def _variances(values: Floats, present: Floats) -> tuple[Floats, Floats]:
     freedom = rounds - 1
     whole = bool(present.all())
     rest = values - values.mean(axis=1, keepdims=True) if whole else values
-    variances, lent = np.ones((len(values), len(rounds))), np.zeros(len(values))
+    variances, prior_df = np.ones((len(values), len(rounds))), np.zeros(len(values))
     for _ in range(_FITS):
         weight = 1 / variances
         total = (weight @ present.T).clip(np.finfo(float).tiny)
@@ -153,8 +153,8 @@ def _variances(values: Floats, present: Floats) -> tuple[Floats, Floats]:
         own = weight * ((1 / total) @ present) / rounds
         raw = np.einsum("drc,drc->dc", rest, rest) / (freedom * (1 - own).clip(1e-9))
         raw = raw.clip(1e-12 * raw.max(axis=1, keepdims=True) + 1e-300)
-        variances, lent = _shrunk(raw, freedom)
-    return variances, lent
+        variances, prior_df = _shrunk(raw, freedom)
+    return variances, prior_df
 
 
 def _shrunk(raw: Floats, freedom: Floats) -> tuple[Floats, Floats]:

@@ -31,7 +31,7 @@ import numpy as np
 
 from slm_energy.analysis.result.report import Pair, Savings
 from slm_energy.analysis.result.verdict import Verdict, mirrored
-from slm_energy.analysis.stats.decision import decided
+from slm_energy.analysis.stats.decision import decide
 from slm_energy.analysis.stats.effect_size import (
     Flags,
     Floats,
@@ -101,7 +101,7 @@ class Comparison:
     exact: bool
     reason: str
     pairs: tuple[Pair, ...]
-    lent: float = 0.0
+    prior_df: float = 0.0
 
 
 def compare(block: Block, rule: Rule, reference: str | None = None) -> Comparison:
@@ -123,7 +123,7 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
     for (i, j), seen, p_equivalent in zip(places, measured, equivalent, strict=True):
         p = None if test.p is None or np.isnan(test.p[i, j]) else float(test.p[i, j])
         pair = dataclasses.replace(seen.pair, p=p, p_equivalent=p_equivalent)
-        pairs.append(decided(pair, seen.ratios, seen.half, seen.resolution, rule, len(block.cells)))
+        pairs.append(decide(pair, seen.ratios, seen.half, seen.resolution, rule, len(block.cells)))
     return Comparison(
         ranked=block.cells,
         complete_rounds=int((~np.isnan(logs).any(axis=1)).sum()),
@@ -131,7 +131,7 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
         exact=test.exact,
         reason="" if test.p is not None or not places else "no two cells share enough valid rounds",
         pairs=tuple(pairs),
-        lent=test.lent,
+        prior_df=test.prior_df,
     )
 
 

@@ -33,7 +33,7 @@ def plan(comparison: Comparison, rule: Rule) -> Power | None:
     here = np.array([rounds])
 
     def chance(numbers: npt.NDArray[np.int64], effect: float) -> Floats:
-        return _chance(numbers, effect, cells, rule.alpha, comparison.lent)
+        return _chance(numbers, effect, cells, rule.alpha, comparison.prior_df)
 
     rows = []
     for difference in sorted({*DIFFERENCES, rule.margin} - {0.0}):
@@ -81,7 +81,7 @@ def minimum_detectable(sd: float, rounds: int, cells: int, alpha: float) -> floa
 
 
 def _chance(
-    rounds: npt.NDArray[np.int64], effect: float, cells: int, alpha: float, lent: float
+    rounds: npt.NDArray[np.int64], effect: float, cells: int, alpha: float, prior_df: float
 ) -> Floats:
     """Chance to find a difference, for numbers of rounds.
 
@@ -94,10 +94,10 @@ def _chance(
         effect: true mean log ratio over its standard deviation.
         cells: that are compared with each other.
         alpha: family-wise error.
-        lent: see `MaxT`.
+        prior_df: see `MaxT`.
     """
     own = rounds - 1
-    freedom = np.minimum(own + lent, own * cells / 2)
+    freedom = np.minimum(own + prior_df, own * cells / 2)
     return power(rounds, effect, alpha / (cells * (cells - 1) / 2), freedom)
 
 

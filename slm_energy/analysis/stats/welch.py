@@ -51,7 +51,7 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
+class IndependentPair:
     """One metric of one cell in studies A and B."""
 
     metric: Metric
@@ -129,7 +129,7 @@ class _Welch:
 
 
 def judge(
-    pairs: Sequence[Pair], *, margin: float, alpha: float, floor: float
+    pairs: Sequence[IndependentPair], *, margin: float, alpha: float, floor: float
 ) -> tuple[CellChange, ...]:
     """Judge all pairs as one family.
 
@@ -151,7 +151,7 @@ def judge(
     return tuple(_change(pair, adjusted.get(i), rule) for i, pair in enumerate(pairs))
 
 
-def noise(pairs: Sequence[Pair]) -> float | None:
+def noise(pairs: Sequence[IndependentPair]) -> float | None:
     """Standard deviation of trials within a cell and study, pooled, in per cent."""
     samples = [sample.logs for pair in pairs for sample in (pair.a, pair.b)]
     freedom = sum(len(logs) - 1 for logs in samples)
@@ -161,7 +161,7 @@ def noise(pairs: Sequence[Pair]) -> float | None:
     return 100 * math.expm1(math.sqrt(squares / freedom))
 
 
-def _welch(pair: Pair, band: float, alpha: float) -> _Welch | None:
+def _welch(pair: IndependentPair, band: float, alpha: float) -> _Welch | None:
     """Welch's t test (1947) and TOST (Schuirmann 1987); None where no spread is known."""
     samples = (pair.a.logs, pair.b.logs)
     if min(map(len, samples)) < 2:
@@ -179,7 +179,7 @@ def _welch(pair: Pair, band: float, alpha: float) -> _Welch | None:
     )
 
 
-def _change(pair: Pair, found: _Welch | None, rule: _Rule) -> CellChange:
+def _change(pair: IndependentPair, found: _Welch | None, rule: _Rule) -> CellChange:
     mean, resolution = pair.mean, pair.resolution
     known = resolution is not None and math.isfinite(resolution)
     change = CellChange(
@@ -210,14 +210,14 @@ def _change(pair: Pair, found: _Welch | None, rule: _Rule) -> CellChange:
     )
 
 
-def _plain_verdict(pair: Pair, band: float) -> Change:
+def _plain_verdict(pair: IndependentPair, band: float) -> Change:
     """Of a share that is the same in every trial, as greedy decoding makes it: without noise."""
     if abs(pair.mean) <= band:
         return "equivalent"
     return "regression" if (pair.mean < 0) == pair.metric.higher_is_better else "improvement"
 
 
-def _verdict(pair: Pair, found: _Welch, rule: _Rule) -> tuple[Change, str]:
+def _verdict(pair: IndependentPair, found: _Welch, rule: _Rule) -> tuple[Change, str]:
     """Verdict and reason: see the top of this file."""
     size, half, band = abs(pair.mean), found.half, rule.band
     resolution = pair.resolution or 0.0

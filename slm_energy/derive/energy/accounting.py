@@ -3,9 +3,9 @@
 What is known is a figure with an interval and its pedigree; what cannot be known is a figure
 without joules and with the reason, which opens with a `Fault`.
 
-A cumulative source (a counter, an estimate) is read off at the window's two edges (`counting.py`,
-`edges.py`). A power source is integrated (`integrating.py`). Which readings count for a window is
-decided in `readings.py`.
+A cumulative source (a counter, an estimate) is read off at the window's two edges (`counters.py`,
+`window_edges.py`). A power source is integrated (`power.py`). Which readings count for a window is
+decided in `usable_readings.py`.
 
 Intervals are practical ones: they contain the truth in at least 95 % of windows of each kind of
 load in `benchmarks/coverage.py`. They are about sampling (update period, edges, gaps, averaging),

@@ -1,6 +1,6 @@
 """Joules of a cumulative source: what it counted between a window's two edges. Pure.
 
-Whole numbers in the counter's own unit; fractions only at the two edges (`edges.py`).
+Whole numbers in the counter's own unit; fractions only at the two edges (`window_edges.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which readings of a source count for a window, and why some do not. Pure.
 
-`counting.py` and `integrating.py` turn them into joules, `accounting.py` puts both together.
+`counters.py` and `power.py` turn them into joules, `accounting.py` puts both together.
 """
 
 from __future__ import annotations

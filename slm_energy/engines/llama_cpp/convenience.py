@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from slm_energy.engines.base import Answer, Batch
+from slm_energy.engines.base import Batch, Completion
 from slm_energy.engines.decode import collect, require_numbers
 from slm_energy.engines.llama_cpp.bindings import CELLS, GGML_TYPES, Log, Opening, facts, longest
 from slm_energy.errors import EngineError
@@ -72,7 +72,7 @@ class Convenience:
         self._model.eval(batch.prompts[0])
         self._model.reset()
 
-    def generate(self, batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
+    def generate(self, batch: Batch, eos_ids: Sequence[int]) -> list[Completion]:
         """Decode greedily.
 
         Raises:

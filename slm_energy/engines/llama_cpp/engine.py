@@ -22,7 +22,7 @@ from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines import decode
-from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
+from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
 from slm_energy.engines.llama_cpp import gguf_architectures, gguf_export
 from slm_energy.engines.llama_cpp.bindings import Opening, Session, longest
 from slm_energy.engines.llama_cpp.convenience import Convenience
@@ -50,22 +50,22 @@ _ONE = Batch(prompts=((1,),), new_tokens=1, stop="fixed")
 class LlamaCppEngine:
     """A GGUF file in llama.cpp."""
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, request: LoadRequest) -> dict[str, Json]:
         """Map the weights, and run one token through them.
 
         Raises:
             EngineError: nothing was exported yet, or llama.cpp has it otherwise than asked.
         """
-        engine, provider = job.settings.engine, job.settings.provider
-        folder = gguf_export.entry(job)
+        engine, provider = request.settings.engine, request.settings.provider
+        folder = gguf_export.entry(request)
         exported = cache.facts(folder)
-        opening = _opening(job, folder / gguf_export.FILE)
-        self._eos_ids = job.eos_ids
+        opening = _opening(request, folder / gguf_export.FILE)
+        self._eos_ids = request.eos_ids
         self._runtime: Session | Convenience = (
             Session(opening) if engine.decode == "session" else Convenience(opening)
         )
         found = self._runtime.facts()
-        _require(found, job)
+        _require(found, request)
         if provider.name == "cuda":
             found["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
         if isinstance(self._runtime, Session):
@@ -101,7 +101,7 @@ class LlamaCppEngine:
         )
         return self._runtime.facts()
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         """Decode greedily.
 
         Raises:
@@ -116,20 +116,20 @@ class LlamaCppEngine:
         self._runtime.close()
 
 
-def _opening(job: Job, file: Path) -> Opening:
-    engine, provider = job.settings.engine, job.settings.provider
+def _opening(request: LoadRequest, file: Path) -> Opening:
+    engine, provider = request.settings.engine, request.settings.provider
     return Opening(
         file=file,
         cuda_device=provider.device if provider.name == "cuda" else None,
-        threads=threads(job.settings),
+        threads=threads(request.settings),
         kv_type=_CACHE_TYPES[engine.dtype],
         flash=engine.options.get("flash_attention", "off") == "on",
     )
 
 
-def _require(found: Mapping[str, Any], job: Job) -> None:
+def _require(found: Mapping[str, Any], request: LoadRequest) -> None:
     """Compare what the library says with what was asked."""
-    dtype, provider = job.settings.engine.dtype, job.settings.provider.name
+    dtype, provider = request.settings.engine.dtype, request.settings.provider.name
     if set(found["tensors"]) != {gguf_export.TYPES[dtype].lower(), "f32"}:
         raise EngineError(f"engine.dtype={dtype}: llama.cpp loaded tensors of {found['tensors']}")
     if found["kv_type"] != _CACHE_TYPES[dtype]:
@@ -173,20 +173,20 @@ def _has_cuda_build() -> bool:
     return any((Path(found.origin).parent / "lib").glob("*ggml-cuda*"))
 
 
-def _needs_preparation(job: Job) -> bool:
-    return not cache.intact(gguf_export.entry(job))
+def _needs_preparation(request: LoadRequest) -> bool:
+    return not cache.intact(gguf_export.entry(request))
 
 
-def _prepare(job: Job) -> None:
+def _prepare(request: LoadRequest) -> None:
     def fill(folder: Path) -> dict[str, Json]:
         file = folder / gguf_export.FILE
-        facts = gguf_export.convert(job.model_path, file, job.settings.engine.dtype)
-        return {**facts, "deviation": _deviation(job, file)}
+        facts = gguf_export.convert(request.model_path, file, request.settings.engine.dtype)
+        return {**facts, "deviation": _deviation(request, file)}
 
-    cache.make(gguf_export.entry(job), gguf_export.identity(job), fill)
+    cache.make(gguf_export.entry(request), gguf_export.identity(request), fill)
 
 
-def _deviation(job: Job, file: Path) -> float | None:
+def _deviation(request: LoadRequest, file: Path) -> float | None:
     """Compare the file's logits with torch's in float32 on a probe's prompts and one further token.
 
     Returns:
@@ -200,14 +200,16 @@ def _deviation(job: Job, file: Path) -> float | None:
     from slm_energy.engines.torch.eager import probed
     from slm_energy.engines.torch.weights import load_weights
 
-    model = load_weights(job.settings.model, job.model_path, "float32")
+    model = load_weights(request.settings.model, request.model_path, "float32")
     batch = decode.probe(model.config.vocab_size)
     expected = probed(model, batch)
     del model  # so that the weights are not in memory twice
-    with closing(Session(dataclasses.replace(_opening(job, file), cuda_device=None))) as session:
+    with closing(
+        Session(dataclasses.replace(_opening(request, file), cuda_device=None))
+    ) as session:
         found = decode.probed(Decoding(session, batch), batch)
-    what = f"engine.name=llama_cpp: the GGUF file of {job.model_path}"
-    return decode.require_close(found, expected, job.settings.engine.dtype, what, _TOLERANCE)
+    what = f"engine.name=llama_cpp: the GGUF file of {request.model_path}"
+    return decode.require_close(found, expected, request.settings.engine.dtype, what, _TOLERANCE)
 
 
 ENGINE = EngineSpec(

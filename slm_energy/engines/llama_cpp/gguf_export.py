@@ -18,7 +18,7 @@ import numpy as np
 
 from slm_energy import cache
 from slm_energy.config.groups import Dtype
-from slm_energy.engines.base import Job
+from slm_energy.engines.base import LoadRequest
 from slm_energy.engines.llama_cpp import gguf_architectures as table
 from slm_energy.engines.llama_cpp import gguf_tokenizer
 from slm_energy.engines.llama_cpp.gguf_weights import Array, Tensor, open_weights
@@ -57,19 +57,19 @@ class _Part:
     tensor: Tensor
 
 
-def entry(job: Job) -> Path:
-    """The folder where this job's file is, or will be."""
-    return cache.place(job.cache_path, "gguf", identity(job))
+def entry(request: LoadRequest) -> Path:
+    """The folder where this request's file is, or will be."""
+    return cache.place(request.cache_path, "gguf", identity(request))
 
 
-def identity(job: Job) -> dict[str, Json]:
+def identity(request: LoadRequest) -> dict[str, Json]:
     """What decides the file's content."""
     return {
         "recipe": _RECIPE,
-        "model": job.model_digest,
-        "dtype": job.settings.engine.dtype,
+        "model": request.model_digest,
+        "dtype": request.settings.engine.dtype,
         # llama.cpp computes the deviation that is noted with the file.
-        "versions": {name: job.versions[name] for name in ("gguf", "llama-cpp-python")},
+        "versions": {name: request.versions[name] for name in ("gguf", "llama-cpp-python")},
     }
 
 

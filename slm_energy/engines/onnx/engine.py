@@ -13,7 +13,7 @@ from typing import Any
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines import decode
-from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
+from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
 from slm_energy.engines.onnx import export, providers, tensorrt
 from slm_energy.engines.onnx import session as ort
 from slm_energy.engines.onnx.external_data import GRAPH
@@ -27,17 +27,17 @@ from slm_energy.serialization import Json
 class OnnxEngine:
     """An ONNX Runtime session over an exported graph."""
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, request: LoadRequest) -> dict[str, Json]:
         """Open the exported graph on the asked provider, and run one token through it.
 
         Raises:
             EngineError: nothing was exported yet, or the asked provider or type is not in force.
         """
-        engine, provider = job.settings.engine, job.settings.provider
-        folder = export.place(job)
+        engine, provider = request.settings.engine, request.settings.provider
+        folder = export.place(request)
         exported = cache.facts(folder)
-        self._eos_ids = job.eos_ids
-        self._session = _open(job, folder)
+        self._eos_ids = request.eos_ids
+        self._session = _open(request, folder)
         computed = providers.nodes(self._session)
         placed = providers.placement(provider.name, self._session.get_providers(), computed)
         self._graph = ort.Graph(self._session)
@@ -65,11 +65,11 @@ class OnnxEngine:
             "kv_cache": bool(self._graph.caches),
             "attention": exported["attention"],
             "export_deviation": exported["deviation"],
-            "context": context_length(job.model_path),
+            "context": context_length(request.model_path),
             "decode": engine.decode,
         }
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         """Decode greedily.
 
         Raises:
@@ -85,13 +85,13 @@ class OnnxEngine:
         del self._model, self._graph, self._session
 
 
-def _open(job: Job, folder: Path) -> Any:
-    engine, provider = job.settings.engine, job.settings.provider
-    options = tensorrt.options(job) if provider.name == "tensorrt" else None
+def _open(request: LoadRequest, folder: Path) -> Any:
+    engine, provider = request.settings.engine, request.settings.provider
+    options = tensorrt.options(request) if provider.name == "tensorrt" else None
     return ort.open_session(
         folder / GRAPH,
         providers.chain(provider, options),
-        threads=threads(job.settings),
+        threads=threads(request.settings),
         optimization=str(engine.options.get("graph_optimization", "all")),
         spinning=engine.options.get("spinning", "on") == "on",
     )
@@ -168,14 +168,16 @@ def unsupported(settings: Settings) -> str | None:
     return export.missing(ENGINE.versions(), engine.decode)
 
 
-def _needs_preparation(job: Job) -> bool:
-    return export.needed(job) or (job.settings.provider.name == "tensorrt" and tensorrt.needed(job))
+def _needs_preparation(request: LoadRequest) -> bool:
+    return export.needed(request) or (
+        request.settings.provider.name == "tensorrt" and tensorrt.needed(request)
+    )
 
 
-def _prepare(job: Job) -> None:
-    export.make(job)
-    if job.settings.provider.name == "tensorrt":
-        tensorrt.make(job)
+def _prepare(request: LoadRequest) -> None:
+    export.make(request)
+    if request.settings.provider.name == "tensorrt":
+        tensorrt.make(request)
 
 
 ENGINE = EngineSpec(

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from slm_energy import cache
 from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode
-from slm_energy.engines.base import Job, derived_from, threads
+from slm_energy.engines.base import LoadRequest, derived_from, threads
 from slm_energy.engines.onnx import export_optimum, export_transformers
 from slm_energy.engines.onnx import session as ort
 from slm_energy.engines.onnx.external_data import GRAPH, quantize
@@ -48,29 +48,29 @@ def missing(versions: Mapping[str, str], decode: str) -> str | None:
     return None
 
 
-def place(job: Job) -> Path:
-    """The folder where this job's export is, or will be."""
-    return cache.place(job.cache_path, "onnx", _identity(job))
+def place(request: LoadRequest) -> Path:
+    """The folder where this request's export is, or will be."""
+    return cache.place(request.cache_path, "onnx", _identity(request))
 
 
-def needed(job: Job) -> bool:
+def needed(request: LoadRequest) -> bool:
     """Tell whether the export is still to be made."""
-    return not cache.intact(place(job))
+    return not cache.intact(place(request))
 
 
-def make(job: Job) -> None:
+def make(request: LoadRequest) -> None:
     """Make the entry unless it is intact.
 
     Raises:
         EngineError: the architecture cannot be exported, or the graph computes something else.
     """
     ort.library()
-    if job.settings.engine.dtype != "int8":
-        cache.make(place(job), _identity(job), lambda folder: _export(folder, job))
+    if request.settings.engine.dtype != "int8":
+        cache.make(place(request), _identity(request), lambda folder: _export(folder, request))
         return
-    exact = _with_dtype(job, "float32")
+    exact = _with_dtype(request, "float32")
     make(exact)
-    cache.make(place(job), _identity(job), lambda folder: _quantized(folder, exact))
+    cache.make(place(request), _identity(request), lambda folder: _quantized(folder, exact))
 
 
 def quantization(told: Mapping[str, Json]) -> str:
@@ -81,42 +81,44 @@ def quantization(told: Mapping[str, Json]) -> str:
     )
 
 
-def _identity(job: Job) -> dict[str, Json]:
+def _identity(request: LoadRequest) -> dict[str, Json]:
     return {
-        **derived_from(job, _RECIPE),
-        "graph": "lean" if _is_lean(job) else "stock",
+        **derived_from(request, _RECIPE),
+        "graph": "lean" if _is_lean(request) else "stock",
         # The runtime infers shapes, rounds to 8 bits and computes the deviation.
-        "versions": {name: job.versions[name] for name in (*PACKAGES, *RUNTIMES)},
+        "versions": {name: request.versions[name] for name in (*PACKAGES, *RUNTIMES)},
     }
 
 
-def _with_dtype(job: Job, dtype: Dtype) -> Job:
-    engine = dataclasses.replace(job.settings.engine, dtype=dtype)
-    return dataclasses.replace(job, settings=dataclasses.replace(job.settings, engine=engine))
+def _with_dtype(request: LoadRequest, dtype: Dtype) -> LoadRequest:
+    engine = dataclasses.replace(request.settings.engine, dtype=dtype)
+    return dataclasses.replace(
+        request, settings=dataclasses.replace(request.settings, engine=engine)
+    )
 
 
 def _has_optimum(versions: Mapping[str, str]) -> bool:
     return versions["optimum-onnx"] != "absent"
 
 
-def _is_lean(job: Job) -> bool:
+def _is_lean(request: LoadRequest) -> bool:
     """Our loop gets a graph without needless work; the library's class gets the library's own."""
-    return job.settings.engine.decode == "session"
+    return request.settings.engine.decode == "session"
 
 
-def _export(folder: Path, job: Job) -> dict[str, Json]:
+def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
     from slm_energy.engines.torch.eager import attention_deviation, probed
     from slm_energy.engines.torch.weights import load_weights
 
-    settings = job.settings
+    settings = request.settings
     with warnings.catch_warnings():
         # Tracing warns of every shape it looks at; the comparison below tells whether it was right.
         warnings.simplefilter("ignore")
-        model = load_weights(settings.model, job.model_path, settings.engine.dtype)
+        model = load_weights(settings.model, request.model_path, settings.engine.dtype)
         attention_deviation(model)
         attention = model.config._attn_implementation
         try:
-            _write(folder, model, job)
+            _write(folder, model, request)
         except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
             raise EngineError(
                 f"engine.name=onnx: {model.config.model_type} cannot be exported: {one_line(error)}"
@@ -125,23 +127,23 @@ def _export(folder: Path, job: Job) -> dict[str, Json]:
         theirs = probed(model, decode.probe(model.config.vocab_size))
         what = f"engine.name=onnx: the graph made from {model.config.model_type}"
         del model  # so that the weights are not in memory twice
-    ours = _probed(folder, job)
+    ours = _probed(folder, request)
     deviation = decode.require_close(ours, theirs, settings.engine.dtype, what)
     return {"attention": attention, "deviation": deviation}
 
 
-def _write(folder: Path, model: Any, job: Job) -> None:
-    if not _is_lean(job):
+def _write(folder: Path, model: Any, request: LoadRequest) -> None:
+    if not _is_lean(request):
         export_optimum.stock(folder, model)
         return
-    if _has_optimum(job.versions):
+    if _has_optimum(request.versions):
         export_optimum.lean(folder, model)
     else:
         export_transformers.lean(folder, model)
     model.config.save_pretrained(folder)
 
 
-def _quantized(folder: Path, exact: Job) -> dict[str, Json]:
+def _quantized(folder: Path, exact: LoadRequest) -> dict[str, Json]:
     source = place(exact)
     told = cache.facts(source)
     shutil.copy(source / "config.json", folder)
@@ -159,9 +161,9 @@ def _vocabulary(folder: Path) -> int:
     return size
 
 
-def _probed(folder: Path, job: Job) -> list[npt.NDArray[Any]]:
+def _probed(folder: Path, request: LoadRequest) -> list[npt.NDArray[Any]]:
     session = ort.open_session(
-        folder / GRAPH, [PROVIDERS["cpu"]], threads(job.settings), "all", True
+        folder / GRAPH, [PROVIDERS["cpu"]], threads(request.settings), "all", True
     )
     batch = decode.probe(_vocabulary(folder))
     return decode.probed(ort.Decoding(ort.Graph(session), batch, False, ("cpu", 0)), batch)

@@ -21,7 +21,15 @@ import numpy as np
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines import decode
-from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, derived_from, find, threads
+from slm_energy.engines.base import (
+    Batch,
+    Completion,
+    EngineSpec,
+    LoadRequest,
+    derived_from,
+    find,
+    threads,
+)
 from slm_energy.engines.onnx import export
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.errors import EngineError, one_line
@@ -44,7 +52,7 @@ def _library() -> Any:
 class GenaiEngine:
     """A model and its generator."""
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, request: LoadRequest) -> dict[str, Json]:
         """Read the graph and the configuration that `prepare` left, and run one token through it.
 
         The library does not tell with how many threads it computes, or in what type: what was asked
@@ -55,10 +63,10 @@ class GenaiEngine:
                 in a padded batch (which is tried if workload.batch_size is above 1).
         """
         onnxruntime_genai = _library()
-        folder = _place(job)
+        folder = _place(request)
         told = cache.facts(folder)
-        asked = threads(job.settings)
-        spinning = str(int(job.settings.engine.options.get("spinning", "on") == "on"))
+        asked = threads(request.settings)
+        spinning = str(int(request.settings.engine.options.get("spinning", "on") == "on"))
         session = {"intra_op_num_threads": asked, "session.intra_op.allow_spinning": spinning}
         config = onnxruntime_genai.Config(str(folder))
         config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
@@ -68,11 +76,11 @@ class GenaiEngine:
             raise EngineError(
                 f"engine.name=onnxruntime_genai: {folder} cannot be opened: {one_line(error)}"
             ) from error
-        self._eos_ids = job.eos_ids
+        self._eos_ids = request.eos_ids
         self._reserved = int(str(told["reserved_id"]))
         padded = None
-        if job.settings.workload.batch_size > 1:
-            padded = self._require_batches(job.settings.engine.dtype)
+        if request.settings.workload.batch_size > 1:
+            padded = self._require_batches(request.settings.engine.dtype)
         else:
             self._started(Batch(prompts=((0,),), new_tokens=1, stop="fixed"))
         return {
@@ -87,11 +95,11 @@ class GenaiEngine:
             "export_deviation": told["deviation"],
             "padding_deviation": padded,
             "exported_by": told["versions"],
-            "context": context_length(job.model_path),
-            "decode": job.settings.engine.decode,
+            "context": context_length(request.model_path),
+            "decode": request.settings.engine.decode,
         }
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         """Decode greedily.
 
         Raises:
@@ -197,60 +205,62 @@ def unsupported(settings: Settings) -> str | None:
     return None
 
 
-def _graph(job: Job) -> Job:
-    """The job for engine onnx, in the sweep's interpreter, whose export is used."""
-    engine = dataclasses.replace(job.settings.engine, name="onnx", decode="generate", options={})
+def _graph(request: LoadRequest) -> LoadRequest:
+    """The request to engine onnx, in the sweep's interpreter, whose export is used."""
+    engine = dataclasses.replace(
+        request.settings.engine, name="onnx", decode="generate", options={}
+    )
     return dataclasses.replace(
-        job,
-        settings=dataclasses.replace(job.settings, engine=engine),
+        request,
+        settings=dataclasses.replace(request.settings, engine=engine),
         versions=find("onnx").versions(),
     )
 
 
-def _place(job: Job) -> Path:
-    return cache.place(job.cache_path, "onnxruntime_genai", _identity(job))
+def _place(request: LoadRequest) -> Path:
+    return cache.place(request.cache_path, "onnxruntime_genai", _identity(request))
 
 
-def _identity(job: Job) -> dict[str, Json]:
+def _identity(request: LoadRequest) -> dict[str, Json]:
     """What the worker knows, too: it cannot know the versions of the exporter elsewhere."""
-    return derived_from(job, _RECIPE)
+    return derived_from(request, _RECIPE)
 
 
-def _needs_preparation(job: Job) -> bool:
+def _needs_preparation(request: LoadRequest) -> bool:
     """Also where other versions than now made the graph."""
-    folder = _place(job)
-    return not cache.intact(folder) or cache.facts(folder)["graph"] != _source(job).name
+    folder = _place(request)
+    return not cache.intact(folder) or cache.facts(folder)["graph"] != _source(request).name
 
 
-def _source(job: Job) -> Path:
-    return export.place(_graph(job))
+def _source(request: LoadRequest) -> Path:
+    return export.place(_graph(request))
 
 
-def _prepare(job: Job) -> None:
+def _prepare(request: LoadRequest) -> None:
     reason = export.missing(find("onnx").versions(), "generate")
     if reason is not None:
         raise EngineError(reason)
-    export.make(_graph(job))
-    if _needs_preparation(job):
-        cache.remove(_place(job))
-    cache.make(_place(job), _identity(job), lambda folder: _fill(folder, job))
+    export.make(_graph(request))
+    if _needs_preparation(request):
+        cache.remove(_place(request))
+    cache.make(_place(request), _identity(request), lambda folder: _fill(folder, request))
 
 
-def _fill(folder: Path, job: Job) -> dict[str, Json]:
+def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
     import onnx
 
-    source = _source(job)
+    source = _source(request)
     for file in source.glob(f"{GRAPH}*"):  # the graph and its weights, however they are named
         os.link(file, folder / file.name)
     graph = onnx.load(source / GRAPH, load_external_data=False).graph
-    config = _configuration(graph, context_length(job.model_path) or _CONTEXT)
+    config = _configuration(graph, context_length(request.model_path) or _CONTEXT)
     write_json(folder / "genai_config.json", config)
     told = cache.facts(source)
     return {
         "graph": source.name,
-        "dtype": job.settings.engine.dtype,
+        "dtype": request.settings.engine.dtype,
         "reserved_id": config["model"]["pad_token_id"],
-        "versions": {name: _graph(job).versions[name] for name in export.PACKAGES},
+        "versions": {name: _graph(request).versions[name] for name in export.PACKAGES},
         **told,
     }
 

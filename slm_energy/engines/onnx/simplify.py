@@ -5,7 +5,7 @@ the nodes of a small Llama only pass dimensions around. ONNX Runtime does not fo
 batch and length are free. Here, dimensions that ONNX Runtime's symbolic shape inference finds fixed
 become constants, and those it finds unchanged are copied (0) or left to be derived (-1).
 
-The inference may guess wrongly, so the result is to be compared with the model (`onnx_export.py`).
+The inference may guess wrongly, so the result is to be compared with the model (`export.py`).
 """
 
 from __future__ import annotations

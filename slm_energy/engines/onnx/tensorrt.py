@@ -12,7 +12,7 @@ from typing import Any
 
 from slm_energy import cache
 from slm_energy.devices.nvidia import visible_devices
-from slm_energy.engines.base import Job, threads
+from slm_energy.engines.base import LoadRequest, threads
 from slm_energy.engines.onnx import export, providers
 from slm_energy.engines.onnx import session as ort
 from slm_energy.engines.onnx.external_data import GRAPH
@@ -24,12 +24,12 @@ _CONTEXT = 2048
 """Longest sequence for a model that names no limit."""
 
 
-def needed(job: Job) -> bool:
+def needed(request: LoadRequest) -> bool:
     """Tell whether the engines are still to be built."""
-    return not cache.intact(_place(job))
+    return not cache.intact(_place(request))
 
 
-def make(job: Job) -> None:
+def make(request: LoadRequest) -> None:
     """Build them unless they are there.
 
     Raises:
@@ -37,28 +37,28 @@ def make(job: Job) -> None:
     """
     from onnx import load
 
-    graph = export.place(job) / GRAPH
+    graph = export.place(request) / GRAPH
     inputs = load(graph, load_external_data=False).graph.input
-    length = context_length(job.model_path) or _CONTEXT
-    ranges = profiles(_shapes(inputs), job.settings.workload.batch_size, length)
+    length = context_length(request.model_path) or _CONTEXT
+    ranges = profiles(_shapes(inputs), request.settings.workload.batch_size, length)
 
     def fill(folder: Path) -> dict[str, Json]:
-        chain = providers.chain(job.settings.provider, _fixed(job, folder) | ranges)
-        ort.open_session(graph, chain, threads(job.settings), "all", True)
+        chain = providers.chain(request.settings.provider, _fixed(request, folder) | ranges)
+        ort.open_session(graph, chain, threads(request.settings), "all", True)
         return {"profiles": ranges}
 
-    cache.make(_place(job), _identity(job), fill)
+    cache.make(_place(request), _identity(request), fill)
 
 
-def options(job: Job) -> dict[str, str]:
+def options(request: LoadRequest) -> dict[str, str]:
     """What makes a session take the engines from the cache.
 
     Raises:
         EngineError: they were not built yet.
     """
-    folder = _place(job)
+    folder = _place(request)
     told: dict[str, str] = cache.facts(folder)["profiles"]  # type: ignore[assignment]
-    return _fixed(job, folder) | told
+    return _fixed(request, folder) | told
 
 
 def profiles(inputs: dict[str, list[int | str]], rows: int, length: int) -> dict[str, str]:
@@ -100,9 +100,9 @@ def _shapes(inputs: Any) -> dict[str, list[int | str]]:
     }
 
 
-def _fixed(job: Job, folder: Path) -> dict[str, str]:
+def _fixed(request: LoadRequest, folder: Path) -> dict[str, str]:
     return {
-        "trt_fp16_enable": str(job.settings.engine.dtype == "float16"),
+        "trt_fp16_enable": str(request.settings.engine.dtype == "float16"),
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": "True",
@@ -110,14 +110,14 @@ def _fixed(job: Job, folder: Path) -> dict[str, str]:
     }
 
 
-def _place(job: Job) -> Path:
-    return cache.place(job.cache_path, "tensorrt", _identity(job))
+def _place(request: LoadRequest) -> Path:
+    return cache.place(request.cache_path, "tensorrt", _identity(request))
 
 
-def _identity(job: Job) -> dict[str, Json]:
+def _identity(request: LoadRequest) -> dict[str, Json]:
     return {
-        "graph": export.place(job).name,
-        "gpu": visible_devices()[job.settings.provider.device].name,
-        "batch": job.settings.workload.batch_size,
-        "versions": {name: job.versions[name] for name in (*export.RUNTIMES, PACKAGE)},
+        "graph": export.place(request).name,
+        "gpu": visible_devices()[request.settings.provider.device].name,
+        "batch": request.settings.workload.batch_size,
+        "versions": {name: request.versions[name] for name in (*export.RUNTIMES, PACKAGE)},
     }

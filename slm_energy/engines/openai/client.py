@@ -13,8 +13,8 @@ import dataclasses
 import uuid
 from typing import Any
 
-from slm_energy.engines.base import Answer, Batch
-from slm_energy.engines.openai.stream import Address, Completion, Refused, Usage, usage_of
+from slm_energy.engines.base import Batch, Completion
+from slm_energy.engines.openai.stream import Address, Refused, StreamedCompletion, Usage, usage_of
 from slm_energy.engines.openai.token_times import Texts, answer
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
@@ -157,7 +157,7 @@ class Client:
         _require_same_prompt(usage_of(told), prompt)
         self._checked[prompt] = sent
 
-    def complete(self, prompt: Prompt, batch: Batch) -> Answer:
+    def complete(self, prompt: Prompt, batch: Batch) -> Completion:
         """Have one prompt of a batch completed.
 
         Raises:
@@ -169,7 +169,7 @@ class Client:
             _require_same_prompt(completion.usage, prompt)
         return answer(completion, batch, self._eos_ids, self._texts)
 
-    def _stream(self, prompt: Prompt, batch: Batch) -> Completion:
+    def _stream(self, prompt: Prompt, batch: Batch) -> StreamedCompletion:
         return self._address.stream({**self._body(self._checked[prompt], batch), **_STREAM})
 
     def _body(self, prompt: Json, batch: Batch) -> dict[str, Json]:

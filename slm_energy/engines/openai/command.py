@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.engines.base import Job, threads
+from slm_energy.engines.base import LoadRequest, threads
 from slm_energy.engines.llama_cpp import engine as llama_cpp
 from slm_energy.engines.llama_cpp import gguf_export
 from slm_energy.errors import EngineError
@@ -40,24 +40,24 @@ _GGUF_STOPS = {
 """What llama.cpp is to read otherwise than the file has it. A model without a vocabulary has no
 end-of-text token, and is never stopped by one; the other is as the file has it anyway."""
 
-_VALUES: dict[str, Callable[[Job], object]] = {
-    "python": lambda job: sys.executable,
-    "model": lambda job: job.model_path,
-    "dtype": lambda job: job.settings.engine.dtype,
-    "threads": lambda job: threads(job.settings),
-    "context": lambda job: context(job),
-    "gguf": lambda job: gguf_export.entry(job) / gguf_export.FILE,
-    "gguf_stop": lambda job: _GGUF_STOPS[job.settings.workload.stop],
-    "ggml_type": lambda job: _GGML_TYPES[job.settings.engine.dtype],
-    "tokenizer": lambda job: tokenizer_folder(job),
+_VALUES: dict[str, Callable[[LoadRequest], object]] = {
+    "python": lambda request: sys.executable,
+    "model": lambda request: request.model_path,
+    "dtype": lambda request: request.settings.engine.dtype,
+    "threads": lambda request: threads(request.settings),
+    "context": lambda request: context(request),
+    "gguf": lambda request: gguf_export.entry(request) / gguf_export.FILE,
+    "gguf_stop": lambda request: _GGUF_STOPS[request.settings.workload.stop],
+    "ggml_type": lambda request: _GGML_TYPES[request.settings.engine.dtype],
+    "tokenizer": lambda request: tokenizer_folder(request),
 }
 _PORT = "port"
 
 
-def words(job: Job, port: int) -> list[str]:
+def words(request: LoadRequest, port: int) -> list[str]:
     """The command's words with every placeholder filled in; a value never makes a second word."""
-    command = _command(job.settings)
-    values = {name: _VALUES[name](job) for name in placeholders(command) - {_PORT}}
+    command = _command(request.settings)
+    values = {name: _VALUES[name](request) for name in placeholders(command) - {_PORT}}
     return [word.format(**values, port=port) for word in shlex.split(command)]
 
 
@@ -93,54 +93,61 @@ def impossible(settings: Settings) -> str | None:
     return _missing(shlex.split(_command(settings)))
 
 
-def known(job: Job) -> dict[str, Json]:
+def known(request: LoadRequest) -> dict[str, Json]:
     """Settings that the server does not tell, and where they are known from instead."""
-    named = placeholders(_command(job.settings))
+    named = placeholders(_command(request.settings))
     told = named & {"dtype", "gguf"}
     found: dict[str, Json] = {
-        "dtype": job.settings.engine.dtype,
+        "dtype": request.settings.engine.dtype,
         "dtype_told_by": "the command" if told else "nobody: declared by engine.dtype",
-        "threads": threads(job.settings) if "threads" in named else None,
-        "context": context(job) if "context" in named else source.context_length(job.model_path),
+        "threads": threads(request.settings) if "threads" in named else None,
+        "context": context(request)
+        if "context" in named
+        else source.context_length(request.model_path),
     }
     if "gguf" in named:
-        facts = cache.facts(gguf_export.entry(job))
+        facts = cache.facts(gguf_export.entry(request))
         found |= {"matrices": facts["matrices"], "export_deviation": facts["deviation"]}
-        if job.settings.engine.dtype == "int8":
+        if request.settings.engine.dtype == "int8":
             found["quantization"] = "as the GGUF file has the matrices; the rest is float32"
     return found
 
 
-def needs_preparation(job: Job) -> bool:
+def needs_preparation(request: LoadRequest) -> bool:
     """Tell whether a file that the command names must be made first."""
-    named = placeholders(_command(job.settings))
-    return ("gguf" in named and llama_cpp.ENGINE.needs_preparation(job)) or (
-        "tokenizer" in named and not cache.intact(tokenizer_folder(job))
+    named = placeholders(_command(request.settings))
+    return ("gguf" in named and llama_cpp.ENGINE.needs_preparation(request)) or (
+        "tokenizer" in named and not cache.intact(tokenizer_folder(request))
     )
 
 
-def prepare(job: Job) -> None:
+def prepare(request: LoadRequest) -> None:
     """Make the files that the command names.
 
     Raises:
         EngineError: a model cannot be written as GGUF.
     """
-    named = placeholders(_command(job.settings))
+    named = placeholders(_command(request.settings))
     if "gguf" in named:
-        llama_cpp.ENGINE.prepare(job)
+        llama_cpp.ENGINE.prepare(request)
     if "tokenizer" in named:
         cache.make(
-            tokenizer_folder(job), _tokenizer_identity(job), lambda to: _write_tokenizer(job, to)
+            tokenizer_folder(request),
+            _tokenizer_identity(request),
+            lambda to: _write_tokenizer(request, to),
         )
 
 
-def context(job: Job) -> int:
+def context(request: LoadRequest) -> int:
     """What `{context}` stands for: the model's context, cut to `engine.options.context`.
 
     Raises:
         EngineError: neither is known.
     """
-    lengths = (source.context_length(job.model_path), job.settings.engine.options.get("context"))
+    lengths = (
+        source.context_length(request.model_path),
+        request.settings.engine.options.get("context"),
+    )
     known_lengths = [int(length) for length in lengths if length is not None]
     if not known_lengths:
         raise EngineError("the model names no context for {context}: set engine.options.context")
@@ -160,29 +167,29 @@ def search_path() -> str:
     return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 
 
-def served_tokenizer(job: Job) -> Tokenizer | None:
+def served_tokenizer(request: LoadRequest) -> Tokenizer | None:
     """The tokenizer that the server makes text with; None is the model's."""
-    if "tokenizer" not in placeholders(_command(job.settings)):
+    if "tokenizer" not in placeholders(_command(request.settings)):
         return None
-    return source.load_tokenizer(tokenizer_folder(job))
+    return source.load_tokenizer(tokenizer_folder(request))
 
 
-def tokenizer_folder(job: Job) -> Path:
+def tokenizer_folder(request: LoadRequest) -> Path:
     """The model's tokenizer alone, changed so that a text shows each of its tokens.
 
     Special tokens are not left out, and a token is written as its entry in the vocabulary, which is
     text even where the token is a piece of a character. What else lies in a model's folder could
     make transformers tidy a text up, or add tokens to a prompt that tokenizer.json does not.
     """
-    return cache.place(job.cache_path, "tokenizer", _tokenizer_identity(job))
+    return cache.place(request.cache_path, "tokenizer", _tokenizer_identity(request))
 
 
-def _tokenizer_identity(job: Job) -> dict[str, Json]:
-    return {"model": job.model_digest, "recipe": 1}
+def _tokenizer_identity(request: LoadRequest) -> dict[str, Json]:
+    return {"model": request.model_digest, "recipe": 1}
 
 
-def _write_tokenizer(job: Job, folder: Path) -> dict[str, Json]:
-    tokenizer = json.loads(source.load_tokenizer(job.model_path).to_str())
+def _write_tokenizer(request: LoadRequest, folder: Path) -> dict[str, Json]:
+    tokenizer = json.loads(source.load_tokenizer(request.model_path).to_str())
     tokenizer["decoder"] = {"type": "Fuse"}
     for token in tokenizer["added_tokens"]:
         token["special"] = False

@@ -22,7 +22,7 @@ from typing import Any
 
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
-from slm_energy.engines.base import Answer, Batch, EngineSpec, Job
+from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
 from slm_energy.engines.openai import command
 from slm_energy.engines.openai.client import Client
 from slm_energy.engines.openai.process import ServerProcess
@@ -42,7 +42,7 @@ _GPU_FILE = re.compile(r"/dev/(nvidia\d+|dxg)")
 class OpenAiServer:
     """A server and its client. What `load` returned is kept up to date with what streams show."""
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, request: LoadRequest) -> dict[str, Json]:
         """Start the server or find it, and see what it can do.
 
         Raises:
@@ -50,9 +50,9 @@ class OpenAiServer:
         """
         self._process: ServerProcess | None = None
         try:
-            listed = self._open(job)
+            listed = self._open(request)
             with self._told_by_its_end():
-                self._effective = self._settings(job, listed)
+                self._effective = self._settings(request, listed)
         except BaseException:
             self.close()
             raise
@@ -76,7 +76,7 @@ class OpenAiServer:
             return {}
         return {"prompt_reuse_pct": _shared_pct(prompts)}
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         """Send the batch's prompts together, and wait for the last answer.
 
         Raises:
@@ -97,19 +97,19 @@ class OpenAiServer:
         if self._process is not None:
             self._process.stop()
 
-    def _open(self, job: Job) -> Any:
+    def _open(self, request: LoadRequest) -> Any:
         """Reach the server; return what it answers to `/v1/models`."""
-        options, provider = job.settings.engine.options, job.settings.provider
-        own = source.load_tokenizer(job.model_path)
-        texts = Texts(own, command.served_tokenizer(job))
+        options, provider = request.settings.engine.options, request.settings.provider
+        own = source.load_tokenizer(request.model_path)
+        texts = Texts(own, command.served_tokenizer(request))
         if options.get("url"):
             address = Address.of(str(options["url"]))
-            self._client = Client(address, texts, job.eos_ids)
+            self._client = Client(address, texts, request.eos_ids)
             return address.ask("/v1/models")
         port = command.free_port()
-        self._client = Client(Address(host="127.0.0.1", port=port), texts, job.eos_ids)
+        self._client = Client(Address(host="127.0.0.1", port=port), texts, request.eos_ids)
         self._process = ServerProcess(
-            command.words(job, port), provider.device if provider.name == "cuda" else None
+            command.words(request, port), provider.device if provider.name == "cuda" else None
         )
         limit_s = float(options.get("ready_s") or _READY_S)
 
@@ -118,12 +118,12 @@ class OpenAiServer:
 
         return self._process.wait_until_ready(ask, limit_s)
 
-    def _settings(self, job: Job, listed: Any) -> dict[str, Any]:
+    def _settings(self, request: LoadRequest, listed: Any) -> dict[str, Any]:
         """What is in force, as far as the server tells it or it is known from elsewhere."""
-        about = self._client.choose(listed, job.settings.engine.options.get("model"))
+        about = self._client.choose(listed, request.settings.engine.options.get("model"))
         found = {
-            **command.known(job),
-            **self._provider(job.settings),
+            **command.known(request),
+            **self._provider(request.settings),
             "kv_cache": True,  # these servers have no other way to decode
             "attention": "the server's own",
             "decode": "generate",
@@ -149,9 +149,9 @@ class OpenAiServer:
             raise EngineError(f"provider.name={asked}, but the server has opened {held}")
         return {"provider": asked, "provider_told_by": "the server's open device files"}
 
-    def _at_once(self, batch: Batch) -> list[Answer]:
+    def _at_once(self, batch: Batch) -> list[Completion]:
         """One thread per request; the first error ends the waiting."""
-        results: queue.SimpleQueue[tuple[int, Answer | Exception]] = queue.SimpleQueue()
+        results: queue.SimpleQueue[tuple[int, Completion | Exception]] = queue.SimpleQueue()
 
         def complete(number: int) -> None:
             try:
@@ -161,7 +161,7 @@ class OpenAiServer:
 
         for number in range(len(batch.prompts)):
             threading.Thread(target=complete, args=(number,), daemon=True).start()
-        answers: dict[int, Answer] = {}
+        answers: dict[int, Completion] = {}
         while len(answers) < len(batch.prompts):
             number, result = results.get()
             if isinstance(result, Exception):

@@ -60,7 +60,7 @@ class Usage:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Completion:
+class StreamedCompletion:
     """A whole stream.
 
     Attributes:
@@ -131,7 +131,7 @@ class Address:
         except ValueError as error:
             raise EngineError(f"the server's answer to {path} is not JSON") from error
 
-    def stream(self, body: dict[str, Json]) -> Completion:
+    def stream(self, body: dict[str, Json]) -> StreamedCompletion:
         """Have one prompt completed.
 
         Raises:
@@ -205,7 +205,7 @@ def _data(response: http.client.HTTPResponse) -> Iterator[tuple[int, bytes]]:
             raise _malformed(line)
 
 
-def _completion(events: list[tuple[int, bytes]]) -> Completion:
+def _completion(events: list[tuple[int, bytes]]) -> StreamedCompletion:
     if not events or events[-1][1] != b"[DONE]":
         raise EngineError(f"the stream was cut after {len(events)} events: it ended without [DONE]")
     pieces = []
@@ -223,7 +223,7 @@ def _completion(events: list[tuple[int, bytes]]) -> Completion:
                 finish, ended_ns = str(choice["finish_reason"]), arrived_ns
     if not finish:
         raise EngineError("the stream ended without a finish_reason")
-    return Completion(pieces=tuple(pieces), finish=finish, ended_ns=ended_ns, usage=usage)
+    return StreamedCompletion(pieces=tuple(pieces), finish=finish, ended_ns=ended_ns, usage=usage)
 
 
 def _chunk(data: bytes) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slm_energy.engines.base import Answer, Batch
-from slm_energy.engines.openai.stream import Completion, Piece
+from slm_energy.engines.base import Batch, Completion
+from slm_energy.engines.openai.stream import Piece, StreamedCompletion
 from slm_energy.errors import EngineError
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ class Texts:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def answer(completion: Completion, batch: Batch, eos_ids: Sequence[int], texts: Texts) -> Answer:
+def answer(
+    completion: StreamedCompletion, batch: Batch, eos_ids: Sequence[int], texts: Texts
+) -> Completion:
     """The ids of a stream, each stamped with the arrival of its piece.
 
     Args:
@@ -127,10 +129,10 @@ def answer(completion: Completion, batch: Batch, eos_ids: Sequence[int], texts: 
         )
     if not stopped and len(ids) != batch.new_tokens:
         raise EngineError(f"the server gave {len(ids)} tokens, {batch.new_tokens} were asked for")
-    return Answer(output_ids=tuple(ids), token_ns=tuple(stamps))
+    return Completion(output_ids=tuple(ids), token_ns=tuple(stamps))
 
 
-def _rows(completion: Completion, asked: int, texts: Texts) -> list[tuple[int, ...]]:
+def _rows(completion: StreamedCompletion, asked: int, texts: Texts) -> list[tuple[int, ...]]:
     """Ids of each piece, in agreement with how many the server counted."""
     stopped, usage = completion.finish == "stop", completion.usage
     told = [piece.ids for piece in completion.pieces if piece.ids is not None]

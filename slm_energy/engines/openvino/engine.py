@@ -15,7 +15,7 @@ from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode
-from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, threads
+from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
 from slm_energy.engines.openvino import export as exports
 from slm_energy.engines.openvino import session as ov
 from slm_energy.errors import EngineError
@@ -29,17 +29,17 @@ _QUANTIZATION = "weights of 8 bits, symmetric, per output channel, in all linear
 class OpenVinoEngine:
     """A compiled OpenVINO model."""
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, request: LoadRequest) -> dict[str, Json]:
         """Compile the exported model for the asked device.
 
         Raises:
             EngineError: nothing was exported yet, or what is in force is not what was asked.
         """
-        engine, provider = job.settings.engine, job.settings.provider
-        folder = exports.place(job)
+        engine, provider = request.settings.engine, request.settings.provider
+        folder = exports.place(request)
         made = cache.facts(folder)
-        self._eos_ids = job.eos_ids
-        asked = ov.properties(engine.dtype, threads(job.settings))
+        self._eos_ids = request.eos_ids
+        asked = ov.properties(engine.dtype, threads(request.settings))
         compiled, in_force, cut = ov.compile_graph(
             folder / exports.GRAPH,
             ov.device_name(provider.name, provider.device),
@@ -64,12 +64,12 @@ class OpenVinoEngine:
             "attention_fused": fused,
             "logits_of": "last position" if cut else "all positions",
             "export_deviation": made["deviation"],
-            "context": context_length(job.model_path),
+            "context": context_length(request.model_path),
             "decode": engine.decode,
             **in_force,
         }
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         """Decode greedily.
 
         Raises:
@@ -161,8 +161,8 @@ def _transformers_exports() -> bool:
     return bool(found and found.origin and (Path(found.origin).parent / "exporters").is_dir())
 
 
-def _needs_preparation(job: Job) -> bool:
-    return not cache.intact(exports.place(job))
+def _needs_preparation(request: LoadRequest) -> bool:
+    return not cache.intact(exports.place(request))
 
 
 ENGINE = EngineSpec(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from slm_energy import cache
 from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode
-from slm_energy.engines.base import Job, derived_from, threads
+from slm_energy.engines.base import LoadRequest, derived_from, threads
 from slm_energy.engines.openvino import session as ov
 from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
@@ -28,44 +28,44 @@ _RECIPE = 1
 _TASK = "text-generation-with-past"
 
 
-def identity(job: Job) -> dict[str, Json]:
+def identity(request: LoadRequest) -> dict[str, Json]:
     """What decides an export's content. Both ways of decoding share it."""
     return {
-        **derived_from(job, _RECIPE),
-        "versions": dict(job.versions),
+        **derived_from(request, _RECIPE),
+        "versions": dict(request.versions),
     }
 
 
-def place(job: Job) -> Path:
-    """The folder where this job's export is, or will be."""
-    return cache.place(job.cache_path, "openvino", identity(job))
+def place(request: LoadRequest) -> Path:
+    """The folder where this request's export is, or will be."""
+    return cache.place(request.cache_path, "openvino", identity(request))
 
 
-def export(job: Job) -> None:
+def export(request: LoadRequest) -> None:
     """Make the entry unless it is intact.
 
     Raises:
         EngineError: the architecture cannot be exported, or the graph computes something else.
     """
-    cache.make(place(job), identity(job), lambda folder: _fill(folder, job))
+    cache.make(place(request), identity(request), lambda folder: _fill(folder, request))
 
 
-def _fill(folder: Path, job: Job) -> dict[str, Json]:
+def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
     from slm_energy.engines.torch.eager import attention_deviation, probed
     from slm_energy.engines.torch.weights import load_weights
 
     ov.library()  # before anything else imports it, so that its telemetry is off
-    asked = job.settings.engine.dtype
+    asked = request.settings.engine.dtype
     traced: Dtype = "float32" if asked == "int8" else asked
     with warnings.catch_warnings():
         # Tracing warns of every shape it looks at; the comparison below tells whether it was right.
         warnings.simplefilter("ignore")
-        model = load_weights(job.settings.model, job.model_path, traced)
+        model = load_weights(request.settings.model, request.model_path, traced)
         attention_deviation(model)
         attention, kind = model.config._attn_implementation, model.config.model_type
         vocabulary = model.config.vocab_size
         expected = probed(model, decode.probe(vocabulary))
-        write = _through_transformers if job.versions["optimum-intel"] == "absent" else _optimum
+        write = _through_transformers if request.versions["optimum-intel"] == "absent" else _optimum
         try:
             write(model, folder)
         except (ValueError, RuntimeError, NotImplementedError, KeyError, TypeError) as error:
@@ -77,7 +77,7 @@ def _fill(folder: Path, job: Job) -> dict[str, Json]:
         if asked == "int8":
             _round_to_8_bits(folder)
     what = f"engine.name=openvino: the graph made from {kind}"
-    deviation = decode.require_close(_probed(folder, job, vocabulary), expected, asked, what)
+    deviation = decode.require_close(_probed(folder, request, vocabulary), expected, asked, what)
     return {"attention": attention, "deviation": deviation}
 
 
@@ -140,8 +140,8 @@ def _round_to_8_bits(folder: Path) -> None:
         partial.with_suffix(suffix).unlink()
 
 
-def _probed(folder: Path, job: Job, vocabulary: int) -> list[npt.NDArray[Any]]:
-    asked = ov.properties(job.settings.engine.dtype, threads(job.settings))
+def _probed(folder: Path, request: LoadRequest, vocabulary: int) -> list[npt.NDArray[Any]]:
+    asked = ov.properties(request.settings.engine.dtype, threads(request.settings))
     compiled, _, _ = ov.compile_graph(folder / GRAPH, "CPU", asked, last_position_only=True)
     batch = decode.probe(vocabulary)
     return decode.probed(ov.Decoding(compiled.create_infer_request(), batch), batch)

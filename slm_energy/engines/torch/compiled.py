@@ -24,7 +24,14 @@ from slm_energy.cell import Settings
 from slm_energy.config.groups import ProviderConfig
 from slm_energy.devices.nvidia import visible_devices
 from slm_energy.engines import decode
-from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, derived_from, threads
+from slm_energy.engines.base import (
+    Batch,
+    Completion,
+    EngineSpec,
+    LoadRequest,
+    derived_from,
+    threads,
+)
 from slm_energy.engines.torch import eager as eager
 from slm_energy.engines.torch.explicit_forward import Explicit
 from slm_energy.engines.torch.static_cache import InPlace, Slots
@@ -65,15 +72,15 @@ def shapes_of(sizes: set[int], longest: int) -> Shapes:
 class TorchCompileEngine:
     """A transformers model whose decoding step is compiled."""
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, request: LoadRequest) -> dict[str, Json]:
         """Read the weights; nothing is compiled yet.
 
         Raises:
             EngineError: see engine torch.
         """
-        self._job = job
-        self._model, effective = eager.opened(job)
-        self._mode = str(job.settings.engine.options.get("mode", "default"))
+        self._job = request
+        self._model, effective = eager.opened(request)
+        self._mode = str(request.settings.engine.options.get("mode", "default"))
         return {**effective, "cache": "static", "compile_mode": self._mode}
 
     def compile(self, batches: Sequence[Batch]) -> dict[str, Json]:
@@ -117,7 +124,7 @@ class TorchCompileEngine:
             "recompilation": "refused",
         }
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         """Decode greedily.
 
         Raises:
@@ -196,18 +203,18 @@ def _step(model: Explicit) -> Any:
     return step
 
 
-def identity(job: Job, shapes: Shapes) -> Mapping[str, Json]:
+def identity(request: LoadRequest, shapes: Shapes) -> Mapping[str, Json]:
     """What decides what inductor makes."""
-    settings = job.settings
+    settings = request.settings
     return {
-        **derived_from(job, _RECIPE),
+        **derived_from(request, _RECIPE),
         "mode": settings.engine.options.get("mode", "default"),
         "threads": threads(settings),
         "provider": settings.provider.name,
         "machine": _machine(settings.provider),
         "sizes": list(shapes.sizes),
         "places": shapes.places,
-        "versions": dict(job.versions),
+        "versions": dict(request.versions),
     }
 
 
@@ -218,33 +225,35 @@ def _machine(provider: ProviderConfig) -> str:
     return visible_devices()[provider.device].name
 
 
-def _expected(job: Job) -> Shapes:
-    """The shapes that the job's workload will have."""
-    asked = job.settings.workload
-    tokenizer = source.load_tokenizer(job.model_path)
+def _expected(request: LoadRequest) -> Shapes:
+    """The shapes that the request's workload will have."""
+    asked = request.settings.workload
+    tokenizer = source.load_tokenizer(request.model_path)
     lengths = [len(tokenizer.encode(task.prompt).ids) for task in workload.load(asked)]
     whole, rest = divmod(len(lengths), asked.batch_size)
     sizes = ({asked.batch_size} if whole else set()) | ({rest} if rest else set())
     return shapes_of(sizes, max(lengths) + asked.new_tokens)
 
 
-def _needs_preparation(job: Job) -> bool:
-    return not cache.intact(cache.place(job.cache_path, _KIND, identity(job, _expected(job))))
+def _needs_preparation(request: LoadRequest) -> bool:
+    return not cache.intact(
+        cache.place(request.cache_path, _KIND, identity(request, _expected(request)))
+    )
 
 
-def _prepare(job: Job) -> None:
-    shapes = _expected(job)
-    wanted = identity(job, shapes)
+def _prepare(request: LoadRequest) -> None:
+    shapes = _expected(request)
+    wanted = identity(request, shapes)
 
     def fill(folder: Path) -> Mapping[str, Json]:
         engine = TorchCompileEngine()
-        engine.load(job)
+        engine.load(request)
         told = engine.compile_in(folder, shapes, threads=len(os.sched_getaffinity(0)))
         shutil.rmtree(folder / "locks", ignore_errors=True)
         engine.close()
         return told
 
-    cache.make(cache.place(job.cache_path, _KIND, wanted), wanted, fill)
+    cache.make(cache.place(request.cache_path, _KIND, wanted), wanted, fill)
 
 
 def unsupported(settings: Settings) -> str | None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines import decode
-from slm_energy.engines.base import Answer, Batch, EngineSpec, Job, left_padded, threads
+from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, left_padded, threads
 from slm_energy.engines.torch.weights import (
     keep_last_position,
     library,
@@ -37,18 +37,18 @@ from slm_energy.serialization import Json
 class TorchEngine:
     """A transformers model."""
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, load_request: LoadRequest) -> dict[str, Json]:
         """Read the weights in the asked type onto the asked device.
 
         Raises:
             EngineError: the weights cannot be loaded as asked, or SDPA attention is wrong for them.
         """
-        self._eos_ids = job.eos_ids
-        self._decode = job.settings.engine.decode
-        self._model, effective = opened(job)
+        self._eos_ids = load_request.eos_ids
+        self._decode = load_request.settings.engine.decode
+        self._model, effective = opened(load_request)
         return effective
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         """Decode greedily.
 
         Raises:
@@ -68,7 +68,7 @@ class TorchEngine:
         del self._model
 
 
-def opened(job: Job) -> tuple[Any, dict[str, Json]]:
+def opened(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
     """Load a model for decoding with it.
 
     Returns:
@@ -79,9 +79,9 @@ def opened(job: Job) -> tuple[Any, dict[str, Json]]:
     """
     import torch
 
-    settings = job.settings
+    settings = load_request.settings
     device = set_up(settings)
-    model = load_weights(settings.model, job.model_path, settings.engine.dtype)
+    model = load_weights(settings.model, load_request.model_path, settings.engine.dtype)
     model.to(device)
     first = next(model.parameters())
     if first.device != device:
@@ -103,7 +103,7 @@ def opened(job: Job) -> tuple[Any, dict[str, Json]]:
         "cache": type(trial.cache).__name__,
         "attention": model.config._attn_implementation,
         "attention_deviation": deviation,
-        "context": context_length(job.model_path),
+        "context": context_length(load_request.model_path),
         "decode": settings.engine.decode,
     }
 
@@ -176,7 +176,7 @@ class Decoding:
         return output.logits[:, -1]
 
 
-def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
+def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Completion]:
     """Decode greedily; return when the device has finished.
 
     Args:
@@ -199,7 +199,7 @@ def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Answer]:
 
 def collected(
     choices: Iterator[tuple[Any, Any]], batch: Batch, eos_ids: Sequence[int]
-) -> list[Answer]:
+) -> list[Completion]:
     """Decode from steps that have chosen already: ids (b,) and their logits (b,), as tensors.
 
     Raises:

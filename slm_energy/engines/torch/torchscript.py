@@ -10,7 +10,7 @@ import importlib
 
 from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.engines.base import Answer, Batch, EngineSpec, Job
+from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
 from slm_energy.engines.torch import eager as eager
 from slm_energy.engines.torch import trace
 from slm_energy.engines.torch.weights import precision
@@ -22,7 +22,7 @@ from slm_energy.serialization import Json
 class TorchScriptEngine:
     """A traced module."""
 
-    def load(self, job: Job) -> dict[str, Json]:
+    def load(self, request: LoadRequest) -> dict[str, Json]:
         """Read the traced module onto the asked device.
 
         Raises:
@@ -30,15 +30,15 @@ class TorchScriptEngine:
         """
         import torch
 
-        device = eager.set_up(job.settings)
-        folder = trace.place(job)
+        device = eager.set_up(request.settings)
+        folder = trace.place(request)
         facts = cache.facts(folder)
-        self._eos_ids = job.eos_ids
+        self._eos_ids = request.eos_ids
         self._module = trace.read(folder, device)
         first = next(self._module.parameters())
         if first.device != device:
             raise EngineError(
-                f"provider.name={job.settings.provider.name}: weights are on {first.device}"
+                f"provider.name={request.settings.provider.name}: weights are on {first.device}"
             )
         self._empty = trace.empty_caches(facts, first)
         with torch.inference_mode():
@@ -55,11 +55,11 @@ class TorchScriptEngine:
             "kv_cache": trial.caches[0].shape[2] == 1,
             "attention": facts["attention"],
             "trace_deviation": facts["deviation"],
-            "context": context_length(job.model_path),
-            "decode": job.settings.engine.decode,
+            "context": context_length(request.model_path),
+            "decode": request.settings.engine.decode,
         }
 
-    def generate(self, batch: Batch) -> list[Answer]:
+    def generate(self, batch: Batch) -> list[Completion]:
         """Decode greedily.
 
         Raises:
@@ -83,8 +83,8 @@ def unsupported(settings: Settings) -> str | None:
     return eager.provider_unsupported(settings)
 
 
-def _needs_preparation(job: Job) -> bool:
-    return not cache.intact(trace.place(job))
+def _needs_preparation(request: LoadRequest) -> bool:
+    return not cache.intact(trace.place(request))
 
 
 ENGINE = EngineSpec(

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from slm_energy import cache
 from slm_energy.engines import decode
-from slm_energy.engines.base import Batch, Job, derived_from, left_padded
+from slm_energy.engines.base import Batch, LoadRequest, derived_from, left_padded
 from slm_energy.engines.torch import eager as eager
 from slm_energy.engines.torch.explicit_forward import Explicit
 from slm_energy.engines.torch.weights import keep_last_position, load_weights
@@ -58,12 +58,12 @@ class Decoding:
         return logits
 
 
-def place(job: Job) -> Path:
-    """The folder where this job's trace is, or will be."""
-    return cache.place(job.cache_path, _KIND, _identity(job))
+def place(request: LoadRequest) -> Path:
+    """The folder where this request's trace is, or will be."""
+    return cache.place(request.cache_path, _KIND, _identity(request))
 
 
-def trace(job: Job) -> None:
+def trace(request: LoadRequest) -> None:
     """Make the entry unless it is intact.
 
     Raises:
@@ -75,9 +75,9 @@ def trace(job: Job) -> None:
             # Tracing warns of every shape it looks at, and that it is deprecated; the comparison
             # tells whether it was right.
             warnings.simplefilter("ignore")
-            return _write(folder, job)
+            return _write(folder, request)
 
-    cache.make(place(job), _identity(job), fill)
+    cache.make(place(request), _identity(request), fill)
 
 
 def read(folder: Path, device: Any) -> Any:
@@ -108,13 +108,13 @@ def empty_caches(facts: Mapping[str, Json], like: Any) -> list[Any]:
     return [like.new_empty(1, heads, 0, width) for heads, width in shapes]
 
 
-def _write(folder: Path, job: Job) -> Mapping[str, Json]:
+def _write(folder: Path, request: LoadRequest) -> Mapping[str, Json]:
     import torch
 
-    settings = job.settings
+    settings = request.settings
     device = eager.set_up(settings)
     # Where it is traced is where it runs: the graph names the device on which it makes tensors.
-    model = load_weights(settings.model, job.model_path, settings.engine.dtype).to(device)
+    model = load_weights(settings.model, request.model_path, settings.engine.dtype).to(device)
     for layer in model.modules():
         if type(layer).__name__ == "BloomGelu":  # a function with its own gradient has no graph
             layer.forward = sys.modules[type(layer).__module__].bloom_gelu_forward
@@ -125,7 +125,7 @@ def _write(folder: Path, job: Job) -> Mapping[str, Json]:
     try:
         with torch.inference_mode():
             module, facts = _traced(model)
-            facts["deviation"] = _deviation(module, facts, model, job)
+            facts["deviation"] = _deviation(module, facts, model, request)
         write(module, folder / GRAPH)
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise EngineError(
@@ -197,23 +197,23 @@ class _Grown:
         return self._past
 
 
-def _deviation(module: Any, facts: Mapping[str, Json], model: Any, job: Job) -> float:
+def _deviation(module: Any, facts: Mapping[str, Json], model: Any, request: LoadRequest) -> float:
     """Compare the trace with the model on padded prompts and one further token."""
     batch = decode.probe(model.config.vocab_size)
     ours = Decoding(module, empty_caches(facts, next(model.parameters())), batch)
     return decode.require_close(
         eager.passes(ours, batch),
         eager.probed(model, batch),
-        job.settings.engine.dtype,
+        request.settings.engine.dtype,
         f"engine.name=torchscript: the graph traced from {model.config.model_type}",
     )
 
 
-def _identity(job: Job) -> Mapping[str, Json]:
-    settings = job.settings
+def _identity(request: LoadRequest) -> Mapping[str, Json]:
+    settings = request.settings
     return {
-        **derived_from(job, _RECIPE),
+        **derived_from(request, _RECIPE),
         "provider": settings.provider.name,
         "device": settings.provider.device,
-        "versions": dict(job.versions),
+        "versions": dict(request.versions),
     }

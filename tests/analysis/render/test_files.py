@@ -8,7 +8,7 @@ import pandas as pd
 from slm_energy.analysis.render.files import files
 from slm_energy.analysis.result.report import Report
 from slm_energy.serialization import from_plain
-from tests.analysis.output.conftest import widened
+from tests.analysis.render.conftest import widened
 
 
 def test_every_file_of_a_report(report: Report) -> None:

@@ -2,7 +2,7 @@ import json
 
 from slm_energy.analysis.render.generated import generated
 from slm_energy.analysis.result.report import Report
-from tests.analysis.output.conftest import widened
+from tests.analysis.render.conftest import widened
 
 COLUMNS = ["task_id", "prompt", "completion", "input_tokens", "output_tokens", "stop"]
 

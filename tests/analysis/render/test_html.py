@@ -10,7 +10,7 @@ import pytest
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.result.report import Report
-from tests.analysis.output.conftest import HOSTILE, widened
+from tests.analysis.render.conftest import HOSTILE, widened
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
 

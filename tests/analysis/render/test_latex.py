@@ -4,7 +4,7 @@ import pytest
 
 from slm_energy.analysis.render import latex
 from slm_energy.analysis.result.report import Report
-from tests.analysis.output.conftest import widened
+from tests.analysis.render.conftest import widened
 
 
 def environments(text: str) -> list[str]:

@@ -62,9 +62,9 @@ def test_a_missing_value_takes_its_round_from_its_pairs_only():
 def test_equal_noise_is_pooled_and_unequal_noise_is_not():
     """Of 12 equal cells the pooled t has (rounds - 1) x 11 degrees of freedom."""
     generator = np.random.default_rng(0)
-    equal = [max_t(generator.normal(0, 1, (6, 12)), 999, 0).lent for _ in range(9)]
+    equal = [max_t(generator.normal(0, 1, (6, 12)), 999, 0).prior_df for _ in range(9)]
     scale = np.repeat([1, 30], 6)
-    unequal = [max_t(generator.normal(0, 1, (6, 12)) * scale, 999, 0).lent for _ in range(9)]
+    unequal = [max_t(generator.normal(0, 1, (6, 12)) * scale, 999, 0).prior_df for _ in range(9)]
     assert np.median(equal) > 20
     assert np.median(unequal) < 2
 

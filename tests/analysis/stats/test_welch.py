@@ -7,7 +7,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind
 
 from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.stats.welch import Pair, Sample, judge, noise
+from slm_energy.analysis.stats.welch import IndependentPair, Sample, judge, noise
 
 LATENCY = Metric(name="latency/e2e_p50_s")
 THROUGHPUT = Metric(name="throughput/output_tokens_per_s")
@@ -16,7 +16,7 @@ THROUGHPUT = Metric(name="throughput/output_tokens_per_s")
 def a_pair(a, b, metric=LATENCY, own=None):
     """Own: log half-width of the measurement's interval, the same in every trial."""
     samples = (Sample(logs=np.asarray(logs, float), below=own, above=own) for logs in (a, b))
-    return Pair(metric=metric, cell="x", a=next(samples), b=next(samples))
+    return IndependentPair(metric=metric, cell="x", a=next(samples), b=next(samples))
 
 
 def scattered(shift, noise=0.01, trials=5, **keys):
@@ -135,7 +135,7 @@ def test_a_cell_that_varies_in_one_study_only_is_judged():
 
 
 def test_the_resolution_takes_the_instruments_worst_case():
-    pair = Pair(
+    pair = IndependentPair(
         metric=LATENCY,
         cell="x",
         a=Sample(logs=np.zeros(2), below=0.01, above=0.02),

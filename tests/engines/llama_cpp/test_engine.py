@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from slm_energy import cache
 from slm_energy.config.groups import ModelConfig, ProviderConfig
-from slm_energy.engines.base import Batch, Compiles, Engine, Job, find
+from slm_energy.engines.base import Batch, Compiles, Engine, LoadRequest, find
 from slm_energy.engines.llama_cpp import gguf_export
 from slm_energy.engines.llama_cpp.engine import ENGINE, unsupported
 from slm_energy.errors import EngineError
@@ -22,16 +22,18 @@ GELU = 1e-3
 """What GELU from a table in 16 bits may do to a logit, as a share of the largest."""
 
 
-def loaded(job: Job) -> tuple[Engine, dict]:
-    spec = find(job.settings.engine.name)
-    spec.prepare(job)
+def loaded(target: LoadRequest) -> tuple[Engine, dict]:
+    spec = find(target.settings.engine.name)
+    spec.prepare(target)
     engine = spec.create()
-    return engine, engine.load(job)
+    return engine, engine.load(target)
 
 
-def tokens(job: Job, batch: Batch) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+def tokens(
+    target: LoadRequest, batch: Batch
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """What each request gets with the others, and what it gets alone."""
-    engine, _ = loaded(job)
+    engine, _ = loaded(target)
     together = [answer.output_ids for answer in engine.generate(batch)]
     alone = [
         engine.generate(dataclasses.replace(batch, prompts=(prompt,)))[0].output_ids
@@ -47,9 +49,9 @@ def batch(prompts) -> Batch:
 
 
 @pytest.fixture
-def broken(make_job, tmp_path) -> Path:
+def broken(make_request, tmp_path) -> Path:
     """The bundled model with weights that are not numbers."""
-    folder = Path(shutil.copytree(make_job("torch").model_path, tmp_path / "broken"))
+    folder = Path(shutil.copytree(make_request("torch").model_path, tmp_path / "broken"))
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"].fill_(torch.nan)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -57,10 +59,12 @@ def broken(make_job, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_architecture_gives_the_tokens_that_torch_gives(make_job, twin, batch, name):
+def test_every_kind_of_architecture_gives_the_tokens_that_torch_gives(
+    make_request, twin, batch, name
+):
     folder = twin(name)
-    expected, _ = tokens(make_job("torch", folder), batch)
-    together, alone = tokens(make_job("llama_cpp", folder), batch)
+    expected, _ = tokens(make_request("torch", folder), batch)
+    together, alone = tokens(make_request("llama_cpp", folder), batch)
     assert together == expected
     assert alone == expected
 
@@ -97,12 +101,12 @@ def test_every_kind_of_architecture_gives_the_tokens_that_torch_gives(make_job, 
     ],
     ids=["smollm3", "stablelm"],
 )
-def test_architectures_that_no_twin_shows(make_job, export_cache, batch, architecture):
+def test_architectures_that_no_twin_shows(make_request, export_cache, batch, architecture):
     model = ModelConfig(name="m", source="none", weights="random", architecture=architecture)
     source.build(model, export_cache)
     folder = source.fetch(model, export_cache)
-    expected, _ = tokens(make_job("torch", folder), batch)
-    assert tokens(make_job("llama_cpp", folder), batch) == (expected, expected)
+    expected, _ = tokens(make_request("torch", folder), batch)
+    assert tokens(make_request("llama_cpp", folder), batch) == (expected, expected)
 
 
 @pytest.mark.parametrize(
@@ -117,29 +121,34 @@ def test_architectures_that_no_twin_shows(make_job, export_cache, batch, archite
     ],
     ids=str,
 )
-def test_every_way_of_running_gives_the_same_tokens(make_job, batch, changes):
-    expected, _ = tokens(make_job("torch"), batch)
-    assert tokens(make_job("llama_cpp", **changes), batch) == (expected, expected)
+def test_every_way_of_running_gives_the_same_tokens(make_request, batch, changes):
+    expected, _ = tokens(make_request("torch"), batch)
+    assert tokens(make_request("llama_cpp", **changes), batch) == (expected, expected)
 
 
 @pytest.mark.parametrize("decode", ["session", "generate"])
-def test_a_request_ends_at_its_first_end_of_text(make_job, batch, decode):
-    expected, _ = tokens(make_job("torch"), batch)
-    job = dataclasses.replace(make_job("llama_cpp", decode=decode), eos_ids=(expected[0][5], 4095))
-    ended, alone = tokens(job, dataclasses.replace(batch, stop="eos"))
+def test_a_request_ends_at_its_first_end_of_text(make_request, batch, decode):
+    expected, _ = tokens(make_request("torch"), batch)
+    target = dataclasses.replace(
+        make_request("llama_cpp", decode=decode), eos_ids=(expected[0][5], 4095)
+    )
+    ended, alone = tokens(target, dataclasses.replace(batch, stop="eos"))
     first = expected[0].index(expected[0][5]) + 1
     assert ended[0] == expected[0][:first]
     assert ended == alone
-    assert tokens(job, batch) == (expected, expected)  # asked for a fixed number, it goes on
+    assert tokens(target, batch) == (
+        expected,
+        expected,
+    )  # asked for a fixed number, it goes on
 
 
 @pytest.mark.parametrize("decode", ["session", "generate"])
-def test_the_context_grows_with_what_is_served(make_job, prompts, decode):
+def test_the_context_grows_with_what_is_served(make_request, prompts, decode):
     short = Batch(prompts=prompts[:1], new_tokens=4, stop="fixed")
     long = Batch(prompts=(prompts[1] * 25, prompts[0]), new_tokens=100, stop="fixed")
     assert len(long.prompts[0]) > 256
-    reference, _ = loaded(make_job("torch"))
-    engine, _ = loaded(make_job("llama_cpp", decode=decode))
+    reference, _ = loaded(make_request("torch"))
+    engine, _ = loaded(make_request("llama_cpp", decode=decode))
     assert isinstance(engine, Compiles)
     assert engine.compile([short])["kv_type"] == "f32"
     for batch in (short, long, short):
@@ -149,8 +158,8 @@ def test_the_context_grows_with_what_is_served(make_job, prompts, decode):
 
 
 @pytest.mark.parametrize("decode", ["session", "generate"])
-def test_effective_settings_are_read_back(make_job, decode):
-    engine, effective = loaded(make_job("llama_cpp", decode=decode))
+def test_effective_settings_are_read_back(make_request, decode):
+    engine, effective = loaded(make_request("llama_cpp", decode=decode))
     engine.close()
     expected = {
         "provider": "cpu",
@@ -174,8 +183,8 @@ def test_effective_settings_are_read_back(make_job, decode):
     assert list(effective["weights_mib"]) == ["CPU_Mapped"]
 
 
-def test_8_bits_are_said_in_words_and_counted(make_job):
-    engine, effective = loaded(make_job("llama_cpp", dtype="int8"))
+def test_8_bits_are_said_in_words_and_counted(make_request):
+    engine, effective = loaded(make_request("llama_cpp", dtype="int8"))
     engine.close()
     assert effective["dtype"] == "int8"
     assert effective["tensors"] == {"f32": 11, "q8_0": 36}
@@ -184,66 +193,70 @@ def test_8_bits_are_said_in_words_and_counted(make_job):
     assert 1e-4 < effective["export_deviation"] < 0.1
 
 
-def test_gelu_from_a_table_is_no_failure(make_job, twin):
-    engine, effective = loaded(make_job("llama_cpp", twin("pythia-410m")))
+def test_gelu_from_a_table_is_no_failure(make_request, twin):
+    engine, effective = loaded(make_request("llama_cpp", twin("pythia-410m")))
     engine.close()
     assert 1e-5 < effective["export_deviation"] < GELU
 
 
-def test_what_llama_cpp_silently_leaves_out_is_found(make_job, twin, tmp_path):
+def test_what_llama_cpp_silently_leaves_out_is_found(make_request, twin, tmp_path):
     folder = Path(shutil.copytree(twin("qwen2.5-coder-0.5b"), tmp_path / "model"))
     config = json.loads((folder / "config.json").read_text())
     config |= {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(EngineError, match=r"differs from torch by .* of the largest logit"):
-        ENGINE.prepare(make_job("llama_cpp", folder))
+        ENGINE.prepare(make_request("llama_cpp", folder))
 
 
-def test_the_export_lies_in_the_cache_and_a_damaged_one_is_made_again(make_job):
-    job = make_job("llama_cpp", dtype="float16")
-    ENGINE.prepare(job)
-    assert not ENGINE.needs_preparation(job)
-    folder = gguf_export.entry(job)
+def test_the_export_lies_in_the_cache_and_a_damaged_one_is_made_again(make_request):
+    target = make_request("llama_cpp", dtype="float16")
+    ENGINE.prepare(target)
+    assert not ENGINE.needs_preparation(target)
+    folder = gguf_export.entry(target)
     assert cache.facts(folder)["architecture"] == "llama"
     file = folder / gguf_export.FILE
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert ENGINE.needs_preparation(job)
-    ENGINE.prepare(job)
+    assert ENGINE.needs_preparation(target)
+    ENGINE.prepare(target)
     assert file.read_bytes() == whole
-    assert not ENGINE.needs_preparation(make_job("llama_cpp", dtype="float16", decode="generate"))
+    assert not ENGINE.needs_preparation(
+        make_request("llama_cpp", dtype="float16", decode="generate")
+    )
 
 
-def test_loading_before_the_export_says_what_is_missing(make_job, tmp_path):
-    job = dataclasses.replace(make_job("llama_cpp"), cache_path=tmp_path)
+def test_loading_before_the_export_says_what_is_missing(make_request, tmp_path):
+    target = dataclasses.replace(make_request("llama_cpp"), cache_path=tmp_path)
     with pytest.raises(EngineError, match="run the prepare step first"):
-        ENGINE.create().load(job)
+        ENGINE.create().load(target)
 
 
-def test_without_torch_the_deviation_is_unknown(make_job, tmp_path, monkeypatch):
-    job = dataclasses.replace(make_job("llama_cpp"), cache_path=tmp_path)
+def test_without_torch_the_deviation_is_unknown(make_request, tmp_path, monkeypatch):
+    target = dataclasses.replace(make_request("llama_cpp"), cache_path=tmp_path)
     monkeypatch.setitem(sys.modules, "torch", None)
-    engine, effective = loaded(job)
+    engine, effective = loaded(target)
     engine.close()
     assert effective["export_deviation"] is None
 
 
-def test_weights_that_are_not_numbers_are_found_when_they_are_exported(make_job, broken):
+def test_weights_that_are_not_numbers_are_found_when_they_are_exported(make_request, broken):
     with pytest.raises(EngineError, match="NaN logits in a probe"):
-        ENGINE.prepare(make_job("llama_cpp", broken))
+        ENGINE.prepare(make_request("llama_cpp", broken))
 
 
 @pytest.mark.parametrize("decode", ["session", "generate"])
-def test_logits_that_are_not_numbers_are_no_result(make_job, broken, batch, decode, monkeypatch):
+def test_logits_that_are_not_numbers_are_no_result(
+    make_request, broken, batch, decode, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "torch", None)  # nothing to compare with
-    engine, _ = loaded(make_job("llama_cpp", broken, decode=decode))
+    engine, _ = loaded(make_request("llama_cpp", broken, decode=decode))
     with pytest.raises(EngineError, match="NaN logits at token 0 of request 0"):
         engine.generate(batch)
     engine.close()
 
 
-def test_nothing_is_written_to_standard_output(make_job, batch, capfd):
-    engine, _ = loaded(make_job("llama_cpp"))
+def test_nothing_is_written_to_standard_output(make_request, batch, capfd):
+    engine, _ = loaded(make_request("llama_cpp"))
     engine.generate(batch)
     engine.close()
     said = capfd.readouterr()
@@ -251,8 +264,8 @@ def test_nothing_is_written_to_standard_output(make_job, batch, capfd):
     assert "llama_model_loader" in said.err
 
 
-def test_a_prompt_that_comes_again_is_computed_again(make_job, batch, capfd):
-    engine, _ = loaded(make_job("llama_cpp", decode="generate"))
+def test_a_prompt_that_comes_again_is_computed_again(make_request, batch, capfd):
+    engine, _ = loaded(make_request("llama_cpp", decode="generate"))
     alone = dataclasses.replace(batch, prompts=batch.prompts[:1])
     assert engine.generate(alone)[0].output_ids == engine.generate(alone)[0].output_ids
     engine.close()
@@ -261,23 +274,23 @@ def test_a_prompt_that_comes_again_is_computed_again(make_job, batch, capfd):
     assert "prefix-match" not in said
 
 
-def test_a_file_that_llama_cpp_cannot_load_is_one_line(make_job, tmp_path):
-    job = dataclasses.replace(make_job("llama_cpp"), cache_path=tmp_path)
+def test_a_file_that_llama_cpp_cannot_load_is_one_line(make_request, tmp_path):
+    target = dataclasses.replace(make_request("llama_cpp"), cache_path=tmp_path)
 
     def fill(folder):
-        gguf_export.convert(job.model_path, folder / gguf_export.FILE, "float32")
+        gguf_export.convert(target.model_path, folder / gguf_export.FILE, "float32")
         file = folder / gguf_export.FILE
         file.write_bytes(file.read_bytes()[: 2**20])
         return {}
 
-    cache.make(gguf_export.entry(job), gguf_export.identity(job), fill)
+    cache.make(gguf_export.entry(target), gguf_export.identity(target), fill)
     for decode in ("session", "generate"):
-        engine = dataclasses.replace(job.settings.engine, decode=decode)
-        settings = dataclasses.replace(job.settings, engine=engine)
+        engine = dataclasses.replace(target.settings.engine, decode=decode)
+        settings = dataclasses.replace(target.settings, engine=engine)
         with pytest.raises(
             EngineError, match=r"cannot load .* is corrupted or incomplete"
         ) as caught:
-            ENGINE.create().load(dataclasses.replace(job, settings=settings))
+            ENGINE.create().load(dataclasses.replace(target, settings=settings))
         assert "\n" not in str(caught.value)
 
 
@@ -292,9 +305,11 @@ def test_a_file_that_llama_cpp_cannot_load_is_one_line(make_job, tmp_path):
     ],
     ids=["whole", "two layers", "codegen", "openvino", "cuda"],
 )
-def test_what_cannot_run_here_is_said_without_loading_anything(make_job, provider, model, reason):
+def test_what_cannot_run_here_is_said_without_loading_anything(
+    make_request, provider, model, reason
+):
     settings = dataclasses.replace(
-        make_job("llama_cpp").settings,
+        make_request("llama_cpp").settings,
         provider=ProviderConfig(name=provider),
         model=model,
     )
@@ -305,18 +320,18 @@ def test_what_cannot_run_here_is_said_without_loading_anything(make_job, provide
         assert reason in said
 
 
-def test_the_identity_of_an_export_is_what_decides_its_content(make_job):
-    job = make_job("llama_cpp")
+def test_the_identity_of_an_export_is_what_decides_its_content(make_request):
+    target = make_request("llama_cpp")
     places = {
         gguf_export.entry(other)
         for other in (
-            job,
-            make_job("llama_cpp", dtype="float16"),
-            dataclasses.replace(job, model_digest="0" * 16),
-            dataclasses.replace(job, versions=job.versions | {"gguf": "0"}),
-            dataclasses.replace(job, versions=job.versions | {"llama-cpp-python": "0"}),
+            target,
+            make_request("llama_cpp", dtype="float16"),
+            dataclasses.replace(target, model_digest="0" * 16),
+            dataclasses.replace(target, versions=target.versions | {"gguf": "0"}),
+            dataclasses.replace(target, versions=target.versions | {"llama-cpp-python": "0"}),
         )
     }
     assert len(places) == 5
-    assert gguf_export.entry(make_job("llama_cpp", threads=2)) in places
-    assert gguf.__name__ in job.versions
+    assert gguf_export.entry(make_request("llama_cpp", threads=2)) in places
+    assert gguf.__name__ in target.versions

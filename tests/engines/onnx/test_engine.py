@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.engines.base import Batch, Engine, Job, find
+from slm_energy.engines.base import Batch, Engine, LoadRequest, find
 from slm_energy.engines.onnx import export
 from slm_energy.engines.onnx.engine import ENGINE, quantization, unsupported
 from slm_energy.engines.onnx.providers import Node
@@ -24,20 +24,20 @@ from tests.shipped import KINDS
 WAYS = [("torch", "session"), ("torch", "generate"), ("onnx", "session"), ("onnx", "generate")]
 
 
-def loaded(job: Job) -> tuple[Engine, dict]:
-    spec = find(job.settings.engine.name)
-    spec.prepare(job)
+def loaded(target: LoadRequest) -> tuple[Engine, dict]:
+    spec = find(target.settings.engine.name)
+    spec.prepare(target)
     engine = spec.create()
-    return engine, engine.load(job)
+    return engine, engine.load(target)
 
 
-def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_job, prompts):
+def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_request, prompts):
     fixed = Batch(prompts=prompts, new_tokens=24, stop="fixed")
     until_eos = dataclasses.replace(fixed, stop="eos")
     seen = {}
     for engine_name, decode in WAYS:
-        job = make_job(engine_name, decode=decode)
-        engine, _ = loaded(job)
+        target = make_request(engine_name, decode=decode)
+        engine, _ = loaded(target)
         batched = [answer.output_ids for answer in engine.generate(fixed)]
         alone = [
             engine.generate(dataclasses.replace(fixed, prompts=(prompt,)))[0].output_ids
@@ -45,7 +45,7 @@ def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_job, pr
         ]
         engine.close()
         # A token that the first request really produces plays the end of text.
-        other, _ = loaded(dataclasses.replace(job, eos_ids=(batched[0][5], 4095)))
+        other, _ = loaded(dataclasses.replace(target, eos_ids=(batched[0][5], 4095)))
         ended = [answer.output_ids for answer in other.generate(until_eos)]
         past = [answer.output_ids for answer in other.generate(fixed)]
         assert alone == batched
@@ -57,12 +57,12 @@ def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_job, pr
 
 
 @pytest.mark.parametrize("model", KINDS)
-def test_every_kind_of_architecture_generates_what_torch_does(make_job, twin, prompts, model):
+def test_every_kind_of_architecture_generates_what_torch_does(make_request, twin, prompts, model):
     batch = Batch(prompts=prompts, new_tokens=24, stop="fixed")
     folder = twin(model)
-    engine, _ = loaded(make_job("torch", folder=folder))
+    engine, _ = loaded(make_request("torch", folder=folder))
     expected = [alone(engine, batch, prompt) for prompt in prompts]
-    engine, effective = loaded(make_job("onnx", folder=folder))
+    engine, effective = loaded(make_request("onnx", folder=folder))
     assert [alone(engine, batch, prompt) for prompt in prompts] == expected
     assert [answer.output_ids for answer in engine.generate(batch)] == expected
     assert effective["export_deviation"] < 1e-4
@@ -73,16 +73,18 @@ def alone(engine: Engine, batch: Batch, prompt: tuple[int, ...]) -> tuple[int, .
 
 
 @pytest.mark.parametrize("model", ["starcoder2-3b", "codegen-350m", "smollm3-3b", "bloomz-560m"])
-def test_the_library_s_own_class_generates_it_too(make_job, twin, prompts, model):
+def test_the_library_s_own_class_generates_it_too(make_request, twin, prompts, model):
     batch = Batch(prompts=prompts, new_tokens=24, stop="fixed")
-    ways = [loaded(make_job(name, twin(model), decode="generate"))[0] for name in ("torch", "onnx")]
+    ways = [
+        loaded(make_request(name, twin(model), decode="generate"))[0] for name in ("torch", "onnx")
+    ]
     torch, onnx = [[answer.output_ids for answer in way.generate(batch)] for way in ways]
     assert onnx == torch
 
 
-def test_int8_rounds_every_linear_layer_and_says_so(make_job, prompts):
-    engine, effective = loaded(make_job("onnx", dtype="int8"))
-    exact, _ = loaded(make_job("onnx"))
+def test_int8_rounds_every_linear_layer_and_says_so(make_request, prompts):
+    engine, effective = loaded(make_request("onnx", dtype="int8"))
+    exact, _ = loaded(make_request("onnx"))
     assert effective["dtype"] == "int8"
     assert effective["quantization"].startswith("weights of 36 of 36 linear layers in 8 bits")
     assert 1e-4 < effective["export_deviation"] < 0.2
@@ -101,9 +103,9 @@ def test_int8_that_the_runtime_does_not_compute_is_an_error():
         quantization(facts, [run, run, plain])
 
 
-def test_effective_settings_are_read_back(make_job):
+def test_effective_settings_are_read_back(make_request):
     _, effective = loaded(
-        make_job("onnx", options={"graph_optimization": "basic", "spinning": "off"})
+        make_request("onnx", options={"graph_optimization": "basic", "spinning": "off"})
     )
     expected = {
         "provider": "cpu",
@@ -123,24 +125,27 @@ def test_effective_settings_are_read_back(make_job):
 
 
 @pytest.mark.parametrize("decode", ["session", "generate"])
-def test_io_binding_changes_no_token(make_job, prompts, decode):
+def test_io_binding_changes_no_token(make_request, prompts, decode):
     batch = Batch(prompts=prompts, new_tokens=8, stop="fixed")
     outputs = []
     for binding in ("on", "off"):
-        job = make_job("onnx", decode=decode, options={"io_binding": binding})
-        engine, effective = loaded(job)
+        target = make_request("onnx", decode=decode, options={"io_binding": binding})
+        engine, effective = loaded(target)
         assert effective["io_binding"] == (binding == "on")
         outputs.append([answer.output_ids for answer in engine.generate(batch)])
     assert outputs[0] == outputs[1]
 
 
-def test_a_session_worker_imports_neither_torch_nor_transformers(make_job, tmp_path):
-    job = make_job("onnx")
-    ENGINE.prepare(job)
-    told = to_plain(job) | {"model_path": str(job.model_path), "cache_path": str(job.cache_path)}
-    (tmp_path / "job.json").write_text(json.dumps(told))
+def test_a_session_worker_imports_neither_torch_nor_transformers(make_request, tmp_path):
+    target = make_request("onnx")
+    ENGINE.prepare(target)
+    told = to_plain(target) | {
+        "model_path": str(target.model_path),
+        "cache_path": str(target.cache_path),
+    }
+    (tmp_path / "request.json").write_text(json.dumps(told))
     done = subprocess.run(
-        [sys.executable, "-c", WORKER, str(tmp_path / "job.json")],
+        [sys.executable, "-c", WORKER, str(tmp_path / "request.json")],
         capture_output=True,
         text=True,
         check=True,
@@ -151,13 +156,13 @@ def test_a_session_worker_imports_neither_torch_nor_transformers(make_job, tmp_p
 WORKER = """
 import json, sys
 from pathlib import Path
-from slm_energy import models
+from slm_energy.models import source
 from slm_energy.cell import Settings
-from slm_energy.engines.base import Batch, Job, find
+from slm_energy.engines.base import Batch, LoadRequest, find
 from slm_energy.serialization import from_plain
 
 told = json.loads(Path(sys.argv[1]).read_text())
-job = Job(
+target = LoadRequest(
     settings=from_plain(Settings, told["settings"]),
     model_path=Path(told["model_path"]),
     model_digest=told["model_digest"],
@@ -165,23 +170,23 @@ job = Job(
     versions=told["versions"],
     eos_ids=(0,),
 )
-models.load_tokenizer(job.model_path)
+source.load_tokenizer(target.model_path)
 engine = find("onnx").create()
-engine.load(job)
+engine.load(target)
 engine.generate(Batch(prompts=((1, 2, 3),), new_tokens=4, stop="fixed"))
 print({"torch", "transformers", "optimum", "mlflow", "pandas", "hydra"} & set(sys.modules))
 """
 
 
 @pytest.mark.parametrize("decode", ["session", "generate"])
-def test_nan_logits_are_an_error(make_job, prompts, tmp_path, decode):
-    healthy = make_job("onnx", decode=decode)
+def test_nan_logits_are_an_error(make_request, prompts, tmp_path, decode):
+    healthy = make_request("onnx", decode=decode)
     ENGINE.prepare(healthy)
-    job = dataclasses.replace(healthy, cache_path=tmp_path)
-    shutil.copytree(export.place(healthy), export.place(job))
-    _poison(export.place(job) / "model.onnx")
+    target = dataclasses.replace(healthy, cache_path=tmp_path)
+    shutil.copytree(export.place(healthy), export.place(target))
+    _poison(export.place(target) / "model.onnx")
     engine = ENGINE.create()
-    engine.load(job)
+    engine.load(target)
     with pytest.raises(EngineError, match="NaN logits at token 0 of request 0"):
         engine.generate(Batch(prompts=prompts, new_tokens=2, stop="fixed"))
 
@@ -195,18 +200,18 @@ def _poison(graph: Path) -> None:
     onnx.save(proto, graph)
 
 
-def test_loading_before_the_export_names_the_step(make_job, tmp_path):
-    job = dataclasses.replace(make_job("onnx"), cache_path=tmp_path)
+def test_loading_before_the_export_names_the_step(make_request, tmp_path):
+    target = dataclasses.replace(make_request("onnx"), cache_path=tmp_path)
     with pytest.raises(EngineError, match="run the prepare step first"):
-        ENGINE.create().load(job)
+        ENGINE.create().load(target)
 
 
-def test_a_silent_fallback_to_the_processor_is_an_error(make_job):
-    job = make_job("onnx")
-    ENGINE.prepare(job)
-    cuda = dataclasses.replace(job.settings, provider=ProviderConfig(name="cuda", device=1000))
+def test_a_silent_fallback_to_the_processor_is_an_error(make_request):
+    target = make_request("onnx")
+    ENGINE.prepare(target)
+    cuda = dataclasses.replace(target.settings, provider=ProviderConfig(name="cuda", device=1000))
     with pytest.raises(EngineError, match=r"fell back to CPUExecutionProvider|provider\.name=cuda"):
-        ENGINE.create().load(dataclasses.replace(job, settings=cuda))
+        ENGINE.create().load(dataclasses.replace(target, settings=cuda))
 
 
 @pytest.mark.parametrize(
@@ -216,20 +221,22 @@ def test_a_silent_fallback_to_the_processor_is_an_error(make_job):
         ({"dtype": "float16"}, "use float32 or int8 there"),
     ],
 )
-def test_types_that_onnx_runtime_lacks_are_unsupported(make_job, change, reason):
-    assert reason in str(unsupported(make_job("onnx", **change).settings))
+def test_types_that_onnx_runtime_lacks_are_unsupported(make_request, change, reason):
+    assert reason in str(unsupported(make_request("onnx", **change).settings))
 
 
-def test_a_provider_without_code_is_unsupported(make_job):
-    settings = make_job("onnx").settings
+def test_a_provider_without_code_is_unsupported(make_request):
+    settings = make_request("onnx").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="coreml"))
     assert unsupported(settings) is None
     assert unsupported(other) == "engine onnx has no provider coreml: use cpu, cuda, tensorrt"
 
 
-def test_cuda_needs_the_cuda_build_and_a_visible_gpu(make_job, monkeypatch):
+def test_cuda_needs_the_cuda_build_and_a_visible_gpu(make_request, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    settings = dataclasses.replace(make_job("onnx").settings, provider=ProviderConfig(name="cuda"))
+    settings = dataclasses.replace(
+        make_request("onnx").settings, provider=ProviderConfig(name="cuda")
+    )
     gpu = FakeGpu(uuid="GPU-1", waveform=constant(70))
     with installed(FakeNvml(gpus=(gpu,))):
         with_gpu = unsupported(settings)

@@ -14,7 +14,7 @@ import torch
 from transformers import CTRLConfig, CTRLLMHeadModel, GPT2Config, GPT2LMHeadModel
 
 from slm_energy.engines import decode
-from slm_energy.engines.base import Batch, Job
+from slm_energy.engines.base import Batch, LoadRequest
 from slm_energy.engines.onnx import export
 from slm_energy.engines.onnx.engine import ENGINE
 from slm_energy.errors import EngineError
@@ -23,7 +23,7 @@ SMALL = {"vocab_size": 64, "bos_token_id": 0, "eos_token_id": 0}
 
 
 @pytest.fixture
-def job(make_job, tmp_path) -> Job:
+def target(make_request, tmp_path) -> LoadRequest:
     """An export of a tiny GPT-2, whose SDPA attention is wrong, into an empty cache."""
     torch.manual_seed(1)
     config = GPT2Config(
@@ -37,96 +37,96 @@ def job(make_job, tmp_path) -> Job:
     )
     GPT2LMHeadModel(config).save_pretrained(tmp_path / "model")
     return dataclasses.replace(
-        make_job("onnx", folder=tmp_path / "model"), cache_path=tmp_path / "cache"
+        make_request("onnx", folder=tmp_path / "model"), cache_path=tmp_path / "cache"
     )
 
 
-def entry(job: Job) -> Path:
-    return export.place(job)
+def entry(target: LoadRequest) -> Path:
+    return export.place(target)
 
 
-def left_behind(job: Job) -> list[str]:
+def left_behind(target: LoadRequest) -> list[str]:
     """What is in the cache beside the entry and its lock."""
-    known = {entry(job).name, f"{entry(job).name}.lock"}
-    return sorted(path.name for path in entry(job).parent.iterdir() if path.name not in known)
+    known = {entry(target).name, f"{entry(target).name}.lock"}
+    return sorted(path.name for path in entry(target).parent.iterdir() if path.name not in known)
 
 
-def generated(engine_name: str, job: Job) -> tuple[int, ...]:
+def generated(engine_name: str, target: LoadRequest) -> tuple[int, ...]:
     from slm_energy.engines.base import find
 
     engine = find(engine_name).create()
-    engine.load(job)
+    engine.load(target)
     return engine.generate(Batch(prompts=((5, 17, 3, 42),), new_tokens=12, stop="fixed"))[
         0
     ].output_ids
 
 
-def test_an_export_is_made_once_and_generates_what_torch_does(job):
-    assert ENGINE.needs_preparation(job)
-    ENGINE.prepare(job)
-    assert not ENGINE.needs_preparation(job)
-    assert generated("onnx", job) == generated("torch", job)
-    assert left_behind(job) == []
-    written = entry(job).stat().st_mtime_ns
-    ENGINE.prepare(job)
-    assert entry(job).stat().st_mtime_ns == written
+def test_an_export_is_made_once_and_generates_what_torch_does(target):
+    assert ENGINE.needs_preparation(target)
+    ENGINE.prepare(target)
+    assert not ENGINE.needs_preparation(target)
+    assert generated("onnx", target) == generated("torch", target)
+    assert left_behind(target) == []
+    written = entry(target).stat().st_mtime_ns
+    ENGINE.prepare(target)
+    assert entry(target).stat().st_mtime_ns == written
 
 
-def test_the_manifest_says_what_was_exported_and_how(job):
-    ENGINE.prepare(job)
-    manifest = json.loads((entry(job) / "manifest.json").read_text())
+def test_the_manifest_says_what_was_exported_and_how(target):
+    ENGINE.prepare(target)
+    manifest = json.loads((entry(target) / "manifest.json").read_text())
     assert manifest["facts"]["attention"] == "eager"
     assert manifest["facts"]["deviation"] < 1e-3
     makers = (*export.PACKAGES, *export.RUNTIMES)
-    assert manifest["identity"]["versions"] == {name: job.versions[name] for name in makers}
+    assert manifest["identity"]["versions"] == {name: target.versions[name] for name in makers}
     assert "model.onnx" in manifest["files"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "manifest"])
-def test_a_damaged_entry_is_made_again(job, damage):
-    ENGINE.prepare(job)
-    whole = (entry(job) / "model.onnx").read_bytes()
-    target = entry(job) / ("manifest.json" if damage == "manifest" else "model.onnx")
+def test_a_damaged_entry_is_made_again(target, damage):
+    ENGINE.prepare(target)
+    whole = (entry(target) / "model.onnx").read_bytes()
+    file = entry(target) / ("manifest.json" if damage == "manifest" else "model.onnx")
     if damage == "missing":
-        target.unlink()
+        file.unlink()
     elif damage == "flipped":
-        target.write_bytes(whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
+        file.write_bytes(whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
     else:
-        target.write_bytes(target.read_bytes()[:100])
-    assert ENGINE.needs_preparation(job)
-    ENGINE.prepare(job)
-    assert not ENGINE.needs_preparation(job)
-    assert generated("onnx", job) == generated("torch", job)
+        file.write_bytes(file.read_bytes()[:100])
+    assert ENGINE.needs_preparation(target)
+    ENGINE.prepare(target)
+    assert not ENGINE.needs_preparation(target)
+    assert generated("onnx", target) == generated("torch", target)
 
 
-def test_a_killed_export_leaves_no_entry_and_the_next_one_cleans_up(job, tmp_path):
+def test_a_killed_export_leaves_no_entry_and_the_next_one_cleans_up(target, tmp_path):
     (tmp_path / "exporter.py").write_text(EXPORTER)
-    told = json.dumps({"model": str(job.model_path), "cache": str(job.cache_path)})
+    told = json.dumps({"model": str(target.model_path), "cache": str(target.cache_path)})
     exporter = subprocess.Popen(
         [sys.executable, str(tmp_path / "exporter.py"), told], stderr=subprocess.DEVNULL
     )
-    partial = entry(job).with_name(f"{entry(job).name}.partial")
+    partial = entry(target).with_name(f"{entry(target).name}.partial")
     while not (partial / "config.json").exists():
         assert exporter.poll() is None, "the exporter ended before it could be killed"
         time.sleep(0.005)
     os.kill(exporter.pid, signal.SIGKILL)
     exporter.wait()
-    assert not entry(job).exists()
-    assert left_behind(job) == [partial.name]
-    assert ENGINE.needs_preparation(job)
-    ENGINE.prepare(job)
-    assert left_behind(job) == []
-    assert generated("onnx", job) == generated("torch", job)
+    assert not entry(target).exists()
+    assert left_behind(target) == [partial.name]
+    assert ENGINE.needs_preparation(target)
+    ENGINE.prepare(target)
+    assert left_behind(target) == []
+    assert generated("onnx", target) == generated("torch", target)
 
 
 EXPORTER = """
 import dataclasses, json, sys
 from pathlib import Path
-from slm_energy import models
+from slm_energy.models import source
 from slm_energy.cell import Settings
 from slm_energy.config.groups import EngineConfig, MeasurementConfig, ModelConfig
 from slm_energy.config.groups import ProviderConfig, WorkloadConfig
-from slm_energy.engines.base import Job
+from slm_energy.engines.base import LoadRequest
 from slm_energy.engines.onnx.engine import ENGINE
 
 told = json.loads(sys.argv[1])
@@ -139,10 +139,10 @@ settings = Settings(
 )
 path = Path(told["model"])
 ENGINE.prepare(
-    Job(
+    LoadRequest(
         settings=settings,
         model_path=path,
-        model_digest=models.digest(path),
+        model_digest=source.digest(path),
         cache_path=Path(told["cache"]),
         versions=ENGINE.versions(),
         eos_ids=(0,),
@@ -151,56 +151,62 @@ ENGINE.prepare(
 """
 
 
-def test_a_failed_export_leaves_nothing(make_job, tmp_path):
+def test_a_failed_export_leaves_nothing(make_request, tmp_path):
     CTRLLMHeadModel(CTRLConfig(n_embd=16, dff=32, n_layer=1, n_head=2, **SMALL)).save_pretrained(
         tmp_path / "model"
     )
-    job = dataclasses.replace(
-        make_job("onnx", folder=tmp_path / "model"), cache_path=tmp_path / "cache"
+    target = dataclasses.replace(
+        make_request("onnx", folder=tmp_path / "model"), cache_path=tmp_path / "cache"
     )
     with pytest.raises(EngineError, match="ctrl cannot be exported") as caught:
-        ENGINE.prepare(job)
+        ENGINE.prepare(target)
     assert "\n" not in str(caught.value)
-    assert left_behind(job) == []
-    assert not entry(job).exists()
+    assert left_behind(target) == []
+    assert not entry(target).exists()
 
 
-def test_the_address_follows_the_weights_the_attention_and_the_versions(job):
-    other = dataclasses.replace(job.settings.model, attention="eager")
+def test_the_address_follows_the_weights_the_attention_and_the_versions(target):
+    other = dataclasses.replace(target.settings.model, attention="eager")
     changed = [
-        dataclasses.replace(job, model_digest="other"),
-        dataclasses.replace(job, settings=dataclasses.replace(job.settings, model=other)),
-        dataclasses.replace(job, versions=job.versions | {"torch": "0"}),
-        dataclasses.replace(job, versions=job.versions | {"onnxruntime": "0"}),
+        dataclasses.replace(target, model_digest="other"),
+        dataclasses.replace(target, settings=dataclasses.replace(target.settings, model=other)),
+        dataclasses.replace(target, versions=target.versions | {"torch": "0"}),
+        dataclasses.replace(target, versions=target.versions | {"onnxruntime": "0"}),
     ]
-    assert len({entry(each) for each in (job, *changed)}) == 5
+    assert len({entry(each) for each in (target, *changed)}) == 5
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_a_graph_that_computes_something_else_is_refused(make_job, tmp_path, monkeypatch, dtype):
+def test_a_graph_that_computes_something_else_is_refused(
+    make_request, tmp_path, monkeypatch, dtype
+):
     monkeypatch.setitem(decode.TOLERANCE, dtype, -1.0)
-    job = dataclasses.replace(make_job("onnx", dtype=dtype, attention="eager"), cache_path=tmp_path)
+    target = dataclasses.replace(
+        make_request("onnx", dtype=dtype, attention="eager"), cache_path=tmp_path
+    )
     with pytest.raises(
         EngineError, match=r"graph .* differs from torch by \S+ of the largest logit"
     ):
-        ENGINE.prepare(job)
-    assert not entry(job).exists()
+        ENGINE.prepare(target)
+    assert not entry(target).exists()
 
 
-def test_only_settings_that_change_the_graph_change_its_address(job):
+def test_only_settings_that_change_the_graph_change_its_address(target):
     def with_engine(**changes):
-        engine = dataclasses.replace(job.settings.engine, **changes)
-        return dataclasses.replace(job, settings=dataclasses.replace(job.settings, engine=engine))
+        engine = dataclasses.replace(target.settings.engine, **changes)
+        return dataclasses.replace(
+            target, settings=dataclasses.replace(target.settings, engine=engine)
+        )
 
-    assert entry(with_engine(threads=2)) == entry(job)
-    assert entry(with_engine(decode="generate")) != entry(job)
-    assert entry(with_engine(dtype="int8")) != entry(job)
+    assert entry(with_engine(threads=2)) == entry(target)
+    assert entry(with_engine(decode="generate")) != entry(target)
+    assert entry(with_engine(dtype="int8")) != entry(target)
 
 
-def test_a_tied_output_layer_is_stored_transposed_beside_its_embedding(job):
-    ENGINE.prepare(job)
-    graph = onnx.load(entry(job) / "model.onnx", load_external_data=False).graph
-    values = {t.name: onnx.numpy_helper.to_array(t, str(entry(job))) for t in graph.initializer}
+def test_a_tied_output_layer_is_stored_transposed_beside_its_embedding(target):
+    ENGINE.prepare(target)
+    graph = onnx.load(entry(target) / "model.onnx", load_external_data=False).graph
+    values = {t.name: onnx.numpy_helper.to_array(t, str(entry(target))) for t in graph.initializer}
     embedding = values["transformer.wte.weight"]
     assert any(np.array_equal(value, embedding.T) for value in values.values())
     assert not [n for n in graph.node if n.op_type == "Transpose" and n.input[0] in values]

@@ -23,34 +23,34 @@ def test_a_prompt_with_the_reserved_token_is_refused():
         right_padded(((5, 99),), 99)
 
 
-def test_the_folder_describes_the_graph_that_engine_onnx_exports(make_job):
-    job = make_job("onnxruntime_genai", decode="generate")
-    assert ENGINE.needs_preparation(job)
-    ENGINE.prepare(job)
-    assert not ENGINE.needs_preparation(job)
-    folder = next((job.cache_path / "onnxruntime_genai").glob("*/genai_config.json")).parent
+def test_the_folder_describes_the_graph_that_engine_onnx_exports(make_request):
+    target = make_request("onnxruntime_genai", decode="generate")
+    assert ENGINE.needs_preparation(target)
+    ENGINE.prepare(target)
+    assert not ENGINE.needs_preparation(target)
+    folder = next((target.cache_path / "onnxruntime_genai").glob("*/genai_config.json")).parent
     decoder = json.loads((folder / "genai_config.json").read_text())["model"]["decoder"]
     assert (folder / decoder["filename"]).is_file()
     assert decoder["inputs"]["past_key_names"] == "past_key_values.%d.key"
     assert decoder["num_hidden_layers"] == 5
 
 
-def test_a_graph_in_8_bits_comes_with_its_weights(make_job):
-    job = make_job("onnxruntime_genai", decode="generate", dtype="int8")
-    ENGINE.prepare(job)
-    folder = next((job.cache_path / "onnxruntime_genai").glob("*/model.onnx.data")).parent
+def test_a_graph_in_8_bits_comes_with_its_weights(make_request):
+    target = make_request("onnxruntime_genai", decode="generate", dtype="int8")
+    ENGINE.prepare(target)
+    folder = next((target.cache_path / "onnxruntime_genai").glob("*/model.onnx.data")).parent
     graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
     places = [onnx.external_data_helper.ExternalDataInfo(t).location for t in graph.initializer]
     assert {place for place in places if place} == {"model.onnx.data"}
     assert cache.facts(folder)["quantized"] > 0
 
 
-def test_a_graph_of_other_versions_is_made_again(make_job, monkeypatch):
-    job = make_job("onnxruntime_genai", decode="generate")
-    ENGINE.prepare(job)
-    other = dataclasses.replace(job, model_digest="other")
-    monkeypatch.setattr(genai, "_source", lambda job: other.model_path)
-    assert ENGINE.needs_preparation(job)
+def test_a_graph_of_other_versions_is_made_again(make_request, monkeypatch):
+    target = make_request("onnxruntime_genai", decode="generate")
+    ENGINE.prepare(target)
+    other = dataclasses.replace(target, model_digest="other")
+    monkeypatch.setattr(genai, "_source", lambda target: other.model_path)
+    assert ENGINE.needs_preparation(target)
 
 
 class Generator:
@@ -79,7 +79,7 @@ class Generator:
 
 
 @pytest.fixture
-def loaded(make_job, monkeypatch):
+def loaded(make_request, monkeypatch):
     """Loads the engine for batches of three over the stand-in; returns what is in force."""
 
     def load(counts_gaps: bool) -> dict:
@@ -90,13 +90,13 @@ def loaded(make_job, monkeypatch):
             Generator=type("Generator", (Generator,), {"counts_gaps": counts_gaps}),
         )
         monkeypatch.setitem(sys.modules, "onnxruntime_genai", library)
-        job = make_job("onnxruntime_genai", decode="generate")
-        workload = dataclasses.replace(job.settings.workload, batch_size=3)
-        job = dataclasses.replace(
-            job, settings=dataclasses.replace(job.settings, workload=workload)
+        target = make_request("onnxruntime_genai", decode="generate")
+        workload = dataclasses.replace(target.settings.workload, batch_size=3)
+        target = dataclasses.replace(
+            target, settings=dataclasses.replace(target.settings, workload=workload)
         )
-        ENGINE.prepare(job)
-        return ENGINE.create().load(job)
+        ENGINE.prepare(target)
+        return ENGINE.create().load(target)
 
     return load
 
@@ -110,16 +110,16 @@ def test_a_graph_that_counts_the_gap_after_a_prompt_is_refused_in_batches(loaded
         loaded(counts_gaps=True)
 
 
-def test_gemma_s_graph_is_told_its_positions(make_job, twin, tmp_path):
-    job = make_job("onnxruntime_genai", twin("codegemma-2b"), decode="generate")
-    job = dataclasses.replace(job, cache_path=tmp_path)
-    ENGINE.prepare(job)
+def test_gemma_s_graph_is_told_its_positions(make_request, twin, tmp_path):
+    target = make_request("onnxruntime_genai", twin("codegemma-2b"), decode="generate")
+    target = dataclasses.replace(target, cache_path=tmp_path)
+    ENGINE.prepare(target)
     (file,) = (tmp_path / "onnxruntime_genai").glob("*/genai_config.json")
     assert "position_ids" in json.loads(file.read_text())["model"]["decoder"]["inputs"]
 
 
-def test_what_it_cannot_do_is_unsupported(make_job):
-    reason = unsupported(make_job("onnxruntime_genai", decode="generate").settings)
+def test_what_it_cannot_do_is_unsupported(make_request):
+    reason = unsupported(make_request("onnxruntime_genai", decode="generate").settings)
     assert reason is None or "engine.python=onnxruntime_genai" in reason
 
 

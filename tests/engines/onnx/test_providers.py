@@ -68,14 +68,14 @@ def test_whether_products_are_rounded_to_tf32_is_told(monkeypatch, in_force, ove
     assert tf32(in_force) == told
 
 
-def test_what_tensorrt_builds_belongs_to_a_gpu_and_a_version(make_job, monkeypatch):
+def test_what_tensorrt_builds_belongs_to_a_gpu_and_a_version(make_request, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    job = make_job("onnx")
+    target = make_request("onnx")
 
     def place(name: str, versions: dict[str, str]):
         gpu = FakeGpu(uuid="GPU-1", name=name, waveform=constant(70))
         with installed(FakeNvml(gpus=(gpu,))), pytest.raises(EngineError) as caught:
-            tensorrt.options(dataclasses.replace(job, versions=job.versions | versions))
+            tensorrt.options(dataclasses.replace(target, versions=target.versions | versions))
         return str(caught.value)
 
     package = tensorrt.PACKAGE

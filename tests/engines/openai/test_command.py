@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import transformers
 
-from slm_energy.engines.base import Job
+from slm_energy.engines.base import LoadRequest
 from slm_energy.engines.openai import command
 from slm_energy.errors import EngineError
 from slm_energy.models import source
@@ -16,18 +16,18 @@ RUN = "{python} -m slm_energy.testing.completions --port {port}"
 
 
 @pytest.fixture
-def job(make_job):
-    """A job whose server has this command."""
+def target(make_request):
+    """A request whose server has this command."""
 
-    def make(words: str, **changes) -> Job:
+    def make(words: str, **changes) -> LoadRequest:
         options = {"command": words, **changes.pop("options", {})}
-        return make_job("openai_server", decode="generate", options=options, **changes)
+        return make_request("openai_server", decode="generate", options=options, **changes)
 
     return make
 
 
-def test_placeholders_stand_for_what_the_trial_asks(job):
-    found = job(
+def test_placeholders_stand_for_what_the_trial_asks(target):
+    found = target(
         RUN + " {model} {dtype} {threads} {context} {ggml_type}", threads=2, dtype="float16"
     )
     words = command.words(found, 1234)
@@ -35,20 +35,20 @@ def test_placeholders_stand_for_what_the_trial_asks(job):
     assert words[5:] == [str(found.model_path), "float16", "2", "512", "1"]
 
 
-def test_a_value_with_a_space_stays_one_word(job, tmp_path):
-    found = dataclasses.replace(job("serve --model={model} '{{}}'"), model_path=tmp_path / "a b")
+def test_a_value_with_a_space_stays_one_word(target, tmp_path):
+    found = dataclasses.replace(target("serve --model={model} '{{}}'"), model_path=tmp_path / "a b")
     assert command.words(found, 1) == ["serve", f"--model={tmp_path}/a b", "{}"]
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, 512), (128, 128), (4096, 512)])
-def test_the_context_is_the_models_cut_to_the_option(job, asked, given):
-    found = job(RUN + " {context}", options={"context": asked})
+def test_the_context_is_the_models_cut_to_the_option(target, asked, given):
+    found = target(RUN + " {context}", options={"context": asked})
     assert command.known(found)["context"] == given
 
 
-def test_a_context_that_nobody_names_is_asked_for(job, tmp_path):
+def test_a_context_that_nobody_names_is_asked_for(target, tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    found = dataclasses.replace(job(RUN + " {context}"), model_path=tmp_path)
+    found = dataclasses.replace(target(RUN + " {context}"), model_path=tmp_path)
     with pytest.raises(EngineError, match=r"set engine\.options\.context"):
         command.words(found, 1)
 
@@ -67,16 +67,16 @@ def test_a_context_that_nobody_names_is_asked_for(job, tmp_path):
         ("env A=1 {python} -m no_such_server {port}", {}, "no Python module no_such_server"),
     ],
 )
-def test_a_command_that_cannot_run_has_a_reason(job, words, changes, reason):
-    found = command.impossible(job(words, **{"threads": None, **changes}).settings)
+def test_a_command_that_cannot_run_has_a_reason(target, words, changes, reason):
+    found = command.impossible(target(words, **{"threads": None, **changes}).settings)
     assert found is not None
     assert re.search(reason, found), found
 
 
-def test_a_command_that_can_run_has_none(job):
-    assert command.impossible(job(RUN, threads=None).settings) is None
+def test_a_command_that_can_run_has_none(target):
+    assert command.impossible(target(RUN, threads=None).settings) is None
     shell = "sh -c 'echo {port}'"
-    assert command.impossible(job(shell, threads=None).settings) is None
+    assert command.impossible(target(shell, threads=None).settings) is None
 
 
 def test_programs_beside_the_interpreter_are_found_first(monkeypatch):
@@ -85,17 +85,17 @@ def test_programs_beside_the_interpreter_are_found_first(monkeypatch):
     assert places == [str(Path(sys.executable).parent), "/usr/bin"]
 
 
-def test_what_the_command_says_of_a_setting_is_known_from_it(job):
-    told = command.known(job(RUN + " {dtype} {threads}", threads=3))
+def test_what_the_command_says_of_a_setting_is_known_from_it(target):
+    told = command.known(target(RUN + " {dtype} {threads}", threads=3))
     assert (told["dtype"], told["dtype_told_by"], told["threads"]) == ("float32", "the command", 3)
-    silent = command.known(job(RUN))
+    silent = command.known(target(RUN))
     assert silent["dtype_told_by"] == "nobody: declared by engine.dtype"
     assert silent["threads"] is None
 
 
-def test_the_tokenizer_is_made_once_and_shows_every_token(job, tmp_path):
+def test_the_tokenizer_is_made_once_and_shows_every_token(target, tmp_path):
     """Prompts are the model's; in a text that transformers makes, every token is its entry."""
-    found = dataclasses.replace(job(RUN + " {tokenizer}"), cache_path=tmp_path)
+    found = dataclasses.replace(target(RUN + " {tokenizer}"), cache_path=tmp_path)
     assert command.needs_preparation(found)
     command.prepare(found)
     assert not command.needs_preparation(found)
@@ -109,16 +109,16 @@ def test_the_tokenizer_is_made_once_and_shows_every_token(job, tmp_path):
     assert command.served_tokenizer(found).decode(ids) == shown
 
 
-def test_without_that_placeholder_texts_are_the_models(job):
-    assert command.served_tokenizer(job(RUN)) is None
+def test_without_that_placeholder_texts_are_the_models(target):
+    assert command.served_tokenizer(target(RUN)) is None
 
 
 @pytest.mark.parametrize(
     ("stop", "override"),
     [("fixed", "tokenizer.ggml.model=str:no_vocab"), ("eos", "tokenizer.ggml.add_bos_token=")],
 )
-def test_llama_cpp_is_kept_from_stopping_only_where_the_length_is_fixed(job, stop, override):
-    found = job(RUN + " {gguf_stop}")
+def test_llama_cpp_is_kept_from_stopping_only_where_the_length_is_fixed(target, stop, override):
+    found = target(RUN + " {gguf_stop}")
     settings = found.settings
     workload = dataclasses.replace(settings.workload, stop=stop)
     found = dataclasses.replace(found, settings=dataclasses.replace(settings, workload=workload))

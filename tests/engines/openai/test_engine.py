@@ -13,7 +13,7 @@ import yaml
 
 from slm_energy.cell import cell_labels, flat
 from slm_energy.config.groups import MeasurementConfig, ProviderConfig
-from slm_energy.engines.base import Batch, Engine, Job, find
+from slm_energy.engines.base import Batch, Engine, LoadRequest, find
 from slm_energy.engines.openai.engine import ENGINE, OpenAiServer, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.meters.process_tree import ProcessTree
@@ -30,19 +30,19 @@ time.sleep(3600)" """
 
 
 @pytest.fixture
-def load(make_job) -> Iterator[Callable]:
+def load(make_request) -> Iterator[Callable]:
     """Prepares and loads an engine with these options; closes it with the test."""
     engines = []
 
     def loaded(stop: str = "fixed", **options) -> tuple[OpenAiServer, dict]:
-        job = make_job("openai_server", decode="generate", options=options)
-        workload = dataclasses.replace(job.settings.workload, stop=stop)
-        settings = dataclasses.replace(job.settings, workload=workload)
-        job = dataclasses.replace(job, settings=settings)
-        ENGINE.prepare(job)
+        target = make_request("openai_server", decode="generate", options=options)
+        workload = dataclasses.replace(target.settings.workload, stop=stop)
+        settings = dataclasses.replace(target.settings, workload=workload)
+        target = dataclasses.replace(target, settings=settings)
+        ENGINE.prepare(target)
         engine = OpenAiServer()
         engines.append(engine)
-        return engine, engine.load(job)
+        return engine, engine.load(target)
 
     yield loaded
     for engine in engines:
@@ -50,12 +50,12 @@ def load(make_job) -> Iterator[Callable]:
 
 
 @pytest.fixture
-def serving(make_job) -> Iterator[Callable]:
+def serving(make_request) -> Iterator[Callable]:
     """Starts scripted servers in this process; they end with the test."""
     servers = []
 
     def start(fault: str = "none", text: bool = False) -> CompletionsServer:
-        server = CompletionsServer(0, make_job("torch").model_path, fault, text)
+        server = CompletionsServer(0, make_request("torch").model_path, fault, text)
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         servers.append(server)
         return server
@@ -81,16 +81,16 @@ def alone(engine: Engine, batch: Batch) -> list:
     ]
 
 
-def torchs(job: Job, batch: Batch) -> list[tuple[int, ...]]:
+def torchs(target: LoadRequest, batch: Batch) -> list[tuple[int, ...]]:
     engine = find("torch").create()
-    engine.load(job)
+    engine.load(target)
     return [answer.output_ids for answer in engine.generate(batch)]
 
 
-def test_llama_cpps_server_gives_torchs_tokens(make_job, load, prompts):
+def test_llama_cpps_server_gives_torchs_tokens(make_request, load, prompts):
     """Through end-of-text tokens, alone and together; and it is seen when it is killed."""
     batch = Batch(prompts=prompts, new_tokens=24, stop="fixed")
-    expected = torchs(make_job("torch"), batch)
+    expected = torchs(make_request("torch"), batch)
     assert any(0 in ids for ids in expected), "no end-of-text token: the test shows too little"
     engine, effective = load(**llama_cpp_server())
     effective |= engine.compile([batch])
@@ -125,9 +125,9 @@ def test_llama_cpps_server_gives_torchs_tokens(make_job, load, prompts):
         engine.generate(long)
 
 
-def test_llama_cpps_server_stops_at_the_end_of_a_text_if_it_may(make_job, load, prompts):
+def test_llama_cpps_server_stops_at_the_end_of_a_text_if_it_may(make_request, load, prompts):
     batch = Batch(prompts=prompts, new_tokens=24, stop="eos")
-    expected = torchs(make_job("torch"), batch)
+    expected = torchs(make_request("torch"), batch)
     assert min(map(len, expected)) < 24, "no text ends: the test shows too little"
     engine, _ = load(stop="eos", **llama_cpp_server())
     assert [answer.output_ids for answer in engine.generate(batch)] == expected
@@ -282,36 +282,38 @@ def test_a_server_that_dies_in_a_stream_is_told(load):
         ({"url": "http://localhost:1"}, {"threads": 2}, "engine.threads cannot be set"),
     ],
 )
-def test_what_cannot_run_is_told_beforehand(make_job, options, changes, reason):
+def test_what_cannot_run_is_told_beforehand(make_request, options, changes, reason):
     asked = {"decode": "generate", "threads": None, **changes}
-    found = unsupported(make_job("openai_server", options=options, **asked).settings)
+    found = unsupported(make_request("openai_server", options=options, **asked).settings)
     assert found is not None
     assert reason in found
 
 
-def test_the_joules_of_another_machine_are_not_metered_here(make_job):
+def test_the_joules_of_another_machine_are_not_metered_here(make_request):
     options = {"url": "http://192.0.2.1:8000"}  # of a network that is nobody's (RFC 5737)
-    job = make_job("openai_server", decode="generate", threads=None, options=options)
-    metered = dataclasses.replace(job.settings, measurement=MeasurementConfig(name="auto"))
+    target = make_request("openai_server", decode="generate", threads=None, options=options)
+    metered = dataclasses.replace(target.settings, measurement=MeasurementConfig(name="auto"))
     assert "192.0.2.1 is another machine" in str(unsupported(metered))
-    assert unsupported(job.settings) is None
-    here = make_job(
+    assert unsupported(target.settings) is None
+    here = make_request(
         "openai_server", decode="generate", threads=None, options={"url": "http://127.0.0.1:1"}
     )
     metered = dataclasses.replace(here.settings, measurement=MeasurementConfig(name="auto"))
     assert unsupported(metered) is None
 
 
-def test_other_providers_are_unsupported(make_job):
-    job = make_job("openai_server", decode="generate", threads=None, options={"command": SCRIPTED})
-    tensorrt = dataclasses.replace(job.settings, provider=ProviderConfig(name="tensorrt"))
+def test_other_providers_are_unsupported(make_request):
+    target = make_request(
+        "openai_server", decode="generate", threads=None, options={"command": SCRIPTED}
+    )
+    tensorrt = dataclasses.replace(target.settings, provider=ProviderConfig(name="tensorrt"))
     assert "no provider tensorrt" in str(unsupported(tensorrt))
 
 
-def test_tables_name_servers_and_not_their_commands(make_job):
+def test_tables_name_servers_and_not_their_commands(make_request):
     def levels(server: str, command: str) -> dict:
         options = {"server": server, "command": command}
-        return flat(make_job("openai_server", decode="generate", options=options).settings)
+        return flat(make_request("openai_server", decode="generate", options=options).settings)
 
     labels = cell_labels([("1", levels("one", "serve {port}")), ("2", levels("two", "run {port}"))])
     assert labels == {

@@ -2,7 +2,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from slm_energy.engines.base import Batch
-from slm_energy.engines.openai.stream import Completion, Piece, Usage
+from slm_energy.engines.openai.stream import Piece, StreamedCompletion, Usage
 from slm_energy.engines.openai.token_times import Texts, answer
 from slm_energy.errors import EngineError
 
@@ -29,7 +29,7 @@ def texts() -> Texts:
 
 def stream(*pieces: str | tuple[int, ...], finish: str = "length", count: int | None = None):
     """What came at 100, 200, ... ns: text, or ids."""
-    return Completion(
+    return StreamedCompletion(
         pieces=tuple(
             Piece(
                 text=piece if isinstance(piece, str) else "?",

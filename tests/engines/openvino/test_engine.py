@@ -21,13 +21,13 @@ from tests.shipped import KINDS
 PROMPTS = (tuple(range(5, 14)), tuple(range(40, 24, -1)), (100, 7, 300, 12))
 
 
-def served(job, *batches: Batch):
+def served(target, *batches: Batch):
     """What an engine answers, one list of token ids per batch, and the settings in force."""
-    spec = find(job.settings.engine.name)
-    if spec.needs_preparation(job):
-        spec.prepare(job)
+    spec = find(target.settings.engine.name)
+    if spec.needs_preparation(target):
+        spec.prepare(target)
     engine = spec.create()
-    effective = engine.load(job)
+    effective = engine.load(target)
     ids = [[answer.output_ids for answer in engine.generate(batch)] for batch in batches]
     engine.close()
     return ids, effective
@@ -42,10 +42,12 @@ def with_provider(settings: Settings, name: str, device: int = 0) -> Settings:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_architecture_gets_the_tokens_of_torch_alone_and_padded(make_job, twin, name):
+def test_every_kind_of_architecture_gets_the_tokens_of_torch_alone_and_padded(
+    make_request, twin, name
+):
     alone = [batch_of(prompt) for prompt in PROMPTS]
-    expected, _ = served(make_job("torch", twin(name)), *alone)
-    found, effective = served(make_job("openvino", twin(name)), *alone, batch_of(*PROMPTS))
+    expected, _ = served(make_request("torch", twin(name)), *alone)
+    found, effective = served(make_request("openvino", twin(name)), *alone, batch_of(*PROMPTS))
     assert found[:-1] == expected
     assert found[-1] == [ids for (ids,) in expected]
     assert effective["dtype"] == "float32"
@@ -53,29 +55,29 @@ def test_every_kind_of_architecture_gets_the_tokens_of_torch_alone_and_padded(ma
 
 
 @pytest.mark.parametrize("name", ["tinyllama-1.1b", "starcoderbase-1b", "bloomz-560m"])
-def test_generate_gets_the_same_tokens_from_the_same_export(make_job, twin, name):
+def test_generate_gets_the_same_tokens_from_the_same_export(make_request, twin, name):
     batches = [batch_of(PROMPTS[0]), batch_of(*PROMPTS)]
-    expected, _ = served(make_job("openvino", twin(name)), *batches)
-    job = make_job("openvino", twin(name), decode="generate")
-    assert not ENGINE.needs_preparation(job)
-    found, effective = served(job, *batches)
+    expected, _ = served(make_request("openvino", twin(name)), *batches)
+    target = make_request("openvino", twin(name), decode="generate")
+    assert not ENGINE.needs_preparation(target)
+    found, effective = served(target, *batches)
     assert found == expected
     assert effective["decode"] == "generate"
     assert effective["logits_of"] == "all positions"
     assert effective["kv_cache_precision"] == "f32"
 
 
-def test_a_window_that_slides_past_the_prompt_hides_the_same_tokens(make_job, twin):
+def test_a_window_that_slides_past_the_prompt_hides_the_same_tokens(make_request, twin):
     folder = twin("starcoder2-3b")
     window = json.loads((folder / "config.json").read_text())["sliding_window"]
     long = batch_of(tuple(range(3, window + 23)), PROMPTS[0], new_tokens=8)
-    expected, _ = served(make_job("torch", folder), long)
-    found, _ = served(make_job("openvino", folder), long)
+    expected, _ = served(make_request("torch", folder), long)
+    found, _ = served(make_request("openvino", folder), long)
     assert found == expected
 
 
-def test_what_is_in_force_is_read_back(make_job):
-    _, effective = served(make_job("openvino", threads=1))
+def test_what_is_in_force_is_read_back(make_request):
+    _, effective = served(make_request("openvino", threads=1))
     assert effective == effective | {
         "provider": "cpu",
         "devices": ["CPU"],
@@ -93,10 +95,10 @@ def test_what_is_in_force_is_read_back(make_job):
     assert effective["logits_of"] == "last position"
 
 
-def test_int8_rounds_the_weights_of_all_linear_layers_and_nothing_else(make_job, prompts):
+def test_int8_rounds_the_weights_of_all_linear_layers_and_nothing_else(make_request, prompts):
     batch = batch_of(*prompts, new_tokens=4)
-    exact, before = served(make_job("openvino"), batch)
-    rounded, effective = served(make_job("openvino", dtype="int8"), batch)
+    exact, before = served(make_request("openvino"), batch)
+    rounded, effective = served(make_request("openvino", dtype="int8"), batch)
     (layers,) = before["linear_layers"].values()
     assert effective["dtype"] == "int8"
     assert effective["linear_layers"] == {"i8": layers}
@@ -107,11 +109,11 @@ def test_int8_rounds_the_weights_of_all_linear_layers_and_nothing_else(make_job,
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_type_is_computed_in_or_refused(make_job, dtype):
-    job = make_job("openvino", dtype=dtype)
-    reason = ENGINE.unsupported(job.settings)
+def test_a_type_is_computed_in_or_refused(make_request, dtype):
+    target = make_request("openvino", dtype=dtype)
+    reason = ENGINE.unsupported(target.settings)
     if reason is None:
-        _, effective = served(job)
+        _, effective = served(target)
         assert effective["dtype"] == dtype
         assert set(effective["linear_layers"]) == {ov.PRECISIONS[dtype]}
     else:
@@ -119,13 +121,13 @@ def test_a_type_is_computed_in_or_refused(make_job, dtype):
             reason == f"engine openvino with engine.dtype={dtype}: CPU here does not compute in it"
         )
         with pytest.raises(EngineError, match="INFERENCE_PRECISION_HINT was set to"):
-            ENGINE.prepare(job)
+            ENGINE.prepare(target)
 
 
-def test_a_setting_that_is_not_in_force_is_an_error(make_job):
-    job = make_job("openvino")
-    served(job)
-    graph = export.place(job) / export.GRAPH
+def test_a_setting_that_is_not_in_force_is_an_error(make_request):
+    target = make_request("openvino")
+    served(target)
+    graph = export.place(target) / export.GRAPH
     asked = ov.properties("float32", 1)
     compiled, found, cut = ov.compile_graph(graph, "CPU", asked, last_position_only=True)
     assert cut
@@ -168,19 +170,19 @@ def resident_kb(path) -> int:
     return int(next(line for line in lines[start:] if line.startswith("Rss:")).split()[1])
 
 
-def test_loading_before_the_export_says_what_to_do(make_job, tmp_path):
-    job = dataclasses.replace(make_job("openvino"), cache_path=tmp_path)
+def test_loading_before_the_export_says_what_to_do(make_request, tmp_path):
+    target = dataclasses.replace(make_request("openvino"), cache_path=tmp_path)
     with pytest.raises(EngineError, match="run the prepare step first"):
-        ENGINE.create().load(job)
+        ENGINE.create().load(target)
 
 
-def test_a_provider_or_device_that_is_not_there_is_named(make_job):
-    settings = make_job("openvino").settings
+def test_a_provider_or_device_that_is_not_there_is_named(make_request):
+    settings = make_request("openvino").settings
     assert ENGINE.unsupported(settings) is None
     assert "no provider cuda: use one of cpu, openvino_gpu, openvino_npu" in str(
         ENGINE.unsupported(with_provider(settings, "cuda"))
     )
-    int8 = make_job("openvino", dtype="int8").settings
+    int8 = make_request("openvino", dtype="int8").settings
     assert ENGINE.unsupported(int8) is None
     assert "only on cpu" in str(ENGINE.unsupported(with_provider(int8, "openvino_gpu")))
     reason = ENGINE.unsupported(with_provider(settings, "openvino_gpu", device=7))
@@ -197,9 +199,9 @@ def test_a_provider_or_device_that_is_not_there_is_named(make_job):
     ],
 )
 def test_a_package_that_is_missing_is_named_with_its_extra(
-    make_job, monkeypatch, lacks, changes, reason
+    make_request, monkeypatch, lacks, changes, reason
 ):
-    settings = make_job("openvino", **changes).settings
+    settings = make_request("openvino", **changes).settings
 
     def version(package: str) -> str:
         if package in lacks:
@@ -214,7 +216,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
 
 def test_telemetry_leaves_no_trace(tmp_path):
     script = (
-        "from slm_energy.engines import openvino_session; openvino_session.library();"
+        "from slm_energy.engines.openvino import session; session.library();"
         "from openvino.tools.ovc import telemetry_utils; telemetry_utils.init_ovc_telemetry()"
     )
     variables = {**os.environ, "HOME": str(tmp_path)}

@@ -7,7 +7,7 @@ import torch
 
 from slm_energy import cache
 from slm_energy.config.groups import ProviderConfig, WorkloadConfig
-from slm_energy.engines.base import Batch, Compiles, Engine, Job, find
+from slm_energy.engines.base import Batch, Compiles, Engine, LoadRequest, find
 from slm_energy.engines.torch import compiled
 from slm_energy.engines.torch.compiled import ENGINE, shapes_of, unsupported
 from slm_energy.engines.torch.explicit_forward import Explicit
@@ -22,14 +22,14 @@ BATCHES = tuple(
 )
 
 
-def loaded(job: Job) -> Engine:
-    engine = find(job.settings.engine.name).create()
-    engine.load(job)
+def loaded(target: LoadRequest) -> Engine:
+    engine = find(target.settings.engine.name).create()
+    engine.load(target)
     return engine
 
 
-def compile_for(job: Job, *batches: Batch) -> tuple[Engine, dict]:
-    engine = loaded(job)
+def compile_for(target: LoadRequest, *batches: Batch) -> tuple[Engine, dict]:
+    engine = loaded(target)
     assert isinstance(engine, Compiles)
     return engine, engine.compile(batches) or {}
 
@@ -39,10 +39,10 @@ def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> l
     return [answer.output_ids for answer in engine.generate(batch)]
 
 
-def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_job, twin):
+def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_request, twin):
     folder = twin("starcoder2-3b")  # its attention has a window
-    eager = loaded(make_job("torch", folder=folder))
-    engine, told = compile_for(make_job("torch_compile", folder=folder), *BATCHES)
+    eager = loaded(make_request("torch", folder=folder))
+    engine, told = compile_for(make_request("torch_compile", folder=folder), *BATCHES)
     alone = [*served(eager, LONG), *served(eager, SHORT)]
     assert [*served(engine, LONG), *served(engine, SHORT)] == alone
     assert served(engine, LONG, SHORT) == alone
@@ -64,53 +64,53 @@ def see_padding(explicit, keys, places, own):
     )
 
 
-def test_a_compiled_step_that_computes_something_else_is_refused(make_job, twin, monkeypatch):
-    job = make_job("torch_compile", folder=twin("tinyllama-1.1b"))
+def test_a_compiled_step_that_computes_something_else_is_refused(make_request, twin, monkeypatch):
+    target = make_request("torch_compile", folder=twin("tinyllama-1.1b"))
     monkeypatch.setattr(Explicit, "_masks", see_padding)
     with pytest.raises(EngineError, match="what inductor made of llama differs from torch by"):
-        compile_for(job, BATCHES[1])
+        compile_for(target, BATCHES[1])
 
 
-def test_what_was_compiled_on_another_processor_is_not_used(make_job, monkeypatch):
-    job, shapes = make_job("torch_compile"), shapes_of({1}, 16)
-    here = compiled.identity(job, shapes)
+def test_what_was_compiled_on_another_processor_is_not_used(make_request, monkeypatch):
+    target, shapes = make_request("torch_compile"), shapes_of({1}, 16)
+    here = compiled.identity(target, shapes)
     monkeypatch.setattr(compiled, "processor", lambda: "another one")
-    assert compiled.identity(job, shapes) != here
+    assert compiled.identity(target, shapes) != here
 
 
-def test_what_was_not_compiled_is_refused_instead_of_compiled_while_serving(make_job):
-    engine = loaded(make_job("torch_compile"))
+def test_what_was_not_compiled_is_refused_instead_of_compiled_while_serving(make_request):
+    engine = loaded(make_request("torch_compile"))
     engine._slots = {}  # as if nothing had been compiled
     with pytest.raises(EngineError, match="not compiled for 2 prompts and 40 tokens"):
         served(engine, LONG, SHORT)
 
 
-def test_every_trial_compiles_from_what_was_prepared(make_job, tmp_path):
-    base = make_job("torch_compile")
+def test_every_trial_compiles_from_what_was_prepared(make_request, tmp_path):
+    base = make_request("torch_compile")
     work = WorkloadConfig(name="w", source="bundled", limit=1, new_tokens=4)
     settings = dataclasses.replace(base.settings, workload=work)
-    job = dataclasses.replace(base, settings=settings, cache_path=tmp_path)
-    assert ENGINE.needs_preparation(job)
-    ENGINE.prepare(job)
-    assert not ENGINE.needs_preparation(job)
+    target = dataclasses.replace(base, settings=settings, cache_path=tmp_path)
+    assert ENGINE.needs_preparation(target)
+    ENGINE.prepare(target)
+    assert not ENGINE.needs_preparation(target)
 
-    (batch,) = the_batches(job)
-    assert compile_for(job, batch)[1]["compile_cache"] == "hit"
+    (batch,) = the_batches(target)
+    assert compile_for(target, batch)[1]["compile_cache"] == "hit"
 
     for file in entry_of(tmp_path).rglob("*"):
         if file.is_file() and file.name != cache.MANIFEST:
             file.unlink()  # this process has the libraries mapped
             file.write_bytes(b"damaged")
-    assert ENGINE.needs_preparation(job)
-    engine, told = compile_for(job, batch)
+    assert ENGINE.needs_preparation(target)
+    engine, told = compile_for(target, batch)
     assert told["compile_cache"] == "miss"
     assert served(engine, *batch.prompts, new_tokens=4) == served(
-        loaded(make_job("torch")), *batch.prompts, new_tokens=4
+        loaded(make_request("torch")), *batch.prompts, new_tokens=4
     )
 
 
-def the_batches(job: Job) -> list[Batch]:
-    shapes = compiled._expected(job)
+def the_batches(target: LoadRequest) -> list[Batch]:
+    shapes = compiled._expected(target)
     return [
         Batch(prompts=((5,) * (shapes.places - 4),) * size, new_tokens=4, stop="fixed")
         for size in shapes.sizes
@@ -131,18 +131,18 @@ def test_the_fixed_cache_has_room_for_the_longest_request():
     ("changes", "reason"),
     [({"decode": "generate"}, "use decode=session"), ({"dtype": "int8"}, "use engine=torch")],
 )
-def test_what_it_cannot_do_is_unsupported(make_job, changes, reason):
-    assert reason in (unsupported(make_job("torch_compile", **changes).settings) or "")
+def test_what_it_cannot_do_is_unsupported(make_request, changes, reason):
+    assert reason in (unsupported(make_request("torch_compile", **changes).settings) or "")
 
 
-def test_a_machine_without_a_compiler_is_unsupported(make_job, monkeypatch):
-    settings = make_job("torch_compile").settings
+def test_a_machine_without_a_compiler_is_unsupported(make_request, monkeypatch):
+    settings = make_request("torch_compile").settings
     assert unsupported(settings) is None
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert "install g++ or clang++" in (unsupported(settings) or "")
 
 
-def test_a_provider_that_it_lacks_is_unsupported(make_job):
-    settings = make_job("torch_compile").settings
+def test_a_provider_that_it_lacks_is_unsupported(make_request):
+    settings = make_request("torch_compile").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
     assert unsupported(other) == "engine torch_compile has no provider tensorrt: use cpu or cuda"

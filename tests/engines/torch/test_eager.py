@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines import decode
-from slm_energy.engines.base import Batch, Engine, Job, find
+from slm_energy.engines.base import Batch, Engine, LoadRequest, find
 from slm_energy.engines.torch.eager import ENGINE, attention_deviation, has_cuda_build, unsupported
 from slm_energy.engines.torch.weights import load_weights, precision
 from slm_energy.errors import EngineError
@@ -20,9 +20,9 @@ PROMPT = (5, 17, 3, 42)
 PROMPTS = (PROMPT, PROMPT[:2])
 
 
-def loaded(job: Job) -> tuple[Engine, dict]:
-    engine = find(job.settings.engine.name).create()
-    return engine, engine.load(job)
+def loaded(target: LoadRequest) -> tuple[Engine, dict]:
+    engine = find(target.settings.engine.name).create()
+    return engine, engine.load(target)
 
 
 def gpt2_twin(folder: Path, **switches: bool) -> Path:
@@ -65,8 +65,10 @@ def by_hand(folder: Path, new_tokens: int) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("decode_by", ["session", "generate"])
-def test_effective_settings_are_read_back(make_job, decode_by):
-    _, effective = loaded(make_job("torch", decode=decode_by, dtype="bfloat16", attention="eager"))
+def test_effective_settings_are_read_back(make_request, decode_by):
+    _, effective = loaded(
+        make_request("torch", decode=decode_by, dtype="bfloat16", attention="eager")
+    )
     expected = {
         "provider": "cpu",
         "device": "cpu",
@@ -81,14 +83,14 @@ def test_effective_settings_are_read_back(make_job, decode_by):
     assert expected.items() <= effective.items()
 
 
-def test_half_precision_weights_are_computed_with_in_the_asked_type(make_job, tmp_path):
-    _, effective = loaded(make_job("torch", folder=llama_twin(tmp_path, torch.float16)))
+def test_half_precision_weights_are_computed_with_in_the_asked_type(make_request, tmp_path):
+    _, effective = loaded(make_request("torch", folder=llama_twin(tmp_path, torch.float16)))
     assert effective["dtype"] == "float32"
 
 
-def test_int8_is_read_back_from_the_weights(make_job, tmp_path):
+def test_int8_is_read_back_from_the_weights(make_request, tmp_path):
     folder = llama_twin(tmp_path)
-    engine, effective = loaded(make_job("torch", folder=folder, dtype="int8"))
+    engine, effective = loaded(make_request("torch", folder=folder, dtype="int8"))
     linear = 2 * (2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32) + 64 * 16  # layers, then the output
     assert effective["dtype"] == "int8"
     assert effective["quantization"].startswith("torchao: weights of 15 linear layers in 8 bits")
@@ -98,8 +100,8 @@ def test_int8_is_read_back_from_the_weights(make_job, tmp_path):
     assert [a.output_ids for a in both] == [a.output_ids for a in one]
 
 
-def test_gpt2s_transposed_layers_are_quantized_and_compute_nearly_the_same(make_job, tmp_path):
-    model = make_job("torch", folder=gpt2_twin(tmp_path)).settings.model
+def test_gpt2s_transposed_layers_are_quantized_and_compute_nearly_the_same(make_request, tmp_path):
+    model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
     exact, small = (load_weights(model, tmp_path, dtype) for dtype in ("float32", "int8"))
     assert precision(small)["quantization"].startswith("torchao: weights of 13 linear layers")
     ids = torch.tensor([PROMPT])
@@ -108,15 +110,15 @@ def test_gpt2s_transposed_layers_are_quantized_and_compute_nearly_the_same(make_
     assert 0 < deviation < 0.1
 
 
-def test_an_output_layer_that_shares_the_embedding_leaves_it_as_it_is(make_job, tmp_path):
-    model = make_job("torch", folder=gpt2_twin(tmp_path)).settings.model
+def test_an_output_layer_that_shares_the_embedding_leaves_it_as_it_is(make_request, tmp_path):
+    model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
     small = load_weights(model, tmp_path, "int8")
     assert small.get_input_embeddings().weight.dtype == torch.float32
     assert small.lm_head.weight.qdata.dtype == torch.int8
 
 
-def test_int8_without_torchao_names_the_extra(make_job, monkeypatch):
-    settings = make_job("torch", dtype="int8").settings
+def test_int8_without_torchao_names_the_extra(make_request, monkeypatch):
+    settings = make_request("torch", dtype="int8").settings
     assert unsupported(settings) is None
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert unsupported(settings) == (
@@ -124,48 +126,50 @@ def test_int8_without_torchao_names_the_extra(make_job, monkeypatch):
     )
 
 
-def test_weights_that_lack_a_tensor_are_refused(make_job, tmp_path):
+def test_weights_that_lack_a_tensor_are_refused(make_request, tmp_path):
     folder = llama_twin(tmp_path)
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EngineError, match=r"lacks weights of llama, model\.layers\.1\.mlp\.up"):
-        loaded(make_job("torch", folder=folder))
+        loaded(make_request("torch", folder=folder))
 
 
-def test_sdpa_attention_is_compared_with_eager_attention(make_job):
-    _, effective = loaded(make_job("torch"))
+def test_sdpa_attention_is_compared_with_eager_attention(make_request):
+    _, effective = loaded(make_request("torch"))
     assert effective["attention"] == "sdpa"
     assert 0 < effective["attention_deviation"] < 1e-3
 
 
 @pytest.mark.parametrize("switch", ["scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"])
-def test_gpt2_gets_eager_attention_where_its_sdpa_is_wrong(make_job, tmp_path, switch):
+def test_gpt2_gets_eager_attention_where_its_sdpa_is_wrong(make_request, tmp_path, switch):
     folder = gpt2_twin(tmp_path, **{switch: True})
-    engine, effective = loaded(make_job("torch", folder=folder))
+    engine, effective = loaded(make_request("torch", folder=folder))
     answers = engine.generate(Batch(prompts=(PROMPT,), new_tokens=12, stop="fixed"))
     assert effective["attention"] == "eager"
     assert answers[0].output_ids == by_hand(folder, 12)
 
 
-def test_an_ordinary_gpt2_keeps_sdpa(make_job, tmp_path):
+def test_an_ordinary_gpt2_keeps_sdpa(make_request, tmp_path):
     folder = gpt2_twin(tmp_path)
-    engine, effective = loaded(make_job("torch", folder=folder))
+    engine, effective = loaded(make_request("torch", folder=folder))
     answers = engine.generate(Batch(prompts=(PROMPT,), new_tokens=12, stop="fixed"))
     assert effective["attention"] == "sdpa"
     assert answers[0].output_ids == by_hand(folder, 12)
 
 
-def test_asking_for_the_wrong_sdpa_is_refused(make_job, tmp_path):
+def test_asking_for_the_wrong_sdpa_is_refused(make_request, tmp_path):
     folder = gpt2_twin(tmp_path, scale_attn_by_inverse_layer_idx=True)
     with pytest.raises(EngineError, match=r"set model\.attention=eager"):
-        loaded(make_job("torch", folder=folder, attention="sdpa"))
+        loaded(make_request("torch", folder=folder, attention="sdpa"))
 
 
-def test_the_comparison_finds_a_wrong_sdpa_by_its_logits(make_job, tmp_path):
+def test_the_comparison_finds_a_wrong_sdpa_by_its_logits(make_request, tmp_path):
     folder = gpt2_twin(tmp_path, scale_attn_by_inverse_layer_idx=True)
     model = load_weights(
-        make_job("torch", folder=folder, attention="sdpa").settings.model, folder, "float32"
+        make_request("torch", folder=folder, attention="sdpa").settings.model,
+        folder,
+        "float32",
     )
     model.config.model_type = "unknown"  # so that no rule by name applies
     with pytest.raises(EngineError, match="differs from eager attention by"):
@@ -173,48 +177,48 @@ def test_the_comparison_finds_a_wrong_sdpa_by_its_logits(make_job, tmp_path):
 
 
 @pytest.mark.parametrize("decode_by", ["session", "generate"])
-def test_nan_logits_are_an_error(make_job, tmp_path, decode_by):
+def test_nan_logits_are_an_error(make_request, tmp_path, decode_by):
     folder = llama_twin(tmp_path, fill=float("nan"))
-    engine, _ = loaded(make_job("torch", folder=folder, decode=decode_by, attention="eager"))
+    engine, _ = loaded(make_request("torch", folder=folder, decode=decode_by, attention="eager"))
     with pytest.raises(EngineError, match="NaN logits at token 0 of request 0"):
         engine.generate(Batch(prompts=(PROMPT, PROMPT[:2]), new_tokens=2, stop="fixed"))
 
 
-def test_nan_logits_are_found_when_sdpa_is_compared(make_job, tmp_path):
+def test_nan_logits_are_found_when_sdpa_is_compared(make_request, tmp_path):
     with pytest.raises(EngineError, match="NaN logits"):
-        loaded(make_job("torch", folder=llama_twin(tmp_path, fill=float("nan"))))
+        loaded(make_request("torch", folder=llama_twin(tmp_path, fill=float("nan"))))
 
 
-def test_the_models_own_sampling_defaults_change_nothing(make_job, tmp_path):
+def test_the_models_own_sampling_defaults_change_nothing(make_request, tmp_path):
     folder = llama_twin(tmp_path)
     batch = Batch(prompts=(PROMPT, PROMPT[:2]), new_tokens=10, stop="fixed")
-    plain = loaded(make_job("torch", folder=folder))[0].generate(batch)
+    plain = loaded(make_request("torch", folder=folder))[0].generate(batch)
     (folder / "generation_config.json").write_text(
         '{"do_sample": true, "temperature": 3.0, "repetition_penalty": 1.5, "eos_token_id": 0}'
     )
-    tuned = loaded(make_job("torch", folder=folder, decode="generate"))[0].generate(batch)
+    tuned = loaded(make_request("torch", folder=folder, decode="generate"))[0].generate(batch)
     assert [a.output_ids for a in tuned] == [a.output_ids for a in plain]
 
 
-def test_weights_that_cannot_be_read_are_one_line(make_job, tmp_path):
+def test_weights_that_cannot_be_read_are_one_line(make_request, tmp_path):
     folder = llama_twin(tmp_path)
-    job = make_job("torch", folder=folder)
+    target = make_request("torch", folder=folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(EngineError) as caught:
-        loaded(job)
+        loaded(target)
     assert "\n" not in str(caught.value)
 
 
-def test_a_provider_that_torch_lacks_is_unsupported(make_job):
-    settings = make_job("torch").settings
+def test_a_provider_that_torch_lacks_is_unsupported(make_request):
+    settings = make_request("torch").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
     assert unsupported(settings) is None
     assert unsupported(other) == "engine torch has no provider tensorrt: use cpu or cuda"
 
 
-def test_a_cpu_only_torch_is_told_without_importing_it(make_job):
+def test_a_cpu_only_torch_is_told_without_importing_it(make_request):
     settings = dataclasses.replace(
-        make_job("torch").settings, provider=ProviderConfig(name="cuda", device=1000)
+        make_request("torch").settings, provider=ProviderConfig(name="cuda", device=1000)
     )
     assert has_cuda_build() == (torch.version.cuda is not None)
     assert unsupported(settings) is not None
@@ -232,8 +236,8 @@ def test_probe_of_the_bundled_vocabulary_is_padded():
 
 # Architectures whose `forward` cannot be told to keep one position.
 @pytest.mark.parametrize("name", ["tiny_starcoder_py", "bloomz-560m", "codegen-350m"])
-def test_the_output_layer_computes_the_last_position_only(make_job, twin, name):
-    engine, _ = loaded(make_job("torch", folder=twin(name)))
+def test_the_output_layer_computes_the_last_position_only(make_request, twin, name):
+    engine, _ = loaded(make_request("torch", folder=twin(name)))
     computed = []
     engine._model.get_output_embeddings().register_forward_hook(
         lambda module, given, logits: computed.append(tuple(logits.shape[:2]))
@@ -242,8 +246,8 @@ def test_the_output_layer_computes_the_last_position_only(make_job, twin, name):
     assert computed == [(2, 1)] * 3
 
 
-def test_weights_of_two_types_are_told_as_such(make_job, tmp_path):
-    model = make_job("torch", folder=llama_twin(tmp_path)).settings.model
+def test_weights_of_two_types_are_told_as_such(make_request, tmp_path):
+    model = make_request("torch", folder=llama_twin(tmp_path)).settings.model
     weights = load_weights(model, tmp_path, "bfloat16")
     assert precision(weights) == {"dtype": "bfloat16"}
     weights.model.norm.float()

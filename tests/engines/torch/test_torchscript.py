@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.engines.base import Batch, Engine, Job, find
+from slm_energy.engines.base import Batch, Engine, LoadRequest, find
 from slm_energy.engines.torch import trace
 from slm_energy.engines.torch.explicit_forward import Explicit
 from slm_energy.engines.torch.torchscript import ENGINE, unsupported
@@ -18,12 +18,12 @@ from tests.shipped import KINDS
 LONG, SHORT = tuple(range(40, 24, -1)), (100, 7, 300, 12)
 
 
-def loaded(job: Job) -> tuple[Engine, dict]:
-    spec = find(job.settings.engine.name)
-    if spec.needs_preparation(job):
-        spec.prepare(job)
+def loaded(target: LoadRequest) -> tuple[Engine, dict]:
+    spec = find(target.settings.engine.name)
+    if spec.needs_preparation(target):
+        spec.prepare(target)
     engine = spec.create()
-    return engine, engine.load(job)
+    return engine, engine.load(target)
 
 
 def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> list[tuple]:
@@ -32,9 +32,9 @@ def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> l
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_trace_generates_torchs_tokens_alone_and_padded(make_job, twin, name):
-    eager, _ = loaded(make_job("torch", folder=twin(name)))
-    traced, effective = loaded(make_job("torchscript", folder=twin(name)))
+def test_a_trace_generates_torchs_tokens_alone_and_padded(make_request, twin, name):
+    eager, _ = loaded(make_request("torch", folder=twin(name)))
+    traced, effective = loaded(make_request("torchscript", folder=twin(name)))
     alone = [*served(eager, LONG), *served(eager, SHORT)]
     assert [*served(traced, LONG), *served(traced, SHORT)] == alone
     assert served(traced, LONG, SHORT) == alone
@@ -44,58 +44,58 @@ def test_a_trace_generates_torchs_tokens_alone_and_padded(make_job, twin, name):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_effective_settings_are_read_back(make_job, dtype):
-    engine, effective = loaded(make_job("torchscript", dtype=dtype))
+def test_effective_settings_are_read_back(make_request, dtype):
+    engine, effective = loaded(make_request("torchscript", dtype=dtype))
     expected = {"provider": "cpu", "dtype": dtype, "threads": 1, "attention": "sdpa"}
     assert expected.items() <= effective.items()
     assert len(served(engine, LONG, new_tokens=3)[0]) == 3
 
 
-def test_serving_needs_no_transformers(make_job, tmp_path):
-    job = make_job("torchscript")
-    loaded(job)
-    (tmp_path / "settings.json").write_text(json.dumps(to_plain(job.settings)))
+def test_serving_needs_no_transformers(make_request, tmp_path):
+    target = make_request("torchscript")
+    loaded(target)
+    (tmp_path / "settings.json").write_text(json.dumps(to_plain(target.settings)))
     code = f"""
 import json, sys
 from pathlib import Path
 from slm_energy.cell import Settings
-from slm_energy.engines.base import Batch, Job, find
+from slm_energy.engines.base import Batch, LoadRequest, find
 from slm_energy.serialization import from_plain
 settings = from_plain(Settings, json.loads(Path({str(tmp_path / "settings.json")!r}).read_text()))
 engine = find("torchscript").create()
-engine.load(Job(settings=settings, model_path=Path({str(job.model_path)!r}),
-    model_digest={job.model_digest!r}, cache_path=Path({str(job.cache_path)!r}),
-    versions={job.versions!r}, eos_ids=()))
+engine.load(LoadRequest(settings=settings, model_path=Path({str(target.model_path)!r}),
+    model_digest={target.model_digest!r}, cache_path=Path({str(target.cache_path)!r}),
+    versions={target.versions!r}, eos_ids=()))
 engine.generate(Batch(prompts=((5, 6, 7),), new_tokens=2, stop="fixed"))
 sys.exit("transformers" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_damaged_trace_is_made_again(make_job):
-    job = make_job("torchscript")
-    engine, _ = loaded(job)
+def test_a_damaged_trace_is_made_again(make_request):
+    target = make_request("torchscript")
+    engine, _ = loaded(target)
     before = served(engine, SHORT)
-    graph = trace.place(job) / trace.GRAPH
+    graph = trace.place(target) / trace.GRAPH
     graph.write_bytes(graph.read_bytes()[:-1000])
-    assert ENGINE.needs_preparation(job)
-    assert served(loaded(job)[0], SHORT) == before
+    assert ENGINE.needs_preparation(target)
+    assert served(loaded(target)[0], SHORT) == before
 
 
-def test_what_was_not_traced_cannot_be_loaded(make_job, tmp_path):
-    job = dataclasses.replace(make_job("torchscript"), cache_path=tmp_path)
+def test_what_was_not_traced_cannot_be_loaded(make_request, tmp_path):
+    target = dataclasses.replace(make_request("torchscript"), cache_path=tmp_path)
     with pytest.raises(EngineError, match="run the prepare step first"):
-        ENGINE.create().load(job)
+        ENGINE.create().load(target)
 
 
-def test_a_trace_is_for_the_device_that_it_was_made_on(make_job):
-    job = make_job("torchscript")
+def test_a_trace_is_for_the_device_that_it_was_made_on(make_request):
+    target = make_request("torchscript")
     gpus = [ProviderConfig(name="cuda", device=device) for device in (0, 1)]
     others = [
-        dataclasses.replace(job, settings=dataclasses.replace(job.settings, provider=gpu))
+        dataclasses.replace(target, settings=dataclasses.replace(target.settings, provider=gpu))
         for gpu in gpus
     ]
-    assert len({trace.place(one) for one in (job, *others)}) == 3
+    assert len({trace.place(one) for one in (target, *others)}) == 3
 
 
 def see_everything(explicit, keys, places, own):
@@ -125,13 +125,13 @@ def batch_size_of_the_sample(explicit, keys, places, own):
         (batch_size_of_the_sample, "cannot be traced"),
     ],
 )
-def test_a_trace_that_is_wrong_is_refused(make_job, twin, monkeypatch, tmp_path, mask, reason):
-    job = dataclasses.replace(
-        make_job("torchscript", folder=twin("tinyllama-1.1b")), cache_path=tmp_path
+def test_a_trace_that_is_wrong_is_refused(make_request, twin, monkeypatch, tmp_path, mask, reason):
+    target = dataclasses.replace(
+        make_request("torchscript", folder=twin("tinyllama-1.1b")), cache_path=tmp_path
     )
     monkeypatch.setattr(Explicit, "_masks", mask)
     with pytest.raises(EngineError, match=reason):
-        ENGINE.prepare(job)
+        ENGINE.prepare(target)
     assert not list(tmp_path.glob("torchscript/*/manifest.json"))
 
 
@@ -142,12 +142,12 @@ def test_a_trace_that_is_wrong_is_refused(make_job, twin, monkeypatch, tmp_path,
         ({"dtype": "int8"}, "cannot be traced"),
     ],
 )
-def test_what_it_cannot_do_is_unsupported(make_job, changes, reason):
-    assert reason in (unsupported(make_job("torchscript", **changes).settings) or "")
+def test_what_it_cannot_do_is_unsupported(make_request, changes, reason):
+    assert reason in (unsupported(make_request("torchscript", **changes).settings) or "")
 
 
-def test_a_provider_that_it_lacks_is_unsupported(make_job):
-    settings = make_job("torchscript").settings
+def test_a_provider_that_it_lacks_is_unsupported(make_request):
+    settings = make_request("torchscript").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
     assert unsupported(settings) is None
     assert unsupported(other) == "engine torchscript has no provider tensorrt: use cpu or cuda"
