@@ -1,7 +1,7 @@
 """The data that stages pass to each other: windows, readings, generations, capture, record.
 
-Frozen dataclasses with a JSON form (`serialization.py`). This file knows no engine, meter, Hydra or MLflow,
-and needs only the standard library, so that a worker may run in any Python environment.
+Frozen dataclasses with a JSON form (`serialization.py`). This file knows no engine, meter, Hydra or
+MLflow, and needs only the standard library, so that a worker may run in any Python environment.
 
 Time stamps are integers in nanoseconds of the machine-wide monotonic clock; one `ClockAnchor` ties
 them to wall-clock time.

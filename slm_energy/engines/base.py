@@ -90,7 +90,7 @@ def load_request_of(trial: Trial) -> LoadRequest:
 
 
 def derived_from(load_request: LoadRequest, recipe: int) -> dict[str, Json]:
-    """What decides the content of all that is derived from a request's weights with their attention.
+    """What decides the content of all that is derived from a model's weights and attention.
 
     Args:
         load_request: what is to be loaded.
