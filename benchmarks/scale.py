@@ -39,8 +39,8 @@ from mlflow import MlflowClient
 from report_speed import TEMPLATE, run_template
 
 from slm_energy.cell import Cell
-from slm_energy.config.compose import run_app
-from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.config.compose import compose_grid
+from slm_energy.config.groups import TrackingConfig
 from slm_energy.machine import machine_id
 from slm_energy.planning.grid import resolve
 from slm_energy.store.connection import store_uri
@@ -84,14 +84,7 @@ def plan(words: Sequence[str], folder: Path) -> Spent:
 
 def cells_of(words: Sequence[str]) -> tuple[Cell, ...]:
     """The cells of a command line."""
-    found: list[RunConfig] = []
-
-    def keep(configs: list[RunConfig]) -> int:
-        found.extend(configs)
-        return 0
-
-    run_app(keep, words)
-    return resolve(found).cells
+    return resolve(compose_grid(words)).cells
 
 
 def fill(tracking: TrackingConfig, database: str, cells: Sequence[Cell], rounds: int) -> None:

@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from slm_energy.config.check import tracking_group
-from slm_energy.config.compose import compose, run_app
-from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.config.compose import compose, compose_grid
+from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import AnalysisError, SlmEnergyError
 from slm_energy.serialization import readable
 
@@ -51,7 +51,7 @@ def main() -> None:
         if arguments and arguments[0] in verbs:
             code = verbs[arguments[0]](arguments[1:])
         else:
-            code = run_app(_run, arguments)
+            code = _run(arguments)
     except SlmEnergyError as error:
         stderr = Console(stderr=True, soft_wrap=True)
         stderr.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
@@ -65,13 +65,16 @@ def main() -> None:
     sys.exit(code)
 
 
-def _run(configs: list[RunConfig]) -> int:
+def _run(arguments: Sequence[str]) -> int:
     from slm_energy.cli.reports import show_report
     from slm_energy.cli.show import show_ended
     from slm_energy.planning.grid import resolve
     from slm_energy.running import stop_rule, sweep
     from slm_energy.store.tracking import Store
 
+    configs = compose_grid(arguments)
+    if not configs:  # Hydra printed what it was asked for
+        return 0
     console, grid = _console(), resolve(configs)
     ended = sweep.run(grid, console, stop_rule.stopping_rule(grid, console))
     show_ended(ended, console)
@@ -108,10 +111,6 @@ def _ui_words(tracking: TrackingConfig) -> str:
 
 
 def _plan(arguments: Sequence[str]) -> int:
-    return run_app(_show_plan, arguments)
-
-
-def _show_plan(configs: list[RunConfig]) -> int:
     from slm_energy.cli.show import show_plan
     from slm_energy.machine import machine_id
     from slm_energy.planning.grid import resolve
@@ -120,6 +119,9 @@ def _show_plan(configs: list[RunConfig]) -> int:
     from slm_energy.store.connection import exists
     from slm_energy.store.tracking import Store
 
+    configs = compose_grid(arguments)
+    if not configs:
+        return 0
     console, grid = _console(), resolve(configs)
     tracking, here = grid.config.tracking, machine_id()
     with console.status("looking up what is done ..."):
@@ -131,19 +133,19 @@ def _show_plan(configs: list[RunConfig]) -> int:
 
 
 def _doctor(arguments: Sequence[str]) -> int:
-    def look(configs: list[RunConfig]) -> int:
-        from slm_energy import doctor
+    from slm_energy import doctor
 
-        waiting = Console(stderr=True)
-        with tempfile.TemporaryDirectory() as folder, waiting.status("looking ..."):
-            diagnosis = doctor.examine(configs[0], Path(folder))
-        if "--json" in arguments:
-            sys.stdout.write(readable(diagnosis.to_json()))
-        else:
-            doctor.show(diagnosis, _console())
-        return diagnosis.exit_code
-
-    return run_app(look, [word for word in arguments if word != "--json"])
+    configs = compose_grid([word for word in arguments if word != "--json"])
+    if not configs:
+        return 0
+    waiting = Console(stderr=True)
+    with tempfile.TemporaryDirectory() as folder, waiting.status("looking ..."):
+        diagnosis = doctor.examine(configs[0], Path(folder))
+    if "--json" in arguments:
+        sys.stdout.write(readable(diagnosis.to_json()))
+    else:
+        doctor.show(diagnosis, _console())
+    return diagnosis.exit_code
 
 
 def _report(arguments: Sequence[str]) -> int:

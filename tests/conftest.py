@@ -138,9 +138,7 @@ def slm_energy(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatc
         return _here(arguments) if env is None else _apart(arguments, tmp_path, env)
 
     monkeypatch.chdir(tmp_path)
-    # What the command line sets in its own process is put back after the test.
     monkeypatch.setattr(sys, "argv", sys.argv)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     return run
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -32,40 +32,58 @@ _NOT_ASKED = (
 """Settings that are the same for every sweep: it waits, and a trial is one process on one node."""
 
 
-def run_app(task: Callable[[list[RunConfig]], int], arguments: Sequence[str]) -> int:
-    """Run the Hydra app: compose one configuration, or with -m a grid, and call `task` with them.
+def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
+    """Compose one configuration, or with `-m` a grid.
 
     Args:
-        task: returns the exit code.
         arguments: Hydra's command line.
 
+    Returns:
+        One configuration for each combination of what is swept. None where Hydra only printed
+        something (`--cfg job`).
+
     Raises:
-        SlmEnergyError: from the composition or from the task.
+        ConfigError: Hydra cannot compose it, or a key or value is not valid.
     """
     import hydra
 
-    code: int | SlmEnergyError = 0
+    configs: list[RunConfig] = []
+    errors: list[SlmEnergyError] = []
 
-    def compose_and_run(composed: Any) -> None:
-        nonlocal code
+    def check(composed: Any) -> None:
+        every = composed if isinstance(composed, list) else [composed]
         try:
-            configs = composed if isinstance(composed, list) else [composed]
             launcher = _launcher()
-            code = task([run_config(_plain(config), launcher) for config in configs])
+            configs.extend(run_config(_plain(config), launcher) for config in every)
         except SlmEnergyError as error:
             # Hydra would print a line of its own before it passes an exception on.
-            code = error
+            errors.append(error)
 
     # Hydra's parser wants all KEY=VALUE in one piece; people put -m anywhere.
-    sys.argv = ["slm-energy", *sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))]
+    words = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
+    app = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(check)
+    with _clear_errors(), _command_line(words):
+        app()
+    if errors:
+        raise errors[0]
+    return configs
+
+
+@contextmanager
+def _command_line(words: Sequence[str]) -> Iterator[None]:
+    """What Hydra reads from its process; afterwards all is as it was."""
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["slm-energy", *words]
     # Makes Hydra raise what it would otherwise print over several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    app = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-    with _clear_errors():
-        app(compose_and_run)()
-    if isinstance(code, SlmEnergyError):
-        raise code
-    return code
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
 
 
 def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from slm_energy.config.combinations import Combinations
-from slm_energy.config.compose import run_app
+from slm_energy.config.compose import compose_grid
 
 GRID = ("-m", "engine=torch,onnx", "provider=cpu,cuda")
 GLOBAL = "# @package _global_\nengine: {name: torch}\nmodel: {attention: eager}\n"
@@ -53,7 +53,7 @@ def compositions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_groups_and_values_that_are_apart_are_composed_once(
     compositions: list[int], words: Sequence[str], times: int
 ) -> None:
-    assert run_app(lambda configs: len(configs), words) in (4, 8)
+    assert len(compose_grid(words)) in (4, 8)
     assert compositions == [times]
 
 
@@ -78,7 +78,7 @@ def test_what_is_not_apart_is_composed_whole(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert run_app(lambda configs: len(configs), ("--config-dir", str(tmp_path), *words)) == 4
+    assert len(compose_grid(("--config-dir", str(tmp_path), *words))) == 4
     assert compositions[0] >= 4
 
 
@@ -86,7 +86,7 @@ def test_groups_of_a_further_folder_are_groups(tmp_path: Path, compositions: lis
     (tmp_path / "tuning").mkdir()
     (tmp_path / "tuning" / "short.yaml").write_text("# @package workload\nlimit: 7\n")
     words = ("-m", f"hydra.searchpath=[file://{tmp_path}]", "+tuning=short", "engine=torch,onnx")
-    assert run_app(lambda configs: configs[0].workload.limit or 0, words) == 7
+    assert compose_grid(words)[0].workload.limit == 7
     assert compositions == [2]
 
 
@@ -95,12 +95,6 @@ def test_a_choice_may_refer_to_a_value_that_is_swept(
 ) -> None:
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "other.yaml").write_text("name: torch\nthreads: ${workload.limit}\n")
-    threads = set[int | None]()
-
-    def look(configs: list[Any]) -> int:
-        threads.update(config.engine.threads for config in configs)
-        return 0
-
     words = ("-m", "engine=torch,other", "provider=cpu,cuda", "workload.limit=1,2")
-    run_app(look, ("--config-dir", str(tmp_path), *words))
-    assert threads == {None, 1, 2}
+    configs = compose_grid(("--config-dir", str(tmp_path), *words))
+    assert {config.engine.threads for config in configs} == {None, 1, 2}

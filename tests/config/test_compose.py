@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import hydra
@@ -8,8 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from slm_energy.config.check import GROUPS, run_config
-from slm_energy.config.compose import CONF, compose, run_app
-from slm_energy.config.groups import LauncherConfig, RunConfig
+from slm_energy.config.compose import CONF, compose, compose_grid
+from slm_energy.config.groups import LauncherConfig
 from slm_energy.errors import ConfigError
 from slm_energy.testing import CONF as TESTING_CONF
 
@@ -75,23 +74,9 @@ def test_a_report_takes_the_name_of_its_study_although_a_group_has_that_name() -
 
 def launcher(*words: str) -> LauncherConfig | None:
     """How a command line wants its trials run."""
-    found: list[LauncherConfig | None] = []
-
-    def task(configs: list[RunConfig]) -> int:
-        found.extend(config.launcher for config in configs)
-        return 0
-
-    run_app(task, words)
-    return found[-1]
+    return compose_grid(words)[-1].launcher
 
 
-@pytest.fixture
-def _own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", sys.argv)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-
-
-@pytest.mark.usefixtures("_own_arguments")
 @pytest.mark.parametrize("mode", [[], ["-m"]])
 def test_a_launcher_is_taken_from_hydra_in_a_single_run_and_in_a_grid(mode: list[str]) -> None:
     assert launcher(*mode) is None
@@ -111,7 +96,6 @@ def test_a_launcher_is_taken_from_hydra_in_a_single_run_and_in_a_grid(mode: list
     assert (processes.cluster, processes.at_once) == ("local", 1)
 
 
-@pytest.mark.usefixtures("_own_arguments")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
