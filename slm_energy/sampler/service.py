@@ -2,8 +2,8 @@
 
 Requests come as JSON lines on standard input, replies go as JSON lines to standard output; marks
 come over a local socket (`exchange.py`). Between `begin` and `end` sources are read
-(`recording.py`). One loop serves all three, and none of them waits for another. The process ends when its input is
-closed, which is also what happens when its parent dies.
+(`recording.py`). One loop serves all three, and none of them waits for another. The process ends
+when its input is closed, which is also what happens when its parent dies.
 """
 
 from __future__ import annotations
