@@ -28,7 +28,7 @@ from slm_energy.engines.llama_cpp.bindings import Opening, Session, longest
 from slm_energy.engines.llama_cpp.convenience import Convenience
 from slm_energy.engines.llama_cpp.session import Decoding
 from slm_energy.errors import EngineError
-from slm_energy.models.architecture import shrunk
+from slm_energy.models.architecture import shrink
 from slm_energy.serialization import Json
 
 _EXTRA = "pip install 'slm-energy[llama_cpp]'"
@@ -153,7 +153,7 @@ def unsupported(settings: Settings) -> str | None:
     try:
         if model.architecture:
             tiny = model.scale == "tiny"
-            gguf_architectures.find(shrunk(model.architecture, 1) if tiny else model.architecture)
+            gguf_architectures.find(shrink(model.architecture, 1) if tiny else model.architecture)
     except EngineError as error:
         return str(error)
     if provider.name == "cpu":

@@ -19,7 +19,7 @@ from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, 
 from slm_energy.engines.openvino import export as exports
 from slm_energy.engines.openvino import session as ov
 from slm_energy.errors import EngineError
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 _EXTRA = "pip install 'slm-energy[openvino]'"

@@ -30,7 +30,7 @@ from slm_energy.engines.torch.weights import (
     sdpa_is_wrong,
 )
 from slm_energy.errors import EngineError
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 

@@ -15,7 +15,7 @@ from slm_energy.engines.torch import eager as eager
 from slm_energy.engines.torch import trace
 from slm_energy.engines.torch.weights import precision
 from slm_energy.errors import EngineError
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 

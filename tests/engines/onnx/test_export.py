@@ -122,7 +122,7 @@ def test_a_killed_export_leaves_no_entry_and_the_next_one_cleans_up(target, tmp_
 EXPORTER = """
 import dataclasses, json, sys
 from pathlib import Path
-from slm_energy.models import source
+from slm_energy.models.folder import digest
 from slm_energy.cell import Settings
 from slm_energy.config.groups import EngineConfig, MeasurementConfig, ModelConfig
 from slm_energy.config.groups import ProviderConfig, WorkloadConfig
@@ -142,7 +142,7 @@ ENGINE.prepare(
     LoadRequest(
         settings=settings,
         model_path=path,
-        model_digest=source.digest(path),
+        model_digest=digest(path),
         cache_path=Path(told["cache"]),
         versions=ENGINE.versions(),
         eos_ids=(0,),
