@@ -1,4 +1,4 @@
-"""Which sources are hub ids, and that nothing runs from a hub without a pinned commit."""
+"""Which sources are hub ids, and what pins one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from slm_energy.errors import ConfigError
 from slm_energy.hub import is_hub_id, pinned_commit
-from tests.conftest import Command
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -48,15 +47,3 @@ def test_a_branch_pins_nothing(group: str, kind: str) -> None:
         f" see https://huggingface.co/{kind}org/name/commits/main), or give a path that exists;"
         " revision is 'main'"
     )
-
-
-@pytest.mark.parametrize("verb", [(), ("plan",)], ids=["run", "plan"])
-@pytest.mark.parametrize("group", ["model", "workload"])
-def test_a_sweep_without_a_pinned_commit_is_one_line_before_anything_runs(
-    slm_energy: Command, tmp_path: Path, verb: tuple[str, ...], group: str
-) -> None:
-    done = slm_energy(*verb, f"{group}.source=org/name")
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
-    assert line.startswith(f"error: {group}.source=org/name is a hub id: pin it with")
-    assert not list((tmp_path / "mlruns").glob("pending/*/*"))
