@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slm_energy import extras
 from slm_energy.cache import file_digest, intact
 from slm_energy.config.check import is_hub_id
 from slm_energy.config.groups import BUNDLED, ModelConfig
@@ -212,7 +213,7 @@ def _require_causal_lm(folder: Path, config: dict[str, Any], model: ModelConfig)
             f"{folder} is not a causal language model: change model.source"
             f" (its architectures: {', '.join(classes) or 'none'})"
         )
-    if own_code and not model.trust_remote_code and not _built_in(config):
+    if own_code and not model.trust_remote_code and not _built_in(config, folder):
         raise ModelError(
             f"{folder} needs its own Python code: read it, then set model.trust_remote_code=true"
         )
@@ -228,7 +229,11 @@ def _require_architecture(folder: Path, config: dict[str, Any], model: ModelConf
         )
 
 
-def _built_in(config: dict[str, Any]) -> bool:
+def _built_in(config: dict[str, Any], folder: Path) -> bool:
+    if lacking := extras.missing("torch", "transformers"):
+        raise ModelError(
+            f"{folder} comes with Python code; checking whether it is required needs {lacking}"
+        )
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     return config.get("model_type") in CONFIG_MAPPING_NAMES
@@ -262,6 +267,8 @@ def _whole(folder: Path, name: str) -> bool:
 
 
 def _converted(folder: Path) -> Tokenizer:
+    if lacking := extras.missing("torch", "transformers"):
+        raise ModelError(f"there is no tokenizer.json, and converting another needs {lacking}")
     import transformers
 
     load: Any = transformers.AutoTokenizer.from_pretrained

@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
@@ -118,6 +119,12 @@ def test_a_built_in_class_needs_no_trust_although_code_came_along(tmp_path):
     assert source.fetch(config(tmp_path), Path()) == tmp_path
 
 
+def test_without_transformers_a_models_own_code_cannot_be_checked(tmp_path, monkeypatch):
+    write_model(tmp_path, auto_map={"AutoModelForCausalLM": "own.Model"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "needs transformers: pip install 'slm-energy[torch]'" in refusal(config(tmp_path))
+
+
 def test_weights_of_another_architecture_are_refused(tmp_path):
     write_model(tmp_path, hidden_size=64, num_hidden_layers=2)
     asked = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 3}
@@ -218,6 +225,12 @@ def test_a_slow_tokenizer_is_converted(tmp_path):
     tokenizer = source.load_tokenizer(tmp_path)
     assert tokenizer.encode(text).ids == trained.encode(text).ids
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+def test_without_transformers_a_slow_tokenizer_cannot_be_converted(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"converting another needs transformers: pip install"):
+        source.load_tokenizer(tmp_path)
 
 
 def test_a_broken_tokenizer_is_one_line(tmp_path):

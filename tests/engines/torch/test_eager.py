@@ -126,6 +126,21 @@ def test_int8_without_torchao_names_the_extra(make_request, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("engine", ["torch", "torch_compile", "torchscript"])
+@pytest.mark.parametrize("absent", ["torch", "transformers"])
+def test_without_its_libraries_the_engine_names_the_extra(
+    make_request, monkeypatch, engine, absent
+):
+    settings = make_request(engine).settings
+    installed = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == absent else installed(name)
+    )
+    assert find(engine).unsupported(settings) == (
+        f"engine {engine} needs {absent}: pip install 'slm-energy[torch]'"
+    )
+
+
 def test_weights_that_lack_a_tensor_are_refused(make_request, tmp_path):
     folder = llama_twin(tmp_path)
     tensors = load_file(folder / "model.safetensors")
