@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slm_energy import cache
+from slm_energy import cache, extras
 from slm_energy.cache import file_digest
 from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ModelError, one_line
@@ -148,6 +148,8 @@ def _write_weights(config: dict[str, Any], folder: Path) -> int:
 
 def _network(config: dict[str, Any], folder: Path) -> Any:
     """The model as transformers has it, with shapes but without values."""
+    if lacking := extras.missing("torch", "torch", "transformers"):
+        raise ModelError(f"model.weights=random needs {lacking}")
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slm_energy import extras
 from slm_energy.errors import ModelError, one_line
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _converted(folder: Path) -> Tokenizer:
+    if lacking := extras.missing("torch", "transformers"):
+        raise ModelError(f"there is no tokenizer.json, and converting another needs {lacking}")
     import transformers
 
     load: Any = transformers.AutoTokenizer.from_pretrained

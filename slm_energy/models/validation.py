@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from slm_energy import extras
 from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ModelError
 from slm_energy.models import tokenizer
@@ -48,14 +49,18 @@ def _require_causal_lm(folder: Path, config: dict[str, Any], model: ModelConfig)
             f"{folder} is not a causal language model: change model.source"
             f" (its architectures: {', '.join(classes) or 'none'})"
         )
-    if own_code and not model.trust_remote_code and not _built_in(config):
+    if own_code and not model.trust_remote_code and not _built_in(config, folder):
         raise ModelError(
             f"{folder} needs its own Python code: read it, then set model.trust_remote_code=true"
         )
 
 
-def _built_in(config: dict[str, Any]) -> bool:
+def _built_in(config: dict[str, Any], folder: Path) -> bool:
     """Tell whether transformers itself has the family's class."""
+    if lacking := extras.missing("torch", "transformers"):
+        raise ModelError(
+            f"{folder} comes with Python code; checking whether it is required needs {lacking}"
+        )
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     return config.get("model_type") in CONFIG_MAPPING_NAMES

@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -138,6 +139,13 @@ def refusal(model: ModelConfig, cache: Path) -> str:
     assert "\n" not in str(caught.value)
     assert not list(cache.glob("random/*/config.json"))
     return str(caught.value)
+
+
+def test_without_torch_there_are_no_random_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert refusal(tiny(NAME), tmp_path) == (
+        "model.weights=random needs torch: pip install 'slm-energy[torch]'"
+    )
 
 
 def test_a_model_without_architecture_has_no_random_weights(tmp_path):

@@ -1,3 +1,5 @@
+import importlib.util
+
 import pytest
 
 from slm_energy.config.groups import ModelConfig
@@ -26,6 +28,12 @@ def test_a_slow_tokenizer_is_converted(tmp_path):
     tokenizer = load_tokenizer(tmp_path)
     assert tokenizer.encode(text).ids == trained.encode(text).ids
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+def test_without_transformers_a_slow_tokenizer_cannot_be_converted(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"converting another needs transformers: pip install"):
+        load_tokenizer(tmp_path)
 
 
 def test_a_broken_tokenizer_is_one_line(tmp_path):

@@ -1,6 +1,7 @@
 """What a model folder must have before anything is loaded from it."""
 
 import dataclasses
+import importlib.util
 import json
 from pathlib import Path
 
@@ -83,6 +84,12 @@ def test_a_models_own_code_runs_only_with_trust(tmp_path):
 def test_a_built_in_class_needs_no_trust_although_code_came_along(tmp_path):
     write_model(tmp_path, auto_map={"AutoModelForCausalLM": "own.Model"})
     validate(tmp_path, config())
+
+
+def test_without_transformers_a_models_own_code_cannot_be_checked(tmp_path, monkeypatch):
+    write_model(tmp_path, auto_map={"AutoModelForCausalLM": "own.Model"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "needs transformers: pip install 'slm-energy[torch]'" in refusal(tmp_path)
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path):

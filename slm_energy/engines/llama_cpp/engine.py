@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from slm_energy import cache
+from slm_energy import cache, extras
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines import decode
@@ -31,7 +31,6 @@ from slm_energy.errors import EngineError
 from slm_energy.models.architecture import shrink
 from slm_energy.serialization import Json
 
-_EXTRA = "pip install 'slm-energy[llama_cpp]'"
 _CACHE_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "f32"}
 """Type of the key-value cache: llama.cpp's own default is f16 whatever the weights are."""
 
@@ -144,9 +143,8 @@ def unsupported(settings: Settings) -> str | None:
     provider = settings.provider
     if provider.name not in ("cpu", "cuda"):
         return f"engine llama_cpp has no provider {provider.name}: use cpu or cuda"
-    for package in ("llama_cpp", "gguf"):
-        if importlib.util.find_spec(package) is None:
-            return f"engine llama_cpp needs the package {package}: {_EXTRA}"
+    if lacking := extras.missing("llama_cpp", "llama_cpp", "gguf"):
+        return f"engine llama_cpp needs {lacking}"
     model = settings.model
     if model.attention != "auto":
         return f"model.attention={model.attention}: llama.cpp has its own; use auto"

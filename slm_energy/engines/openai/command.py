@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slm_energy import cache
+from slm_energy import cache, extras
 from slm_energy.cell import Settings
 from slm_energy.engines.base import LoadRequest, threads
 from slm_energy.engines.llama_cpp import engine as llama_cpp
@@ -89,8 +89,8 @@ def impossible(settings: Settings) -> str | None:
         return f"engine.threads={engine.threads}, but {key} has no {{threads}}"
     if engine.dtype == "int8" and "dtype" in named:
         return "engine.dtype=int8 is no {dtype} that a server takes: choose a floating type"
-    if "gguf" in named and not all(map(importlib.util.find_spec, ("gguf", "llama_cpp"))):
-        return f"{key} has {{gguf}}: pip install 'slm-energy[llama_cpp]'"
+    if "gguf" in named and (lacking := extras.missing("llama_cpp", "llama_cpp", "gguf")):
+        return f"{key} has {{gguf}}, which needs {lacking}"
     return _missing(shlex.split(_command(settings)))
 
 

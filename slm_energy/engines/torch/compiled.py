@@ -268,7 +268,7 @@ def unsupported(settings: Settings) -> str | None:
         return "engine torch_compile with engine.dtype=int8 is not checked: use engine=torch"
     if settings.provider.name == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         return "engine torch_compile needs a C++ compiler: install g++ or clang++"
-    return eager.provider_unsupported(settings)
+    return eager.library_unsupported(settings)
 
 
 ENGINE = EngineSpec(

@@ -221,7 +221,8 @@ NEITHER = {"optimum-onnx": "absent", "optimum": "absent", "onnx": "1", "torch": 
         ({"onnxscript": "0.7", "transformers": "5.23.0"}, "session", None),
         ({"onnxscript": "0.7", "transformers": "5.23.0"}, "generate", "needs optimum"),
         ({"onnxscript": "absent", "transformers": "5.23.0"}, "session", "without onnxscript"),
-        ({"onnxscript": "0.7", "transformers": "4.57.6"}, "session", "pip install optimum-onnx"),
+        ({"onnxscript": "0.7", "transformers": "4.57.6"}, "session", "needs optimum to export"),
+        ({"onnxscript": "absent", "transformers": "absent"}, "session", "slm-energy[onnx]"),
     ],
 )
 def test_what_cannot_export_says_what_to_install(installed, decode, reason):

@@ -144,7 +144,8 @@ def test_a_provider_or_device_that_is_not_there_is_named(make_request):
 @pytest.mark.parametrize(
     ("lacks", "changes", "reason"),
     [
-        ({"openvino"}, {}, "openvino is not installed"),
+        ({"openvino"}, {}, "engine openvino needs openvino"),
+        ({"torch"}, {}, "engine openvino needs torch"),
         ({"optimum-intel"}, {"decode": "generate"}, "decode=generate needs optimum-intel"),
         ({"optimum-intel"}, {}, "needs optimum-intel to export"),
         ({"nncf"}, {"dtype": "int8"}, "dtype=int8 needs nncf"),

@@ -9,7 +9,7 @@ from transformers import GPT2LMHeadModel
 
 from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines import decode
-from slm_energy.engines.base import Batch
+from slm_energy.engines.base import Batch, find
 from slm_energy.engines.torch.eager import ENGINE, attention_deviation, has_cuda_build, unsupported
 from slm_energy.engines.torch.weights import load_weights
 from slm_energy.errors import EngineError
@@ -51,6 +51,21 @@ def test_int8_without_torchao_names_the_extra(make_request, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert unsupported(settings) == (
         "engine.dtype=int8 needs torchao: pip install 'slm-energy[int8]'"
+    )
+
+
+@pytest.mark.parametrize("engine", ["torch", "torch_compile", "torchscript"])
+@pytest.mark.parametrize("absent", ["torch", "transformers"])
+def test_without_its_libraries_the_engine_names_the_extra(
+    make_request, monkeypatch, engine, absent
+):
+    settings = make_request(engine).settings
+    installed = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == absent else installed(name)
+    )
+    assert find(engine).unsupported(settings) == (
+        f"engine {engine} needs {absent}: pip install 'slm-energy[torch]'"
     )
 
 
