@@ -11,10 +11,9 @@ import dataclasses
 import re
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-from slm_energy.config.groups import BUNDLED, SENTINEL, LauncherConfig, RunConfig, TrackingConfig
+from slm_energy.config.groups import SENTINEL, LauncherConfig, RunConfig, TrackingConfig
 from slm_energy.errors import ConfigError
 from slm_energy.serialization import convert, field_types, from_plain
 
@@ -118,9 +117,6 @@ def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = No
             f"study.busy=share with measurement.mode={measurement.mode}: energy counters are the"
             " whole machine's, so trials side by side would count each other; set measurement=off"
         )
-    if config.model.weights == "stored":
-        _check_hub_revision("model", config.model.source, config.model.revision)
-    _check_hub_revision("workload", config.workload.source, config.workload.revision)
     if config.workload.name == SENTINEL:
         raise ConfigError(
             f"workload.name={SENTINEL} is what study.sentinel names its cell: choose another name"
@@ -179,24 +175,3 @@ def _check_type(key: str, kind: Any, value: Any) -> None:
         choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
         hint = f"choose one of {', '.join(choices)}" if choices else str(error).partition(": ")[2]
         raise ConfigError(f"{key}={value!r} is not valid: {hint}") from None
-
-
-def _check_hub_revision(group: str, source: str, revision: str | None) -> None:
-    if is_hub_id(source) and not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
-        kind = "datasets/" if group == "workload" else ""
-        raise ConfigError(
-            f"{group}.source={source} is a hub id: pin it with {group}.revision=COMMIT (40 hex"
-            f" digits, see https://huggingface.co/{kind}{source}/commits/main), or give a path that"
-            f" exists; revision is {revision!r}"
-        )
-
-
-def is_hub_id(source: str) -> bool:
-    """Tell a hub id (`org/name`, nothing of that name on disk) from `bundled` or a path."""
-    return (
-        source != BUNDLED
-        and re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
-        and not source.startswith(".")
-        and not source.endswith((".jsonl", ".gz"))
-        and not Path(source).exists()
-    )

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from slm_energy.cell import Settings, Trial
 from slm_energy.errors import ConfigError
-from slm_energy.models.source import eos_ids
+from slm_energy.models.folder import eos_ids
 from slm_energy.serialization import Json
 
 TokenIds = npt.NDArray[np.int64]

@@ -72,13 +72,13 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     for levels, told in zip(included, _described(included, pythons), strict=True):
         if told.error is not None:
             raise ConfigError(told.error)
-        tasks = load(levels.workload)
-        digest = workload.digest(tasks)
-        prompts[digest] = {task.task_id: task.prompt for task in tasks}
         key = repr(levels.model)
         if key not in identities:
             identities[key] = source.identity(levels.model)
         model = identities[key]
+        tasks = load(levels.workload)
+        digest = workload.digest(tasks)
+        prompts[digest] = {task.task_id: task.prompt for task in tasks}
         cell = Cell(
             id=cell_id(levels, model, digest, told.versions),
             settings=levels,

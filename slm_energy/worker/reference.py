@@ -23,7 +23,8 @@ from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import EngineConfig, ProviderConfig
 from slm_energy.engines.base import Batch, Compiles, LoadRequest, find
 from slm_energy.errors import EngineError
-from slm_energy.models import source
+from slm_energy.models.folder import eos_ids
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Reference, ReferenceAnswer
 from slm_energy.serialization import Json, read_json, write_json
 
@@ -83,9 +84,9 @@ def _serve(trial: Trial, settings: Settings) -> Reference:
         model_digest=trial.cell.model_digest,
         cache_path=Path(trial.cache_path),
         versions=spec.versions(),
-        eos_ids=source.eos_ids(path),
+        eos_ids=eos_ids(path),
     )
-    tokenizer = source.load_tokenizer(path)
+    tokenizer = load_tokenizer(path)
     tasks = workload.load(asked)
     batches = [
         Batch(

@@ -21,7 +21,8 @@ from slm_energy.config.groups import WorkloadConfig
 from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
 from slm_energy.errors import WorkloadError
 from slm_energy.machine import allowed_processors, processor
-from slm_energy.models import source
+from slm_energy.models.folder import eos_ids
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Capture, ClockAnchor, Generation, Metering
 from slm_energy.serialization import Json
 from slm_energy.worker.timeline import Timeline
@@ -56,7 +57,7 @@ def serve(
 
     progress("load", 0.0)
     with timeline.window("load"):
-        tokenizer = source.load_tokenizer(Path(trial.model_path))
+        tokenizer = load_tokenizer(Path(trial.model_path))
         effective = engine.load(load_request_of(trial))
 
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
@@ -166,7 +167,7 @@ def _generations(
     trial: Trial,
     tokenizer: Tokenizer,
 ) -> Iterator[Generation]:
-    workload, ends = trial.cell.settings.workload, set(source.eos_ids(Path(trial.model_path)))
+    workload, ends = trial.cell.settings.workload, set(eos_ids(Path(trial.model_path)))
     digests = [token_digest(prompt) for prompt in prompts]
     for pass_index, batches in enumerate(served):
         position = 0

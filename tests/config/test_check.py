@@ -46,7 +46,6 @@ def test_a_composed_mapping_becomes_frozen_dataclasses(composed: dict[str, Any])
         ("workload.name", "sentinel", ["workload.name=sentinel", "choose another name"]),
         ("study.gate", {"load_pct": 101}, ["study.gate.load_pct=101", "between 0 and 100"]),
         ("measurement.wall_meter", {"url": "http://x"}, ["measurement.wall_meter", "is missing"]),
-        ("model.source", "org/name", ["model.source=org/name", "model.revision=COMMIT"]),
     ],
 )
 def test_a_wrong_value_is_one_line_with_key_value_and_choices(

@@ -17,6 +17,8 @@ from slm_energy.config.groups import (
 )
 from slm_energy.engines.base import LoadRequest, find
 from slm_energy.models import source
+from slm_energy.models.folder import digest, eos_ids
+from slm_energy.models.tokenizer import load_tokenizer
 from tests.shipped import MODELS, TWINS, tiny
 
 __all__ = ["MODELS", "TWINS"]  # names that `twin` takes, for tests of every architecture
@@ -66,10 +68,10 @@ def make_request(export_cache: Path) -> MakeRequest:
         return LoadRequest(
             settings=settings,
             model_path=path,
-            model_digest=source.digest(path),
+            model_digest=digest(path),
             cache_path=export_cache,
             versions=find(engine).versions(),
-            eos_ids=source.eos_ids(path),
+            eos_ids=eos_ids(path),
         )
 
     return make
@@ -79,7 +81,7 @@ def make_request(export_cache: Path) -> MakeRequest:
 def prompts() -> tuple[tuple[int, ...], ...]:
     """Three prompts of unequal length, in tokens of the bundled model."""
     folder = source.fetch(ModelConfig(name="m", source="bundled"), Path())
-    tokenizer = source.load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     texts = (
         "def add(a, b):\n    return",
         "class Stack:\n    def __init__(self, items",

@@ -20,7 +20,7 @@ from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.engines.onnx.providers import Node
 from slm_energy.engines.torch.eager import has_cuda_build
 from slm_energy.errors import EngineError
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 

@@ -30,6 +30,7 @@ from slm_energy.serialization import Json
 
 PACKAGES = ("optimum-onnx", "optimum", "onnx", "onnxscript", "torch", "transformers")
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
+_EXTRA = "pip install 'slm-energy[onnx]'"
 _RECIPE = 3
 """To be raised when this package makes another graph of the same model: part of the identity."""
 
@@ -39,12 +40,12 @@ def missing(versions: Mapping[str, str], decode: str) -> str | None:
     if _has_optimum(versions):
         return None
     if decode == "generate":
-        return "engine onnx with engine.decode=generate needs optimum: pip install optimum-onnx"
+        return f"engine onnx with engine.decode=generate needs optimum: {_EXTRA}"
+    if not _transformers_exports(versions):
+        return f"engine onnx needs optimum to export models: {_EXTRA}"
     lacks = [name for name in ("onnx", "onnxscript", "torch") if versions[name] == "absent"]
     if lacks:
         return f"engine onnx cannot export without {lacks[0]}: pip install {lacks[0]}"
-    if int(versions["transformers"].partition(".")[0]) < 5:
-        return "engine onnx cannot export with this transformers: pip install optimum-onnx"
     return None
 
 
@@ -99,6 +100,11 @@ def _with_dtype(request: LoadRequest, dtype: Dtype) -> LoadRequest:
 
 def _has_optimum(versions: Mapping[str, str]) -> bool:
     return versions["optimum-onnx"] != "absent"
+
+
+def _transformers_exports(versions: Mapping[str, str]) -> bool:
+    installed = versions["transformers"]
+    return installed != "absent" and int(installed.partition(".")[0]) >= 5
 
 
 def _is_lean(request: LoadRequest) -> bool:

@@ -33,7 +33,7 @@ from slm_energy.engines.base import (
 from slm_energy.engines.onnx import export
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.errors import EngineError, one_line
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json, write_json
 
 _RECIPE = 1

@@ -42,7 +42,7 @@ def missing(provider: ProviderConfig) -> str | None:
         return f"engine onnx has no provider {provider.name}: use {', '.join(PROVIDERS)}"
     folder = _package("onnxruntime")
     if folder is None:
-        return "engine onnx needs ONNX Runtime: pip install onnxruntime-gpu"
+        return "engine onnx needs onnxruntime: pip install 'slm-energy[onnx]'"
     if provider.name == "cpu":
         return None
     if not any((folder / "capi").glob(f"*onnxruntime_providers_{provider.name}*")):

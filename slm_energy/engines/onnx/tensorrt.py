@@ -16,7 +16,7 @@ from slm_energy.engines.base import LoadRequest, threads
 from slm_energy.engines.onnx import export, providers
 from slm_energy.engines.onnx import session as ort
 from slm_energy.engines.onnx.external_data import GRAPH
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 PACKAGE = "tensorrt-cu13-libs"

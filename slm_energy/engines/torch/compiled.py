@@ -37,7 +37,7 @@ from slm_energy.engines.torch.explicit_forward import Explicit
 from slm_energy.engines.torch.static_cache import InPlace, Slots
 from slm_energy.errors import EngineError, one_line
 from slm_energy.machine import processor
-from slm_energy.models import source
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json
 
 _KIND = "torch_compile"
@@ -228,7 +228,7 @@ def _machine(provider: ProviderConfig) -> str:
 def _expected(request: LoadRequest) -> Shapes:
     """The shapes that the request's workload will have."""
     asked = request.settings.workload
-    tokenizer = source.load_tokenizer(request.model_path)
+    tokenizer = load_tokenizer(request.model_path)
     lengths = [len(tokenizer.encode(task.prompt).ids) for task in workload.load(asked)]
     whole, rest = divmod(len(lengths), asked.batch_size)
     sizes = ({asked.batch_size} if whole else set()) | ({rest} if rest else set())
@@ -268,7 +268,7 @@ def unsupported(settings: Settings) -> str | None:
         return "engine torch_compile with engine.dtype=int8 is not checked: use engine=torch"
     if settings.provider.name == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         return "engine torch_compile needs a C++ compiler: install g++ or clang++"
-    return eager.provider_unsupported(settings)
+    return eager.library_unsupported(settings)
 
 
 ENGINE = EngineSpec(

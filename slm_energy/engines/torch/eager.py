@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slm_energy import extras
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines import decode
@@ -30,7 +31,7 @@ from slm_energy.engines.torch.weights import (
     sdpa_is_wrong,
 )
 from slm_energy.errors import EngineError
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 
@@ -272,18 +273,20 @@ def imports(settings: Settings) -> None:
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    if settings.engine.dtype == "int8" and importlib.util.find_spec("torchao") is None:
-        return "engine.dtype=int8 needs torchao: pip install 'slm-energy[int8]'"
-    return provider_unsupported(settings)
+    if settings.engine.dtype == "int8" and (lacking := extras.missing("int8", "torchao")):
+        return f"engine.dtype=int8 needs {lacking}"
+    return library_unsupported(settings)
 
 
-def provider_unsupported(settings: Settings) -> str | None:
-    """Why PyTorch cannot use the asked provider here, or None."""
+def library_unsupported(settings: Settings) -> str | None:
+    """Why PyTorch cannot run on the requested provider here, or None."""
     engine, provider = settings.engine.name, settings.provider
+    if provider.name not in ("cpu", "cuda"):
+        return f"engine {engine} has no provider {provider.name}: use cpu or cuda"
+    if lacking := extras.missing("torch", "torch", "transformers"):
+        return f"engine {engine} needs {lacking}"
     if provider.name == "cpu":
         return None
-    if provider.name != "cuda":
-        return f"engine {engine} has no provider {provider.name}: use cpu or cuda"
     if not has_cuda_build():
         return "provider.name=cuda: this torch is a CPU-only build; install one for CUDA"
     return nvidia.missing(provider.device)

@@ -15,7 +15,7 @@ from slm_energy.engines.torch import eager as eager
 from slm_energy.engines.torch import trace
 from slm_energy.engines.torch.weights import precision
 from slm_energy.errors import EngineError
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 
@@ -80,7 +80,7 @@ def unsupported(settings: Settings) -> str | None:
         return "engine torchscript has no class of its library that decodes: use decode=session"
     if engine.dtype == "int8":
         return "engine torchscript with engine.dtype=int8: torchao's weights cannot be traced"
-    return eager.provider_unsupported(settings)
+    return eager.library_unsupported(settings)
 
 
 def _needs_preparation(request: LoadRequest) -> bool:

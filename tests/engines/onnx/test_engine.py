@@ -156,7 +156,7 @@ def test_a_session_worker_imports_neither_torch_nor_transformers(make_request, t
 WORKER = """
 import json, sys
 from pathlib import Path
-from slm_energy.models import source
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, LoadRequest, find
 from slm_energy.serialization import from_plain
@@ -170,7 +170,7 @@ target = LoadRequest(
     versions=told["versions"],
     eos_ids=(0,),
 )
-source.load_tokenizer(target.model_path)
+load_tokenizer(target.model_path)
 engine = find("onnx").create()
 engine.load(target)
 engine.generate(Batch(prompts=((1, 2, 3),), new_tokens=4, stop="fixed"))

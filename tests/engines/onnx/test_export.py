@@ -122,7 +122,7 @@ def test_a_killed_export_leaves_no_entry_and_the_next_one_cleans_up(target, tmp_
 EXPORTER = """
 import dataclasses, json, sys
 from pathlib import Path
-from slm_energy.models import source
+from slm_energy.models.folder import digest
 from slm_energy.cell import Settings
 from slm_energy.config.groups import EngineConfig, MeasurementConfig, ModelConfig
 from slm_energy.config.groups import ProviderConfig, WorkloadConfig
@@ -142,7 +142,7 @@ ENGINE.prepare(
     LoadRequest(
         settings=settings,
         model_path=path,
-        model_digest=source.digest(path),
+        model_digest=digest(path),
         cache_path=Path(told["cache"]),
         versions=ENGINE.versions(),
         eos_ids=(0,),
@@ -221,7 +221,8 @@ NEITHER = {"optimum-onnx": "absent", "optimum": "absent", "onnx": "1", "torch": 
         ({"onnxscript": "0.7", "transformers": "5.23.0"}, "session", None),
         ({"onnxscript": "0.7", "transformers": "5.23.0"}, "generate", "needs optimum"),
         ({"onnxscript": "absent", "transformers": "5.23.0"}, "session", "without onnxscript"),
-        ({"onnxscript": "0.7", "transformers": "4.57.6"}, "session", "pip install optimum-onnx"),
+        ({"onnxscript": "0.7", "transformers": "4.57.6"}, "session", "needs optimum to export"),
+        ({"onnxscript": "absent", "transformers": "absent"}, "session", "slm-energy[onnx]"),
     ],
 )
 def test_what_cannot_export_says_what_to_install(installed, decode, reason):
