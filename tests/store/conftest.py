@@ -50,14 +50,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         )
     }
     ca = (
-        _begun(issuer, issuer, ca_key)
+        _begun(issuer, issuer, ca_key, ca_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.KeyUsage(**usage | {"key_cert_sign": True}), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
     here = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     certificate = (
-        _begun(name, issuer, key)
+        _begun(name, issuer, key, ca_key)
         .add_extension(x509.SubjectAlternativeName([here]), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(ca_key, hashes.SHA256())
@@ -71,8 +71,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def _begun(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    issuer_key: ec.EllipticCurvePrivateKey,
 ) -> x509.CertificateBuilder:
+    """A certificate with the key identifiers that Python 3.13 requires."""
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -82,6 +88,8 @@ def _begun(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(own, critical=False)
+        .add_extension(signer, critical=False)
     )
 
 
