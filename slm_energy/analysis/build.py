@@ -10,7 +10,7 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
-from slm_energy import __version__
+from slm_energy._version import __version__
 from slm_energy.analysis.noise_floor import floor
 from slm_energy.analysis.options import AnalysisOptions
 from slm_energy.analysis.per_metric import Design, analyse_metric, resolve_design

@@ -34,10 +34,10 @@ from slm_energy.store import traces
 if TYPE_CHECKING:
     import pyarrow
 
-_RECORD = "record.json"
-_GENERATIONS = Path("capture") / "generations.parquet"
+RECORD = "record.json"
+GENERATIONS = Path("capture") / "generations.parquet"
 _REFERENCE = Path("capture") / "reference.parquet"
-_READINGS = Path("capture") / "readings.parquet"
+READINGS = Path("capture") / "readings.parquet"
 TABLE = "outputs/generations.json"
 DIFFERS_AT = "differs_at"
 
@@ -69,8 +69,8 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
         texts["environment.json"] = readable(found)
         texts[TABLE] = readable(_table(capture, prompts))
         texts["power.svg"] = traces.power_svg(capture)
-        _write_parquet(folder / _GENERATIONS, [to_plain(g) for g in capture.generations])
-        _write_parquet(folder / _READINGS, _reading_rows(capture))
+        _write_parquet(folder / GENERATIONS, [to_plain(g) for g in capture.generations])
+        _write_parquet(folder / READINGS, _reading_rows(capture))
         sources = tuple(_filled(series, ()) for series in capture.series)
         if capture.reference is not None and capture.reference.answers:
             _write_parquet(folder / _REFERENCE, [to_plain(a) for a in capture.reference.answers])
@@ -80,17 +80,17 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     sync_files(folder)
-    write_json(folder / _RECORD, dataclasses.replace(record, capture=capture))
+    write_json(folder / RECORD, dataclasses.replace(record, capture=capture))
 
 
 def is_complete(folder: Path) -> bool:
     """Whether `write` came to its end here."""
-    return (folder / _RECORD).is_file()
+    return (folder / RECORD).is_file()
 
 
 def remove(folder: Path) -> None:
     """Remove a record, whole or not at all: without `record.json` nobody takes it for one."""
-    (folder / _RECORD).unlink(missing_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -100,7 +100,7 @@ def outline(folder: Path) -> Record:
     Raises:
         ValueError: `record.json` is not what `write` wrote.
     """
-    plain = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    plain = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return from_plain(Record, {**plain, "capture": None, "energy": [], "checks": []})
 
 
@@ -110,16 +110,16 @@ def read(folder: Path) -> Record:
     Raises:
         ValueError: a file is not what `write` wrote.
     """
-    record = from_plain(Record, json.loads((folder / _RECORD).read_text(encoding="utf-8")))
+    record = from_plain(Record, json.loads((folder / RECORD).read_text(encoding="utf-8")))
     if record.capture is None:
         return record
-    generations = (from_plain(Generation, row) for row in _read_parquet(folder / _GENERATIONS))
+    generations = (from_plain(Generation, row) for row in _read_parquet(folder / GENERATIONS))
     reference = record.capture.reference
     if reference is not None and (folder / _REFERENCE).exists():
         answers = (from_plain(ReferenceAnswer, row) for row in _read_parquet(folder / _REFERENCE))
         reference = dataclasses.replace(reference, answers=tuple(answers))
     readings: dict[str, list[dict[str, Any]]] = {}
-    for row in _read_parquet(folder / _READINGS):
+    for row in _read_parquet(folder / READINGS):
         readings.setdefault(row["source"], []).append(row)
     capture = dataclasses.replace(
         record.capture,

@@ -125,9 +125,17 @@ class Store:
 
     def attached(self, run_id: str, name: str) -> str:
         """Read a text artifact of a run."""
+        return self.artifact(run_id, name).decode()
+
+    def artifact(self, run_id: str, name: str) -> bytes:
+        """Read an artifact of a run; `name` includes its folder.
+
+        Raises:
+            TrackingError: the run has no such artifact, or it cannot be read.
+        """
         with clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
-            place = self._client.download_artifacts(run_id, name, folder)
-            return Path(place).read_text(encoding="utf-8")
+            path = self._client.download_artifacts(run_id, name, folder)
+            return Path(path).read_bytes()
 
     def adopt_sweep(self, sweep: Sweep) -> str:
         """Run id of the parent run of an invocation that had no store, or another; made if need be.

@@ -1,0 +1,104 @@
+"""One study against another, as an object: what got worse from A to B?"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from slm_energy.analysis import regression
+from slm_energy.analysis.regression import Across, Side
+from slm_energy.analysis.regression.text import to_terminal
+from slm_energy.api import display
+from slm_energy.api.options import with_defaults
+from slm_energy.api.stores import Tracking, open_existing, tracking_config, trials_of
+from slm_energy.errors import AnalysisError, ConfigError
+from slm_energy.store.connection import store_uri
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class StudyComparison:
+    """Study B against study A. In a notebook it shows its tables; `print` does too.
+
+    Attributes:
+        result: all figures, unrounded and in SI units.
+    """
+
+    result: Across
+
+    @property
+    def regressed(self) -> bool:
+        """Whether any cell got worse in any metric."""
+        return self.result.exit_code == 1
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """One row per metric and cell that both studies have.
+
+        Columns: `metric` (its name ends in the unit of the values), then the fields of
+        `analysis.stats.welch.CellChange`: `cell` (label), `a` and `b` (geometric means), `ratio`
+        (b / a) with its interval `low` to `high`, `p` (adjusted), `verdict` (about B), `reason`,
+        ...
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"metric": change.metric.name, **dataclasses.asdict(cell)}
+            for change in self.result.metrics
+            for cell in change.cells
+        )
+
+    @property
+    def differences(self) -> pd.DataFrame:
+        """What else differs between the studies, one row per fact."""
+        import pandas as pd
+
+        return pd.DataFrame(dataclasses.asdict(row) for row in self.result.differences)
+
+    def _repr_html_(self) -> str:
+        """The verdicts, cell by cell, and what else differs."""
+        columns = ["metric", "cell", "a", "b", "ratio", "low", "high", "p", "verdict", "reason"]
+        return display.block(
+            display.paragraph(repr(self), strong=True),
+            display.table(self.cells[columns]),
+            display.table(self.differences, "What differs besides the cells"),
+        )
+
+    def __repr__(self) -> str:
+        verdict = "at least one regression" if self.regressed else "no regression"
+        return f"{self.result.b} against {self.result.a}: {verdict}"
+
+    def __str__(self) -> str:
+        return display.as_text(lambda console: to_terminal(self.result, console))
+
+
+def compare(a: str, b: str, *, tracking: Tracking = None, **options: Any) -> StudyComparison:
+    """Compare two studies, cell by cell: what got worse from A to B?
+
+    Args:
+        a: a study: `NAME`, or `NAME@FOLDER` or `NAME@URI` where it is in another store.
+        b: the study that is judged, likewise.
+        tracking: the store of a study that names none; None for `mlruns`.
+        options: keys of conf/compare.yaml, such as `metrics=[...]` or `allow=["versions"]`.
+
+    Raises:
+        ConfigError: both are the same study, or an option is not valid.
+        TrackingError: there is no such store or study.
+        AnalysisError: nothing can be decided: the studies differ in facts that `allow` does not
+            name, no cell is in both, or no cell can be judged.
+    """
+    asked = regression.options(with_defaults("compare", options))
+    names = [word.partition("@")[0] for word in (a, b)]
+    stores = [tracking_config(word.partition("@")[2] or tracking) for word in (a, b)]
+    if names[0] == names[1] and store_uri(stores[0]) == store_uri(stores[1]):
+        raise ConfigError(f"{a} and {b} are the same study: name two, each NAME or NAME@FOLDER")
+    sides = []
+    for word, name, where in zip((a, b), names, stores, strict=True):
+        store = open_existing(where)
+        sides.append(Side(name=word, frame=trials_of(store, name), attached=store.attached))
+    result = regression.build(sides[0], sides[1], asked)
+    if result.refusal:
+        raise AnalysisError(result.refusal)
+    return StudyComparison(result=result)

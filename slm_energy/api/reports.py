@@ -1,0 +1,263 @@
+"""The report of a study, or of a table measured elsewhere, as an object.
+
+report        build one; reads only
+study_report  the same from an open store
+store_report  keep its files with the sweep that ended
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from slm_energy import analysis
+from slm_energy.analysis import external
+from slm_energy.analysis.noise_floor import to_text
+from slm_energy.analysis.render import brief, text
+from slm_energy.analysis.render.files import files
+from slm_energy.analysis.render.generated import Generated, generated
+from slm_energy.analysis.render.html import to_html
+from slm_energy.analysis.render.tables import Grid, counts
+from slm_energy.analysis.result.report import Descriptive, Pair, Report
+from slm_energy.api import display
+from slm_energy.api.options import with_defaults
+from slm_energy.api.stores import Tracking, open_existing, tracking_config, trials_of
+from slm_energy.errors import ConfigError, TrackingError
+from slm_energy.running import stop_rule
+from slm_energy.serialization import write_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from slm_energy.store.tracking import Store
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class StudyReport:
+    """The verdicts of a study. In a notebook it shows findings and tables; `print` does too.
+
+    Attributes:
+        result: all figures, unrounded and in SI units.
+        generations: what cells generated, for the page.
+        grids: tables that only some reports have, for the page.
+    """
+
+    result: Report
+    generations: tuple[Generated, ...] = ()
+    grids: tuple[Grid, ...] = ()
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The verdicts, in sentences."""
+        return self.result.findings
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """Every comparison, one row per metric, family and pair of cells.
+
+        Columns: `metric` (its name in MLflow), `family` (of cells that are compared with each
+        other), `a` and `b` (labels), `a_cell` and `b_cell` (ids), then the fields of
+        `analysis.result.comparison.Pair`: `ratio` (geometric mean of a / b) with its interval
+        `low` to `high`, `p` (adjusted within the family), `verdict` (about `a`), `reason`, ...
+        """
+        labels = self.result.labels
+        rows = [
+            {"metric": result.metric.name, "family": family.name}
+            | {"a_cell": pair.a, "b_cell": pair.b}
+            | (_fields(pair) | {"a": labels[pair.a], "b": labels[pair.b]})
+            for result in self.result.metrics
+            for family in result.families
+            for pair in family.pairs
+        ]
+        return _frame(Pair, rows, ["metric", "family", "a", "b", "a_cell", "b_cell"])
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """What each cell costs, one row per metric and cell, best first within a family.
+
+        Columns: `metric` (its name ends in the unit of the values), `cell` (id), `label`, `family`,
+        then the fields of `analysis.result.report.Descriptive`: `trials`, `mean` (geometric) with
+        its interval `low` to `high`, `median`, `cv_pct`, ...
+        """
+        cells = {cell.id: cell for cell in self.result.cells}
+        rows = [
+            {"metric": result.metric.name, **_fields(row)}
+            | {"label": cells[row.cell].label, "family": cells[row.cell].family}
+            for result in self.result.metrics
+            for row in result.descriptive
+        ]
+        return _frame(Descriptive, rows, ["metric", "cell", "label", "family"])
+
+    @property
+    def html(self) -> str:
+        """The whole page, which needs no other file."""
+        return to_html(self.result, self.generations, self.grids)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Every file of the report, its name (with its folder) to its content."""
+        return files(self.result, self.generations, self.grids)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write page, Markdown, LaTeX tables, figures, JSON and trials (Parquet) to a folder.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            ConfigError: the folder cannot be written.
+        """
+        try:
+            write_files(Path(folder), self.files)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"save({os.fspath(folder)!r}) cannot write: {reason}") from error
+        return Path(folder) / "report.html"
+
+    def _repr_html_(self) -> str:
+        """Findings and short tables; the notes open below them."""
+        import pandas as pd
+
+        grids = [*brief.grids(self.result), *self.grids]
+        tables = [
+            display.table(pd.DataFrame(grid.rows, columns=list(grid.head)), grid.title)
+            for grid in grids
+        ]
+        return display.block(
+            display.paragraph(repr(self)),
+            *(display.paragraph(finding, strong=True) for finding in self.findings),
+            *tables,
+            display.bullets(self.result.notes, "Notes"),
+            display.bullets(self.result.methods, "Methods"),
+        )
+
+    def __repr__(self) -> str:
+        return f"Study {self.result.study} on {self.result.machine}: {counts(self.result)}"
+
+    def __str__(self) -> str:
+        return display.as_text(self._show)
+
+    def _show(self, console: Console) -> None:
+        text.to_terminal(self.result, console)
+        for grid in self.grids:
+            text.show(grid, console)
+
+
+def report(
+    study: str | None = None,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    tracking: Tracking = None,
+    **options: Any,
+) -> StudyReport:
+    """Compare the cells of a study, or those of a table that was measured elsewhere.
+
+    Args:
+        study: its name; of a table, what the report calls it.
+        data: a CSV file in place of a stored study.
+        tracking: a folder with a store, an MLflow tracking URI, or None for `mlruns`.
+        options: keys of conf/analysis.yaml, such as `metrics=[...]`, `margin=0.05` or
+            `families=[]`; for a table `columns="NAME"`, a file of conf/columns, or a mapping.
+
+    Returns:
+        The report. Nothing is stored: `save` writes its files.
+
+    Raises:
+        ConfigError: neither `study` nor `data` is given, or an option is not valid.
+        TrackingError: there is no such store or study.
+        AnalysisError: the trials, or the table, allow no report.
+    """
+    if data is not None:
+        return _table_report(data, {"study": study, **options})
+    if study is None:
+        raise ConfigError("report() needs study=NAME, or data=FILE for a table measured elsewhere")
+    for key in ("columns", "out"):
+        if key in options:
+            remedy = "it belongs to data=FILE" if key == "columns" else "call .save(FOLDER)"
+            raise ConfigError(f"{key}={options[key]!r}: {remedy}")
+    given = with_defaults("analysis", {"study": study, **options}, ["study=null"], keys=["study"])
+    for key in ("data", "columns", "out"):
+        del given[key]
+    asked = analysis.options(given)  # what is wrong with them is said before a store is opened
+    store = open_existing(tracking_config(tracking))
+    trials_of(store, asked.study)
+    return study_report(store, given, Console(quiet=True))
+
+
+def study_report(store: Store, options: Mapping[str, Any], console: Console) -> StudyReport:
+    """Build the report of a stored study.
+
+    Args:
+        store: where its trials are.
+        options: keys of conf/analysis.yaml that `analysis.options` knows.
+        console: told what the report has to do without.
+
+    Raises:
+        ConfigError: an option is not valid.
+        TrackingError: there is no such study.
+        AnalysisError: its trials allow no report.
+    """
+    asked = analysis.options(options)
+    frame = store.frame(asked.study)
+    machine = analysis.one_machine(frame, asked.study, asked.machine)
+    result = analysis.build(
+        frame,
+        asked,
+        noise_floor=stop_rule.noise_floor(store, machine, console),
+        stopped=store.stopped(asked.study, machine),
+    )
+    try:
+        examples = generated(result, store.attached)
+    except TrackingError as error:
+        console.print(f"no generated code in the report: {escape(str(error))}", soft_wrap=True)
+        examples = ()
+    return StudyReport(result=result, generations=examples)
+
+
+def store_report(store: Store, built: StudyReport, parent: str) -> str:
+    """Keep a report with a sweep; return the place of its files.
+
+    Args:
+        store: where the study is.
+        built: its report.
+        parent: run id of the sweep.
+
+    Raises:
+        TrackingError: it cannot be stored.
+    """
+    result, contents = built.result, built.files
+    if result.noise_floor is not None and result.noise_floor.study == result.study:
+        store.set_noise_floor(parent, result.machine, to_text(result.noise_floor))
+    store.describe(parent, contents["report.md"].decode())
+    return store.attach(parent, contents)
+
+
+def _table_report(data: str | os.PathLike[str], options: dict[str, Any]) -> StudyReport:
+    columns = options.get("columns")
+    words = ["study=null"]
+    if isinstance(columns, str):
+        words.append(f"columns={options.pop('columns')}")
+    asked = with_defaults("analysis", options, words, keys=["study"])
+    del asked["out"]
+    analysed = external.analyse(asked | {"data": os.fspath(data)})
+    return StudyReport(result=analysed.report, grids=tuple(external.grids(analysed)))
+
+
+def _frame(kind: type, rows: list[dict[str, Any]], first: list[str]) -> pd.DataFrame:
+    """Rows of a dataclass's fields, after the columns `first`; an unknown figure is NaN."""
+    import pandas as pd
+
+    fields = dataclasses.fields(kind)
+    names = dict.fromkeys([*first, *(field.name for field in fields)])
+    figures = [field.name for field in fields if str(field.type).startswith("float")]
+    return pd.DataFrame(rows, columns=list(names)).astype(dict.fromkeys(figures, float))
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
