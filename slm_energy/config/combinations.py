@@ -83,8 +83,8 @@ class Combinations:
         if having:
             lack, have = ", ".join(dict.fromkeys(lacking)), ", ".join(dict.fromkeys(having))
             raise ConfigError(
-                f"{key}: {group}={lack} lacks this key, {have} has it: leave {lack} out of"
-                f" {group}=..., or write ++{override.input_line} if it accepts the key anyway"
+                f"{key}: {group}={lack} does not have this key, {group}={have} does: take {lack}"
+                f" out of the grid, or try to add it with ++{override.input_line}"
             )
 
     def _name_of_choice(self, group: str, choice: Words) -> str:

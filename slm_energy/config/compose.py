@@ -82,7 +82,9 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
             try:
                 run_hydra([_for_each_choice(word) for word in words])
             except ConfigCompositionException as second:
-                raise error if "requires --multirun" in str(second) else second
+                if "requires --multirun" in str(second):  # a single run: there is no sweep
+                    raise error from None
+                raise
     if errors:
         raise errors[0]
     return configs
@@ -145,7 +147,10 @@ def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) ->
     import hydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    with _clear_errors(_top(name)), hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+    with (
+        _clear_errors(_top(name)),
+        hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)),
+    ):
         parsed = OverridesParser.create().parse_overrides([_parsable(word) for word in overrides])
         others = [str(each.input_line) for each in parsed if each.key_or_group not in keys]
         config = hydra.compose(name, others)

@@ -32,8 +32,8 @@ def one_line(error: BaseException, names: Sequence[str]) -> str:
         advice = did_you_mean(group[2], choices, otherwise=listed)
         return f"{group[1]}={group[2]}: there is no such {group[1]}; {advice}"
     if key := re.search(r"Could not override '([\w.]+)'", text):
-        missing = error.__cause__
-        parent = missing.parent_node if getattr(missing, "full_key", None) == key[1] else None
+        cause: Any = error.__cause__
+        parent = cause.parent_node if getattr(cause, "full_key", None) == key[1] else None
         return _no_such_key(key[1], parent, names)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     noise = (
