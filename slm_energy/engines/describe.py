@@ -7,7 +7,7 @@ import platform
 
 from slm_energy.cell import Settings
 from slm_energy.engines.base import EngineSpec, find
-from slm_energy.errors import ConfigError
+from slm_energy.errors import ConfigError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,9 +39,10 @@ def describe(settings: Settings) -> Description:
 def _check_options(spec: EngineSpec, settings: Settings) -> None:
     for key, value in settings.engine.options.items():
         if key not in spec.options:
-            known = ", ".join(spec.options) or "none"
+            known = f"it has: {', '.join(spec.options) or 'none'}"
+            advice = did_you_mean(key, spec.options, otherwise=known, prefix="engine.options.")
             raise ConfigError(
-                f"engine.options.{key}={value}: engine {spec.name} has no such option; has: {known}"
+                f"engine.options.{key}={value}: engine {spec.name} has no such option; {advice}"
             )
         allowed = spec.options[key]
         if allowed and str(value) not in allowed:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -170,9 +171,9 @@ def refuse_or_tell(study: StudyConfig, console: Console, what: str) -> Callable[
     """What to do when another sweep holds a lock, as `study.busy` has it; `what` it does."""
 
     def busy(path: Path) -> None:
-        told = f"another sweep {what} ({path})"
+        state = f"another sweep {what} ({shlex.quote(str(path))})"
         if study.busy == "refuse":
-            raise SlmEnergyError(f"{told}: wait for it to end, or set study.busy=wait")
-        console.print(f"{told}; waiting for it to end", soft_wrap=True)
+            raise SlmEnergyError(f"{state}: wait for it to end, or set study.busy=wait")
+        console.print(f"{escape(state)}; waiting for it to end", soft_wrap=True)
 
     return busy

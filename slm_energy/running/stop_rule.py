@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from slm_energy.analysis.stopping import Decision
 
 
-def noise_floor(store: Store, machine: str, console: Console) -> NoiseFloor | None:
-    """The latest one that a study measured on a machine; None before there is one."""
+def noise_floor(store: Store, machine: str) -> NoiseFloor | None:
+    """The latest one that a study measured on a machine; None before there is one.
+
+    Raises:
+        AnalysisError: it cannot be read.
+    """
     from slm_energy.analysis.noise_floor import from_text
 
     text = store.noise_floor(machine)
-    try:
-        return None if text is None else from_text(text)
-    except AnalysisError as error:
-        console.print(f"[yellow]no noise floor[/]: {escape(str(error))}", soft_wrap=True)
-        return None
+    return None if text is None else from_text(text)
 
 
 def settled(grid: Grid, machine: str) -> Decision:

@@ -7,6 +7,7 @@ Records are on disk before MLflow hears of them; one that cannot be sent waits f
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import shutil
 import time
 import uuid
@@ -291,6 +292,7 @@ class _Invocation:
         except TrackingError as error:
             self._unsent += 1
             place = str(folder)
-            text = f"[yellow]not sent, kept in {folder}[/]: {escape(str(error))}"
+            kept = escape(shlex.quote(str(folder)))
+            text = f"[yellow]not sent, kept in {kept}[/]: {escape(str(error))}"
             self._console.print(text, soft_wrap=True)
         self._told.append(told(record, place + log))

@@ -1,28 +1,69 @@
-"""What the command line prints of a plan and of an invocation that ended."""
+"""The verb `plan`: what a grid would run, in which order, for how long; it runs nothing."""
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from slm_energy.analysis.result.diagnostics import NoiseFloor
-from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.stats.effect_size import GOOD_POWER
-from slm_energy.analysis.stats.max_t import smallest_rounds
-from slm_energy.analysis.stats.power import minimum_detectable
-from slm_energy.analysis.text import phrases
 from slm_energy.cell import is_sentinel
-from slm_energy.planning.plan import Plan
-from slm_energy.running.progress import duration
-from slm_energy.running.summary import SweepSummary
+from slm_energy.cli import key_help
+from slm_energy.cli.console import terminal
+from slm_energy.cli.words import add_hydra, hydra_words
+from slm_energy.config.compose import compose_grid
+from slm_energy.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from slm_energy.analysis.result.diagnostics import NoiseFloor
+    from slm_energy.planning.plan import Plan
+
+SUMMARY = "show what a grid would run, in which order and for how long"
 
 _ORDER_SHOWN = 60
 _ALPHA = 0.05
 """The analysis's default."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The same words as `run` has."""
+    add_hydra(parser)
+    examples = (
+        ("slm-energy plan -m engine=torch,onnx provider=cpu,cuda", "a grid of four cells"),
+        ("slm-energy plan --config-name demo", "a ready sweep"),
+    )
+    parser.epilog = key_help.help_text(examples, key_help.RUN)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan; nothing is run, locked or created."""
+    from slm_energy.machine import machine_id
+    from slm_energy.planning.grid import resolve
+    from slm_energy.running import stop_rule
+    from slm_energy.running.resume import preview
+    from slm_energy.store.connection import exists
+    from slm_energy.store.tracking import Store
+
+    configs = compose_grid(hydra_words(arguments))
+    if not configs:
+        return 0
+    console, grid = terminal(), resolve(configs)
+    tracking, machine, floor = grid.config.tracking, machine_id(), None
+    with console.status("looking up what is done ..."):
+        if exists(tracking):
+            try:
+                floor = stop_rule.noise_floor(Store(tracking), machine)
+            except AnalysisError as error:
+                line = f"[yellow]no noise floor[/]: {escape(str(error))}"
+                console.print(line, soft_wrap=True)
+        plan = preview(grid)
+        settled = stop_rule.told(grid, machine) if plan.with_status("done") else None
+    show_plan(plan, console, floor, settled)
+    return 0
 
 
 def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: str | None) -> None:
@@ -34,21 +75,23 @@ def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: s
         floor: what is stored of this machine.
         settled: what the rule of `study.precision_pct` says of the trials there are.
     """
+    from slm_energy.analysis.text import phrases
+
     study = plan.study
     console.print(
         f"study [bold]{escape(study.name)}[/]: {'at most ' * (study.precision_pct is not None)}"
         f"{phrases.times(study.rounds, 'round')}, order {study.order}, seed {study.seed}"
     )
     _show_cells(plan, console)
-    _show_left_out(plan, console)
+    show_left_out(plan, console)
     _show_order(plan, console)
     for change in plan.changed:
         console.print(f"[yellow]changed since the study began[/]: {escape(change)}", soft_wrap=True)
     _show_expected(plan, console)
     _show_power(plan, floor, console)
     if study.precision_pct is not None:
-        told = settled or "no trial yet"
-        console.print(f"study.precision_pct={study.precision_pct}: {told}", soft_wrap=True)
+        state = settled or "no trial yet"
+        console.print(f"study.precision_pct={study.precision_pct}: {state}", soft_wrap=True)
 
 
 def _show_cells(plan: Plan, console: Console) -> None:
@@ -80,6 +123,8 @@ def _show_order(plan: Plan, console: Console) -> None:
 
 
 def _show_expected(plan: Plan, console: Console) -> None:
+    from slm_energy.running.progress import duration
+
     todo, expected = plan.with_status("to do"), plan.expected_s
     time = (
         "unknown: nothing like it has run yet"
@@ -98,7 +143,12 @@ def _show_expected(plan: Plan, console: Console) -> None:
 
 
 def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
-    """Print what so many rounds can find, on a machine with that noise floor."""
+    """Print what this many rounds can show, on a machine with that noise floor."""
+    from slm_energy.analysis.stats.effect_size import GOOD_POWER
+    from slm_energy.analysis.stats.max_t import smallest_rounds
+    from slm_energy.analysis.stats.power import minimum_detectable
+    from slm_energy.analysis.text import phrases
+
     cells = {t.cell.id: t.cell.settings.model.name for t in plan.trials if not is_sentinel(t.cell)}
     sizes = [size for size in Counter(cells.values()).values() if size > 1]
     if not sizes:
@@ -116,23 +166,29 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
             soft_wrap=True,
         )
         return
-    seen = floor.metrics[0]
-    metric = Metric(name=seen.name)
-    console.print(
-        f"noise floor of this machine (study {floor.study} of {floor.day}, {floor.cell}):"
-        f" {phrases.number(seen.sd_pct)} % per trial in {metric.title}{phrases.kind(metric)}",
-        highlight=False,
-        soft_wrap=True,
-    )
     rounds, most = plan.study.rounds, max(sizes)
-    found = minimum_detectable(math.log1p(seen.sd_pct / 100), rounds, most, _ALPHA)
-    if found is not None:
+    noise = floor.metrics[0]
+    console.print(_noise(floor), highlight=False, soft_wrap=True)
+    difference = minimum_detectable(math.log1p(noise.sd_pct / 100), rounds, most, _ALPHA)
+    if difference is not None:
         console.print(
             f"{rounds} rounds of {most} cells that are as noisy find a difference of"
-            f" {phrases.number(found)} % with a chance of {GOOD_POWER}",
+            f" {phrases.number(difference)} % with a chance of {GOOD_POWER}",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _noise(floor: NoiseFloor) -> str:
+    from slm_energy.analysis.result.metric import Metric
+    from slm_energy.analysis.text import phrases
+
+    noise = floor.metrics[0]
+    metric = Metric(name=noise.name)
+    return (
+        f"noise floor of this machine (study {floor.study} of {floor.day}, {floor.cell}):"
+        f" {phrases.number(noise.sd_pct)} % per trial in {metric.title}{phrases.kind(metric)}"
+    )
 
 
 def _energy(joules: float) -> str:
@@ -140,75 +196,8 @@ def _energy(joules: float) -> str:
     return f"about {joules / size:.3g} {unit}"
 
 
-def show_ended(ended: SweepSummary, console: Console) -> None:
-    """Print what was left out, what did not end valid, and where its log lies."""
-    plan = ended.plan
-    _show_left_out(plan, console)
-    for (outcome, label, why), (rounds, place) in _not_valid(ended).items():
-        console.print(
-            f"[red]{outcome}[/] {escape(label)}  {', '.join(rounds)}: {escape(why)}\n"
-            f"  see {place.removeprefix('file://')}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    for name, details in _flagged(ended).items():
-        console.print(
-            f"[yellow]flagged[/] {name}, {len(details)} of {len(ended.trials)} trials:"
-            f" {escape(details[-1])}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    if ended.settled is not None:
-        console.print(
-            f"ended by study.precision_pct={plan.study.precision_pct}: {ended.settled}",
-            soft_wrap=True,
-        )
-    given_up = len(plan.with_status("given up"))
-    if given_up:
-        console.print(
-            f"{given_up} trials failed {plan.study.attempts} times in earlier invocations and are"
-            f" left alone; study.attempts={plan.study.attempts + 2} tries them again",
-            soft_wrap=True,
-        )
-    if not plan.trials:
-        console.print("no cell of this grid can run here")
-    elif not plan.with_status("to do"):
-        console.print(
-            f"nothing to do in study {plan.study.name!r}: {len(plan.with_status('done'))} of"
-            f" {len(plan.trials)} trials are done; study.rounds={plan.study.rounds + 5} extends it,"
-            " study.name=NAME starts another",
-            soft_wrap=True,
-        )
-    if ended.unsent:
-        console.print(
-            f"{ended.unsent} records wait on disk: slm-energy sync or the next run of this study"
-            " sends them",
-            soft_wrap=True,
-        )
-
-
-def _not_valid(ended: SweepSummary) -> dict[tuple[str, str, str], tuple[list[str], str]]:
-    """What did not end valid: outcome, cell and reason to rounds and the last one's files."""
-    last = {(told.cell, told.round): told for told in ended.trials}
-    found: dict[tuple[str, str, str], tuple[list[str], str]] = {}
-    for told in last.values():
-        if told.outcome in ("failed", "invalid"):
-            key = (told.outcome, told.label, "; ".join(told.reasons))
-            rounds, _ = found.get(key, ([], ""))
-            found[key] = ([*rounds, f"r{told.round:02d}"], told.place)
-    return found
-
-
-def _flagged(ended: SweepSummary) -> dict[str, list[str]]:
-    """What a reader should know of valid trials: expectation to its details."""
-    found: dict[str, list[str]] = {}
-    for told in ended.trials:
-        for name, detail in told.flags:
-            found.setdefault(name, []).append(detail)
-    return found
-
-
-def _show_left_out(plan: Plan, console: Console) -> None:
+def show_left_out(plan: Plan, console: Console) -> None:
+    """Print the cells that are excluded, or that cannot run here, and why."""
     for excluded in plan.excluded:
         line = f"[dim]excluded[/]    {escape(excluded.label)}: {escape(excluded.reason)}"
         console.print(line, highlight=False, soft_wrap=True)
