@@ -88,7 +88,7 @@ def _run(arguments: Sequence[str]) -> int:
         return 0 if ended.all_valid else 1
     store, study = Store(config.tracking), {"study": config.study.name}
     try:
-        show_report(store, study, ended.parent, console, ended.settled)
+        show_report(store, study, ended.parent, console, ended.stop_reason)
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
     console.print(f"browse the runs: [bold]{_ui_words(config.tracking)}[/]", soft_wrap=True)
@@ -115,7 +115,7 @@ def _plan(arguments: Sequence[str]) -> int:
     from slm_energy.machine import machine_id
     from slm_energy.planning.grid import resolve
     from slm_energy.running import stop_rule
-    from slm_energy.running.resume import preview
+    from slm_energy.running.resume import current_plan
     from slm_energy.store.connection import exists
     from slm_energy.store.tracking import Store
 
@@ -126,8 +126,8 @@ def _plan(arguments: Sequence[str]) -> int:
     tracking, here = grid.config.tracking, machine_id()
     with console.status("looking up what is done ..."):
         floor = stop_rule.noise_floor(Store(tracking), here, console) if exists(tracking) else None
-        plan = preview(grid)
-        settled = stop_rule.told(grid, here) if plan.with_status("done") else None
+        plan = current_plan(grid)
+        settled = stop_rule.status(grid, here) if plan.with_status("done") else None
     show_plan(plan, console, floor, settled)
     return 0
 

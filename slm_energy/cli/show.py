@@ -158,9 +158,9 @@ def show_ended(ended: SweepSummary, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    if ended.settled is not None:
+    if ended.stop_reason is not None:
         console.print(
-            f"ended by study.precision_pct={plan.study.precision_pct}: {ended.settled}",
+            f"ended by study.precision_pct={plan.study.precision_pct}: {ended.stop_reason}",
             soft_wrap=True,
         )
     given_up = len(plan.with_status("given up"))
@@ -195,7 +195,7 @@ def _not_valid(ended: SweepSummary) -> dict[tuple[str, str, str], tuple[list[str
         if told.outcome in ("failed", "invalid"):
             key = (told.outcome, told.label, "; ".join(told.reasons))
             rounds, _ = found.get(key, ([], ""))
-            found[key] = ([*rounds, f"r{told.round:02d}"], told.place)
+            found[key] = ([*rounds, f"r{told.round:02d}"], told.location)
     return found
 
 

@@ -208,7 +208,7 @@ def test_what_cannot_be_read_any_more_is_not_at_rest(machine: Machine) -> None:
     for name in ("gpu 0 temperature", "dram power"):
         assert found[name].last is None
         assert not found[name].at_rest
-        assert f"{name} unreadable" in found[name].told
+        assert f"{name} unreadable" in found[name].description
 
 
 def test_rest_is_how_the_machine_was_and_a_later_process_may_know_it(
