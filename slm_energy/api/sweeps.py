@@ -22,7 +22,7 @@ from slm_energy.planning.grid import Grid, resolve
 from slm_energy.planning.plan import Plan, Status
 from slm_energy.running import stop_rule, sweep
 from slm_energy.running.progress import duration
-from slm_energy.running.resume import machine_of, preview
+from slm_energy.running.resume import current_plan, machine_of
 from slm_energy.running.summary import SweepSummary
 from slm_energy.store.tracking import Store
 
@@ -169,7 +169,7 @@ class SweepResult:
                 "outcome": trial.outcome,
                 "reasons": "; ".join(trial.reasons),
                 "flags": "; ".join(f"{name}: {detail}" for name, detail in trial.flags),
-                "log": trial.place,
+                "log": trial.location,
             }
             for trial in self.summary.trials
         ]
@@ -192,7 +192,7 @@ class SweepResult:
         ran = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
         parts = [ran or "nothing was left to run"]
         parts += [f"{done} done before"] if done else []
-        parts += [f"ended early, {summary.settled}"] if summary.settled else []
+        parts += [f"ended early, {summary.stop_reason}"] if summary.stop_reason else []
         parts += ["interrupted, the same call resumes"] if summary.interrupted else []
         parts += [f"{summary.unsent} not sent yet"] if summary.unsent else []
         return f"Study {self.study}: {'; '.join(parts)}"
@@ -208,7 +208,7 @@ def plan(words: Words = ()) -> StudyPlan:
     Raises:
         SlmEnergyError: a word is not valid, or a model, workload or engine does not exist.
     """
-    return StudyPlan(plan=preview(resolve(_composed(words))))
+    return StudyPlan(plan=current_plan(resolve(_composed(words))))
 
 
 def run(words: Words = (), *, quiet: bool = False) -> SweepResult:
@@ -263,8 +263,8 @@ def _final_report(grid: Grid, summary: SweepSummary, console: Console) -> StudyR
         return None
     store, study = Store(grid.config.tracking), grid.config.study.name
     try:
-        if summary.settled is not None:
-            store.note_stop(study, machine_of(grid.config), summary.settled)
+        if summary.stop_reason is not None:
+            store.note_stop(study, machine_of(grid.config), summary.stop_reason)
         built = study_report(store, {"study": study}, console)
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from slm_energy.machine import machine_id
     from slm_energy.planning.grid import resolve
     from slm_energy.running import stop_rule
-    from slm_energy.running.resume import preview
+    from slm_energy.running.resume import current_plan
     from slm_energy.store.connection import exists
     from slm_energy.store.tracking import Store
 
@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
             except AnalysisError as error:
                 line = f"[yellow]no noise floor[/]: {escape(str(error))}"
                 console.print(line, soft_wrap=True)
-        plan = preview(grid)
-        settled = stop_rule.told(grid, machine) if plan.with_status("done") else None
+        plan = current_plan(grid)
+        settled = stop_rule.status(grid, machine) if plan.with_status("done") else None
     show_plan(plan, console, floor, settled)
     return 0
 

@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0 if summary.all_valid else 1
     store = Store(config.tracking)
     try:
-        report = study_report(store, {"study": config.study.name}, summary.settled)
+        report = study_report(store, {"study": config.study.name}, summary.stop_reason)
         show_report(report, store, summary.parent, console)
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
@@ -107,9 +107,9 @@ def show_summary(summary: SweepSummary, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    if summary.settled is not None:
+    if summary.stop_reason is not None:
         console.print(
-            f"ended by study.precision_pct={plan.study.precision_pct}: {summary.settled}",
+            f"ended by study.precision_pct={plan.study.precision_pct}: {summary.stop_reason}",
             soft_wrap=True,
         )
     given_up = len(plan.with_status("given up"))
@@ -144,7 +144,7 @@ def _not_valid(summary: SweepSummary) -> dict[tuple[str, str, str], tuple[list[s
         if trial.outcome in ("failed", "invalid"):
             key = (trial.outcome, trial.label, "; ".join(trial.reasons))
             rounds, _ = groups.get(key, ([], ""))
-            groups[key] = ([*rounds, f"r{trial.round:02d}"], trial.place)
+            groups[key] = ([*rounds, f"r{trial.round:02d}"], trial.location)
     return groups
 
 

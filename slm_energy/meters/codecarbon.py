@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.record import Source
 
 _SLICE_NS = 500_000_000
@@ -22,16 +22,15 @@ _SLICE_NS = 500_000_000
 
 
 class CodeCarbonMeter:
-    """CodeCarbon's energy, summed up over slices: a reading ends one and begins the next."""
+    """CodeCarbon's energy, summed over slices: each reading ends one and begins the next.
+
+    Attributes:
+        slow: True: a model is computed, and a new tracker for each trial takes a second or two.
+    """
+
+    slow = True
 
     def __init__(self) -> None:
-        self._tracker: Any = None
-        self._total_uj = 0.0
-        self.watch(0)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """One source: the machine."""
         source = Source(
             id="codecarbon/machine",
             kind="estimate",
@@ -40,12 +39,10 @@ class CodeCarbonMeter:
             update_period_ns=_SLICE_NS,
             path="codecarbon.OfflineEmissionsTracker",
         )
-        return (source,)
-
-    @property
-    def slow(self) -> bool:
-        """A model is computed, and a new tracker at each trial takes a second or two."""
-        return True
+        self.channels = (Channel(source=source, read=self.read),)
+        self._tracker: Any = None
+        self._total_uj = 0.0
+        self.watch(0)
 
     def watch(self, pid: int) -> None:
         """Begin afresh: a tracker keeps every slice it ever made."""
@@ -67,7 +64,7 @@ class CodeCarbonMeter:
         )
         self._tracker.start_task()
 
-    def read(self, index: int) -> int:
+    def read(self) -> int:
         """Energy since the meter was opened, in uJ.
 
         Raises:
@@ -94,7 +91,7 @@ def open_codecarbon(measurement: MeasurementConfig) -> Opened:
     except ImportError as error:
         return Opened(meter=None, notes=(f"codecarbon: {error}: pip install codecarbon",))
     try:
-        meter.read(0)
+        meter.read()
     except AttributeError:
         # It only logs what stopped it, and leaves an object without its parts.
         note = "codecarbon: does not start: mend or remove .codecarbon.config, see sampler.log"

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.meters.base import Channel, Opened, ReadFailed
+from slm_energy.meters.base import Channel, Opened, ReadFailed, guarded
 from slm_energy.meters.host_cpu import Governor, Temperature, Throttling
 from slm_energy.meters.process_tree import ProcessTree
 from slm_energy.record import Source, Unit
@@ -26,6 +26,9 @@ _UPDATE_NS = 250_000_000
 _SLOW_NS = 1_000_000_000
 _SHORTEST_S = 0.05
 """Processor time is counted in steps of 10 ms: over less than this a share means nothing."""
+
+_FAILURES = (psutil.Error, OSError, ValueError)
+"""The worker has exited, a file cannot be read, or it holds no number."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +43,16 @@ class _Times:
 class HostMeter:
     """Utilization of the machine and of the worker with its child processes; what disturbs them.
 
+    Six gauges, and those of stolen time, clock, throttling, temperature and governor where the
+    kernel has them. Those of the worker fail once it has exited; a share of time fails where there
+    is no earlier reading to compare with.
+
     Args:
         sysfs: the kernel's folder about processors.
         hwmon: its folder of sensors.
     """
+
+    slow = False
 
     def __init__(self, sysfs: Path = SYSFS, hwmon: Path = HWMON) -> None:
         self._throttling, self._governor = Throttling(sysfs), Governor(sysfs)
@@ -71,22 +80,12 @@ class HostMeter:
         if self._governor:
             moved = _gauge("cpu_governor_changes", "count", _SLOW_NS, self._changed, path=files)
             channels.append(moved)
-        self._channels = channels
+        self.channels = tuple(channels)
         self._sampler = psutil.Process()
         self._worker: ProcessTree | None = None
         self._last: dict[str, tuple[float, ...]] = {}
         self._settings: tuple[bytes, ...] | None = None
         self._changes = 0
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """Six gauges, and those of theft, clock, heat and governor where the kernel tells them."""
-        return tuple(channel.source for channel in self._channels)
-
-    @property
-    def slow(self) -> bool:
-        """The kernel answers at once."""
-        return False
 
     def watch(self, pid: int) -> None:
         """From now on `pid` and what descends from it is the trial; what changed before is not."""
@@ -96,18 +95,6 @@ class HostMeter:
             self._worker = None
         self._last = {}
         self._settings, self._changes = None, 0
-
-    def read(self, index: int) -> float:
-        """Read one gauge.
-
-        Raises:
-            ReadFailed: the worker has gone, a file cannot be read, or a share of time has no
-                earlier reading to go from.
-        """
-        try:
-            return self._channels[index].read()
-        except (psutil.Error, OSError, ValueError) as error:
-            raise ReadFailed(f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """Nothing is held."""
@@ -222,4 +209,8 @@ def _gauge(
         update_period_ns=period_ns,
         path=path,
     )
-    return Channel(source=source, read=read)
+    return Channel(source=source, read=guarded(read, _FAILURES, _describe))
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.meters.rapl_perf import (
     MAX_POWER_W,
     UPDATE_PERIOD_NS,
@@ -100,22 +100,10 @@ class RaplMeter:
 
     def __init__(self, counters: Sequence[ZoneCounter | EventCounter]) -> None:
         self._counters = tuple(counters)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """One source per counter."""
-        return tuple(counter.source for counter in self._counters)
+        self.channels = tuple(Channel(source=c.source, read=c.read) for c in self._counters)
 
     def watch(self, pid: int) -> None:
-        """The counters are of the whole machine."""
-
-    def read(self, index: int) -> int:
-        """Read a counter, in uJ or 2^-32 J.
-
-        Raises:
-            ReadFailed: with the reason.
-        """
-        return self._counters[index].read()
+        """Do nothing: the counters cover the whole machine."""
 
     def close(self) -> None:
         """Close all counters."""

@@ -25,7 +25,7 @@ from urllib3.exceptions import HTTPError
 
 from slm_energy.config.groups import MeasurementConfig, WallMeterConfig
 from slm_energy.errors import one_line
-from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.record import Source
 
 MAX_POWER_MW = Decimal(20_000_000)
@@ -43,11 +43,16 @@ _KEY = "measurement.wall_meter"
 
 
 class WallMeter:
-    """One value of one device.
+    """One value of one device: power or energy at the wall.
+
+    Attributes:
+        slow: True: a reading crosses a network.
 
     Raises:
         ReadFailed: it gives no plausible value.
     """
+
+    slow = True
 
     def __init__(self, config: WallMeterConfig) -> None:
         self._config = config
@@ -62,23 +67,13 @@ class WallMeter:
         self.round_trip_ms = (time.monotonic_ns() - before_ns) / 1e6
         self.clock = _clock(date, before_s, self.round_trip_ms / 1e3)
         self._raw(value)
-        self._source = self._describe(value)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """One: power or energy at the wall."""
-        return (self._source,)
-
-    @property
-    def slow(self) -> bool:
-        """A network is in between."""
-        return True
+        self.channels = (Channel(source=self._describe(value), read=self.read),)
 
     def watch(self, pid: int) -> None:
-        """The meter is of the whole machine."""
+        """Do nothing: the meter covers the whole machine."""
 
-    def read(self, index: int) -> int:
-        """Ask the device; mW or mJ.
+    def read(self) -> int:
+        """Query the device; mW or mJ.
 
         Raises:
             ReadFailed: no answer, or none that can be true.

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slm_energy.exchange import Edge
-from slm_energy.meters.base import Meter
-from slm_energy.record import ClockAnchor, Source
+from slm_energy.record import ClockAnchor
+from slm_energy.sampler.channels import NumberedChannel
 from slm_energy.sampler.open_meters import Instruments
 from slm_energy.sampler.schedule import POLL_NS, pause_ns, tracker_for
-from slm_energy.sampler.slow_meters import SlowMeter, read_row
+from slm_energy.sampler.slow_meters import SlowMeter
 from slm_energy.serialization import Json, to_plain
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
@@ -59,9 +59,9 @@ class Recording:
         path: Path,
     ) -> None:
         self._channels = [
-            _Channel(index, meter, place, source, period_s)
-            for index, (meter, place, source) in enumerate(instruments.channels)
-            if not meter.slow
+            _Scheduled(channel, period_s)
+            for channel in instruments.channels
+            if not channel.meter.slow
         ]
         self._energy = [c for c in self._channels if c.source.kind != "gauge"]
         counters = [c for c in self._channels if c.source.kind == "counter"]
@@ -135,7 +135,7 @@ class Recording:
             session.stopping.set()
         self._file.close()
 
-    def _until_tick(self) -> list[_Channel]:
+    def _until_tick(self) -> list[_Scheduled]:
         """Follow the counters that tick slowly, and tell which to wait for: the slowest."""
         slow = self._follow(self._aligned, 1)
         return sorted(slow, key=lambda c: c.tick_ns)[-1:]
@@ -145,7 +145,7 @@ class Recording:
         answer()
         self._follow(self._followed, _TICKS)
 
-    def _follow(self, channels: Sequence[_Channel], ticks: int) -> list[_Channel]:
+    def _follow(self, channels: Sequence[_Scheduled], ticks: int) -> list[_Scheduled]:
         now_ns = time.monotonic_ns()
         for channel in channels:
             channel.follow(ticks, now_ns)
@@ -177,7 +177,7 @@ class Recording:
     def _due_ns(self) -> int:
         return min((c.due_ns for c in self._channels), default=time.monotonic_ns() + 10**9)
 
-    def _read(self, channels: Sequence[_Channel]) -> None:
+    def _read(self, channels: Sequence[_Scheduled]) -> None:
         factor = 1 + self._random.uniform(-_JITTER, _JITTER)
         rows = [channel.read(factor) for channel in channels]
         for _, session in self._slow:
@@ -193,23 +193,21 @@ class Recording:
 class _Edge:
     """A mark, or the end, that waits until these channels need not be followed any more."""
 
-    def __init__(self, waits_for: Sequence[_Channel], go_on: Callable[[], None]) -> None:
+    def __init__(self, waits_for: Sequence[_Scheduled], go_on: Callable[[], None]) -> None:
         self.waits_for, self.go_on = waits_for, go_on
 
 
-class _Channel:
-    """One source and its next reading."""
+class _Scheduled:
+    """One channel and its next reading."""
 
-    def __init__(
-        self, index: int, meter: Meter, place: int, source: Source, period_s: float | None
-    ) -> None:
-        self.source = source
+    def __init__(self, channel: NumberedChannel, period_s: float | None) -> None:
+        self.source = source = channel.source
         self.tick_ns = source.update_period_ns or 0
         self.pause_ns = pause_ns(source, period_s)
         self.due_ns = 0
         self.early_ns = 0
         """How much too early it may be read to be read together with others."""
-        self._number, self._meter, self._place = index, meter, place
+        self._row = channel.row
         self._tracker = tracker_for(source, period_s)
         self._last: Json = None
         self._ticks_left = 0
@@ -230,7 +228,7 @@ class _Channel:
 
     def read(self, factor: float) -> list[Json]:
         """Read now; `factor` jitters the pause to the next reading."""
-        row = read_row(self._number, self._meter, self._place)
+        row = self._row()
         _, before_ns, raw, after_ns, *_ = row
         assert isinstance(before_ns, int)
         assert isinstance(after_ns, int)

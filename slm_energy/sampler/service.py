@@ -71,7 +71,11 @@ class _Service:
     ) -> None:
         self._requests, self._replies, self._listener = requests, replies, listener
         self._instruments, self._period_s = instruments, period_s
-        self._slow = _slow_meters(instruments)
+        self._slow = [
+            SlowMeter(meter, [c for c in instruments.channels if c.meter is meter])
+            for meter in instruments.meters
+            if meter.slow
+        ]
         self._recording: Recording | None = None
         self._open = True
         self._received: dict[int, bytes] = {}
@@ -150,16 +154,6 @@ class _Service:
         """The whole lines that have come from one side."""
         *lines, self._received[number] = (self._received.get(number, b"") + chunk).split(b"\n")
         return lines
-
-
-def _slow_meters(instruments: Instruments) -> tuple[SlowMeter, ...]:
-    found, first = [], 0
-    for meter in instruments.meters:
-        count = len(meter.sources)
-        if meter.slow:
-            found.append(SlowMeter(meter, instruments.sources[first : first + count], first))
-        first += count
-    return tuple(found)
 
 
 def _answer(caller: socket.socket) -> None:

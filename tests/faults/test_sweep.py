@@ -62,7 +62,7 @@ def test_an_interrupt(
         time.sleep(0.2)
     output, _ = study.communicate(timeout=60)
     assert study.returncode == 130, output
-    assert "Ctrl-C again ends it now" in output or signals != [signal.SIGINT]
+    assert "Ctrl-C again stops it now" in output or signals != [signal.SIGINT]
     assert "run the same command again" in output
     assert sweeps(tmp_path) == ["KILLED"]
     [stopped] = trials(tmp_path).to_dict("records")

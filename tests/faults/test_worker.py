@@ -47,7 +47,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     study = sweep(folder, "-m", faults, once, "measurement.warmup_requests=0", "study.timeout_s=6")
     output, _ = study.communicate(timeout=300)
     assert study.returncode == 0, output
-    assert output.count("tried again at the end of the round") == len(WORKER_FAULTS)
+    assert output.count("will be retried at the end of the round") == len(WORKER_FAULTS)
     assert_sound(folder, cells=len(WORKER_FAULTS), rounds=1)
     return folder
 

@@ -15,6 +15,7 @@ from slm_energy.meters.wall import open_wall
 from slm_energy.record import Series, Window
 from slm_energy.testing.wall import NETRC, PASSWORD, FakeWallMeter
 from slm_energy.testing.waveform import Waveform, constant
+from tests.metering import sources
 
 SHORT_S = 0.3
 
@@ -59,15 +60,15 @@ def test_each_shape_tells_power_and_energy(opened, shape, power_mw, step_mj):
     day_ago = dataclasses.replace(constant(64.4), start_ns=time.monotonic_ns() - 86_400 * 10**9)
     with FakeWallMeter(day_ago, shape=shape) as wall:
         power, energy = opened(wall.config("power")).meter, opened(wall.config("energy")).meter
-        assert power.read(0) == power_mw
-        counted_mj, truth_mj = energy.read(0), day_ago.energy_pj(time.monotonic_ns()) // 10**9
+        assert power.read() == power_mw
+        counted_mj, truth_mj = energy.read(), day_ago.energy_pj(time.monotonic_ns()) // 10**9
     assert counted_mj % step_mj == 0
     assert 0 <= truth_mj - counted_mj <= step_mj + 64.4 * 1000
 
 
 def test_the_source_says_what_is_known_of_the_meter(opened, wall):
-    (power,) = opened(wall.config("power", gain_pct=0.5, period_s=2.0)).meter.sources
-    (energy,) = opened(wall.config("energy")).meter.sources
+    (power,) = sources(opened(wall.config("power", gain_pct=0.5, period_s=2.0)).meter)
+    (energy,) = sources(opened(wall.config("energy")).meter)
     assert (power.id, power.kind, power.domain, power.unit) == ("wall/power", "power", "wall", "mW")
     assert (power.update_period_ns, power.averaging_ns, power.gain_pct) == (
         2 * 10**9,
@@ -87,9 +88,9 @@ def test_the_source_says_what_is_known_of_the_meter(opened, wall):
 def test_the_resolution_is_the_last_digit_that_is_printed(opened, shape, resolution_mj):
     waveform = Waveform(steps=((10**9, 60_123_457),), start_ns=time.monotonic_ns() - 7 * 10**9)
     with FakeWallMeter(waveform, shape=shape) as wall:
-        (source,) = opened(wall.config("energy")).meter.sources
-    assert source.resolution >= resolution_mj
-    assert source.resolution in {resolution_mj, resolution_mj * 10, resolution_mj * 100}
+        (energy,) = sources(opened(wall.config("energy")).meter)
+    assert energy.resolution >= resolution_mj
+    assert energy.resolution in {resolution_mj, resolution_mj * 10, resolution_mj * 100}
 
 
 def sampled(meter, readings, between=lambda count: None):
@@ -97,11 +98,11 @@ def sampled(meter, readings, between=lambda count: None):
     rows = []
     for count in range(readings):
         before = time.monotonic_ns()
-        rows.append((before, meter.read(0), time.monotonic_ns()))
+        rows.append((before, meter.read(), time.monotonic_ns()))
         time.sleep(0.02)
         between(count)
     before, raw, after = zip(*rows, strict=True)
-    return Series(source=meter.sources[0], before_ns=before, raw=raw, after_ns=after)
+    return Series(source=meter.channels[0].source, before_ns=before, raw=raw, after_ns=after)
 
 
 @pytest.mark.parametrize("quantity", ["power", "energy"])
@@ -151,9 +152,9 @@ def test_a_broken_answer_is_one_clear_line_at_opening_and_a_gap_later(opened, wa
     wall.fault = fault
     assert BROKEN[fault] in note(opened(config))
     with pytest.raises(ReadFailed, match=re.escape(BROKEN[fault])):
-        meter.read(0)
+        meter.read()
     wall.fault = None
-    assert meter.read(0) == 64_400
+    assert meter.read() == 64_400
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_a_hostile_answer_is_refused(opened, wall, body):
 
 def test_an_energy_of_zero_with_a_strange_exponent_is_zero(opened, wall):
     wall.body = lambda: b'{"aenergy": {"total": 0e-999999999}}'
-    assert opened(wall.config("energy")).meter.read(0) == 0
+    assert opened(wall.config("energy")).meter.read() == 0
 
 
 def test_nobody_there(opened):
@@ -232,8 +233,8 @@ def test_user_name_and_password_stand_in_netrc_and_nowhere_else(
         assert refused in note(opened(wall.config("power")))
         netrc.write_text(NETRC)
         found = opened(wall.config("power"))
-        assert found.meter.read(0) == 64_400
-        shown = f"{found.notes} {found.meter.sources}"
+        assert found.meter.read() == 64_400
+        shown = f"{found.notes} {sources(found.meter)}"
         netrc.write_text(NETRC.replace(PASSWORD, "wrong"))
         failure = note(opened(wall.config("power")))
     for secret in (PASSWORD, "se%3Acr%25et", "id=0", "wrong"):

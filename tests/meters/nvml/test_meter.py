@@ -25,6 +25,7 @@ from slm_energy.testing.nvml import (
     installed,
 )
 from slm_energy.testing.waveform import constant
+from tests.metering import read, sources
 
 CONFIG = MeasurementConfig(name="test")
 FIRST = FakeGpu(uuid="GPU-aaaa", waveform=constant(70))
@@ -52,10 +53,10 @@ class Metered:
     def __init__(self, fake):
         opened = open_nvml(CONFIG)
         self._fake, self.meter, self.notes = fake, opened.meter, opened.notes
-        self.sources = {source.id: source for source in self.meter.sources}
+        self.sources = {source.id: source for source in sources(self.meter)}
 
     def read(self, name):
-        return self.meter.read(list(self.sources).index(name))
+        return read(self.meter, name)
 
     def change(self, *gpus):
         self._fake.change(FakeNvml(gpus=gpus))
