@@ -10,9 +10,10 @@ from slm_energy.analysis.regression import Across, Side
 from slm_energy.analysis.regression.text import to_terminal
 from slm_energy.api import display
 from slm_energy.api.options import with_defaults
-from slm_energy.api.stores import Tracking, open_existing, tracking_config, trials_of
+from slm_energy.api.stores import Tracking, tracking_config, trials_of
 from slm_energy.errors import AnalysisError, ConfigError
 from slm_energy.store.connection import store_uri
+from slm_energy.store.tracking import open_existing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from slm_energy.api import display
-from slm_energy.api.reports import StudyReport, store_report, study_report
+from slm_energy.api.reports import StudyReport, of_stored
 from slm_energy.config.compose import compose_grid
 from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError
@@ -22,7 +22,8 @@ from slm_energy.planning.grid import Grid, resolve
 from slm_energy.planning.plan import Plan, Status
 from slm_energy.running import stop_rule, sweep
 from slm_energy.running.progress import duration
-from slm_energy.running.resume import current_plan, machine_of
+from slm_energy.running.report import attach, study_report
+from slm_energy.running.resume import current_plan
 from slm_energy.running.summary import SweepSummary
 from slm_energy.store.tracking import Store
 
@@ -82,11 +83,10 @@ class StudyPlan:
 
         counts = Counter((trial.cell.id, trial.status) for trial in self.plan.trials)
         planned = {trial.cell.id: trial for trial in self.plan.trials}
-        rows = [
-            {"label": trial.label, **{status: counts[cell, status] for status in _STATUSES}}
-            | {"expected_s": trial.expected_s, "note": ""}
-            for cell, trial in planned.items()
-        ]
+        rows: list[dict[str, object]] = []
+        for cell, trial in planned.items():
+            done = {status: counts[cell, status] for status in _STATUSES}
+            rows.append({"label": trial.label, **done, "expected_s": trial.expected_s, "note": ""})
         left_out = [(self.plan.labels[c.id], f"unsupported: {r}") for c, r in self.plan.unsupported]
         left_out += [(each.label, f"excluded: {each.reason}") for each in self.plan.excluded]
         rows += [
@@ -263,15 +263,15 @@ def _final_report(grid: Grid, summary: SweepSummary, console: Console) -> StudyR
         return None
     store, study = Store(grid.config.tracking), grid.config.study.name
     try:
-        if summary.stop_reason is not None:
-            store.note_stop(study, machine_of(grid.config), summary.stop_reason)
-        built = study_report(store, {"study": study}, console)
+        report = study_report(store, {"study": study}, summary.stop_reason)
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
         return None
+    for gap in report.gaps:
+        console.print(escape(gap), soft_wrap=True)
     if summary.parent is not None:
-        store_report(store, built, summary.parent)
-    return built
+        attach(report.result, report.files(), store, summary.parent)
+    return of_stored(report)
 
 
 def _place(tracking: TrackingConfig) -> str:

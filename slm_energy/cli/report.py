@@ -19,7 +19,7 @@ from slm_energy.errors import ConfigError
 from slm_energy.serialization import write_files
 
 if TYPE_CHECKING:
-    from slm_energy.running.report import StudyReport
+    from slm_energy.running.report import StoredReport
     from slm_energy.store.tracking import Store
 
 SUMMARY = "compare the cells of a study, or of a table measured elsewhere"
@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
         AnalysisError: the trials allow no report.
     """
     from slm_energy.analysis import options
-    from slm_energy.running.report import open_existing, study_report
+    from slm_energy.running.report import study_report
+    from slm_energy.store.tracking import open_existing
 
     words, console = overrides(arguments), terminal()
     if any(word.startswith("data=") for word in words):
@@ -55,21 +56,28 @@ def run(arguments: argparse.Namespace) -> int:
     options(composed)  # reports a wrong key before a missing store
     store = open_existing(tracking)
     report = study_report(store, composed)
-    show_report(report, store, store.last_sweep(composed["study"]), console)
-    _write(out, report.files)
+    _write(out, show_report(report, store, store.last_sweep(composed["study"]), console))
     return 0
 
 
-def show_report(made: StudyReport, store: Store, parent: str | None, console: Console) -> None:
-    """Print a study's report, and store it on the parent run of a sweep if there is one."""
+def show_report(
+    report: StoredReport, store: Store, parent: str | None, console: Console
+) -> dict[str, bytes]:
+    """Print a study's report, and store it on the parent run of a sweep if there is one.
+
+    Returns:
+        The report's files, their names (with folders) to their contents.
+    """
     from slm_energy.running.report import attach
 
-    made.report.to_terminal(console)
-    for gap in made.gaps:
+    report.result.to_terminal(console)
+    for gap in report.gaps:
         console.print(f"[yellow]{escape(gap)}[/]", soft_wrap=True, highlight=False)
+    files = report.files()
     if parent is not None:
-        page = shell_path(f"{attach(made, store, parent)}/report.html")
+        page = shell_path(f"{attach(report.result, files, store, parent)}/report.html")
         console.print(f"report: {escape(page)}", soft_wrap=True, highlight=False)
+    return files
 
 
 def _report_table(words: list[str], console: Console) -> int:

@@ -6,15 +6,14 @@ Prints nothing; the command line and a notebook share it.
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import AnalysisError, ConfigError, TrackingError
 from slm_energy.running.stop_rule import noise_floor
-from slm_energy.store.connection import exists, store_uri
-from slm_energy.store.tracking import Store
+from slm_energy.store.connection import store_uri
+from slm_energy.store.tracking import Store, open_existing
 
 if TYPE_CHECKING:
     from slm_energy.analysis.regression import Side
@@ -23,43 +22,35 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class StudyReport:
+class StoredReport:
     """The report of a stored study.
 
     Attributes:
-        report: the result.
-        machine: whose trials it is about.
-        files: what is stored and written of it, name to content.
+        result: all figures.
+        generations: what cells generated, for the page.
         gaps: what the report goes without and why, one line each.
     """
 
-    report: Report
-    machine: str
-    files: dict[str, bytes]
+    result: Report
+    generations: tuple[Generated, ...]
     gaps: tuple[str, ...]
 
+    def files(self) -> dict[str, bytes]:
+        """Every file of the report, its name (with its folder) to its content."""
+        from slm_energy.analysis.render.files import files
 
-def open_existing(tracking: TrackingConfig) -> Store:
-    """Open a store to read it.
-
-    Raises:
-        TrackingError: there is none, or it cannot be opened.
-    """
-    if not exists(tracking):
-        folder = shlex.quote(tracking.folder)
-        raise TrackingError(f"there is no store in {folder}: set tracking.folder=DIR")
-    return Store(tracking)
+        return files(self.result, self.generations)
 
 
 def study_report(
-    store: Store, options: Mapping[str, Any], settled: str | None = None
-) -> StudyReport:
+    store: Store, options: Mapping[str, Any], stop_reason: str | None = None
+) -> StoredReport:
     """Build a study's report.
 
     Args:
         store: has the study.
         options: the keys of conf/analysis.yaml that `slm_energy.analysis.options` accepts.
-        settled: why the study has just ended before its last round, if it has; the store notes it.
+        stop_reason: why the study has just ended before its last round, if it has; it is stored.
 
     Raises:
         ConfigError: an option is not valid.
@@ -67,7 +58,6 @@ def study_report(
         AnalysisError: the trials allow no report.
     """
     from slm_energy import analysis
-    from slm_energy.analysis.render.files import files
     from slm_energy.analysis.render.generated import generated
 
     checked = analysis.options(options)
@@ -79,27 +69,27 @@ def study_report(
         floor = noise_floor(store, machine)
     except AnalysisError as error:
         gaps.append(f"no noise floor: {error}")
-    if settled is not None:
-        store.note_stop(checked.study, machine, settled)
+    if stop_reason is not None:
+        store.note_stop(checked.study, machine, stop_reason)
     stopped = store.stopped(checked.study, machine)
-    report = analysis.build(frame, checked, noise_floor=floor, stopped=stopped)
-    texts: tuple[Generated, ...] = ()
+    result = analysis.build(frame, checked, noise_floor=floor, stopped=stopped)
+    generations: tuple[Generated, ...] = ()
     try:
-        texts = generated(report, store.attached)
+        generations = generated(result, store.attached)
     except TrackingError as error:  # artifacts were lost
         gaps.append(f"no generated code in the report: {error}")
-    return StudyReport(report=report, machine=machine, files=files(report, texts), gaps=tuple(gaps))
+    return StoredReport(result=result, generations=generations, gaps=tuple(gaps))
 
 
-def attach(made: StudyReport, store: Store, parent: str) -> str:
-    """Store a report on the parent run of a sweep; return the URI of the run's artifacts."""
+def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str) -> str:
+    """Store a report and its files on the parent run of a sweep; return the artifacts' URI."""
     from slm_energy.analysis.noise_floor import to_text
 
-    floor = made.report.noise_floor
-    if floor is not None and floor.study == made.report.study:
-        store.set_noise_floor(parent, made.machine, to_text(floor))
-    store.describe(parent, made.files["report.md"].decode())
-    return store.attach(parent, made.files)
+    floor = result.noise_floor
+    if floor is not None and floor.study == result.study:
+        store.set_noise_floor(parent, result.machine, to_text(floor))
+    store.describe(parent, files["report.md"].decode())
+    return store.attach(parent, files)
 
 
 def open_sides(a: str, b: str, tracking: TrackingConfig) -> list[Side]:
@@ -125,9 +115,6 @@ def open_sides(a: str, b: str, tracking: TrackingConfig) -> list[Side]:
         raise ConfigError(f"{a} and {b} are the same study: name two, each NAME or NAME@FOLDER")
     sides = []
     for word, (name, each) in zip((a, b), named, strict=True):
-        if not exists(each):
-            folder = shlex.quote(each.folder)
-            raise TrackingError(f"{word}: no store in {folder}: set tracking.folder=DIR")
-        store = Store(each)
+        store = open_existing(each)
         sides.append(Side(name=word, frame=store.frame(name), attached=store.attached))
     return sides
