@@ -83,7 +83,7 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
                 run_hydra([_for_each_choice(word) for word in words])
             except ConfigCompositionException as second:
                 if "requires --multirun" in str(second):  # a single run: there is no sweep
-                    raise error from None
+                    raise error from error.__cause__
                 raise
     if errors:
         raise errors[0]

@@ -123,7 +123,7 @@ def test_a_launcher_that_runs_no_trial_is_one_line(words: list[str], message: st
         (
             "config",
             ["measurement.limits.steal=1"],
-            r"measurement\.limits\.steal: no such key; did you mean measurement\.limits\.steal_pct\?",
+            r"limits\.steal: no such key; did you mean measurement\.limits\.steal_pct\?",
         ),
         (
             "config",
