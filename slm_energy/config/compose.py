@@ -104,6 +104,8 @@ def _for_each_choice(word: str) -> str:
     [override] = OverridesParser.create().parse_overrides([word])
     if override.type is not OverrideType.CHANGE or override.is_sweep_override():
         return word
+    if override.value() is None:
+        value = "'${oc.decode:null}'"  # choice() accepts no null
     return f"{key}=choice({value or repr('')})"
 
 
