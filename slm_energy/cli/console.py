@@ -30,7 +30,8 @@ def shell_path(location: str | Path) -> str:
 
 def shell_override(key: str, value: str) -> str:
     """KEY=VALUE, quoted for Hydra where its grammar needs that, and then for a shell."""
-    if not re.fullmatch(r"[\w/.:+@%-]+", value, re.ASCII):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        value = f'"{escaped}"'
+    if not re.fullmatch(r"[A-Za-z./][\w/.:+@%-]*", value, re.ASCII):
+        # Within quotes Hydra's grammar takes a backslash as it is, except before a quote.
+        doubled = re.sub(r'(\\+)(?="|\Z)', r"\1\1", value)
+        value = '"' + doubled.replace('"', '\\"') + '"'
     return shlex.quote(f"{key}={value}")

@@ -78,7 +78,7 @@ class Combinations:
         having, lacking = list[str](), list[str]()
         for choice in dict.fromkeys(choices):
             keys = OmegaConf.select(self._chosen(choice, choices[0], single), parent)
-            has_key = OmegaConf.is_dict(keys) and name in keys
+            has_key = OmegaConf.is_dict(keys) and name in list(keys)  # ??? counts too
             (having if has_key else lacking).append(self._name_of_choice(group, choice))
         if having:
             lack, have = ", ".join(dict.fromkeys(lacking)), ", ".join(dict.fromkeys(having))

@@ -83,7 +83,7 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
                 run_hydra([_for_each_choice(word) for word in words])
             except ConfigCompositionException as second:
                 if "requires --multirun" in str(second):  # a single run: there is no sweep
-                    raise error from None
+                    raise error from error.__cause__
                 raise
     if errors:
         raise errors[0]
@@ -104,6 +104,8 @@ def _for_each_choice(word: str) -> str:
     [override] = OverridesParser.create().parse_overrides([word])
     if override.type is not OverrideType.CHANGE or override.is_sweep_override():
         return word
+    if override.value() is None:
+        value = "'${oc.decode:null}'"  # choice() accepts no null
     return f"{key}=choice({value or repr('')})"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from slm_energy import __version__
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
@@ -23,7 +24,7 @@ from tests.conftest import Command
     [
         (["engine=foo"], "engine=foo: there is no such engine; choose one of"),
         (["-m", "engine=torch,foo"], "engine=foo: there is no such engine"),
-        (["engine.decod=1"], "engine.decod: no such key; engine has: name, decode"),
+        (["engine.decod=1"], "engine.decod: no such key; did you mean engine.decode?"),
         (["study.rounds=0"], "study.rounds=0 is out of range: at least 1"),
         (["+engine.options.x=1"], "engine torch has no such option"),
         (["model.source=/nowhere"], "model.source=/nowhere: there is no folder"),
@@ -55,10 +56,87 @@ def test_bad_input_is_one_clear_line_before_anything_runs(
     assert message in line
 
 
-def test_help_names_verbs_groups_and_keys(slm_energy: Command) -> None:
-    text = slm_energy("--help", quick=False).stdout
-    for word in ("slm-energy report study=NAME", "onnx, ", "new_tokens: 64", "--config-dir"):
-        assert word in text
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("reprot", "no verb 'reprot': did you mean report?"),
+        ("engin=torch", "engin: no such key or group; did you mean engine?"),
+        ("engine=troch", "engine=troch: there is no such engine; did you mean torch?"),
+        ("hydra/launcher=slrm", "there is no such hydra/launcher; did you mean slurm?"),
+        ("study.round=3", "study.round: no such key; did you mean study.rounds?"),
+        ("rounds=3", "rounds: no such key or group; did you mean study.rounds?"),
+        ("studdy.rounds=3", "studdy.rounds: no such key; did you mean study.rounds?"),
+        ("measurement.limits.steel_pct=1", "did you mean measurement.limits.steal_pct?"),
+        ("measurement.limit.steal_pct=1", "did you mean measurement.limits.steal_pct?"),
+        ("engine=onnx engine.options.spining=off", "did you mean engine.options.spinning?"),
+        ("-m engine=torch,onnx engine.decod=session,generate", "did you mean engine.decode?"),
+        ("report study=x margn=0.1", "margn: no such key or group; did you mean margin?"),
+        ("ui prt=1", "prt: no such key or group; did you mean port?"),
+        ("plan --confg-name demo", "no option '--confg-name': did you mean --config-name?"),
+        ("doctor --jsn", "no option '--jsn': did you mean --json?"),
+        ("--verison", "no option '--verison': did you mean --version?"),
+        ("cache cler", "cache cler: no such action; did you mean clear?"),
+        ("env creat x", "env creat: no such action; did you mean create?"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_one_that_was_probably_meant(
+    slm_energy: Command, words: str, meant: str
+) -> None:
+    done = slm_energy(*words.split(), quick=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.endswith(meant)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("xyz", "no verb 'xyz': choose one of run, plan, doctor, "),
+        ("study.rounds=2 plan", "'plan' is not KEY=VALUE; a verb comes first"),
+        ("plan -m engine=torch, onnx", "'onnx' is not KEY=VALUE"),
+        ("plan --cfg nothing", "choose from"),
+        ("plan -m --cfg job", "not allowed with argument"),
+        ("plan --resolve", "--resolve belongs to --cfg: add --cfg job"),
+        ("plan --config-dir", "argument -cd/--config-dir: expected one argument"),
+        ("plan --config-dir none", "none' not found"),
+        ("tracking.offline=true", "this tracking leaves it out; +tracking.offline=VALUE adds it"),
+        ("study.bsy=1", "study.bsy: no such key; did you mean study.busy?"),
+        ("foo=1", "foo: no such key or group; there are model, engine, "),
+        ("engine.options.x=1", "engine.options.x: no such key; engine.options has: none"),
+        ("sync a b", "give one folder"),
+        ("compare a b c", "name two studies"),
+    ],
+)
+def test_words_that_fit_nowhere_are_one_clear_line(
+    slm_energy: Command, words: str, message: str
+) -> None:
+    done = slm_energy(*words.split(), quick=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert message in line
+
+
+def test_the_version_is_ours(slm_energy: Command) -> None:
+    for words in (("--version",), ("plan", "--version")):
+        done = slm_energy(*words, quick=False)
+        assert (done.returncode, done.stdout) == (0, f"slm-energy {__version__}\n")
+
+
+def test_options_and_keys_come_in_any_order(tmp_path: Path, slm_energy: Command) -> None:
+    mine = tmp_path / "mine" / "workload"
+    mine.mkdir(parents=True)
+    (mine / "short.yaml").write_text("name: short\nsource: bundled\nlimit: 2\n")
+    for words in (
+        "plan -m --config-dir mine engine=torch,onnx workload=short",
+        "plan engine=torch,onnx --config-dir mine workload=short -m",
+        "plan workload=short -cd=mine engine=torch,onnx --multirun",
+    ):
+        done = slm_energy(*words.split(), quick=False)
+        assert "2 trials: 0 done, 2 to do" in done.stdout, done.stderr
+    composed = slm_energy("run", "study.rounds=7", "--cfg", "job", "engine=onnx", quick=False)
+    assert composed.returncode == 0, composed.stderr
+    assert "rounds: 7" in composed.stdout
+    assert not (tmp_path / "mlruns").exists()
 
 
 def test_the_console_script_is_installed() -> None:
