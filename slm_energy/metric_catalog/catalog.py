@@ -26,7 +26,7 @@ GROUPS = {
     "utilization": "how busy processors and GPUs were",
     "memory": "memory in use; 1 MB is 10^6 bytes",
     "thermal": "temperatures",
-    "power": "power as a gauge; not a source of joules",
+    "power": "power as a gauge; joules come from sources of their own",
     "contamination": "what disturbed the measurement",
     "gauge": "gauges without a name of their own, such as those of meters from other packages",
     "system": "the series that MLflow shows under System metrics: at most 300 readings of a gauge",
@@ -52,11 +52,11 @@ class Placeholder(NamedTuple):
 PLACEHOLDERS = {
     "domain": Placeholder(
         r".+",
-        "cpu_package, cpu_core, cpu_uncore, dram, gpu, psys, machine, wall, or a third-party"
-        " meter's own; after a window also total",
+        "cpu_package, cpu_core, cpu_uncore, dram, gpu, psys, machine, wall, a third-party meter's"
+        " own; after a window also total",
     ),
     "window": Placeholder(
-        "|".join(WINDOWS), f"{', '.join(WINDOWS)}; energy/ has serve without a prefix"
+        "|".join(WINDOWS), f"{', '.join(WINDOWS)}; energy of the serve window has no prefix"
     ),
     "phase": Placeholder(r"\w+", "build, prepare, reference, gate, worker, derive"),
     "gpu": Placeholder(r"gpu\d*", "gpu for the first GPU, then gpu1, gpu2, ..."),

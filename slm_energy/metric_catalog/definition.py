@@ -49,6 +49,7 @@ _UNITS = (
     ("_share", "", Unit("share", "")),
     ("_count", "", Unit("count", "")),
     ("", "tokens/", Unit("count", "")),
+    ("batches", "warmup/", Unit("count", "")),
 )
 
 _SPELLED = {

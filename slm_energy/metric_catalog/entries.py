@@ -52,13 +52,13 @@ def energy(group: str) -> Iterator[MetricDefinition]:
         (
             "{domain}",
             "{domain} energy",
-            "Energy of the serve window in one domain, all its devices together.",
+            "Energy of the serve window in domain {domain}, all its devices together.",
             "neither",
         ),
         (
             "{window}_{domain}",
             "{window} {domain} energy",
-            "Energy of the {window} window in one domain, or in total.",
+            "Energy of the {window} window in domain {domain}, or in total.",
             "neither",
         ),
     )

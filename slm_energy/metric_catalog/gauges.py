@@ -121,7 +121,7 @@ GAUGES = (
         stem="power/{gpu}",
         unit="w",
         title="{gpu} {} power",
-        quantity="the power that the GPU reports; joules are never taken from it",
+        quantity="the power that the GPU reports",
     ),
     Gauge(
         source="foreign_cpu_percentage",
