@@ -19,8 +19,8 @@ _PERIOD_NS = 100_000_000
 _SHORTEST_POWER_NS = 20_000_000
 _SLOW_TICK_NS = 10_000_000
 _TRACK_NS = 100_000_000
-"""One tick per this time is looked for: each costs three or four readings, and waking up for them is
-most of the sampler's cost. After a mark every tick is looked for."""
+"""One tick per this time is looked for: each costs three or four readings, and waking up for them
+is most of the sampler's cost. After a mark every tick is looked for."""
 
 _STEPS = 10
 """A tick is looked for in about this many steps, however uncertain its time: it bounds the cost."""

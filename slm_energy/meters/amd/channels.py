@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+from slm_energy.devices.amd import AmdGpu
 from slm_energy.meters.base import Channel, ReadFailed
 from slm_energy.record import Source, Unit
 
@@ -26,27 +26,6 @@ MAX_POWER_W = 4000
 _POWER_FIELDS = {"current_socket_power": 0, "average_socket_power": AVERAGE_PERIOD_NS}
 _FROZEN_S = 0.5
 _GAUGE_NS = 250_000_000
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class AmdGpu:
-    """One GPU: index in HIP's order, UUID, product name, PCI address, handle of AMD SMI."""
-
-    index: int
-    uuid: str
-    name: str
-    bdf: str
-    handle: Any
-
-    @property
-    def label(self) -> str:
-        """Its name in notes."""
-        return f"GPU {self.index} ({self.name})"
-
-    @property
-    def device(self) -> str:
-        """Its name in sources."""
-        return f"{self.uuid} {self.name}"
 
 
 def energy_channels(smi: Any, gpu: AmdGpu) -> tuple[list[Channel], str | None]:
