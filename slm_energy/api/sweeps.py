@@ -85,7 +85,7 @@ class StudyPlan:
         planned = {trial.cell.id: trial for trial in self.plan.trials}
         rows: list[dict[str, object]] = []
         for cell, trial in planned.items():
-            done = {status: counts[cell, status] for status in _STATUSES}
+            done: dict[str, object] = {name: counts[cell, name] for name in _STATUSES}
             rows.append({"label": trial.label, **done, "expected_s": trial.expected_s, "note": ""})
         left_out = [(self.plan.labels[c.id], f"unsupported: {r}") for c, r in self.plan.unsupported]
         left_out += [(each.label, f"excluded: {each.reason}") for each in self.plan.excluded]

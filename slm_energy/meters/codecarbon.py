@@ -4,9 +4,9 @@ CodeCarbon guesses from the processor's nominal power, its load, and the number 
 https://docs.codecarbon.io/latest/explanation/methodology/. The sampler opens it only when nothing
 on the machine can be measured, and its joules keep the kind `estimate` all the way.
 
-What it does beyond reading: at opening it asks for the processor's name by starting other programs
-(`lscpu`, `nvidia-smi --help`, ...). Between two readings a timer of its own sleeps. It takes no
-lock, sets no signal handler, writes no file and speaks to nobody.
+Side effects: at opening it starts other programs to get the processor's name (`lscpu`,
+`nvidia-smi --help`, ...), and between two readings a timer thread of its own sleeps. It takes no
+lock, sets no signal handler, writes no file and opens no connection.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class CodeCarbonMeter:
         self.watch(0)
 
     def watch(self, pid: int) -> None:
-        """Begin afresh: a tracker keeps every slice it ever made."""
+        """Replace the tracker: it keeps every slice that it ever made."""
         from codecarbon import OfflineEmissionsTracker
 
         self.close()
@@ -57,7 +57,7 @@ class CodeCarbonMeter:
             tracking_mode="machine",
             allow_multiple_runs=True,
             pue=1.0,
-            # Given here, they cannot come from a .codecarbon.config or the environment, unseen.
+            # Set here, so that no .codecarbon.config or environment variable can change them.
             force_cpu_power=None,
             force_ram_power=None,
             force_mode_cpu_load=False,
@@ -68,17 +68,17 @@ class CodeCarbonMeter:
         """Energy since the meter was opened, in uJ.
 
         Raises:
-            ReadFailed: CodeCarbon gave no figure.
+            ReadFailed: CodeCarbon returned no value.
         """
         slice_ = self._tracker.stop_task()
         self._tracker.start_task()
         if slice_ is None:
-            raise ReadFailed("CodeCarbon gave no figure")
+            raise ReadFailed("CodeCarbon returned no value")
         self._total_uj += slice_.energy_consumed * 3.6e12
         return round(self._total_uj)
 
     def close(self) -> None:
-        """End the slice under way, and with it CodeCarbon's timer."""
+        """End the current slice, and with it CodeCarbon's timer."""
         if self._tracker is not None:
             self._tracker.stop_task()
             self._tracker = None
@@ -93,8 +93,8 @@ def open_codecarbon(measurement: MeasurementConfig) -> Opened:
     try:
         meter.read()
     except AttributeError:
-        # It only logs what stopped it, and leaves an object without its parts.
-        note = "codecarbon: does not start: mend or remove .codecarbon.config, see sampler.log"
+        # CodeCarbon only logs what failed, and leaves an incomplete object.
+        note = "codecarbon: does not start: correct or remove .codecarbon.config, see sampler.log"
         return Opened(meter=None, notes=(note,))
     return Opened(
         meter=meter,

@@ -26,27 +26,27 @@ Round = dict[str, Point]
 _ENOUGH_CHANGES = 20
 _FEWEST_CHANGES = {"counter": 3, "power": 8}
 _QUANTILE = {"counter": 0.5, "power": 0.25}
-"""A counter shows each publication. Power may be the same in two, or for long: fewer changes than
-these tell of the load and not of the sensor, and among more the shorter pauses are the sensor's."""
+"""A counter shows each update. Power may be the same in two, or for long: fewer changes than these
+reflect the load and not the sensor, and among more the shorter pauses are the sensor's."""
 
 _LONGEST_NS = 2_500_000_000
 _HOPELESS_NS = 1_000_000_000
-"""A source that has not changed for so long is constant (idle power), or stands still."""
+"""A source that has not changed for this long is constant (idle power), or stuck."""
 
 _FINEST_NS = 200_000
 _COARSEST_NS = 1_000_000
 _STEPS = 100
 """The pause between readings is this part of the time spent so far, between finest and coarsest:
-a period of 1 ms is timed within 0.2 ms, and a longer one is not paid for with a busy processor."""
+a period of 1 ms is timed within 0.2 ms, and a longer one does not keep the processor busy."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Rhythm:
-    """What a series of readings says about a source.
+    """The update behaviour of a source, from a series of readings.
 
     Attributes:
         changes: how often the value changed.
-        period_ns: usual time between two publications; None when there were too few changes.
+        period_ns: usual time between two updates; None when there were too few changes.
         resolution: smallest step between two values; None when there was no change.
     """
 
@@ -58,9 +58,8 @@ class Rhythm:
 def rhythm(points: Sequence[Point], kind: Literal["counter", "power"]) -> Rhythm:
     """Time the changes of a source.
 
-    The median is not moved by a few publications that come late or that the reader missed. Reading
-    more rarely than the source publishes gives the time between readings: a bound, on the safe
-    side.
+    The median is not affected by a few updates that are late or missed. Reading more rarely than
+    the source is updated gives the time between readings: a bound on the safe side.
 
     Args:
         points: readings in order of time.

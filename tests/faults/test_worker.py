@@ -31,7 +31,7 @@ WORKER_FAULTS = {
     "unstamped": ("invalid", "tokens but 0 time stamps"),
     "garbage": ("failed", "token_ns: expected int, got 'noon'"),
     "memory": ("failed", "out of memory"),
-    "kill": ("failed", "the worker was killed by SIGKILL, by somebody"),
+    "kill": ("failed", "the worker was killed by SIGKILL, not by the kernel"),
     "exit": ("failed", "the worker ended without a result"),
     "hang": ("failed", "took longer than study.timeout_s=6 and was ended"),
 }
@@ -86,7 +86,7 @@ def test_a_worker_that_is_killed_from_outside(tmp_path: Path, slm_energy: Comman
         again(slm_energy, SLOW)
     first, second = trials(tmp_path).to_dict("records")
     assert (first["outcome"], second["outcome"]) == ("failed", "valid")
-    assert "killed by SIGKILL, by somebody" in first["reason"]
+    assert "killed by SIGKILL, not by the kernel" in first["reason"]
     assert_sound(tmp_path, cells=1, rounds=1)
 
 

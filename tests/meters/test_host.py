@@ -197,7 +197,7 @@ def test_a_worker_that_has_gone_is_a_failed_reading(meter):
     with pytest.raises(ReadFailed, match="NoSuchProcess"):
         read(meter, "process_memory_megabytes")
     meter.watch(child.pid)
-    with pytest.raises(ReadFailed, match="has gone"):
+    with pytest.raises(ReadFailed, match="has exited"):
         read(meter, "process_memory_megabytes")
 
 

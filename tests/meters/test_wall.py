@@ -129,19 +129,19 @@ def test_a_counter_that_was_reset_gives_no_joules(opened):
 
 
 BROKEN = {
-    "silent": f"gave no whole answer within measurement.wall_meter.timeout_s={SHORT_S}",
-    "dripping": f"gave no whole answer within measurement.wall_meter.timeout_s={SHORT_S}",
-    "html": "answers HTML that is no JSON: check measurement.wall_meter.url",
-    "garbage": "answers something that is no JSON: check measurement.wall_meter.url",
-    "error": "answers HTTP 500: check measurement.wall_meter.url",
-    "redirect": "answers HTTP 302: give the final address in measurement.wall_meter.url",
-    "endless": "answers with more than 65536 bytes: check measurement.wall_meter.url",
-    "missing": "measurement.wall_meter.path=apower: the answer has no 'apower' there, but id, temp",
-    "text": "measurement.wall_meter.path=apower is no number: 'offline'",
-    "negative": "says -5 W, which no machine uses: check measurement.wall_meter.unit and path",
-    "nan": "says NaN W, which no machine uses: check measurement.wall_meter.unit and path",
-    "zero": "says 0 W, which no machine uses: check measurement.wall_meter.unit and path",
-    "thousandfold": "says 64400.0 W, which no machine uses: check measurement.wall_meter.unit and",
+    "silent": f"gave no complete response within measurement.wall_meter.timeout_s={SHORT_S}",
+    "dripping": f"gave no complete response within measurement.wall_meter.timeout_s={SHORT_S}",
+    "html": "returns HTML that is not JSON: check measurement.wall_meter.url",
+    "garbage": "returns something that is not JSON: check measurement.wall_meter.url",
+    "error": "returns HTTP 500: check measurement.wall_meter.url",
+    "redirect": "returns HTTP 302: give the final address in measurement.wall_meter.url",
+    "endless": "returns more than 65536 bytes: check measurement.wall_meter.url",
+    "missing": "measurement.wall_meter.path=apower: the response has no 'apower' there, but id",
+    "text": "measurement.wall_meter.path=apower is not a number: 'offline'",
+    "negative": "reports -5 W, which no machine uses: check measurement.wall_meter.unit and path",
+    "nan": "reports NaN W, which no machine uses: check measurement.wall_meter.unit and path",
+    "zero": "reports 0 W, which no machine uses: check measurement.wall_meter.unit and path",
+    "thousandfold": "reports 64400.0 W, which no machine uses: check measurement.wall_meter.unit",
 }
 
 
@@ -158,7 +158,7 @@ def test_a_broken_answer_is_one_clear_line_at_opening_and_a_gap_later(opened, wa
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"), [("text", "no number"), ("negative", "no machine"), ("nan", "no machine")]
+    ("fault", "text"), [("text", "not a number"), ("negative", "no machine"), ("nan", "no machine")]
 )
 def test_a_broken_counter_is_not_read_either(opened, wall, fault, text):
     wall.fault = fault
@@ -168,8 +168,8 @@ def test_a_broken_counter_is_not_read_either(opened, wall, fault, text):
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("aenergy", "is no number: total, minute_ts"),
-        ("output", "is no number: True"),
+        ("aenergy", "is not a number: total, minute_ts"),
+        ("output", "is not a number: True"),
         ("aenergy.0", "has no '0' there, but total, minute_ts"),
         ("apower.W", "has no 'W' there, but Decimal('64.4')"),
         ("", "has no '' there, but id, output, apower, aenergy"),
@@ -212,16 +212,16 @@ def test_nobody_there(opened):
 def test_what_is_no_address(opened, url):
     text = note(opened(WallMeterConfig(url=url, path="a", unit="W")))
     assert text == (
-        "wall: measurement.wall_meter.url is no address: it begins with http:// or https://"
+        "wall: measurement.wall_meter.url is not an address: it begins with http:// or https://"
     )
 
 
 @pytest.mark.parametrize(
     ("login", "refused"),
     [
-        ("basic", "answers HTTP 401: write `machine HOST login USER password PASSWORD` into"),
-        ("digest", "answers HTTP 401: write `machine HOST login USER password PASSWORD` into"),
-        ("query", "the answer has no 'apower' there, but WARNING"),
+        ("basic", "returns HTTP 401: write `machine HOST login USER password PASSWORD` into"),
+        ("digest", "returns HTTP 401: write `machine HOST login USER password PASSWORD` into"),
+        ("query", "the response has no 'apower' there, but WARNING"),
     ],
 )
 def test_user_name_and_password_stand_in_netrc_and_nowhere_else(
@@ -254,7 +254,8 @@ def test_the_clocks_are_compared_at_opening(opened, wall, offset_s):
     wall.clock_offset_s = offset_s
     (text,) = opened(wall.config("power")).notes
     told = re.search(
-        r"answers in ([\d.]+) ms; its clock is ([+-][\d.]+) s from ours, give or take ([\d.]+) s",
+        r"responds in ([\d.]+) ms; its clock differs from ours by ([+-][\d.]+) s,"
+        r" give or take ([\d.]+) s",
         text,
     )
     round_trip_ms, offset, unsure = map(float, told.groups())
@@ -264,7 +265,7 @@ def test_the_clocks_are_compared_at_opening(opened, wall, offset_s):
 
 def test_a_device_without_a_clock_says_so(opened, wall):
     wall.clock_offset_s = None
-    assert opened(wall.config("power")).notes[0].endswith("it tells no time of its own")
+    assert opened(wall.config("power")).notes[0].endswith("it reports no time")
 
 
 def test_the_meter_is_slow_so_that_it_delays_no_other(opened, wall):

@@ -162,7 +162,7 @@ def test_a_frozen_counter_is_left_out_for_its_power(opened):
     found = opened(dataclasses.replace(ONE, frozen_ns=time.monotonic_ns()))
     assert "amd/GPU-one/energy" not in names(found)
     assert "amd/GPU-one/power" in names(found)
-    assert "GPU 0 (AMD Instinct Fake 300) stands still: update ROCm" in found.notes[0]
+    assert "GPU 0 (AMD Instinct Fake 300) does not change: update ROCm" in found.notes[0]
 
 
 def test_the_second_die_of_an_mi250_is_left_out_and_not_summed_as_zero(opened):
@@ -171,8 +171,8 @@ def test_the_second_die_of_an_mi250_is_left_out_and_not_summed_as_zero(opened):
     assert not any("GPU-two" in name or name.startswith("amdgpu_1") for name in names(found))
     assert found.notes == (
         *(
-            "amd: GPU 1 (AMD Instinct Fake 300) tells 0 W and is left out; another die may tell"
-            " for both",
+            "amd: GPU 1 (AMD Instinct Fake 300) reports 0 W and is left out; another die may report"
+            " both",
         ),
     )
 
@@ -188,7 +188,7 @@ def test_the_parts_of_one_gpu_are_metered_once(opened):
 def test_a_gpu_that_tells_nothing_is_named(opened):
     found = opened(dataclasses.replace(RADEON, errors=RADEON.errors | NO_POWER))
     assert found.meter is None
-    assert "tells neither energy nor power" in found.notes[0]
+    assert "reports neither energy nor power" in found.notes[0]
 
 
 def test_a_gpu_that_fails_keeps_its_place_and_fails_at_each_reading(opened):
@@ -264,7 +264,7 @@ def test_an_index_that_does_not_exist_is_named(opened, monkeypatch):
     monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "3")
     found = opened(ONE)
     assert found.meter is None
-    assert found.notes[0] == "amd: ROCR_VISIBLE_DEVICES=3: '3' is no GPU; the rest is hidden"
+    assert found.notes[0] == "amd: ROCR_VISIBLE_DEVICES=3: '3' is not a GPU; it hides the rest"
 
 
 def test_a_lone_failure_of_the_library_at_opening_is_one_line(opened):
