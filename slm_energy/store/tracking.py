@@ -259,7 +259,7 @@ class Store:
                 whole, _ = self._of_trial(study, trial.id)
             if not whole:
                 raise TrackingError(
-                    f"trial {trial.id} was being sent by somebody else too: run slm-energy sync"
+                    f"trial {trial.id} was being sent by another process too: run slm-energy sync"
                 )
             # Whoever sent it at the same time agrees on which run stays.
             for run in whole[1:]:
