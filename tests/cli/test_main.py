@@ -37,7 +37,10 @@ from tests.conftest import Command
         (["--config-name", "none"], "Cannot find primary config 'none'"),
         (["report"], "study is missing: set study="),
         (["report", "study=x", "margin=9"], "margin=9"),
-        (["report", "study=x"], "there is no store in mlruns: run a study first, or set tracking.folder=DIR"),
+        (
+            ["report", "study=x"],
+            "no store in mlruns: run a study first, or set tracking.folder=DIR",
+        ),
         (["compare", "a"], "name two studies: slm-energy compare A B"),
         (["compare", "a", "b", "margn=1"], "margn: no such key"),
         (["compare", "a", "a@mlruns"], "a and a@mlruns are the same study"),
