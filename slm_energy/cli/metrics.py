@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import itertools
 import json
 import re
-import sys
 import textwrap
 from collections.abc import Sequence
 
-from slm_energy.errors import ConfigError
+from slm_energy.cli.console import terminal
+from slm_energy.errors import ConfigError, did_you_mean
 from slm_energy.metric_catalog.catalog import GROUPS, METRICS, PLACEHOLDERS, find
 from slm_energy.metric_catalog.definition import MetricDefinition
 
@@ -65,8 +64,8 @@ def matching(word: str) -> Sequence[MetricDefinition]:
     metrics = [metric for metric in METRICS if word.lower() in _text(metric)]
     if not metrics:
         parts = {part for metric in METRICS for part in re.findall(r"[a-z0-9]+", metric.name)}
-        similar = difflib.get_close_matches(word.lower(), sorted(parts), n=1)
-        advice = f"did you mean {similar[0]}?" if similar else "slm-energy metrics lists them all"
+        everything = "slm-energy metrics lists them all"
+        advice = did_you_mean(word.lower(), sorted(parts), otherwise=everything)
         raise ConfigError(
             f"metrics {word}: no metric has this word in its name or meaning; {advice}"
         )
@@ -83,10 +82,9 @@ def _plain(metric: MetricDefinition) -> dict[str, object]:
 
 
 def _show(metrics: Sequence[MetricDefinition]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console = terminal()
     indent = " " * 6
     widest = max(len(metric.name) for metric in metrics)
     for group, members in itertools.groupby(metrics, key=lambda metric: metric.group):

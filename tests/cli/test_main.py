@@ -39,7 +39,7 @@ from tests.conftest import Command
         (["report", "study=x", "margin=9"], "margin=9"),
         (
             ["report", "study=x"],
-            "no store in mlruns: run a study first, or set tracking.folder=DIR",
+            "no store in mlruns: run a study first, or set tracking.folder=",
         ),
         (["compare", "a"], "name two studies: slm-energy compare A B"),
         (["compare", "a", "b", "margn=1"], "margn: no such key"),
