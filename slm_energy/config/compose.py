@@ -1,7 +1,7 @@
-"""Hydra, and nothing else: from command-line words to checked configurations.
+"""Hydra: from command-line words to checked configurations.
 
-The only module besides the plugin shim that imports Hydra. What Hydra says over several lines
-becomes one `ConfigError`.
+Only this module, `combinations` and the plugin shim (`hydra_plugins/`) import Hydra. An error that
+Hydra prints over several lines becomes one `ConfigError`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from slm_energy.config.check import GROUPS, known_keys, run_config
+from slm_energy.config.check import run_config
 from slm_energy.config.groups import LauncherConfig, RunConfig
+from slm_energy.config.keys import GROUPS, known_keys
 from slm_energy.errors import ConfigError, SlmEnergyError
 
 CONF = Path(__file__).parents[1] / "conf"
