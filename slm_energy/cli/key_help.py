@@ -1,21 +1,17 @@
-"""What a verb's `--help` says of keys and groups, read from the files of conf/."""
+"""What a verb's `--help` says about keys and groups."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from slm_energy.config.check import GROUPS
 from slm_energy.config.compose import CONF
+from slm_energy.config.key import KeyInfo
+from slm_energy.config.keys import FILES, GROUPS, keys
 
 RUN = ("model", "engine", "provider", "measurement", "workload", "study", "tracking", "cache")
 """The groups that decide a trial."""
-_DEFAULTS = {
-    "model": "bundled", "engine": "torch", "provider": "cpu", "measurement": "auto",
-    "workload": "bundled", "study": "default", "tracking": "local", "cache": "local",
-}  # fmt: skip
 _COLUMN = 32
 
 
@@ -36,12 +32,23 @@ def help_text(examples: Sequence[tuple[str, str]], keys: Sequence[str] = (), not
 
 
 def key_lines(names: Sequence[str]) -> list[str]:
-    """One entry for each key of these groups or files, with its default and meaning."""
+    """One entry for each key of these groups or files, with its default, meaning and values."""
     return [
-        _entry(f"{key}={default}" if default else key, meaning)
+        _entry(_assignment(key), _explanation(key))
         for name in names
-        for key, default, meaning in _keys(name)
+        if name in GROUPS or name in FILES
+        for key in keys(name)
+        if key.default_text and key.name.partition(".")[2] != "name"
     ]
+
+
+def _assignment(key: KeyInfo) -> str:
+    return f"{key.name}=..." if key.required else f"{key.name}={key.default_text}"
+
+
+def _explanation(key: KeyInfo) -> str:
+    """What the key does, and its values where the default does not suggest them."""
+    return f"{key.summary} [{key.values}]" if key.choices or key.range else key.summary
 
 
 def group_lines() -> list[str]:
@@ -58,23 +65,7 @@ def _width() -> int:
 
 def _entry(name: str, meaning: str) -> str:
     lines = textwrap.wrap(meaning, _width() - _COLUMN, break_on_hyphens=False)
-    head = f"  {name}"
+    head = textwrap.fill(name, _width(), initial_indent="  ", subsequent_indent="      ")
     if lines and len(head) < _COLUMN - 1:
         head = head.ljust(_COLUMN) + lines.pop(0)
     return "\n".join([head, *(" " * _COLUMN + line for line in lines)])
-
-
-def _keys(name: str) -> Iterator[tuple[str, str, str]]:
-    """Key, default and meaning, from a file's lines `KEY: VALUE # MEANING`."""
-    default = _DEFAULTS.get(name)
-    path = CONF / (f"{name}.yaml" if default is None else f"{name}/{default}.yaml")
-    parents = [] if default is None else [(-1, name)]
-    for line in path.read_text(encoding="utf-8").splitlines():
-        match = re.fullmatch(r"( *)(\w+):(.*?)(?: # *(.*))?", line)
-        if match is None or match[2] in ("name", "defaults"):
-            continue
-        depth = len(match[1])
-        parents = [parent for parent in parents if parent[0] < depth]
-        dotted = ".".join([*(parent for _, parent in parents), match[2]])
-        yield dotted, match[3].strip(), match[4] or ""
-        parents.append((depth, match[2]))

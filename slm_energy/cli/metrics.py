@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 
+from slm_energy.cli import key_help
 from slm_energy.cli.console import terminal
 from slm_energy.errors import ConfigError, did_you_mean
 from slm_energy.metric_catalog.catalog import GROUPS, METRICS, PLACEHOLDERS, find
@@ -17,13 +18,10 @@ from slm_energy.metric_catalog.definition import MetricDefinition
 
 SUMMARY = "list the metrics of a trial: name, unit, better direction, meaning, origin"
 
-_EPILOG = """\
-examples:
-  slm-energy metrics            every metric, group by group
-  slm-energy metrics ttft       those with the word in name, title or meaning
-
-It reads no keys. The names are those of MLflow, of `slm-energy report metrics=[NAME,...]` and of
-the columns of trials.parquet."""
+_NOTE = (
+    "The verb reads no keys. The names are those in MLflow, in trials.parquet and in"
+    " slm-energy report metrics=[NAME,...]."
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="show only metrics with WORD in their name, title or meaning; or the NAME of one",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list, bounds included")
-    parser.epilog = _EPILOG
+    examples = (
+        ("slm-energy metrics", "every metric, group by group"),
+        ("slm-energy metrics ttft", "those with the word in name, title or meaning"),
+    )
+    parser.epilog = key_help.help_text(examples, note=_NOTE)
 
 
 def run(arguments: argparse.Namespace) -> int:

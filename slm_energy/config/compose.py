@@ -1,7 +1,7 @@
-"""Hydra, and nothing else: from command-line words to checked configurations.
+"""Hydra: from command-line words to checked configurations.
 
-The only module besides the plugin shim that imports Hydra. What Hydra says over several lines
-becomes one `ConfigError`.
+Only this module, `combinations` and the plugin shim (`hydra_plugins/`) import Hydra. An error that
+Hydra prints over several lines becomes one `ConfigError`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 import yaml
 
-from slm_energy.config.check import GROUPS, run_config
+from slm_energy.config.check import run_config
 from slm_energy.config.composition_errors import one_line
 from slm_energy.config.groups import LauncherConfig, RunConfig
+from slm_energy.config.keys import GROUPS
 from slm_energy.errors import ConfigError, SlmEnergyError
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from slm_energy.config.check import GROUPS, known_keys
+from slm_energy.config.keys import GROUPS, known_keys
 from slm_energy.errors import did_you_mean
 from slm_energy.serialization import field_types
 

@@ -91,6 +91,18 @@ def test_a_mistyped_name_is_answered_with_the_one_that_was_probably_meant(
     assert line.endswith(meant)
 
 
+def test_a_key_that_a_file_of_ones_own_leaves_out_can_be_added(
+    slm_energy: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "mine.yaml").write_text("name: torch\n")
+    words = ("plan", "--config-dir", str(tmp_path), "engine=mine")
+    refused = slm_energy(*words, "engine.threads=2", quick=False)
+    advice = "engine.threads: this engine leaves it out; +engine.threads=VALUE adds it"
+    assert (refused.returncode, advice in refused.stderr) == (2, True), refused.stderr
+    assert slm_energy(*words, "+engine.threads=2", quick=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -102,7 +114,6 @@ def test_a_mistyped_name_is_answered_with_the_one_that_was_probably_meant(
         ("plan --resolve", "--resolve belongs to --cfg: add --cfg job"),
         ("plan --config-dir", "argument -cd/--config-dir: expected one argument"),
         ("plan --config-dir none", "none' not found"),
-        ("tracking.offline=true", "this tracking leaves it out; +tracking.offline=VALUE adds it"),
         ("study.bsy=1", "study.bsy: no such key; did you mean study.busy?"),
         ("foo=1", "foo: no such key or group; there are model, engine, "),
         ("engine.options.x=1", "engine.options.x: no such key; engine.options has: none"),

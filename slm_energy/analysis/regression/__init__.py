@@ -6,6 +6,7 @@ samples     the trials that stand against each other
 text        the terminal
 """
 
-from slm_energy.analysis.regression.studies import Across, CompareOptions, Side, build, options
+from slm_energy.analysis.regression.studies import Across, Side, build, options
+from slm_energy.config.options import CompareOptions
 
 __all__ = ["Across", "CompareOptions", "Side", "build", "options"]

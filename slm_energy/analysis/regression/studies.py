@@ -24,32 +24,12 @@ from slm_energy.analysis.result.metric import MEASURED, Metric
 from slm_energy.analysis.result.report import LeftOut
 from slm_energy.analysis.stats.welch import CellChange, IndependentPair, judge, noise
 from slm_energy.analysis.trials.frame import tidy
+from slm_energy.config.check import checked
+from slm_energy.config.options import CompareOptions
 from slm_energy.errors import ConfigError, one_line
-from slm_energy.serialization import convert, from_plain, to_plain
+from slm_energy.serialization import to_plain
 
 SCHEMA = 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class CompareOptions:
-    """The keys of conf/compare.yaml but the store.
-
-    Attributes:
-        metrics: what is compared; each can be a regression. An `energy/...` metric stands for its
-            estimated twin in cells that have no sensor in either study.
-        margin: a smaller relative difference does not matter.
-        alpha: family-wise error; intervals have confidence 1 - alpha.
-        floor: relative difference of two studies of the same thing on this machine.
-        allow: groups of facts that may differ, or `all`.
-        machine: which machine's trials; needed only where a study has several.
-    """
-
-    metrics: tuple[str, ...] = ("energy/per_output_token_j", "latency/e2e_p50_s")
-    margin: float = 0.02
-    alpha: float = 0.05
-    floor: float = 0.0
-    allow: tuple[str, ...] = ()
-    machine: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,28 +109,13 @@ class Across:
         return {"exit_code": self.exit_code, **to_plain(self)}
 
 
-_RANGES: dict[str, tuple[float, float, str]] = {
-    "margin": (0, 0.5, "between 0 and 0.5 (0.02 is 2 %)"),
-    "alpha": (0.001, 0.2, "between 0.001 and 0.2"),
-    "floor": (0, 1, "between 0 and 1 (0.01 is 1 %)"),
-}
-
-
 def options(mapping: Mapping[str, Any]) -> CompareOptions:
     """Check the keys of conf/compare.yaml and freeze them.
 
     Raises:
         ConfigError: a wrong type, a value out of range, or no such group of facts.
     """
-    for key, value in mapping.items():
-        try:
-            convert(typing.get_type_hints(CompareOptions)[key], value, key)
-        except ValueError as error:
-            raise ConfigError(f"{key}={value!r} is not valid: {error}") from None
-    result = from_plain(CompareOptions, dict(mapping))
-    for key, (low, high, text) in _RANGES.items():
-        if not low <= getattr(result, key) <= high:
-            raise ConfigError(f"{key}={getattr(result, key)} is out of range: {text}")
+    result = checked(CompareOptions, mapping, "compare")
     if not result.metrics:
         raise ConfigError(f"metrics=[] is empty: name at least one, such as {MEASURED}total_j")
     groups = (*typing.get_args(Group), "all")
