@@ -92,8 +92,8 @@ def test_every_record_below_a_folder_is_sent_but_for_damaged_ones_and_those_of_a
         done = slm_energy("sync", str(copy), quick=False)
     assert done.returncode == 1, done.stderr
     assert "study one: 2 records sent\nstudy two: 1 records sent\n" in done.stdout
-    assert f"left alone {damaged}: cannot be read" in done.stdout
-    assert f"left alone {busy.parent}: a sweep is running there" in done.stdout
+    assert f"left alone '{damaged}': cannot be read" in done.stdout
+    assert f"left alone '{busy.parent}': a sweep is running there" in done.stdout
     assert (copy / "node-1" / "running").is_dir()
     assert sorted(trials("one")["machine"]) == ["node-1", "node-1"]
     assert trials("two")["machine"].tolist() == ["node-2"]
