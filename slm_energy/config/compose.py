@@ -113,7 +113,7 @@ def _for_each_choice(word: str) -> str:
 def _parsable(word: str) -> str:
     """Quote what Hydra has no token for: letters beyond ASCII, outside quotes and mappings."""
     key, equals, value = word.partition("=")
-    if value.isascii() or set(value) & set("'\"{}"):
+    if value.isascii() or word.startswith("-") or set(value) & set("'\"{}"):
         return word
     return key + equals + re.sub(r"[^][,()]*[^\x00-\x7f][^][,()]*", r'"\g<0>"', value)
 
