@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +50,8 @@ def ask(server: str) -> None:
 
 def create(database: Path) -> None:
     """Make a SQLite store, whole or not at all: MLflow cannot use one that was cut short."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    with _without_widgets():
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     _hush()
     partial = database.with_name(f"{database.name}.partial")
@@ -59,6 +61,14 @@ def create(database: Path) -> None:
     store = SqlAlchemyStore(place, root)  # type: ignore[no-untyped-call]
     store.engine.dispose()
     partial.rename(database)
+
+
+@contextlib.contextmanager
+def _without_widgets() -> Iterator[None]:
+    """Import MLflow where ipywidgets is missing: in a notebook its tqdm would warn of that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")
+        yield
 
 
 def _hush() -> None:
@@ -79,8 +89,9 @@ def connect(uri: str) -> MlflowClient:
     Raises:
         TrackingError: a password or token would be open to others.
     """
-    from mlflow import MlflowClient
-    from mlflow.utils.credentials import get_default_host_creds
+    with _without_widgets():
+        from mlflow import MlflowClient
+        from mlflow.utils.credentials import get_default_host_creds
 
     _hush()
     login = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
