@@ -39,6 +39,7 @@ def show_report(
     from slm_energy import analysis
     from slm_energy.analysis.noise_floor import to_text
     from slm_energy.analysis.render.files import files
+    from slm_energy.analysis.render.terminal import to_terminal
     from slm_energy.running import stop_rule
 
     asked = analysis.options(options)
@@ -49,7 +50,7 @@ def show_report(
         store.note_stop(asked.study, machine, settled)
     stopped = store.stopped(asked.study, machine)
     report = analysis.build(frame, asked, noise_floor=floor, stopped=stopped)
-    report.to_terminal(console)
+    to_terminal(report, console)
     found = files(report, _generated(store, report, console))
     if parent is not None:
         if report.noise_floor is not None and report.noise_floor.study == report.study:
@@ -108,14 +109,15 @@ def report_verb(arguments: Sequence[str], console: Console) -> int:
 
 def _report_foreign(arguments: Sequence[str], console: Console) -> int:
     from slm_energy.analysis import external
+    from slm_energy.analysis.render import external_tables
     from slm_energy.analysis.render.files import files
 
     asked = compose("analysis", ["study=null", *arguments], keys=["study"])
     del asked["tracking"]  # nothing is stored
     out = asked.pop("out")
     found = external.analyse(asked)
-    external.show(found, console)
-    _write(out, files(found.report, more=external.grids(found)))
+    external_tables.to_terminal(found, console)
+    _write(out, files(found.report, more=external_tables.grids(found)))
     return 0
 
 
@@ -128,6 +130,7 @@ def compare_verb(arguments: Sequence[str], console: Console) -> int:
         AnalysisError: the two cannot be compared.
     """
     from slm_energy.analysis import regression
+    from slm_energy.analysis.render import study_comparison
 
     words = [word for word in arguments if word != "--json"]
     if len(words) < 2 or any("=" in word.partition("@")[0] for word in words[:2]):
@@ -142,7 +145,7 @@ def compare_verb(arguments: Sequence[str], console: Console) -> int:
     if "--json" in arguments:
         sys.stdout.write(readable(result.to_json()))
     else:
-        result.to_terminal(console)
+        study_comparison.to_terminal(result, console)
     if result.refusal:
         raise AnalysisError(result.refusal)
     return result.exit_code

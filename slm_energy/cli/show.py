@@ -16,8 +16,8 @@ from slm_energy.analysis.stats.max_t import smallest_rounds
 from slm_energy.analysis.stats.power import minimum_detectable
 from slm_energy.analysis.text import phrases
 from slm_energy.cell import is_sentinel
+from slm_energy.duration import duration
 from slm_energy.planning.plan import Plan
-from slm_energy.running.progress import duration
 from slm_energy.running.summary import SweepSummary
 
 _ORDER_SHOWN = 60
