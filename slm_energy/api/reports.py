@@ -11,12 +11,14 @@ from rich.console import Console
 
 from slm_energy import analysis
 from slm_energy.analysis import external
-from slm_energy.analysis.render import brief, text
+from slm_energy.analysis.render import external_tables, summary_tables, terminal
 from slm_energy.analysis.render.files import files
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.tables import Grid, counts
-from slm_energy.analysis.result.report import Descriptive, Pair, Report
+from slm_energy.analysis.result.comparison import Pair
+from slm_energy.analysis.result.diagnostics import Descriptive
+from slm_energy.analysis.result.report import Report
 from slm_energy.api import display
 from slm_energy.api.options import with_defaults
 from slm_energy.api.stores import Tracking, tracking_config, trials_of
@@ -73,8 +75,8 @@ class StudyReport:
         """What each cell costs, one row per metric and cell, best first within a family.
 
         Columns: `metric` (its name ends in the unit of the values), `cell` (id), `label`, `family`,
-        then the fields of `analysis.result.report.Descriptive`: `trials`, `mean` (geometric) with
-        its interval `low` to `high`, `median`, `cv_pct`, ...
+        then the fields of `analysis.result.diagnostics.Descriptive`: `trials`, `mean` (geometric)
+        with its interval `low` to `high`, `median`, `cv_pct`, ...
         """
         cells = {cell.id: cell for cell in self.result.cells}
         rows = [
@@ -115,7 +117,7 @@ class StudyReport:
         """Findings and short tables; the notes open below them."""
         import pandas as pd
 
-        grids = [*brief.grids(self.result), *self.grids]
+        grids = [*summary_tables.grids(self.result), *self.grids]
         tables = [
             display.table(pd.DataFrame(grid.rows, columns=list(grid.head)), grid.title)
             for grid in grids
@@ -135,9 +137,9 @@ class StudyReport:
         return display.as_text(self._show)
 
     def _show(self, console: Console) -> None:
-        text.to_terminal(self.result, console)
+        terminal.to_terminal(self.result, console)
         for grid in self.grids:
-            text.show(grid, console)
+            terminal.print_grid(grid, console)
 
 
 def report(
@@ -194,7 +196,7 @@ def _table_report(data: str | os.PathLike[str], options: dict[str, Any]) -> Stud
     asked = with_defaults("analysis", options, words, keys=["study"])
     del asked["out"]
     analysed = external.analyse(asked | {"data": os.fspath(data)})
-    return StudyReport(result=analysed.report, grids=tuple(external.grids(analysed)))
+    return StudyReport(result=analysed.report, grids=tuple(external_tables.grids(analysed)))
 
 
 def _frame(kind: type, rows: list[dict[str, Any]], first: list[str]) -> pd.DataFrame:

@@ -17,11 +17,11 @@ from slm_energy.api import display
 from slm_energy.api.reports import StudyReport, of_stored
 from slm_energy.config.compose import compose_grid
 from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.duration import duration
 from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError
 from slm_energy.planning.grid import Grid, resolve
 from slm_energy.planning.plan import Plan, Status
 from slm_energy.running import stop_rule, sweep
-from slm_energy.running.progress import duration
 from slm_energy.running.report import attach, study_report
 from slm_energy.running.resume import current_plan
 from slm_energy.running.summary import SweepSummary

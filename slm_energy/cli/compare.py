@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         AnalysisError: the two cannot be compared.
     """
     from slm_energy.analysis import regression
+    from slm_energy.analysis.render.study_comparison import to_terminal
     from slm_energy.running.report import open_sides
 
     studies = [word for word in arguments.words if "=" not in word.partition("@")[0]]
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(readable(result.to_json()))
     else:
-        result.to_terminal(terminal())
+        to_terminal(result, terminal())
     if result.refusal:
         raise AnalysisError(result.refusal)
     return result.exit_code

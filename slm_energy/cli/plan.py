@@ -16,6 +16,7 @@ from slm_energy.cli import key_help
 from slm_energy.cli.console import terminal
 from slm_energy.cli.words import add_hydra, hydra_words
 from slm_energy.config.compose import compose_grid
+from slm_energy.duration import duration
 from slm_energy.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -123,7 +124,6 @@ def _show_order(plan: Plan, console: Console) -> None:
 
 
 def _show_expected(plan: Plan, console: Console) -> None:
-    from slm_energy.running.progress import duration
 
     todo, expected = plan.with_status("to do"), plan.expected_s
     time = (

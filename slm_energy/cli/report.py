@@ -68,9 +68,10 @@ def show_report(
     Returns:
         The report's files, their names (with folders) to their contents.
     """
+    from slm_energy.analysis.render.terminal import to_terminal
     from slm_energy.running.report import attach
 
-    report.result.to_terminal(console)
+    to_terminal(report.result, console)
     for gap in report.gaps:
         console.print(f"[yellow]{escape(gap)}[/]", soft_wrap=True, highlight=False)
     files = report.files()
@@ -82,14 +83,15 @@ def show_report(
 
 def _report_table(words: list[str], console: Console) -> int:
     from slm_energy.analysis import external
+    from slm_energy.analysis.render import external_tables
     from slm_energy.analysis.render.files import files
 
     composed = compose("analysis", ["study=null", *words], keys=["study"])
     del composed["tracking"]  # nothing is stored
     out = composed.pop("out")
     result = external.analyse(composed)
-    external.show(result, console)
-    _write(out, files(result.report, more=external.grids(result)))
+    external_tables.to_terminal(result, console)
+    _write(out, files(result.report, more=external_tables.grids(result)))
     return 0
 
 

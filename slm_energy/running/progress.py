@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from slm_energy.duration import duration
 from slm_energy.record import Record
 
 _COLOURS = {"valid": "green", "invalid": "yellow", "failed": "red", "unsupported": "cyan"}
@@ -80,13 +81,6 @@ class Display:
         else:
             per_trial_s = None if self._expected_s is None else self._expected_s / self._trials
         return "" if per_trial_s is None else f"about {duration(per_trial_s * trials)} left"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in a readable unit: `45 s`, `3 min`, `2.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _headline(record: Record) -> str:

@@ -14,9 +14,9 @@ import pytest
 
 from slm_energy.analysis.build import build
 from slm_energy.analysis.options import METRICS as COMPARED
-from slm_energy.analysis.options import AnalysisOptions
 from slm_energy.analysis.render.files import files
 from slm_energy.config.groups import MeasurementConfig, RunConfig, TrackingConfig
+from slm_energy.config.options import AnalysisOptions
 from slm_energy.derive import metrics
 from slm_energy.meters.domains import KNOWN
 from slm_energy.metric_catalog import gauges

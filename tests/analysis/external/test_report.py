@@ -13,7 +13,10 @@ import scikit_posthocs
 from scipy import stats
 
 from slm_energy.analysis import external
+from slm_energy.analysis.render.external_tables import grids
 from slm_energy.analysis.render.html import to_html
+from slm_energy.analysis.render.markdown import to_markdown
+from slm_energy.analysis.stats import max_t, paired
 from slm_energy.config.compose import compose
 from tests.conftest import Command
 
@@ -22,7 +25,7 @@ MEDIANS, SERIES = DATA / "paper_medians.csv", DATA / "paper_series.csv"
 
 
 @functools.cache
-def analysed(path: Path, *words: str) -> external.Foreign:
+def analysed(path: Path, *words: str) -> external.ExternalReport:
     asked = compose("analysis", ["study=null", f"data={path}", *words], keys=["study"])
     del asked["tracking"], asked["out"]
     return external.analyse(asked)
@@ -43,7 +46,7 @@ def test_savings_over_models_are_those_of_the_authors() -> None:
 
 def test_the_page_says_whose_data_it_is_and_has_the_claims() -> None:
     found = analysed(MEDIANS, "columns=paper_medians")
-    page = to_html(found.report, more=external.grids(found))
+    page = to_html(found.report, more=grids(found))
     assert "data from paper_medians.csv" in page
     assert "energy measured" not in page
     assert "What the authors say, and what follows from this table" in page
@@ -62,8 +65,11 @@ CLAIMS = {
     "With CPU, ONNX uses the least energy": ("no", "so in 7 of 12, not in bloomz-1b1, codeparrot"),
     "Every CUDA configuration uses less energy than every CPU one": ("no", "so in 11 of 12"),
     "Every CUDA configuration takes less time than every CPU one": ("no", "not in bloomz-1b1"),
-    "Energy differs significantly between configurations": ("cannot be told", "needs repetitions"),
-    "TORCH with CUDA uses computing resources efficiently": ("cannot be told", "has no util"),
+    "Energy differs significantly between configurations": (
+        "cannot be determined",
+        "needs repetitions",
+    ),
+    "TORCH with CUDA uses computing resources efficiently": ("cannot be determined", "has no util"),
 }
 
 
@@ -93,7 +99,7 @@ def test_one_aggregate_per_cell_is_described_and_not_tested() -> None:
 
 def test_the_report_says_first_whose_data_it_is() -> None:
     report = analysed(MEDIANS, "columns=paper_medians").report
-    for text in (report.machine, report.methods[0], report.notes[0], report.to_markdown()):
+    for text in (report.machine, report.methods[0], report.notes[0], to_markdown(report)):
         text = text.replace("\\_", "_")
         assert "paper_medians.csv" in text
         assert "not measured by slm_energy" in text
@@ -171,7 +177,7 @@ def test_a_verdict_that_rests_on_a_flagged_value_is_told(tmp_path: Path) -> None
 
 def test_a_part_of_the_models_bears_no_claim_out() -> None:
     for each in analysed(SERIES, "columns=paper_series").checked:
-        assert each.follows == "cannot be told"
+        assert each.follows == "cannot be determined"
         assert "not all of 12 groups" in each.computed
 
 
@@ -200,6 +206,43 @@ def test_declared_rounds_are_compared_within(tmp_path: Path) -> None:
     loose = analysed(path, *words).report
     [family] = loose.metrics[0].families
     assert {pair.verdict for pair in family.pairs} == {"inconclusive"}  # the drift is noise now
+
+
+def count_max_t(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of cells of each max-T run from now on."""
+    runs: list[int] = []
+
+    def counted(logs: np.ndarray[Any, Any], draws: int, seed: int) -> max_t.MaxT:
+        runs.append(logs.shape[1])
+        return max_t.max_t(logs, draws, seed)
+
+    monkeypatch.setattr(paired, "max_t", counted)
+    return runs
+
+
+def test_independent_repetitions_need_no_max_t_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = count_max_t(monkeypatch)
+    report = analysed.__wrapped__(SERIES, "columns=paper_series").report
+    assert len(report.metrics) == 3
+    assert runs == []
+
+
+def test_declared_rounds_need_one_max_t_run_per_family_and_one_more_where_trials_are_flagged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = count_max_t(monkeypatch)
+    words = ("columns=paper_series", "columns.rounds=true", "draws=999")
+    report = analysed.__wrapped__(SERIES, *words).report
+    families = [(family, result) for result in report.metrics for family in result.families]
+    flagged = [
+        family
+        for family, result in families
+        if len(family.ranked) > 1
+        and any(
+            point.outlier and point.cell in family.ranked for point in result.diagnostics.points
+        )
+    ]
+    assert len(runs) == len(families) + len(flagged) == 13
 
 
 def test_the_command_line_reads_a_mapping_of_ones_own(tmp_path: Path, slm_energy: Command) -> None:

@@ -1,8 +1,9 @@
-"""A little SVG: what the figures of a report are drawn with.
+"""A small SVG writer: what figures of reports and of single trials are drawn with.
 
-Colours are CSS classes, so that a page can be light or dark; `STYLE` gives them their colours and
-`HATCHES` the patterns of what is estimated. A page has both once; `standalone` puts them into a
-picture that is a file of its own. All text is escaped.
+A plotting library would take longer to import than a trial's bookkeeping takes. Colours are CSS
+classes, so that a page can be light or dark; `STYLE` gives them their colours and `HATCHES` the
+patterns of what is estimated. A page has both once; `standalone` puts them into a picture that is a
+file of its own. All text is escaped.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from slm_energy.analysis.render.escape import visible
+from slm_energy.escape import visible
 
 STYLE = """
 .fig{--ink:#1c2430;--soft:#5b6777;--rule:#d5dbe3;--face:#ffffff;--mark:#1f6f8b;--warm:#b4532a;
@@ -22,6 +23,7 @@ STYLE = """
 .fig .rule{stroke:var(--rule);stroke-width:1} .fig .axis{stroke:var(--soft);stroke-width:1}
 .fig .dot{fill:var(--mark);fill-opacity:.4}
 .fig .flag{fill:none;stroke:var(--warm);stroke-width:1.6}
+.fig .line{fill:none;stroke:var(--mark);stroke-width:1.5}
 .fig .bar{stroke:var(--mark);stroke-width:2.4} .fig .thin{stroke:var(--soft);stroke-width:1}
 .fig .mean{fill:var(--mark);stroke:var(--face);stroke-width:1.2}
 .fig .band{fill:var(--pale)} .fig .zero{stroke:var(--soft);stroke-dasharray:3 3}
@@ -69,8 +71,8 @@ class Picture:
         width: in pixels.
         height: in pixels.
         title: what it shows, in a few words.
-        description: what a person who cannot see it should know: the figures in words.
-        estimated: what is drawn is a model's estimate: hatched and hollow.
+        description: the figures in words, for those who cannot see the picture.
+        estimated: it shows a model's estimates, which are hatched and hollow.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class Picture:
         )
 
     def circle(self, x: float, y: float, radius: float, style: str, tip: str = "") -> None:
-        """A disc; `tip` is shown by a mouse that rests on it."""
+        """A disc; `tip` is its tooltip."""
         inner = f"<title>{_text(tip)}</title>" if tip else ""
         self._parts.append(
             f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}">{inner}</circle>'
@@ -133,21 +135,26 @@ class Picture:
         return self._head + "".join(self._parts) + "</svg>"
 
 
-def standalone(svg: str) -> str:
-    """A picture as a file of its own, on white."""
+def standalone(svg: str, style: str = "") -> str:
+    """A picture as a file of its own, on white.
+
+    Args:
+        svg: from `Picture.svg`.
+        style: CSS of classes that only this picture has.
+    """
     head, mark, rest = svg.partition("</desc>")
     face = '<rect width="100%" height="100%" fill="#ffffff"/>'
-    return f"{head}{mark}<style>{STYLE}</style>{HATCHES}{face}{rest}\n"
+    return f"{head}{mark}<style>{STYLE}{style}</style>{HATCHES}{face}{rest}\n"
 
 
 def shortened(label: str) -> str:
-    """A label that leaves room for the picture; both of its ends tell cells apart."""
+    """A label that leaves room for the picture; both ends are kept, as either may differ."""
     half = _LONGEST // 2
     return label if len(label) <= _LONGEST else f"{label[: half - 1]}…{label[-half:]}"
 
 
 def room(labels: Iterable[str]) -> float:
-    """Pixels that labels at a side take."""
+    """Pixels that labels beside a picture take."""
     return 24 + CHARACTER * max((len(shortened(label)) for label in labels), default=0)
 
 
@@ -185,21 +192,21 @@ class Scale:
         if self.log and self.high / self.low > 8:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             steps = (1.0, 2.0, 5.0) if len(decades) <= 4 else (1.0,)
-            found = [step * 10.0**decade for decade in decades for step in steps]
+            ticks = [step * 10.0**decade for decade in decades for step in steps]
         else:
             rough = (self.high - self.low) / 5
             unit = 10.0 ** math.floor(math.log10(rough))
             step = min((m * unit for m in (1, 2, 5, 10)), key=lambda s: abs(s - rough))
             first = math.ceil(self.low / step)
-            found = [n * step for n in range(first, math.floor(self.high / step) + 1)]
-        return [value for value in found if self.low <= value <= self.high]
+            ticks = [n * step for n in range(first, math.floor(self.high / step) + 1)]
+        return [value for value in ticks if self.low <= value <= self.high]
 
 
 def scale(values: Sequence[float], left: float, right: float, *, log: bool = False) -> Scale:
-    """A scale that holds all values with some air around them.
+    """A scale that holds all values with a margin around them.
 
     Args:
-        values: at least one; all positive where `log` is asked for.
+        values: at least one; all positive where `log` is True.
         left: pixel of the lower end.
         right: pixel of the upper end.
         log: logarithmic.

@@ -1,12 +1,12 @@
-"""Mean ranks over rounds and the groups that do not differ: a critical difference diagram.
+"""Critical difference diagram: mean ranks over rounds, and the groups that do not differ.
 
 The diagram is Demsar's (2006), with the groups of the report's own comparison instead of a Nemenyi
-distance: a bar joins neighbours no two of which differ at alpha. Ranks are no joules, so those of
-estimates look the same; what they rank says in its title that it is estimated.
+distance: a bar joins neighbours no two of which differ at alpha. Ranks are not joules, so ranks of
+estimates look the same; the title says when the ranked metric is estimated.
 
-    ranking      who ranks where
-    drawn        as SVG
-    tikz         as a tikzpicture
+    ranking      mean ranks, and which cells do not differ
+    to_svg       as SVG
+    to_tikz      as a tikzpicture
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.stats
 
-from slm_energy.analysis.render.escape import latex
-from slm_energy.analysis.render.svg import ROW, WIDTH, Picture, Scale, room, shortened
-from slm_energy.analysis.result.report import Family, MetricResult
+from slm_energy.analysis.result.comparison import Family
+from slm_energy.analysis.result.report import MetricResult
+from slm_energy.escape import latex
+from slm_energy.svg import ROW, WIDTH, Picture, Scale, room, shortened
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,19 +73,19 @@ def ranking(result: MetricResult, family: Family, alpha: float) -> Ranking | Non
 
 def _cliques(cells: Sequence[str], differ: set[frozenset[str]]) -> tuple[tuple[int, int], ...]:
     """The longest runs of neighbours no two of which differ; none lies within another."""
-    found: list[tuple[int, int]] = []
+    cliques: list[tuple[int, int]] = []
     for first in range(len(cells)):
         last = first
         while last + 1 < len(cells) and not any(
             frozenset((cells[last + 1], cells[i])) in differ for i in range(first, last + 1)
         ):
             last += 1
-        if last > first and (not found or last > found[-1][1]):
-            found.append((first, last))
-    return tuple(found)
+        if last > first and (not cliques or last > cliques[-1][1]):
+            cliques.append((first, last))
+    return tuple(cliques)
 
 
-def drawn(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
+def to_svg(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
     """The diagram as SVG.
 
     Args:
@@ -109,9 +110,9 @@ def drawn(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
         y = 36.0 + 10 * level
         low, high = ranking.mean_ranks[first], ranking.mean_ranks[last]
         picture.line(axis(low) - 3, y, axis(high) + 3, y, "bar")
-    for place, (name, rank) in enumerate(zip(names, ranking.mean_ranks, strict=True)):
-        on_left = place < half
-        y = top + 4 + (place if on_left else len(names) - 1 - place) * ROW
+    for position, (name, rank) in enumerate(zip(names, ranking.mean_ranks, strict=True)):
+        on_left = position < half
+        y = top + 4 + (position if on_left else len(names) - 1 - position) * ROW
         end = left - 8 if on_left else right + 8
         picture.line(axis(rank), 26, axis(rank), y, "thin")
         picture.line(axis(rank), y, end, y, "thin")
@@ -120,7 +121,7 @@ def drawn(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
     return picture.svg()
 
 
-def tikz(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
+def to_tikz(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
     r"""The diagram as a tikzpicture, 8 cm between best and worst; needs only the package tikz.
 
     Args:
@@ -149,9 +150,9 @@ def tikz(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
         lines.append(
             rf"\draw[line width=1.6pt] ([xshift=-2pt]{x(low)},{y}) -- ([xshift=2pt]{x(high)},{y});"
         )
-    for place, (cell, rank) in enumerate(zip(ranking.cells, ranking.mean_ranks, strict=True)):
-        on_left = place < half
-        y = f"{-top - 0.45 * (place if on_left else count - 1 - place):.3f}"
+    for position, (cell, rank) in enumerate(zip(ranking.cells, ranking.mean_ranks, strict=True)):
+        on_left = position < half
+        y = f"{-top - 0.45 * (position if on_left else count - 1 - position):.3f}"
         end, side = ("-0.3", "left") if on_left else (f"{8.3:g}", "right")
         name = latex(labels[cell])
         lines.append(rf"\draw ({x(rank)},0) |- ({end},{y}) node[{side}] {{{name}}};")

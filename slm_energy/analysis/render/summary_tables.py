@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Sequence
 
 from slm_energy.analysis.render.tables import Grid, audit
+from slm_energy.analysis.result.comparison import Family, Pair
+from slm_energy.analysis.result.diagnostics import Descriptive
 from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import mirrored
 from slm_energy.analysis.text import phrases
-
-if typing.TYPE_CHECKING:
-    from slm_energy.analysis.result.report import Descriptive, Family, MetricResult, Pair, Report
 
 
 def grids(report: Report) -> list[Grid]:
@@ -19,7 +18,7 @@ def grids(report: Report) -> list[Grid]:
     lead = report.deciding
     rest = report.metrics[len(lead) :]
     result = [audit(report), cells(report)]
-    result += [pairs(report, each, family) for each in lead for family in each.families]
+    result += [pairs(report, main, family) for main in lead for family in main.families]
     result += [others(report, rest), effects(report)]
     return [grid for grid in result if grid.rows]
 
@@ -28,7 +27,7 @@ def cells(report: Report) -> Grid:
     """What each cell costs; the best of each family in bold."""
     lead = [result.metric for result in report.deciding]
     columns = [result.metric for result in report.metrics]
-    found = [{row.cell: row for row in result.descriptive} for result in report.metrics]
+    by_cell = [{row.cell: row for row in result.descriptive} for result in report.metrics]
     compared = any(cell.agreement is not None for cell in report.cells)
     fixed = ("Cell", "Valid", *(["Agrees\n%"] if compared else []))
     head = (*fixed, *(f"{_short(metric)}\n{metric.unit}".strip() for metric in columns))
@@ -36,14 +35,14 @@ def cells(report: Report) -> Grid:
     for cell in report.cells:
         texts = [
             _figure(metric, table.get(cell.id), metric in lead)
-            for metric, table in zip(columns, found, strict=True)
+            for metric, table in zip(columns, by_cell, strict=True)
         ]
         if compared:
             texts.insert(0, phrases.share(cell.agreement))
         rows.append((cell.label, f"{cell.valid}/{cell.rounds}" if cell.rounds else "-", *texts))
-    place = {cell.id: i for i, cell in enumerate(report.cells)}
+    rows_of = {cell.id: i for i, cell in enumerate(report.cells)}
     bold = {
-        (place[family.ranked[0]], column)
+        (rows_of[family.ranked[0]], column)
         for column, result in enumerate(report.metrics, start=len(fixed))
         for family in result.families
         if len(family.ranked) > 1
@@ -117,9 +116,9 @@ def others(report: Report, rest: Sequence[MetricResult]) -> Grid:
     for pair in (pair for family in families for pair in family.headline):
         texts = []
         for result, table in zip(rest, tables, strict=True):
-            found, turned = table.get((pair.a, pair.b)), table.get((pair.b, pair.a))
-            if found is not None and found.ratio is not None:
-                texts.append(f"{phrases.number(found.ratio)} {found.verdict}")
+            same, turned = table.get((pair.a, pair.b)), table.get((pair.b, pair.a))
+            if same is not None and same.ratio is not None:
+                texts.append(f"{phrases.number(same.ratio)} {same.verdict}")
             elif turned is not None and turned.ratio is not None:
                 about = mirrored(turned.verdict, result.metric.higher_is_better)
                 texts.append(f"{phrases.number(1 / turned.ratio)} {about}")
@@ -157,7 +156,7 @@ def effects(report: Report) -> Grid:
         for effect in result.effects.effects:
             if effect.term == "round" or len(report.factors) < 2:
                 continue
-            shown = (f"{each.level} {phrases.number(each.ratio)}" for each in effect.levels)
+            shown = (f"{level.level} {phrases.number(level.ratio)}" for level in effect.levels)
             levels = ", ".join(shown)
             size = f"{effect.partial_eta_squared:.2f}"
             rows.append((effect.term, phrases.p_value(effect.p), size, levels or "-"))

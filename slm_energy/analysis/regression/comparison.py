@@ -1,8 +1,8 @@
 """Study B against study A, cell by cell: what got worse since then?
 
-`build` matches the cells of two studies (`manifest.py`), refuses when anything else differs that
-may not, and judges each cell and metric (`welch.py`). `Across` is the result; its exit code is for
-CI.
+`build` matches the cells of two studies (`manifest`), refuses to compare them when anything else
+differs that may not, and judges each cell and metric (`stats.welch`). The exit code of its result
+is for CI.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
 from slm_energy.analysis.regression.manifest import Attached, Difference, Group, differences, match
 from slm_energy.analysis.regression.samples import pair_up
-from slm_energy.analysis.regression.text import to_terminal
+from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
-from slm_energy.analysis.result.report import LeftOut
 from slm_energy.analysis.stats.welch import CellChange, IndependentPair, judge, noise
 from slm_energy.analysis.trials.frame import tidy
 from slm_energy.config.check import checked
@@ -53,7 +51,8 @@ class MetricChange:
 
     Attributes:
         metric: which; estimated joules are compared with estimated ones only.
-        ratio: geometric mean of the cells' ratios: what all cells share is no cell's doing.
+        ratio: geometric mean of the cells' ratios: a change that all cells share has a common
+            cause.
         noise_pct: standard deviation of trials within a cell and study, in per cent; None without
             two trials anywhere.
         visible_pct: difference above which the interval of a typical cell excludes 1, with floor:
@@ -69,13 +68,13 @@ class MetricChange:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Across:
+class StudyComparison:
     """Study B against study A.
 
     Attributes:
         a: name of the study that is compared with.
         b: name of the study that is judged.
-        options: as asked.
+        options: as given.
         differences: facts that matched cells do not share.
         left_out: cells without a partner and values that were not used.
         metrics: the comparison; empty when the studies' facts differ and may not.
@@ -100,10 +99,6 @@ class Across:
         verdicts = {cell.verdict for metric in self.metrics for cell in metric.cells}
         return 1 if "regression" in verdicts else 0
 
-    def to_terminal(self, console: Console) -> None:
-        """Print it; fits in 100 columns."""
-        to_terminal(self, console)
-
     def to_json(self) -> dict[str, Any]:
         """All figures, unrounded and in SI units."""
         return {"exit_code": self.exit_code, **to_plain(self)}
@@ -124,7 +119,7 @@ def options(mapping: Mapping[str, Any]) -> CompareOptions:
     return result
 
 
-def build(a: Side, b: Side, options: CompareOptions) -> Across:
+def build(a: Side, b: Side, options: CompareOptions) -> StudyComparison:
     """Compare two studies.
 
     Raises:
@@ -132,56 +127,58 @@ def build(a: Side, b: Side, options: CompareOptions) -> Across:
             has measured and the other estimated energy.
     """
     studies = (tidy(a.frame, a.name, options.machine), tidy(b.frame, b.name, options.machine))
-    left_out: list[LeftOut] = []
-    pairs, keys = match(*studies, left_out)
-    found = differences(
-        ((studies[0], a.attached), (studies[1], b.attached)), pairs, keys, options.allow
+    matched = match(*studies)
+    facts = differences(
+        ((studies[0], a.attached), (studies[1], b.attached)), matched, options.allow
     )
-    refusal = _refused(a.name, b.name, found, options.allow)
+    refusal = _refused(a.name, b.name, facts, options.allow)
+    left_out = list(matched.left_out)
     metrics: tuple[MetricChange, ...] = ()
     if not refusal:
-        metrics = _judged(pair_up(studies, pairs, options.metrics, left_out), options)
+        pairs, not_paired = pair_up(studies, matched.pairs, options.metrics)
+        left_out += not_paired
+        metrics = _judged(pairs, options)
         refusal = _undecided(metrics)
-    return Across(
+    return StudyComparison(
         a=a.name,
         b=b.name,
         options=options,
-        differences=found,
+        differences=facts,
         left_out=tuple(dict.fromkeys(left_out)),
         metrics=metrics,
         refusal=refusal,
     )
 
 
-def _refused(a: str, b: str, found: tuple[Difference, ...], allow: tuple[str, ...]) -> str:
-    bad = [row for row in found if not row.allowed]
+def _refused(a: str, b: str, facts: tuple[Difference, ...], allow: tuple[str, ...]) -> str:
+    bad = [row for row in facts if not row.allowed]
     if not bad:
         return ""
-    facts = one_line(", ".join(dict.fromkeys(row.fact for row in bad)))
+    names = one_line(", ".join(dict.fromkeys(row.fact for row in bad)))
     groups = dict.fromkeys([*allow, *(row.group for row in bad)])
     return (
-        f"{a} and {b} differ in {facts}, so a change may have several causes; to compare them"
-        f" all the same: allow={','.join(groups)}"
+        f"{a} and {b} differ in {names}, so a change may have several causes; to compare them"
+        f" anyway: allow={','.join(groups)}"
     )
 
 
 def _undecided(metrics: tuple[MetricChange, ...]) -> str:
-    """Why nothing can be decided; empty when something can."""
+    """Why there is no verdict; empty when there is one."""
     cells = [cell for metric in metrics for cell in metric.cells]
     if not cells:
         return "no metric has a value in both studies"
     if any(cell.p is not None or cell.verdict != "inconclusive" for cell in cells):
         return ""
-    return f"the ratios only describe, no cell can be judged: {cells[0].reason}"
+    return f"the ratios are descriptive only, no cell can be judged: {cells[0].reason}"
 
 
 def _judged(pairs: list[IndependentPair], options: CompareOptions) -> tuple[MetricChange, ...]:
     """All pairs as one family; the result metric by metric."""
-    found = judge(pairs, margin=options.margin, alpha=options.alpha, floor=options.floor)
+    changes = judge(pairs, margin=options.margin, alpha=options.alpha, floor=options.floor)
     result = []
     for metric in dict.fromkeys(pair.metric for pair in pairs):
         mine = [pair for pair in pairs if pair.metric == metric]
-        cells = [cell for pair, cell in zip(pairs, found, strict=True) if pair.metric == metric]
+        cells = [cell for pair, cell in zip(pairs, changes, strict=True) if pair.metric == metric]
         result.append(
             MetricChange(
                 metric=metric,

@@ -1,6 +1,6 @@
 import pytest
 
-from slm_energy.analysis.render.escape import latex, markdown, visible
+from slm_energy.escape import latex, markdown, visible
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping
 
+from slm_energy.analysis.result.design import TrialRow
 from slm_energy.analysis.result.metric import ESTIMATED, MEASURED
-from slm_energy.analysis.result.report import Report, TrialRow
+from slm_energy.analysis.result.report import Report
 
 # Domains lie within each other: what is stacked must add up to the total that was summed.
 _CUTS = (
@@ -19,8 +20,8 @@ _PHASES = {"load": "load_total", "warm-up": "warmup_total", "serve": "total"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
-    """What the joules of cells are made of.
+class Breakdown:
+    """The parts of the energy of cells.
 
     Attributes:
         title: what is shown; an estimate says so.
@@ -35,21 +36,21 @@ class Parts:
     estimated: bool
 
 
-def parts(report: Report) -> Iterator[Parts]:
+def breakdowns(report: Report) -> Iterator[Breakdown]:
     """Components and phases, measured and estimated; what has fewer than two parts is left out."""
     for kind in (MEASURED, ESTIMATED):
         for title, names in (
             ("Energy of serving by component", _components(report, kind)),
             ("Energy of a trial by phase", _PHASES),
         ):
-            found = _means(report, kind, names)
-            values = next(iter(found.values()), {})
+            means = _means(report, kind, names)
+            values = next(iter(means.values()), {})
             if len(values) < 2:
                 continue
-            yield Parts(
+            yield Breakdown(
                 title=f"{title}{', estimated' * (kind == ESTIMATED)}: J, mean of trials",
-                cells=tuple(found),
-                values={part: tuple(row[part] for row in found.values()) for part in values},
+                cells=tuple(means),
+                values={part: tuple(row[part] for row in means.values()) for part in values},
                 estimated=kind == ESTIMATED,
             )
 
@@ -57,23 +58,23 @@ def parts(report: Report) -> Iterator[Parts]:
 def _components(report: Report, kind: str) -> Mapping[str, str]:
     """The components that add up to the total in every cell."""
     for cut in _CUTS:
-        found = _means(report, kind, {**cut, "total": "total"}).values()
+        means = _means(report, kind, {**cut, "total": "total"}).values()
         if all(
             "total" in row and math.isclose(2 * row["total"], sum(row.values()), rel_tol=1e-6)
-            for row in found
+            for row in means
         ):
             return cut
     return {}
 
 
 def _means(report: Report, kind: str, names: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Cell id to the means of those parts that all valid trials have which have any."""
+    """Cell id to mean joules of the parts that no trial lacks, of trials that have any part."""
     columns = {part: f"{kind}{name}_j" for part, name in names.items()}
     trials: dict[str, list[TrialRow]] = {}
     for trial in report.trials:
         if trial.outcome == "valid" and any(name in trial.values for name in columns.values()):
             trials.setdefault(trial.cell, []).append(trial)
-    rows = [row.values for found in trials.values() for row in found]
+    rows = [row.values for cell_trials in trials.values() for row in cell_trials]
     shared = {p: name for p, name in columns.items() if all(name in row for row in rows)}
     return {
         cell.id: {

@@ -1,7 +1,7 @@
 import dataclasses
 from xml.etree import ElementTree
 
-from slm_energy.analysis.render.ranks import Ranking, drawn, ranking, tikz
+from slm_energy.analysis.render.critical_difference import Ranking, ranking, to_svg, to_tikz
 from slm_energy.analysis.result.report import Report
 
 LABELS = {"a": "torch_cpu", "b": "onnx & co", "c": "<x>", "d": "d"}
@@ -38,7 +38,7 @@ def test_two_cells_need_no_diagram(report: Report) -> None:
 
 
 def test_the_diagram_names_every_cell(report: Report) -> None:
-    root = ElementTree.fromstring(drawn(RANKING, LABELS, "Energy"))
+    root = ElementTree.fromstring(to_svg(RANKING, LABELS, "Energy"))
     texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
     assert set(LABELS.values()) <= set(texts)
     bars = [each for each in root.iter() if each.get("class") == "bar"]
@@ -46,7 +46,7 @@ def test_the_diagram_names_every_cell(report: Report) -> None:
 
 
 def test_tikz_is_balanced_and_escaped() -> None:
-    text = tikz(RANKING, LABELS, "Energy (estimated)")
+    text = to_tikz(RANKING, LABELS, "Energy (estimated)")
     assert text.count("{") == text.count("}")
     assert text.count(r"\begin{tikzpicture}") == text.count(r"\end{tikzpicture}") == 1
     assert r"torch\_cpu" in text

@@ -14,6 +14,7 @@ from rich.console import Console
 from scipy import stats
 
 from slm_energy.analysis import regression
+from slm_energy.analysis.render.study_comparison import to_terminal
 from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.errors import AnalysisError, ConfigError
 from slm_energy.running import trial
@@ -52,7 +53,7 @@ def verdicts(result):
 
 def terminal(result, width=100):
     console = Console(width=width, file=io.StringIO())
-    result.to_terminal(console)
+    to_terminal(result, console)
     return console.file.getvalue()
 
 
@@ -127,12 +128,12 @@ def test_differences_are_shown_and_refused_unless_allowed(study):
     assert result.metrics == ()
     assert result.refusal == (
         "old and new differ in machine, version.torch, so a change may have several causes; to"
-        " compare them all the same: allow=machine,versions"
+        " compare them anyway: allow=machine,versions"
     )
     assert "no: allow=versions" in terminal(result)
     half = compared(a, b, allow=["versions"])
     assert half.refusal.endswith("differ in machine, so a change may have several causes; to"
-                                 " compare them all the same: allow=versions,machine")  # fmt: skip
+                                 " compare them anyway: allow=versions,machine")  # fmt: skip
     for allow in (["versions", "machine"], ["all"]):
         allowed = compared(a, b, allow=allow)
         assert allowed.exit_code == 0
@@ -172,7 +173,7 @@ def test_a_cell_that_was_measured_in_one_study_only_is_left_out(study):
 def test_one_trial_per_cell_describes_and_decides_nothing(study):
     result = compared(calm(study, COSTS, 1, rounds=1), calm(study, WORSE, 2, rounds=1))
     assert result.exit_code == 2
-    assert "the ratios only describe, no cell can be judged: one trial" in result.refusal
+    assert "the ratios are descriptive only, no cell can be judged: one trial" in result.refusal
     onnx = next(cell for cell in result.metrics[0].cells if cell.cell == "onnx")
     assert onnx.ratio == pytest.approx(1.2, rel=0.02)
     assert "Noise" not in terminal(result)

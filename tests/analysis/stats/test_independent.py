@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from slm_energy.analysis.external.unblocked import compare
 from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.stats.paired import Block, Rule
+from slm_energy.analysis.stats.comparison import Block, Rule
+from slm_energy.analysis.stats.independent import compare
 
 JOULES = Metric(name="energy/total_j")
 TOKENS = Metric(name="throughput/output_tokens_per_s")

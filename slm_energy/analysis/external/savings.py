@@ -16,8 +16,8 @@ from slm_energy.analysis.result.metric import Metric
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Range:
-    """Savings of the cheapest cell against the dearest one of its family, over families.
+class SavingsRange:
+    """Savings of the cheapest cell against the most expensive one of its family, over families.
 
     Attributes:
         metric: of what.
@@ -40,7 +40,7 @@ class Range:
     def sentence(self) -> str:
         """For a report's findings."""
         where = f"{self.group}: t" if self.group else "T"
-        what = f"of {self.metric.title} against the dearest of its family"
+        what = f"of {self.metric.title} against the most expensive of its family"
         if self.families == 1:
             return (
                 f"{where}he cheapest cell saves {self.least_pct:.2f} % {what} ({self.least_in}, by "
@@ -53,7 +53,7 @@ class Range:
         )
 
 
-def middles(frame: pd.DataFrame) -> pd.DataFrame:
+def cell_medians(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per cell: its settings, and the median of each metric over its rows."""
     metrics = [name for name in frame.columns if "/" in str(name)]
     settings = [name for name in frame.columns if "." in str(name) and name not in metrics]
@@ -62,20 +62,22 @@ def middles(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def ranges(middle: pd.DataFrame, metric: Metric, families: Sequence[str]) -> tuple[Range, ...]:
+def ranges(
+    medians: pd.DataFrame, metric: Metric, families: Sequence[str]
+) -> tuple[SavingsRange, ...]:
     """Savings over models, one range for each combination of the other factors of `families`.
 
     Args:
-        middle: one row per cell.
+        medians: one row per cell, from `cell_medians`.
         metric: a cost; there are none of a metric that should be high.
         families: settings that make a family; cells are compared within.
     """
-    keys = [setting(name) for name in families if setting(name) in middle]
+    keys = [setting(name) for name in families if setting(name) in medians]
     if metric.higher_is_better or not keys:
         return ()
     outer = [key for key in keys if key != "model.name"]
-    found = []
-    for name, rows in groups(middle, outer):
+    result = []
+    for name, rows in groups(medians, outer):
         savings: dict[str, float] = {}
         for family, cells in groups(rows, [key for key in keys if key not in outer]):
             values = cells[metric.name].dropna()
@@ -84,8 +86,8 @@ def ranges(middle: pd.DataFrame, metric: Metric, families: Sequence[str]) -> tup
         if savings:
             least = min(savings, key=savings.__getitem__)
             largest = max(savings, key=savings.__getitem__)
-            found.append(
-                Range(
+            result.append(
+                SavingsRange(
                     metric=metric,
                     group=name,
                     families=len(savings),
@@ -95,7 +97,7 @@ def ranges(middle: pd.DataFrame, metric: Metric, families: Sequence[str]) -> tup
                     largest_in=largest,
                 )
             )
-    return tuple(found)
+    return tuple(result)
 
 
 def setting(name: str) -> str:

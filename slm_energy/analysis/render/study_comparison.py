@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,18 +10,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from slm_energy.analysis.regression.comparison import StudyComparison
 from slm_energy.analysis.regression.manifest import Difference
-from slm_energy.analysis.render.escape import visible
-from slm_energy.analysis.render.text import WIDTH
+from slm_energy.analysis.render.terminal import WIDTH
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.stats.welch import CellChange
 from slm_energy.analysis.text.phrases import number, p_value, percent
-
-if typing.TYPE_CHECKING:
-    from slm_energy.analysis.regression.studies import Across
+from slm_energy.escape import visible
 
 
-def to_terminal(result: Across, console: Console) -> None:
+def to_terminal(result: StudyComparison, console: Console) -> None:
     """Print with rich; text from runs is never read as markup."""
     width = min(console.width, WIDTH)
     console.print(_safe(f"{result.b} against {result.a}", style="bold"), width=width)
@@ -34,7 +31,7 @@ def to_terminal(result: Across, console: Console) -> None:
         console.print(_safe(line, style="bold"), width=width)
 
 
-def _tables(result: Across) -> Iterator[tuple[str, Table]]:
+def _tables(result: StudyComparison) -> Iterator[tuple[str, Table]]:
     """What differs, what was compared, what was not: title and table."""
     if result.differences:
         facts = (
@@ -45,16 +42,16 @@ def _tables(result: Across) -> Iterator[tuple[str, Table]]:
             "What differs besides the cells",
             _table(("Fact", result.a, result.b, "Cells", "Allowed"), facts),
         )
-    sure = f"{100 * (1 - result.options.alpha):g} %"
+    confidence = f"{100 * (1 - result.options.alpha):g} %"
     for change in result.metrics:
         metric = change.metric
         unit = f", {metric.unit}" if metric.unit else ""
-        head = ("Cell", result.a, result.b, f"Ratio ({sure} interval)", "p", "Verdict")
+        head = ("Cell", result.a, result.b, f"Ratio ({confidence} interval)", "p", "Verdict")
         rows = (_row(metric, cell) for cell in change.cells)
         yield f"{metric.heading}{unit}: mean (trials)", _table(head, rows)
     if result.left_out:
-        gone = ((row.name, row.reason) for row in result.left_out)
-        yield "Not compared", _table(("What", "Why"), gone)
+        missing = ((row.name, row.reason) for row in result.left_out)
+        yield "Not compared", _table(("What", "Reason"), missing)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -97,14 +94,16 @@ def _signed(ratio: float) -> str:
     return f"{'+' * (ratio > 1)}{percent(ratio - 1)} %"
 
 
-def _findings(result: Across) -> list[str]:
+def _findings(result: StudyComparison) -> list[str]:
     """One line per metric, and one for each regression."""
     lines = []
     for change in result.metrics:
         name = change.metric.heading
         counts = Counter(cell.verdict for cell in change.cells)
-        said = ", ".join(f"{verdict} {n} of {len(change.cells)}" for verdict, n in counts.items())
-        lines.append(f"{name}: {said}; all cells together {_signed(change.ratio)}.")
+        summary = ", ".join(
+            f"{verdict} {n} of {len(change.cells)}" for verdict, n in counts.items()
+        )
+        lines.append(f"{name}: {summary}; all cells together {_signed(change.ratio)}.")
         if change.noise_pct is not None and change.visible_pct is not None:
             lines.append(
                 f"Noise: trials of a cell scatter by {change.noise_pct:.2g} %; a typical cell shows"

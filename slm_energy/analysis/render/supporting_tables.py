@@ -1,6 +1,6 @@
-"""The tables behind a verdict: diagnostics, factor effects, conventional tests, power.
+"""The tables that support a verdict: diagnostics, factor effects, conventional tests, power.
 
-Every builder gives the tables that have something to tell.
+Every builder leaves out tables without rows.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from slm_energy.analysis.render.tables import MOST_PAIRS, Grid, figure, ratio, unit
-from slm_energy.analysis.result.report import Conventional, MetricResult, Report
+from slm_energy.analysis.result.comparison import Conventional
+from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.text.phrases import number, p_value
 
 
 def diagnostics(report: Report, result: MetricResult) -> list[Grid]:
     """Drift, flagged trials, and verdicts that rest on these."""
-    found, metric = result.diagnostics, result.metric
+    diagnosed, metric = result.diagnostics, result.metric
     drifts = tuple(
         (
             drift.against,
@@ -23,7 +24,7 @@ def diagnostics(report: Report, result: MetricResult) -> list[Grid]:
             p_value(drift.p),
             str(drift.trials),
         )
-        for drift in found.drifts
+        for drift in diagnosed.drifts
     )
     flagged = tuple(
         (
@@ -32,26 +33,26 @@ def diagnostics(report: Report, result: MetricResult) -> list[Grid]:
             figure(metric, point.value),
             "-" if point.score is None else f"{point.score:.1f}",
         )
-        for point in found.points
+        for point in diagnosed.points
         if point.outlier
     )
     changed = tuple(
         (f"{report.labels[c.a]} against {report.labels[c.b]}", c.verdict, c.without)
-        for c in found.changed
+        for c in diagnosed.changed
     )
     return _filled(
         Grid(
-            title="Slope of the metric per step, cells having levels of their own",
+            title="Slope of the metric per step, with a mean for each cell",
             head=("Against", "Slope", "Interval", "p", "Trials"),
             rows=drifts,
         ),
         Grid(
-            title="Flagged trials: robust z score above 3.5; they stay in",
+            title="Flagged trials: robust z score above 3.5; none is removed",
             head=("Cell", "Round", unit(metric), "Score"),
             rows=flagged,
         ),
         Grid(
-            title="Verdicts that would be others without flagged trials",
+            title="Verdicts that would change without flagged trials",
             head=("Pair", "Verdict", "Without"),
             rows=changed,
         ),
@@ -60,20 +61,20 @@ def diagnostics(report: Report, result: MetricResult) -> list[Grid]:
 
 def effects(result: MetricResult) -> list[Grid]:
     """The linear model's terms and levels."""
-    found = result.effects
+    model = result.effects
     terms = tuple(
         (e.term, str(e.df), number(e.f), p_value(e.p), f"{e.partial_eta_squared:.3f}")
-        for e in found.effects
+        for e in model.effects
     )
     levels = tuple(
         (effect.term, level.level, ratio(level.ratio, level.low, level.high))
-        for effect in found.effects
+        for effect in model.effects
         for level in effect.levels
     )
     return _filled(
         Grid(
-            title=f"{found.formula}; {found.trials} trials, residual degrees of freedom"
-            f" {found.df_residual}",
+            title=f"{model.formula}; {model.trials} trials, residual degrees of freedom"
+            f" {model.df_residual}",
             head=("Term", "df", "F", "p", "Partial eta squared"),
             rows=terms,
         ),
@@ -86,8 +87,8 @@ def effects(result: MetricResult) -> list[Grid]:
 
 
 def conventional(report: Report, result: MetricResult) -> list[Grid]:
-    """The field's usual tests, family by family, and where they and the comparison differ."""
-    found = []
+    """The field's usual tests, family by family, and where they contradict the comparison."""
+    grids = []
     for family in result.families:
         chain = family.conventional
         if chain is None:
@@ -96,7 +97,7 @@ def conventional(report: Report, result: MetricResult) -> list[Grid]:
         whole = len(chain.pairs) <= MOST_PAIRS
         shown = [p for p in chain.pairs if whole or family.reference in (p.a, p.b)]
         apart = [d for d in family.disagreements if whole or family.reference in (d.a, d.b)]
-        found += [
+        grids += [
             Grid(
                 title=f"{name}Shapiro-Wilk per cell; cells that share a letter do not differ",
                 head=("Cell", "n", "W", "p", "Letters"),
@@ -131,7 +132,7 @@ def conventional(report: Report, result: MetricResult) -> list[Grid]:
                 ),
             ),
             Grid(
-                title=f"{name}Where the comparison over rounds and Dunn-Holm differ",
+                title=f"{name}Where the comparison within rounds and Dunn-Holm disagree",
                 head=("Pair", "Found by", "p", "Dunn-Holm", "Reason"),
                 rows=tuple(
                     (
@@ -145,7 +146,7 @@ def conventional(report: Report, result: MetricResult) -> list[Grid]:
                 ),
             ),
         ]
-    return _filled(*found)
+    return _filled(*grids)
 
 
 def _omnibus(chain: Conventional) -> Iterator[tuple[str, ...]]:
@@ -160,8 +161,8 @@ def _omnibus(chain: Conventional) -> Iterator[tuple[str, ...]]:
 
 
 def power(result: MetricResult) -> list[Grid]:
-    """What the rounds there are can find, and how many more would."""
-    found = []
+    """Differences that these rounds can detect, and rounds needed for others."""
+    grids = []
     for family in result.families:
         plan = family.power
         if plan is None:
@@ -169,13 +170,13 @@ def power(result: MetricResult) -> list[Grid]:
         name = f"{family.name}: " if family.name else ""
         detectable = (
             "" if plan.detectable_pct is None
-            else f"; a difference of {number(plan.detectable_pct)} % is found with a chance of 0.8"
+            else f"; a difference of {number(plan.detectable_pct)} % is detected with power 0.8"
         )  # fmt: skip
-        found.append(
+        grids.append(
             Grid(
-                title=f"{name}{plan.rounds} rounds, spread of a ratio {number(plan.spread_pct)} %"
-                f"{detectable}",
-                head=("True difference", "Chance to find it", "Rounds for 0.8"),
+                title=f"{name}{plan.rounds} rounds, standard deviation of a ratio "
+                f"{number(plan.spread_pct)} %{detectable}",
+                head=("True difference", "Power", "Rounds for power 0.8"),
                 rows=tuple(
                     (
                         f"{number(row.difference_pct)} %",
@@ -186,7 +187,7 @@ def power(result: MetricResult) -> list[Grid]:
                 ),
             )
         )
-    return _filled(*found)
+    return _filled(*grids)
 
 
 def _filled(*grids: Grid) -> list[Grid]:

@@ -2,13 +2,13 @@ import dataclasses
 
 import pytest
 
-from slm_energy.analysis.render.parts import parts
+from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.result.report import Report
 
 
 def test_only_what_adds_up_is_stacked(report: Report) -> None:
     """psys contains the package: the three together would be more than the total."""
-    by_title = {found.title: found for found in parts(report)}
+    by_title = {found.title: found for found in breakdowns(report)}
     found = by_title["Energy of serving by component: J, mean of trials"]
     assert set(found.values) == {"processor", "memory"}
     for i in range(3):
@@ -24,11 +24,11 @@ def test_a_total_that_is_the_platforms_is_not_made_of_package_and_memory(report:
         for trial in report.trials
     )
     changed = dataclasses.replace(report, trials=trials)
-    assert not [found for found in parts(changed) if "component" in found.title]
+    assert not [found for found in breakdowns(changed) if "component" in found.title]
 
 
 def test_measured_and_estimated_joules_are_never_in_one_picture(report: Report) -> None:
-    kinds = {found.title: (found.estimated, len(found.cells)) for found in parts(report)}
+    kinds = {found.title: (found.estimated, len(found.cells)) for found in breakdowns(report)}
     assert kinds == {
         "Energy of serving by component: J, mean of trials": (False, 3),
         "Energy of a trial by phase: J, mean of trials": (False, 3),
@@ -45,4 +45,4 @@ def test_a_part_that_a_trial_lacks_is_left_out(report: Report) -> None:
         for trial in report.trials
     ]
     changed = dataclasses.replace(report, trials=tuple(trials))
-    assert not [found for found in parts(changed) if "component" in found.title]
+    assert not [found for found in breakdowns(changed) if "component" in found.title]
