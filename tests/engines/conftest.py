@@ -21,7 +21,7 @@ from slm_energy.models.folder import digest, eos_ids
 from slm_energy.models.tokenizer import load_tokenizer
 from tests.shipped import MODELS, TWINS, tiny
 
-__all__ = ["MODELS", "TWINS"]  # names that `twin` takes, for tests of every architecture
+__all__ = ["MODELS", "TWINS"]  # names that `twin` accepts, for tests of every architecture
 
 MakeRequest = Callable[..., LoadRequest]
 Twin = Callable[[str], Path]
@@ -29,7 +29,7 @@ Twin = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all tests, those that run side by side too: exports take seconds."""
+    """One cache for all tests, also across parallel workers: exports take seconds."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     folder.mkdir(exist_ok=True)
@@ -38,7 +38,7 @@ def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def twin(export_cache: Path) -> Twin:
-    """The folder of a shipped model's tiny random twin; made when it is first asked for."""
+    """The folder of a shipped model's tiny random twin; built on first use."""
 
     def build(name: str) -> Path:
         model = tiny(name)
@@ -50,7 +50,7 @@ def twin(export_cache: Path) -> Twin:
 
 @pytest.fixture
 def make_request(export_cache: Path) -> MakeRequest:
-    """A request to load the bundled model or on the model in `folder`, with one thread."""
+    """A request to load the bundled model or the model in `folder`, with one thread."""
 
     def make(
         engine: str, folder: Path | None = None, attention: str = "auto", **changes

@@ -195,17 +195,17 @@ def _deviation(request: LoadRequest, file: Path) -> float | None:
     """
     if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")):
         return None
-    from slm_energy.engines.torch.eager import probed
+    from slm_energy.engines.torch.eager import probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
     model = load_weights(request.settings.model, request.model_path, "float32")
     batch = decode.probe(model.config.vocab_size)
-    expected = probed(model, batch)
+    expected = probe_logits(model, batch)
     del model  # so that the weights are not in memory twice
     with closing(
         Session(dataclasses.replace(_opening(request, file), cuda_device=None))
     ) as session:
-        found = decode.probed(Decoding(session, batch), batch)
+        found = decode.probe_logits(Decoding(session, batch), batch)
     what = f"engine.name=llama_cpp: the GGUF file of {request.model_path}"
     return decode.require_close(found, expected, request.settings.engine.dtype, what, _TOLERANCE)
 

@@ -11,7 +11,7 @@ TENSORRT = "TensorrtExecutionProvider"
 GPU = ProviderConfig(name="cuda", device=1)
 
 
-def test_shapes_may_be_computed_on_the_processor():
+def test_shapes_may_be_computed_on_the_cpu():
     nodes = [Node(CUDA, "MatMul", "a"), Node(CUDA, "Add", "b"), Node(CPU, "Shape", "c")]
     assert placement("cuda", [CUDA, CPU], nodes) == {
         "providers": [CUDA, CPU],
@@ -27,16 +27,16 @@ def test_a_model_s_work_on_another_provider_is_an_error(operator):
 
 
 def test_tensorrt_that_leaves_the_work_to_cuda_is_an_error():
-    with pytest.raises(EngineError, match="1 of the graph's heavy nodes run elsewhere"):
+    with pytest.raises(EngineError, match="1 of the graph's heavy nodes run on other providers"):
         placement("tensorrt", [TENSORRT, CUDA, CPU], [Node(CUDA, "MatMul", "a")])
 
 
-def test_a_session_without_the_asked_provider_is_an_error():
+def test_a_session_without_the_requested_provider_is_an_error():
     with pytest.raises(EngineError, match=f"fell back to {CPU}"):
         placement("cuda", [CPU], [Node(CPU, "MatMul", "a")])
 
 
-def test_the_asked_provider_comes_first_and_the_processor_last():
+def test_the_requested_provider_comes_first_and_the_cpu_last():
     device = {"device_id": "1"}
     assert chain(dataclasses.replace(GPU, name="cpu")) == [CPU]
     cuda = (CUDA, device | {"use_tf32": "0"})
@@ -49,7 +49,7 @@ def test_the_asked_provider_comes_first_and_the_processor_last():
 
 
 @pytest.mark.parametrize(
-    ("in_force", "override", "told"),
+    ("in_force", "override", "expected"),
     [
         ({CPU: {}}, None, {}),
         ({CUDA: {"use_tf32": "0"}, CPU: {}}, None, {"tf32": False}),
@@ -58,13 +58,13 @@ def test_the_asked_provider_comes_first_and_the_processor_last():
         ({TENSORRT: {}, CUDA: {"use_tf32": "0"}}, "0", {"tf32": False}),
     ],
 )
-def test_whether_products_are_rounded_to_tf32_is_told(monkeypatch, in_force, override, told):
+def test_rounding_of_products_to_tf32_is_reported(monkeypatch, in_force, override, expected):
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     if override is not None:
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
-    assert tf32(in_force) == told
+    assert tf32(in_force) == expected
 
 
-def test_an_absent_provider_says_what_to_install():
+def test_an_absent_provider_names_what_to_install():
     assert "pip install tensorrt" in str(missing(ProviderConfig(name="tensorrt")))
     assert "no provider coreml" in str(missing(ProviderConfig(name="coreml")))

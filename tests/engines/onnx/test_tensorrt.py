@@ -1,4 +1,4 @@
-"""What TensorRT is given beforehand, and what its built engines belong to."""
+"""Shapes given to TensorRT in advance, and the identity of its engines."""
 
 import dataclasses
 
@@ -10,29 +10,29 @@ from slm_energy.testing.nvml import FakeGpu, FakeNvml, installed
 from slm_energy.testing.waveform import constant
 
 
-def test_what_tensorrt_builds_belongs_to_a_gpu_and_a_version(make_request, monkeypatch):
+def test_tensorrt_engines_belong_to_a_gpu_and_a_version(make_request, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     target = make_request("onnx")
 
-    def place(name: str, versions: dict[str, str]):
+    def missing_entry(name: str, versions: dict[str, str]):
         gpu = FakeGpu(uuid="GPU-1", name=name, waveform=constant(70))
         with installed(FakeNvml(gpus=(gpu,))), pytest.raises(EngineError) as caught:
             tensorrt.options(dataclasses.replace(target, versions=target.versions | versions))
         return str(caught.value)
 
     package = tensorrt.PACKAGE
-    seen = {place("A", {}), place("B", {}), place("A", {package: "0"}), place("A", {})}
-    assert len(seen) == 3
+    gpus_and_versions = [("A", {}), ("B", {}), ("A", {package: "0"}), ("A", {})]
+    assert len({missing_entry(*each) for each in gpus_and_versions}) == 3
 
 
-def test_tensorrt_is_told_every_shape_beforehand():
+def test_tensorrt_gets_every_shape_in_advance():
     inputs = {
         "input_ids": ["b", "n"],
         "attention_mask": ["b", "p + n"],
         "past_key_values.0.key": ["b", 4, "p", 64],
     }
-    found = tensorrt.profiles(inputs, rows=3, length=100)
-    assert {name: text.split(",") for name, text in found.items()} == {
+    options = tensorrt.profiles(inputs, rows=3, length=100)
+    assert {name: text.split(",") for name, text in options.items()} == {
         "trt_profile_min_shapes": [
             "input_ids:1x1", "attention_mask:1x1", "past_key_values.0.key:1x4x0x64",
         ],

@@ -1,4 +1,4 @@
-"""Tiny models of transformers with weights of their own, and an engine that has loaded one."""
+"""Tiny transformers models with random weights, and an engine that has loaded one."""
 
 from pathlib import Path
 

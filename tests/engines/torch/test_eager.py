@@ -17,7 +17,7 @@ from tests.engines.torch.conftest import PROMPT, gpt2_twin, llama_twin, loaded
 
 
 def by_hand(folder: Path, new_tokens: int) -> tuple[int, ...]:
-    """Greedy ids from eager attention, without a cache: the slow way that cannot go wrong."""
+    """Greedy ids from eager attention, without a cache: slow, but simple enough to trust."""
     model = GPT2LMHeadModel.from_pretrained(folder, attn_implementation="eager").eval()
     ids = torch.tensor([PROMPT])
     with torch.inference_mode():
@@ -92,7 +92,7 @@ def test_an_ordinary_gpt2_keeps_sdpa(make_request, tmp_path):
     assert answers[0].output_ids == by_hand(folder, 12)
 
 
-def test_asking_for_the_wrong_sdpa_is_refused(make_request, tmp_path):
+def test_requesting_a_wrong_sdpa_is_refused(make_request, tmp_path):
     folder = gpt2_twin(tmp_path, scale_attn_by_inverse_layer_idx=True)
     with pytest.raises(EngineError, match=r"set model\.attention=eager"):
         loaded(make_request("torch", folder=folder, attention="sdpa"))
@@ -134,14 +134,14 @@ def test_the_models_own_sampling_defaults_change_nothing(make_request, tmp_path)
     assert [a.output_ids for a in tuned] == [a.output_ids for a in plain]
 
 
-def test_a_provider_that_torch_lacks_is_unsupported(make_request):
+def test_an_unknown_provider_is_unsupported(make_request):
     settings = make_request("torch").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
     assert unsupported(settings) is None
     assert unsupported(other) == "engine torch has no provider tensorrt: use cpu or cuda"
 
 
-def test_a_cpu_only_torch_is_told_without_importing_it(make_request):
+def test_a_cpu_only_torch_is_detected_without_importing_it(make_request):
     settings = dataclasses.replace(
         make_request("torch").settings, provider=ProviderConfig(name="cuda", device=1000)
     )
@@ -149,7 +149,7 @@ def test_a_cpu_only_torch_is_told_without_importing_it(make_request):
     assert unsupported(settings) is not None
 
 
-def test_versions_name_what_computes():
+def test_versions_name_the_computing_packages():
     assert set(ENGINE.versions()) == {"torch", "transformers", "torchao"}
     assert "absent" not in ENGINE.versions().values()
 

@@ -70,17 +70,17 @@ sys.exit("transformers" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_damaged_trace_is_made_again(make_request):
+def test_a_damaged_trace_is_remade(make_request):
     target = make_request("torchscript")
     engine, _ = loaded(target)
     before = served(engine, SHORT)
-    graph = trace.place(target) / trace.GRAPH
+    graph = trace.entry_path(target) / trace.GRAPH
     graph.write_bytes(graph.read_bytes()[:-1000])
     assert ENGINE.needs_preparation(target)
     assert served(loaded(target)[0], SHORT) == before
 
 
-def test_what_was_not_traced_cannot_be_loaded(make_request, tmp_path):
+def test_a_model_without_a_trace_cannot_be_loaded(make_request, tmp_path):
     target = dataclasses.replace(make_request("torchscript"), cache_path=tmp_path)
     with pytest.raises(EngineError, match="run the prepare step first"):
         ENGINE.create().load(target)
@@ -89,15 +89,15 @@ def test_what_was_not_traced_cannot_be_loaded(make_request, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"decode": "generate"}, "use decode=session"),
+        ({"decode": "generate"}, "use engine.decode=session"),
         ({"dtype": "int8"}, "cannot be traced"),
     ],
 )
-def test_what_it_cannot_do_is_unsupported(make_request, changes, reason):
+def test_unsupported_settings_name_the_remedy(make_request, changes, reason):
     assert reason in (unsupported(make_request("torchscript", **changes).settings) or "")
 
 
-def test_a_provider_that_it_lacks_is_unsupported(make_request):
+def test_an_unknown_provider_is_unsupported(make_request):
     settings = make_request("torchscript").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
     assert unsupported(settings) is None

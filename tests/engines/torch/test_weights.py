@@ -1,4 +1,4 @@
-"""How torch gets its weights: their type, 8 bits, what is missing, which positions count."""
+"""Weights of engine torch: type, quantization, missing tensors, last position only."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from slm_energy.errors import EngineError
 from tests.engines.torch.conftest import PROMPT, PROMPTS, gpt2_twin, llama_twin, loaded
 
 
-def test_half_precision_weights_are_computed_with_in_the_asked_type(make_request, tmp_path):
+def test_half_precision_weights_are_converted_to_the_requested_type(make_request, tmp_path):
     _, effective = loaded(make_request("torch", folder=llama_twin(tmp_path, torch.float16)))
     assert effective["dtype"] == "float32"
 
@@ -38,23 +38,25 @@ def test_gpt2s_transposed_layers_are_quantized_and_compute_nearly_the_same(make_
     assert 0 < deviation < 0.1
 
 
-def test_an_output_layer_that_shares_the_embedding_leaves_it_as_it_is(make_request, tmp_path):
+def test_quantizing_a_tied_output_layer_leaves_the_embedding_unchanged(make_request, tmp_path):
     model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
     small = load_weights(model, tmp_path, "int8")
     assert small.get_input_embeddings().weight.dtype == torch.float32
     assert small.lm_head.weight.qdata.dtype == torch.int8
 
 
-def test_weights_that_lack_a_tensor_are_refused(make_request, tmp_path):
+def test_a_missing_tensor_is_refused(make_request, tmp_path):
     folder = llama_twin(tmp_path)
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EngineError, match=r"lacks weights of llama, model\.layers\.1\.mlp\.up"):
+    with pytest.raises(
+        EngineError, match=r"lacks weights of llama, for example model\.layers\.1\.mlp\.up"
+    ):
         loaded(make_request("torch", folder=folder))
 
 
-def test_weights_that_cannot_be_read_are_one_line(make_request, tmp_path):
+def test_unreadable_weights_give_a_one_line_error(make_request, tmp_path):
     folder = llama_twin(tmp_path)
     target = make_request("torch", folder=folder)
     (folder / "model.safetensors").unlink()
@@ -63,7 +65,7 @@ def test_weights_that_cannot_be_read_are_one_line(make_request, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-# Architectures whose `forward` cannot be told to keep one position.
+# Architectures whose `forward` does not take `logits_to_keep`.
 @pytest.mark.parametrize("name", ["tiny_starcoder_py", "bloomz-560m", "codegen-350m"])
 def test_the_output_layer_computes_the_last_position_only(make_request, twin, name):
     engine, _ = loaded(make_request("torch", folder=twin(name)))
@@ -75,7 +77,7 @@ def test_the_output_layer_computes_the_last_position_only(make_request, twin, na
     assert computed == [(2, 1)] * 3
 
 
-def test_weights_of_two_types_are_told_as_such(make_request, tmp_path):
+def test_weights_of_two_types_are_reported_as_such(make_request, tmp_path):
     model = make_request("torch", folder=llama_twin(tmp_path)).settings.model
     weights = load_weights(model, tmp_path, "bfloat16")
     assert precision(weights) == {"dtype": "bfloat16"}
