@@ -15,19 +15,21 @@ RUN = ("model", "engine", "provider", "measurement", "workload", "study", "track
 _COLUMN = 32
 
 
-def help_text(examples: Sequence[tuple[str, str]], keys: Sequence[str] = (), note: str = "") -> str:
+def help_text(
+    examples: Sequence[tuple[str, str]], names: Sequence[str] = (), note: str = ""
+) -> str:
     """What stands below the options in a verb's `--help`.
 
     Args:
         examples: commands, and what each does.
-        keys: groups, and files at the top of conf/, whose keys the verb reads.
+        names: groups, and files at the top of conf/, whose keys the verb reads.
         note: a paragraph between both.
     """
     parts = ["\n".join(["examples:", *(_entry(*example) for example in examples)])]
     if note:
         parts.append(textwrap.fill(note, _width()))
-    if keys:
-        parts.append("\n".join(["keys and their defaults:", *key_lines(keys)]))
+    if names:
+        parts.append("\n".join(["keys and their defaults:", *key_lines(names)]))
     return "\n\n".join(parts)
 
 
@@ -64,8 +66,9 @@ def _width() -> int:
 
 
 def _entry(name: str, meaning: str) -> str:
+    """A name and its meaning beside it, or below it where the name is long."""
     lines = textwrap.wrap(meaning, _width() - _COLUMN, break_on_hyphens=False)
-    head = textwrap.fill(name, _width(), initial_indent="  ", subsequent_indent="      ")
+    head = textwrap.fill(f"  {name}", _width(), subsequent_indent=" " * 6)
     if lines and len(head) < _COLUMN - 1:
         head = head.ljust(_COLUMN) + lines.pop(0)
     return "\n".join([head, *(" " * _COLUMN + line for line in lines)])

@@ -62,16 +62,16 @@ def _no_such_key(key: str, parent: Mapping[str, Any] | None, names: Sequence[str
         advice = f"did you mean {of_this_name[0]}?" if of_this_name else similar
         return f"{key}: no such key or group; {advice}"
     folder, _, name = key.rpartition(".")
-    path, keys = known_keys(key) if group in GROUPS else ("", list[str]())
+    path, known = known_keys(key) if group in GROUPS else ("", list[str]())
     if path != folder and parent is not None:  # such as engine.options, whose keys a file decides
-        path, keys = folder, [each for each in parent if not each.startswith("_")]
-    elif path == folder and name in keys:
+        path, known = folder, [each for each in parent if not each.startswith("_")]
+    elif path == folder and name in known:
         if parent:
             return f"{key}: this {group} leaves it out; +{key}=VALUE adds it"
         return f"{key}: {path} is null here; choose a {group} that has one, or set all of {path}"
-    has = f"{path} has: {', '.join(keys) or 'none'}" if path else ""
+    has = f"{path} has: {', '.join(known) or 'none'}" if path else ""
     if path == folder:
-        advice = did_you_mean(name, keys, otherwise=has, prefix=f"{path}.")
+        advice = did_you_mean(name, known, otherwise=has, prefix=f"{path}.")
     else:
         advice = did_you_mean(key, _all_keys(names), otherwise=has)
     return f"{key}: no such key; {advice}".removesuffix("; ")
