@@ -99,7 +99,6 @@ def test_a_mistyped_name_is_answered_with_the_one_that_was_probably_meant(
         ("plan --resolve", "--resolve belongs to --cfg: add --cfg job"),
         ("plan --config-dir", "argument -cd/--config-dir: expected one argument"),
         ("plan --config-dir none", "none' not found"),
-        ("tracking.offline=true", "this tracking leaves it out; +tracking.offline=VALUE adds it"),
         ("study.bsy=1", "study.bsy: no such key; did you mean study.busy?"),
         ("foo=1", "foo: no such key or group; there are model, engine, "),
         ("engine.options.x=1", "engine.options.x: no such key; engine.options has: none"),
@@ -133,6 +132,8 @@ def test_options_and_keys_come_in_any_order(tmp_path: Path, slm_energy: Command)
     ):
         done = slm_energy(*words.split(), quick=False)
         assert "2 trials: 0 done, 2 to do" in done.stdout, done.stderr
+    left_out = slm_energy("plan", "-cd", "mine", "workload=short", "workload.stop=eos", quick=False)
+    assert "workload.stop: this workload leaves it out; +workload.stop=" in left_out.stderr
     composed = slm_energy("run", "study.rounds=7", "--cfg", "job", "engine=onnx", quick=False)
     assert composed.returncode == 0, composed.stderr
     assert "rounds: 7" in composed.stdout
