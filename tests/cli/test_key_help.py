@@ -53,7 +53,7 @@ def test_each_verb_has_help_with_options_two_examples_and_keys(
 @pytest.mark.parametrize(
     ("verb", "keys"),
     [
-        ("run", ["workload.new_tokens=64", "study.gate.at_most_s=60.0", "cache.limit_gb=100.0"]),
+        ("run", ["workload.new_tokens=64", "study.gate.at_most_s=60.0", "cache.folder=null"]),
         ("plan", ["engine.decode=session", "study.rounds=1"]),
         ("doctor", ["measurement.limits.steal_pct=5.0", "tracking.folder=mlruns"]),
         ("report", ["margin=0.02", "out=null"]),

@@ -147,6 +147,8 @@ def test_options_and_keys_come_in_any_order(tmp_path: Path, slm_energy: Command)
     ):
         done = slm_energy(*words.split(), quick=False)
         assert "2 trials: 0 done, 2 to do" in done.stdout, done.stderr
+    left_out = slm_energy("plan", "-cd", "mine", "workload=short", "workload.stop=eos", quick=False)
+    assert "workload.stop: this workload leaves it out; +workload.stop=" in left_out.stderr
     composed = slm_energy("run", "study.rounds=7", "--cfg", "job", "engine=onnx", quick=False)
     assert composed.returncode == 0, composed.stderr
     assert "rounds: 7" in composed.stdout
