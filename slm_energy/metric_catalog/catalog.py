@@ -59,7 +59,7 @@ PLACEHOLDERS = {
         "|".join(WINDOWS), f"{', '.join(WINDOWS)}; energy of the serve window has no prefix"
     ),
     "phase": Placeholder(r"\w+", "build, prepare, reference, gate, worker, derive"),
-    "gpu": Placeholder(r"gpu\d*", "gpu for the first GPU, then gpu1, gpu2, ..."),
+    "n": Placeholder(r"\d*", "nothing for the first GPU, then 1, 2, ..."),
     "pair": Placeholder(
         r".+",
         "DOMAIN_power_to_counter, with _1, _2, ... for further devices; sum_to_psys, sum_to_wall",

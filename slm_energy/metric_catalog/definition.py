@@ -97,7 +97,7 @@ class MetricDefinition:
         return dataclasses.replace(
             self,
             name=self.name.format(**parts),
-            title=self.title.format(**words),
+            title=" ".join(self.title.format(**words).split()),  # the first GPU has no number
             meaning=self.meaning.format(**words),
             origin=self.origin.format(**parts),
         )
@@ -124,6 +124,5 @@ def energy_name(group: str, window: str, domain: str) -> str:
 
 
 def spelled(part: str) -> str:
-    """A part of a name in words: `cpu_package` is `CPU package`, `gpu1` is `GPU 1`."""
-    numbered = re.sub(r"\bgpu(\d+)", r"GPU \1", part.replace("_", " "))
-    return " ".join(_SPELLED.get(word, word) for word in numbered.split())
+    """A part of a name in words: `cpu_package` is `CPU package`."""
+    return " ".join(_SPELLED.get(word, word) for word in part.split("_") if word)

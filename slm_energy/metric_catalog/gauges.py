@@ -19,7 +19,7 @@ class Gauge:
 
     Attributes:
         source: id of its source (`record.Source.id`); a GPU's has its index at `{index}`.
-        stem: how the names of its metrics begin; `{gpu}` is `gpu` of the first GPU, then `gpu1`.
+        stem: how the names of its metrics begin; `{n}` is nothing for the first GPU, then 1, 2, ...
         unit: how they end.
         title: with `{}` where `mean` or `peak` goes.
         quantity: what is read, to follow "of" in a sentence.
@@ -58,16 +58,16 @@ GAUGES = (
     ),
     Gauge(
         source="gpu_{index}_utilization_percentage",
-        stem="utilization/{gpu}",
+        stem="utilization/gpu{n}",
         unit="pct",
-        title="{gpu} {} utilization",
+        title="GPU {n} {} utilization",
         quantity="the share of time in which the GPU executed a kernel, as its driver reports it",
     ),
     Gauge(
         source="gpu_{index}_sm_clock_megahertz",
-        stem="utilization/{gpu}_clock",
+        stem="utilization/gpu_clock{n}",
         unit="mhz",
-        title="{gpu} {} clock",
+        title="GPU {n} {} clock",
         quantity="the clock frequency of the GPU's multiprocessors",
     ),
     Gauge(
@@ -96,9 +96,9 @@ GAUGES = (
     ),
     Gauge(
         source="gpu_{index}_memory_usage_megabytes",
-        stem="memory/{gpu}",
+        stem="memory/gpu{n}",
         unit="mb",
-        title="{gpu} {} memory",
+        title="GPU {n} {} memory",
         quantity="the GPU's memory in use, by any process",
         better="lower",
     ),
@@ -111,16 +111,16 @@ GAUGES = (
     ),
     Gauge(
         source="gpu_{index}_temperature_celsius",
-        stem="thermal/{gpu}",
+        stem="thermal/gpu{n}",
         unit="c",
-        title="{gpu} {} temperature",
+        title="GPU {n} {} temperature",
         quantity="the GPU's temperature",
     ),
     Gauge(
         source="gpu_{index}_power_usage_watts",
-        stem="power/{gpu}",
+        stem="power/gpu{n}",
         unit="w",
-        title="{gpu} {} power",
+        title="GPU {n} {} power",
         quantity="the power that the GPU reports",
     ),
     Gauge(
@@ -158,17 +158,17 @@ GAUGES = (
     ),
     Gauge(
         source="gpu_{index}_throttled",
-        stem="contamination/{gpu}_throttled",
+        stem="contamination/gpu_throttled{n}",
         unit="share",
-        title="{gpu} {} throttling",
+        title="GPU {n} {} throttling",
         quantity="a mark that is 1 while heat or the power supply slow the GPU down, else 0",
         better="lower",
     ),
     Gauge(
         source="gpu_{index}_foreign_processes",
-        stem="contamination/{gpu}_processes",
+        stem="contamination/gpu_processes{n}",
         unit="count",
-        title="{gpu} {} processes of others",
+        title="GPU {n} {} processes of others",
         quantity="the number of processes on the GPU that are not the trial's",
         better="lower",
     ),
@@ -191,7 +191,7 @@ def stem_and_unit(source_id: str) -> tuple[str, str]:
     gpu = re.fullmatch(r"(?:amd)?gpu_(\d+)_(.+)", source_id)
     gauge = _BY_SOURCE.get(f"gpu_{{index}}_{gpu[2]}" if gpu else source_id, OTHER)
     number = gpu[1] if gpu and gpu[1] != "0" else ""
-    return gauge.stem.format(gpu=f"gpu{number}", source=source_id), gauge.unit
+    return gauge.stem.format(n=number, source=source_id), gauge.unit
 
 
 def definitions() -> Iterator[MetricDefinition]:
@@ -204,7 +204,7 @@ def definitions() -> Iterator[MetricDefinition]:
 
 
 def _statistic(gauge: Gauge, statistic: str, what: str) -> MetricDefinition:
-    kept = {"gpu": "{gpu}", "source": "{source}"}
+    kept = {"n": "{n}", "source": "{source}"}
     return MetricDefinition(
         name=f"{gauge.stem}_{statistic}_{gauge.unit}",
         title=gauge.title.format(statistic, **kept),

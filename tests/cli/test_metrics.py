@@ -24,7 +24,7 @@ def test_all_metrics_are_shown_group_by_group_and_fit_the_width(
     lines = text.splitlines()
     assert lines[0].startswith("energy: joules that sensors counted")
     assert all(f"  {metric.name} " in text for metric in METRICS if not metric.bound)
-    assert "{gpu}: gpu for the first GPU" in text
+    assert "{n}: nothing for the first GPU" in text
     assert max(len(line) for line in lines) <= 100
 
 

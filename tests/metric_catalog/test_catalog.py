@@ -174,6 +174,7 @@ def test_the_metrics_that_a_report_compares_have_a_direction() -> None:
         ("time/phase_gate_s", "gate phase time", "s"),
         ("memory/gpu_peak_mb", "GPU peak memory", "MB"),
         ("thermal/gpu3_start_c", "GPU 3 start temperature", "°C"),
+        ("utilization/gpu_clock1_peak_mhz", "GPU 1 peak clock", "MHz"),
         ("crosscheck/sum_to_wall_ratio", "sum to wall meter ratio", "ratio"),
         ("gauge/rack/inlet_mean_value", "rack/inlet mean", ""),
         ("system/gpu_0_throttled", "GPU 0 throttled over time", ""),

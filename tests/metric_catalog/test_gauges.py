@@ -11,10 +11,10 @@ from slm_energy.metric_catalog.gauges import GAUGES, stem_and_unit
     [
         ("cpu_utilization_percentage", "utilization/cpu", "pct"),
         ("gpu_0_utilization_percentage", "utilization/gpu", "pct"),
-        ("gpu_1_sm_clock_megahertz", "utilization/gpu1_clock", "mhz"),
+        ("gpu_1_sm_clock_megahertz", "utilization/gpu_clock1", "mhz"),
         ("amdgpu_12_temperature_celsius", "thermal/gpu12", "c"),
         ("gpu_0_throttled", "contamination/gpu_throttled", "share"),
-        ("gpu_2_foreign_processes", "contamination/gpu2_processes", "count"),
+        ("gpu_2_foreign_processes", "contamination/gpu_processes2", "count"),
         ("gpu_0_fan_percentage", "gauge/gpu_0_fan_percentage", "value"),
         ("gpu_fan", "gauge/gpu_fan", "value"),
         ("system_memory_usage_percentage", "gauge/system_memory_usage_percentage", "value"),
