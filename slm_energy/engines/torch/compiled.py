@@ -226,7 +226,7 @@ def _entry_path(request: LoadRequest, shapes: Shapes) -> Path:
 
 
 def _machine(provider: ProviderConfig) -> str:
-    """The processor or GPU that inductor generates machine code for."""
+    """Model of the CPU or GPU: inductor generates machine code for all its features."""
     if provider.name == "cpu":
         return processor()
     return visible_devices()[provider.device].name

@@ -72,8 +72,8 @@ def trace(request: LoadRequest) -> None:
 
     def fill(folder: Path) -> Mapping[str, Json]:
         with warnings.catch_warnings():
-            # Tracing warns about every shape that it reads, and about its deprecation; whether it
-            # was right is checked by comparison.
+            # Tracing warns about its deprecation and about every shape that it reads; the
+            # comparison in `_write` checks the result.
             warnings.simplefilter("ignore")
             return _write(folder, request)
 
@@ -116,9 +116,7 @@ def _write(folder: Path, request: LoadRequest) -> Mapping[str, Json]:
     # Traced on the device that runs it: the graph names the device on which it creates tensors.
     model = load_weights(settings.model, request.model_path, settings.engine.dtype).to(device)
     for layer in model.modules():
-        if (
-            type(layer).__name__ == "BloomGelu"
-        ):  # a function with a custom gradient cannot be traced
+        if type(layer).__name__ == "BloomGelu":  # its custom gradient cannot be traced
             layer.forward = sys.modules[type(layer).__module__].bloom_gelu_forward
     if "logits_to_keep" not in eager.forward_parameters(model.__class__):
         keep_last_position(model)
