@@ -176,7 +176,7 @@ class _Counter:
             elif self._before[place] - since_ns >= patience_ns:
                 raise UnknownJoules(
                     Fault.FROZEN,
-                    f"the counter stood still for {seconds(patience_ns)} or longer",
+                    f"the counter was stuck for {seconds(patience_ns)} or longer",
                 )
 
     def edge(self, time_ns: int) -> tuple[Edge, int]:
@@ -189,7 +189,7 @@ class _Counter:
         begin, end = self._reach(at, -1), self._reach(at, 1)
         seen = self._publications(begin, at, end)
         if time_ns > seen[-1].earliest_ns:
-            raise UnknownJoules(Fault.FROZEN, "the counter stood still at an edge of the window")
+            raise UnknownJoules(Fault.FROZEN, "the counter was stuck at an edge of the window")
         return edge(seen, time_ns, self._most), at
 
     def _reach(self, at: int, direction: int) -> int:
