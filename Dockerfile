@@ -22,7 +22,7 @@ COPY conf conf
 COPY sweeps sweeps
 COPY slm_energy slm_energy
 RUN pip install --no-cache-dir -c constraints.txt torch==2.13.0 \
-    && pip install --no-cache-dir -c constraints.txt .
+    && pip install --no-cache-dir -c constraints.txt '.[torch,onnx]'
 
 USER slm
 WORKDIR /work

@@ -20,12 +20,14 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry slm_energy hydra_plugins
+	$(BIN)/pip check --disable-pip-version-check
 
 # torch goes first, because pip then takes the build that fits this machine.
 $(VENV)/.installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[torch,onnx]'
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

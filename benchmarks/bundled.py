@@ -13,6 +13,7 @@ from slm_energy.engines.base import Batch, Compiles, Engine, find, load_request_
 from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
 from slm_energy.models import source
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.worker import interpreters
 
 
@@ -105,6 +106,6 @@ def loaded(trial: Trial, asked: Sequence[Batch] | None = None) -> Engine:
 def batches(trial: Trial) -> list[Batch]:
     """The trial's prompts, one per batch."""
     asked = trial.cell.settings.workload
-    tokenizer = source.load_tokenizer(Path(trial.model_path))
+    tokenizer = load_tokenizer(Path(trial.model_path))
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in workload.load(asked)]
     return [Batch(prompts=(ids,), new_tokens=asked.new_tokens, stop="fixed") for ids in prompts]

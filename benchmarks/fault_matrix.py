@@ -133,6 +133,7 @@ def ours(case: Case, root: Path) -> Completion:
     meter = open_rapl(MeasurementConfig(name="faults", powercap_root=str(root))).meter
     if meter is None:
         raise SystemExit(f"the RAPL meter finds no counter in {root}")
+    (channel,) = meter.channels
     # As the sampler does: it reads before the window, and on after it.
     times = [round(k * TICK_S * S) for k in range(-1, TICKS + 2)]
     raw, errors = list[int | float | None](), dict[str, str]()
@@ -140,18 +141,17 @@ def ours(case: Case, root: Path) -> Completion:
     for row, word in enumerate((around[0], *case.ticks, around[1])):
         counter.show(word)
         try:
-            raw.append(meter.read(0))
+            raw.append(channel.read())
         except ReadFailed as failure:
             raw.append(None)
             errors[str(row)] = str(failure)
-    source = meter.sources[0]
     meter.close()
     after = tuple(t + MS // 50 for t in times)
     # The first tick opens the window, and the last is sure to know its end.
-    edge_ns = 2 * (source.update_period_ns or 0)
+    edge_ns = 2 * (channel.source.update_period_ns or 0)
     window = Window(name="serve", start_ns=edge_ns, end_ns=round(TICKS * TICK_S * S) - edge_ns)
     series = Series(
-        source=source, before_ns=tuple(times), raw=tuple(raw), after_ns=after, errors=errors
+        source=channel.source, before_ns=tuple(times), raw=tuple(raw), after_ns=after, errors=errors
     )
     figure = account(series, window, max_gap_ns=2 * S)
     truth_j = POWER_W * window.duration_s

@@ -58,7 +58,7 @@ WORDS = """
 IMPORTED = """
     alembic.command hydra mlflow.store.tracking.sqlalchemy_store pandas scipy.stats
     slm_energy.analysis.render.files slm_energy.planning.grid slm_energy.running.sweep
-    slm_energy.cli.show
+    slm_energy.running.report
 """
 FORK = multiprocessing.get_context("fork")
 T = TypeVar("T")

@@ -43,9 +43,10 @@ import pandas as pd
 import scikit_posthocs
 from scipy import stats
 
+from slm_energy.analysis.stats.comparison import Block, Rule
 from slm_energy.analysis.stats.effect_size import GOOD_POWER, half_width
 from slm_energy.analysis.stats.max_t import FEWEST, max_t, smallest_rounds
-from slm_energy.analysis.stats.paired import Block, Rule, compare
+from slm_energy.analysis.stats.paired import compare
 from slm_energy.analysis.stats.power import minimum_detectable
 from slm_energy.analysis.text.disagreement import differs
 

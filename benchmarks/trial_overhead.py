@@ -40,6 +40,7 @@ from harness_cost import outside_s
 
 from slm_energy.config.groups import BUNDLED, ModelConfig, TrackingConfig, WorkloadConfig
 from slm_energy.models import source
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.store.tracking import Store
 from slm_energy.workload import load
 
@@ -149,7 +150,7 @@ def run(command: Sequence[str], folder: Path) -> None:
 def texts(count: int) -> list[str]:
     """So many prompts of PROMPT_TOKENS tokens each, cut from the bundled tasks."""
     folder = source.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), Path())
-    tokenizer = source.load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     tasks = load(WorkloadConfig(name=BUNDLED, source=BUNDLED))
     ids = tokenizer.encode("".join(task.prompt + "\n" for task in tasks)).ids
     pieces = (

@@ -1,6 +1,8 @@
 """The one error tree. Every message is one line that names the key or command that mends it."""
 
+import difflib
 import textwrap
+from collections.abc import Iterable
 
 from slm_energy import redaction
 
@@ -8,6 +10,21 @@ from slm_energy import redaction
 def one_line(text: object, width: int = 200) -> str:
     """What another library says, on one line of at most `width` characters, cut between words."""
     return textwrap.shorten(redaction.masked(str(text)), width, placeholder=" ...")
+
+
+def did_you_mean(
+    name: str, choices: Iterable[str], *, otherwise: str = "", prefix: str = ""
+) -> str:
+    """What a message about an unknown name ends with: the most similar choice, or other advice.
+
+    Args:
+        name: what was written.
+        choices: what could have been meant.
+        otherwise: the advice where nothing is similar.
+        prefix: stands before each choice.
+    """
+    similar = difflib.get_close_matches(name, list(choices), n=1)
+    return f"did you mean {prefix}{similar[0]}?" if similar else otherwise
 
 
 class SlmEnergyError(Exception):

@@ -192,7 +192,7 @@ class GateQuantity:
         return self.last is not None and self.last <= self.limit
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """In words: `cpu utilization 97 % (rest 2, limit 12)`."""
         unit = {"pct": "%", "C": "°C"}.get(self.unit, self.unit)
         last = "unreadable" if self.last is None else f"{self.last:.3g} {unit}"

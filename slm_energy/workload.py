@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slm_energy.config.check import is_hub_id
 from slm_energy.config.groups import BUNDLED, WorkloadConfig
 from slm_energy.errors import WorkloadError
+from slm_energy.hub import is_hub_id, pinned_commit
 
 _BUNDLED_FILE = Path(__file__).parent / "bundled" / "tasks.jsonl"
 
@@ -44,6 +44,7 @@ def load(workload: WorkloadConfig) -> tuple[Task, ...]:
     """Read the prompts.
 
     Raises:
+        ConfigError: a hub id has no pinned commit.
         WorkloadError: the file or data set is missing, malformed or empty.
     """
     rows = _hub_rows(workload) if is_hub_id(workload.source) else _file_rows(_path(workload))
@@ -100,12 +101,13 @@ def _hub_rows(workload: WorkloadConfig) -> list[Any]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    commit = pinned_commit("workload", workload.source, workload.revision)
     patterns = ["*.jsonl", "*.jsonl.gz", "*.parquet"]
     try:
         folder = snapshot_download(
             workload.source,
             repo_type="dataset",
-            revision=workload.revision,
+            revision=commit,
             allow_patterns=patterns,
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

@@ -14,6 +14,7 @@ from slm_energy import workload
 from slm_energy.config.groups import BUNDLED, EngineConfig, ModelConfig, RunConfig, WorkloadConfig
 from slm_energy.engines.base import Batch, find, load_request_of
 from slm_energy.models import source
+from slm_energy.models.tokenizer import load_tokenizer
 from tests.conftest import a_cell, a_trial
 
 TOOLS = Path(__file__).parent.parent / "tools"
@@ -41,7 +42,7 @@ def test_it_is_a_small_llama_in_safetensors_with_its_card_and_its_making() -> No
 
 
 def test_it_writes_recognisable_python(tool: ModuleType, config: RunConfig) -> None:
-    tokenizer = source.load_tokenizer(FOLDER)
+    tokenizer = load_tokenizer(FOLDER)
     tasks = workload.load(WorkloadConfig(name=BUNDLED, source=BUNDLED))[::4]
     engine = find("torch").create()
     cell = a_cell(config, engine=EngineConfig(name="torch", threads=1))

@@ -207,6 +207,6 @@ def test_the_verb_lists_and_clears(tmp_path: Path, slm_energy: Command) -> None:
     assert {entry.kind for entry in cache.entries(tmp_path / "cache")} == {"onnx"}
     wrong = slm_energy("cache", "clear", "onyx", *words, quick=False)
     assert wrong.returncode == 2
-    assert wrong.stderr == "error: cache clear onyx: no such kind or key; the cache has onnx\n"
+    assert wrong.stderr == "error: cache clear onyx: no such kind or key; did you mean onnx?\n"
     assert "removed 2 entries" in slm_energy("cache", "clear", *words, quick=False).stdout
     assert cache.entries(tmp_path / "cache") == []

@@ -130,8 +130,8 @@ def test_an_interpreter_that_there_is_not_is_one_clear_line(asked: str, message:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["create"], "slm-energy env create NAME [--python EXE] [REQUIREMENTS.txt]"),
-        (["make", "x"], "slm-energy env create NAME [--python EXE] [REQUIREMENTS.txt]"),
+        (["create"], "env accepts list, create NAME [REQUIREMENTS.txt] [--python EXE], or remove"),
+        (["creat", "x"], "env creat: no such action; did you mean create?"),
         (["create", "x"], "give a file of requirements, or take a ready name: "),
         (["create", "x", "none.txt"], "none.txt: No such file"),
         (["create", "../x"], "a name has letters, digits"),

@@ -1,8 +1,9 @@
 """Reads a study's trials and says which cell costs less: `build(frame, options(mapping))`."""
 
 from slm_energy.analysis.build import build
-from slm_energy.analysis.options import AnalysisOptions, options
+from slm_energy.analysis.options import options
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.trials.frame import one_machine
+from slm_energy.config.options import AnalysisOptions
 
 __all__ = ["AnalysisOptions", "Report", "build", "one_machine", "options"]

@@ -1,36 +1,27 @@
-"""From trials to a report: `build` does all the work and returns `result.Report`."""
+"""From trials to a report: `build` where cells ran in rounds, `build_independent` where not."""
 
 from __future__ import annotations
 
 import dataclasses
-import platform
 from collections.abc import Sequence
-from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 
-from slm_energy._version import __version__
+from slm_energy.analysis.blocked_metric import analyse_blocked
+from slm_energy.analysis.independent_metric import analyse_independent, not_possible
 from slm_energy.analysis.noise_floor import floor
-from slm_energy.analysis.options import AnalysisOptions
-from slm_energy.analysis.per_metric import Design, analyse_metric, resolve_design
-from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.result.report import (
-    Cell,
-    MetricResult,
-    NoiseFloor,
-    Pareto,
-    Provenance,
-    Report,
-    TrialRow,
-)
-from slm_energy.analysis.stats.pareto import pareto
-from slm_energy.analysis.text import caveats, findings
+from slm_energy.analysis.resolve_design import Design, resolve_design
+from slm_energy.analysis.result.design import Cell, LeftOut
+from slm_energy.analysis.result.diagnostics import NoiseFloor
+from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.analysis.text import caveats, findings, independent
 from slm_energy.analysis.text.methods import methods
+from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
-from slm_energy.analysis.trials.frame import Study, level, started, tidy
-
-_LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-posthocs")
+from slm_energy.analysis.trials.frame import Study, level, tidy
+from slm_energy.analysis.trials.provenance import provenance, trial_rows
+from slm_energy.config.options import AnalysisOptions
 
 
 def build(
@@ -40,7 +31,7 @@ def build(
     noise_floor: NoiseFloor | None = None,
     stopped: str = "",
 ) -> Report:
-    """Analyse a study.
+    """Analyse a study whose cells ran in rounds.
 
     Args:
         raw: one row per trial, as `tracking.Store.frame` returns it.
@@ -49,36 +40,23 @@ def build(
         stopped: why the study ended before its last round; empty if it did not.
 
     Raises:
-        AnalysisError: the study cannot be analysed as asked; the message names the key to change.
+        AnalysisError: the study cannot be analysed as requested; the message names the key to
+            change.
     """
     study = tidy(raw, options.study, options.machine)
-    left_out = study.left_out()
-    if study.sentinel is not None:
-        left_out += study.sentinel.left_out()
     design = resolve_design(study, options)
-    found = blocks.usable(study, options, left_out)
-    first = found[0][0].quantity
-    metrics = [
-        analyse_metric(study, metric, block, design, metric.quantity == first, left_out)
-        for metric, block in found
-    ]
-    report = Report(
-        study=study.name,
-        machine=study.machine,
-        options=options,
-        provenance=_provenance(study, raw),
-        factors=design.factors,
-        shared=study.shared,
-        cells=_cells(study, metrics, design),
-        audit=study.audit,
-        left_out=tuple(dict.fromkeys(left_out)),
-        metrics=tuple(metrics),
-        pareto=_fronts(study, metrics, options),
-        trials=_trials(study),
-        methods=(),
-        findings=(),
-        notes=(),
-        noise_floor=floor(study, found, options.alpha) or noise_floor,
+    values, left_out = blocks.usable(study, options)
+    trials = blocks.trial_facts(study.valid)
+    first = values[0][0].quantity
+    metrics = []
+    for metric, block in values:
+        decides = metric.quantity == first
+        result, missing = analyse_blocked(study, trials, metric, block, design, decides)
+        metrics.append(result)
+        left_out += missing
+    report = dataclasses.replace(
+        _assembled(study, raw, design, metrics, left_out),
+        noise_floor=floor(study, values, options.alpha) or noise_floor,
         stopped=stopped,
     )
     return dataclasses.replace(
@@ -86,6 +64,75 @@ def build(
         methods=methods(report),
         findings=findings.findings(report) + caveats.findings(report),
         notes=findings.notes(report) + caveats.notes(report),
+    )
+
+
+def build_independent(raw: pd.DataFrame, options: AnalysisOptions, aggregate: str = "") -> Report:
+    """Analyse repetitions that are not rounds: each cell is an independent sample.
+
+    Args:
+        raw: one row per cell and repetition, as `external.table.read` returns it.
+        options: see `analysis.options`.
+        aggregate: what a cell's only figure is, such as `median of 10 repetitions`.
+
+    Raises:
+        AnalysisError: the table cannot be analysed as requested; the message names the key to
+            change.
+    """
+    study = _without_rounds(tidy(raw, options.study, options.machine))
+    design = resolve_design(study, options)
+    values, left_out = blocks.usable(study, options)
+    trials = blocks.trial_facts(study.valid)
+    metrics = []
+    for metric, block in values:
+        result, missing = analyse_independent(study, trials, metric, block, design)
+        metrics.append(result)
+        left_out += missing
+    report = _assembled(study, raw, design, metrics, [not_possible(metrics), *left_out])
+    return dataclasses.replace(
+        report,
+        methods=independent.methods(report, aggregate or "one value"),
+        findings=independent.findings(report),
+        notes=independent.notes(report),
+    )
+
+
+def _without_rounds(study: Study) -> Study:
+    """The study with an audit that knows repetitions only."""
+    slots = tuple(slot for slot in study.audit.slots if slot.outcome != "missing")
+    audit = dataclasses.replace(
+        study.audit, rounds=(), complete_rounds=(), slots=slots, outcomes={"valid": len(slots)}
+    )
+    return dataclasses.replace(study, audit=audit)
+
+
+def _assembled(
+    study: Study,
+    raw: pd.DataFrame,
+    design: Design,
+    metrics: Sequence[MetricResult],
+    left_out: Sequence[LeftOut],
+) -> Report:
+    """The report without its sentences."""
+    not_run = study.left_out()
+    if study.sentinel is not None:
+        not_run += study.sentinel.left_out()
+    return Report(
+        study=study.name,
+        machine=study.machine,
+        options=design.options,
+        provenance=provenance(study, raw),
+        factors=design.factors,
+        shared=study.shared,
+        cells=_cells(study, metrics, design),
+        audit=study.audit,
+        left_out=tuple(dict.fromkeys([*not_run, *left_out])),
+        metrics=tuple(metrics),
+        pareto=trade_offs(study, metrics, design.options),
+        trials=trial_rows(study),
+        methods=(),
+        findings=(),
+        notes=(),
     )
 
 
@@ -126,76 +173,3 @@ def _mean(study: Study, name: str, cell: str) -> float | None:
     values = study.block(name)[:, study.cells.index(cell)]
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else None
-
-
-def _fronts(
-    study: Study, metrics: Sequence[MetricResult], options: AnalysisOptions
-) -> tuple[Pareto, ...]:
-    """Energy (or what decides) against the first latency and each quality that cells differ in."""
-    first = metrics[0].metric.quantity
-    lead = [result for result in metrics if result.metric.quantity == first]
-    latency = [r.metric for r in metrics if r.metric.name.startswith("latency/")][:1]
-    known = sorted(str(name) for name in study.trials.columns)
-    quality = [Metric(name=name) for name in known if name.startswith("quality/")]
-    found = []
-    for result in lead:
-        cells = tuple(cell for family in result.families for cell in family.ranked)
-        places = [study.cells.index(cell) for cell in cells]
-        x = study.block(result.metric.name)[:, places]
-        for other in [*latency, *quality]:
-            if other == result.metric:
-                continue
-            y = study.block(other.name)[:, places]
-            if other.is_share and len(np.unique(y[~np.isnan(y)])) < 2:
-                continue
-            front = pareto(cells, (result.metric, x), (other, y), options.alpha, options.seed)
-            found += [] if front is None else [front]
-    return tuple(found)
-
-
-def _provenance(study: Study, raw: pd.DataFrame) -> Provenance:
-    own = raw[raw["machine"].astype(str) == study.machine]
-    begun = started(own).dropna()
-    stamps = (begun.min().isoformat(), begun.max().isoformat()) if len(begun) else ("", "")
-    libraries = {
-        str(name): tuple(sorted({str(value) for value in own[name].dropna()}))
-        for name in own.columns
-        if str(name).startswith("version.")
-    }
-    return Provenance(
-        rows=len(own),
-        repeated=study.repeated,
-        sweeps=tuple(dict.fromkeys(str(sweep) for sweep in own["sweep"])),
-        first_started=stamps[0],
-        last_started=stamps[1],
-        versions={
-            "slm_energy": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in _LIBRARIES},
-        },
-        libraries=libraries,
-    )
-
-
-def _trials(study: Study) -> tuple[TrialRow, ...]:
-    rows = study.trials
-    names = [str(name) for name in rows.columns if "/" in str(name)]
-    values = rows[names].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    finite = np.isfinite(values)
-    heads = zip(
-        rows["run_id"], rows["cell"], rows["round"], rows["order"], rows["attempt"],
-        rows["outcome"], rows["reason"], strict=True,
-    )  # fmt: skip
-    return tuple(
-        TrialRow(
-            run_id=str(run),
-            cell=str(cell),
-            round=int(number),
-            order=int(order),
-            attempt=int(attempt),
-            outcome=outcome,
-            reason=str(reason),
-            values={names[j]: float(values[i, j]) for j in np.flatnonzero(finite[i])},
-        )
-        for i, (run, cell, number, order, attempt, outcome, reason) in enumerate(heads)
-    )

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from slm_energy.analysis.result.diagnostics import MetricNoise, NoiseFloor
 from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.result.report import MetricNoise, NoiseFloor
+from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.stats.diagnostics import residual_sd
 from slm_energy.analysis.stats.effect_size import Floats, half_width
-from slm_energy.analysis.stats.paired import Block
 from slm_energy.analysis.trials.frame import Study, started
 from slm_energy.cell import PLACES
 from slm_energy.config.groups import Scalar
@@ -25,13 +25,13 @@ from slm_energy.errors import AnalysisError
 from slm_energy.serialization import from_plain, to_plain
 
 _NAMES = ("model.name", "workload.name", *PLACES)
-"""What may differ between cells that are one: names, and where things are."""
+"""What may differ between cells that are the same: names, and where things are."""
 
 _DIGESTS = ("model.digest", "workload.digest")
 
 
 def twins(settings: Mapping[str, Mapping[str, Scalar]]) -> list[tuple[str, ...]]:
-    """Cells that are one under several names, group by group.
+    """Cells that are the same under several names, group by group.
 
     Args:
         settings: cell id to its settings, versions and digests; without digests it is not known
@@ -45,20 +45,20 @@ def twins(settings: Mapping[str, Mapping[str, Scalar]]) -> list[tuple[str, ...]]
     return [tuple(cells) for cells in groups.values() if len(cells) > 1]
 
 
-def floor(study: Study, found: Sequence[tuple[Metric, Block]], alpha: float) -> NoiseFloor | None:
-    """What the twins of a study show; of several groups the noisiest one. None without any.
+def floor(study: Study, values: Sequence[tuple[Metric, Block]], alpha: float) -> NoiseFloor | None:
+    """The noise floor that a study's twins show; of several groups the noisiest. None without any.
 
     Args:
         study: its trials.
-        found: metrics and their values over all cells.
+        values: metrics and their values over all cells.
         alpha: intervals have confidence 1 - alpha.
     """
     floors = []
     for cells in twins(study.settings):
         metrics = [
-            _metric(metric, np.log(block.of(cells).values), alpha) for metric, block in found
+            _metric(metric, np.log(block.of(cells).values), alpha) for metric, block in values
         ]
-        known = tuple(each for each in metrics if each is not None)
+        known = tuple(noise for noise in metrics if noise is not None)
         if not known:
             continue
         own = study.valid[study.valid["cell"].isin(cells)]
@@ -73,22 +73,22 @@ def floor(study: Study, found: Sequence[tuple[Metric, Block]], alpha: float) -> 
                 metrics=known,
             )
         )
-    return max(floors, key=lambda each: each.metrics[0].sd_pct, default=None)
+    return max(floors, key=lambda candidate: candidate.metrics[0].sd_pct, default=None)
 
 
 def _metric(metric: Metric, logs: Floats, alpha: float) -> MetricNoise | None:
     """One metric of one group, rounds x names; None where there is no spread to see."""
-    ends = []
+    intervals = []
     for a, b in itertools.combinations(range(logs.shape[1]), 2):
         ratios = logs[:, a] - logs[:, b]
         ratios = ratios[~np.isnan(ratios)]
         half = half_width(ratios, alpha)
         if half is not None:
-            ends.append((float(ratios.mean()), half))
+            intervals.append((float(ratios.mean()), half))
     sd = residual_sd(logs[~np.isnan(logs).all(axis=1)])
-    if not ends or sd is None:
+    if not intervals or sd is None:
         return None
-    mean, half = max(ends, key=lambda each: abs(each[0]) + each[1])
+    mean, half = max(intervals, key=lambda interval: abs(interval[0]) + interval[1])
     return MetricNoise(
         name=metric.name,
         ratio=math.exp(mean),
@@ -99,9 +99,9 @@ def _metric(metric: Metric, logs: Floats, alpha: float) -> MetricNoise | None:
     )
 
 
-def to_text(found: NoiseFloor) -> str:
+def to_text(noise_floor: NoiseFloor) -> str:
     """As it is stored."""
-    return json.dumps(to_plain(found), separators=(",", ":"))
+    return json.dumps(to_plain(noise_floor), separators=(",", ":"))
 
 
 def from_text(text: str) -> NoiseFloor:

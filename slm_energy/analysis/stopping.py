@@ -4,10 +4,10 @@ After a round, the study ends if the t interval of every pair's ratio is narrowe
 minus so many per cent: on the metric that decides, in every family, and not before every pair has
 the rounds that it takes to find any difference.
 
-The rule looks at widths, never at which cell is ahead, so it favours no finding. But it ends where
-the spread happens to look small, so that intervals are a little too narrow: they hold the truth in
+The rule looks at widths, never at which cell is ahead, so it favours no finding. But it stops where
+the spread happens to look small, so intervals are a little too narrow: they cover the true ratio in
 95 % of studies only as widths go to zero (Chow and Robbins 1965, Annals of Mathematical Statistics
-36, 457-462). Of 95 % intervals 0.92 to 0.945 hold it with two cells and 0.93 to 0.95 with more
+36, 457-462). Of 95 % intervals 0.92 to 0.945 cover it with two cells and 0.93 to 0.95 with more
 (`benchmarks/simulated_lab.py --stopping`; 3 to 47 rounds).
 """
 
@@ -21,18 +21,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from slm_energy.analysis.options import AnalysisOptions
-from slm_energy.analysis.per_metric import resolve_design
+from slm_energy.analysis.resolve_design import members, resolve_design
 from slm_energy.analysis.stats.effect_size import half_width
 from slm_energy.analysis.stats.max_t import FEWEST, smallest_rounds
 from slm_energy.analysis.text.phrases import number, times
 from slm_energy.analysis.trials import blocks
 from slm_energy.analysis.trials.frame import Study, tidy
+from slm_energy.config.options import AnalysisOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What the rule says: whether no more rounds are needed, and why."""
+    """Whether the study may stop, and why."""
 
     stop: bool
     reason: str
@@ -73,14 +73,14 @@ def settled(
     widest_pct = 0.0
     for pair in pairs:
         if pair.rounds < pair.fewest:
-            told = f"{times(pair.rounds, 'round')} of at least {pair.fewest}"
-            return Decision(stop=False, reason=f"{pair.name}: {told}")
+            why = f"{times(pair.rounds, 'round')} of at least {pair.fewest}"
+            return Decision(stop=False, reason=f"{pair.name}: {why}")
         if pair.half_pct is None:
-            told = "the same ratio in every round, so its spread is unknown"
-            return Decision(stop=False, reason=f"{pair.name}: {told}")
+            why = "the same ratio in every round, so its spread is unknown"
+            return Decision(stop=False, reason=f"{pair.name}: {why}")
         if pair.half_pct > precision_pct:
-            told = f"an interval of ±{number(pair.half_pct)} %"
-            return Decision(stop=False, reason=f"{pair.name}: {told}")
+            why = f"an interval of ±{number(pair.half_pct)} %"
+            return Decision(stop=False, reason=f"{pair.name}: {why}")
         widest_pct = max(widest_pct, pair.half_pct)
     return Decision(
         stop=True,
@@ -90,17 +90,14 @@ def settled(
 
 def _pairs(study: Study, options: AnalysisOptions) -> Iterator[_Pair]:
     """Pairs of cells of one family that have a value of the metric that decides."""
-    families = resolve_design(study, options).families
-    found = blocks.usable(study, options, [])
-    for metric, block in found:
-        if metric.quantity != found[0][0].quantity:
+    design = resolve_design(study, options)
+    values, _ = blocks.usable(study, options)
+    for metric, block in values:
+        if metric.quantity != values[0][0].quantity:
             continue
         logs = dict(zip(block.cells, np.log(block.values).T, strict=True))
-        members: dict[str, list[str]] = {}
-        for cell, values in logs.items():
-            if not np.isnan(values).all():
-                members.setdefault(families[cell], []).append(cell)
-        for cells in members.values():
+        valued = [cell for cell, column in logs.items() if not np.isnan(column).all()]
+        for cells in members(valued, design).values():
             fewest = max(FEWEST, smallest_rounds(len(cells), options.alpha))
             for a, b in itertools.combinations(cells, 2):
                 ratios = logs[a] - logs[b]

@@ -6,13 +6,15 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from slm_energy.analysis import regression
-from slm_energy.analysis.regression import Across, Side
-from slm_energy.analysis.regression.text import to_terminal
+from slm_energy.analysis.regression import Side
+from slm_energy.analysis.regression import StudyComparison as Comparison
+from slm_energy.analysis.render.study_comparison import to_terminal
 from slm_energy.api import display
 from slm_energy.api.options import with_defaults
-from slm_energy.api.stores import Tracking, open_existing, tracking_config, trials_of
+from slm_energy.api.stores import Tracking, tracking_config, trials_of
 from slm_energy.errors import AnalysisError, ConfigError
 from slm_energy.store.connection import store_uri
+from slm_energy.store.tracking import open_existing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +28,7 @@ class StudyComparison:
         result: all figures, unrounded and in SI units.
     """
 
-    result: Across
+    result: Comparison
 
     @property
     def regressed(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from slm_energy.analysis.render.escape import visible
+from slm_energy.escape import visible
 
 if TYPE_CHECKING:
     import pandas as pd

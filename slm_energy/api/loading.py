@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slm_energy.api.stores import Tracking, open_existing, tracking_config, trials_of
+from slm_energy.api.stores import Tracking, tracking_config, trials_of
 from slm_energy.errors import ConfigError, TrackingError
 from slm_energy.store import artifacts
+from slm_energy.store.tracking import open_existing
 
 if TYPE_CHECKING:
     import pandas as pd

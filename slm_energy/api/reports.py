@@ -1,41 +1,34 @@
-"""The report of a study, or of a table measured elsewhere, as an object.
-
-report        build one; reads only
-study_report  the same from an open store
-store_report  keep its files with the sweep that ended
-"""
+"""The report of a study, or of a table measured elsewhere, as an object."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from slm_energy import analysis
 from slm_energy.analysis import external
-from slm_energy.analysis.noise_floor import to_text
-from slm_energy.analysis.render import brief, text
+from slm_energy.analysis.render import external_tables, summary_tables, terminal
 from slm_energy.analysis.render.files import files
-from slm_energy.analysis.render.generated import Generated, generated
+from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.tables import Grid, counts
-from slm_energy.analysis.result.report import Descriptive, Pair, Report
+from slm_energy.analysis.result.comparison import Pair
+from slm_energy.analysis.result.diagnostics import Descriptive
+from slm_energy.analysis.result.report import Report
 from slm_energy.api import display
 from slm_energy.api.options import with_defaults
-from slm_energy.api.stores import Tracking, open_existing, tracking_config, trials_of
-from slm_energy.errors import ConfigError, TrackingError
-from slm_energy.running import stop_rule
+from slm_energy.api.stores import Tracking, tracking_config, trials_of
+from slm_energy.errors import ConfigError
+from slm_energy.running.report import StoredReport, study_report
 from slm_energy.serialization import write_files
+from slm_energy.store.tracking import open_existing
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from slm_energy.store.tracking import Store
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -82,8 +75,8 @@ class StudyReport:
         """What each cell costs, one row per metric and cell, best first within a family.
 
         Columns: `metric` (its name ends in the unit of the values), `cell` (id), `label`, `family`,
-        then the fields of `analysis.result.report.Descriptive`: `trials`, `mean` (geometric) with
-        its interval `low` to `high`, `median`, `cv_pct`, ...
+        then the fields of `analysis.result.diagnostics.Descriptive`: `trials`, `mean` (geometric)
+        with its interval `low` to `high`, `median`, `cv_pct`, ...
         """
         cells = {cell.id: cell for cell in self.result.cells}
         rows = [
@@ -124,7 +117,7 @@ class StudyReport:
         """Findings and short tables; the notes open below them."""
         import pandas as pd
 
-        grids = [*brief.grids(self.result), *self.grids]
+        grids = [*summary_tables.grids(self.result), *self.grids]
         tables = [
             display.table(pd.DataFrame(grid.rows, columns=list(grid.head)), grid.title)
             for grid in grids
@@ -144,9 +137,9 @@ class StudyReport:
         return display.as_text(self._show)
 
     def _show(self, console: Console) -> None:
-        text.to_terminal(self.result, console)
+        terminal.to_terminal(self.result, console)
         for grid in self.grids:
-            text.show(grid, console)
+            terminal.print_grid(grid, console)
 
 
 def report(
@@ -187,55 +180,12 @@ def report(
     asked = analysis.options(given)  # what is wrong with them is said before a store is opened
     store = open_existing(tracking_config(tracking))
     trials_of(store, asked.study)
-    return study_report(store, given, Console(quiet=True))
+    return of_stored(study_report(store, given))
 
 
-def study_report(store: Store, options: Mapping[str, Any], console: Console) -> StudyReport:
-    """Build the report of a stored study.
-
-    Args:
-        store: where its trials are.
-        options: keys of conf/analysis.yaml that `analysis.options` knows.
-        console: told what the report has to do without.
-
-    Raises:
-        ConfigError: an option is not valid.
-        TrackingError: there is no such study.
-        AnalysisError: its trials allow no report.
-    """
-    asked = analysis.options(options)
-    frame = store.frame(asked.study)
-    machine = analysis.one_machine(frame, asked.study, asked.machine)
-    result = analysis.build(
-        frame,
-        asked,
-        noise_floor=stop_rule.noise_floor(store, machine, console),
-        stopped=store.stopped(asked.study, machine),
-    )
-    try:
-        examples = generated(result, store.attached)
-    except TrackingError as error:
-        console.print(f"no generated code in the report: {escape(str(error))}", soft_wrap=True)
-        examples = ()
-    return StudyReport(result=result, generations=examples)
-
-
-def store_report(store: Store, built: StudyReport, parent: str) -> str:
-    """Keep a report with a sweep; return the place of its files.
-
-    Args:
-        store: where the study is.
-        built: its report.
-        parent: run id of the sweep.
-
-    Raises:
-        TrackingError: it cannot be stored.
-    """
-    result, contents = built.result, built.files
-    if result.noise_floor is not None and result.noise_floor.study == result.study:
-        store.set_noise_floor(parent, result.machine, to_text(result.noise_floor))
-    store.describe(parent, contents["report.md"].decode())
-    return store.attach(parent, contents)
+def of_stored(report: StoredReport) -> StudyReport:
+    """The report of a stored study, as an object for notebooks."""
+    return StudyReport(result=report.result, generations=report.generations)
 
 
 def _table_report(data: str | os.PathLike[str], options: dict[str, Any]) -> StudyReport:
@@ -246,7 +196,7 @@ def _table_report(data: str | os.PathLike[str], options: dict[str, Any]) -> Stud
     asked = with_defaults("analysis", options, words, keys=["study"])
     del asked["out"]
     analysed = external.analyse(asked | {"data": os.fspath(data)})
-    return StudyReport(result=analysed.report, grids=tuple(external.grids(analysed)))
+    return StudyReport(result=analysed.report, grids=tuple(external_tables.grids(analysed)))
 
 
 def _frame(kind: type, rows: list[dict[str, Any]], first: list[str]) -> pd.DataFrame:

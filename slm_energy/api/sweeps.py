@@ -14,15 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from slm_energy.api import display
-from slm_energy.api.reports import StudyReport, store_report, study_report
+from slm_energy.api.reports import StudyReport, of_stored
 from slm_energy.config.compose import compose_grid
 from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.duration import duration
 from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError
 from slm_energy.planning.grid import Grid, resolve
 from slm_energy.planning.plan import Plan, Status
 from slm_energy.running import stop_rule, sweep
-from slm_energy.running.progress import duration
-from slm_energy.running.resume import machine_of, preview
+from slm_energy.running.report import attach, study_report
+from slm_energy.running.resume import current_plan
 from slm_energy.running.summary import SweepSummary
 from slm_energy.store.tracking import Store
 
@@ -165,7 +166,7 @@ class SweepResult:
                 "outcome": trial.outcome,
                 "reasons": "; ".join(trial.reasons),
                 "flags": "; ".join(f"{name}: {detail}" for name, detail in trial.flags),
-                "log": trial.place,
+                "log": trial.location,
             }
             for trial in self.summary.trials
         ]
@@ -188,7 +189,7 @@ class SweepResult:
         ran = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
         parts = [ran or "nothing was left to run"]
         parts += [f"{done} done before"] if done else []
-        parts += [f"ended early, {summary.settled}"] if summary.settled else []
+        parts += [f"ended early, {summary.stop_reason}"] if summary.stop_reason else []
         parts += ["interrupted, the same call resumes"] if summary.interrupted else []
         parts += [f"{summary.unsent} not sent yet"] if summary.unsent else []
         return f"Study {self.study}: {'; '.join(parts)}"
@@ -204,7 +205,7 @@ def plan(words: Words = ()) -> StudyPlan:
     Raises:
         SlmEnergyError: a word is not valid, or a model, workload or engine does not exist.
     """
-    return StudyPlan(plan=preview(resolve(_composed(words))))
+    return StudyPlan(plan=current_plan(resolve(_composed(words))))
 
 
 def run(words: Words = (), *, quiet: bool = False) -> SweepResult:
@@ -259,15 +260,15 @@ def _final_report(grid: Grid, summary: SweepSummary, console: Console) -> StudyR
         return None
     store, study = Store(grid.config.tracking), grid.config.study.name
     try:
-        if summary.settled is not None:
-            store.note_stop(study, machine_of(grid.config), summary.settled)
-        built = study_report(store, {"study": study}, console)
+        report = study_report(store, {"study": study}, summary.stop_reason)
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
         return None
+    for gap in report.gaps:
+        console.print(escape(gap), soft_wrap=True)
     if summary.parent is not None:
-        store_report(store, built, summary.parent)
-    return built
+        attach(report.result, report.files(), store, summary.parent)
+    return of_stored(report)
 
 
 def _place(tracking: TrackingConfig) -> str:

@@ -7,86 +7,18 @@ the key, the value and the choices.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import typing
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from slm_energy.config.groups import BUNDLED, SENTINEL, LauncherConfig, RunConfig, TrackingConfig
+from slm_energy.config.groups import SENTINEL, LauncherConfig, RunConfig, TrackingConfig
+from slm_energy.config.key import keys_of
+from slm_energy.config.keys import GROUPS
 from slm_energy.errors import ConfigError
 from slm_energy.serialization import convert, field_types, from_plain
 
-
-class _Range(typing.NamedTuple):
-    low: float
-    high: float
-    text: str
-
-
-_RANGES: dict[str, _Range] = {
-    "engine.threads": _Range(1, 4096, "at least 1, or null for one per processor"),
-    "provider.device": _Range(0, 1023, "at least 0"),
-    "measurement.target_error": _Range(0.0001, 1, "a share between 0.0001 and 1"),
-    "measurement.period_s": _Range(
-        0.001, 60, "between 0.001 and 60 seconds, or null for each source's own"
-    ),
-    "measurement.baseline_s": _Range(0, 86400, "at least 0 seconds"),
-    "measurement.warmup_requests": _Range(0, 1e6, "at least 0"),
-    "measurement.warmup_s": _Range(0, 86400, "at least 0 seconds"),
-    "measurement.prefill_s": _Range(0, 86400, "at least 0 seconds"),
-    "measurement.serve_s": _Range(0, 86400, "at least 0 seconds"),
-    "measurement.max_gap_s": _Range(0.01, 86400, "at least 0.01 seconds"),
-    "measurement.wall_meter.period_s": _Range(0.01, 3600, "between 0.01 and 3600 seconds"),
-    "measurement.wall_meter.gain_pct": _Range(0, 100, "between 0 and 100 percent"),
-    "measurement.wall_meter.timeout_s": _Range(0.01, 60, "between 0.01 and 60 seconds"),
-    "measurement.limits.foreign_cpu_pct": _Range(0, 100, "between 0 and 100 percent"),
-    "measurement.limits.steal_pct": _Range(0, 100, "between 0 and 100 percent"),
-    "measurement.limits.throttled_pct": _Range(0, 100, "between 0 and 100 percent"),
-    "measurement.limits.gpu_processes": _Range(0, 1e6, "at least 0"),
-    "measurement.limits.disagreement_pct": _Range(0, 1000, "at least 0 percent"),
-    "measurement.limits.divergence_pct": _Range(0, 100, "between 0 and 100 percent"),
-    "cache.limit_gb": _Range(0, 1e9, "at least 0"),
-    "workload.limit": _Range(1, 1e9, "at least 1, or null for all"),
-    "workload.batch_size": _Range(1, 4096, "at least 1"),
-    "workload.new_tokens": _Range(1, 1e6, "at least 1"),
-    "study.rounds": _Range(1, 1e6, "at least 1"),
-    "study.attempts": _Range(1, 1000, "at least 1"),
-    "study.timeout_s": _Range(1, 1e7, "at least 1 second"),
-    "study.gate.pause_s": _Range(0, 86400, "at least 0 seconds"),
-    "study.gate.at_most_s": _Range(0, 86400, "at least 0 seconds; 0 does not wait"),
-    "study.gate.load_pct": _Range(0, 100, "between 0 and 100 points"),
-    "study.gate.temperature_c": _Range(0, 100, "between 0 and 100 degrees"),
-    "study.gate.power_pct": _Range(0, 1000, "at least 0 percent"),
-    "study.precision_pct": _Range(0.01, 100, "between 0.01 and 100 percent, or null"),
-}
-
-GROUPS: dict[str, type] = {
-    name: kind for name, kind in typing.get_type_hints(RunConfig).items() if name != "launcher"
-}
-
-
-def group_keys(group: str) -> list[str]:
-    """The keys of a group, in order."""
-    return known_keys(group)[1]
-
-
-def known_keys(path: str) -> tuple[str, list[str]]:
-    """The part of a dotted path that exists, and the keys that stand there, in order.
-
-    Args:
-        path: begins with the name of a group: `measurement.limits.steel`.
-    """
-    group, *parts = path.split(".")
-    found, kind = group, GROUPS[group]
-    for part in parts:
-        hint = field_types(kind).get(part)
-        inner = [k for k in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(k)]
-        if not inner:
-            break
-        found, kind = f"{found}.{part}", typing.cast(type, inner[0])
-    return found, [field.name for field in dataclasses.fields(kind)]
+T = TypeVar("T")
 
 
 def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = None) -> RunConfig:
@@ -101,12 +33,10 @@ def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = No
     """
     if unknown := sorted(set(composed) - set(GROUPS)):
         raise ConfigError(f"unknown key {unknown[0]!r}; known groups: {', '.join(GROUPS)}")
-    groups = {name: _group(name, kind, composed.get(name)) for name, kind in GROUPS.items()}
+    groups: dict[str, Any] = {}
+    for name, kind in GROUPS.items():
+        groups[name] = _group(kind, name, composed.get(name))
     config = RunConfig(**groups, launcher=launcher)
-    for key, allowed in _RANGES.items():
-        value = _value(config, key)
-        if value is not None and not allowed.low <= value <= allowed.high:
-            raise ConfigError(f"{key}={value} is out of range: {allowed.text}")
     measurement = config.measurement
     if measurement.period_s is not None and measurement.period_s >= measurement.max_gap_s:
         raise ConfigError(
@@ -118,9 +48,6 @@ def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = No
             f"study.busy=share with measurement.mode={measurement.mode}: energy counters are the"
             " whole machine's, so trials side by side would count each other; set measurement=off"
         )
-    if config.model.weights == "stored":
-        _check_hub_revision("model", config.model.source, config.model.revision)
-    _check_hub_revision("workload", config.workload.source, config.workload.revision)
     if config.workload.name == SENTINEL:
         raise ConfigError(
             f"workload.name={SENTINEL} is what study.sentinel names its cell: choose another name"
@@ -138,38 +65,50 @@ def tracking_group(composed: dict[str, Any]) -> TrackingConfig:
     Raises:
         ConfigError: it is not valid.
     """
-    try:
-        return from_plain(TrackingConfig, composed.pop("tracking"))
-    except ValueError as error:
-        raise ConfigError(f"tracking: {error}") from None
+    return _group(TrackingConfig, "tracking", composed.pop("tracking"))
 
 
-def _value(config: RunConfig, key: str) -> Any:
-    """What stands at a dotted key; None where a part of the way is left out."""
-    value: Any = config
-    for name in key.split("."):
-        value = None if value is None else getattr(value, name)
-    return value
-
-
-def _group(name: str, kind: type, data: Any) -> Any:
+def _group(kind: type[T], name: str, data: Any) -> T:
     if not isinstance(data, Mapping):
         raise ConfigError(f"{name}={data!r}: expected a group file such as {name}/NAME.yaml")
-    known = group_keys(name)
-    if unknown := sorted(set(data) - set(known)):
-        value = data[unknown[0]]
-        raise ConfigError(
-            f"{name}.{unknown[0]}={value!r}: no such key; {name} has: {', '.join(known)}"
-        )
-    for field in dataclasses.fields(kind):
-        required = (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        )
-        if field.name not in data and required:
-            raise ConfigError(f"{name}.{field.name} is missing: set {name}.{field.name}=...")
-        if field.name in data:
-            _check_type(f"{name}.{field.name}", field_types(kind)[field.name], data[field.name])
-    return from_plain(kind, data)
+    return checked(kind, data, name, prefix=f"{name}.")
+
+
+def checked(kind: type[T], data: Mapping[str, Any], name: str, *, prefix: str = "") -> T:
+    """Check keys, types and ranges, and freeze the result.
+
+    Args:
+        kind: a dataclass whose fields are annotated with `Key`.
+        data: key to value.
+        name: what has these keys, for errors: a group, or a file of conf/.
+        prefix: what goes before each key in errors: `engine.` for a group.
+
+    Raises:
+        ConfigError: an unknown or missing key, a wrong type, a value out of range.
+    """
+    declared: type = kind
+    infos, types = keys_of(declared), field_types(declared)
+    for key, value in data.items():
+        if key not in types:
+            known = ", ".join(types)
+            raise ConfigError(f"{prefix}{key}={value!r}: no such key; {name} has: {known}")
+        _check_type(prefix + key, types[key], value)
+    for info in infos:
+        if info.name in types and info.required and info.name not in data:
+            raise ConfigError(f"{prefix}{info.name} is missing: set {prefix}{info.name}=...")
+    frozen = from_plain(kind, dict(data))
+    for info in infos:
+        value = _value(frozen, info.name)
+        if value is not None and not info.allows(value):
+            raise ConfigError(f"{prefix}{info.name}={value} is out of range: {info.range}")
+    return frozen
+
+
+def _value(settings: Any, key: str) -> Any:
+    """The value at a dotted key; None where a part of the path is null."""
+    for name in key.split("."):
+        settings = None if settings is None else getattr(settings, name)
+    return settings
 
 
 def _check_type(key: str, kind: Any, value: Any) -> None:
@@ -177,26 +116,6 @@ def _check_type(key: str, kind: Any, value: Any) -> None:
         convert(kind, value, key)
     except ValueError as error:
         choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
-        hint = f"choose one of {', '.join(choices)}" if choices else str(error).partition(": ")[2]
+        reason = str(error).removeprefix(f"{key}: ")
+        hint = f"choose one of {', '.join(choices)}" if choices else reason
         raise ConfigError(f"{key}={value!r} is not valid: {hint}") from None
-
-
-def _check_hub_revision(group: str, source: str, revision: str | None) -> None:
-    if is_hub_id(source) and not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
-        kind = "datasets/" if group == "workload" else ""
-        raise ConfigError(
-            f"{group}.source={source} is a hub id: pin it with {group}.revision=COMMIT (40 hex"
-            f" digits, see https://huggingface.co/{kind}{source}/commits/main), or give a path that"
-            f" exists; revision is {revision!r}"
-        )
-
-
-def is_hub_id(source: str) -> bool:
-    """Tell a hub id (`org/name`, nothing of that name on disk) from `bundled` or a path."""
-    return (
-        source != BUNDLED
-        and re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
-        and not source.startswith(".")
-        and not source.endswith((".jsonl", ".gz"))
-        and not Path(source).exists()
-    )

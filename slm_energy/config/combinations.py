@@ -17,8 +17,11 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+from slm_energy.errors import ConfigError
 
 Words = tuple[str, ...]
 
@@ -42,16 +45,51 @@ class Combinations:
         self._further = bool(config.hydra.searchpath)
 
     def compose(self, combinations: Sequence[Sequence[str]]) -> list[DictConfig]:
-        """One configuration for each list of overrides, without Hydra's own part."""
+        """One configuration for each list of overrides, without Hydra's own part.
+
+        Raises:
+            ConfigError: a key is set that only some choices of its group have.
+        """
         choices = [tuple(w for w in words if not self._is_value(w)) for words in combinations]
         single = self._single(list(dict.fromkeys(choices)))
         composed = []
         for words, choice in zip(combinations, choices, strict=True):
             config = self._chosen(choice, choices[0], single)
-            values = [self._parsed(word) for word in words if self._is_value(word)]
-            self._loader._apply_overrides_to_config(values, config)
+            for value in (self._parsed(word) for word in words if self._is_value(word)):
+                try:
+                    self._loader._apply_overrides_to_config([value], config)
+                except ConfigCompositionException as error:
+                    if "Could not override" in str(error):
+                        self._refuse_partial_key(value, choices, single)
+                    raise
             composed.append(config)
         return composed
+
+    def _refuse_partial_key(
+        self, override: Override, choices: Sequence[Words], single: Mapping[str, Words]
+    ) -> None:
+        """Name the choices of a group that lack the key of an override, where others have it.
+
+        Raises:
+            ConfigError: others have it.
+        """
+        key = override.key_or_group
+        group, (parent, _, name) = key.partition(".")[0], key.rpartition(".")
+        having, lacking = list[str](), list[str]()
+        for choice in dict.fromkeys(choices):
+            keys = OmegaConf.select(self._chosen(choice, choices[0], single), parent)
+            has_key = OmegaConf.is_dict(keys) and name in list(keys)  # ??? counts too
+            (having if has_key else lacking).append(self._name_of_choice(group, choice))
+        if having:
+            lack, have = ", ".join(dict.fromkeys(lacking)), ", ".join(dict.fromkeys(having))
+            raise ConfigError(
+                f"{key}: {group}={lack} does not have this key, {group}={have} does: take {lack}"
+                f" out of the grid, or try to add it with ++{override.input_line}"
+            )
+
+    def _name_of_choice(self, group: str, choice: Words) -> str:
+        chosen = {self._parsed(word).key_or_group: self._parsed(word).value() for word in choice}
+        return str(chosen.get(group, self._config.hydra.runtime.choices.get(group)))
 
     def _parse(self, word: str) -> Override:
         [override] = self._parser.parse_overrides([word])

@@ -1,7 +1,7 @@
-"""Hydra, and nothing else: from command-line words to checked configurations.
+"""Hydra: from command-line words to checked configurations.
 
-The only module besides the plugin shim that imports Hydra. What Hydra says over several lines
-becomes one `ConfigError`.
+Only this module, `combinations` and the plugin shim (`hydra_plugins/`) import Hydra. An error that
+Hydra prints over several lines becomes one `ConfigError`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from slm_energy.config.check import GROUPS, known_keys, run_config
+import yaml
+
+from slm_energy.config.check import run_config
+from slm_energy.config.composition_errors import one_line
 from slm_energy.config.groups import LauncherConfig, RunConfig
+from slm_energy.config.keys import GROUPS
 from slm_energy.errors import ConfigError, SlmEnergyError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -46,6 +50,7 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
         ConfigError: Hydra cannot compose it, or a key or value is not valid.
     """
     import hydra
+    from hydra.errors import ConfigCompositionException
 
     configs: list[RunConfig] = []
     errors: list[SlmEnergyError] = []
@@ -59,14 +64,58 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
             # Hydra would print a line of its own before it passes an exception on.
             errors.append(error)
 
+    app = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(check)
+
+    def run_hydra(words: Sequence[str]) -> None:
+        with _command_line(words):
+            app()
+
     # Hydra's parser wants all KEY=VALUE in one piece; people put -m anywhere.
     words = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
-    app = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(check)
-    with _clear_errors(), _command_line(words):
-        app()
+    words = [_parsable(word) for word in words]
+    with _clear_errors(tuple(GROUPS)):
+        try:
+            run_hydra(words)
+        except ConfigCompositionException as error:
+            if "Could not override" not in str(error):
+                raise
+            # The group's default choice lacks the key; those of a sweep may have it.
+            try:
+                run_hydra([_for_each_choice(word) for word in words])
+            except ConfigCompositionException as second:
+                if "requires --multirun" in str(second):  # a single run: there is no sweep
+                    raise error from error.__cause__
+                raise
     if errors:
         raise errors[0]
     return configs
+
+
+def _for_each_choice(word: str) -> str:
+    """Make `GROUP.KEY=VALUE` a sweep over one value.
+
+    Hydra applies it then to each choice of a swept group, and not to the group's default.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import OverrideType
+
+    key, equals, value = word.partition("=")
+    if not equals or key.partition(".")[0] not in GROUPS or "." not in key:
+        return word
+    [override] = OverridesParser.create().parse_overrides([word])
+    if override.type is not OverrideType.CHANGE or override.is_sweep_override():
+        return word
+    if override.value() is None:
+        value = "'${oc.decode:null}'"  # choice() accepts no null
+    return f"{key}=choice({value or repr('')})"
+
+
+def _parsable(word: str) -> str:
+    """Quote what Hydra has no token for: letters beyond ASCII, outside quotes and mappings."""
+    key, equals, value = word.partition("=")
+    if value.isascii() or word.startswith("-") or set(value) & set("'\"{}"):
+        return word
+    return key + equals + re.sub(r"[^][,()]*[^\x00-\x7f][^][,()]*", r'"\g<0>"', value)
 
 
 @contextmanager
@@ -101,14 +150,24 @@ def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) ->
     import hydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    with _clear_errors(), hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    with (
+        _clear_errors(_top(name)),
+        hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)),
+    ):
+        parsed = OverridesParser.create().parse_overrides([_parsable(word) for word in overrides])
         others = [str(each.input_line) for each in parsed if each.key_or_group not in keys]
         config = hydra.compose(name, others)
         for override in parsed:
             if override.key_or_group in keys:
                 config[override.key_or_group] = override.value()
         return _plain(config)
+
+
+def _top(name: str) -> tuple[str, ...]:
+    """The groups and keys at the top of conf/NAME.yaml."""
+    file = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    groups = [group for each in file.pop("defaults") if each != "_self_" for group in each]
+    return (*groups, *file)
 
 
 def _launcher() -> LauncherConfig | None:
@@ -145,43 +204,12 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
+def _clear_errors(names: Sequence[str]) -> Iterator[None]:
+    """Turn Hydra's errors into one line; `names` as in `one_line`."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error)) from error
-
-
-def _one_line(error: BaseException) -> str:
-    """Say in one line what Hydra says in several; name the choices where a name is unknown."""
-    text = str(error) if error.__cause__ is None else f"{error}\n{error.__cause__}"
-    if "hydra/launcher/submitit_" in text:
-        return "hydra/launcher=slurm and processes need submitit: pip install 'slm-energy[slurm]'"
-    if group := re.search(r"Could not find '([\w/]+)/([^']+)'", text):
-        options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
-        choices = ", ".join(options[1].split()) if options else "none"
-        return f"{group[1]}={group[2]}: there is no such {group[1]}; choose one of {choices}"
-    if key := re.search(r"Could not override '((\w+)\.[\w.]+)'", text):
-        if key[2] not in GROUPS:
-            return f"{key[1]}: no such key"
-        place, keys = known_keys(key[1])
-        if key[1].rpartition(".")[2] in keys:
-            return (
-                f"{key[1]}: {place} is null here; choose a {key[2]} that has one, or set it whole"
-            )
-        return f"{key[1]}: no such key; {place} has: {', '.join(keys)}"
-    if key := re.search(r"Could not override '(\w+)'", text):
-        return f"{key[1]}: no such key or group"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    noise = (
-        "full_key:",
-        "object_type=",
-        "reference_type=",
-        "Config search path",
-        "provider=",
-        "See ",
-    )
-    return "; ".join(line for line in lines if not line.startswith(noise))
+        raise ConfigError(one_line(error, names)) from error

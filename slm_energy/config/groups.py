@@ -1,14 +1,16 @@
-"""The schema of the conf groups: everything a person can set, in frozen dataclasses.
+"""The schema of the groups in conf/: every key of a run, in frozen dataclasses.
 
-Each group of conf/ is one class; its docstring says what each key means.
+Each group is one class, and each key is one field: type, default, and a `Key` with meaning and
+range.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from slm_energy import redaction
+from slm_energy.config.key import Key
 from slm_energy.errors import ConfigError
 
 Scalar = bool | int | float | str | None
@@ -19,94 +21,133 @@ BUNDLED = "bundled"
 SENTINEL = "sentinel"
 """Name of the workload of the cell that `study.sentinel` runs once more; no other may have it."""
 
+_DAY_S = 86400
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """Which weights, and how far to trust them.
+    """Which weights are served, and how far they are trusted."""
 
-    Attributes:
-        name: what tables and runs call it.
-        source: `bundled`, a local folder, or a hub id such as `org/name`.
-        revision: commit of a hub id (40 hex digits); None for a folder.
-        attention: `auto` takes SDPA except for architectures where it is known to be wrong.
-        trust_remote_code: run Python code that comes with the model.
-        allow_pickle: accept weights in pickle files, which can run code when they are read.
-        weights: `stored` reads them from the source; `random` makes seeded random ones of the same
-            architecture, with the bundled tokenizer, without a network.
-        scale: `tiny` shrinks a random model to two narrow layers, with every structural flag kept.
-        architecture: the model's config.json as far as it decides what is computed; weights that
-            are read must have it.
-    """
-
-    name: str
-    source: str
-    revision: str | None = None
-    attention: Literal["auto", "eager", "sdpa"] = "auto"
-    trust_remote_code: bool = False
-    allow_pickle: bool = False
-    weights: Literal["stored", "random"] = "stored"
-    scale: Literal["full", "tiny"] = "full"
-    architecture: dict[str, Any] = dataclasses.field(default_factory=dict)
+    name: Annotated[str, Key("name in tables and runs")]
+    source: Annotated[str, Key("bundled, a local folder, or a hub id such as org/name")]
+    revision: Annotated[str | None, Key("commit of a hub id, 40 hex digits; null for a folder")] = (
+        None
+    )
+    attention: Annotated[
+        Literal["auto", "eager", "sdpa"],
+        Key("auto is SDPA, except for architectures where it is known to be wrong"),
+    ] = "auto"
+    trust_remote_code: Annotated[bool, Key("run Python code that comes with the model")] = False
+    allow_pickle: Annotated[
+        bool, Key("accept pickled weights, which can run code when they are loaded")
+    ] = False
+    weights: Annotated[
+        Literal["stored", "random"],
+        Key(
+            "read weights from the source, or make random ones of the same architecture. Random"
+            " weights are seeded, use the bundled tokenizer and need no network."
+        ),
+    ] = "stored"
+    scale: Annotated[
+        Literal["full", "tiny"],
+        Key(
+            "tiny shrinks a random model to two narrow layers. Every structural property of the"
+            " architecture is kept."
+        ),
+    ] = "full"
+    architecture: Annotated[
+        dict[str, Any],
+        Key(
+            "the part of config.json that decides what is computed. Stored weights that differ from"
+            " it are refused; random weights are made from it."
+        ),
+    ] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EngineConfig:
-    """Which runtime engine, and how it decodes.
+    """Which runtime engine serves the model, and how it decodes."""
 
-    Attributes:
-        name: a built-in engine or one from the entry-point group `slm_energy.engines`.
-        decode: `session` is our loop over the runtime's own session; `generate` is the library's
-            convenience class, what most users call.
-        dtype: type of weights and activations; `int8` has linear layers' weights in 8 bits and the
-            rest in float32.
-        python: another interpreter that runs the engine: a path, or the name of an environment
-            that `slm-energy env` made; None is the one that runs the sweep.
-        threads: intra-op threads; None means one per processor that the process may use.
-        options: the engine's own settings; each engine checks its keys.
-    """
-
-    name: str
-    decode: Decode = "session"
-    dtype: Dtype = "float32"
-    threads: int | None = None
-    python: str | None = None
-    options: dict[str, Scalar] = dataclasses.field(default_factory=dict)
+    name: Annotated[
+        str, Key("a built-in engine, or one from the entry-point group slm_energy.engines")
+    ]
+    decode: Annotated[
+        Decode,
+        Key(
+            "our loop over the runtime's own session, or the library's convenience class. Most"
+            " users call the latter."
+        ),
+    ] = "session"
+    dtype: Annotated[
+        Dtype,
+        Key(
+            "type of weights and activations. int8 stores the weights of linear layers in 8 bits"
+            " and the rest in float32."
+        ),
+    ] = "float32"
+    threads: Annotated[
+        int | None,
+        Key(
+            "intra-op threads; null is one per processor that the process may use",
+            low=1,
+            high=4096,
+        ),
+    ] = None
+    python: Annotated[
+        str | None,
+        Key(
+            "another interpreter: a path, or an environment made by `slm-energy env`. null is the"
+            " interpreter that runs the sweep."
+        ),
+    ] = None
+    options: Annotated[
+        dict[str, Scalar],
+        Key("settings of this engine. They are listed in conf/engine/NAME.yaml."),
+    ] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ProviderConfig:
-    """Which execution provider.
+    """Which execution provider computes."""
 
-    Attributes:
-        name: `cpu`, `cuda`, ...
-        device: index of the device among those visible.
-    """
-
-    name: str
-    device: int = 0
+    name: Annotated[str, Key("execution provider, such as cpu or cuda")]
+    device: Annotated[
+        int, Key("index among the visible devices; not used on cpu", low=0, high=1023)
+    ] = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class WallMeterConfig:
-    """A meter between the wall and the machine that answers over HTTP with JSON.
+    """A meter between the wall and the machine that answers over HTTP with JSON."""
 
-    Attributes:
-        url: what is asked for, for example `http://192.168.0.7/rpc/Switch.GetStatus?id=0`. User
-            and password come from ~/.netrc; a query that wants them has `user=&password=`.
-        path: where the value stands in the answer: keys and indices joined by dots, for example
-            `aenergy.total` or `Outputs.0.Load`.
-        unit: what the value is in: power (`W`, `mW`) or energy counted so far (`Wh`, `kWh`, `J`).
-        period_s: how often the meter renews the value.
-        gain_pct: the accuracy that its maker states, in percent of the reading.
-        timeout_s: a meter that takes longer to answer missed this reading.
-    """
-
-    url: str
-    path: str
-    unit: Literal["W", "mW", "Wh", "kWh", "J"]
-    period_s: float = 1.0
-    gain_pct: float = 1.0
-    timeout_s: float = 2.0
+    url: Annotated[
+        str,
+        Key(
+            "address to query, such as http://192.168.0.7/rpc/Switch.GetStatus?id=0. User and"
+            " password come from ~/.netrc; a query that needs them contains `user=&password=`."
+        ),
+    ]
+    path: Annotated[
+        str,
+        Key(
+            "location of the value in the response, such as aenergy.total or Outputs.0.Load. Keys"
+            " and indices are joined by dots."
+        ),
+    ]
+    unit: Annotated[
+        Literal["W", "mW", "Wh", "kWh", "J"],
+        Key("unit of the value: power, or energy counted so far"),
+    ]
+    period_s: Annotated[
+        float, Key("how often the meter updates the value", low=0.01, high=3600)
+    ] = 1.0
+    gain_pct: Annotated[
+        float,
+        Key("accuracy stated by the manufacturer, in percent of the reading", low=0, high=100),
+    ] = 1.0
+    timeout_s: Annotated[
+        float, Key("a reading that takes longer is missing", low=0.01, high=60)
+    ] = 2.0
 
     def __post_init__(self) -> None:
         remedy = "write `machine HOST login USER password PASSWORD` into ~/.netrc"
@@ -115,169 +156,265 @@ class WallMeterConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LimitsConfig:
-    """What a trial may suffer from its surroundings and still be valid. All are of one window.
+    """Disturbances that a trial may suffer and still be valid, each within one window."""
 
-    Attributes:
-        foreign_cpu_pct: processor time of programs that are not the trial's, in percent of all
-            processors.
-        steal_pct: processor time that the hypervisor gave to other machines, in percent.
-        throttled_pct: time in which a GPU or processor was slowed down by heat, in percent.
-        gpu_processes: compute processes on a metered GPU that are not the trial's.
-        disagreement_pct: by how much two views of the same energy may differ before the trial is
-            flagged.
-        divergence_pct: share of prompts whose tokens may differ from the reference engine's before
-            the trial is flagged.
-    """
-
-    foreign_cpu_pct: float = 10.0
-    steal_pct: float = 5.0
-    throttled_pct: float = 5.0
-    gpu_processes: int = 0
-    disagreement_pct: float = 5.0
-    divergence_pct: float = 0.0
+    foreign_cpu_pct: Annotated[
+        float,
+        Key("processor time of other programs, in percent of all processors", low=0, high=100),
+    ] = 10.0
+    steal_pct: Annotated[
+        float,
+        Key("processor time that the hypervisor gave to other machines", low=0, high=100),
+    ] = 5.0
+    throttled_pct: Annotated[
+        float,
+        Key("time in which heat slowed down a GPU or processor", low=0, high=100),
+    ] = 5.0
+    gpu_processes: Annotated[
+        int,
+        Key("compute processes of others on a metered GPU", low=0, high=1_000_000),
+    ] = 0
+    disagreement_pct: Annotated[
+        float,
+        Key(
+            "difference between two views of the same energy; above it the trial is flagged",
+            low=0,
+            high=1000,
+        ),
+    ] = 5.0
+    divergence_pct: Annotated[
+        float,
+        Key(
+            "prompts with other tokens than the reference's; above it the trial is flagged",
+            low=0,
+            high=100,
+        ),
+    ] = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class MeasurementConfig:
-    """What is metered, and for how long.
+    """What is metered, and for how long."""
 
-    Attributes:
-        name: the group file's name.
-        mode: `auto` measures what it can and falls back to a labelled estimate; `strict` refuses to
-            run without a sensor; `off` meters nothing.
-        target_error: windows are made long enough for a relative error of at most this, from the
-            update period that was measured on the sensor.
-        period_s: time between two samples of every source; None gives each source its own.
-        baseline_s: length of the idle window with the weights loaded; 0 skips it.
-        warmup_requests: requests served at least before the first window that counts.
-        warmup_s: the warm-up goes on until requests take a steady time, but at most this long.
-        prefill_s: length of the window in which every prompt is answered with one token only; what
-            the serve window costs beyond that is decoding. 0 skips it.
-        serve_s: the workload is repeated whole until the serve window is at least this long.
-        max_gap_s: a window with a longer hole between readings is invalid.
-        isolation: how a trial's process begins. `spawn` starts an interpreter that imports the
-            engine's libraries; `forkserver` forks one that has imported them (`forkserver.py`).
-        powercap_root: folder of the Linux powercap tree.
-        wall_meter: a meter at the wall, if there is one.
-        limits: what a trial may suffer from its surroundings and still be valid.
-    """
-
-    name: str
-    mode: Literal["auto", "strict", "off"] = "auto"
-    target_error: float = 0.01
-    period_s: float | None = None
-    baseline_s: float = 1.0
-    warmup_requests: int = 4
-    warmup_s: float = 10.0
-    prefill_s: float = 0.0
-    serve_s: float = 5.0
-    max_gap_s: float = 1.0
-    isolation: Literal["spawn", "forkserver"] = "spawn"
-    powercap_root: str = "/sys/class/powercap"
-    wall_meter: WallMeterConfig | None = None
-    limits: LimitsConfig = dataclasses.field(default_factory=LimitsConfig)
+    name: Annotated[str, Key("name of the group file")]
+    mode: Annotated[
+        Literal["auto", "strict", "off"],
+        Key(
+            "without a sensor auto estimates and strict refuses; off meters nothing. Estimates are"
+            ' stored under names of their own. Quote "off" in YAML.'
+        ),
+    ] = "auto"
+    target_error: Annotated[
+        float,
+        Key(
+            "windows are long enough for this relative error. The length follows from the update"
+            " period that was measured on the sensor.",
+            low=0.0001,
+            high=1,
+        ),
+    ] = 0.01
+    period_s: Annotated[
+        float | None,
+        Key(
+            "time between two samples of a source; null gives each source its own",
+            low=0.001,
+            high=60,
+        ),
+    ] = None
+    baseline_s: Annotated[
+        float,
+        Key("length of the idle window with the weights loaded; 0 skips it", low=0, high=_DAY_S),
+    ] = 1.0
+    warmup_requests: Annotated[
+        int,
+        Key("fewest requests served before the windows that count", low=0, high=1_000_000),
+    ] = 4
+    warmup_s: Annotated[
+        float,
+        Key(
+            "longest warm-up; it ends earlier when requests take a steady time",
+            low=0,
+            high=_DAY_S,
+        ),
+    ] = 10.0
+    prefill_s: Annotated[
+        float,
+        Key(
+            "length of the window that answers each prompt with one token; 0 skips it. What the"
+            " serve window costs beyond that is decoding.",
+            low=0,
+            high=_DAY_S,
+        ),
+    ] = 0.0
+    serve_s: Annotated[
+        float,
+        Key(
+            "the whole workload is repeated until the serve window is this long",
+            low=0,
+            high=_DAY_S,
+        ),
+    ] = 5.0
+    max_gap_s: Annotated[
+        float,
+        Key("a longer gap between readings makes a window invalid", low=0.01, high=_DAY_S),
+    ] = 1.0
+    isolation: Annotated[
+        Literal["spawn", "forkserver"],
+        Key(
+            "start an interpreter for each trial, or fork a prepared one. The prepared one has"
+            " imported the engine's libraries; a trial is a process of its own either way."
+        ),
+    ] = "spawn"
+    powercap_root: Annotated[
+        str, Key("folder of the Linux powercap tree, where RAPL counters are")
+    ] = "/sys/class/powercap"
+    wall_meter: Annotated[
+        WallMeterConfig | None,
+        Key("meter at the wall; measurement=wall has its keys"),
+    ] = None
+    limits: Annotated[
+        LimitsConfig, Key("disturbances that a trial may suffer and still be valid")
+    ] = dataclasses.field(default_factory=LimitsConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class WorkloadConfig:
-    """Which prompts, and what is asked for each.
+    """Which prompts are served, and what is generated for each."""
 
-    Attributes:
-        name: what tables and runs call it.
-        source: `bundled`, a `.jsonl` or `.jsonl.gz` file, or a hub data set id.
-        revision: commit of a hub id (40 hex digits).
-        limit: take the first so many prompts; None takes all.
-        batch_size: requests served together.
-        new_tokens: tokens to generate per request.
-        stop: `fixed` generates exactly new_tokens; `eos` may stop at an end-of-text token.
-    """
-
-    name: str
-    source: str
-    revision: str | None = None
-    limit: int | None = None
-    batch_size: int = 1
-    new_tokens: int = 64
-    stop: Literal["fixed", "eos"] = "fixed"
+    name: Annotated[str, Key("name in tables and runs")]
+    source: Annotated[str, Key("bundled, a .jsonl or .jsonl.gz file, or the hub id of a data set")]
+    revision: Annotated[str | None, Key("commit of a hub id, 40 hex digits; null for a file")] = (
+        None
+    )
+    limit: Annotated[
+        int | None,
+        Key("use only this many prompts, from the first; null uses all", low=1, high=1_000_000_000),
+    ] = None
+    batch_size: Annotated[int, Key("requests served together", low=1, high=4096)] = 1
+    new_tokens: Annotated[int, Key("tokens to generate per request", low=1, high=1_000_000)] = 64
+    stop: Annotated[
+        Literal["fixed", "eos"],
+        Key("generate exactly new_tokens, or end early at an end-of-text token"),
+    ] = "fixed"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GateConfig:
     """What a trial waits for before it begins, so that it inherits no heat and no load.
 
-    The machine is compared with itself as it was when the sweep began.
-
-    Attributes:
-        pause_s: a fixed time, before anything is looked at.
-        at_most_s: the longest wait for the machine to be at rest; 0 does not look at it.
-        load_pct: by how many points processors and GPUs may be busier than at rest.
-        temperature_c: by how many degrees they may be warmer.
-        power_pct: by how many percent they may draw more.
+    The machine is compared with its state when the sweep began.
     """
 
-    pause_s: float = 0.0
-    at_most_s: float = 60.0
-    load_pct: float = 10.0
-    temperature_c: float = 5.0
-    power_pct: float = 20.0
+    pause_s: Annotated[
+        float, Key("fixed pause before the machine is checked", low=0, high=_DAY_S)
+    ] = 0.0
+    at_most_s: Annotated[
+        float,
+        Key("longest wait for the machine to be at rest again; 0 skips it", low=0, high=_DAY_S),
+    ] = 60.0
+    load_pct: Annotated[
+        float,
+        Key("percentage points by which processors and GPUs may be busier", low=0, high=100),
+    ] = 10.0
+    temperature_c: Annotated[float, Key("degrees by which they may be warmer", low=0, high=100)] = (
+        5.0
+    )
+    power_pct: Annotated[
+        float, Key("percent by which they may draw more power", low=0, high=1000)
+    ] = 20.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StudyConfig:
-    """How the grid is run.
+    """How the grid is run."""
 
-    Attributes:
-        name: the MLflow experiment; the same name continues the same study.
-        rounds: how often each cell is run; raising it extends a study.
-        seed: decides the order of cells within each round.
-        order: `random`, drawn anew for each round, or `williams`: balanced, so that each cell
-            follows every other one equally often.
-        busy: what to do while another sweep measures on this machine: `wait` or `refuse`; where
-            nothing is metered, `share` runs beside others that share, on other processors.
-        exclude: combinations to leave out; each maps dotted keys to a value or a list of values and
-            may give a `reason`.
-        attempts: how often a failing trial is tried in all, over this and later invocations.
-        timeout_s: a worker that takes longer is ended and the trial has failed.
-        reference: the engine whose tokens every other engine's are compared with; it serves each
-            model once beforehand, one prompt at a time. None compares nothing.
-        sentinel: names one cell, in the form of a rule of `exclude`; it is run once more at the
-            start of each round, takes part in no comparison and shows drift. None runs none.
-        precision_pct: the study ends after a round in which every pair's interval is narrower than
-            plus and minus so many per cent, on the first metric; `rounds` is then the most it
-            takes. None runs all rounds.
-        gate: what a trial waits for before it begins.
-    """
-
-    name: str
-    rounds: int = 1
-    seed: int = 0
-    order: Literal["random", "williams"] = "random"
-    busy: Literal["wait", "refuse", "share"] = "wait"
-    exclude: tuple[dict[str, Any], ...] = ()
-    attempts: int = 2
-    timeout_s: float = 3600.0
-    reference: str | None = "torch"
-    sentinel: dict[str, Any] | None = None
-    precision_pct: float | None = None
-    gate: GateConfig = dataclasses.field(default_factory=GateConfig)
+    name: Annotated[str, Key("MLflow experiment; the same name continues the same study")]
+    rounds: Annotated[
+        int,
+        Key("times that each cell is run; raise it to extend a study", low=1, high=1_000_000),
+    ] = 1
+    seed: Annotated[int, Key("decides the order of cells within each round")] = 0
+    order: Annotated[
+        Literal["random", "williams"],
+        Key(
+            "shuffled anew in each round, or balanced against carry-over. In a Williams design"
+            " each cell follows every other one equally often."
+        ),
+    ] = "random"
+    busy: Annotated[
+        Literal["wait", "refuse", "share"],
+        Key(
+            "what to do while another sweep uses this machine. Where nothing is metered, share runs"
+            " beside others that share, on other processors."
+        ),
+    ] = "wait"
+    exclude: Annotated[
+        tuple[dict[str, Any], ...],
+        Key(
+            "combinations to leave out, such as [{engine: onnx, provider: cuda, reason: no cuDNN}]."
+            " Each maps dotted keys to a value or a list of values; a reason is optional."
+        ),
+    ] = ()
+    attempts: Annotated[
+        int,
+        Key(
+            "tries of a failing trial, over this and later invocations",
+            low=1,
+            high=1000,
+        ),
+    ] = 2
+    timeout_s: Annotated[
+        float,
+        Key("a worker that takes longer is stopped; its trial has failed", low=1, high=10_000_000),
+    ] = 3600.0
+    reference: Annotated[
+        str | None,
+        Key(
+            "engine whose tokens all others are compared with; null compares nothing. It serves"
+            " each model once beforehand, one prompt at a time."
+        ),
+    ] = "torch"
+    sentinel: Annotated[
+        dict[str, Any] | None,
+        Key(
+            "cell to run once more in each round, to show drift, such as {engine: torch}. It is"
+            " written like a rule of exclude, runs first, and takes part in no comparison."
+        ),
+    ] = None
+    precision_pct: Annotated[
+        float | None,
+        Key(
+            "stop after the round in which every pair's interval is within this many percent. The"
+            " first metric decides, and rounds is then the largest number of rounds; null runs all"
+            " rounds.",
+            low=0.01,
+            high=100,
+        ),
+    ] = None
+    gate: Annotated[
+        GateConfig, Key("what a trial waits for, so that it inherits no heat and no load")
+    ] = dataclasses.field(default_factory=GateConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TrackingConfig:
-    """Where records go.
+    """Where records are stored."""
 
-    Attributes:
-        name: the group file's name.
-        folder: holds the SQLite store, its artifacts, and records that wait to be sent.
-        uri: an MLflow server, or a database that MLflow opens; None means the SQLite store in
-            `folder`. A password has no place in it.
-        offline: no store is opened: records stay in `folder` until `slm-energy sync`.
-    """
-
-    name: str
-    folder: str = "mlruns"
-    uri: str | None = None
-    offline: bool = False
+    name: Annotated[str, Key("name of the group file")]
+    folder: Annotated[
+        str,
+        Key("folder of the SQLite store, its artifacts, and records that are not sent yet"),
+    ] = "mlruns"
+    uri: Annotated[
+        str | None,
+        Key(
+            "MLflow server or database; null is the SQLite store in the folder. It must not contain"
+            " a password."
+        ),
+    ] = None
+    offline: Annotated[
+        bool, Key("keep records in the folder until `slm-energy sync` sends them")
+    ] = False
 
     def __post_init__(self) -> None:
         if self.uri is None:
@@ -293,17 +430,20 @@ class TrackingConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CacheConfig:
-    """Where engines keep what they derive from weights.
+    """Where engines keep what they derive from weights."""
 
-    Attributes:
-        name: the group file's name.
-        folder: None is the user's cache folder.
-        limit_gb: what is used least goes when the cache is larger (1 GB is 1e9 bytes).
-    """
-
-    name: str
-    folder: str | None = None
-    limit_gb: float = 100.0
+    name: Annotated[str, Key("name of the group file")]
+    folder: Annotated[
+        str | None, Key("null is the user's cache folder; the nodes of a cluster may share one")
+    ] = None
+    limit_gb: Annotated[
+        float,
+        Key(
+            "size above which the least recently used entries are removed. 1 GB is 1e9 bytes.",
+            low=0,
+            high=1_000_000_000,
+        ),
+    ] = 100.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -311,9 +451,10 @@ class LauncherConfig:
     """How trials run as jobs, from `hydra/launcher`; it changes no result and is no factor.
 
     Attributes:
-        cluster: `slurm`; or `local`, processes of this machine, to try the way without a cluster.
-        at_once: the most jobs that wait or run (`hydra.launcher.array_parallelism`).
-        parameters: what submitit asks the cluster for, in the words of Hydra's plugin.
+        cluster: `slurm`, or `local`: processes of this machine, to try the job path without a
+            cluster.
+        at_once: the most jobs that are pending or running (`hydra.launcher.array_parallelism`).
+        parameters: what submitit requests from the cluster, under the names of Hydra's plugin.
     """
 
     cluster: Literal["slurm", "local"]
@@ -323,11 +464,11 @@ class LauncherConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
-    """Everything a person can set, checked.
+    """Every group of a run, checked.
 
     Attributes:
-        launcher: None runs the trials in the sweep's own process; Hydra has it in a place of its
-            own, so it is no group.
+        launcher: None runs the trials from the sweep's own process. Hydra keeps it under
+            `hydra/launcher`, so it is not a group.
     """
 
     model: ModelConfig

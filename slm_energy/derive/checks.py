@@ -235,13 +235,13 @@ def _rested(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _
     gate = capture.gate
     if gate is None or not gate.quantities:
         return None, "the machine was not looked at before the trial"
-    restless = [each.told for each in gate.quantities if not each.at_rest]
+    restless = [q.description for q in gate.quantities if not q.at_rest]
     if restless:
         return False, (
             f"not at rest after {gate.waited_s:.1f} s: {'; '.join(restless)};"
             f" study.gate.at_most_s={gate.at_most_s:g}"
         )
-    calm = "; ".join(each.told for each in gate.quantities)
+    calm = "; ".join(q.description for q in gate.quantities)
     return True, f"at rest after {gate.waited_s:.1f} s: {calm}"
 
 

@@ -3,6 +3,8 @@
     energy_figures   joules per source and window, with intervals
     derive           {"group/quantity_unit": value}; what is unknown is absent, never 0
 
+What each name means is in `metric_catalog/`; `derive` gives no name that is not listed there.
+
 Latency follows the LLM serving field. For a request handed over at s whose n tokens are known at
 t1 .. tn: TTFT = t1 - s; ITL = each t(i+1) - t(i); end-to-end latency E2E = tn - s;
 TPOT = (E2E - TTFT) / (n - 1).
@@ -20,6 +22,9 @@ from slm_energy.config.groups import MeasurementConfig
 from slm_energy.derive import quality
 from slm_energy.derive.energy import accounting
 from slm_energy.derive.energy.crosscheck import crosschecks
+from slm_energy.metric_catalog import gauges
+from slm_energy.metric_catalog.catalog import listed
+from slm_energy.metric_catalog.definition import ESTIMATED, MEASURED, bounds, energy_name
 from slm_energy.record import Capture, EnergyFigure, Generation, Series, Window
 
 
@@ -47,21 +52,28 @@ def energy_figures(capture: Capture, measurement: MeasurementConfig) -> tuple[En
 
 
 def derive(capture: Capture, energy: Sequence[EnergyFigure]) -> dict[str, float]:
-    """All metrics of a trial."""
+    """All metrics of a trial.
+
+    Raises:
+        ValueError: one of them is missing from the list of metrics.
+    """
     values = _times(capture) | _tokens(capture.generations) | _warm_up(capture) | _sampler(capture)
     serve = capture.window("serve")
-    if serve is None or not capture.generations:
-        return values
-    values |= _latency(capture.generations) | _throughput(capture.generations, serve)
+    if serve is not None and capture.generations:
+        values |= _serving(capture, serve, energy)
+    return listed({name: value for name, value in values.items() if math.isfinite(value)})
+
+
+def _serving(capture: Capture, serve: Window, energy: Sequence[EnergyFigure]) -> dict[str, float]:
+    values = _latency(capture.generations) | _throughput(capture.generations, serve)
     values |= quality.metrics(quality.agreements(capture))
-    tokens = values["tokens/output"]
+    counts = _tokens(capture.generations)
+    tokens, requests = counts["tokens/output"], counts["tokens/requests"]
     for group, figures in _by_group(energy).items():
-        values |= _energy(group, figures, tokens, values["tokens/requests"])
+        values |= _energy(group, figures, tokens, requests)
         values |= _net(group, figures, capture)
-        values |= _phases(group, figures, capture, tokens, values["tokens/requests"])
-    values |= _crosschecks(energy)
-    values |= _gauges(capture, serve)
-    return {name: value for name, value in values.items() if math.isfinite(value)}
+        values |= _phases(group, figures, capture, tokens, requests)
+    return values | _crosschecks(energy) | _gauges(capture, serve)
 
 
 def _times(capture: Capture) -> dict[str, float]:
@@ -117,7 +129,7 @@ def _by_group(energy: Iterable[EnergyFigure]) -> dict[str, list[EnergyFigure]]:
     """Measured and estimated energy live under different names and never meet."""
     groups: dict[str, list[EnergyFigure]] = {}
     for figure in energy:
-        group = "energy_estimated" if figure.kind == "estimate" else "energy"
+        group = ESTIMATED if figure.kind == "estimate" else MEASURED
         groups.setdefault(group, []).append(figure)
     return groups
 
@@ -127,18 +139,17 @@ def _energy(
 ) -> dict[str, float]:
     values: dict[str, float] = {}
     for (window, domain), (joules, low, high) in _per_domain(figures).items():
-        name = domain if window == "serve" else f"{window}_{domain}"
-        values |= _bounded(f"{group}/{name}", joules, low, high)
+        values |= _bounded(energy_name(group, window, domain), joules, low, high)
         if window == "serve" and domain == "total":
             for unit, count in (("per_output_token", tokens), ("per_request", requests)):
                 if count:
                     each = (joules / count, low / count, high / count)
-                    values |= _bounded(f"{group}/{unit}", *each)
+                    values |= _bounded(f"{group}/{unit}_j", *each)
     return values
 
 
 def _bounded(name: str, joules: float, low: float, high: float) -> dict[str, float]:
-    return {f"{name}_j": joules, f"{name}_low_j": low, f"{name}_high_j": high}
+    return dict(zip((name, *bounds(name)), (joules, low, high), strict=True))
 
 
 def _per_domain(
@@ -180,7 +191,7 @@ def _net(group: str, figures: Iterable[EnergyFigure], capture: Capture) -> dict[
         return {}
     ratio = serve.duration_s / baseline.duration_s
     return _bounded(
-        f"{group}/net_total",
+        f"{group}/net_total_j",
         gross[0] - idle[0] * ratio,
         gross[1] - idle[2] * ratio,
         gross[2] - idle[1] * ratio,
@@ -200,11 +211,11 @@ def _phases(
     if serve is None or prefill is None or whole is None or first is None:
         return {}
     prefilled = requests / serve.passes * prefill.passes
-    values = _bounded(f"{group}/prefill_per_request", *(joules / prefilled for joules in first))
+    values = _bounded(f"{group}/prefill_per_request_j", *(joules / prefilled for joules in first))
     ratio, decoded = serve.passes / prefill.passes, tokens - requests
     if decoded > 0:
         values |= _bounded(
-            f"{group}/decode_per_output_token",
+            f"{group}/decode_per_output_token_j",
             (whole[0] - first[0] * ratio) / decoded,
             (whole[1] - first[2] * ratio) / decoded,
             (whole[2] - first[1] * ratio) / decoded,
@@ -237,35 +248,12 @@ def _sampler(capture: Capture) -> dict[str, float]:
     return values
 
 
-_GAUGES = {
-    "cpu_utilization_percentage": ("utilization/cpu", "pct"),
-    "process_cpu_percentage": ("utilization/process_cpu", "pct"),
-    "system_memory_usage_megabytes": ("memory/system", "mb"),
-    "process_memory_megabytes": ("memory/process", "mb"),
-    "cpu_frequency_megahertz": ("utilization/cpu_frequency", "mhz"),
-    "cpu_temperature_celsius": ("thermal/cpu", "c"),
-    "foreign_cpu_percentage": ("contamination/foreign_cpu", "pct"),
-    "cpu_steal_percentage": ("contamination/steal", "pct"),
-    "cpu_throttled_percentage": ("contamination/cpu_throttled", "pct"),
-    "cpu_governor_changes": ("contamination/governor_changes", "count"),
-}
-_GPU_GAUGES = {
-    "utilization_percentage": ("utilization/gpu", "pct"),
-    "memory_usage_megabytes": ("memory/gpu", "mb"),
-    "temperature_celsius": ("thermal/gpu", "c"),
-    "power_usage_watts": ("power/gpu", "w"),
-    "sm_clock_megahertz": ("utilization/gpu_clock", "mhz"),
-    "throttled": ("contamination/gpu_throttled", "share"),
-    "foreign_processes": ("contamination/gpu_processes", "count"),
-}
-
-
 def _gauges(capture: Capture, serve: Window) -> dict[str, float]:
     values: dict[str, float] = {}
     for series in capture.series:
         if series.source.kind != "gauge":
             continue
-        stem, unit = _gauge_name(series.source.id)
+        stem, unit = gauges.stem_and_unit(series.source.id)
         if series.source.unit == "C":
             values |= _first(f"{stem}_start_{unit}", series)
         summary = accounting.summarise(series, serve)
@@ -279,15 +267,3 @@ def _first(name: str, series: Series) -> dict[str, float]:
     """The first reading of all: how warm a trial began."""
     known = [float(raw) for raw in series.raw if raw is not None]
     return {name: known[0]} if known else {}
-
-
-def _gauge_name(source_id: str) -> tuple[str, str]:
-    """Metric stem and unit of a gauge: `gpu_0_...` of the first GPU is `utilization/gpu`."""
-    if source_id in _GAUGES:
-        return _GAUGES[source_id]
-    if source_id.startswith(("gpu_", "amdgpu_")):
-        _, index, quantity = source_id.split("_", 2)
-        if quantity in _GPU_GAUGES:
-            stem, unit = _GPU_GAUGES[quantity]
-            return (stem if index == "0" else f"{stem}{index}"), unit
-    return f"gauge/{source_id}", "value"

@@ -1,1 +1,1 @@
-"""Which GPUs there are."""
+"""Which GPUs there are: `nvidia`, `amd`."""

@@ -1,7 +1,7 @@
-"""Which NVIDIA GPUs are here, and which of them CUDA_VISIBLE_DEVICES leaves visible.
+"""Which NVIDIA GPUs this machine has, and which of them CUDA_VISIBLE_DEVICES leaves visible.
 
-What is said of CUDA and MIG follows NVIDIA's CUDA programming guide, MIG user guide and NVML
-reference; it was not tried on a machine with a GPU.
+The rules of CUDA and MIG follow NVIDIA's CUDA programming guide, MIG user guide and NVML reference;
+they were not tried on a machine with a GPU.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Gpu:
     """A GPU with NVML's handle to it.
 
     Attributes:
-        device: which; of a lost GPU only the index is known.
+        device: which GPU; of a lost one only the index is known.
         handle: None for a GPU that the driver counts, but cannot reach.
-        error: why not.
+        error: why it cannot be reached.
     """
 
     device: Device
@@ -38,18 +38,18 @@ class Gpu:
 
     @property
     def label(self) -> str:
-        """What notes call it."""
+        """Its name in notes."""
         return f"GPU {self.device.index} ({self.device.name})"
 
 
 def start_nvml() -> Any:
-    """Open the driver's library; whoever calls this calls `nvmlShutdown` on what it returns.
+    """Open the driver's library; the caller must call `nvmlShutdown` on the returned module.
 
     Returns:
         The module `pynvml`, of NVIDIA's package nvidia-ml-py.
 
     Raises:
-        MeterError: there is no such package, or no driver.
+        MeterError: the package is not installed, or there is no driver.
     """
     try:
         import pynvml
@@ -59,7 +59,8 @@ def start_nvml() -> Any:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         raise MeterError(
-            f"no NVIDIA driver answers ({error}): install it, or pass the GPU in"
+            f"no NVIDIA driver is available ({error}): install it, or give the container"
+            " access to the GPU"
         ) from error
     return pynvml
 
@@ -67,7 +68,7 @@ def start_nvml() -> Any:
 def visible_devices() -> list[Device]:
     """The GPUs that CUDA programs started from here will see, in their order.
 
-    Of a MIG device it is the GPU that the device is a part of.
+    For a MIG device it is the GPU that the device is a part of.
 
     Raises:
         MeterError: there is no driver, no GPU, none is visible, or one is lost.
@@ -76,12 +77,12 @@ def visible_devices() -> list[Device]:
     try:
         gpus, _ = visible_gpus(nvml)
     except nvml.NVMLError as error:
-        raise MeterError(f"the NVIDIA driver answers {error}: check nvidia-smi") from error
+        raise MeterError(f"the NVIDIA driver reports {error}: check nvidia-smi") from error
     finally:
         nvml.nvmlShutdown()
     for gpu in gpus:
         if gpu.error:
-            raise MeterError(f"{gpu.label} does not answer ({gpu.error}): check nvidia-smi")
+            raise MeterError(f"{gpu.label} does not respond ({gpu.error}): check nvidia-smi")
     if not gpus:
         raise MeterError(
             "no NVIDIA GPU is visible:"
@@ -91,7 +92,7 @@ def visible_devices() -> list[Device]:
 
 
 def visible_gpus(nvml: Any) -> tuple[list[Gpu], list[str]]:
-    """Apply CUDA_VISIBLE_DEVICES as CUDA does: an entry that is no GPU hides itself and the rest.
+    """Apply CUDA_VISIBLE_DEVICES as CUDA does: an invalid entry hides itself and all that follow.
 
     Indices are taken in the order of NVML, which is CUDA's when CUDA_DEVICE_ORDER=PCI_BUS_ID.
 
@@ -99,23 +100,23 @@ def visible_gpus(nvml: Any) -> tuple[list[Gpu], list[str]]:
         The GPUs, each once, and notes on what is hidden or doubtful.
 
     Raises:
-        nvml.NVMLError: the driver does not tell how many GPUs there are.
+        nvml.NVMLError: the driver does not report how many GPUs there are.
     """
     gpus = [_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if wanted is None:
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if setting is None:
         return gpus, []
     chosen, notes = list[Gpu](), list[str]()
-    for entry in (part.strip() for part in wanted.split(",")):
+    for entry in (part.strip() for part in setting.split(",")):
         match = _named(nvml, entry, gpus)
         if len(match) != 1:
             notes.append(
-                f"nvml: CUDA_VISIBLE_DEVICES={wanted}: {entry!r} names {len(match)} of the"
+                f"nvml: CUDA_VISIBLE_DEVICES={setting}: {entry!r} names {len(match)} of the"
                 f" {len(gpus)} GPUs here; CUDA sees nothing from there on, and it is not metered"
             )
             break
         chosen += [gpu for gpu in match if gpu not in chosen]
-    by_index = wanted[:1].isdigit() and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
+    by_index = setting[:1].isdigit() and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
     if by_index and len({gpu.device.name for gpu in gpus}) > 1:
         notes.append("nvml: GPUs differ: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID")
     notes += [f"nvml: {gpu.label} is hidden and not metered" for gpu in gpus if gpu not in chosen]
@@ -133,7 +134,7 @@ def _gpu(nvml: Any, index: int) -> Gpu:
 
 
 def _named(nvml: Any, entry: str, gpus: list[Gpu]) -> list[Gpu]:
-    """The GPUs that one entry may mean: an index, the beginning of a UUID, or a MIG device's."""
+    """The GPUs that one entry may name: an index, the beginning of a UUID, or a MIG device's."""
     if entry.startswith("MIG-"):
         parent = _parent_uuid(nvml, entry)
         return [gpu for gpu in gpus if gpu.device.uuid == parent]

@@ -1,8 +1,8 @@
 """The contract between the worker and a runtime engine.
 
-An engine module imports nothing heavy at the top: the parent imports it to ask what it cannot do
-and which library versions it computes with; torch, onnxruntime and the like are imported inside the
-functions that need them, in the worker.
+Engine modules import nothing heavy at module level: the parent process imports them to learn their
+limits and library versions. torch, onnxruntime and the like are imported inside the functions that
+need them, in the worker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from slm_energy.cell import Settings, Trial
 from slm_energy.errors import ConfigError
-from slm_energy.models.source import eos_ids
+from slm_energy.models.folder import eos_ids
 from slm_energy.serialization import Json
 
 TokenIds = npt.NDArray[np.int64]
@@ -28,15 +28,15 @@ TokenIds = npt.NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LoadRequest:
-    """What an engine is told when it loads.
+    """What an engine needs in order to load a model.
 
     Attributes:
         settings: the cell's settings.
         model_path: folder with config.json, tokenizer.json and the weights.
         model_digest: identifies the folder's contents.
-        cache_path: where engines keep what they derive from weights (`slm_energy.cache`).
-        versions: of the engine's packages, where it runs.
-        eos_ids: tokens that end a text.
+        cache_path: where engines store what they derive from weights (`slm_energy.cache`).
+        versions: of the engine's packages, in the environment where it runs.
+        eos_ids: end-of-text tokens.
     """
 
     settings: Settings
@@ -49,13 +49,13 @@ class LoadRequest:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Prompts that are served together.
+    """Prompts served together.
 
     Attributes:
         prompts: one sequence of token ids per request, not padded.
         new_tokens: tokens to generate per request.
-        stop: `fixed` generates exactly new_tokens, end-of-text or not; `eos` lets each request end
-            at its first end-of-text token (which counts).
+        stop: `fixed` generates exactly new_tokens, past any end-of-text token; `eos` ends each
+            request at its first end-of-text token (which counts).
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -65,11 +65,11 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """What one request got.
+    """The output of one request.
 
     Attributes:
-        output_ids: generated ids, without padding.
-        token_ns: monotonic time at which the caller knew each of them.
+        output_ids: generated token ids, without padding.
+        token_ns: monotonic time at which the caller received each of them.
     """
 
     output_ids: tuple[int, ...]
@@ -77,7 +77,7 @@ class Completion:
 
 
 def load_request_of(trial: Trial) -> LoadRequest:
-    """What an engine is told about a trial."""
+    """The load request of a trial."""
     path = Path(trial.model_path)
     return LoadRequest(
         settings=trial.cell.settings,
@@ -90,11 +90,11 @@ def load_request_of(trial: Trial) -> LoadRequest:
 
 
 def derived_from(load_request: LoadRequest, recipe: int) -> dict[str, Json]:
-    """What decides the content of all that is derived from a model's weights and attention.
+    """Identity of anything derived from a model's weights and attention.
 
     Args:
-        load_request: what is to be loaded.
-        recipe: raised when this package derives something else from the same weights.
+        load_request: the model to load and its settings.
+        recipe: to be raised when this package derives something else from the same weights.
     """
     return {
         "recipe": recipe,
@@ -105,70 +105,69 @@ def derived_from(load_request: LoadRequest, recipe: int) -> dict[str, Json]:
 
 
 def threads(settings: Settings) -> int:
-    """How many threads to compute with: as many as asked, or one per usable processor."""
+    """Number of compute threads: as configured, or one per usable CPU."""
     return settings.engine.threads or len(os.sched_getaffinity(0))
 
 
 class Engine(Protocol):
-    """One loaded model in one runtime. Built by `create`; used by one thread, in this order."""
+    """One model loaded in one runtime. Built by `create`; used by one thread, in this order."""
 
     def load(self, load_request: LoadRequest) -> dict[str, Json]:
-        """Load the weights and make the device ready, a first inference included.
+        """Load the weights and make the device ready, including a first inference.
 
         Engines that compute with transformers compare SDPA with eager attention here: four short
-        passes over three prompts, which lie in the load window.
+        passes over three prompts, inside the load window.
 
         Returns:
-            Settings really in force, read back from the runtime: at least `provider`, `dtype`,
+            Effective settings, read back from the runtime: at least `provider`, `dtype`,
             `threads`, `kv_cache`, `attention`, `context` (longest sequence in tokens), `decode`.
-            The engine may go on to add what shows only while it serves.
+            The engine may later add settings that become known only while it serves.
 
         Raises:
-            EngineError: it cannot be loaded as asked; a fallback counts as that.
+            EngineError: the model cannot be loaded as requested; a fallback is an error, too.
         """
 
     def generate(self, batch: Batch) -> list[Completion]:
-        """Decode greedily; return when the device has finished. One answer per prompt.
+        """Decode greedily; return one completion per prompt when the device has finished.
 
         Raises:
-            EngineError: logits that are not numbers.
+            EngineError: NaN logits.
         """
 
     def close(self) -> None:
-        """Free what `load` took."""
+        """Free what `load` allocated."""
 
 
 @runtime_checkable
 class Compiles(Protocol):
-    """An engine that compiles for the shapes it will serve, in a window of its own."""
+    """An engine that compiles for the shapes it will serve, in a separate window."""
 
     def compile(self, batches: Sequence[Batch]) -> dict[str, Json] | None:
         """Compile for these batches, between `load` and the first `generate`.
 
         Returns:
-            What it adds to the effective settings that `load` returned, if anything.
+            Additions to the effective settings that `load` returned, or None.
 
         Raises:
-            EngineError: it cannot be compiled.
+            EngineError: the model cannot be compiled.
         """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EngineSpec:
-    """What the parent knows of an engine without loading it. Each engine module has one: `ENGINE`.
+    """What the parent process knows of an engine before loading it: `ENGINE` in its module.
 
     Attributes:
         name: as in conf/engine/NAME.yaml.
         packages: distributions whose versions can change a result; part of a cell's identity.
-        create: make an engine; called in the worker.
-        imports: import what `load` will for these settings, apart from what depends on the model,
-            in the way that `load` does; start and open nothing (`template.py`).
-        unsupported: the reason why these settings cannot run on this machine, or None. Cheap: no
-            heavy import.
-        needs_preparation: something (an export) must be derived from the weights first.
-        prepare: derive it; runs in a process of its own before the trial, never inside a window.
-        prepares_in_sweep: that process has the sweep's interpreter, whatever `engine.python` is.
-        options: the keys of `engine.options` and their allowed values; none listed means any.
+        create: build an engine; called in the worker.
+        imports: import what `load` imports for these settings, in the same way, except what depends
+            on the model; start and open nothing (`template.py`).
+        unsupported: why these settings cannot run on this machine, or None. Cheap: no heavy import.
+        needs_preparation: whether something (an export) must be derived from the weights first.
+        prepare: derive it; runs in a separate process before the trial, never inside a window.
+        prepares_in_sweep: `prepare` runs in the sweep's interpreter, whatever `engine.python` is.
+        options: the keys of `engine.options` and their allowed values; an empty tuple allows any.
     """
 
     name: str
@@ -182,14 +181,14 @@ class EngineSpec:
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def versions(self) -> dict[str, str]:
-        """Installed versions of `packages`; a missing one is `absent`."""
-        found = {}
+        """Installed versions of `packages`; `absent` for a missing one."""
+        installed = {}
         for package in self.packages:
             try:
-                found[package] = version(package)
+                installed[package] = version(package)
             except PackageNotFoundError:
-                found[package] = "absent"
-        return found
+                installed[package] = "absent"
+        return installed
 
 
 _BUILT_IN = {
@@ -206,25 +205,25 @@ _BUILT_IN = {
 
 
 def find(name: str, key: str = "engine.name") -> EngineSpec:
-    """The engine of that name: built in, or from the entry-point group `slm_energy.engines`.
+    """The engine with this name: built in, or from the entry-point group `slm_energy.engines`.
 
-    An entry point names a module that has `ENGINE`, an `EngineSpec`.
+    An entry point names a module that defines `ENGINE`, an `EngineSpec`.
 
     Args:
-        name: what is looked for.
-        key: where it was asked for, for the message.
+        name: name of the engine.
+        key: config key to name in the error message.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no engine has this name.
     """
     if name in _BUILT_IN:
         module = importlib.import_module(_BUILT_IN[name])
         return _spec(module, name)
-    others = {point.name: point for point in entry_points(group="slm_energy.engines")}
-    if name not in others:
-        known = ", ".join(sorted({*_BUILT_IN, *others}))
+    plugins = {point.name: point for point in entry_points(group="slm_energy.engines")}
+    if name not in plugins:
+        known = ", ".join(sorted({*_BUILT_IN, *plugins}))
         raise ConfigError(f"{key}={name!r} is not an engine; installed: {known}")
-    return _spec(others[name].load(), name)
+    return _spec(plugins[name].load(), name)
 
 
 def _spec(module: object, name: str) -> EngineSpec:
@@ -239,7 +238,7 @@ def left_padded(prompts: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[Toke
 
     Args:
         prompts: b sequences of token ids.
-        pad_id: fills the gap; the mask hides it.
+        pad_id: padding token; the mask hides it.
 
     Returns:
         Token ids and attention mask, both (b, longest).

@@ -1,7 +1,7 @@
-"""What all engines share: when a request ends, when a token is stamped, what a broken logit is.
+"""Decoding shared by all engines: the end of a request, token timestamps, checks of the logits.
 
-Decoding is greedy. A token is stamped when the caller has its id in Python: on an accelerator the
-copy to the host waits for the device, so the stamp comes after the work.
+Decoding is greedy. A token is timestamped when the caller has its id in Python: on an accelerator
+the copy to the host waits for the device, so the timestamp follows the work.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from slm_energy.engines.base import Batch, Completion, TokenIds, left_padded
 from slm_energy.errors import EngineError
 
 TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.3}
-"""Largest difference between two computations of the same logits, as a share of the largest logit:
-well above what rounding does to deep models in that type, well below what a wrong graph does."""
+"""Accepted difference between two computations of the same logits, as a share of the largest logit:
+well above the rounding error of deep models in that type, well below the effect of a wrong graph.
+"""
 
-PROBED_TOKEN = 2
-"""The token that is given after a probe's prompts, so that a tie cannot part two runs."""
+PROBE_TOKEN = 2
+"""Token fed after a probe's prompts: fixed, so that a tie cannot make two runs diverge."""
 
 
 class Decoding(Protocol):
-    """One batch on its way through a session whose logits (b, vocabulary) are numpy arrays."""
+    """Decoding of one batch by a session whose logits (b, vocabulary) are numpy arrays."""
 
     def prefill(self) -> npt.NDArray[Any]:
         """Run the prompts; return the logits of each first output token."""
@@ -37,7 +38,7 @@ class Decoding(Protocol):
 
 
 def greedy(decoding: Decoding, batch: Batch, eos_ids: Sequence[int]) -> list[Completion]:
-    """Decode greedily through a session; logits need be valid until its next step only.
+    """Decode greedily through a session; its logits need to stay valid only until its next step.
 
     Raises:
         EngineError: NaN logits.
@@ -49,7 +50,7 @@ def greedy(decoding: Decoding, batch: Batch, eos_ids: Sequence[int]) -> list[Com
         while True:
             ids: TokenIds = logits.argmax(axis=-1)
             column: list[int] = ids.tolist()
-            # One by one: indexing with arrays costs more than some ten of these.
+            # One at a time: indexing with arrays costs more than about ten of these.
             peaks.append([logits.item(row, token) for row, token in enumerate(column)])
             yield column
             logits = decoding.step(ids)
@@ -60,53 +61,53 @@ def greedy(decoding: Decoding, batch: Batch, eos_ids: Sequence[int]) -> list[Com
 
 
 def collect(steps: Iterator[list[int]], batch: Batch, eos_ids: Sequence[int]) -> list[Completion]:
-    """Drive a session loop until every request of the batch has ended.
+    """Run a decoding loop until every request of the batch has ended.
 
     Args:
-        steps: yields the next token id of each request; it is not asked for more than is needed.
-        batch: what was asked.
-        eos_ids: tokens that end a text.
+        steps: yields the next token id of each request; never advanced further than needed.
+        batch: the requests.
+        eos_ids: end-of-text tokens.
     """
     running = set(range(len(batch.prompts)))
     columns: list[list[int]] = []
-    stamps: list[int] = []
+    times_ns: list[int] = []
     for column in islice(steps, batch.new_tokens):
-        stamps.append(time.monotonic_ns())
+        times_ns.append(time.monotonic_ns())
         columns.append(column)
         if batch.stop == "eos":
             running -= {row for row in running if column[row] in eos_ids}
             if not running:
                 break
-    return answers(columns, stamps, batch, eos_ids)
+    return completions(columns, times_ns, batch, eos_ids)
 
 
-def answers(
-    columns: Sequence[Sequence[int]], stamps: Sequence[int], batch: Batch, eos_ids: Sequence[int]
+def completions(
+    columns: Sequence[Sequence[int]], times_ns: Sequence[int], batch: Batch, eos_ids: Sequence[int]
 ) -> list[Completion]:
-    """Turn steps into one answer per request, each cut after its first end-of-text token.
+    """Turn decoding steps into one completion per request, cut after its first end-of-text token.
 
     Args:
         columns: (steps, b) token ids.
-        stamps: (steps,) monotonic ns.
+        times_ns: (steps,) monotonic ns.
         batch: b prompts; with `stop=fixed` nothing is cut.
-        eos_ids: tokens that end a text.
+        eos_ids: end-of-text tokens.
     """
     result = []
     for ids in zip(*columns, strict=True):
         ends = (n for n, token in enumerate(ids, 1) if batch.stop == "eos" and token in eos_ids)
         length = next(ends, len(ids))
-        result.append(Completion(output_ids=ids[:length], token_ns=tuple(stamps[:length])))
+        result.append(Completion(output_ids=ids[:length], token_ns=tuple(times_ns[:length])))
     return result
 
 
 def require_numbers(peaks: Sequence[Sequence[float]]) -> None:
-    """Refuse an output that was made from NaN logits: the largest of a row is NaN if any of it is.
+    """Reject NaN logits: the largest logit of a row is NaN if any of them is.
 
     Args:
         peaks: (steps, b) largest logit of each request at each step.
 
     Raises:
-        EngineError: with the first place, tokens and requests of the batch counted from 0.
+        EngineError: names the first NaN; tokens and requests of the batch are counted from 0.
     """
     for token, row in enumerate(peaks):
         for request, value in enumerate(row):
@@ -117,36 +118,36 @@ def require_numbers(peaks: Sequence[Sequence[float]]) -> None:
                 )
 
 
-class _Watch:
-    """Streamer and logits processor of `generate`: stamps tokens, keeps largest logits."""
+class _Recorder:
+    """Streamer and logits processor for `generate`: records token times and largest logits."""
 
     def __init__(self) -> None:
         self.columns: list[list[int]] = []
-        self.stamps: list[int] = []
+        self.times_ns: list[int] = []
         self.peaks: list[Any] = []
-        self._prompt_seen = False
+        self._prompt_received = False
 
     def put(self, value: Any) -> None:
-        """First come the prompts (b, longest), then the ids (b,) of each step, on the host."""
-        if self._prompt_seen:
+        """Receive the prompts (b, longest) first, then the ids (b,) of each step, on the host."""
+        if self._prompt_received:
             self.columns.append(value.tolist())
-            self.stamps.append(time.monotonic_ns())
-        self._prompt_seen = True
+            self.times_ns.append(time.monotonic_ns())
+        self._prompt_received = True
 
     def end(self) -> None:
-        """The streamer protocol asks for it; there is nothing to flush."""
+        """Do nothing: required by the streamer protocol."""
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Return the scores (b, vocabulary) as they are."""
+        """Record the largest scores; return the scores (b, vocabulary) unchanged."""
         self.peaks.append(scores.max(dim=-1).values)
         return scores
 
 
 def skip_extras() -> None:
-    """Keep transformers 4 from importing what it does not need here.
+    """Keep transformers 4 from importing packages that it does not need here.
 
     scikit-learn (2 s) is for assisted decoding, torchao (1 s and warnings) for checkpoints that are
-    stored quantized. To be called before the first model class is imported.
+    stored quantized. Call it before importing the first model class.
     """
     from transformers.utils import import_utils
 
@@ -163,15 +164,15 @@ def prepare_generate(model: Any) -> None:
 
 
 def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> list[Completion]:
-    """Decode through the `generate` of transformers, as most users do.
+    """Decode through transformers' `generate`, as most users do.
 
-    With `stop=fixed` it is told of no end-of-text token at all: `min_new_tokens` would forbid the
-    token instead of passing it, and so change the text.
+    With `stop=fixed` no end-of-text token is passed to it: `min_new_tokens` would suppress the
+    token instead of continuing past it, and so change the text.
 
     Args:
-        model: has transformers' `GenerationMixin` and went through `prepare_generate`.
-        batch: what is asked.
-        eos_ids: tokens that end a text.
+        model: implements transformers' `GenerationMixin`; `prepare_generate` was called on it.
+        batch: the requests.
+        eos_ids: end-of-text tokens.
         device: torch device of the inputs.
 
     Raises:
@@ -182,7 +183,7 @@ def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> l
 
     new_config: Any = transformers.GenerationConfig
     ids, mask = left_padded(batch.prompts)
-    watch = _Watch()
+    recorder = _Recorder()
     model.generate(
         torch.from_numpy(ids).to(device),
         attention_mask=torch.from_numpy(mask).to(device),
@@ -193,33 +194,33 @@ def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> l
             eos_token_id=list(eos_ids) if batch.stop == "eos" and eos_ids else None,
             pad_token_id=eos_ids[0] if eos_ids else 0,
         ),
-        logits_processor=[watch],
-        streamer=watch,
+        logits_processor=[recorder],
+        streamer=recorder,
     )
-    require_numbers(torch.stack(watch.peaks).tolist())
-    return answers(watch.columns, watch.stamps, batch, eos_ids)
+    require_numbers(torch.stack(recorder.peaks).tolist())
+    return completions(recorder.columns, recorder.times_ns, batch, eos_ids)
 
 
 def probe(vocabulary: int) -> Batch:
-    """Three prompts of unequal length, spread over the vocabulary, to compare computations with.
+    """Three prompts of unequal length, spread over the vocabulary, for comparing computations.
 
-    Three, because exporters trace with a batch of two: a batch size that is baked in shows.
+    Three, because exporters trace with a batch of two: a hard-coded batch size is detected.
     """
     longer = tuple(1 + (vocabulary - 2) * n // 8 for n in range(8))
     return Batch(prompts=(longer, longer[1:6], longer[:3]), new_tokens=2, stop="fixed")
 
 
-def probed(decoding: Decoding, batch: Batch) -> list[npt.NDArray[Any]]:
-    """Logits of a probe's prompts and of `PROBED_TOKEN` after them."""
+def probe_logits(decoding: Decoding, batch: Batch) -> list[npt.NDArray[Any]]:
+    """Logits after a probe's prompts, and after `PROBE_TOKEN` appended to them."""
     first = decoding.prefill().copy()
-    return [first, decoding.step(np.full(len(batch.prompts), PROBED_TOKEN)).copy()]
+    return [first, decoding.step(np.full(len(batch.prompts), PROBE_TOKEN)).copy()]
 
 
 def difference(ours: Any, reference: Any) -> float:
-    """Largest absolute difference of two arrays of logits, as a share of the largest logit.
+    """Largest absolute difference of two arrays of logits, as a share of the largest reference.
 
     Raises:
-        EngineError: there are NaN logits among them.
+        EngineError: NaN logits.
     """
     share = float(abs(ours - reference).max() / abs(reference).max())
     if math.isnan(share):
@@ -230,7 +231,7 @@ def difference(ours: Any, reference: Any) -> float:
 
 
 def deviation(ours: Sequence[Any], reference: Sequence[Any]) -> float:
-    """The largest `difference` of any pass of a probe; both have one array per pass."""
+    """Largest `difference` over the passes of a probe; both arguments hold one array per pass."""
     return max(difference(a, b) for a, b in zip(ours, reference, strict=True))
 
 
@@ -241,25 +242,25 @@ def require_close(
     what: str,
     tolerances: Mapping[str, float] = TOLERANCE,
 ) -> float:
-    """Compare the logits of a probe with what they should be.
+    """Compare the logits of a probe with torch's.
 
     Args:
         ours: one array per pass.
-        reference: torch's, alike.
-        dtype: what we compute in; names the tolerance.
-        what: is compared, for the message.
+        reference: torch's, one array per pass.
+        dtype: type of our computation; selects the tolerance.
+        what: subject of the error message.
         tolerances: share of the largest logit, by dtype.
 
     Returns:
         The largest `difference` of any pass.
 
     Raises:
-        EngineError: it is larger than the tolerance, or there are NaN logits.
+        EngineError: it exceeds the tolerance, or there are NaN logits.
     """
-    found = deviation(ours, reference)
-    if found > tolerances[dtype]:
+    largest = deviation(ours, reference)
+    if largest > tolerances[dtype]:
         raise EngineError(
-            f"{what} differs from torch by {found:.1e} of the largest logit:"
+            f"{what} differs from torch by {largest:.1e} of the largest logit:"
             " use another engine for this model"
         )
-    return found
+    return largest

@@ -1,4 +1,4 @@
-"""What an engine says of a cell before anything is loaded, in the environment where this runs."""
+"""Description of a cell by its engine, in the current environment, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import platform
 
 from slm_energy.cell import Settings
 from slm_energy.engines.base import EngineSpec, find
-from slm_energy.errors import ConfigError
+from slm_energy.errors import ConfigError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Description:
-    """What an engine says of a cell.
+    """What an engine reports about a cell.
 
     Attributes:
         versions: of Python and of the packages that can change a result.
         unsupported: why the cell cannot run here, or None.
-        error: what is wrong with the configuration wherever it runs, or None.
+        error: what makes the configuration invalid on any machine, or None.
     """
 
     versions: dict[str, str]
@@ -26,7 +26,7 @@ class Description:
 
 
 def describe(settings: Settings) -> Description:
-    """Ask the engine of these settings; imports none of its libraries."""
+    """Describe a cell without importing the engine's libraries."""
     try:
         spec = find(settings.engine.name)
         _check_options(spec, settings)
@@ -39,9 +39,10 @@ def describe(settings: Settings) -> Description:
 def _check_options(spec: EngineSpec, settings: Settings) -> None:
     for key, value in settings.engine.options.items():
         if key not in spec.options:
-            known = ", ".join(spec.options) or "none"
+            known = f"valid options: {', '.join(spec.options) or 'none'}"
+            advice = did_you_mean(key, spec.options, otherwise=known, prefix="engine.options.")
             raise ConfigError(
-                f"engine.options.{key}={value}: engine {spec.name} has no such option; has: {known}"
+                f"engine.options.{key}={value}: engine {spec.name} has no such option; {advice}"
             )
         allowed = spec.options[key]
         if allowed and str(value) not in allowed:

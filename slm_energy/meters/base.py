@@ -1,7 +1,8 @@
 """The contract between the sampling process and a meter.
 
-A meter opens sources and reads them; it never computes joules (`accounting.py` does). A reading
-that fails raises `ReadFailed`, and the sampler stores the gap: missing is never zero.
+A meter opens sources and offers a channel to read each of them; it never computes joules
+(`derive/energy` does). A reading that fails raises `ReadFailed`, and the sampler stores the gap:
+missing is never zero.
 """
 
 from __future__ import annotations
@@ -18,52 +19,48 @@ class ReadFailed(Exception):
     """One reading failed; the text says how (`EACCES`, `GPU is lost`, ...)."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Channel:
+    """A source, and how to read it.
+
+    Attributes:
+        source: what is read. A meter leaves `summed` alone: `domains.py`, which sees all meters,
+            decides what is summed.
+        read: reads the source now, in the source's unit; raises `ReadFailed` with the reason.
+    """
+
+    source: Source
+    read: Callable[[], int | float]
+
+
 class Meter(Protocol):
-    """An open meter with one or more sources, read one after the other."""
+    """An open meter with one or more channels, read one at a time."""
 
     @property
-    def sources(self) -> tuple[Source, ...]:
-        """What it can read, in the order of `read`.
-
-        Which of them are `summed` is not the meter's to say: `domains.py` sees all meters.
-        """
+    def channels(self) -> tuple[Channel, ...]:
+        """What it can read; the same channels until it is closed."""
 
     @property
     def slow(self) -> bool:
         """A reading may take longer than a few milliseconds (a network, a model).
 
-        The sampler then reads this meter in a thread of its own, so that it delays no other.
+        The sampler then reads this meter in a separate thread, so that it delays no other meter.
         """
 
     def watch(self, pid: int) -> None:
         """A trial begins; its worker is process `pid`. Meters of the whole machine ignore this."""
-
-    def read(self, index: int) -> int | float:
-        """Read one source now, in its unit.
-
-        Raises:
-            ReadFailed: with the reason.
-        """
 
     def close(self) -> None:
         """Release handles."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Channel:
-    """A source, and the call that reads it."""
-
-    source: Source
-    read: Callable[[], int | float]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
-    """What opening a kind of meter gave.
+    """The result of opening a kind of meter.
 
     Attributes:
         meter: None when this machine has no such source.
-        notes: what was not found or not readable, with the remedy; one line each.
+        notes: what is missing or not readable, with the remedy; one line each.
     """
 
     meter: Meter | None
@@ -71,3 +68,19 @@ class Opened:
 
 
 MeterFactory = Callable[[MeasurementConfig], Opened]
+
+
+def guarded(
+    read: Callable[[], int | float],
+    failures: type[Exception] | tuple[type[Exception], ...],
+    describe: Callable[[Exception], str],
+) -> Callable[[], int | float]:
+    """Make the read call of a channel from a library's: `failures` become `ReadFailed`."""
+
+    def read_or_fail() -> int | float:
+        try:
+            return read()
+        except failures as error:
+            raise ReadFailed(describe(error)) from error
+
+    return read_or_fail

@@ -4,9 +4,9 @@ CodeCarbon guesses from the processor's nominal power, its load, and the number 
 https://docs.codecarbon.io/latest/explanation/methodology/. The sampler opens it only when nothing
 on the machine can be measured, and its joules keep the kind `estimate` all the way.
 
-What it does beyond reading: at opening it asks for the processor's name by starting other programs
-(`lscpu`, `nvidia-smi --help`, ...). Between two readings a timer of its own sleeps. It takes no
-lock, sets no signal handler, writes no file and speaks to nobody.
+Side effects: at opening it starts other programs to get the processor's name (`lscpu`,
+`nvidia-smi --help`, ...), and between two readings a timer thread of its own sleeps. It takes no
+lock, sets no signal handler, writes no file and opens no connection.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.record import Source
 
 _SLICE_NS = 500_000_000
@@ -22,16 +22,15 @@ _SLICE_NS = 500_000_000
 
 
 class CodeCarbonMeter:
-    """CodeCarbon's energy, summed up over slices: a reading ends one and begins the next."""
+    """CodeCarbon's energy, summed over slices: each reading ends one and begins the next.
+
+    Attributes:
+        slow: True: a model is computed, and a new tracker for each trial takes a second or two.
+    """
+
+    slow = True
 
     def __init__(self) -> None:
-        self._tracker: Any = None
-        self._total_uj = 0.0
-        self.watch(0)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """One source: the machine."""
         source = Source(
             id="codecarbon/machine",
             kind="estimate",
@@ -40,15 +39,13 @@ class CodeCarbonMeter:
             update_period_ns=_SLICE_NS,
             path="codecarbon.OfflineEmissionsTracker",
         )
-        return (source,)
-
-    @property
-    def slow(self) -> bool:
-        """A model is computed, and a new tracker at each trial takes a second or two."""
-        return True
+        self.channels = (Channel(source=source, read=self.read),)
+        self._tracker: Any = None
+        self._total_uj = 0.0
+        self.watch(0)
 
     def watch(self, pid: int) -> None:
-        """Begin afresh: a tracker keeps every slice it ever made."""
+        """Replace the tracker: it keeps every slice that it ever made."""
         from codecarbon import OfflineEmissionsTracker
 
         self.close()
@@ -60,28 +57,28 @@ class CodeCarbonMeter:
             tracking_mode="machine",
             allow_multiple_runs=True,
             pue=1.0,
-            # Given here, they cannot come from a .codecarbon.config or the environment, unseen.
+            # Set here, so that no .codecarbon.config or environment variable can change them.
             force_cpu_power=None,
             force_ram_power=None,
             force_mode_cpu_load=False,
         )
         self._tracker.start_task()
 
-    def read(self, index: int) -> int:
+    def read(self) -> int:
         """Energy since the meter was opened, in uJ.
 
         Raises:
-            ReadFailed: CodeCarbon gave no figure.
+            ReadFailed: CodeCarbon returned no value.
         """
         slice_ = self._tracker.stop_task()
         self._tracker.start_task()
         if slice_ is None:
-            raise ReadFailed("CodeCarbon gave no figure")
+            raise ReadFailed("CodeCarbon returned no value")
         self._total_uj += slice_.energy_consumed * 3.6e12
         return round(self._total_uj)
 
     def close(self) -> None:
-        """End the slice under way, and with it CodeCarbon's timer."""
+        """End the current slice, and with it CodeCarbon's timer."""
         if self._tracker is not None:
             self._tracker.stop_task()
             self._tracker = None
@@ -94,10 +91,10 @@ def open_codecarbon(measurement: MeasurementConfig) -> Opened:
     except ImportError as error:
         return Opened(meter=None, notes=(f"codecarbon: {error}: pip install codecarbon",))
     try:
-        meter.read(0)
+        meter.read()
     except AttributeError:
-        # It only logs what stopped it, and leaves an object without its parts.
-        note = "codecarbon: does not start: mend or remove .codecarbon.config, see sampler.log"
+        # CodeCarbon only logs what failed, and leaves an incomplete object.
+        note = "codecarbon: does not start: correct or remove .codecarbon.config, see sampler.log"
         return Opened(meter=None, notes=(note,))
     return Opened(
         meter=meter,

@@ -3,11 +3,11 @@
     wall > machine > psys > cpu_package > cpu_core, cpu_uncore
            machine > dram, gpu
 
-What stands left contains what stands right, so joules of both must never be added. Meters only say
-what a source covers (`Source.domain`, `Source.device`); here all meters are seen at once. The sum
-has the finest parts that leave nothing out, because they come from the sensors with the shortest
-update period: packages, memory and GPUs. See https://github.com/powercap/powercap/issues/3 for what
-contains what, and for memory, which no package contains.
+A domain contains those to its right, so joules of both must never be added. Meters only state what
+a source covers (`Source.domain`, `Source.device`); here the sources of all meters are known. The
+sum has the finest parts that leave nothing out, because they come from the sensors with the
+shortest update period: packages, memory and GPUs. For what contains what, and for memory, which no
+package contains, see https://github.com/powercap/powercap/issues/3.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def cut(
     Packages, memory and GPUs are; psys with the GPUs where there is no package; the wall, or else
     the whole machine, alone where there is neither. One source per device: a counter rather than
     power, a register rather than its MMIO copy, power of the moment rather than averaged. Gauges
-    and estimates never count. A domain outside the tree counts only if its meter vouches with
+    and estimates never count. A domain outside the tree counts only if its meter declares with
     `summed=True` that it overlaps with nothing of the tree, and never beside the wall.
 
     Args:
@@ -46,14 +46,14 @@ def cut(
         MeterError: two sources claim one device with equal right.
     """
     device = {source.id: source.device for source in sources}
-    # Two views of one device are no mirrors: there the better one is taken, as always.
+    # Two sources of one device are not mirrors: as always, the better one is taken.
     mirrors = {one: other for one, other in (mirrors or {}).items() if device[one] != device[other]}
     measured = [s for s in sources if s.kind in ("counter", "power") and s.id not in mirrors]
     added = _added({source.domain for source in measured})
     whole = not {"wall", "machine"}.isdisjoint(added)
-    strangers = [source for source in measured if source.domain not in KNOWN]
-    vouched = [source for source in strangers if source.summed and not whole]
-    parts = [source for source in measured if source.domain in added] + vouched
+    unknown = [source for source in measured if source.domain not in KNOWN]
+    declared = [source for source in unknown if source.summed and not whole]
+    parts = [source for source in measured if source.domain in added] + declared
     chosen = {
         source.id
         for domain in {part.domain for part in parts}
@@ -62,7 +62,7 @@ def cut(
     notes = [
         f"{one} shows the counter of {other}: it is counted once" for one, other in mirrors.items()
     ]
-    notes += [_unknown(source) for source in strangers if source not in vouched]
+    notes += [_unknown(source) for source in unknown if source not in declared]
     notes += _scope_notes(added)
     return tuple(dataclasses.replace(s, summed=s.id in chosen) for s in sources), tuple(notes)
 
@@ -92,16 +92,14 @@ def _one_per_device(sources: Sequence[Source]) -> list[Source]:
         raise _double_claim(all_of_it, part)
     best = []
     for device in devices:
-        first, *rest = sorted(
-            (source for source in sources if source.device == device), key=_standing
-        )
-        if rest and _standing(rest[0]) == _standing(first):
+        first, *rest = sorted((source for source in sources if source.device == device), key=_rank)
+        if rest and _rank(rest[0]) == _rank(first):
             raise _double_claim(first, rest[0])
         best.append(first)
     return best
 
 
-def _standing(source: Source) -> tuple[bool, bool, int]:
+def _rank(source: Source) -> tuple[bool, bool, int]:
     """Lowest is best."""
     copy = source.id.startswith("rapl/intel-rapl-mmio:")
     return source.kind != "counter", copy, source.averaging_ns
@@ -123,7 +121,7 @@ def _unknown(source: Source) -> str:
 
 
 def _scope_notes(added: Collection[str]) -> list[str]:
-    """What a reader of the sum would not expect to be missing from it, or in it."""
+    """What the sum lacks, or has twice, against expectation."""
     notes = []
     if "cpu_package" in added and "dram" not in added:
         notes.append("energy/total_j is without memory: no source of domain dram can be read")
@@ -133,19 +131,19 @@ def _scope_notes(added: Collection[str]) -> list[str]:
         )
     if {"psys", "gpu"}.issubset(added):
         notes.append(
-            "energy/total_j may count the GPU twice: what psys contains is up to the board's maker"
+            "energy/total_j may count the GPU twice: what psys contains depends on the board"
         )
     return notes
 
 
 def clones(values: Mapping[str, Sequence[int]]) -> dict[str, str]:
-    """Find counters that show one register under two names, as the dies of AMD's Zen 1 and 2 do.
+    """Detect counters that show one register under two names, as on the dies of AMD's Zen 1 and 2.
 
     Summing them would count the socket once per die
     (https://github.com/mlco2/codecarbon/issues/1274). Counters are the same if they agree at three
     values or more. Two sockets differ in all they counted since power-on, also when both idle at
-    the same power; one that overtakes the other meets it once; two that stand still share one value
-    only. Agreement at every moment is not asked for: a register may tick between two readings.
+    the same power; one that overtakes the other equals it once; two that do not change share one
+    value only. Agreement at every moment is not required: a register may tick between two readings.
 
     Args:
         values: id to raw values, for counters of one domain. The values of equal index were read
@@ -154,12 +152,12 @@ def clones(values: Mapping[str, Sequence[int]]) -> dict[str, str]:
     Returns:
         The id of each clone, and an earlier id that shows the same counter.
     """
-    found: dict[str, str] = {}
+    originals: dict[str, str] = {}
     ids = list(values)
-    for place, one in enumerate(ids):
-        for other in ids[:place]:
+    for number, one in enumerate(ids):
+        for other in ids[:number]:
             shared = {a for a, b in zip(values[one], values[other], strict=True) if a == b}
             if len(shared) >= _SHARED_VALUES:
-                found[one] = other
+                originals[one] = other
                 break
-    return found
+    return originals

@@ -1,17 +1,23 @@
-"""A meter whose sources are each read by one call of a GPU's driver, which answers at once."""
+"""A meter that reads each source with one call to a GPU's driver, which returns at once."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from slm_energy.errors import one_line
-from slm_energy.meters.base import Channel, ReadFailed
+from slm_energy.meters.base import Channel, guarded
 from slm_energy.meters.process_tree import Worker
-from slm_energy.record import Source
 
 
 class DriverMeter:
-    """All sources of all visible GPUs of one maker."""
+    """All sources of all visible GPUs of one vendor.
+
+    Attributes:
+        slow: False: the driver returns within microseconds to a few milliseconds.
+    """
+
+    slow = False
 
     def __init__(
         self,
@@ -20,44 +26,25 @@ class DriverMeter:
         failure: type[Exception],
         shut_down: Callable[[], object],
     ) -> None:
-        """Take what the driver was found to offer.
+        """Take over an open driver.
 
         Args:
-            channels: GPU by GPU: counter, power, gauges.
-            worker: told by `watch`; readings that need to know it hold it too.
+            channels: GPU by GPU: counter, power, gauges. Their calls may still raise `failure`.
+            worker: updated by `watch`; the gauges that count foreign processes share it.
             failure: what the driver's library raises.
-            shut_down: lets go of the driver.
+            shut_down: closes the driver's library.
         """
-        self._channels = channels
+        self.channels = tuple(
+            dataclasses.replace(channel, read=guarded(channel.read, failure, one_line))
+            for channel in channels
+        )
         self._worker = worker
-        self._failure = failure
         self._shut_down = shut_down
 
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """As the channels are ordered."""
-        return tuple(channel.source for channel in self._channels)
-
-    @property
-    def slow(self) -> bool:
-        """The driver answers within microseconds to a few milliseconds."""
-        return False
-
     def watch(self, pid: int) -> None:
-        """From now on, a GPU's processes are foreign if they are neither `pid` nor below it."""
+        """From now on, a GPU's processes are foreign unless they are `pid` or descend from it."""
         self._worker.pid = pid
 
-    def read(self, index: int) -> int | float:
-        """Ask the driver.
-
-        Raises:
-            ReadFailed: with the driver's words.
-        """
-        try:
-            return self._channels[index].read()
-        except self._failure as error:
-            raise ReadFailed(one_line(error)) from error
-
     def close(self) -> None:
-        """Let go of the driver."""
+        """Close the driver's library."""
         self._shut_down()

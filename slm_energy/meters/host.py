@@ -1,7 +1,7 @@
 """How busy and how disturbed the machine and the worker are. Gauges: no joules.
 
 Names and units are those of MLflow's System metrics where it has them. Megabytes are 10^6 bytes.
-A share of time is of the time since the gauge's last reading.
+A share of time is relative to the time since the gauge's last reading.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.meters.base import Channel, Opened, ReadFailed
+from slm_energy.meters.base import Channel, Opened, ReadFailed, guarded
 from slm_energy.meters.host_cpu import Governor, Temperature, Throttling
 from slm_energy.meters.process_tree import ProcessTree
 from slm_energy.record import Source, Unit
@@ -25,12 +25,15 @@ HWMON = Path("/sys/class/hwmon")
 _UPDATE_NS = 250_000_000
 _SLOW_NS = 1_000_000_000
 _SHORTEST_S = 0.05
-"""Processor time is counted in steps of 10 ms: over less than this a share means nothing."""
+"""Processor time is counted in steps of 10 ms: over less than this a share is meaningless."""
+
+_FAILURES = (psutil.Error, OSError, ValueError)
+"""The worker has exited, a file cannot be read, or it holds no number."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class _Times:
-    """Processor seconds of the machine since it started: given, used, given to other machines."""
+    """Processor seconds of the machine since boot: in total, used, stolen by the hypervisor."""
 
     all_s: float
     used_s: float
@@ -40,10 +43,16 @@ class _Times:
 class HostMeter:
     """Utilization of the machine and of the worker with its child processes; what disturbs them.
 
+    Six gauges, and those of stolen time, clock, throttling, temperature and governor where the
+    kernel has them. Those of the worker fail once it has exited; a share of time fails where there
+    is no earlier reading to compare with.
+
     Args:
         sysfs: the kernel's folder about processors.
         hwmon: its folder of sensors.
     """
+
+    slow = False
 
     def __init__(self, sysfs: Path = SYSFS, hwmon: Path = HWMON) -> None:
         self._throttling, self._governor = Throttling(sysfs), Governor(sysfs)
@@ -62,52 +71,29 @@ class HostMeter:
         if psutil.cpu_freq() is not None:
             channels.append(_gauge("cpu_frequency_megahertz", "MHz", _SLOW_NS, self._frequency))
         if self._throttling:
-            hot = _gauge("cpu_throttled_percentage", "pct", _SLOW_NS, self._throttled, path=files)
-            channels.append(hot)
+            read = self._throttled
+            channels.append(_gauge("cpu_throttled_percentage", "pct", _SLOW_NS, read, path=files))
         if self._temperature:
-            celsius = self._temperature.celsius
-            warm = _gauge("cpu_temperature_celsius", "C", _SLOW_NS, celsius, path=str(hwmon))
-            channels.append(warm)
+            read, path = self._temperature.celsius, str(hwmon)
+            channels.append(_gauge("cpu_temperature_celsius", "C", _SLOW_NS, read, path=path))
         if self._governor:
-            moved = _gauge("cpu_governor_changes", "count", _SLOW_NS, self._changed, path=files)
-            channels.append(moved)
-        self._channels = channels
+            read = self._changed
+            channels.append(_gauge("cpu_governor_changes", "count", _SLOW_NS, read, path=files))
+        self.channels = tuple(channels)
         self._sampler = psutil.Process()
         self._worker: ProcessTree | None = None
         self._last: dict[str, tuple[float, ...]] = {}
         self._settings: tuple[bytes, ...] | None = None
         self._changes = 0
 
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """Six gauges, and those of theft, clock, heat and governor where the kernel tells them."""
-        return tuple(channel.source for channel in self._channels)
-
-    @property
-    def slow(self) -> bool:
-        """The kernel answers at once."""
-        return False
-
     def watch(self, pid: int) -> None:
-        """From now on `pid` and what descends from it is the trial; what changed before is not."""
+        """From now on the trial is `pid` and its descendants; earlier changes no longer count."""
         try:
             self._worker = ProcessTree(pid)
         except psutil.NoSuchProcess:
             self._worker = None
         self._last = {}
         self._settings, self._changes = None, 0
-
-    def read(self, index: int) -> float:
-        """Read one gauge.
-
-        Raises:
-            ReadFailed: the worker has gone, a file cannot be read, or a share of time has no
-                earlier reading to go from.
-        """
-        try:
-            return self._channels[index].read()
-        except (psutil.Error, OSError, ValueError) as error:
-            raise ReadFailed(f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """Nothing is held."""
@@ -116,7 +102,7 @@ class HostMeter:
         """By how much each value grew since this gauge's last reading; the first is time, in s.
 
         Raises:
-            ReadFailed: there was none, or too short a time ago.
+            ReadFailed: there was none, or it was too recent.
         """
         last = self._last.get(gauge)
         if last is not None and now[0] - last[0] < _SHORTEST_S:
@@ -127,17 +113,17 @@ class HostMeter:
         return [new - old for new, old in zip(now, last, strict=True)]
 
     def _machine_cpu(self) -> float:
-        """Share of all processors that was not idle; 100 is all of them."""
+        """Share of all processors that was not idle; 100 means all of them."""
         now = _times()
         all_s, used_s = self._since("machine", now.all_s, now.used_s + now.stolen_s)
         return _share(used_s, all_s)
 
     def _foreign_cpu(self) -> float:
-        """Processor time of everybody but the trial and this process, in percent of all processors.
+        """Processor time of all but the trial and this process, in percent of all processors.
 
         That is the machine's user, nice, system and interrupt time, less the user and system time
-        of the worker's tree and of the sampler; not idle, not waiting for a disk, not stolen. In a
-        container it is the host's: other containers draw on the same power.
+        of the worker's tree and of the sampler; without idle time, waiting for a disk and stolen
+        time. In a container it is the host's: other containers use the same power.
         """
         now = _times()
         own = sum(self._sampler.cpu_times()[:4])
@@ -147,7 +133,7 @@ class HostMeter:
         return _share(used_s - own_s - _known(trial_s), all_s)
 
     def _steal(self) -> float:
-        """Time in which a processor was ready and the hypervisor ran another machine on it."""
+        """Time in which the hypervisor ran another machine on a processor that this one needed."""
         now = _times()
         all_s, stolen_s = self._since("steal", now.all_s, now.stolen_s)
         return _share(stolen_s, all_s)
@@ -170,12 +156,12 @@ class HostMeter:
         return float(psutil.cpu_freq().current)
 
     def _throttled(self) -> float:
-        """Share of the time in which the core or package that was hottest was slowed down."""
+        """Share of time in which the most throttled core or package was slowed down."""
         wall_s, *parts_s = self._since("throttled", time.monotonic(), *self._throttling.seconds())
         return _share(max(parts_s), wall_s)
 
     def _changed(self) -> float:
-        """How often the settings differed from one reading to the next since the trial began."""
+        """How often the settings changed between two readings since the trial began."""
         settings = self._governor.settings()
         self._changes += self._settings not in (None, settings)
         self._settings = settings
@@ -183,12 +169,12 @@ class HostMeter:
 
     def _tree(self) -> ProcessTree:
         if self._worker is None:
-            raise ReadFailed("the worker has gone")
+            raise ReadFailed("the worker has exited")
         return self._worker
 
 
 def open_host(measurement: MeasurementConfig) -> Opened:
-    """The machine always has these."""
+    """Open the gauges; every machine has them."""
     return Opened(meter=HostMeter())
 
 
@@ -201,13 +187,13 @@ def _times() -> _Times:
 
 
 def _share(part_s: float, whole_s: float) -> float:
-    """In percent; ticks of the two counts need not fall together, so it is kept in range."""
+    """In percent; clamped, as the two counts need not tick together."""
     return min(100.0, max(0.0, 100 * part_s / whole_s))
 
 
 def _known(trial_s: float) -> float:
     if trial_s < 0:
-        raise ReadFailed("a process of the trial ended, nobody waited for it: its time is lost")
+        raise ReadFailed("a process of the trial ended and was not waited for: its time is lost")
     return trial_s
 
 
@@ -222,4 +208,8 @@ def _gauge(
         update_period_ns=period_ns,
         path=path,
     )
-    return Channel(source=source, read=read)
+    return Channel(source=source, read=guarded(read, _FAILURES, _describe))
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""The processor's heat, its slowing down when hot, and the governor's settings.
+"""The processor's temperature, thermal throttling and the governor's settings.
 
 Files below /sys/devices/system/cpu and /sys/class/hwmon; a virtual machine or a container often has
 none of them. See https://docs.kernel.org/admin-guide/pm/cpufreq.html,
@@ -17,7 +17,7 @@ _SETTINGS = (
 
 
 _DRIVERS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
-"""Drivers of a processor's own sensors: Intel, AMD (two of them), ARM boards."""
+"""Drivers of the processor's own sensors: Intel, AMD (two of them), ARM boards."""
 
 
 class Temperature:
@@ -40,7 +40,7 @@ class Temperature:
         return bool(self._files)
 
     def celsius(self) -> float:
-        """Of the hottest.
+        """Temperature of the hottest sensor.
 
         Raises:
             OSError: a sensor cannot be read.
@@ -50,7 +50,7 @@ class Temperature:
 
 
 class Throttling:
-    """How long parts of the processor were slowed down by heat since the machine started.
+    """How long parts of the processor have been throttled by heat since boot.
 
     Args:
         root: `/sys/devices/system/cpu`.
@@ -60,7 +60,7 @@ class Throttling:
         parts: dict[tuple[str, ...], Path] = {}
         for cpu in sorted(root.glob("cpu[0-9]*")):
             if not (cpu / "topology/core_id").exists():
-                continue  # It is switched off.
+                continue  # It is offline.
             # All processors of a core, or of a package, show the same count.
             package = (cpu / "topology/physical_package_id").read_text()
             core = (cpu / "topology/core_id").read_text()
@@ -74,17 +74,17 @@ class Throttling:
         return bool(self._files)
 
     def seconds(self) -> tuple[float, ...]:
-        """Of each package and core.
+        """Seconds of throttling of each package and core.
 
         Raises:
             OSError: a count cannot be read.
-            ValueError: it is no number.
+            ValueError: it is not a number.
         """
         return tuple(int(file.read_bytes()) / 1e3 for file in self._files)
 
 
 class Governor:
-    """Settings that decide on the processor's clock: governors, energy preferences, turbo.
+    """Settings that determine the processor's clock: governors, energy preferences, turbo.
 
     Args:
         root: `/sys/devices/system/cpu`.
@@ -94,11 +94,11 @@ class Governor:
         self._files = [file for pattern in _SETTINGS for file in sorted(root.glob(pattern))]
 
     def __bool__(self) -> bool:
-        """Whether there are any here."""
+        """Whether this machine has any."""
         return bool(self._files)
 
     def settings(self) -> tuple[bytes, ...]:
-        """As they are now.
+        """The current settings.
 
         Raises:
             OSError: one cannot be read.

@@ -1,6 +1,6 @@
-"""A process with all that descends from it: a server that a worker starts is the trial's too.
+"""A process and its descendants: a server that a worker starts belongs to the trial too.
 
-`ProcessTree` sums over it; `Worker` tells whether a process on a GPU belongs to it.
+`ProcessTree` sums over them; `Worker` decides whether a process on a GPU is one of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ProcessTree:
         pid: its root.
 
     Raises:
-        psutil.NoSuchProcess: there is none.
+        psutil.NoSuchProcess: there is no such process.
     """
 
     def __init__(self, pid: int) -> None:
@@ -40,18 +40,18 @@ class ProcessTree:
     def cpu_s(self) -> float:
         """Processor seconds of the tree, with those of ended children that were waited for.
 
-        Falls when a process ends for which nobody waits.
+        Falls when a process ends that is not waited for.
 
         Raises:
-            psutil.Error: the root has gone.
+            psutil.Error: the root has exited.
         """
         return self._sum(lambda process: sum(process.cpu_times()[:4]))
 
     def resident_mb(self) -> float:
-        """Memory of the tree that is resident, in 10^6 bytes.
+        """Resident memory of the tree, in 10^6 bytes.
 
         Raises:
-            psutil.Error: the root has gone.
+            psutil.Error: the root has exited.
         """
         return self._sum(lambda process: process.memory_info().rss) / 1e6
 
@@ -60,15 +60,15 @@ class ProcessTree:
             self._list()
         while True:
             # Parents come before their children: one that ends meanwhile is in neither of the two,
-            # so all is measured again, and its time is found with the parent that waited for it.
+            # so all is measured again, and its time is then its parent's, which waited for it.
             total = measure(self._root)
             try:
                 return total + sum(measure(process) for process in self._below.values())
-            except psutil.NoSuchProcess as gone:
-                del self._below[gone.pid]
+            except psutil.NoSuchProcess as ended:
+                del self._below[ended.pid]
 
     def _list(self) -> None:
-        """Look for new processes; one that was below stays, also when its parent has ended."""
+        """Look for new processes; a known one stays, also when its parent has ended."""
         self._below = {pid: known for pid, known in self._below.items() if known.is_running()}
         unseen = [self._root, *self._below.values()]
         while unseen:
@@ -81,16 +81,15 @@ class ProcessTree:
 
 
 def _children(process: psutil.Process) -> list[int]:
-    """One level down. The kernel's lists, one per thread, spare a walk through all of /proc."""
+    """One level down. The kernel's lists, one per thread, save a walk through all of /proc."""
     if not _KERNEL_LISTS:
         return [child.pid for child in process.children()]
-    found = list[int]()
+    pids = list[int]()
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
         for task in os.listdir(f"/proc/{process.pid}/task"):
-            found += map(
-                int, Path(f"/proc/{process.pid}/task/{task}/children").read_bytes().split()
-            )
-    return found
+            children = Path(f"/proc/{process.pid}/task/{task}/children")
+            pids += map(int, children.read_bytes().split())
+    return pids
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -100,11 +99,11 @@ class Worker:
     pid: int | None = None
 
     def owns(self, pid: int) -> bool:
-        """Tell whether a process is the worker or descends from it.
+        """Whether a process is the worker or descends from it.
 
         Raises:
-            ReadFailed: there is no such process here. Drivers may name processes by ids of the
-                host, and then nobody in a container can tell whose they are.
+            ReadFailed: there is no such process here. Drivers may report process ids of the host,
+                and in a container these cannot be resolved.
         """
         if pid == self.pid:
             return True

@@ -1,12 +1,12 @@
 """CPU and memory energy counters of Intel and AMD processors (RAPL).
 
-They are read through Linux powercap, and through perf events where powercap is absent or not
-readable; never both for one domain. The tree can show one package twice: `intel-rapl` reads
+They are read through Linux powercap, or through perf events where powercap is absent or not
+readable; never through both for one domain. The tree can show one package twice: `intel-rapl` reads
 registers, `intel-rapl-mmio` reads memory. `domains.py` decides what is summed.
 See https://docs.kernel.org/power/powercap/powercap.html
 
 AMD's counters have the same names. They follow a model of the processor's activity rather than a
-measurement (Schoene et al., arXiv 2108.00808), and know no memory.
+measurement (Schoene et al., arXiv 2108.00808), and do not include memory.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.meters.rapl_perf import (
     MAX_POWER_W,
     UPDATE_PERIOD_NS,
     EventCounter,
+    domain_and_package,
     error_name,
     open_events,
-    place,
     text_of,
 )
 from slm_energy.record import Source
@@ -58,10 +58,10 @@ class ZoneCounter:
         self._file: int | None = None
 
     def read(self) -> int:
-        """Read the counter in uJ; a file that was replaced meanwhile is opened once more.
+        """Read the counter in uJ; a file that was replaced meanwhile is opened again.
 
         Raises:
-            ReadFailed: the file cannot be read, or holds no number of the counter's range.
+            ReadFailed: the file cannot be read, or holds no number in the counter's range.
         """
         try:
             try:
@@ -100,22 +100,10 @@ class RaplMeter:
 
     def __init__(self, counters: Sequence[ZoneCounter | EventCounter]) -> None:
         self._counters = tuple(counters)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """One source per counter."""
-        return tuple(counter.source for counter in self._counters)
+        self.channels = tuple(Channel(source=c.source, read=c.read) for c in self._counters)
 
     def watch(self, pid: int) -> None:
-        """The counters are of the whole machine."""
-
-    def read(self, index: int) -> int:
-        """Read a counter, in uJ or 2^-32 J.
-
-        Raises:
-            ReadFailed: with the reason.
-        """
-        return self._counters[index].read()
+        """Do nothing: the counters cover the whole machine."""
 
     def close(self) -> None:
         """Close all counters."""
@@ -124,12 +112,12 @@ class RaplMeter:
 
 
 def open_rapl(measurement: MeasurementConfig) -> Opened:
-    """Open the zones below `measurement.powercap_root`, and perf events for what they do not give.
+    """Open the zones below `measurement.powercap_root`, and perf events for what they lack.
 
-    The kernel's tree has its event sources two folders above the zones: `/sys/class/powercap` and
-    `/sys/bus/event_source`. A zone that belongs to the machine but cannot be read stays in, and
-    fails at each reading: without it the sum would be too small and look right. Where nothing at
-    all can be read there is no meter.
+    The kernel's event sources are two folders above the zones: `/sys/class/powercap` and
+    `/sys/bus/event_source`. A zone that belongs to the machine but cannot be read is kept, and
+    fails at each reading: without it the sum would be too small and look right. Where nothing can
+    be read there is no meter.
     """
     root = Path(measurement.powercap_root)
     sysfs = root.absolute().parent.parent
@@ -139,7 +127,9 @@ def open_rapl(measurement: MeasurementConfig) -> Opened:
     readable = [zone.source for zone in zones if zone.source.id not in failed]
     events = list[EventCounter]()
     if failed or not zones:
-        events, refused = open_events(sysfs, {place(source) for source in readable}, amd=amd)
+        events, refused = open_events(
+            sysfs, {domain_and_package(source) for source in readable}, amd=amd
+        )
         notes += refused
     missing = _missing(zones, failed, readable + [event.source for event in events])
     notes += _unreadable(missing, failed)
@@ -176,7 +166,7 @@ def _zones(root: Path, *, amd: bool) -> tuple[list[ZoneCounter], list[str]]:
             modulus = int(text_of(root / name / "max_energy_range_uj")) + 1
         except (OSError, ValueError) as error:
             modulus = None
-            notes.append(f"rapl: {root / name} can wrap, but nobody knows where: {error}")
+            notes.append(f"rapl: {root / name} may wrap at an unknown value: {error}")
         zones.append(ZoneCounter(_source(root / name, label, parent, modulus)))
     return zones, notes
 
@@ -211,15 +201,15 @@ def _failures(zones: Sequence[ZoneCounter]) -> dict[str, str]:
 def _missing(
     zones: Sequence[ZoneCounter], failed: Collection[str], given: Sequence[Source]
 ) -> list[ZoneCounter]:
-    """The zones that cannot be read and for which nothing stands in: a copy, or perf events."""
+    """The zones that cannot be read and have no substitute: a copy, or perf events."""
     devices = {(source.domain, source.device) for source in given}
-    places = {place(source) for source in given if source.unit != "uJ"}
+    packages = {domain_and_package(source) for source in given if source.unit != "uJ"}
     return [
         zone
         for zone in zones
         if zone.source.id in failed
         and (zone.source.domain, zone.source.device) not in devices
-        and place(zone.source) not in places
+        and domain_and_package(zone.source) not in packages
     ]
 
 

@@ -2,7 +2,7 @@
 
 The kernel shows them as event sources `power` (one CPU per socket or die answers for it) and, on
 newer AMD processors, `power_core` (one CPU per core). It counts 64 bits from zero in steps of
-2^-32 J and sees to the registers' wraps itself, so these counters do not wrap.
+2^-32 J and handles the registers' wraps itself, so these counters do not wrap.
 
 No package on PyPI opens such events: the kernel's own binding comes with the distribution's `perf`,
 for the distribution's Python. So this is the system call through ctypes; see man 2 perf_event_open.
@@ -23,16 +23,16 @@ from slm_energy.meters.base import ReadFailed
 from slm_energy.record import Source
 
 UPDATE_PERIOD_NS = 1_000_000
-"""RAPL counters are renewed about once a millisecond (Khan et al., RAPL in Action, 2018)."""
+"""RAPL counters are updated about once a millisecond (Khan et al., RAPL in Action, 2018)."""
 
 MAX_POWER_W = 2000.0
-"""Above what any socket or board draws; only tells a counter's wrap from its reset."""
+"""More than any socket or board draws; only distinguishes a counter's wrap from its reset."""
 
 PERMISSION = (
     "sudo sysctl kernel.perf_event_paranoid=0, or run with the capability CAP_PERFMON (in a"
     " container: --cap-add PERFMON)"
 )
-"""What counting on a whole CPU takes: docs.kernel.org/admin-guide/sysctl/kernel.html."""
+"""What counting on a whole CPU requires: docs.kernel.org/admin-guide/sysctl/kernel.html."""
 
 _DOMAINS = {
     "energy-pkg": "cpu_package",
@@ -77,10 +77,10 @@ class EventCounter:
         self._files = tuple(files)
 
     def read(self) -> int:
-        """What was counted since it was opened, in 2^-32 J.
+        """The count since it was opened, in 2^-32 J.
 
         Raises:
-            ReadFailed: the kernel gave no count, or counted only part of the time.
+            ReadFailed: the kernel returned no count, or counted only part of the time.
         """
         return sum(map(_count, self._files))
 
@@ -135,8 +135,8 @@ def open_events(
 
     Args:
         sysfs: where the kernel's tree is; `/sys` on a real machine.
-        covered: places (see `place`) that are metered already and are left out.
-        amd: the processor is AMD's: a package has one register, however many dies answer for it
+        covered: what is metered already and left out (see `domain_and_package`).
+        amd: the processor is AMD's: a package has one register, however many dies report it
             (Linux commit 626c5acf39ba).
 
     Returns:
@@ -146,7 +146,7 @@ def open_events(
     counters = []
     refused: dict[str, list[str]] = defaultdict(list)
     for event in events:
-        if place(event.source) in covered:
+        if domain_and_package(event.source) in covered:
             continue
         try:
             counters.append(EventCounter(event.source, _open_all(event)))
@@ -158,10 +158,10 @@ def open_events(
     return counters, notes
 
 
-def place(source: Source) -> tuple[str, str]:
-    """Domain and package of a RAPL source, alike for powercap and perf, without the die.
+def domain_and_package(source: Source) -> tuple[str, str]:
+    """Domain and package of a RAPL source, without the die: the same for powercap and perf.
 
-    The two may divide a package into dies differently; one of them must not add to the other.
+    The two may divide a package into dies differently; one must not be added to the other.
     """
     return source.domain, str(source.device).split("/")[0].split("-die-")[0]
 
@@ -172,7 +172,7 @@ def error_name(error: OSError) -> str:
 
 
 def text_of(file: Path) -> str:
-    """What a file of the kernel's tree says, without the line break.
+    """The content of a file of the kernel's tree, without the line break.
 
     Raises:
         OSError: it cannot be read.
@@ -204,16 +204,17 @@ def _events(sysfs: Path, *, amd: bool) -> tuple[list[_Event], list[str]]:
             try:
                 kind, config = int(text_of(folder / "type")), _config(file)
                 for package, cpus in _packages(sysfs, text_of(folder / "cpumask")).items():
-                    for part, those in _parts(package, cpus, domain, amd=amd):
-                        source = _source(f"{pmu}/{name}/", name, domain, part, those)
-                        events.append(_Event(source=source, kind=kind, config=config, cpus=those))
+                    for part, its_cpus in _parts(package, cpus, domain, amd=amd):
+                        source = _source(f"{pmu}/{name}/", name, domain, part, its_cpus)
+                        event = _Event(source=source, kind=kind, config=config, cpus=its_cpus)
+                        events.append(event)
             except (OSError, ValueError) as error:
                 notes.append(f"rapl: perf event {pmu}/{name}/ is left out: {error}")
     return events, notes
 
 
 def _config(file: Path) -> int:
-    """The number of an event, if it counts in the unit that this module knows."""
+    """The number of an event, if its unit is the one that this module knows."""
     scale = text_of(file.with_name(f"{file.name}.scale"))
     unit = text_of(file.with_name(f"{file.name}.unit"))
     if (float(scale), unit) != (2**-32, "Joules"):
@@ -222,7 +223,7 @@ def _config(file: Path) -> int:
 
 
 def _packages(sysfs: Path, cpumask: str) -> dict[str, list[tuple[str, int]]]:
-    """The CPUs that answer for each package, with their dies; named as powercap names them."""
+    """The CPUs that report each package, with their dies; named as powercap names them."""
     packages: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for cpu in _cpus(cpumask):
         topology = sysfs / f"devices/system/cpu/cpu{cpu}/topology"
@@ -234,7 +235,7 @@ def _packages(sysfs: Path, cpumask: str) -> dict[str, list[tuple[str, int]]]:
 def _parts(
     package: str, dies: Sequence[tuple[str, int]], domain: str, *, amd: bool
 ) -> Iterable[tuple[str, tuple[int, ...]]]:
-    """What of a package is a counter of its own, and the CPUs whose counts make it."""
+    """The parts of a package that have a counter, and the CPUs whose counts it sums."""
     if domain == "cpu_core":
         yield package, tuple(cpu for _, cpu in dies)
     elif amd or len(dies) == 1:
@@ -255,7 +256,7 @@ def _cpus(cpumask: str) -> list[int]:
 def _source(path: str, name: str, domain: str, package: str, cpus: Sequence[int]) -> Source:
     device = {
         "cpu_package": package,
-        # As powercap names them: the first one bears no number.
+        # As powercap names them: the first one has no number.
         "psys": "psys" if package == "package-0" else package.replace("package", "psys"),
     }.get(domain, f"{package}/{domain.removeprefix('cpu_')}")
     return Source(

@@ -1,9 +1,9 @@
-"""A meter between the wall and the machine that answers over HTTP with JSON.
+"""A meter between the wall and the machine that is read over HTTP as JSON.
 
-Power (W) or energy counted so far (Wh), in any place of the answer: a NETIO PowerBOX, a Shelly or
-Tasmota plug, or whatever else says it so. The device is asked directly: no proxy, no redirection,
-no answer above 64 KiB. A user name and a password come from ~/.netrc, as curl has them; no note, no
-error and no record has them.
+Power (W) or energy counted so far (Wh), anywhere in the response: a NETIO PowerBOX, a Shelly or
+Tasmota plug, or any device with such a response. It is queried directly: no proxy, no redirection,
+no response above 64 KiB. User name and password come from ~/.netrc, as with curl; no note, error or
+record contains them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from urllib3.exceptions import HTTPError
 
 from slm_energy.config.groups import MeasurementConfig, WallMeterConfig
 from slm_energy.errors import one_line
-from slm_energy.meters.base import Opened, ReadFailed
+from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.record import Source
 
 MAX_POWER_MW = Decimal(20_000_000)
-"""More than any socket gives."""
+"""More than any socket supplies."""
 
 MIN_POWER_MW = Decimal(500)
 """Less than any running machine draws."""
@@ -37,17 +37,22 @@ MIN_POWER_MW = Decimal(500)
 _MAX_MJ = Decimal(10**17)
 _MAX_BYTES = 65_536
 _SCALES = {"W": 10**3, "mW": 1, "Wh": 3_600_000, "kWh": 3_600_000_000, "J": 10**3}
-"""Unit of the answer to mW, or to mJ."""
+"""Unit of the response to mW, or to mJ."""
 
 _KEY = "measurement.wall_meter"
 
 
 class WallMeter:
-    """One value of one device.
+    """One value of one device: power or energy at the wall.
+
+    Attributes:
+        slow: True: a reading crosses a network.
 
     Raises:
         ReadFailed: it gives no plausible value.
     """
+
+    slow = True
 
     def __init__(self, config: WallMeterConfig) -> None:
         self._config = config
@@ -62,26 +67,16 @@ class WallMeter:
         self.round_trip_ms = (time.monotonic_ns() - before_ns) / 1e6
         self.clock = _clock(date, before_s, self.round_trip_ms / 1e3)
         self._raw(value)
-        self._source = self._describe(value)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """One: power or energy at the wall."""
-        return (self._source,)
-
-    @property
-    def slow(self) -> bool:
-        """A network is in between."""
-        return True
+        self.channels = (Channel(source=self._describe(value), read=self.read),)
 
     def watch(self, pid: int) -> None:
-        """The meter is of the whole machine."""
+        """Do nothing: the meter covers the whole machine."""
 
-    def read(self, index: int) -> int:
-        """Ask the device; mW or mJ.
+    def read(self) -> int:
+        """Query the device; mW or mJ.
 
         Raises:
-            ReadFailed: no answer, or none that can be true.
+            ReadFailed: no response, or an impossible value.
         """
         value, _ = self._ask()
         return self._raw(value)
@@ -91,27 +86,27 @@ class WallMeter:
         self._session.close()
 
     def _addresses(self) -> tuple[str, str]:
-        """What is asked for, and what may be shown of it."""
+        """The URL to request, and the part of it that may be shown."""
         try:
             url = urlsplit(self._config.url)
-            known = url.scheme in ("http", "https") and bool(url.hostname)
+            valid = url.scheme in ("http", "https") and bool(url.hostname)
         except ValueError:
-            known = False
-        if not known:
-            raise ReadFailed(f"{_KEY}.url is no address: it begins with http:// or https://")
+            valid = False
+        if not valid:
+            raise ReadFailed(f"{_KEY}.url is not an address: it begins with http:// or https://")
         return url.geturl(), f"{url.scheme}://{url.netloc}{url.path}"
 
     def _log_in(self) -> None:
-        """Say who asks in the way that the device wants: digest, basic, or in the query."""
+        """Authenticate as the device requires: digest, basic, or in the query string."""
         login = get_netrc_auth(self._url)
         if login is None:
             return
         for key, value in zip(("user", "password"), login, strict=True):
             self._url = re.sub(rf"(?<=[?&]{key}=)(?=&|$)", quote(value, safe=""), self._url)
         with self._get() as response:
-            asked = response.headers.get("WWW-Authenticate", "").lower()
-        if asked:
-            self._session.auth = HTTPDigestAuth(*login) if asked.startswith("digest") else login
+            scheme = response.headers.get("WWW-Authenticate", "").lower()
+        if scheme:
+            self._session.auth = HTTPDigestAuth(*login) if scheme.startswith("digest") else login
 
     def _describe(self, value: Decimal) -> Source:
         period_ns = round(self._config.period_s * 1e9)
@@ -134,7 +129,7 @@ class WallMeter:
         )
 
     def _ask(self) -> tuple[Decimal, str | None]:
-        """The value as it was printed, and the device's own time if it tells it."""
+        """The value as it was printed, and the device's own time if the response has it."""
         with self._get() as response:
             if response.status_code != requests.codes.ok:
                 raise ReadFailed(self._refused(response.status_code))
@@ -145,7 +140,7 @@ class WallMeter:
         except (ValueError, RecursionError) as error:
             what = "HTML" if text.lstrip()[:1] == b"<" else "something"
             raise ReadFailed(
-                f"{self.where} answers {what} that is no JSON: check {_KEY}.url"
+                f"{self.where} returns {what} that is not JSON: check {_KEY}.url"
             ) from error
         return self._find(answer), date
 
@@ -158,7 +153,7 @@ class WallMeter:
         except requests.Timeout as error:
             raise ReadFailed(self._late()) from error
         except requests.RequestException as error:
-            # Its own text holds the whole URL.
+            # Its own text contains the whole URL.
             raise ReadFailed(
                 f"{self.where} cannot be reached ({_cause(error)}): check {_KEY}.url"
             ) from error
@@ -170,7 +165,7 @@ class WallMeter:
                 body += chunk
                 if len(body) > _MAX_BYTES:
                     raise ReadFailed(
-                        f"{self.where} answers with more than {_MAX_BYTES} bytes: check {_KEY}.url"
+                        f"{self.where} returns more than {_MAX_BYTES} bytes: check {_KEY}.url"
                     )
                 if time.monotonic() > until:
                     raise ReadFailed(self._late())
@@ -180,7 +175,7 @@ class WallMeter:
 
     def _late(self) -> str:
         limit = f"{_KEY}.timeout_s={self._config.timeout_s:g}"
-        return f"{self.where} gave no whole answer within {limit}"
+        return f"{self.where} gave no complete response within {limit}"
 
     def _refused(self, status: int) -> str:
         remedy = f"check {_KEY}.url"
@@ -188,32 +183,32 @@ class WallMeter:
             remedy = "write `machine HOST login USER password PASSWORD` into ~/.netrc"
         elif 300 <= status < 400:
             remedy = f"give the final address in {_KEY}.url"
-        return f"{self.where} answers HTTP {status}: {remedy}"
+        return f"{self.where} returns HTTP {status}: {remedy}"
 
     def _find(self, answer: Any) -> Decimal:
-        place = answer
+        value = answer
         for name in self._config.path.split("."):
-            if isinstance(place, list) and name.isdecimal() and int(name) < len(place):
-                place = place[int(name)]
-            elif isinstance(place, dict) and name in place:
-                place = place[name]
+            if isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+                value = value[int(name)]
+            elif isinstance(value, dict) and name in value:
+                value = value[name]
             else:
                 raise ReadFailed(
-                    f"{_KEY}.path={self._config.path}: the answer has no {name!r} there, but"
-                    f" {_inside(place)}"
+                    f"{_KEY}.path={self._config.path}: the response has no {name!r} there, but"
+                    f" {_inside(value)}"
                 )
-        if isinstance(place, bool) or not isinstance(place, int | Decimal):
-            raise ReadFailed(f"{_KEY}.path={self._config.path} is no number: {_inside(place)}")
-        return Decimal(place)
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
+            raise ReadFailed(f"{_KEY}.path={self._config.path} is not a number: {_inside(value)}")
+        return Decimal(value)
 
     def _raw(self, value: Decimal) -> int:
-        """In mW or mJ, if it can be true."""
+        """In mW or mJ, if it is plausible."""
         low, high = (MIN_POWER_MW, MAX_POWER_MW) if self._power else (Decimal(0), _MAX_MJ)
         scale = _SCALES[self._config.unit]
-        # Not the product is compared: the exponent of a misread value may be beyond all bounds.
+        # The product is not compared: the exponent of a misread value may be arbitrarily large.
         if not value.is_finite() or not low / scale <= value <= high / scale:
             raise ReadFailed(
-                f"{self.where} says {value:.6g} {self._config.unit}, which no machine uses:"
+                f"{self.where} reports {value:.6g} {self._config.unit}, which no machine uses:"
                 f" check {_KEY}.unit and path"
             )
         return round(value * scale)
@@ -227,25 +222,25 @@ def open_wall(measurement: MeasurementConfig) -> Opened:
         meter = WallMeter(measurement.wall_meter)
     except ReadFailed as failure:
         return Opened(meter=None, notes=(f"wall: {failure}",))
-    note = f"wall: {meter.where} answers in {meter.round_trip_ms:.3g} ms; {meter.clock}"
+    note = f"wall: {meter.where} responds in {meter.round_trip_ms:.3g} ms; {meter.clock}"
     return Opened(meter=meter, notes=(note,))
 
 
 def _clock(date: str | None, before_s: float, round_trip_s: float) -> str:
-    """How the device's clock stands to ours, from the Date header, which tells whole seconds."""
+    """The device's clock relative to ours, from the Date header, which has whole seconds."""
     if date is None:
-        return "it tells no time of its own"
+        return "it reports no time"
     try:
-        told = parsedate_to_datetime(date)
+        stated = parsedate_to_datetime(date)
     except ValueError:
-        return f"it tells a time that cannot be read: {one_line(date, 40)}"
-    told_s = told.replace(tzinfo=told.tzinfo or UTC).timestamp() + 0.5
-    offset_s, unsure_s = told_s - before_s - round_trip_s / 2, 0.5 + round_trip_s / 2
-    return f"its clock is {offset_s:+.2f} s from ours, give or take {unsure_s:.2f} s"
+        return f"it reports a time that cannot be read: {one_line(date, 40)}"
+    stated_s = stated.replace(tzinfo=stated.tzinfo or UTC).timestamp() + 0.5
+    offset_s, unsure_s = stated_s - before_s - round_trip_s / 2, 0.5 + round_trip_s / 2
+    return f"its clock differs from ours by {offset_s:+.2f} s, give or take {unsure_s:.2f} s"
 
 
 def _cause(error: BaseException) -> str:
-    """What the operating system said."""
+    """The operating system's message."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
@@ -254,8 +249,8 @@ def _cause(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _inside(place: Any) -> str:
-    """What stands in the answer, short."""
-    if isinstance(place, dict):
-        return one_line(", ".join(place) or "nothing", 100)
-    return f"{len(place)} items" if isinstance(place, list) else one_line(repr(place), 60)
+def _inside(value: Any) -> str:
+    """Part of the response, shortened."""
+    if isinstance(value, dict):
+        return one_line(", ".join(value) or "nothing", 100)
+    return f"{len(value)} items" if isinstance(value, list) else one_line(repr(value), 60)

@@ -30,7 +30,7 @@ _TINY_KEY_HEADS = 2
 _TINY_HEAD_DIM = 16
 
 
-def shrunk(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
+def shrink(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
     """The same architecture with two narrow layers; every ratio and switch stays as it is.
 
     Widths are multiples of 32, the block of 8-bit formats. Of layers that a list tells apart the
@@ -70,32 +70,32 @@ def shrunk(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
 
 
 def disagreement(
-    asked: Mapping[str, Any], stored: Mapping[str, Any]
+    configured: Mapping[str, Any], stored: Mapping[str, Any]
 ) -> tuple[str, object, object] | None:
-    """Compare what a model was said to be with the config.json of its weights.
+    """Compare `model.architecture` with the config.json of the weights.
 
     Only what shapes the computation counts: the family, numbers, switches and how positions are
     scaled. A key that the file leaves out has the default of the family's class.
 
     Args:
-        asked: `model.architecture`.
+        configured: `model.architecture`.
         stored: config.json.
 
     Returns:
-        The first key that differs, what was asked and what is stored; None if all agree.
+        The first key that differs, what is configured and what is stored; None if all agree.
     """
-    family, other = asked.get("model_type"), stored.get("model_type")
-    if family not in (None, other):
-        return "model_type", family, other
+    family, stored_family = configured.get("model_type"), stored.get("model_type")
+    if family not in (None, stored_family):
+        return "model_type", family, stored_family
     # transformers 5 writes what concerns rotary positions into a mapping of its own.
     rotary = stored.get("rope_parameters") or {}
     given = {**stored, **rotary, "rope_scaling": _scaling(stored.get("rope_scaling") or rotary)}
-    defaults = _defaults(str(other)) if asked else {}
-    for key, value in asked.items():
+    defaults = _defaults(str(stored_family)) if configured else {}
+    for key, value in configured.items():
         names = next((names for names in _SYNONYMS if key in names), (key,))
-        found = _first(given if any(name in given for name in names) else defaults, names)
-        if not _agree(value, found):
-            return key, value, found
+        stored_value = _first(given if any(name in given for name in names) else defaults, names)
+        if not _agree(value, stored_value):
+            return key, value, stored_value
     return None
 
 
@@ -105,15 +105,15 @@ def _scaling(rotary: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None if kind == "default" else rotary
 
 
-def _agree(asked: Any, found: Any) -> bool:
-    if isinstance(asked, dict) or isinstance(found, dict):
+def _agree(configured: Any, stored: Any) -> bool:
+    if isinstance(configured, dict) or isinstance(stored, dict):
         # `type` and `rope_type` say the same; what only one side has says nothing new.
-        both = (asked or {}).keys() & (found or {}).keys()
-        return bool(both) and all(_agree(asked[key], found[key]) for key in both)
-    if isinstance(asked, list) and isinstance(found, list):
-        return len(asked) == len(found) and all(map(_agree, asked, found))
-    if isinstance(asked, int | float) and isinstance(found, int | float):
-        return math.isclose(asked, found, rel_tol=1e-6)
+        both = (configured or {}).keys() & (stored or {}).keys()
+        return bool(both) and all(_agree(configured[key], stored[key]) for key in both)
+    if isinstance(configured, list) and isinstance(stored, list):
+        return len(configured) == len(stored) and all(map(_agree, configured, stored))
+    if isinstance(configured, int | float) and isinstance(stored, int | float):
+        return math.isclose(configured, stored, rel_tol=1e-6)
     return True  # None lets the class compute it; words name classes and activations
 
 
@@ -124,10 +124,10 @@ def _tiny_head_dim(full: int, rotary_share: float) -> int:
 
 
 def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    found: int | None = _first(config, names)
-    if found is None:
+    number: int | None = _first(config, names)
+    if number is None:
         raise ModelError(f"model.scale=tiny needs model.architecture.{names[0]}, or {names[1]}")
-    return found
+    return number
 
 
 def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> Any:

@@ -27,11 +27,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slm_energy import cache
+from slm_energy import cache, extras
 from slm_energy.cache import file_digest
 from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ModelError, one_line
-from slm_energy.models.architecture import shrunk
+from slm_energy.models.architecture import shrink
+from slm_energy.models.folder import BUNDLED_MODEL, read_json
 from slm_energy.serialization import Json
 
 _RECIPE = 1
@@ -48,56 +49,61 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_m
 _SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def place(model: ModelConfig, folder: Path, donor: Path) -> Path:
-    """Where the model is in the cache, or will be.
+def identity(model: ModelConfig) -> str:
+    """What stands for the model's content, without building it: 16 hex digits.
 
     Raises:
         ModelError: its architecture is not given, cannot be made tiny, or has too few tokens.
     """
-    return cache.place(folder, "random", _identity(model, donor))
+    return cache_folder(model, Path()).name
 
 
-def digest(model: ModelConfig, donor: Path) -> str:
-    """What stands for the model's content, without building it: 16 hex digits."""
-    return place(model, Path(), donor).name
+def cache_folder(model: ModelConfig, cache_path: Path) -> Path:
+    """Where the model is in the cache, or will be.
+
+    Raises:
+        ModelError: see `identity`.
+    """
+    return cache.place(cache_path, "random", _content(model))
 
 
-def build(model: ModelConfig, folder: Path, donor: Path) -> None:
+def build(model: ModelConfig, cache_path: Path) -> None:
     """Make the model unless it is in the cache.
 
     Args:
         model: its architecture and scale.
-        folder: the cache's.
-        donor: the model folder that lends its tokenizer.
+        cache_path: the cache's folder.
 
     Raises:
-        ModelError: transformers cannot build this architecture.
+        ModelError: see `identity`; or transformers cannot build this architecture.
         OSError: the disk is full; nothing is left behind.
     """
 
     def fill(partial: Path) -> dict[str, Json]:
-        config = _config(model, donor)
+        config = _config(model)
         for name in _TOKENIZER_FILES:
-            shutil.copy(donor / name, partial)
+            shutil.copy(BUNDLED_MODEL / name, partial)
         special = {key: config[key] for key in _SPECIAL}
         (partial / "generation_config.json").write_text(json.dumps(special), encoding="utf-8")
         (partial / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
         return {"parameters": _write_weights(config, partial)}
 
-    cache.make(place(model, folder, donor), _identity(model, donor), fill)
+    cache.make(cache_folder(model, cache_path), _content(model), fill)
 
 
-def _identity(model: ModelConfig, donor: Path) -> dict[str, Json]:
+def _content(model: ModelConfig) -> dict[str, Json]:
+    """Everything that decides the files: the key of the cache is a hash of it."""
     return {
         "recipe": _RECIPE,
         "seed": _SEED,
-        "config": _config(model, donor),
-        "tokenizer": {name: file_digest(donor / name) for name in _TOKENIZER_FILES},
+        "config": _config(model),
+        "tokenizer": {name: file_digest(BUNDLED_MODEL / name) for name in _TOKENIZER_FILES},
     }
 
 
-def _config(model: ModelConfig, donor: Path) -> dict[str, Any]:
-    lent = json.loads((donor / "config.json").read_text(encoding="utf-8"))
+def _config(model: ModelConfig) -> dict[str, Any]:
+    """config.json: the model's architecture with the special tokens of the bundled tokenizer."""
+    bundled = read_json(BUNDLED_MODEL / "config.json")
     config = model.architecture
     if not config:
         raise ModelError(
@@ -105,13 +111,13 @@ def _config(model: ModelConfig, donor: Path) -> dict[str, Any]:
             " another model, or set model.weights=stored"
         )
     if model.scale == "tiny":
-        config = shrunk(config, lent["vocab_size"])
-    if config.get("vocab_size", 0) < lent["vocab_size"]:
+        config = shrink(config, bundled["vocab_size"])
+    if config.get("vocab_size", 0) < bundled["vocab_size"]:
         raise ModelError(
             f"model.architecture.vocab_size={config.get('vocab_size')}: the bundled tokenizer has"
-            f" {lent['vocab_size']} tokens; give at least as many"
+            f" {bundled['vocab_size']} tokens; give at least as many"
         )
-    return config | {key: lent[key] for key in _SPECIAL} | {"dtype": "bfloat16"}
+    return config | {key: bundled[key] for key in _SPECIAL} | {"dtype": "bfloat16"}
 
 
 def _write_weights(config: dict[str, Any], folder: Path) -> int:
@@ -142,6 +148,8 @@ def _write_weights(config: dict[str, Any], folder: Path) -> int:
 
 def _network(config: dict[str, Any], folder: Path) -> Any:
     """The model as transformers has it, with shapes but without values."""
+    if lacking := extras.missing("torch", "torch", "transformers"):
+        raise ModelError(f"model.weights=random needs {lacking}")
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -1,8 +1,8 @@
-"""The plan as it was when a study began, so that what changes later is noticed.
+"""The plan as it was when a study began, so that later changes are noticed.
 
-A study lasts days. A library that is updated in between, an edited file, another seed: none of them
-is an error, and each makes later trials another experiment. The first invocation's facts are kept
-on its parent run; a trial of a later invocation names what is no longer so.
+A study lasts days. An updated library, an edited file, a different seed: none of them is an error,
+but each makes later trials a different experiment. The facts of the first invocation are kept on
+its parent run; a trial of a later invocation names what has changed since.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _NOT_THE_EXPERIMENT = ("name", "rounds", "busy", "attempts", "timeout_s")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Frozen:
-    """What a plan rests on.
+    """What a plan depends on.
 
     Attributes:
-        facts: `study.KEY`, `version.PACKAGE`, `code` (of this package), `kernel`: each a text.
+        facts: `study.KEY`, `version.PACKAGE`, `code` (of this package), `kernel`; values are text.
         cells: ids of the cells that were planned.
         git: commit of the working folder, with `+changes` if tracked files differ from it; None
-            outside a repository. It is told, not compared: a commit of results changes no trial.
+            outside a repository. Reported, not compared: a commit of results changes no trial.
     """
 
     facts: dict[str, str]
@@ -44,13 +44,13 @@ class Frozen:
 
     @property
     def digest(self) -> str:
-        """12 hex digits of the facts; a grid may be narrowed to run a part of it."""
+        """12 hex digits of the facts; the cells are not in it, so part of a grid may be run."""
         text = json.dumps(self.facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def freeze(study: StudyConfig, cells: Sequence[Cell]) -> Frozen:
-    """What the plan rests on now."""
+    """What the plan depends on, as of now."""
     settings = {
         f"study.{key}": json.dumps(value)
         for key, value in to_plain(study).items()
@@ -61,20 +61,20 @@ def freeze(study: StudyConfig, cells: Sequence[Cell]) -> Frozen:
 
 
 def changes(first: Frozen, now: Frozen) -> tuple[str, ...]:
-    """What is no longer as it was when the study began: one text per change."""
-    found = [
+    """What has changed since the study began: one text per change."""
+    texts = [
         f"{key} was {first.facts.get(key, 'absent')} and is {now.facts.get(key, 'absent')}"
         for key in sorted(first.facts.keys() | now.facts.keys())
         if first.facts.get(key) != now.facts.get(key)
     ]
     if added := set(now.cells) - set(first.cells):
-        found.append(f"{len(added)} of {len(now.cells)} cells are new")
-    return tuple(found)
+        texts.append(f"{len(added)} of {len(now.cells)} cells are new")
+    return tuple(texts)
 
 
 @functools.cache
 def _code_digest() -> str:
-    """Of this package's own files, by content: an edit in a checkout is a change too."""
+    """Digest of this package's files by content: an edit in a checkout is a change too."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + path.read_bytes())
@@ -83,7 +83,7 @@ def _code_digest() -> str:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    """Of Python and of what this package requires; a cell has those of its engine."""
+    """Versions of Python and of this package's requirements; a cell has its engine's."""
     required = [line for line in metadata.requires("slm-energy") or () if "extra ==" not in line]
     names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required]
     installed = {name: distribution for name in names for distribution in _installed(name)}
@@ -97,16 +97,16 @@ def _installed(name: str) -> list[metadata.Distribution]:
 
 
 def _git() -> str | None:
-    commit = _ask_git("rev-parse", "HEAD")
+    commit = _git_output("rev-parse", "HEAD")
     if commit is None:
         return None
-    return commit + ("+changes" if _ask_git("status", "--porcelain", "-uno") else "")
+    return commit + ("+changes" if _git_output("status", "--porcelain", "-uno") else "")
 
 
-def _ask_git(*words: str) -> str | None:
-    """What git says in the working folder; None without git or a repository."""
+def _git_output(*arguments: str) -> str | None:
+    """Output of git in the working folder; None without git or a repository."""
     try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

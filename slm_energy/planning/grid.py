@@ -69,27 +69,29 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     }
     # Many cells share a model and a workload: each is read once.
     load, identities = functools.cache(workload.load), dict[str, str]()
-    for levels, told in zip(included, _described(included, pythons), strict=True):
-        if told.error is not None:
-            raise ConfigError(told.error)
-        tasks = load(levels.workload)
-        digest = workload.digest(tasks)
-        prompts[digest] = {task.task_id: task.prompt for task in tasks}
+    descriptions = _described(included, pythons)
+    # Of each engine, so that one message names all that do not accept an option.
+    if errors := dict.fromkeys(each.error for each in descriptions if each.error is not None):
+        raise ConfigError("; ".join(errors))
+    for levels, described in zip(included, descriptions, strict=True):
         key = repr(levels.model)
         if key not in identities:
             identities[key] = source.identity(levels.model)
         model = identities[key]
+        tasks = load(levels.workload)
+        digest = workload.digest(tasks)
+        prompts[digest] = {task.task_id: task.prompt for task in tasks}
         cell = Cell(
-            id=cell_id(levels, model, digest, told.versions),
+            id=cell_id(levels, model, digest, described.versions),
             settings=levels,
             model_digest=model,
             workload_digest=digest,
-            versions=told.versions,
+            versions=described.versions,
         )
-        if told.unsupported is None:
+        if described.unsupported is None:
             cells[cell.id] = cell
         else:
-            unsupported[cell.id] = (cell, told.unsupported)
+            unsupported[cell.id] = (cell, described.unsupported)
     return Grid(
         config=first,
         cells=(*cells.values(), *_sentinels(first.study, list(cells.values()))),

@@ -1,4 +1,4 @@
-"""In which order a round's cells run. Pure; the same seed gives the same order."""
+"""The order in which a round's cells run. Pure; the same seed gives the same order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def shuffled(cells: Sequence[str], seed: int, number: int) -> list[str]:
-    """The cells of round `number` (from 1) in an order drawn anew for each round."""
+    """The cells of round `number` (from 1) in an order drawn separately for each round."""
     block = sorted(cells)
     random.Random(f"{seed}:{number}").shuffle(block)
     return block
@@ -16,10 +16,10 @@ def shuffled(cells: Sequence[str], seed: int, number: int) -> list[str]:
 def williams(cells: Sequence[str], seed: int, number: int) -> list[str]:
     """The cells of round `number` (from 1) in an order balanced for carry-over.
 
-    A Williams design: over `williams_rounds` rounds every cell stands equally often at every place,
+    A Williams design: over `williams_rounds` rounds every cell is equally often at every position,
     and follows every other cell equally often, so that what a trial leaves behind (heat, page
-    cache) hits all alike. Which cell plays which part, and the order of the rounds within each
-    design, are drawn with the seed.
+    cache) affects all alike. Which cell takes which position, and the order of the rounds within
+    each design, are drawn with the seed.
 
     Source: E. J. Williams, Experimental designs balanced for the estimation of residual effects of
     treatments, Australian Journal of Scientific Research A 2 (1949), 149-168.
@@ -31,12 +31,12 @@ def williams(cells: Sequence[str], seed: int, number: int) -> list[str]:
     drawn.shuffle(parts)
     drawn.shuffle(rows)
     mirrored, shift = divmod(rows[row], count)
-    places = [(place + shift) % count for place in _zigzag(count)]
-    return [parts[place] for place in (places[::-1] if mirrored else places)]
+    positions = [(position + shift) % count for position in _zigzag(count)]
+    return [parts[position] for position in (positions[::-1] if mirrored else positions)]
 
 
 def williams_rounds(count: int) -> int:
-    """Rounds of one whole design for so many cells: an odd number needs each sequence mirrored."""
+    """Rounds of one whole design for `count` cells: an odd number needs each sequence mirrored."""
     return count if count % 2 == 0 or count == 1 else 2 * count
 
 

@@ -32,7 +32,7 @@ class Excluded:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Past:
-    """An earlier trial, as the store tells it.
+    """An earlier trial, as it is stored.
 
     Attributes:
         cell: id of its cell.
@@ -42,7 +42,7 @@ class Past:
         reason: why, in one line.
         duration_s: wall time of the trial; None if unknown.
         joules: energy inside its windows, `measured` or `estimated`.
-        interrupted: a person stopped it, so it does not count as an attempt.
+        interrupted: it was stopped by Ctrl-C or SIGTERM, so it does not count as an attempt.
     """
 
     cell: str
@@ -63,7 +63,7 @@ class Planned:
         cell: what is run.
         label: the cell's name in tables.
         round: from 1.
-        order: place over all rounds, from 1.
+        order: position over all rounds, from 1.
         status: whether it is still to do; `given up` after `study.attempts` failures.
         attempts: how often it was tried.
         expected_s: wall seconds it should take; None if nothing like it ever ran.
@@ -88,9 +88,9 @@ class Plan:
         study: its settings.
         trials: in the order in which they run.
         excluded: left out by `study.exclude`.
-        unsupported: left out because engine or machine cannot; pairs of cell and reason.
+        unsupported: left out because engine or machine cannot run them; pairs of cell and reason.
         labels: cell id to name.
-        changed: what is no longer as when the study began (`freeze.py`), one text each.
+        changed: what has changed since the study began (`freeze.py`), one text each.
     """
 
     study: StudyConfig
@@ -156,12 +156,12 @@ def exclusion(settings: Settings, rules: Sequence[Mapping[str, Any]]) -> str | N
 
 
 def matches(levels: Mapping[str, Scalar], conditions: Mapping[str, Any], rule: str) -> bool:
-    """Whether a cell's levels are those that a rule names: see `exclusion`.
+    """Whether a cell's levels meet all conditions of a rule: see `exclusion`.
 
     Args:
         levels: its settings, flat.
         conditions: keys to values.
-        rule: the configuration's key, for the message.
+        rule: the rule's configuration key, for the message.
 
     Raises:
         ConfigError: there is no such setting.
@@ -193,8 +193,8 @@ def make_plan(
     Args:
         study: rounds, seed and attempts.
         cells: the runnable ones, without duplicates; a sentinel is the first of each round.
-        excluded: for the record.
-        unsupported: for the record.
+        excluded: passed on to the plan.
+        unsupported: passed on to the plan.
         history: earlier trials of this study on this machine.
     """
     everything = [*cells, *(cell for cell, _ in unsupported)]
@@ -235,7 +235,7 @@ def make_plan(
 
 
 def _labels(cells: Sequence[Cell]) -> dict[str, str]:
-    """Names of all cells; a sentinel must not make the others tell their workload's name."""
+    """Names of all cells; a sentinel must not add the workload to the names of the others."""
     extra = [(cell.id, cell_levels(cell)) for cell in cells if is_sentinel(cell)]
     named = {cell: f"{label} / sentinel" for cell, label in cell_labels(extra).items()}
     return named | cell_labels((c.id, cell_levels(c)) for c in cells if not is_sentinel(c))

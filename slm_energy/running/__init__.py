@@ -1,13 +1,13 @@
 """One invocation, seen from its own process.
 
 sweep       from a plan through its trials to their records
-preview     the plan as it stands
+resume      the plan of a grid, given the trials that are already stored
 trial       one trial: prepare, gate, worker, derive
-gate        what a trial waits for, so that it inherits no heat and no load
-here        trials on this machine, one at a time
-jobs        trials as jobs; `queues` speaks to Slurm
-sofar       what the store knows already: noise floor, stopping rule
-interrupts  Ctrl-C
-progress    what a person sees meanwhile
-ended       what is remembered of it
+gate        waits before a trial until the machine is at rest, so that no heat or load carries over
+local       trials on this machine, one at a time
+cluster     trials as jobs; `slurm` speaks to the queue
+stop_rule   what the store knows so far: noise floor, whether enough rounds have run
+interrupts  Ctrl-C and SIGTERM
+progress    what is printed meanwhile
+summary     what is kept of each trial and of the invocation
 """

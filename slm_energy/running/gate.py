@@ -1,15 +1,15 @@
 """Between trials: wait until the machine is as calm as it was when the sweep began.
 
-A processor that the trial before has heated leaks more and clocks lower, and what still runs from
-before shares it: then the order of trials shows in the joules. A fixed pause is too long for one
-machine and too short for another. So this looks, through the sampling process, at what the machine
-tells of load, temperature and power.
+A processor that the previous trial has heated leaks more and clocks lower, and processes left from
+it compete for it: then the order of trials shows in the joules. A fixed pause is too long for one
+machine and too short for another. So the gate looks, through the sampling process, at the machine's
+load, temperature and power.
 
-Rest is how the machine was when the sweep began, and no number from elsewhere: one that is never
-idle has a busy rest. Only more than that is waited for; to be calmer is no reason to wait. Where
-the longest wait did not bring the machine to rest, later trials wait for no more than it did bring:
-a machine that stays busier costs the wait once, one that cools down slowly begins every trial
-equally warm, and each of these trials is flagged, since it did not begin at rest.
+Rest is how the machine was when the sweep began, not a fixed threshold: a machine that is never
+idle has a busy rest. The gate waits only while a quantity is above rest. Where the longest wait
+does not bring the machine to rest, later trials wait only for the level that it did reach: a
+machine that stays busier costs the wait once, one that cools down slowly begins every trial equally
+warm, and each of these trials is flagged, since it did not begin at rest.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ class Gate:
 
     Args:
         config: how long to wait, and what passes for rest.
-        sampler: by which the machine is looked at; None where nothing is metered, and then there is
-            only the fixed pause.
-        rest_file: keeps for later processes how the machine is at rest: a job that took its node as
-            it finds it would take the heat of the job before for rest. Where it is None or absent,
-            rest is how the machine is now, and to find out lasts four looks.
-        look_s: how long it is looked at to tell its load and power.
+        sampler: reads the machine; None where nothing is metered, and then there is only the fixed
+            pause.
+        rest_file: keeps for later processes how the machine is at rest: a job that took the present
+            state of its node for rest would include the heat of the previous job. Where it is None
+            or absent, rest is how the machine is now, which takes four looks to measure.
+        look_s: duration of a look, over which load and power are measured.
 
     Raises:
         MeterError: the sampling process cannot be brought to sample.
         OSError: the file cannot be written.
-        ValueError: no gate wrote the file.
+        ValueError: the file was not written by a gate.
     """
 
     def __init__(
@@ -90,18 +90,18 @@ class Gate:
         self._limits = {
             name: self._limit(level.highest, level.unit) for name, level in self._rest.items()
         }
-        # Limits around what the longest wait brought, if that was not rest.
+        # Limits around the level that the longest wait reached, if that was not rest.
         self._reached: dict[str, float] = {}
 
     def wait(self, progress: Callable[[str, float], None]) -> GateReport | None:
-        """Let the fixed pause pass, then wait until the machine is at rest or the time is over.
+        """Sleep for the fixed pause, then wait until the machine is at rest or the time is up.
 
         Args:
             progress: called at each look with what is waited for, and the share of the longest wait
-                that is over.
+                that has passed.
 
         Returns:
-            How it went; None where there was nothing to wait for.
+            What was waited for; None where there was nothing to wait for.
 
         Raises:
             MeterError: the sampling process cannot be brought to sample.
@@ -120,7 +120,7 @@ class Gate:
         first = now = _look(sampler, self._look_s)
         while True:
             report = self._report(time.monotonic() - begun, first, now)
-            restless = [each for each in report.quantities if not each.at_rest]
+            restless = [quantity for quantity in report.quantities if not quantity.at_rest]
             if not restless:
                 self._reached = {}
                 return report
@@ -132,8 +132,8 @@ class Gate:
                     for name in self._rest.keys() & now.keys()
                 }
                 return report
-            words = f"gate, {report.waited_s:.0f} s: {restless[0].told}"
-            progress(words, report.waited_s / at_most_s)
+            text = f"gate, {report.waited_s:.0f} s: {restless[0].description}"
+            progress(text, report.waited_s / at_most_s)
             now = _look(sampler, self._look_s)
 
     def _report(
@@ -158,7 +158,7 @@ class Gate:
         )
 
     def _limit(self, value: float, unit: Unit) -> float:
-        """The most that passes for as calm as `value`."""
+        """The highest value that still counts as calm as `value`."""
         if unit == "pct":
             return value + self._config.load_pct
         if unit == "C":
@@ -167,7 +167,7 @@ class Gate:
 
 
 def readings(series: Sequence[Series], window: Window, max_gap_ns: int) -> dict[str, Reading]:
-    """What one look tells of load, temperature and power, by name.
+    """Load, temperature and power during one look, by name.
 
     Power is that of the sources that are summed, per domain: counted or integrated over the window.
     What could not be read is left out.
@@ -177,24 +177,23 @@ def readings(series: Sequence[Series], window: Window, max_gap_ns: int) -> dict[
         window: the part of them that energy is known for.
         max_gap_ns: see `account`.
     """
-    found = dict[str, Reading]()
-    for each in series:
-        known = [float(raw) for raw in each.raw if raw is not None]
-        if _tells(each.source) and known:
-            found[_name(each.source)] = Reading(statistics.fmean(known), each.source.unit)
+    by_name = dict[str, Reading]()
+    for gauge in series:
+        known = [float(raw) for raw in gauge.raw if raw is not None]
+        if _is_load_or_temperature(gauge.source) and known:
+            by_name[_name(gauge.source)] = Reading(statistics.fmean(known), gauge.source.unit)
     summed = [s for s in series if s.source.summed]
     for domain in dict.fromkeys(s.source.domain for s in summed):
         parts = [s for s in summed if s.source.domain == domain]
         whole = total([account(s, window, max_gap_ns=max_gap_ns) for s in parts])
         if whole is not None and whole.joules is not None:
-            found[f"{domain} power"] = Reading(whole.joules / window.duration_s, "W")
-    return found
+            by_name[f"{domain} power"] = Reading(whole.joules / window.duration_s, "W")
+    return by_name
 
 
-def _tells(source: Source) -> bool:
-    """Whether it is a gauge of load or temperature."""
-    loads = source.id.endswith("utilization_percentage")
-    return source.kind == "gauge" and (loads or source.unit == "C")
+def _is_load_or_temperature(source: Source) -> bool:
+    is_load = source.id.endswith("utilization_percentage")
+    return source.kind == "gauge" and (is_load or source.unit == "C")
 
 
 def _name(source: Source) -> str:
@@ -203,7 +202,7 @@ def _name(source: Source) -> str:
 
 
 def _rest(sampler: Sampler, look_s: float, file: Path | None) -> dict[str, Level]:
-    """The machine at rest, as the file has it or else as it is now."""
+    """The machine at rest, from the file, or else as it is now."""
     if file is not None and file.exists():
         return read_json(file, Rest).levels
     levels = _levels(sampler, look_s)
@@ -213,7 +212,7 @@ def _rest(sampler: Sampler, look_s: float, file: Path | None) -> dict[str, Level
 
 
 def _levels(sampler: Sampler, look_s: float) -> dict[str, Level]:
-    """The machine as it is now, by what every look can tell."""
+    """The machine as it is now: the quantities that every look has."""
     looks = [_look(sampler, look_s) for _ in range(_REST_LOOKS)]
     levels = dict[str, Level]()
     for name, (_, unit) in looks[0].items():

@@ -11,15 +11,20 @@ from rich.console import Console
 
 
 class Interrupts:
-    """Ctrl-C once lets what runs come to its end; a second one, or SIGTERM, ends it now."""
+    """The first Ctrl-C lets running trials finish; a second one, or SIGTERM, ends them now.
+
+    Attributes:
+        running: set while trials run: outside that time Ctrl-C interrupts at once.
+        requested: the first Ctrl-C has come.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._held = False
         self._urgent = False
-        self._answered = False
+        self._acknowledged = False
         self.running = False
-        self.asked = False
+        self.requested = False
 
     def __enter__(self) -> Interrupts:
         self._before = {
@@ -33,22 +38,22 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.running and not self.asked:
-            self.asked = True
+        if number == signal.SIGINT and self.running and not self.requested:
+            self.requested = True
             return
         if not self._held:
             raise KeyboardInterrupt
         self._urgent = True
 
-    def answer(self) -> None:
-        """Tell a person who asked, once; a signal's handler may not print."""
-        if self.asked and not self._answered:
-            self._answered = True
-            self._console.print("ending when the running trial has; Ctrl-C again ends it now")
+    def acknowledge(self) -> None:
+        """Print once that Ctrl-C has come: a signal handler must not print."""
+        if self.requested and not self._acknowledged:
+            self._acknowledged = True
+            self._console.print("stopping after the running trial; Ctrl-C again stops it now")
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Put an urgent interrupt off: what was measured is written down first."""
+        """Delay an urgent interrupt until what was measured is on disk."""
         self._held = True
         try:
             yield

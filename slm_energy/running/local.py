@@ -1,11 +1,12 @@
 """Trials on this machine, one at a time, under its lock.
 
-`Place` is what a sweep asks of wherever its trials run; `cluster.py` is the other one.
+`Executor` is what a sweep needs of the place where its trials run; `cluster.py` has the other one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -18,8 +19,8 @@ from slm_energy.config.groups import MeasurementConfig, StudyConfig
 from slm_energy.errors import SlmEnergyError
 from slm_energy.machine import machine_id, measuring
 from slm_energy.record import Record
-from slm_energy.running import trial
 from slm_energy.running.gate import Gate
+from slm_energy.running.trial import run as run_trial
 from slm_energy.sampler.client import Sampler
 from slm_energy.store.outbox import cannot_write
 from slm_energy.worker.forkserver import Templates
@@ -28,11 +29,11 @@ ReportProgress = Callable[[Trial, str, float], None]
 """Called about once a second with a running trial, its phase, and the share of it that is done."""
 
 
-class Place(Protocol):
-    """Where trials run; entered before the store is read, left when the sweep ends.
+class Executor(Protocol):
+    """Runs trials; entered before the store is read, left when the sweep ends.
 
     Attributes:
-        machine: what the store calls it.
+        machine: its name in the store.
     """
 
     machine: str
@@ -44,17 +45,17 @@ class Place(Protocol):
         """Leave no process behind."""
 
     def adopt(self, unfinished: Sequence[Path]) -> list[Trial]:
-        """Take over trials that an earlier invocation began and that still go on.
+        """Take over trials that an earlier invocation started and that are still running.
 
         Args:
             unfinished: folders of trials without a record.
 
         Returns:
-            Those that `ended` will tell of.
+            Those whose records `ended` will return.
         """
 
     def ready(self, measurements: Iterable[MeasurementConfig]) -> None:
-        """Prepare for the trials to come.
+        """Prepare for the coming trials.
 
         Raises:
             MeterError: `measurement.mode=strict` and nothing can be measured.
@@ -71,7 +72,7 @@ class Place(Protocol):
         """Wait until at least one trial has ended; return its record, and its folder.
 
         After an interrupt the running trials are gone, and their records say so
-        (`fields.interrupted`).
+        (`mlflow_schema.interrupted`).
 
         Raises:
             SlmEnergyError: a folder cannot be written.
@@ -84,12 +85,12 @@ class LocalExecutor:
     def __init__(
         self, study: StudyConfig, folder: Path, console: Console, rest_file: Path | None = None
     ) -> None:
-        """Nothing happens before it is entered.
+        """Do nothing yet: work begins when it is entered.
 
         Args:
             study: its settings.
             folder: for the log of the sampling process.
-            console: told what a person should know.
+            console: for notes and warnings.
             rest_file: see `Gate`.
         """
         self.machine = machine_id()
@@ -107,24 +108,24 @@ class LocalExecutor:
         """Take the machine's lock.
 
         Raises:
-            SlmEnergyError: `study.busy=refuse` and another sweep has it.
+            SlmEnergyError: `study.busy=refuse` and another sweep holds it.
         """
         share = self._study.busy == "share"
-        busy = refuse_or_tell(self._study, self._console, "is measuring on this machine")
+        busy = when_busy(self._study, self._console, "is measuring on this machine")
         self._stack.enter_context(measuring(busy, share=share))
         self._stack.enter_context(self._templates)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the sampling processes and templates, and free the lock."""
+        """End the sampling processes and templates, and release the lock."""
         self._stack.close()
 
     def adopt(self, unfinished: Sequence[Path]) -> list[Trial]:
-        """A worker ends with its parent: none goes on."""
+        """A worker ends with its parent: none is left running."""
         return []
 
     def ready(self, measurements: Iterable[MeasurementConfig]) -> None:
-        """Start one sampling process per way of measuring, and see how the machine is at rest."""
+        """Start one sampling process per measurement, and see how the machine is at rest."""
         for measurement in measurements:
             sampler = self._samplers[measurement] = self._sampler(measurement)
             self._gates[measurement] = Gate(self._study.gate, sampler, self._rest_file)
@@ -144,20 +145,20 @@ class LocalExecutor:
         return self._next is None
 
     def start(self, trial: Trial, folder: Path) -> None:
-        """Remember what `ended` is to run."""
+        """Keep the trial for `ended` to run."""
         self._next = (trial, folder)
 
     def ended(self, progress: ReportProgress) -> list[tuple[Record, Path]]:
         """Run the trial."""
         assert self._next is not None
-        (entry, folder), self._next = self._next, None
-        measurement = entry.cell.settings.measurement
+        (trial, folder), self._next = self._next, None
+        measurement = trial.cell.settings.measurement
         try:
-            record = trial.run(
-                entry,
+            record = run_trial(
+                trial,
                 folder,
                 self._samplers[measurement],
-                lambda phase, share: progress(entry, phase, share),
+                lambda phase, share: progress(trial, phase, share),
                 self._gates[measurement],
                 self._templates,
             )
@@ -166,13 +167,19 @@ class LocalExecutor:
         return [(record, folder)]
 
 
-def refuse_or_tell(study: StudyConfig, console: Console, what: str) -> Callable[[Path], None]:
-    """What to do when another sweep holds a lock, as `study.busy` has it; `what` it does."""
+def when_busy(study: StudyConfig, console: Console, activity: str) -> Callable[[Path], None]:
+    """What to do when another sweep holds a lock, as `study.busy` requires.
+
+    Args:
+        study: its settings.
+        console: for the note that this invocation waits.
+        activity: what the other sweep does, as a predicate.
+    """
 
     def busy(path: Path) -> None:
-        told = f"another sweep {what} ({path})"
+        reason = f"another sweep {activity} ({shlex.quote(str(path))})"
         if study.busy == "refuse":
-            raise SlmEnergyError(f"{told}: wait for it to end, or set study.busy=wait")
-        console.print(f"{told}; waiting for it to end", soft_wrap=True)
+            raise SlmEnergyError(f"{reason}: wait for it to end, or set study.busy=wait")
+        console.print(f"{escape(reason)}; waiting for it to end", soft_wrap=True)
 
     return busy

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a line per trial, and a bar drawn once a second."""
+"""What is printed while a sweep runs: a line per trial, and a bar drawn once a second."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from slm_energy.duration import duration
 from slm_energy.record import Record
 
 _COLOURS = {"valid": "green", "invalid": "yellow", "failed": "red", "unsupported": "cyan"}
 
 
 class Display:
-    """A progress bar over trials; draws only when told, so that it costs nothing in between."""
+    """A progress bar over trials; draws only when it is called, so it costs nothing in between."""
 
     def __init__(self, console: Console, trials: int, expected_s: float | None) -> None:
         self._console = console
@@ -33,17 +34,17 @@ class Display:
         self._task = self._bar.add_task("", total=trials, left="")
 
     def __enter__(self) -> Display:
-        """Begin to draw, if the console is a terminal."""
+        """Show the bar, if the console is a terminal."""
         if self._console.is_terminal:
             self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()
 
     def phase(self, label: str, round_number: int, phase: str, share: float) -> None:
-        """Show where the running trial is; called about once a second."""
+        """Show how far the running trial is; called about once a second."""
         if not self._console.is_terminal:
             return
         text = f"{escape(label)}  r{round_number:02d}  {phase:<8} {share:4.0%}"
@@ -53,11 +54,11 @@ class Display:
         self._bar.refresh()
 
     def retrying(self, record: Record) -> None:
-        """One line per trial that will be tried again."""
-        self._line(record, "; tried again at the end of the round")
+        """Print a line for a trial that will be tried again."""
+        self._line(record, "; will be retried at the end of the round")
 
     def finished(self, record: Record) -> None:
-        """One line per trial that ended for good."""
+        """Print a line for a trial that will not be tried again."""
         self._done += 1
         self._line(record, "")
 
@@ -74,19 +75,12 @@ class Display:
         )
 
     def _left(self, trials: float) -> str:
-        """How long so many trials should take: as the finished ones did, else as planned."""
+        """How long `trials` should take, from the finished ones, else from the plan."""
         if self._done:
-            each_s: float | None = self._spent_s / self._done
+            per_trial_s: float | None = self._spent_s / self._done
         else:
-            each_s = None if self._expected_s is None else self._expected_s / self._trials
-        return "" if each_s is None else f"about {duration(each_s * trials)} left"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `45 s`, `3 min`, `2.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+            per_trial_s = None if self._expected_s is None else self._expected_s / self._trials
+        return "" if per_trial_s is None else f"about {duration(per_trial_s * trials)} left"
 
 
 def _headline(record: Record) -> str:

@@ -1,4 +1,4 @@
-"""The plan of a grid, from what its store knows of earlier trials."""
+"""The plan of a grid, given the trials that its store already has."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from slm_energy.store.offline import Offline
 from slm_energy.store.tracking import Store, open_store
 
 
-def preview(grid: Grid) -> Plan:
-    """The plan as it stands now; nothing is run, locked or created."""
+def current_plan(grid: Grid) -> Plan:
+    """The plan as of now; runs, locks and creates nothing."""
     tracking = grid.config.tracking
     store = open_store(tracking) if tracking.offline or exists(tracking) else None
     return plan_of(grid, frozen(grid), store, machine_of(grid.config))[0]
@@ -27,13 +27,13 @@ def preview(grid: Grid) -> Plan:
 def plan_of(
     grid: Grid, now: Frozen, store: Store | Offline | None, machine: str
 ) -> tuple[Plan, list[Past]]:
-    """The plan of a resolved grid, and the earlier trials that it rests on.
+    """The plan of a resolved grid, and the earlier trials that it takes into account.
 
     Args:
-        grid: what is asked for.
-        now: what the plan rests on.
-        store: knows earlier trials and the study's first plan; None before there is one.
-        machine: the name by which the store knows the machine.
+        grid: the resolved configurations.
+        now: what the plan depends on.
+        store: has earlier trials and the study's first plan; None before there is one.
+        machine: the machine's name in the store.
     """
     study = grid.config.study
     history = [] if store is None else store.history(study.name, machine)
@@ -52,10 +52,10 @@ def plan_of(
 
 
 def frozen(grid: Grid) -> Frozen:
-    """What the plan of a grid rests on now."""
+    """What the plan of a grid depends on, as of now."""
     return freeze(grid.config.study, [*grid.cells, *(cell for cell, _ in grid.unsupported)])
 
 
 def machine_of(config: RunConfig) -> str:
-    """What the store calls the machine, or the cluster, that trials run on."""
+    """The name in the store of the machine, or the cluster, that trials run on."""
     return machine_id() if config.launcher is None else open_queue(config.launcher).machine

@@ -1,7 +1,7 @@
 """Where jobs wait and run, through submitit: a Slurm cluster, or processes of this machine.
 
-A job has the id of its trial in its name, or on its command line. So nobody needs to write down
-which job was a trial's, and a sweep that was killed finds its jobs again.
+A job has the id of its trial in its name, or on its command line. So there is no list of jobs to
+keep, and a sweep that was killed can find its jobs again.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _ENDED = (
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
     "PREEMPTED", "REVOKED", "TIMEOUT", "GONE",
 )  # fmt: skip
-"""Source: JOB STATE CODES of Slurm's squeue(1), and our own for a job that no queue knows; every
-other state may still come to something."""
-_EVERY_CLUSTERS = ("name", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
+"""Source: JOB STATE CODES of Slurm's squeue(1), and our own for a job that no queue knows; in
+any other state a job may still produce something."""
+_ANY_CLUSTER = ("name", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
 """Parameters that submitit takes for any cluster; others are Slurm's alone."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class QueuedJob:
-    """What a queue says of a job.
+    """The state of a job in a queue.
 
     Attributes:
-        id: as the queue counts; empty if it does not know the job.
-        state: in Slurm's words.
-        why: what it waits for, or ended of; empty where there is nothing to say.
+        id: the queue's own; empty if the queue does not know the job.
+        state: one of Slurm's.
+        why: what it waits for, or why it ended; empty if the queue gives no reason.
         node: where it runs or ran.
     """
 
@@ -51,18 +51,18 @@ class QueuedJob:
     node: str = ""
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """State and reason."""
         return f"{self.state}: {self.why}" if self.why else self.state
 
     @property
     def waits(self) -> bool:
-        """It has not begun."""
+        """It has not started."""
         return self.state == "PENDING"
 
     @property
     def ended(self) -> bool:
-        """It will do nothing more."""
+        """It has come to its end."""
         return self.state in _ENDED
 
 
@@ -70,34 +70,36 @@ GONE = QueuedJob(id="", state="GONE")
 
 
 class Queue(Protocol):
-    """Takes jobs, tells how they are, ends them.
+    """Takes jobs, reports their states, cancels them.
 
     Attributes:
-        machine: what the store calls the place.
-        poll_s: how often to ask it.
+        machine: the cluster's name in the store.
+        poll_s: time between two queries.
     """
 
     machine: str
     poll_s: float
 
-    def submit(self, name: str, folder: Path, call: Callable[[str], None], word: str) -> None:
-        """Have `call(word)` run as a job.
+    def submit(
+        self, name: str, folder: Path, function: Callable[[str], None], argument: str
+    ) -> None:
+        """Run `function(argument)` as a job.
 
         Args:
-            name: unique; by it `jobs` tells of the job.
+            name: unique; the key of the job in `jobs`.
             folder: gets its log, and what submitit needs.
-            call: a function of a module.
-            word: its argument.
+            function: importable from a module.
+            argument: what it is called with.
 
         Raises:
             SlmEnergyError: the queue refuses it.
         """
 
     def jobs(self) -> dict[str, QueuedJob] | None:
-        """Name to job, also of those that ended some minutes ago; None if it does not answer."""
+        """Name to job, also of those that ended some minutes ago; None without an answer."""
 
     def cancel(self, jobs: Iterable[QueuedJob]) -> bool:
-        """Ask it to end jobs; return whether it heard."""
+        """Cancel jobs; return whether the queue accepted the request."""
 
 
 def open_queue(launcher: LauncherConfig) -> Queue:
@@ -114,24 +116,26 @@ def open_queue(launcher: LauncherConfig) -> Queue:
 class _Slurm:
     """A Slurm cluster, from a machine that may submit to it.
 
-    It is asked with squeue and not through submitit, which asks for Slurm's accounting; that many
-    a cluster has not, and submitit seldom asks it about long jobs.
+    It is queried with squeue and not through submitit, which needs Slurm's accounting: many
+    clusters have none, and submitit seldom queries it about long jobs.
     """
 
     poll_s = 3.0
 
     def __init__(self, parameters: dict[str, Any]) -> None:
-        settings = self._tell("scontrol", "show", "config")
+        settings = self._output("scontrol", "show", "config")
         name = re.search(r"^ClusterName\s*=\s*(\S+)", settings or "", re.MULTILINE)
         if name is None:
             raise ConfigError(
-                "hydra/launcher=slurm: scontrol knows no cluster here; run this on a login node"
+                "hydra/launcher=slurm: scontrol reports no cluster here; run this on a login node"
             )
         partition = parameters.get("partition")
         self.machine = name[1] if partition is None else f"{name[1]}-{partition}"
         self._parameters = parameters
 
-    def submit(self, name: str, folder: Path, call: Callable[[str], None], word: str) -> None:
+    def submit(
+        self, name: str, folder: Path, function: Callable[[str], None], argument: str
+    ) -> None:
         parameters = self._parameters
         further = {"no_requeue": True} | parameters.get("additional_parameters", {})
         own = {
@@ -140,24 +144,26 @@ class _Slurm:
             "additional_parameters": {k: v for k, v in further.items() if v not in (False, None)},
         }
         named = {"name": f"{parameters.get('name', 'slm_energy')}.{name}"}
-        _submit("slurm", parameters | own | named, folder, call, word)
+        _submit("slurm", parameters | own | named, folder, function, argument)
 
     def jobs(self) -> dict[str, QueuedJob] | None:
-        rows = self._tell("squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%N|%j")
+        rows = self._output(
+            "squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%N|%j"
+        )
         if rows is None:
             return None
-        found = {}
+        jobs = {}
         for row in rows.splitlines():
             number, state, why, node, name = row.split("|", 4)
-            told = "" if why == "None" else why
-            found[name.rpartition(".")[2]] = QueuedJob(id=number, state=state, why=told, node=node)
-        return found
+            reason = "" if why == "None" else why
+            jobs[name.rpartition(".")[2]] = QueuedJob(id=number, state=state, why=reason, node=node)
+        return jobs
 
     def cancel(self, jobs: Iterable[QueuedJob]) -> bool:
-        return self._tell("scancel", *(job.id for job in jobs)) is not None
+        return self._output("scancel", *(job.id for job in jobs)) is not None
 
-    def _tell(self, *command: str) -> str | None:
-        """What a command of Slurm's says; None where it fails: a busy controller is no verdict."""
+    def _output(self, *command: str) -> str | None:
+        """Output of one of Slurm's commands; None if it fails: the controller may just be busy."""
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError:
@@ -175,8 +181,10 @@ class _Processes:
         self._parameters = parameters
         self._ours: dict[str, submitit.Job[None]] = {}
 
-    def submit(self, name: str, folder: Path, call: Callable[[str], None], word: str) -> None:
-        self._ours[name] = _submit("local", self._parameters, folder, call, word)
+    def submit(
+        self, name: str, folder: Path, function: Callable[[str], None], argument: str
+    ) -> None:
+        self._ours[name] = _submit("local", self._parameters, folder, function, argument)
 
     def jobs(self) -> dict[str, QueuedJob]:
         adopted = dict(filter(None, map(self._running, Path("/proc").glob("[0-9]*"))))
@@ -192,7 +200,7 @@ class _Processes:
             return None
         if "submitit.local._local" not in words:
             return None
-        # The folder is its last word, and lies in the trial's own.
+        # Its last argument is the folder, which is inside the trial's own.
         return Path(words[-2]).parent.name, QueuedJob(id=process.name, state="RUNNING")
 
     def cancel(self, jobs: Iterable[QueuedJob]) -> bool:
@@ -203,34 +211,38 @@ class _Processes:
 
 
 def job_here() -> str:
-    """Id of the job that this process is."""
+    """Id of the job that this process runs as."""
     import submitit
 
     return submitit.JobEnvironment().job_id
 
 
 def _submit(
-    cluster: str, parameters: dict[str, Any], folder: Path, call: Callable[[str], None], word: str
+    cluster: str,
+    parameters: dict[str, Any],
+    folder: Path,
+    function: Callable[[str], None],
+    argument: str,
 ) -> submitit.Job[None]:
     import submitit
 
-    asked = {k if k in _EVERY_CLUSTERS else f"slurm_{k}": v for k, v in parameters.items()}
+    settings = {k if k in _ANY_CLUSTER else f"slurm_{k}": v for k, v in parameters.items()}
     # A trial is one process on one node, and has one log.
-    asked |= {"nodes": 1, "tasks_per_node": 1, "stderr_to_stdout": True}
+    settings |= {"nodes": 1, "tasks_per_node": 1, "stderr_to_stdout": True}
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
     try:
-        executor.update_parameters(**asked)
+        executor.update_parameters(**settings)
         with _without_secrets():
-            return executor.submit(call, word)
+            return executor.submit(function, argument)
     except (submitit.core.utils.FailedJobError, ValueError, TypeError, NameError) as error:
         raise SlmEnergyError(
-            f"the job was not taken: {one_line(error)}; check hydra.launcher.*"
+            f"the job was not accepted: {one_line(error)}; check hydra.launcher.*"
         ) from error
 
 
 @contextlib.contextmanager
 def _without_secrets() -> Iterator[None]:
-    """Hide what no trial needs to know: submitit hands a job this process's own variables."""
+    """Hide what no trial needs: submitit passes this process's own variables to a job."""
     hidden = os.environ.keys() - redaction.inherited().keys()
     values = {name: os.environ.pop(name) for name in hidden}
     try:

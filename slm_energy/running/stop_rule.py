@@ -1,4 +1,4 @@
-"""What is known so far: a machine's noise floor, and whether a study has run enough rounds."""
+"""What the store knows so far: a machine's noise floor, whether a study has run enough rounds."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from slm_energy.analysis.stopping import Decision
 
 
-def noise_floor(store: Store, machine: str, console: Console) -> NoiseFloor | None:
-    """The latest one that a study measured on a machine; None before there is one."""
+def noise_floor(store: Store, machine: str) -> NoiseFloor | None:
+    """The latest one that a study measured on a machine; None before there is one.
+
+    Raises:
+        AnalysisError: it cannot be read.
+    """
     from slm_energy.analysis.noise_floor import from_text
 
     text = store.noise_floor(machine)
-    try:
-        return None if text is None else from_text(text)
-    except AnalysisError as error:
-        console.print(f"[yellow]no noise floor[/]: {escape(str(error))}", soft_wrap=True)
-        return None
+    return None if text is None else from_text(text)
 
 
-def settled(grid: Grid, machine: str) -> Decision:
-    """What the rule of `study.precision_pct` says of the trials there are.
+def decide(grid: Grid, machine: str) -> Decision:
+    """Apply the rule of `study.precision_pct` to the trials in the store.
 
     Only the grid's cells count: a study may hold others, of an earlier invocation.
 
@@ -43,24 +43,27 @@ def settled(grid: Grid, machine: str) -> Decision:
     study = grid.config.study
     assert study.precision_pct is not None
     frame = Store(grid.config.tracking).frame(study.name)
-    asked = options({"study": study.name, "machine": machine})
+    report_options = options({"study": study.name, "machine": machine})
     cells = [cell.id for cell in grid.cells]
-    return stopping.settled(frame, asked, study.precision_pct, cells)
+    return stopping.settled(frame, report_options, study.precision_pct, cells)
 
 
-def told(grid: Grid, machine: str) -> str | None:
-    """What a plan says of that rule once a study has begun; None without one."""
+def status(grid: Grid, machine: str) -> str | None:
+    """Whether that rule is reached, for the plan of a study that has begun; None without a rule."""
     if grid.config.study.precision_pct is None:
         return None
     try:
-        found = settled(grid, machine)
+        decision = decide(grid, machine)
     except (TrackingError, AnalysisError) as error:
         return f"not reached, {error}"
-    return f"{'reached' if found.stop else 'not reached'}, {found.reason}"
+    return f"{'reached' if decision.stop else 'not reached'}, {decision.reason}"
 
 
 def stopping_rule(grid: Grid, console: Console) -> Callable[[str], str | None]:
-    """What a sweep asks between rounds, with the machine's name: why no more are needed, or None.
+    """Make what a sweep calls between rounds with the machine's name.
+
+    Returns:
+        A function that returns why no more rounds are needed, or None to continue.
 
     Raises:
         ConfigError: the trials cannot be read between rounds.
@@ -73,13 +76,13 @@ def stopping_rule(grid: Grid, console: Console) -> Callable[[str], str | None]:
             " tracking=offline is not: set study.precision_pct=null, or another tracking"
         )
 
-    def ask(machine: str) -> str | None:
+    def reason_to_stop(machine: str) -> str | None:
         try:
-            found = settled(grid, machine)
+            decision = decide(grid, machine)
         except (TrackingError, AnalysisError) as error:
-            text = f"[yellow]study.precision_pct is not looked at[/]: {escape(str(error))}"
+            text = f"[yellow]study.precision_pct cannot be checked[/]: {escape(str(error))}"
             console.print(text, highlight=False, soft_wrap=True)
             return None
-        return found.reason if found.stop else None
+        return decision.reason if decision.stop else None
 
-    return ask
+    return reason_to_stop

@@ -1,4 +1,4 @@
-"""What is remembered of an invocation: little, because a study may have ten thousand trials."""
+"""What is kept of an invocation in memory: little, as a study may have ten thousand trials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slm_energy.record import OutcomeName, Record
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TrialSummary:
-    """What is remembered of a trial after its record was kept.
+    """What is kept of a trial once its record is stored.
 
     Attributes:
         label: its cell's name.
@@ -19,7 +19,7 @@ class TrialSummary:
         outcome: how it ended.
         reasons: why.
         flags: names and details of what a reader should know of a valid one.
-        place: its worker's log, or where its files lie if it wrote none.
+        location: path or URI of its worker's log, or of its files if it wrote none.
     """
 
     label: str
@@ -28,7 +28,7 @@ class TrialSummary:
     outcome: OutcomeName
     reasons: tuple[str, ...]
     flags: tuple[tuple[str, str], ...]
-    place: str
+    location: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +37,11 @@ class SweepSummary:
 
     Attributes:
         trials: those it ran, in order.
-        unsent: records that wait on disk because the store could not take them.
+        unsent: number of records still on disk because the store could not take them.
         plan: what it had planned.
         parent: run id of the invocation; None when there was nothing to do.
-        interrupted: a person stopped it.
-        settled: why it ran fewer rounds than planned; None if it did not.
+        interrupted: it was stopped by Ctrl-C or SIGTERM.
+        stop_reason: why the stopping rule ended it before the last round; None if it did not.
     """
 
     trials: tuple[TrialSummary, ...]
@@ -49,20 +49,20 @@ class SweepSummary:
     plan: Plan
     parent: str | None
     interrupted: bool
-    settled: str | None
+    stop_reason: str | None
 
     @property
     def all_valid(self) -> bool:
-        """Every trial that was wanted has a valid record that was sent."""
-        last = {(told.cell, told.round): told.outcome for told in self.trials if told.round}
+        """Every planned trial has a valid record in the store."""
+        last = {(trial.cell, trial.round): trial.outcome for trial in self.trials if trial.round}
         failed = sum(1 for outcome in last.values() if outcome != "valid")
         left = len(self.plan.with_status("to do")) - len(last)
-        unfinished = failed or self.plan.with_status("given up") or (left and not self.settled)
+        unfinished = failed or self.plan.with_status("given up") or (left and not self.stop_reason)
         return bool(self.plan.trials) and not self.unsent and not unfinished
 
 
-def told(record: Record, place: str) -> TrialSummary:
-    """What is remembered of a record; `place` is as `TrialSummary` has it."""
+def summarise(record: Record, location: str) -> TrialSummary:
+    """What is kept of a record; `location` as in `TrialSummary`."""
     return TrialSummary(
         label=record.trial.label,
         cell=record.trial.cell.id,
@@ -70,5 +70,5 @@ def told(record: Record, place: str) -> TrialSummary:
         outcome=record.outcome.name,
         reasons=record.outcome.reasons,
         flags=tuple((check.name, check.detail) for check in record.checks if check.flagged),
-        place=place,
+        location=location,
     )

@@ -1,12 +1,14 @@
 """One invocation: from a plan through its trials to their records.
 
-Others are kept out, what an earlier run left is delivered, what is to do is run, round by round.
-Records are on disk before MLflow hears of them; one that cannot be sent waits for the next run.
+It locks out other sweeps, delivers what an earlier invocation left, and runs what is to do, round
+by round. Records are on disk before they are sent to MLflow; one that cannot be sent stays there
+for the next invocation.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import shutil
 import time
 import uuid
@@ -24,13 +26,13 @@ from slm_energy.models import source
 from slm_energy.planning.grid import Grid
 from slm_energy.planning.plan import Past, Plan, Planned
 from slm_energy.record import Record
-from slm_energy.running import trial
 from slm_energy.running.cluster import ClusterExecutor
 from slm_energy.running.interrupts import Interrupts
-from slm_energy.running.local import LocalExecutor, Place, refuse_or_tell
+from slm_energy.running.local import Executor, LocalExecutor, when_busy
 from slm_energy.running.progress import Display
 from slm_energy.running.resume import frozen, machine_of, plan_of
-from slm_energy.running.summary import SweepSummary, TrialSummary, told
+from slm_energy.running.summary import SweepSummary, TrialSummary, summarise
+from slm_energy.running.trial import PREPARATIONS, failed, unsupported
 from slm_energy.serialization import readable, to_plain
 from slm_energy.store import artifacts
 from slm_energy.store.mlflow_schema import PLAN_FILE, interrupted
@@ -39,18 +41,20 @@ from slm_energy.store.sync import deliver
 from slm_energy.store.tracking import Store, open_store
 from slm_energy.worker.child import LOG_FILE
 
-Settled = Callable[[str], str | None]
-"""Asked, with the machine's name, before each round after the first: why no more rounds are needed,
-or None."""
+StoppingRule = Callable[[str], str | None]
+"""Called with the machine's name before each round after the first; returns why no more rounds are
+needed, or None to continue."""
 
 
-def run(grid: Grid, console: Console, settled: Settled = lambda machine: None) -> SweepSummary:
+def run(
+    grid: Grid, console: Console, stopping_rule: StoppingRule = lambda machine: None
+) -> SweepSummary:
     """Run what is to do; never stop for a trial that fails.
 
     Args:
-        grid: what is asked for.
-        console: told how it goes.
-        settled: asked between rounds whether the study may end.
+        grid: the resolved configurations.
+        console: for progress, notes and warnings.
+        stopping_rule: decides between rounds whether the study may end.
 
     Raises:
         SlmEnergyError: the store cannot be opened, a record cannot be written,
@@ -59,15 +63,15 @@ def run(grid: Grid, console: Console, settled: Settled = lambda machine: None) -
     study, launcher = grid.config.study, grid.config.launcher
     pending = Path(grid.config.tracking.folder).absolute() / "pending"
     spool = Spool(pending / machine_of(grid.config))
-    busy = refuse_or_tell(study, console, "uses this tracking.folder")
+    busy = when_busy(study, console, "uses this tracking.folder")
     with Interrupts(console) as interrupts:
-        place: Place = (
+        executor: Executor = (
             LocalExecutor(study, spool.folder, console)
             if launcher is None
-            else ClusterExecutor(launcher, study, spool.folder, lambda: interrupts.asked)
+            else ClusterExecutor(launcher, study, spool.folder, lambda: interrupts.requested)
         )
-        with place, spool.held(busy):
-            return _Invocation(grid, console, place, spool, settled, interrupts).run()
+        with executor, spool.held(busy):
+            return _Invocation(grid, console, executor, spool, stopping_rule, interrupts).run()
 
 
 class _Invocation:
@@ -77,17 +81,17 @@ class _Invocation:
         self,
         grid: Grid,
         console: Console,
-        place: Place,
+        executor: Executor,
         spool: Spool,
-        settled: Settled,
+        stopping_rule: StoppingRule,
         interrupts: Interrupts,
     ) -> None:
         self._grid = grid
         self._study = grid.config.study
         self._console = console
-        self._place = place
+        self._executor = executor
         self._spool = spool
-        self._settled = settled
+        self._stopping_rule = stopping_rule
         self._interrupts = interrupts
         self._id = uuid.uuid4().hex[:8]
         self._store = open_store(grid.config.tracking)
@@ -97,47 +101,49 @@ class _Invocation:
         self._begun_unix_s = time.time()
         self._parent: str | None = None
         self._running: dict[str, Planned] = {}
-        self._told: list[TrialSummary] = []
+        self._summaries: list[TrialSummary] = []
         self._unsent = 0
-        self._why_settled: str | None = None
+        self._stop_reason: str | None = None
 
     def run(self) -> SweepSummary:
         status = "FAILED"
         try:
             with self._console.status("looking up what is done ..."):
-                # In this order: what a job completes in between is delivered, and not run again.
+                # In this order: what a job completes in between is delivered, not run again.
                 adopted = self._adopt()
                 if isinstance(self._store, Store):
                     deliver(self._spool, self._store, self._study.name)
-                    self._store.close_left(self._study.name, self._place.machine)
-                plan, history = plan_of(self._grid, self._frozen, self._store, self._place.machine)
+                    self._store.close_left(self._study.name, self._executor.machine)
+                plan, history = plan_of(
+                    self._grid, self._frozen, self._store, self._executor.machine
+                )
             self._changed = plan.changed
             self._note_unsupported(plan, history)
             status = self._run_trials(plan, adopted)
         finally:
             self._close_parent(status)
         return SweepSummary(
-            trials=tuple(self._told),
+            trials=tuple(self._summaries),
             unsent=self._unsent,
             plan=plan,
             parent=self._parent,
             interrupted=status == "KILLED",
-            settled=self._why_settled,
+            stop_reason=self._stop_reason,
         )
 
     def _adopt(self) -> list[Trial]:
-        """Trials of an earlier invocation that still run elsewhere; what else it began goes."""
+        """Trials of an earlier invocation that still run elsewhere; remove its other leftovers."""
         unfinished = self._spool.unfinished()
-        adopted = self._place.adopt(unfinished)
-        going_on = {entry.id for entry in adopted}
+        adopted = self._executor.adopt(unfinished)
+        running = {trial.id for trial in adopted}
         for folder in unfinished:
-            if folder.name not in going_on:
+            if folder.name not in running:
                 shutil.rmtree(folder)
         return adopted
 
     def _open_parent(self) -> str:
         if self._parent is None:
-            machine = self._place.machine
+            machine = self._executor.machine
             note = f"Sweep `{self._id}` of study **{self._study.name}** on `{machine}`"
             self._parent = self._store.open_sweep(
                 self._study.name, self._id, machine, note, self._frozen.digest
@@ -159,24 +165,24 @@ class _Invocation:
         for cell, reason in plan.unsupported:
             if (cell.id, reason) in known:
                 continue
-            entry = self._trial(cell, plan.labels[cell.id], round_number=0, order=0, attempt=1)
-            self._keep(trial.unsupported(entry, reason), self._spool.new(entry.id))
+            trial = self._trial(cell, plan.labels[cell.id], round_number=0, order=0, attempt=1)
+            self._keep(unsupported(trial, reason), self._spool.new(trial.id))
 
     def _run_trials(self, plan: Plan, adopted: Sequence[Trial]) -> str:
-        """Run what is to do; return how the sweep ended, in MLflow's words."""
+        """Run what is to do; return the sweep's final status, one of MLflow's."""
         todo = plan.with_status("to do")
         if not todo or (not adopted and self._enough(todo[0].round)):
             return "FINISHED"
-        running = {(entry.cell.id, entry.round): entry.id for entry in adopted}
+        running = {(trial.cell.id, trial.round): trial.id for trial in adopted}
         blocks: dict[int, deque[Planned]] = {}
         for planned in todo:
             block = blocks.setdefault(planned.round, deque())
-            entry_id = running.get((planned.cell.id, planned.round))
-            if entry_id is None:
+            trial_id = running.get((planned.cell.id, planned.round))
+            if trial_id is None:
                 block.append(planned)
             else:
-                self._running[entry_id] = planned
-        self._place.ready({planned.cell.settings.measurement for planned in todo})
+                self._running[trial_id] = planned
+        self._executor.ready({planned.cell.settings.measurement for planned in todo})
         summary = plan.summary() | {"frozen": to_plain(self._frozen)}
         self._store.attach(self._open_parent(), {PLAN_FILE: readable(summary).encode()})
         self._interrupts.running = True
@@ -194,27 +200,27 @@ class _Invocation:
 
     def _enough(self, number: int) -> bool:
         """Whether the study may end before this round."""
-        self._why_settled = self._settled(self._place.machine) if number > 1 else None
-        return self._why_settled is not None
+        self._stop_reason = self._stopping_rule(self._executor.machine) if number > 1 else None
+        return self._stop_reason is not None
 
     def _run_block(self, block: deque[Planned], display: Display) -> None:
         """Run one round; what fails goes to the end of it while attempts are left.
 
         Raises:
-            KeyboardInterrupt: a person stopped the sweep; nothing runs any more.
+            KeyboardInterrupt: the sweep was stopped; nothing is running.
         """
 
-        def progress(entry: Trial, phase: str, share: float) -> None:
-            self._interrupts.answer()
-            display.phase(entry.label, entry.round, phase, share)
+        def progress(trial: Trial, phase: str, share: float) -> None:
+            self._interrupts.acknowledge()
+            display.phase(trial.label, trial.round, phase, share)
 
         while block or self._running:
             ended: list[tuple[Record, Path]] = []
-            while block and self._place.room and not ended and not self._interrupts.asked:
+            while block and self._executor.room and not ended and not self._interrupts.requested:
                 ended = self._start(block.popleft())
-            if self._interrupts.asked and not self._running:
+            if self._interrupts.requested and not self._running:
                 raise KeyboardInterrupt
-            for record, folder in ended or self._place.ended(progress):
+            for record, folder in ended or self._executor.ended(progress):
                 self._keep(record, folder)
                 if interrupted(record):
                     raise KeyboardInterrupt
@@ -230,36 +236,36 @@ class _Invocation:
                     block.append(dataclasses.replace(planned, attempts=attempts))
 
     def _start(self, planned: Planned) -> list[tuple[Record, Path]]:
-        """Begin a trial; return its record at once if its model cannot be had."""
-        entry = self._trial(
+        """Start a trial; return its record at once if its model is not available."""
+        trial = self._trial(
             planned.cell,
             planned.label,
             round_number=planned.round,
             order=planned.order,
             attempt=planned.attempts + 1,
         )
-        folder = self._spool.new(entry.id)
-        self._running[entry.id] = planned
+        folder = self._spool.new(trial.id)
+        self._running[trial.id] = planned
         try:
             model_path = source.fetch(planned.cell.settings.model, self._cache)
         except ModelError as error:
-            return [(trial.failed(entry, str(error), time.time_ns(), {}), folder)]
-        self._place.start(dataclasses.replace(entry, model_path=str(model_path)), folder)
+            return [(failed(trial, str(error), time.time_ns()), folder)]
+        self._executor.start(dataclasses.replace(trial, model_path=str(model_path)), folder)
         return []
 
     def _trim_cache(self, record: Record) -> None:
-        """Make room for what was just derived; what this invocation used stays."""
-        if not set(record.phases_s) & trial.PREPARATIONS.keys():
+        """Keep the cache within its limit after an addition; what this invocation used stays."""
+        if not set(record.phases_s) & PREPARATIONS.keys():
             return
         limit_bytes = self._grid.config.cache.limit_gb * 1e9
         for entry in cache.trim(self._cache, limit_bytes, spare_since_unix_s=self._begun_unix_s):
-            text = f"[dim]cache: removed {entry.kind} {entry.path.name}, used longest ago[/]"
+            text = f"[dim]cache: removed {entry.kind} {entry.path.name}, the least recently used[/]"
             self._console.print(text, highlight=False, soft_wrap=True)
 
     def _trial(
         self, cell: Cell, label: str, *, round_number: int, order: int, attempt: int
     ) -> Trial:
-        asked = cell.settings.engine.python
+        python = cell.settings.engine.python
         return Trial(
             id=uuid.uuid4().hex,
             study=self._study.name,
@@ -272,25 +278,28 @@ class _Invocation:
             model_path="",
             cache_path=str(self._cache),
             timeout_s=self._study.timeout_s,
-            python=None if asked is None else self._grid.pythons.get(asked),
+            python=None if python is None else self._grid.pythons.get(python),
             reference=self._study.reference,
             plan=self._frozen.digest,
             changed=self._changed,
         )
 
     def _keep(self, record: Record, folder: Path) -> None:
-        """Write the record to disk, then send it; only then drop the folder."""
+        """Write the record to disk, then send it; only then remove the folder."""
         prompts = self._grid.prompts.get(record.trial.cell.workload_digest, {})
         with self._interrupts.held():
             self._spool.keep(record, folder, prompts)
         log = f"/{LOG_FILE}" if (folder / LOG_FILE).is_file() else ""
         try:
-            place = self._store.store(record, folder, self._open_parent(), self._place.machine)
+            location = self._store.store(
+                record, folder, self._open_parent(), self._executor.machine
+            )
             if isinstance(self._store, Store):
                 artifacts.remove(folder)
         except TrackingError as error:
             self._unsent += 1
-            place = str(folder)
-            text = f"[yellow]not sent, kept in {folder}[/]: {escape(str(error))}"
+            location = str(folder)
+            kept = escape(shlex.quote(str(folder)))
+            text = f"[yellow]not sent, kept in {kept}[/]: {escape(str(error))}"
             self._console.print(text, soft_wrap=True)
-        self._told.append(told(record, place + log))
+        self._summaries.append(summarise(record, location + log))

@@ -1,4 +1,4 @@
-"""One trial seen from the parent: spawn a fresh worker, wait asleep, derive, check.
+"""One trial seen from the parent: start a fresh worker, sleep until it ends, derive, check.
 
     trial.json -> [build, prepare, reference] -> serve -> capture.json -+-> metrics, checks: Record
     metering.json -> sampler -> samples.jsonl --------------------------+
@@ -6,13 +6,15 @@
 Words between files are processes; those in brackets run where the cache lacks something. The files,
 and tasks.json, are the exchange between processes; the record holds all that they say.
 
-Whatever the worker does (raise, hang, vanish, exit without a word), a `Record` comes back.
+Whatever the worker does (raise, hang, vanish, exit without output), there is a `Record`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from slm_energy import workload
@@ -60,7 +62,7 @@ def run(
         sampler: the started sampling process; None when `measurement.mode` is off.
         progress: called about once a second with the phase and the share of it that is done.
         gate: passed when all is prepared, right before the worker starts; None waits for nothing.
-        templates: what workers are forked from where the trial asks for it; None is one of its own.
+        templates: what workers are forked from where the trial requests it; None for new ones.
 
     Returns:
         The record. After an interrupt the worker is gone, and the record's reason is `INTERRUPTED`.
@@ -68,46 +70,25 @@ def run(
     Raises:
         OSError: the folder cannot be written.
     """
-    if templates is None:
-        with Templates() as own:
-            return run(trial, folder, sampler, progress, gate, own)
-    started_ns, phases = time.time_ns(), dict[str, float]()
-    try:
-        record = _run(trial, folder, sampler, progress, gate, templates, started_ns, phases)
-    except KeyboardInterrupt:
-        record = failed(trial, INTERRUPTED, started_ns, phases)
-    return dataclasses.replace(record, phases_s=phases, ended_unix_ns=time.time_ns())
-
-
-def _run(
-    trial: Trial,
-    folder: Path,
-    sampler: Sampler | None,
-    progress: ReportPhase,
-    gate: Gate | None,
-    templates: Templates,
-    started_ns: int,
-    phases: dict[str, float],
-) -> Record:
-    exchange = folder / EXCHANGE
-    exchange.mkdir()
-    write_json(exchange / TRIAL_FILE, trial)
-    try:
-        # Read here, because another interpreter may lack what reads data sets.
-        write_json(exchange / TASKS_FILE, workload.load(trial.cell.settings.workload))
-        error = _prepare(trial, folder, phases, progress)
-        waited = _pass(gate, phases, progress) if error is None else None
-        error = error or _serve(trial, folder, sampler, templates, phases, progress)
-        if error is not None:
-            return failed(trial, error, started_ns, phases)
-        capture = _read_capture(folder)
-        capture = dataclasses.replace(capture, reference=reference.read(trial), gate=waited)
-    except (MeterError, WorkloadError, ValueError) as unusable:
-        return failed(trial, str(unusable), started_ns, phases)
-    begun = time.monotonic()
-    record = derive(trial, capture, started_ns)
-    phases["derive"] = time.monotonic() - begun
-    return record
+    started_ns = time.time_ns()
+    with contextlib.ExitStack() as stack:
+        attempt = _Attempt(
+            trial=trial,
+            folder=folder,
+            sampler=sampler,
+            progress=progress,
+            gate=gate,
+            templates=templates or stack.enter_context(Templates()),
+        )
+        try:
+            capture = attempt.capture()
+            with attempt.timed("derive"):
+                record = derive(trial, capture, started_ns)
+        except KeyboardInterrupt:
+            record = failed(trial, INTERRUPTED, started_ns)
+        except _NoCapture as error:
+            record = failed(trial, str(error), started_ns)
+        return dataclasses.replace(record, phases_s=attempt.phases_s, ended_unix_ns=time.time_ns())
 
 
 def derive(trial: Trial, capture: Capture, started_unix_ns: int) -> Record:
@@ -128,11 +109,12 @@ def derive(trial: Trial, capture: Capture, started_unix_ns: int) -> Record:
     )
 
 
-def failed(trial: Trial, error: str, started_unix_ns: int, phases_s: dict[str, float]) -> Record:
+def failed(
+    trial: Trial, error: str, started_unix_ns: int, phases_s: dict[str, float] | None = None
+) -> Record:
     """The record of a trial that gave no capture."""
-    return _without_capture(
-        trial, Outcome(name="failed", reasons=(error,)), started_unix_ns, phases_s
-    )
+    outcome = Outcome(name="failed", reasons=(error,))
+    return _without_capture(trial, outcome, started_unix_ns, phases_s or {})
 
 
 def unsupported(trial: Trial, reason: str) -> Record:
@@ -158,24 +140,125 @@ def _without_capture(
     )
 
 
-def _prepare(
-    trial: Trial, folder: Path, phases: dict[str, float], progress: ReportPhase
-) -> str | None:
-    """Fill the cache with what the trial needs of it, each step in a process of its own."""
-    for mode, needed in PREPARATIONS.items():
-        if not needed(trial):
-            continue
-        # Weights and reference are the same for every interpreter, so this one makes them.
-        python = trial.python if mode == "prepare" and not _prepares_here(trial) else None
+class _NoCapture(Exception):
+    """The trial gave no capture; the text says why."""
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class _Attempt:
+    """The steps of one trial, with what `run` was given, and how long each step took."""
+
+    trial: Trial
+    folder: Path
+    sampler: Sampler | None
+    progress: ReportPhase
+    gate: Gate | None
+    templates: Templates
+    phases_s: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def exchange(self) -> Path:
+        """Where the processes find each other's files."""
+        return self.folder / EXCHANGE
+
+    def capture(self) -> Capture:
+        """Prepare, wait, serve, and collect what worker and sampler wrote.
+
+        Raises:
+            _NoCapture: a step failed.
+            OSError: the folder cannot be written.
+        """
+        self.exchange.mkdir()
+        write_json(self.exchange / TRIAL_FILE, self.trial)
+        try:
+            # Read here, because another interpreter may lack what reads data sets.
+            write_json(self.exchange / TASKS_FILE, workload.load(self.trial.cell.settings.workload))
+            self._prepare()
+            gate = self._pass_gate()
+            self._serve()
+            capture = self._read_capture()
+            reference_outputs = reference.read(self.trial)
+        except (MeterError, WorkloadError, ValueError) as error:
+            raise _NoCapture(str(error)) from error
+        return dataclasses.replace(capture, reference=reference_outputs, gate=gate)
+
+    @contextlib.contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Time a phase, also one that fails."""
         begun = time.monotonic()
-        progress(mode, 0.0)
-        error = child.run(mode, python, folder, folder / EXCHANGE, trial.timeout_s, progress)
-        phases[mode] = time.monotonic() - begun
-        if error is not None and mode == "reference":
-            reference.give_up(trial, error)
-        elif error is not None:
-            return f"{mode} (before the trial) failed: {error}"
-    return None
+        try:
+            yield
+        finally:
+            self.phases_s[phase] = time.monotonic() - begun
+
+    def _prepare(self) -> None:
+        """Fill the cache with what the trial needs of it, each step in a process of its own."""
+        trial = self.trial
+        for mode, needed in PREPARATIONS.items():
+            if not needed(trial):
+                continue
+            # Weights and reference are the same for every interpreter, so this one makes them.
+            python = trial.python if mode == "prepare" and not _prepares_here(trial) else None
+            with self.timed(mode):
+                self.progress(mode, 0.0)
+                error = child.run(
+                    mode, python, self.folder, self.exchange, trial.timeout_s, self.progress
+                )
+            if error is not None and mode == "reference":
+                reference.give_up(trial, error)
+            elif error is not None:
+                raise _NoCapture(f"{mode} (before the trial) failed: {error}")
+
+    def _pass_gate(self) -> GateReport | None:
+        report = None if self.gate is None else self.gate.wait(self.progress)
+        if report is not None:
+            self.phases_s["gate"] = report.pause_s + report.waited_s
+        return report
+
+    def _serve(self) -> None:
+        """Run the worker, sampled from its start to its end."""
+        sampler = self.sampler
+        if sampler is not None:
+            self._ready_sampler(sampler)
+
+        def sample(pid: int) -> None:
+            if sampler is not None:
+                sampler.begin(pid, self.exchange / _SAMPLES_FILE)
+
+        with self.timed("worker"):
+            try:
+                error = self.templates.serve(
+                    self.trial, self.folder, self.exchange, self.progress, on_start=sample
+                )
+            finally:
+                if sampler is not None:
+                    sampler.end()
+        if error is None and not (self.exchange / CAPTURE_FILE).exists():
+            error = "the worker ended without a result (exit code 0)"
+        if error is not None:
+            raise _NoCapture(error)
+
+    def _ready_sampler(self, sampler: Sampler) -> None:
+        """Start the sampler again if it has died, and give the worker its address."""
+        if not sampler.alive:
+            sampler.start()
+        target = self.trial.cell.settings.measurement.target_error
+        metering = Metering(shortest_s=sampler.shortest_s(target), marks=sampler.marks)
+        write_json(self.exchange / METERING_FILE, metering)
+
+    def _read_capture(self) -> Capture:
+        """What worker and sampler wrote.
+
+        Raises:
+            ValueError: the worker's file is not a capture.
+            MeterError: the sampler's file is damaged.
+        """
+        capture = read_json(self.exchange / CAPTURE_FILE, Capture)
+        samples = self.exchange / _SAMPLES_FILE
+        if not samples.exists():
+            return capture
+        series, report = read_samples(samples)
+        return dataclasses.replace(capture, series=series, sampler=report)
 
 
 def _prepares_here(trial: Trial) -> bool:
@@ -204,55 +287,3 @@ PREPARATIONS = {
 }
 """Modes of the worker that fill the cache, in order, and whether a trial needs them; each becomes a
 phase of the record."""
-
-
-def _pass(gate: Gate | None, phases: dict[str, float], progress: ReportPhase) -> GateReport | None:
-    report = None if gate is None else gate.wait(progress)
-    if report is not None:
-        phases["gate"] = report.pause_s + report.waited_s
-    return report
-
-
-def _serve(
-    trial: Trial,
-    folder: Path,
-    sampler: Sampler | None,
-    templates: Templates,
-    phases: dict[str, float],
-    progress: ReportPhase,
-) -> str | None:
-    def sample(pid: int) -> None:
-        if sampler is not None:
-            sampler.begin(pid, folder / EXCHANGE / _SAMPLES_FILE)
-
-    if sampler is not None:
-        if not sampler.alive:
-            sampler.start()
-        target = trial.cell.settings.measurement.target_error
-        metering = Metering(shortest_s=sampler.shortest_s(target), marks=sampler.marks)
-        write_json(folder / EXCHANGE / METERING_FILE, metering)
-    begun = time.monotonic()
-    try:
-        error = templates.serve(trial, folder, folder / EXCHANGE, progress, on_start=sample)
-    finally:
-        if sampler is not None:
-            sampler.end()
-        phases["worker"] = time.monotonic() - begun
-    if error is None and not (folder / EXCHANGE / CAPTURE_FILE).exists():
-        return "the worker ended without a result (exit code 0)"
-    return error
-
-
-def _read_capture(folder: Path) -> Capture:
-    """What worker and sampler left.
-
-    Raises:
-        ValueError: the worker's file is no capture.
-        MeterError: the sampler's file is damaged.
-    """
-    capture = read_json(folder / EXCHANGE / CAPTURE_FILE, Capture)
-    samples = folder / EXCHANGE / _SAMPLES_FILE
-    if not samples.exists():
-        return capture
-    series, report = read_samples(samples)
-    return dataclasses.replace(capture, series=series, sampler=report)

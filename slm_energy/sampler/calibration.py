@@ -1,8 +1,7 @@
-"""How often each source is renewed on this device, and in which steps: measured, not believed.
+"""How often each source is updated on this device, and in which steps: measured, not assumed.
 
-All counters and power sources are read in turns, as fast as is reasonable, and their changes timed.
-A documented update period is kept where nothing changed. Slow meters are not read like that: what
-their maker or the configuration says is kept.
+All counters and power sources are read in turn, as fast as is reasonable, and their changes timed.
+A documented update period is kept where nothing changed.
 """
 
 from __future__ import annotations
@@ -10,45 +9,44 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-from slm_energy.meters.base import Meter, ReadFailed
+from slm_energy.meters.base import Channel, ReadFailed
 from slm_energy.meters.domains import clones
 from slm_energy.record import Source
 
-Channel = tuple[Meter, int, Source]
 Point = tuple[int, int | float]
 """When a value was read (monotonic ns), and the value."""
 
-Round = dict[int, Point]
-"""One reading of each source, by the source's number."""
+Round = dict[str, Point]
+"""One reading of each source, by the source's id."""
 
 _ENOUGH_CHANGES = 20
 _FEWEST_CHANGES = {"counter": 3, "power": 8}
 _QUANTILE = {"counter": 0.5, "power": 0.25}
-"""A counter shows each publication. Power may be the same in two, or for long: fewer changes than
-these tell of the load and not of the sensor, and among more the shorter pauses are the sensor's."""
+"""A counter shows each update. Power may be the same in two, or for long: fewer changes than these
+reflect the load and not the sensor, and among more the shorter pauses are the sensor's."""
 
 _LONGEST_NS = 2_500_000_000
 _HOPELESS_NS = 1_000_000_000
-"""A source that has not changed for so long is constant (idle power), or stands still."""
+"""A source that has not changed for this long is constant (idle power), or stuck."""
 
 _FINEST_NS = 200_000
 _COARSEST_NS = 1_000_000
 _STEPS = 100
 """The pause between readings is this part of the time spent so far, between finest and coarsest:
-a period of 1 ms is timed within 0.2 ms, and a longer one is not paid for with a busy processor."""
+a period of 1 ms is timed within 0.2 ms, and a longer one does not keep the processor busy."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Rhythm:
-    """What a series of readings says about a source.
+    """The update behaviour of a source, from a series of readings.
 
     Attributes:
         changes: how often the value changed.
-        period_ns: usual time between two publications; None when there were too few changes.
+        period_ns: usual time between two updates; None when there were too few changes.
         resolution: smallest step between two values; None when there was no change.
     """
 
@@ -60,9 +58,8 @@ class Rhythm:
 def rhythm(points: Sequence[Point], kind: Literal["counter", "power"]) -> Rhythm:
     """Time the changes of a source.
 
-    The median is not moved by a few publications that come late or that the reader missed. Reading
-    more rarely than the source publishes gives the time between readings: a bound, on the safe
-    side.
+    The median is not affected by a few updates that are late or missed. Reading more rarely than
+    the source is updated gives the time between readings: a bound on the safe side.
 
     Args:
         points: readings in order of time.
@@ -81,77 +78,81 @@ def rhythm(points: Sequence[Point], kind: Literal["counter", "power"]) -> Rhythm
 def calibrate(
     channels: Sequence[Channel],
 ) -> tuple[tuple[Source, ...], dict[str, str], tuple[str, ...]]:
-    """Measure every counter and power source that is quick to read; takes up to 2.5 s.
+    """Measure every counter and power source; takes up to 2.5 s.
+
+    Args:
+        channels: of all meters that are quick to read.
 
     Returns:
         All sources in their order, with what was measured; the ids of summed counters that show
-        another one's values, each with that one's; and notes on counters that stood still.
+        another one's values, each with that one's; and notes on counters that did not change.
     """
-    timed = [n for n, (meter, _, source) in enumerate(channels) if _timed(meter, source)]
-    rounds = _watch(channels, timed)
-    sources, notes = [source for _, _, source in channels], list[str]()
-    for number in timed:
-        source = sources[number]
-        points = [seen[number] for seen in rounds if number in seen]
-        found = rhythm(points, "counter" if source.kind == "counter" else "power")
-        if found.changes == 0 and source.kind == "counter":
+    timed = [channel for channel in channels if channel.source.kind in ("counter", "power")]
+    rounds = _read_in_turn(timed)
+    measured, notes = dict[str, Source](), list[str]()
+    for source in (channel.source for channel in timed):
+        points = [readings[source.id] for readings in rounds if source.id in readings]
+        seen = rhythm(points, "counter" if source.kind == "counter" else "power")
+        if seen.changes == 0 and source.kind == "counter":
             notes.append(
-                f"{source.id} stood still while its update period was measured: the documented one"
-                " is taken"
+                f"{source.id} did not change while its update period was being measured: the"
+                " documented period is used"
             )
-        if found.period_ns is not None:
-            source = dataclasses.replace(
-                source, update_period_ns=found.period_ns, update_period_measured=True
-            )
-        if found.resolution is not None:
-            source = dataclasses.replace(source, resolution=found.resolution)
-        sources[number] = source
-    return tuple(sources), _mirrors(channels, rounds), tuple(notes)
+        measured[source.id] = _with_rhythm(source, seen)
+    sources = tuple(measured.get(channel.source.id, channel.source) for channel in channels)
+    return sources, _mirrors(sources, rounds), tuple(notes)
 
 
-def _timed(meter: Meter, source: Source) -> bool:
-    return source.kind in ("counter", "power") and not meter.slow
+def _with_rhythm(source: Source, seen: Rhythm) -> Source:
+    if seen.period_ns is not None:
+        source = dataclasses.replace(
+            source, update_period_ns=seen.period_ns, update_period_measured=True
+        )
+    if seen.resolution is not None:
+        source = dataclasses.replace(source, resolution=seen.resolution)
+    return source
 
 
-def _watch(channels: Sequence[Channel], timed: Sequence[int]) -> list[Round]:
+def _read_in_turn(timed: Sequence[Channel]) -> list[Round]:
     """Read until all have changed often enough or are given up; a failed reading is left out."""
     rounds, last = list[Round](), Round()
-    changes = dict.fromkeys(timed, 0)
+    channels, changes = list(timed), {channel.source.id: 0 for channel in timed}
     began_ns = time.monotonic_ns()
-    while changes:
+    while channels:
         spent_ns = time.monotonic_ns() - began_ns
-        now = _read(channels, changes)
-        for number, (_, value) in now.items():
-            changes[number] += number in last and last[number][1] != value
+        now = _read(channels)
+        for name, (_, value) in now.items():
+            changes[name] += name in last and last[name][1] != value
         rounds.append(now)
         last |= now
-        for number, count in list(changes.items()):
-            hopeless = count == 0 and spent_ns > _HOPELESS_NS
-            if count >= _ENOUGH_CHANGES or hopeless or spent_ns > _LONGEST_NS:
-                del changes[number]
+        channels = [c for c in channels if not _is_done(changes[c.source.id], spent_ns)]
         time.sleep(min(_COARSEST_NS, max(_FINEST_NS, spent_ns // _STEPS)) / 1e9)
     return rounds
 
 
-def _read(channels: Sequence[Channel], numbers: Iterable[int]) -> Round:
+def _is_done(changes: int, spent_ns: int) -> bool:
+    hopeless = changes == 0 and spent_ns > _HOPELESS_NS
+    return changes >= _ENOUGH_CHANGES or hopeless or spent_ns > _LONGEST_NS
+
+
+def _read(channels: Sequence[Channel]) -> Round:
     now = Round()
-    for number in numbers:
-        meter, place, _ = channels[number]
+    for channel in channels:
         with contextlib.suppress(ReadFailed):
-            value = meter.read(place)
-            now[number] = (time.monotonic_ns(), value)
+            value = channel.read()
+            now[channel.source.id] = (time.monotonic_ns(), value)
     return now
 
 
-def _mirrors(channels: Sequence[Channel], rounds: Sequence[Round]) -> dict[str, str]:
+def _mirrors(sources: Sequence[Source], rounds: Sequence[Round]) -> dict[str, str]:
     """Counters of one domain that show the same values, from the rounds that read all of them.
 
-    Only those that would be summed: of the others nobody is told twice.
+    Only those that would be summed: a note on any other would be of no use.
     """
-    counters = [n for n, (_, _, s) in enumerate(channels) if s.kind == "counter" and s.summed]
-    found = dict[str, str]()
-    for domain in {channels[n][2].domain for n in counters}:
-        group = [n for n in counters if channels[n][2].domain == domain]
-        whole = [seen for seen in rounds if seen.keys() >= set(group)]
-        found |= clones({channels[n][2].id: [int(seen[n][1]) for seen in whole] for n in group})
-    return found
+    counters = [source for source in sources if source.kind == "counter" and source.summed]
+    mirrors = dict[str, str]()
+    for domain in {counter.domain for counter in counters}:
+        ids = [counter.id for counter in counters if counter.domain == domain]
+        complete = [readings for readings in rounds if readings.keys() >= set(ids)]
+        mirrors |= clones({name: [int(r[name][1]) for r in complete] for name in ids})
+    return mirrors

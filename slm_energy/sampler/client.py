@@ -1,7 +1,7 @@
 """The parent's handle on the sampling process, and the reader of its file.
 
-Sampling in a process of its own goes on while the worker holds Python's lock, and its cost can be
-told. The process (`service.py`) lives as long as the sweep, and is idle outside trials. What it
+A separate process keeps sampling while the worker holds Python's lock, and its cost can be
+measured. The process (`service.py`) lives as long as the sweep, and is idle outside trials. What it
 reads goes to a file, line by line, so that a crash loses no more than the last line:
 
     {"period_s": ..., "sources": ..., "notes": ..., "clock": ..., "cpus": ...}  as a trial begins
@@ -42,7 +42,7 @@ class Sampler:
     Args:
         measurement: what to meter, and how often.
         folder: where the child's error output goes, `sampler.log`.
-        patience_s: a child that takes longer to answer hangs, and is killed.
+        patience_s: a child that takes longer to respond hangs, and is killed.
 
     Attributes:
         sources: what a started child reads.
@@ -61,7 +61,7 @@ class Sampler:
         self._patience_s = patience_s
         self._process: subprocess.Popen[bytes] | None = None
         self._received = b""
-        self._place: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Sampler:
         self.start()
@@ -72,7 +72,7 @@ class Sampler:
 
     @property
     def alive(self) -> bool:
-        """The child runs (or is stopped), and has not ended."""
+        """The child has not ended; it may be stopped."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -81,10 +81,10 @@ class Sampler:
         return self._process.pid if self._process else None
 
     def shortest_s(self, target_error: float) -> float:
-        """Length of a window whose joules are known to a relative error of at most `target_error`.
+        """Length of a window whose energy has a relative error of at most `target_error`.
 
         Returns:
-            The length that all sources of the sum need; 0.0 where nothing is summed.
+            The length that suffices for all sources of the sum; 0.0 where nothing is summed.
         """
         lengths_s = (
             shortest_window_s(source, target_error) or 0.0
@@ -104,16 +104,16 @@ class Sampler:
         self._kill()
         self._received = b""
         config = json.dumps(to_plain(self.measurement))
-        if self._place is None:
-            self._place = tempfile.TemporaryDirectory(prefix="slm-energy-")
-            self.marks = os.path.join(self._place.name, "marks")
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="slm-energy-")
+            self.marks = os.path.join(self._folder.name, "marks")
         if len(os.fsencode(self.marks)) > _LONGEST_SOCKET_PATH:
             self.close()
             raise MeterError(
                 f"TMPDIR={tempfile.gettempdir()} is too long for a socket's path: set a shorter one"
             )
         with self._log.open("ab") as log, sigint.withheld():
-            # -P: a file named json.py in the working folder is not the library.
+            # -P: a file named json.py in the working folder must not replace the library.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "slm_energy.sampler.service", config, self.marks],
                 stdin=subprocess.PIPE,
@@ -136,41 +136,41 @@ class Sampler:
 
         Args:
             pid: the trial's worker.
-            file: is created; see the module's text for its form.
+            file: is created; see the module's docstring for its format.
             slow: read slow meters too, which costs seconds of its own; without, they have no rows.
 
         Raises:
-            MeterError: no child could be brought to do it.
+            MeterError: no child could be started that samples.
         """
         request: dict[str, Json] = {"begin": pid, "file": str(file), "slow": slow}
-        if self.alive and self._ask(request):
+        if self.alive and self._send(request):
             return
         self._kill()
         self.start()
-        if not self._ask(request):
+        if not self._send(request):
             self._kill()
             raise MeterError(f"the sampler does not sample: see {self._log}")
 
     def end(self) -> None:
         """Take a last reading and stop sampling.
 
-        A child that died or hangs is put away; then the file has no last line, which `read_samples`
+        A child that died or hangs is killed; then the file has no last line, which `read_samples`
         reports as not finished.
         """
-        if not self.alive or not self._ask({"end": True}):
+        if not self.alive or not self._send({"end": True}):
             self._kill()
 
     def close(self) -> None:
-        """End the child; also right when there is none."""
+        """End the child, if there is one."""
         if self._process is not None:
             assert self._process.stdin is not None
             self._process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=self._patience_s)
             self._kill()
-        if self._place is not None:
-            self._place.cleanup()
-            self._place = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     def _kill(self) -> None:
         if self._process is None:
@@ -183,7 +183,8 @@ class Sampler:
         self._process.stdout.close()
         self._process = None
 
-    def _ask(self, request: dict[str, Json]) -> bool:
+    def _send(self, request: dict[str, Json]) -> bool:
+        """Send a request; return whether the child confirmed it."""
         assert self._process is not None
         assert self._process.stdin is not None
         try:
@@ -212,11 +213,11 @@ class Sampler:
 def read_samples(file: Path) -> tuple[tuple[Series, ...], SamplerReport]:
     """Read what the sampling process wrote for one trial.
 
-    A last line that is cut off is dropped: the process died while it wrote.
+    An incomplete last line is dropped: the process died while writing it.
 
     Returns:
         One series per source, and the process's report: `finished` is False, and its cost unknown,
-        when it never came to the end.
+        when the file has no last line of its own.
 
     Raises:
         MeterError: there is no such file, no head, or a line in the middle is damaged.
@@ -254,7 +255,7 @@ def _series(sources: list[Source], ticks: list[list[list[Any]]]) -> tuple[Series
             before_ns=tuple(row[0] for row in mine),
             raw=tuple(row[1] for row in mine),
             after_ns=tuple(row[2] for row in mine),
-            errors={str(place): row[3] for place, row in enumerate(mine) if row[1] is None},
+            errors={str(number): row[3] for number, row in enumerate(mine) if row[1] is None},
         )
         for source, mine in zip(sources, rows, strict=True)
     )

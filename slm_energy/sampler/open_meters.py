@@ -1,10 +1,10 @@
-"""All that can be read on this machine: every meter opened, its sources cut and calibrated."""
+"""All that can be read on this machine: every meter opened, its sources calibrated and summed."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
 from slm_energy.config.groups import MeasurementConfig
@@ -18,7 +18,8 @@ from slm_energy.meters.nvml.meter import open_nvml
 from slm_energy.meters.rapl import open_rapl
 from slm_energy.meters.wall import open_wall
 from slm_energy.record import Source
-from slm_energy.sampler.calibration import Channel, calibrate
+from slm_energy.sampler.calibration import calibrate
+from slm_energy.sampler.channels import NumberedChannel
 
 BUILT_IN: dict[str, MeterFactory] = {
     "rapl": open_rapl,
@@ -28,7 +29,7 @@ BUILT_IN: dict[str, MeterFactory] = {
     "host": open_host,
 }
 _GROUP = "slm_energy.meters"
-_CONTRACT = ("sources", "slow", "watch", "read", "close")
+_CONTRACT = ("channels", "slow", "watch", "close")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,19 +38,19 @@ class Instruments:
 
     Attributes:
         meters: in the order in which they were opened.
-        sources: theirs, one meter after the other, with measured update periods, and `summed` set
-            for the disjoint cut of all of them.
+        channels: theirs, one meter after the other, with measured update periods, and `summed` set
+            for the disjoint cut of all sources.
         notes: what could not be opened, measured or summed, with the remedy; one line each.
     """
 
     meters: tuple[Meter, ...]
-    sources: tuple[Source, ...]
+    channels: tuple[NumberedChannel, ...]
     notes: tuple[str, ...]
 
     @property
-    def channels(self) -> Iterator[Channel]:
-        """How each source is read: its meter, its number there, and the source itself."""
-        return _channels(self.meters, self.sources)
+    def sources(self) -> tuple[Source, ...]:
+        """What the channels read."""
+        return tuple(channel.source for channel in self.channels)
 
     def close(self) -> None:
         """Release all handles."""
@@ -60,8 +61,8 @@ class Instruments:
 def open_instruments(measurement: MeasurementConfig) -> Instruments:
     """Open every meter, built in or from the entry-point group `slm_energy.meters`; calibrate.
 
-    An entry point names a `MeterFactory`. CodeCarbon's estimate is opened only if no source that
-    belongs to the sum was found. Takes up to 3 s, in which the counters' ticks are timed.
+    An entry point names a `MeterFactory`. CodeCarbon's estimate is opened only if no meter has a
+    source that belongs to the sum. Takes up to 3 s, in which the counters' updates are timed.
 
     Raises:
         MeterError: `measurement.mode=strict` and nothing can be measured; two meters claim one id
@@ -83,9 +84,10 @@ def open_instruments(measurement: MeasurementConfig) -> Instruments:
             notes += estimate.notes
             if estimate.meter is not None:
                 meters.append(estimate.meter)
-                sources += estimate.meter.sources
+                sources += tuple(channel.source for channel in estimate.meter.channels)
         on_error.pop_all()
-    return Instruments(meters=tuple(meters), sources=sources, notes=tuple(notes))
+    channels = _numbered(meters, {source.id: source for source in sources})
+    return Instruments(meters=tuple(meters), channels=channels, notes=tuple(notes))
 
 
 def _factories() -> list[tuple[str, MeterFactory]]:
@@ -94,23 +96,34 @@ def _factories() -> list[tuple[str, MeterFactory]]:
 
 
 def _check(name: str, meter: Meter) -> None:
-    if missing := [part for part in _CONTRACT if not hasattr(meter, part)]:
-        raise MeterError(
-            f"the meter {name!r} has no `{missing[0]}`: update the package that provides it in"
-            f" {_GROUP}; slm_energy.meters.base.Meter is the contract"
-        )
+    missing = [part for part in _CONTRACT if not hasattr(meter, part)]
+    if not missing:
+        return
+    old = missing == ["channels"] and hasattr(meter, "sources")
+    remedy = "replace its `sources` and `read(index)` by `channels`, or " if old else ""
+    raise MeterError(
+        f"the meter {name!r} has no `{missing[0]}`: {remedy}update the package that provides it in"
+        f" {_GROUP}; slm_energy.meters.base.Meter is the contract"
+    )
 
 
 def _calibrated(meters: Sequence[Meter]) -> tuple[tuple[Source, ...], tuple[str, ...]]:
-    """Measure the sources of all meters, and cut them."""
-    claimed = [source for meter in meters for source in meter.sources]
+    """Measure the sources of all meters that are quick to read, and decide what is summed."""
+    claimed = [channel.source for meter in meters for channel in meter.channels]
     ids = [source.id for source in claimed]
     if twice := sorted({name for name in ids if ids.count(name) > 1}):
         raise MeterError(f"two meters claim the source {twice[0]}: uninstall one of them")
-    candidates, _ = cut(claimed)
-    measured, mirrors, stood_still = calibrate([*_channels(meters, candidates)])
-    sources, notes = cut(measured, mirrors)
-    return sources, (*stood_still, *notes)
+    candidates = {source.id: source for source in cut(claimed)[0]}
+    quick = [
+        dataclasses.replace(channel, source=candidates[channel.source.id])
+        for meter in meters
+        if not meter.slow
+        for channel in meter.channels
+    ]
+    measured, mirrors, unchanged = calibrate(quick)
+    known = candidates | {source.id: source for source in measured}
+    sources, notes = cut(list(known.values()), mirrors)
+    return sources, (*unchanged, *notes)
 
 
 def _estimate(measurement: MeasurementConfig, notes: Sequence[str]) -> Opened:
@@ -120,7 +133,13 @@ def _estimate(measurement: MeasurementConfig, notes: Sequence[str]) -> Opened:
     return open_codecarbon(measurement)
 
 
-def _channels(meters: Sequence[Meter], sources: Sequence[Source]) -> Iterator[Channel]:
-    places = [(meter, place) for meter in meters for place in range(len(meter.sources))]
-    for (meter, place), source in zip(places, sources, strict=True):
-        yield meter, place, source
+def _numbered(
+    meters: Sequence[Meter], sources: Mapping[str, Source]
+) -> tuple[NumberedChannel, ...]:
+    channels = [(meter, channel) for meter in meters for channel in meter.channels]
+    return tuple(
+        NumberedChannel(
+            number=number, meter=meter, source=sources[channel.source.id], read=channel.read
+        )
+        for number, (meter, channel) in enumerate(channels)
+    )

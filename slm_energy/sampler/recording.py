@@ -1,7 +1,7 @@
 """One trial's samples on their way to a file: what is read when, and what a mark adds.
 
-Nothing here waits, but for the last answers of slow meters: the loop in `service.py` asks `wait_s`
-how long it may sleep, and calls `tick` when that is over.
+Nothing here waits, except for the last readings of slow meters: the loop in `service.py` sleeps for
+`wait_s` and then calls `tick`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slm_energy.exchange import Edge
-from slm_energy.meters.base import Meter
-from slm_energy.record import ClockAnchor, Source
+from slm_energy.record import ClockAnchor
+from slm_energy.sampler.channels import NumberedChannel
 from slm_energy.sampler.open_meters import Instruments
 from slm_energy.sampler.schedule import POLL_NS, pause_ns, tracker_for
-from slm_energy.sampler.slow_meters import SlowMeter, read_row
+from slm_energy.sampler.slow_meters import SlowMeter
 from slm_energy.serialization import Json, to_plain
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
@@ -27,13 +27,13 @@ _JITTER = 0.2
 _TOGETHER = {"counter": 0.4, "power": 0.1, "gauge": 0.1, "estimate": 0.1}
 _TICKS_TOGETHER_NS = 500_000
 """Sources that are due within this share of their pause, or this time where a tick is looked for,
-are read now: waking up costs most. When a counter is read matters less than for others."""
+are read now, as waking up costs most. For a counter the time of reading matters less."""
 
 _ALIGN_NS = 5_000_000
-"""A window waits for the tick of a counter that is this slow; others tick often enough."""
+"""A window waits for the tick of a counter this slow; others tick often enough."""
 
 _TICKS = 2
-"""So many ticks tell how much was counted up to an edge, and at what power after it."""
+"""From this many ticks follows how much was counted up to an edge, and at what power after it."""
 
 _SLOW_PATIENCE_NS = 4_000_000_000
 
@@ -46,7 +46,7 @@ class Recording:
         slow: the threads of the slow meters among them.
         period_s: `measurement.period_s`.
         pid: the trial's worker.
-        path: the file; `sampler.py` tells its form.
+        path: the file; see `client.py` for its format.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Recording:
         path: Path,
     ) -> None:
         self._channels = [
-            _Channel(index, meter, place, source, period_s)
-            for index, (meter, place, source) in enumerate(instruments.channels)
-            if not meter.slow
+            _Scheduled(channel, period_s)
+            for channel in instruments.channels
+            if not channel.meter.slow
         ]
         self._energy = [c for c in self._channels if c.source.kind != "gauge"]
         counters = [c for c in self._channels if c.source.kind == "counter"]
@@ -93,7 +93,7 @@ class Recording:
         return max(0, self._due_ns() - time.monotonic_ns()) / 1e9
 
     def tick(self) -> None:
-        """Read what is due and write it down; answer the marks whose time has come."""
+        """Read what is due and write it; answer the marks whose counters have ticked."""
         now_ns, due_ns = time.monotonic_ns(), self._due_ns()
         if now_ns < due_ns:
             return
@@ -102,11 +102,11 @@ class Recording:
         self._settle()
 
     def mark(self, edge: Edge, answer: Callable[[], None]) -> None:
-        """A window begins or ends: see `exchange.py` for what that asks for.
+        """A window begins or ends: see `exchange.py` for what is done at each.
 
         Args:
-            edge: which.
-            answer: called when the worker may go on.
+            edge: which of the two.
+            answer: called when the worker may continue.
         """
         self._read(self._energy)
         if edge == "end":
@@ -116,7 +116,7 @@ class Recording:
         self._settle()
 
     def finish(self, answer: Callable[[], None]) -> None:
-        """Read everything, follow the counters until they know all that was before, and close."""
+        """Read everything, follow the counters until all energy so far is counted, and close."""
         for _, session in self._slow:
             session.stopping.set()
         self._read(self._channels)
@@ -130,13 +130,13 @@ class Recording:
         return self._file.closed
 
     def abandon(self) -> None:
-        """Stop without a last line: nobody asked for the end."""
+        """Stop without a last line, as no end was requested."""
         for _, session in self._slow:
             session.stopping.set()
         self._file.close()
 
-    def _until_tick(self) -> list[_Channel]:
-        """Follow the counters that tick slowly, and tell which to wait for: the slowest."""
+    def _until_tick(self) -> list[_Scheduled]:
+        """Follow the counters that tick slowly; return the one to wait for, the slowest."""
         slow = self._follow(self._aligned, 1)
         return sorted(slow, key=lambda c: c.tick_ns)[-1:]
 
@@ -145,23 +145,23 @@ class Recording:
         answer()
         self._follow(self._followed, _TICKS)
 
-    def _follow(self, channels: Sequence[_Channel], ticks: int) -> list[_Channel]:
+    def _follow(self, channels: Sequence[_Scheduled], ticks: int) -> list[_Scheduled]:
         now_ns = time.monotonic_ns()
         for channel in channels:
             channel.follow(ticks, now_ns)
         return list(channels)
 
     def _settle(self) -> None:
-        """Let those go on who have what they waited for."""
+        """Release edges whose counters have ticked."""
         ready = [edge for edge in self._edges if not any(c.followed for c in edge.waits_for)]
         self._edges = [edge for edge in self._edges if edge not in ready]
         for edge in ready:
-            edge.go_on()
+            edge.release()
 
     def _close(self, answer: Callable[[], None]) -> None:
-        # A worker that still waits for a mark has ended or will be told so by its parent.
+        # A worker that still waits for a mark has ended, or its parent will end it.
         for edge in self._edges:
-            edge.go_on()
+            edge.release()
         until_ns = time.monotonic_ns() + _SLOW_PATIENCE_NS
         self._write([row for slow, mine in self._slow for row in slow.last_rows(mine, until_ns)])
         self._write(
@@ -177,7 +177,7 @@ class Recording:
     def _due_ns(self) -> int:
         return min((c.due_ns for c in self._channels), default=time.monotonic_ns() + 10**9)
 
-    def _read(self, channels: Sequence[_Channel]) -> None:
+    def _read(self, channels: Sequence[_Scheduled]) -> None:
         factor = 1 + self._random.uniform(-_JITTER, _JITTER)
         rows = [channel.read(factor) for channel in channels]
         for _, session in self._slow:
@@ -191,25 +191,23 @@ class Recording:
 
 
 class _Edge:
-    """A mark, or the end, that waits until these channels need not be followed any more."""
+    """A mark, or the end, that waits until these channels are no longer followed."""
 
-    def __init__(self, waits_for: Sequence[_Channel], go_on: Callable[[], None]) -> None:
-        self.waits_for, self.go_on = waits_for, go_on
+    def __init__(self, waits_for: Sequence[_Scheduled], release: Callable[[], None]) -> None:
+        self.waits_for, self.release = waits_for, release
 
 
-class _Channel:
-    """One source and its next reading."""
+class _Scheduled:
+    """One channel and its next reading."""
 
-    def __init__(
-        self, index: int, meter: Meter, place: int, source: Source, period_s: float | None
-    ) -> None:
-        self.source = source
+    def __init__(self, channel: NumberedChannel, period_s: float | None) -> None:
+        self.source = source = channel.source
         self.tick_ns = source.update_period_ns or 0
         self.pause_ns = pause_ns(source, period_s)
         self.due_ns = 0
         self.early_ns = 0
-        """How much too early it may be read to be read together with others."""
-        self._number, self._meter, self._place = index, meter, place
+        """How early it may be read, to be read together with others."""
+        self._row = channel.row
         self._tracker = tracker_for(source, period_s)
         self._last: Json = None
         self._ticks_left = 0
@@ -230,7 +228,7 @@ class _Channel:
 
     def read(self, factor: float) -> list[Json]:
         """Read now; `factor` jitters the pause to the next reading."""
-        row = read_row(self._number, self._meter, self._place)
+        row = self._row()
         _, before_ns, raw, after_ns, *_ = row
         assert isinstance(before_ns, int)
         assert isinstance(after_ns, int)
@@ -259,7 +257,7 @@ class _Channel:
 
 
 def processors() -> tuple[int, ...]:
-    """The processors that this process may use; empty where the system does not tell."""
+    """The processors that this process may use; empty where the system does not report them."""
     return tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else ()
 
 

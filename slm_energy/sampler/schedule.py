@@ -1,9 +1,9 @@
 """When a source is read next. Pure: times go in, times come out.
 
-A counter is renewed in ticks, and between two ticks it says nothing new. One that ticks fast is
-read at a jittered period, so that a load with a rhythm of its own is not always met at the same
-phase. One that ticks slowly is read where its next tick is expected, so that the moment of the tick
-is known and not only that there was one.
+A counter is updated in ticks, and between two ticks its value does not change. One that ticks fast
+is read at a jittered period, so that a periodic load is not always sampled at the same phase. One
+that ticks slowly is read around its next expected tick, so that the time of the tick is known and
+not only that there was one.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ _PERIOD_NS = 100_000_000
 _SHORTEST_POWER_NS = 20_000_000
 _SLOW_TICK_NS = 10_000_000
 _TRACK_NS = 100_000_000
-"""One tick is looked for in so long: each costs three or four readings, and waking up for them is
-most of what the sampler costs. After a mark every tick is."""
+"""One tick per this time is looked for: each costs three or four readings, and waking up for them
+is most of the sampler's cost. After a mark every tick is looked for."""
 
 _STEPS = 10
-"""A tick is looked for in about so many steps, however uncertain its time: that bounds the cost."""
+"""A tick is looked for in about this many steps, however uncertain its time: it bounds the cost."""
 
 
-def pause_ns(source: Source, asked_s: float | None) -> int:
+def pause_ns(source: Source, period_s: float | None) -> int:
     """Time between two readings of a source whose ticks are not followed.
 
-    Power is read twice per publication, or some would be missed: where it is summed, and not only
-    compared with a counter. Gauges and estimates are read as often as they change.
+    Power that is summed, and not only compared with a counter, is read twice per update, or some
+    updates would be missed. Gauges and estimates are read as often as they change.
 
     Args:
         source: what is read.
-        asked_s: `measurement.period_s`; None leaves the choice to each source.
+        period_s: `measurement.period_s`; None leaves the choice to each source.
     """
-    usual = _PERIOD_NS if asked_s is None else round(asked_s * 1e9)
+    usual = _PERIOD_NS if period_s is None else round(period_s * 1e9)
     if source.kind in ("gauge", "estimate"):
         return max(usual, source.update_period_ns or 0)
-    if source.kind == "power" and asked_s is None and source.summed and source.update_period_ns:
+    if source.kind == "power" and period_s is None and source.summed and source.update_period_ns:
         return min(usual, max(_SHORTEST_POWER_NS, source.update_period_ns // 2))
     return usual
 
 
-def tracker_for(source: Source, asked_s: float | None) -> TickTracker | None:
+def tracker_for(source: Source, period_s: float | None) -> TickTracker | None:
     """The tracker of a summed counter that ticks slowly; others are read periodically: None."""
     slow = source.kind == "counter" and (source.update_period_ns or 0) >= _SLOW_TICK_NS
-    if asked_s is not None or not slow or not source.summed:
+    if period_s is not None or not slow or not source.summed:
         return None
     return TickTracker(source.update_period_ns or 0)
 
 
 class TickTracker:
-    """Foretells the ticks of one counter from those it has seen.
+    """Predicts the ticks of one counter from those that were observed.
 
-    The last tick is known to lie in an interval: after the last reading of the old value, before
+    The last tick is known to be in an interval: after the last reading of the old value, before
     the first of the new one. The next is looked for around that interval one period later, or
     several periods for a counter that ticks more often than 20 times a second. Period and margin
     follow what is seen, so that a period that is slightly off, or a tick that comes late or was
@@ -81,7 +81,7 @@ class TickTracker:
             self._ahead = max(1, math.ceil((now_ns - self._tick[1]) / self._period_ns))
 
     def relax(self) -> None:
-        """An occasional tick will do."""
+        """From now on an occasional tick is enough."""
         if self._closely:
             self._closely, self._ahead = False, self._stride
 
@@ -92,8 +92,8 @@ class TickTracker:
             return
         tick = (float(last[0]), float(after_ns))
         if tick[1] - tick[0] >= self._period_ns:
-            # There may have been several ticks: the last is known no better than it was foretold.
-            # If there was one, it came before it was looked for: look earlier.
+            # There may have been several ticks: the last is known no better than predicted.
+            # If there was one, it came before the search began: look earlier.
             if tick[1] - tick[0] < 1.5 * self._period_ns:
                 self._spread_ns = 2 * max(self._spread_ns, POLL_NS / 2)
             return

@@ -2,7 +2,7 @@
 
 Requests come as JSON lines on standard input, replies go as JSON lines to standard output; marks
 come over a local socket (`exchange.py`). Between `begin` and `end` sources are read
-(`recording.py`). One loop serves all three, and none of them waits for another. The process ends
+(`recording.py`). One loop serves all three, and none of them blocks another. The process ends
 when its input is closed, which is also what happens when its parent dies.
 """
 
@@ -52,7 +52,7 @@ def serve(requests: int, replies: int, measurement: MeasurementConfig, marks: st
             sources, notes = to_plain(instruments.sources), to_plain(instruments.notes)
             _send(replies, {"sources": sources, "notes": notes})
             _Service(requests, replies, listener, instruments, measurement.period_s).run()
-    # The parent tidies up too, unless it was killed.
+    # The parent removes them too, unless it was killed.
     with contextlib.suppress(OSError):
         Path(marks).unlink()
         Path(marks).parent.rmdir()
@@ -71,14 +71,18 @@ class _Service:
     ) -> None:
         self._requests, self._replies, self._listener = requests, replies, listener
         self._instruments, self._period_s = instruments, period_s
-        self._slow = _slow_meters(instruments)
+        self._slow = [
+            SlowMeter(meter, [c for c in instruments.channels if c.meter is meter])
+            for meter in instruments.meters
+            if meter.slow
+        ]
         self._recording: Recording | None = None
         self._open = True
         self._received: dict[int, bytes] = {}
         # select, not epoll: a ticking counter is looked for at every millisecond, and epoll's
         # waits are whole milliseconds.
         self._selector = selectors.SelectSelector()
-        self._selector.register(requests, selectors.EVENT_READ, self._hear_parent)
+        self._selector.register(requests, selectors.EVENT_READ, self._on_request)
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
 
     def run(self) -> None:
@@ -93,13 +97,13 @@ class _Service:
         if self._recording:
             self._recording.abandon()
 
-    def _hear_parent(self) -> None:
+    def _on_request(self) -> None:
         chunk = os.read(self._requests, 65536)
         self._open = bool(chunk)
         for line in self._lines(self._requests, chunk):
-            self._obey(json.loads(line))
+            self._handle(json.loads(line))
 
-    def _obey(self, request: dict[str, Any]) -> None:
+    def _handle(self, request: dict[str, Any]) -> None:
         if "end" in request and self._recording:
             self._recording.finish(self._done)
             return
@@ -121,9 +125,9 @@ class _Service:
     def _accept(self) -> None:
         caller, _ = self._listener.accept()
         caller.setblocking(False)
-        self._selector.register(caller, selectors.EVENT_READ, lambda: self._hear_worker(caller))
+        self._selector.register(caller, selectors.EVENT_READ, lambda: self._on_mark(caller))
 
-    def _hear_worker(self, caller: socket.socket) -> None:
+    def _on_mark(self, caller: socket.socket) -> None:
         try:
             chunk = caller.recv(64)
         except OSError:
@@ -147,19 +151,9 @@ class _Service:
         caller.close()
 
     def _lines(self, number: int, chunk: bytes) -> list[bytes]:
-        """The whole lines that have come from one side."""
+        """The complete lines received from one side."""
         *lines, self._received[number] = (self._received.get(number, b"") + chunk).split(b"\n")
         return lines
-
-
-def _slow_meters(instruments: Instruments) -> tuple[SlowMeter, ...]:
-    found, first = [], 0
-    for meter in instruments.meters:
-        count = len(meter.sources)
-        if meter.slow:
-            found.append(SlowMeter(meter, instruments.sources[first : first + count], first))
-        first += count
-    return tuple(found)
 
 
 def _answer(caller: socket.socket) -> None:
@@ -173,7 +167,7 @@ def _send(replies: int, reply: dict[str, Json]) -> None:
 
 
 def _keep_away() -> None:
-    """Leave the workload's processors alone where there are some to spare."""
+    """Stay off the workload's processors where there are enough of them."""
     cpus = processors()
     if len(cpus) >= _ENOUGH_CPUS:
         os.sched_setaffinity(0, cpus[-1:])
@@ -181,10 +175,10 @@ def _keep_away() -> None:
 
 def main() -> None:
     """Run as a process of its own."""
-    # Ctrl-C reaches every process of the terminal; the parent decides what becomes of this one.
+    # Ctrl-C reaches every process of the terminal; the parent decides when this one ends.
     sigint.ignore()
     _keep_away()
-    # Libraries may print: only replies go to the parent.
+    # Libraries may print, and only replies may go to the parent.
     replies = os.dup(1)
     os.dup2(2, 1)
     config, marks = sys.argv[1:]

@@ -24,11 +24,18 @@ def store_uri(tracking: TrackingConfig) -> str:
     return tracking.uri or f"sqlite:///{Path(tracking.folder).absolute() / 'mlflow.db'}"
 
 
+_SQLITE = "sqlite:///"
+
+
 def exists(tracking: TrackingConfig) -> bool:
     """Whether there is a store already; a server is taken to be there."""
     if tracking.offline:
         return False
-    return tracking.uri is not None or (Path(tracking.folder) / "mlflow.db").is_file()
+    if tracking.uri is None:
+        return (Path(tracking.folder) / "mlflow.db").is_file()
+    return (
+        not tracking.uri.startswith(_SQLITE) or Path(tracking.uri.removeprefix(_SQLITE)).is_file()
+    )
 
 
 def ask(server: str) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from slm_energy.cell import cell_levels
+from slm_energy.metric_catalog.catalog import WINDOWS, describe
+from slm_energy.metric_catalog.definition import ESTIMATED, MEASURED, energy_name
 from slm_energy.planning.plan import EnergyKind, Past
 from slm_energy.record import OutcomeName, Record, Series
 from slm_energy.store.artifacts import TABLE
@@ -25,12 +27,13 @@ INTERRUPTED = "interrupted"
 """The reason of a failed trial that a person stopped: it does not count as an attempt."""
 
 _SERIES_POINTS = 300
-_SHOWN = (
-    ("energy/per_output_token_j", "energy per output token (measured)", "mJ", 1e3),
-    ("energy_estimated/per_output_token_j", "energy per output token (estimated)", "mJ", 1e3),
-    ("latency/ttft_p50_s", "time to first token, median", "ms", 1e3),
-    ("throughput/output_tokens_per_s", "output tokens per second", "", 1.0),
+_NOTED = (
+    f"{MEASURED}/per_output_token_j",
+    f"{ESTIMATED}/per_output_token_j",
+    "latency/ttft_p50_s",
+    "throughput/output_tokens_per_s",
 )
+_KINDS = {MEASURED: " (measured)", ESTIMATED: " (estimated)"}
 
 
 class Point(NamedTuple):
@@ -105,12 +108,15 @@ def _note(record: Record) -> str:
     lines = [f"**{record.outcome.name}**: {record.trial.label}, round {record.trial.round}", ""]
     lines += [f"- {reason}" for reason in record.outcome.reasons]
     lines += [f"- flagged, {c.name}: {c.detail}" for c in record.checks if c.flagged]
-    lines += [
-        f"- {text}: {record.metrics[name] * factor:.4g} {unit}".rstrip()
-        for name, text, unit, factor in _SHOWN
-        if name in record.metrics
-    ]
+    lines += [f"- {_figure(name, record)}" for name in _NOTED if name in record.metrics]
     return "\n".join(lines)
+
+
+def _figure(name: str, record: Record) -> str:
+    metric = describe(name)
+    kind = _KINDS.get(metric.group, "")
+    value = record.metrics[name] * metric.unit.scale
+    return f"{metric.title}{kind}: {value:.4g} {metric.unit.shown}"
 
 
 def params(record: Record) -> dict[str, str]:
@@ -153,18 +159,14 @@ def past_of(record: Record) -> Past:
 
 def joules(metrics: Mapping[str, float]) -> dict[EnergyKind, float]:
     """What a trial took inside its windows, from its metrics; measured and estimated apart."""
-    groups: dict[EnergyKind, str] = {"measured": "energy", "estimated": "energy_estimated"}
-    found: dict[EnergyKind, float] = {}
+    groups: dict[EnergyKind, str] = {"measured": MEASURED, "estimated": ESTIMATED}
+    sums: dict[EnergyKind, float] = {}
     for kind, group in groups.items():
-        totals = [
-            value
-            for name, value in metrics.items()
-            if name == f"{group}/total_j"
-            or (name.startswith(f"{group}/") and name.endswith("_total_j") and "/net_" not in name)
-        ]
+        names = [energy_name(group, window, "total") for window in WINDOWS]
+        totals = [metrics[name] for name in names if name in metrics]
         if totals:
-            found[kind] = math.fsum(totals)
-    return found
+            sums[kind] = math.fsum(totals)
+    return sums
 
 
 def system_series(record: Record) -> list[Point]:

@@ -1,9 +1,9 @@
 """Records that wait on disk go to the store, each under the invocation that it belongs to.
 
-    deliver     what an earlier sweep of a study left on this machine, when the next one begins
-    sync_verb   everything below a folder: of all studies, of all machines
+    deliver         what an earlier sweep of a study left on this machine, when the next one begins
+    deliver_below   everything below a folder: of all studies, of all machines
 
-A folder goes when the store has what is in it, so both may be interrupted and repeated.
+A folder is removed when the store has what is in it, so both may be interrupted and repeated.
 """
 
 from __future__ import annotations
@@ -11,17 +11,11 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.status import Status
-
-from slm_energy.config.check import tracking_group
-from slm_energy.config.compose import compose
-from slm_energy.errors import ConfigError, TrackingError, one_line
-from slm_energy.machine import machine_id, measuring
+from slm_energy.errors import TrackingError, one_line
+from slm_energy.machine import machine_id
 from slm_energy.record import Record
 from slm_energy.store import artifacts, offline
 from slm_energy.store.outbox import Spool
@@ -51,39 +45,13 @@ def _send(folder: Path, record: Record, store: Store) -> None:
     artifacts.remove(folder)
 
 
-def sync_verb(arguments: Sequence[str], console: Console) -> int:
-    """`sync [FOLDER] [tracking=NAME] [tracking.KEY=VALUE ...]`; 0 if nothing waits any more.
-
-    Raises:
-        ConfigError: there is no such folder, or `tracking` is not valid.
-        TrackingError: the store cannot be opened.
-    """
-    changes = [word for word in arguments if "=" in word]
-    words = [word for word in arguments if "=" not in word]
-    if len(words) > 1 or any(word.startswith("-") for word in words):
-        raise ConfigError("slm-energy sync [FOLDER] [tracking=server tracking.uri=URI]")
-    tracking = tracking_group(compose("sync", changes))
-    folder = Path(words[0] if words else tracking.folder).absolute()
-    if not folder.is_dir():
-        raise ConfigError(f"sync {folder}: there is no such folder")
-    store = Store(tracking)
-
-    def waiting(path: Path) -> None:
-        console.print(f"a sweep is measuring on this machine ({path}); waiting for it to end")
-
-    with measuring(waiting), console.status("looking ...") as status:
-        done = _sync(folder, store, status)
-    _show(done, folder, console)
-    return 1 if done.refused or done.left else 0
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Done:
-    """What became of the records.
+class Delivered:
+    """What became of the records below a folder.
 
     Attributes:
         sent: study to how many.
-        refused: study to why the store did not take the rest of its records.
+        refused: study to why the store did not accept the rest of its records.
         left: folders that were left alone, and why.
     """
 
@@ -92,22 +60,31 @@ class _Done:
     left: dict[Path, str]
 
 
-def _sync(folder: Path, store: Store, status: Status) -> _Done:
-    done = _Done(Counter(), {}, {})
-    found = _below(folder)
-    for machine in sorted({each.parent for each in found}):
+def deliver_below(folder: Path, store: Store, progress: Callable[[int, int], None]) -> Delivered:
+    """Send every complete record below a folder, of whatever study and machine.
+
+    The caller holds this machine's lock, so that no sweep runs on it.
+
+    Args:
+        folder: where to look.
+        store: gets the records.
+        progress: called with how many records were sent, and how many there are.
+    """
+    done = Delivered(Counter(), {}, {})
+    folders = _below(folder)
+    for machine in sorted({each.parent for each in folders}):
         try:
             with Spool(machine).held(_busy):
-                for each in sorted(each for each in found if each.parent == machine):
-                    _sync_one(each, store, done)
-                    status.update(f"{sum(done.sent.values())} of {len(found)} records sent ...")
+                for each in sorted(each for each in folders if each.parent == machine):
+                    _deliver_one(each, store, done)
+                    progress(sum(done.sent.values()), len(folders))
         except _InUse:
-            done.left[machine] = "a sweep goes on there, and sends what it has"
+            done.left[machine] = "a sweep is running there and sends its own records"
     _close_left(store, done)
     return done
 
 
-def _close_left(store: Store, done: _Done) -> None:
+def _close_left(store: Store, done: Delivered) -> None:
     """End the sweeps' own runs that the store was not there to see end; none goes on here now."""
     for study in done.sent:
         try:
@@ -135,7 +112,7 @@ def _below(folder: Path) -> list[Path]:
     return found
 
 
-def _sync_one(folder: Path, store: Store, done: _Done) -> None:
+def _deliver_one(folder: Path, store: Store, done: Delivered) -> None:
     try:
         record = artifacts.read(folder)
     except (ValueError, OSError) as error:
@@ -151,15 +128,3 @@ def _sync_one(folder: Path, store: Store, done: _Done) -> None:
             done.sent[study] += 1
         except TrackingError as error:
             done.refused[study] = str(error)
-
-
-def _show(done: _Done, folder: Path, console: Console) -> None:
-    for study in sorted({*done.sent, *done.refused}):
-        why = f"; the rest waits: {done.refused[study]}" if study in done.refused else ""
-        line = f"study {study}: {done.sent[study]} records sent{why}"
-        console.print(escape(line), highlight=False, soft_wrap=True)
-    for path, why in done.left.items():
-        line = f"[yellow]left alone[/] {escape(str(path))}: {escape(why)}"
-        console.print(line, highlight=False, soft_wrap=True)
-    if not (done.sent or done.refused or done.left):
-        console.print(f"nothing waits below {folder}", highlight=False, soft_wrap=True)

@@ -1,16 +1,12 @@
-"""One trial drawn over time: power and processor load, with its windows, as a small SVG.
-
-Drawn by hand because importing a plotting library after each trial would cost more than the trial's
-own bookkeeping.
-"""
+"""One trial drawn over time: power and processor load, with its windows, as a small SVG."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from xml.sax.saxutils import escape
 
 from slm_energy.record import UNITS_PER_JOULE, Capture, Series
+from slm_energy.svg import Picture, Scale, standalone
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 900, 150, 70, 30, 46
 _WINDOW_FILLS = {
@@ -20,6 +16,9 @@ _WINDOW_FILLS = {
     "prefill": "#e6d3ee",
     "serve": "#d3ead2",
 }
+_STYLE = "\n.fig .window{fill:#eeeeee} .fig .title{font-weight:bold} " + " ".join(
+    f".fig .window-{name}{{fill:{colour}}}" for name, colour in _WINDOW_FILLS.items()
+)
 _SHORTEST_NS = 50_000_000
 """A counter is read densely at ticks and edges; its slope over less than this is quantisation."""
 
@@ -41,68 +40,36 @@ def power_svg(capture: Capture) -> str:
     panels = [panel for panel in panels if panel[2]]
     start_ns, end_ns = capture.windows[0].start_ns, capture.windows[-1].end_ns
     height = _TOP + len(panels) * (_HEIGHT + _GAP) + 20
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}"'
-        f' viewBox="0 0 {_WIDTH} {height}" role="img" font-family="sans-serif" font-size="13">',
-        "<title>Power and processor load over the trial</title>",
-        f"<desc>{escape(_description(capture, panels))}</desc>",
-        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-    ]
+    title = "Power and processor load over the trial"
+    picture = Picture(_WIDTH, height, title, _description(capture, panels))
+    across = Scale(low=start_ns, high=max(end_ns, start_ns + 1), left=_LEFT, right=_WIDTH - 10)
     for number, (name, unit, points) in enumerate(panels):
         top = _TOP + number * (_HEIGHT + _GAP)
-        parts += _panel(name, unit, points, top, capture, start_ns, end_ns)
+        inside = [(t, value) for t, value in points if start_ns <= t <= end_ns]
+        highest = max(value for _, value in points) or 1.0
+        up = Scale(low=0, high=highest, left=top + _HEIGHT, right=top + 18)
+        _draw_windows(picture, capture, across, top)
+        picture.path([(across(t), up(value)) for t, value in inside], "line")
+        picture.text(_LEFT, top - 8, name, "title")
+        picture.text(_LEFT - 6, top + 18, f"{highest:.3g} {unit}", anchor="end")
+        picture.text(_LEFT - 6, top + _HEIGHT, "0", anchor="end")
     seconds = (end_ns - start_ns) / 1e9
-    parts.append(
-        f'<text x="{_WIDTH - 10}" y="{height - 8}" text-anchor="end">{seconds:.1f} s</text>'
-    )
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    picture.text(_WIDTH - 10, height - 8, f"{seconds:.1f} s", anchor="end")
+    return standalone(picture.svg(), _STYLE)
+
+
+def _draw_windows(picture: Picture, capture: Capture, across: Scale, top: int) -> None:
+    for window in capture.windows:
+        left, right = across(window.start_ns), across(window.end_ns)
+        picture.rect(left, top, right - left, _HEIGHT, f"window window-{window.name}")
+        if right - left > 50:
+            picture.text(left + 4, top + 14, window.name)
 
 
 def _title(series: Series) -> str:
     """The source's name; an estimate says that it is one."""
     estimated = " (estimated, not measured)" if series.source.kind == "estimate" else ""
     return series.source.id + estimated
-
-
-def _panel(
-    name: str,
-    unit: str,
-    points: Points,
-    top: int,
-    capture: Capture,
-    start_ns: int,
-    end_ns: int,
-) -> list[str]:
-    highest = max(value for _, value in points) or 1.0
-    span = max(1, end_ns - start_ns)
-
-    def x(time_ns: float) -> float:
-        return _LEFT + (time_ns - start_ns) / span * (_WIDTH - _LEFT - 10)
-
-    def y(value: float) -> float:
-        return top + _HEIGHT - value / highest * (_HEIGHT - 18)
-
-    parts = []
-    for window in capture.windows:
-        left, right = x(window.start_ns), x(window.end_ns)
-        fill = _WINDOW_FILLS.get(window.name, "#eeeeee")
-        parts.append(
-            f'<rect x="{left:.1f}" y="{top}" width="{right - left:.1f}" height="{_HEIGHT}"'
-            f' fill="{fill}"/>'
-        )
-        if right - left > 50:
-            parts.append(
-                f'<text x="{left + 4:.1f}" y="{top + 14}" fill="#333">{window.name}</text>'
-            )
-    inside = [(t, v) for t, v in points if start_ns <= t <= end_ns]
-    line = " ".join(f"{x(t):.1f},{y(v):.1f}" for t, v in inside)
-    parts += [
-        f'<polyline points="{line}" fill="none" stroke="#1a4f8a" stroke-width="1.5"/>',
-        f'<text x="{_LEFT}" y="{top - 8}" font-weight="bold">{escape(name)}</text>',
-        f'<text x="{_LEFT - 6}" y="{top + 18}" text-anchor="end">{highest:.3g} {unit}</text>',
-        f'<text x="{_LEFT - 6}" y="{top + _HEIGHT}" text-anchor="end">0</text>',
-    ]
-    return parts
 
 
 def _description(capture: Capture, panels: Sequence[tuple[str, str, Points]]) -> str:

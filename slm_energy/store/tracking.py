@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,22 @@ _FRAME_NUMBERS = ("round", "order", "attempt")
 def open_store(tracking: TrackingConfig) -> Store | Offline:
     """Where a sweep reads what was, and leaves what is."""
     return Offline(tracking) if tracking.offline else Store(tracking)
+
+
+def open_existing(tracking: TrackingConfig) -> Store:
+    """Open a store to read from it; none is created.
+
+    Raises:
+        TrackingError: there is no such store, or it cannot be opened.
+    """
+    # `Store` itself says what to do about `tracking=offline`.
+    if not tracking.offline and not exists(tracking):
+        location = tracking.uri or shlex.quote(tracking.folder)
+        raise TrackingError(
+            f"there is no store in {location}: run a study first, or set tracking.folder=DIR"
+            " (in Python tracking=DIR)"
+        )
+    return Store(tracking)
 
 
 class Store:
@@ -242,7 +259,7 @@ class Store:
                 whole, _ = self._of_trial(study, trial.id)
             if not whole:
                 raise TrackingError(
-                    f"trial {trial.id} was being sent by somebody else too: run slm-energy sync"
+                    f"trial {trial.id} was being sent by another process too: run slm-energy sync"
                 )
             # Whoever sent it at the same time agrees on which run stays.
             for run in whole[1:]:

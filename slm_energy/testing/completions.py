@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slm_energy.models.source import eos_ids, load_tokenizer
+from slm_energy.models.folder import eos_ids
+from slm_energy.models.tokenizer import load_tokenizer
 
 FAULTS = {
     "none": "it does what it should",

@@ -1,4 +1,4 @@
-"""One trial seen from the child: prepare or serve what the parent asks for, and tell how it goes.
+"""One trial seen from the child: prepare or serve as the parent requests, and report progress.
 
     python -m slm_energy.worker build|prepare|reference|serve FOLDER
     python -m slm_energy.worker template FOLDER
@@ -50,31 +50,31 @@ from slm_energy.workload import Task
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one trial, or what must be prepared for it; return the exit code."""
+    """Run one trial, or a preparation for it; return the exit code."""
     if arguments[0] == "describe":
-        asked = [from_plain(Settings, row) for row in json.load(sys.stdin)]
-        json.dump(to_plain([describe(settings) for settings in asked]), sys.stdout)
+        cells = [from_plain(Settings, row) for row in json.load(sys.stdin)]
+        json.dump(to_plain([describe(settings) for settings in cells]), sys.stdout)
         return 0
     mode, folder, isolation = arguments[0], Path(arguments[1]), "spawn"
     _die_with_parent()
     if mode == "template":
-        given = template.forked(read_json(folder / TRIAL_FILE, Trial).cell.settings)
-        if given is None:
+        trial_folder = template.forked(read_json(folder / TRIAL_FILE, Trial).cell.settings)
+        if trial_folder is None:
             return 0
-        mode, folder, isolation = "serve", given, "forkserver"
+        mode, folder, isolation = "serve", trial_folder, "forkserver"
         _die_with_parent()
     # An interrupt from the terminal is the parent's to handle.
     sigint.ignore()
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    if _unheard(channel):  # the parent died before its death could end this process
-        print("the parent has gone", file=sys.stderr)
+    if _is_closed(channel):  # the parent died before its death could end this process
+        print("the parent has exited", file=sys.stderr)
         return 1
     try:
         _run(mode, isolation, read_json(folder / TRIAL_FILE, Trial), folder, channel)
     except Exception as error:
-        # What ran out may have been raised as anything, and been given another name on its way.
-        _tell(channel, error=out_of_memory(error) or _said(error))
+        # Libraries raise a lack of memory as any type, and engines may wrap it in another error.
+        _send(channel, error=out_of_memory(error) or _message(error))
         traceback.print_exc()
         return 1
     return 0
@@ -94,32 +94,32 @@ def _run(mode: str, isolation: str, trial: Trial, folder: Path, channel: TextIO)
             trial,
             [from_plain(Task, task) for task in tasks],
             read_json(metered, Metering) if metered.exists() else None,
-            lambda phase, share: _tell(channel, phase=phase, share=share),
+            lambda phase, share: _send(channel, phase=phase, share=share),
         )
-        found = capture.environment | {"isolation": isolation}
-        write_json(folder / CAPTURE_FILE, dataclasses.replace(capture, environment=found))
+        environment = capture.environment | {"isolation": isolation}
+        write_json(folder / CAPTURE_FILE, dataclasses.replace(capture, environment=environment))
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, SlmEnergyError):
         return str(error)
     return f"{type(error).__name__}: {one_line(error)}"
 
 
-def _tell(channel: TextIO, **message: str | float) -> None:
+def _send(channel: TextIO, **message: str | float) -> None:
     channel.write(json.dumps(message) + "\n")
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to end this process when the parent dies, so that none is left behind."""
+    """Have the kernel end this process when the parent dies, so that none is left behind."""
     pr_set_pdeathsig = 1
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
 
 
-def _unheard(channel: TextIO) -> bool:
-    """Whether nobody holds the other end of a pipe."""
+def _is_closed(channel: TextIO) -> bool:
+    """Whether the other end of a pipe is closed."""
     poll = select.poll()
     poll.register(channel, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,9 +1,9 @@
-"""A worker process seen from its parent: start it, sleep until it speaks or ends, say how it ended.
+"""A worker process seen from its parent: start it, wait for its output and its end, report that.
 
     run     spawn a fresh interpreter, and watch it
     watch   the same for a worker that is started in another way (`forkserver.py`)
 
-Whatever it does (raise, hang, vanish, exit without a word), one line comes back.
+Whatever it does (raise, hang, vanish, exit without output), the outcome is one line.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from slm_energy.worker import interpreters
 
 LOG_FILE = "worker.log"
 _TICK_S = 1.0
-_EXIT_GRACE_S = 60.0  # runtimes take seconds to take down, on a busy machine many
+_EXIT_GRACE_S = 60.0  # runtimes take seconds to shut down, many on a busy machine
 
 ReportPhase = Callable[[str, float], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Worker:
-    """A worker process that runs.
+    """A running worker process.
 
     Attributes:
         pid: its process id, and that of its group.
@@ -65,10 +65,10 @@ def run(
     """Run the worker module in a fresh interpreter to its end.
 
     Args:
-        mode: what it is to do.
-        python: interpreter's path; None is this one.
+        mode: the worker's mode.
+        python: path of the interpreter; None for this one.
         folder: gets its log.
-        exchange: folder of the files by which it is spoken to.
+        exchange: folder of its input and output files.
         timeout_s: it is ended after this long.
         progress: called about once a second with the phase and the share of it that is done.
         on_start: called with its process id.
@@ -102,7 +102,7 @@ def watch(
     progress: ReportPhase,
     on_start: Callable[[int], None] = lambda pid: None,
 ) -> str | None:
-    """Start a worker and stay with it to its end; see `run`."""
+    """Start a worker and watch it to its end; see `run`."""
     kills = memory_kills()
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as pipe:
@@ -114,22 +114,22 @@ def watch(
             message, in_time = _listen(pipe.fileno(), time.monotonic() + timeout_s, progress)
             patience_s = _EXIT_GRACE_S if in_time else 0.0
         finally:
-            pipe.close()  # a worker that has more to say does not wait for a reader
+            pipe.close()  # so that a worker that is still writing does not wait for a reader
             by_itself, code, peak_bytes = _end(worker, patience_s)
     if not in_time:
         return f"took longer than study.timeout_s={timeout_s:g} and was ended"
     if message is None and not by_itself:
-        return f"the worker did not end within {_EXIT_GRACE_S:g} s of its last word and was ended"
+        return f"the worker did not exit within {_EXIT_GRACE_S:g} s of its result and was ended"
     return message or exit_error(code, peak_bytes, kills, memory_kills())
 
 
 def memory_kills(vmstat: Path = Path("/proc/vmstat")) -> int | None:
-    """How many processes the kernel has ended for want of memory, in whatever control group.
+    """How many processes the kernel has killed for lack of memory, in all control groups.
 
     Source: `count_vm_event(OOM_KILL)` in Linux's mm/oom_kill.c.
 
     Returns:
-        None if this kernel does not tell.
+        None if this kernel does not count them.
     """
     try:
         count = re.search(r"^oom_kill (\d+)$", vmstat.read_text(encoding="utf-8"), re.MULTILINE)
@@ -160,16 +160,16 @@ def exit_error(
     if before is None or after is None:
         return f"{killed}: the system may have run out of memory{peak}"
     if after == before:
-        return f"{killed}, by somebody: the kernel counts no process ended for want of memory{peak}"
+        return f"{killed}, not by the kernel: it has killed no process for lack of memory{peak}"
     remedy = "try a smaller workload.batch_size, engine.dtype or model"
-    return f"out of memory: the kernel ended the worker (SIGKILL){peak}; {remedy}"
+    return f"out of memory: the kernel killed the worker (SIGKILL){peak}; {remedy}"
 
 
 def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[str | None, bool]:
     """Read progress until the worker closes its end of the pipe.
 
     Returns:
-        The error it told, if any; and whether it ended in time.
+        The error that it reported, if any; and whether it ended in time.
     """
     pending, error = b"", None
     phase, share = "start", 0.0
@@ -189,16 +189,16 @@ def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[str | No
 
 
 def _end(worker: Worker, patience_s: float) -> tuple[bool, int, int | None]:
-    """Wait for the worker to go, end it if it does not, and then whatever is left of its group.
+    """Wait for the worker to exit, kill it if it does not, and then the rest of its group.
 
     Returns:
-        Whether it went by itself; its exit code; and the most memory it had, in bytes, or None.
+        Whether it exited by itself; its exit code; and the most memory it had, in bytes, or None.
     """
     try:
         ended, _, _ = select.select([worker.handle], [], [], patience_s)
     finally:
         os.close(worker.handle)
-    # Before the worker is waited for: until then nobody else can get its number.
+    # Before the worker is waited for: until then its process id cannot be reused.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL)
     return bool(ended), *worker.reap()

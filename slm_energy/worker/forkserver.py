@@ -1,14 +1,14 @@
-"""Workers that are forked from a process that has imported their engine's libraries already.
+"""Workers that are forked from a process that has already imported their engine's libraries.
 
 A trial stays a process of its own: it has its own memory, threads, GPU context, session and log,
-and leaves nothing behind. What is saved is the time in which an interpreter starts and imports.
-`template.py` tells how a template proves that it did no more than import.
+and leaves nothing behind. What is saved is the time to start an interpreter and import. See
+`template.py` for how a template proves that it did no more than import.
 
 What is different, and why `measurement.isolation` is part of a cell's identity:
 
 - The load window holds no imports but those that depend on the model.
 - Trials of one template share what is drawn at random when a process starts: the layout of its
-  memory, and the seed of Python's hashes. Spawned trials draw both anew, so that rounds average
+  memory, and the seed of Python's hashes. Each spawned trial draws its own, so that rounds average
   over them; forked ones keep one draw for a whole sweep.
 - The memory of a forked worker begins with the pages that it shares with its template. They count
   in its peak, as a spawned worker's own imports do.
@@ -43,18 +43,18 @@ class Templates:
     """The template processes of a sweep: one per interpreter, engine, decoding and type.
 
     Each starts when it is first needed. All end with the block, and with the thread that ran the
-    first trial, so one thread runs them all.
+    first trial, so one thread must run all trials.
     """
 
     def __enter__(self) -> Self:
-        self._place = tempfile.TemporaryDirectory(prefix="slm-energy-")
+        self._folder = tempfile.TemporaryDirectory(prefix="slm-energy-")
         self._templates: dict[_Key, _Template] = {}
         return self
 
     def __exit__(self, *_: object) -> None:
         for template in self._templates.values():
             template.close()
-        self._place.cleanup()
+        self._folder.cleanup()
 
     def serve(
         self,
@@ -64,7 +64,7 @@ class Templates:
         progress: ReportPhase,
         on_start: Callable[[int], None],
     ) -> str | None:
-        """Run a trial's worker to its end, spawned or forked as the trial asks; see `child.run`."""
+        """Run a trial's worker to its end, spawned or forked; see `child.run`."""
         if trial.cell.settings.measurement.isolation == "spawn":
             python, limit_s = trial.python, trial.timeout_s
             return child.run("serve", python, folder, exchange, limit_s, progress, on_start)
@@ -79,7 +79,7 @@ class Templates:
             return f"measurement.isolation=forkserver: {error}"
 
     def _template(self, trial: Trial, exchange: Path, log: int) -> _Template:
-        """The template for this trial; a new one if there is none that lives."""
+        """The template for this trial; a new one if none is running."""
         engine = trial.cell.settings.engine
         key = (trial.python, engine.name, engine.decode, engine.dtype)
         known = self._templates.get(key)
@@ -87,14 +87,14 @@ class Templates:
             return known
         if known is not None:
             known.close()
-        words, place = ["template", str(exchange)], Path(self._place.name)
-        made = _Template(*interpreters.command(trial.python, words, place), log)
-        self._templates[key] = made
-        return made
+        arguments, folder = ["template", str(exchange)], Path(self._folder.name)
+        template = _Template(*interpreters.command(trial.python, arguments, folder), log)
+        self._templates[key] = template
+        return template
 
 
 class _Template:
-    """One template process; it ends when a request to it did not come to its end."""
+    """One template process; it is ended when a request to it is not completed."""
 
     def __init__(self, command: Sequence[str], variables: Mapping[str, str], log: int) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -110,7 +110,7 @@ class _Template:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether it can take requests."""
         return self._process.poll() is None
 
     def fork(self, exchange: Path, output: int, log: int, timeout_s: float) -> Worker:
@@ -119,39 +119,41 @@ class _Template:
         Raises:
             EngineError: it could not import, is not clean, was ended, or took too long.
         """
-        reply = self._ask(timeout_s, (output, log), serve=str(exchange))
+        reply = self._request(timeout_s, (output, log), serve=str(exchange))
         try:
             handle = os.pidfd_open(reply["pid"])
-        except ProcessLookupError:  # its template waits for it when asked, not before
+        except ProcessLookupError:  # its template reaps it on request, not before
             raise EngineError(_ENDED) from None
         return Worker(
             pid=reply["pid"], handle=handle, reap=functools.partial(self._reap, reply["pid"])
         )
 
     def close(self) -> None:
-        """End it; also right when it has ended."""
+        """End it; does nothing when it has ended."""
         self._process.kill()
         self._process.wait()
         self._socket.close()
 
     def _reap(self, pid: int) -> tuple[int, int | None]:
         try:
-            reply = self._ask(_REAP_S, (), reap=pid)
+            reply = self._request(_REAP_S, (), reap=pid)
         except EngineError:  # it was killed, and its worker with it
             return -int(signal.SIGKILL), None
         return reply["code"], reply["peak_bytes"]
 
-    def _ask(self, timeout_s: float, descriptors: Sequence[int], **request: Json) -> dict[str, Any]:
+    def _request(
+        self, timeout_s: float, descriptors: Sequence[int], **request: Json
+    ) -> dict[str, Any]:
         try:
             self._socket.settimeout(timeout_s)
             socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
             answer = self._socket.recv(_REPLY_BYTES)
         except TimeoutError:
             self.close()
-            raise EngineError(f"the template did not answer within {timeout_s:g} s") from None
+            raise EngineError(f"the template did not respond within {timeout_s:g} s") from None
         except ConnectionError:
             answer = b""
-        except BaseException:  # its answer would be taken for that to another request
+        except BaseException:  # its answer would be taken for that to the next request
             self.close()
             raise
         if not answer:

@@ -1,4 +1,4 @@
-"""How a worker is started in this or in another Python, and what another one tells of its engines.
+"""How a worker is started in this or another Python, and how another one describes its engines.
 
 A worker in another environment needs that environment's libraries and this package's files, nothing
 that the sweep itself needs: the package is put on its path through a folder that holds only it.
@@ -23,9 +23,9 @@ _PACKAGE = Path(__file__).parents[1]
 _PATIENCE_S = 120.0
 _VARIABLES = {"NVIDIA_TF32_OVERRIDE": "0"}
 """float32 is float32 for every engine: torch computes its products in full, while CUDA's libraries
-round them to TF32 (10 bits of mantissa) for onnxruntime, TensorRT and llama.cpp unless told."""
+round them to TF32 (10 bits of mantissa) for onnxruntime, TensorRT and llama.cpp by default."""
 
-# Runs in an interpreter that may be old and bare, so it says first what such a one lacks.
+# Runs in an interpreter that may be old and bare, so it first reports what is missing there.
 _DESCRIBE = """
 import sys
 from importlib.util import find_spec
@@ -40,26 +40,26 @@ sys.exit(main(["describe"]))
 
 
 def command(
-    python: str | None, words: Sequence[str], place: Path
+    python: str | None, arguments: Sequence[str], folder: Path
 ) -> tuple[list[str], dict[str, str]]:
     """How to start `slm_energy.worker` in an interpreter.
 
     Args:
-        python: the interpreter's path; None is this one.
-        words: the worker's arguments.
-        place: an existing folder that outlives the process.
+        python: the interpreter's path; None for this one.
+        arguments: the worker's.
+        folder: an existing one that outlives the process.
 
     Returns:
         The command and its environment variables.
     """
-    variables = redaction.inherited() if python is None else _with_package_only(place)
+    variables = redaction.inherited() if python is None else _with_package_only(folder)
     # -P keeps the current folder off the path: a file named json.py there is not the library.
-    words = [python or sys.executable, "-P", "-m", "slm_energy.worker", *words]
+    words = [python or sys.executable, "-P", "-m", "slm_energy.worker", *arguments]
     return words, variables | _VARIABLES
 
 
 def ask(python: str, about: Sequence[Settings]) -> list[Description]:
-    """Ask another interpreter about cells; one process for all of them.
+    """Describe cells in another interpreter; one process for all of them.
 
     Args:
         python: the interpreter's path.
@@ -72,7 +72,7 @@ def ask(python: str, about: Sequence[Settings]) -> list[Description]:
         try:
             answer = subprocess.run(
                 [python, "-c", _DESCRIBE],
-                # Python before 3.11 refuses -P, and could not say that it is too old.
+                # Python before 3.11 rejects -P, and could not report that it is too old.
                 env={**_with_package_only(Path(folder)), "PYTHONSAFEPATH": "1"},
                 input=json.dumps(to_plain(about)),
                 capture_output=True,
@@ -83,19 +83,19 @@ def ask(python: str, about: Sequence[Settings]) -> list[Description]:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ConfigError(f"engine.python={python} cannot be run: {one_line(error)}") from error
     if answer.returncode != 0:
-        last = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (answer.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise ConfigError(
             f"engine.python={python}: a worker does not start in it: {one_line(last)}"
         )
-    found: list[Description] = [
+    descriptions: list[Description] = [
         convert(Description, row, "description") for row in json.loads(answer.stdout)
     ]
-    return found
+    return descriptions
 
 
-def _with_package_only(place: Path) -> dict[str, str]:
+def _with_package_only(folder: Path) -> dict[str, str]:
     """Environment variables that put this package, and nothing beside it, on the path."""
-    alone = place / "package"
+    alone = folder / "package"
     alone.mkdir(exist_ok=True)
     link = alone / _PACKAGE.name
     if not link.exists():

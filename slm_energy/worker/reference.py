@@ -9,8 +9,8 @@ per model, type and provider. One prompt at a time, so that padding of larger ba
 too. It takes float32 in place of int8, which each engine rounds in its own way, and CUDA or else
 the processor in place of a provider that it does not have. The cache keeps what it generated.
 
-A reference that fails costs no trial: agreement is then unknown, and a flag says why. It is tried
-again by the next sweep, not for every trial of this one.
+Without a reference trials stay valid: agreement is then unknown, and a flag gives the reason. The
+next sweep tries again, not every trial of this one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import EngineConfig, ProviderConfig
 from slm_energy.engines.base import Batch, Compiles, LoadRequest, find
 from slm_energy.errors import EngineError
-from slm_energy.models import source
+from slm_energy.models.folder import eos_ids
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Reference, ReferenceAnswer
 from slm_energy.serialization import Json, read_json, write_json
 
@@ -31,7 +32,7 @@ _FILE = "reference.json"
 
 
 def needed(trial: Trial) -> bool:
-    """Tell whether the trial is to be compared and this sweep has not tried to make its reference.
+    """Whether the trial is to be compared and this sweep has not yet tried to make its reference.
 
     Raises:
         ConfigError: there is no such engine.
@@ -40,10 +41,10 @@ def needed(trial: Trial) -> bool:
 
 
 def make(trial: Trial) -> None:
-    """Let the reference engine serve the trial's prompts.
+    """Serve the trial's prompts with the reference engine, and keep the outputs.
 
     Raises:
-        SlmEnergyError: it cannot.
+        SlmEnergyError: it cannot serve them.
     """
     settings = _settings(trial)
     reason = find(settings.engine.name).unsupported(settings)
@@ -54,18 +55,18 @@ def make(trial: Trial) -> None:
 
 def give_up(trial: Trial, error: str) -> None:
     """Keep why there is no reference, for the other trials of this sweep."""
-    asked = _settings(trial)
+    settings = _settings(trial)
     failed = Reference(
-        engine=asked.engine.name,
-        dtype=asked.engine.dtype,
-        provider=asked.provider.name,
+        engine=settings.engine.name,
+        dtype=settings.engine.dtype,
+        provider=settings.provider.name,
         error=error,
     )
     _store(trial, _failure(trial), failed)
 
 
 def read(trial: Trial) -> Reference | None:
-    """The trial's reference, or why there is none; None if it was not tried or is not asked for."""
+    """The trial's reference, or why there is none; None if it was not tried or not requested."""
     if trial.reference is None:
         return None
     for identity in (_identity(trial), _failure(trial)):
@@ -76,22 +77,22 @@ def read(trial: Trial) -> Reference | None:
 
 
 def _serve(trial: Trial, settings: Settings) -> Reference:
-    path, spec, asked = Path(trial.model_path), find(settings.engine.name), settings.workload
+    path, spec = Path(trial.model_path), find(settings.engine.name)
     request = LoadRequest(
         settings=settings,
         model_path=path,
         model_digest=trial.cell.model_digest,
         cache_path=Path(trial.cache_path),
         versions=spec.versions(),
-        eos_ids=source.eos_ids(path),
+        eos_ids=eos_ids(path),
     )
-    tokenizer = source.load_tokenizer(path)
-    tasks = workload.load(asked)
+    tokenizer = load_tokenizer(path)
+    tasks = workload.load(settings.workload)
     batches = [
         Batch(
             prompts=(tuple(tokenizer.encode(task.prompt).ids),),
-            new_tokens=asked.new_tokens,
-            stop=asked.stop,
+            new_tokens=settings.workload.new_tokens,
+            stop=settings.workload.stop,
         )
         for task in tasks
     ]
@@ -120,16 +121,16 @@ def _serve(trial: Trial, settings: Settings) -> Reference:
 
 def _settings(trial: Trial) -> Settings:
     """The trial's settings with the reference engine in place of its own."""
-    asked = trial.cell.settings
-    dtype = "float32" if asked.engine.dtype == "int8" else asked.engine.dtype
+    own = trial.cell.settings
+    dtype = "float32" if own.engine.dtype == "int8" else own.engine.dtype
     engine = EngineConfig(name=str(trial.reference), dtype=dtype)
-    cuda = ProviderConfig(name="cuda", device=asked.provider.device)
-    found = [
-        dataclasses.replace(asked, engine=engine, provider=provider)
-        for provider in (asked.provider, cuda, ProviderConfig(name="cpu"))
+    cuda = ProviderConfig(name="cuda", device=own.provider.device)
+    candidates = [
+        dataclasses.replace(own, engine=engine, provider=provider)
+        for provider in (own.provider, cuda, ProviderConfig(name="cpu"))
     ]
     spec = find(engine.name)
-    return next((each for each in found if spec.unsupported(each) is None), found[0])
+    return next((c for c in candidates if spec.unsupported(c) is None), candidates[0])
 
 
 def _identity(trial: Trial) -> dict[str, Json]:
@@ -155,9 +156,9 @@ def _place(trial: Trial, identity: dict[str, Json]) -> Path:
     return cache.place(Path(trial.cache_path), "reference", identity)
 
 
-def _store(trial: Trial, identity: dict[str, Json], found: Reference) -> None:
+def _store(trial: Trial, identity: dict[str, Json], made: Reference) -> None:
     def fill(partial: Path) -> dict[str, Json]:
-        write_json(partial / _FILE, found)
+        write_json(partial / _FILE, made)
         return {}
 
     cache.make(_place(trial, identity), identity, fill)

@@ -2,8 +2,8 @@
 
     start | load | compile | baseline | warmup | prefill | serve | decode texts | end
 
-Prefill and serve repeat the whole workload, the first with one token per answer. Each window is
-marked to the sampler, which is not otherwise known here.
+Prefill and serve repeat the whole workload, the first with one token per answer. The
+sampler is notified of each window; nothing else of it is known here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from slm_energy.config.groups import WorkloadConfig
 from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
 from slm_energy.errors import WorkloadError
 from slm_energy.machine import allowed_processors, processor
-from slm_energy.models import source
+from slm_energy.models.folder import eos_ids
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Capture, ClockAnchor, Generation, Metering
 from slm_energy.serialization import Json
 from slm_energy.worker.timeline import Timeline
@@ -46,17 +47,17 @@ def serve(
         progress: called with the phase's name and the share of it that is done, between requests.
 
     Raises:
-        SlmEnergyError: the model, the engine or the prompts cannot do what was asked.
+        SlmEnergyError: model, engine and prompts do not allow these settings.
     """
     settings, clock = trial.cell.settings, _anchor()
-    asked = settings.measurement
+    measurement = settings.measurement
     shortest_s = metering.shortest_s if metering else 0.0
     engine = find(settings.engine.name).create()
     timeline = Timeline(metering)
 
     progress("load", 0.0)
     with timeline.window("load"):
-        tokenizer = source.load_tokenizer(Path(trial.model_path))
+        tokenizer = load_tokenizer(Path(trial.model_path))
         effective = engine.load(load_request_of(trial))
 
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
@@ -68,30 +69,31 @@ def serve(
         with timeline.window("compile"):
             effective |= engine.compile(batches) or {}  # in place: the engine may add to it
 
-    if asked.baseline_s > 0:
+    if measurement.baseline_s > 0:
         progress("baseline", 0.0)
         with timeline.window("baseline"):
-            time.sleep(max(asked.baseline_s, shortest_s))
+            time.sleep(max(measurement.baseline_s, shortest_s))
 
     warmed = None
-    if asked.warmup_requests > 0:
+    if measurement.warmup_requests > 0:
         with timeline.window("warmup"):
             warmed = warm_up(
                 engine,
                 batches,
-                requests=asked.warmup_requests,
-                at_most_s=asked.warmup_s,
+                requests=measurement.warmup_requests,
+                at_most_s=measurement.warmup_s,
                 progress=lambda share: progress("warmup", share),
             )
 
-    if asked.prefill_s > 0:
+    if measurement.prefill_s > 0:
         one_token = [dataclasses.replace(batch, new_tokens=1) for batch in batches]
         with timeline.window("prefill") as span:
-            at_least_s = max(asked.prefill_s, shortest_s)
+            at_least_s = max(measurement.prefill_s, shortest_s)
             span.passes = len(_repeat(engine, one_token, at_least_s, progress, "prefill"))
 
     with timeline.window("serve") as span:
-        served = _repeat(engine, batches, max(asked.serve_s, shortest_s), progress, "serve")
+        at_least_s = max(measurement.serve_s, shortest_s)
+        served = _repeat(engine, batches, at_least_s, progress, "serve")
         span.passes = len(served)
     timeline.close()
     engine.close()
@@ -136,21 +138,21 @@ def _repeat(
     progress: ReportPhase,
     phase: str,
 ) -> list[list[tuple[int, list[Completion]]]]:
-    """Repeat the whole workload until that took long enough.
+    """Repeat the whole workload until `at_least_s` have passed.
 
     Returns:
-        Per pass and batch: when it was handed over, and its answers.
+        Per pass and batch: when it was handed to the engine, and its answers.
     """
     served: list[list[tuple[int, list[Completion]]]] = []
-    told_ns = 0
+    reported_ns = 0
     start_ns = time.monotonic_ns()
     enough_ns = start_ns + round(at_least_s * 1e9)
     while not served or time.monotonic_ns() < enough_ns:
         answers: list[tuple[int, list[Completion]]] = []
         for number, batch in enumerate(batches):
             now_ns = time.monotonic_ns()
-            if now_ns - told_ns > 1_000_000_000:
-                told_ns = now_ns
+            if now_ns - reported_ns > 1_000_000_000:
+                reported_ns = now_ns
                 by_time = (now_ns - start_ns) / max(1, enough_ns - start_ns)
                 by_pass = (len(served) + number / len(batches)) / (len(served) + 1)
                 progress(phase, min(by_time, by_pass))
@@ -166,7 +168,7 @@ def _generations(
     trial: Trial,
     tokenizer: Tokenizer,
 ) -> Iterator[Generation]:
-    workload, ends = trial.cell.settings.workload, set(source.eos_ids(Path(trial.model_path)))
+    workload, ends = trial.cell.settings.workload, set(eos_ids(Path(trial.model_path)))
     digests = [token_digest(prompt) for prompt in prompts]
     for pass_index, batches in enumerate(served):
         position = 0
@@ -205,7 +207,7 @@ def _environment(trial: Trial) -> dict[str, Json]:
 
 
 def _nvidia_driver() -> str | None:
-    """The line by which the kernel's module names itself; None where it is not loaded."""
+    """The version line of the kernel's module; None where it is not loaded."""
     path = Path("/proc/driver/nvidia/version")
     return path.read_text(encoding="utf-8").partition("\n")[0] if path.is_file() else None
 

@@ -1,17 +1,17 @@
-"""A template seen from inside: it imports what an engine needs, starts nothing, and forks workers.
+"""A template seen from inside: imports what an engine needs, starts nothing, and forks workers.
 
 Requests and replies are JSON over a socket, the standard input:
 
     {"serve": FOLDER}, with descriptors for output and log  ->  {"pid": ...}, from the new worker
     {"reap": PID}, of a worker that has ended               ->  {"code": ..., "peak_bytes": ...}
 
-or {"error": ...}, one line. Before each fork the template proves that it holds what imports leave
-and nothing else. One thread: a lock that another one holds would stay locked in the worker, and
-OpenMP does not work in a fork once it has worked. No file, socket or device is open, and so there
-is no context on a GPU.
+or {"error": ...}, one line. Before each fork the template checks that it holds what imports leave
+and nothing else. One thread: a lock that another thread holds would stay locked in the worker, and
+OpenMP does not work in a fork once it has been used. No file, socket or device is open, and so
+there is no context on a GPU.
 
-Python's garbage collector is left alone: to freeze what there is would spare the worker copies of
-pages, but also make its collections cheaper than a spawned worker's.
+Python's garbage collector is left alone: freezing the present objects would save the worker copies
+of pages, but would also make its collections cheaper than a spawned worker's.
 """
 
 from __future__ import annotations
@@ -51,24 +51,24 @@ def forked(settings: Settings) -> Path | None:
                 _reply(parent, **_reaped(request["reap"]))
             elif broken is not None:
                 _reply(parent, error=broken)
-            elif found := _fork_hazard({0, 1, 2, parent.fileno(), *descriptors}):
-                _reply(parent, error=_refusal(settings, found))
+            elif hazard := _fork_hazard({0, 1, 2, parent.fileno(), *descriptors}):
+                _reply(parent, error=_refusal(settings, hazard))
             elif os.fork() == 0:
                 _become_worker(*descriptors)
                 _reply(parent, pid=os.getpid())
                 return Path(request["serve"])
-            for each in descriptors:
-                os.close(each)
+            for descriptor in descriptors:
+                os.close(descriptor)
 
 
 def _without_input() -> None:
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
 
 
 def _import(settings: Settings) -> str | None:
-    """Import; the error in one line, or None."""
+    """Import; return the error in one line, or None."""
     try:
         find(settings.engine.name).imports(settings)
         importlib.import_module("tokenizers")
@@ -84,7 +84,7 @@ def _import(settings: Settings) -> str | None:
 
 
 def _fork_hazard(own: set[int]) -> str | None:
-    """What makes this process other than one that has only imported, or None.
+    """How this process differs from one that has only imported, or None.
 
     Args:
         own: descriptors that it should have open.
@@ -94,18 +94,18 @@ def _fork_hazard(own: set[int]) -> str | None:
         return f"it has {threads} threads"
     for number in set(map(int, os.listdir("/proc/self/fd"))) - own:
         with contextlib.suppress(FileNotFoundError):  # the one that listed them
-            place = os.readlink(f"/proc/self/fd/{number}")
-            if place != os.devnull:  # llama-cpp-python keeps it open to hide what is printed
-                return f"it has {place} open"
+            target = os.readlink(f"/proc/self/fd/{number}")
+            if target != os.devnull:  # llama-cpp-python keeps it open to hide what is printed
+                return f"it has {target} open"
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return "CUDA is initialised"
     return None
 
 
-def _refusal(settings: Settings, found: str) -> str:
+def _refusal(settings: Settings, hazard: str) -> str:
     remedy = "set measurement.isolation=spawn"
-    return f"engine {settings.engine.name} cannot be forked: after its imports {found}; {remedy}"
+    return f"engine {settings.engine.name} cannot be forked: after its imports {hazard}; {remedy}"
 
 
 def _reaped(worker: int) -> dict[str, Json]:
@@ -114,12 +114,12 @@ def _reaped(worker: int) -> dict[str, Json]:
 
 
 def _become_worker(output: int, log: int) -> None:
-    """Give a fork what a spawned worker has of its own."""
+    """Give a fork its own session, output, log and random seeds, as a spawned worker has."""
     os.setsid()
-    for given, place in ((output, 1), (log, 2)):
-        os.dup2(given, place)
-        os.close(given)
-    # A process seeds these when it imports them; Python's own generator does it in a fork as well.
+    for descriptor, standard in ((output, 1), (log, 2)):
+        os.dup2(descriptor, standard)
+        os.close(descriptor)
+    # These are seeded at import; Python's own generator is seeded again in a fork as well.
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         torch.default_generator.seed()

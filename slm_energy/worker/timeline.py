@@ -1,4 +1,4 @@
-"""The windows of a trial, each marked to the sampler at both ends."""
+"""The windows of a trial; the sampler is notified of both ends of each."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Span:
 class Timeline:
     """The windows so far.
 
-    A sampler that has gone does not stop the trial: latency and outputs are still good, and the
-    parent sees by the sampler's own file that its energy is not.
+    A sampler that has exited does not stop the trial: latency and outputs are still good, and the
+    parent sees from the sampler's file that the energy is not.
 
     Args:
         metering: how to reach the sampler; None when nothing is metered.
@@ -34,11 +34,11 @@ class Timeline:
             try:
                 self._marks = Marks(metering.marks)
             except OSError as error:
-                print(f"the sampler does not answer: {error}", file=sys.stderr)
+                print(f"the sampler does not respond: {error}", file=sys.stderr)
 
     @contextlib.contextmanager
     def window(self, name: str) -> Iterator[Span]:
-        """Open a window for the length of a `with` block; what raises leaves none."""
+        """Open a window for the length of a `with` block; an exception leaves none."""
         span = Span()
         self._mark("start")
         start_ns = time.monotonic_ns()
@@ -48,7 +48,7 @@ class Timeline:
         self.windows.append(Window(name=name, start_ns=start_ns, end_ns=end_ns, passes=span.passes))
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection to the sampler."""
         if self._marks is not None:
             self._marks.close()
 
@@ -58,6 +58,6 @@ class Timeline:
         try:
             self._marks.mark(edge)
         except OSError as error:
-            print(f"the sampler does not answer any more: {error}", file=sys.stderr)
+            print(f"the sampler no longer responds: {error}", file=sys.stderr)
             self.close()
             self._marks = None

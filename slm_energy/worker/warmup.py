@@ -2,7 +2,7 @@
 
 Many programs never reach a steady state, or reach it late (Barrett et al., Virtual Machine Warmup
 Blows Hot and Cold, OOPSLA 2017), so a fixed number of requests proves nothing. That a trial never
-got there is kept, and does not void it.
+reached it is recorded, and does not invalidate it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def warm_up(
     Args:
         engine: loaded.
         batches: the workload.
-        requests: at least so many are served.
-        at_most_s: then no further batch is begun; the one under way is finished.
-        progress: called with the share of the time that is used up, before each batch.
+        requests: the least number that is served.
+        at_most_s: after this time no further batch is started; the current one is finished.
+        progress: called with the share of the time that has passed, before each batch.
     """
     start_ns, done = time.monotonic_ns(), 0
     paces_ns: list[int] = []
@@ -51,10 +51,10 @@ def warm_up(
 
 
 def steady(paces_ns: Sequence[int]) -> bool:
-    """Tell whether a series has settled: its last four values against the four before them.
+    """Whether a series has settled: its last four values against the four before them.
 
-    The two medians differ by less than 5 %. A cycle that is even longer than eight values passes
-    where its halves agree; nobody can tell it from noise within a warm-up.
+    The two medians differ by less than 5 %. A cycle that is longer than eight values passes
+    where its halves agree; within a warm-up it cannot be told from noise.
     """
     if len(paces_ns) < 2 * _HALF:
         return False
@@ -64,7 +64,7 @@ def steady(paces_ns: Sequence[int]) -> bool:
 
 
 def _pace_ns(begun_ns: int, answers: Sequence[Completion]) -> int:
-    """Time of one decoding step: prompts differ in length, their steps hardly.
+    """Time of one decoding step: prompts differ in length, their steps hardly differ.
 
     The median of the times between tokens; with a single token, the time to it.
     """

@@ -8,6 +8,8 @@ import pytest
 from rich.console import Console
 
 from slm_energy.analysis import Report, build, options
+from slm_energy.analysis.render.markdown import to_markdown
+from slm_energy.analysis.render.terminal import to_terminal
 from slm_energy.errors import AnalysisError
 from slm_energy.serialization import from_plain
 
@@ -32,7 +34,7 @@ def headline(result):
 
 def terminal(result, width=120):
     console = Console(width=width, file=io.StringIO())
-    result.to_terminal(console)
+    to_terminal(result, console)
     return console.file.getvalue()
 
 
@@ -47,7 +49,7 @@ def test_an_estimate_says_so_everywhere(study):
     result = report(study(TWO, kind="energy_estimated"))
     text = terminal(result)
     assert "less energy per output token than torch (estimated)," in result.findings[0]
-    assert "Energy estimated mJ/token" in result.to_markdown()
+    assert "Energy estimated mJ/token" in to_markdown(result)
     assert "Energy per output token (estimated)" in text
     assert "Estimated energy comes from CodeCarbon's model of the machine: not measured." in text
     assert "estimated" not in terminal(report(study(TWO))).replace("not estimated", "")
@@ -164,7 +166,7 @@ def test_the_audit_appears_only_when_something_is_not_valid(study):
     text = terminal(report(frame))
     assert "9 of 10 trials valid" in text
     assert "[red]foreign load | 40 % second line" in text  # text from a run is never markup
-    assert "\\[red]foreign load \\| 40 % second line |" in report(frame).to_markdown()
+    assert "\\[red]foreign load \\| 40 % second line |" in to_markdown(report(frame))
 
 
 def test_a_cell_that_failed_always_is_left_out_by_name(study):
@@ -268,7 +270,7 @@ def test_json_is_the_report_again(study):
 
 
 def test_markdown_has_the_same_tables(study):
-    text = report(study(TWO)).to_markdown()
+    text = to_markdown(report(study(TWO)))
     assert text.startswith("# toy on lab-1: 2 cells, 5 rounds, 10 of 10 trials valid\n")
     assert "| onnx | 5/5 | **12.1 (" in text
     assert "| torch | 0.364 (0.360 to 0.369) | 64 % |" in text

@@ -9,6 +9,7 @@ from scipy import stats
 
 from slm_energy.analysis import build, options
 from slm_energy.analysis.noise_floor import from_text, to_text, twins
+from slm_energy.analysis.render.markdown import to_markdown
 from slm_energy.errors import AnalysisError
 
 ENERGY = "energy/per_output_token_j"
@@ -95,7 +96,7 @@ def test_other_studies_quote_it_and_do_not_rely_on_what_is_within_it(study):
     said = " ".join(found.findings)
     assert "Noise floor of this machine (study toy of 2026-01-01, bundled / torch / cpu)" in said
     assert "so do not rely on it: onnx against torch." in said
-    assert "Noise floor" in found.to_markdown()
+    assert "Noise floor" in to_markdown(found)
 
     far = report(study({"torch/cpu": 0.030, "onnx/cpu": 0.015}, 8), noise_floor=stored)
     assert "do not rely" not in " ".join(far.findings)

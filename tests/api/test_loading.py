@@ -101,7 +101,7 @@ def test_a_study_that_does_not_exist_is_named_with_those_that_do(finished: Sweep
 def test_no_store_is_an_error_and_none_is_made(tmp_path: Path, uri: bool) -> None:
     folder = tmp_path / "nowhere"
     tracking = f"sqlite:///{folder}/mlflow.db" if uri else folder
-    with pytest.raises(TrackingError, match=r"no store in .*nowhere.*pass tracking=FOLDER"):
+    with pytest.raises(TrackingError, match=r"no store in .*nowhere.*in Python tracking=DIR"):
         load_trials("any", tracking)
     assert not folder.exists()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from slm_energy import __version__
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
@@ -23,7 +24,7 @@ from tests.conftest import Command
     [
         (["engine=foo"], "engine=foo: there is no such engine; choose one of"),
         (["-m", "engine=torch,foo"], "engine=foo: there is no such engine"),
-        (["engine.decod=1"], "engine.decod: no such key; engine has: name, decode"),
+        (["engine.decod=1"], "engine.decod: no such key; did you mean engine.decode?"),
         (["study.rounds=0"], "study.rounds=0 is out of range: at least 1"),
         (["+engine.options.x=1"], "engine torch has no such option"),
         (["model.source=/nowhere"], "model.source=/nowhere: there is no folder"),
@@ -36,11 +37,14 @@ from tests.conftest import Command
         (["--config-name", "none"], "Cannot find primary config 'none'"),
         (["report"], "study is missing: set study="),
         (["report", "study=x", "margin=9"], "margin=9"),
-        (["report", "study=x"], "there is no store in mlruns: set tracking.folder=DIR"),
+        (
+            ["report", "study=x"],
+            "no store in mlruns: run a study first, or set tracking.folder=",
+        ),
         (["compare", "a"], "name two studies: slm-energy compare A B"),
         (["compare", "a", "b", "margn=1"], "margn: no such key"),
         (["compare", "a", "a@mlruns"], "a and a@mlruns are the same study"),
-        (["compare", "a", "b@old"], "a: no store in mlruns"),
+        (["compare", "a", "b@old"], "there is no store in mlruns"),
         (["doctor", "measurement.target_error=9"], "measurement.target_error=9.0 is out of range"),
         (["doctor", "--json", "measurement=none"], "measurement=none: there is no such"),
     ],
@@ -55,10 +59,100 @@ def test_bad_input_is_one_clear_line_before_anything_runs(
     assert message in line
 
 
-def test_help_names_verbs_groups_and_keys(slm_energy: Command) -> None:
-    text = slm_energy("--help", quick=False).stdout
-    for word in ("slm-energy report study=NAME", "onnx, ", "new_tokens: 64", "--config-dir"):
-        assert word in text
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("reprot", "no verb 'reprot': did you mean report?"),
+        ("engin=torch", "engin: no such key or group; did you mean engine?"),
+        ("engine=troch", "engine=troch: there is no such engine; did you mean torch?"),
+        ("hydra/launcher=slrm", "there is no such hydra/launcher; did you mean slurm?"),
+        ("study.round=3", "study.round: no such key; did you mean study.rounds?"),
+        ("rounds=3", "rounds: no such key or group; did you mean study.rounds?"),
+        ("studdy.rounds=3", "studdy.rounds: no such key; did you mean study.rounds?"),
+        ("measurement.limits.steel_pct=1", "did you mean measurement.limits.steal_pct?"),
+        ("measurement.limit.steal_pct=1", "did you mean measurement.limits.steal_pct?"),
+        ("engine=onnx engine.options.spining=off", "did you mean engine.options.spinning?"),
+        ("-m engine=torch,onnx engine.decod=session,generate", "did you mean engine.decode?"),
+        ("report study=x margn=0.1", "margn: no such key or group; did you mean margin?"),
+        ("ui prt=1", "prt: no such key or group; did you mean port?"),
+        ("plan --confg-name demo", "no option '--confg-name': did you mean --config-name?"),
+        ("doctor --jsn", "no option '--jsn': did you mean --json?"),
+        ("--verison", "no option '--verison': did you mean --version?"),
+        ("cache cler", "cache cler: no such action; did you mean clear?"),
+        ("env creat x", "env creat: no such action; did you mean create?"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_one_that_was_probably_meant(
+    slm_energy: Command, words: str, meant: str
+) -> None:
+    done = slm_energy(*words.split(), quick=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.endswith(meant)
+
+
+def test_a_key_that_a_file_of_ones_own_leaves_out_can_be_added(
+    slm_energy: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "mine.yaml").write_text("name: torch\n")
+    words = ("plan", "--config-dir", str(tmp_path), "engine=mine")
+    refused = slm_energy(*words, "engine.threads=2", quick=False)
+    advice = "engine.threads: this engine leaves it out; +engine.threads=VALUE adds it"
+    assert (refused.returncode, advice in refused.stderr) == (2, True), refused.stderr
+    assert slm_energy(*words, "+engine.threads=2", quick=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("xyz", "no verb 'xyz': choose one of run, plan, doctor, "),
+        ("study.rounds=2 plan", "'plan' is not KEY=VALUE; a verb comes first"),
+        ("plan -m engine=torch, onnx", "'onnx' is not KEY=VALUE"),
+        ("plan --cfg nothing", "choose from"),
+        ("plan -m --cfg job", "not allowed with argument"),
+        ("plan --resolve", "--resolve belongs to --cfg: add --cfg job"),
+        ("plan --config-dir", "argument -cd/--config-dir: expected one argument"),
+        ("plan --config-dir none", "none' not found"),
+        ("study.bsy=1", "study.bsy: no such key; did you mean study.busy?"),
+        ("foo=1", "foo: no such key or group; there are model, engine, "),
+        ("engine.options.x=1", "engine.options.x: no such key; engine.options has: none"),
+        ("sync a b", "give one folder"),
+        ("compare a b c", "name two studies"),
+    ],
+)
+def test_words_that_fit_nowhere_are_one_clear_line(
+    slm_energy: Command, words: str, message: str
+) -> None:
+    done = slm_energy(*words.split(), quick=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert message in line
+
+
+def test_the_version_is_ours(slm_energy: Command) -> None:
+    for words in (("--version",), ("plan", "--version")):
+        done = slm_energy(*words, quick=False)
+        assert (done.returncode, done.stdout) == (0, f"slm-energy {__version__}\n")
+
+
+def test_options_and_keys_come_in_any_order(tmp_path: Path, slm_energy: Command) -> None:
+    mine = tmp_path / "mine" / "workload"
+    mine.mkdir(parents=True)
+    (mine / "short.yaml").write_text("name: short\nsource: bundled\nlimit: 2\n")
+    for words in (
+        "plan -m --config-dir mine engine=torch,onnx workload=short",
+        "plan engine=torch,onnx --config-dir mine workload=short -m",
+        "plan workload=short -cd=mine engine=torch,onnx --multirun",
+    ):
+        done = slm_energy(*words.split(), quick=False)
+        assert "2 trials: 0 done, 2 to do" in done.stdout, done.stderr
+    left_out = slm_energy("plan", "-cd", "mine", "workload=short", "workload.stop=eos", quick=False)
+    assert "workload.stop: this workload leaves it out; +workload.stop=" in left_out.stderr
+    composed = slm_energy("run", "study.rounds=7", "--cfg", "job", "engine=onnx", quick=False)
+    assert composed.returncode == 0, composed.stderr
+    assert "rounds: 7" in composed.stdout
+    assert not (tmp_path / "mlruns").exists()
 
 
 def test_the_console_script_is_installed() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from slm_energy.cell import cell_id, cell_labels, flat, settings
 from slm_energy.config.check import run_config
 from slm_energy.config.groups import RunConfig
+from slm_energy.config.key import KeyInfo
+from slm_energy.config.keys import keys
 from slm_energy.errors import ConfigError
 
 
@@ -36,17 +39,25 @@ def test_a_composed_mapping_becomes_frozen_dataclasses(composed: dict[str, Any])
         ("study.rounds", True, ["study.rounds=True", "int"]),
         ("study.name", "a/b", ["study.name='a/b'"]),
         ("workload.new_tokens", 0, ["workload.new_tokens=0"]),
-        ("measurement.period_s", 0.0, ["measurement.period_s=0.0", "between"]),
+        (
+            "measurement.period_s",
+            0.0,
+            ["measurement.period_s=0.0", "at most 60, or null"],
+        ),
         ("measurement.period_s", 1.0, ["measurement.max_gap_s=1.0", "invalid"]),
         ("measurement.mode", False, ["measurement.mode=False", "auto, strict, off"]),
-        ("measurement.target_error", 0.0, ["measurement.target_error=0.0", "share between"]),
-        ("measurement.limits", {"steal_pct": 101}, ["measurement.limits.steal_pct=101", "percent"]),
+        ("measurement.target_error", 0.0, ["measurement.target_error=0.0", "at least 0.0001"]),
+        (
+            "measurement.limits",
+            {"steal_pct": 101},
+            ["limits.steal_pct=101", "at most 100"],
+        ),
         ("study.precision_pct", 0.0, ["study.precision_pct=0.0", "or null"]),
         ("study.sentinel", "torch", ["study.sentinel='torch'", "expected a mapping"]),
         ("workload.name", "sentinel", ["workload.name=sentinel", "choose another name"]),
-        ("study.gate", {"load_pct": 101}, ["study.gate.load_pct=101", "between 0 and 100"]),
+        ("study.gate", {"load_pct": 101}, ["study.gate.load_pct=101", "at least 0, at most 100"]),
         ("measurement.wall_meter", {"url": "http://x"}, ["measurement.wall_meter", "is missing"]),
-        ("model.source", "org/name", ["model.source=org/name", "model.revision=COMMIT"]),
+        ("measurement.limits", {"steal_pct": "x"}, ["limits.steal_pct: expected float, got 'x'"]),
     ],
 )
 def test_a_wrong_value_is_one_line_with_key_value_and_choices(
@@ -58,6 +69,23 @@ def test_a_wrong_value_is_one_line_with_key_value_and_choices(
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+@pytest.mark.parametrize("key", [key for key in keys() if key.range], ids=lambda key: key.name)
+def test_every_range_is_checked_at_both_ends(composed: dict[str, Any], key: KeyInfo) -> None:
+    *path, last = key.name.split(".")
+    mapping = composed
+    for name in path:
+        mapping = mapping.setdefault(name, {})
+    if "wall_meter" in path:
+        mapping |= {"url": "http://meter", "path": "power", "unit": "W"}
+    assert key.low is not None
+    assert key.high is not None
+    for value in (key.low - 1, key.high + 1):
+        mapping[last] = value
+        with pytest.raises(ConfigError) as raised:
+            run_config(composed)
+        assert re.fullmatch(rf"{key.name}=\S+ is out of range: {key.range}", str(raised.value))
 
 
 def test_a_machine_is_shared_only_where_nothing_is_metered(composed: dict[str, Any]) -> None:

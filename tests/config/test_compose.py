@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from slm_energy.config.check import GROUPS, run_config
+from slm_energy.config.check import run_config
 from slm_energy.config.compose import CONF, compose, compose_grid
 from slm_energy.config.groups import LauncherConfig
+from slm_energy.config.key import keys_of
+from slm_energy.config.keys import FILES, GROUPS, keys, known_keys
 from slm_energy.errors import ConfigError
 from slm_energy.testing import CONF as TESTING_CONF
 
@@ -26,6 +30,33 @@ GIVEN = {
 }
 
 
+COMPLETE = (
+    "model/bundled",
+    "engine/torch",
+    "provider/cpu",
+    "measurement/auto",
+    "workload/bundled",
+    "study/default",
+    "tracking/local",
+    "cache/local",
+)
+"""The files that show every key of their group."""
+CHANGED = {
+    "engine": {"decode", "python", "options"},
+    "model": {"revision", "attention", "architecture"},
+    "measurement/off": {"mode", "baseline_s"},
+    "measurement/strict": {
+        "mode",
+        "limits.foreign_cpu_pct",
+        "limits.steal_pct",
+        "limits.throttled_pct",
+    },
+    "measurement/wall": {"wall_meter"},
+    "tracking/offline": {"offline"},
+    "tracking/server": {"uri"},
+    "workload/humaneval": {"revision", "new_tokens"},
+}
+"""Keys that a file sets, or files of a group may set, to another value than the default."""
 ENGINES = {"llama_cpp_server": "openai_server", "vllm": "openai_server"}
 """Ready commands for an engine of another name."""
 
@@ -44,6 +75,53 @@ def test_every_group_file_composes_and_passes_its_checks(name: str) -> None:
     config = run_config(compose("config", overrides))
     group, _, file = name.partition("/")
     assert getattr(config, group).name == ENGINES.get(file, file)
+
+
+def changed_keys(chosen: Any) -> set[str]:
+    """The keys of a group whose value is not the default, nested ones dotted."""
+    changed = set[str]()
+    for key in (key for key in keys_of(type(chosen)) if "." not in key.name and not key.required):
+        value = getattr(chosen, key.name)
+        if dataclasses.is_dataclass(key.default):
+            changed |= {f"{key.name}.{inner}" for inner in changed_keys(value)}
+        elif value != key.default:
+            changed.add(key.name)
+    return changed
+
+
+@pytest.mark.parametrize("name", group_files())
+def test_a_group_file_has_the_defaults_but_for_what_it_is_there_for(name: str) -> None:
+    group, _, file = name.partition("/")
+    config = run_config(compose("config", [f"{group}={file}", *GIVEN.get(name, [])]))
+    changed = changed_keys(getattr(config, group))
+    if name in COMPLETE or name in CHANGED:
+        assert changed == CHANGED.get(name, set())
+    else:
+        assert changed <= CHANGED.get(group, set())
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_file_that_people_copy_shows_every_key_in_order(name: str) -> None:
+    group, _, file = name.partition("/")
+    composed = compose("config", [f"{group}={file}"])[group]
+    assert list(composed) == known_keys(group)[1]
+    for key, value in composed.items():
+        path, inner = known_keys(f"{group}.{key}")
+        if path != group and value is not None:
+            assert list(value) == inner
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_file_of_a_verb_has_the_defaults_and_every_key(name: str) -> None:
+    given = {"study": "a study"} if name == "analysis" else {}
+    composed = compose(name, [f"{key}='{value}'" for key, value in given.items()], keys=["study"])
+    known = {key.name: given.get(key.name, key.default) for key in keys(name)}
+    set_here = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in composed.items()
+        if key not in ("tracking", "columns")
+    }
+    assert set_here == known
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -114,12 +192,16 @@ def test_a_launcher_that_runs_no_trial_is_one_line(words: list[str], message: st
     ("name", "overrides", "message"),
     [
         ("config", ["engine=foo"], "engine=foo: there is no such engine; choose one of .*torch"),
-        ("config", ["engine.decod=1"], r"engine\.decod: no such key; engine has: .*decode"),
+        (
+            "config",
+            ["engine.decod=1"],
+            r"engine\.decod: no such key; did you mean engine\.decode\?",
+        ),
         ("config", ["foo=1"], "foo: no such key or group"),
         (
             "config",
             ["measurement.limits.steal=1"],
-            r"measurement\.limits\.steal: no such key; measurement\.limits has: .*steal_pct",
+            r"limits\.steal: no such key; did you mean measurement\.limits\.steal_pct\?",
         ),
         (
             "config",

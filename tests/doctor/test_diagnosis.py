@@ -9,6 +9,7 @@ from rich.console import Console
 
 from slm_energy.config.groups import MeasurementConfig, TrackingConfig
 from slm_energy.doctor import Diagnosis, Finding, examine, show
+from slm_energy.doctor.diagnosis import HOST_CHECKS
 from slm_energy.record import Source
 from slm_energy.serialization import readable
 from slm_energy.testing.powercap import PowercapTree, Zone
@@ -223,3 +224,9 @@ def assert_json_is_stable(found):
         "disk",
         "store",
     ]
+
+
+def test_on_this_machine_every_check_has_an_answer():
+    findings = [check() for check in HOST_CHECKS]
+    assert len({finding.name for finding in findings}) == len(HOST_CHECKS)
+    assert all(finding.detail for finding in findings)

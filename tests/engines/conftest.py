@@ -17,9 +17,11 @@ from slm_energy.config.groups import (
 )
 from slm_energy.engines.base import LoadRequest, find
 from slm_energy.models import source
+from slm_energy.models.folder import digest, eos_ids
+from slm_energy.models.tokenizer import load_tokenizer
 from tests.shipped import MODELS, TWINS, tiny
 
-__all__ = ["MODELS", "TWINS"]  # names that `twin` takes, for tests of every architecture
+__all__ = ["MODELS", "TWINS"]  # names that `twin` accepts, for tests of every architecture
 
 MakeRequest = Callable[..., LoadRequest]
 Twin = Callable[[str], Path]
@@ -27,7 +29,7 @@ Twin = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all tests, those that run side by side too: exports take seconds."""
+    """One cache for all tests, also across parallel workers: exports take seconds."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     folder.mkdir(exist_ok=True)
@@ -36,7 +38,7 @@ def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def twin(export_cache: Path) -> Twin:
-    """The folder of a shipped model's tiny random twin; made when it is first asked for."""
+    """The folder of a shipped model's tiny random twin; built on first use."""
 
     def build(name: str) -> Path:
         model = tiny(name)
@@ -48,7 +50,7 @@ def twin(export_cache: Path) -> Twin:
 
 @pytest.fixture
 def make_request(export_cache: Path) -> MakeRequest:
-    """A request to load the bundled model or on the model in `folder`, with one thread."""
+    """A request to load the bundled model or the model in `folder`, with one thread."""
 
     def make(
         engine: str, folder: Path | None = None, attention: str = "auto", **changes
@@ -66,10 +68,10 @@ def make_request(export_cache: Path) -> MakeRequest:
         return LoadRequest(
             settings=settings,
             model_path=path,
-            model_digest=source.digest(path),
+            model_digest=digest(path),
             cache_path=export_cache,
             versions=find(engine).versions(),
-            eos_ids=source.eos_ids(path),
+            eos_ids=eos_ids(path),
         )
 
     return make
@@ -79,7 +81,7 @@ def make_request(export_cache: Path) -> MakeRequest:
 def prompts() -> tuple[tuple[int, ...], ...]:
     """Three prompts of unequal length, in tokens of the bundled model."""
     folder = source.fetch(ModelConfig(name="m", source="bundled"), Path())
-    tokenizer = source.load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     texts = (
         "def add(a, b):\n    return",
         "class Stack:\n    def __init__(self, items",

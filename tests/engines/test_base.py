@@ -20,7 +20,7 @@ ENGINE = EngineSpec(
 
 @pytest.fixture
 def installed_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A distribution of somebody else's, with an engine."""
+    """A third-party distribution with an engine."""
     info = tmp_path / "theirs-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
@@ -39,7 +39,7 @@ def test_an_engine_may_come_from_another_package() -> None:
 
 
 @pytest.mark.usefixtures("installed_engine")
-def test_what_is_no_engine_is_named_with_the_choices() -> None:
+def test_an_unknown_engine_is_reported_with_the_choices() -> None:
     with pytest.raises(ConfigError, match=r"engine\.name='other' .*installed: .*onnx.*theirs"):
         find("other")
     with pytest.raises(ConfigError, match="has no ENGINE of type EngineSpec"):

@@ -6,12 +6,12 @@ import pytest
 
 from slm_energy.engines.base import Batch
 from slm_energy.engines.decode import (
-    PROBED_TOKEN,
+    PROBE_TOKEN,
     collect,
     difference,
     greedy,
     probe,
-    probed,
+    probe_logits,
     require_close,
     require_numbers,
 )
@@ -25,9 +25,9 @@ def batch(stop: str, rows: int = 2, new_tokens: int = 4) -> Batch:
 
 
 def steps(*columns: list[int]) -> Iterator[list[int]]:
-    """A session loop that must not be asked for more than these."""
+    """A decoding loop that must not be advanced beyond these steps."""
     yield from columns
-    raise AssertionError("asked for a token that nobody wants")
+    raise AssertionError("advanced beyond the last token needed")
 
 
 def test_fixed_passes_an_end_of_text_token():
@@ -45,13 +45,13 @@ def test_eos_without_an_end_of_text_token_gives_the_full_length():
     assert [len(answer.output_ids) for answer in answers] == [4, 4]
 
 
-def test_every_token_has_a_stamp_and_stamps_never_fall():
+def test_every_token_has_a_time_and_times_never_decrease():
     for answer in collect(steps([1, EOS], [2, 3], [EOS, 4]), batch("eos"), (EOS,)):
         assert len(answer.token_ns) == len(answer.output_ids)
         assert list(answer.token_ns) == sorted(answer.token_ns)
 
 
-def test_nan_logits_are_named_by_their_first_place():
+def test_the_first_nan_logit_is_named():
     with pytest.raises(EngineError, match="NaN logits at token 1 of request 2"):
         require_numbers([[0.0, 1.0, 2.0], [0.0, 1.0, math.nan], [math.nan, 0.0, 0.0]])
 
@@ -76,7 +76,7 @@ def test_difference_of_nan_is_an_error():
 
 
 class Counting:
-    """A session that answers each token with the next number, in one buffer that it reuses."""
+    """A session that chooses each token's successor, in one buffer that it reuses."""
 
     def __init__(self, *prompts: int, nan_after: int | None = None) -> None:
         self.logits = np.zeros((len(prompts), 12), np.float32)
@@ -104,12 +104,12 @@ def test_greedy_refuses_nan_even_where_it_ends_the_text():
 
 
 def test_a_probed_session_may_reuse_its_buffer():
-    first, second = probed(Counting(5, 6), batch("fixed"))
+    first, second = probe_logits(Counting(5, 6), batch("fixed"))
     assert first.argmax(-1).tolist() == [6, 7]
-    assert second.argmax(-1).tolist() == [PROBED_TOKEN + 1] * 2
+    assert second.argmax(-1).tolist() == [PROBE_TOKEN + 1] * 2
 
 
-def test_what_is_close_is_told_and_what_is_not_is_refused():
+def test_a_small_difference_is_returned_and_a_large_one_is_refused():
     exact = [np.array([1.0, 4.0]), np.array([2.0, 4.0])]
     near = [np.array([1.0, 4.0]), np.array([2.04, 4.0])]
     assert require_close(near, exact, "float16", "it") == pytest.approx(0.01)

@@ -1,4 +1,4 @@
-"""Engines forked from their template serve as spawned ones do: same tokens, same settings."""
+"""Engines forked from a template serve like spawned ones: same tokens, same settings."""
 
 from __future__ import annotations
 

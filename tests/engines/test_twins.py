@@ -1,4 +1,4 @@
-"""The tiny random models on which engines are compared are fit for that."""
+"""The tiny random models are suitable for comparing engines."""
 
 import pytest
 

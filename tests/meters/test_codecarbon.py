@@ -9,6 +9,7 @@ import pytest
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.codecarbon import open_codecarbon
+from tests.metering import sources
 
 
 def timers():
@@ -26,26 +27,26 @@ def opened():
 
 
 def test_it_is_an_estimate_and_never_summed(opened):
-    (source,) = opened.meter.sources
+    (source,) = sources(opened.meter)
     assert (source.kind, source.domain, source.unit) == ("estimate", "machine", "uJ")
     assert not source.summed
     assert "estimate" in opened.notes[0]
 
 
 def test_energy_grows_with_time_by_a_plausible_power(opened):
-    start, first = time.monotonic(), opened.meter.read(0)
+    start, first = time.monotonic(), opened.meter.read()
     time.sleep(0.3)
-    middle = opened.meter.read(0)
+    middle = opened.meter.read()
     time.sleep(0.3)
-    last, end = opened.meter.read(0), time.monotonic()
+    last, end = opened.meter.read(), time.monotonic()
     assert first < middle < last
     assert 1 < (last - first) / 1e6 / (end - start) < 10_000
 
 
 def test_a_new_trial_goes_on_from_the_old_sum(opened):
-    before = opened.meter.read(0)
+    before = opened.meter.read()
     opened.meter.watch(1)
-    assert opened.meter.read(0) >= before
+    assert opened.meter.read() >= before
 
 
 def test_it_is_slow_so_that_it_delays_no_other(opened):
@@ -68,8 +69,8 @@ from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.codecarbon import open_codecarbon
 meter = open_codecarbon(MeasurementConfig(name="test")).meter
 meter.watch(1)
-meter.read(0)
-meter.read(0)
+meter.read()
+meter.read()
 def others():
     return [one for one in threading.enumerate() if one is not threading.main_thread()]
 
@@ -101,9 +102,9 @@ def test_a_config_file_of_codecarbon_does_not_change_the_estimate(opened, tmp_pa
     )
     monkeypatch.chdir(tmp_path)
     opened.meter.watch(1)
-    start, before = time.monotonic(), opened.meter.read(0)
+    start, before = time.monotonic(), opened.meter.read()
     time.sleep(0.2)
-    watts = (opened.meter.read(0) - before) / 1e6 / (time.monotonic() - start)
+    watts = (opened.meter.read() - before) / 1e6 / (time.monotonic() - start)
     assert watts < 10_000
 
 

@@ -11,16 +11,12 @@ import pytest
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.host import HostMeter, open_host
+from tests.metering import read, sources
 
 
 @pytest.fixture
 def meter():
     return open_host(MeasurementConfig(name="test")).meter
-
-
-def read(meter, name):
-    (place,) = [i for i, source in enumerate(meter.sources) if source.id == name]
-    return meter.read(place)
 
 
 def spin(seconds):
@@ -30,9 +26,9 @@ def spin(seconds):
 
 
 def test_all_sources_are_gauges_with_distinct_names(meter):
-    assert {source.kind for source in meter.sources} == {"gauge"}
-    assert len({source.id for source in meter.sources}) == len(meter.sources)
-    assert not any(source.summed for source in meter.sources)
+    assert {source.kind for source in sources(meter)} == {"gauge"}
+    assert len({source.id for source in sources(meter)}) == len(meter.channels)
+    assert not any(source.summed for source in sources(meter))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +197,7 @@ def test_a_worker_that_has_gone_is_a_failed_reading(meter):
     with pytest.raises(ReadFailed, match="NoSuchProcess"):
         read(meter, "process_memory_megabytes")
     meter.watch(child.pid)
-    with pytest.raises(ReadFailed, match="has gone"):
+    with pytest.raises(ReadFailed, match="has exited"):
         read(meter, "process_memory_megabytes")
 
 
@@ -268,7 +264,7 @@ def test_a_file_that_vanishes_is_a_failed_reading(sysfs, gauge, file):
 
 
 def test_without_these_files_there_are_no_such_gauges(tmp_path):
-    names = {source.id for source in HostMeter(tmp_path).sources}
+    names = {source.id for source in sources(HostMeter(tmp_path))}
     assert "foreign_cpu_percentage" in names
     assert not names & {"cpu_throttled_percentage", "cpu_governor_changes"}
 

@@ -14,6 +14,7 @@ from slm_energy.meters.rapl import open_rapl
 from slm_energy.testing.perf import write_events
 from slm_energy.testing.powercap import PowercapTree, Zone, amd, client, server
 from slm_energy.testing.waveform import constant
+from tests.metering import read, sources
 
 ONE = (Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50)),)
 BUSY = constant(50)
@@ -70,7 +71,7 @@ def granted(monkeypatch):
 
 
 def ids(result):
-    return [source.id for source in result.meter.sources]
+    return [source.id for source in sources(result.meter)]
 
 
 def an_amd_processor(sysfs):
@@ -81,7 +82,7 @@ def an_amd_processor(sysfs):
 def test_every_zone_is_a_source_that_says_what_it_covers(machine, opened):
     machine(client(BUSY))
     meter = opened().meter
-    assert {s.id: (s.domain, s.device) for s in meter.sources} == {
+    assert {s.id: (s.domain, s.device) for s in sources(meter)} == {
         "rapl/intel-rapl:0": ("cpu_package", "package-0"),
         "rapl/intel-rapl:0:0": ("cpu_core", "package-0/core"),
         "rapl/intel-rapl:0:1": ("cpu_uncore", "package-0/uncore"),
@@ -89,13 +90,13 @@ def test_every_zone_is_a_source_that_says_what_it_covers(machine, opened):
         "rapl/intel-rapl:1": ("psys", "psys"),
         "rapl/intel-rapl-mmio:0": ("cpu_package", "package-0"),
     }
-    assert not any(source.summed for source in meter.sources)
+    assert not any(source.summed for source in sources(meter))
     assert not meter.slow
 
 
 def test_a_source_knows_its_counter(machine, opened):
     machine(server(BUSY, BUSY))
-    memory = opened().meter.sources[3]
+    memory = opened().meter.channels[3].source
     assert memory.device == "package-1/dram"
     assert (memory.kind, memory.unit, memory.modulus) == ("counter", "uJ", 262_143_328_851)
     assert memory.path.endswith("intel-rapl:1:0/energy_uj")
@@ -104,9 +105,9 @@ def test_a_source_knows_its_counter(machine, opened):
 def test_dies_and_platforms_are_told_apart(machine, opened):
     names = ["package-0-die-0", "package-0-die-1", "psys", "psys-1"]
     machine([Zone(folder=f"intel-rapl:{i}", name=n, waveform=BUSY) for i, n in enumerate(names)])
-    sources = opened().meter.sources
-    assert [source.device for source in sources] == names
-    assert [source.domain for source in sources] == ["cpu_package"] * 2 + ["psys"] * 2
+    claimed = sources(opened().meter)
+    assert [source.device for source in claimed] == names
+    assert [source.domain for source in claimed] == ["cpu_package"] * 2 + ["psys"] * 2
 
 
 @pytest.mark.parametrize(
@@ -120,18 +121,18 @@ def test_dies_and_platforms_are_told_apart(machine, opened):
 )
 def test_the_zones_of_a_machine_are_summed_without_overlap(machine, opened, zones, expected):
     machine(zones)
-    sources, _ = cut(opened().meter.sources)
-    assert [source.id for source in sources if source.summed] == expected
+    decided, _ = cut(sources(opened().meter))
+    assert [source.id for source in decided if source.summed] == expected
 
 
 def test_mirrored_dies_are_found_by_their_values(machine, opened, sysfs):
     an_amd_processor(sysfs)
     machine(amd(BUSY, dies=2), period_s=0.02)
     meter = opened().meter
-    values = {source.id: [] for source in meter.sources}
+    values = {source.id: [] for source in sources(meter)}
     for _ in range(12):
-        for index, seen in enumerate(values.values()):
-            seen.append(meter.read(index))
+        for name, seen in values.items():
+            seen.append(read(meter, name))
         time.sleep(0.025)
     assert clones(values) == {"rapl/intel-rapl:1": "rapl/intel-rapl:0"}
 
@@ -141,8 +142,8 @@ def test_sockets_at_equal_power_are_no_mirrors(machine, opened):
     meter = opened().meter
     values = {"rapl/intel-rapl:0": [], "rapl/intel-rapl:1": []}
     for _ in range(12):
-        values["rapl/intel-rapl:0"].append(meter.read(0))
-        values["rapl/intel-rapl:1"].append(meter.read(2))
+        values["rapl/intel-rapl:0"].append(meter.channels[0].read())
+        values["rapl/intel-rapl:1"].append(meter.channels[2].read())
         time.sleep(0.025)
     assert clones(values) == {}
 
@@ -158,18 +159,18 @@ def test_the_core_zone_of_amd_is_left_out_and_the_note_says_model(machine, opene
 def test_the_counter_is_read_while_it_counts(machine, opened):
     machine(ONE)
     meter = opened().meter
-    first = meter.read(0)
+    first = meter.channels[0].read()
     time.sleep(0.05)
-    assert meter.read(0) > first
+    assert meter.channels[0].read() > first
 
 
 def test_a_replaced_file_is_opened_again(machine, opened):
     tree = machine(ONE)
     meter = opened().meter
-    first = meter.read(0)
+    first = meter.channels[0].read()
     tree.set_fault("intel-rapl:0", "replaced")
     time.sleep(0.05)
-    assert meter.read(0) > first
+    assert meter.channels[0].read() > first
 
 
 @pytest.mark.parametrize(
@@ -190,12 +191,12 @@ def test_a_replaced_file_is_opened_again(machine, opened):
 def test_a_broken_file_is_a_failed_reading_and_may_recover(machine, opened, fault, message):
     tree = machine(ONE)
     meter = opened().meter
-    before = meter.read(0)
+    before = meter.channels[0].read()
     tree.set_fault("intel-rapl:0", fault)
     with pytest.raises(ReadFailed, match=message):
-        meter.read(0)
+        meter.channels[0].read()
     tree.set_fault("intel-rapl:0", None)
-    assert meter.read(0) >= before
+    assert meter.channels[0].read() >= before
 
 
 def test_the_largest_value_of_the_range_is_a_value(machine, opened):
@@ -203,11 +204,11 @@ def test_the_largest_value_of_the_range_is_a_value(machine, opened):
     zone = Zone(folder="intel-rapl:0", name="package-0", waveform=still, range_uj=999, first_uj=999)
     tree = machine([zone])
     meter = opened().meter
-    assert meter.read(0) == 999
+    assert meter.channels[0].read() == 999
     tree.set_fault("intel-rapl:0", "frozen")
     tree.file("intel-rapl:0").write_text("1000\n")
     with pytest.raises(ReadFailed, match="1000 uJ is beyond the counter's range"):
-        meter.read(0)
+        meter.channels[0].read()
 
 
 def test_without_permission_one_note_has_the_command(machine, opened):
@@ -227,11 +228,11 @@ def test_without_permission_one_note_has_the_command(machine, opened):
 def test_one_unreadable_socket_stays_in_the_sum_and_fails(machine, opened, fault):
     machine(server(BUSY, BUSY)).set_fault("intel-rapl:1", fault)
     result = opened()
-    sources, _ = cut(result.meter.sources)
+    decided, _ = cut(sources(result.meter))
     index = ids(result).index("rapl/intel-rapl:1")
-    assert sources[index].summed
+    assert decided[index].summed
     with pytest.raises(ReadFailed):
-        result.meter.read(index)
+        result.meter.channels[index].read()
     assert "intel-rapl:1/energy_uj cannot be read" in result.notes[0]
 
 
@@ -244,8 +245,8 @@ def test_the_mmio_copy_stands_in_for_a_register_that_cannot_be_read(machine, ope
     machine(client(BUSY)).set_fault("intel-rapl:0", "denied")
     result = opened()
     assert "rapl/intel-rapl:0" not in ids(result)
-    sources, _ = cut(result.meter.sources)
-    assert [s.id for s in sources if s.summed] == ["rapl/intel-rapl-mmio:0", "rapl/intel-rapl:0:2"]
+    decided, _ = cut(sources(result.meter))
+    assert [s.id for s in decided if s.summed] == ["rapl/intel-rapl-mmio:0", "rapl/intel-rapl:0:2"]
     assert result.notes == ()
 
 
@@ -270,9 +271,9 @@ def test_a_zone_without_a_range_stays_and_the_note_warns_of_its_wraps(machine, o
     tree = machine(ONE)
     (tree.root / "intel-rapl:0/max_energy_range_uj").write_text("")
     result = opened()
-    assert result.meter.sources[0].modulus is None
-    assert result.meter.read(0) >= 0
-    assert "intel-rapl:0 can wrap, but nobody knows where" in result.notes[0]
+    assert result.meter.channels[0].source.modulus is None
+    assert result.meter.channels[0].read() >= 0
+    assert "intel-rapl:0 may wrap at an unknown value" in result.notes[0]
 
 
 def test_a_zone_without_a_name_is_left_out(machine, opened):
@@ -287,7 +288,7 @@ def test_perf_stands_in_where_there_is_no_powercap(sysfs, opened, granted):
     write_events(sysfs, events={"energy-pkg": 2, "energy-ram": 3})
     result = opened()
     assert ids(result) == ["perf/energy-pkg/package-0", "perf/energy-ram/package-0"]
-    assert [result.meter.read(index) for index in (0, 1)] == [7, 7]
+    assert [channel.read() for channel in result.meter.channels] == [7, 7]
     assert "no zones below measurement.powercap_root" in result.notes[0]
 
 
@@ -304,8 +305,8 @@ def test_perf_replaces_what_cannot_be_read_and_nothing_else(machine, opened, sys
         "perf/energy-ram/package-0",
     ]
     assert result.notes == ()
-    sources, _ = cut(result.meter.sources)
-    assert all(source.summed for source in sources)
+    decided, _ = cut(sources(result.meter))
+    assert all(source.summed for source in decided)
 
 
 def test_perf_knows_that_the_dies_of_amd_share_a_register(sysfs, opened, granted):

@@ -13,7 +13,12 @@ import pytest
 
 from slm_energy.meters import rapl_perf
 from slm_energy.meters.base import ReadFailed
-from slm_energy.meters.rapl_perf import EventCounter, open_events, perf_event_open, place
+from slm_energy.meters.rapl_perf import (
+    EventCounter,
+    domain_and_package,
+    open_events,
+    perf_event_open,
+)
 from slm_energy.record import Source
 from slm_energy.testing.perf import CPU_CLOCK, SOFTWARE, write_events
 
@@ -227,7 +232,7 @@ def test_what_is_metered_already_is_left_out(tmp_path, opened, granted):
 
 
 def test_a_die_covers_its_package():
-    assert place(a_source(device="package-0-die-1/dram")) == ("dram", "package-0")
+    assert domain_and_package(a_source(device="package-0-die-1/dram")) == ("dram", "package-0")
 
 
 def a_source(device="package-0/dram"):

@@ -15,6 +15,7 @@ from slm_energy.meters.wall import open_wall
 from slm_energy.record import Series, Window
 from slm_energy.testing.wall import NETRC, PASSWORD, FakeWallMeter
 from slm_energy.testing.waveform import Waveform, constant
+from tests.metering import sources
 
 SHORT_S = 0.3
 
@@ -59,15 +60,15 @@ def test_each_shape_tells_power_and_energy(opened, shape, power_mw, step_mj):
     day_ago = dataclasses.replace(constant(64.4), start_ns=time.monotonic_ns() - 86_400 * 10**9)
     with FakeWallMeter(day_ago, shape=shape) as wall:
         power, energy = opened(wall.config("power")).meter, opened(wall.config("energy")).meter
-        assert power.read(0) == power_mw
-        counted_mj, truth_mj = energy.read(0), day_ago.energy_pj(time.monotonic_ns()) // 10**9
+        assert power.read() == power_mw
+        counted_mj, truth_mj = energy.read(), day_ago.energy_pj(time.monotonic_ns()) // 10**9
     assert counted_mj % step_mj == 0
     assert 0 <= truth_mj - counted_mj <= step_mj + 64.4 * 1000
 
 
 def test_the_source_says_what_is_known_of_the_meter(opened, wall):
-    (power,) = opened(wall.config("power", gain_pct=0.5, period_s=2.0)).meter.sources
-    (energy,) = opened(wall.config("energy")).meter.sources
+    (power,) = sources(opened(wall.config("power", gain_pct=0.5, period_s=2.0)).meter)
+    (energy,) = sources(opened(wall.config("energy")).meter)
     assert (power.id, power.kind, power.domain, power.unit) == ("wall/power", "power", "wall", "mW")
     assert (power.update_period_ns, power.averaging_ns, power.gain_pct) == (
         2 * 10**9,
@@ -87,9 +88,9 @@ def test_the_source_says_what_is_known_of_the_meter(opened, wall):
 def test_the_resolution_is_the_last_digit_that_is_printed(opened, shape, resolution_mj):
     waveform = Waveform(steps=((10**9, 60_123_457),), start_ns=time.monotonic_ns() - 7 * 10**9)
     with FakeWallMeter(waveform, shape=shape) as wall:
-        (source,) = opened(wall.config("energy")).meter.sources
-    assert source.resolution >= resolution_mj
-    assert source.resolution in {resolution_mj, resolution_mj * 10, resolution_mj * 100}
+        (energy,) = sources(opened(wall.config("energy")).meter)
+    assert energy.resolution >= resolution_mj
+    assert energy.resolution in {resolution_mj, resolution_mj * 10, resolution_mj * 100}
 
 
 def sampled(meter, readings, between=lambda count: None):
@@ -97,11 +98,11 @@ def sampled(meter, readings, between=lambda count: None):
     rows = []
     for count in range(readings):
         before = time.monotonic_ns()
-        rows.append((before, meter.read(0), time.monotonic_ns()))
+        rows.append((before, meter.read(), time.monotonic_ns()))
         time.sleep(0.02)
         between(count)
     before, raw, after = zip(*rows, strict=True)
-    return Series(source=meter.sources[0], before_ns=before, raw=raw, after_ns=after)
+    return Series(source=meter.channels[0].source, before_ns=before, raw=raw, after_ns=after)
 
 
 @pytest.mark.parametrize("quantity", ["power", "energy"])
@@ -128,19 +129,19 @@ def test_a_counter_that_was_reset_gives_no_joules(opened):
 
 
 BROKEN = {
-    "silent": f"gave no whole answer within measurement.wall_meter.timeout_s={SHORT_S}",
-    "dripping": f"gave no whole answer within measurement.wall_meter.timeout_s={SHORT_S}",
-    "html": "answers HTML that is no JSON: check measurement.wall_meter.url",
-    "garbage": "answers something that is no JSON: check measurement.wall_meter.url",
-    "error": "answers HTTP 500: check measurement.wall_meter.url",
-    "redirect": "answers HTTP 302: give the final address in measurement.wall_meter.url",
-    "endless": "answers with more than 65536 bytes: check measurement.wall_meter.url",
-    "missing": "measurement.wall_meter.path=apower: the answer has no 'apower' there, but id, temp",
-    "text": "measurement.wall_meter.path=apower is no number: 'offline'",
-    "negative": "says -5 W, which no machine uses: check measurement.wall_meter.unit and path",
-    "nan": "says NaN W, which no machine uses: check measurement.wall_meter.unit and path",
-    "zero": "says 0 W, which no machine uses: check measurement.wall_meter.unit and path",
-    "thousandfold": "says 64400.0 W, which no machine uses: check measurement.wall_meter.unit and",
+    "silent": f"gave no complete response within measurement.wall_meter.timeout_s={SHORT_S}",
+    "dripping": f"gave no complete response within measurement.wall_meter.timeout_s={SHORT_S}",
+    "html": "returns HTML that is not JSON: check measurement.wall_meter.url",
+    "garbage": "returns something that is not JSON: check measurement.wall_meter.url",
+    "error": "returns HTTP 500: check measurement.wall_meter.url",
+    "redirect": "returns HTTP 302: give the final address in measurement.wall_meter.url",
+    "endless": "returns more than 65536 bytes: check measurement.wall_meter.url",
+    "missing": "measurement.wall_meter.path=apower: the response has no 'apower' there, but id",
+    "text": "measurement.wall_meter.path=apower is not a number: 'offline'",
+    "negative": "reports -5 W, which no machine uses: check measurement.wall_meter.unit and path",
+    "nan": "reports NaN W, which no machine uses: check measurement.wall_meter.unit and path",
+    "zero": "reports 0 W, which no machine uses: check measurement.wall_meter.unit and path",
+    "thousandfold": "reports 64400.0 W, which no machine uses: check measurement.wall_meter.unit",
 }
 
 
@@ -151,13 +152,13 @@ def test_a_broken_answer_is_one_clear_line_at_opening_and_a_gap_later(opened, wa
     wall.fault = fault
     assert BROKEN[fault] in note(opened(config))
     with pytest.raises(ReadFailed, match=re.escape(BROKEN[fault])):
-        meter.read(0)
+        meter.read()
     wall.fault = None
-    assert meter.read(0) == 64_400
+    assert meter.read() == 64_400
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"), [("text", "no number"), ("negative", "no machine"), ("nan", "no machine")]
+    ("fault", "text"), [("text", "not a number"), ("negative", "no machine"), ("nan", "no machine")]
 )
 def test_a_broken_counter_is_not_read_either(opened, wall, fault, text):
     wall.fault = fault
@@ -167,8 +168,8 @@ def test_a_broken_counter_is_not_read_either(opened, wall, fault, text):
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("aenergy", "is no number: total, minute_ts"),
-        ("output", "is no number: True"),
+        ("aenergy", "is not a number: total, minute_ts"),
+        ("output", "is not a number: True"),
         ("aenergy.0", "has no '0' there, but total, minute_ts"),
         ("apower.W", "has no 'W' there, but Decimal('64.4')"),
         ("", "has no '' there, but id, output, apower, aenergy"),
@@ -195,7 +196,7 @@ def test_a_hostile_answer_is_refused(opened, wall, body):
 
 def test_an_energy_of_zero_with_a_strange_exponent_is_zero(opened, wall):
     wall.body = lambda: b'{"aenergy": {"total": 0e-999999999}}'
-    assert opened(wall.config("energy")).meter.read(0) == 0
+    assert opened(wall.config("energy")).meter.read() == 0
 
 
 def test_nobody_there(opened):
@@ -211,16 +212,16 @@ def test_nobody_there(opened):
 def test_what_is_no_address(opened, url):
     text = note(opened(WallMeterConfig(url=url, path="a", unit="W")))
     assert text == (
-        "wall: measurement.wall_meter.url is no address: it begins with http:// or https://"
+        "wall: measurement.wall_meter.url is not an address: it begins with http:// or https://"
     )
 
 
 @pytest.mark.parametrize(
     ("login", "refused"),
     [
-        ("basic", "answers HTTP 401: write `machine HOST login USER password PASSWORD` into"),
-        ("digest", "answers HTTP 401: write `machine HOST login USER password PASSWORD` into"),
-        ("query", "the answer has no 'apower' there, but WARNING"),
+        ("basic", "returns HTTP 401: write `machine HOST login USER password PASSWORD` into"),
+        ("digest", "returns HTTP 401: write `machine HOST login USER password PASSWORD` into"),
+        ("query", "the response has no 'apower' there, but WARNING"),
     ],
 )
 def test_user_name_and_password_stand_in_netrc_and_nowhere_else(
@@ -232,8 +233,8 @@ def test_user_name_and_password_stand_in_netrc_and_nowhere_else(
         assert refused in note(opened(wall.config("power")))
         netrc.write_text(NETRC)
         found = opened(wall.config("power"))
-        assert found.meter.read(0) == 64_400
-        shown = f"{found.notes} {found.meter.sources}"
+        assert found.meter.read() == 64_400
+        shown = f"{found.notes} {sources(found.meter)}"
         netrc.write_text(NETRC.replace(PASSWORD, "wrong"))
         failure = note(opened(wall.config("power")))
     for secret in (PASSWORD, "se%3Acr%25et", "id=0", "wrong"):
@@ -253,7 +254,8 @@ def test_the_clocks_are_compared_at_opening(opened, wall, offset_s):
     wall.clock_offset_s = offset_s
     (text,) = opened(wall.config("power")).notes
     told = re.search(
-        r"answers in ([\d.]+) ms; its clock is ([+-][\d.]+) s from ours, give or take ([\d.]+) s",
+        r"responds in ([\d.]+) ms; its clock differs from ours by ([+-][\d.]+) s,"
+        r" give or take ([\d.]+) s",
         text,
     )
     round_trip_ms, offset, unsure = map(float, told.groups())
@@ -263,7 +265,7 @@ def test_the_clocks_are_compared_at_opening(opened, wall, offset_s):
 
 def test_a_device_without_a_clock_says_so(opened, wall):
     wall.clock_offset_s = None
-    assert opened(wall.config("power")).notes[0].endswith("it tells no time of its own")
+    assert opened(wall.config("power")).notes[0].endswith("it reports no time")
 
 
 def test_the_meter_is_slow_so_that_it_delays_no_other(opened, wall):

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from slm_energy.errors import ModelError
-from slm_energy.models.architecture import disagreement, shrunk
+from slm_energy.models.architecture import disagreement, shrink
 from tests.shipped import MODELS, shipped
 
 LLAMA = {
@@ -52,7 +52,7 @@ class Shape:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_tiny_model_has_the_ratios_of_the_full_one(name):
     full = shipped(name).architecture
-    tiny = shrunk(full, 4096)
+    tiny = shrink(full, 4096)
     old, new = Shape.of(full), Shape.of(tiny)
     assert new.layers == 2
     assert 64 <= new.hidden <= 384
@@ -70,7 +70,7 @@ def test_a_tiny_model_has_the_ratios_of_the_full_one(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_tiny_model_has_the_switches_of_the_full_one(name):
     full = shipped(name).architecture
-    tiny = shrunk(full, 4096)
+    tiny = shrink(full, 4096)
     assert list(tiny) == list(full)
     same = {key for key in full if tiny[key] == full[key]}
     assert {key for key in full if not isinstance(full[key], int | list)} - same <= {
@@ -81,18 +81,18 @@ def test_a_tiny_model_has_the_switches_of_the_full_one(name):
 
 
 def test_a_tiny_model_keeps_one_layer_of_each_kind():
-    assert shrunk(shipped("smollm3-3b").architecture, 4096)["no_rope_layers"] == [1, 0]
+    assert shrink(shipped("smollm3-3b").architecture, 4096)["no_rope_layers"] == [1, 0]
 
 
 def test_what_depends_on_a_width_shrinks_with_it():
-    assert shrunk(shipped("codegen-350m").architecture, 4096)["rotary_dim"] == 8
-    assert shrunk(shipped("starcoder2-3b").architecture, 4096)["sliding_window"] == 128
-    assert shrunk(shipped("granite-3-2b").architecture, 4096)["attention_multiplier"] == 1 / 16
+    assert shrink(shipped("codegen-350m").architecture, 4096)["rotary_dim"] == 8
+    assert shrink(shipped("starcoder2-3b").architecture, 4096)["sliding_window"] == 128
+    assert shrink(shipped("granite-3-2b").architecture, 4096)["attention_multiplier"] == 1 / 16
 
 
 def test_a_number_that_is_needed_is_named():
     with pytest.raises(ModelError, match=r"model\.architecture\.hidden_size, or n_embd"):
-        shrunk({"model_type": "llama", "num_attention_heads": 4}, 4096)
+        shrink({"model_type": "llama", "num_attention_heads": 4}, 4096)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -8,6 +8,7 @@ import pytest
 from slm_energy.config.check import run_config
 from slm_energy.config.compose import compose
 from slm_energy.errors import ConfigError
+from slm_energy.models import source
 from tests.shipped import MODELS, shipped
 
 PARAMETERS = {
@@ -70,15 +71,14 @@ def test_a_file_has_the_name_of_its_model_and_can_be_rehearsed(composed):
 
 
 def test_a_file_pins_a_commit_or_says_where_to_find_one(composed):
-    _, values = composed
-    revision = values["model"]["revision"]
+    model = run_config(composed[1]).model
+    revision = model.revision
     if revision is not None:
         assert re.fullmatch("[0-9a-f]{40}", revision)
-        run_config(values)
+        assert source.identity(model) == revision
         return
     with pytest.raises(ConfigError) as caught:
-        run_config(values)
-    source = values["model"]["source"]
-    assert f"https://huggingface.co/{source}/commits/main" in str(caught.value)
+        source.identity(model)
+    assert f"https://huggingface.co/{model.source}/commits/main" in str(caught.value)
     assert "model.revision=COMMIT" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from slm_energy.cache import MANIFEST
 from slm_energy.config.groups import ModelConfig, RunConfig
 from slm_energy.errors import ModelError
 from slm_energy.models import source
+from slm_energy.models.folder import context_length, digest, eos_ids
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import TRIAL_FILE
 from slm_energy.serialization import write_json
 from tests.conftest import a_cell, a_trial
@@ -73,15 +76,15 @@ def test_it_is_built_once(cache):
 def test_two_builds_are_the_same_to_the_byte(cache, tmp_path):
     one, two = built(tiny(NAME), cache), built(tiny(NAME), tmp_path)
     assert one != two
-    assert source.digest(one) == source.digest(two)
+    assert digest(one) == digest(two)
 
 
 def test_a_damaged_model_is_built_again(tmp_path):
     folder = built(tiny(NAME), tmp_path)
-    whole = source.digest(folder)
+    whole = digest(folder)
     (folder / "model.safetensors").write_bytes(b"half")
     assert source.needs_building(tiny(NAME), folder)
-    assert source.digest(built(tiny(NAME), tmp_path)) == whole
+    assert digest(built(tiny(NAME), tmp_path)) == whole
 
 
 def test_every_parameter_has_values_of_its_own(cache):
@@ -111,12 +114,12 @@ def test_transformers_finds_every_parameter_it_wants(cache, name):
 @pytest.mark.parametrize("name", TWINS)
 def test_the_tokenizer_is_the_bundled_models(cache, name):
     folder = built(tiny(name), cache)
-    assert source.eos_ids(folder) == (0,)
-    assert source.context_length(folder) == 512
+    assert eos_ids(folder) == (0,)
+    assert context_length(folder) == 512
     text = "def add(a, b):\n    return a + b\n"
     bundled = source.fetch(ModelConfig(name="b", source="bundled"), Path())
-    ids = source.load_tokenizer(folder).encode(text).ids
-    assert ids == source.load_tokenizer(bundled).encode(text).ids
+    ids = load_tokenizer(folder).encode(text).ids
+    assert ids == load_tokenizer(bundled).encode(text).ids
 
 
 def test_a_child_builds_it(tmp_path, config: RunConfig):
@@ -136,6 +139,13 @@ def refusal(model: ModelConfig, cache: Path) -> str:
     assert "\n" not in str(caught.value)
     assert not list(cache.glob("random/*/config.json"))
     return str(caught.value)
+
+
+def test_without_torch_there_are_no_random_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert refusal(tiny(NAME), tmp_path) == (
+        "model.weights=random needs torch: pip install 'slm-energy[torch]'"
+    )
 
 
 def test_a_model_without_architecture_has_no_random_weights(tmp_path):

@@ -210,7 +210,7 @@ def test_jobs_of_another_study_are_left_alone(
 ) -> None:
     start(jobs, config, tmp_path, "t1")
     other = dataclasses.replace(config, study=dataclasses.replace(config.study, name="other"))
-    with pytest.raises(SlmEnergyError, match=r"jobs of study\.name=test: run that again first"):
+    with pytest.raises(SlmEnergyError, match=r"jobs of study\.name=test are still pending in"):
         cluster(other, tmp_path).adopt([tmp_path / "t1"])
 
 
@@ -219,7 +219,7 @@ def test_nothing_is_adopted_or_dropped_while_the_queue_does_not_answer(
 ) -> None:
     start(jobs, config, tmp_path, "t1")
     slurm.down()
-    with pytest.raises(SlmEnergyError, match="alpha does not say which jobs run"):
+    with pytest.raises(SlmEnergyError, match="alpha does not report which jobs are running"):
         jobs.adopt([tmp_path / "t1"])
 
 

@@ -36,22 +36,23 @@ from tests.conftest import a_cell, a_trial
 LOOK_S = 0.2
 METER_OF_ONE_PROCESS = """
 import pathlib, psutil
-from slm_energy.meters.base import Opened
+from slm_energy.meters.base import Channel, Opened
 from slm_energy.record import Source
+
+def read():
+    try:
+        pid = int(pathlib.Path(__file__).with_name("pid").read_text())
+        return 100.0 * (psutil.Process(pid).status() == "running")
+    except (FileNotFoundError, psutil.NoSuchProcess):
+        return 0.0
 
 class OneProcess:
     slow, name = False, "child_utilization_percentage"
-    sources = (Source(id=name, kind="gauge", domain="child", unit="pct"),)
-    pid = pathlib.Path(__file__).with_name("pid")
+    source = Source(id=name, kind="gauge", domain="child", unit="pct")
+    channels = (Channel(source=source, read=read),)
 
     def watch(self, pid): pass
     def close(self): pass
-
-    def read(self, index):
-        try:
-            return 100.0 * (psutil.Process(int(self.pid.read_text())).status() == "running")
-        except (FileNotFoundError, psutil.NoSuchProcess):
-            return 0.0
 
 def open_it(measurement):
     return Opened(meter=OneProcess())
@@ -207,7 +208,7 @@ def test_what_cannot_be_read_any_more_is_not_at_rest(machine: Machine) -> None:
     for name in ("gpu 0 temperature", "dram power"):
         assert found[name].last is None
         assert not found[name].at_rest
-        assert f"{name} unreadable" in found[name].told
+        assert f"{name} unreadable" in found[name].description
 
 
 def test_rest_is_how_the_machine_was_and_a_later_process_may_know_it(
@@ -231,11 +232,11 @@ def test_the_processor_s_temperature_counts_where_the_kernel_tells_it(tmp_path: 
     for name, text in (("name", "coretemp"), ("temp1_input", "43500"), ("temp2_input", "41000")):
         (tmp_path / "hwmon0" / name).write_text(f"{text}\n")
     meter = HostMeter(hwmon=tmp_path)
-    [place] = [i for i, source in enumerate(meter.sources) if source.unit == "C"]
+    [channel] = [channel for channel in meter.channels if channel.source.unit == "C"]
     read = Series(
-        source=meter.sources[place],
+        source=channel.source,
         before_ns=(1, 3),
-        raw=(meter.read(place), None),
+        raw=(channel.read(), None),
         after_ns=(2, 4),
         errors={"1": "EIO"},
     )

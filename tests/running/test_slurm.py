@@ -83,12 +83,12 @@ def test_a_controller_that_does_not_answer_is_no_verdict(slurm: FakeSlurm, tmp_p
     queue = slurm_queue()
     slurm.down()
     assert queue.jobs() is None
-    with pytest.raises(SlmEnergyError, match=r"the job was not taken: .*; check hydra.launcher"):
+    with pytest.raises(SlmEnergyError, match=r"the job was not accepted: .*; check hydra.launcher"):
         queue.submit("trial1", tmp_path / "job", print, "a word")
 
 
 def test_a_parameter_that_submitit_does_not_know_is_named(slurm: FakeSlurm, tmp_path: Path) -> None:
-    with pytest.raises(SlmEnergyError, match=r"not taken.*slurm_partitoin"):
+    with pytest.raises(SlmEnergyError, match=r"not accepted.*slurm_partitoin"):
         submitted(slurm, tmp_path / "job", partitoin="big")
 
 
@@ -105,5 +105,5 @@ def test_without_a_cluster_there_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path) + os.pathsep + "/nowhere")
-    with pytest.raises(ConfigError, match="hydra/launcher=slurm: scontrol knows no cluster here"):
+    with pytest.raises(ConfigError, match="hydra/launcher=slurm: scontrol reports no cluster here"):
         slurm_queue()

@@ -62,7 +62,7 @@ def test_a_sentinel_is_exactly_one_cell(
     assert message in line
 
 
-def test_a_rule_that_cannot_be_looked_at_says_so_and_the_study_goes_on(
+def test_a_rule_that_cannot_be_checked_says_so_and_the_study_continues(
     tmp_path: Path, config: RunConfig, empty_store: Path
 ) -> None:
     ready_store(tmp_path, empty_store)
@@ -74,7 +74,9 @@ def test_a_rule_that_cannot_be_looked_at_says_so_and_the_study_goes_on(
     console = Console(file=io.StringIO(), width=300)
     assert stop_rule.stopping_rule(resolve([config]), console)("here") is None
     assert isinstance(console.file, io.StringIO)
-    assert "study.precision_pct is not looked at: study='test' is not in" in console.file.getvalue()
+    assert (
+        "study.precision_pct cannot be checked: study='test' is not in" in console.file.getvalue()
+    )
 
 
 def test_a_rule_needs_a_store_that_can_be_read(slm_energy: Command) -> None:

@@ -1,11 +1,13 @@
 """What is measured about a source, from scripted readings and from clockwork in real time."""
 
+import dataclasses
+import itertools
 import random
 import time
 
 import pytest
 
-from slm_energy.meters.base import ReadFailed
+from slm_energy.meters.base import Channel, ReadFailed
 from slm_energy.record import Source
 from slm_energy.sampler.calibration import calibrate, rhythm
 
@@ -67,51 +69,34 @@ def test_a_wrap_is_not_the_resolution():
     assert rhythm(points, "counter").resolution == 90
 
 
-class Clockwork:
-    """A meter whose sources show how many of their periods have passed, times 7; 0 stands still."""
+def clockwork(*periods_ms, kind="counter", fails=False, mirror=False):
+    """Channels that show how many of their periods have passed, times 7; 0 never changes."""
+    reads = itertools.count(1)
 
-    def __init__(self, *periods_ms, kind="counter", slow=False, fails=False, mirror=False):
-        self.slow = slow
-        self.reads = 0
-        self._fails = fails
-        self._periods = periods_ms
-        self._starts = [0 if mirror else number * 10**6 for number in range(len(periods_ms))]
-        self.sources = tuple(
-            Source(
-                id=f"{kind}/{n}",
-                kind=kind,
-                domain="cpu_package",
-                unit="uJ",
-                update_period_ns=33 * MS,
-                summed=True,
-                resolution=2,
-            )
-            for n in range(len(periods_ms))
+    def channel(number, period_ns):
+        def read():
+            if fails and next(reads) % 3 == 0:
+                raise ReadFailed("EIO")
+            passed = time.monotonic_ns() // period_ns if period_ns else 0
+            return (0 if mirror else number * 10**6) + 7 * passed
+
+        source = Source(
+            id=f"{kind}/{number}",
+            kind=kind,
+            domain="cpu_package",
+            unit="uJ",
+            update_period_ns=33 * MS,
+            summed=True,
+            resolution=2,
         )
+        return Channel(source=source, read=read)
 
-    def watch(self, pid):
-        pass
-
-    def read(self, index):
-        self.reads += 1
-        if self._fails and self.reads % 3 == 0:
-            raise ReadFailed("EIO")
-        period_ns = self._periods[index] * MS
-        passed = time.monotonic_ns() // period_ns if period_ns else 0
-        return self._starts[index] + 7 * passed
-
-    def close(self):
-        pass
-
-
-def channels(*meters):
-    return [(meter, place, s) for meter in meters for place, s in enumerate(meter.sources)]
+    return [channel(number, period_ms * MS) for number, period_ms in enumerate(periods_ms)]
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["reliable", "failing"])
 def test_all_sources_are_timed_together(fails):
-    meter = Clockwork(1, 5, 20, 100, fails=fails)
-    sources, mirrors, notes = calibrate(channels(meter))
+    sources, mirrors, notes = calibrate(clockwork(1, 5, 20, 100, fails=fails))
     assert not mirrors
     assert not notes
     for source, period_ms in zip(sources, (1, 5, 20, 100), strict=True):
@@ -123,30 +108,31 @@ def test_all_sources_are_timed_together(fails):
     assert periods[-1] < 150 * MS
 
 
-def test_a_counter_that_stands_still_keeps_its_documented_period_and_is_named():
-    sources, _, notes = calibrate(channels(Clockwork(0)))
+def test_a_counter_that_does_not_change_keeps_its_documented_period_and_is_named():
+    sources, _, notes = calibrate(clockwork(0))
     assert sources[0].update_period_ns == 33 * MS
     assert not sources[0].update_period_measured
     assert sources[0].resolution == 2
     assert notes == (
-        "counter/0 stood still while its update period was measured: the documented one is taken",
+        "counter/0 did not change while its update period was being measured: the documented"
+        " period is used",
     )
 
 
 def test_constant_power_is_nothing_to_note():
-    sources, _, notes = calibrate(channels(Clockwork(0, kind="power")))
+    sources, _, notes = calibrate(clockwork(0, kind="power"))
     assert not sources[0].update_period_measured
     assert not notes
 
 
-@pytest.mark.parametrize("meter", [Clockwork(1, slow=True), Clockwork(1, kind="gauge")])
-def test_slow_meters_and_gauges_are_left_alone(meter):
-    assert calibrate(channels(meter)) == (meter.sources, {}, ())
-    assert meter.reads == 0
+def test_gauges_are_not_read():
+    (gauge,) = clockwork(1, kind="gauge")
+    never_read = dataclasses.replace(gauge, read=lambda: pytest.fail("it was read"))
+    assert calibrate([never_read]) == ((gauge.source,), {}, ())
 
 
-def test_counters_that_show_the_same_values_are_told():
-    _, mirrors, _ = calibrate(channels(Clockwork(5, 5, mirror=True)))
+def test_counters_that_show_the_same_values_are_named():
+    _, mirrors, _ = calibrate(clockwork(5, 5, mirror=True))
     assert mirrors == {"counter/1": "counter/0"}
-    _, mirrors, _ = calibrate(channels(Clockwork(5, 5)))
+    _, mirrors, _ = calibrate(clockwork(5, 5))
     assert mirrors == {}

@@ -346,16 +346,17 @@ def third_party(tmp_path, monkeypatch):
         (info / "entry_points.txt").write_text("[slm_energy.meters]\nfans = fans:open_fans\n")
         (tmp_path / "fans.py").write_text(
             "import time\n"
-            "from slm_energy.meters.base import Opened\n"
+            "from slm_energy.meters.base import Channel, Opened\n"
             "from slm_energy.record import Source\n"
+            "def read():\n"
+            f"    {read}\n"
+            "    return 90_000\n"
+            f"SOURCE = Source(id='{source_id}', kind='power', domain='fans', unit='mW',\n"
+            "                update_period_ns=20_000_000)\n"
             "class Fans:\n"
             f"    slow = {slow}\n"
-            f"    sources = (Source(id='{source_id}', kind='power', domain='fans', unit='mW',\n"
-            "                      update_period_ns=20_000_000),)\n"
+            "    channels = (Channel(source=SOURCE, read=read),)\n"
             "    def watch(self, pid): pass\n"
-            "    def read(self, index):\n"
-            f"        {read}\n"
-            "        return 90_000\n"
             "    def close(self): pass\n"
             "def open_fans(measurement): return Opened(meter=Fans())\n"
         )

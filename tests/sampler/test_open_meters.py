@@ -11,7 +11,9 @@ from slm_energy.testing.nvml import FakeGpu, FakeNvml, installed
 from slm_energy.testing.powercap import PowercapTree, amd, client, server
 from slm_energy.testing.wall import FakeWallMeter
 from slm_energy.testing.waveform import constant
+from tests.metering import sources
 
+CHANNELS = "channels = (Channel(source=own, read=lambda: 9_000),)"
 GPUS = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(300)),))
 
 
@@ -33,12 +35,11 @@ def entry_point(tmp_path, monkeypatch):
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
         (info / "entry_points.txt").write_text(f"[slm_energy.meters]\nwall = {module}:open_it\n")
         (tmp_path / f"{module}.py").write_text(
-            "from slm_energy.meters.base import Opened\n"
+            "from slm_energy.meters.base import Channel, Opened\n"
             "from slm_energy.record import Source\n"
             "class Meter:\n"
-            "    sources = (Source(id='own', kind='power', domain='fans', unit='mW'),)\n"
+            "    own = Source(id='own', kind='power', domain='fans', unit='mW')\n"
             "    def watch(self, pid): pass\n"
-            "    def read(self, index): return 9_000\n"
             "    def close(self): pass\n"
             f"    {code}\n"
             "def open_it(measurement): return Opened(meter=Meter())\n"
@@ -67,8 +68,9 @@ def test_processor_gpu_and_wall_are_metered_and_no_joule_is_summed_twice(measure
     assert ids.index("rapl/intel-rapl:1") < ids.index("nvml/GPU-1/energy") < ids.index("wall/power")
     assert summed == {"rapl/intel-rapl:0", "rapl/intel-rapl:0:2", "nvml/GPU-1/energy"}
     assert not any("shows the counter of" in note for note in instruments.notes)
-    for meter, place, source in instruments.channels:
-        assert meter.sources[place].id == source.id
+    for number, channel in enumerate(instruments.channels):
+        assert channel.number == number
+        assert channel.source.id in [source.id for source in sources(channel.meter)]
     measured = {s.id: s for s in instruments.sources if s.update_period_measured}
     assert summed <= set(measured)
     assert measured["nvml/GPU-1/energy"].update_period_ns > 15e6
@@ -105,7 +107,7 @@ def test_strict_takes_no_estimate(measurement):
 def test_two_meters_of_one_name_from_elsewhere_do_not_replace_ours(
     measurement, entry_point, tmp_path
 ):
-    entry_point("fans", "slow = False")
+    entry_point("fans", f"{CHANNELS}; slow = False")
     with FakeWallMeter(constant(400)) as wall:
         ids, summed, _ = opened(dataclasses.replace(measurement, wall_meter=wall.config("power")))
     assert ids == ["wall/power", "own"]
@@ -113,6 +115,19 @@ def test_two_meters_of_one_name_from_elsewhere_do_not_replace_ours(
 
 
 def test_a_meter_that_lacks_part_of_the_contract_is_named(measurement, entry_point):
-    entry_point("old_fans", "")
+    entry_point("fans_without_slow", CHANNELS)
     with pytest.raises(MeterError, match="the meter 'wall' has no `slow`: update the package"):
         open_instruments(measurement)
+
+
+def test_a_meter_for_the_earlier_contract_hears_what_to_change(measurement, entry_point):
+    entry_point("old_fans", "slow = False; sources = (own,); read = lambda self, index: 9_000")
+    earlier = r"the meter 'wall' has no `channels`: replace its `sources` and `read\(index\)` by"
+    with pytest.raises(MeterError, match=earlier):
+        open_instruments(measurement)
+
+
+def test_slow_meters_are_not_read_while_others_are_calibrated(measurement, entry_point):
+    entry_point("slow_fans", f"{CHANNELS.replace('9_000', '1 / 0')}; slow = True")
+    ids, _, _ = opened(measurement)
+    assert "own" in ids

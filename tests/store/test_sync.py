@@ -70,7 +70,7 @@ def test_a_node_without_a_network_runs_resumes_and_is_synchronised(
         assert client.get_run(parent).info.status == "FINISHED"
         assert '"seed": 0' in Store(HERE).attached(parent, "plan.json")
 
-    assert "nothing waits" in slm_energy("sync", quick=False).stdout
+    assert "nothing is pending" in slm_energy("sync", quick=False).stdout
     again = slm_energy("tracking=offline", "study.rounds=2")
     assert "nothing to do" in again.stdout
     assert "nothing to do" in slm_energy("study.rounds=2").stdout
@@ -92,8 +92,8 @@ def test_every_record_below_a_folder_is_sent_but_for_damaged_ones_and_those_of_a
         done = slm_energy("sync", str(copy), quick=False)
     assert done.returncode == 1, done.stderr
     assert "study one: 2 records sent\nstudy two: 1 records sent\n" in done.stdout
-    assert f"left alone {damaged}: cannot be read" in done.stdout
-    assert f"left alone {busy.parent}: a sweep goes on there" in done.stdout
+    assert f"left alone '{damaged}': cannot be read" in done.stdout
+    assert f"left alone '{busy.parent}': a sweep is running there" in done.stdout
     assert (copy / "node-1" / "running").is_dir()
     assert sorted(trials("one")["machine"]) == ["node-1", "node-1"]
     assert trials("two")["machine"].tolist() == ["node-2"]
@@ -138,7 +138,7 @@ def test_records_that_the_store_has_are_no_records_that_wait(
 ) -> None:
     assert slm_energy().returncode == 0
     [place] = Path("mlruns/artifacts/default").glob("*/artifacts/record.json")
-    assert "nothing waits" in slm_energy("sync", quick=False).stdout
+    assert "nothing is pending" in slm_energy("sync", quick=False).stdout
     refused = slm_energy("sync", str(place.parent), quick=False)
     assert refused.returncode == 1
     assert "is not where a sweep leaves a record" in refused.stdout

@@ -9,7 +9,7 @@ from tests.captures import WATTS, S, a_capture, a_counter
 
 def heights(svg: str) -> list[float]:
     """Vertical places of the first panel's curve."""
-    [line] = re.findall(r'<polyline points="([^"]+)"', svg)[:1]
+    [line] = re.findall(r'<polyline [^>]*points="([^"]+)"', svg)[:1]
     return [float(point.partition(",")[2]) for point in line.split()]
 
 

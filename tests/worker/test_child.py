@@ -30,15 +30,15 @@ KILLED = -int(signal.SIGKILL)
             KILLED,
             4,
             5,
-            "out of memory: the kernel ended the worker (SIGKILL); it had used up to 6.5 GB; try a"
+            "out of memory: the kernel killed the worker (SIGKILL); it had used up to 6.5 GB; try a"
             " smaller workload.batch_size, engine.dtype or model",
         ),
         (
             KILLED,
             4,
             4,
-            "the worker was killed by SIGKILL, by somebody: the kernel counts no process ended for"
-            " want of memory; it had used up to 6.5 GB",
+            "the worker was killed by SIGKILL, not by the kernel: it has killed no process for lack"
+            " of memory; it had used up to 6.5 GB",
         ),
         (
             KILLED,

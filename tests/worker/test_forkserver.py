@@ -107,7 +107,7 @@ def test_a_template_that_was_killed_is_replaced(run: Runner, config: RunConfig) 
     ("fail", "message"),
     [
         ("load", "the script says that loading fails"),
-        ("kill", "the worker was killed by SIGKILL, by somebody"),
+        ("kill", "the worker was killed by SIGKILL, not by the kernel"),
         ("exit", "the worker ended without a result"),
         ("hang", "took longer than study.timeout_s=1 and was ended"),
     ],

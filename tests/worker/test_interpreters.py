@@ -102,7 +102,7 @@ def test_what_an_interpreter_lacks_is_named(tmp_path: Path, config: RunConfig) -
     ("script", "message"),
     [
         ("echo boom >&2; exit 3", "a worker does not start in it: boom"),
-        ("exit 3", "a worker does not start in it: it said nothing"),
+        ("exit 3", "a worker does not start in it: it printed nothing"),
         (
             f'shift; exec {sys.executable} -c "import sys; sys.version_info = (3, 10); $1"',
             "it is Python 3.10, and 3.11 is the oldest that can",

@@ -1,13 +1,12 @@
-"""A table that somebody else measured, analysed as far as it allows.
+"""A table that was measured elsewhere, analysed as far as it allows.
 
 columns     what its columns are: conf/columns/NAME.yaml
 table       the file, as trials
-study       the analysis, its words, the terminal
-unblocked   comparisons where repetitions are no rounds
-medians     savings over models, as studies of serving report them
+report      the analysis, labelled as its authors' data
+savings     savings over models, as studies of serving report them
 claims      what its authors say, and whether it follows
 """
 
-from slm_energy.analysis.external.study import Foreign, analyse, grids, show
+from slm_energy.analysis.external.report import ExternalReport, analyse
 
-__all__ = ["Foreign", "analyse", "grids", "show"]
+__all__ = ["ExternalReport", "analyse"]

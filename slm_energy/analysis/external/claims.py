@@ -1,25 +1,23 @@
 """What a paper says of its table, checked against the table.
 
-A claim is data: its kind says what to compute, and the answer is yes, no or cannot be told, with
-the number. All but `differ` rest on one figure per cell, see `medians`.
+A claim is data: its kind says what to compute, and the answer is yes, no or
+`cannot be determined`, with the number. All but `differ` rest on one figure
+per cell, see `savings`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Mapping
 from typing import Literal
 
 import pandas as pd
 
-from slm_energy.analysis.external.medians import groups, saving_pct, setting
+from slm_energy.analysis.external.savings import groups, saving_pct, setting
+from slm_energy.analysis.result.report import Report
 from slm_energy.errors import one_line
 
-if typing.TYPE_CHECKING:
-    from slm_energy.analysis.result.report import Report
-
-Follows = Literal["yes", "no", "cannot be told"]
+Follows = Literal["yes", "no", "cannot be determined"]
 CORE = ("model.name", "engine.name", "provider.name")
 
 
@@ -35,12 +33,12 @@ class Claim:
             cheaper: every cell of `cell` costs less than every one of `than`, or than all others.
             differ: Kruskal-Wallis finds a difference.
         metric: of what.
-        among: levels of the cells that it speaks of, such as {provider: CUDA}.
-        cell: levels of what is praised; empty: the cheapest cell of each group.
+        among: levels of the cells that it is about, such as {provider: CUDA}.
+        cell: levels of the cells that are said to cost less; empty: the cheapest of each group.
         than: levels of those that it is compared with; empty: all others.
         rival: with savings, the `dearest` of the others (the authors' definition) or the `nearest`.
         each: factors whose levels make a group.
-        groups: how many groups the authors had; fewer can contradict them, not bear them out.
+        groups: how many groups the authors had; fewer can refute a claim, not confirm it.
         published: with savings, the published figure in per cent, with its digits.
         note: what a reader of the answer must know.
     """
@@ -59,7 +57,7 @@ class Claim:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Checked:
+class CheckedClaim:
     """A claim and what the table says.
 
     Attributes:
@@ -88,38 +86,40 @@ class Checked:
         )
 
 
-def check(claim: Claim, middle: pd.DataFrame, report: Report) -> Checked:
+def check(claim: Claim, medians: pd.DataFrame, report: Report) -> CheckedClaim:
     """Hold a claim against the table.
 
     Args:
         claim: the statement.
-        middle: one row per cell, as `middles` gives it.
+        medians: one row per cell, as `savings.cell_medians` gives it.
         report: of the same table; `differ` reads its conventional chain.
     """
-    computed, follows = _tested(claim, report) if claim.kind == "differ" else _read(claim, middle)
-    return Checked(claim=claim, computed=computed, follows=follows)
+    computed, follows = _tested(claim, report) if claim.kind == "differ" else _read(claim, medians)
+    return CheckedClaim(claim=claim, computed=computed, follows=follows)
 
 
-def _read(claim: Claim, middle: pd.DataFrame) -> tuple[str, Follows]:
+def _read(claim: Claim, medians: pd.DataFrame) -> tuple[str, Follows]:
     names = {*claim.among, *claim.cell, *claim.than, *claim.each}
     for name in (claim.metric, *map(setting, sorted(names))):
-        if name not in middle:
-            return f"the table has no {name}", "cannot be told"
-    rows = middle[_has(middle, claim.among) & (middle[claim.metric] > 0)]
+        if name not in medians:
+            return f"the table has no {name}", "cannot be determined"
+    rows = medians[_has(medians, claim.among) & (medians[claim.metric] > 0)]
     sides = {
         name: _sides(claim, cells)
-        for name, cells in groups(rows, [setting(each) for each in claim.each])
+        for name, cells in groups(rows, [setting(factor) for factor in claim.each])
     }
     sides = {name: side for name, side in sides.items() if not any(part.empty for part in side)}
     if not sides:
-        return "the table has none of the cells it is about", "cannot be told"
+        return "the table has none of the cells it is about", "cannot be determined"
     part = f" of {claim.groups} groups" if len(sides) < claim.groups else ""
     if claim.kind == "cheaper":
         not_so = [name for name, (own, others) in sides.items() if own.max() >= others.min()]
         text = f"so in {len(sides) - len(not_so)} of {len(sides)}"
         if not_so:
             return f"{text}, not in {one_line(', '.join(not_so), 120)}", "no"
-        return (f"{text}, which are not all{part}", "cannot be told") if part else (text, "yes")
+        if part:
+            return f"{text}, which are not all{part}", "cannot be determined"
+        return text, "yes"
     assert claim.published is not None
     savings = {
         name: saving_pct(own.max(), others.min() if claim.rival == "nearest" else others.max())
@@ -131,13 +131,13 @@ def _read(claim: Claim, middle: pd.DataFrame) -> tuple[str, Follows]:
     digits = len(str(claim.published).partition(".")[2])
     text = f"{savings[name]:.{digits}f} % ({name}{by})"
     if part:
-        return f"{text} in {len(sides)}{part}", "cannot be told"
+        return f"{text} in {len(sides)}{part}", "cannot be determined"
     same = abs(savings[name] - claim.published) <= 0.5 * 10**-digits + 1e-9
     return text, "yes" if same else "no"
 
 
 def _sides(claim: Claim, cells: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]:
-    """Costs of what is praised, and of what it is compared with."""
+    """Costs of the claim's cells, and of those that they are compared with."""
     costs = cells[claim.metric]
     own = _has(cells, claim.cell) if claim.cell else costs.index == costs.idxmin()
     others = ~own & _has(cells, claim.than)
@@ -160,18 +160,18 @@ def _tested(claim: Claim, report: Report) -> tuple[str, Follows]:
         if family.conventional is not None
     ]
     if not p:
-        return "a test needs repetitions, and the table has none to test", "cannot be told"
-    found = sum(each <= report.options.alpha for each in p)
-    text = f"p <= {report.options.alpha:g} in {found} of {len(p)}"
-    if found < len(p):
+        return "a test needs repetitions, and the table has none to test", "cannot be determined"
+    differing = sum(value <= report.options.alpha for value in p)
+    text = f"p <= {report.options.alpha:g} in {differing} of {len(p)}"
+    if differing < len(p):
         return text, "no"
     if len(p) < claim.groups:
-        return f"{text}, which are not all of {claim.groups} groups", "cannot be told"
+        return f"{text}, which are not all of {claim.groups} groups", "cannot be determined"
     return text, "yes"
 
 
 def _has(rows: pd.DataFrame, levels: Mapping[str, str]) -> pd.Series[bool]:
-    there = pd.Series(True, index=rows.index)
+    matching = pd.Series(True, index=rows.index)
     for name, level in levels.items():
-        there &= rows[setting(name)] == level
-    return there
+        matching &= rows[setting(name)] == level
+    return matching

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from slm_energy.analysis.external.claims import Claim
+from slm_energy.config.key import Key
 from slm_energy.errors import ConfigError
 from slm_energy.serialization import from_plain
 
@@ -76,38 +77,58 @@ def by_name(column: str) -> MetricColumn | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
-    """How to read a table.
+    """How to read a table."""
 
-    Attributes:
-        factors: `model`, `engine`, `provider` or a setting such as `workload.batch_size`, to the
-            column that holds it; None where the table has no such column. They make a cell.
-        metrics: what was measured; the first one decides. Empty: every column with a name of ours.
-        repetition: the column that tells the repetitions of a cell apart. None: the rows of a cell
-            are its repetitions, in their order.
-        rounds: True where a repetition is a round: every cell once, in a random order. Only then
-            can cells be compared within rounds.
-        repetition_columns: the repetitions are columns, named by this word and a number (`rep` of
-            rep1, rep2, ...); their values are read as a column `value`.
-        variable: the table is long in its metrics: the column that names what a row's value is.
-        value: the column of these values.
-        keep: column to the values that are read; other rows are not.
-        aggregate: each row is one figure for all repetitions of its cell, and this is which one:
-            `median of 10 repetitions`.
-        source: who measured it, and what a reader must know about it.
-        claims: what its authors say, to be checked against it.
-    """
-
-    factors: dict[str, str | None]
-    metrics: tuple[MetricColumn, ...] = ()
-    repetition: str | None = None
-    rounds: bool = False
-    repetition_columns: str | None = None
-    variable: str | None = None
-    value: str = "value"
-    keep: dict[str, tuple[str | int | float, ...]] = dataclasses.field(default_factory=dict)
-    aggregate: str | None = None
-    source: str = ""
-    claims: tuple[Claim, ...] = ()
+    factors: Annotated[
+        dict[str, str | None],
+        Key(
+            "column of each setting; null where the table has none. They make a cell: model,"
+            " engine, provider, or a setting such as workload.batch_size."
+        ),
+    ]
+    metrics: Annotated[
+        tuple[MetricColumn, ...],
+        Key(
+            "[{name: energy/total_j, column: Energy, unit: kWh}]; [] is every column named like a"
+            " metric. The first one decides."
+        ),
+    ] = ()
+    repetition: Annotated[
+        str | None,
+        Key("column that numbers the repetitions of a cell; null takes its rows in their order"),
+    ] = None
+    rounds: Annotated[
+        bool,
+        Key(
+            "true if a repetition is a round: every cell once, in random order. Only then can cells"
+            " be compared within rounds."
+        ),
+    ] = False
+    repetition_columns: Annotated[
+        str | None,
+        Key(
+            "rep, if the repetitions are columns rep1, rep2, ...; null if they are rows. Their"
+            " values are read as a column `value`."
+        ),
+    ] = None
+    variable: Annotated[
+        str | None,
+        Key("column that names what each value is, in a table with one value per row"),
+    ] = None
+    value: Annotated[str, Key("column of these values")] = "value"
+    keep: Annotated[
+        dict[str, tuple[str | int | float, ...]],
+        Key("column to the values that are read, such as {engine: [TORCH]}; drops other rows"),
+    ] = dataclasses.field(default_factory=dict)
+    aggregate: Annotated[
+        str | None,
+        Key("what a row is if it is an aggregate, such as median of 10 repetitions"),
+    ] = None
+    source: Annotated[str, Key("who measured it, and what a reader must know about it")] = ""
+    claims: Annotated[
+        tuple[Claim, ...],
+        Key("statements of the authors to check; see conf/columns/paper_medians.yaml"),
+    ] = ()
 
     @property
     def present(self) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """One study against another: what got worse from A to B, cell by cell.
 
-studies     the comparison and its verdict
-manifest    what else differs between the two, and who allowed it
-samples     the trials that stand against each other
-text        the terminal
+comparison  the options, the comparison and its verdict
+manifest    which cells are the same, what else differs between the studies, and whether it may
+samples     the trials that are compared with each other
 """
 
-from slm_energy.analysis.regression.studies import Across, CompareOptions, Side, build, options
+from slm_energy.analysis.regression.comparison import Side, StudyComparison, build, options
+from slm_energy.config.options import CompareOptions
 
-__all__ = ["Across", "CompareOptions", "Side", "build", "options"]
+__all__ = ["CompareOptions", "Side", "StudyComparison", "build", "options"]

@@ -1,9 +1,9 @@
 """Two studies side by side: which cells belong together, and what else changed between them.
 
-Cells are matched by the names of model, engine, provider and workload, and by just so many further
-settings as tell the cells of one study apart. All other facts of two matched cells should be equal,
-or a ratio has more than one possible cause. They are sorted into groups, which a person can allow
-to differ.
+Cells are matched by the names of model, engine, provider and workload, and by as few further
+settings as distinguish the cells of one study. All other facts of two matched cells should be
+equal, or a ratio has more than one possible cause. They are sorted into groups, which `allow` lets
+differ.
 
 Where facts come from: settings, digests and versions are params of every trial; kernel, processor,
 driver, settings in force and metered domains are in the files of one valid trial of each cell and
@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from slm_energy.analysis.result.report import LeftOut
+from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.trials.frame import Study
 from slm_energy.cell import PLACES
 from slm_energy.errors import AnalysisError
@@ -44,7 +44,7 @@ _GROUPS: dict[str, Group] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """A fact that two studies do not share.
+    """A fact in which two studies differ.
 
     Attributes:
         group: what `allow` calls it.
@@ -63,24 +63,29 @@ class Difference:
     allowed: bool
 
 
-def match(
-    a: Study, b: Study, left_out: list[LeftOut]
-) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class MatchedCells:
+    """The cells that have a valid trial in both studies.
+
+    Attributes:
+        pairs: their ids in both, in the order of the first study.
+        matched_by: the settings that they were matched by.
+        left_out: the other cells.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    matched_by: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def match(a: Study, b: Study) -> MatchedCells:
     """Find the cells that have a valid trial in both studies.
-
-    Args:
-        a: the first study.
-        b: the second.
-        left_out: is told the other cells.
-
-    Returns:
-        Pairs of cell ids in the order of the first study, and the settings they were matched by.
 
     Raises:
         AnalysisError: there is no such cell.
     """
     rows = [{cell: _params(study, cell) for cell in study.cells} for study in (a, b)]
-    keys = _telling(rows)
+    keys = _distinguishing(rows)
     theirs = {_levels(row, keys): cell for cell, row in rows[1].items()}
     matched = [
         (cell, theirs[levels])
@@ -92,6 +97,7 @@ def match(
             f"{a.name} and {b.name} have no cell in common: {a.name} has {_some(a)}; {b.name} has"
             f" {_some(b)}"
         )
+    left_out = []
     for study, other, at in ((a, b, 0), (b, a, 1)):
         alone = set(study.cells) - {pair[at] for pair in matched}
         left_out += [
@@ -100,14 +106,14 @@ def match(
             if cell in alone
         ]
         left_out += [
-            dataclasses.replace(each, reason=f"in {study.name} {each.reason}")
-            for each in study.left_out()
+            dataclasses.replace(out, reason=f"in {study.name} {out.reason}")
+            for out in study.left_out()
         ]
     valid = [set(study.valid["cell"]) for study in (a, b)]
-    pairs = [pair for pair in matched if pair[0] in valid[0] and pair[1] in valid[1]]
+    pairs = tuple(pair for pair in matched if pair[0] in valid[0] and pair[1] in valid[1])
     if not pairs:
         raise AnalysisError(f"no cell has a valid trial in both {a.name} and {b.name}")
-    return pairs, keys
+    return MatchedCells(pairs=pairs, matched_by=keys, left_out=tuple(left_out))
 
 
 def _some(study: Study) -> str:
@@ -116,8 +122,8 @@ def _some(study: Study) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _telling(studies: Sequence[Mapping[str, Mapping[str, str]]]) -> tuple[str, ...]:
-    """The names, and just so many settings as tell the cells of each study apart."""
+def _distinguishing(studies: Sequence[Mapping[str, Mapping[str, str]]]) -> tuple[str, ...]:
+    """The names, and as few settings as distinguish the cells of each study."""
     known = {key for rows in studies for row in rows.values() for key in row}
     keys = [key for key in _NAMES if key in known]
     for key in sorted(known - set(keys), key=_rank):
@@ -141,8 +147,8 @@ def _params(study: Study, cell: str) -> dict[str, str]:
 def _rank(key: str) -> tuple[int, str]:
     """Settings come before measurement, digests and versions: the latter are meant to change."""
     exact = key in _DIGESTS
-    place = next(i for i, p in enumerate(_ORDER) if (key == p if exact else key.startswith(p)))
-    return place, key
+    rank = next(i for i, p in enumerate(_ORDER) if (key == p if exact else key.startswith(p)))
+    return rank, key
 
 
 def _levels(row: Mapping[str, str], keys: Iterable[str]) -> tuple[str, ...]:
@@ -155,26 +161,24 @@ def _distinct(rows: Mapping[str, Mapping[str, str]], keys: list[str]) -> int:
 
 def differences(
     sides: tuple[tuple[Study, Attached], tuple[Study, Attached]],
-    pairs: Iterable[tuple[str, str]],
-    matched_by: Iterable[str],
+    matched: MatchedCells,
     allow: Iterable[str],
 ) -> tuple[Difference, ...]:
     """Compare all facts of matched cells but those they were matched by.
 
     Args:
         sides: each study, and how its trials' files are read.
-        pairs: from `match`; both cells have a valid trial.
-        matched_by: from `match`.
+        matched: from `match`.
         allow: groups that may differ, or `all`.
     """
-    found: Counter[tuple[str, tuple[str, ...], tuple[str, ...]]] = Counter()
-    skip, allowed = set(matched_by), set(allow)
-    for pair in pairs:
+    counts: Counter[tuple[str, tuple[str, ...], tuple[str, ...]]] = Counter()
+    skip, allowed = set(matched.matched_by), set(allow)
+    for pair in matched.pairs:
         a, b = (_facts(*side, cell) for side, cell in zip(sides, pair, strict=True))
         for fact in sorted((a.keys() | b.keys()) - skip):
             left, right = a.get(fact, ()), b.get(fact, ())
             if left != right:
-                found[fact, left, right] += 1
+                counts[fact, left, right] += 1
     rows = [
         Difference(
             group=group_of(fact),
@@ -184,13 +188,13 @@ def differences(
             cells=cells,
             allowed=bool(allowed & {group_of(fact), "all"}),
         )
-        for (fact, left, right), cells in found.items()
+        for (fact, left, right), cells in counts.items()
     ]
     return tuple(sorted(rows, key=lambda row: (row.group, row.fact, -row.cells)))
 
 
 def group_of(fact: str) -> Group:
-    """What `allow` calls a fact; what the environment tells beyond its known parts is machine."""
+    """What `allow` calls a fact; parts of the environment without a group belong to the machine."""
     return _GROUPS.get(fact) or _GROUPS.get(fact.partition(".")[0], "machine")
 
 
@@ -200,33 +204,33 @@ def _facts(study: Study, attached: Attached, cell: str) -> dict[str, tuple[str, 
     seen: dict[str, set[str]] = {key: {value} for key, value in _params(study, cell).items()}
     seen["machine"] = {study.machine}
     for run in valid["run_id"]:
-        for fact, value in _told(run, attached).items():
+        for fact, value in _attached_facts(run, attached).items():
             seen.setdefault(fact, set()).add(value)
     return {fact: tuple(sorted(values)) for fact, values in seen.items()}
 
 
-def _told(run: str, attached: Attached) -> dict[str, str]:
-    """What one trial's files say of its surroundings."""
-    told = json.loads(attached(run, "environment.json"))
+def _attached_facts(run: str, attached: Attached) -> dict[str, str]:
+    """The facts in one trial's files."""
+    files = json.loads(attached(run, "environment.json"))
     facts = {
         f"environment.{key}": str(value)
-        for key, value in told["environment"].items()
+        for key, value in files["environment"].items()
         if key not in ("versions", "hostname")  # params and the machine's name have them
     }
     facts |= {
         f"effective.{key}": str(value)
-        for key, value in told["effective"].items()
+        for key, value in files["effective"].items()
         if not isinstance(value, float)  # a figure that the engine found, not a setting
     }
     figures = json.loads(attached(run, "energy.json"))
-    summed = [each for each in figures if each["summed"] and each["window"] == "serve"]
+    summed = [figure for figure in figures if figure["summed"] and figure["window"] == "serve"]
     if summed:
         facts["scope"] = _scope(summed)
-        facts["sources"] = " + ".join(sorted(each["source_id"] for each in summed))
+        facts["sources"] = " + ".join(sorted(figure["source_id"] for figure in summed))
     return facts
 
 
 def _scope(summed: Iterable[Mapping[str, Any]]) -> str:
     """Which domains are added up, and of how many devices: `cpu_package + 2 gpu`."""
-    counts = Counter(str(each["domain"]) for each in summed)
+    counts = Counter(str(figure["domain"]) for figure in summed)
     return " + ".join(f"{n} {name}" if n > 1 else name for name, n in sorted(counts.items()))

@@ -1,4 +1,7 @@
-"""From the trials of two studies to pairs of samples. Measured joules never meet estimated ones."""
+"""From the trials of two studies to pairs of samples.
+
+Measured joules are never paired with estimated ones.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,19 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
-from slm_energy.analysis.result.report import LeftOut
 from slm_energy.analysis.stats.welch import IndependentPair, Sample
 from slm_energy.analysis.trials.frame import Study
 from slm_energy.errors import AnalysisError, one_line
 
+Pairing = tuple[list[IndependentPair], list[LeftOut]]
+"""What can be compared, and what cannot."""
+
 
 def pair_up(
-    studies: tuple[Study, Study],
-    cells: Sequence[tuple[str, str]],
-    metrics: Iterable[str],
-    left_out: list[LeftOut],
-) -> list[IndependentPair]:
+    studies: tuple[Study, Study], cells: Sequence[tuple[str, str]], metrics: Iterable[str]
+) -> Pairing:
     """Find what can be compared, metric by metric.
 
     Args:
@@ -27,46 +30,60 @@ def pair_up(
         cells: ids of the same cell in both.
         metrics: names; an `energy/...` metric stands for its estimated twin where that is all that
             both studies have of a cell.
-        left_out: is told what cannot be compared, and why.
 
     Raises:
         AnalysisError: no trial has such a metric, or it is measured in one study and estimated in
             the other.
     """
-    result: list[IndependentPair] = []
+    pairs: list[IndependentPair] = []
+    left_out: list[LeftOut] = []
     for name in dict.fromkeys(metrics):
-        kinds = [Metric(name=name)]
-        if name.startswith(MEASURED):
-            kinds.append(kinds[0].estimated_twin())
-        sides = [{kind: _samples(study, kind, left_out) for kind in kinds} for study in studies]
-        before, clashes = len(result), 0
-        for pair in cells:
-            there = [
-                [kind for kind in kinds if cell in side[kind]]
-                for side, cell in zip(sides, pair, strict=True)
-            ]
-            label = studies[0].labels[pair[0]]
-            what = f"{kinds[0].heading} of {label}"
-            if all(there) and there[0][0] == there[1][0]:
-                kind = there[0][0]
-                a, b = (side[kind][cell] for side, cell in zip(sides, pair, strict=True))
-                result.append(IndependentPair(metric=kind, cell=label, a=a, b=b))
-            elif all(there):
-                clashes += 1
-                why = "measured in one study and estimated in the other, which are never compared"
-                left_out.append(LeftOut(scope="metric", name=what, reason=why))
-            elif any(there):
-                lacks = studies[0].name if not there[0] else studies[1].name
-                why = f"{lacks} has no value above zero"
-                left_out.append(LeftOut(scope="metric", name=what, reason=why))
-        if len(result) == before and clashes:
-            raise AnalysisError(
-                f"{name} is measured in one study and estimated in the other, which are never"
-                " compared: leave it out, as with metrics=[latency/e2e_p50_s]"
-            )
-        if len(result) == before:
-            left_out.append(_nowhere(studies, kinds[0]))
-    return result
+        matched, missing = _pairs_of_metric(studies, cells, name)
+        pairs += matched
+        left_out += missing
+    return pairs, left_out
+
+
+def _pairs_of_metric(
+    studies: tuple[Study, Study], cells: Sequence[tuple[str, str]], name: str
+) -> Pairing:
+    kinds = [Metric(name=name)]
+    if name.startswith(MEASURED):
+        kinds.append(kinds[0].estimated_twin())
+    samples: list[dict[Metric, dict[str, Sample]]] = []
+    left_out: list[LeftOut] = []
+    for study in studies:
+        by_kind = {kind: _samples(study, kind) for kind in kinds}
+        samples.append({kind: usable for kind, (usable, _) in by_kind.items()})
+        left_out += [out for _, unusable in by_kind.values() for out in unusable]
+    pairs, clashes = [], 0
+    for ids in cells:
+        known = [
+            [kind for kind in kinds if cell in by_cell[kind]]
+            for by_cell, cell in zip(samples, ids, strict=True)
+        ]
+        label = studies[0].labels[ids[0]]
+        what = f"{kinds[0].heading} of {label}"
+        if all(known) and known[0][0] == known[1][0]:
+            kind = known[0][0]
+            a, b = (by_cell[kind][cell] for by_cell, cell in zip(samples, ids, strict=True))
+            pairs.append(IndependentPair(metric=kind, cell=label, a=a, b=b))
+        elif all(known):
+            clashes += 1
+            why = "measured in one study and estimated in the other, which are never compared"
+            left_out.append(LeftOut(scope="metric", name=what, reason=why))
+        elif any(known):
+            lacks = studies[0].name if not known[0] else studies[1].name
+            why = f"{lacks} has no value above zero"
+            left_out.append(LeftOut(scope="metric", name=what, reason=why))
+    if not pairs and clashes:
+        raise AnalysisError(
+            f"{name} is measured in one study and estimated in the other, which are never"
+            " compared: leave it out, as with metrics=[latency/e2e_p50_s]"
+        )
+    if not pairs:
+        left_out.append(_nowhere(studies, kinds[0]))
+    return pairs, left_out
 
 
 def _nowhere(studies: tuple[Study, Study], metric: Metric) -> LeftOut:
@@ -90,17 +107,18 @@ def _nowhere(studies: tuple[Study, Study], metric: Metric) -> LeftOut:
     return LeftOut(scope="metric", name=metric.heading, reason=why)
 
 
-def _samples(study: Study, metric: Metric, left_out: list[LeftOut]) -> dict[str, Sample]:
-    """Cell id to its usable values of a metric."""
+def _samples(study: Study, metric: Metric) -> tuple[dict[str, Sample], list[LeftOut]]:
+    """Cell id to its usable values of a metric, and the values that are not usable."""
     values, low, high = (study.block(name) for name in (metric.name, *metric.bounds))
     usable = np.isfinite(values) & (values > 0)
     unusable = int((~usable & ~np.isnan(values)).sum())
+    left_out = []
     if unusable:
         why = f"{unusable} values that are not above zero and finite cannot form a ratio"
         name = f"{metric.heading} in {study.name}"
         left_out.append(LeftOut(scope="trial", name=name, reason=why))
     bounded = metric.is_energy and not metric.estimated
-    found = {}
+    samples = {}
     for column, cell in enumerate(study.cells):
         rows = usable[:, column]
         if not rows.any():
@@ -111,5 +129,5 @@ def _samples(study: Study, metric: Metric, left_out: list[LeftOut]) -> dict[str,
             positive = bool((under > 0).all())
             below = float((logs - np.log(under)).mean()) if positive else math.inf
             above = float((np.log(over) - logs).mean())
-        found[cell] = Sample(logs=logs, below=below, above=above)
-    return found
+        samples[cell] = Sample(logs=logs, below=below, above=above)
+    return samples, left_out

@@ -1,10 +1,13 @@
-"""What a report looks like: every page, table, figure and file is made from `result.Report`.
+"""What a report looks like: pages, tables, figures and files, made from plain results.
 
-files        every file of a report, by name
-html         the page; `page` says what stands where, `templates/` lays it out
-figures      pictures, drawn with `svg`; `ranks` is the critical difference diagram
-latex        tables for a paper
-tables       tables as plain text; `behind` has those behind a verdict
-generated    what models wrote, for a person to look at
-escape       text from runs, made harmless
+files                every file of a report, by name
+terminal, markdown   the report as text; `summary_tables` has their tables
+html                 the page; `page` has its contents, `templates/` its layout
+figures              diagrams of a page; `critical_difference` is one of its own
+latex                tables for a paper
+tables               tables as plain text; `supporting_tables` has those that support a verdict
+energy_breakdown     where the energy goes, for a figure
+generated            samples of generated code
+external_tables      what a table measured elsewhere adds
+study_comparison     one study against another
 """

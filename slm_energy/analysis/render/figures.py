@@ -1,30 +1,23 @@
 """The figures of a report, as SVG with a text alternative. Each takes plain results.
 
-strip       every trial of a metric, cell by cell, with the mean's interval
-forest      every cell's ratio to the reference, with the margin
-drift       residuals in the order in which trials ran
-pareto      two metrics, with the front of best trade-offs
-parts       where the energy goes: components, or phases
+strip         every trial of a metric, cell by cell, with the mean's interval
+forest        every cell's ratio to the reference, with the margin
+drift         residuals in the order in which trials ran
+pareto        two metrics, with the front of best trade-offs
+stacked_bars  where the energy goes: components, or phases
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from slm_energy.analysis.render.svg import (
-    CHARACTER,
-    ROW,
-    WIDTH,
-    Picture,
-    Scale,
-    room,
-    scale,
-    shortened,
-)
+from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.result.report import Family, MetricResult, Pair, Pareto, Report
+from slm_energy.analysis.result.pareto import Pareto
+from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import mirrored
 from slm_energy.analysis.text.phrases import number, percent
+from slm_energy.svg import CHARACTER, ROW, WIDTH, Picture, Scale, room, scale, shortened
 
 _RIGHT = WIDTH - 32
 """Where axes end: the last tick's figure needs room."""
@@ -58,8 +51,8 @@ def strip(report: Report, result: MetricResult) -> str:
     title, words = f"{metric.heading}, every trial", _means(report, result)
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
     _draw_axis(picture, axis, height - 40, f"{metric.heading}, {metric.unit}".strip(", "))
-    for place, row in enumerate(rows):
-        y = 16 + place * ROW
+    for position, row in enumerate(rows):
+        y = 16 + position * ROW
         _label(picture, report.labels[row.cell], left, y)
         if row.instrument_low is not None and row.instrument_high is not None:
             low, high = row.instrument_low * metric.scale, row.instrument_high * metric.scale
@@ -94,8 +87,8 @@ def forest(report: Report, metric: Metric, family: Family) -> str:
     picture.rect(axis(band[0]), 4, axis(band[1]) - axis(band[0]), height - 48, "band")
     picture.line(axis(1), 4, axis(1), height - 44, "zero")
     _draw_axis(picture, axis, height - 40, f"ratio to {report.labels[family.reference]}")
-    for place, row in enumerate(rows):
-        y = 16 + place * ROW
+    for position, row in enumerate(rows):
+        y = 16 + position * ROW
         _label(picture, report.labels[row.cell], left, y)
         if row.wide is not None:
             picture.line(axis(row.wide[0]), y, axis(row.wide[1]), y, "thin")
@@ -168,13 +161,13 @@ _STEPS = {
 }
 
 
-def pareto(report: Report, found: Pareto) -> str:
+def pareto(report: Report, front: Pareto) -> str:
     """Cells on the plane of two metrics; the front is joined and named, bars are t intervals."""
-    x, y = found.x, found.y
+    x, y = front.x, front.y
     height, left, right = 380.0, 76.0, 660.0
-    pixels_x = scale(_ends(x, [(p.x, p.x_low, p.x_high) for p in found.points]), left, right)
-    pixels_y = scale(_ends(y, [(p.y, p.y_low, p.y_high) for p in found.points]), height - 52, 24)
-    on_front = [p for p in found.points if p.front]
+    pixels_x = scale(_ends(x, [(p.x, p.x_low, p.x_high) for p in front.points]), left, right)
+    pixels_y = scale(_ends(y, [(p.y, p.y_low, p.y_high) for p in front.points]), height - 52, 24)
+    on_front = [p for p in front.points if p.front]
     words = ", ".join(report.labels[p.cell] for p in on_front)
     title = f"{y.heading} against {x.heading[:1].lower()}{x.heading[1:]}"
     estimated = x.estimated or y.estimated
@@ -186,7 +179,7 @@ def pareto(report: Report, found: Pareto) -> str:
     picture.text(left, 14, f"{y.heading}, {y.unit}".strip(", "), "small soft")
     corners = [(pixels_x(p.x * x.scale), pixels_y(p.y * y.scale)) for p in on_front]
     picture.path(sorted(corners), "front")
-    for p in sorted(found.points, key=lambda p: p.front):
+    for p in sorted(front.points, key=lambda p: p.front):
         at = pixels_x(p.x * x.scale), pixels_y(p.y * y.scale)
         if p.x_low is not None and p.x_high is not None:
             ends = pixels_x(p.x_low * x.scale), pixels_x(p.x_high * x.scale)
@@ -199,15 +192,15 @@ def pareto(report: Report, found: Pareto) -> str:
         if p.front:
             picture.text(at[0] + 9, at[1] - 7, str(on_front.index(p) + 1), "small")
     picture.text(right + 30, 14, "On the front, share of resamples", "small soft")
-    for place, p in enumerate(on_front[:_NAMED]):
-        words = f"{place + 1}  {shortened(report.labels[p.cell])}, {100 * p.probability:.0f} %"
-        picture.text(right + 30, 38 + 20 * place, words)
+    for position, p in enumerate(on_front[:_NAMED]):
+        words = f"{position + 1}  {shortened(report.labels[p.cell])}, {100 * p.probability:.0f} %"
+        picture.text(right + 30, 38 + 20 * position, words)
     if len(on_front) > _NAMED:
         picture.text(right + 30, 38 + 20 * _NAMED, f"and {len(on_front) - _NAMED} more", "soft")
     return picture.svg()
 
 
-def parts(
+def stacked_bars(
     title: str,
     unit: str,
     labels: Sequence[str],
@@ -232,17 +225,17 @@ def parts(
     words = f"{', '.join(values)}. In all, {unit}: {words}."
     picture = Picture(WIDTH, height, title, words, estimated=estimated)
     at = left
-    for place, name in enumerate(values):
-        picture.rect(at, 4, 12, 12, f"part part{place}")
+    for position, name in enumerate(values):
+        picture.rect(at, 4, 12, 12, f"part part{position}")
         picture.text(at + 17, 14, name, "small")
         at += 30 + len(name) * CHARACTER
     _draw_axis(picture, axis, height - 40, unit)
     for row, label in enumerate(labels):
         y, start = 38 + row * ROW, axis(0)
         _label(picture, label, left, y)
-        for place, column in enumerate(values.values()):
+        for position, column in enumerate(values.values()):
             width = axis(column[row]) - axis(0)
-            picture.rect(start, y - 8, width, 16, f"part part{place}")
+            picture.rect(start, y - 8, width, 16, f"part part{position}")
             start += width
     return picture.svg()
 

@@ -17,12 +17,13 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from slm_energy.analysis.render import figures, latex, ranks
+from slm_energy.analysis.render import critical_difference, figures, latex
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
-from slm_energy.analysis.render.svg import standalone
+from slm_energy.analysis.render.markdown import to_markdown
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.svg import standalone
 
 JSON = "comparisons.json"
 
@@ -33,8 +34,8 @@ def files(
     """Make them all.
 
     Args:
-        report: what they tell.
-        generated: what cells wrote, for the page.
+        report: what they show.
+        generated: what cells generated, for the page.
         more: tables for the page, below its findings.
 
     Returns:
@@ -42,7 +43,7 @@ def files(
     """
     texts = {
         "report.html": to_html(report, generated, more),
-        "report.md": report.to_markdown(),
+        "report.md": to_markdown(report),
         JSON: report.to_json(),
     }
     for result in report.metrics:
@@ -52,24 +53,24 @@ def files(
             texts[f"{stem}-pairs.tex"] = pairs
     for result in report.deciding:
         texts.update(_figures(report, result))
-    found = {name: text.encode() for name, text in texts.items()}
-    return found | {"trials.parquet": _trials(report)}
+    encoded = {name: text.encode() for name, text in texts.items()}
+    return encoded | {"trials.parquet": _trials(report)}
 
 
 def _figures(report: Report, result: MetricResult) -> Iterator[tuple[str, str]]:
-    for place, family in enumerate(result.families, start=1):
+    for position, family in enumerate(result.families, start=1):
         if len(family.ranked) < 2:
             continue
         # Numbered, because two names may differ only in what a file name cannot have.
-        name = f"{place}-{_slug(family.name)}" if family.name else ""
+        name = f"{position}-{_slug(family.name)}" if family.name else ""
         stem = "-".join(filter(None, (f"figures/{_slug(result.metric.name)}", name)))
         yield f"{stem}-ratios.svg", standalone(figures.forest(report, result.metric, family))
-        ranking = ranks.ranking(result, family, report.options.alpha)
+        ranking = critical_difference.ranking(result, family, report.options.alpha)
         if ranking is not None:
             title = result.metric.heading
-            svg = ranks.drawn(ranking, report.labels, title)
+            svg = critical_difference.to_svg(ranking, report.labels, title)
             yield f"{stem}-ranks.svg", standalone(svg)
-            yield f"{stem}-ranks.tex", ranks.tikz(ranking, report.labels, title)
+            yield f"{stem}-ranks.tex", critical_difference.to_tikz(ranking, report.labels, title)
 
 
 def _slug(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What cells generated: a completion or two each, for a person to look at. Untrusted text."""
+"""Samples of what cells generated, for a person to look at. Untrusted text."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Generated:
 def generated(report: Report, read: ReadArtifact) -> tuple[Generated, ...]:
     """Completions of one valid trial of each cell, of at most 12 cells.
 
-    They are those of the first prompt, and of the first that any of them answered with other tokens
-    than the reference engine.
+    They are those of the first prompt, and of the first prompt for which the tokens of any cell
+    differ from the reference engine's.
 
     Args:
         report: which cells and trials there are.

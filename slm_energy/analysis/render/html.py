@@ -15,12 +15,12 @@ import jinja2
 from markupsafe import Markup
 
 from slm_energy.analysis.render import tables
-from slm_energy.analysis.render.escape import visible
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.page import Block, sections
-from slm_energy.analysis.render.svg import HATCHES, STYLE
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.report import Report
+from slm_energy.escape import visible
+from slm_energy.svg import HATCHES, STYLE
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -60,8 +60,8 @@ def _badges(report: Report) -> list[tuple[str, str]]:
     """Where joules come from, for the head of the page: class and words."""
     if report.origin:
         return [("foreign", report.origin)]
-    estimated = {each.metric.estimated for each in report.deciding if each.metric.is_energy}
-    kinds = ["estimated" if each else "measured" for each in sorted(estimated)]
+    estimated = {r.metric.estimated for r in report.deciding if r.metric.is_energy}
+    kinds = ["estimated" if is_model else "measured" for is_model in sorted(estimated)]
     return [(kind, f"energy {kind}") for kind in kinds]
 
 
@@ -70,7 +70,7 @@ def _visible(value: Any) -> Any:
 
 
 def _kind(block: Block) -> str:
-    """What the template asks a block for: `text`, `heading`, `table`, ..."""
+    """A block's name in the template: `text`, `heading`, `table`, ..."""
     return type(block).__name__.lower()
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from slm_energy.analysis.render import tables
-from slm_energy.analysis.render.escape import latex
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.escape import latex
 
 _MOST_ON_A_PAGE = 40
 _BESIDE_THE_POINT = ("Ratio with instruments", "A12", "Smallest to largest")
@@ -37,7 +37,7 @@ def pairs(report: Report, result: MetricResult) -> str:
 
 def _table(grid: Grid, label: str) -> str:
     grid = grid.without(*_BESIDE_THE_POINT)
-    columns = "".join("l" if grid.left(i) else "r" for i in range(len(grid.head)))
+    columns = "".join("l" if grid.left_aligned(i) else "r" for i in range(len(grid.head)))
     head = _row(grid.head)
     body = [_row(row) for row in grid.rows]
     caption = rf"\caption{{{latex(grid.title)}}}\label{{tab:{label}}}"

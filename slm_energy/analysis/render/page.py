@@ -1,6 +1,6 @@
-"""What stands where on the page of a report: sections of blocks, as plain data.
+"""The contents of a report's page: sections of blocks, as plain data.
 
-`html.py` lays it out. What grows with the square of the number of cells is shown only as far as a
+`html` lays them out. What grows with the square of the number of cells is shown only as far as a
 person can read it; comparisons.json has all of it.
 """
 
@@ -10,12 +10,14 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from slm_energy.analysis.render import behind, figures, ranks, tables
+from slm_energy.analysis.render import critical_difference, figures, supporting_tables, tables
+from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
-from slm_energy.analysis.render.parts import parts
 from slm_energy.analysis.render.tables import Grid
+from slm_energy.analysis.result.comparison import Family, Savings
+from slm_energy.analysis.result.design import Slot
 from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.result.report import Family, MetricResult, Report, Savings, Slot
+from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.text.phrases import confidence, percent
 
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
@@ -24,7 +26,7 @@ _MOST_IN_MATRIX = 30
 
 
 class Field(NamedTuple):
-    """One field of a matrix: what it shows, its class, and what a pointer or a voice says."""
+    """One field of a matrix: what it shows, its class, and its text for screen readers."""
 
     text: str
     style: str
@@ -36,7 +38,7 @@ EMPTY = Field("", "", "")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
-    """A paragraph; `finding` is set larger, `muted` paler."""
+    """A paragraph; style `finding` is larger, `muted` is paler."""
 
     text: str
     style: str = ""
@@ -66,14 +68,14 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """A table in the open."""
+    """A table that is always shown."""
 
     grid: Grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Fold:
-    """Tables that a reader opens."""
+    """Tables that are folded until a reader opens them."""
 
     title: str
     grids: tuple[Grid, ...]
@@ -111,18 +113,18 @@ class Section:
 
 def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid]) -> list[Section]:
     """The page from top to bottom; a part without anything to show is left out."""
-    found = [("findings", "Findings", _findings(report, more))]
+    contents = [("findings", "Findings", _findings(report, more))]
     for result in report.metrics:
         anchor = result.metric.name.replace("/", "-")
-        found.append((anchor, result.metric.heading, _metric(report, result)))
-    found += [
+        contents.append((anchor, result.metric.heading, _metric(report, result)))
+    contents += [
         ("trade-offs", "Trade-offs", _trade_offs(report)),
-        ("parts", "Where the energy goes", _parts(report)),
+        ("parts", "Where the energy goes", _energy_breakdown(report)),
         ("trials", "Trials", _trials(report)),
         ("generated", "Generated code", _generated(report, generated)),
         ("methods", "Methods", _methods(report)),
     ]
-    built = [Section(id=i, title=title, blocks=tuple(blocks)) for i, title, blocks in found]
+    built = [Section(id=i, title=title, blocks=tuple(blocks)) for i, title, blocks in contents]
     return [section for section in built if section.blocks]
 
 
@@ -171,10 +173,10 @@ def _metric(report: Report, result: MetricResult) -> Iterator[Block]:
             f"{'; diamonds, the sentinel' * (result.sentinel is not None)}",
         )
     for name, grids in (
-        ("Diagnostics", behind.diagnostics(report, result)),
-        ("Effects of the factors", behind.effects(result)),
-        ("Conventional tests", behind.conventional(report, result)),
-        ("What more rounds would find", behind.power(result)),
+        ("Diagnostics", supporting_tables.diagnostics(report, result)),
+        ("Effects of the factors", supporting_tables.effects(result)),
+        ("Conventional tests", supporting_tables.conventional(report, result)),
+        ("What more rounds would find", supporting_tables.power(result)),
     ):
         if grids:
             yield Fold(title=name, grids=tuple(grids))
@@ -192,10 +194,10 @@ def _family(report: Report, result: MetricResult, family: Family) -> Iterator[Bl
     yield Table(grid=grid) if decides else Fold(title="Pair by pair", grids=(grid,))
     if 2 < len(family.ranked) <= _MOST_IN_MATRIX:
         yield _savings(report, result.metric, family.savings)
-    ranking = ranks.ranking(result, family, report.options.alpha)
+    ranking = critical_difference.ranking(result, family, report.options.alpha)
     if ranking is not None:
         yield Figure(
-            svg=ranks.drawn(ranking, report.labels, result.metric.heading),
+            svg=critical_difference.to_svg(ranking, report.labels, result.metric.heading),
             caption=f"Mean ranks over {ranking.rounds} complete rounds, 1 is best; a bar joins"
             " cells that do not differ",
         )
@@ -209,35 +211,40 @@ def _savings(report: Report, metric: Metric, savings: Savings) -> Matrix:
             if share is None:
                 row.append(EMPTY)
                 continue
-            settled = verdict in ("saves", "gains", "worse", "equivalent")
+            decided = verdict in ("saves", "gains", "worse", "equivalent")
             side = "plus" if share > 0 else "minus"
-            row.append(Field(percent(share / 100), side if settled else "open", str(verdict)))
+            row.append(Field(percent(share / 100), side if decided else "open", str(verdict)))
         rows.append(tuple(row))
     gain = "Gain" if metric.higher_is_better else "Saving"
     return Matrix(
-        caption=f"{gain} of the row against the column, in per cent; hatched: not settled",
+        caption=f"{gain} of the row against the column, in per cent; hatched: not conclusive",
         labels=tuple(report.labels[cell] for cell in savings.cells),
         rows=tuple(rows),
     )
 
 
 def _trade_offs(report: Report) -> Iterator[Block]:
-    for found in report.pareto:
-        if len(found.points) > 1:
-            better = "upper" if found.y.higher_is_better else "lower"
+    for front in report.pareto:
+        if len(front.points) > 1:
+            better = "upper" if front.y.higher_is_better else "lower"
             yield Figure(
-                svg=figures.pareto(report, found),
-                caption=f"{found.y.heading} against {found.x.title}"
-                f"{' (estimated)' * found.x.estimated}: best is the {better} left;"
+                svg=figures.pareto(report, front),
+                caption=f"{front.y.heading} against {front.x.title}"
+                f"{' (estimated)' * front.x.estimated}: best is the {better} left;"
                 f" lines, {confidence(report)} intervals",
             )
 
 
-def _parts(report: Report) -> Iterator[Block]:
-    for found in parts(report):
-        labels = [report.labels[cell] for cell in found.cells]
-        svg = figures.parts(found.title, "J", labels, found.values, estimated=found.estimated)
-        yield Figure(svg=svg, caption=found.title)
+def _energy_breakdown(report: Report) -> Iterator[Block]:
+    for breakdown in breakdowns(report):
+        svg = figures.stacked_bars(
+            breakdown.title,
+            "J",
+            [report.labels[cell] for cell in breakdown.cells],
+            breakdown.values,
+            estimated=breakdown.estimated,
+        )
+        yield Figure(svg=svg, caption=breakdown.title)
 
 
 def _trials(report: Report) -> Iterator[Block]:
@@ -270,15 +277,15 @@ def _slot(slot: Slot | None) -> Field:
 
 
 def _generated(report: Report, generated: Sequence[Generated]) -> Iterator[Block]:
-    """Each text once, under the cells that wrote it."""
+    """Each text once, under the cells that generated it."""
     agreement = tables.agreement(report)
     if agreement.rows:
         yield Table(grid=agreement)
     if not generated:
         return
     yield Text(
-        text="What one valid trial per cell wrote for the first prompt, and for the first that any"
-        " of them answered with other tokens than the reference engine, as it is.",
+        text="What one valid trial per cell generated for the first prompt, and for the first"
+        " prompt for which any cell's tokens differ from the reference engine's, unedited.",
         style="muted",
     )
     writers: dict[tuple[str, str, int | None], list[str]] = {}
@@ -286,7 +293,11 @@ def _generated(report: Report, generated: Sequence[Generated]) -> Iterator[Block
         key = (sample.task_id, sample.completion, sample.differs_at)
         writers.setdefault(key, []).append(sample.label)
     for (task, completion, differs_at), labels in writers.items():
-        mark = "" if differs_at is None else f" (not the reference's from token {differs_at} on)"
+        mark = (
+            ""
+            if differs_at is None
+            else f" (differs from the reference from token {differs_at} on)"
+        )
         yield Code(title=f"{task}: {', '.join(labels)}{mark}", text=completion)
 
 

@@ -1,16 +1,17 @@
 """The tables of a report, as plain text in cells, for the page and for LaTeX.
 
-Every builder gives a `Grid`; one without rows says that there is nothing to tell. `brief.py` has
-the short tables of the terminal and of Markdown, `behind.py` those behind a verdict.
+Every builder gives a `Grid`, without rows where there is nothing to show. `summary_tables` has the
+short tables of the terminal and of Markdown, `supporting_tables` those that support a verdict.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Sequence
 
+from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.text.phrases import (
     change,
     confidence,
@@ -20,10 +21,6 @@ from slm_energy.analysis.text.phrases import (
     times,
     verdict,
 )
-
-if typing.TYPE_CHECKING:
-    from slm_energy.analysis.result.report import Family, MetricResult, Report
-
 
 MOST_PAIRS = 66
 """Of a family with more (that is above 12 cells) only the pairs with its reference are shown."""
@@ -43,7 +40,7 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     bold: frozenset[tuple[int, int]] = frozenset()
 
-    def left(self, column: int) -> bool:
+    def left_aligned(self, column: int) -> bool:
         """Whether a column is aligned to the left."""
         return column == 0 or self.head[column] in _WORDS
 
@@ -71,6 +68,11 @@ class Grid:
             head=tuple(self.head[i] for i in columns),
             rows=tuple(tuple(row[i] for i in columns) for row in self.rows),
         )
+
+
+def heading(report: Report) -> str:
+    """The first line of a report: study, machine, cells, rounds, valid trials."""
+    return f"{report.study} on {report.machine}: {counts(report)}"
 
 
 def counts(report: Report) -> str:
@@ -196,7 +198,7 @@ def agreement(report: Report) -> Grid:
 
 def left_out(report: Report) -> Grid:
     """What the analysis did not use, and why."""
-    rows = tuple((f"{each.scope} {each.name}", each.reason) for each in report.left_out)
+    rows = tuple((f"{out.scope} {out.name}", out.reason) for out in report.left_out)
     return Grid(title="Left out", head=("What", "Reason"), rows=rows)
 
 

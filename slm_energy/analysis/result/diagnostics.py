@@ -9,6 +9,38 @@ from slm_energy.analysis.result.verdict import Verdict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Descriptive:
+    """One metric of one cell over its valid trials.
+
+    Attributes:
+        cell: its id.
+        trials: how many have a usable value.
+        mean: geometric mean.
+        low: lower end of its t interval (on logs); None with one trial or without any variation.
+        high: upper end.
+        median: of the values.
+        cv_pct: standard deviation over arithmetic mean, in per cent; None with one trial.
+        minimum: smallest value.
+        maximum: largest value.
+        instrument_low: geometric mean of the lower ends of the measurement's own intervals; None
+            where there are none or one of them is zero.
+        instrument_high: of the upper ends.
+    """
+
+    cell: str
+    trials: int
+    mean: float
+    low: float | None
+    high: float | None
+    median: float
+    cv_pct: float | None
+    minimum: float
+    maximum: float
+    instrument_low: float | None
+    instrument_high: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
     """One valid trial in the diagnostics of a metric.
 

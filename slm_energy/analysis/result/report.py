@@ -21,8 +21,8 @@
 
 Values are in the unit that ends the metric's name (J, s, MB, 1/s); `Metric.scale` and `Metric.unit`
 turn them into what a page shows. None means unknown, and the nearest `reason` says why; there is no
-NaN. Cells are named by id; `Report.labels` gives the name. `plain.to_plain` and `plain.from_plain`
-turn a report into JSON and back.
+NaN. Cells are named by id; `Report.labels` gives the name. `serialization.to_plain` and
+`serialization.from_plain` turn a report into JSON and back.
 """
 
 from __future__ import annotations
@@ -30,176 +30,16 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from rich.console import Console
-
-from slm_energy.analysis.options import AnalysisOptions
-from slm_energy.analysis.render import text
-from slm_energy.analysis.result.comparison import (
-    Conventional,
-    ConventionalCell,
-    ConventionalPair,
-    Disagreement,
-    Family,
-    Pair,
-    Power,
-    PowerRow,
-    Savings,
-)
-from slm_energy.analysis.result.design import (
-    Audit,
-    Cell,
-    Factor,
-    LeftOut,
-    Provenance,
-    Scope,
-    Slot,
-    SlotOutcome,
-    TrialRow,
-)
-from slm_energy.analysis.result.diagnostics import (
-    Changed,
-    Diagnostics,
-    Drift,
-    MetricNoise,
-    NoiseFloor,
-    Point,
-    Sentinel,
-)
+from slm_energy.analysis.result.comparison import Family
+from slm_energy.analysis.result.design import Audit, Cell, Factor, LeftOut, Provenance, TrialRow
+from slm_energy.analysis.result.diagnostics import Descriptive, Diagnostics, NoiseFloor, Sentinel
+from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.pareto import Pareto
+from slm_energy.config.options import AnalysisOptions
 from slm_energy.serialization import to_plain
 
-__all__ = [
-    "SCHEMA",
-    "Audit",
-    "Cell",
-    "Changed",
-    "Conventional",
-    "ConventionalCell",
-    "ConventionalPair",
-    "Descriptive",
-    "Diagnostics",
-    "Disagreement",
-    "Drift",
-    "Effect",
-    "Effects",
-    "Factor",
-    "Family",
-    "LeftOut",
-    "LevelEffect",
-    "MetricNoise",
-    "MetricResult",
-    "NoiseFloor",
-    "Pair",
-    "Pareto",
-    "ParetoPoint",
-    "Point",
-    "Power",
-    "PowerRow",
-    "Provenance",
-    "Report",
-    "Savings",
-    "Scope",
-    "Sentinel",
-    "Slot",
-    "SlotOutcome",
-    "TrialRow",
-]
-
 SCHEMA = 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Descriptive:
-    """One metric of one cell over its valid trials.
-
-    Attributes:
-        cell: its id.
-        trials: how many have a usable value.
-        mean: geometric mean.
-        low: lower end of its t interval (on logs); None with one trial or without any variation.
-        high: upper end.
-        median: of the values.
-        cv_pct: standard deviation over arithmetic mean, in per cent; None with one trial.
-        minimum: smallest value.
-        maximum: largest value.
-        instrument_low: geometric mean of the lower ends of the measurement's own intervals; None
-            where there are none or one of them is zero.
-        instrument_high: of the upper ends.
-    """
-
-    cell: str
-    trials: int
-    mean: float
-    low: float | None
-    high: float | None
-    median: float
-    cv_pct: float | None
-    minimum: float
-    maximum: float
-    instrument_low: float | None
-    instrument_high: float | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class LevelEffect:
-    """One level of a factor against the geometric mean over the factor's levels.
-
-    Attributes:
-        level: its name.
-        ratio: to that mean, other terms held equal.
-        low: lower end of its t interval.
-        high: upper end.
-    """
-
-    level: str
-    ratio: float
-    low: float
-    high: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Effect:
-    """One term of the linear model.
-
-    Attributes:
-        term: factor name, `round`, or two names joined by ` x `.
-        df: degrees of freedom.
-        f: F statistic (type II sums of squares).
-        p: its p.
-        partial_eta_squared: sum of squares over itself plus the residual one.
-        levels: of a main effect; empty for interactions and rounds.
-    """
-
-    term: str
-    df: int
-    f: float
-    p: float
-    partial_eta_squared: float
-    levels: tuple[LevelEffect, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Effects:
-    """Ordinary least squares of the log metric: round + factors + two-way interactions.
-
-    Attributes:
-        formula: the model in words.
-        trials: how many.
-        df_residual: degrees of freedom of the residual.
-        r_squared: of the model.
-        residual_sd_pct: residual standard deviation, in per cent.
-        effects: terms, rounds last; empty when nothing could be fitted.
-        reason: why nothing was fitted; empty otherwise. Terms that the design cannot tell apart are
-            in `Report.left_out`.
-    """
-
-    formula: str
-    trials: int
-    df_residual: int
-    r_squared: float | None
-    residual_sd_pct: float | None
-    effects: tuple[Effect, ...]
-    reason: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,47 +62,10 @@ class MetricResult:
     effects: Effects
     sentinel: Sentinel | None = None
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ParetoPoint:
-    """One cell on the plane of two metrics.
-
-    Attributes:
-        cell: its id.
-        x: geometric mean of the front's metric x (arithmetic for a share such as quality).
-        y: of metric y.
-        x_low: lower end of its t interval; None where unknown.
-        x_high: upper end.
-        y_low: lower end of its t interval; None where unknown.
-        y_high: upper end.
-        front: no other cell is at least as good in both and better in one.
-        probability: share of resamples of the rounds in which it is on the front.
-    """
-
-    cell: str
-    x: float
-    y: float
-    x_low: float | None
-    x_high: float | None
-    y_low: float | None
-    y_high: float | None
-    front: bool
-    probability: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Pareto:
-    """Which cells are the best trade-off of two metrics, over all families of a kind of energy.
-
-    Attributes:
-        x: the metric of energy.
-        y: latency or quality.
-        points: cells that have both, in order of x.
-    """
-
-    x: Metric
-    y: Metric
-    points: tuple[ParetoPoint, ...]
+    @property
+    def repeated(self) -> bool:
+        """Whether any cell has more than one value."""
+        return any(row.trials > 1 for row in self.descriptive)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -323,14 +126,6 @@ class Report:
         """The results of the first metric: of one kind, or measured and estimated."""
         first = self.metrics[0].metric.quantity
         return tuple(result for result in self.metrics if result.metric.quantity == first)
-
-    def to_terminal(self, console: Console) -> None:
-        """Print it; fits in 100 columns."""
-        text.to_terminal(self, console)
-
-    def to_markdown(self) -> str:
-        """The same as Markdown."""
-        return text.to_markdown(self)
 
     def to_json(self) -> str:
         """All figures, unrounded and in SI units, as JSON text."""

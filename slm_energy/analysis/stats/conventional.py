@@ -2,27 +2,27 @@
 
 Shapiro-Wilk, Levene, Kruskal-Wallis, Dunn with Holm, Games-Howell, Friedman, Conover. All but the
 last two take trials of a cell as independent and ignore rounds, so drift between rounds counts as
-noise; `disagreement` says where that leads elsewhere than the comparison, and why.
+noise; `text.disagreement` says where it contradicts the comparison, and why.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from slm_energy.analysis.result.report import (
+from slm_energy.analysis.result.comparison import (
     Conventional,
     ConventionalCell,
     ConventionalPair,
-    LeftOut,
     Pair,
 )
+from slm_energy.analysis.result.design import LeftOut
+from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.stats.effect_size import Floats, holm
 from slm_energy.analysis.stats.games_howell import games_howell
-from slm_energy.analysis.stats.paired import Block
 
 FEWEST = 3
 
@@ -45,28 +45,32 @@ def chain(
     why = _unusable(groups)
     if why:
         return None, [LeftOut(scope="test", name=f"conventional chain{family}", reason=why)]
-    values = list(groups.values())
-    varies = [np.ptp(row) > 0 for row in values]
+    cells, values = tuple(groups), list(groups.values())
+    varies = [np.ptp(sample) > 0 for sample in values]
     h, p = stats.kruskal(*values)
     levene = stats.levene(*values, center="median") if any(varies) else None
-    dunn = _dunn(groups)
-    letters = _letters(dunn, alpha)
-    howell = _games_howell(groups) if all(varies) else None
-    conover, chi2, friedman_p, rounds = _friedman(block, tuple(groups))
-    total = sum(len(row) for row in values)
-    return Conventional(
-        cells=tuple(_cell(cell, row, letters[cell]) for cell, row in groups.items()),
+    dunn = _dunn(values)
+    letters = _letters(cells, dunn, alpha)
+    howell = games_howell(values) if all(varies) else None
+    friedman = _friedman(block.of(cells).values)
+    total = sum(len(sample) for sample in values)
+    result = Conventional(
+        cells=tuple(_cell(*cell) for cell in zip(cells, values, letters, strict=True)),
         levene_w=None if levene is None else float(levene.statistic),
         levene_p=None if levene is None else float(levene.pvalue),
         kruskal_h=float(h),
         kruskal_p=float(p),
         epsilon_squared=float(h) / (total - 1),
-        friedman_chi2=chi2,
-        friedman_p=friedman_p,
-        friedman_rounds=rounds,
-        kendall_w=None if chi2 is None else chi2 / (rounds * (len(groups) - 1)),
-        pairs=_pairs(pairs, tuple(groups), dunn, howell, conover),
-    ), _left_out(family, howell is None, chi2 is None and len(groups) > 2)
+        friedman_chi2=friedman.chi2,
+        friedman_p=friedman.p,
+        friedman_rounds=friedman.rounds,
+        kendall_w=None
+        if friedman.chi2 is None
+        else friedman.chi2 / (friedman.rounds * (len(cells) - 1)),
+        pairs=_pairs(pairs, cells, dunn, howell, friedman.conover),
+    )
+    missing = _left_out(family, howell is None, friedman.chi2 is None and len(cells) > 2)
+    return result, missing
 
 
 def _groups(block: Block) -> dict[str, Floats]:
@@ -85,25 +89,25 @@ def _unusable(groups: Mapping[str, Floats]) -> str:
     return ""
 
 
-def _left_out(family: str, howell: bool, friedman: bool) -> list[LeftOut]:
-    found = []
-    if friedman:
+def _left_out(family: str, no_howell: bool, no_friedman: bool) -> list[LeftOut]:
+    left_out = []
+    if no_friedman:
         why = "they need two rounds complete for these cells, and values that vary"
         name = f"Friedman and Conover{family}"
-        found.append(LeftOut(scope="test", name=name, reason=why))
-    if howell:
+        left_out.append(LeftOut(scope="test", name=name, reason=why))
+    if no_howell:
         why = "it needs two different values in every cell"
-        found.append(LeftOut(scope="test", name=f"Games-Howell{family}", reason=why))
-    return found
+        left_out.append(LeftOut(scope="test", name=f"Games-Howell{family}", reason=why))
+    return left_out
 
 
 def _cell(cell: str, values: Floats, letters: str) -> ConventionalCell:
-    found = stats.shapiro(values) if np.ptp(values) > 0 and len(values) <= 5000 else None
+    shapiro = stats.shapiro(values) if np.ptp(values) > 0 and len(values) <= 5000 else None
     return ConventionalCell(
         cell=cell,
         trials=len(values),
-        shapiro_w=None if found is None else float(found.statistic),
-        shapiro_p=None if found is None else float(found.pvalue),
+        shapiro_w=None if shapiro is None else float(shapiro.statistic),
+        shapiro_p=None if shapiro is None else float(shapiro.pvalue),
         letters=letters,
     )
 
@@ -111,76 +115,76 @@ def _cell(cell: str, values: Floats, letters: str) -> ConventionalCell:
 def _pairs(
     pairs: Sequence[Pair],
     cells: tuple[str, ...],
-    dunn: pd.DataFrame,
-    howell: pd.DataFrame | None,
-    conover: pd.DataFrame | None,
+    dunn: Floats,
+    howell: Floats | None,
+    conover: Floats | None,
 ) -> tuple[ConventionalPair, ...]:
-    place = {cell: i for i, cell in enumerate(cells)}
-    tables = [
-        None if table is None else table.loc[list(cells), list(cells)].to_numpy(dtype=float)
-        for table in (howell, conover)
-    ]
-    first = dunn.loc[list(cells), list(cells)].to_numpy(dtype=float)
-    found = []
-    for pair in pairs:
-        if pair.a in place and pair.b in place:
-            at = place[pair.a], place[pair.b]
-            ours = [None if t is None or np.isnan(t[at]) else float(t[at]) for t in tables]
-            found.append(
-                ConventionalPair(
-                    a=pair.a,
-                    b=pair.b,
-                    dunn_p=float(first[at]),
-                    games_howell_p=ours[0],
-                    conover_p=ours[1],
-                )
-            )
-    return tuple(found)
+    """The k x k p-values of each test, pair by pair."""
+    index = {cell: i for i, cell in enumerate(cells)}
+    return tuple(
+        ConventionalPair(
+            a=pair.a,
+            b=pair.b,
+            dunn_p=float(dunn[index[pair.a], index[pair.b]]),
+            games_howell_p=_at(howell, index[pair.a], index[pair.b]),
+            conover_p=_at(conover, index[pair.a], index[pair.b]),
+        )
+        for pair in pairs
+        if pair.a in index and pair.b in index
+    )
 
 
-def _tall(groups: Mapping[str, Floats]) -> pd.DataFrame:
-    rows = [(cell, float(value)) for cell, row in groups.items() for value in row]
-    return pd.DataFrame(rows, columns=["cell", "value"])
+def _at(table: Floats | None, row: int, column: int) -> float | None:
+    return None if table is None or np.isnan(table[row, column]) else float(table[row, column])
 
 
-def _dunn(groups: Mapping[str, Floats]) -> pd.DataFrame:
+def _dunn(samples: Sequence[Floats]) -> Floats:
     import scikit_posthocs  # 2 s: not for reports that end before this line
 
-    return _holm(scikit_posthocs.posthoc_dunn(_tall(groups), val_col="value", group_col="cell"))
+    return _holm(np.asarray(scikit_posthocs.posthoc_dunn(list(samples)), dtype=float))
 
 
-def _holm(table: pd.DataFrame) -> pd.DataFrame:
-    """Adjust a symmetric table of p-values; by ourselves, as theirs collects garbage each time."""
-    raw = table.to_numpy(dtype=float, copy=True)
-    upper = np.triu_indices(len(raw), 1)
-    adjusted = np.ones_like(raw)
-    adjusted[upper] = holm(raw[upper])
-    return pd.DataFrame(np.minimum(adjusted, adjusted.T), index=table.index, columns=table.columns)
+def _holm(table: Floats) -> Floats:
+    """Adjust a symmetric table of p-values; scikit-posthocs is slow at it."""
+    upper = np.triu_indices(len(table), 1)
+    adjusted = np.ones_like(table)
+    adjusted[upper] = holm(table[upper])
+    return np.minimum(adjusted, adjusted.T)
 
 
-def _games_howell(groups: Mapping[str, Floats]) -> pd.DataFrame:
-    cells = list(groups)
-    return pd.DataFrame(games_howell(list(groups.values())), index=cells, columns=cells)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Friedman:
+    """Friedman's statistic and p, Conover's k x k p-values, and the rounds they rest on."""
+
+    rounds: int
+    chi2: float | None = None
+    p: float | None = None
+    conover: Floats | None = None
 
 
-def _friedman(
-    block: Block, cells: tuple[str, ...]
-) -> tuple[pd.DataFrame | None, float | None, float | None, int]:
-    """Conover's p-values, Friedman's statistic and p, and the complete rounds they rest on."""
+def _friedman(values: Floats) -> _Friedman:
     import scikit_posthocs
 
-    table = block.of(cells).values
-    table = table[~np.isnan(table).any(axis=1)]
-    if len(cells) < 3 or len(table) < 2 or np.all(np.ptp(table, axis=1) == 0):
-        return None, None, None, len(table)
+    table = values[~np.isnan(values).any(axis=1)]
+    rounds, cells = table.shape
+    if cells < 3 or rounds < 2 or np.all(np.ptp(table, axis=1) == 0):
+        return _Friedman(rounds=rounds)
     chi2, p = stats.friedmanchisquare(*table.T)
     with np.errstate(divide="ignore", invalid="ignore"):  # every round may rank all cells alike
-        conover = scikit_posthocs.posthoc_conover_friedman(pd.DataFrame(table, columns=list(cells)))
-    return _holm(conover), float(chi2), float(p), len(table)
+        conover = scikit_posthocs.posthoc_conover_friedman(table)
+    return _Friedman(
+        rounds=rounds,
+        chi2=float(chi2),
+        p=float(p),
+        conover=_holm(np.asarray(conover, dtype=float)),
+    )
 
 
-def _letters(dunn: pd.DataFrame, alpha: float) -> dict[str, str]:
+def _letters(cells: Sequence[str], dunn: Floats, alpha: float) -> list[str]:
+    """Each cell's letters, which are given out in the order of cell ids."""
     import scikit_posthocs
 
-    found = scikit_posthocs.compact_letter_display(dunn, alpha=alpha)
-    return {str(cell): str(letters) for cell, letters in found.items()}
+    order = sorted(range(len(cells)), key=cells.__getitem__)
+    display = scikit_posthocs.compact_letter_display(dunn[np.ix_(order, order)], alpha=alpha)
+    by_cell = dict(zip((cells[i] for i in order), display, strict=True))
+    return [str(by_cell[cell]) for cell in cells]

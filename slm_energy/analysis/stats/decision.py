@@ -1,19 +1,16 @@
-"""The verdict about one pair; the rule for the instruments is at the top of `compare`."""
+"""The verdict about one pair; `paired` states the rule for the instruments at its top."""
 
 from __future__ import annotations
 
 import dataclasses
-import typing
 
 import numpy as np
 
-from slm_energy.analysis.result.report import Pair
+from slm_energy.analysis.result.comparison import Pair
 from slm_energy.analysis.result.verdict import COARSE, Verdict
+from slm_energy.analysis.stats.comparison import Rule
 from slm_energy.analysis.stats.effect_size import MOST_ROUNDS, Floats, rounds_to_settle
 from slm_energy.analysis.stats.max_t import FEWEST, smallest_rounds
-
-if typing.TYPE_CHECKING:
-    from slm_energy.analysis.stats.paired import Rule
 
 
 def decide(

@@ -1,35 +1,56 @@
-"""What each cell's trials are like, and what could make them less alike than a comparison takes."""
+"""What the trials of each cell are like, and what could make them less alike than assumed."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from slm_energy.analysis.result.report import (
-    Changed,
-    Descriptive,
-    Diagnostics,
-    Drift,
-    Family,
-    Point,
-)
+from slm_energy.analysis.result.comparison import Family
+from slm_energy.analysis.result.diagnostics import Changed, Descriptive, Diagnostics, Point
 from slm_energy.analysis.result.verdict import mirrored
+from slm_energy.analysis.stats.comparison import Block, Comparison
+from slm_energy.analysis.stats.drift import drifts, without_group_means
 from slm_energy.analysis.stats.effect_size import Flags, Floats, half_width
-from slm_energy.analysis.stats.paired import Block, Rule, compare
 
 OUTLIER_SCORE = 3.5
 FEWEST_FOR_OUTLIERS = 5
-START_TEMPERATURE = "_start_c"
-"""How the name of a metric ends that holds a temperature at the start of a trial."""
+_MOST_FOR_SHAPIRO = 5000
+
+Compare = Callable[[Block, str | None], Comparison]
+"""A family's values and the reference that was named, if any, to their comparison."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrialFacts:
+    """What a diagnosis needs to know about a valid trial besides its values.
+
+    Attributes:
+        run_id: its MLflow run.
+        cell: its cell's id.
+        round: its round, from 1.
+        order: its position in the planned order over all rounds, from 1.
+        temperature_c: at the start; None where no sensor gave it.
+    """
+
+    run_id: str
+    cell: str
+    round: int
+    order: int
+    temperature_c: float | None = None
+
+
+def describe_all(block: Block, alpha: float) -> tuple[Descriptive, ...]:
+    """Summarise the cells that have a value, in their order."""
+    rows = (describe(block, cell, alpha) for cell in block.cells)
+    return tuple(row for row in rows if row is not None)
 
 
 def describe(block: Block, cell: str, alpha: float) -> Descriptive | None:
-    """One cell's row; None without a value."""
+    """Summarise one cell's trials; None without a value."""
     column = block.cells.index(cell)
     there = ~np.isnan(block.values[:, column])
     values = block.values[there, column]
@@ -84,73 +105,99 @@ def outliers(block: Block) -> Flags:
 
 
 def diagnose(
-    block: Block, trials: pd.DataFrame, families: Sequence[Family], rule: Rule
+    block: Block, trials: Sequence[TrialFacts], changed: tuple[Changed, ...], alpha: float
 ) -> Diagnostics:
-    """Diagnose one metric.
+    """Diagnose a metric whose cells are compared within rounds.
 
     Args:
         block: its values over all cells of its kind.
-        trials: the valid trials, one row per cell and round.
-        families: their comparisons.
-        rule: how these decided.
+        trials: the valid trials, one per cell and round, in planned order.
+        changed: from `changed_verdicts`.
+        alpha: intervals have confidence 1 - alpha.
     """
+    points = trial_points(block, trials)
     logs = np.log(block.values)
-    points = _points(block, logs, trials)
-    noise, spread = _noise(logs), residual_sd(logs)
+    noise, sd = _round_residuals(logs), residual_sd(logs)
     varied = noise.size >= 3 and float(np.ptp(noise)) > 1e-12
     return Diagnostics(
-        points=tuple(points),
-        drifts=tuple(drift for drift in _drifts(points, rule.alpha) if drift is not None),
-        residual_sd_pct=None if spread is None else 100 * math.expm1(spread),
-        residual_shapiro_p=float(stats.shapiro(noise).pvalue)
-        if varied and noise.size <= 5000
-        else None,
-        changed=_changed(block, families, rule),
+        points=points,
+        drifts=drifts(points, alpha),
+        residual_sd_pct=None if sd is None else 100 * math.expm1(sd),
+        residual_shapiro_p=_shapiro_p(noise) if varied else None,
+        changed=changed,
     )
 
 
-def _points(block: Block, logs: Floats, trials: pd.DataFrame) -> list[Point]:
+def diagnose_independent(
+    block: Block, trials: Sequence[TrialFacts], changed: tuple[Changed, ...]
+) -> Diagnostics:
+    """Diagnose a metric whose repetitions are independent: residuals are those of the cells alone.
+
+    Args:
+        block: its values over all cells of its kind.
+        trials: the repetitions; their rounds and order have no meaning.
+        changed: from `changed_verdicts`.
+    """
+    points = trial_points(block, trials)
+    residuals = np.array([point.residual for point in points])
+    freedom = len(points) - len(block.cells)
+    sd = math.sqrt(float((residuals**2).sum()) / freedom) if freedom else 0.0
+    varied = len(residuals) >= 3 and sd > 1e-12
+    return Diagnostics(
+        points=points,
+        drifts=(),
+        residual_sd_pct=100 * math.expm1(sd) if freedom else None,
+        residual_shapiro_p=_shapiro_p(residuals) if varied else None,
+        changed=changed,
+    )
+
+
+def _shapiro_p(residuals: Floats) -> float | None:
+    if residuals.size > _MOST_FOR_SHAPIRO:
+        return None
+    return float(stats.shapiro(residuals).pvalue)
+
+
+def trial_points(block: Block, trials: Sequence[TrialFacts]) -> tuple[Point, ...]:
+    """The trials that have a value in the block, in the order given."""
+    logs = np.log(block.values)
     scores = robust_scores(logs)
     centre = np.array([np.nanmean(column) if (~np.isnan(column)).any() else np.nan
                        for column in logs.T])  # fmt: skip
-    places = {cell: i for i, cell in enumerate(block.cells)}
-    gauge = next((n for n in trials if str(n).endswith(START_TEMPERATURE)), None)
-    degrees = trials[gauge] if gauge is not None else pd.Series(np.nan, trials.index)
+    columns = {cell: i for i, cell in enumerate(block.cells)}
     points = []
-    for run, cell, number, order, temperature in zip(
-        trials["run_id"], trials["cell"], trials["round"], trials["order"], degrees, strict=True
-    ):
-        row, column = number - 1, places.get(cell, -1)
+    for trial in trials:
+        row, column = trial.round - 1, columns.get(trial.cell, -1)
         if column < 0 or np.isnan(logs[row, column]):
             continue
         score = float(scores[row, column])
         points.append(
             Point(
-                run_id=str(run),
-                cell=str(cell),
-                round=int(number),
-                order=int(order),
+                run_id=trial.run_id,
+                cell=trial.cell,
+                round=trial.round,
+                order=trial.order,
                 value=float(block.values[row, column]),
                 low=_at(block.low, row, column),
                 high=_at(block.high, row, column),
                 residual=float(logs[row, column] - centre[column]),
                 score=None if math.isnan(score) else score,
                 outlier=score > OUTLIER_SCORE,
-                temperature_c=float(temperature) if np.isfinite(temperature) else None,
+                temperature_c=trial.temperature_c,
             )
         )
-    return points
+    return tuple(points)
 
 
 def _at(part: Floats | None, row: int, column: int) -> float | None:
     return None if part is None or np.isnan(part[row, column]) else float(part[row, column])
 
 
-def _noise(logs: Floats) -> Floats:
+def _round_residuals(logs: Floats) -> Floats:
     """Residuals of round + cell by least squares, missing values left out."""
     there = ~np.isnan(logs)
     rows, columns = np.nonzero(there)
-    return _without(logs[there], [rows, columns])
+    return without_group_means(logs[there], [rows, columns])
 
 
 def residual_sd(logs: Floats) -> float | None:
@@ -160,87 +207,34 @@ def residual_sd(logs: Floats) -> float | None:
         logs: rounds x cells; NaN where there is no value.
     """
     freedom = int((~np.isnan(logs)).sum()) - logs.shape[1] - logs.shape[0] + 1
-    return math.sqrt(float((_noise(logs) ** 2).sum()) / freedom) if freedom > 0 else None
+    return math.sqrt(float((_round_residuals(logs) ** 2).sum()) / freedom) if freedom > 0 else None
 
 
-def _without(values: Floats, groups: Sequence[np.ndarray]) -> Floats:
-    """Sweep the means of each grouping out in turn until none is left."""
-    values = values.copy()
-    for _ in range(1 if len(groups) == 1 else 200):
-        before = values
-        for group in groups:
-            sums = np.bincount(group, values)
-            values = values - (sums / np.bincount(group).clip(1))[group]
-        if float(np.abs(values - before).max(initial=0)) < 1e-14:
-            break
-    return values
+def changed_verdicts(
+    block: Block, families: Sequence[Family], compare: Compare, higher_is_better: bool
+) -> tuple[Changed, ...]:
+    """Verdicts that change when flagged trials are removed.
 
-
-def _drifts(points: list[Point], alpha: float) -> list[Drift | None]:
-    cells = np.unique([point.cell for point in points], return_inverse=True)[1]
-    rounds = np.unique([point.round for point in points], return_inverse=True)[1]
-    logs = np.log([point.value for point in points])
-    order = np.array([float(point.order) for point in points])
-    place = np.empty(len(points))
-    for number in np.unique(rounds):
-        place[rounds == number] = stats.rankdata(order[rounds == number])
-    warm = np.array([np.nan if p.temperature_c is None else p.temperature_c for p in points])
-    known = ~np.isnan(warm)
-    number = rounds.astype(float)
-    return [
-        slope("order", logs, order, [cells], alpha),
-        slope("round", logs, number, [cells], alpha),
-        slope("place", logs, place, [cells, rounds], alpha),
-        slope("temperature", logs[known], warm[known], [cells[known]], alpha),
-    ]
-
-
-def slope(
-    against: str, logs: Floats, covariate: Floats, groups: list[np.ndarray], alpha: float
-) -> Drift | None:
-    """Slope with the groups' means taken out (Frisch-Waugh-Lovell); None where there is none."""
-    taken = sum(len(np.unique(group)) for group in groups) - len(groups) + 1
-    freedom = len(logs) - taken - 1
-    if freedom < 1:
-        return None
-    x, y = _without(covariate, groups), _without(logs, groups)
-    within = float((x**2).sum())
-    if within < 1e-9:
-        return None
-    steepness = float((x * y).sum()) / within
-    rest = float(((y - steepness * x) ** 2).sum())
-    if rest < 1e-20:
-        return None
-    error = math.sqrt(rest / freedom / within)
-    reach = float(stats.t.ppf(1 - alpha / 2, freedom)) * error
-    return Drift(
-        against=against,  # type: ignore[arg-type]
-        slope_pct=100 * math.expm1(steepness),
-        low_pct=100 * math.expm1(steepness - reach),
-        high_pct=100 * math.expm1(steepness + reach),
-        p=float(2 * stats.t.sf(abs(steepness / error), freedom)),
-        trials=len(logs),
-    )
-
-
-def _changed(block: Block, families: Sequence[Family], rule: Rule) -> tuple[Changed, ...]:
-    """Verdicts that are others without flagged trials."""
+    Args:
+        block: the values that the families were compared on.
+        families: their comparisons.
+        compare: how the families were compared; called for those that have a flagged trial.
+        higher_is_better: True for throughput and quality.
+    """
     flagged = outliers(block)
     kept = dataclasses.replace(block, values=np.where(flagged, np.nan, block.values))
     touched = {block.cells[column] for column in np.nonzero(flagged)[1]}
-    found = []
+    changed = []
     for family in families:
         if len(family.ranked) < 2 or not touched & set(family.ranked):
             continue
-        again = compare(kept.of(family.ranked), rule, family.reference if family.named else None)
-        verdicts = {(pair.a, pair.b): pair.verdict for pair in again.pairs}
-        for pair in family.pairs:
-            turned = verdicts.get((pair.b, pair.a))
-            verdict = (
-                verdicts[pair.a, pair.b]
-                if turned is None
-                else mirrored(turned, rule.higher_is_better)
-            )
-            if verdict != pair.verdict:
-                found.append(Changed(a=pair.a, b=pair.b, verdict=pair.verdict, without=verdict))
-    return tuple(found)
+        again = compare(kept.of(family.ranked), family.reference if family.named else None)
+        without = {(pair.b, pair.a): mirrored(pair.verdict, higher_is_better)
+                   for pair in again.pairs}  # fmt: skip
+        without |= {(pair.a, pair.b): pair.verdict for pair in again.pairs}
+        changed += [
+            Changed(a=pair.a, b=pair.b, verdict=pair.verdict, without=without[pair.a, pair.b])
+            for pair in family.pairs
+            if without[pair.a, pair.b] != pair.verdict
+        ]
+    return tuple(changed)

@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from slm_energy.analysis.result.report import Effect, Effects, Factor, LeftOut, LevelEffect
+from slm_energy.analysis.result.design import Factor, LeftOut
+from slm_energy.analysis.result.effects import Effect, Effects, LevelEffect
+from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.stats.effect_size import Floats
-from slm_energy.analysis.stats.paired import Block
 
 _BLOCK = "round"
 _Term = tuple[str, ...]

@@ -29,8 +29,8 @@ import itertools
 
 import numpy as np
 
-from slm_energy.analysis.result.report import Pair, Savings
-from slm_energy.analysis.result.verdict import Verdict, mirrored
+from slm_energy.analysis.result.comparison import Pair
+from slm_energy.analysis.stats.comparison import Block, Comparison, Rule, ranking
 from slm_energy.analysis.stats.decision import decide
 from slm_energy.analysis.stats.effect_size import (
     Flags,
@@ -42,66 +42,6 @@ from slm_energy.analysis.stats.effect_size import (
     holm,
 )
 from slm_energy.analysis.stats.max_t import max_t
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Block:
-    """One metric over the plan.
-
-    Attributes:
-        cells: k ids.
-        values: rounds x k; positive, NaN where there is no valid value.
-        low: lower ends of the measurement's own intervals, same shape; None if there are none.
-        high: upper ends.
-    """
-
-    cells: tuple[str, ...]
-    values: Floats
-    low: Floats | None = None
-    high: Floats | None = None
-
-    def of(self, cells: tuple[str, ...]) -> Block:
-        """The block of some of its cells, in their order."""
-        columns = [self.cells.index(cell) for cell in cells]
-        low, high = (None if part is None else part[:, columns] for part in (self.low, self.high))
-        return Block(cells=cells, values=self.values[:, columns], low=low, high=high)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
-    """How a comparison decides.
-
-    Attributes:
-        alpha: family-wise error; intervals have confidence 1 - alpha.
-        margin: a smaller relative difference does not matter.
-        draws: of the reference that p is read from.
-        seed: of the draws.
-        higher_is_better: True for throughput.
-    """
-
-    alpha: float = 0.05
-    margin: float = 0.02
-    draws: int = 9999
-    seed: int = 0
-    higher_is_better: bool = False
-
-    @property
-    def band(self) -> float:
-        """The margin on the log scale; the same whichever cell of a pair is named first."""
-        return -float(np.log1p(-self.margin))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """One metric over the cells of one family; see `result.Family` and `MaxT`."""
-
-    ranked: tuple[str, ...]
-    complete_rounds: int
-    draws: int
-    exact: bool
-    reason: str
-    pairs: tuple[Pair, ...]
-    prior_df: float = 0.0
 
 
 def compare(block: Block, rule: Rule, reference: str | None = None) -> Comparison:
@@ -133,16 +73,6 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
         pairs=tuple(pairs),
         prior_df=test.prior_df,
     )
-
-
-def ranking(block: Block, rule: Rule) -> tuple[str, ...]:
-    """Cells with a value from best to worst; see `result.Family.ranked`."""
-    valued = np.flatnonzero(~np.isnan(block.values).all(axis=0))
-    logs = np.log(block.values[:, valued])
-    complete = ~np.isnan(logs).any(axis=1)
-    level = np.nanmean(logs[complete] if complete.any() else logs, axis=0)
-    order = np.argsort(-level if rule.higher_is_better else level, kind="stable")
-    return tuple(block.cells[i] for i in valued[order])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,25 +158,3 @@ def _equivalence(measured: list[_Measured], rule: Rule) -> list[float | None]:
     for i, p in zip(known, holm(raw), strict=True):
         result[i] = float(p)
     return result
-
-
-def savings(comparison: Comparison, rule: Rule) -> Savings:
-    """The pairs as a matrix, rows and columns in the order of rank."""
-    cells = comparison.ranked
-    place = {cell: i for i, cell in enumerate(cells)}
-    size = len(cells)
-    saved: list[list[float | None]] = [[None] * size for _ in cells]
-    verdicts: list[list[Verdict | None]] = [[None] * size for _ in cells]
-    sign = -1 if rule.higher_is_better else 1
-    for pair in comparison.pairs:
-        i, j = place[pair.a], place[pair.b]
-        verdicts[i][j] = pair.verdict
-        verdicts[j][i] = mirrored(pair.verdict, rule.higher_is_better)
-        if pair.ratio is not None:
-            saved[i][j] = 100 * sign * (1 - pair.ratio)
-            saved[j][i] = 100 * sign * (1 - 1 / pair.ratio)
-    return Savings(
-        cells=cells,
-        saving_pct=tuple(map(tuple, saved)),
-        verdicts=tuple(map(tuple, verdicts)),
-    )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.result.report import Pareto, ParetoPoint
+from slm_energy.analysis.result.pareto import Pareto, ParetoPoint
 from slm_energy.analysis.stats.effect_size import Flags, Floats, half_width
 
 RESAMPLES = 400

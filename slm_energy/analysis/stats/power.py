@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from slm_energy.analysis.result.report import Power, PowerRow
+from slm_energy.analysis.result.comparison import Power, PowerRow
+from slm_energy.analysis.stats.comparison import Comparison, Rule
 from slm_energy.analysis.stats.effect_size import GOOD_POWER, MOST_ROUNDS, Floats, power
 from slm_energy.analysis.stats.max_t import smallest_rounds
-from slm_energy.analysis.stats.paired import Comparison, Rule
 
 DIFFERENCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import typing
-
+from slm_energy.analysis.result.diagnostics import MetricNoise, NoiseFloor, Sentinel
 from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.text.phrases import confidence, joined, kind, number, p_is, times
-
-if typing.TYPE_CHECKING:
-    from slm_energy.analysis.result.report import (
-        MetricNoise,
-        MetricResult,
-        NoiseFloor,
-        Report,
-        Sentinel,
-    )
 
 
 def findings(report: Report) -> tuple[str, ...]:

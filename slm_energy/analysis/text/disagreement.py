@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from slm_energy.analysis.result.report import Conventional, Disagreement, Pair
+from slm_energy.analysis.result.comparison import Conventional, Disagreement, Pair
 
 _WHY = {
     "rounds": "Dunn takes drift between rounds as noise and ranks over all cells, so it needs more "

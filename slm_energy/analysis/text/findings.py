@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import typing
-
+from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import COARSE
 from slm_energy.analysis.text.phrases import (
     confidence,
@@ -16,9 +16,6 @@ from slm_energy.analysis.text.phrases import (
     share,
     times,
 )
-
-if typing.TYPE_CHECKING:
-    from slm_energy.analysis.result.report import Family, MetricResult, Pair, Report
 
 
 def findings(report: Report) -> tuple[str, ...]:

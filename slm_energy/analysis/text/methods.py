@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import typing
-
-from slm_energy.analysis.options import AnalysisOptions
+from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.text.phrases import confidence, times
-
-if typing.TYPE_CHECKING:
-    from slm_energy.analysis.result.report import Report
+from slm_energy.config.options import AnalysisOptions
 
 
 def methods(report: Report) -> tuple[str, ...]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import typing
 
+from slm_energy.analysis.result.comparison import Pair
 from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.result.verdict import COARSE
-
-if typing.TYPE_CHECKING:
-    from slm_energy.analysis.result.report import Pair, Report
 
 
 def number(value: float) -> str:

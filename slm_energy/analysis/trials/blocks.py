@@ -2,66 +2,94 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from slm_energy.analysis.options import AnalysisOptions
+import numpy as np
+import pandas as pd
+
+from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
-from slm_energy.analysis.result.report import LeftOut
+from slm_energy.analysis.stats.comparison import Block
+from slm_energy.analysis.stats.diagnostics import TrialFacts
 from slm_energy.analysis.stats.effect_size import Flags, Floats
-from slm_energy.analysis.stats.paired import Block
 from slm_energy.analysis.trials.frame import Study
+from slm_energy.config.options import AnalysisOptions
 from slm_energy.errors import AnalysisError
+
+_START_TEMPERATURE = "_start_c"
+"""How the name of a metric ends that holds a temperature at the start of a trial."""
 
 
 def usable(
-    study: Study, options: AnalysisOptions, left_out: list[LeftOut]
-) -> list[tuple[Metric, Block]]:
-    """The metrics asked for that have a value, the one that decides first, and their values.
+    study: Study, options: AnalysisOptions
+) -> tuple[list[tuple[Metric, Block]], list[LeftOut]]:
+    """The requested metrics that have a value, the one that decides first, and their values.
+
+    Returns:
+        Metrics with their values over all cells, and what cannot be used.
 
     Raises:
         AnalysisError: no trial has one of them, or none has any.
     """
-    found = []
-    for metric in wanted(study, options, left_out):
-        values = block(study, metric, left_out)
+    metrics, left_out = requested(study, options)
+    blocks = []
+    for metric in metrics:
+        values, unused = block(study, metric)
+        left_out += unused
         if np.isnan(values.values).all():
             why = "no valid trial has a value above zero"
             left_out.append(LeftOut(scope="metric", name=metric.heading, reason=why))
         else:
-            found.append((metric, values))
-    if not found:
+            blocks.append((metric, values))
+    if not blocks:
         names = ", ".join(options.metrics)
         raise AnalysisError(f"metrics: no valid trial of study={study.name} has any of {names}")
-    return found
+    return blocks, left_out
 
 
-def wanted(study: Study, options: AnalysisOptions, left_out: list[LeftOut]) -> list[Metric]:
-    """The metrics asked for; an energy metric becomes one per kind that occurs."""
+def requested(study: Study, options: AnalysisOptions) -> tuple[list[Metric], list[LeftOut]]:
+    """The metrics that the options name; an energy metric becomes one per kind that occurs.
+
+    Returns:
+        The metrics, and those of which nothing was recorded.
+
+    Raises:
+        AnalysisError: no trial has a metric of that name.
+    """
     known = sorted(str(name) for name in study.trials.columns if "/" in str(name))
-    energy_known = [name for name in known if Metric(name=name).is_energy]
-    found: list[Metric] = []
+    has_energy = any(Metric(name=name).is_energy for name in known)
+    metrics: list[Metric] = []
+    left_out: list[LeftOut] = []
     for name in options.metrics:
         metric = Metric(name=name)
         kinds = [metric, metric.estimated_twin()] if name.startswith(MEASURED) else [metric]
-        there = [kind for kind in kinds if not np.isnan(study.block(kind.name)).all()]
-        if not there and name not in known:
-            if metric.is_energy and not energy_known:
-                why = "no energy was recorded: the trials ran with measurement=off"
-                left_out.append(LeftOut(scope="metric", name=metric.heading, reason=why))
-                continue
-            bounds = {end for other in known for end in Metric(name=other).bounds}
-            near = [other for other in known if other.partition("/")[0] == name.partition("/")[0]]
-            near = [other for other in near if other not in bounds]
+        recorded = [kind for kind in kinds if not np.isnan(study.block(kind.name)).all()]
+        if recorded or name in known:
+            metrics += recorded or [metric]
+        elif metric.is_energy and not has_energy:
+            why = "no energy was recorded: the trials ran with measurement=off"
+            left_out.append(LeftOut(scope="metric", name=metric.heading, reason=why))
+        else:
             raise AnalysisError(
                 f"metrics: no trial of study={study.name} has {name!r}; it has: "
-                f"{', '.join((near or known)[:8])}"
+                f"{', '.join(_similar(name, known)[:8])}"
             )
-        found += there or [metric]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(metrics)), left_out
 
 
-def block(study: Study, metric: Metric, left_out: list[LeftOut]) -> Block:
-    """Values of a metric, rounds x cells. Energy: a cell that is measured has no estimate."""
+def _similar(name: str, known: Sequence[str]) -> Sequence[str]:
+    """The known metrics of the same group, without the ends of intervals; all if it has none."""
+    bounds = {end for other in known for end in Metric(name=other).bounds}
+    group = name.partition("/")[0]
+    return [o for o in known if o.partition("/")[0] == group and o not in bounds] or known
+
+
+def block(study: Study, metric: Metric) -> tuple[Block, list[LeftOut]]:
+    """Values of a metric, rounds x cells, and what cannot be used.
+
+    Energy: a cell that is measured has no estimate.
+    """
+    left_out = []
     values = study.block(metric.name)
     if metric.estimated:
         measured = ~np.isnan(study.block(metric.quantity)).all(axis=0)
@@ -86,38 +114,61 @@ def block(study: Study, metric: Metric, left_out: list[LeftOut]) -> Block:
                 "form a ratio",
             )
         )
-    _note_gaps(study, metric, values, left_out)
+    left_out += _gaps(study, metric, values)
     low, high = (study.block(name) for name in metric.bounds)
     bounded = metric.is_energy and not metric.estimated and not np.isnan(low).all()
-    return Block(
+    values_block = Block(
         cells=study.cells,
         values=values,
         low=low if bounded else None,
         high=high if bounded else None,
     )
+    return values_block, left_out
 
 
-def _note_gaps(study: Study, metric: Metric, values: Floats, left_out: list[LeftOut]) -> None:
-    """Say where valid trials have no value of a metric that others have."""
+def _gaps(study: Study, metric: Metric, values: Floats) -> list[LeftOut]:
+    """Valid trials that lack a metric which others have: at most one entry."""
     valid = np.zeros(values.shape, dtype=bool)
-    places = {cell: i for i, cell in enumerate(study.cells)}
+    columns = {cell: i for i, cell in enumerate(study.cells)}
     rows = study.valid["round"].to_numpy(dtype=int) - 1
-    valid[rows, study.valid["cell"].map(places).to_numpy(dtype=int)] = True
+    valid[rows, study.valid["cell"].map(columns).to_numpy(dtype=int)] = True
     lacking = valid & np.isnan(values)
     if metric.is_energy:  # the other kind of energy may have it
         other = metric.quantity if metric.estimated else metric.estimated_twin().name
         lacking &= np.isnan(study.block(other))
-    if lacking.any() and not np.isnan(values).all():
-        left_out.append(
-            LeftOut(
-                scope="metric",
-                name=f"{metric.heading} of {_names(study, np.asarray(lacking.any(axis=0)))}",
-                reason=f"{int(lacking.sum())} of {int(valid.sum())} valid trials have no value",
-            )
+    if not lacking.any() or np.isnan(values).all():
+        return []
+    return [
+        LeftOut(
+            scope="metric",
+            name=f"{metric.heading} of {_names(study, np.asarray(lacking.any(axis=0)))}",
+            reason=f"{int(lacking.sum())} of {int(valid.sum())} valid trials have no value",
         )
+    ]
 
 
 def _names(study: Study, which: Flags, most: int = 4) -> str:
-    names = [study.labels[cell] for cell, there in zip(study.cells, which, strict=True) if there]
+    names = [study.labels[cell] for cell, named in zip(study.cells, which, strict=True) if named]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def trial_facts(rows: pd.DataFrame) -> tuple[TrialFacts, ...]:
+    """What a diagnosis needs to know about trials.
+
+    Args:
+        rows: one row per valid trial, as in `Study.valid`.
+    """
+    gauge = next((name for name in rows if str(name).endswith(_START_TEMPERATURE)), None)
+    degrees = rows[gauge] if gauge is not None else pd.Series(np.nan, rows.index)
+    facts = zip(rows["run_id"], rows["cell"], rows["round"], rows["order"], degrees, strict=True)
+    return tuple(
+        TrialFacts(
+            run_id=str(run),
+            cell=str(cell),
+            round=int(number),
+            order=int(order),
+            temperature_c=float(temperature) if np.isfinite(temperature) else None,
+        )
+        for run, cell, number, order, temperature in facts
+    )

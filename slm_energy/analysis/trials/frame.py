@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from slm_energy.analysis.result.report import Audit, Factor, LeftOut, Slot, SlotOutcome
+from slm_energy.analysis.result.design import Audit, Factor, LeftOut, Slot, SlotOutcome
 from slm_energy.cell import cell_labels
 from slm_energy.config.groups import SENTINEL, Scalar
 from slm_energy.errors import AnalysisError, one_line

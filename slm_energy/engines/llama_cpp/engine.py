@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from slm_energy import cache
+from slm_energy import cache, extras
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines import decode
@@ -28,10 +28,9 @@ from slm_energy.engines.llama_cpp.bindings import Opening, Session, longest
 from slm_energy.engines.llama_cpp.convenience import Convenience
 from slm_energy.engines.llama_cpp.session import Decoding
 from slm_energy.errors import EngineError
-from slm_energy.models.architecture import shrunk
+from slm_energy.models.architecture import shrink
 from slm_energy.serialization import Json
 
-_EXTRA = "pip install 'slm-energy[llama_cpp]'"
 _CACHE_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "f32"}
 """Type of the key-value cache: llama.cpp's own default is f16 whatever the weights are."""
 
@@ -144,16 +143,15 @@ def unsupported(settings: Settings) -> str | None:
     provider = settings.provider
     if provider.name not in ("cpu", "cuda"):
         return f"engine llama_cpp has no provider {provider.name}: use cpu or cuda"
-    for package in ("llama_cpp", "gguf"):
-        if importlib.util.find_spec(package) is None:
-            return f"engine llama_cpp needs the package {package}: {_EXTRA}"
+    if lacking := extras.missing("llama_cpp", "llama_cpp", "gguf"):
+        return f"engine llama_cpp needs {lacking}"
     model = settings.model
     if model.attention != "auto":
         return f"model.attention={model.attention}: llama.cpp has its own; use auto"
     try:
         if model.architecture:
             tiny = model.scale == "tiny"
-            gguf_architectures.find(shrunk(model.architecture, 1) if tiny else model.architecture)
+            gguf_architectures.find(shrink(model.architecture, 1) if tiny else model.architecture)
     except EngineError as error:
         return str(error)
     if provider.name == "cpu":
@@ -197,17 +195,17 @@ def _deviation(request: LoadRequest, file: Path) -> float | None:
     """
     if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")):
         return None
-    from slm_energy.engines.torch.eager import probed
+    from slm_energy.engines.torch.eager import probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
     model = load_weights(request.settings.model, request.model_path, "float32")
     batch = decode.probe(model.config.vocab_size)
-    expected = probed(model, batch)
+    expected = probe_logits(model, batch)
     del model  # so that the weights are not in memory twice
     with closing(
         Session(dataclasses.replace(_opening(request, file), cuda_device=None))
     ) as session:
-        found = decode.probed(Decoding(session, batch), batch)
+        found = decode.probe_logits(Decoding(session, batch), batch)
     what = f"engine.name=llama_cpp: the GGUF file of {request.model_path}"
     return decode.require_close(found, expected, request.settings.engine.dtype, what, _TOLERANCE)
 

@@ -23,7 +23,7 @@ from slm_energy.engines.llama_cpp import gguf_architectures as table
 from slm_energy.engines.llama_cpp import gguf_tokenizer
 from slm_energy.engines.llama_cpp.gguf_weights import Array, Tensor, open_weights
 from slm_energy.errors import EngineError
-from slm_energy.models.source import eos_ids
+from slm_energy.models.folder import eos_ids
 from slm_energy.serialization import Json
 
 FILE = "model.gguf"

@@ -2,8 +2,9 @@
 
 engine               engine `onnx`
 genai                engine `onnxruntime_genai`
-session              decoding over ONNX Runtime's own session
-providers            execution providers; `tensorrt` for NVIDIA's
+session              decoding through an ONNX Runtime session
+providers            execution providers
+tensorrt             engines for the TensorRT provider
 export               makes the graph: `export_optimum`, `export_transformers`, `simplify`
-external_data        weights beside the graph
+external_data        weights in a file beside the graph
 """

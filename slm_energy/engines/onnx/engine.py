@@ -1,8 +1,8 @@
-"""ONNX Runtime on a processor or an NVIDIA GPU, with a graph that was exported once.
+"""ONNX Runtime on a CPU or an NVIDIA GPU, with a graph that was exported once.
 
-With `decode=session` the worker imports neither torch nor transformers, and the graph is freed of
-needless work. With `decode=generate` optimum's `ORTModelForCausalLM` serves optimum's own graph, as
-its users have it.
+With `decode=session` the worker imports neither torch nor transformers, and the graph omits
+unnecessary work. With `decode=generate` optimum's `ORTModelForCausalLM` serves optimum's own graph,
+as its users run it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.engines.onnx.providers import Node
 from slm_energy.engines.torch.eager import has_cuda_build
 from slm_energy.errors import EngineError
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 
@@ -28,13 +28,13 @@ class OnnxEngine:
     """An ONNX Runtime session over an exported graph."""
 
     def load(self, request: LoadRequest) -> dict[str, Json]:
-        """Open the exported graph on the asked provider, and run one token through it.
+        """Open the exported graph on the requested provider, and run one token through it.
 
         Raises:
-            EngineError: nothing was exported yet, or the asked provider or type is not in force.
+            EngineError: nothing was exported yet, or the requested provider or type is not in use.
         """
         engine, provider = request.settings.engine, request.settings.provider
-        folder = export.place(request)
+        folder = export.entry_path(request)
         exported = cache.facts(folder)
         self._eos_ids = request.eos_ids
         self._session = _open(request, folder)
@@ -43,9 +43,9 @@ class OnnxEngine:
         self._graph = ort.Graph(self._session)
         on_gpu = provider.name != "cpu"
         self._device = ("cuda", provider.device) if on_gpu else ("cpu", 0)
-        asked = str(engine.options.get("io_binding", "auto"))
-        pays = on_gpu or (engine.decode == "session" and self._graph.binding_pays())
-        self._binding = pays if asked == "auto" else asked == "on"
+        requested = str(engine.options.get("io_binding", "auto"))
+        faster = on_gpu or (engine.decode == "session" and self._graph.binding_is_faster())
+        self._binding = faster if requested == "auto" else requested == "on"
         self._model: Any = None
         if engine.decode == "generate":
             self._model = _convenience(folder, self._graph, self._binding)
@@ -101,7 +101,7 @@ def _convenience(folder: Path, graph: ort.Graph, binding: bool) -> Any:
     model_class, config_class = _classes()
     config = config_class.from_pretrained(folder, local_files_only=True)
     model = model_class(config=config, session=graph.session, use_io_binding=binding)
-    # optimum derives these from the config, wrongly for Qwen3 and Phi-3; the graph knows them.
+    # optimum derives these from the config, wrongly for Qwen3 and Phi-3; the graph has them right.
     _, model.num_key_value_heads, _, model.embed_size_per_head = graph.cache_shape[0]
     decode.prepare_generate(model)
     return model
@@ -122,25 +122,25 @@ def _imports(settings: Settings) -> None:
 
 
 def quantization(exported: dict[str, Json], computed: list[Node]) -> dict[str, Json]:
-    """What the runtime really computes in 8 bits.
+    """Effective settings about computation in 8 bits.
 
     Args:
-        exported: facts of the entry.
+        exported: facts of the export's cache entry.
         computed: the session's nodes.
 
     Returns:
-        Nothing if the entry is not quantized; else `dtype` and `quantization` in words.
+        Empty if the export is not quantized; else `dtype` and `quantization` (a description).
 
     Raises:
-        EngineError: the runtime computes fewer layers in 8 bits than the entry has.
+        EngineError: the number of layers computed in 8 bits is not the number exported.
     """
     if "quantized" not in exported:
         return {}
-    found = sum(node.operator in _INTEGER for node in computed)
-    if found != exported["quantized"] or not found:
+    running = sum(node.operator in _INTEGER for node in computed)
+    if running != exported["quantized"] or not running:
         raise EngineError(
-            f"engine.dtype=int8: {found} products of integers run, {exported['quantized']} were"
-            " exported: use engine.dtype=float32"
+            f"engine.dtype=int8: {running} integer matrix products run,"
+            f" {exported['quantized']} were exported: use engine.dtype=float32"
         )
     return {
         "dtype": "int8",
@@ -158,11 +158,11 @@ def unsupported(settings: Settings) -> str | None:
     if reason is not None:
         return reason
     if engine.dtype == "bfloat16":
-        return "engine onnx with engine.dtype=bfloat16: ONNX Runtime lacks operators in that type"
+        return "engine onnx with engine.dtype=bfloat16: ONNX Runtime lacks operators for this type"
     if provider == "cpu" and engine.dtype == "float16":
-        return "engine onnx with engine.dtype=float16 on cpu: use float32 or int8 there"
+        return "engine onnx with engine.dtype=float16 on cpu: use float32 or int8"
     if provider != "cpu" and engine.dtype == "int8":
-        return f"engine onnx with engine.dtype=int8 on {provider}: its integer products are cpu's"
+        return f"engine onnx with engine.dtype=int8 on {provider}: supported on cpu only"
     if provider != "cpu" and engine.decode == "generate" and not has_cuda_build():
         return f"provider.name={provider}, engine.decode=generate: this torch is a CPU-only build"
     return export.missing(ENGINE.versions(), engine.decode)

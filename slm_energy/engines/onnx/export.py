@@ -1,9 +1,9 @@
-"""Export a model to ONNX once: an entry of the cache with the graph, its weights and its config.
+"""Export a model to ONNX once: a cache entry with the graph, its weights and its config.
 
-Which exporter makes it is decided by what is installed where the engine runs: optimum, or else
-transformers' own (version 5). Whatever made it, inputs and outputs have the same names, and the
-graph has proved on padded prompts that it computes what the torch model does. A graph with 8-bit
-weights is made from the entry in float32.
+The packages installed in the engine's environment decide the exporter: optimum, or else
+transformers' own (version 5). With either, inputs and outputs have the same names, and the graph's
+logits for padded prompts are compared with the torch model's. A graph with 8-bit weights is made
+from the export in float32.
 """
 
 from __future__ import annotations
@@ -30,53 +30,56 @@ from slm_energy.serialization import Json
 
 PACKAGES = ("optimum-onnx", "optimum", "onnx", "onnxscript", "torch", "transformers")
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
+DEFAULT_CONTEXT = 2048
+"""Longest sequence in tokens for a model that states no limit."""
+_EXTRA = "pip install 'slm-energy[onnx]'"
 _RECIPE = 3
 """To be raised when this package makes another graph of the same model: part of the identity."""
 
 
 def missing(versions: Mapping[str, str], decode: str) -> str | None:
-    """The reason why nothing can be exported with these packages, or None."""
+    """Why these packages cannot export a model, or None."""
     if _has_optimum(versions):
         return None
     if decode == "generate":
-        return "engine onnx with engine.decode=generate needs optimum: pip install optimum-onnx"
-    lacks = [name for name in ("onnx", "onnxscript", "torch") if versions[name] == "absent"]
-    if lacks:
-        return f"engine onnx cannot export without {lacks[0]}: pip install {lacks[0]}"
-    if int(versions["transformers"].partition(".")[0]) < 5:
-        return "engine onnx cannot export with this transformers: pip install optimum-onnx"
+        return f"engine onnx with engine.decode=generate needs optimum: {_EXTRA}"
+    if not _transformers_exports(versions):
+        return f"engine onnx needs optimum to export models: {_EXTRA}"
+    absent = [name for name in ("onnx", "onnxscript", "torch") if versions[name] == "absent"]
+    if absent:
+        return f"engine onnx cannot export without {absent[0]}: pip install {absent[0]}"
     return None
 
 
-def place(request: LoadRequest) -> Path:
-    """The folder where this request's export is, or will be."""
+def entry_path(request: LoadRequest) -> Path:
+    """Folder of this request's export in the cache, whether it exists or not."""
     return cache.place(request.cache_path, "onnx", _identity(request))
 
 
 def needed(request: LoadRequest) -> bool:
-    """Tell whether the export is still to be made."""
-    return not cache.intact(place(request))
+    """Whether the export is still to be made."""
+    return not cache.intact(entry_path(request))
 
 
 def make(request: LoadRequest) -> None:
-    """Make the entry unless it is intact.
+    """Export the model unless the cache holds an intact export.
 
     Raises:
         EngineError: the architecture cannot be exported, or the graph computes something else.
     """
     ort.library()
     if request.settings.engine.dtype != "int8":
-        cache.make(place(request), _identity(request), lambda folder: _export(folder, request))
+        cache.make(entry_path(request), _identity(request), lambda folder: _export(folder, request))
         return
     exact = _with_dtype(request, "float32")
     make(exact)
-    cache.make(place(request), _identity(request), lambda folder: _quantized(folder, exact))
+    cache.make(entry_path(request), _identity(request), lambda folder: _quantized(folder, exact))
 
 
-def quantization(told: Mapping[str, Json]) -> str:
-    """What is in 8 bits in an entry made with `engine.dtype=int8`, from its facts."""
+def quantization(facts: Mapping[str, Json]) -> str:
+    """Description of the quantization of an export with `engine.dtype=int8`, from its facts."""
     return (
-        f"weights of {told['quantized']} of {told['linear_layers']} linear layers in 8 bits, one"
+        f"weights of {facts['quantized']} of {facts['linear_layers']} linear layers in 8 bits, one"
         " scale per output; their inputs rounded to 8 bits at each call"
     )
 
@@ -85,7 +88,7 @@ def _identity(request: LoadRequest) -> dict[str, Json]:
     return {
         **derived_from(request, _RECIPE),
         "graph": "lean" if _is_lean(request) else "stock",
-        # The runtime infers shapes, rounds to 8 bits and computes the deviation.
+        # The runtime infers shapes, quantizes to 8 bits and computes the deviation.
         "versions": {name: request.versions[name] for name in (*PACKAGES, *RUNTIMES)},
     }
 
@@ -101,18 +104,23 @@ def _has_optimum(versions: Mapping[str, str]) -> bool:
     return versions["optimum-onnx"] != "absent"
 
 
+def _transformers_exports(versions: Mapping[str, str]) -> bool:
+    installed = versions["transformers"]
+    return installed != "absent" and int(installed.partition(".")[0]) >= 5
+
+
 def _is_lean(request: LoadRequest) -> bool:
-    """Our loop gets a graph without needless work; the library's class gets the library's own."""
+    """Whether our loop serves the graph, without unnecessary work, or the library its own graph."""
     return request.settings.engine.decode == "session"
 
 
 def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
-    from slm_energy.engines.torch.eager import attention_deviation, probed
+    from slm_energy.engines.torch.eager import attention_deviation, probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
     settings = request.settings
     with warnings.catch_warnings():
-        # Tracing warns of every shape it looks at; the comparison below tells whether it was right.
+        # Tracing warns about every shape that it reads; the comparison below checks the result.
         warnings.simplefilter("ignore")
         model = load_weights(settings.model, request.model_path, settings.engine.dtype)
         attention_deviation(model)
@@ -124,10 +132,10 @@ def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
                 f"engine.name=onnx: {model.config.model_type} cannot be exported: {one_line(error)}"
             ) from error
         model.config._attn_implementation = attention
-        theirs = probed(model, decode.probe(model.config.vocab_size))
+        theirs = probe_logits(model, decode.probe(model.config.vocab_size))
         what = f"engine.name=onnx: the graph made from {model.config.model_type}"
-        del model  # so that the weights are not in memory twice
-    ours = _probed(folder, request)
+        del model  # so that memory does not hold the weights twice
+    ours = _probe_logits(folder, request)
     deviation = decode.require_close(ours, theirs, settings.engine.dtype, what)
     return {"attention": attention, "deviation": deviation}
 
@@ -144,14 +152,14 @@ def _write(folder: Path, model: Any, request: LoadRequest) -> None:
 
 
 def _quantized(folder: Path, exact: LoadRequest) -> dict[str, Json]:
-    source = place(exact)
-    told = cache.facts(source)
+    source = entry_path(exact)
+    facts = cache.facts(source)
     shutil.copy(source / "config.json", folder)
     layers, quantized = quantize(source, folder)
     what = "engine.name=onnx: the graph with 8-bit weights"
-    ours, theirs = _probed(folder, exact), _probed(source, exact)
-    told["deviation"] = decode.require_close(ours, theirs, "int8", what)
-    return told | {"linear_layers": layers, "quantized": quantized}
+    ours, theirs = _probe_logits(folder, exact), _probe_logits(source, exact)
+    facts["deviation"] = decode.require_close(ours, theirs, "int8", what)
+    return facts | {"linear_layers": layers, "quantized": quantized}
 
 
 def _vocabulary(folder: Path) -> int:
@@ -161,9 +169,9 @@ def _vocabulary(folder: Path) -> int:
     return size
 
 
-def _probed(folder: Path, request: LoadRequest) -> list[npt.NDArray[Any]]:
+def _probe_logits(folder: Path, request: LoadRequest) -> list[npt.NDArray[Any]]:
     session = ort.open_session(
         folder / GRAPH, [PROVIDERS["cpu"]], threads(request.settings), "all", True
     )
     batch = decode.probe(_vocabulary(folder))
-    return decode.probed(ort.Decoding(ort.Graph(session), batch, False, ("cpu", 0)), batch)
+    return decode.probe_logits(ort.Decoding(ort.Graph(session), batch, False, ("cpu", 0)), batch)

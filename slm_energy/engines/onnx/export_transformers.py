@@ -1,8 +1,8 @@
 """Export with transformers' own exporter (version 5), where optimum is not installed.
 
-It traces one call of the model with a cache in it, for any batch, prompt and cache length. What the
-sample inputs have in common would become a fixed part of the graph, so there are two requests, one
-of them padded, several tokens of each, and a cache that is not empty.
+It traces one call of the model with a cache, for any batch, prompt and cache length. Whatever all
+sample inputs share would become a constant of the graph, so there are two requests, one of them
+padded, several tokens of each, and a cache that is not empty.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slm_energy.engines.onnx.external_data import DATA, GRAPH
 
 
 def lean(folder: Path, model: Any) -> None:
-    """Write a graph without the logits of all positions but the last.
+    """Write a graph that computes the logits of the last position only.
 
     Raises:
         ValueError, RuntimeError: transformers cannot export the model.
@@ -34,7 +34,7 @@ def lean(folder: Path, model: Any) -> None:
 
 
 def _samples(model: Any) -> dict[str, Any]:
-    """Arguments of a call with a cache of five tokens and three further ones."""
+    """Arguments of a call with five tokens in the cache and three new ones."""
     import torch
     from transformers import DynamicCache
 
@@ -42,16 +42,22 @@ def _samples(model: Any) -> dict[str, Any]:
     mask = torch.ones_like(ids)
     mask[1, :2] = 0
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    takes = inspect.signature(model.forward).parameters
+    accepted = inspect.signature(model.forward).parameters
 
-    def known(**arguments: Any) -> dict[str, Any]:
-        return {name: value for name, value in arguments.items() if name in takes}
+    def supported(**arguments: Any) -> dict[str, Any]:
+        return {name: value for name, value in arguments.items() if name in accepted}
 
-    # Without the config the cache has no sliding window: the mask alone decides what is seen.
+    # Without the config the cache has no sliding window: the mask alone decides what is visible.
     cache = DynamicCache()
-    model(**known(input_ids=ids[:, :5], attention_mask=mask[:, :5], position_ids=positions[:, :5],
-                  past_key_values=cache))  # fmt: skip
-    return known(
+    model(
+        **supported(
+            input_ids=ids[:, :5],
+            attention_mask=mask[:, :5],
+            position_ids=positions[:, :5],
+            past_key_values=cache,
+        )
+    )
+    return supported(
         input_ids=ids[:, 5:],
         attention_mask=mask,
         position_ids=positions[:, 5:],
@@ -62,7 +68,7 @@ def _samples(model: Any) -> dict[str, Any]:
 
 
 def _name(name: str) -> str:
-    """`input.past_key_values.layers.0.keys` is `past_key_values.0.key`; an output is `present`."""
+    """`input.past_key_values.layers.0.keys` to `past_key_values.0.key`, outputs to `present`."""
     direction, _, rest = name.partition(".past_key_values.layers.")
     if not rest:
         return name
@@ -71,6 +77,6 @@ def _name(name: str) -> str:
 
 
 def _dimension(dim: Any) -> Any:
-    """A fixed dimension is written as the name of a free one here and there."""
+    """A fixed dimension is sometimes a name that consists of digits."""
     text = str(dim)
     return int(text) if text.isdigit() else dim

@@ -1,4 +1,4 @@
-"""Weights beside a graph: copied from a model one at a time, never all of them at once."""
+"""Weights in a file beside a graph, copied from a model one at a time to save memory."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, BinaryIO
 GRAPH = "model.onnx"
 DATA = "model.onnx_data"
 _ALIGNMENT = 64 * 1024
-"""ONNX Runtime maps tensors into memory where the file's offsets allow it."""
+"""ONNX Runtime memory-maps tensors at aligned file offsets."""
 
 
 def move_weights(proto: Any, inputs: set[str], weights: Mapping[str, Any], folder: Path) -> None:
     """Turn a graph's weight inputs into tensors of one file, and write both.
 
-    A weight that is only used transposed is stored so: a linear layer's. One that is used both ways
-    (an embedding that is also the output layer) is stored twice, as any exporter does.
+    A weight that is used only transposed (a linear layer's) is stored transposed. One that is used
+    both ways (an embedding that is also the output layer) is stored twice, as exporters do.
 
     Args:
         proto: a graph whose weights are inputs named as in the model.
-        inputs: names of its true inputs.
+        inputs: names of the inputs that are not weights.
         weights: the model's tensors by name.
-        folder: gets `GRAPH` and `DATA`.
+        folder: where to write `GRAPH` and `DATA`.
     """
     import onnx
 
@@ -33,9 +33,9 @@ def move_weights(proto: Any, inputs: set[str], weights: Mapping[str, Any], folde
     with (folder / DATA).open("wb") as file:
         for name in names:
             if name in used:
-                graph.initializer.append(_stored(file, name, weights[name]))
+                graph.initializer.append(_append(file, name, weights[name]))
             for copy in transposed.get(name, ()):
-                graph.initializer.append(_stored(file, copy, weights[name].t()))
+                graph.initializer.append(_append(file, copy, weights[name].t()))
     kept = [value for value in graph.input if value.name in inputs]
     del graph.input[:]
     graph.input.extend(kept)
@@ -43,21 +43,21 @@ def move_weights(proto: Any, inputs: set[str], weights: Mapping[str, Any], folde
 
 
 def _transposed(graph: Any, names: set[str]) -> dict[str, list[str]]:
-    """Take the transpositions of weights out of the graph; return weight to what they made."""
-    found: dict[str, list[str]] = {}
+    """Remove transpositions of weights from the graph; return their output names by weight."""
+    outputs: dict[str, list[str]] = {}
     kept = []
     for node in graph.node:
         if node.op_type == "Transpose" and node.input[0] in names:
-            found.setdefault(node.input[0], []).append(node.output[0])
+            outputs.setdefault(node.input[0], []).append(node.output[0])
         else:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
-    return found
+    return outputs
 
 
-def _stored(file: BinaryIO, name: str, weight: Any) -> Any:
-    """Append a tensor to the file; return what the graph says of it."""
+def _append(file: BinaryIO, name: str, weight: Any) -> Any:
+    """Append a tensor to the file; return its description for the graph."""
     import numpy as np
     from onnx import TensorProto, external_data_helper, helper
 
@@ -65,7 +65,7 @@ def _stored(file: BinaryIO, name: str, weight: Any) -> Any:
     values = np.ascontiguousarray(weight.detach().numpy())
     kind = helper.np_dtype_to_tensor_dtype(values.dtype)
     tensor = TensorProto(name=name, data_type=kind, dims=values.shape)
-    tensor.raw_data = b""  # the library asks for the field before it lets data be elsewhere
+    tensor.raw_data = b""  # the library requires the field before it accepts external data
     external_data_helper.set_external_data(tensor, DATA, file.tell(), values.nbytes)
     tensor.ClearField("raw_data")
     file.write(values.data)
@@ -73,14 +73,14 @@ def _stored(file: BinaryIO, name: str, weight: Any) -> Any:
 
 
 def quantize(source: Path, target: Path) -> tuple[int, int]:
-    """Give linear layers 8-bit weights (one scale per output) and activations rounded as they come.
+    """Quantize linear layers: 8-bit weights (one scale per output), inputs rounded at each call.
 
     Args:
         source: folder with a graph in float32.
-        target: folder that gets the other graph.
+        target: folder for the quantized graph.
 
     Returns:
-        Number of linear layers before, and of those that are quantized.
+        Number of linear layers, and of quantized ones.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -1,9 +1,9 @@
 """ONNX Runtime GenAI: Microsoft's own generation loop, over the graph that engine onnx exports.
 
-It runs in an environment of its own, because it brings another build of ONNX Runtime. The graph is
-made beforehand by the interpreter of the sweep; the worker needs no torch. It is optimum's stock
-graph: the loop picks each prompt's last position itself. What the library's own model builder would
-make (fused attention, few architectures) is another graph, and is not measured here.
+It runs in a separate environment, because it installs another build of ONNX Runtime. The sweep's
+interpreter exports the graph in advance; the worker needs no torch. It is optimum's stock graph:
+the library selects each prompt's last position itself. The graph of the library's own model builder
+(fused attention, few architectures) differs, and is not measured here.
 """
 
 from __future__ import annotations
@@ -33,41 +33,42 @@ from slm_energy.engines.base import (
 from slm_energy.engines.onnx import export
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.errors import EngineError, one_line
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json, write_json
 
 _RECIPE = 1
-"""To be raised when the same graph should get another folder: part of the identity."""
-_CONTEXT = 2048
-"""Longest sequence for a model that names no limit."""
+"""To be raised when this package makes another folder of the same graph: part of the identity."""
 
 
 def _library() -> Any:
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # see `onnx_session.library`
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # see `session.library`
     import onnxruntime_genai
 
     return onnxruntime_genai
 
 
 class GenaiEngine:
-    """A model and its generator."""
+    """An ONNX Runtime GenAI model over the exported graph."""
 
     def load(self, request: LoadRequest) -> dict[str, Json]:
-        """Read the graph and the configuration that `prepare` left, and run one token through it.
+        """Load the graph and configuration that `prepare` made, and run one token through it.
 
-        The library does not tell with how many threads it computes, or in what type: what was asked
-        and what the graph has stands for it.
+        The library does not report its number of threads or its type: the requested number and the
+        type of the graph are reported instead.
 
         Raises:
-            EngineError: nothing is prepared, the library refuses it, or it computes something else
-                in a padded batch (which is tried if workload.batch_size is above 1).
+            EngineError: nothing is prepared, the library rejects it, or a padded batch computes
+                something else (checked if workload.batch_size is above 1).
         """
         onnxruntime_genai = _library()
-        folder = _place(request)
-        told = cache.facts(folder)
-        asked = threads(request.settings)
+        folder = _entry_path(request)
+        facts = cache.facts(folder)
+        thread_count = threads(request.settings)
         spinning = str(int(request.settings.engine.options.get("spinning", "on") == "on"))
-        session = {"intra_op_num_threads": asked, "session.intra_op.allow_spinning": spinning}
+        session = {
+            "intra_op_num_threads": thread_count,
+            "session.intra_op.allow_spinning": spinning,
+        }
         config = onnxruntime_genai.Config(str(folder))
         config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
         try:
@@ -77,24 +78,24 @@ class GenaiEngine:
                 f"engine.name=onnxruntime_genai: {folder} cannot be opened: {one_line(error)}"
             ) from error
         self._eos_ids = request.eos_ids
-        self._reserved = int(str(told["reserved_id"]))
+        self._reserved = int(str(facts["reserved_id"]))
         padded = None
         if request.settings.workload.batch_size > 1:
             padded = self._require_batches(request.settings.engine.dtype)
         else:
-            self._started(Batch(prompts=((0,),), new_tokens=1, stop="fixed"))
+            self._start(Batch(prompts=((0,),), new_tokens=1, stop="fixed"))
         return {
             "provider": self._model.device_type.lower(),
-            "dtype": told["dtype"],
-            "quantization": (export.quantization(told) if told["dtype"] == "int8" else None),
-            "threads": asked,
+            "dtype": facts["dtype"],
+            "quantization": (export.quantization(facts) if facts["dtype"] == "int8" else None),
+            "threads": thread_count,
             "spinning": spinning == "1",
             "told_by_runtime": ["provider"],
             "kv_cache": True,
-            "attention": told["attention"],
-            "export_deviation": told["deviation"],
+            "attention": facts["attention"],
+            "export_deviation": facts["deviation"],
             "padding_deviation": padded,
-            "exported_by": told["versions"],
+            "exported_by": facts["versions"],
             "context": context_length(request.model_path),
             "decode": request.settings.engine.decode,
         }
@@ -105,9 +106,9 @@ class GenaiEngine:
         Raises:
             EngineError: NaN logits, or the reserved token is read or generated.
         """
-        generator = self._started(batch)
+        generator = self._start(batch)
         answers = decode.collect(self._steps(generator), batch, self._eos_ids)
-        # What was NaN earlier is in the cache, and makes every later logit NaN.
+        # An earlier NaN stays in the cache and makes every later logit NaN.
         if np.isnan(generator.get_output("logits")).any():
             raise EngineError("NaN logits: try engine.dtype=float32, or another model.source")
         return answers
@@ -116,8 +117,8 @@ class GenaiEngine:
         """Drop the model."""
         del self._model
 
-    def _started(self, batch: Batch) -> Any:
-        """A generator that has computed the prompts."""
+    def _start(self, batch: Batch) -> Any:
+        """Return a generator that has processed the prompts."""
         import onnxruntime_genai
 
         ids = right_padded(batch.prompts, self._reserved)
@@ -130,9 +131,9 @@ class GenaiEngine:
         return generator
 
     def _require_batches(self, dtype: str) -> float:
-        """Compare the logits of padded prompts, and of a token after them, with each one's alone.
+        """Compare a padded batch, and one further token, with each prompt alone, by their logits.
 
-        The library pads behind the prompt: a graph that counts positions itself counts the gap.
+        The library pads on the right: a graph that counts positions itself counts the padding, too.
 
         Returns:
             The largest difference as a share of the largest logit.
@@ -141,51 +142,54 @@ class GenaiEngine:
             EngineError: it is larger than the tolerance, or there are NaN logits.
         """
         prompts = decode.probe(self._reserved).prompts
-        generator = self._started(Batch(prompts=prompts, new_tokens=2, stop="fixed"))
+        generator = self._start(Batch(prompts=prompts, new_tokens=2, stop="fixed"))
         together = [generator.get_logits().copy()]
         ids = next(self._steps(generator))
         together.append(generator.get_logits())
         longer = tuple((*prompt, token) for prompt, token in zip(prompts, ids, strict=True))
-        found = decode.deviation(together, [self._alone(prompts), self._alone(longer)])
-        if found > decode.TOLERANCE[dtype]:
+        largest = decode.deviation(together, [self._alone(prompts), self._alone(longer)])
+        if largest > decode.TOLERANCE[dtype]:
             raise EngineError(
-                f"engine.name=onnxruntime_genai: a padded batch differs by {found:.1e} of the"
+                f"engine.name=onnxruntime_genai: a padded batch differs by {largest:.1e} of the"
                 " largest logit from its prompts alone: set workload.batch_size=1"
             )
-        return found
+        return largest
 
     def _alone(self, prompts: tuple[tuple[int, ...], ...]) -> Any:
         """Logits (b, 1, vocabulary) after each prompt, computed one by one."""
         batches = (Batch(prompts=(prompt,), new_tokens=1, stop="fixed") for prompt in prompts)
-        return np.concatenate([self._started(batch).get_logits() for batch in batches])
+        return np.concatenate([self._start(batch).get_logits() for batch in batches])
 
     def _steps(self, generator: Any) -> Iterator[list[int]]:
         while True:
             generator.generate_next_token()
             column: list[int] = generator.get_next_tokens().tolist()
             if self._reserved in column:
-                raise _taken(self._reserved)
+                raise _reserved_token_error(self._reserved)
             yield column
 
 
 def right_padded(prompts: tuple[tuple[int, ...], ...], reserved: int) -> Any:
-    """Token ids (b, longest) as the library wants them; it hides whatever equals `reserved`.
+    """Pad prompts on the right with `reserved`, the token that the library masks.
+
+    Returns:
+        Token ids (b, longest).
 
     Raises:
-        EngineError: a prompt holds that token.
+        EngineError: a prompt contains the reserved token.
     """
     ids = np.full((len(prompts), max(map(len, prompts))), reserved, dtype=np.int32)
     for row, prompt in enumerate(prompts):
         if reserved in prompt:
-            raise _taken(reserved)
+            raise _reserved_token_error(reserved)
         ids[row, : len(prompt)] = prompt
     return ids
 
 
-def _taken(reserved: int) -> EngineError:
+def _reserved_token_error(reserved: int) -> EngineError:
     return EngineError(
-        f"engine.name=onnxruntime_genai: token {reserved} occurs, which the library is told to pad"
-        " and to end with: use engine.name=onnx"
+        f"engine.name=onnxruntime_genai: token {reserved} occurs, which is reserved as padding"
+        " and end-of-text token: use engine.name=onnx"
     )
 
 
@@ -193,20 +197,20 @@ def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
     if importlib.util.find_spec("onnxruntime_genai") is None:
         return (
-            "engine onnxruntime_genai needs an environment of its own: slm-energy env create"
+            "engine onnxruntime_genai needs a separate environment: slm-energy env create"
             " onnxruntime_genai, then engine.python=onnxruntime_genai"
         )
     if settings.engine.decode != "generate":
-        return "engine onnxruntime_genai has only its own loop: set engine.decode=generate"
+        return "engine onnxruntime_genai supports only its own loop: set engine.decode=generate"
     if settings.provider.name != "cpu":
-        return f"engine onnxruntime_genai has no provider {settings.provider.name} here: use cpu"
+        return f"engine onnxruntime_genai has no provider {settings.provider.name}: use cpu"
     if settings.engine.dtype not in ("float32", "int8"):
         return f"engine onnxruntime_genai with engine.dtype={settings.engine.dtype}: use float32"
     return None
 
 
 def _graph(request: LoadRequest) -> LoadRequest:
-    """The request to engine onnx, in the sweep's interpreter, whose export is used."""
+    """The request to engine onnx, in the sweep's interpreter, for the export to use."""
     engine = dataclasses.replace(
         request.settings.engine, name="onnx", decode="generate", options={}
     )
@@ -217,23 +221,23 @@ def _graph(request: LoadRequest) -> LoadRequest:
     )
 
 
-def _place(request: LoadRequest) -> Path:
+def _entry_path(request: LoadRequest) -> Path:
     return cache.place(request.cache_path, "onnxruntime_genai", _identity(request))
 
 
 def _identity(request: LoadRequest) -> dict[str, Json]:
-    """What the worker knows, too: it cannot know the versions of the exporter elsewhere."""
+    """Without the exporter's versions: the worker, in another environment, cannot know them."""
     return derived_from(request, _RECIPE)
 
 
 def _needs_preparation(request: LoadRequest) -> bool:
-    """Also where other versions than now made the graph."""
-    folder = _place(request)
+    """Whether no intact entry exists, or other versions exported its graph."""
+    folder = _entry_path(request)
     return not cache.intact(folder) or cache.facts(folder)["graph"] != _source(request).name
 
 
 def _source(request: LoadRequest) -> Path:
-    return export.place(_graph(request))
+    return export.entry_path(_graph(request))
 
 
 def _prepare(request: LoadRequest) -> None:
@@ -242,37 +246,38 @@ def _prepare(request: LoadRequest) -> None:
         raise EngineError(reason)
     export.make(_graph(request))
     if _needs_preparation(request):
-        cache.remove(_place(request))
-    cache.make(_place(request), _identity(request), lambda folder: _fill(folder, request))
+        cache.remove(_entry_path(request))
+    cache.make(_entry_path(request), _identity(request), lambda folder: _fill(folder, request))
 
 
 def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
     import onnx
 
     source = _source(request)
-    for file in source.glob(f"{GRAPH}*"):  # the graph and its weights, however they are named
+    for file in source.glob(f"{GRAPH}*"):  # the graph and its weights, whatever their names
         os.link(file, folder / file.name)
     graph = onnx.load(source / GRAPH, load_external_data=False).graph
-    config = _configuration(graph, context_length(request.model_path) or _CONTEXT)
+    config = _configuration(graph, context_length(request.model_path) or export.DEFAULT_CONTEXT)
     write_json(folder / "genai_config.json", config)
-    told = cache.facts(source)
+    facts = cache.facts(source)
     return {
         "graph": source.name,
         "dtype": request.settings.engine.dtype,
         "reserved_id": config["model"]["pad_token_id"],
         "versions": {name: _graph(request).versions[name] for name in export.PACKAGES},
-        **told,
+        **facts,
     }
 
 
 def _configuration(graph: Any, context: int) -> dict[str, Any]:
-    """The library's description of a decoder, read from the graph."""
+    """The library's configuration of a decoder, derived from the graph."""
     inputs = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
     caches = [name for name in inputs if name.startswith("past_key_values")]
     heads, head_size = (inputs[caches[0]][axis].dim_value for axis in (1, 3))
-    vocabulary = next(o for o in graph.output if o.name == "logits").type.tensor_type.shape.dim[2]
+    logits = next(output for output in graph.output if output.name == "logits")
+    vocabulary = logits.type.tensor_type.shape.dim[2]
     last = vocabulary.dim_value - 1
-    plain = [name for name in inputs if name not in caches]
+    other_inputs = [name for name in inputs if name not in caches]
     return {
         "model": {
             "type": "llama",  # any decoder with a cache of keys and values
@@ -289,7 +294,7 @@ def _configuration(graph: Any, context: int) -> dict[str, Any]:
                 "num_attention_heads": heads,
                 "num_key_value_heads": heads,
                 "num_hidden_layers": len(caches) // 2,
-                "inputs": {name: name for name in plain}
+                "inputs": {name: name for name in other_inputs}
                 | {
                     "past_key_names": "past_key_values.%d.key",
                     "past_value_names": "past_key_values.%d.value",

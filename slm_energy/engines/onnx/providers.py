@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers: what a build has of them, and who really computes a node."""
+"""ONNX Runtime's execution providers: which ones a build has, and which one computes each node."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEAVY = frozenset(
         "GroupQueryAttention",
     }
 )  # fmt: skip
-"""Operators that do a language model's work. Shapes and indices may well stay on the processor."""
+"""Operators that do a language model's work; shapes and indices may stay on the CPU."""
 
 
 class Node(NamedTuple):
@@ -37,17 +37,17 @@ class Node(NamedTuple):
 
 
 def missing(provider: ProviderConfig) -> str | None:
-    """The reason why a provider cannot be used here, or None."""
+    """Why a provider cannot be used here, or None."""
     if provider.name not in PROVIDERS:
         return f"engine onnx has no provider {provider.name}: use {', '.join(PROVIDERS)}"
     folder = _package("onnxruntime")
     if folder is None:
-        return "engine onnx needs ONNX Runtime: pip install onnxruntime-gpu"
+        return "engine onnx needs onnxruntime: pip install 'slm-energy[onnx]'"
     if provider.name == "cpu":
         return None
     if not any((folder / "capi").glob(f"*onnxruntime_providers_{provider.name}*")):
         return (
-            f"provider.name={provider.name}: this onnxruntime is a build without it; uninstall it,"
+            f"provider.name={provider.name}: this build of onnxruntime lacks it; uninstall it,"
             " then pip install onnxruntime-gpu"
         )
     if provider.name == "tensorrt" and _package("tensorrt_libs") is None:
@@ -56,38 +56,38 @@ def missing(provider: ProviderConfig) -> str | None:
 
 
 def chain(provider: ProviderConfig, tensorrt: dict[str, str] | None = None) -> list[Any]:
-    """What ONNX Runtime is asked for: the provider first, then what may take the rest.
+    """Providers to request from ONNX Runtime: the requested one first, then its fallbacks.
 
     Args:
-        provider: the asked one.
-        tensorrt: options of TensorRT's own.
+        provider: the requested provider.
+        tensorrt: options of the TensorRT provider.
     """
     cpu: list[Any] = [PROVIDERS["cpu"]]
     if provider.name == "cpu":
         return cpu
     device = {"device_id": str(provider.device)}
-    # On by default, where torch's is off: products of float32 would lose 13 bits.
-    behind = [(PROVIDERS["cuda"], device | {"use_tf32": "0"}), *cpu]
+    # On by default, unlike in torch: products of float32 would lose 13 bits.
+    fallbacks = [(PROVIDERS["cuda"], device | {"use_tf32": "0"}), *cpu]
     if provider.name == "cuda":
-        return behind
-    return [(PROVIDERS["tensorrt"], device | (tensorrt or {})), *behind]
+        return fallbacks
+    return [(PROVIDERS["tensorrt"], device | (tensorrt or {})), *fallbacks]
 
 
 def tf32(in_force: Mapping[str, Mapping[str, str]]) -> dict[str, Json]:
-    """Whether float32 is multiplied as TF32: `tf32`, or nothing where no GPU computes.
+    """Effective setting `tf32`: whether float32 is multiplied as TF32; empty without a GPU.
 
     Args:
-        in_force: options of the session's providers, as it tells them.
+        in_force: options of the session's providers, as it reports them.
     """
     if PROVIDERS["cuda"] not in in_force:
         return {}
-    # TensorRT has no option for it: NVIDIA's libraries obey the environment.
-    free = PROVIDERS["tensorrt"] in in_force and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
-    return {"tf32": free or in_force[PROVIDERS["cuda"]]["use_tf32"] != "0"}
+    # TensorRT has no option for it: NVIDIA's libraries read the environment.
+    allowed = PROVIDERS["tensorrt"] in in_force and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+    return {"tf32": allowed or in_force[PROVIDERS["cuda"]]["use_tf32"] != "0"}
 
 
 def nodes(session: Any) -> list[Node]:
-    """Every node of a session's graph that some provider computes."""
+    """All nodes of a session's graph that are assigned to a provider."""
     return [
         Node(graph.ep_name, node.op_type, node.name)
         for graph in session.get_provider_graph_assignment_info()
@@ -96,37 +96,39 @@ def nodes(session: Any) -> list[Node]:
 
 
 def placement(provider: str, in_force: Sequence[str], computed: Sequence[Node]) -> dict[str, Json]:
-    """Check that the asked provider does the work.
+    """Check that the requested provider does the work.
 
     Args:
-        provider: the asked one.
-        in_force: what the session says it uses, first choice first.
+        provider: the requested provider.
+        in_force: the session's providers, first choice first.
         computed: the graph's nodes.
 
     Returns:
         `providers` and `provider_node_share` for the effective settings.
 
     Raises:
-        EngineError: the session fell back, wholly or with operators that do a model's work.
+        EngineError: the session fell back entirely, or for operators in `HEAVY`.
     """
-    asked = PROVIDERS[provider]
-    if in_force[0] != asked:
+    requested = PROVIDERS[provider]
+    if in_force[0] != requested:
         raise EngineError(
             f"provider.name={provider}: ONNX Runtime fell back to {in_force[0]};"
-            " check that its CUDA and cuDNN libraries load (worker.log says which did not)"
+            " check that its CUDA and cuDNN libraries load (worker.log names the one that failed)"
         )
-    away = [node for node in computed if node.provider != asked and node.operator in HEAVY]
-    if away:
-        example = away[0]
+    fallen_back = [
+        node for node in computed if node.provider != requested and node.operator in HEAVY
+    ]
+    if fallen_back:
+        example = fallen_back[0]
         raise EngineError(
-            f"provider.name={provider}: {len(away)} of the graph's heavy nodes run elsewhere,"
-            f" {example.operator} {example.name!r} on {example.provider}: use another engine.dtype"
-            " or provider.name=cpu"
+            f"provider.name={provider}: {len(fallen_back)} of the graph's heavy nodes run on other"
+            f" providers, for example {example.operator} {example.name!r} on {example.provider}:"
+            " use another engine.dtype or provider.name=cpu"
         )
-    share = sum(node.provider == asked for node in computed) / len(computed)
+    share = sum(node.provider == requested for node in computed) / len(computed)
     return {"providers": list(in_force), "provider_node_share": share}
 
 
 def _package(name: str) -> Path | None:
-    found = importlib.util.find_spec(name)
-    return None if found is None or found.origin is None else Path(found.origin).parent
+    spec = importlib.util.find_spec(name)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent

@@ -1,9 +1,9 @@
-"""A tight greedy loop over an ONNX Runtime session. Needs numpy and onnxruntime, nothing else.
+"""Greedy decoding through an ONNX Runtime session; needs only numpy and onnxruntime.
 
-The graph says itself what it wants: the shapes of its caches, whether it takes position ids, its
-type. Two ways to hand tensors over: `session.run` with numpy arrays, which copies the new cache out
-of the runtime at each token, and IO binding, which leaves the cache where the runtime put it (on an
-accelerator: in its memory).
+The shapes of the caches, their type and whether position ids are an input are read from the graph.
+Tensors are passed in one of two ways: `session.run` with numpy arrays copies the new cache out of
+the runtime at each token; IO binding leaves it where the runtime put it (on an accelerator: in
+device memory).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ OPTIMIZATION = {
 }
 SPINNING = "session.intra_op.allow_spinning"
 
-_BINDING_PAYS_BYTES = 8 * 1024
-"""Cache bytes per token from which IO binding is faster on a processor. Its calls cost about 0.1 ms
+_BINDING_FASTER_BYTES = 8 * 1024
+"""Cache bytes per token from which IO binding is faster on a CPU. Its calls cost about 0.1 ms
 per token more than numpy's, and it saves copying the cache: slower for a Llama of 5 layers with
 5 KB per token, faster for a GPTBigCode of 20 layers with 10 KB (2 cores)."""
 
@@ -36,10 +36,10 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 def library() -> Any:
-    """Import onnxruntime with its telemetry off; to be called before anything else imports it.
+    """Import onnxruntime with its telemetry off; call it before anything else imports onnxruntime.
 
-    Since 1.29 it also runs on Linux: threads, uploads and a database under the user's cache folder,
-    all inside the windows that are metered (microsoft/onnxruntime#27379).
+    Since 1.29 telemetry also runs on Linux: threads, uploads and a database in the user's cache
+    folder, all inside the metered windows (microsoft/onnxruntime#27379).
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
@@ -54,13 +54,13 @@ def open_session(
 
     Args:
         graph: the .onnx file.
-        providers: as `onnx_providers.chain` gives them; the session may still fall back.
+        providers: as returned by `providers.chain`; the session may still fall back.
         threads: intra-op threads.
         optimization: a key of `OPTIMIZATION`.
-        spinning: idle threads wait in a loop (faster, more energy) or sleep.
+        spinning: idle threads spin (faster, more energy) instead of sleeping.
 
     Raises:
-        EngineError: ONNX Runtime refuses the graph.
+        EngineError: ONNX Runtime rejects the graph.
     """
     onnxruntime = library()
     options = onnxruntime.SessionOptions()
@@ -75,7 +75,7 @@ def open_session(
         onnxruntime.preload_dlls()
     try:
         session = onnxruntime.InferenceSession(str(graph), options, providers=list(providers))
-    except Exception as error:  # its exceptions have no common base of their own
+    except Exception as error:  # its exceptions have no common base class
         raise EngineError(
             f"engine.name=onnx: {graph} cannot be opened: {one_line(error)}"
         ) from error
@@ -84,15 +84,15 @@ def open_session(
 
 
 class Graph:
-    """What a session's graph takes and gives.
+    """Inputs and outputs of a session's graph.
 
     Attributes:
         session: the ONNX Runtime session.
         caches: names of the cache inputs, in the order of the cache outputs.
         outputs: names of all outputs, the logits first.
-        cache_shape: per cache input its dimensions; names stand for free ones, the batch first.
+        cache_shape: dimensions of each cache input, the batch first; names stand for dynamic ones.
         dtype: type of the caches.
-        takes_positions: it has an input `position_ids`.
+        takes_positions: whether it has an input `position_ids`.
     """
 
     def __init__(self, session: Any) -> None:
@@ -115,15 +115,15 @@ class Graph:
             for name, shape in zip(self.caches, self.cache_shape, strict=True)
         }
 
-    def binding_pays(self) -> bool:
-        """Tell whether IO binding is the faster way on a processor."""
+    def binding_is_faster(self) -> bool:
+        """Whether IO binding is faster than numpy arrays on a CPU."""
         fixed = [[dim for dim in shape[1:] if isinstance(dim, int)] for shape in self.cache_shape]
         per_token = sum(int(np.prod(dims)) for dims in fixed) * self.dtype.itemsize
-        return per_token >= _BINDING_PAYS_BYTES
+        return per_token >= _BINDING_FASTER_BYTES
 
 
 class Decoding:
-    """One batch on its way through a session."""
+    """Decoding of one batch by a session."""
 
     def __init__(self, graph: Graph, batch: Batch, binding: bool, device: tuple[str, int]) -> None:
         ids, mask = left_padded(batch.prompts)
@@ -153,18 +153,18 @@ class Decoding:
         feed = {"input_ids": ids, "attention_mask": self._mask[:, : self._length]}
         if self._graph.takes_positions:
             feed["position_ids"] = self._positions[:, start : self._length]
-        logits = self._bound(feed) if self._binding else self._plain(feed)
+        logits = self._run_bound(feed) if self._binding else self._run_plain(feed)
         last: npt.NDArray[Any] = logits[:, -1]
         return last
 
-    def _plain(self, feed: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    def _run_plain(self, feed: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         graph = self._graph
         logits: npt.NDArray[Any]
         logits, *caches = graph.session.run(graph.outputs, feed | self._caches)
         self._caches = dict(zip(graph.caches, caches, strict=True))
         return logits
 
-    def _bound(self, feed: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    def _run_bound(self, feed: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         graph, binding = self._graph, self._binding
         for name, value in feed.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(value))

@@ -1,14 +1,13 @@
-"""TensorRT behind ONNX Runtime: its engines are built beforehand, for every length.
+"""TensorRT through ONNX Runtime: its engines are built in advance, for every length.
 
-TensorRT compiles a graph for a range of shapes. Left to itself it compiles again whenever a shape
-falls outside the range seen so far, in the middle of serving. Here the range is told to it: up to
-the batch size and the context of the model. What it builds is an entry of the cache.
+TensorRT compiles a graph for a range of shapes. By default it recompiles, while serving, whenever a
+shape falls outside the range seen so far. Here the range is given in advance: up to the batch size
+and the context of the model. The engines are a cache entry.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from slm_energy import cache
 from slm_energy.devices.nvidia import visible_devices
@@ -16,56 +15,56 @@ from slm_energy.engines.base import LoadRequest, threads
 from slm_energy.engines.onnx import export, providers
 from slm_energy.engines.onnx import session as ort
 from slm_energy.engines.onnx.external_data import GRAPH
-from slm_energy.models.source import context_length
+from slm_energy.engines.onnx.simplify import Dims, dimensions
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 PACKAGE = "tensorrt-cu13-libs"
-_CONTEXT = 2048
-"""Longest sequence for a model that names no limit."""
 
 
 def needed(request: LoadRequest) -> bool:
-    """Tell whether the engines are still to be built."""
-    return not cache.intact(_place(request))
+    """Whether the engines are still to be built."""
+    return not cache.intact(_entry_path(request))
 
 
 def make(request: LoadRequest) -> None:
-    """Build them unless they are there.
+    """Build the engines unless the cache holds intact ones.
 
     Raises:
-        EngineError: TensorRT refuses the graph.
+        EngineError: TensorRT rejects the graph.
     """
     from onnx import load
 
-    graph = export.place(request) / GRAPH
+    graph = export.entry_path(request) / GRAPH
     inputs = load(graph, load_external_data=False).graph.input
-    length = context_length(request.model_path) or _CONTEXT
-    ranges = profiles(_shapes(inputs), request.settings.workload.batch_size, length)
+    length = context_length(request.model_path) or export.DEFAULT_CONTEXT
+    shapes = {value.name: dimensions(value) for value in inputs}
+    ranges = profiles(shapes, request.settings.workload.batch_size, length)
 
     def fill(folder: Path) -> dict[str, Json]:
         chain = providers.chain(request.settings.provider, _fixed(request, folder) | ranges)
         ort.open_session(graph, chain, threads(request.settings), "all", True)
         return {"profiles": ranges}
 
-    cache.make(_place(request), _identity(request), fill)
+    cache.make(_entry_path(request), _identity(request), fill)
 
 
 def options(request: LoadRequest) -> dict[str, str]:
-    """What makes a session take the engines from the cache.
+    """Provider options that make a session use the engines in the cache.
 
     Raises:
-        EngineError: they were not built yet.
+        EngineError: the engines were not built yet.
     """
-    folder = _place(request)
-    told: dict[str, str] = cache.facts(folder)["profiles"]  # type: ignore[assignment]
-    return _fixed(request, folder) | told
+    folder = _entry_path(request)
+    ranges: dict[str, str] = cache.facts(folder)["profiles"]  # type: ignore[assignment]
+    return _fixed(request, folder) | ranges
 
 
-def profiles(inputs: dict[str, list[int | str]], rows: int, length: int) -> dict[str, str]:
-    """The range of shapes, as options of the provider.
+def profiles(inputs: dict[str, Dims], rows: int, length: int) -> dict[str, str]:
+    """Provider options that give the range of shapes.
 
     Args:
-        inputs: dimensions of each input of the graph; names stand for free ones.
+        inputs: dimensions of each input of the graph; names stand for dynamic ones.
         rows: requests in the largest batch.
         length: longest sequence in tokens.
     """
@@ -76,28 +75,18 @@ def profiles(inputs: dict[str, list[int | str]], rows: int, length: int) -> dict
     }
 
 
-def _profile(inputs: dict[str, list[int | str]], rows: int, new: int, past: int) -> str:
+def _profile(inputs: dict[str, Dims], rows: int, new: int, past: int) -> str:
     """`name:1x4x0x64,...` for each input."""
     fixed = {
         "input_ids": [rows, new],
         "position_ids": [rows, new],
         "attention_mask": [rows, past + new],
     }
-    found = []
+    shapes = []
     for name, shape in inputs.items():
         cached = [rows, *(dim if isinstance(dim, int) else past for dim in shape[1:])]
-        found.append(f"{name}:{'x'.join(map(str, fixed.get(name, cached)))}")
-    return ",".join(found)
-
-
-def _shapes(inputs: Any) -> dict[str, list[int | str]]:
-    return {
-        value.name: [
-            dim.dim_value if dim.HasField("dim_value") else dim.dim_param
-            for dim in value.type.tensor_type.shape.dim
-        ]
-        for value in inputs
-    }
+        shapes.append(f"{name}:{'x'.join(map(str, fixed.get(name, cached)))}")
+    return ",".join(shapes)
 
 
 def _fixed(request: LoadRequest, folder: Path) -> dict[str, str]:
@@ -110,13 +99,13 @@ def _fixed(request: LoadRequest, folder: Path) -> dict[str, str]:
     }
 
 
-def _place(request: LoadRequest) -> Path:
+def _entry_path(request: LoadRequest) -> Path:
     return cache.place(request.cache_path, "tensorrt", _identity(request))
 
 
 def _identity(request: LoadRequest) -> dict[str, Json]:
     return {
-        "graph": export.place(request).name,
+        "graph": export.entry_path(request).name,
         "gpu": visible_devices()[request.settings.provider.device].name,
         "batch": request.settings.workload.batch_size,
         "versions": {name: request.versions[name] for name in (*export.RUNTIMES, PACKAGE)},

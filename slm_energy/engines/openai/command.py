@@ -18,13 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slm_energy import cache
+from slm_energy import cache, extras
 from slm_energy.cell import Settings
 from slm_energy.engines.base import LoadRequest, threads
 from slm_energy.engines.llama_cpp import engine as llama_cpp
 from slm_energy.engines.llama_cpp import gguf_export
 from slm_energy.errors import EngineError
-from slm_energy.models import source
+from slm_energy.models.folder import context_length
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json, write_json
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def impossible(settings: Settings) -> str | None:
         return f"engine.threads={engine.threads}, but {key} has no {{threads}}"
     if engine.dtype == "int8" and "dtype" in named:
         return "engine.dtype=int8 is no {dtype} that a server takes: choose a floating type"
-    if "gguf" in named and not all(map(importlib.util.find_spec, ("gguf", "llama_cpp"))):
-        return f"{key} has {{gguf}}: pip install 'slm-energy[llama_cpp]'"
+    if "gguf" in named and (lacking := extras.missing("llama_cpp", "llama_cpp", "gguf")):
+        return f"{key} has {{gguf}}, which needs {lacking}"
     return _missing(shlex.split(_command(settings)))
 
 
@@ -101,9 +102,7 @@ def known(request: LoadRequest) -> dict[str, Json]:
         "dtype": request.settings.engine.dtype,
         "dtype_told_by": "the command" if told else "nobody: declared by engine.dtype",
         "threads": threads(request.settings) if "threads" in named else None,
-        "context": context(request)
-        if "context" in named
-        else source.context_length(request.model_path),
+        "context": context(request) if "context" in named else context_length(request.model_path),
     }
     if "gguf" in named:
         facts = cache.facts(gguf_export.entry(request))
@@ -145,7 +144,7 @@ def context(request: LoadRequest) -> int:
         EngineError: neither is known.
     """
     lengths = (
-        source.context_length(request.model_path),
+        context_length(request.model_path),
         request.settings.engine.options.get("context"),
     )
     known_lengths = [int(length) for length in lengths if length is not None]
@@ -171,7 +170,7 @@ def served_tokenizer(request: LoadRequest) -> Tokenizer | None:
     """The tokenizer that the server makes text with; None is the model's."""
     if "tokenizer" not in placeholders(_command(request.settings)):
         return None
-    return source.load_tokenizer(tokenizer_folder(request))
+    return load_tokenizer(tokenizer_folder(request))
 
 
 def tokenizer_folder(request: LoadRequest) -> Path:
@@ -189,7 +188,7 @@ def _tokenizer_identity(request: LoadRequest) -> dict[str, Json]:
 
 
 def _write_tokenizer(request: LoadRequest, folder: Path) -> dict[str, Json]:
-    tokenizer = json.loads(source.load_tokenizer(request.model_path).to_str())
+    tokenizer = json.loads(load_tokenizer(request.model_path).to_str())
     tokenizer["decoder"] = {"type": "Fuse"}
     for token in tokenizer["added_tokens"]:
         token["special"] = False

@@ -29,7 +29,7 @@ from slm_energy.engines.openai.process import ServerProcess
 from slm_energy.engines.openai.stream import Address
 from slm_energy.engines.openai.token_times import Texts
 from slm_energy.errors import EngineError
-from slm_energy.models import source
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json
 
 _READY_S = 600.0
@@ -100,7 +100,7 @@ class OpenAiServer:
     def _open(self, request: LoadRequest) -> Any:
         """Reach the server; return what it answers to `/v1/models`."""
         options, provider = request.settings.engine.options, request.settings.provider
-        own = source.load_tokenizer(request.model_path)
+        own = load_tokenizer(request.model_path)
         texts = Texts(own, command.served_tokenizer(request))
         if options.get("url"):
             address = Address.of(str(options["url"]))

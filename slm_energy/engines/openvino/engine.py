@@ -19,7 +19,7 @@ from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, 
 from slm_energy.engines.openvino import export as exports
 from slm_energy.engines.openvino import session as ov
 from slm_energy.errors import EngineError
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 _EXTRA = "pip install 'slm-energy[openvino]'"
@@ -140,8 +140,9 @@ def unsupported(settings: Settings) -> str | None:
         known = ", ".join(ov.DEVICES)
         return f"engine openvino has no provider {provider.name}: use one of {known}"
     missing = [name for name, found in ENGINE.versions().items() if found == "absent"]
-    if "openvino" in missing:
-        return f"engine openvino: openvino is not installed: {_EXTRA}"
+    for name in ("openvino", "torch", "transformers"):
+        if name in missing:
+            return f"engine openvino needs {name}: {_EXTRA}"
     if "optimum-intel" in missing and engine.decode == "generate":
         return f"engine openvino with engine.decode=generate needs optimum-intel: {_EXTRA}"
     if "optimum-intel" in missing and not _transformers_exports():

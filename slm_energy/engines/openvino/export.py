@@ -51,7 +51,7 @@ def export(request: LoadRequest) -> None:
 
 
 def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
-    from slm_energy.engines.torch.eager import attention_deviation, probed
+    from slm_energy.engines.torch.eager import attention_deviation, probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
     ov.library()  # before anything else imports it, so that its telemetry is off
@@ -64,7 +64,7 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
         attention_deviation(model)
         attention, kind = model.config._attn_implementation, model.config.model_type
         vocabulary = model.config.vocab_size
-        expected = probed(model, decode.probe(vocabulary))
+        expected = probe_logits(model, decode.probe(vocabulary))
         write = _through_transformers if request.versions["optimum-intel"] == "absent" else _optimum
         try:
             write(model, folder)
@@ -144,4 +144,4 @@ def _probed(folder: Path, request: LoadRequest, vocabulary: int) -> list[npt.NDA
     asked = ov.properties(request.settings.engine.dtype, threads(request.settings))
     compiled, _, _ = ov.compile_graph(folder / GRAPH, "CPU", asked, last_position_only=True)
     batch = decode.probe(vocabulary)
-    return decode.probed(ov.Decoding(compiled.create_infer_request(), batch), batch)
+    return decode.probe_logits(ov.Decoding(compiled.create_infer_request(), batch), batch)

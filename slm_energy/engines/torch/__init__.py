@@ -1,8 +1,8 @@
 """PyTorch: eager, compiled by inductor, and traced to TorchScript.
 
 eager              engine `torch`
-compiled           engine `torch_compile`, over the key-value slots of `static_cache`
-torchscript        engine `torchscript`, over the module that `trace` makes
-explicit_forward   a model's forward with tensors for arguments
-weights            reading them in the type that was asked for
+compiled           engine `torch_compile`, over the cache of fixed size in `static_cache`
+torchscript        engine `torchscript`, over the module traced by `trace`
+explicit_forward   a model's forward pass with its state as tensor arguments
+weights            loads the weights in the requested type
 """

@@ -1,7 +1,7 @@
-"""PyTorch, eager: transformers models on a processor or an NVIDIA GPU.
+"""PyTorch, eager: transformers models on a CPU or an NVIDIA GPU.
 
-SDPA attention is compared with eager attention on a few tokens at each load, because transformers
-has had architectures whose SDPA path drops part of the computation without a word.
+SDPA attention is compared with eager attention on a few tokens at each load, because the SDPA path
+of some architectures in transformers has silently dropped part of the computation.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slm_energy import extras
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines import decode
@@ -30,7 +31,7 @@ from slm_energy.engines.torch.weights import (
     sdpa_is_wrong,
 )
 from slm_energy.errors import EngineError
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 
@@ -38,14 +39,14 @@ class TorchEngine:
     """A transformers model."""
 
     def load(self, load_request: LoadRequest) -> dict[str, Json]:
-        """Read the weights in the asked type onto the asked device.
+        """Load the weights in the requested type onto the requested device.
 
         Raises:
-            EngineError: the weights cannot be loaded as asked, or SDPA attention is wrong for them.
+            EngineError: the weights cannot be loaded as requested, or SDPA attention is wrong.
         """
         self._eos_ids = load_request.eos_ids
         self._decode = load_request.settings.engine.decode
-        self._model, effective = opened(load_request)
+        self._model, effective = load_model(load_request)
         return effective
 
     def generate(self, batch: Batch) -> list[Completion]:
@@ -60,7 +61,7 @@ class TorchEngine:
 
         with torch.inference_mode():
             result = decode.generate(self._model, batch, self._eos_ids, self._model.device)
-        wait(self._model.device)
+        synchronize(self._model.device)
         return result
 
     def close(self) -> None:
@@ -68,14 +69,14 @@ class TorchEngine:
         del self._model
 
 
-def opened(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
-    """Load a model for decoding with it.
+def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
+    """Load a model for decoding.
 
     Returns:
-        The model on its device, and what `Engine.load` returns.
+        The model on its device, and the effective settings (`Engine.load`).
 
     Raises:
-        EngineError: the weights cannot be loaded as asked, or SDPA attention is wrong for them.
+        EngineError: the weights cannot be loaded as requested, or SDPA attention is wrong.
     """
     import torch
 
@@ -86,14 +87,15 @@ def opened(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
     first = next(model.parameters())
     if first.device != device:
         raise EngineError(f"provider.name={settings.provider.name}: weights are on {first.device}")
-    if settings.engine.decode == "session" and "logits_to_keep" not in takes(model.__class__):
+    accepted = forward_parameters(model.__class__)
+    if settings.engine.decode == "session" and "logits_to_keep" not in accepted:
         keep_last_position(model)
     deviation = attention_deviation(model)
     with torch.inference_mode():
         trial = Decoding(model, decode.probe(model.config.vocab_size))
         trial.prefill()
     decode.prepare_generate(model)
-    wait(device)
+    synchronize(device)
     return model, {
         "provider": first.device.type,
         "device": str(first.device),
@@ -109,7 +111,7 @@ def opened(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
 
 
 def set_up(settings: Settings) -> Any:
-    """Set the number of threads; return the torch device of the asked provider."""
+    """Set the number of threads; return the torch device of the requested provider."""
     import torch
 
     torch.set_num_threads(threads(settings))
@@ -117,8 +119,8 @@ def set_up(settings: Settings) -> Any:
     return torch.device("cpu" if provider.name == "cpu" else f"cuda:{provider.device}")
 
 
-def wait(device: Any) -> None:
-    """Return when the device has finished what it was told."""
+def synchronize(device: Any) -> None:
+    """Return when the device has finished all queued work."""
     if device.type == "cuda":
         import torch
 
@@ -126,13 +128,13 @@ def wait(device: Any) -> None:
 
 
 @functools.cache
-def takes(architecture: type) -> frozenset[str]:
-    """What may be told to a transformers model of this class; looked up once, not per request."""
+def forward_parameters(architecture: type) -> frozenset[str]:
+    """Parameter names of a transformers model's `forward`; looked up once per class."""
     return frozenset(inspect.signature(architecture.forward).parameters)  # type: ignore[attr-defined]
 
 
 class Decoding:
-    """One batch on its way through a model: its cache, and what the model is told of padding."""
+    """Decoding of one batch by a model: its cache, attention mask and position ids."""
 
     def __init__(self, model: Any, batch: Batch) -> None:
         import torch
@@ -143,17 +145,17 @@ class Decoding:
         self._ids = torch.from_numpy(ids).to(model.device)
         self._length = ids.shape[1]
         self._arguments: dict[str, Any] = {"use_cache": True}
-        known = takes(model.__class__)
-        if "logits_to_keep" in known:
+        accepted = forward_parameters(model.__class__)
+        if "logits_to_keep" in accepted:
             self._arguments["logits_to_keep"] = 1
         self._mask = self._positions = None
         if not mask.all():  # without a mask the model takes its shorter path
             self._mask = torch.ones((len(ids), self._length + batch.new_tokens), dtype=torch.int64)
             self._mask[:, : self._length] = torch.from_numpy(mask)
-            if "position_ids" in known:
+            if "position_ids" in accepted:
                 self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0).to(model.device)
             self._mask = self._mask.to(model.device)
-        # GPT-BigCode would take a cache for an encoder, too, if it were left to choose.
+        # By default GPT-BigCode would create a cache for an encoder, too.
         self.cache: Any = DynamicCache(config=model.config)
 
     def prefill(self) -> Any:
@@ -181,8 +183,8 @@ def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Completi
 
     Args:
         decoding: its `prefill()` and `step(ids)` return logits (b, vocabulary) as tensors.
-        batch: what it was made of.
-        eos_ids: tokens that end a text.
+        batch: the requests it decodes.
+        eos_ids: end-of-text tokens.
 
     Raises:
         EngineError: NaN logits.
@@ -194,13 +196,13 @@ def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Completi
             yield best.indices, best.values
             best = decoding.step(best.indices).max(dim=-1)
 
-    return collected(choices(), batch, eos_ids)
+    return collect_choices(choices(), batch, eos_ids)
 
 
-def collected(
+def collect_choices(
     choices: Iterator[tuple[Any, Any]], batch: Batch, eos_ids: Sequence[int]
 ) -> list[Completion]:
-    """Decode from steps that have chosen already: ids (b,) and their logits (b,), as tensors.
+    """Decode from the tokens chosen at each step: ids (b,) and their logits (b,), as tensors.
 
     Raises:
         EngineError: NaN logits.
@@ -217,7 +219,7 @@ def collected(
     with torch.inference_mode():
         result = decode.collect(steps(), batch, eos_ids)
         decode.require_numbers(torch.stack(peaks).tolist())
-    wait(peaks[0].device)
+    synchronize(peaks[0].device)
     return result
 
 
@@ -226,7 +228,7 @@ def attention_deviation(model: Any) -> float | None:
 
     Returns:
         Largest difference as a share of the largest logit; None if the model does not use SDPA, or
-        is of those that cannot change it once they are loaded.
+        its attention cannot be switched after loading.
 
     Raises:
         EngineError: they differ by more than rounding.
@@ -235,9 +237,9 @@ def attention_deviation(model: Any) -> float | None:
         return None
     dtype = str(model.dtype).removeprefix("torch.")
     batch = decode.probe(model.config.vocab_size)
-    sdpa = probed(model, batch)
+    sdpa = probe_logits(model, batch)
     model.set_attn_implementation("eager")
-    eager = probed(model, batch)
+    eager = probe_logits(model, batch)
     model.set_attn_implementation("sdpa")
     deviation = decode.deviation(sdpa, eager)
     if deviation > decode.TOLERANCE[dtype] or sdpa_is_wrong(model.config):
@@ -248,23 +250,23 @@ def attention_deviation(model: Any) -> float | None:
     return deviation
 
 
-def probed(model: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
-    """A model's logits of a probe, to compare others with; see `passes`."""
-    return passes(Decoding(model, batch), batch)
+def probe_logits(model: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
+    """A model's logits for a probe, as the reference of a comparison."""
+    return session_probe_logits(Decoding(model, batch), batch)
 
 
-def passes(decoding: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
-    """Logits (b, vocabulary) of a probe's prompts, and of `PROBED_TOKEN` after them."""
+def session_probe_logits(decoding: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
+    """Logits (b, vocabulary) after a probe's prompts, and after `PROBE_TOKEN` appended to them."""
     import torch
 
     with torch.inference_mode():
         first = decoding.prefill()
-        token = torch.full((len(batch.prompts),), decode.PROBED_TOKEN, device=first.device)
+        token = torch.full((len(batch.prompts),), decode.PROBE_TOKEN, device=first.device)
         return [logits.float().cpu().numpy() for logits in (first, decoding.step(token))]
 
 
 def imports(settings: Settings) -> None:
-    """What loading imports."""
+    """Import what `load` imports."""
     library()
     if settings.engine.dtype == "int8":
         importlib.import_module("torchao.quantization")
@@ -272,29 +274,31 @@ def imports(settings: Settings) -> None:
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    if settings.engine.dtype == "int8" and importlib.util.find_spec("torchao") is None:
-        return "engine.dtype=int8 needs torchao: pip install 'slm-energy[int8]'"
-    return provider_unsupported(settings)
+    if settings.engine.dtype == "int8" and (package := extras.missing("int8", "torchao")):
+        return f"engine.dtype=int8 needs {package}"
+    return library_unsupported(settings)
 
 
-def provider_unsupported(settings: Settings) -> str | None:
-    """Why PyTorch cannot use the asked provider here, or None."""
+def library_unsupported(settings: Settings) -> str | None:
+    """Why PyTorch cannot run on the requested provider here, or None."""
     engine, provider = settings.engine.name, settings.provider
+    if provider.name not in ("cpu", "cuda"):
+        return f"engine {engine} has no provider {provider.name}: use cpu or cuda"
+    if package := extras.missing("torch", "torch", "transformers"):
+        return f"engine {engine} needs {package}"
     if provider.name == "cpu":
         return None
-    if provider.name != "cuda":
-        return f"engine {engine} has no provider {provider.name}: use cpu or cuda"
     if not has_cuda_build():
-        return "provider.name=cuda: this torch is a CPU-only build; install one for CUDA"
+        return "provider.name=cuda: this torch is a CPU-only build; install a CUDA build"
     return nvidia.missing(provider.device)
 
 
 def has_cuda_build() -> bool:
-    """Tell from torch/version.py, without importing torch (1.4 s), whether torch can use CUDA."""
-    found = importlib.util.find_spec("torch")
-    if found is None or found.origin is None:
+    """Whether torch can use CUDA, read from torch/version.py without importing torch (1.4 s)."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
         return False
-    text = (Path(found.origin).parent / "version.py").read_text(encoding="utf-8")
+    text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
     return re.search(r"^cuda\b.*=\s*['\"]", text, re.MULTILINE) is not None
 
 

@@ -1,9 +1,8 @@
-"""A model's forward pass with nothing hidden, so that it can become a graph.
+"""A model's forward pass without hidden Python state, so that it can become a graph.
 
-What transformers works out from Python state at every call (which positions the tokens have, what
-they may see, where in the cache they go) is computed here by tensor operations, the same for every
-architecture and for transformers 4 and 5. A graph made of it holds for any padding, and, where the
-sizes are left open, for any length.
+Transformers derives the tokens' positions, their attention mask and their place in the cache from
+Python state at every call. Here tensor operations compute them, the same for every architecture and
+for transformers 4 and 5. The graph is valid for any padding and, with dynamic sizes, any length.
 """
 
 from __future__ import annotations
@@ -14,39 +13,39 @@ from typing import Any
 from slm_energy.errors import EngineError
 
 
-class Explicit:
-    """How a model wants to be told of positions and padding.
+class ExplicitForward:
+    """Forward pass of a model with explicit positions and masks.
 
-    Architectures that take no positions (BLOOM) derive them from a mask over all keys, and see to
-    it themselves that no token looks ahead.
+    Architectures that take no positions (BLOOM) derive them from a mask over all keys, and apply
+    the causal mask themselves.
     """
 
     def __init__(self, model: Any) -> None:
-        takes = inspect.signature(model.forward).parameters
+        accepted = inspect.signature(model.forward).parameters
         config = model.config
         self._model = model
-        self._takes_positions = "position_ids" in takes
-        self._takes_places = "cache_position" in takes  # transformers 4
-        self._keeps = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
-        kinds = set(getattr(config, "layer_types", None) or ())
+        self._takes_positions = "position_ids" in accepted
+        self._takes_cache_position = "cache_position" in accepted  # transformers 4
+        self._keep = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        layer_types = set(getattr(config, "layer_types", None) or ())
         self._window = getattr(config, "sliding_window", None)
-        if kinds == {"full_attention"} or not self._takes_positions:
+        if layer_types == {"full_attention"} or not self._takes_positions:
             self._window = None
-        self._mixed = self._window is not None and "full_attention" in kinds
-        if unknown := kinds - {"full_attention", "sliding_attention"}:
+        self._mixed = self._window is not None and "full_attention" in layer_types
+        if unknown := layer_types - {"full_attention", "sliding_attention"}:
             raise EngineError(
-                f"{config.model_type} has layers of type {sorted(unknown)[0]}, which cannot be made"
-                " a graph here: use engine=torch"
+                f"{config.model_type} has layers of type {sorted(unknown)[0]}, which cannot be"
+                " converted to a graph: use engine=torch"
             )
 
-    def __call__(self, ids: Any, places: Any, first: Any, cache: Any, length: Any) -> Any:
+    def __call__(self, ids: Any, positions: Any, starts: Any, cache: Any, length: Any) -> Any:
         """Logits of the last position.
 
         Args:
             ids: (b, q) token ids.
-            places: (q,) where they stand in the padded sequence.
-            first: (b,) where each request's own tokens begin.
-            cache: has `update(keys, values, layer)` and returns keys of `length` places.
+            positions: (q,) their positions in the padded sequence.
+            starts: (b,) position of each request's first token, after the padding.
+            cache: its `update(keys, values, layer)` returns `length` keys and values.
             length: number of keys.
 
         Returns:
@@ -55,32 +54,34 @@ class Explicit:
         import torch
 
         keys = torch.arange(length, device=ids.device)
-        own = keys >= first[:, None]
-        told: dict[str, Any] = {"use_cache": True, "past_key_values": cache, **self._keeps}
+        unpadded = keys >= starts[:, None]
+        arguments: dict[str, Any] = {"use_cache": True, "past_key_values": cache, **self._keep}
         if self._takes_positions:
-            told["position_ids"] = (places - first[:, None]).clamp(min=0)
-            told["attention_mask"] = self._masks(keys, places, own)
+            arguments["position_ids"] = (positions - starts[:, None]).clamp(min=0)
+            arguments["attention_mask"] = self._masks(keys, positions, unpadded)
         else:
-            told["attention_mask"] = own.long()
-        if self._takes_places:
-            told["cache_position"] = places
-        return self._model(input_ids=ids, return_dict=True, **told).logits[:, -1]
+            arguments["attention_mask"] = unpadded.long()
+        if self._takes_cache_position:
+            arguments["cache_position"] = positions
+        return self._model(input_ids=ids, return_dict=True, **arguments).logits[:, -1]
 
-    def _masks(self, keys: Any, places: Any, own: Any) -> Any:
-        """What is added to attention scores, (b, 1, q, keys); one per kind of layer if they differ.
+    def _masks(self, keys: Any, positions: Any, unpadded: Any) -> Any:
+        """Additive attention masks, (b, 1, q, keys); one per type of layer if they differ.
 
-        A padding position sees nothing: the least number leaves it a mean instead of NaN.
+        A padding position attends to nothing: the lowest number gives it a mean, -inf a NaN.
         """
         import torch
 
         dtype = self._model.dtype
-        seen = own[:, None, None] & (keys <= places[:, None])
-        least = torch.finfo(dtype).min
+        visible = unpadded[:, None, None] & (keys <= positions[:, None])
+        lowest = torch.finfo(dtype).min
 
-        def added(visible: Any) -> Any:
-            return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, least)
+        def additive(mask: Any) -> Any:
+            return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, lowest)
 
         if self._window is None:
-            return added(seen)
-        near = added(seen & (keys > places[:, None] - self._window))
-        return {"full_attention": added(seen), "sliding_attention": near} if self._mixed else near
+            return additive(visible)
+        near = additive(visible & (keys > positions[:, None] - self._window))
+        if not self._mixed:
+            return near
+        return {"full_attention": additive(visible), "sliding_attention": near}

@@ -1,4 +1,4 @@
-"""A cache of keys and values of fixed size, which a compiled step writes in place."""
+"""A key-value cache of fixed size, which a compiled step updates in place."""
 
 from __future__ import annotations
 
@@ -6,79 +6,80 @@ from collections.abc import Sequence
 from typing import Any
 
 from slm_energy.engines.base import Batch
-from slm_energy.engines.torch import eager as eager
+from slm_energy.engines.torch import eager
 
 
-class Slots:
+class StaticCache:
     """Keys and values of one batch in tensors of fixed size, one pair per layer.
 
     Attributes:
-        keys: per layer (b, heads, places, width).
+        keys: per layer (b, heads, capacity, width).
         values: as keys.
-        places: how many tokens there is room for.
+        capacity: largest number of tokens per request.
     """
 
-    def __init__(self, model: Any, size: int, places: int) -> None:
+    def __init__(self, model: Any, size: int, capacity: int) -> None:
         import torch
 
-        one = eager.Decoding(model, Batch(prompts=((1,),), new_tokens=1, stop="fixed"))
+        sample = eager.Decoding(model, Batch(prompts=((1,),), new_tokens=1, stop="fixed"))
         with torch.inference_mode():
-            one.prefill()
-            layers = [(layer.keys, layer.values) for layer in one.cache.layers]
+            sample.prefill()
+            layers = [(layer.keys, layer.values) for layer in sample.cache.layers]
             self.keys, self.values = (
-                [t.new_zeros(size, t.shape[1], places, t.shape[3]) for t in tensors]
+                [t.new_zeros(size, t.shape[1], capacity, t.shape[3]) for t in tensors]
                 for tensors in zip(*layers, strict=True)
             )
-        self.places = places
+        self.capacity = capacity
 
-    def fill(self, prompts: Any, batch: Batch) -> tuple[Any, Any]:
-        """Copy the keys and values of prompts; what they leave of older ones is never looked at.
+    def fill(self, prompt_cache: Any, batch: Batch) -> tuple[Any, Any]:
+        """Copy the prompts' keys and values; leftovers of an earlier batch are never read.
 
         Args:
-            prompts: transformers' cache after them; layers with a sliding window keep the end only.
-            batch: its prompts.
+            prompt_cache: transformers' cache after the prompts; a layer with a sliding window holds
+                only their end.
+            batch: the prompts.
 
         Returns:
-            The place (1,) of the next token, and (b,) where each request's own tokens begin.
+            Position (1,) of the next token, and of each request's first token (b,).
         """
         import torch
 
         lengths = [len(prompt) for prompt in batch.prompts]
         end = max(lengths)
-        for keys, values, layer in zip(self.keys, self.values, prompts.layers, strict=True):
+        for keys, values, layer in zip(self.keys, self.values, prompt_cache.layers, strict=True):
             begin = end - layer.keys.shape[2]
             keys[:, :, begin:end] = layer.keys
             values[:, :, begin:end] = layer.values
         device = self.keys[0].device
-        first = torch.tensor([end - length for length in lengths], device=device)
-        return torch.tensor([end], device=device), first
+        starts = torch.tensor([end - length for length in lengths], device=device)
+        return torch.tensor([end], device=device), starts
 
 
-class InPlace:
-    """Transformers' side of the slots: what a layer calls to store its keys and values."""
+class InPlaceCache:
+    """Transformers' cache interface over a static cache: stores keys and values in place."""
 
-    is_compileable = False  # asks the architectures' own code to make its mask from ours
+    is_compileable = False  # makes the architectures' own code derive its mask from ours
 
-    def __init__(self, keys: Sequence[Any], values: Sequence[Any], places: Any) -> None:
-        self._keys, self._values, self._places = keys, values, places
+    def __init__(self, keys: Sequence[Any], values: Sequence[Any], positions: Any) -> None:
+        self._keys, self._values, self._positions = keys, values, positions
 
     def update(
         self, keys: Any, values: Any, layer: int, *_: object, **__: object
     ) -> tuple[Any, Any]:
-        """Store a layer's new keys and values; return all of its places."""
-        own_keys, own_values = self._keys[layer], self._values[layer]
-        own_keys.index_copy_(2, self._places, keys)
-        own_values.index_copy_(2, self._places, values)
-        return own_keys, own_values
+        """Store a layer's new keys and values; return all of the layer's keys and values."""
+        all_keys, all_values = self._keys[layer], self._values[layer]
+        all_keys.index_copy_(2, self._positions, keys)
+        all_values.index_copy_(2, self._positions, values)
+        return all_keys, all_values
 
     def get_seq_length(self, layer: int = 0) -> Any:
-        """How many tokens came before, as a tensor."""
-        return self._places[0]
+        """Number of earlier tokens, as a tensor."""
+        return self._positions[0]
 
     def get_mask_sizes(self, *_: object) -> tuple[int, int]:
-        """Number of keys that a mask is for, and where they begin."""
+        """Number of keys that a mask covers, and the position of the first."""
         return self._keys[0].shape[2], 0
 
     def get_query_offset(self, *_: object) -> Any:
-        """Where the new tokens stand, as a tensor."""
-        return self._places[0]
+        """Position of the first new token, as a tensor."""
+        return self._positions[0]

@@ -1,7 +1,7 @@
-"""TorchScript: a graph that was traced once, with its keys and values as inputs and outputs.
+"""TorchScript: a graph traced once, with keys and values as inputs and outputs.
 
 The worker reads the graph and imports neither transformers nor Python code of the model. Tracing
-happens in the prepare step (`torchscript_trace`).
+happens in the prepare step (`trace`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import importlib
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
-from slm_energy.engines.torch import eager as eager
-from slm_energy.engines.torch import trace
+from slm_energy.engines.torch import eager, trace
 from slm_energy.engines.torch.weights import precision
 from slm_energy.errors import EngineError
-from slm_energy.models.source import context_length
+from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
 
@@ -23,15 +22,15 @@ class TorchScriptEngine:
     """A traced module."""
 
     def load(self, request: LoadRequest) -> dict[str, Json]:
-        """Read the traced module onto the asked device.
+        """Load the traced module onto the requested device.
 
         Raises:
-            EngineError: nothing was traced yet, or it cannot be read.
+            EngineError: the model was not traced yet, or the trace cannot be read.
         """
         import torch
 
         device = eager.set_up(request.settings)
-        folder = trace.place(request)
+        folder = trace.entry_path(request)
         facts = cache.facts(folder)
         self._eos_ids = request.eos_ids
         self._module = trace.read(folder, device)
@@ -40,19 +39,19 @@ class TorchScriptEngine:
             raise EngineError(
                 f"provider.name={request.settings.provider.name}: weights are on {first.device}"
             )
-        self._empty = trace.empty_caches(facts, first)
+        self._empty_caches = trace.empty_caches(facts, first)
         with torch.inference_mode():
-            trial = trace.Decoding(
-                self._module, self._empty, Batch(prompts=((1,),), new_tokens=1, stop="fixed")
+            decoding = trace.Decoding(
+                self._module, self._empty_caches, Batch(prompts=((1,),), new_tokens=1, stop="fixed")
             )
-            trial.prefill()
-        eager.wait(device)
+            decoding.prefill()
+        eager.synchronize(device)
         return {
             "provider": first.device.type,
             "device": str(first.device),
             **precision(self._module),
             "threads": torch.get_num_threads(),
-            "kv_cache": trial.caches[0].shape[2] == 1,
+            "kv_cache": decoding.caches[0].shape[2] == 1,
             "attention": facts["attention"],
             "trace_deviation": facts["deviation"],
             "context": context_length(request.model_path),
@@ -65,7 +64,7 @@ class TorchScriptEngine:
         Raises:
             EngineError: NaN logits.
         """
-        decoding = trace.Decoding(self._module, self._empty, batch)
+        decoding = trace.Decoding(self._module, self._empty_caches, batch)
         return eager.greedy(decoding, batch, self._eos_ids)
 
     def close(self) -> None:
@@ -77,14 +76,14 @@ def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
     engine = settings.engine
     if engine.decode == "generate":
-        return "engine torchscript has no class of its library that decodes: use decode=session"
+        return "engine torchscript with engine.decode=generate: use engine.decode=session"
     if engine.dtype == "int8":
         return "engine torchscript with engine.dtype=int8: torchao's weights cannot be traced"
-    return eager.provider_unsupported(settings)
+    return eager.library_unsupported(settings)
 
 
 def _needs_preparation(request: LoadRequest) -> bool:
-    return not cache.intact(trace.place(request))
+    return not cache.intact(trace.entry_path(request))
 
 
 ENGINE = EngineSpec(

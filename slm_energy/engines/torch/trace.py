@@ -1,8 +1,8 @@
-"""Trace a model once into a TorchScript module, and drive it.
+"""Trace a model once into a TorchScript module, and decode with it.
 
-The module takes token ids, where each request's own tokens begin, and the keys and values so far;
-it gives the logits of the last position, and the keys and values with the new ones appended. It is
-traced with open sizes: one graph reads prompts of any length and takes any further token.
+The module takes token ids, the position of each request's first token, and the keys and values so
+far; it returns the logits of the last position, and the keys and values with the new ones appended.
+Its sizes are dynamic: one graph serves prompts of any length and every further token.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, cast
 from slm_energy import cache
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, LoadRequest, derived_from, left_padded
-from slm_energy.engines.torch import eager as eager
-from slm_energy.engines.torch.explicit_forward import Explicit
+from slm_energy.engines.torch import eager
+from slm_energy.engines.torch.explicit_forward import ExplicitForward
 from slm_energy.engines.torch.weights import keep_last_position, load_weights
 from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
@@ -25,25 +25,25 @@ from slm_energy.serialization import Json
 GRAPH = "model.pt"
 _KIND = "torchscript"
 _RECIPE = 2
-"""To be raised when this package makes another graph of the same model: part of the address."""
+"""To be raised when this package makes another graph of the same model: part of the identity."""
 
 
 class Decoding:
-    """One batch on its way through a traced module.
+    """Decoding of one batch by a traced module.
 
     Attributes:
         caches: keys and values per layer, (b, heads, tokens so far, width) each.
     """
 
-    def __init__(self, module: Any, empty: Sequence[Any], batch: Batch) -> None:
+    def __init__(self, module: Any, empty_caches: Sequence[Any], batch: Batch) -> None:
         import torch
 
         ids, mask = left_padded(batch.prompts)
-        device = empty[0].device
+        device = empty_caches[0].device
         self._module = module
         self._ids = torch.from_numpy(ids).to(device)
-        self._first = torch.from_numpy(ids.shape[1] - mask.sum(-1)).to(device)
-        self.caches = [cache.expand(len(ids), -1, -1, -1) for cache in empty]
+        self._starts = torch.from_numpy(ids.shape[1] - mask.sum(-1)).to(device)
+        self.caches = [cache.expand(len(ids), -1, -1, -1) for cache in empty_caches]
 
     def prefill(self) -> Any:
         """Run the prompts; return the logits (b, vocabulary) of each first output token."""
@@ -54,17 +54,17 @@ class Decoding:
         return self._forward(ids[:, None])
 
     def _forward(self, ids: Any) -> Any:
-        logits, self.caches = self._module(ids, self._first, self.caches)
+        logits, self.caches = self._module(ids, self._starts, self.caches)
         return logits
 
 
-def place(request: LoadRequest) -> Path:
-    """The folder where this request's trace is, or will be."""
+def entry_path(request: LoadRequest) -> Path:
+    """Folder of this request's trace in the cache, whether it exists or not."""
     return cache.place(request.cache_path, _KIND, _identity(request))
 
 
 def trace(request: LoadRequest) -> None:
-    """Make the entry unless it is intact.
+    """Trace the model unless the cache holds an intact trace.
 
     Raises:
         EngineError: the model cannot be traced, or the trace computes something else.
@@ -72,19 +72,19 @@ def trace(request: LoadRequest) -> None:
 
     def fill(folder: Path) -> Mapping[str, Json]:
         with warnings.catch_warnings():
-            # Tracing warns of every shape it looks at, and that it is deprecated; the comparison
-            # tells whether it was right.
+            # Tracing warns about its deprecation and about every shape that it reads; the
+            # comparison in `_write` checks the result.
             warnings.simplefilter("ignore")
             return _write(folder, request)
 
-    cache.make(place(request), _identity(request), fill)
+    cache.make(entry_path(request), _identity(request), fill)
 
 
 def read(folder: Path, device: Any) -> Any:
-    """The module of an intact entry, on a device.
+    """Load the traced module of an intact entry onto a device.
 
     Raises:
-        EngineError: this version of torch cannot read it.
+        EngineError: the installed torch cannot read it.
     """
     import torch
 
@@ -101,8 +101,8 @@ def empty_caches(facts: Mapping[str, Json], like: Any) -> list[Any]:
     """Keys and values (1, heads, 0, width) of no tokens.
 
     Args:
-        facts: of the trace's entry in the cache.
-        like: a tensor of their type and device.
+        facts: facts of the trace's cache entry.
+        like: a tensor of the same type and device.
     """
     shapes = cast("list[list[int]]", facts["caches"])
     return [like.new_empty(1, heads, 0, width) for heads, width in shapes]
@@ -113,12 +113,12 @@ def _write(folder: Path, request: LoadRequest) -> Mapping[str, Json]:
 
     settings = request.settings
     device = eager.set_up(settings)
-    # Where it is traced is where it runs: the graph names the device on which it makes tensors.
+    # Traced on the device that runs it: the graph names the device on which it creates tensors.
     model = load_weights(settings.model, request.model_path, settings.engine.dtype).to(device)
     for layer in model.modules():
-        if type(layer).__name__ == "BloomGelu":  # a function with its own gradient has no graph
+        if type(layer).__name__ == "BloomGelu":  # its custom gradient cannot be traced
             layer.forward = sys.modules[type(layer).__module__].bloom_gelu_forward
-    if "logits_to_keep" not in eager.takes(model.__class__):
+    if "logits_to_keep" not in eager.forward_parameters(model.__class__):
         keep_last_position(model)
     eager.attention_deviation(model)
     write: Any = torch.jit.save
@@ -136,23 +136,23 @@ def _write(folder: Path, request: LoadRequest) -> Mapping[str, Json]:
 
 
 def _traced(model: Any) -> tuple[Any, dict[str, Json]]:
-    """A traced module, and what must be known to call it."""
+    """Trace the model; return the module, and the facts needed to call it."""
     import torch
 
-    class Flat(torch.nn.Module):
+    class FlatForward(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, ids: Any, first: Any, caches: list[Any]) -> tuple[Any, list[Any]]:
+        def forward(self, ids: Any, starts: Any, caches: list[Any]) -> tuple[Any, list[Any]]:
             past = caches[0].shape[2]
-            places = torch.arange(past, past + ids.shape[1], device=ids.device)
-            grown = _Grown(caches)
-            logits = explicit(ids, places, first, grown, past + ids.shape[1])
-            return logits, grown.caches
+            positions = torch.arange(past, past + ids.shape[1], device=ids.device)
+            growing = _GrowingCache(caches)
+            logits = explicit(ids, positions, starts, growing, past + ids.shape[1])
+            return logits, growing.caches
 
-    explicit = Explicit(model)
-    # Two of the probe's three prompts: a batch size that got baked in cannot pass the comparison.
+    explicit = ExplicitForward(model)
+    # Two of the probe's three prompts: a hard-coded batch size cannot pass the comparison.
     prompts = decode.probe(model.config.vocab_size).prompts[:2]
     batch = Batch(prompts=prompts, new_tokens=2, stop="fixed")
     sample = eager.Decoding(model, batch)
@@ -163,16 +163,16 @@ def _traced(model: Any) -> tuple[Any, dict[str, Json]]:
         "caches": [[t.shape[1], t.shape[3]] for t in caches],
     }
     lengths = [len(prompt) for prompt in prompts]
-    first = torch.tensor([max(lengths) - length for length in lengths], device=model.device)
-    more = torch.tensor([[2, 3, 4]] * len(lengths), device=model.device)
-    record: Any = torch.jit.trace
-    return record(Flat().eval(), (more, first, caches), check_trace=False), facts
+    starts = torch.tensor([max(lengths) - length for length in lengths], device=model.device)
+    sample_ids = torch.tensor([[2, 3, 4]] * len(lengths), device=model.device)
+    jit_trace: Any = torch.jit.trace
+    return jit_trace(FlatForward().eval(), (sample_ids, starts, caches), check_trace=False), facts
 
 
-class _Grown:
-    """Transformers' side of the caches: what a layer calls to append its keys and values."""
+class _GrowingCache:
+    """Transformers' cache interface over plain tensors: appends keys and values."""
 
-    is_compileable = False  # asks the architectures' own code to make its mask from ours
+    is_compileable = False  # makes the architectures' own code derive its mask from ours
 
     def __init__(self, caches: Sequence[Any]) -> None:
         self.caches = list(caches)
@@ -183,8 +183,8 @@ class _Grown:
     ) -> tuple[Any, Any]:
         import torch
 
-        for at, new in ((2 * layer, keys), (2 * layer + 1, values)):
-            self.caches[at] = torch.cat([self.caches[at], new], dim=2)
+        for index, new in ((2 * layer, keys), (2 * layer + 1, values)):
+            self.caches[index] = torch.cat([self.caches[index], new], dim=2)
         return self.caches[2 * layer], self.caches[2 * layer + 1]
 
     def get_seq_length(self, layer: int = 0) -> Any:
@@ -202,8 +202,8 @@ def _deviation(module: Any, facts: Mapping[str, Json], model: Any, request: Load
     batch = decode.probe(model.config.vocab_size)
     ours = Decoding(module, empty_caches(facts, next(model.parameters())), batch)
     return decode.require_close(
-        eager.passes(ours, batch),
-        eager.probed(model, batch),
+        eager.session_probe_logits(ours, batch),
+        eager.probe_logits(model, batch),
         request.settings.engine.dtype,
         f"engine.name=torchscript: the graph traced from {model.config.model_type}",
     )

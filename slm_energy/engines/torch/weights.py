@@ -1,7 +1,7 @@
-"""Weights for PyTorch: read in the asked type, and linear layers quantized to 8 bits.
+"""Weights for PyTorch: loaded in the requested type, linear layers optionally quantized to 8 bits.
 
-A file's tensors are converted one by one, each with a mapping of the file of its own: the pages of
-one mapping would stay in memory beside the converted weights until the last tensor is read.
+Tensors are converted one at a time, each through a separate mapping of the file: the pages of a
+shared mapping would stay in memory beside the converted weights until the last tensor is read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _INDEX = "model.safetensors.index.json"
 
 
 def library() -> Any:
-    """Transformers, with all that its models have in common."""
+    """Import transformers with the modules that all its models share."""
     decode.skip_extras()
     import transformers.modeling_utils
     import transformers.models.auto.modeling_auto
@@ -29,10 +29,10 @@ def library() -> Any:
 
 
 def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
-    """Read a causal language model onto the processor, in `dtype` whatever type is stored.
+    """Load a causal language model into CPU memory, in `dtype` whatever type is stored.
 
     Raises:
-        EngineError: transformers cannot load it as asked.
+        EngineError: transformers cannot load it as requested.
     """
     import torch
 
@@ -45,17 +45,17 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
     try:
         config = transformers.AutoConfig.from_pretrained(path, **options)
         eager = model.attention == "eager" or (model.attention == "auto" and sdpa_is_wrong(config))
-        # None is the library's own choice: SDPA where the architecture has it.
+        # None leaves the choice to the library: SDPA where the architecture supports it.
         attention = "eager" if eager else None if model.attention == "auto" else "sdpa"
-        known = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+        model_classes = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
         files = _safetensors(path)
-        if files and type(config) in known:
+        if files and type(config) in model_classes:
             options = {"state_dict": dict(_tensors(files, kind))}
-            make, source = known[type(config)], None
+            model_class, source = model_classes[type(config)], None
         else:
             options["use_safetensors"] = None if model.allow_pickle else True
-            make, source = transformers.AutoModelForCausalLM, path
-        loaded, told = make.from_pretrained(
+            model_class, source = transformers.AutoModelForCausalLM, path
+        loaded, loading_info = model_class.from_pretrained(
             source,
             config=config,
             dtype=kind,
@@ -67,10 +67,10 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
         raise EngineError(
             f"transformers cannot load {path} with {model.attention=}: {one_line(error)}"
         ) from error
-    if told["missing_keys"]:
+    if missing := sorted(loading_info["missing_keys"]):
         raise EngineError(
-            f"{path} lacks weights of {config.model_type}, {sorted(told['missing_keys'])[0]} for"
-            " one: fetch the model again, or change model.source"
+            f"{path} lacks weights of {config.model_type}, for example {missing[0]}: fetch the"
+            " model again, or change model.source"
         )
     if dtype == "int8":
         quantize(loaded)
@@ -78,13 +78,13 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
 
 
 def keep_last_position(model: Any) -> Any:
-    """Have the output layer compute the last position's logits only, from now on.
+    """Make the output layer compute the logits of the last position only.
 
-    A large vocabulary makes the others costly. Most architectures take `logits_to_keep`, which
-    says so; this is for those that do not (GPT-BigCode, BLOOM, CodeGen).
+    A large vocabulary makes the others costly. Most architectures take `logits_to_keep` for this;
+    some do not (GPT-BigCode, BLOOM, CodeGen).
 
     Returns:
-        A handle; its `remove()` ends it.
+        A handle; its `remove()` restores the layer.
     """
 
     def last(module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -100,7 +100,7 @@ def sdpa_is_wrong(config: Any) -> bool:
 
 
 def _safetensors(path: Path) -> list[Path]:
-    """The files with the weights; none if they are pickled."""
+    """The safetensors files of a model; none if its weights are pickled."""
     if (path / _FILE).is_file():
         return [path / _FILE]
     if not (path / _INDEX).is_file():
@@ -128,8 +128,8 @@ def _tensors(files: list[Path], dtype: Any) -> Iterator[tuple[str, Any]]:
 def quantize(model: Any) -> None:
     """Replace the weights of all linear layers by 8-bit integers with one scale per output row.
 
-    GPT-2's `Conv1D` is a linear layer with its weight transposed, and becomes one. An output layer
-    that shares the embedding's weights gets a copy in 8 bits; the embedding stays as it is.
+    GPT-2's `Conv1D`, a linear layer with its weight transposed, becomes `Linear`. An output layer
+    that shares the embedding's weights gets an 8-bit copy; the embedding is not quantized.
     """
     import torch
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
@@ -147,24 +147,24 @@ def quantize(model: Any) -> None:
 
 
 def precision(model: Any) -> dict[str, Any]:
-    """What type the weights really have, as keys of `effective`: read back from the tensors.
+    """Actual types of the weights, read back from the tensors, for the effective settings.
 
     Returns:
-        `dtype`, more than one joined by `/`; if it is int8 also `quantization` in words and
-        `quantized_share`, the share of all parameters that are in 8 bits (a weight that two layers
-        share counts once).
+        `dtype`, several joined by `/`; if it is int8 also `quantization` (a description) and
+        `quantized_share`, the share of all parameters in 8 bits (a weight that two layers share
+        counts once).
     """
     import torch
 
     parameters = list(model.parameters())
-    small = [p for p in parameters if getattr(p, "qdata", p).dtype == torch.int8]
-    large = {p.dtype for p in parameters if getattr(p, "qdata", p).dtype != torch.int8}
-    kinds = "/".join(sorted(str(kind).removeprefix("torch.") for kind in large))
-    if not small:
+    quantized = [p for p in parameters if getattr(p, "qdata", p).dtype == torch.int8]
+    other_dtypes = {p.dtype for p in parameters if getattr(p, "qdata", p).dtype != torch.int8}
+    kinds = "/".join(sorted(str(dtype).removeprefix("torch.") for dtype in other_dtypes))
+    if not quantized:
         return {"dtype": kinds}
     return {
         "dtype": "int8",
-        "quantization": f"torchao: weights of {len(small)} linear layers in 8 bits, symmetric, one"
-        f" scale per output row; all else in {kinds}",
-        "quantized_share": sum(p.numel() for p in small) / sum(p.numel() for p in parameters),
+        "quantization": f"torchao: weights of {len(quantized)} linear layers in 8 bits, symmetric,"
+        f" one scale per output row; all else in {kinds}",
+        "quantized_share": sum(p.numel() for p in quantized) / sum(p.numel() for p in parameters),
     }

@@ -1,13 +1,13 @@
-"""What one AMD GPU can tell through AMD SMI: its sources and how each is read."""
+"""The channels of one AMD GPU, read through AMD SMI."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+from slm_energy.devices.amd import AmdGpu
 from slm_energy.meters.base import Channel, ReadFailed
 from slm_energy.record import Source, Unit
 
@@ -15,62 +15,41 @@ STEP_UJ = Fraction(10**6, 2**16)
 """Unit of the counter, 2^-16 J (Linux, kgd_pp_interface.h); the library states it as 15.3 uJ."""
 
 UPDATE_PERIOD_NS = 100_000_000
-"""AMD documents none: NVIDIA's longest is assumed until it is measured."""
+"""AMD documents none: the longest of NVIDIA's is assumed until it is measured."""
 
 AVERAGE_PERIOD_NS = 1_000_000_000
 """AMD does not say what `average_socket_power` is averaged over: a second is assumed."""
 
 MAX_POWER_W = 4000
-"""Above what any GPU draws; only tells nonsense. AMD SMI changed the unit of its power cap."""
+"""More than any GPU draws; only rules out nonsense. AMD SMI changed the unit of its power cap."""
 
 _POWER_FIELDS = {"current_socket_power": 0, "average_socket_power": AVERAGE_PERIOD_NS}
 _FROZEN_S = 0.5
 _GAUGE_NS = 250_000_000
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class AmdGpu:
-    """One GPU: place in HIP's order, UUID, product name, PCI address, handle of AMD SMI."""
-
-    index: int
-    uuid: str
-    name: str
-    bdf: str
-    handle: Any
-
-    @property
-    def label(self) -> str:
-        """What notes call it."""
-        return f"GPU {self.index} ({self.name})"
-
-    @property
-    def device(self) -> str:
-        """What sources call it."""
-        return f"{self.uuid} {self.name}"
-
-
 def energy_channels(smi: Any, gpu: AmdGpu) -> tuple[list[Channel], str | None]:
-    """Counter and power, and what is wrong with them.
+    """Counter and power, and a note on what is wrong with them.
 
-    A GPU that fails in another way than by being unable keeps its sources, which fail at each
-    reading: without them the sum would be too small and look right.
+    A GPU that supports a source but fails keeps it, and each reading fails: without it the sum
+    would be too small and look right.
     """
     counter, power = _counter(smi, gpu), _power(smi, gpu)
-    able = _able(smi, counter.read)
-    counts = able and _moves(smi, counter.read)
+    supported = _supports(smi, counter.read)
+    counts = supported and _moves(smi, counter.read)
     if power is None and not counts:
-        return [], f"amd: {gpu.label} tells neither energy nor power"
+        return [], f"amd: {gpu.label} reports neither energy nor power"
     if power is not None and not counts and _zero(smi, power.read):
-        return [], f"amd: {gpu.label} tells 0 W and is left out; another die may tell for both"
-    stuck = f"amd: the energy counter of {gpu.label} stands still: update ROCm, or restart"
+        return [], f"amd: {gpu.label} reports 0 W and is left out; another die may report both"
+    stuck = f"amd: the energy counter of {gpu.label} does not change: update ROCm, or reboot"
     channels = [counter] * counts + ([power] if power else [])
-    return channels, stuck if able and not counts else None
+    return channels, stuck if supported and not counts else None
 
 
 def gauge_channels(smi: Any, gpu: AmdGpu, foreign: Callable[[], int]) -> list[Channel]:
-    """Gauges that this GPU has; `foreign` counts the processes on it that are not the trial's.
+    """The gauges of this GPU; `foreign` counts the processes on it that are not the trial's.
 
-    NVIDIA's are named `gpu_...`, these `amdgpu_...`: a machine may have both.
+    Their names begin with `amdgpu_`, and NVIDIA's with `gpu_`: a machine may have both.
     """
     handle = gpu.handle
     spot, now = smi.AmdSmiTemperatureType.HOTSPOT, smi.AmdSmiTemperatureMetric.CURRENT
@@ -93,8 +72,8 @@ def gauge_channels(smi: Any, gpu: AmdGpu, foreign: Callable[[], int]) -> list[Ch
         _gauge(gpu, "memory_usage_megabytes", "MB", memory),
         _gauge(gpu, "temperature_celsius", "C", temperature),
     ]
-    channels = [channel for channel in channels if _able(smi, channel.read)]
-    if _able(smi, processes):
+    channels = [channel for channel in channels if _supports(smi, channel.read)]
+    if _supports(smi, processes):
         channels.append(_gauge(gpu, "foreign_processes", "count", foreign))
     return channels
 
@@ -125,7 +104,7 @@ def _counter(smi: Any, gpu: AmdGpu) -> Channel:
     )
 
     def read() -> int:
-        """Energy rounded to whole uJ: no error adds up, for each reading is of the whole count."""
+        """Energy in whole uJ: rounding errors do not add up, as each reading is the whole count."""
         answer = smi.amdsmi_get_energy_count(gpu.handle)
         stated = answer["counter_resolution"]
         rounded = abs(stated - STEP_UJ) < STEP_UJ / 200
@@ -136,14 +115,14 @@ def _counter(smi: Any, gpu: AmdGpu) -> Channel:
 
 
 def _power(smi: Any, gpu: AmdGpu) -> Channel | None:
-    """The first field of power that this GPU has: newer ones have the first, others the second."""
+    """The first power field that this GPU has: newer ones have the first, others the second."""
     for field, averaging_ns in _POWER_FIELDS.items():
 
         def read(field: str = field) -> int:
             watts = smi.amdsmi_get_power_info(gpu.handle)[field]
             return 1000 * _number(watts, most=MAX_POWER_W)
 
-        if _able(smi, read):
+        if _supports(smi, read):
             source = Source(
                 id=f"amd/{gpu.uuid}/power",
                 kind="power",
@@ -160,14 +139,14 @@ def _power(smi: Any, gpu: AmdGpu) -> Channel | None:
 
 
 def _number(value: Any, *, most: int) -> int:
-    """The library's value; it says "N/A", 0xFFFF or 0xFFFFFFFF where a GPU has none."""
+    """The library's value; it is "N/A", 0xFFFF or 0xFFFFFFFF where a GPU has none."""
     if not isinstance(value, int) or value > most:
         raise ReadFailed(f"no value: {value}")
     return value
 
 
-def _able(smi: Any, read: Callable[[], int | float]) -> bool:
-    """Whether the GPU has this at all; one that has it and fails is able."""
+def _supports(smi: Any, read: Callable[[], int | float]) -> bool:
+    """Whether the GPU has this reading at all, even if it fails now."""
     try:
         read()
     except ReadFailed:
@@ -182,7 +161,7 @@ def _able(smi: Any, read: Callable[[], int | float]) -> bool:
 
 
 def _moves(smi: Any, read: Callable[[], int | float]) -> bool:
-    """Whether a counter counts; it is looked at for half a second at most."""
+    """Whether a counter counts; takes half a second at most."""
     until = time.monotonic() + _FROZEN_S
     try:
         first = read()

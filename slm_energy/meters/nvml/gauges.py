@@ -1,4 +1,4 @@
-"""The state of an NVIDIA GPU beside its energy: load, memory, heat, clocks, foreign processes.
+"""Gauges of an NVIDIA GPU: load, memory, temperature, clocks, foreign processes.
 
 Names and units are those of MLflow's System metrics where it has them. Megabytes are 10^6 bytes.
 """
@@ -41,7 +41,7 @@ def gauges(nvml: Any, gpu: Gpu, worker: Worker) -> list[Channel]:
         return sum(not worker.owns(process.pid) for process in running())
 
     def running() -> list[Any]:
-        # Without a version in its name it fails on older drivers with an error of another kind.
+        # The unversioned name fails on older drivers with an error of another type.
         return list(nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle))
 
     table: list[tuple[str, Unit, Callable[[], float]]] = [
@@ -64,10 +64,10 @@ def gauges(nvml: Any, gpu: Gpu, worker: Worker) -> list[Channel]:
 
 
 def _throttled(nvml: Any, handle: Any) -> Callable[[], int]:
-    """1 while heat or the power supply hold the clocks down.
+    """1 while heat or the power supply limits the clocks.
 
-    The cap by the power limit is no throttling: at full load it is how a GPU works. NVIDIA says
-    that a hardware slowdown may also be shown for a moment while clocks change.
+    The cap by the power limit is not throttling: at full load it is how a GPU works. According to
+    NVIDIA, a hardware slowdown may also be reported for a moment while clocks change.
     """
     reasons = (
         nvml.nvmlClocksEventReasonHwSlowdown

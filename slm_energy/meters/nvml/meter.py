@@ -1,12 +1,12 @@
 """Energy and state of NVIDIA GPUs through NVML, with NVIDIA's own nvidia-ml-py.
 
-The energy counter (Volta and later) and power are both read where there are both, so that one can
-check the other. All GPUs that CUDA_VISIBLE_DEVICES leaves visible are metered, also in trials that
-use only the processor: every trial has the same scope. A GPU's energy is that of its whole board;
-no share of it is claimed for a MIG device, or for one of several processes.
+The energy counter (Volta and later) and power are both read where a GPU has both, so that each can
+be checked against the other. All GPUs that CUDA_VISIBLE_DEVICES leaves visible are metered, also in
+trials that use only the processor: every trial has the same scope. A GPU's energy is that of its
+whole board; nothing is attributed to a MIG device, or to one of several processes.
 
-Periods and averages are those of NVIDIA's documents and of the papers named below: they were not
-measured here on a GPU.
+Periods and averages come from NVIDIA's documents and from the papers named below: they were not
+measured on a GPU for this project.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from slm_energy.errors import MeterError
 from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.meters.gpu_driver import DriverMeter
 from slm_energy.meters.nvml.gauges import gauges
-from slm_energy.meters.nvml.queries import refusal, told
+from slm_energy.meters.nvml.queries import answer_or_none, refusal
 from slm_energy.meters.process_tree import Worker
 from slm_energy.record import Source
 
 UPDATE_PERIOD_NS = 100_000_000
-"""Counter and power are renewed every 20 to 100 ms, depending on the GPU: the longest is assumed.
+"""Counter and power are updated every 20 to 100 ms, depending on the GPU: the longest is assumed.
 
 Yang et al., "Part-time Power Measurements: nvidia-smi's Lack of Attention", arXiv 2312.02741.
 """
@@ -44,7 +44,7 @@ _PROBE_PAUSE_S = 0.002
 
 
 def open_nvml(measurement: MeasurementConfig) -> Opened:
-    """Find the visible GPUs and what each of them can tell."""
+    """Find the visible GPUs and the channels of each."""
     try:
         nvml = start_nvml()
     except MeterError as error:
@@ -53,12 +53,12 @@ def open_nvml(measurement: MeasurementConfig) -> Opened:
     try:
         gpus, notes = visible_gpus(nvml)
         for gpu in gpus:
-            found, said = _energy(nvml, gpu)
-            channels += found if gpu.error else [*found, *gauges(nvml, gpu, worker)]
-            notes += said
+            energy, more = _energy(nvml, gpu)
+            channels += energy if gpu.error else [*energy, *gauges(nvml, gpu, worker)]
+            notes += more
     except nvml.NVMLError as error:
         nvml.nvmlShutdown()
-        return Opened(meter=None, notes=(f"nvml: the driver answers {error}: check nvidia-smi",))
+        return Opened(meter=None, notes=(f"nvml: the driver reports {error}: check nvidia-smi",))
     if not channels:
         nvml.nvmlShutdown()
         nothing = () if gpus else ("nvml: no GPU is visible",)
@@ -68,17 +68,20 @@ def open_nvml(measurement: MeasurementConfig) -> Opened:
 
 
 def _energy(nvml: Any, gpu: Gpu) -> tuple[list[Channel], list[str]]:
-    """Counter and power of a GPU, as far as it has them, and what a reader should know of them."""
+    """Counter and power of a GPU, as far as it has them, and notes on them."""
     counter = _counter(nvml, gpu)
     if gpu.error:
-        return [counter], [f"nvml: {gpu.label} does not answer ({gpu.error}): check nvidia-smi"]
+        return [counter], [f"nvml: {gpu.label} does not respond ({gpu.error}): check nvidia-smi"]
     why_not = _why_no_counter(nvml, counter.read)
     power = _power(nvml, gpu)
     notes = []
-    if told(nvml, lambda: nvml.nvmlDeviceGetMigMode(gpu.handle)[0]) == nvml.NVML_DEVICE_MIG_ENABLE:
+    if (
+        answer_or_none(nvml, lambda: nvml.nvmlDeviceGetMigMode(gpu.handle)[0])
+        == nvml.NVML_DEVICE_MIG_ENABLE
+    ):
         notes.append(
-            f"nvml: {gpu.label} is divided by MIG: its joules are of the whole board, with whatever"
-            " else runs on it"
+            f"nvml: {gpu.label} is divided by MIG: its joules are those of the whole board, with"
+            " everything else that runs on it"
         )
     if why_not is None:
         return [counter, *power], notes
@@ -87,7 +90,7 @@ def _energy(nvml: Any, gpu: Gpu) -> tuple[list[Channel], list[str]]:
 
 
 def _counter(nvml: Any, gpu: Gpu) -> Channel:
-    """Energy in mJ since the driver was loaded. A GPU without a handle is asked for each time."""
+    """Energy in mJ since the driver was loaded. A GPU without a handle is looked up each time."""
 
     def read() -> int:
         handle = gpu.handle or nvml.nvmlDeviceGetHandleByIndex(gpu.device.index)
@@ -98,7 +101,7 @@ def _counter(nvml: Any, gpu: Gpu) -> Channel:
 
 
 def _why_no_counter(nvml: Any, read: Callable[[], int | float]) -> str | None:
-    """Tell whether a counter counts: some GPUs have one that stays at zero, or stands still."""
+    """Why a counter does not count (on some GPUs it never changes); None if it does."""
     if why_not := refusal(nvml, read):
         return why_not
     try:
@@ -110,15 +113,15 @@ def _why_no_counter(nvml: Any, read: Callable[[], int | float]) -> str | None:
     except nvml.NVMLError:
         return None
     if last == first:
-        return f"it stands still at {first} mJ"
+        return f"it does not change from {first} mJ"
     return "it counts backward" if last < first else None
 
 
 def _power(nvml: Any, gpu: Gpu) -> list[Channel]:
-    """Power in mW: of this moment where the driver has that, else what it calls power usage.
+    """Power in mW: instantaneous where the driver has that, else what it calls power usage.
 
-    NVML's header says that the field for this moment is supported on all architectures; an older
-    driver does not know it.
+    According to NVML's header, the field for instantaneous power is supported on all
+    architectures; an older driver does not know it.
     """
     handle = gpu.handle
     instant = "NVML_FI_DEV_POWER_INSTANT", 0, lambda: _instant_mw(nvml, handle)
@@ -135,40 +138,40 @@ def _instant_mw(nvml: Any, handle: Any) -> float:
     field = nvml.nvmlDeviceGetFieldValues(handle, [nvml.NVML_FI_DEV_POWER_INSTANT])[0]
     if field.nvmlReturn != nvml.NVML_SUCCESS:
         raise nvml.NVMLError(field.nvmlReturn)
-    # Drivers differ in the type; the members stand in the order of NVML_VALUE_TYPE_...
+    # Drivers differ in the type; the members are in the order of NVML_VALUE_TYPE_...
     members = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
     if field.valueType >= len(members):
-        raise ReadFailed(f"power of a type that is not known ({field.valueType})")
-    return _some_mw(getattr(field.value, members[field.valueType]))
+        raise ReadFailed(f"power of an unknown type ({field.valueType})")
+    return _positive_mw(getattr(field.value, members[field.valueType]))
 
 
 def _usage_mw(nvml: Any, handle: Any) -> float:
-    return _some_mw(nvml.nvmlDeviceGetPowerUsage(handle))
+    return _positive_mw(nvml.nvmlDeviceGetPowerUsage(handle))
 
 
-def _some_mw(power_mw: float) -> float:
-    """A GPU that answers draws some power: a 0 comes from a sensor that is not there."""
+def _positive_mw(power_mw: float) -> float:
+    """The power, if it is possible: a GPU that responds draws some, and 0 means no sensor."""
     if not 0 < power_mw < math.inf:
-        raise ReadFailed(f"a power of {power_mw} mW is no measurement")
+        raise ReadFailed(f"a power of {power_mw} mW is not a measurement")
     return power_mw
 
 
 def _averaging_ns(nvml: Any, handle: Any) -> int:
-    """Over how long nvmlDeviceGetPowerUsage averages; the longer where that cannot be known.
+    """Over how long nvmlDeviceGetPowerUsage averages; the longer where that is unknown.
 
-    The compute capability tells it and not the architecture: GA100 is an Ampere with 8.0.
+    It follows from the compute capability, not the architecture: GA100 is an Ampere with 8.0.
     """
-    capability = told(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
+    capability = answer_or_none(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
     return AVERAGING_NS if capability is None or capability > _GA100 else 0
 
 
 def _source(nvml: Any, gpu: Gpu, name: str, path: str, **more: Any) -> Source:
-    limit_mw = told(nvml, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu.handle))
+    limit_mw = answer_or_none(nvml, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu.handle))
     return Source(
         id=f"nvml/{gpu.device.uuid}/{name}",
         domain="gpu",
         update_period_ns=UPDATE_PERIOD_NS,
-        # Short peaks exceed the limit; twice the limit is only for telling nonsense.
+        # Short peaks exceed the limit; twice the limit only rules out nonsense.
         max_power_w=limit_mw / 500 if limit_mw else None,
         device=f"{gpu.device.uuid} {gpu.device.name}",
         path=f"{path}, driver {nvml.nvmlSystemGetDriverVersion()}",

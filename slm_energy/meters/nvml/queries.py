@@ -1,4 +1,4 @@
-"""Questions to the NVIDIA driver that some GPUs do not answer."""
+"""Queries to the NVIDIA driver that some GPUs do not support."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 def refusal(nvml: Any, read: Callable[[], object]) -> str | None:
-    """Why a GPU does not have a reading, in the driver's words; None if it has.
+    """Why a GPU does not have a reading, as the driver reports it; None if it has.
 
-    Only a plain no counts, or a value that cannot be. After any other error (the GPU is lost, a
-    call timed out) the reading keeps its place and fails each time: without it a sum would be too
-    small and look right.
+    Only `not supported` and the like count, or an impossible value. After any other error (the GPU
+    is lost, a call timed out) the reading is kept and fails each time: without it a sum would be
+    too small and look right.
     """
     try:
         read()
@@ -32,9 +32,9 @@ def refusal(nvml: Any, read: Callable[[], object]) -> str | None:
     return None
 
 
-def told(nvml: Any, read: Callable[[], T]) -> T | None:
-    """The answer to a question that is not about energy, or None where there is none."""
+def answer_or_none(nvml: Any, query: Callable[[], T]) -> T | None:
+    """The answer to a query that is not about energy, or None if it fails."""
     try:
-        return read()
+        return query()
     except nvml.NVMLError:
         return None

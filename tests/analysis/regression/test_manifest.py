@@ -33,16 +33,15 @@ def files(environment=None, effective=None, sources=()):
 
 
 def matched(a, b):
-    pairs, keys = match(a, b, left_out := [])
-    return pairs, keys, [(row.name, row.reason) for row in left_out]
+    found = match(a, b)
+    return list(found.pairs), found.matched_by, [(row.name, row.reason) for row in found.left_out]
 
 
 def differ(a, b, allow=(), mine=None, theirs=None):
-    pairs, keys = match(a, b, [])
     sides = ((a, mine or files()), (b, theirs or files()))
     return {
         row.fact: (row.group, row.a, row.b, row.cells, row.allowed)
-        for row in differences(sides, pairs, keys, allow)
+        for row in differences(sides, match(a, b), allow)
     }
 
 
@@ -110,11 +109,11 @@ def test_studies_without_a_common_cell_are_refused_by_name(study):
     with pytest.raises(
         AnalysisError, match="a and b have no cell in common: a has bundled / torch"
     ):
-        match(a, b, [])
+        match(a, b)
     broken = study({"torch/cpu": 1, "onnx/cpu": 1})
     broken.loc[broken["cell"] == "torch-cpu", "outcome"] = "failed"
     with pytest.raises(AnalysisError, match="no cell has a valid trial in both a and b"):
-        match(a, cells(broken, "b"), [])
+        match(a, cells(broken, "b"))
 
 
 def test_each_fact_that_differs_stands_in_a_group_that_can_be_allowed(study):

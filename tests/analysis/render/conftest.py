@@ -7,20 +7,16 @@ import pandas as pd
 import pytest
 
 from slm_energy.analysis import build, options
-from slm_energy.analysis.result.report import (
-    Audit,
-    Cell,
+from slm_energy.analysis.result.comparison import (
     Conventional,
     ConventionalPair,
-    Descriptive,
     Family,
     Pair,
-    Point,
-    Report,
     Savings,
-    Slot,
-    TrialRow,
 )
+from slm_energy.analysis.result.design import Audit, Cell, Slot, TrialRow
+from slm_energy.analysis.result.diagnostics import Descriptive, Point
+from slm_energy.analysis.result.report import Report
 from tests.analysis.conftest import make_study
 
 HOSTILE = "</title><script>run()</script> [x](y) | \x1b[31m $\\input{z}$ \u202e"

@@ -3,8 +3,8 @@ from xml.etree import ElementTree
 import pytest
 
 from slm_energy.analysis.render import figures
-from slm_energy.analysis.render.svg import Picture, scale, shortened, standalone
 from slm_energy.analysis.result.report import Report
+from slm_energy.svg import Picture, scale, shortened, standalone
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -117,7 +117,7 @@ def test_a_completion_that_is_not_the_reference_s_is_marked_with_the_position(
     other = dataclasses.replace(same, label="onnx", differs_at=17)
     page = to_html(report, [same, other])
     assert "t/1: torch</h3>" in page
-    assert "t/1: onnx (not the reference&#39;s from token 17 on)</h3>" in page
+    assert "t/1: onnx (differs from the reference from token 17 on)</h3>" in page
 
 
 def test_agreement_is_a_table_where_anything_was_compared(report: Report) -> None:

@@ -22,3 +22,17 @@ from slm_energy.analysis.result.metric import Metric
 def test_a_metric_has_a_readable_name_and_unit(name, heading, unit, scale):
     metric = Metric(name=name)
     assert (metric.heading, metric.unit, metric.scale) == (heading, unit, scale)
+
+
+@pytest.mark.parametrize(
+    ("name", "higher_is_better"),
+    [
+        ("throughput/requests_per_s", True),
+        ("quality/agreement", True),
+        ("quality/pass_at_1", True),
+        ("energy/per_output_token_j", False),
+        ("latency/first_byte_s", False),
+    ],
+)
+def test_throughput_and_quality_are_gains_and_all_else_is_a_cost(name, higher_is_better):
+    assert Metric(name=name).higher_is_better is higher_is_better

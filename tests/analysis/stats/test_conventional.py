@@ -6,9 +6,10 @@ import pytest
 import scikit_posthocs
 from scipy import stats
 
+from slm_energy.analysis.stats.comparison import Block, Rule
 from slm_energy.analysis.stats.conventional import chain
 from slm_energy.analysis.stats.games_howell import studentised_range
-from slm_energy.analysis.stats.paired import Block, Rule, compare
+from slm_energy.analysis.stats.paired import compare
 from slm_energy.analysis.text.disagreement import disagreements
 
 

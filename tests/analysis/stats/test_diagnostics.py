@@ -6,8 +6,8 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from slm_energy.analysis.stats.diagnostics import describe, diagnose, outliers
-from slm_energy.analysis.stats.paired import Block, Rule
+from slm_energy.analysis.stats.comparison import Block
+from slm_energy.analysis.stats.diagnostics import TrialFacts, describe, diagnose, outliers
 
 
 def block(values, **kwargs):
@@ -16,7 +16,7 @@ def block(values, **kwargs):
 
 
 def trials(data, seed=1, **columns):
-    """The trials of a block in a shuffled order within rounds."""
+    """The trials of a block in a shuffled order within rounds, as a table."""
     generator, rows = np.random.default_rng(seed), []
     for number in range(len(data.values)):
         for cell in generator.permutation(list(data.cells)):
@@ -26,6 +26,16 @@ def trials(data, seed=1, **columns):
     return pd.DataFrame(rows, columns=["run_id", "cell", "round", "order"]).assign(**columns)
 
 
+def facts(frame):
+    """The same trials as `diagnose` takes them."""
+    warm = frame.get("temperature_c", [None] * len(frame))
+    columns = (frame["run_id"], frame["cell"], frame["round"], frame["order"], warm)
+    return [
+        TrialFacts(run_id=run, cell=cell, round=number, order=order, temperature_c=degrees)
+        for run, cell, number, order, degrees in zip(*columns, strict=True)
+    ]
+
+
 def noisy(rounds=8, cells=3, seed=0, drift=0.0):
     generator = np.random.default_rng(seed)
     logs = generator.normal(0, 0.01, (rounds, cells)) + drift * np.arange(rounds)[:, None]
@@ -33,7 +43,7 @@ def noisy(rounds=8, cells=3, seed=0, drift=0.0):
 
 
 def slopes(data, frame):
-    found = diagnose(data, frame, (), Rule()).drifts
+    found = diagnose(data, facts(frame), (), 0.05).drifts
     return {drift.against: drift for drift in found}
 
 
@@ -71,13 +81,13 @@ def test_a_drift_is_the_slope_that_statsmodels_finds(against):
     data = noisy(drift=0.01)
     data.values[2, 1] = np.nan
     frame = trials(data)
-    frame["thermal/gpu_start_c"] = 40 + frame["order"] * 0.3 + frame["round"] % 3
+    frame["temperature_c"] = 40 + frame["order"] * 0.3 + frame["round"] % 3
     place = frame.groupby("round")["order"].rank()
     covariate = {
         "order": frame["order"],
         "round": frame["round"],
         "place": place,
-        "temperature": frame["thermal/gpu_start_c"],
+        "temperature": frame["temperature_c"],
     }[against]
     levels = [pd.get_dummies(frame["cell"], dtype=float)]
     if against == "place":
@@ -104,7 +114,7 @@ def test_too_few_trials_have_no_drift():
 
 def test_the_residual_spread_is_the_noise_without_drift():
     data = noisy(rounds=200, drift=0.05)
-    seen = diagnose(data, trials(data), (), Rule())
+    seen = diagnose(data, facts(trials(data)), (), 0.05)
     assert seen.residual_sd_pct == pytest.approx(1.0, rel=0.1)
     assert seen.residual_shapiro_p > 0.01
     assert len(seen.points) == 600

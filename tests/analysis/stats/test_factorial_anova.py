@@ -6,9 +6,9 @@ import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
 
-from slm_energy.analysis.result.report import Factor
+from slm_energy.analysis.result.design import Factor
+from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.stats.factorial_anova import effects
-from slm_energy.analysis.stats.paired import Block
 
 ENGINE = Factor(key="engine.name", name="engine", levels=("torch", "onnx", "jit"))
 MODEL = Factor(key="model.name", name="model", levels=("small", "large"))

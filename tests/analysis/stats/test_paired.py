@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from slm_energy.analysis.result.verdict import COARSE
-from slm_energy.analysis.stats.paired import Block, Rule, compare, savings
+from slm_energy.analysis.stats.comparison import Block, Rule, savings
+from slm_energy.analysis.stats.paired import compare
 
 NAN = float("nan")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from slm_energy.analysis.stats.paired import Block, Rule, compare
+from slm_energy.analysis.stats.comparison import Block, Rule
+from slm_energy.analysis.stats.paired import compare
 from slm_energy.analysis.stats.power import plan
 
 

@@ -21,6 +21,7 @@ from slm_energy.testing.powercap import Fault, PowercapTree, Zone
 from slm_energy.testing.scenes import SCENES, record
 from slm_energy.testing.waveform import Waveform
 from tests.benchmark import load
+from tests.metering import sources
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 S, MS = 10**9, 10**6
@@ -187,7 +188,7 @@ def files(tmp_path_factory):
     ]
     with PowercapTree(root, zones) as tree:
         meter = open_rapl(MeasurementConfig(name="faults", powercap_root=str(root))).meter
-        rows = {source.path: [] for source in meter.sources}
+        rows = {source.path: [] for source in sources(meter)}
         for step in range(STEPS):
             time.sleep(STEP_S)
             for zone, (fault, place) in zip(zones, cells, strict=True):
@@ -196,21 +197,21 @@ def files(tmp_path_factory):
                     tree.set_fault(zone.folder, fault)
                 elif step == hit.stop:
                     tree.set_fault(zone.folder, None)
-            for index, source in enumerate(meter.sources):
-                rows[source.path].append(read(meter, index))
+            for channel in meter.channels:
+                rows[channel.source.path].append(row(channel))
         published_s = tree.longest_pause_s
         meter.close()
-    by_folder = {source.path.split("/")[-2]: source for source in meter.sources}
+    by_folder = {source.path.split("/")[-2]: source for source in sources(meter)}
     return {
         cell: file_figure(by_folder[zone.folder], rows, published_s)
         for cell, zone in zip(cells, zones, strict=True)
     }
 
 
-def read(meter, index):
+def row(channel):
     before_ns = time.monotonic_ns()
     try:
-        return before_ns, meter.read(index), time.monotonic_ns(), None
+        return before_ns, channel.read(), time.monotonic_ns(), None
     except ReadFailed as failure:
         return before_ns, None, time.monotonic_ns(), str(failure)
 

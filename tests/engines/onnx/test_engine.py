@@ -34,7 +34,7 @@ def loaded(target: LoadRequest) -> tuple[Engine, dict]:
 def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_request, prompts):
     fixed = Batch(prompts=prompts, new_tokens=24, stop="fixed")
     until_eos = dataclasses.replace(fixed, stop="eos")
-    seen = {}
+    outputs = {}
     for engine_name, decode in WAYS:
         target = make_request(engine_name, decode=decode)
         engine, _ = loaded(target)
@@ -44,7 +44,7 @@ def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_request
             for prompt in prompts
         ]
         engine.close()
-        # A token that the first request really produces plays the end of text.
+        # A token that the first request generates serves as the end-of-text token.
         other, _ = loaded(dataclasses.replace(target, eos_ids=(batched[0][5], 4095)))
         ended = [answer.output_ids for answer in other.generate(until_eos)]
         past = [answer.output_ids for answer in other.generate(fixed)]
@@ -52,8 +52,8 @@ def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_request
         assert past == batched
         assert len(ended[0]) <= 6
         assert all(long[: len(short)] == short for short, long in zip(ended, batched, strict=True))
-        seen[engine_name, decode] = batched, ended
-    assert len(set(map(str, seen.values()))) == 1, seen
+        outputs[engine_name, decode] = batched, ended
+    assert len(set(map(str, outputs.values()))) == 1, outputs
 
 
 @pytest.mark.parametrize("model", KINDS)
@@ -73,7 +73,7 @@ def alone(engine: Engine, batch: Batch, prompt: tuple[int, ...]) -> tuple[int, .
 
 
 @pytest.mark.parametrize("model", ["starcoder2-3b", "codegen-350m", "smollm3-3b", "bloomz-560m"])
-def test_the_library_s_own_class_generates_it_too(make_request, twin, prompts, model):
+def test_the_library_s_own_class_generates_the_same_tokens(make_request, twin, prompts, model):
     batch = Batch(prompts=prompts, new_tokens=24, stop="fixed")
     ways = [
         loaded(make_request(name, twin(model), decode="generate"))[0] for name in ("torch", "onnx")
@@ -82,7 +82,7 @@ def test_the_library_s_own_class_generates_it_too(make_request, twin, prompts, m
     assert onnx == torch
 
 
-def test_int8_rounds_every_linear_layer_and_says_so(make_request, prompts):
+def test_int8_quantizes_every_linear_layer_and_reports_it(make_request, prompts):
     engine, effective = loaded(make_request("onnx", dtype="int8"))
     exact, _ = loaded(make_request("onnx"))
     assert effective["dtype"] == "int8"
@@ -99,7 +99,7 @@ def test_int8_that_the_runtime_does_not_compute_is_an_error():
     run = Node("CPUExecutionProvider", "DynamicQuantizeMatMul", "a")
     plain = Node("CPUExecutionProvider", "MatMul", "b")
     assert quantization(facts, [run, run, run, plain])["dtype"] == "int8"
-    with pytest.raises(EngineError, match="2 products of integers run, 3 were exported"):
+    with pytest.raises(EngineError, match="2 integer matrix products run, 3 were exported"):
         quantization(facts, [run, run, plain])
 
 
@@ -139,11 +139,11 @@ def test_io_binding_changes_no_token(make_request, prompts, decode):
 def test_a_session_worker_imports_neither_torch_nor_transformers(make_request, tmp_path):
     target = make_request("onnx")
     ENGINE.prepare(target)
-    told = to_plain(target) | {
+    fields = to_plain(target) | {
         "model_path": str(target.model_path),
         "cache_path": str(target.cache_path),
     }
-    (tmp_path / "request.json").write_text(json.dumps(told))
+    (tmp_path / "request.json").write_text(json.dumps(fields))
     done = subprocess.run(
         [sys.executable, "-c", WORKER, str(tmp_path / "request.json")],
         capture_output=True,
@@ -156,21 +156,21 @@ def test_a_session_worker_imports_neither_torch_nor_transformers(make_request, t
 WORKER = """
 import json, sys
 from pathlib import Path
-from slm_energy.models import source
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, LoadRequest, find
 from slm_energy.serialization import from_plain
 
-told = json.loads(Path(sys.argv[1]).read_text())
+fields = json.loads(Path(sys.argv[1]).read_text())
 target = LoadRequest(
-    settings=from_plain(Settings, told["settings"]),
-    model_path=Path(told["model_path"]),
-    model_digest=told["model_digest"],
-    cache_path=Path(told["cache_path"]),
-    versions=told["versions"],
+    settings=from_plain(Settings, fields["settings"]),
+    model_path=Path(fields["model_path"]),
+    model_digest=fields["model_digest"],
+    cache_path=Path(fields["cache_path"]),
+    versions=fields["versions"],
     eos_ids=(0,),
 )
-source.load_tokenizer(target.model_path)
+load_tokenizer(target.model_path)
 engine = find("onnx").create()
 engine.load(target)
 engine.generate(Batch(prompts=((1, 2, 3),), new_tokens=4, stop="fixed"))
@@ -183,8 +183,8 @@ def test_nan_logits_are_an_error(make_request, prompts, tmp_path, decode):
     healthy = make_request("onnx", decode=decode)
     ENGINE.prepare(healthy)
     target = dataclasses.replace(healthy, cache_path=tmp_path)
-    shutil.copytree(export.place(healthy), export.place(target))
-    _poison(export.place(target) / "model.onnx")
+    shutil.copytree(export.entry_path(healthy), export.entry_path(target))
+    _poison(export.entry_path(target) / "model.onnx")
     engine = ENGINE.create()
     engine.load(target)
     with pytest.raises(EngineError, match="NaN logits at token 0 of request 0"):
@@ -200,13 +200,13 @@ def _poison(graph: Path) -> None:
     onnx.save(proto, graph)
 
 
-def test_loading_before_the_export_names_the_step(make_request, tmp_path):
+def test_loading_before_the_export_names_the_prepare_step(make_request, tmp_path):
     target = dataclasses.replace(make_request("onnx"), cache_path=tmp_path)
     with pytest.raises(EngineError, match="run the prepare step first"):
         ENGINE.create().load(target)
 
 
-def test_a_silent_fallback_to_the_processor_is_an_error(make_request):
+def test_a_silent_fallback_to_the_cpu_is_an_error(make_request):
     target = make_request("onnx")
     ENGINE.prepare(target)
     cuda = dataclasses.replace(target.settings, provider=ProviderConfig(name="cuda", device=1000))
@@ -218,14 +218,14 @@ def test_a_silent_fallback_to_the_processor_is_an_error(make_request):
     ("change", "reason"),
     [
         ({"dtype": "bfloat16"}, "engine.dtype=bfloat16"),
-        ({"dtype": "float16"}, "use float32 or int8 there"),
+        ({"dtype": "float16"}, "use float32 or int8"),
     ],
 )
 def test_types_that_onnx_runtime_lacks_are_unsupported(make_request, change, reason):
     assert reason in str(unsupported(make_request("onnx", **change).settings))
 
 
-def test_a_provider_without_code_is_unsupported(make_request):
+def test_an_unknown_provider_is_unsupported(make_request):
     settings = make_request("onnx").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="coreml"))
     assert unsupported(settings) is None
@@ -247,7 +247,7 @@ def test_cuda_needs_the_cuda_build_and_a_visible_gpu(make_request, monkeypatch):
         assert with_gpu is None
         assert "no NVIDIA driver" in without
     else:
-        assert "a build without it" in str(with_gpu)
+        assert "this build of onnxruntime lacks it" in str(with_gpu)
 
 
 def test_the_options_name_their_values():

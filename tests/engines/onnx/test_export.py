@@ -42,11 +42,11 @@ def target(make_request, tmp_path) -> LoadRequest:
 
 
 def entry(target: LoadRequest) -> Path:
-    return export.place(target)
+    return export.entry_path(target)
 
 
 def left_behind(target: LoadRequest) -> list[str]:
-    """What is in the cache beside the entry and its lock."""
+    """Files in the cache other than the entry and its lock."""
     known = {entry(target).name, f"{entry(target).name}.lock"}
     return sorted(path.name for path in entry(target).parent.iterdir() if path.name not in known)
 
@@ -72,7 +72,7 @@ def test_an_export_is_made_once_and_generates_what_torch_does(target):
     assert entry(target).stat().st_mtime_ns == written
 
 
-def test_the_manifest_says_what_was_exported_and_how(target):
+def test_the_manifest_records_what_was_exported_and_how(target):
     ENGINE.prepare(target)
     manifest = json.loads((entry(target) / "manifest.json").read_text())
     assert manifest["facts"]["attention"] == "eager"
@@ -83,7 +83,7 @@ def test_the_manifest_says_what_was_exported_and_how(target):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "manifest"])
-def test_a_damaged_entry_is_made_again(target, damage):
+def test_a_damaged_entry_is_remade(target, damage):
     ENGINE.prepare(target)
     whole = (entry(target) / "model.onnx").read_bytes()
     file = entry(target) / ("manifest.json" if damage == "manifest" else "model.onnx")
@@ -101,9 +101,9 @@ def test_a_damaged_entry_is_made_again(target, damage):
 
 def test_a_killed_export_leaves_no_entry_and_the_next_one_cleans_up(target, tmp_path):
     (tmp_path / "exporter.py").write_text(EXPORTER)
-    told = json.dumps({"model": str(target.model_path), "cache": str(target.cache_path)})
+    arguments = json.dumps({"model": str(target.model_path), "cache": str(target.cache_path)})
     exporter = subprocess.Popen(
-        [sys.executable, str(tmp_path / "exporter.py"), told], stderr=subprocess.DEVNULL
+        [sys.executable, str(tmp_path / "exporter.py"), arguments], stderr=subprocess.DEVNULL
     )
     partial = entry(target).with_name(f"{entry(target).name}.partial")
     while not (partial / "config.json").exists():
@@ -122,28 +122,28 @@ def test_a_killed_export_leaves_no_entry_and_the_next_one_cleans_up(target, tmp_
 EXPORTER = """
 import dataclasses, json, sys
 from pathlib import Path
-from slm_energy.models import source
+from slm_energy.models.folder import digest
 from slm_energy.cell import Settings
 from slm_energy.config.groups import EngineConfig, MeasurementConfig, ModelConfig
 from slm_energy.config.groups import ProviderConfig, WorkloadConfig
 from slm_energy.engines.base import LoadRequest
 from slm_energy.engines.onnx.engine import ENGINE
 
-told = json.loads(sys.argv[1])
+arguments = json.loads(sys.argv[1])
 settings = Settings(
-    model=ModelConfig(name="m", source=told["model"]),
+    model=ModelConfig(name="m", source=arguments["model"]),
     engine=EngineConfig(name="onnx", threads=1),
     provider=ProviderConfig(name="cpu"),
     measurement=MeasurementConfig(name="off", mode="off"),
     workload=WorkloadConfig(name="w", source="bundled"),
 )
-path = Path(told["model"])
+path = Path(arguments["model"])
 ENGINE.prepare(
     LoadRequest(
         settings=settings,
         model_path=path,
-        model_digest=source.digest(path),
-        cache_path=Path(told["cache"]),
+        model_digest=digest(path),
+        cache_path=Path(arguments["cache"]),
         versions=ENGINE.versions(),
         eos_ids=(0,),
     )
@@ -165,7 +165,7 @@ def test_a_failed_export_leaves_nothing(make_request, tmp_path):
     assert not entry(target).exists()
 
 
-def test_the_address_follows_the_weights_the_attention_and_the_versions(target):
+def test_the_entry_depends_on_the_weights_the_attention_and_the_versions(target):
     other = dataclasses.replace(target.settings.model, attention="eager")
     changed = [
         dataclasses.replace(target, model_digest="other"),
@@ -191,7 +191,7 @@ def test_a_graph_that_computes_something_else_is_refused(
     assert not entry(target).exists()
 
 
-def test_only_settings_that_change_the_graph_change_its_address(target):
+def test_only_settings_that_change_the_graph_change_the_entry(target):
     def with_engine(**changes):
         engine = dataclasses.replace(target.settings.engine, **changes)
         return dataclasses.replace(
@@ -221,9 +221,10 @@ NEITHER = {"optimum-onnx": "absent", "optimum": "absent", "onnx": "1", "torch": 
         ({"onnxscript": "0.7", "transformers": "5.23.0"}, "session", None),
         ({"onnxscript": "0.7", "transformers": "5.23.0"}, "generate", "needs optimum"),
         ({"onnxscript": "absent", "transformers": "5.23.0"}, "session", "without onnxscript"),
-        ({"onnxscript": "0.7", "transformers": "4.57.6"}, "session", "pip install optimum-onnx"),
+        ({"onnxscript": "0.7", "transformers": "4.57.6"}, "session", "needs optimum to export"),
+        ({"onnxscript": "absent", "transformers": "absent"}, "session", "slm-energy[onnx]"),
     ],
 )
-def test_what_cannot_export_says_what_to_install(installed, decode, reason):
-    found = export.missing(NEITHER | installed, decode)
-    assert found is None if reason is None else reason in found
+def test_missing_packages_name_what_to_install(installed, decode, reason):
+    message = export.missing(NEITHER | installed, decode)
+    assert message is None if reason is None else reason in message

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from slm_energy import cache
-from slm_energy.engines.onnx import genai as genai
+from slm_energy.engines.onnx import genai
 from slm_energy.engines.onnx.genai import ENGINE, right_padded, unsupported
 from slm_energy.errors import EngineError
 
@@ -40,12 +40,12 @@ def test_a_graph_in_8_bits_comes_with_its_weights(make_request):
     ENGINE.prepare(target)
     folder = next((target.cache_path / "onnxruntime_genai").glob("*/model.onnx.data")).parent
     graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
-    places = [onnx.external_data_helper.ExternalDataInfo(t).location for t in graph.initializer]
-    assert {place for place in places if place} == {"model.onnx.data"}
+    locations = [onnx.external_data_helper.ExternalDataInfo(t).location for t in graph.initializer]
+    assert set(filter(None, locations)) == {"model.onnx.data"}
     assert cache.facts(folder)["quantized"] > 0
 
 
-def test_a_graph_of_other_versions_is_made_again(make_request, monkeypatch):
+def test_a_graph_of_other_versions_is_remade(make_request, monkeypatch):
     target = make_request("onnxruntime_genai", decode="generate")
     ENGINE.prepare(target)
     other = dataclasses.replace(target, model_digest="other")
@@ -54,10 +54,10 @@ def test_a_graph_of_other_versions_is_made_again(make_request, monkeypatch):
 
 
 class Generator:
-    """Stands in for the library's: logits that depend on each token and its position."""
+    """Replaces the library's: logits that depend on each token and its position."""
 
     counts_gaps = False
-    """Take a token's column for its position, as a graph without position ids does."""
+    """Use a token's column as its position, like a graph without position ids."""
 
     def __init__(self, model: object, parameters: object) -> None:
         self.pad = 4095
@@ -66,9 +66,9 @@ class Generator:
         self.ids = ids
 
     def get_logits(self) -> np.ndarray:
-        seen = self.ids != self.pad
-        places = np.arange(self.ids.shape[1]) if self.counts_gaps else seen.cumsum(-1)
-        state = (self.ids * seen * places).sum(-1)
+        mask = self.ids != self.pad
+        positions = np.arange(self.ids.shape[1]) if self.counts_gaps else mask.cumsum(-1)
+        state = (self.ids * mask * positions).sum(-1)
         return np.sin(np.outer(state, np.arange(1, 64)) / 1000)[:, None]
 
     def generate_next_token(self) -> None:
@@ -80,7 +80,7 @@ class Generator:
 
 @pytest.fixture
 def loaded(make_request, monkeypatch):
-    """Loads the engine for batches of three over the stand-in; returns what is in force."""
+    """Load the engine for batches of three over the fake library; return its settings."""
 
     def load(counts_gaps: bool) -> dict:
         library = types.SimpleNamespace(
@@ -110,7 +110,7 @@ def test_a_graph_that_counts_the_gap_after_a_prompt_is_refused_in_batches(loaded
         loaded(counts_gaps=True)
 
 
-def test_gemma_s_graph_is_told_its_positions(make_request, twin, tmp_path):
+def test_gemma_s_graph_takes_position_ids(make_request, twin, tmp_path):
     target = make_request("onnxruntime_genai", twin("codegemma-2b"), decode="generate")
     target = dataclasses.replace(target, cache_path=tmp_path)
     ENGINE.prepare(target)
@@ -118,7 +118,7 @@ def test_gemma_s_graph_is_told_its_positions(make_request, twin, tmp_path):
     assert "position_ids" in json.loads(file.read_text())["model"]["decoder"]["inputs"]
 
 
-def test_what_it_cannot_do_is_unsupported(make_request):
+def test_unsupported_settings_name_the_environment(make_request):
     reason = unsupported(make_request("onnxruntime_genai", decode="generate").settings)
     assert reason is None or "engine.python=onnxruntime_genai" in reason
 

@@ -16,7 +16,7 @@ def constant(name: str, value: object) -> onnx.NodeProto:
 
 
 def dimension(source: str, axis: int, name: str) -> list[onnx.NodeProto]:
-    """What tracing makes of `source.size(axis)`."""
+    """Nodes traced from `source.size(axis)`."""
     return [
         helper.make_node("Shape", [source], [f"{name}_shape"]),
         constant(f"{name}_axis", axis),
@@ -25,7 +25,7 @@ def dimension(source: str, axis: int, name: str) -> list[onnx.NodeProto]:
 
 
 def target(names: list[str]) -> list[onnx.NodeProto]:
-    """What tracing makes of a tuple of sizes."""
+    """Nodes traced from a tuple of sizes."""
     nodes = [constant("zero", [0])]
     nodes += [helper.make_node("Unsqueeze", [n, "zero"], [f"{n}_1"]) for n in names]
     return [*nodes, helper.make_node("Concat", [f"{n}_1" for n in names], ["target"], axis=0)]
@@ -58,7 +58,7 @@ def split_heads(tmp_path: Path) -> Path:
     return write(tmp_path / "g.onnx", nodes, ["b", "l", 8], ["b", "l", 2, 4])
 
 
-def test_a_reshape_of_free_batch_and_length_needs_no_arithmetic(split_heads):
+def test_a_reshape_of_dynamic_batch_and_length_needs_no_arithmetic(split_heads):
     simplify(split_heads)
     assert operators(split_heads) == ["Reshape"]
 
@@ -72,7 +72,7 @@ def test_the_reshape_still_follows_its_input(split_heads, shape):
     assert before.shape == (*shape[:2], 2, 4)
 
 
-def test_an_expand_keeps_free_dimensions(tmp_path):
+def test_an_expand_keeps_dynamic_dimensions(tmp_path):
     nodes = dimension("x", 0, "b") + dimension("x", 2, "l")
     nodes += [constant("three", 3), *target(["b", "three", "l"])]
     nodes += [helper.make_node("Expand", ["x", "target"], ["y"])]
@@ -98,7 +98,7 @@ def test_half_of_a_fixed_dimension_is_a_constant(tmp_path):
     np.testing.assert_array_equal(run(path, x), x[:, :, :4])
 
 
-def test_a_graph_with_branches_is_left_alone(tmp_path):
+def test_a_graph_with_branches_is_unchanged(tmp_path):
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     branch = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "branch", [], [y])
     condition = helper.make_node(

@@ -10,7 +10,7 @@ import transformers
 from slm_energy.engines.base import LoadRequest
 from slm_energy.engines.openai import command
 from slm_energy.errors import EngineError
-from slm_energy.models import source
+from slm_energy.models.tokenizer import load_tokenizer
 
 RUN = "{python} -m slm_energy.testing.completions --port {port}"
 
@@ -101,7 +101,7 @@ def test_the_tokenizer_is_made_once_and_shows_every_token(target, tmp_path):
     assert not command.needs_preparation(found)
     folder = command.tokenizer_folder(found)
     written = transformers.AutoTokenizer.from_pretrained(folder)
-    own = source.load_tokenizer(found.model_path)
+    own = load_tokenizer(found.model_path)
     ids = own.encode("def f(x) :\n    return x , 1<|endoftext|>é").ids
     assert written.encode("def f(x) :\n    return x , 1<|endoftext|>é") == ids
     shown = written.decode(ids, skip_special_tokens=True)

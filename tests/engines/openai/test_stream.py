@@ -13,6 +13,7 @@ from slm_energy.engines.openai.stream import Address, Refused, usage_of
 from slm_energy.engines.openai.token_times import Texts
 from slm_energy.errors import EngineError
 from slm_energy.models import source
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.testing.completions import CompletionsServer
 
 ASKED = {"model": "scripted", "prompt": [5, 6, 7], "max_tokens": 8, "stream": True}
@@ -83,9 +84,7 @@ def test_what_is_no_plain_url_is_refused(url):
 def test_a_server_that_listens_but_does_not_answer_is_loading(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = Address(host="127.0.0.1", port=silent.getsockname()[1])
-        tokenizer = source.load_tokenizer(
-            source.fetch(ModelConfig(name="m", source="bundled"), tmp_path)
-        )
+        tokenizer = load_tokenizer(source.fetch(ModelConfig(name="m", source="bundled"), tmp_path))
         client = Client(address, Texts(tokenizer, None), ())
         assert client.models(patience_s=0.1) is None
 

@@ -10,10 +10,10 @@ from slm_energy.config.groups import ProviderConfig, WorkloadConfig
 from slm_energy.engines.base import Batch, Compiles, Engine, LoadRequest, find
 from slm_energy.engines.torch import compiled
 from slm_energy.engines.torch.compiled import ENGINE, shapes_of, unsupported
-from slm_energy.engines.torch.explicit_forward import Explicit
+from slm_energy.engines.torch.explicit_forward import ExplicitForward
 from slm_energy.errors import EngineError
 
-# Inductor uses what torch itself says is deprecated.
+# Inductor uses functions that torch deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")
 
 LONG, SHORT = tuple(range(40, 24, -1)), (100, 7, 300, 12)
@@ -42,13 +42,13 @@ def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> l
 def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_request, twin):
     folder = twin("starcoder2-3b")  # its attention has a window
     eager = loaded(make_request("torch", folder=folder))
-    engine, told = compile_for(make_request("torch_compile", folder=folder), *BATCHES)
+    engine, added = compile_for(make_request("torch_compile", folder=folder), *BATCHES)
     alone = [*served(eager, LONG), *served(eager, SHORT)]
     assert [*served(engine, LONG), *served(engine, SHORT)] == alone
     assert served(engine, LONG, SHORT) == alone
     assert served(engine, SHORT, new_tokens=1) == [alone[1][:1]]
-    assert told.pop("compile_deviation") < 1e-4
-    assert told == {
+    assert added.pop("compile_deviation") < 1e-4
+    assert added == {
         "compiled_sizes": [1, 2],
         "cache_places": 48,
         "compile_cache": "miss",
@@ -57,35 +57,35 @@ def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_request
     engine.close()
 
 
-def see_padding(explicit, keys, places, own):
-    """A mask that forgets where each request's own tokens begin."""
-    return torch.zeros(len(own), 1, len(places), len(keys)).masked_fill(
-        keys > places[:, None], torch.finfo(torch.float32).min
+def see_padding(explicit, keys, positions, unpadded):
+    """A mask that ignores where each request's tokens begin."""
+    return torch.zeros(len(unpadded), 1, len(positions), len(keys)).masked_fill(
+        keys > positions[:, None], torch.finfo(torch.float32).min
     )
 
 
 def test_a_compiled_step_that_computes_something_else_is_refused(make_request, twin, monkeypatch):
     target = make_request("torch_compile", folder=twin("tinyllama-1.1b"))
-    monkeypatch.setattr(Explicit, "_masks", see_padding)
-    with pytest.raises(EngineError, match="what inductor made of llama differs from torch by"):
+    monkeypatch.setattr(ExplicitForward, "_masks", see_padding)
+    with pytest.raises(EngineError, match="the graph compiled from llama differs from torch by"):
         compile_for(target, BATCHES[1])
 
 
-def test_what_was_compiled_on_another_processor_is_not_used(make_request, monkeypatch):
+def test_a_graph_compiled_on_another_processor_is_not_used(make_request, monkeypatch):
     target, shapes = make_request("torch_compile"), shapes_of({1}, 16)
-    here = compiled.identity(target, shapes)
-    monkeypatch.setattr(compiled, "processor", lambda: "another one")
-    assert compiled.identity(target, shapes) != here
+    original = compiled.identity(target, shapes)
+    monkeypatch.setattr(compiled, "processor", lambda: "another processor")
+    assert compiled.identity(target, shapes) != original
 
 
-def test_what_was_not_compiled_is_refused_instead_of_compiled_while_serving(make_request):
+def test_a_shape_that_was_not_compiled_is_refused_while_serving(make_request):
     engine = loaded(make_request("torch_compile"))
-    engine._slots = {}  # as if nothing had been compiled
+    engine._caches = {}  # as if nothing had been compiled
     with pytest.raises(EngineError, match="not compiled for 2 prompts and 40 tokens"):
         served(engine, LONG, SHORT)
 
 
-def test_every_trial_compiles_from_what_was_prepared(make_request, tmp_path):
+def test_every_trial_compiles_from_the_prepared_cache(make_request, tmp_path):
     base = make_request("torch_compile")
     work = WorkloadConfig(name="w", source="bundled", limit=1, new_tokens=4)
     settings = dataclasses.replace(base.settings, workload=work)
@@ -102,8 +102,8 @@ def test_every_trial_compiles_from_what_was_prepared(make_request, tmp_path):
             file.unlink()  # this process has the libraries mapped
             file.write_bytes(b"damaged")
     assert ENGINE.needs_preparation(target)
-    engine, told = compile_for(target, batch)
-    assert told["compile_cache"] == "miss"
+    engine, added = compile_for(target, batch)
+    assert added["compile_cache"] == "miss"
     assert served(engine, *batch.prompts, new_tokens=4) == served(
         loaded(make_request("torch")), *batch.prompts, new_tokens=4
     )
@@ -112,7 +112,7 @@ def test_every_trial_compiles_from_what_was_prepared(make_request, tmp_path):
 def the_batches(target: LoadRequest) -> list[Batch]:
     shapes = compiled._expected(target)
     return [
-        Batch(prompts=((5,) * (shapes.places - 4),) * size, new_tokens=4, stop="fixed")
+        Batch(prompts=((5,) * (shapes.capacity - 4),) * size, new_tokens=4, stop="fixed")
         for size in shapes.sizes
     ]
 
@@ -123,15 +123,18 @@ def entry_of(folder: Path) -> Path:
 
 
 def test_the_fixed_cache_has_room_for_the_longest_request():
-    assert shapes_of({3, 1}, 65) == compiled.Shapes(sizes=(1, 3), places=80)
-    assert shapes_of({1}, 64).places == 64
+    assert shapes_of({3, 1}, 65) == compiled.Shapes(sizes=(1, 3), capacity=80)
+    assert shapes_of({1}, 64).capacity == 64
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"decode": "generate"}, "use decode=session"), ({"dtype": "int8"}, "use engine=torch")],
+    [
+        ({"decode": "generate"}, "use engine.decode=session"),
+        ({"dtype": "int8"}, "use engine=torch"),
+    ],
 )
-def test_what_it_cannot_do_is_unsupported(make_request, changes, reason):
+def test_unsupported_settings_name_the_remedy(make_request, changes, reason):
     assert reason in (unsupported(make_request("torch_compile", **changes).settings) or "")
 
 
@@ -142,7 +145,7 @@ def test_a_machine_without_a_compiler_is_unsupported(make_request, monkeypatch):
     assert "install g++ or clang++" in (unsupported(settings) or "")
 
 
-def test_a_provider_that_it_lacks_is_unsupported(make_request):
+def test_an_unknown_provider_is_unsupported(make_request):
     settings = make_request("torch_compile").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
     assert unsupported(other) == "engine torch_compile has no provider tensorrt: use cpu or cuda"

@@ -5,57 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import GPT2LMHeadModel
 
 from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines import decode
-from slm_energy.engines.base import Batch, Engine, LoadRequest, find
+from slm_energy.engines.base import Batch, find
 from slm_energy.engines.torch.eager import ENGINE, attention_deviation, has_cuda_build, unsupported
-from slm_energy.engines.torch.weights import load_weights, precision
+from slm_energy.engines.torch.weights import load_weights
 from slm_energy.errors import EngineError
-
-SMALL = {"vocab_size": 64, "bos_token_id": 0, "eos_token_id": 0}
-PROMPT = (5, 17, 3, 42)
-PROMPTS = (PROMPT, PROMPT[:2])
-
-
-def loaded(target: LoadRequest) -> tuple[Engine, dict]:
-    engine = find(target.settings.engine.name).create()
-    return engine, engine.load(target)
-
-
-def gpt2_twin(folder: Path, **switches: bool) -> Path:
-    """A tiny GPT-2 with weights large enough for its attention to matter."""
-    torch.manual_seed(1)
-    config = GPT2Config(
-        n_layer=3, n_head=2, n_embd=16, n_positions=64, initializer_range=0.6, **SMALL, **switches
-    )
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    return folder
-
-
-def llama_twin(folder: Path, dtype: torch.dtype = torch.float32, fill: float | None = None) -> Path:
-    """A tiny Llama; `fill` replaces the weights of its last layer's norm."""
-    torch.manual_seed(2)
-    config = LlamaConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        **SMALL,
-    )
-    model = LlamaForCausalLM(config).to(dtype)
-    if fill is not None:
-        model.model.norm.weight.data.fill_(fill)
-    model.save_pretrained(folder)
-    return folder
+from tests.engines.torch.conftest import PROMPT, gpt2_twin, llama_twin, loaded
 
 
 def by_hand(folder: Path, new_tokens: int) -> tuple[int, ...]:
-    """Greedy ids from eager attention, without a cache: the slow way that cannot go wrong."""
+    """Greedy ids from eager attention, without a cache: slow, but simple enough to trust."""
     model = GPT2LMHeadModel.from_pretrained(folder, attn_implementation="eager").eval()
     ids = torch.tensor([PROMPT])
     with torch.inference_mode():
@@ -83,40 +45,6 @@ def test_effective_settings_are_read_back(make_request, decode_by):
     assert expected.items() <= effective.items()
 
 
-def test_half_precision_weights_are_computed_with_in_the_asked_type(make_request, tmp_path):
-    _, effective = loaded(make_request("torch", folder=llama_twin(tmp_path, torch.float16)))
-    assert effective["dtype"] == "float32"
-
-
-def test_int8_is_read_back_from_the_weights(make_request, tmp_path):
-    folder = llama_twin(tmp_path)
-    engine, effective = loaded(make_request("torch", folder=folder, dtype="int8"))
-    linear = 2 * (2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32) + 64 * 16  # layers, then the output
-    assert effective["dtype"] == "int8"
-    assert effective["quantization"].startswith("torchao: weights of 15 linear layers in 8 bits")
-    assert effective["quantized_share"] == pytest.approx(linear / (linear + 64 * 16 + 5 * 16))
-    one = [engine.generate(Batch(prompts=(p,), new_tokens=8, stop="fixed"))[0] for p in PROMPTS]
-    both = engine.generate(Batch(prompts=PROMPTS, new_tokens=8, stop="fixed"))
-    assert [a.output_ids for a in both] == [a.output_ids for a in one]
-
-
-def test_gpt2s_transposed_layers_are_quantized_and_compute_nearly_the_same(make_request, tmp_path):
-    model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
-    exact, small = (load_weights(model, tmp_path, dtype) for dtype in ("float32", "int8"))
-    assert precision(small)["quantization"].startswith("torchao: weights of 13 linear layers")
-    ids = torch.tensor([PROMPT])
-    with torch.inference_mode():
-        deviation = decode.difference(small(ids).logits, exact(ids).logits)
-    assert 0 < deviation < 0.1
-
-
-def test_an_output_layer_that_shares_the_embedding_leaves_it_as_it_is(make_request, tmp_path):
-    model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
-    small = load_weights(model, tmp_path, "int8")
-    assert small.get_input_embeddings().weight.dtype == torch.float32
-    assert small.lm_head.weight.qdata.dtype == torch.int8
-
-
 def test_int8_without_torchao_names_the_extra(make_request, monkeypatch):
     settings = make_request("torch", dtype="int8").settings
     assert unsupported(settings) is None
@@ -126,13 +54,19 @@ def test_int8_without_torchao_names_the_extra(make_request, monkeypatch):
     )
 
 
-def test_weights_that_lack_a_tensor_are_refused(make_request, tmp_path):
-    folder = llama_twin(tmp_path)
-    tensors = load_file(folder / "model.safetensors")
-    del tensors["model.layers.1.mlp.up_proj.weight"]
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EngineError, match=r"lacks weights of llama, model\.layers\.1\.mlp\.up"):
-        loaded(make_request("torch", folder=folder))
+@pytest.mark.parametrize("engine", ["torch", "torch_compile", "torchscript"])
+@pytest.mark.parametrize("absent", ["torch", "transformers"])
+def test_without_its_libraries_the_engine_names_the_extra(
+    make_request, monkeypatch, engine, absent
+):
+    settings = make_request(engine).settings
+    installed = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == absent else installed(name)
+    )
+    assert find(engine).unsupported(settings) == (
+        f"engine {engine} needs {absent}: pip install 'slm-energy[torch]'"
+    )
 
 
 def test_sdpa_attention_is_compared_with_eager_attention(make_request):
@@ -158,7 +92,7 @@ def test_an_ordinary_gpt2_keeps_sdpa(make_request, tmp_path):
     assert answers[0].output_ids == by_hand(folder, 12)
 
 
-def test_asking_for_the_wrong_sdpa_is_refused(make_request, tmp_path):
+def test_requesting_a_wrong_sdpa_is_refused(make_request, tmp_path):
     folder = gpt2_twin(tmp_path, scale_attn_by_inverse_layer_idx=True)
     with pytest.raises(EngineError, match=r"set model\.attention=eager"):
         loaded(make_request("torch", folder=folder, attention="sdpa"))
@@ -200,23 +134,14 @@ def test_the_models_own_sampling_defaults_change_nothing(make_request, tmp_path)
     assert [a.output_ids for a in tuned] == [a.output_ids for a in plain]
 
 
-def test_weights_that_cannot_be_read_are_one_line(make_request, tmp_path):
-    folder = llama_twin(tmp_path)
-    target = make_request("torch", folder=folder)
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(EngineError) as caught:
-        loaded(target)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_provider_that_torch_lacks_is_unsupported(make_request):
+def test_an_unknown_provider_is_unsupported(make_request):
     settings = make_request("torch").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
     assert unsupported(settings) is None
     assert unsupported(other) == "engine torch has no provider tensorrt: use cpu or cuda"
 
 
-def test_a_cpu_only_torch_is_told_without_importing_it(make_request):
+def test_a_cpu_only_torch_is_detected_without_importing_it(make_request):
     settings = dataclasses.replace(
         make_request("torch").settings, provider=ProviderConfig(name="cuda", device=1000)
     )
@@ -224,7 +149,7 @@ def test_a_cpu_only_torch_is_told_without_importing_it(make_request):
     assert unsupported(settings) is not None
 
 
-def test_versions_name_what_computes():
+def test_versions_name_the_computing_packages():
     assert set(ENGINE.versions()) == {"torch", "transformers", "torchao"}
     assert "absent" not in ENGINE.versions().values()
 
@@ -232,23 +157,3 @@ def test_versions_name_what_computes():
 def test_probe_of_the_bundled_vocabulary_is_padded():
     lengths = {len(prompt) for prompt in decode.probe(4096).prompts}
     assert np.ptp(list(lengths)) > 0
-
-
-# Architectures whose `forward` cannot be told to keep one position.
-@pytest.mark.parametrize("name", ["tiny_starcoder_py", "bloomz-560m", "codegen-350m"])
-def test_the_output_layer_computes_the_last_position_only(make_request, twin, name):
-    engine, _ = loaded(make_request("torch", folder=twin(name)))
-    computed = []
-    engine._model.get_output_embeddings().register_forward_hook(
-        lambda module, given, logits: computed.append(tuple(logits.shape[:2]))
-    )
-    engine.generate(Batch(prompts=PROMPTS, new_tokens=3, stop="fixed"))
-    assert computed == [(2, 1)] * 3
-
-
-def test_weights_of_two_types_are_told_as_such(make_request, tmp_path):
-    model = make_request("torch", folder=llama_twin(tmp_path)).settings.model
-    weights = load_weights(model, tmp_path, "bfloat16")
-    assert precision(weights) == {"dtype": "bfloat16"}
-    weights.model.norm.float()
-    assert precision(weights) == {"dtype": "bfloat16/float32"}

@@ -4,12 +4,10 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines.base import Batch, Engine, LoadRequest, find
 from slm_energy.engines.torch import trace
-from slm_energy.engines.torch.explicit_forward import Explicit
 from slm_energy.engines.torch.torchscript import ENGINE, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.serialization import to_plain
@@ -72,81 +70,34 @@ sys.exit("transformers" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_damaged_trace_is_made_again(make_request):
+def test_a_damaged_trace_is_remade(make_request):
     target = make_request("torchscript")
     engine, _ = loaded(target)
     before = served(engine, SHORT)
-    graph = trace.place(target) / trace.GRAPH
+    graph = trace.entry_path(target) / trace.GRAPH
     graph.write_bytes(graph.read_bytes()[:-1000])
     assert ENGINE.needs_preparation(target)
     assert served(loaded(target)[0], SHORT) == before
 
 
-def test_what_was_not_traced_cannot_be_loaded(make_request, tmp_path):
+def test_a_model_without_a_trace_cannot_be_loaded(make_request, tmp_path):
     target = dataclasses.replace(make_request("torchscript"), cache_path=tmp_path)
     with pytest.raises(EngineError, match="run the prepare step first"):
         ENGINE.create().load(target)
 
 
-def test_a_trace_is_for_the_device_that_it_was_made_on(make_request):
-    target = make_request("torchscript")
-    gpus = [ProviderConfig(name="cuda", device=device) for device in (0, 1)]
-    others = [
-        dataclasses.replace(target, settings=dataclasses.replace(target.settings, provider=gpu))
-        for gpu in gpus
-    ]
-    assert len({trace.place(one) for one in (target, *others)}) == 3
-
-
-def see_everything(explicit, keys, places, own):
-    """A mask that forgets padding and order."""
-    seen = own[:, None, None] & (keys <= places[:, None])
-    return torch.zeros_like(seen, dtype=torch.float32)
-
-
-def sizes_of_the_sample(explicit, keys, places, own):
-    """A mask for no other lengths than those that were traced."""
-    return torch.zeros(len(own), 1, len(places), len(keys))
-
-
-right_mask = Explicit._masks
-
-
-def batch_size_of_the_sample(explicit, keys, places, own):
-    """A right mask, but for no other number of requests than was traced."""
-    return right_mask(explicit, keys, places, own).expand(len(own), -1, -1, -1)
-
-
-@pytest.mark.parametrize(
-    ("mask", "reason"),
-    [
-        (see_everything, "differs from torch by"),
-        (sizes_of_the_sample, "cannot be traced"),
-        (batch_size_of_the_sample, "cannot be traced"),
-    ],
-)
-def test_a_trace_that_is_wrong_is_refused(make_request, twin, monkeypatch, tmp_path, mask, reason):
-    target = dataclasses.replace(
-        make_request("torchscript", folder=twin("tinyllama-1.1b")), cache_path=tmp_path
-    )
-    monkeypatch.setattr(Explicit, "_masks", mask)
-    with pytest.raises(EngineError, match=reason):
-        ENGINE.prepare(target)
-    assert not list(tmp_path.glob("torchscript/*/manifest.json"))
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"decode": "generate"}, "use decode=session"),
+        ({"decode": "generate"}, "use engine.decode=session"),
         ({"dtype": "int8"}, "cannot be traced"),
     ],
 )
-def test_what_it_cannot_do_is_unsupported(make_request, changes, reason):
+def test_unsupported_settings_name_the_remedy(make_request, changes, reason):
     assert reason in (unsupported(make_request("torchscript", **changes).settings) or "")
 
 
-def test_a_provider_that_it_lacks_is_unsupported(make_request):
+def test_an_unknown_provider_is_unsupported(make_request):
     settings = make_request("torchscript").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
     assert unsupported(settings) is None

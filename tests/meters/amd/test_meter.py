@@ -16,6 +16,7 @@ from slm_energy.meters.base import ReadFailed
 from slm_energy.record import Series, Window
 from slm_energy.testing.amd import NO_HIP_ID, FakeAmdGpu, FakeAmdSmi
 from slm_energy.testing.waveform import constant
+from tests.metering import read, sources
 
 ONE = FakeAmdGpu(bdf="0000:c1:00.0", uuid="GPU-one", waveform=constant(90))
 TWO = FakeAmdGpu(bdf="0000:c6:00.0", uuid="GPU-two", waveform=constant(150), hip_id=1)
@@ -51,25 +52,21 @@ def opened(library, monkeypatch):
 
 
 def names(opened):
-    return [source.id for source in opened.meter.sources] if opened.meter else []
-
-
-def read(meter, name):
-    return meter.read([source.id for source in meter.sources].index(name))
+    return [source.id for source in sources(opened.meter)] if opened.meter else []
 
 
 def sampled(meter, name, *, for_s, faults=lambda: None):
     """Readings every 10 ms; `faults` is called after the twentieth."""
-    (place,) = [i for i, source in enumerate(meter.sources) if source.id == name]
+    (channel,) = [channel for channel in meter.channels if channel.source.id == name]
     rows, start = [], time.monotonic()
     while time.monotonic() - start < for_s:
         before = time.monotonic_ns()
-        rows.append((before, meter.read(place), time.monotonic_ns()))
+        rows.append((before, channel.read(), time.monotonic_ns()))
         time.sleep(0.01)
         if len(rows) == 20:
             faults()
     before, raw, after = zip(*rows, strict=True)
-    return Series(source=meter.sources[place], before_ns=before, raw=raw, after_ns=after)
+    return Series(source=channel.source, before_ns=before, raw=raw, after_ns=after)
 
 
 def joules(series, start_s, end_s):
@@ -82,7 +79,7 @@ def joules(series, start_s, end_s):
 
 def test_an_instinct_gpu_has_a_counter_and_power(opened):
     meter = opened(ONE).meter
-    energy, power = meter.sources[:2]
+    energy, power = sources(meter)[:2]
     assert (energy.id, energy.kind, energy.domain, energy.unit) == (
         *("amd/GPU-one/energy", "counter", "gpu", "uJ"),
     )
@@ -91,7 +88,7 @@ def test_an_instinct_gpu_has_a_counter_and_power(opened):
     )
     assert read(meter, power.id) == 90_000
     assert not meter.slow
-    assert not any(source.summed for source in meter.sources)
+    assert not any(source.summed for source in sources(meter))
 
 
 def test_the_counter_counts_what_the_waveform_uses(opened):
@@ -117,14 +114,14 @@ def test_a_tick_is_a_65536th_of_a_joule_although_the_library_rounds_it(
 
 def test_a_radeon_tells_average_power_only(opened):
     meter = opened(RADEON).meter
-    (power,) = [source for source in meter.sources if source.domain == "gpu"]
+    (power,) = [source for source in sources(meter) if source.domain == "gpu"]
     assert (power.kind, power.averaging_ns) == ("power", 10**9)
-    assert meter.read(0) == 90_000
+    assert read(meter, power.id) == 90_000
 
 
 def test_gauges_do_not_collide_with_those_of_nvidia(opened):
     meter = opened(ONE, TWO).meter
-    gauges = [source for source in meter.sources if source.kind == "gauge"]
+    gauges = [source for source in sources(meter) if source.kind == "gauge"]
     assert {source.id.partition("_")[0] for source in gauges} == {"amdgpu"}
     assert len({source.id for source in gauges}) == len(gauges) == 8
     assert read(meter, "amdgpu_1_utilization_percentage") == 40
@@ -165,7 +162,7 @@ def test_a_frozen_counter_is_left_out_for_its_power(opened):
     found = opened(dataclasses.replace(ONE, frozen_ns=time.monotonic_ns()))
     assert "amd/GPU-one/energy" not in names(found)
     assert "amd/GPU-one/power" in names(found)
-    assert "GPU 0 (AMD Instinct Fake 300) stands still: update ROCm" in found.notes[0]
+    assert "GPU 0 (AMD Instinct Fake 300) does not change: update ROCm" in found.notes[0]
 
 
 def test_the_second_die_of_an_mi250_is_left_out_and_not_summed_as_zero(opened):
@@ -174,8 +171,8 @@ def test_the_second_die_of_an_mi250_is_left_out_and_not_summed_as_zero(opened):
     assert not any("GPU-two" in name or name.startswith("amdgpu_1") for name in names(found))
     assert found.notes == (
         *(
-            "amd: GPU 1 (AMD Instinct Fake 300) tells 0 W and is left out; another die may tell"
-            " for both",
+            "amd: GPU 1 (AMD Instinct Fake 300) reports 0 W and is left out; another die may report"
+            " both",
         ),
     )
 
@@ -191,24 +188,24 @@ def test_the_parts_of_one_gpu_are_metered_once(opened):
 def test_a_gpu_that_tells_nothing_is_named(opened):
     found = opened(dataclasses.replace(RADEON, errors=RADEON.errors | NO_POWER))
     assert found.meter is None
-    assert "tells neither energy nor power" in found.notes[0]
+    assert "reports neither energy nor power" in found.notes[0]
 
 
 def test_a_gpu_that_fails_keeps_its_place_and_fails_at_each_reading(opened):
     calls = ("amdsmi_get_energy_count", "amdsmi_get_power_info")
     meter = opened(dataclasses.replace(ONE, errors=dict.fromkeys(calls, "IO"))).meter
-    for place in (0, 1):
+    for channel in meter.channels[:2]:
         with pytest.raises(ReadFailed, match="AMDSMI_STATUS_IO") as failure:
-            meter.read(place)
+            channel.read()
         assert "\n" not in str(failure.value)
 
 
 def test_a_gpu_lost_halfway_is_a_gap_and_not_zero(library, opened):
     meter = opened(ONE).meter
-    assert meter.read(0) > 0
+    assert read(meter, "amd/GPU-one/energy") > 0
     library.show(dataclasses.replace(ONE, errors={"amdsmi_get_energy_count": "NOT_FOUND"}))
     with pytest.raises(ReadFailed, match="NOT_FOUND"):
-        meter.read(0)
+        read(meter, "amd/GPU-one/energy")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +264,7 @@ def test_an_index_that_does_not_exist_is_named(opened, monkeypatch):
     monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "3")
     found = opened(ONE)
     assert found.meter is None
-    assert found.notes[0] == "amd: ROCR_VISIBLE_DEVICES=3: '3' is no GPU; the rest is hidden"
+    assert found.notes[0] == "amd: ROCR_VISIBLE_DEVICES=3: '3' is not a GPU; it hides the rest"
 
 
 def test_a_lone_failure_of_the_library_at_opening_is_one_line(opened):

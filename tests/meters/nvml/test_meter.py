@@ -25,6 +25,7 @@ from slm_energy.testing.nvml import (
     installed,
 )
 from slm_energy.testing.waveform import constant
+from tests.metering import read, sources
 
 CONFIG = MeasurementConfig(name="test")
 FIRST = FakeGpu(uuid="GPU-aaaa", waveform=constant(70))
@@ -52,10 +53,10 @@ class Metered:
     def __init__(self, fake):
         opened = open_nvml(CONFIG)
         self._fake, self.meter, self.notes = fake, opened.meter, opened.notes
-        self.sources = {source.id: source for source in self.meter.sources}
+        self.sources = {source.id: source for source in sources(self.meter)}
 
     def read(self, name):
-        return self.meter.read(list(self.sources).index(name))
+        return read(self.meter, name)
 
     def change(self, *gpus):
         self._fake.change(FakeNvml(gpus=gpus))
@@ -101,8 +102,8 @@ def test_what_is_summed_is_not_said_here_and_a_call_is_quick():
         ({"errors": {COUNTER: "NotSupported"}}, "Not Supported"),
         ({"errors": {COUNTER: "FunctionNotFound"}}, "Function Not Found"),
         ({"errors": {COUNTER: "NoPermission"}}, "Insufficient Permissions"),
-        ({"values": {COUNTER: 0}}, "it stands still at 0 mJ"),
-        ({"values": {COUNTER: 1234}}, "it stands still at 1234 mJ"),
+        ({"values": {COUNTER: 0}}, "it does not change from 0 mJ"),
+        ({"values": {COUNTER: 1234}}, "it does not change from 1234 mJ"),
         ({"counter_fault": "backward"}, "it counts backward"),
     ],
 )
@@ -127,7 +128,7 @@ def test_power_comes_in_whatever_type_the_driver_likes(power_type):
         assert gpu.sources["nvml/GPU-aaaa/power"].path.startswith(POWER_INSTANT)
         assert gpu.read("nvml/GPU-aaaa/power") == 60_000
         gpu.change(first(power_type=pynvml.NVML_VALUE_TYPE_COUNT))
-        with pytest.raises(ReadFailed, match=r"of a type that is not known \(7\)"):
+        with pytest.raises(ReadFailed, match=r"of an unknown type \(7\)"):
             gpu.read("nvml/GPU-aaaa/power")
 
 
@@ -169,7 +170,7 @@ def test_a_power_of_zero_is_no_power():
 def test_power_that_cannot_be_is_a_failed_reading(power_type, bits, power):
     with metered(FIRST) as gpu:
         gpu.change(first(power_type=power_type, values={POWER_INSTANT: bits}))
-        with pytest.raises(ReadFailed, match=f"a power of {power}(.0)? mW is no measurement"):
+        with pytest.raises(ReadFailed, match=f"a power of {power}(.0)? mW is not a measurement"):
             gpu.read("nvml/GPU-aaaa/power")
 
 
@@ -229,11 +230,11 @@ def test_a_gpu_that_is_lost_from_the_start_keeps_its_place_until_it_is_back():
         assert gpus.energy[-1] == "nvml/index-1/energy"
         with pytest.raises(ReadFailed, match="GPU is lost"):
             gpus.read("nvml/index-1/energy")
-        with pytest.raises(MeterError, match=r"GPU 1 \(unknown\) does not answer \(GPU is lost\)"):
+        with pytest.raises(MeterError, match=r"GPU 1 \(unknown\) does not respond \(GPU is lost\)"):
             visible_devices()
         gpus.change(FIRST, SECOND)
         assert gpus.read("nvml/index-1/energy") > 0
-    assert gpus.notes == ("nvml: GPU 1 (unknown) does not answer (GPU is lost): check nvidia-smi",)
+    assert gpus.notes == ("nvml: GPU 1 (unknown) does not respond (GPU is lost): check nvidia-smi",)
 
 
 def test_a_gpu_that_tells_nothing_at_all_is_not_called_hidden():
@@ -410,8 +411,8 @@ def test_a_mig_device_stands_for_its_whole_board_and_says_so(monkeypatch, entry)
         assert [device.uuid for device in visible_devices()] == ["GPU-bbbb"]
     assert gpus.notes == (
         "nvml: GPU 0 (NVIDIA Fake 100) is hidden and not metered",
-        "nvml: GPU 1 (NVIDIA Fake 100) is divided by MIG: its joules are of the whole board, with"
-        " whatever else runs on it",
+        "nvml: GPU 1 (NVIDIA Fake 100) is divided by MIG: its joules are those of the whole"
+        " board, with everything else that runs on it",
     )
 
 
@@ -419,22 +420,22 @@ def test_a_mig_device_stands_for_its_whole_board_and_says_so(monkeypatch, entry)
 def test_without_a_driver_the_reason_is_given(error):
     with installed(FakeNvml(gpus=(FIRST,), init_error=error)):
         opened = open_nvml(CONFIG)
-        with pytest.raises(MeterError, match=r"^no NVIDIA driver answers \(.+\): install it"):
+        with pytest.raises(MeterError, match=r"^no NVIDIA driver is available \(.+\): install it"):
             visible_devices()
     assert opened.meter is None
     [note] = opened.notes
-    assert note.startswith("nvml: no NVIDIA driver answers (")
+    assert note.startswith("nvml: no NVIDIA driver is available (")
 
 
 def test_a_driver_that_does_not_count_its_gpus_is_said_in_one_line():
     with installed(FakeNvml(gpus=(FIRST,), count_error="Unknown")):
         opened = open_nvml(CONFIG)
-        with pytest.raises(MeterError, match=r"the NVIDIA driver answers Unknown Error"):
+        with pytest.raises(MeterError, match=r"the NVIDIA driver reports Unknown Error"):
             visible_devices()
         with pytest.raises(pynvml.NVMLError_Uninitialized):  # both have let go of the driver
             pynvml.nvmlShutdown()
     assert opened.meter is None
-    assert opened.notes == ("nvml: the driver answers Unknown Error: check nvidia-smi",)
+    assert opened.notes == ("nvml: the driver reports Unknown Error: check nvidia-smi",)
 
 
 def test_a_machine_with_a_driver_and_no_gpu():

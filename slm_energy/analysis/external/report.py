@@ -1,0 +1,93 @@
+"""A table measured elsewhere: analysed as far as it allows, and labelled as its authors' data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slm_energy.analysis.build import build, build_independent
+from slm_energy.analysis.external import claims, savings
+from slm_energy.analysis.external.columns import columns
+from slm_energy.analysis.external.table import read
+from slm_energy.analysis.options import METRICS, options
+from slm_energy.analysis.result.report import Report
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ExternalReport:
+    """What a table measured elsewhere shows.
+
+    Attributes:
+        report: the analysis; its notes and findings say the other two in sentences.
+        ranges: savings over models, metric by metric.
+        checked: its authors' claims.
+    """
+
+    report: Report
+    ranges: tuple[savings.SavingsRange, ...]
+    checked: tuple[claims.CheckedClaim, ...]
+
+
+def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
+    """Analyse a table.
+
+    Args:
+        mapping: the keys of conf/analysis.yaml without `tracking`; `data` is the file. As long as
+            `metrics` has its default, it means all metrics of the table.
+
+    Raises:
+        ConfigError: the column mapping or an option is wrong.
+        AnalysisError: the table cannot be read as the mapping says, or not be analysed as
+            requested.
+    """
+    keys = dict(mapping)
+    path, meaning = Path(str(keys.pop("data"))), columns(keys.pop("columns"))
+    frame = read(path, meaning)
+    keys["study"] = keys.get("study") or path.stem
+    if tuple(keys.get("metrics", METRICS)) == METRICS:
+        keys["metrics"] = [str(name) for name in frame.columns if "/" in str(name)]
+    chosen = options(keys)
+    if meaning.rounds:
+        report = _of_declared_rounds(build(frame, chosen))
+    else:
+        report = build_independent(frame, chosen, meaning.aggregate or "")
+    medians = savings.cell_medians(frame)
+    ranges = tuple(
+        saved
+        for result in report.metrics
+        for saved in savings.ranges(medians, result.metric, chosen.families)
+    )
+    checked = tuple(claims.check(claim, medians, report) for claim in meaning.claims)
+    attributed = _attributed(report, path.name, meaning.source, ranges, checked)
+    return ExternalReport(report=attributed, ranges=ranges, checked=checked)
+
+
+def _of_declared_rounds(report: Report) -> Report:
+    """The methods without what only holds for our own trials."""
+    design = "The unit of analysis is a repetition of a cell; its authors call them rounds."
+    return dataclasses.replace(report, methods=(design, *report.methods[1:]))
+
+
+def _attributed(
+    report: Report,
+    file: str,
+    source: str,
+    ranges: tuple[savings.SavingsRange, ...],
+    checked: tuple[claims.CheckedClaim, ...],
+) -> Report:
+    """Say first whose data it is, then what follows from it."""
+    origin = (
+        f"Data from {file}, not measured by slm_energy; what energy means in it is as declared by "
+        "its authors." + (f" {source.rstrip('.')}." if source else "")
+    )
+    first = report.deciding[0].metric
+    saved = tuple(saved.sentence() for saved in ranges if saved.metric == first)
+    return dataclasses.replace(
+        report,
+        origin=f"data from {file}",
+        methods=(origin, *report.methods),
+        findings=(*saved, *report.findings),
+        notes=(origin, *report.notes, *(claim.sentence() for claim in checked)),
+    )

@@ -1,0 +1,86 @@
+"""Where the energy goes: means over a cell's valid trials, by component and by phase."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterator, Mapping
+
+from slm_energy.analysis.result.design import TrialRow
+from slm_energy.analysis.result.metric import ESTIMATED, MEASURED
+from slm_energy.analysis.result.report import Report
+
+# Domains lie within each other: what is stacked must add up to the total that was summed.
+_CUTS = (
+    {"processor": "cpu_package", "memory": "dram", "GPU": "gpu"},
+    {"platform": "psys", "GPU": "gpu"},
+)
+_PHASES = {"load": "load_total", "warm-up": "warmup_total", "serve": "total"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Breakdown:
+    """The parts of the energy of cells.
+
+    Attributes:
+        title: what is shown; an estimate says so.
+        cells: (n,) ids.
+        values: part to its (n,) joules.
+        estimated: they come from a model.
+    """
+
+    title: str
+    cells: tuple[str, ...]
+    values: Mapping[str, tuple[float, ...]]
+    estimated: bool
+
+
+def breakdowns(report: Report) -> Iterator[Breakdown]:
+    """Components and phases, measured and estimated; what has fewer than two parts is left out."""
+    for kind in (MEASURED, ESTIMATED):
+        for title, names in (
+            ("Energy of serving by component", _components(report, kind)),
+            ("Energy of a trial by phase", _PHASES),
+        ):
+            means = _means(report, kind, names)
+            values = next(iter(means.values()), {})
+            if len(values) < 2:
+                continue
+            yield Breakdown(
+                title=f"{title}{', estimated' * (kind == ESTIMATED)}: J, mean of trials",
+                cells=tuple(means),
+                values={part: tuple(row[part] for row in means.values()) for part in values},
+                estimated=kind == ESTIMATED,
+            )
+
+
+def _components(report: Report, kind: str) -> Mapping[str, str]:
+    """The components that add up to the total in every cell."""
+    for cut in _CUTS:
+        means = _means(report, kind, {**cut, "total": "total"}).values()
+        if all(
+            "total" in row and math.isclose(2 * row["total"], sum(row.values()), rel_tol=1e-6)
+            for row in means
+        ):
+            return cut
+    return {}
+
+
+def _means(report: Report, kind: str, names: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """Cell id to mean joules of the parts that no trial lacks, of trials that have any part."""
+    columns = {part: f"{kind}{name}_j" for part, name in names.items()}
+    trials: dict[str, list[TrialRow]] = {}
+    for trial in report.trials:
+        if trial.outcome == "valid" and any(name in trial.values for name in columns.values()):
+            trials.setdefault(trial.cell, []).append(trial)
+    rows = [row.values for cell_trials in trials.values() for row in cell_trials]
+    shared = {p: name for p, name in columns.items() if all(name in row for row in rows)}
+    return {
+        cell.id: {
+            part: statistics.fmean(row.values[name] for row in trials[cell.id])
+            for part, name in shared.items()
+        }
+        for cell in report.cells
+        if cell.id in trials
+    }

@@ -1,0 +1,29 @@
+"""A report as Markdown: the tables of the terminal."""
+
+from __future__ import annotations
+
+from slm_energy.analysis.render.summary_tables import grids
+from slm_energy.analysis.render.tables import heading
+from slm_energy.analysis.result.report import Report
+from slm_energy.escape import markdown
+
+
+def to_markdown(report: Report) -> str:
+    """Write as Markdown."""
+    lines = [f"# {markdown(heading(report))}", ""]
+    if report.shared:
+        lines += ["All cells: " + markdown(", ".join(report.shared)) + ".", ""]
+    for line in report.findings:
+        lines += [f"**{markdown(line)}**", ""]
+    for grid in grids(report):
+        lines += [f"## {markdown(grid.title)}", ""]
+        lines.append("| " + " | ".join(markdown(name) for name in grid.head) + " |")
+        marks = (":--" if grid.left_aligned(column) else "--:" for column in range(len(grid.head)))
+        lines.append("| " + " | ".join(marks) + " |")
+        for i, row in enumerate(grid.rows):
+            texts = [markdown(cell) for cell in row]
+            texts = [f"**{t}**" if (i, j) in grid.bold else t for j, t in enumerate(texts)]
+            lines.append("| " + " | ".join(texts) + " |")
+        lines.append("")
+    lines += ["## Notes", "", *(f"- {markdown(line)}" for line in report.notes), ""]
+    return "\n".join(lines)

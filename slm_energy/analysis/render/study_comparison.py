@@ -1,0 +1,117 @@
+"""A comparison of two studies on the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from slm_energy.analysis.regression.comparison import StudyComparison
+from slm_energy.analysis.regression.manifest import Difference
+from slm_energy.analysis.render.terminal import WIDTH
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.stats.welch import CellChange
+from slm_energy.analysis.text.phrases import number, p_value, percent
+from slm_energy.escape import visible
+
+
+def to_terminal(result: StudyComparison, console: Console) -> None:
+    """Print with rich; text from runs is never read as markup."""
+    width = min(console.width, WIDTH)
+    console.print(_safe(f"{result.b} against {result.a}", style="bold"), width=width)
+    for title, table in _tables(result):
+        console.print()
+        console.print(_safe(title, style="bold"), width=width)
+        console.print(table, width=width)
+    for line in _findings(result):
+        console.print(_safe(line, style="bold"), width=width)
+
+
+def _tables(result: StudyComparison) -> Iterator[tuple[str, Table]]:
+    """What differs, what was compared, what was not: title and table."""
+    if result.differences:
+        facts = (
+            (row.fact, _values(row.a), _values(row.b), str(row.cells), _may(row))
+            for row in result.differences
+        )
+        yield (
+            "What differs besides the cells",
+            _table(("Fact", result.a, result.b, "Cells", "Allowed"), facts),
+        )
+    confidence = f"{100 * (1 - result.options.alpha):g} %"
+    for change in result.metrics:
+        metric = change.metric
+        unit = f", {metric.unit}" if metric.unit else ""
+        head = ("Cell", result.a, result.b, f"Ratio ({confidence} interval)", "p", "Verdict")
+        rows = (_row(metric, cell) for cell in change.cells)
+        yield f"{metric.heading}{unit}: mean (trials)", _table(head, rows)
+    if result.left_out:
+        missing = ((row.name, row.reason) for row in result.left_out)
+        yield "Not compared", _table(("What", "Reason"), missing)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in head:
+        whole = name == "p" or name.startswith("Ratio")
+        table.add_column(_safe(name), overflow="fold", no_wrap=whole)
+    for row in rows:
+        table.add_row(*map(_safe, row))
+    return table
+
+
+def _safe(text: str, style: str = "") -> Text:
+    return Text(visible(text), style=style)
+
+
+def _values(values: tuple[str, ...]) -> str:
+    return ", ".join(values) or "not recorded"
+
+
+def _may(row: Difference) -> str:
+    return f"yes, allow={row.group}" if row.allowed else f"no: allow={row.group}"
+
+
+def _row(metric: Metric, cell: CellChange) -> tuple[str, ...]:
+    ratio = number(cell.ratio)
+    if cell.low is not None and cell.high is not None:
+        ratio += f" ({number(cell.low)} to {number(cell.high)})"
+    return (
+        cell.cell,
+        f"{number(cell.a * metric.scale)} ({cell.a_trials})",
+        f"{number(cell.b * metric.scale)} ({cell.b_trials})",
+        ratio,
+        p_value(cell.p),
+        f"{cell.verdict}: {cell.reason}" if cell.reason else cell.verdict,
+    )
+
+
+def _signed(ratio: float) -> str:
+    return f"{'+' * (ratio > 1)}{percent(ratio - 1)} %"
+
+
+def _findings(result: StudyComparison) -> list[str]:
+    """One line per metric, and one for each regression."""
+    lines = []
+    for change in result.metrics:
+        name = change.metric.heading
+        counts = Counter(cell.verdict for cell in change.cells)
+        summary = ", ".join(
+            f"{verdict} {n} of {len(change.cells)}" for verdict, n in counts.items()
+        )
+        lines.append(f"{name}: {summary}; all cells together {_signed(change.ratio)}.")
+        if change.noise_pct is not None and change.visible_pct is not None:
+            lines.append(
+                f"Noise: trials of a cell scatter by {change.noise_pct:.2g} %; a typical cell shows"
+                f" a difference above {change.visible_pct:.2g} %."
+            )
+        lines += [
+            f"Regression: {cell.cell}, {change.metric.title} {_signed(cell.ratio)}."
+            for cell in change.cells
+            if cell.verdict == "regression"
+        ]
+    return lines

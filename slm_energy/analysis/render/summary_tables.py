@@ -1,0 +1,167 @@
+"""The short tables of a report, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slm_energy.analysis.render.tables import Grid, audit
+from slm_energy.analysis.result.comparison import Family, Pair
+from slm_energy.analysis.result.diagnostics import Descriptive
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.analysis.result.verdict import mirrored
+from slm_energy.analysis.text import phrases
+
+
+def grids(report: Report) -> list[Grid]:
+    """All tables in reading order."""
+    lead = report.deciding
+    rest = report.metrics[len(lead) :]
+    result = [audit(report), cells(report)]
+    result += [pairs(report, main, family) for main in lead for family in main.families]
+    result += [others(report, rest), effects(report)]
+    return [grid for grid in result if grid.rows]
+
+
+def cells(report: Report) -> Grid:
+    """What each cell costs; the best of each family in bold."""
+    lead = [result.metric for result in report.deciding]
+    columns = [result.metric for result in report.metrics]
+    by_cell = [{row.cell: row for row in result.descriptive} for result in report.metrics]
+    compared = any(cell.agreement is not None for cell in report.cells)
+    fixed = ("Cell", "Valid", *(["Agrees\n%"] if compared else []))
+    head = (*fixed, *(f"{_short(metric)}\n{metric.unit}".strip() for metric in columns))
+    rows = []
+    for cell in report.cells:
+        texts = [
+            _figure(metric, table.get(cell.id), metric in lead)
+            for metric, table in zip(columns, by_cell, strict=True)
+        ]
+        if compared:
+            texts.insert(0, phrases.share(cell.agreement))
+        rows.append((cell.label, f"{cell.valid}/{cell.rounds}" if cell.rounds else "-", *texts))
+    rows_of = {cell.id: i for i, cell in enumerate(report.cells)}
+    bold = {
+        (rows_of[family.ranked[0]], column)
+        for column, result in enumerate(report.metrics, start=len(fixed))
+        for family in result.families
+        if len(family.ranked) > 1
+    }
+    heading = f"Per cell: geometric means, {phrases.confidence(report)} interval in brackets"
+    return Grid(title=heading, head=head, rows=tuple(rows), bold=frozenset(bold))
+
+
+def _short(metric: Metric) -> str:
+    name = _SHORT.get(metric.quantity, metric.title)
+    name = name if name[:2].isupper() else name[:1].upper() + name[1:]
+    return f"{name}\nestimated" if metric.estimated else name
+
+
+_SHORT = {
+    "energy/per_output_token_j": "energy",
+    "latency/e2e_p50_s": "E2E\np50",
+    "latency/ttft_p50_s": "TTFT\np50",
+    "latency/itl_p50_s": "ITL\np50",
+    "throughput/output_tokens_per_s": "output",
+    "memory/process_peak_mb": "peak\nmemory",
+}
+
+
+def _figure(metric: Metric, row: Descriptive | None, interval: bool) -> str:
+    if row is None:
+        return "-"
+    text = phrases.number(row.mean * metric.scale)
+    if interval and row.low is not None and row.high is not None:
+        low, high = row.low * metric.scale, row.high * metric.scale
+        text += f" ({phrases.number(low)} to {phrases.number(high)})"
+    return text
+
+
+def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
+    """The pairwise table of one family: every cell against the reference."""
+    metric = result.metric
+    rows = []
+    for pair in family.headline:
+        ratio = "-" if pair.ratio is None else phrases.number(pair.ratio)
+        if pair.low is not None and pair.high is not None:
+            ratio += f" ({phrases.number(pair.low)} to {phrases.number(pair.high)})"
+        won = f"{pair.won}/{pair.rounds}"
+        change, p = phrases.change(metric, pair), phrases.p_value(pair.p)
+        name = _name(report, pair, family)
+        rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
+    suffix, first = _against(report, family)
+    return Grid(
+        title=metric.heading + suffix,
+        head=(
+            first,
+            "Ratio",
+            "Gain" if metric.higher_is_better else "Saving",
+            "p",
+            "Won",
+            "Verdict",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def others(report: Report, rest: Sequence[MetricResult]) -> Grid:
+    """The other metrics on the pairs of the one that decides: ratio and verdict."""
+    tables = [
+        {(pair.a, pair.b): pair for family in result.families for pair in family.pairs}
+        for result in rest
+    ]
+    families = [f for result in report.deciding for f in result.families if f.headline]
+    only = families[0] if len(families) == 1 else None
+    rows = []
+    for pair in (pair for family in families for pair in family.headline):
+        texts = []
+        for result, table in zip(rest, tables, strict=True):
+            same, turned = table.get((pair.a, pair.b)), table.get((pair.b, pair.a))
+            if same is not None and same.ratio is not None:
+                texts.append(f"{phrases.number(same.ratio)} {same.verdict}")
+            elif turned is not None and turned.ratio is not None:
+                about = mirrored(turned.verdict, result.metric.higher_is_better)
+                texts.append(f"{phrases.number(1 / turned.ratio)} {about}")
+            else:
+                texts.append("-")
+        rows.append((_name(report, pair, only), *texts))
+    suffix, first = ("", "Pair") if only is None else _against(report, only)
+    return Grid(
+        title=f"Other metrics, ratio and verdict{suffix}",
+        head=(first, *(result.metric.heading for result in rest)),
+        rows=tuple(rows),
+    )
+
+
+def _against(report: Report, family: Family) -> tuple[str, str]:
+    """What goes in the title and the first heading of a table of one family's pairs."""
+    reference = report.labels[family.reference]
+    if family.named:
+        return f": against {reference}", "Cell"
+    return f": {reference} against", "Against"
+
+
+def _name(report: Report, pair: Pair, family: Family | None) -> str:
+    """What the first column calls a pair: in a table of one family, the cell that changes."""
+    a, b = report.labels[pair.a], report.labels[pair.b]
+    if family is None:
+        return f"{a} against {b}"
+    return a if family.named else b
+
+
+def effects(report: Report) -> Grid:
+    """The factors' effects on the metric that decides, where there are several factors."""
+    rows = []
+    for result in report.deciding:
+        for effect in result.effects.effects:
+            if effect.term == "round" or len(report.factors) < 2:
+                continue
+            shown = (f"{level.level} {phrases.number(level.ratio)}" for level in effect.levels)
+            levels = ", ".join(shown)
+            size = f"{effect.partial_eta_squared:.2f}"
+            rows.append((effect.term, phrases.p_value(effect.p), size, levels or "-"))
+    return Grid(
+        title="Factor effects: linear model of the log metric with rounds; ratios to the mean",
+        head=("Term", "p", "Partial eta squared", "Levels"),
+        rows=tuple(rows),
+    )

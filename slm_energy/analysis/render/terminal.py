@@ -1,0 +1,59 @@
+"""A report on the terminal, as plain tables; fits in 100 columns."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from slm_energy.analysis.render.summary_tables import grids
+from slm_energy.analysis.render.tables import Grid, heading
+from slm_energy.analysis.result.report import Report
+from slm_energy.escape import visible
+
+WIDTH = 100
+_FEWEST = 20
+"""With fewer characters for a cell's name the figures are wrapped as well."""
+
+
+def to_terminal(report: Report, console: Console) -> None:
+    """Print with rich; text from runs is never read as markup."""
+    width = min(console.width, WIDTH)
+    console.print(_safe(heading(report), style="bold"), width=width)
+    if report.shared:
+        console.print(_safe("all cells: " + ", ".join(report.shared), style="dim"), width=width)
+    for grid in grids(report):
+        print_grid(grid, console)
+    for line in report.findings:
+        console.print(_safe(line, style="bold"), width=width)
+    console.print()
+    for line in report.notes:
+        console.print(Padding(_safe(line, style="dim"), (0, 0, 0, 2)), width=width)
+
+
+def print_grid(grid: Grid, console: Console) -> None:
+    """Print one table under its title."""
+    width = min(console.width, WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    roomy = sum(grid.widths()[1:]) + _FEWEST <= width
+    for column, name in enumerate(grid.head):
+        left = grid.left_aligned(column)
+        table.add_column(
+            _safe(name),
+            justify="left" if left else "right",
+            overflow="fold",
+            no_wrap=not left and roomy,
+        )
+    for i, row in enumerate(grid.rows):
+        styles = ["bold" if (i, j) in grid.bold else "" for j in range(len(row))]
+        table.add_row(*(_safe(cell, style=s) for cell, s in zip(row, styles, strict=True)))
+    console.print()
+    console.print(_safe(grid.title, style="bold"), width=width)
+    console.print(table, width=width)
+
+
+def _safe(text: str, style: str = "") -> Text:
+    """Text that rich never reads as markup."""
+    return Text(visible(text), style=style)

@@ -1,0 +1,89 @@
+"""What the options mean in one study: its factors, families of cells, and their references."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from slm_energy.analysis.result.design import Factor
+from slm_energy.analysis.trials.frame import Study, level
+from slm_energy.config.options import AnalysisOptions
+from slm_energy.errors import AnalysisError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Design:
+    """What the options mean in this study.
+
+    Attributes:
+        options: as given.
+        factors: whose effects are estimated.
+        families: cell id to the name of its family.
+        references: family to the cell that was named as its reference.
+    """
+
+    options: AnalysisOptions
+    factors: tuple[Factor, ...]
+    families: dict[str, str]
+    references: dict[str, str]
+
+
+def resolve_design(study: Study, options: AnalysisOptions) -> Design:
+    """Look up what the options name.
+
+    Raises:
+        AnalysisError: the study has no such factor or cell.
+    """
+    families = _families(study, options)
+    return Design(
+        options=options,
+        factors=study.factors(options.factors, "factors"),
+        families=families,
+        references=_references(study, families, options.reference),
+    )
+
+
+def _families(study: Study, options: AnalysisOptions) -> dict[str, str]:
+    """Cell id to the name of its family: its levels of the factors that make one."""
+    split = study.factors(options.families, "families")
+    return {
+        cell: " / ".join(level(study.settings[cell], factor.key) for factor in split)
+        for cell in study.cells
+    }
+
+
+def _references(study: Study, families: dict[str, str], named: str | None) -> dict[str, str]:
+    """Family to the cell that was named as its reference; empty when none was."""
+    if named is None:
+        return {}
+    references: dict[str, str] = {}
+    for cell, label in study.labels.items():
+        within = [part for part in label.split(" / ") if part not in families[cell].split(" / ")]
+        if named in (cell, label, " / ".join(within)):
+            references.setdefault(families[cell], cell)
+    if not references:
+        known = ", ".join(study.labels[cell] for cell in study.cells[:8])
+        more = f" and {len(study.cells) - 8} more" if len(study.cells) > 8 else ""
+        raise AnalysisError(
+            f"reference={named}: no such cell; study={study.name} has: {known}{more}"
+        )
+    valid = set(study.valid["cell"])
+    if not any(cell in valid for cell in references.values()):
+        raise AnalysisError(f"reference={named} has no valid trial; choose another, or null")
+    return references
+
+
+def members(cells: Iterable[str], design: Design) -> dict[str, tuple[str, ...]]:
+    """Family to its cells, both in the order in which the cells are given."""
+    families: dict[str, list[str]] = {}
+    for cell in cells:
+        families.setdefault(design.families[cell], []).append(cell)
+    return {name: tuple(cells) for name, cells in families.items()}
+
+
+def levels(study: Study, cells: Iterable[str], factors: Sequence[Factor]) -> list[dict[str, str]]:
+    """Per cell, factor key to level."""
+    return [
+        {factor.key: level(study.settings[cell], factor.key) for factor in factors}
+        for cell in cells
+    ]

@@ -1,0 +1,124 @@
+"""The parser of the command line: which verb is meant, and how the program ends.
+
+Exit codes: 0 everything went well, 1 some trial did not or something got worse, 2 the command
+cannot be carried out, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+
+from slm_energy import __version__
+from slm_energy.cli import cache, compare, doctor, env, metrics, plan, report, run, sync, ui
+from slm_energy.cli.key_help import group_lines, help_text
+from slm_energy.cli.words import Parser, is_override
+from slm_energy.errors import ConfigError, SlmEnergyError, did_you_mean
+
+PROGRAM = "slm-energy"
+
+
+class Verb(Protocol):
+    """What the module of a verb has."""
+
+    SUMMARY: str
+    """What the verb does, on one line."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the verb's options, two examples and the keys that it reads."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Carry the verb out; return the exit code."""
+
+
+VERBS: dict[str, Verb] = {
+    "run": run,
+    "plan": plan,
+    "doctor": doctor,
+    "report": report,
+    "compare": compare,
+    "ui": ui,
+    "sync": sync,
+    "cache": cache,
+    "env": env,
+    "metrics": metrics,
+}
+
+
+def main() -> None:
+    """Carry out the command line and exit."""
+    try:
+        code = _run_verb(sys.argv[1:])
+    except SlmEnergyError as error:
+        stderr = Console(stderr=True, soft_wrap=True)
+        stderr.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # The reader has closed the pipe (`| head`): Python must not try to flush it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _run_verb(words: Sequence[str]) -> int:
+    """Parse and run; words without a verb belong to `run`.
+
+    Raises:
+        ConfigError: there is no such verb or option.
+    """
+    top, parsers = _parsers()
+    first = words[0] if words else ""
+    if first in ("-h", "--help", "--version"):
+        top.epilog = _epilog()
+        top.parse_args([first])  # prints, and exits with 0
+    is_verb = first in VERBS
+    if first and not (is_verb or first.startswith("-") or is_override(first)):
+        advice = did_you_mean(first, VERBS, otherwise=f"choose one of {', '.join(VERBS)}")
+        raise ConfigError(f"no verb {first!r}: {advice}")
+    name = first if is_verb else "run"
+    VERBS[name].configure(parsers[name])
+    return VERBS[name].run(parsers[name].parse_words(words[is_verb:]))
+
+
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the whole command line, and one for each verb, not configured yet."""
+    top = Parser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} [VERB] [options] [KEY=VALUE ...]",
+        description="What a serving configuration costs a code language model, in joules.",
+    )
+    version = f"{PROGRAM} {__version__}"
+    top.add_argument("--version", action="version", version=version, help="print it and exit")
+    verbs = top.add_subparsers(title="verbs (without one: run)", metavar="VERB", prog=PROGRAM)
+    parsers = {
+        name: verbs.add_parser(name, help=verb.SUMMARY, description=_sentence(verb.SUMMARY))
+        for name, verb in VERBS.items()
+    }
+    for parser in parsers.values():
+        parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
+    return top, parsers
+
+
+def _sentence(summary: str) -> str:
+    return f"{summary[0].upper()}{summary[1:]}."
+
+
+def _epilog() -> str:
+    examples = (
+        ("slm-energy", "one trial of the bundled model"),
+        ("slm-energy -m engine=torch,onnx study.rounds=5", "two engines, five rounds"),
+    )
+    groups = "\n".join(["groups, each chosen by GROUP=NAME:", *group_lines()])
+    where = (
+        "slm-energy run --help explains every key of a trial;\n"
+        "slm-energy VERB --help the options and keys of a verb."
+    )
+    return "\n\n".join([help_text(examples), groups, where])

@@ -1,0 +1,206 @@
+"""The verb `plan`: what a grid would run, in which order, for how long; it runs nothing."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from slm_energy.cell import is_sentinel
+from slm_energy.cli import key_help
+from slm_energy.cli.console import terminal
+from slm_energy.cli.words import add_hydra, hydra_words
+from slm_energy.config.compose import compose_grid
+from slm_energy.duration import duration
+from slm_energy.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from slm_energy.analysis.result.diagnostics import NoiseFloor
+    from slm_energy.planning.plan import Plan
+
+SUMMARY = "show what a grid would run, in which order and for how long"
+
+_ORDER_SHOWN = 60
+_ALPHA = 0.05
+"""The analysis's default."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The same words as `run` has."""
+    add_hydra(parser)
+    examples = (
+        ("slm-energy plan -m engine=torch,onnx provider=cpu,cuda", "a grid of four cells"),
+        ("slm-energy plan --config-name demo", "a ready sweep"),
+    )
+    parser.epilog = key_help.help_text(examples, key_help.RUN)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan; nothing is run, locked or created."""
+    from slm_energy.machine import machine_id
+    from slm_energy.planning.grid import resolve
+    from slm_energy.running import stop_rule
+    from slm_energy.running.resume import current_plan
+    from slm_energy.store.connection import exists
+    from slm_energy.store.tracking import Store
+
+    configs = compose_grid(hydra_words(arguments))
+    if not configs:
+        return 0
+    console, grid = terminal(), resolve(configs)
+    tracking, machine, floor = grid.config.tracking, machine_id(), None
+    with console.status("looking up what is done ..."):
+        if exists(tracking):
+            try:
+                floor = stop_rule.noise_floor(Store(tracking), machine)
+            except AnalysisError as error:
+                line = f"[yellow]no noise floor[/]: {escape(str(error))}"
+                console.print(line, soft_wrap=True)
+        plan = current_plan(grid)
+        settled = stop_rule.status(grid, machine) if plan.with_status("done") else None
+    show_plan(plan, console, floor, settled)
+    return 0
+
+
+def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: str | None) -> None:
+    """Print cells, what is left out and why, done and to do, the order, the expected time.
+
+    Args:
+        plan: what it is about.
+        console: where to.
+        floor: what is stored of this machine.
+        settled: what the rule of `study.precision_pct` says of the trials there are.
+    """
+    from slm_energy.analysis.text import phrases
+
+    study = plan.study
+    console.print(
+        f"study [bold]{escape(study.name)}[/]: {'at most ' * (study.precision_pct is not None)}"
+        f"{phrases.times(study.rounds, 'round')}, order {study.order}, seed {study.seed}"
+    )
+    _show_cells(plan, console)
+    show_left_out(plan, console)
+    _show_order(plan, console)
+    for change in plan.changed:
+        console.print(f"[yellow]changed since the study began[/]: {escape(change)}", soft_wrap=True)
+    _show_expected(plan, console)
+    _show_power(plan, floor, console)
+    if study.precision_pct is not None:
+        state = settled or "no trial yet"
+        console.print(f"study.precision_pct={study.precision_pct}: {state}", soft_wrap=True)
+
+
+def _show_cells(plan: Plan, console: Console) -> None:
+    cells = Table(box=None, padding=(0, 2, 0, 0))
+    cells.add_column("cell", no_wrap=True)
+    for heading in ("id", "done", "to do", "given up", "s each"):
+        cells.add_column(heading, justify="right", no_wrap=True)
+    counts = Counter((trial.cell.id, trial.status) for trial in plan.trials)
+    seconds = {trial.cell.id: trial.expected_s for trial in plan.trials}
+    for cell in dict.fromkeys(trial.cell.id for trial in plan.trials):
+        numbers = [str(counts[cell, status]) for status in ("done", "to do", "given up")]
+        each = seconds[cell]
+        cells.add_row(
+            escape(plan.labels[cell]), cell, *numbers, "?" if each is None else f"{each:.0f}"
+        )
+    console.print(cells)
+
+
+def _show_order(plan: Plan, console: Console) -> None:
+    todo = plan.with_status("to do")
+    if todo:
+        console.print("order:")
+        for trial in todo[:_ORDER_SHOWN]:
+            console.print(
+                f"  {trial.order:>4}  r{trial.round:02d}  {escape(trial.label)}", highlight=False
+            )
+        if len(todo) > _ORDER_SHOWN:
+            console.print(f"  and {len(todo) - _ORDER_SHOWN} more")
+
+
+def _show_expected(plan: Plan, console: Console) -> None:
+
+    todo, expected = plan.with_status("to do"), plan.expected_s
+    time = (
+        "unknown: nothing like it has run yet"
+        if expected is None
+        else f"about {duration(expected)}"
+    )
+    done = len(plan.with_status("done"))
+    console.print(
+        f"{len(plan.trials)} trials: {done} done, {len(todo)} to do; expected time: {time}",
+        soft_wrap=True,
+    )
+    for kind in ("measured", "estimated"):
+        joules = plan.expected_j(kind)
+        if todo and joules is not None:
+            console.print(f"expected energy inside windows, {kind}: {_energy(joules)}")
+
+
+def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
+    """Print what this many rounds can show, on a machine with that noise floor."""
+    from slm_energy.analysis.stats.effect_size import GOOD_POWER
+    from slm_energy.analysis.stats.max_t import smallest_rounds
+    from slm_energy.analysis.stats.power import minimum_detectable
+    from slm_energy.analysis.text import phrases
+
+    cells = {t.cell.id: t.cell.settings.model.name for t in plan.trials if not is_sentinel(t.cell)}
+    sizes = [size for size in Counter(cells.values()).values() if size > 1]
+    if not sizes:
+        return
+    fewest, size = max((smallest_rounds(size, _ALPHA), size) for size in sizes)
+    console.print(
+        f"{fewest} rounds are the fewest in which {size} cells can ever show a difference"
+        f" (alpha {_ALPHA})",
+        soft_wrap=True,
+    )
+    if floor is None:
+        console.print(
+            "no noise floor of this machine is known: slm-energy --config-name aa_noise_floor"
+            " measures it",
+            soft_wrap=True,
+        )
+        return
+    rounds, most = plan.study.rounds, max(sizes)
+    noise = floor.metrics[0]
+    console.print(_noise(floor), highlight=False, soft_wrap=True)
+    difference = minimum_detectable(math.log1p(noise.sd_pct / 100), rounds, most, _ALPHA)
+    if difference is not None:
+        console.print(
+            f"{rounds} rounds of {most} cells that are as noisy find a difference of"
+            f" {phrases.number(difference)} % with a chance of {GOOD_POWER}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _noise(floor: NoiseFloor) -> str:
+    from slm_energy.analysis.result.metric import Metric
+    from slm_energy.analysis.text import phrases
+
+    noise = floor.metrics[0]
+    metric = Metric(name=noise.name)
+    return (
+        f"noise floor of this machine (study {floor.study} of {floor.day}, {floor.cell}):"
+        f" {phrases.number(noise.sd_pct)} % per trial in {metric.title}{phrases.kind(metric)}"
+    )
+
+
+def _energy(joules: float) -> str:
+    unit, size = ("kWh", 3.6e6) if joules >= 3.6e5 else ("kJ", 1e3) if joules >= 1e3 else ("J", 1.0)
+    return f"about {joules / size:.3g} {unit}"
+
+
+def show_left_out(plan: Plan, console: Console) -> None:
+    """Print the cells that are excluded, or that cannot run here, and why."""
+    for excluded in plan.excluded:
+        line = f"[dim]excluded[/]    {escape(excluded.label)}: {escape(excluded.reason)}"
+        console.print(line, highlight=False, soft_wrap=True)
+    for cell, reason in plan.unsupported:
+        line = f"[cyan]unsupported[/] {escape(plan.labels[cell.id])}: {escape(reason)}"
+        console.print(line, highlight=False, soft_wrap=True)

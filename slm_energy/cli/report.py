@@ -1,0 +1,105 @@
+"""The verb `report`: print a study's report, store it, and write it to a folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from slm_energy.cli import key_help
+from slm_energy.cli.console import shell_path, terminal
+from slm_energy.cli.words import add_words, overrides
+from slm_energy.config.check import tracking_group
+from slm_energy.config.compose import compose
+from slm_energy.errors import ConfigError
+from slm_energy.serialization import write_files
+
+if TYPE_CHECKING:
+    from slm_energy.running.report import StoredReport
+    from slm_energy.store.tracking import Store
+
+SUMMARY = "compare the cells of a study, or of a table measured elsewhere"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """KEY=VALUE words only."""
+    add_words(parser)
+    examples = (
+        ("slm-energy report study=demo out=report", "also as page, LaTeX and Parquet files"),
+        ("slm-energy report data=FILE.csv columns=tidy", "a table that somebody else measured"),
+    )
+    parser.epilog = key_help.help_text(examples, ("analysis", "tracking"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Report on `study=NAME`, or on `data=FILE.csv`.
+
+    Raises:
+        ConfigError: an option is not valid, or `out` cannot be written.
+        TrackingError: there is no such store or study.
+        AnalysisError: the trials allow no report.
+    """
+    from slm_energy.analysis import options
+    from slm_energy.running.report import study_report
+    from slm_energy.store.tracking import open_existing
+
+    words, console = overrides(arguments), terminal()
+    if any(word.startswith("data=") for word in words):
+        return _report_table(words, console)
+    composed = compose("analysis", words, keys=["study"])
+    del composed["data"], composed["columns"]
+    out, tracking = composed.pop("out"), tracking_group(composed)
+    options(composed)  # reports a wrong key before a missing store
+    store = open_existing(tracking)
+    report = study_report(store, composed)
+    _write(out, show_report(report, store, store.last_sweep(composed["study"]), console))
+    return 0
+
+
+def show_report(
+    report: StoredReport, store: Store, parent: str | None, console: Console
+) -> dict[str, bytes]:
+    """Print a study's report, and store it on the parent run of a sweep if there is one.
+
+    Returns:
+        The report's files, their names (with folders) to their contents.
+    """
+    from slm_energy.analysis.render.terminal import to_terminal
+    from slm_energy.running.report import attach
+
+    to_terminal(report.result, console)
+    for gap in report.gaps:
+        console.print(f"[yellow]{escape(gap)}[/]", soft_wrap=True, highlight=False)
+    files = report.files()
+    if parent is not None:
+        page = shell_path(f"{attach(report.result, files, store, parent)}/report.html")
+        console.print(f"report: {escape(page)}", soft_wrap=True, highlight=False)
+    return files
+
+
+def _report_table(words: list[str], console: Console) -> int:
+    from slm_energy.analysis import external
+    from slm_energy.analysis.render import external_tables
+    from slm_energy.analysis.render.files import files
+
+    composed = compose("analysis", ["study=null", *words], keys=["study"])
+    del composed["tracking"]  # nothing is stored
+    out = composed.pop("out")
+    result = external.analyse(composed)
+    external_tables.to_terminal(result, console)
+    _write(out, files(result.report, more=external_tables.grids(result)))
+    return 0
+
+
+def _write(out: str | None, files: Mapping[str, bytes]) -> None:
+    """Write a report's files to the folder `out`, if one is given."""
+    if out is None:
+        return
+    try:
+        write_files(Path(out), files)
+    except OSError as error:
+        raise ConfigError(f"out={out} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,136 @@
+"""The keys of the verbs that have a file of their own in conf/: analysis, compare, ui."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+from slm_energy.config.key import Key
+
+METRICS = (
+    "energy/per_output_token_j",
+    "latency/e2e_p50_s",
+    "throughput/output_tokens_per_s",
+    "latency/ttft_p50_s",
+)
+_MARGIN = Key(
+    "smallest relative difference that matters (0.02 is 2 %). Declare it before you look at the"
+    " results.",
+    low=0,
+    high=0.5,
+)
+_MACHINE = Key("machine whose trials are read; needed only where a study has trials of several")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysisOptions:
+    """What `slm-energy report` compares, and how strictly."""
+
+    study: Annotated[str, Key("name of the study")]
+    metrics: Annotated[
+        tuple[str, ...],
+        Key(
+            "metrics to compare; the first one decides. Where a cell has no sensor, an energy/..."
+            " metric means its estimate, energy_estimated/..."
+        ),
+    ] = METRICS
+    factors: Annotated[
+        tuple[str, ...],
+        Key("settings whose effects are estimated; engine is short for engine.name"),
+    ] = ("model", "engine", "provider")
+    families: Annotated[
+        tuple[str, ...],
+        Key(
+            "settings within whose levels cells are compared; [] compares all with all. p-values"
+            " are adjusted within a family."
+        ),
+    ] = ("model",)
+    reference: Annotated[
+        str | None,
+        Key(
+            "label or id of the cell to compare the others with; null is the best of each family."
+            " A label may omit the levels of the family: `torch / cpu`."
+        ),
+    ] = None
+    margin: Annotated[float, _MARGIN] = 0.02
+    alpha: Annotated[
+        float,
+        Key(
+            "family-wise error rate per family and metric; intervals have confidence 1 - alpha",
+            low=0.001,
+            high=0.2,
+        ),
+    ] = 0.05
+    draws: Annotated[
+        int,
+        Key("permutations that adjusted p-values are computed from", low=999, high=1_000_000),
+    ] = 9999
+    seed: Annotated[int, Key("seed of all random draws", low=0, high=2**32 - 1)] = 0
+    machine: Annotated[str | None, _MACHINE] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ReportFiles:
+    """What `slm-energy report` reads in place of a study, and where it writes."""
+
+    data: Annotated[
+        str | None,
+        Key(
+            "CSV file of measurements, in place of a study. What its columns mean is in"
+            " conf/columns/NAME.yaml, chosen by columns=NAME."
+        ),
+    ] = None
+    out: Annotated[
+        str | None,
+        Key("folder for report.html, tables, figures and the data; null writes none"),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CompareOptions:
+    """What `slm-energy compare A B` decides by."""
+
+    metrics: Annotated[
+        tuple[str, ...],
+        Key(
+            "metrics to compare; each can be a regression. Where a cell has no sensor in either"
+            " study, an energy/... metric means its estimate, energy_estimated/..."
+        ),
+    ] = ("energy/per_output_token_j", "latency/e2e_p50_s")
+    margin: Annotated[float, _MARGIN] = 0.02
+    alpha: Annotated[
+        float,
+        Key(
+            "family-wise error rate over all cells and metrics; intervals have confidence"
+            " 1 - alpha",
+            low=0.001,
+            high=0.2,
+        ),
+    ] = 0.05
+    floor: Annotated[
+        float,
+        Key(
+            "noise floor: relative difference between two studies of the same thing (0.01 is 1 %)."
+            " `slm-energy --config-name aa_noise_floor` measures it on this machine.",
+            low=0,
+            high=1,
+        ),
+    ] = 0.0
+    allow: Annotated[
+        tuple[str, ...],
+        Key(
+            "groups of facts that may differ, such as [versions, kernel]; [all] allows everything."
+            " A refusal names what would have to be allowed."
+        ),
+    ] = ()
+    machine: Annotated[str | None, _MACHINE] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UiOptions:
+    """Where `slm-energy ui` serves the MLflow UI."""
+
+    port: Annotated[
+        int,
+        Key("port on the loopback interface; no other machine can connect", low=1, high=65535),
+    ] = 5000

@@ -1,0 +1,21 @@
+"""Optional dependencies: whether they are installed, and the extra that brings them."""
+
+from __future__ import annotations
+
+import importlib.util
+
+
+def missing(extra: str, *modules: str) -> str | None:
+    """Name a module that is not installed and the extra that brings it. Imports none of them.
+
+    Args:
+        extra: as in `[project.optional-dependencies]`.
+        modules: top-level modules, the most telling one first.
+
+    Returns:
+        `MODULE: pip install 'slm-energy[EXTRA]'` for the first that is not installed, or None.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            return f"{module}: pip install 'slm-energy[{extra}]'"
+    return None

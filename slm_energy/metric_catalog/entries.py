@@ -1,0 +1,226 @@
+"""What the worker's windows, requests and energy sources become: entries that are not gauges."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from slm_energy.metric_catalog.definition import MEASURED, Better, MetricDefinition, bounds
+
+
+def energy(group: str) -> Iterator[MetricDefinition]:
+    """All joules of a group, `MEASURED` or `ESTIMATED`, each followed by its bounds."""
+    entries: tuple[tuple[str, str, str, Better], ...] = (
+        (
+            "per_output_token",
+            "energy per output token",
+            "Total energy of the serve window over the output tokens.",
+            "lower",
+        ),
+        (
+            "per_request",
+            "energy per request",
+            "Total energy of the serve window over the requests.",
+            "lower",
+        ),
+        (
+            "prefill_per_request",
+            "prefill energy per request",
+            "Total energy of the prefill window over the requests that were prefilled in it.",
+            "lower",
+        ),
+        (
+            "decode_per_output_token",
+            "decoding energy per output token",
+            "Energy of each token after an answer's first: (serve total - prefill total x serve"
+            " passes / prefill passes) / (output tokens - requests).",
+            "lower",
+        ),
+        (
+            "total",
+            "total energy",
+            "Energy of the serve window: the sum over the domains that the tag slm.scope names, or"
+            " the estimate. Passes vary, so compare it per token or request.",
+            "neither",
+        ),
+        (
+            "net_total",
+            "net total energy",
+            "Total energy of the serve window less the baseline's power over the same time.",
+            "neither",
+        ),
+        (
+            "{domain}",
+            "{domain} energy",
+            "Energy of the serve window in domain {domain}, all its devices together.",
+            "neither",
+        ),
+        (
+            "{window}_{domain}",
+            "{window} {domain} energy",
+            "Energy of the {window} window in domain {domain}, or in total.",
+            "neither",
+        ),
+    )
+    origin = "energy sources" if group == MEASURED else "the estimating source"
+    for quantity, title, meaning, better in entries:
+        definition = MetricDefinition(
+            name=f"{group}/{quantity}_j",
+            title=title,
+            meaning=meaning,
+            origin=f"sampler: {origin}, over the worker's windows",
+            better=better,
+        )
+        yield definition
+        for name, end in zip(bounds(definition.name), ("lower", "upper"), strict=True):
+            yield dataclasses.replace(
+                definition,
+                name=name,
+                title=f"{title}, {end} bound",
+                meaning=f"The {end} end of the measurement's own interval.",
+                better="neither",
+                bound=True,
+            )
+
+
+def latency() -> Iterator[MetricDefinition]:
+    """Mean, median and 95th percentile of the four times."""
+    times = {
+        "ttft": ("TTFT", "the time from handing a request over to its first token"),
+        "itl": ("ITL", "the time between two successive tokens of a request"),
+        "tpot": ("TPOT", "a request's time per token after the first: (E2E - TTFT) / (tokens - 1)"),
+        "e2e": ("end-to-end latency", "the time from handing a request over to its last token"),
+    }
+    statistics = {
+        "mean": ("mean {}", "Mean of"),
+        "p50": ("{} p50", "Median of"),
+        "p95": ("{} p95", "95th percentile of"),
+    }
+    for key, (title, quantity) in times.items():
+        for statistic, (titled, what) in statistics.items():
+            yield MetricDefinition(
+                name=f"latency/{key}_{statistic}_s",
+                title=titled.format(title),
+                meaning=f"{what} {quantity}.",
+                origin="worker: time stamps of tokens",
+                better="lower",
+            )
+
+
+OTHERS = (
+    MetricDefinition(
+        name="throughput/output_tokens_per_s",
+        title="output tokens/s",
+        meaning="Output tokens over the length of the serve window.",
+        origin="worker: serve window",
+        better="higher",
+    ),
+    MetricDefinition(
+        name="throughput/requests_per_s",
+        title="requests/s",
+        meaning="Requests over the length of the serve window.",
+        origin="worker: serve window",
+        better="higher",
+    ),
+    MetricDefinition(
+        name="tokens/input",
+        title="input tokens",
+        meaning="Prompt tokens of all requests, without padding.",
+        origin="worker: requests",
+    ),
+    MetricDefinition(
+        name="tokens/output",
+        title="output tokens",
+        meaning="Generated tokens of all requests, without padding.",
+        origin="worker: requests",
+    ),
+    MetricDefinition(
+        name="tokens/requests",
+        title="requests",
+        meaning="Requests served in the serve window.",
+        origin="worker: requests",
+    ),
+    MetricDefinition(
+        name="tokens/passes",
+        title="passes",
+        meaning="How often the whole workload was served in the serve window.",
+        origin="worker: requests",
+    ),
+    MetricDefinition(
+        name="time/{window}_s",
+        title="{window} time",
+        meaning="Length of the window.",
+        origin="worker: windows",
+    ),
+    MetricDefinition(
+        name="time/trial_s",
+        title="trial time",
+        meaning="From the start of the trial to its record, also of a failed one.",
+        origin="sweep: wall clock",
+    ),
+    MetricDefinition(
+        name="time/outside_windows_s",
+        title="time outside the windows",
+        meaning="Trial time less the lengths of all windows.",
+        origin="sweep: wall clock",
+    ),
+    MetricDefinition(
+        name="time/phase_{phase}_s",
+        title="{phase} phase time",
+        meaning="What the sweep spent in one phase of the trial; the windows are in phase worker.",
+        origin="sweep: wall clock",
+    ),
+    MetricDefinition(
+        name="quality/agreement",
+        title="agreement with the reference engine",
+        meaning="Share of prompts answered with the reference engine's tokens.",
+        origin="worker: tokens of the first pass, and the reference",
+        better="higher",
+    ),
+    MetricDefinition(
+        name="quality/agreeing_tokens",
+        title="tokens before the first that is not the reference engine's",
+        meaning="Mean over prompts of the share of tokens before the first difference.",
+        origin="worker: tokens of the first pass, and the reference",
+        better="higher",
+    ),
+    MetricDefinition(
+        name="warmup/batches",
+        title="warm-up batches",
+        meaning="Batches served before the measurement.",
+        origin="worker: warm-up",
+    ),
+    MetricDefinition(
+        name="warmup/steady",
+        title="steady after warm-up",
+        meaning="1 where decoding reached a steady pace, 0 where a limit ended the warm-up.",
+        origin="worker: warm-up",
+    ),
+    MetricDefinition(
+        name="sampler/cpu_pct",
+        title="sampler CPU use",
+        meaning="Processor time of the sampling process over wall time; 100 is one core.",
+        origin="sampler: its own report",
+        better="lower",
+    ),
+    MetricDefinition(
+        name="sampler/largest_pause_s",
+        title="largest pause of the sampler",
+        meaning="By how much the latest of its readings was late.",
+        origin="sampler: its own report",
+        better="lower",
+    ),
+    MetricDefinition(
+        name="crosscheck/{pair}_ratio",
+        title="{pair} ratio",
+        meaning="Serve energy of the first over the second: 1 where both are of one device, at most"
+        " 1 where the second contains the first.",
+        origin="energy sources: serve window",
+    ),
+    MetricDefinition(
+        name="system/{source}",
+        title="{source} over time",
+        meaning="Readings of a gauge over the whole trial, evenly thinned.",
+        origin="sampler: gauge {source}",
+    ),
+)

@@ -1,0 +1,83 @@
+"""What the files of a model folder say.
+
+A model folder has the Hugging Face layout: config.json, a tokenizer, weights. Nothing here judges
+whether the model may be loaded (`validation`) or imports a library to read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from slm_energy.cache import file_digest
+from slm_energy.errors import ModelError
+from slm_energy.models.architecture import CONTEXT
+
+BUNDLED_MODEL = Path(__file__).parents[1] / "bundled" / "model"
+"""The model that comes with this package; random models have its tokenizer."""
+
+_CONTENT = (
+    "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json",
+    "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.safetensors*",
+    "pytorch_model*.bin*", "*.py",
+)  # fmt: skip
+
+
+def digest(folder: Path) -> str:
+    """Hash a model folder's config, tokenizer, code and weights: 16 hex digits.
+
+    Files that cannot change a result (README, licence, training logs) are left out.
+
+    Raises:
+        ModelError: the folder holds none of these files.
+    """
+    files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern)})
+    if not files:
+        raise ModelError(f"{folder} holds no model: set model.source to a folder that does")
+    lines = "".join(f"{path.name} {file_digest(path)}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+def eos_ids(folder: Path) -> tuple[int, ...]:
+    """Tokens that end a text; empty if the model names none.
+
+    Raises:
+        ModelError: a file cannot be read.
+    """
+    for name in ("generation_config.json", "config.json"):
+        path = folder / name
+        ids = read_json(path).get("eos_token_id") if path.is_file() else None
+        if ids is not None:
+            return tuple(ids) if isinstance(ids, list) else (ids,)
+    return ()
+
+
+def context_length(folder: Path) -> int | None:
+    """Longest sequence, prompt and output together, in tokens; None if the model names no limit.
+
+    Raises:
+        ModelError: config.json is missing or cannot be read.
+    """
+    config = read_json(folder / "config.json")
+    return next((config[key] for key in CONTEXT if isinstance(config.get(key), int)), None)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of the folder's JSON files.
+
+    Raises:
+        ModelError: it is missing, or holds no JSON object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path} is missing: set model.source to a complete model folder"
+        ) from None
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON ({error}): fetch the model again") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{path} is not a JSON object: fetch the model again")
+    return data

@@ -1,0 +1,102 @@
+"""Whether a folder holds a model that may be loaded.
+
+It must be a causal language model of the architecture that the configuration states, complete, and
+must not need a trust that the configuration does not give: code of its own, or pickled weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from slm_energy import extras
+from slm_energy.config.groups import ModelConfig
+from slm_energy.errors import ModelError
+from slm_energy.models import tokenizer
+from slm_energy.models.architecture import disagreement
+from slm_energy.models.folder import read_json
+
+PICKLES = ("pytorch_model*.bin",)
+"""Weights in files that can run code when they are read."""
+_CAUSAL_LM = ("ForCausalLM", "LMHeadModel")
+
+
+def validate(folder: Path, model: ModelConfig) -> None:
+    """Check a model folder before anything is loaded from it.
+
+    Raises:
+        ModelError: files are missing or broken, it is not a causal language model, its architecture
+            is another one, or it needs a trust that the configuration does not give.
+    """
+    config = read_json(folder / "config.json")
+    _require_causal_lm(folder, config, model)
+    _require_architecture(folder, config, model)
+    _require_weights(folder, model)
+    if not any((folder / name).is_file() for name in (tokenizer.FAST, *tokenizer.SLOW)):
+        raise ModelError(
+            f"{folder} has no tokenizer: put its tokenizer.json there, or change model.source"
+        )
+
+
+def _require_causal_lm(folder: Path, config: dict[str, Any], model: ModelConfig) -> None:
+    own_code = config.get("auto_map") or {}
+    classes = [str(name) for name in config.get("architectures") or ()]
+    causal = (
+        any(name.endswith(_CAUSAL_LM) for name in classes) or "AutoModelForCausalLM" in own_code
+    )
+    if not causal:
+        raise ModelError(
+            f"{folder} is not a causal language model: change model.source"
+            f" (its architectures: {', '.join(classes) or 'none'})"
+        )
+    if own_code and not model.trust_remote_code and not _built_in(config, folder):
+        raise ModelError(
+            f"{folder} needs its own Python code: read it, then set model.trust_remote_code=true"
+        )
+
+
+def _built_in(config: dict[str, Any], folder: Path) -> bool:
+    """Tell whether transformers itself has the family's class."""
+    if lacking := extras.missing("torch", "transformers"):
+        raise ModelError(
+            f"{folder} comes with Python code; checking whether it is required needs {lacking}"
+        )
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return config.get("model_type") in CONFIG_MAPPING_NAMES
+
+
+def _require_architecture(folder: Path, config: dict[str, Any], model: ModelConfig) -> None:
+    difference = disagreement(model.architecture, config)
+    if difference is not None:
+        key, configured, stored = difference
+        raise ModelError(
+            f"model.architecture.{key}={configured}, but {folder} has {stored}: change"
+            " model.source, or what model.architecture says"
+        )
+
+
+def _require_weights(folder: Path, model: ModelConfig) -> None:
+    if _complete(folder, "model.safetensors"):
+        return
+    if model.allow_pickle and _complete(folder, "pytorch_model.bin"):
+        return
+    if not model.allow_pickle and any(True for name in PICKLES for _ in folder.glob(name)):
+        raise ModelError(
+            f"{folder} has only pickled weights, which can run code when read:"
+            " set model.allow_pickle=true if you trust their author"
+        )
+    raise ModelError(
+        f"{folder} has no complete safetensors weights: change model.source,"
+        " or set model.allow_pickle=true if its author offers only pickled ones"
+    )
+
+
+def _complete(folder: Path, name: str) -> bool:
+    """Tell whether weights are there, in one file or in all parts that their index names."""
+    if (folder / name).is_file():
+        return True
+    index = folder / f"{name}.index.json"
+    return index.is_file() and all(
+        (folder / part).is_file() for part in set(read_json(index).get("weight_map", {}).values())
+    )

@@ -1,0 +1,120 @@
+"""Reports of stored studies: read from the store, built, kept with the study's last sweep.
+
+Prints nothing; the command line and a notebook share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from slm_energy.config.groups import TrackingConfig
+from slm_energy.errors import AnalysisError, ConfigError, TrackingError
+from slm_energy.running.stop_rule import noise_floor
+from slm_energy.store.connection import store_uri
+from slm_energy.store.tracking import Store, open_existing
+
+if TYPE_CHECKING:
+    from slm_energy.analysis.regression import Side
+    from slm_energy.analysis.render.generated import Generated
+    from slm_energy.analysis.result.report import Report
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class StoredReport:
+    """The report of a stored study.
+
+    Attributes:
+        result: all figures.
+        generations: what cells generated, for the page.
+        gaps: what the report goes without and why, one line each.
+    """
+
+    result: Report
+    generations: tuple[Generated, ...]
+    gaps: tuple[str, ...]
+
+    def files(self) -> dict[str, bytes]:
+        """Every file of the report, its name (with its folder) to its content."""
+        from slm_energy.analysis.render.files import files
+
+        return files(self.result, self.generations)
+
+
+def study_report(
+    store: Store, options: Mapping[str, Any], stop_reason: str | None = None
+) -> StoredReport:
+    """Build a study's report.
+
+    Args:
+        store: has the study.
+        options: the keys of conf/analysis.yaml that `slm_energy.analysis.options` accepts.
+        stop_reason: why the study has just ended before its last round, if it has; it is stored.
+
+    Raises:
+        ConfigError: an option is not valid.
+        TrackingError: there is no such study.
+        AnalysisError: the trials allow no report.
+    """
+    from slm_energy import analysis
+    from slm_energy.analysis.render.generated import generated
+
+    checked = analysis.options(options)
+    frame = store.frame(checked.study)
+    machine = analysis.one_machine(frame, checked.study, checked.machine)
+    gaps = list[str]()
+    floor = None
+    try:
+        floor = noise_floor(store, machine)
+    except AnalysisError as error:
+        gaps.append(f"no noise floor: {error}")
+    if stop_reason is not None:
+        store.note_stop(checked.study, machine, stop_reason)
+    stopped = store.stopped(checked.study, machine)
+    result = analysis.build(frame, checked, noise_floor=floor, stopped=stopped)
+    generations: tuple[Generated, ...] = ()
+    try:
+        generations = generated(result, store.attached)
+    except TrackingError as error:  # artifacts were lost
+        gaps.append(f"no generated code in the report: {error}")
+    return StoredReport(result=result, generations=generations, gaps=tuple(gaps))
+
+
+def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str) -> str:
+    """Store a report and its files on the parent run of a sweep; return the artifacts' URI."""
+    from slm_energy.analysis.noise_floor import to_text
+
+    floor = result.noise_floor
+    if floor is not None and floor.study == result.study:
+        store.set_noise_floor(parent, result.machine, to_text(floor))
+    store.describe(parent, files["report.md"].decode())
+    return store.attach(parent, files)
+
+
+def open_sides(a: str, b: str, tracking: TrackingConfig) -> list[Side]:
+    """Open the two studies of a comparison.
+
+    Args:
+        a: a study: NAME, NAME@FOLDER or NAME@URI.
+        b: the other one.
+        tracking: the store of a study that names none.
+
+    Raises:
+        ConfigError: both are the same study.
+        TrackingError: there is no such store or study.
+    """
+    from slm_energy.analysis.regression import Side
+
+    named = []
+    for word in (a, b):
+        name, _, location = word.partition("@")
+        own = {"uri": location} if "://" in location else {"uri": None, "folder": location}
+        named.append((name, dataclasses.replace(tracking, **own) if location else tracking))
+    if len({(name, store_uri(each)) for name, each in named}) == 1:
+        raise ConfigError(f"{a} and {b} are the same study: name two, each NAME or NAME@FOLDER")
+    sides = []
+    for word, (name, each) in zip((a, b), named, strict=True):
+        store = open_existing(each)
+        sides.append(Side(name=word, frame=store.frame(name), attached=store.attached))
+    return sides

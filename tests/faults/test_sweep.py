@@ -1,0 +1,79 @@
+"""Faults of the sweep itself: killed, interrupted, power lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark import FOLDER
+from tests.conftest import Command, ready_store
+from tests.faults.conftest import (
+    SLOW,
+    a_trial_runs,
+    again,
+    assert_sound,
+    sweep,
+    sweeps,
+    trials,
+    until,
+)
+
+
+def test_a_sweep_that_is_killed(tmp_path: Path, slm_energy: Command, empty_store: Path) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
+    study = sweep(tmp_path, "study.rounds=2", SLOW)
+    until(lambda: a_trial_runs(tmp_path))
+    study.kill()
+    study.communicate()
+    again(slm_energy, "study.rounds=2", SLOW)
+    assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
+    assert_sound(tmp_path, cells=1, rounds=2)
+
+
+@pytest.mark.parametrize(
+    ("signals", "outcome", "reason"),
+    [
+        ([signal.SIGINT], "valid", ""),
+        ([signal.SIGINT, signal.SIGINT], "failed", "interrupted"),
+        ([signal.SIGTERM], "failed", "interrupted"),
+    ],
+    ids=["ctrl_c_once", "ctrl_c_twice", "sigterm"],
+)
+def test_an_interrupt(
+    tmp_path: Path,
+    slm_energy: Command,
+    empty_store: Path,
+    signals: list[signal.Signals],
+    outcome: str,
+    reason: str,
+) -> None:
+    """Once: the running trial comes to its end. Twice, or SIGTERM: it is on record as stopped."""
+    ready_store(tmp_path / "mlruns", empty_store)
+    study = sweep(tmp_path, "study.rounds=2", "study.attempts=1", SLOW)
+    until(lambda: a_trial_runs(tmp_path))
+    for number in signals:
+        os.killpg(study.pid, number)  # as a terminal does
+        time.sleep(0.2)
+    output, _ = study.communicate(timeout=60)
+    assert study.returncode == 130, output
+    assert "Ctrl-C again stops it now" in output or signals != [signal.SIGINT]
+    assert "run the same command again" in output
+    assert sweeps(tmp_path) == ["KILLED"]
+    [stopped] = trials(tmp_path).to_dict("records")
+    assert (stopped["outcome"], stopped["reason"]) == (outcome, reason)
+    again(slm_energy, "study.rounds=2", "study.attempts=1", SLOW)
+    assert_sound(tmp_path, cells=1, rounds=2)
+
+
+def test_power_loss_at_random_moments() -> None:
+    """All processes of a sweep are killed at once, again and again."""
+    command = [sys.executable, str(FOLDER / "random_kills.py"), "--kills", "2", "--seed", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 kills" in done.stdout

@@ -1,0 +1,106 @@
+"""Stores, offline folders and caches that version 0.1.0 wrote before the package's layout changed.
+
+`tests/data/before.tar.xz` holds them; `tests/data/README.md` says how they were made.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sqlite3
+import tarfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from slm_energy import analysis, cache
+from slm_energy.config.groups import TrackingConfig
+from slm_energy.store.tracking import Store
+from tests.conftest import Command
+
+DATA = Path(__file__).parents[1] / "data"
+CELLS = 2
+ROUNDS = {"before": 3, "kept": 2}
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A folder with what was written then; its artifacts are where the database says they are."""
+    with tarfile.open(DATA / "before.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    database = sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")
+    with database:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, 'file:///before/', ?)",
+                [f"file://{tmp_path}/"],
+            )
+    database.close()
+    return tmp_path
+
+
+@pytest.fixture
+def store(older: Path) -> Store:
+    return Store(TrackingConfig(name="local", folder=str(older / "mlruns")))
+
+
+def values(node: object, path: str = "") -> dict[str, object]:
+    """The leaves of a JSON document, by path."""
+    if isinstance(node, dict):
+        pairs = list(node.items())
+    elif isinstance(node, list):
+        pairs = list(enumerate(node))
+    else:
+        return {path: node}
+    leaves: dict[str, object] = {}
+    for key, child in pairs:
+        leaves |= values(child, f"{path}/{key}")
+    return leaves
+
+
+@pytest.mark.parametrize("study", ["before", "kept"])
+def test_every_trial_is_read(store: Store, study: str) -> None:
+    frame = store.frame(study)
+    assert len(frame) == CELLS * ROUNDS[study]
+    assert set(frame["outcome"]) == {"valid"}
+
+
+def test_the_report_has_the_figures_that_it_had(store: Store) -> None:
+    sweep = store.last_sweep("before")
+    assert sweep is not None
+    expected = json.loads(store.attached(sweep, "comparisons.json"))
+    options = analysis.options({"study": "before"})
+    report = json.loads(analysis.build(store.frame("before"), options).to_json())
+    for key in ("cells", "audit", "metrics", "pareto", "trials"):
+        now, then = values(report[key]), values(expected[key])
+        assert now.keys() == then.keys()
+        for path, value in then.items():
+            close = pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
+            assert now[path] == close, f"{key}{path}"
+
+
+def test_the_same_command_has_nothing_left_to_do(
+    older: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "python_version", lambda: "3.11.7")  # a part of every cell's id
+    monkeypatch.setattr("slm_energy.machine.machine_id", lambda: "machine-before")
+    monkeypatch.setattr("slm_energy.running.resume.machine_id", lambda: "machine-before")
+    grid = ("-m", "engine.options.export_s=0.01,0.02", "study.name=kept", "study.rounds=2")
+    done = slm_energy("plan", *grid)
+    assert done.returncode == 0, done.stderr
+    assert "4 trials: 4 done" in done.stdout
+
+
+def test_records_that_wait_are_sent(older: Path, slm_energy: Command) -> None:
+    done = slm_energy("sync", "offline", quick=False)
+    assert done.returncode == 0, done.stderr
+    frame: pd.DataFrame = Store(TrackingConfig(name="local")).frame("away")
+    assert len(frame) == CELLS
+    assert (frame["energy/total_j"] > 0).all()
+
+
+def test_entries_of_the_cache_are_used(older: Path) -> None:
+    entries = cache.entries(older / "cache")
+    assert len(entries) == CELLS
+    assert all(entry.state == "whole" and cache.intact(entry.path) for entry in entries)
