@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import slm_energy
 from slm_energy.engines.base import find
+from slm_energy.sampler.open_meters import open_instruments
 
 HEAVY = ("torch", "mlflow", "pandas", "numpy", "hydra", "rich")
 
@@ -28,8 +31,26 @@ class Silent:
         pass
 
 ENGINE = EngineSpec(
-    name="silent", packages=(), create=Silent, unsupported=lambda settings: None
+    name="theirs", packages=(), create=Silent, unsupported=lambda settings: None
 )
+"""
+
+METER = """
+from slm_energy import Channel, MeasurementConfig, Opened, Source
+
+class Fans:
+    slow = False
+    source = Source(id="fans/power", kind="power", domain="fans", unit="mW")
+    channels = (Channel(source=source, read=lambda: 9_000),)
+
+    def watch(self, pid: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+def open_meter(measurement: MeasurementConfig) -> Opened:
+    return Opened(meter=Fans())
 """
 
 
@@ -65,13 +86,33 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
         _ = slm_energy.nonsense
 
 
-def test_an_engine_can_be_written_with_public_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    info = tmp_path / "silent-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: silent\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[slm_energy.engines]\nsilent = silent_engine\n")
-    (tmp_path / "silent_engine.py").write_text(ENGINE)
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
+    """Install a distribution of someone else's: its code behind an entry point named `theirs`."""
     monkeypatch.syspath_prepend(tmp_path)
-    assert isinstance(find("silent"), slm_energy.EngineSpec)
+
+    def install(group: str, target: str, code: str) -> None:
+        info = tmp_path / "theirs-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[slm_energy.{group}]\ntheirs = {target}\n")
+        (tmp_path / f"{target.partition(':')[0]}.py").write_text(code)
+
+    return install
+
+
+def test_an_engine_can_be_written_with_public_names(
+    install: Callable[[str, str, str], None],
+) -> None:
+    install("engines", "public_engine", ENGINE)
+    assert isinstance(find("theirs"), slm_energy.EngineSpec)
+
+
+def test_a_meter_can_be_written_with_public_names(
+    install: Callable[[str, str, str], None], tmp_path: Path
+) -> None:
+    install("meters", "public_meter:open_meter", METER)
+    measurement = slm_energy.MeasurementConfig(name="test", powercap_root=str(tmp_path))
+    with contextlib.closing(open_instruments(measurement)) as instruments:
+        [channel] = [c for c in instruments.channels if c.source.id == "fans/power"]
+    assert channel.read() == 9_000
