@@ -1,7 +1,7 @@
-"""Named expectations about a trial: each passes, fails or does not apply. Pure.
+"""Named checks of a trial: each passes, fails or does not apply. Pure.
 
-A failed expectation makes the trial invalid; its detail is the reason that people read. Of some, a
-reader should know while the numbers stand: they pass, flagged.
+A failed check makes the trial invalid; its detail is the reason that is shown. Some only inform
+the reader and leave the figures valid: they pass with a flag.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Check = Callable[[Trial, Capture, Sequence[EnergyFigure]], _Verdict]
 
 
 def run(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> tuple[CheckResult, ...]:
-    """Apply every expectation, in a fixed order."""
+    """Apply every check, in a fixed order."""
     results = []
     for name, check in _CHECKS.items():
         passed, detail = check(trial, capture, energy)
@@ -35,20 +35,20 @@ def run(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> tuple
 
 
 def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    """What every engine tells; nodes elsewhere and recompilation each engine refuses by itself."""
-    asked = trial.cell.settings
+    """Check what every engine reports; engines reject misplaced nodes and recompilation."""
+    settings = trial.cell.settings
     wanted: dict[str, Json] = {
-        "provider": asked.provider.name,
-        "dtype": asked.engine.dtype,
-        "decode": asked.engine.decode,
+        "provider": settings.provider.name,
+        "dtype": settings.engine.dtype,
+        "decode": settings.engine.decode,
         "kv_cache": True,
-        "isolation": asked.measurement.isolation,
+        "isolation": settings.measurement.isolation,
     }
-    if asked.engine.threads is not None:
-        wanted["threads"] = asked.engine.threads
-    if asked.model.attention != "auto":
-        wanted["attention"] = asked.model.attention
-    # A capture from before there was a choice does not tell.
+    if settings.engine.threads is not None:
+        wanted["threads"] = settings.engine.threads
+    if settings.model.attention != "auto":
+        wanted["attention"] = settings.model.attention
+    # Old captures, from before isolation was configurable, do not record it.
     found = capture.effective | {"isolation": capture.environment.get("isolation", "spawn")}
     for key, value in wanted.items():
         if found.get(key) != value:
@@ -57,7 +57,7 @@ def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFi
 
 
 def _as_planned(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    """More than one experiment under one name: a reader should know, and may take them apart."""
+    """Flag a study whose plan was changed: it holds several experiments, which can be separated."""
     if not trial.changed:
         return True, f"plan {trial.plan}"
     return False, f"since the study began: {'; '.join(trial.changed)}"
@@ -195,7 +195,7 @@ def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure
 def _mean_within(
     capture: Capture, gauge: str, limit: float, key: str, unit: str, *, factor: float = 1.0
 ) -> _Verdict:
-    """Hold the mean of each gauge whose id ends so against a limit."""
+    """Compare the mean of each gauge whose id ends with `gauge` with a limit."""
     found = _gauges(capture, gauge)
     if not found:
         return None, f"this machine reports no {gauge.strip('_')}"
@@ -210,7 +210,7 @@ def _mean_within(
 
 
 def _gauges(capture: Capture, ending: str) -> dict[str, GaugeFigure]:
-    """The gauges whose id ends so, over the serve window."""
+    """Figures over the serve window of the gauges whose id ends with `ending`."""
     serve = capture.window("serve")
     if serve is None:
         return {}
@@ -253,7 +253,7 @@ def _same_tokens(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure])
 
 
 def _views_agree(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    """Two views of one energy; the ratio's interval is what the two figures' intervals allow."""
+    """Compare two views of the same energy; the intervals of both bound the ratio."""
     found = crosschecks([figure for figure in energy if figure.window == "serve"])
     if not found:
         return None, "no energy is seen twice"
@@ -263,7 +263,7 @@ def _views_agree(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure])
 
 
 def _idle_is_idle(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    """Net energy means something only where serving draws no less than the baseline."""
+    """Net energy is meaningful only if serving draws no less than the baseline."""
     idle, busy = (_total_watts(capture, energy, name) for name in ("baseline", "serve"))
     if not idle or not busy:
         return None, "no energy of both baseline and serving"
@@ -275,7 +275,7 @@ def _idle_is_idle(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
 def _total_watts(
     capture: Capture, energy: Sequence[EnergyFigure], name: str
 ) -> tuple[float, float] | None:
-    """Lower and upper end of a window's mean power."""
+    """Lower and upper end of the interval of a window's mean power."""
     window = capture.window(name)
     for figure in energy:
         if window and (figure.domain, figure.window) == ("total", name):

@@ -50,7 +50,7 @@ def _course(report: Report) -> list[str]:
     if any(result.sentinel is not None for result in report.metrics):
         sentences.append(
             "At the start of each round one cell ran an additional time, as a sentinel that shows "
-            "drift and takes part in no comparison."
+            "drift and is not compared with any cell."
         )
     return sentences
 
