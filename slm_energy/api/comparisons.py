@@ -6,15 +6,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from slm_energy.analysis import regression
-from slm_energy.analysis.regression import Side
 from slm_energy.analysis.regression import StudyComparison as Comparison
 from slm_energy.analysis.render.study_comparison import to_terminal
 from slm_energy.api import display
 from slm_energy.api.options import with_defaults
-from slm_energy.api.stores import Tracking, tracking_config, trials_of
-from slm_energy.errors import AnalysisError, ConfigError
-from slm_energy.store.connection import store_uri
-from slm_energy.store.tracking import open_existing
+from slm_energy.api.stores import Tracking, tracking_config
+from slm_energy.errors import AnalysisError
+from slm_energy.running.report import open_sides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,15 +90,8 @@ def compare(a: str, b: str, *, tracking: Tracking = None, **options: Any) -> Stu
             name, no cell is in both, or no cell can be judged.
     """
     asked = regression.options(with_defaults("compare", options))
-    names = [word.partition("@")[0] for word in (a, b)]
-    stores = [tracking_config(word.partition("@")[2] or tracking) for word in (a, b)]
-    if names[0] == names[1] and store_uri(stores[0]) == store_uri(stores[1]):
-        raise ConfigError(f"{a} and {b} are the same study: name two, each NAME or NAME@FOLDER")
-    sides = []
-    for word, name, where in zip((a, b), names, stores, strict=True):
-        store = open_existing(where)
-        sides.append(Side(name=word, frame=trials_of(store, name), attached=store.attached))
-    result = regression.build(sides[0], sides[1], asked)
+    first, second = open_sides(a, b, tracking_config(tracking))
+    result = regression.build(first, second, asked)
     if result.refusal:
         raise AnalysisError(result.refusal)
     return StudyComparison(result=result)

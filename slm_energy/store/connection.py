@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
@@ -125,7 +125,7 @@ def upload(folder: Path, artifact_uri: str, uri: str) -> None:
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    repository = get_artifact_repository(artifact_uri, tracking_uri=uri)  # type: ignore[no-untyped-call]
+    repository: Any = get_artifact_repository(artifact_uri, tracking_uri=uri)
     repository.log_artifacts(str(folder))
 
 

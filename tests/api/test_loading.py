@@ -93,7 +93,7 @@ def test_a_trial_of_another_study_is_refused(finished: SweepResult) -> None:
 
 
 def test_a_study_that_does_not_exist_is_named_with_those_that_do(finished: SweepResult) -> None:
-    with pytest.raises(TrackingError, match=r"study='none' is not in .*; there: .*finished"):
+    with pytest.raises(TrackingError, match=r"study='none' is not in .*; it has: .*finished"):
         load_trials("none", finished.tracking)
 
 
