@@ -14,10 +14,10 @@ from tests.engines.llama_cpp.conftest import configure
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
-        ("tinyllama-1.1b", {"model_type": "mamba"}, "no architecture mamba"),
+        ("tinyllama-1.1b", {"model_type": "mamba"}, "not support architecture mamba"),
         ("tinyllama-1.1b", {"hidden_act": "relu"}, "where hidden_act=relu"),
         ("tinyllama-1.1b", {"rope_scaling": {"rope_type": "yarn"}}, "rope scaling 'yarn'"),
-        ("tinyllama-1.1b", {"hidden_size": None}, "names no hidden_size or n_embd"),
+        ("tinyllama-1.1b", {"hidden_size": None}, "lacks hidden_size or n_embd"),
         ("codeparrot-small", {"scale_attn_weights": False}, "where scale_attn_weights=False"),
         ("tiny_starcoder_py", {"multi_query": False}, "where multi_query=False"),
         ("smollm3-3b", {"no_rope_layers": [0, 1]}, r"where no_rope_layers=\[0, 1\]"),
