@@ -24,7 +24,7 @@ from tests.engines.llama_cpp.conftest import configure
         ("phi-2", {"qk_layernorm": True}, "where qk_layernorm=True"),
     ],
 )
-def test_what_llama_cpp_would_compute_otherwise_is_refused(twin, tmp_path, name, changes, reason):
+def test_what_llama_cpp_computes_differently_is_refused(twin, tmp_path, name, changes, reason):
     folder = configure(Path(shutil.copytree(twin(name), tmp_path / "model")), **changes)
     with pytest.raises(EngineError, match=reason) as caught:
         convert(folder, tmp_path / "model.gguf", "float32")
@@ -39,7 +39,7 @@ def test_what_llama_cpp_would_compute_otherwise_is_refused(twin, tmp_path, name,
         {"rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 2.0}},
     ],
 )
-def test_positions_are_told_in_the_words_of_transformers_4_and_5(copy, tmp_path, rope):
+def test_positions_are_read_from_configs_of_transformers_4_and_5(copy, tmp_path, rope):
     out = tmp_path / "model.gguf"
     convert(configure(copy, **rope), out, "float32")
     found = gguf.GGUFReader(out)

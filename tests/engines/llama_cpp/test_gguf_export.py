@@ -28,7 +28,7 @@ def test_a_folder_becomes_one_file(bundled, tmp_path):
     ("dtype", "kind", "error"),
     [("float16", "F16", 0.0), ("bfloat16", "BF16", 2**-8), ("int8", "Q8_0", 2**-6)],
 )
-def test_matrices_get_the_asked_type_and_vectors_stay_float32(
+def test_matrices_get_the_requested_type_and_vectors_stay_float32(
     bundled, tmp_path, dtype, kind, error
 ):
     out = tmp_path / "model.gguf"

@@ -46,7 +46,7 @@ def test_the_context_is_the_models_cut_to_the_option(target, asked, given):
     assert command.implied(found)["context"] == given
 
 
-def test_a_context_that_nobody_names_is_asked_for(target, tmp_path):
+def test_an_unknown_context_must_be_set(target, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     found = dataclasses.replace(target(RUN + " {context}"), model_path=tmp_path)
     with pytest.raises(EngineError, match=r"set engine\.options\.context"):

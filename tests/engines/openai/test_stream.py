@@ -170,7 +170,7 @@ def test_an_answer_that_is_no_json_is_an_error(answering):
         answering(b"<html>").request("/v1/models")
 
 
-def test_where_nobody_listens_there_is_no_answer():
+def test_a_refused_connection_is_an_error():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(EngineError, match="no answer from the server to /v1/models: Connection"):
@@ -178,6 +178,6 @@ def test_where_nobody_listens_there_is_no_answer():
 
 
 @pytest.mark.parametrize("answer", [{}, {"usage": None}, {"usage": {"prompt_tokens": 3}}])
-def test_usage_that_is_not_told_is_an_error(answer):
+def test_missing_usage_is_an_error(answer):
     with pytest.raises(EngineError, match=r"tells no usage\.prompt_tokens"):
         usage_of(answer)

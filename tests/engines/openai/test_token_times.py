@@ -48,13 +48,13 @@ def asked(new_tokens: int, stop: str = "fixed") -> Batch:
     return Batch(prompts=((1,),), new_tokens=new_tokens, stop=stop)  # type: ignore[arg-type]
 
 
-def test_ids_that_are_told_are_taken_with_the_arrival_of_their_event(texts):
+def test_reported_ids_are_taken_with_the_arrival_of_their_event(texts):
     found = to_completion(stream((1,), (2, 3), count=3), asked(3), [EOS], texts)
     assert found.output_ids == (1, 2, 3)
     assert found.token_ns == (100, 200, 200)
 
 
-def test_ids_that_are_not_told_are_looked_up(texts):
+def test_unreported_ids_are_looked_up(texts):
     found = to_completion(stream("a", " b", "b", "<end>", "ab"), asked(5), [EOS], texts)
     assert found.output_ids == (1, 3, 2, 0, 7)
     assert found.token_ns == (100, 200, 300, 400, 500)
@@ -110,7 +110,7 @@ def test_the_token_that_ended_a_text_counts_whether_the_server_counts_it_or_not(
     assert found.token_ns == (100, 200, 300)
 
 
-def test_an_end_that_is_told_is_not_added_again(texts):
+def test_a_reported_end_is_not_added_again(texts):
     found = to_completion(
         stream((1,), (EOS,), finish="stop", count=2), asked(9, "eos"), [EOS], texts
     )
@@ -132,7 +132,7 @@ def test_a_server_that_goes_on_past_the_end_of_a_text_is_an_error(texts):
         to_completion(stream((1,), (EOS,), (2,)), asked(3, "eos"), [EOS], texts)
 
 
-def test_fewer_tokens_than_asked_for_are_an_error(texts):
+def test_fewer_tokens_than_requested_are_an_error(texts):
     with pytest.raises(EngineError, match="gave 2 tokens, 3 were asked for"):
         to_completion(stream((1,), (2,), count=2), asked(3), [EOS], texts)
 

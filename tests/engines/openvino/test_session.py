@@ -11,7 +11,7 @@ from slm_energy.engines.openvino.engine import ENGINE
 from slm_energy.errors import EngineError
 
 
-def test_memory_of_weights_that_were_copied_is_given_back(tmp_path):
+def test_memory_of_copied_weights_is_returned(tmp_path):
     path = tmp_path / "weights.bin"
     path.write_bytes(os.urandom(1 << 22))
     with path.open("rb") as file:
