@@ -86,8 +86,12 @@ def test_programs_beside_the_interpreter_are_found_first(monkeypatch):
 
 
 def test_what_the_command_says_of_a_setting_is_known_from_it(target):
-    told = command.implied(target(RUN + " {dtype} {threads}", threads=3))
-    assert (told["dtype"], told["dtype_told_by"], told["threads"]) == ("float32", "the command", 3)
+    implied = command.implied(target(RUN + " {dtype} {threads}", threads=3))
+    assert (implied["dtype"], implied["dtype_told_by"], implied["threads"]) == (
+        "float32",
+        "the command",
+        3,
+    )
     silent = command.implied(target(RUN))
     assert silent["dtype_told_by"] == "nobody: declared by engine.dtype"
     assert silent["threads"] is None

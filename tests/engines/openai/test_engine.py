@@ -184,11 +184,11 @@ def test_requests_of_a_batch_are_sent_together(load, serving, prompts):
 
 
 def test_a_server_that_knows_text_only_gets_text(load, serving, prompts):
-    told, _ = load(url=url(serving()))
+    reporting, _ = load(url=url(serving()))
     looked_up, effective = load(url=url(serving(text=True)))
     batch = Batch(prompts=prompts, new_tokens=8, stop="fixed")
     assert [answer.output_ids for answer in looked_up.generate(batch)] == [
-        answer.output_ids for answer in told.generate(batch)
+        answer.output_ids for answer in reporting.generate(batch)
     ]
     assert effective["output_count"] == "meaning of finish_reason"
 
