@@ -115,7 +115,7 @@ class Picture:
         )
 
     def diamond(self, x: float, y: float, style: str) -> None:
-        """A mark that stands out among discs."""
+        """A diamond, which is distinct from discs."""
         self._parts.append(f'<path class="{style}" d="M{x - 6:.1f} {y:.1f}l6 -6 6 6 -6 6z"/>')
 
     def path(self, points: Sequence[tuple[float, float]], style: str) -> None:

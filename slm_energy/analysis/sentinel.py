@@ -19,7 +19,7 @@ from slm_energy.analysis.trials.frame import Study, started
 def sentinel_drift(study: Study, metric: Metric, alpha: float) -> Sentinel | None:
     """One metric of a study's sentinel; None without a sentinel or a value.
 
-    Drift is against the time at which trials began, not against their place in the plan: a round
+    Drift is against the time at which trials began, not against their position in the plan: a round
     may have been run days after the one before it.
     """
     if study.sentinel is None:

@@ -1,7 +1,7 @@
-"""Named expectations about a trial: each passes, fails or does not apply. Pure.
+"""Named checks of a trial: each passes, fails or does not apply. Pure.
 
-A failed expectation makes the trial invalid; its detail is the reason that people read. Of some, a
-reader should know while the numbers stand: they pass, flagged.
+A failed check makes the trial invalid; its detail is the reason that is shown. Some only inform
+the reader and leave the figures valid: they pass with a flag.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Check = Callable[[Trial, Capture, Sequence[EnergyFigure]], _Verdict]
 
 
 def run(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> tuple[CheckResult, ...]:
-    """Apply every expectation, in a fixed order."""
+    """Apply every check, in a fixed order."""
     results = []
     for name, check in _CHECKS.items():
         passed, detail = check(trial, capture, energy)
@@ -35,29 +35,29 @@ def run(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> tuple
 
 
 def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    """What every engine tells; nodes elsewhere and recompilation each engine refuses by itself."""
-    asked = trial.cell.settings
+    """Check what every engine reports; engines reject misplaced nodes and recompilation."""
+    settings = trial.cell.settings
     wanted: dict[str, Json] = {
-        "provider": asked.provider.name,
-        "dtype": asked.engine.dtype,
-        "decode": asked.engine.decode,
+        "provider": settings.provider.name,
+        "dtype": settings.engine.dtype,
+        "decode": settings.engine.decode,
         "kv_cache": True,
-        "isolation": asked.measurement.isolation,
+        "isolation": settings.measurement.isolation,
     }
-    if asked.engine.threads is not None:
-        wanted["threads"] = asked.engine.threads
-    if asked.model.attention != "auto":
-        wanted["attention"] = asked.model.attention
-    # A capture from before there was a choice does not tell.
+    if settings.engine.threads is not None:
+        wanted["threads"] = settings.engine.threads
+    if settings.model.attention != "auto":
+        wanted["attention"] = settings.model.attention
+    # Old captures, from before isolation was configurable, do not record it.
     found = capture.effective | {"isolation": capture.environment.get("isolation", "spawn")}
     for key, value in wanted.items():
         if found.get(key) != value:
-            return False, f"{key} was asked to be {value} and is {found.get(key)}"
+            return False, f"{key} is {found.get(key)}, requested was {value}"
     return True, ", ".join(f"{key}={value}" for key, value in wanted.items())
 
 
 def _as_planned(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    """More than one experiment under one name: a reader should know, and may take them apart."""
+    """Flag a study whose plan was changed: it holds several experiments, which can be separated."""
     if not trial.changed:
         return True, f"plan {trial.plan}"
     return False, f"since the study began: {'; '.join(trial.changed)}"
@@ -83,10 +83,13 @@ def _token_counts(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
         if len(g.token_ns) != count:
             return False, f"{g.task_id}: {count} tokens but {len(g.token_ns)} time stamps"
         if not 1 <= count <= workload.new_tokens:
-            return False, f"{g.task_id}: {count} tokens, asked for {workload.new_tokens}"
+            return False, f"{g.task_id}: {count} tokens, at most {workload.new_tokens} requested"
         if workload.stop == "fixed" and count != workload.new_tokens:
-            return False, f"{g.task_id}: {count} tokens, asked for exactly {workload.new_tokens}"
-    return True, f"{workload.stop}, {workload.new_tokens} tokens asked per request"
+            return (
+                False,
+                f"{g.task_id}: {count} tokens, requested: {workload.new_tokens}",
+            )
+    return True, f"{workload.stop}, {workload.new_tokens} tokens requested per prompt"
 
 
 def _time_stamps(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
@@ -171,14 +174,14 @@ def _alone_on_gpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
     limit = trial.cell.settings.measurement.limits.gpu_processes
     found = _gauges(capture, "_foreign_processes")
     if not found:
-        return None, "no metered GPU tells its processes"
+        return None, "no metered GPU reports its processes"
     for name, figure in found.items():
         if figure.maximum > limit:
             return False, (
-                f"{name}: up to {figure.maximum:g} processes of others;"
+                f"{name}: up to {figure.maximum:g} foreign processes;"
                 f" measurement.limits.gpu_processes={limit}"
             )
-    return True, f"at most {limit} processes of others"
+    return True, f"at most {limit} foreign processes"
 
 
 def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
@@ -186,16 +189,16 @@ def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure
         if figure.maximum > figure.minimum:
             return False, "the processor's frequency governor or boost was changed while serving"
         return True, "frequency governor and boost as they were"
-    return None, "this machine tells no frequency governor"
+    return None, "this machine reports no frequency governor"
 
 
 def _mean_within(
     capture: Capture, gauge: str, limit: float, key: str, unit: str, *, factor: float = 1.0
 ) -> _Verdict:
-    """Hold the mean of each gauge whose id ends so against a limit."""
+    """Compare the mean of each gauge whose id ends with `gauge` with a limit."""
     found = _gauges(capture, gauge)
     if not found:
-        return None, f"this machine tells no {gauge.strip('_')}"
+        return None, f"this machine reports no {gauge.strip('_')}"
     for name, figure in found.items():
         if figure.mean * factor > limit:
             return False, (
@@ -207,7 +210,7 @@ def _mean_within(
 
 
 def _gauges(capture: Capture, ending: str) -> dict[str, GaugeFigure]:
-    """The gauges whose id ends so, over the serve window."""
+    """Figures over the serve window of the gauges whose id ends with `ending`."""
     serve = capture.window("serve")
     if serve is None:
         return {}
@@ -250,7 +253,7 @@ def _same_tokens(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure])
 
 
 def _views_agree(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    """Two views of one energy; the ratio's interval is what the two figures' intervals allow."""
+    """Compare two views of the same energy; the intervals of both bound the ratio."""
     found = crosschecks([figure for figure in energy if figure.window == "serve"])
     if not found:
         return None, "no energy is seen twice"
@@ -260,7 +263,7 @@ def _views_agree(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure])
 
 
 def _idle_is_idle(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    """Net energy means something only where serving draws no less than the baseline."""
+    """Net energy is meaningful only if serving draws no less than the baseline."""
     idle, busy = (_total_watts(capture, energy, name) for name in ("baseline", "serve"))
     if not idle or not busy:
         return None, "no energy of both baseline and serving"
@@ -272,7 +275,7 @@ def _idle_is_idle(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
 def _total_watts(
     capture: Capture, energy: Sequence[EnergyFigure], name: str
 ) -> tuple[float, float] | None:
-    """Lower and upper end of a window's mean power."""
+    """Lower and upper end of the interval of a window's mean power."""
     window = capture.window(name)
     for figure in energy:
         if window and (figure.domain, figure.window) == ("total", name):

@@ -1,4 +1,15 @@
-"""Can this machine measure? `examine(config, folder)` looks, `show` prints what it found."""
+"""Whether this machine can measure: `examine(config, folder)` checks, `show` prints the result.
+
+contention   foreign load, steal time, another sweep
+diagnosis    all checks, and the conclusion
+finding      the result of one check
+gpu          NVIDIA and AMD GPUs
+places       free disk space, the store
+processor    frequency, turbo, SMT, throttling, RAPL filter
+sensors      energy sources, RAPL permissions
+show         output on a terminal
+system       memory, clocks, power supply, virtual machine or container
+"""
 
 from slm_energy.doctor.diagnosis import Diagnosis, examine
 from slm_energy.doctor.finding import Finding

@@ -1,4 +1,4 @@
-"""Checks of who else uses the machine: foreign load, steal, another sweep."""
+"""Checks for other users of the machine: foreign load, steal time, another sweep."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from slm_energy.machine import measuring
 _NAMED = 3
 _STEAL = 7
 _COUNTED = 8
-"""Columns of `/proc/stat`: guest time, which follows these, is part of user time already."""
+"""Columns of `/proc/stat` that are used: the guest time after them is included in user time."""
 _IDLE = (3, 4)
 _LEAST_PCT = 1.0
-"""Processor time is counted in ticks of 10 ms: below this a process is not worth its name."""
+"""Processes below this share are not listed: processor time is counted in ticks of 10 ms."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,10 +23,10 @@ class Usage:
     """Processor time used since the machine started, in ticks.
 
     Attributes:
-        columns: of all processors: user, nice, system, idle, iowait, irq, softirq, steal.
-        processes: process id to its name and user and system time.
-        cpus: how many processors there are.
-        load: load average over one minute; None if the kernel does not tell.
+        columns: sums over all processors: user, nice, system, idle, iowait, irq, softirq, steal.
+        processes: name, and sum of user and system time, by process id.
+        cpus: number of processors.
+        load: load average over one minute; None if the kernel does not report it.
     """
 
     columns: tuple[int, ...]
@@ -36,19 +36,19 @@ class Usage:
 
 
 def usage(root: Path = ROOT) -> Usage:
-    """Read `/proc`; a process that ends meanwhile is left out."""
+    """Read `/proc`; processes that end during the read are left out."""
     lines = (text(root / "proc/stat") or "").splitlines()
     rows = [line.split() for line in lines if line.startswith("cpu")]
     processes = {}
     for path in (root / "proc").glob("[0-9]*/stat"):
-        # The name stands in parentheses and may hold spaces and parentheses itself.
+        # The name is in parentheses and may itself contain spaces and parentheses.
         head, _, tail = (text(path) or "").rpartition(")")
         if tail:
             user, system = tail.split()[11:13]
             name = head.partition("(")[2]
             processes[int(path.parent.name)] = (name, int(user) + int(system))
     return Usage(
-        columns=tuple(int(each) for each in rows[0][1 : _COUNTED + 1]) if rows else (),
+        columns=tuple(int(ticks) for ticks in rows[0][1 : _COUNTED + 1]) if rows else (),
         processes=processes,
         cpus=max(1, len(rows) - 1),
         load=(text(root / "proc/loadavg") or "").partition(" ")[0] or None,
@@ -56,17 +56,17 @@ def usage(root: Path = ROOT) -> Usage:
 
 
 def foreign_load(before: Usage, after: Usage, limit_pct: float) -> Finding:
-    """Processor time of others between two looks, in percent of all processors.
+    """Check the processor time that other processes used, in percent of all processors.
 
     Args:
-        before: the earlier look.
-        after: the later one; this process does not count.
+        before: the earlier snapshot.
+        after: the later snapshot; this process is not counted.
         limit_pct: `measurement.limits.foreign_cpu_pct`.
     """
     name = "other load"
     spent = _spent(before, after)
     if not sum(spent):
-        return Finding(name=name, verdict="unknown", detail="/proc/stat does not tell")
+        return Finding(name=name, verdict="unknown", detail="not available in /proc/stat")
     idle = sum(spent[column] for column in _IDLE)
     used = {
         pid: ticks - before.processes.get(pid, (process, 0))[1]
@@ -95,11 +95,11 @@ def foreign_load(before: Usage, after: Usage, limit_pct: float) -> Finding:
 
 
 def steal(before: Usage, after: Usage, limit_pct: float) -> Finding:
-    """Processor time that the hypervisor gave to other machines between two looks, in percent."""
+    """Check the processor time that the hypervisor gave to other guests, in percent."""
     name = "steal"
     spent = _spent(before, after)
     if not sum(spent):
-        return Finding(name=name, verdict="unknown", detail="/proc/stat does not tell")
+        return Finding(name=name, verdict="unknown", detail="not available in /proc/stat")
     share_pct = 100 * spent[_STEAL] / sum(spent)
     detail = f"{share_pct:.1f} % of all processor time"
     if share_pct <= limit_pct:
@@ -114,27 +114,27 @@ def steal(before: Usage, after: Usage, limit_pct: float) -> Finding:
 
 
 def _spent(before: Usage, after: Usage) -> list[int]:
-    """Ticks per column between two looks."""
+    """Ticks per column between two snapshots."""
     if not before.columns or not after.columns:
         return []
     return [max(0, b - a) for a, b in zip(before.columns, after.columns, strict=True)]
 
 
-class _Taken(Exception):
-    """Another sweep holds the machine; raised so as not to wait for it."""
+class _Locked(Exception):
+    """Another sweep holds the machine's lock; raised instead of waiting for it."""
 
 
 def another_sweep() -> Finding:
-    """Whether a sweep measures on this machine right now."""
+    """Check whether a sweep is measuring on this machine."""
     name = "other sweep"
 
-    def taken(path: Path) -> None:
-        raise _Taken(path)
+    def give_up(path: Path) -> None:
+        raise _Locked(path)
 
     try:
-        with measuring(taken):
+        with measuring(give_up):
             return Finding(name=name, verdict="ok", detail="none measures now")
-    except _Taken as lock:
+    except _Locked as lock:
         return Finding(
             name=name,
             verdict="warn",

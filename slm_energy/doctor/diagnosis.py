@@ -1,8 +1,8 @@
-"""Looks at the machine and draws the conclusion.
+"""Run all checks and draw the conclusion.
 
-Exit code 0: energy is measured, and nothing fails (warnings may stand). Also 0 where there is no
-sensor but an estimate, and `measurement.mode` is not `strict`: runs work, and their energy is
-labelled as estimated. Exit code 1: something fails.
+Exit code 0: energy is measured and no check fails (warnings are allowed). Also 0 with an estimate
+instead of a sensor, unless `measurement.mode` is `strict`: runs work, and their energy is labelled
+as estimated. Exit code 1: a check fails.
 """
 
 from __future__ import annotations
@@ -46,25 +46,25 @@ HOST_CHECKS: tuple[Callable[[], Finding], ...] = (
     system.clocksource,
 )
 
-_LOOK_S = 1.0
-_HIDING = ("container", "virtual machine", "GPUs metered")
-"""Checks that may say why there is no sensor."""
+_LOAD_INTERVAL_S = 1.0
+_SENSOR_BLOCKERS = ("container", "virtual machine", "GPUs metered")
+"""Checks that may explain why there is no sensor."""
 
 _WALL_METER = "wall meter: measurement=wall measurement.wall_meter.url=http://METER/..."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Diagnosis:
-    """What was found.
+    """Result of all checks.
 
     Attributes:
-        energy: whether the total is `measured`, only `estimated`, or there is `none`.
-        headline: the answer in one line.
-        advice: what to do first, where there is no sensor.
+        energy: whether the total energy is `measured`, `estimated` or unavailable (`none`).
+        headline: the conclusion in one line.
+        advice: first steps if there is no sensor.
         machine: identity of this machine, as in the store.
-        target_error: the relative error that windows are made long enough for.
-        sources: all that can be read.
-        notes: what the meters could not open, or do not sum, and why.
+        target_error: the relative error that determines the shortest useful window.
+        sources: all readable sources.
+        notes: what the meters could not open or do not sum, and why.
         checks: the findings.
     """
 
@@ -79,7 +79,7 @@ class Diagnosis:
 
     @property
     def exit_code(self) -> int:
-        """0 if nothing fails, else 1."""
+        """0 if no check fails, else 1."""
         return int(any(check.verdict == "fail" for check in self.checks))
 
     def shortest_window_s(self, source: Source) -> float | None:
@@ -87,7 +87,7 @@ class Diagnosis:
         return shortest_window_s(source, self.target_error)
 
     def to_json(self) -> dict[str, Json]:
-        """The same for programs; keys are stable within one schema."""
+        """Convert to JSON; keys are stable within one schema."""
         sources = [
             to_plain(source) | {"shortest_window_s": self.shortest_window_s(source)}
             for source in self.sources
@@ -97,21 +97,21 @@ class Diagnosis:
 
 
 def examine(config: RunConfig, folder: Path) -> Diagnosis:
-    """Look at everything; takes some seconds.
+    """Run all checks; takes a few seconds.
 
     Args:
-        config: what a run here would be asked to do.
+        config: configuration of the run to check for.
         folder: for the sampler's log.
     """
     measurement, limits = config.measurement, config.measurement.limits
     before = contention.usage()
-    time.sleep(_LOOK_S)
+    time.sleep(_LOAD_INTERVAL_S)
     after = contention.usage()
     sources, notes, sampling = _sample(measurement, folder)
-    found = sensors.measured(sources)
-    # A GPU that was lost has no UUID any more, and nothing to tell.
-    uuids = [source.id.split("/")[1] for source in found if source.id.startswith("nvml/GPU-")]
-    gpus = {source.device for source in found if source.domain == "gpu"}
+    measured = sensors.measured(sources)
+    # A lost GPU has no UUID and cannot be queried.
+    uuids = [source.id.split("/")[1] for source in measured if source.id.startswith("nvml/GPU-")]
+    gpus = {source.device for source in measured if source.domain == "gpu"}
     energy = _energy(sources)
     verdict = _verdict(energy, measurement)
     checks = (
@@ -143,10 +143,9 @@ def examine(config: RunConfig, folder: Path) -> Diagnosis:
 def _sample(
     measurement: MeasurementConfig, folder: Path
 ) -> tuple[tuple[Source, ...], tuple[str, ...], Finding]:
-    """Start the sampling process as a run does, to see what it finds and where it runs.
+    """Start the sampling process as a run does, to see its sources and its processors.
 
-    It is asked to measure what it can, whatever the mode: `strict` would end it without a word on
-    what was found.
+    The mode is always `auto`: under `strict` the sampler would exit without reporting its sources.
     """
     try:
         with Sampler(dataclasses.replace(measurement, mode="auto"), folder) as sampler:
@@ -159,7 +158,7 @@ def _sample(
         detail = one_line(error)
         log = folder / "sampler.log"
         if str(log) in str(error) and (lines := (text(log) or "").splitlines()):
-            # The log may not outlive this look: say what it says.
+            # The log may be deleted after the checks: quote it.
             detail = f"the sampler did not start: {one_line(lines[-1])}"
         return (), (), Finding(name="sampler", verdict="fail", detail=detail)
 
@@ -171,14 +170,14 @@ def _energy(sources: Sequence[Source]) -> Energy:
 
 
 def _verdict(energy: Energy, measurement: MeasurementConfig) -> Finding:
-    """The answer to the question that the verb asks, as a check."""
+    """The conclusion of the command, as a check."""
     name = "energy"
     if energy == "measured":
         return Finding(name=name, verdict="ok", detail="measured")
     if measurement.mode == "off":
         return Finding(name=name, verdict="warn", detail="measurement=off does not ask for it")
     if energy == "none":
-        detail, remedy = "there is no estimate either", "measurement=off runs without energy"
+        detail, remedy = "no sensor, and no estimate either", "measurement=off runs without energy"
         return Finding(name=name, verdict="fail", detail=detail, remedy=remedy)
     if measurement.mode == "strict":
         detail, remedy = "measurement=strict refuses to run", "measurement=auto estimates"
@@ -190,9 +189,9 @@ def _verdict(energy: Energy, measurement: MeasurementConfig) -> Finding:
 def _headline(
     sources: Sequence[Source], target_error: float, verdict: Finding, sampling: Finding
 ) -> str:
-    if found := sensors.measured(sources):
-        domains = ", ".join(dict.fromkeys(source.domain for source in found))
-        lengths = [shortest_window_s(source, target_error) for source in found]
+    if measured := sensors.measured(sources):
+        domains = ", ".join(dict.fromkeys(source.domain for source in measured))
+        lengths = [shortest_window_s(source, target_error) for source in measured]
         longest_s = max((length for length in lengths if length is not None), default=None)
         if longest_s is None:
             return f"Energy is measured here: {domains}"
@@ -203,11 +202,11 @@ def _headline(
 
 
 def _advice(checks: Sequence[Finding]) -> tuple[str, ...]:
-    """What to do first on a machine without a sensor."""
-    found = {check.name: check for check in checks}
-    if found["sampler"].verdict == "fail":
+    """First steps on a machine without a sensor."""
+    by_name = {check.name: check for check in checks}
+    if by_name["sampler"].verdict == "fail":
         return ()
-    physical = found["virtual machine"].verdict == found["container"].verdict == "ok"
-    first = ["RAPL"] if physical or found["RAPL"].verdict == "fail" else []
-    first += [name for name in _HIDING if found[name].verdict == "warn"]
-    return (*(f"{name}: {found[name].remedy}" for name in first), _WALL_METER)
+    physical = by_name["virtual machine"].verdict == by_name["container"].verdict == "ok"
+    names = ["RAPL"] if physical or by_name["RAPL"].verdict == "fail" else []
+    names += [name for name in _SENSOR_BLOCKERS if by_name[name].verdict == "warn"]
+    return (*(f"{name}: {by_name[name].remedy}" for name in names), _WALL_METER)

@@ -1,4 +1,4 @@
-"""Checks of NVIDIA GPUs, through NVML: who else computes there, and what moves their clocks."""
+"""Checks of GPUs: are all metered; of NVIDIA's also other processes, clocks and throttling."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ _NVIDIA, _AMD = "0x10de", "0x1002"
 _DISPLAY = "0x03"
 _AMD_ACCELERATORS = ("0x0380", "0x1200")
 
-Ask = Callable[[Any], Any]
+Query = Callable[[Any], Any]
 
 
 def gpus_metered(metered: int, root: Path = ROOT) -> Finding:
-    """Compare the GPUs on the bus with those that have a source.
+    """Compare the GPUs on the bus with those that are metered.
 
     Args:
-        metered: devices that have a source of energy in the sum.
-        root: where `sys` is.
+        metered: number of GPUs with an energy source that is summed.
+        root: the folder that holds `sys`.
     """
     name = "GPUs metered"
-    found = [each.name for each in sorted((root / "sys/bus/pci/devices").glob("*")) if _gpu(each)]
+    devices = sorted((root / "sys/bus/pci/devices").glob("*"))
+    found = [device.name for device in devices if _is_gpu(device)]
     if not found and not metered:
         detail = "there is no NVIDIA GPU or AMD accelerator on the bus"
         return Finding(name=name, verdict="not applicable", detail=detail)
@@ -39,7 +40,7 @@ def gpus_metered(metered: int, root: Path = ROOT) -> Finding:
     )
 
 
-def _gpu(device: Path) -> bool:
+def _is_gpu(device: Path) -> bool:
     vendor, kind = text(device / "vendor"), text(device / "class") or ""
     return (vendor == _NVIDIA and kind.startswith(_DISPLAY)) or (
         vendor == _AMD and kind.startswith(_AMD_ACCELERATORS)
@@ -47,27 +48,27 @@ def _gpu(device: Path) -> bool:
 
 
 def nvidia(uuids: Sequence[str], most_processes: int) -> tuple[Finding, ...]:
-    """Look at metered GPUs.
+    """Check metered NVIDIA GPUs through NVML.
 
     Args:
-        uuids: which.
+        uuids: the GPUs to check.
         most_processes: `measurement.limits.gpu_processes`.
     """
     names = ("GPU processes", "GPU persistence", "GPU clocks", "GPU throttling", "MIG")
     if not uuids:
         detail = "no NVIDIA GPU is metered"
         return tuple(Finding(name=n, verdict="not applicable", detail=detail) for n in names)
-    # The sampler has found GPUs with it, so it is here and a driver answers.
+    # The sampler found these GPUs through pynvml, so it is installed and the driver responds.
     import pynvml
 
     try:
-        return _look(pynvml, uuids, most_processes)
+        return _check_all(pynvml, uuids, most_processes)
     except pynvml.NVMLError as error:
         detail = f"the driver answers: {error}"
         return tuple(Finding(name=n, verdict="unknown", detail=detail) for n in names)
 
 
-def _look(nvml: Any, uuids: Sequence[str], most_processes: int) -> tuple[Finding, ...]:
+def _check_all(nvml: Any, uuids: Sequence[str], most_processes: int) -> tuple[Finding, ...]:
     nvml.nvmlInit()
     try:
         gpus = {uuid: nvml.nvmlDeviceGetHandleByUUID(uuid) for uuid in uuids}
@@ -82,32 +83,32 @@ def _look(nvml: Any, uuids: Sequence[str], most_processes: int) -> tuple[Finding
         nvml.nvmlShutdown()
 
 
-def _each(nvml: Any, gpus: dict[str, Any], ask: Ask) -> dict[str, Any] | None:
-    """Every GPU's answer; None where one has none to this question."""
-    untold = (
+def _query_all(nvml: Any, gpus: dict[str, Any], query: Query) -> dict[str, Any] | None:
+    """Result of a query by GPU; None if any GPU does not support or permit it."""
+    unavailable = (
         nvml.NVMLError_NotSupported,
         nvml.NVMLError_NoPermission,
         nvml.NVMLError_FunctionNotFound,
     )
     try:
-        return {uuid: ask(handle) for uuid, handle in gpus.items()}
-    except untold:
+        return {uuid: query(handle) for uuid, handle in gpus.items()}
+    except unavailable:
         return None
 
 
-def _untold(name: str) -> Finding:
-    return Finding(name=name, verdict="unknown", detail="a GPU does not tell")
+def _unavailable(name: str) -> Finding:
+    return Finding(name=name, verdict="unknown", detail="not reported by a GPU")
 
 
 def _processes(nvml: Any, gpus: dict[str, Any], most: int) -> Finding:
     name = "GPU processes"
-    found = _each(nvml, gpus, nvml.nvmlDeviceGetComputeRunningProcesses_v3)
+    found = _query_all(nvml, gpus, nvml.nvmlDeviceGetComputeRunningProcesses_v3)
     if found is None:
-        return _untold(name)
+        return _unavailable(name)
     foreign = {
         uuid: pids
         for uuid, processes in found.items()
-        if (pids := [str(each.pid) for each in processes if each.pid != os.getpid()])
+        if (pids := [str(process.pid) for process in processes if process.pid != os.getpid()])
     }
     if not foreign:
         return Finding(name=name, verdict="ok", detail="none computes there")
@@ -122,9 +123,9 @@ def _processes(nvml: Any, gpus: dict[str, Any], most: int) -> Finding:
 
 def _persistence(nvml: Any, gpus: dict[str, Any]) -> Finding:
     name = "GPU persistence"
-    found = _each(nvml, gpus, nvml.nvmlDeviceGetPersistenceMode)
+    found = _query_all(nvml, gpus, nvml.nvmlDeviceGetPersistenceMode)
     if found is None:
-        return _untold(name)
+        return _unavailable(name)
     if all(found.values()):
         return Finding(name=name, verdict="ok", detail="on")
     return Finding(
@@ -136,30 +137,32 @@ def _persistence(nvml: Any, gpus: dict[str, Any]) -> Finding:
 
 
 def _clocks(nvml: Any, gpus: dict[str, Any]) -> Finding:
-    """NVML sets locked clocks but cannot be asked for them."""
+    """Report SM clocks; NVML can lock clocks but cannot report whether they are locked."""
     name = "GPU clocks"
-    now = _each(nvml, gpus, lambda gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM))
-    most = _each(nvml, gpus, lambda gpu: nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM))
+    now = _query_all(nvml, gpus, lambda gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM))
+    most = _query_all(
+        nvml, gpus, lambda gpu: nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM)
+    )
     if now is None or most is None:
-        return _untold(name)
+        return _unavailable(name)
     seen = ", ".join(f"{now[uuid]} of at most {most[uuid]} MHz" for uuid in gpus)
     return Finding(
         name=name,
         verdict="unknown",
-        detail=f"SM clock {seen}; NVML does not tell whether it is locked",
+        detail=f"SM clock {seen}; NVML does not report whether it is locked",
         remedy="sudo nvidia-smi --lock-gpu-clocks=MHZ,MHZ makes trials steadier",
     )
 
 
 def _throttling(nvml: Any, gpus: dict[str, Any]) -> Finding:
     name = "GPU throttling"
-    found = _each(
+    found = _query_all(
         nvml,
         gpus,
         lambda gpu: nvml.nvmlDeviceGetViolationStatus(gpu, nvml.NVML_PERF_POLICY_THERMAL),
     )
     if found is None:
-        return _untold(name)
+        return _unavailable(name)
     longest_s = max(status.violationTime for status in found.values()) / 1e9
     if longest_s == 0:
         return Finding(name=name, verdict="ok", detail="heat has not slowed it down so far")
@@ -173,7 +176,7 @@ def _throttling(nvml: Any, gpus: dict[str, Any]) -> Finding:
 
 def _mig(nvml: Any, gpus: dict[str, Any]) -> Finding:
     name = "MIG"
-    found = _each(nvml, gpus, lambda gpu: nvml.nvmlDeviceGetMigMode(gpu)[0])
+    found = _query_all(nvml, gpus, lambda gpu: nvml.nvmlDeviceGetMigMode(gpu)[0])
     if found is None:
         return Finding(name=name, verdict="not applicable", detail="these GPUs cannot be divided")
     if not any(found.values()):

@@ -1,4 +1,4 @@
-"""Checks of where records go: free space, and the store."""
+"""Checks of where records are written: free disk space, and the store."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LITTLE_GB = 2.0
 
 
 def disk(tracking: TrackingConfig) -> Finding:
-    """Free space where records go."""
-    name, place = "disk", _standing(tracking)
-    free_gb = shutil.disk_usage(place).free / 1e9
+    """Check free space on the disk of the tracking folder."""
+    name, folder = "disk", _nearest_folder(tracking)
+    free_gb = shutil.disk_usage(folder).free / 1e9
     detail = f"{free_gb:.1f} GB free for {Path(tracking.folder).absolute()}"
     if free_gb >= _LITTLE_GB:
         return Finding(name=name, verdict="ok", detail=detail)
@@ -34,16 +34,16 @@ def disk(tracking: TrackingConfig) -> Finding:
 
 
 def store(tracking: TrackingConfig) -> Finding:
-    """Whether the store opens and takes records; nothing is created."""
+    """Check that the store can be opened and written; creates nothing."""
     name = "store"
     if tracking.uri is not None and is_server(tracking.uri):
         return _server(tracking.uri)
     if not connection.exists(tracking):
-        place = _standing(tracking)
+        place = _nearest_folder(tracking)
         if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
             detail = f"none yet; the first trial creates it in {Path(tracking.folder).absolute()}"
             return Finding(name=name, verdict="ok", detail=detail)
-        detail = f"none yet, and {place} is no folder that this user can write to"
+        detail = f"none yet, and this user cannot write to {place}"
         return Finding(name=name, verdict="fail", detail=detail, remedy="tracking.folder=DIR")
     try:
         Store(tracking)
@@ -61,7 +61,7 @@ def store(tracking: TrackingConfig) -> Finding:
 
 
 def _server(uri: str) -> Finding:
-    """Whether an MLflow server answers, and to us."""
+    """Check that the MLflow server responds and accepts our credentials."""
     name = "store"
     try:
         connection.ask(uri)
@@ -71,7 +71,7 @@ def _server(uri: str) -> Finding:
     return Finding(name=name, verdict="ok", detail=f"{uri} answers")
 
 
-def _standing(tracking: TrackingConfig) -> Path:
-    """The folder of records, or what stands of the way to it."""
+def _nearest_folder(tracking: TrackingConfig) -> Path:
+    """The tracking folder, or its closest parent that exists."""
     folder = Path(tracking.folder).absolute()
-    return next(each for each in (folder, *folder.parents) if each.exists())
+    return next(path for path in (folder, *folder.parents) if path.exists())

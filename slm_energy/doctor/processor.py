@@ -1,4 +1,4 @@
-"""Checks of the processor: what makes its speed, and so its energy, differ between trials."""
+"""Checks of the processor: causes of different speed, and so energy, between trials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILTERING = 1 << 0
 
 
 def governor(root: Path = ROOT) -> Finding:
-    """The frequency governor keeps the clock up, or lets it follow the load."""
+    """Check whether the frequency governor keeps the clock up or lets it follow the load."""
     name = "governor"
     found = set(each_cpu(root, "cpufreq/scaling_governor"))
     if not found:
@@ -37,7 +37,7 @@ def governor(root: Path = ROOT) -> Finding:
 
 
 def energy_preference(root: Path = ROOT) -> Finding:
-    """The hint that processors with their own frequency control go by."""
+    """Check the energy hint for processors that control their frequency themselves."""
     name = "energy preference"
     found = set(each_cpu(root, "cpufreq/energy_performance_preference"))
     if not found:
@@ -48,13 +48,13 @@ def energy_preference(root: Path = ROOT) -> Finding:
     return Finding(
         name=name,
         verdict="warn",
-        detail=f"{', '.join(sorted(found))}: the processor trades speed for power by itself",
+        detail=f"{', '.join(sorted(found))}: the processor lowers its speed to save power",
         remedy=f"echo performance | sudo tee /{CPUS}/cpu*/cpufreq/energy_performance_preference",
     )
 
 
 def turbo(root: Path = ROOT) -> Finding:
-    """Turbo (boost) clocks last as long as heat allows."""
+    """Check for turbo (boost) clocks, which last only as long as temperature allows."""
     name = "turbo"
     for file, off in (("intel_pstate/no_turbo", "1"), ("cpufreq/boost", "0")):
         value = text(root / CPUS / file)
@@ -72,11 +72,11 @@ def turbo(root: Path = ROOT) -> Finding:
 
 
 def smt(root: Path = ROOT) -> Finding:
-    """Simultaneous multithreading: two processors may be one core."""
+    """Check for simultaneous multithreading: two processors may share one core."""
     name = "SMT"
     active = text(root / CPUS / "smt/active")
     if active is None:
-        return Finding(name=name, verdict="unknown", detail="the kernel does not tell")
+        return Finding(name=name, verdict="unknown", detail="not reported by the kernel")
     if active == "0":
         return Finding(name=name, verdict="ok", detail="off, or this processor has none")
     siblings = each_cpu(root, "topology/thread_siblings_list")
@@ -89,10 +89,10 @@ def smt(root: Path = ROOT) -> Finding:
 
 
 def throttling(root: Path = ROOT) -> Finding:
-    """How often heat has slowed the processor down since the machine started."""
+    """Check how often the processor was thermally throttled since the machine started."""
     name = "throttling"
     files = ("core_throttle_count", "package_throttle_count")
-    counts = [int(each) for file in files for each in each_cpu(root, f"thermal_throttle/{file}")]
+    counts = [int(count) for file in files for count in each_cpu(root, f"thermal_throttle/{file}")]
     if not counts:
         detail = "the kernel does not count it on this processor"
         return Finding(name=name, verdict="unknown", detail=detail)
@@ -107,7 +107,7 @@ def throttling(root: Path = ROOT) -> Finding:
 
 
 def energy_filter(root: Path = ROOT) -> Finding:
-    """Intel processors may add noise to RAPL against side channels; the register says so."""
+    """Check a register for the noise that Intel processors may add to RAPL (side channels)."""
     name = "RAPL filter"
     if field(root, "proc/cpuinfo", "vendor_id") != "GenuineIntel":
         detail = "only Intel processors have it"
@@ -139,21 +139,21 @@ def energy_filter(root: Path = ROOT) -> Finding:
 
 
 def _register(file: int, number: int) -> int:
-    """Read a model-specific register of 64 bits: its number is the offset in the file."""
+    """Read a 64-bit model-specific register; its number is the offset in the file."""
     (value,) = struct.unpack("<Q", os.pread(file, 8, number))
     return int(value)
 
 
 def sampler_processor(ours: Collection[int], samplers: Collection[int]) -> Finding:
-    """Whether the sampler keeps to processors that it leaves the workload without.
+    """Check whether the sampler has processors of its own, apart from the workload's.
 
     Args:
-        ours: processors that this process, like a worker, may use.
-        samplers: processors that the sampling process gave itself.
+        ours: processors that this process may use, as a worker may.
+        samplers: processors to which the sampling process limited itself.
     """
     name = "sampler"
     if len(samplers) < len(ours):
-        detail = f"keeps to {len(samplers)} of {len(ours)} processors"
+        detail = f"pinned to {len(samplers)} of {len(ours)} processors"
         return Finding(name=name, verdict="ok", detail=detail)
     return Finding(
         name=name,

@@ -1,4 +1,4 @@
-"""Checks of the sources that were found: what they can tell, and RAPL that cannot be read."""
+"""Checks of energy sources: RAPL permissions and update periods."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ _UDEV = (
 
 
 def measured(sources: Sequence[Source]) -> tuple[Source, ...]:
-    """The disjoint cut that makes the total."""
-    return tuple(each for each in sources if each.summed and each.kind in ("counter", "power"))
+    """The disjoint set of measured sources that make up the total."""
+    return tuple(
+        source for source in sources if source.summed and source.kind in ("counter", "power")
+    )
 
 
 def powercap(root: Path, sources: Sequence[Source]) -> Finding:
-    """Whether every RAPL counter in the powercap tree can be read.
+    """Check that every RAPL counter in the powercap tree is readable.
 
     Args:
         root: `measurement.powercap_root`.
-        sources: what was found; RAPL may have been reached another way.
+        sources: all sources; RAPL may also be read through another interface.
     """
     name = "RAPL"
     zones = [zone for zone in sorted(root.glob("intel-rapl*")) if _ZONE.fullmatch(zone.name)]
-    failures = {zone: why for zone in zones if (why := _failure(zone / "energy_uj")) is not None}
+    errors = {zone: _read_error(zone / "energy_uj") for zone in zones}
+    failures = {zone: error for zone, error in errors.items() if error is not None}
     if not zones:
         return Finding(
             name=name,
@@ -43,7 +46,7 @@ def powercap(root: Path, sources: Sequence[Source]) -> Finding:
     if not failures:
         detail = f"all {len(zones)} counters in {root} can be read"
         return Finding(name=name, verdict="ok", detail=detail)
-    kinds = ", ".join(sorted({errno.errorcode.get(each, str(each)) for each in failures.values()}))
+    kinds = ", ".join(sorted({errno.errorcode.get(code, str(code)) for code in failures.values()}))
     lost = {str(zone / "energy_uj") for zone in failures}
     in_sum = {source.path for source in measured(sources)} & lost
     covered = {source.domain for source in measured(sources)} & _WITH_PROCESSOR
@@ -56,8 +59,8 @@ def powercap(root: Path, sources: Sequence[Source]) -> Finding:
     )
 
 
-def _failure(counter: Path) -> int | None:
-    """The error number of reading a counter; None if it can be read."""
+def _read_error(counter: Path) -> int | None:
+    """Error number of reading a counter; None if it is readable."""
     try:
         counter.read_bytes()
     except OSError as error:
@@ -74,12 +77,12 @@ def _remedy(root: Path, errors: set[int]) -> str:
 
 
 def periods(sources: Sequence[Source]) -> Finding:
-    """Whether update periods are this device's own, or from documentation."""
+    """Check whether update periods were measured on this device or are documented ones."""
     name = "update periods"
-    found = measured(sources)
-    if not found:
+    summed = measured(sources)
+    if not summed:
         return Finding(name=name, verdict="not applicable", detail="there is no sensor")
-    guessed = [source.id for source in found if not source.update_period_measured]
+    guessed = [source.id for source in summed if not source.update_period_measured]
     if not guessed:
         return Finding(name=name, verdict="ok", detail="measured on this machine")
     return Finding(

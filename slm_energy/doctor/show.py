@@ -1,4 +1,4 @@
-"""The diagnosis on a terminal."""
+"""Output of the diagnosis on a terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEADLINE = {"measured": "bold green", "estimated": "bold yellow", "none": "bold
 
 
 def show(diagnosis: Diagnosis, console: Console) -> None:
-    """Print the answer, what to do first, the sources, the checks and their remedies."""
+    """Print the headline, advice, sources, checks and remedies."""
     console.print(Text(diagnosis.headline, _HEADLINE[diagnosis.energy]), soft_wrap=True)
     for line in diagnosis.advice:
         console.print(Text(f"  {line}"), soft_wrap=True)
@@ -42,12 +42,12 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
     _show_checks(diagnosis, console)
     _show_remedies(diagnosis, console)
     counts = Counter(check.verdict for check in diagnosis.checks)
-    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES if counts[verdict])
-    console.print(f"\n{len(diagnosis.checks)} checks: {said}", highlight=False)
+    tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES if counts[verdict])
+    console.print(f"\n{len(diagnosis.checks)} checks: {tally}", highlight=False)
 
 
 def _show_sources(diagnosis: Diagnosis, console: Console) -> None:
-    """Two lines per source, because identities and paths do not fit beside the figures."""
+    """Print two lines per source: identities and paths do not fit beside the figures."""
     window = f"window for {100 * diagnosis.target_error:.3g} %"
     heads = ("source of", "kind", "renewed every", "step", window)
     console.print(Text(_LINE.format(*heads), "bold"))
@@ -78,13 +78,13 @@ def _period(source: Source) -> str:
 
 
 def _step(source: Source) -> str:
-    """The resolution in J or W; `?` where it was not measured."""
+    """Resolution in J or W; `?` if it was not measured."""
     factor, unit = _UNITS.get(source.unit, (1.0, source.unit))
     if not source.resolution:
         return "?"
     value = source.resolution * factor
-    prefix, size = next((each for each in _PREFIXES if value >= each[1]), _PREFIXES[-1])
-    return f"{value / size:.3g} {prefix}{unit}"
+    prefix, scale = next((prefix for prefix in _PREFIXES if value >= prefix[1]), _PREFIXES[-1])
+    return f"{value / scale:.3g} {prefix}{unit}"
 
 
 def _show_checks(diagnosis: Diagnosis, console: Console) -> None:
@@ -104,12 +104,12 @@ def _show_checks(diagnosis: Diagnosis, console: Console) -> None:
 
 
 def _show_remedies(diagnosis: Diagnosis, console: Console) -> None:
-    """Failures first. A line is never broken: what is copied from it is a command as a whole."""
+    """Print remedies, failures first. Lines are not wrapped, so that commands can be copied."""
     order: tuple[Status, ...] = ("fail", "warn", "unknown")
-    found = [check for check in diagnosis.checks if check.remedy and check.verdict in order]
-    if found:
+    checks = [check for check in diagnosis.checks if check.remedy and check.verdict in order]
+    if checks:
         console.print(Text("\nwhat to do", "bold"))
-    for check in sorted(found, key=lambda check: order.index(check.verdict)):
+    for check in sorted(checks, key=lambda check: order.index(check.verdict)):
         line = Text.assemble((check.name, _STYLES[check.verdict]), f": {check.remedy}")
         console.print(line, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Checks of the system around the processor: memory, clocks, power supply, what it runs inside."""
+"""Checks of the system: memory, clocks, power supply, virtual machine, container, perf events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEADY_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_ts
 
 
 def swap(root: Path = ROOT) -> Finding:
-    """Memory that was swapped out comes back in the middle of a trial."""
+    """Check for swapped-out memory, which may be read back during a trial."""
     name = "swap"
     table = text(root / "proc/swaps")
     if table is None:
@@ -32,11 +32,11 @@ def swap(root: Path = ROOT) -> Finding:
 
 
 def memory(root: Path = ROOT) -> Finding:
-    """Memory that a model can have."""
+    """Check the memory available for a model."""
     name = "memory"
     sizes = [field(root, "proc/meminfo", key) for key in ("MemAvailable", "MemTotal")]
     if None in sizes:
-        return Finding(name=name, verdict="unknown", detail="/proc/meminfo does not tell")
+        return Finding(name=name, verdict="unknown", detail="not available in /proc/meminfo")
     free_gb, all_gb = (int((size or "").split()[0]) * 1024 / 1e9 for size in sizes)
     detail = f"{free_gb:.1f} of {all_gb:.1f} GB available"
     if free_gb >= _LITTLE_MEMORY_GB:
@@ -46,11 +46,11 @@ def memory(root: Path = ROOT) -> Finding:
 
 
 def clock(root: Path = ROOT, status: int | None = None) -> Finding:
-    """Whether wall-clock time is kept right; series of several devices are laid over each other.
+    """Check wall-clock synchronisation, which aligns series from several devices.
 
     Args:
-        root: where `run` is.
-        status: the status word of adjtimex(2); None asks the kernel.
+        root: the folder that holds `run`.
+        status: the status word of adjtimex(2); None reads it from the kernel.
     """
     name = "clock"
     status = _clock_status() if status is None else status
@@ -66,7 +66,7 @@ def clock(root: Path = ROOT, status: int | None = None) -> Finding:
 
 
 def _clock_status() -> int:
-    """Status word of the kernel's clock discipline: read only, needs no right.
+    """Status word of the kernel's clock discipline; reading it needs no privilege.
 
     The head of `struct timex` in adjtimex(2): modes, offset, frequency, two errors, status.
     """
@@ -87,11 +87,11 @@ def _clock_status() -> int:
 
 
 def clocksource(root: Path = ROOT) -> Finding:
-    """What the kernel's clocks count with; some sources take a microsecond to read."""
+    """Check the kernel's clock source: some take a microsecond to read."""
     name = "clock source"
     found = text(root / "sys/devices/system/clocksource/clocksource0/current_clocksource")
     if found is None:
-        return Finding(name=name, verdict="unknown", detail="the kernel does not tell")
+        return Finding(name=name, verdict="unknown", detail="not reported by the kernel")
     if found.startswith(_STEADY_CLOCKS):
         return Finding(name=name, verdict="ok", detail=found)
     return Finding(
@@ -103,26 +103,26 @@ def clocksource(root: Path = ROOT) -> Finding:
 
 
 def power_supply(root: Path = ROOT) -> Finding:
-    """A laptop on its battery runs slower."""
+    """Check for battery power, on which a laptop runs slower."""
     name = "power supply"
     supplies = sorted((root / "sys/class/power_supply").glob("*"))
-    batteries = [each for each in supplies if text(each / "type") == "Battery"]
-    # A mouse has a battery too; the kernel says that it powers a device only.
-    batteries = [each for each in batteries if text(each / "scope") != "Device"]
+    batteries = [supply for supply in supplies if text(supply / "type") == "Battery"]
+    # The battery of a mouse is listed too, with scope `Device`.
+    batteries = [battery for battery in batteries if text(battery / "scope") != "Device"]
     if not batteries:
         return Finding(name=name, verdict="not applicable", detail="this machine has no battery")
-    if any(text(each / "status") == "Discharging" for each in batteries):
+    if any(text(battery / "status") == "Discharging" for battery in batteries):
         detail, remedy = "on battery", "plug it in"
         return Finding(name=name, verdict="warn", detail=detail, remedy=remedy)
     return Finding(name=name, verdict="ok", detail="on mains")
 
 
 def virtual_machine(root: Path = ROOT) -> Finding:
-    """A hypervisor hides sensors, and its other guests load the same package."""
+    """Check for a hypervisor, which hides sensors and whose other guests load the same package."""
     name = "virtual machine"
     flags = field(root, "proc/cpuinfo", "flags")
     if flags is None:
-        return Finding(name=name, verdict="unknown", detail="/proc/cpuinfo does not tell")
+        return Finding(name=name, verdict="unknown", detail="not available in /proc/cpuinfo")
     if "hypervisor" not in flags.split():
         return Finding(name=name, verdict="ok", detail="no")
     maker = text(root / "sys/class/dmi/id/sys_vendor")
@@ -136,7 +136,7 @@ def virtual_machine(root: Path = ROOT) -> Finding:
 
 
 def container(root: Path = ROOT) -> Finding:
-    """Container runtimes mask the powercap tree, also for root inside."""
+    """Check for a container: runtimes mask the powercap tree, even for root inside."""
     name = "container"
     marks = ("run/systemd/container", ".dockerenv", "run/.containerenv")
     found = [mark for mark in marks if (root / mark).exists()]
@@ -155,7 +155,7 @@ def container(root: Path = ROOT) -> Finding:
 
 
 def perf_events(root: Path = ROOT) -> Finding:
-    """Whether perf events, the second way to RAPL, are open to this process."""
+    """Check whether this process can read RAPL through perf events, the second interface."""
     name = "perf events"
     level = text(root / "proc/sys/kernel/perf_event_paranoid")
     if level is None or not (root / "sys/bus/event_source/devices/power").exists():

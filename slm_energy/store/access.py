@@ -1,7 +1,7 @@
-"""Between this program and an MLflow server: how long it waits, who asks, what a failure means.
+"""Access to an MLflow server: time limits, credentials, TLS, and one-line error messages.
 
 User and password or token come from MLflow's own variables (or ~/.mlflow/credentials). MLflow reads
-them; they never pass through here.
+them; this module never handles them.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
 }
-"""A server that is down costs a request 4 to 5 s, one that is silent 50 s, and what cannot be sent
-waits on disk. MLflow's own 7 retries of 120 s take 4 minutes, and 20."""
+"""With these limits a request fails after 4 to 5 s if the server is down and after 50 s if it does
+not respond; unsent records stay on disk. MLflow's default of 7 retries of 120 s takes 4 and 20
+minutes."""
 
 _LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 _CA = "MLFLOW_TRACKING_SERVER_CERT_PATH or REQUESTS_CA_BUNDLE"
 _UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
-"""OpenSSL's X509_V_ERR_* for a chain that ends in nobody who is trusted (x509_vfy.h)."""
+"""OpenSSL's X509_V_ERR_* for a chain without a trusted root (x509_vfy.h)."""
 
 
 def is_server(uri: str | None) -> bool:
-    """Whether a tracking URI is of an MLflow server; else MLflow opens the store itself."""
+    """Whether a tracking URI names an MLflow server; otherwise MLflow opens the store directly."""
     return uri is not None and uri.startswith(("http://", "https://"))
 
 
 def check(uri: str, *, secret: bool, unverified: bool) -> None:
-    """Refuse to hand a password or a token to whoever listens.
+    """Refuse to send a password or token over an insecure connection.
 
     Args:
         uri: the tracking URI.
         secret: MLflow has a password or a token for it.
-        unverified: MLflow would take any certificate.
+        unverified: MLflow would accept any certificate.
 
     Raises:
-        TrackingError: the connection would be open to others.
+        TrackingError: the connection would expose the credentials.
     """
     if not is_server(uri):
         return
@@ -63,12 +64,12 @@ def check(uri: str, *, secret: bool, unverified: bool) -> None:
 
 
 def failure(uri: str, error: Exception) -> str:
-    """What it means that a store cannot be used, and after the last colon what mends it."""
+    """Describe why a store cannot be used; the remedy follows the last colon."""
     if is_server(uri):
         causes = list(_causes(error))
-        met = next(filter(None, map(_connection, causes)), None) or _answer(causes, str(error))
-        if met is not None:
-            return f"tracking.uri={uri}: {met}"
+        text = next(filter(None, map(_connection, causes)), None) or _answer(causes, str(error))
+        if text is not None:
+            return f"tracking.uri={uri}: {text}"
     if isinstance(error, ModuleNotFoundError):
         return (
             f"tracking.uri={uri} needs the package {error.name}: for PostgreSQL pip install"
@@ -81,62 +82,67 @@ def failure(uri: str, error: Exception) -> str:
 
 
 def _connection(cause: BaseException) -> str | None:
-    """Why there is no connection, if this error says so."""
+    """Explain a connection error; None if the error is of another kind."""
     reason = one_line(cause)
     match cause:
         case ssl.SSLCertVerificationError():
-            known = f"the server's certificate is not good ({cause.verify_message})"
+            known = f"certificate verification failed ({cause.verify_message})"
             if cause.verify_code not in _UNKNOWN_ISSUER:
-                return f"{known}: give the server another one, or mend the URL"
-            return f"{known}: if its CA is your own, set {_CA} to the file of its certificate"
+                return f"{known}: fix the server's certificate or the URL"
+            return (
+                f"{known}: if it is signed by your own CA, set {_CA} to the CA's certificate file"
+            )
         case ssl.SSLError():
-            return f"no TLS connection ({cause.reason or reason}): check https:// and {_CA}"
+            return f"TLS handshake failed ({cause.reason or reason}): check https:// and {_CA}"
         case OSError() if "CA certificate bundle" in reason:
-            return f"{reason}: {_CA} must name a file of certificates"
+            return f"{reason}: {_CA} must be a file of certificates"
         case socket.gaierror():
-            return f"the host's name is not known ({cause.strerror}): mend the URL"
+            return f"host name not found ({cause.strerror}): check tracking.uri"
         case NewConnectionError(__cause__=OSError() as refused):
-            return f"nobody answers ({refused.strerror}): start the server, or mend the URL"
+            return f"connection failed ({refused.strerror}): start the server or check tracking.uri"
         case TimeoutError() | RequestTimeout():
-            return "it does not answer in time: check the server, or MLFLOW_HTTP_REQUEST_TIMEOUT"
+            return "timed out: check the server, or raise MLFLOW_HTTP_REQUEST_TIMEOUT"
         case ConnectionResetError():
-            return "it hangs up: check the server, and whether the URL begins with https://"
+            return (
+                "connection reset: check the server, and whether the URL must begin with https://"
+            )
         case ResponseError():
             return f"{reason}: look at the server's log"
     return None
 
 
 def _answer(causes: list[BaseException], text: str) -> str | None:
-    """What the server's answer means, if it is none that MLflow knows."""
+    """Explain a response that MLflow does not recognise; None if there is no explanation."""
     told = re.search(r"API request to endpoint \S+ failed with error code (\d+)", text)
     responses = (getattr(cause, "response", None) for cause in causes)
     refused = next((r.status_code for r in responses if r is not None), None)
     status = int(told[1]) if told else refused
     if status == 401:
-        return f"the server wants to know who asks (HTTP 401): set {_LOGIN}"
+        return f"authentication required (HTTP 401): set {_LOGIN}"
     if "Invalid Host header" in text:
-        return "the server does not go by this name (HTTP 403): start it with --allowed-hosts HOST"
+        return "host name not allowed by the server (HTTP 403): start it with --allowed-hosts HOST"
     if status == 403:
         return (
-            "the user has no permission for this (HTTP 403): ask the server's administrator for"
+            "permission denied (HTTP 403): ask the server's administrator for"
             f" EDIT on the study's experiment, or set another {_LOGIN}"
         )
     if told or re.search(r"response body was not in a valid JSON|INTERNAL_ERROR: Response:", text):
         said = f" (HTTP {status})" if status else ""
-        return f"this is no MLflow server{said}: mend the URL"
+        return f"not an MLflow server{said}: check tracking.uri"
     return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what led to it, the innermost first: libraries wrap them in several ways."""
-    seen: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, BaseException) and not any(each is other for other in seen):
-            seen.append(each)
-            waiting += [each.__context__, each.__cause__, getattr(each, "reason", None), *each.args]
-    return reversed(seen)
+    """An error and its causes, innermost first: libraries wrap errors in several ways."""
+    known: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending:
+        cause = pending.pop()
+        if isinstance(cause, BaseException) and not any(cause is other for other in known):
+            known.append(cause)
+            pending += [cause.__context__, cause.__cause__, getattr(cause, "reason", None)]
+            pending += cause.args
+    return reversed(known)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,18 +1,18 @@
 """The files of one record: what the MLflow UI shows and a person downloads.
 
     record.json                 outcome, metrics, checks, energy, windows, settings
-    config/settings.yaml        what was asked
-    environment.json            what was found, and the settings really in force
-    checks.json  energy.json    verdicts; joules with intervals and pedigree
-    outputs/generations.json    prompts and answers, a table in the UI
+    config/settings.yaml        requested settings
+    environment.json            environment, and the settings actually in effect
+    checks.json  energy.json    verdicts; joules with intervals and provenance
+    outputs/generations.json    prompts and completions, a table in the UI
     capture/generations.parquet token ids and time stamps of every request
-    capture/reference.parquet   the token ids that they are compared with, where they are
+    capture/reference.parquet   the reference token ids, if outputs are compared
     capture/readings.parquet    every reading of every source
     power.svg                   power and load over the trial
-    worker.log                  what the libraries printed
-    job.json  submitit/         where it ran as a job: what the job was told, its script and its log
+    worker.log                  output of the libraries
+    job.json  submitit/         cluster jobs only: the job's input, script and log
 
-`read` gives back the record that `write` was given.
+`read` returns the record that was passed to `write`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ DIFFERS_AT = "differs_at"
 
 
 def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
-    """Write all files; `record.json` comes last, so its presence means that the rest is there.
+    """Write all files; `record.json` comes last, so its presence means that all files exist.
 
-    That holds after a power loss too: the rest is on the disk before it appears.
+    This holds after a power loss too: the others are synced to disk first.
 
     Args:
         folder: exists; may already hold the worker's log.
@@ -65,8 +65,8 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
     }
     capture = record.capture
     if capture is not None:
-        found = {"environment": capture.environment, "effective": capture.effective}
-        texts["environment.json"] = readable(found)
+        environment = {"environment": capture.environment, "effective": capture.effective}
+        texts["environment.json"] = readable(environment)
         texts[TABLE] = readable(_table(capture, prompts))
         texts["power.svg"] = traces.power_svg(capture)
         _write_parquet(folder / GENERATIONS, [to_plain(g) for g in capture.generations])
@@ -74,8 +74,8 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
         sources = tuple(_filled(series, ()) for series in capture.series)
         if capture.reference is not None and capture.reference.answers:
             _write_parquet(folder / _REFERENCE, [to_plain(a) for a in capture.reference.answers])
-            named = dataclasses.replace(capture.reference, answers=())
-            capture = dataclasses.replace(capture, reference=named)
+            reference = dataclasses.replace(capture.reference, answers=())
+            capture = dataclasses.replace(capture, reference=reference)
         capture = dataclasses.replace(capture, generations=(), series=sources)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -84,21 +84,21 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether `write` came to its end here."""
+    """Whether `write` finished in this folder."""
     return (folder / RECORD).is_file()
 
 
 def remove(folder: Path) -> None:
-    """Remove a record, whole or not at all: without `record.json` nobody takes it for one."""
+    """Remove a record atomically: a folder without `record.json` does not count as a record."""
     (folder / RECORD).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def outline(folder: Path) -> Record:
-    """Read what was asked, how it ended, and the metrics; the rest is left out, to be quick.
+    """Read only trial, outcome and metrics, which is fast.
 
     Raises:
-        ValueError: `record.json` is not what `write` wrote.
+        ValueError: `record.json` is not in the format of `write`.
     """
     plain = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return from_plain(Record, {**plain, "capture": None, "energy": [], "checks": []})
@@ -108,7 +108,7 @@ def read(folder: Path) -> Record:
     """Read a record back from its files.
 
     Raises:
-        ValueError: a file is not what `write` wrote.
+        ValueError: a file is not in the format of `write`.
     """
     record = from_plain(Record, json.loads((folder / RECORD).read_text(encoding="utf-8")))
     if record.capture is None:
@@ -131,19 +131,19 @@ def read(folder: Path) -> Record:
 
 
 def _table(capture: Capture, prompts: Mapping[str, str]) -> dict[str, list[Any]]:
-    """The first pass in the form of MLflow's logged tables.
+    """The first pass in the format of MLflow's logged tables.
 
-    `differs_at` is the position of the first token that is not the reference's, null where all are
-    equal; where nothing was compared there is no such column.
+    `differs_at` is the position of the first token that differs from the reference, null if all are
+    equal; the column is absent if nothing was compared.
     """
-    found = {each.task_id: each.differs_at for each in agreements(capture)}
+    differences = {a.task_id: a.differs_at for a in agreements(capture)}
     columns = ["task_id", "prompt", "completion", "input_tokens", "output_tokens", "stop"]
-    columns += ["prompt_digest", *([DIFFERS_AT] if found else [])]
+    columns += ["prompt_digest", *([DIFFERS_AT] if differences else [])]
     rows = [
         [
             *(g.task_id, prompts.get(g.task_id, ""), g.text),
             *(g.input_tokens, len(g.output_ids), g.stop, g.prompt_digest),
-            *([found.get(g.task_id)] if found else []),
+            *([differences.get(g.task_id)] if differences else []),
         ]
         for g in capture.generations
         if g.pass_index == 0
@@ -152,7 +152,7 @@ def _table(capture: Capture, prompts: Mapping[str, str]) -> dict[str, list[Any]]
 
 
 def _reading_rows(capture: Capture) -> list[dict[str, Any]]:
-    """One row per reading; counters keep all their digits in a column of integers."""
+    """One row per reading; an integer column keeps all digits of counters."""
     return [
         {
             "source": series.source.id,

@@ -1,4 +1,4 @@
-"""How MLflow is reached: where a configuration's store is, its client, and errors of one line."""
+"""Connections to MLflow: the URI of a configuration's store, its client, and one-line errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SQLITE = "sqlite:///"
 
 
 def exists(tracking: TrackingConfig) -> bool:
-    """Whether there is a store already; a server is taken to be there."""
+    """Whether the store exists already; a server is assumed to exist."""
     if tracking.offline:
         return False
     if tracking.uri is None:
@@ -39,17 +39,17 @@ def exists(tracking: TrackingConfig) -> bool:
 
 
 def ask(server: str) -> None:
-    """Ask an MLflow server for anything, as a sweep would.
+    """Send an MLflow server a minimal request with the settings of a sweep.
 
     Raises:
-        TrackingError: it does not answer, or not to us.
+        TrackingError: it does not respond, or denies access.
     """
     with clear_errors(server):
         connect(server).search_experiments(max_results=1)
 
 
 def create(database: Path) -> None:
-    """Make a SQLite store, whole or not at all: MLflow cannot use one that was cut short."""
+    """Create a SQLite store atomically: MLflow cannot use a partly created one."""
     with _without_widgets():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -57,37 +57,37 @@ def create(database: Path) -> None:
     partial = database.with_name(f"{database.name}.partial")
     for leftover in database.parent.glob(f"{partial.name}*"):
         leftover.unlink()
-    place, root = f"sqlite:///{partial}", (database.parent / "artifacts").as_uri()
-    store = SqlAlchemyStore(place, root)  # type: ignore[no-untyped-call]
+    uri, root = f"{_SQLITE}{partial}", (database.parent / "artifacts").as_uri()
+    store = SqlAlchemyStore(uri, root)  # type: ignore[no-untyped-call]
     store.engine.dispose()
     partial.rename(database)
 
 
 @contextlib.contextmanager
 def _without_widgets() -> Iterator[None]:
-    """Import MLflow where ipywidgets is missing: in a notebook its tqdm would warn of that."""
+    """Silence the warning of MLflow's tqdm in a notebook without ipywidgets."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "IProgress not found")
         yield
 
 
 def _hush() -> None:
-    # Set after the import, which sets them itself: creating a store is no news.
+    # After the import, which sets these levels itself; creating a store needs no log output.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # What comes of its retries is said once, by us.
+    # This package reports the result of the retries once.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # nor is reading a file
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # of each run that ends
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # one per ended run
     for name, value in access.PATIENCE.items():
         os.environ.setdefault(name, value)
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client of a store.
+    """Create a client of a store.
 
     Raises:
-        TrackingError: a password or token would be open to others.
+        TrackingError: the connection would expose a password or token.
     """
     with _without_widgets():
         from mlflow import MlflowClient
@@ -104,7 +104,7 @@ def connect(uri: str) -> MlflowClient:
 
 
 def _reach(database: str) -> None:
-    """Connect once: MLflow would try again for 100 s, and print each failure."""
+    """Connect once, to fail early: MLflow would retry for 100 s and print each failure."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(database)
@@ -112,25 +112,26 @@ def _reach(database: str) -> None:
     engine.dispose()
 
 
-def upload(folder: Path, place: str, uri: str) -> None:
+def upload(folder: Path, artifact_uri: str, uri: str) -> None:
     """Store a folder's files as artifacts of a run.
 
-    MLflow's client does the same, and keeps a thread pool and a queue for each of its last 1,024
-    runs, 7 kB a trial.
+    Avoids MLflow's client, which keeps a thread pool and a queue for each of its last 1,024 runs:
+    7 kB per trial.
 
     Args:
-        folder: what is in it is stored.
-        place: the run's artifact URI.
+        folder: its files are stored.
+        artifact_uri: the run's artifact URI.
         uri: the store's tracking URI.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    get_artifact_repository(place, tracking_uri=uri).log_artifacts(str(folder))  # type: ignore[no-untyped-call]
+    repository = get_artifact_repository(artifact_uri, tracking_uri=uri)  # type: ignore[no-untyped-call]
+    repository.log_artifacts(str(folder))
 
 
 @contextlib.contextmanager
 def clear_errors(uri: str) -> Iterator[None]:
-    """Turn what MLflow, SQLAlchemy and the file system raise into one line."""
+    """Turn errors of MLflow, SQLAlchemy and the file system into one-line `TrackingError`s."""
     try:
         yield
     except TrackingError:

@@ -1,8 +1,8 @@
-"""A file that remembers how trials ended, so that whoever keeps them need not be asked again.
+"""A local cache of how trials ended, so that the store need not return all of them each time.
 
-One line of JSON per trial: added when a trial is stored, written anew where the file turns out to
-be wrong. It is a memory and no authority: `recall` holds it against the store, and asks there for
-what is damaged or missing.
+One line of JSON per trial: appended when a trial is stored, and rewritten when the file turns out
+to be wrong. The store stays the authority: `recall` compares the cache with it and fetches what is
+damaged or missing.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class HistoryEntry:
     """One earlier trial.
 
     Attributes:
-        key: what tells it from others: its run id, or its own id.
+        key: unique: its run id, or its own id.
         started_ms: when it began, milliseconds since 1970.
-        past: what a plan needs to know of it.
+        past: what a plan needs to know about it.
     """
 
     key: str
@@ -40,11 +40,11 @@ class Ledger:
     """The trials of one study on one machine."""
 
     def __init__(self, path: Path) -> None:
-        """Nothing is read or made before it is asked for."""
+        """Neither read nor create the file until it is needed."""
         self.path = path
 
     def read(self) -> dict[str, HistoryEntry]:
-        """Trials by key; none without a file. What is no whole line is left out."""
+        """Trials by key; none if there is no file. Incomplete lines are skipped."""
         if not self.path.is_file():
             return {}
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -62,7 +62,7 @@ class Ledger:
             file.write(_line(entry))
 
     def replace(self, entries: Iterable[HistoryEntry]) -> None:
-        """Write the file anew, so that whoever reads it meanwhile sees the old or the new one.
+        """Rewrite the file atomically.
 
         Raises:
             OSError: it cannot be written.
@@ -86,49 +86,49 @@ def _parsed(line: str) -> HistoryEntry | None:
 
 
 class Trials(Protocol):
-    """What a store is asked about the trials of one study on one machine."""
+    """The queries that `recall` makes about the trials of one study on one machine."""
 
     def pages(self, *, small_first: bool) -> Iterator[list[HistoryEntry]]:
-        """All of them, newest first; the first page is to be a small one where few may be new."""
+        """All of them, newest first; `small_first` makes the first page a small one."""
 
     def deleted(self) -> set[str]:
-        """Keys of those that a person deleted."""
+        """Keys of the trials that a user deleted."""
 
     def number(self, outcome: OutcomeName, count: int) -> bool:
-        """Whether so many of them ended like this."""
+        """Whether exactly `count` trials ended with this outcome."""
 
 
 def recall(ledger: Ledger, trials: Trials) -> list[Past]:
-    """The trials of a store, oldest first, with as little reading as can be.
+    """The trials of a store, oldest first, with as few reads as possible.
 
-    The newest are read, up to a page with one that the ledger has. What the ledger has, without
-    what was deleted, must then be as many of each outcome as the store has; else all are read, and
-    the ledger is written anew. This sees trials that were deleted, restored, judged anew, stored
-    late or lost with the store's file. It does not see a trial that was deleted for good
-    (`mlflow gc`) if an older one of the same outcome came in its place before the next look.
+    The newest are read, up to the first page with a trial that the ledger has. The ledger, without
+    deleted trials, must then match the store's count of each outcome; otherwise all are read and
+    the ledger is rewritten. This detects trials that were deleted, restored, judged again, stored
+    late or lost with the store's file. It does not detect a trial that was deleted permanently
+    (`mlflow gc`) if an older one of the same outcome was added before the next call.
     """
-    remembered = ledger.read()
-    known = dict(remembered)
+    cached = ledger.read()
+    known = dict(cached)
     if known:
         for key in trials.deleted():
             known.pop(key, None)
-    found, whole = _newest(trials, known)
-    known = found if whole else known | found
-    if not whole and not _agree(trials, known):
+    newest, complete = _newest(trials, known)
+    known = newest if complete else known | newest
+    if not complete and not _agree(trials, known):
         known = {entry.key: entry for page in trials.pages(small_first=False) for entry in page}
-    if known != remembered:
+    if known != cached:
         ledger.replace(known.values())
     return [entry.past for entry in sorted(known.values(), key=lambda entry: entry.started_ms)]
 
 
 def _newest(trials: Trials, known: dict[str, HistoryEntry]) -> tuple[dict[str, HistoryEntry], bool]:
-    """Trials up to the first page that has a known one; and whether these are all there are."""
-    found: dict[str, HistoryEntry] = {}
+    """Trials up to the first page with a known one, and whether these are all the trials."""
+    newest: dict[str, HistoryEntry] = {}
     for page in trials.pages(small_first=bool(known)):
-        found |= {entry.key: entry for entry in page}
-        if not known.keys().isdisjoint(found):
-            return found, False
-    return found, True
+        newest |= {entry.key: entry for entry in page}
+        if not known.keys().isdisjoint(newest):
+            return newest, False
+    return newest, True
 
 
 def _agree(trials: Trials, known: dict[str, HistoryEntry]) -> bool:

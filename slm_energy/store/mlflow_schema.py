@@ -1,6 +1,6 @@
-"""How a record looks in MLflow: its tags, params, metrics and series, as plain names and values.
+"""The MLflow form of a record: tags, params, metrics and series as plain names and values.
 
-Pure; `tracking.py` sends what this says.
+Pure functions; `tracking.py` sends their results.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from slm_energy.store.artifacts import TABLE
 
 TRIAL, SWEEP = "trial", "sweep"
 PLAN_FILE = "plan.json"
-"""Artifact of a parent run: the plan of its invocation, and what it rests on."""
+"""Artifact of a parent run: the plan of its invocation, and what it depends on."""
 STOPPED = "slm.stopped"
 """Tag of a parent run: why the study ended before its last round (`study.precision_pct`)."""
 
 INTERRUPTED = "interrupted"
-"""The reason of a failed trial that a person stopped: it does not count as an attempt."""
+"""Reason of a failed trial that a user stopped: it does not count as an attempt."""
 
 _SERIES_POINTS = 300
 _NOTED = (
@@ -46,15 +46,15 @@ class Point(NamedTuple):
 
 
 def sweep_tags(study: str, sweep: str, machine: str, plan: str | None) -> dict[str, str]:
-    """Tags of a parent run; `plan` is the digest of what its plan rests on, where it has one."""
+    """Tags of a parent run; `plan` is the digest of what its plan depends on, if there is one."""
     planned = {} if plan is None else {"plan": plan}
     return _tags(kind=SWEEP, study=study, sweep=sweep, machine=machine, **planned)
 
 
 def tags(record: Record, machine: str) -> dict[str, str]:
-    """Tags of a trial, all but `slm.outcome`, which is written when everything else is there."""
+    """Tags of a trial except `slm.outcome`, which is written after everything else."""
     trial = record.trial
-    found = _tags(
+    result = _tags(
         kind=TRIAL,
         trial=trial.id,
         study=trial.study,
@@ -69,33 +69,33 @@ def tags(record: Record, machine: str) -> dict[str, str]:
         schema=str(record.schema),
     )
     if record.outcome.reasons:
-        found["slm.reason"] = "; ".join(record.outcome.reasons)[:4000]
+        result["slm.reason"] = "; ".join(record.outcome.reasons)[:4000]
     flags = [f"{check.name}: {check.detail}" for check in record.checks if check.flagged]
     if flags:
-        found["slm.flags"] = "; ".join(flags)[:4000]
+        result["slm.flags"] = "; ".join(flags)[:4000]
     scope = {f.domain for f in record.energy if f.summed and f.window == "serve"}
     if scope:
-        found["slm.scope"] = "+".join(sorted(scope))
+        result["slm.scope"] = "+".join(sorted(scope))
     if record.job:
-        found |= _tags(node=record.node, job=record.job)
+        result |= _tags(node=record.node, job=record.job)
     if interrupted(record):
-        found["slm.interrupted"] = "true"
+        result["slm.interrupted"] = "true"
     if record.capture is not None:
-        found["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])
-    found["mlflow.note.content"] = _note(record)
-    return found
+        result["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])
+    result["mlflow.note.content"] = _note(record)
+    return result
 
 
 def noise_floor_tag(machine: str) -> str:
-    """Tag of the parent run of a study that measured what one cell under several names differs by.
+    """Tag of the parent run of an A/A study: how much one cell under several names differs.
 
-    It names the machine, because a study's trials may come from several.
+    It names the machine, because the trials of a study may come from several.
     """
     return f"slm.noise_floor.{machine}"
 
 
 def interrupted(record: Record) -> bool:
-    """Whether a person stopped the trial."""
+    """Whether a user stopped the trial."""
     return record.outcome.reasons == (INTERRUPTED,)
 
 
@@ -104,7 +104,7 @@ def _tags(**values: str) -> dict[str, str]:
 
 
 def _note(record: Record) -> str:
-    """What the run page says at the top, in Markdown."""
+    """The description at the top of the run's page, in Markdown."""
     lines = [f"**{record.outcome.name}**: {record.trial.label}, round {record.trial.round}", ""]
     lines += [f"- {reason}" for reason in record.outcome.reasons]
     lines += [f"- flagged, {c.name}: {c.detail}" for c in record.checks if c.flagged]
@@ -127,7 +127,7 @@ def params(record: Record) -> dict[str, str]:
 
 
 def metrics(record: Record) -> dict[str, float]:
-    """The record's metrics, and what the trial took in wall time, also when it failed."""
+    """The record's metrics and the wall time of the trial, also of a failed one."""
     whole = (record.ended_unix_ns - record.started_unix_ns) / 1e9
     values = record.metrics | {"time/trial_s": whole}
     values |= {f"time/phase_{name}_s": seconds for name, seconds in record.phases_s.items()}
@@ -138,7 +138,7 @@ def metrics(record: Record) -> dict[str, float]:
 
 
 def past(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]) -> Past:
-    """What a plan needs to know of an earlier trial, from how it looks in MLflow."""
+    """What a plan needs to know about an earlier trial, from its run's data in MLflow."""
     return Past(
         cell=tags["slm.cell"],
         model=params.get("model.name", ""),
@@ -152,13 +152,13 @@ def past(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[st
 
 
 def past_of(record: Record) -> Past:
-    """The same of a record that MLflow has not seen; its capture and checks may be left out."""
+    """`past` of a record that is not in MLflow yet; it needs neither capture nor checks."""
     outcome = {"slm.outcome": record.outcome.name}
     return past(tags(record, machine="") | outcome, params(record), metrics(record))
 
 
 def joules(metrics: Mapping[str, float]) -> dict[EnergyKind, float]:
-    """What a trial took inside its windows, from its metrics; measured and estimated apart."""
+    """Joules inside a trial's windows, from its metrics; measured and estimated kept apart."""
     groups: dict[EnergyKind, str] = {"measured": MEASURED, "estimated": ESTIMATED}
     sums: dict[EnergyKind, float] = {}
     for kind, group in groups.items():
@@ -170,7 +170,7 @@ def joules(metrics: Mapping[str, float]) -> dict[EnergyKind, float]:
 
 
 def system_series(record: Record) -> list[Point]:
-    """Gauges under MLflow's own `system/` names, thinned, so that its System metrics tab works."""
+    """Gauges, thinned, under the `system/` names that MLflow's System metrics tab expects."""
     if record.capture is None:
         return []
     offset_ns = record.capture.clock.unix_ns - record.capture.clock.monotonic_ns

@@ -1,10 +1,10 @@
-"""A node without a network: what a sweep asks of a store, answered from files.
+"""The store of a node without a network: sweeps and trials in files.
 
-    FOLDER/pending/MACHINE/TRIAL/record.json ...  records, where all wait until they are sent
+    FOLDER/pending/MACHINE/TRIAL/record.json ...  records, until they are sent
     FOLDER/pending/MACHINE/SWEEP.sweep.json       the invocation that they belong to
-    FOLDER/pending/MACHINE/STUDY.sent.jsonl       what `slm-energy sync` took from here
+    FOLDER/pending/MACHINE/STUDY.sent.jsonl       records that `slm-energy sync` has sent
 
-Nothing here knows MLflow. What a person deletes in its UI, such a node does not hear of.
+This module does not use MLflow: trials that a user deletes in its UI still count on such a node.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _SWEEP = ".sweep.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
-    """An invocation that had no store, and what its parent run is to have.
+    """An invocation without a store, and the content of its future parent run.
 
     Attributes:
-        id: its id, as its trials name it.
+        id: its id, as stored in its trials.
         study: name of the study.
         machine: where it ran.
         started_ms: when it began, milliseconds since 1970.
-        note: what the run's page says at the top.
-        plan: digest of what its plan rests on.
-        ended_ms: when it ended; None if it was killed, or goes on.
-        status: how it ended, in MLflow's words.
+        note: description at the top of the run's page.
+        plan: digest of what its plan depends on.
+        ended_ms: when it ended; None if it was killed or is still running.
+        status: how it ended, as an MLflow run status.
         files: name to text of its artifacts.
     """
 
@@ -55,10 +55,10 @@ class Sweep:
 
 
 class Offline:
-    """Stands in for `tracking.Store`."""
+    """Replacement for `tracking.Store`."""
 
     def __init__(self, tracking: TrackingConfig) -> None:
-        """Nothing is made before a sweep has something to keep."""
+        """Create no folder until a sweep has something to write."""
         self._pending = Path(tracking.folder).absolute() / "pending"
 
     def history(self, study: str, machine: str) -> list[Past]:
@@ -68,54 +68,56 @@ class Offline:
             TrackingError: a record cannot be read.
         """
         folder = self._pending / machine
-        found = _sent(folder, study).read()
+        entries = _sent(folder, study).read()
         for record in Spool(folder).outlines():
             if record.trial.study == study:
-                found[record.trial.id] = _entry(record)
-        return [each.past for each in sorted(found.values(), key=lambda each: each.started_ms)]
+                entries[record.trial.id] = _entry(record)
+        return [
+            entry.past for entry in sorted(entries.values(), key=lambda entry: entry.started_ms)
+        ]
 
     def open_sweep(
         self, study: str, sweep: str, machine: str, note: str, plan: str | None = None
     ) -> str:
-        """Write down that an invocation begins; return the path of its file.
+        """Record the start of an invocation; return the path of its file.
 
         Raises:
             SlmEnergyError: it cannot be written.
         """
         path = self._pending / machine / f"{sweep}{_SWEEP}"
-        begun = Sweep(
+        started = Sweep(
             id=sweep, study=study, machine=machine, started_ms=now_ms(), note=note, plan=plan
         )
-        _write(path, begun)
+        _write(path, started)
         return str(path)
 
     def close_sweep(self, run_id: str, status: str) -> None:
-        """Write down how it ended: `FINISHED`, `FAILED` or `KILLED`."""
+        """Record how it ended: `FINISHED`, `FAILED` or `KILLED`."""
         path = Path(run_id)
         _write(path, dataclasses.replace(_read(path), ended_ms=now_ms(), status=status))
 
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
-        """Keep texts of an invocation, name to content; return where."""
+        """Store text artifacts of an invocation, name to content; return their location."""
         path = Path(run_id)
-        begun = _read(path)
-        texts = begun.files | {name: content.decode() for name, content in files.items()}
-        _write(path, dataclasses.replace(begun, files=texts))
+        sweep = _read(path)
+        texts = sweep.files | {name: content.decode() for name, content in files.items()}
+        _write(path, dataclasses.replace(sweep, files=texts))
         return run_id
 
     def first_plan(self, study: str, machine: str) -> str | None:
         """`plan.json` of the first invocation of a study on a machine; None before there is one."""
         sweeps = [_read(path) for path in (self._pending / machine).glob(f"*{_SWEEP}")]
-        planned = [each for each in sweeps if each.study == study and PLAN_FILE in each.files]
-        first = min(planned, key=lambda each: each.started_ms, default=None)
+        planned = [sweep for sweep in sweeps if sweep.study == study and PLAN_FILE in sweep.files]
+        first = min(planned, key=lambda sweep: sweep.started_ms, default=None)
         return None if first is None else first.files[PLAN_FILE]
 
     def store(self, record: Record, folder: Path, parent: str, machine: str) -> str:
-        """Leave the record where it is; return where that is."""
+        """Leave the record in its folder; return the folder."""
         return str(folder)
 
 
 def sweep_of(folder: Path, record: Record) -> Sweep:
-    """The invocation of a record in a machine's folder, as far as it is known there."""
+    """The invocation of a record in a machine's folder, as far as it is known."""
     trial = record.trial
     path = folder / f"{trial.sweep}{_SWEEP}"
     if path.is_file():
@@ -136,7 +138,7 @@ def _sent(folder: Path, study: str) -> Ledger:
 
 
 def remember(folder: Path, record: Record) -> None:
-    """Note that a record of an invocation without a store is in one now."""
+    """Note that a record of an invocation without a store has been sent to one."""
     if (folder / f"{record.trial.sweep}{_SWEEP}").is_file():
         _sent(folder, record.trial.study).add(_entry(record))
 

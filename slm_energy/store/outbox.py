@@ -1,9 +1,9 @@
-"""Where records lie until the store has them: one folder per trial.
+"""Pending records on disk: one folder per trial until the store has it.
 
-    FOLDER/TRIAL/exchange/...     the trial is running, or was when its parent was killed
-    FOLDER/TRIAL/record.json ...  the record is complete (`artifacts.write`) and waits to be sent
+    FOLDER/TRIAL/exchange/...     the trial is running, or its parent was killed
+    FOLDER/TRIAL/record.json ...  the record is complete (`artifacts.write`) and pending
 
-Nothing is sent from here that is not complete, and nothing complete is removed before it was sent.
+Only complete records are sent, and none is removed before it was sent.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from slm_energy.store import artifacts
 
 
 class Spool:
-    """The records of one machine that wait."""
+    """The pending records of one machine."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing is created before the first trial.
+        """Create no folder until the first trial.
 
         Args:
             folder: absolute; `tracking.folder`/pending/MACHINE.
@@ -32,7 +32,7 @@ class Spool:
 
     @contextmanager
     def held(self, busy: Callable[[Path], None]) -> Iterator[None]:
-        """Keep other sweeps off these records: what looks unfinished is theirs, if they run.
+        """Lock these records against other sweeps, whose running trials look unfinished.
 
         Args:
             busy: see `machine.locked`.
@@ -48,7 +48,7 @@ class Spool:
             yield
 
     def new(self, trial: str) -> Path:
-        """Make the folder of a trial that begins.
+        """Create the folder of a new trial.
 
         Raises:
             SlmEnergyError: it cannot be written.
@@ -61,9 +61,9 @@ class Spool:
         return folder
 
     def keep(self, record: Record, folder: Path, prompts: Mapping[str, str]) -> None:
-        """Write a record into its trial's folder; afterwards it is complete.
+        """Write a record into its trial's folder and so complete it.
 
-        What a job wrote on its node is so already.
+        A record that a job wrote on its node is complete already.
 
         Raises:
             SlmEnergyError: it cannot be written.
@@ -85,34 +85,34 @@ class Spool:
         return self._records(artifacts.read)
 
     def outlines(self) -> Iterator[Record]:
-        """The same without captures, figures and checks (`artifacts.outline`).
+        """Complete records without captures, figures and checks (`artifacts.outline`).
 
         Raises:
             TrackingError: one cannot be read.
         """
         return (record for _, record in self._records(artifacts.outline))
 
-    def _records(self, how: Callable[[Path], Record]) -> Iterator[tuple[Path, Record]]:
+    def _records(self, load: Callable[[Path], Record]) -> Iterator[tuple[Path, Record]]:
         for folder in self._folders():
             if artifacts.is_complete(folder):
-                yield folder, read(folder, how)
+                yield folder, read(folder, load)
 
     def unfinished(self) -> list[Path]:
-        """Folders of trials that have no record yet: they run, or whoever ran them is gone."""
+        """Folders of trials without a record: still running, or their parent was killed."""
         return [folder for folder in self._folders() if not artifacts.is_complete(folder)]
 
     def _folders(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*/") if path.is_dir())
 
 
-def read(folder: Path, how: Callable[[Path], Record] = artifacts.read) -> Record:
+def read(folder: Path, load: Callable[[Path], Record] = artifacts.read) -> Record:
     """The complete record in a trial's folder.
 
     Raises:
         TrackingError: it cannot be read.
     """
     try:
-        return how(folder)
+        return load(folder)
     except (ValueError, OSError) as error:
         raise TrackingError(
             f"{folder} holds a record that cannot be read ({one_line(error)}): move it away"
@@ -120,7 +120,7 @@ def read(folder: Path, how: Callable[[Path], Record] = artifacts.read) -> Record
 
 
 def cannot_write(path: Path, error: OSError) -> SlmEnergyError:
-    """What a full or read-only disk means for a sweep."""
+    """The error of a sweep whose disk is full or read-only."""
     return SlmEnergyError(
         f"cannot write {path}: {error.strerror or error}; free space or set tracking.folder=DIR,"
         " then run the same command again: finished trials are kept"

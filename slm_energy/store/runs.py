@@ -1,7 +1,7 @@
-"""How MLflow's runs are searched.
+"""Searches of MLflow's runs.
 
-MLflow tells a run only whole, with every tag, param and metric: about 2 ms each, whoever asks for
-how little. So whoever needs a few asks for those, and whoever needs a number asks for the last one.
+MLflow returns only whole runs, with every tag, param and metric: about 2 ms each. Queries therefore
+ask for as few runs as possible; a count is checked by asking for its last run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _SERVED_PAGE = 100
-"""Of a server, which has `access.PATIENCE` to answer, busy as it may be."""
+"""For a server: even when busy it must answer within the limits of `access.PATIENCE`."""
 _SMALL_PAGE = 50
 
 
@@ -44,30 +44,30 @@ def pages(
     """Runs that match, page by page, by the time at which they started.
 
     Args:
-        client: speaks to the store.
+        client: of the store.
         experiment: id of the study.
         query: in MLflow's search language.
-        newest_first: the order.
-        deleted: those that a person deleted, in place of those that are there.
-        first: how many the first page has at most.
+        newest_first: newest first, else oldest first.
+        deleted: only runs that a user deleted, else only those that exist.
+        first: largest size of the first page.
     """
     from mlflow.entities import ViewType
 
     view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
     order = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"]
-    most = _SERVED_PAGE if is_server(client.tracking_uri) else _PAGE
-    size, token = min(first, most), None
+    page_size = _SERVED_PAGE if is_server(client.tracking_uri) else _PAGE
+    size, token = min(first, page_size), None
     while True:
         with _uncollected():
             page = client.search_runs([experiment], query, view, size, order, token)
         yield list(page)
-        size, token = most, page.token
+        size, token = page_size, page.token
         if not token:
             return
 
 
 class MachineTrials:
-    """The trials of a study on a machine, as `ledger.recall` asks about them."""
+    """The trials of a study on a machine, for `history_cache.recall`."""
 
     def __init__(self, client: MlflowClient, experiment: str, machine: str) -> None:
         self._client = client
@@ -82,13 +82,13 @@ class MachineTrials:
             yield [entry(run) for run in page]
 
     def deleted(self) -> set[str]:
-        """Run ids of those that a person deleted."""
+        """Run ids of the trials that a user deleted."""
         query = f"{self._query} != ''"
-        found = pages(self._client, self._experiment, query, deleted=True)
-        return {run.info.run_id for page in found for run in page}
+        deleted = pages(self._client, self._experiment, query, deleted=True)
+        return {run.info.run_id for page in deleted for run in page}
 
     def number(self, outcome: OutcomeName, count: int) -> bool:
-        """Whether so many ended like this: the last of them is there, and none comes after it."""
+        """Whether exactly `count` ended like this: the last one exists, and none follows it."""
         from mlflow.utils.search_utils import SearchUtils
 
         query = f"{self._query} = '{outcome}'"
@@ -100,14 +100,14 @@ class MachineTrials:
 
 
 def entry(run: Run) -> HistoryEntry:
-    """A trial's run as a ledger remembers it."""
+    """A trial's run as an entry of a ledger."""
     past = mlflow_schema.past(run.data.tags, run.data.params, run.data.metrics)
     return HistoryEntry(key=run.info.run_id, started_ms=run.info.start_time, past=past)
 
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Pause Python's collector of cycles: it looks at MLflow's objects again and again."""
+    """Pause the garbage collector, which would scan MLflow's many objects repeatedly."""
     collects = gc.isenabled()
     gc.disable()
     try:

@@ -1,9 +1,9 @@
-"""Records that wait on disk go to the store, each under the invocation that it belongs to.
+"""Send pending records from disk to the store, each under the invocation that it belongs to.
 
-    deliver         what an earlier sweep of a study left on this machine, when the next one begins
-    deliver_below   everything below a folder: of all studies, of all machines
+    deliver         records that an earlier sweep of the study left on this machine
+    deliver_below   all records below a folder, of all studies and machines
 
-A folder is removed when the store has what is in it, so both may be interrupted and repeated.
+A folder is removed only after its record is stored, so both may be interrupted and repeated.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from slm_energy.store.outbox import Spool
 from slm_energy.store.tracking import Store
 
 _STORED = "artifacts"
-"""Folders of this name hold what MLflow has already."""
+"""Folders of this name hold records that MLflow has already."""
 
 
 def deliver(spool: Spool, store: Store, study: str) -> None:
     """Send the complete records of a study.
 
     Raises:
-        TrackingError: a record cannot be read, or the store does not take it.
+        TrackingError: a record cannot be read, or the store does not accept it.
     """
     for folder, record in spool.waiting():
         if record.trial.study == study:
@@ -37,7 +37,7 @@ def deliver(spool: Spool, store: Store, study: str) -> None:
 
 
 def _send(folder: Path, record: Record, store: Store) -> None:
-    """Send one record; the folder above it is called as its machine is."""
+    """Send one record; its parent folder has the name of its machine."""
     machine = folder.parent
     parent = store.adopt_sweep(offline.sweep_of(machine, record))
     store.store(record, folder, parent, machine.name)
@@ -47,12 +47,12 @@ def _send(folder: Path, record: Record, store: Store) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Delivered:
-    """What became of the records below a folder.
+    """The result of `deliver_below`.
 
     Attributes:
-        sent: study to how many.
-        refused: study to why the store did not accept the rest of its records.
-        left: folders that were left alone, and why.
+        sent: study to number of records.
+        refused: study to the reason why the store did not accept the rest of its records.
+        left: skipped folders, and why.
     """
 
     sent: Counter[str]
@@ -61,36 +61,36 @@ class Delivered:
 
 
 def deliver_below(folder: Path, store: Store, progress: Callable[[int, int], None]) -> Delivered:
-    """Send every complete record below a folder, of whatever study and machine.
+    """Send every complete record below a folder, of any study and machine.
 
     The caller holds this machine's lock, so that no sweep runs on it.
 
     Args:
         folder: where to look.
-        store: gets the records.
-        progress: called with how many records were sent, and how many there are.
+        store: receives the records.
+        progress: called with the numbers of records sent and in total.
     """
-    done = Delivered(Counter(), {}, {})
+    delivered = Delivered(Counter(), {}, {})
     folders = _below(folder)
-    for machine in sorted({each.parent for each in folders}):
+    for machine in sorted({record.parent for record in folders}):
         try:
             with Spool(machine).held(_busy):
-                for each in sorted(each for each in folders if each.parent == machine):
-                    _deliver_one(each, store, done)
-                    progress(sum(done.sent.values()), len(folders))
+                for record in sorted(path for path in folders if path.parent == machine):
+                    _deliver_one(record, store, delivered)
+                    progress(sum(delivered.sent.values()), len(folders))
         except _InUse:
-            done.left[machine] = "a sweep is running there and sends its own records"
-    _close_left(store, done)
-    return done
+            delivered.left[machine] = "a sweep is running there and sends its own records"
+    _close_left(store, delivered)
+    return delivered
 
 
-def _close_left(store: Store, done: Delivered) -> None:
-    """End the sweeps' own runs that the store was not there to see end; none goes on here now."""
-    for study in done.sent:
+def _close_left(store: Store, delivered: Delivered) -> None:
+    """End parent runs that were left open without a store; no sweep is running on this machine."""
+    for study in delivered.sent:
         try:
             store.close_left(study, machine_id())
         except TrackingError as error:
-            done.refused.setdefault(study, str(error))
+            delivered.refused.setdefault(study, str(error))
 
 
 class _InUse(Exception):
@@ -103,28 +103,28 @@ def _busy(path: Path) -> None:
 
 def _below(folder: Path) -> list[Path]:
     """Folders of complete records."""
-    found = []
+    complete = []
     for base, names, _ in os.walk(folder):
         if artifacts.is_complete(Path(base)):
-            found.append(Path(base))
+            complete.append(Path(base))
             names.clear()
         names[:] = [name for name in names if name != _STORED]
-    return found
+    return complete
 
 
-def _deliver_one(folder: Path, store: Store, done: Delivered) -> None:
+def _deliver_one(folder: Path, store: Store, delivered: Delivered) -> None:
     try:
         record = artifacts.read(folder)
     except (ValueError, OSError) as error:
-        if artifacts.is_complete(folder):  # or else somebody else has just sent it
-            done.left[folder] = f"cannot be read ({one_line(error)})"
+        if artifacts.is_complete(folder):  # otherwise another process has just sent it
+            delivered.left[folder] = f"cannot be read ({one_line(error)})"
         return
     study = record.trial.study
     if folder.name != record.trial.id:
-        done.left[folder] = "is not where a sweep leaves a record"
-    elif study not in done.refused:
+        delivered.left[folder] = "is not where a sweep leaves a record"
+    elif study not in delivered.refused:
         try:
             _send(folder, record, store)
-            done.sent[study] += 1
+            delivered.sent[study] += 1
         except TrackingError as error:
-            done.refused[study] = str(error)
+            delivered.refused[study] = str(error)

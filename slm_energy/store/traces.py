@@ -1,4 +1,4 @@
-"""One trial drawn over time: power and processor load, with its windows, as a small SVG."""
+"""A trial's power, processor load and windows over time, as a small SVG."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STYLE = "\n.fig .window{fill:#eeeeee} .fig .title{font-weight:bold} " + " ".joi
     f".fig .window-{name}{{fill:{colour}}}" for name, colour in _WINDOW_FILLS.items()
 )
 _SHORTEST_NS = 50_000_000
-"""A counter is read densely at ticks and edges; its slope over less than this is quantisation."""
+"""Counters are read densely at ticks and edges; shorter slopes are quantisation noise."""
 
 Points = list[tuple[float, float]]
 
@@ -67,7 +67,7 @@ def _draw_windows(picture: Picture, capture: Capture, across: Scale, top: int) -
 
 
 def _title(series: Series) -> str:
-    """The source's name; an estimate says that it is one."""
+    """The source's name; an estimate is marked as such."""
     estimated = " (estimated, not measured)" if series.source.kind == "estimate" else ""
     return series.source.id + estimated
 
@@ -93,7 +93,7 @@ def _power(series: Series) -> Points:
         return [(t, v / 1_000) for t, v in values]
     per_joule = UNITS_PER_JOULE[series.source.unit]
     shortest_ns = max(_SHORTEST_NS, (series.source.update_period_ns or 0) // 2)
-    # Between two new values: an old one that is read again says nothing about the time since.
+    # Between two new values: a repeated one carries no information about the time since.
     renewed = [two for one, two in itertools.pairwise(values) if two[1] != one[1]]
     points = []
     since = renewed[:1]

@@ -2,7 +2,7 @@
 
     experiment   a study
     parent run   one invocation of a sweep: plan, report
-    child run    one trial; the tag `slm.outcome` is written last, and resume trusts only that
+    child run    one trial; the tag `slm.outcome` is written last, and resuming trusts only that
 
 No fluent active run, no autologging; explicit run ids. SQLite stores are created under a lock.
 """
@@ -41,12 +41,12 @@ _FRAME_NUMBERS = ("round", "order", "attempt")
 
 
 def open_store(tracking: TrackingConfig) -> Store | Offline:
-    """Where a sweep reads what was, and leaves what is."""
+    """Open the store of a sweep; `Offline` for `tracking=offline`."""
     return Offline(tracking) if tracking.offline else Store(tracking)
 
 
 def open_existing(tracking: TrackingConfig) -> Store:
-    """Open a store to read from it; none is created.
+    """Open an existing store for reading.
 
     Raises:
         TrackingError: there is no such store, or it cannot be opened.
@@ -68,7 +68,7 @@ class Store:
         """Open the store; a fresh SQLite file is created under a lock.
 
         Raises:
-            TrackingError: it cannot be created, opened or is damaged, or there is none.
+            TrackingError: it cannot be created or opened, is damaged, or `tracking=offline`.
         """
         if tracking.offline:
             raise TrackingError(
@@ -100,26 +100,26 @@ class Store:
     ) -> str:
         """Start the parent run of one invocation; return its run id.
 
-        `plan` is the digest of what its plan rests on.
+        `plan` is the digest of what its plan depends on.
         """
         with clear_errors(self._uri):
             experiment = self._experiment(study).experiment_id
-            begun = Sweep(
+            started = Sweep(
                 id=sweep, study=study, machine=machine, started_ms=now_ms(), note=note, plan=plan
             )
-            return str(self._create_sweep(experiment, begun).info.run_id)
+            return str(self._create_sweep(experiment, started).info.run_id)
 
     def close_left(self, study: str, machine: str) -> None:
         """End the runs of this machine that an earlier invocation left open when it was killed.
 
-        The caller holds the machine's lock, so nobody else is writing them.
+        The caller holds the machine's lock, so no other process is writing them.
         """
         with clear_errors(self._uri):
-            found = self._client.get_experiment_by_name(study)
-            if found is None:
+            experiment = self._client.get_experiment_by_name(study)
+            if experiment is None:
                 return
-            left = f"attributes.status = 'RUNNING' and tags.`slm.machine` = '{machine}'"
-            for run in search(self._client, found.experiment_id, left):
+            query = f"attributes.status = 'RUNNING' and tags.`slm.machine` = '{machine}'"
+            for run in search(self._client, experiment.experiment_id, query):
                 self._client.set_terminated(run.info.run_id, status="KILLED")
 
     def close_sweep(self, run_id: str, status: str) -> None:
@@ -128,17 +128,17 @@ class Store:
             self._client.set_terminated(run_id, status=status)
 
     def describe(self, run_id: str, markdown: str) -> None:
-        """Set what the run's page says at the top."""
+        """Set the description at the top of the run's page."""
         with clear_errors(self._uri):
             self._client.set_tag(run_id, "mlflow.note.content", markdown[:_NOTE_LENGTH])
 
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
-        """Store artifacts of a run, name (with its folder) to content; return where they lie."""
+        """Store artifacts of a run, name (with its folder) to content; return their URI."""
         with clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), files)
-            place = str(self._client.get_run(run_id).info.artifact_uri)
-            upload(Path(folder), place, self._uri)
-            return place
+            artifact_uri = str(self._client.get_run(run_id).info.artifact_uri)
+            upload(Path(folder), artifact_uri, self._uri)
+            return artifact_uri
 
     def attached(self, run_id: str, name: str) -> str:
         """Read a text artifact of a run."""
@@ -155,17 +155,17 @@ class Store:
             return Path(path).read_bytes()
 
     def adopt_sweep(self, sweep: Sweep) -> str:
-        """Run id of the parent run of an invocation that had no store, or another; made if need be.
+        """Run id of the parent run of an invocation from elsewhere; created if missing.
 
-        One that was half made when somebody interrupted it is completed.
+        A parent run that is incomplete because of an interruption is completed.
         """
         with clear_errors(self._uri):
             experiment = self._experiment(sweep.study).experiment_id
             query = f"tags.`slm.kind` = '{mlflow_schema.SWEEP}' and tags.`slm.sweep` = '{sweep.id}'"
-            found = search(self._client, experiment, query)
-            if found and (found[0].info.status != "RUNNING" or not sweep.files):
-                return str(found[0].info.run_id)
-            run = found[0] if found else self._create_sweep(experiment, sweep)
+            runs = search(self._client, experiment, query)
+            if runs and (runs[0].info.status != "RUNNING" or not sweep.files):
+                return str(runs[0].info.run_id)
+            run = runs[0] if runs else self._create_sweep(experiment, sweep)
             self.attach(run.info.run_id, {k: v.encode() for k, v in sweep.files.items()})
             self._client.set_terminated(run.info.run_id, sweep.status, sweep.ended_ms)
             return str(run.info.run_id)
@@ -180,16 +180,16 @@ class Store:
         """`plan.json` of the first invocation of a study on a machine; None before there is one."""
         for run in self._sweeps(study, machine):
             if "slm.plan" in run.data.tags:
-                plan = self._whole_plan(run.info.run_id)
+                plan = self._complete_plan(run.info.run_id)
                 if plan is not None:
                     return plan
         return None
 
-    def _whole_plan(self, run_id: str) -> str | None:
-        """`plan.json` of an invocation; None if that was killed before it was all there."""
+    def _complete_plan(self, run_id: str) -> str | None:
+        """`plan.json` of an invocation; None if it was killed before it was complete."""
         with clear_errors(self._uri):
-            there = {each.path for each in self._client.list_artifacts(run_id)}
-        if mlflow_schema.PLAN_FILE not in there:
+            names = {artifact.path for artifact in self._client.list_artifacts(run_id)}
+        if mlflow_schema.PLAN_FILE not in names:
             return None
         text = self.attached(run_id, mlflow_schema.PLAN_FILE)
         try:
@@ -204,16 +204,16 @@ class Store:
         return str(sweeps[-1].info.run_id) if sweeps else None
 
     def note_stop(self, study: str, machine: str, why: str) -> None:
-        """Say with the latest invocation on a machine that the study ended before its last round.
+        """Note on the latest invocation on a machine why the study ended before its last round.
 
-        It may be an earlier one, which somebody interrupted when enough rounds had been run.
+        That may be an earlier invocation, interrupted when enough rounds had been run.
         """
         for run in self._sweeps(study, machine)[-1:]:
             with clear_errors(self._uri):
                 self._client.set_tag(run.info.run_id, mlflow_schema.STOPPED, why)
 
     def stopped(self, study: str, machine: str) -> str:
-        """What `note_stop` said of the latest invocation on a machine; or ""."""
+        """The reason that `note_stop` stored with the latest invocation on a machine, or ""."""
         last = self._sweeps(study, machine)[-1:]
         return "".join(run.data.tags.get(mlflow_schema.STOPPED, "") for run in last)
 
@@ -222,7 +222,7 @@ class Store:
         return [run for run in sweeps if run.data.tags.get("slm.machine") == machine]
 
     def set_noise_floor(self, run_id: str, machine: str, text: str) -> None:
-        """Keep what a study measured of a machine, with one of its invocations."""
+        """Store a machine's noise floor with the invocation that measured it."""
         with clear_errors(self._uri):
             self._client.set_tag(run_id, mlflow_schema.noise_floor_tag(machine), text)
 
@@ -230,7 +230,7 @@ class Store:
         """The latest noise floor of a machine, over all studies; None before there is one."""
         tag = mlflow_schema.noise_floor_tag(machine)
         with clear_errors(self._uri):
-            studies = [each.experiment_id for each in self._client.search_experiments()]
+            studies = [study.experiment_id for study in self._client.search_experiments()]
             query, newest = f"tags.`{tag}` != ''", ["attributes.start_time DESC"]
             for run in self._client.search_runs(studies, query, max_results=1, order_by=newest):
                 return str(run.data.tags[tag])
@@ -241,39 +241,39 @@ class Store:
 
         Args:
             record: the trial.
-            folder: where `artifacts.write` put its files.
+            folder: contains the files of `artifacts.write`.
             parent: run id of the invocation.
             machine: identity of this machine.
 
         Returns:
-            Where the run's artifacts lie.
+            The URI of the run's artifacts.
         """
         trial = record.trial
         with clear_errors(self._uri):
             study = self._experiment(trial.study)
-            whole, leftovers = self._of_trial(study, trial.id)
-            if not whole:
+            complete, leftovers = self._of_trial(study, trial.id)
+            if not complete:
                 for run in leftovers:
                     self._client.delete_run(run.info.run_id)
                 self._send(study, record, folder, parent, machine)
-                whole, _ = self._of_trial(study, trial.id)
-            if not whole:
+                complete, _ = self._of_trial(study, trial.id)
+            if not complete:
                 raise TrackingError(
                     f"trial {trial.id} was being sent by another process too: run slm-energy sync"
                 )
-            # Whoever sent it at the same time agrees on which run stays.
-            for run in whole[1:]:
+            # A process that sent it at the same time keeps the same run.
+            for run in complete[1:]:
                 self._client.delete_run(run.info.run_id)
-            self._ledger(study, machine).add(entry(whole[0]))
-            return str(whole[0].info.artifact_uri)
+            self._ledger(study, machine).add(entry(complete[0]))
+            return str(complete[0].info.artifact_uri)
 
     def _of_trial(self, study: Experiment, trial_id: str) -> tuple[list[Run], list[Run]]:
-        """Runs that hold this trial, in the order of their ids; and what broken attempts left."""
+        """Complete runs of this trial, ordered by id, and incomplete runs of failed attempts."""
         query = f"tags.`slm.trial` = '{trial_id}'"
-        found = search(self._client, study.experiment_id, query)
-        whole = [run for run in found if "slm.outcome" in run.data.tags]
-        leftovers = [run for run in found if "slm.outcome" not in run.data.tags]
-        return sorted(whole, key=lambda run: str(run.info.run_id)), leftovers
+        runs = search(self._client, study.experiment_id, query)
+        complete = [run for run in runs if "slm.outcome" in run.data.tags]
+        leftovers = [run for run in runs if "slm.outcome" not in run.data.tags]
+        return sorted(complete, key=lambda run: str(run.info.run_id)), leftovers
 
     def _send(
         self, study: Experiment, record: Record, folder: Path, parent: str, machine: str
@@ -289,9 +289,9 @@ class Store:
         run_id = run.info.run_id
         self._log_numbers(run_id, record)
         upload(folder, run.info.artifact_uri, self._uri)
-        if self._local:  # the outcome says that all is there, after a power loss too
-            place = local_file_uri_to_path(run.info.artifact_uri)  # type: ignore[no-untyped-call]
-            sync_files(Path(place))
+        if self._local:  # the outcome guarantees complete files, after a power loss too
+            path = local_file_uri_to_path(run.info.artifact_uri)  # type: ignore[no-untyped-call]
+            sync_files(Path(path))
         good = record.outcome.name in ("valid", "unsupported")
         self._client.set_terminated(
             run_id,
@@ -310,9 +310,9 @@ class Store:
 
         with clear_errors(self._uri):
             if self._client.get_experiment_by_name(study) is None:
-                known = sorted(each.name for each in self._client.search_experiments())
+                known = sorted(e.name for e in self._client.search_experiments())
                 names = ", ".join(known) or "none"
-                raise TrackingError(f"study={study!r} is not in {self._uri}; there: {names}")
+                raise TrackingError(f"study={study!r} is not in {self._uri}; it has: {names}")
         rows = []
         for run in self._runs(study, mlflow_schema.TRIAL):
             tags = run.data.tags
@@ -327,24 +327,24 @@ class Store:
         return pd.DataFrame(rows)
 
     def _experiment(self, study: str) -> Experiment:
-        found = self._client.get_experiment_by_name(study)
-        if found is not None:
-            if found.lifecycle_stage != "active":
+        experiment = self._client.get_experiment_by_name(study)
+        if experiment is not None:
+            if experiment.lifecycle_stage != "active":
                 raise TrackingError(
                     f"study.name={study} was deleted in the MLflow UI: restore it there or choose"
                     " another study.name"
                 )
-            return found
+            return experiment
         location = (self._folder / "artifacts" / study).as_uri() if self._local else None
-        # Opens the UI on the table of runs instead of asking what kind of experiment this is.
+        # Makes the UI open the table of runs instead of asking for the kind of experiment.
         tags = {"mlflow.experimentKind": "custom_model_development"}
         with FileLock(self._folder / "mlflow.db.lock"):
-            found = self._client.get_experiment_by_name(study)
-            if found is None:
+            experiment = self._client.get_experiment_by_name(study)
+            if experiment is None:
                 self._create_experiment(study, location, tags)
-                found = self._client.get_experiment_by_name(study)
-            assert found is not None
-            return found
+                experiment = self._client.get_experiment_by_name(study)
+            assert experiment is not None
+            return experiment
 
     def _create_experiment(self, study: str, location: str | None, tags: dict[str, str]) -> None:
         from mlflow.exceptions import MlflowException
@@ -352,7 +352,7 @@ class Store:
         try:
             self._client.create_experiment(study, location, tags)
         except MlflowException as error:
-            # Another machine was faster; a lock holds on one only.
+            # Another machine was faster: the lock covers only this one.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
@@ -364,7 +364,7 @@ class Store:
             return search(self._client, experiment.experiment_id, f"tags.`slm.kind` = '{kind}'")
 
     def _ledger(self, study: Experiment, machine: str) -> Ledger:
-        """What this machine remembers of a study in this store."""
+        """This machine's cache of a study in this store."""
         facts = [self._uri, study.experiment_id, study.creation_time, machine]
         name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return Ledger(self._folder / "history" / f"{name}.jsonl")

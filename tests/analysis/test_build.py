@@ -51,7 +51,10 @@ def test_an_estimate_says_so_everywhere(study):
     assert "less energy per output token than torch (estimated)," in result.findings[0]
     assert "Energy estimated mJ/token" in to_markdown(result)
     assert "Energy per output token (estimated)" in text
-    assert "Estimated energy comes from CodeCarbon's model of the machine: not measured." in text
+    assert (
+        "Estimated energy comes from CodeCarbon's model of the machine, not from a measurement."
+        in text
+    )
     assert "estimated" not in terminal(report(study(TWO))).replace("not estimated", "")
 
 
@@ -65,7 +68,10 @@ def test_estimates_are_never_compared_with_measurements(study):
         "energy_estimated/per_output_token_j": {("onnx-tpu", "torch-tpu")},
     }
     assert len(result.findings) == 2
-    assert "Measured and estimated cells are ranked apart: they cannot be compared." in result.notes
+    assert (
+        "Measured and estimated cells are ranked separately: they cannot be compared."
+        in result.notes
+    )
     assert result.cells[0].label == "onnx / cpu"  # though 0.001 J is less
 
 
@@ -227,7 +233,8 @@ def test_agreement_with_the_reference_stands_beside_what_a_cell_costs(study):
     assert line.split()[3:5] == ["5/5", "75.0"]
     [note] = [note for note in result.notes if "reference engine" in note]
     assert note == (
-        "Other tokens than the reference engine's: onnx / cpu (75.0 % of its prompts agree)."
+        "Generated tokens differ from the reference engine's: onnx / cpu (75.0 % of its prompts "
+        "agree)."
     )
     assert any("Agreement is the share of prompts" in line for line in result.methods)
     assert [front.y.name for front in result.pareto][1:] == ["quality/agreement"]
@@ -339,7 +346,7 @@ def test_a_metric_in_half_of_the_trials_says_so(study):
 def test_a_constant_metric_has_no_verdict(study):
     result = report(study(FOUR).assign(**{ENERGY: 0.5}))
     assert {pair.verdict for pair in pairs(result.metrics[0])} == {"inconclusive"}
-    assert "conventional chain: all values are the same" in " ".join(result.notes)
+    assert "conventional tests: all values are the same" in " ".join(result.notes)
 
 
 def test_it_accounts_for_every_trial_it_read(study):

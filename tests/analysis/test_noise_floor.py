@@ -95,7 +95,7 @@ def test_other_studies_quote_it_and_do_not_rely_on_what_is_within_it(study):
     assert found.metrics[0].families[0].pairs[0].verdict == "saves"
     said = " ".join(found.findings)
     assert "Noise floor of this machine (study toy of 2026-01-01, bundled / torch / cpu)" in said
-    assert "so do not rely on it: onnx against torch." in said
+    assert "and therefore not reliable: onnx against torch." in said
     assert "Noise floor" in to_markdown(found)
 
     far = report(study({"torch/cpu": 0.030, "onnx/cpu": 0.015}, 8), noise_floor=stored)

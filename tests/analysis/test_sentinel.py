@@ -67,11 +67,11 @@ def test_the_report_says_whether_the_machine_drifted(study):
 
     drifted = said(with_sentinel(study, drift=0.01))
     assert drifted.startswith("Sentinel bundled / torch / cpu, energy per output token: +5")
-    assert "over the 2.50 hours of its 6 trials, 95 % interval" in drifted
+    assert "over 2.5 h (6 trials), 95 % interval" in drifted
     assert drifted.endswith("it drifted.")
     assert said(with_sentinel(study)).endswith("no drift is shown.")
-    assert "over the 5.00 minutes" in said(with_sentinel(study, minutes=1))
-    assert "drift needs three" in said(with_sentinel(study, rounds=2))
+    assert "over 5 min" in said(with_sentinel(study, minutes=1))
+    assert "drift needs three trials" in said(with_sentinel(study, rounds=2))
 
 
 def test_its_trials_are_diamonds_in_the_drift_figure(study):

@@ -166,7 +166,7 @@ def test_one_study_that_the_store_refuses_keeps_no_other_back(
         (["nowhere"], "there is no such folder"),
         ([".", "tracking=offline"], "tracking=offline has no store"),
         (["one", "two"], r"slm-energy sync [FOLDER]"),
-        (["tracking.folder=5"], "TrackingConfig.folder: expected str, got 5"),
+        (["tracking.folder=5"], "tracking.folder=5 is not valid: expected str, got 5"),
     ],
 )
 def test_what_sync_cannot_do_is_one_line(

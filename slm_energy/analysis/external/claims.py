@@ -1,4 +1,4 @@
-"""What a paper says of its table, checked against the table.
+"""What a paper claims about its table, checked against the table.
 
 A claim is data: its kind says what to compute, and the answer is yes, no or
 `cannot be determined`, with the number. All but `differ` rest on one figure
@@ -40,7 +40,7 @@ class Claim:
         each: factors whose levels make a group.
         groups: how many groups the authors had; fewer can refute a claim, not confirm it.
         published: with savings, the published figure in per cent, with its digits.
-        note: what a reader of the answer must know.
+        note: what a reader needs to interpret the answer.
     """
 
     text: str
@@ -87,12 +87,12 @@ class CheckedClaim:
 
 
 def check(claim: Claim, medians: pd.DataFrame, report: Report) -> CheckedClaim:
-    """Hold a claim against the table.
+    """Check a claim against the table.
 
     Args:
         claim: the statement.
         medians: one row per cell, as `savings.cell_medians` gives it.
-        report: of the same table; `differ` reads its conventional chain.
+        report: of the same table; `differ` reads its conventional tests.
     """
     computed, follows = _tested(claim, report) if claim.kind == "differ" else _read(claim, medians)
     return CheckedClaim(claim=claim, computed=computed, follows=follows)
@@ -145,7 +145,7 @@ def _sides(claim: Claim, cells: pd.DataFrame) -> tuple[pd.Series[float], pd.Seri
 
 
 def _name(claim: Claim, cell: pd.Series[str]) -> str:
-    """What tells a cell from the others of its group."""
+    """What distinguishes a cell from the others of its group."""
     known = {setting(name) for name in (*claim.each, *claim.among)}
     return " / ".join(str(cell[key]) for key in CORE if key not in known)
 

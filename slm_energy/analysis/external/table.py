@@ -1,13 +1,13 @@
-"""Read somebody else's table: a CSV file becomes the rows that `report.build` takes.
+"""Read a table measured elsewhere: a CSV file becomes the rows that `build` takes.
 
     load        all as text, with the row of the file
-    keep        the rows that are asked for
+    keep        the rows that `columns.keep` selects
     reshape     one row per cell and repetition, one column per metric
     number      repetitions from 1; values in our units
     dress       with the columns that a stored study has
 
-What is no number, there twice or impossible is refused with its row and column; an empty value is
-missing, and the report counts it. Rows are those of the file, the head being row 1.
+Values that are not numbers, duplicates and impossible values are refused with row and column; an
+empty value is missing, and the report counts it. Rows are those of the file, the head being row 1.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def read(path: Path, mapping: Columns) -> pd.DataFrame:
 
 
 def _load(path: Path) -> pd.DataFrame:
-    """All columns as text, and where each row stands in the file."""
+    """All columns as text, and the row number of each row in the file."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file, strict=True)
@@ -75,12 +75,12 @@ def _load(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise AnalysisError(f"data={path}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise AnalysisError(f"data={path}: no CSV file in UTF-8 ({one_line(error)})") from None
+        raise AnalysisError(f"data={path}: not a CSV file in UTF-8 ({one_line(error)})") from None
     head = [name.strip() for name in head]
     if not any(head) or not body:
         raise AnalysisError(f"data={path}: {'no data below its head' if any(head) else 'empty'}")
     if twice := [name for name in head if head.count(name) > 1]:
-        raise AnalysisError(f"data={path}: two columns are called {twice[0]!r}; rename one")
+        raise AnalysisError(f"data={path}: two columns are named {twice[0]!r}; rename one")
     for number, line in body:
         if len(line) != len(head):
             raise AnalysisError(
@@ -90,14 +90,14 @@ def _load(path: Path) -> pd.DataFrame:
     return table.assign(**{_ROW: [number for number, _ in body]})
 
 
-def _require(table: pd.DataFrame, wanted: Mapping[str, str], path: Path) -> None:
-    """Refuse a table that lacks a column; `wanted` maps the key that names it to the column."""
-    there = [str(name) for name in table.columns if name not in (_ROW, _REPETITION)]
-    for key, name in wanted.items():
-        if name not in there:
+def _require(table: pd.DataFrame, required: Mapping[str, str], path: Path) -> None:
+    """Refuse a table that lacks a column; `required` maps the key that names it to the column."""
+    known = [str(name) for name in table.columns if name not in (_ROW, _REPETITION)]
+    for key, name in required.items():
+        if name not in known:
             none = ", or to null where there is none" if key.startswith("columns.factors.") else ""
             raise AnalysisError(
-                f"data={path}: no column {name!r}; it has {one_line(', '.join(there), 300)}; set "
+                f"data={path}: no column {name!r}; it has {one_line(', '.join(known), 300)}; set "
                 f"{key} to one of them{none}, or choose other columns=NAME"
             )
 
@@ -106,12 +106,12 @@ def _kept(table: pd.DataFrame, mapping: Columns, path: Path) -> pd.DataFrame:
     """The rows that the mapping keeps."""
     for column, values in mapping.keep.items():
         _require(table, {f"columns.keep.{column}": column}, path)
-        found = sorted(set(table[column]))
+        levels = sorted(set(table[column]))
         table = table[table[column].isin([str(value) for value in values])]
         if table.empty:
             raise AnalysisError(
                 f"columns.keep.{column}: no row is left in {path}; there are "
-                f"{one_line(', '.join(found))}"
+                f"{one_line(', '.join(levels))}"
             )
     return table.reset_index(drop=True)
 
@@ -122,7 +122,7 @@ def _one_metric_per_column(
     """Turn columns of repetitions into rows; find the metrics."""
     if mapping.repetition_columns is not None:
         named = re.compile(re.escape(mapping.repetition_columns) + r"(\d+)")
-        numbered = {name: found for name in table.columns if (found := named.fullmatch(str(name)))}
+        numbered = {name: match for name in table.columns if (match := named.fullmatch(str(name)))}
         if not numbered:
             first = f"{mapping.repetition_columns}1"
             _require(table, {"columns.repetition_columns": first}, path)
@@ -135,13 +135,13 @@ def _one_metric_per_column(
         table[_REPETITION] = table[_REPETITION].map(lambda name: numbered[name][1])
     if mapping.metrics:
         return table, mapping.metrics
-    found_metrics = [by_name(str(name)) for name in table.columns]
-    metrics = tuple(metric for metric in found_metrics if metric is not None)
+    candidates = [by_name(str(name)) for name in table.columns]
+    metrics = tuple(metric for metric in candidates if metric is not None)
     if not metrics:
-        there = ", ".join(str(name) for name in table.columns if name not in (_ROW, _REPETITION))
+        known = ", ".join(str(name) for name in table.columns if name not in (_ROW, _REPETITION))
         raise AnalysisError(
-            f"data={path}: no column is called like a metric (energy/total_j); it has "
-            f"{one_line(there, 300)}; name them with columns.metrics"
+            f"data={path}: no column has the name of a metric (energy/total_j); it has "
+            f"{one_line(known, 300)}; name them with columns.metrics"
         )
     return table, metrics
 
@@ -195,8 +195,8 @@ def _repetitions(table: pd.DataFrame, keys: list[str], mapping: Columns, path: P
     names = list(dict.fromkeys(table[column]))
     if all(name.isdecimal() for name in names):
         names.sort(key=int)
-    place = {name: i for i, name in enumerate(names, start=1)}
-    return [place[name] for name in table[column]]
+    number = {name: i for i, name in enumerate(names, start=1)}
+    return [number[name] for name in table[column]]
 
 
 def _refuse_twice(table: pd.DataFrame, keys: list[str], mapping: Columns, path: Path) -> None:
@@ -206,9 +206,9 @@ def _refuse_twice(table: pd.DataFrame, keys: list[str], mapping: Columns, path: 
     first = twice.iloc[0]
     same = twice[(twice[keys] == first[keys]).all(axis=1)]
     what = ", ".join(f"{key} {first[key]}" for key in keys)
-    hint = "each may be there once; should another column be a factor?"
+    hint = "each may occur once; should another column be a factor?"
     if mapping.aggregate is not None:
-        hint = "columns.aggregate says that a row is all there is of its cell"
+        hint = "with columns.aggregate each cell has one row"
     raise AnalysisError(
         f"data={path}: rows {', '.join(str(row) for row in same[_ROW][:3])} are the same cell and "
         f"repetition ({what}); {hint}"
@@ -224,9 +224,9 @@ def _numbers(
     missing = texts.str.lower().isin(_MISSING).to_numpy(dtype=bool)
     values = pd.to_numeric(texts.mask(missing), errors="coerce").to_numpy(dtype=float)
     for bad, why in (
-        (~missing & np.isnan(values), "is no number"),
+        (~missing & np.isnan(values), "is not a number"),
         (np.isinf(values), "is infinite"),
-        (values < 0, "is negative, which no such metric can be"),
+        (values < 0, "is negative, which this metric cannot be"),
     ):
         if bad.any():
             row = int(table[_ROW].to_numpy()[bad][0])
@@ -238,7 +238,7 @@ def _numbers(
 
 
 def _as_stored(rows: pd.DataFrame, settings: list[str], file: str, in_rounds: bool) -> pd.DataFrame:
-    """Add what `tracking.Store.frame` has beside settings and metrics."""
+    """Add the columns of `tracking.Store.frame` that are neither settings nor metrics."""
     cells = {
         hashlib.sha256(repr(levels).encode()).hexdigest()[:12]: levels
         for levels in dict.fromkeys(rows[settings].itertuples(index=False, name=None))

@@ -220,7 +220,7 @@ def _attached_facts(run: str, attached: Attached) -> dict[str, str]:
     facts |= {
         f"effective.{key}": str(value)
         for key, value in files["effective"].items()
-        if not isinstance(value, float)  # a figure that the engine found, not a setting
+        if not isinstance(value, float)  # a figure that the engine measured, not a setting
     }
     figures = json.loads(attached(run, "energy.json"))
     summed = [figure for figure in figures if figure["summed"] and figure["window"] == "serve"]

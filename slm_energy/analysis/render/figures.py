@@ -142,7 +142,7 @@ def drift(report: Report, result: MetricResult) -> str:
     picture.line(left, up(0), _RIGHT, up(0), "zero")
     for tick in up.ticks():
         picture.text(left - 8, up(tick) + 4, f"{tick:+.3g} %" if tick else "0", "small soft", "end")
-    _draw_axis(picture, across, height - 40, "place in the planned order")
+    _draw_axis(picture, across, height - 40, "position in the planned order")
     for point in points:
         tip = f"{report.labels[point.cell]}, round {point.round}: {100 * point.residual:+.2f} %"
         picture.circle(across(point.order), up(100 * point.residual), 4, "dot", tip)
@@ -156,7 +156,7 @@ def drift(report: Report, result: MetricResult) -> str:
 _STEPS = {
     "order": "trial",
     "round": "round",
-    "place": "place in the round",
+    "place": "position in the round",
     "temperature": "degree at the start",
 }
 

@@ -1,8 +1,10 @@
-"""The result of an analysis, as plain data; it knows neither how it was made nor how it is shown.
+"""The result of an analysis: plain data, independent of how it was made and how it is shown.
 
 report        the whole of it
-design        what was run, and what came of it
+design        what was run, and how it ended
 comparison    the cells of one family, pair by pair
+effects       how much each factor matters
+pareto        trade-offs between two metrics
 diagnostics   how steady the trials and the machine were
 verdict       the words of a verdict
 metric        what a metric is called, its unit, and which direction is better

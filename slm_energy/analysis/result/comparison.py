@@ -1,4 +1,4 @@
-"""The result of an analysis, second part: the comparison of the cells of one family."""
+"""Part of a result: the comparison of the cells of one family."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Savings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ConventionalCell:
-    """One cell in the conventional chain.
+    """One cell in the conventional tests.
 
     Attributes:
         cell: its id.
@@ -103,7 +103,7 @@ class ConventionalCell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ConventionalPair:
-    """One pair in the conventional chain; the order of a and b is that of the comparison.
+    """One pair in the conventional tests; the order of a and b is that of the comparison.
 
     Attributes:
         a: a cell id.
@@ -122,7 +122,7 @@ class ConventionalPair:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Conventional:
-    """What the field usually runs, on trials as they are (no logs). All but Friedman ignore rounds.
+    """The field's usual tests, on untransformed trials (no logs). All but Friedman ignore rounds.
 
     Attributes:
         cells: with at least three valid trials.
@@ -134,7 +134,7 @@ class Conventional:
         friedman_chi2: over the rounds complete for these cells; None with fewer than three cells or
             two rounds.
         friedman_p: its p.
-        friedman_rounds: how many rounds that are.
+        friedman_rounds: the number of these rounds.
         kendall_w: effect size of Friedman, chi2 / (rounds (cells - 1)).
         pairs: every pair of these cells.
     """
@@ -175,12 +175,12 @@ class Disagreement:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PowerRow:
-    """What it takes to find one difference.
+    """The power for one difference.
 
     Attributes:
         difference_pct: true difference of a pair, in per cent.
-        power: chance to find it (p at most alpha after adjustment) in the rounds there are.
-        rounds: fewest rounds that find it with a chance of 0.8; None for more than 1,000.
+        power: chance to detect it (p at most alpha after adjustment) in these rounds.
+        rounds: fewest rounds with power 0.8; None for more than 1,000.
     """
 
     difference_pct: float
@@ -190,7 +190,7 @@ class PowerRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Power:
-    """Planning figures of a family, from the spread that was seen.
+    """Planning figures of a family, from the observed spread.
 
     Attributes:
         rounds: rounds the spread was estimated from: the median over pairs.
@@ -198,7 +198,7 @@ class Power:
             over pairs.
         pairs: comparisons that p is adjusted for.
         smallest_rounds: fewest rounds in which p can be at most alpha at all.
-        detectable_pct: difference found with a chance of 0.8 in these rounds; None above 1,000 %.
+        detectable_pct: difference detected with power 0.8 in these rounds; None above 1,000 %.
         rows: for a list of differences.
     """
 

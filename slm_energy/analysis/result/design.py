@@ -1,4 +1,4 @@
-"""The result of an analysis, first part: what was run, and what came of it."""
+"""Part of a result: the design, and how each trial of it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Provenance:
 
     Attributes:
         rows: trials read, all attempts.
-        repeated: of these, attempts that another one of the same cell and round stands for.
+        repeated: of these, attempts that another one of the same cell and round replaces.
         sweeps: ids of the sweep invocations.
         first_started: when the first trial began, ISO 8601 in UTC; empty where it is not known.
         last_started: when the last one did.
@@ -58,9 +58,9 @@ class Cell:
         levels: factor key to level, for the factors of the report that the cell has.
         valid: valid trials.
         rounds: rounds in which it was due; 0 for an unsupported cell.
-        agreement: share of prompts that it answered with the reference engine's tokens, mean over
+        agreement: share of prompts whose tokens are all those of the reference engine, mean over
             its valid trials; None where nothing was compared.
-        agreeing_tokens: share of an answer's tokens before the first that is another, likewise.
+        agreeing_tokens: share of an answer's tokens before the first that differs, likewise.
     """
 
     id: str
@@ -75,7 +75,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Slot:
-    """One place in the plan and what came of it.
+    """One slot of the plan and how it ended.
 
     Attributes:
         cell: the cell's id.
@@ -124,13 +124,13 @@ class LeftOut:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRow:
-    """One trial that stands for its cell and round.
+    """The trial that counts for its cell and round.
 
     Attributes:
         run_id: its MLflow run.
         cell: its cell's id.
         round: 1, 2, ...; 0 for an unsupported cell.
-        order: place in the planned order.
+        order: position in the planned order.
         attempt: which attempt it was.
         outcome: valid, invalid, failed or unsupported.
         reason: why it is not valid.

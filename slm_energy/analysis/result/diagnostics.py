@@ -1,4 +1,4 @@
-"""The result of an analysis, third part: how steady the trials and the machine were."""
+"""Part of a result: how steady the trials and the machine were."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Point:
         run_id: its MLflow run.
         cell: its cell's id.
         round: its round.
-        order: its place in the planned order over all rounds, from 1.
+        order: its position in the planned order over all rounds, from 1.
         value: the metric.
         low: lower end of the measurement's own interval; None if there is none.
         high: upper end.
         residual: log value less its cell's mean log.
         score: robust z score within the cell; None where it has none (`Diagnostics`).
-        outlier: flagged, and used all the same.
+        outlier: flagged, and used nevertheless.
         temperature_c: at the start, where a sensor gave it.
     """
 
@@ -73,10 +73,10 @@ class Point:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
-    """Least-squares slope of the log metric on a covariate, cells having levels of their own.
+    """Least-squares slope of the log metric on a covariate, with a mean for each cell.
 
     Attributes:
-        against: `order`, `round`, `place` (in its round; rounds have levels of their own as well),
+        against: `order`, `round`, `place` (its position in the round; rounds have means as well),
             `temperature`, or `time`, of which the study is one unit.
         slope_pct: change per step, degree or unit, in per cent.
         low_pct: lower end of its t interval.
@@ -101,7 +101,7 @@ class Changed:
         a: a cell id.
         b: another.
         verdict: with all trials: the one that counts.
-        without: when flagged trials are taken out.
+        without: with flagged trials removed.
     """
 
     a: str
@@ -116,7 +116,7 @@ class Diagnostics:
 
     A trial is flagged when its robust z score |log x - median| / (1.4826 MAD) within its cell is
     above 3.5 (Iglewicz and Hoaglin 1993); cells need five trials and a MAD above zero. Flagged
-    trials stay in: an energy study's extreme trial is a fact about the machine.
+    trials are kept: an extreme trial of an energy study is a fact about the machine.
 
     Attributes:
         points: one per valid trial, in planned order.
@@ -124,7 +124,7 @@ class Diagnostics:
         residual_sd_pct: standard deviation of the residuals of round + cell, in per cent; the noise
             that the comparison sees. None with fewer than two rounds.
         residual_shapiro_p: normality of these residuals; None with fewer than three or no spread.
-        changed: verdicts that would be others without flagged trials.
+        changed: verdicts that would change without flagged trials.
     """
 
     points: tuple[Point, ...]
@@ -199,4 +199,4 @@ class NoiseFloor:
 
     def of(self, name: str) -> MetricNoise | None:
         """What it shows of a metric; None where it has none of that name."""
-        return next((each for each in self.metrics if each.name == name), None)
+        return next((noise for noise in self.metrics if noise.name == name), None)

@@ -1,8 +1,8 @@
 """The result of an analysis: plain data from which every page, table and figure is rendered.
 
     Report
-      options, provenance        what was asked, of what
-      factors, cells, audit      the design, and what came of each slot of the plan
+      options, provenance        what was requested, of which trials
+      factors, cells, audit      the design, and how each slot of the plan ended
       left_out, notes            what was not used, and why
       metrics                    one MetricResult per metric and kind of energy
         descriptive              one row per cell
@@ -12,11 +12,11 @@
           pairs, savings         the comparison
           conventional           the field's tests on the same trials
           disagreements          where the two differ, and why
-          power                  what these rounds can find, and rounds needed
+          power                  differences that these rounds can detect, and rounds needed
         effects                  the factors' share
       pareto                     energy against latency and quality
       trials                     one row per trial
-      noise_floor                what the machine shows where there is no difference
+      noise_floor                how much the machine varies where nothing differs
       methods, findings          paragraphs
 
 Values are in the unit that ends the metric's name (J, s, MB, 1/s); `Metric.scale` and `Metric.unit`
@@ -70,7 +70,7 @@ class MetricResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """All that is said about a study.
+    """All results about a study.
 
     Attributes:
         study: its name.
@@ -80,8 +80,8 @@ class Report:
             else the latest that is stored; None where there is none.
         stopped: why the study ended before its last round (`study.precision_pct`), as `after 5
             rounds ...`; empty if it did not.
-        options: as asked.
-        provenance: what it rests on.
+        options: as given.
+        provenance: the trials and versions that it rests on.
         factors: those that vary.
         shared: what all cells have in common, as `provider cpu`.
         cells: family by family, best first; cells without a value last.
@@ -92,7 +92,7 @@ class Report:
         trials: in planned order.
         methods: what was done, in paragraphs.
         findings: the verdict, in sentences.
-        notes: what a reader must know to read the tables right.
+        notes: what a reader needs to interpret the tables.
         schema: version of this format.
     """
 

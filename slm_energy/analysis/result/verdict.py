@@ -1,4 +1,4 @@
-"""What can be said about one cell against another."""
+"""The verdicts about one cell against another."""
 
 from __future__ import annotations
 

@@ -1,13 +1,16 @@
 """The statistics: numbers in, results out. Knows no study, no table and no store.
 
+comparison         what a comparison takes and gives
 paired             the default comparison: cells within rounds
+independent        the comparison of repetitions that are not rounds
 max_t              its p-values, adjusted for all pairs of a family
 decision           from a ratio and its interval to a verdict
-effect_size        ratios, t intervals, Cliff's delta, Vargha-Delaney
-power              how many rounds find how small a difference
-diagnostics        drift, outliers, distributions
+effect_size        t intervals, Cliff's delta, Vargha-Delaney
+power              detectable differences, and rounds needed
+diagnostics        outliers, distributions, verdicts that rest on outliers
+drift              slopes over order, time and temperature
 conventional       Shapiro-Wilk, Levene, Kruskal-Wallis, Dunn with Holm
-welch              independent samples; `games_howell` for more than two
+welch              two independent samples; `games_howell` for more
 factorial_anova    effects of the factors
 pareto             trade-offs between metrics
 """

@@ -84,13 +84,13 @@ def ranking(block: Block, rule: Rule) -> tuple[str, ...]:
 def savings(comparison: Comparison, rule: Rule) -> Savings:
     """The pairs as a matrix, rows and columns in the order of rank."""
     cells = comparison.ranked
-    place = {cell: i for i, cell in enumerate(cells)}
+    index = {cell: i for i, cell in enumerate(cells)}
     size = len(cells)
     saved: list[list[float | None]] = [[None] * size for _ in cells]
     verdicts: list[list[Verdict | None]] = [[None] * size for _ in cells]
     sign = -1 if rule.higher_is_better else 1
     for pair in comparison.pairs:
-        i, j = place[pair.a], place[pair.b]
+        i, j = index[pair.a], index[pair.b]
         verdicts[i][j] = pair.verdict
         verdicts[j][i] = mirrored(pair.verdict, rule.higher_is_better)
         if pair.ratio is not None:

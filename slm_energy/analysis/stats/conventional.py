@@ -1,7 +1,7 @@
-"""The field's conventional chain on the same trials, for readers who expect it.
+"""The field's conventional tests on the same trials, for readers who expect them.
 
 Shapiro-Wilk, Levene, Kruskal-Wallis, Dunn with Holm, Games-Howell, Friedman, Conover. All but the
-last two take trials of a cell as independent and ignore rounds, so drift between rounds counts as
+last two treat trials of a cell as independent and ignore rounds, so drift between rounds counts as
 noise; `text.disagreement` says where it contradicts the comparison, and why.
 """
 
@@ -30,11 +30,11 @@ FEWEST = 3
 def chain(
     block: Block, pairs: Sequence[Pair], alpha: float, family: str
 ) -> tuple[Conventional | None, list[LeftOut]]:
-    """Run the chain.
+    """Run the tests.
 
     Args:
         block: the values of one family.
-        pairs: of the comparison; the chain's pairs are in their order.
+        pairs: of the comparison; the result's pairs are in their order.
         alpha: level of the compact letters.
         family: what messages call the family.
 
@@ -44,7 +44,7 @@ def chain(
     groups = _groups(block)
     why = _unusable(groups)
     if why:
-        return None, [LeftOut(scope="test", name=f"conventional chain{family}", reason=why)]
+        return None, [LeftOut(scope="test", name=f"conventional tests{family}", reason=why)]
     cells, values = tuple(groups), list(groups.values())
     varies = [np.ptp(sample) > 0 for sample in values]
     h, p = stats.kruskal(*values)

@@ -62,16 +62,16 @@ def _decide(
             return COARSE, _coarse(resolution, "the margin"), None
         if size + half + resolution >= band:
             needed = settle(band - resolution - size, alpha)
-            return _open("with the instruments' interval it reaches across the margin", needed, n)
+            return _open("with the instruments' interval added, it crosses the margin", needed, n)
         if pair.p_equivalent is not None and pair.p_equivalent > alpha:
             needed = settle(band - size, 2 * alpha / tests)
-            return _open(f"equivalence adjusted for {tests} pairs is not shown", needed, n)
+            return _open(f"equivalence is not shown after adjustment for {tests} pairs", needed, n)
         return "equivalent", "", None
     if size - half <= band:
         if size <= resolution and resolution >= band:
             return COARSE, _coarse(resolution, "the difference"), None
         needed = settle(abs(size - band), alpha)
-        return _open("the interval reaches across the margin", needed, n)
+        return _open("the interval crosses the margin", needed, n)
     if cells > 2 and pair.p is not None and pair.p > alpha:
         needed = settle(size, alpha / tests, smallest_rounds(cells, alpha))
         return _open(f"p adjusted for {tests} pairs is above {alpha:g}", needed, n)
@@ -81,7 +81,7 @@ def _decide(
         return COARSE, _coarse(resolution, "the difference"), None
     if size - half <= resolution:
         needed = settle(size - resolution, alpha)
-        return _open("with the instruments' interval it reaches 1", needed, n)
+        return _open("with the instruments' interval added, it includes 1", needed, n)
     if (mean < 0) == rule.higher_is_better:
         return "worse", "", None
     return ("gains" if rule.higher_is_better else "saves"), "", None
@@ -89,8 +89,8 @@ def _decide(
 
 def _coarse(resolution: float, what: str) -> str:
     if np.isinf(resolution):
-        return "an instrument may have seen nothing at all"
-    return f"the instruments resolve {100 * np.expm1(resolution):.2g} %, which {what} is within"
+        return "the interval of an instrument extends to zero"
+    return f"the instruments resolve {100 * np.expm1(resolution):.2g} %, and {what} is not larger"
 
 
 def _open(reason: str, needed: int | None, have: int) -> tuple[Verdict, str, int | None]:

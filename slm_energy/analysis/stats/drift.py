@@ -23,15 +23,15 @@ def drifts(points: Sequence[Point], alpha: float) -> tuple[Drift, ...]:
     rounds = np.unique([point.round for point in points], return_inverse=True)[1]
     logs = np.log([point.value for point in points])
     order = np.array([float(point.order) for point in points])
-    place = np.empty(len(points))
+    position = np.empty(len(points))
     for number in np.unique(rounds):
-        place[rounds == number] = stats.rankdata(order[rounds == number])
+        position[rounds == number] = stats.rankdata(order[rounds == number])
     warm = np.array([np.nan if p.temperature_c is None else p.temperature_c for p in points])
     known = ~np.isnan(warm)
     slopes = (
         slope("order", logs, order, [cells], alpha),
         slope("round", logs, rounds.astype(float), [cells], alpha),
-        slope("place", logs, place, [cells, rounds], alpha),
+        slope("place", logs, position, [cells, rounds], alpha),
         slope("temperature", logs[known], warm[known], [cells[known]], alpha),
     )
     return tuple(drift for drift in slopes if drift is not None)

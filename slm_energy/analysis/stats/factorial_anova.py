@@ -3,8 +3,8 @@
     log metric = round + factors + their two-way interactions + noise
 
 Ordinary least squares with sum-to-zero coding; type II sums of squares, so that a term is tested
-after all others that do not contain it. What the design cannot tell apart is not guessed: a term
-whose columns are not all new is taken out, and said.
+after all others that do not contain it. What the design cannot separate is not guessed: a term
+whose columns depend on those before it is removed and reported.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def effects(
         alpha: intervals have confidence 1 - alpha.
 
     Returns:
-        The effects, and the terms that the design cannot tell apart.
+        The effects, and the terms that the design cannot separate.
     """
     rounds, cells = np.nonzero(~np.isnan(block.values))
     y = np.log(block.values[rounds, cells])
@@ -55,7 +55,7 @@ def effects(
         columns[a, b] = _products(columns[a,], columns[b,])
     left_out = _take_out_aliased(columns, rounds)
     if not columns:
-        return _none("the design cannot tell any factor from the others", len(y)), left_out
+        return _none("the design cannot separate any factor from the others", len(y)), left_out
     blocks = _coded([str(number) for number in rounds])[0]
     design = np.hstack([np.ones((len(y), 1)), *columns.values(), blocks])
     freedom = len(y) - design.shape[1]
@@ -67,7 +67,7 @@ def effects(
     rest = float(fit.ssr)
     if rest < 1e-20:
         return _none("the values do not vary within the terms", len(y)), left_out
-    found = []
+    terms = []
     start = 1
     for term in columns:
         explained = _explained(term, columns, y, rounds)
@@ -76,18 +76,18 @@ def effects(
         if len(term) == 1:
             names = _coded([row[varying[term[0]].key] for row in used])[1]
             ends = _levels(names, start, fit, alpha)
-        found.append(_effect(" x ".join(term), explained, width, rest, freedom, ends))
+        terms.append(_effect(" x ".join(term), explained, width, rest, freedom, ends))
         start += width
     if blocks.shape[1]:
         explained = _residual(columns, y, np.zeros_like(rounds)) - rest
-        found.append(_effect(_BLOCK, explained, blocks.shape[1], rest, freedom, ()))
+        terms.append(_effect(_BLOCK, explained, blocks.shape[1], rest, freedom, ()))
     return Effects(
-        formula=f"log metric = {' + '.join(effect.term for effect in found)}",
+        formula=f"log metric = {' + '.join(effect.term for effect in terms)}",
         trials=len(y),
         df_residual=freedom,
         r_squared=float(fit.rsquared),
         residual_sd_pct=100 * math.expm1(math.sqrt(rest / freedom)),
-        effects=tuple(found),
+        effects=tuple(terms),
         reason="",
     ), left_out
 
@@ -102,9 +102,9 @@ def _none(reason: str, trials: int) -> Effects:
 def _coded(values: Sequence[str]) -> tuple[Floats, list[str]]:
     """Sum-to-zero columns, one less than there are levels, and the levels in their order."""
     names = list(dict.fromkeys(values))
-    place = {name: i for i, name in enumerate(names)}
+    index = {name: i for i, name in enumerate(names)}
     rows = np.vstack([np.eye(len(names) - 1), -np.ones(len(names) - 1)])
-    return rows[[place[value] for value in values]], names
+    return rows[[index[value] for value in values]], names
 
 
 def _products(left: Floats, right: Floats) -> Floats:
@@ -119,18 +119,18 @@ def _within(values: Floats, rounds: Rounds) -> Floats:
 
 
 def _take_out_aliased(columns: dict[_Term, Floats], rounds: Rounds) -> list[LeftOut]:
-    """Remove the terms that rounds and the terms before them make up, and say which."""
-    gone = []
+    """Remove the terms that rounds and the terms before them make up, and name them."""
+    removed = []
     while (bad := _first_aliased(columns, rounds)) is not None:
         why = (
             "some combinations of levels have no trial, so it cannot be estimated"
             if len(bad) > 1
-            else "it changes together with other factors or rounds, so it cannot be told from them"
+            else "it is confounded with other factors or rounds, so it cannot be estimated"
         )
-        gone.append(LeftOut(scope="factor", name=" x ".join(bad), reason=why))
+        removed.append(LeftOut(scope="factor", name=" x ".join(bad), reason=why))
         for term in [term for term in columns if set(bad) <= set(term)]:
             del columns[term]
-    return gone
+    return removed
 
 
 def _first_aliased(columns: dict[_Term, Floats], rounds: Rounds) -> _Term | None:

@@ -82,14 +82,14 @@ def max_t(logs: Floats, draws: int, seed: int) -> MaxT:
         return MaxT(p=None, draws=0, exact=False)
     p = np.full((cells, cells), np.nan)
     draws = min(draws, max(999, _MOST_WORK // cells**2))
-    found, prior_df = _tested(logs[:, testable], draws, seed)
-    p[np.ix_(testable, testable)] = found
+    adjusted, prior_df = _tested(logs[:, testable], draws, seed)
+    p[np.ix_(testable, testable)] = adjusted
     np.fill_diagonal(p, 1.0)
     return MaxT(p=p, draws=draws, exact=False, prior_df=prior_df)
 
 
 def _tested(logs: Floats, draws: int, seed: int) -> tuple[Floats, float]:
-    """Adjusted p of cells that each share enough rounds with another, and what they lend."""
+    """Adjusted p of cells that each share enough rounds with another, and their `MaxT.prior_df`."""
     there = ~np.isnan(logs)
     present = there.astype(float)
     shared = present.T @ present
@@ -127,7 +127,7 @@ def _moderated_t(values: Floats, present: Floats, shared: Floats, variances: Flo
 
 
 def _variances(values: Floats, present: Floats) -> tuple[Floats, Floats]:
-    """Each cell's variance, shrunk, and the degrees of freedom that the others lend it.
+    """Each cell's variance, shrunk, and the prior degrees of freedom that the others give it.
 
     Weighted row means and column means are taken out in turn, with weights from the variances of
     the turn before. A weighted mean draws on the cell itself, with the share of its weight: what

@@ -55,12 +55,12 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
     block = block.of(ranking(block, rule))
     logs = np.log(block.values)
     test = max_t(logs, rule.draws, rule.seed)
-    places = list(itertools.combinations(range(len(block.cells)), 2))
-    places = [(j, i) if block.cells[i] == reference else (i, j) for i, j in places]
-    measured = [_measured(block, logs, i, j, rule) for i, j in places]
+    indices = list(itertools.combinations(range(len(block.cells)), 2))
+    indices = [(j, i) if block.cells[i] == reference else (i, j) for i, j in indices]
+    measured = [_measured(block, logs, i, j, rule) for i, j in indices]
     equivalent = _equivalence(measured, rule)
     pairs = []
-    for (i, j), seen, p_equivalent in zip(places, measured, equivalent, strict=True):
+    for (i, j), seen, p_equivalent in zip(indices, measured, equivalent, strict=True):
         p = None if test.p is None or np.isnan(test.p[i, j]) else float(test.p[i, j])
         pair = dataclasses.replace(seen.pair, p=p, p_equivalent=p_equivalent)
         pairs.append(decide(pair, seen.ratios, seen.half, seen.resolution, rule, len(block.cells)))
@@ -69,7 +69,9 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
         complete_rounds=int((~np.isnan(logs).any(axis=1)).sum()),
         draws=test.draws,
         exact=test.exact,
-        reason="" if test.p is not None or not places else "no two cells share enough valid rounds",
+        reason=""
+        if test.p is not None or not indices
+        else "no two cells share enough valid rounds",
         pairs=tuple(pairs),
         prior_df=test.prior_df,
     )

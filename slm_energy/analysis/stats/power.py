@@ -1,4 +1,4 @@
-"""What a family's rounds can find, and how many rounds it takes: from the spread that was seen."""
+"""Power analysis of a family from its observed spread: detectable differences, rounds needed."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def plan(comparison: Comparison, rule: Rule) -> Power | None:
     for difference in sorted({*DIFFERENCES, rule.margin} - {0.0}):
         effect = -math.log1p(-difference) / spread
         enough = ahead[chance(ahead, effect) >= GOOD_POWER]
-        found = float(chance(here, effect)[0]) if rounds >= fewest else 0.0
+        power_here = float(chance(here, effect)[0]) if rounds >= fewest else 0.0
         rows.append(
             PowerRow(
                 difference_pct=100 * difference,
-                power=found,
+                power=power_here,
                 rounds=int(enough[0]) if enough.size else None,
             )
         )
@@ -60,10 +60,10 @@ def plan(comparison: Comparison, rule: Rule) -> Power | None:
 
 
 def minimum_detectable(sd: float, rounds: int, cells: int, alpha: float) -> float | None:
-    """The difference of two cells, in per cent, that a study finds with a chance of `GOOD_POWER`.
+    """The difference of two cells, in per cent, that a study detects with power `GOOD_POWER`.
 
-    As in `plan`, for cells that are all as noisy as one that was seen: the log ratio of two of them
-    has the standard deviation sqrt(2) sd over rounds, and their variances are pooled.
+    As in `plan`, for cells that are all as noisy as one that was observed: the log ratio of two of
+    them has the standard deviation sqrt(2) sd over rounds, and their variances are pooled.
 
     Args:
         sd: standard deviation of one trial's log value, rounds taken out.
@@ -72,7 +72,7 @@ def minimum_detectable(sd: float, rounds: int, cells: int, alpha: float) -> floa
         alpha: family-wise error.
 
     Returns:
-        None where so few rounds can show no difference, or none up to 1,000 %.
+        None where so few rounds can show no difference, or power is lower at 1,000 %.
     """
     if rounds < smallest_rounds(cells, alpha):
         return None

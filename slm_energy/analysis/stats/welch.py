@@ -3,7 +3,7 @@
 The trials of two studies have no round in common. A study's rounds vary within its cells, so drift
 within a study is in the interval; what shifts a whole study is not. For that there is `floor`: what
 two studies of the same thing differ by on this machine. More trials narrow neither the floor nor
-the instruments' own interval, so both stand beside the interval:
+the instruments' own interval, so both are applied in addition to the interval:
 
     regression, improvement  the interval lies beyond the margin, and beyond floor and instruments;
                              p of no difference is at most alpha
@@ -11,7 +11,7 @@ the instruments' own interval, so both stand beside the interval:
                              TOST's p is at most alpha
     below the resolution     the instruments could have made the difference, or hidden one beyond
                              the margin, whatever the number of trials
-    inconclusive             else
+    inconclusive             otherwise
 
 Both p are adjusted with Holm over all pairs that are judged together. Pure functions of arrays.
 """
@@ -140,12 +140,12 @@ def judge(
         floor: relative difference of two studies of the same thing on this machine.
     """
     band = -math.log1p(-margin)  # as in the report: the same whichever study is named first
-    tested = {i: found for i, pair in enumerate(pairs) if (found := _welch(pair, band, alpha))}
-    p = holm(np.array([each.p for each in tested.values()]))
-    p_equivalent = holm(np.array([each.p_equivalent for each in tested.values()]))
+    tested = {i: test for i, pair in enumerate(pairs) if (test := _welch(pair, band, alpha))}
+    p = holm(np.array([test.p for test in tested.values()]))
+    p_equivalent = holm(np.array([test.p_equivalent for test in tested.values()]))
     adjusted = {
-        i: dataclasses.replace(each, p=float(p[at]), p_equivalent=float(p_equivalent[at]))
-        for at, (i, each) in enumerate(tested.items())
+        i: dataclasses.replace(test, p=float(p[at]), p_equivalent=float(p_equivalent[at]))
+        for at, (i, test) in enumerate(tested.items())
     }
     rule = _Rule(band=band, floor=math.log1p(floor), alpha=alpha, tests=len(tested))
     return tuple(_change(pair, adjusted.get(i), rule) for i, pair in enumerate(pairs))
@@ -179,7 +179,7 @@ def _welch(pair: IndependentPair, band: float, alpha: float) -> _Welch | None:
     )
 
 
-def _change(pair: IndependentPair, found: _Welch | None, rule: _Rule) -> CellChange:
+def _change(pair: IndependentPair, test: _Welch | None, rule: _Rule) -> CellChange:
     mean, resolution = pair.mean, pair.resolution
     known = resolution is not None and math.isfinite(resolution)
     change = CellChange(
@@ -191,20 +191,20 @@ def _change(pair: IndependentPair, found: _Welch | None, rule: _Rule) -> CellCha
         ratio=math.exp(mean),
         instrument=math.exp(resolution) if resolution is not None and known else None,
     )
-    if found is None:
+    if test is None:
         alone = min(change.a_trials, change.b_trials) < 2
         why = "one trial in a study gives no interval: raise study.rounds"
         same = "the values do not vary, so their spread is unknown"
         if pair.metric.is_share and not alone:
             return dataclasses.replace(change, verdict=_plain_verdict(pair, rule.band))
         return dataclasses.replace(change, reason=why if alone else same)
-    verdict, reason = _verdict(pair, found, rule)
+    verdict, reason = _verdict(pair, test, rule)
     return dataclasses.replace(
         change,
-        low=math.exp(mean - found.half),
-        high=math.exp(mean + found.half),
-        p=found.p,
-        p_equivalent=found.p_equivalent,
+        low=math.exp(mean - test.half),
+        high=math.exp(mean + test.half),
+        p=test.p,
+        p_equivalent=test.p_equivalent,
         verdict=verdict,
         reason=reason,
     )
@@ -217,27 +217,33 @@ def _plain_verdict(pair: IndependentPair, band: float) -> Change:
     return "regression" if (pair.mean < 0) == pair.metric.higher_is_better else "improvement"
 
 
-def _verdict(pair: IndependentPair, found: _Welch, rule: _Rule) -> tuple[Change, str]:
+def _verdict(pair: IndependentPair, test: _Welch, rule: _Rule) -> tuple[Change, str]:
     """Verdict and reason: see the top of this file."""
-    size, half, band = abs(pair.mean), found.half, rule.band
+    size, half, band = abs(pair.mean), test.half, rule.band
     resolution = pair.resolution or 0.0
     beside = resolution + rule.floor
     if pair.resolution is not None and resolution >= max(band, size):
         if math.isinf(resolution):
-            return "below the instrument's resolution", "an instrument may have seen nothing at all"
+            return (
+                "below the instrument's resolution",
+                "the interval of an instrument extends to zero",
+            )
         why = f"the instruments resolve {100 * math.expm1(resolution):.2g} %"
         return "below the instrument's resolution", why
     if size + half < band:
         if size + half + beside >= band:
-            return "inconclusive", "with instruments and floor it reaches across the margin"
-        if found.p_equivalent > rule.alpha:
-            return "inconclusive", f"equivalence adjusted for {rule.tests} tests is not shown"
+            return "inconclusive", "with instruments and floor added, it crosses the margin"
+        if test.p_equivalent > rule.alpha:
+            return (
+                "inconclusive",
+                f"equivalence is not shown after adjustment for {rule.tests} tests",
+            )
         return "equivalent", ""
     if size - half <= band:
-        return "inconclusive", "the interval reaches across the margin"
+        return "inconclusive", "the interval crosses the margin"
     if size - half <= beside:
-        return "inconclusive", "with instruments and floor it reaches 1"
-    if found.p > rule.alpha:
+        return "inconclusive", "with instruments and floor added, it includes 1"
+    if test.p > rule.alpha:
         return "inconclusive", f"p adjusted for {rule.tests} tests is above {rule.alpha:g}"
     worse = (pair.mean < 0) == pair.metric.higher_is_better
     return ("regression" if worse else "improvement"), ""

@@ -1,8 +1,9 @@
 """A report in sentences.
 
-findings       the verdict, and what a reader must know
+findings       the verdict, and notes
 caveats        limits of the data
-methods        how the figures came about, for a paper
-disagreement   why the conventional tests say otherwise
-phrases        how figures are worded wherever they stand
+methods        how the figures were obtained, for a paper
+disagreement   where the conventional tests disagree, and why
+independent    all of these for repetitions that are not rounds
+phrases        how figures are worded everywhere
 """

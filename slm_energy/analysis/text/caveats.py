@@ -1,4 +1,4 @@
-"""The sentences about how steady trials and machine were: what a verdict should be held against."""
+"""The sentences about how steady trials and machine were, which limits what a verdict means."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from slm_energy.analysis.result.diagnostics import MetricNoise, NoiseFloor, Sent
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.text.phrases import confidence, joined, kind, number, p_is, times
+from slm_energy.duration import duration
 
 
 def findings(report: Report) -> tuple[str, ...]:
-    """The machine's noise floor, and the verdicts that are not beyond it."""
+    """The machine's noise floor, and the verdicts that do not exceed it."""
     if report.noise_floor is None:
         return ()
     known = [(r, seen) for r in report.metrics if (seen := report.noise_floor.of(r.metric.name))]
@@ -26,25 +27,28 @@ def findings(report: Report) -> tuple[str, ...]:
         if within:
             what = f"{result.metric.title}{kind(result.metric)}"
             lines.append(
-                f"Within the noise floor of {what}, so do not rely on it: {joined(within)}."
+                f"Within the noise floor of {what}, and therefore not reliable: {joined(within)}."
             )
     return tuple(lines)
 
 
 def noise_floor(floor: NoiseFloor, seen: MetricNoise) -> str:
-    """What a machine shows of a metric where nothing differs."""
+    """How much a metric varies on a machine where nothing differs."""
     metric = Metric(name=seen.name)
     when = f" of {floor.day}" if floor.day else ""
     return (
         f"Noise floor of this machine (study {floor.study}{when}, {floor.cell}): "
-        f"{metric.title}{kind(metric)} of one trial varies by {number(seen.sd_pct)} %, and one "
-        f"cell under two names differs by less than {number(seen.largest_pct)} %."
+        f"the standard deviation of {metric.title}{kind(metric)} over trials is "
+        f"{number(seen.sd_pct)} %, and the same cell under two names differs by less than "
+        f"{number(seen.largest_pct)} %."
     )
 
 
 def notes(report: Report) -> tuple[str, ...]:
     """Outliers, drift, the sentinel, and why the study ended early."""
-    lines = [f"The study ended by its precision rule: {report.stopped}."] if report.stopped else []
+    lines = []
+    if report.stopped:
+        lines.append(f"The study stopped early by its precision rule: {report.stopped}.")
     for result in report.deciding:
         lines += _diagnosis(report, result)
         if result.sentinel is not None:
@@ -57,15 +61,11 @@ def _diagnosis(report: Report, result: MetricResult) -> list[str]:
     flagged = [point for point in seen.points if point.outlier]
     if flagged:
         names = list(dict.fromkeys(report.labels[point.cell] for point in flagged))
+        several = len(flagged) != 1
+        changed = times(len(seen.changed), "verdict") if seen.changed else "no verdict"
         lines.append(
-            f"{times(len(flagged), 'trial')} flagged as outlier{'s' * (len(flagged) != 1)} and "
-            f"kept: {joined(names)}"
-            + (
-                f"; without {'it' if len(flagged) == 1 else 'them'} "
-                f"{times(len(seen.changed), 'verdict')} would change."
-                if seen.changed
-                else "; no verdict changes without."
-            )
+            f"{times(len(flagged), 'trial')} flagged as outlier{'s' * several} and kept: "
+            f"{joined(names)}; without {'them' if several else 'it'} {changed} would change."
         )
     for drift in seen.drifts:
         if drift.p <= report.options.alpha and drift.against != "round":
@@ -77,24 +77,21 @@ def _diagnosis(report: Report, result: MetricResult) -> list[str]:
 
 
 def _sentinel(report: Report, metric: Metric, seen: Sentinel) -> str:
-    """How the machine drifted, as one cell saw it that ran in every round."""
+    """How the machine drifted, by a cell that ran in every round."""
     where = f"Sentinel {seen.label}, {metric.title}{kind(metric)}"
     if seen.drift is None:
-        return f"{where}: {times(len(seen.points), 'trial')}; drift needs three that vary."
+        return f"{where}: {times(len(seen.points), 'trial')}; drift needs three trials that vary."
     drift = seen.drift
     shown = "it drifted" if drift.p <= report.options.alpha else "no drift is shown"
-    span = (
-        f"{number(seen.hours)} hours" if seen.hours >= 2 else f"{number(60 * seen.hours)} minutes"
-    )
     return (
-        f"{where}: {drift.slope_pct:+.2g} % over the {span} of its "
-        f"{times(drift.trials, 'trial')}, {confidence(report)} interval {drift.low_pct:+.2g} to "
+        f"{where}: {drift.slope_pct:+.2g} % over {duration(3600 * seen.hours)} "
+        f"({times(drift.trials, 'trial')}), {confidence(report)} interval {drift.low_pct:+.2g} to "
         f"{drift.high_pct:+.2g} %: {shown}."
     )
 
 
 _AGAINST = {
-    "order": "the order of trials (rounds take out what lies between them)",
-    "place": "the place in a round (which the shuffled order spreads over cells)",
+    "order": "the order of trials (differences between rounds are removed by blocking)",
+    "place": "the position in a round (randomised over cells)",
     "temperature": "the temperature at the start",
 }

@@ -1,4 +1,4 @@
-"""Where the conventional chain and the comparison disagree about a pair, and why."""
+"""Pairs on which the conventional tests and the comparison disagree, and why."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from scipy import stats
 from slm_energy.analysis.result.comparison import Conventional, Disagreement, Pair
 
 _WHY = {
-    "rounds": "Dunn takes drift between rounds as noise and ranks over all cells, so it needs more "
-    "rounds",
-    "few": "With so few trials no difference can reach Dunn-Holm's level, however large",
-    "dunn": "Dunn takes the trials of one round as independent and adjusts by ranks; within rounds "
-    "the difference is not larger than the noise",
-    "margin": "Dunn asks for any difference; within rounds p is not small enough for so many pairs",
+    "rounds": "Dunn's test treats drift between rounds as noise and ranks over all cells, so it "
+    "needs more rounds",
+    "few": "With so few trials, no difference, however large, can be significant in Dunn's test "
+    "with Holm",
+    "dunn": "Dunn's test treats the trials of one round as independent and compares ranks; "
+    "within rounds the difference is not larger than the noise",
+    "margin": "Dunn's test is for any difference; within rounds, p adjusted for so many pairs is "
+    "not small enough",
 }
 
 
@@ -25,16 +27,16 @@ def disagreements(
     """Pairs in which the comparison finds a difference and Dunn-Holm does not, or the reverse.
 
     Args:
-        conventional: the chain.
+        conventional: the tests.
         pairs: the comparison.
         cells: how many the comparison has; with two its interval decides, not p.
         alpha: level of both.
     """
-    theirs = {(pair.a, pair.b): pair.dunn_p for pair in conventional.pairs}
+    dunn_ps = {(pair.a, pair.b): pair.dunn_p for pair in conventional.pairs}
     trials = [cell.trials for cell in conventional.cells]
-    found = []
+    disagreeing = []
     for pair in pairs:
-        dunn_p = theirs.get((pair.a, pair.b))
+        dunn_p = dunn_ps.get((pair.a, pair.b))
         ours = differs(pair, cells, alpha)
         if dunn_p is None or ours is None or ours == (dunn_p <= alpha):
             continue
@@ -43,7 +45,7 @@ def disagreements(
         else:
             inside = pair.low is not None and pair.high is not None and pair.low <= 1 <= pair.high
             why = "dunn" if inside else "margin"
-        found.append(
+        disagreeing.append(
             Disagreement(
                 a=pair.a,
                 b=pair.b,
@@ -53,11 +55,11 @@ def disagreements(
                 why=_WHY[why],
             )
         )
-    return tuple(found)
+    return tuple(disagreeing)
 
 
 def differs(pair: Pair, cells: int, alpha: float) -> bool | None:
-    """Whether the comparison finds any difference: p or, with two cells, the interval says it."""
+    """Whether the comparison finds any difference: by p or, with two cells, by the interval."""
     if cells > 2:
         return None if pair.p is None else pair.p <= alpha
     return None if pair.low is None or pair.high is None else not pair.low <= 1 <= pair.high

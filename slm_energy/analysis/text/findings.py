@@ -1,4 +1,4 @@
-"""The sentences of a report: findings, and what a reader must know."""
+"""The sentences of a report: findings, and notes on how to read them."""
 
 from __future__ import annotations
 
@@ -83,10 +83,12 @@ def notes(report: Report) -> tuple[str, ...]:
     lines = []
     kinds = {result.metric.estimated for result in report.deciding}
     if True in kinds:
-        lines.append("Estimated energy comes from CodeCarbon's model of the machine: not measured.")
+        lines.append(
+            "Estimated energy comes from CodeCarbon's model of the machine, not from a measurement."
+        )
     if len(kinds) == 2:
-        lines.append("Measured and estimated cells are ranked apart: they cannot be compared.")
-    lines += _other_tokens(report)
+        lines.append("Measured and estimated cells are ranked separately: they cannot be compared.")
+    lines += _differing_tokens(report)
     lines += [f"Left out: {out.name}: {out.reason}." for out in report.left_out]
     for result in report.deciding:
         for family in result.families:
@@ -95,18 +97,20 @@ def notes(report: Report) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _other_tokens(report: Report) -> list[str]:
-    """Cells that did not generate what the reference engine did."""
+def _differing_tokens(report: Report) -> list[str]:
+    """Cells whose tokens differ from the reference engine's."""
     cells = [
         f"{cell.label} ({share(cell.agreement)} % of its prompts agree)"
         for cell in report.cells
         if cell.agreement is not None and cell.agreement < 1
     ]
-    return [f"Other tokens than the reference engine's: {joined(cells)}."] if cells else []
+    return (
+        [f"Generated tokens differ from the reference engine's: {joined(cells)}."] if cells else []
+    )
 
 
 def _family_notes(report: Report, result: MetricResult, family: Family) -> list[str]:
-    """What one comparison rests on, and where the conventional chain disagrees."""
+    """What one comparison rests on, and where the conventional tests disagree."""
     cells, where = len(family.ranked), f"{family.name}: " if family.name else ""
     lines = []
     if family.draws:
@@ -125,14 +129,15 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
     if family.power is not None and family.power.rounds < family.power.smallest_rounds:
         rests = cells == 2 and family.power.rounds > 1
         lines.append(
-            f"{where}With {cells} cells a p of {report.options.alpha:g} needs "
-            f"{family.power.smallest_rounds} rounds: run the sweep again to fill gaps, or raise "
-            "study.rounds." + (" Until then the verdict rests on the t interval." if rests else "")
+            f"{where}With {cells} cells, p can reach {report.options.alpha:g} only with "
+            f"{family.power.smallest_rounds} rounds or more: run the sweep again to fill gaps, or "
+            "raise study.rounds."
+            + (" Until then the verdict rests on the t interval." if rests else "")
         )
     if family.power is not None and family.power.detectable_pct is not None:
         lines.append(
-            f"{where}With {times(family.power.rounds, 'round')} a difference of "
-            f"{number(family.power.detectable_pct)} % is found with a chance of 0.8."
+            f"{where}With {times(family.power.rounds, 'round')}, a difference of "
+            f"{number(family.power.detectable_pct)} % is detected with power 0.8."
         )
     return lines + _chain_notes(report, family, where)
 
@@ -142,22 +147,21 @@ def _chain_notes(report: Report, family: Family, where: str) -> list[str]:
     if chain is None:
         return []
     skewed = sum(cell.shapiro_p is not None and cell.shapiro_p < alpha for cell in chain.cells)
-    found = sum(pair.dunn_p <= alpha for pair in chain.pairs)
+    differing = sum(pair.dunn_p <= alpha for pair in chain.pairs)
     lines = [
-        f"{where}Conventional chain (ignores rounds): Shapiro-Wilk rejects normality in {skewed} "
+        f"{where}Conventional tests (ignoring rounds): Shapiro-Wilk rejects normality in {skewed} "
         f"of {len(chain.cells)} cells; Levene {p_is(chain.levene_p)}; Kruskal-Wallis "
         f"H = {number(chain.kruskal_h)}, {p_is(chain.kruskal_p)}, epsilon squared = "
-        f"{chain.epsilon_squared:.2f}; Dunn with Holm finds a difference in {found} of "
+        f"{chain.epsilon_squared:.2f}; Dunn with Holm finds a difference in {differing} of "
         f"{times(len(chain.pairs), 'pair')}."
     ]
-    reasons = dict.fromkeys(each.why for each in family.disagreements)
-    for why in reasons:
-        apart = [each for each in family.disagreements if each.why == why]
-        first, more = apart[0], f" and {len(apart) - 1} more" if len(apart) > 1 else ""
+    for why in dict.fromkeys(disagreement.why for disagreement in family.disagreements):
+        first, *others = [row for row in family.disagreements if row.why == why]
+        more = f" and {len(others)} more" if others else ""
         finder = "the comparison" if first.found_by == "rounds" else "Dunn"
         lines.append(
-            f"{where}They disagree on {report.labels[first.a]} against {report.labels[first.b]}"
-            f"{more}: {p_is(first.p)}, Dunn-Holm {p_is(first.dunn_p)}; only {finder} "
-            f"finds a difference. {why}."
+            f"{where}The comparison and Dunn disagree on {report.labels[first.a]} against "
+            f"{report.labels[first.b]}{more}: {p_is(first.p)}, Dunn-Holm {p_is(first.dunn_p)}; "
+            f"only {finder} finds a difference. {why}."
         )
     return lines

@@ -8,7 +8,7 @@ from slm_energy.config.options import AnalysisOptions
 
 
 def methods(report: Report) -> tuple[str, ...]:
-    """What was done, as a paper would say it."""
+    """The methods of a report, as paragraphs."""
     options, counts = report.options, report.audit.outcomes
     total, valid = sum(counts.values()), counts.get("valid", 0)
     rest = [f"{n} {name}" for name, n in counts.items() if name != "valid"]
@@ -40,19 +40,19 @@ def methods(report: Report) -> tuple[str, ...]:
 
 
 def _course(report: Report) -> list[str]:
-    """What was fixed beforehand beside the rounds."""
-    said = []
+    """What was fixed in advance besides the rounds."""
+    sentences = []
     if report.stopped:
-        said.append(
-            "How many rounds there are was decided by a rule that was fixed beforehand and looks "
-            f"at the widths of intervals, not at differences: {report.stopped}."
+        sentences.append(
+            "The number of rounds was decided by a rule that was fixed in advance and depends on "
+            f"the widths of intervals, not on differences: {report.stopped}."
         )
     if any(result.sentinel is not None for result in report.metrics):
-        said.append(
-            "At the start of each round one cell ran once more, as a sentinel that shows drift and "
-            "is compared with nothing."
+        sentences.append(
+            "At the start of each round one cell ran an additional time, as a sentinel that shows "
+            "drift and is not compared with any cell."
         )
-    return said
+    return sentences
 
 
 def _agreement(report: Report) -> tuple[str, ...]:
@@ -60,8 +60,8 @@ def _agreement(report: Report) -> tuple[str, ...]:
         return ()
     return (
         "What each cell generated was compared with what a reference engine generated beforehand "
-        "for the same prompts, one at a time, in the cell's type (float32 for int8) and on its "
-        "provider where the reference engine has it. Agreement is the share of prompts whose "
+        "for the same prompts, one at a time, in the cell's data type (float32 for int8) and on "
+        "its provider where the reference engine has it. Agreement is the share of prompts whose "
         "tokens are all equal.",
     )
 
@@ -74,10 +74,12 @@ def _comparison(report: Report) -> str:
         how.append(
             "p-values are those of a max-T test: the largest moderated t over all pairs of a "
             "family (each cell's variance shrunk towards the common one, Smyth 2004), its "
-            f"reference drawn {options.draws:,} times from noise of each cell's own size"
+            f"null distribution drawn {options.draws:,} times from noise of each cell's variance"
         )
     if 2 in sizes:
-        how.append("with two cells p is the paired permutation test's, and the interval decides")
+        how.append(
+            "with two cells p is that of the paired permutation test, and the interval decides"
+        )
     split = ""
     if any(family.name for result in report.metrics for family in result.families):
         split = f" within the same {' and '.join(options.families)}"
@@ -87,9 +89,9 @@ def _comparison(report: Report) -> str:
         f"{'; ' + '; '.join(how) if how else ''}. A difference of less than "
         f"{100 * options.margin:g} % was declared not to matter. A cell saves when the whole "
         f"interval lies beyond this margin and, with more than two cells, p is at most "
-        f"{options.alpha:g}; two cells are equivalent when it lies within, and the two one-sided "
-        "tests, adjusted with Holm, agree. Where the instruments' own intervals could explain a "
-        "difference, it is called below the instrument's resolution."
+        f"{options.alpha:g}; two cells are equivalent when it lies within the margin and the two "
+        "one-sided tests, adjusted with Holm, agree. Where the instruments' own intervals could "
+        "explain a difference, it is called below the instrument's resolution."
     )
 
 
@@ -97,8 +99,8 @@ def _conventional(report: Report) -> tuple[str, ...]:
     if not any(f.conventional for result in report.metrics for f in result.families):
         return ()
     return (
-        "For comparison with earlier work the conventional chain stands beside it on the same "
-        "trials: Shapiro-Wilk, Levene (about the median), Kruskal-Wallis with epsilon squared, "
+        "For comparison with earlier work, the conventional tests were run on the same trials: "
+        "Shapiro-Wilk, Levene (about the median), Kruskal-Wallis with epsilon squared, "
         "Dunn with Holm, Games-Howell, Friedman and Conover with Holm, Cliff's delta and "
         "Vargha-Delaney's A12 (intervals: Feng and Cliff 2004).",
     )
@@ -107,5 +109,5 @@ def _conventional(report: Report) -> tuple[str, ...]:
 def _rest(options: AnalysisOptions) -> str:
     return (
         "Trials whose robust z score within their cell (1.4826 MAD, on logs) is above 3.5 are "
-        f"flagged and kept. Random draws start from seed {options.seed}."
+        f"flagged and kept. Random draws use seed {options.seed}."
     )

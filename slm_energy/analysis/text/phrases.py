@@ -1,4 +1,4 @@
-"""How figures are worded wherever they stand: digits, per cent, p-values, verdicts."""
+"""How figures are worded everywhere: digits, per cent, p-values, verdicts."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def joined(names: typing.Sequence[str], most: int = 6) -> str:
 
 
 def kind(metric: Metric) -> str:
-    """What a sentence adds to an estimate."""
+    """What a sentence adds to the name of an estimate."""
     return " (estimated)" if metric.estimated else ""
 
 

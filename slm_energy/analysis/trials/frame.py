@@ -33,7 +33,7 @@ class Study:
         rounds: 1 to the last round that was begun.
         trials: one row per cell and round: its valid trial, or its last attempt; planned order.
         audit: every cell in every round.
-        repeated: how many attempts another one stands for.
+        repeated: attempts that another one of the same cell and round replaces.
         sentinel: the trials of the study's sentinel, which are not among these; None without one.
     """
 
@@ -59,8 +59,8 @@ class Study:
         table = np.full((len(self.rounds), len(self.cells)), np.nan)
         valid = self.valid
         if column in valid:
-            places = {cell: i for i, cell in enumerate(self.cells)}
-            columns = valid["cell"].map(places).to_numpy(dtype=int)
+            index = {cell: i for i, cell in enumerate(self.cells)}
+            columns = valid["cell"].map(index).to_numpy(dtype=int)
             values = pd.to_numeric(valid[column], errors="coerce").to_numpy(dtype=float)
             table[valid["round"].to_numpy(dtype=int) - 1, columns] = values
         return table
@@ -79,7 +79,7 @@ class Study:
         Raises:
             AnalysisError: no trial has such a setting.
         """
-        found = []
+        varying = []
         for name in names:
             key = name if "." in name else f"{name}.name"
             if key not in _CORE and not any(key in row for row in self.settings.values()):
@@ -91,8 +91,8 @@ class Study:
             levels = dict.fromkeys(level(self.settings[cell], key) for cell in self.cells)
             if len(levels) > 1:
                 short = name.removesuffix(".name")
-                found.append(Factor(key=key, name=short, levels=tuple(levels)))
-        return tuple(found)
+                varying.append(Factor(key=key, name=short, levels=tuple(levels)))
+        return tuple(varying)
 
     def left_out(self) -> list[LeftOut]:
         """Cells without any valid trial, and why."""
@@ -129,7 +129,7 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     """Choose the trials that count.
 
     Of several attempts at a cell in a round the latest valid one counts, else the latest. A
-    sentinel's trials are set apart: it is compared with nothing.
+    sentinel's trials are kept separate: it is compared with nothing.
 
     Args:
         raw: what `tracking.Store.frame` returns.
@@ -141,14 +141,14 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     """
     machine = one_machine(raw, study, machine)
     rows = raw[raw["machine"].astype(str) == machine]
-    watching = rows.get("workload.name", pd.Series("", rows.index)) == SENTINEL
-    if watching.all():
+    is_sentinel = rows.get("workload.name", pd.Series("", rows.index)) == SENTINEL
+    if is_sentinel.all():
         raise AnalysisError(f"study={study}: only its sentinel has run; run the sweep again")
-    found = _study(rows[~watching], study, machine)
-    if found.valid.empty:
-        raise AnalysisError(_none_valid(study, found.trials))
-    extra = _study(rows[watching], study, machine) if watching.any() else None
-    return dataclasses.replace(found, sentinel=extra)
+    own = _study(rows[~is_sentinel], study, machine)
+    if own.valid.empty:
+        raise AnalysisError(_none_valid(study, own.trials))
+    extra = _study(rows[is_sentinel], study, machine) if is_sentinel.any() else None
+    return dataclasses.replace(own, sentinel=extra)
 
 
 def _study(rows: pd.DataFrame, study: str, machine: str) -> Study:
@@ -204,7 +204,9 @@ def _none_valid(study: str, rows: pd.DataFrame) -> str:
     counts = ", ".join(f"{n} {name}" for name, n in Counter(rows["outcome"]).most_common())
     reasons = Counter(reason for reason in rows["reason"] if reason)
     why = f"; most often: {one_line(reasons.most_common(1)[0][0])}" if reasons else ""
-    return f"study={study} has no valid trial ({counts}){why}; mend that and run the sweep again"
+    return (
+        f"study={study} has no valid trial ({counts}){why}; fix the cause and run the sweep again"
+    )
 
 
 def _settings(rows: pd.DataFrame) -> dict[str, dict[str, Scalar]]:
@@ -222,7 +224,7 @@ def _short_labels(labels: dict[str, str]) -> tuple[dict[str, str], tuple[str, ..
     words = ("model", "engine", "provider")
     same = [i for i in range(3) if len({row[i] for row in parts.values()}) == 1]
     if len(labels) == 1 or len(same) == 3:
-        same = [0]  # something must be left to be called by
+        same = [0]  # a name must be left
     shared = tuple(f"{words[i]} {next(iter(parts.values()))[i]}" for i in same)
     short = {
         cell: " / ".join(part for i, part in enumerate(row) if i not in same)
@@ -234,7 +236,7 @@ def _short_labels(labels: dict[str, str]) -> tuple[dict[str, str], tuple[str, ..
 def _audit(
     rows: pd.DataFrame, cells: tuple[str, ...], rounds: tuple[int, ...], tried: set[str]
 ) -> Audit:
-    found: dict[tuple[str, int], tuple[SlotOutcome, str]] = {
+    outcomes: dict[tuple[str, int], tuple[SlotOutcome, str]] = {
         (cell, number): (outcome, one_line(reason))
         for cell, number, outcome, reason in zip(
             rows["cell"], rows["round"], rows["outcome"], rows["reason"], strict=True
@@ -243,7 +245,7 @@ def _audit(
     slots = []
     for cell in cells:
         for number in rounds if cell in tried else (0,):
-            outcome, reason = found.get((cell, number), ("missing", "not run"))
+            outcome, reason = outcomes.get((cell, number), ("missing", "not run"))
             slots.append(Slot(cell=cell, round=number, outcome=outcome, reason=reason))
     broken = {slot.round for slot in slots if slot.outcome != "valid"}
     return Audit(

@@ -46,7 +46,7 @@ def provenance(study: Study, raw: pd.DataFrame) -> Provenance:
 
 
 def trial_rows(study: Study) -> tuple[TrialRow, ...]:
-    """One row per trial that stands for its cell and round, in planned order."""
+    """One row per trial that counts for its cell and round, in planned order."""
     rows = study.trials
     names = [str(name) for name in rows.columns if "/" in str(name)]
     values = rows[names].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)

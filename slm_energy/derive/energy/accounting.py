@@ -1,16 +1,16 @@
-"""From readings to joules: pure arithmetic, no clock, no I/O.
+"""Convert readings to joules: pure arithmetic, no clock, no I/O.
 
-What is known is a figure with an interval and its pedigree; what cannot be known is a figure
-without joules and with the reason, which opens with a `Fault`.
+A known energy is a figure with an interval and its pedigree; an unknown one is a figure without
+joules and with the reason, which starts with a `Fault`.
 
-A cumulative source (a counter, an estimate) is read off at the window's two edges (`counters.py`,
-`window_edges.py`). A power source is integrated (`power.py`). Which readings count for a window is
-decided in `usable_readings.py`.
+A cumulative source (a counter, an estimate) is evaluated at the window's two edges (`counters.py`,
+`window_edges.py`). A power source is integrated (`power.py`). `usable_readings.py` selects the
+readings that count for a window.
 
 Intervals are practical ones: they contain the truth in at least 95 % of windows of each kind of
-load in `benchmarks/coverage.py`. They are about sampling (update period, edges, gaps, averaging),
-and about the gain of the sensor for integrated power only. A counter's pedigree also has the bounds
-that are certain, from energy that never falls and the device's greatest power alone.
+load in `benchmarks/coverage.py`. They cover sampling errors (update period, edges, gaps,
+averaging); only for integrated power also the gain of the sensor. A counter's pedigree also has
+certain bounds, derived only from energy that never falls and the device's maximum power.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
     Args:
         series: readings of a counter, power or estimate source.
         window: the span to account.
-        max_gap_ns: a longer pause between two tries to read means that the sampler was stopped,
-            and a power source may not miss readings for longer. A counter goes on counting while
-            readings fail, so failures are bridged as long as they cannot hide a wrap.
+        max_gap_ns: a longer pause between two read attempts means that the sampler was stopped;
+            also the longest gap between readings of a power source. A counter continues to count
+            while readings fail, so failures are bridged as long as they cannot hide a wrap.
 
     Returns:
-        A figure whose joules are None, with reasons, when they cannot be known.
+        The figure; its joules are None, with reasons, if they cannot be known.
 
     Raises:
         ValueError: the source is a gauge.
@@ -100,13 +100,13 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
 
 
 def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
-    """The sum over the disjoint cut of measured sources of one window; estimates never count.
+    """Sum the disjoint set of measured sources of one window; estimates never count.
 
     Intervals add linearly: the errors of two sources of one machine need not be independent.
 
     Returns:
-        None when no measured source belongs to the cut. One member without joules leaves the total
-        without joules, with that member's reasons.
+        None if no measured source is in the set. If one source has no joules, the total has none
+        either, and carries that source's reasons.
 
     Raises:
         ValueError: the figures belong to different windows.
@@ -136,13 +136,13 @@ def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
 
 
 def shortest_window_s(source: Source, target_error: float) -> float | None:
-    """Length from which a window of this source is known to the relative error asked for.
+    """Shortest window of this source that meets the target relative error.
 
     A counter is stale by at most its update period u at either end, so the error is at most u over
-    the window's length; a power that is an average is stale by what it is averaged over.
+    the window's length; averaged power is stale by its averaging time.
 
     Returns:
-        Seconds; None for a gauge or an estimate, and where the update period is not known.
+        Seconds; None for a gauge or an estimate, or if the update period is unknown.
     """
     stale_ns = max(source.update_period_ns or 0, source.averaging_ns)
     if source.kind not in ("counter", "power") or not stale_ns:
@@ -152,7 +152,7 @@ def shortest_window_s(source: Source, target_error: float) -> float | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GaugeFigure:
-    """A gauge over a window, in the gauge's unit; `readings` is how many made it."""
+    """A gauge over a window, in the gauge's unit; `readings` is their number."""
 
     mean: float
     minimum: float
@@ -161,7 +161,7 @@ class GaugeFigure:
 
 
 def summarise(series: Series, window: Window) -> GaugeFigure | None:
-    """Plain mean and extremes of the readings inside a window; None when there is none."""
+    """Plain mean and extremes of the readings inside a window; None if there are none."""
     inside = [
         float(raw)
         for before, raw, after in zip(series.before_ns, series.raw, series.after_ns, strict=True)

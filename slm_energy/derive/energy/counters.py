@@ -1,6 +1,6 @@
-"""Joules of a cumulative source: what it counted between a window's two edges. Pure.
+"""Energy of a cumulative source: the count between a window's two edges. Pure.
 
-Whole numbers in the counter's own unit; fractions only at the two edges (`window_edges.py`).
+Integers in the counter's own unit; fractions only at the two edges (`window_edges.py`).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def count(readings: Readings, first: int, last: int, window: Window, limit_ns: i
 
     Args:
         readings: of a counter or an estimate.
-        first: the last reading before the window.
-        last: the first reading that knows all of it.
+        first: index of the last reading before the window.
+        last: index of the first reading that covers all of it.
         window: the span to account.
-        limit_ns: the longest pause that cannot hide a wrap, where no greatest power is known.
+        limit_ns: the longest pause that cannot hide a wrap if the maximum power is unknown.
 
     Raises:
-        UnknownJoules: the counter did what no counter can, or the window is too short for it.
+        UnknownJoules: the counter behaved impossibly, or the window is too short for it.
     """
     period_ns = readings.source.update_period_ns or 0
     length_ns = window.end_ns - window.start_ns
@@ -75,7 +75,7 @@ def _energy(readings: Readings, start: Edge, end: Edge, between: int, wraps: int
 
 
 class _Counter:
-    """Readings of a counter and what it can do: wrap, and count no faster than its device draws."""
+    """Readings of a counter and its limits: when it wraps, how fast its device can draw energy."""
 
     def __init__(self, readings: Readings, limit_ns: int) -> None:
         source = readings.source
@@ -88,7 +88,7 @@ class _Counter:
         self._most: Fraction | None = None
         if source.max_power_w is not None:
             self._most = Fraction(source.max_power_w) * UNITS_PER_JOULE[source.unit] / 10**9
-        # With no greatest power given, half a round within the longest pause is past belief.
+        # If it is unknown, at most half a wrap within the longest pause is plausible.
         self._rate = MOST_BELIEVED_W * UNITS_PER_JOULE[source.unit] / 10**9
         if self._most is not None:
             self._rate = float(self._most)
@@ -96,7 +96,7 @@ class _Counter:
             self._rate = self._modulus / 2 / (limit_ns + self._stale_ns)
 
     def steps(self, first: int, last: int) -> list[int]:
-        """What was counted between each reading and the next, from `first` to `last`.
+        """Counts between consecutive readings, from `first` to `last`.
 
         Raises:
             UnknownJoules: see `step`.
@@ -104,17 +104,19 @@ class _Counter:
         raw, after = self._raw[first : last + 1], self._after[first + 1 : last + 1]
         steps = list(map(operator.sub, raw[1:], raw))
         elapsed = list(map(operator.sub, after, self._before[first:last]))
-        # Nearly all steps are small and quick; only the others are looked at one by one.
+        # Nearly all steps are small and quick; only the others are checked one by one.
         most = map(operator.mul, elapsed, itertools.repeat(self._rate))
         small = map(operator.le, steps, most)
-        for place in [place for place, so in enumerate(small) if not so or steps[place] < 0]:
-            steps[place] = self.step(first + place)
+        for index in [
+            index for index, is_small in enumerate(small) if not is_small or steps[index] < 0
+        ]:
+            steps[index] = self.step(first + index)
         slowest = max(range(len(elapsed)), key=elapsed.__getitem__)
         self.step(first + slowest)
         return steps
 
     def step(self, at: int) -> int:
-        """What was counted between a reading and the next.
+        """Count between reading `at` and the next.
 
         Raises:
             UnknownJoules: several answers are possible, or the only one is physically impossible.
@@ -142,7 +144,7 @@ class _Counter:
         )
 
     def vouch(self, first: int, last: int) -> None:
-        """The readings next to the outer two must agree with them: either may be misread.
+        """Check that the outer two readings agree with their neighbours: any may be misread.
 
         Raises:
             UnknownJoules: see `step`.
@@ -152,17 +154,17 @@ class _Counter:
                 self.step(at)
 
     def wraps(self, first: int, last: int) -> int:
-        """How often it returned to zero."""
+        """Number of times that the counter returned to zero."""
         raw = self._raw[first : last + 1]
         return sum(map(operator.gt, raw, raw[1:]))
 
     def refuse_frozen(self, first: int, steps: list[int]) -> None:
-        """A counter that stands still for many update periods counts no more.
+        """Refuse a counter that does not change for many update periods: it no longer counts.
 
-        One that counts in coarse steps is given the time that many of them take.
+        A counter with coarse steps may pause for the time of as many steps.
 
         Raises:
-            UnknownJoules: it did, between `first` and the reading after the last of `steps`.
+            UnknownJoules: it froze between `first` and the reading after the last of `steps`.
         """
         patience_ns = self._frozen_ns
         if counted := sum(steps):
@@ -170,36 +172,36 @@ class _Counter:
             step_ns = self._resolution * took_ns / counted
             patience_ns = max(patience_ns, round(_FROZEN_PERIODS * step_ns))
         since_ns = self._after[first]
-        for place, step in enumerate(steps, first + 1):
+        for index, step in enumerate(steps, first + 1):
             if step:
-                since_ns = self._after[place]
-            elif self._before[place] - since_ns >= patience_ns:
+                since_ns = self._after[index]
+            elif self._before[index] - since_ns >= patience_ns:
                 raise UnknownJoules(
                     Fault.FROZEN,
-                    f"the counter stood still for {seconds(patience_ns)} or longer",
+                    f"the counter was stuck for {seconds(patience_ns)} or longer",
                 )
 
     def edge(self, time_ns: int) -> tuple[Edge, int]:
-        """Energy at a moment, counted from the last reading before it; and which that is.
+        """Energy at a moment, relative to the last reading before it; and that reading's index.
 
         Raises:
-            UnknownJoules: the counter stood still around it for longer than it may.
+            UnknownJoules: the counter did not change around it for too long.
         """
         at = bisect.bisect_right(self._after, time_ns) - 1
         begin, end = self._reach(at, -1), self._reach(at, 1)
-        seen = self._publications(begin, at, end)
-        if time_ns > seen[-1].earliest_ns:
-            raise UnknownJoules(Fault.FROZEN, "the counter stood still at an edge of the window")
-        return edge(seen, time_ns, self._most), at
+        publications = self._publications(begin, at, end)
+        if time_ns > publications[-1].earliest_ns:
+            raise UnknownJoules(Fault.FROZEN, "the counter was stuck at an edge of the window")
+        return edge(publications, time_ns, self._most), at
 
     def _reach(self, at: int, direction: int) -> int:
-        """The reading by which `NEAR` new values have been seen, or the last good one before it."""
+        """Index of the reading by which `NEAR` new values were seen, or of the last good one."""
         renewed = 0
         while 0 <= at + direction < len(self._raw):
             try:
                 renewed += self.step(min(at, at + direction)) > 0
             except UnknownJoules:
-                break  # What lies beyond a reset tells nothing about this side of it.
+                break  # Readings beyond a reset say nothing about this side of it.
             if renewed == NEAR and direction < 0:
                 break
             at += direction
@@ -208,36 +210,36 @@ class _Counter:
         return at
 
     def _publications(self, begin: int, at: int, end: int) -> list[Publication]:
-        """What the readings from `begin` to `end` tell, counted from reading `at`."""
+        """Publications seen by the readings from `begin` to `end`, relative to reading `at`."""
         stale_ns = self._stale_around(begin, end)
-        value = -sum(self.step(place) for place in range(begin, at))
-        seen = list[Publication]()
-        for place in range(begin, end + 1):
-            earliest_ns, below_ns = self._before[place] - stale_ns, None
-            if place > begin:
-                value += self.step(place - 1)
-            if place and self._raw[place] != self._raw[place - 1]:
-                earliest_ns = max(earliest_ns, self._before[place - 1])
-                if place > begin and self._quantum > 1:
-                    below_ns = self._before[place - 1] - stale_ns
-            elif seen:
-                continue  # The same publication, read again: the values stand no longer than that.
-            seen.append(
+        value = -sum(self.step(index) for index in range(begin, at))
+        publications = list[Publication]()
+        for index in range(begin, end + 1):
+            earliest_ns, below_ns = self._before[index] - stale_ns, None
+            if index > begin:
+                value += self.step(index - 1)
+            if index and self._raw[index] != self._raw[index - 1]:
+                earliest_ns = max(earliest_ns, self._before[index - 1])
+                if index > begin and self._quantum > 1:
+                    below_ns = self._before[index - 1] - stale_ns
+            elif publications:
+                continue  # The same publication, read again: no value lasts longer than `stale_ns`.
+            publications.append(
                 Publication(
                     earliest_ns=earliest_ns,
-                    latest_ns=self._after[place],
+                    latest_ns=self._after[index],
                     value=value,
                     quantum=self._quantum,
                     below_ns=below_ns,
                 )
             )
-        return seen
+        return publications
 
     def _stale_around(self, begin: int, end: int) -> int:
-        """How old a value may be: what the source says, or longer where one was seen to stand."""
+        """Maximum age of a value: that of the source, or the longest time seen without change."""
         longest_ns, since_ns = self._stale_ns, self._after[begin]
-        for place in range(begin + 1, end + 1):
-            if self._raw[place] != self._raw[place - 1]:
-                since_ns = self._after[place]
-            longest_ns = max(longest_ns, self._before[place] - since_ns)
+        for index in range(begin + 1, end + 1):
+            if self._raw[index] != self._raw[index - 1]:
+                since_ns = self._after[index]
+            longest_ns = max(longest_ns, self._before[index] - since_ns)
         return longest_ns

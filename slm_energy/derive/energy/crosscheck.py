@@ -1,7 +1,7 @@
-"""Two views of the same energy: do they agree? Pure.
+"""Compare two views of the same energy. Pure.
 
-    power / counter     one device, its integrated power against its energy counter: 1
-    parts / whole       what the sum counts against a meter that sees all of it: at most 1
+    power / counter     integrated power of a device over its energy counter: 1
+    parts / whole       the summed sources over a meter of the whole machine: at most 1
 
 See zeus issue 181 for a counter and polled power that differ by 75 %.
 """
@@ -22,12 +22,12 @@ class CrossCheck:
     """A ratio of two figures of one window.
 
     Attributes:
-        name: what is compared, for example `gpu_power_to_counter` or `sum_to_wall`.
+        name: the pair compared, for example `gpu_power_to_counter` or `sum_to_wall`.
         ratio: the first over the second.
         low: smallest ratio that the two intervals allow.
         high: largest.
-        equal: two views of one device, which should be the same; else the first is a part of the
-            second, and anything up to 1 is right.
+        equal: the two are views of one device and should be equal; else the first is a part of the
+            second, and any ratio up to 1 is right.
     """
 
     name: str
@@ -37,13 +37,13 @@ class CrossCheck:
     equal: bool
 
     def agrees(self, tolerance: float) -> bool:
-        """Whether some value within the intervals is within `tolerance`, a share, of right."""
+        """Whether the intervals allow a ratio within `tolerance` (a share) of the expected one."""
         too_small = self.equal and self.high < 1 - tolerance
         return not too_small and self.low <= 1 + tolerance
 
 
 def crosschecks(figures: Sequence[EnergyFigure]) -> tuple[CrossCheck, ...]:
-    """All pairs of views among the figures of one window; an unknown figure is in no pair."""
+    """All pairs of views among the figures of one window; unknown figures are skipped."""
     known = [figure for figure in figures if figure.joules]
     return (*_power_to_counter(known), *_parts_to_whole(known))
 
@@ -67,7 +67,7 @@ def _parts_to_whole(figures: Sequence[EnergyFigure]) -> Iterator[CrossCheck]:
     for whole in figures:
         if whole.domain not in _WHOLES or whole.summed or not parts:
             continue
-        # The whole computer's own counter does not see what sits in a slot.
+        # The platform counter (psys) does not see cards in a slot.
         inside = [p for p in parts if whole.domain == "wall" or p.domain != "gpu"]
         if inside:
             yield _ratio(f"sum_to_{whole.domain}", inside, [whole], equal=False)

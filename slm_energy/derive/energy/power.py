@@ -1,23 +1,23 @@
-"""Joules of a power source: the integral of its samples. Pure.
+"""Energy of a power source: the integral of its samples. Pure.
 
-Whole numbers throughout: microwatts, and half nanoseconds for the middle of two time stamps. Their
+Integers throughout: microwatts, and half nanoseconds for the middle of two time stamps. Their
 product is half a femtojoule, and the trapezoidal rule's own half makes it a quarter.
 
-What is known between samples is less certain than what a counter counts, so the interval is a
-practical one. Its half is the sum of
+Power between samples is less certain than a counter's energy, so the interval is a practical one.
+Its half-width is the sum of
 
 - noise: two standard errors of the integral, from the differences between neighbouring samples,
-  which a slow load has small and an aliased one large. A publication counts once, however often it
-  was read. A sensor that looks part of the time (`averaging_ns` less than the update period) is
-  blind to loads in step with it, so batches of samples may not differ by more either;
+  which are small for a slow load and large for an aliased one. A publication counts once, however
+  often it was read. A sensor that samples part of the time (`averaging_ns` less than the update
+  period) is blind to loads in step with it, so the spread between batches is a lower limit;
 - the edges: power may have changed anywhere between the samples around an edge; the figure itself
-  holds the first and the last sample inside, which does not pull a window between two idle times
-  towards idle as interpolation does;
+  holds the first and the last sample inside, because interpolation would bias a window between two
+  idle times towards idle;
 - averaging over w: samples are placed w/2 earlier, and a change of power at an edge is smeared out;
-- half a step of the sensor's resolution, or half a milliwatt; the gain that the maker states.
+- half a step of the sensor's resolution, or half a milliwatt; the gain error stated by the maker.
 
-A load that repeats in exact step with the sensor shows one phase of itself and defeats all of this:
-shift the repetitions, or use a counter.
+A load in exact step with the sensor shows only one of its phases and defeats all of this: shift the
+repetitions, or use a counter.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _STUCK = 10
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class _Samples:
-    """Each publication once; `twice_ns` is twice the middle of the time that it describes."""
+    """One sample per publication; `twice_ns` is twice the middle of the time that it covers."""
 
     twice_ns: list[int]
     microwatts: list[int]
@@ -63,8 +63,8 @@ def integrate(readings: Readings, first: int, last: int, window: Window, limit_n
 
     Args:
         readings: of a power source.
-        first: the last reading before the window.
-        last: the first reading after it.
+        first: index of the last reading before the window.
+        last: index of the first reading after it.
         window: the span to account.
         limit_ns: the longest pause over which power may be interpolated.
 
@@ -125,7 +125,7 @@ def _refuse_gap(readings: Readings, first: int, last: int, limit_ns: int) -> Non
 
 
 def _samples(readings: Readings, begin: int, end: int) -> _Samples:
-    """Each publication once. An equal value is a new one if the last would be too old by now."""
+    """One sample per publication. An equal value is new if the last would be too old by then."""
     stale_ns, averaging_ns = readings.stale_ns, readings.source.averaging_ns
     times, powers = list[int](), list[int]()
     columns = zip(
@@ -150,16 +150,16 @@ def _samples(readings: Readings, begin: int, end: int) -> _Samples:
 
 
 def _edge_j(samples: _Samples, inside: int, edge2: int, held2: int, averaging_ns: int) -> float:
-    """Half width of what is unknown at an edge.
+    """Half-width of the uncertainty at an edge.
 
-    A change of power between the samples around the edge may lie on either side of it. Averaging
+    A change of power between the samples around the edge may be on either side of it. Averaging
     smears a change of D watts over w seconds; centred on the edge, it misplaces D w/8. Twice that
     is allowed, for more than one change. Swings faster than w are not seen at all, and the edge may
     cut one short: a share of the mean power over w is allowed for that.
 
     Args:
-        samples: all of them.
-        inside: the cut: samples from here on come later than the edge.
+        samples: all samples.
+        inside: index of the first sample later than the edge.
         edge2: twice the time of the edge.
         held2: twice the time over which a sample is held to the edge.
         averaging_ns: w.
@@ -177,20 +177,20 @@ def _range(powers: Sequence[int]) -> int:
 
 
 def _noise_j(lengths: Sequence[int], powers: Sequence[int]) -> float:
-    """Two standard errors of the integral, samples between neighbours being unknown.
+    """Two standard errors of the integral, because power between samples is unknown.
 
-    von Neumann's estimate of a variance from successive differences: it leaves out slow change,
-    which the trapezoidal rule follows.
+    von Neumann's estimate of a variance from successive differences: it excludes slow change, which
+    the trapezoidal rule follows.
     """
     changes = map(operator.sub, powers[1:], powers)
-    # Differences have twice the variance of samples, and lengths are twice what they are.
+    # Differences have twice the variance of samples, and lengths are in half nanoseconds.
     return (
         _ERRORS * math.hypot(*map(operator.mul, changes, lengths)) / math.sqrt(2) / 2 / _FEMTOJOULES
     )
 
 
 def _batches_j(powers: Sequence[int], duration_s: float) -> float:
-    """Three standard errors from the means of few batches, which see a beat of load and sensor."""
+    """Three standard errors from the means of few batches, which show beats of load and sensor."""
     size = max(1, len(powers) // _BATCHES)
     means = [statistics.fmean(powers[at : at + size]) for at in range(0, len(powers), size)]
     return (

@@ -1,6 +1,6 @@
-"""Which readings of a source count for a window, and why some do not. Pure.
+"""Select the readings of a source that count for a window. Pure.
 
-`counters.py` and `power.py` turn them into joules, `accounting.py` puts both together.
+`counters.py` and `power.py` convert them to joules; `accounting.py` combines all three.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from slm_energy.serialization import Json
 SECOND_NS = 10**9
 
 MOST_BELIEVED_W = 1_000_000
-"""No machine draws more: the limit where a source gives none."""
+"""No machine draws more: the limit if a source states none."""
 
 _MARGIN_PCT = 10
-"""A publication may come this much later than the update period says."""
+"""A publication may be late by this share of the update period."""
 
 RAW_PER_WATT = {"mW": 1000, "W": 1}
 
 
 class Fault(enum.StrEnum):
-    """Why joules cannot be known; a reason opens with one of these."""
+    """Why joules cannot be known; every reason starts with one of these."""
 
     WINDOW = "empty window"
     UNREAD = "unread"
@@ -47,7 +47,7 @@ class Fault(enum.StrEnum):
 
 
 def seconds(time_ns: int) -> str:
-    """As reasons say it."""
+    """Format a duration for a reason."""
     return f"{time_ns / SECOND_NS:.3g} s"
 
 
@@ -63,12 +63,12 @@ class Readings:
     """The usable readings of a source: columns of equal length, in order of time.
 
     Attributes:
-        source: where they come from.
-        row: which row of the series each one is.
-        dropped: the rows of the series that are no usable reading.
-        before_ns: just before each reading; never before the end of the one before.
-        raw: the value, as a whole number of `per_joule` or of microwatts.
-        after_ns: just after each reading.
+        source: the source of the readings.
+        row: row of the series, of each reading.
+        dropped: rows of the series that are not usable readings.
+        before_ns: time just before each reading; never before the end of the previous one.
+        raw: value, as an integer in the counter's unit or in microwatts.
+        after_ns: time just after each reading.
     """
 
     source: Source
@@ -80,10 +80,10 @@ class Readings:
 
     @property
     def stale_ns(self) -> int:
-        """How old a counter's value may be when it is read: its update period and a margin.
+        """Maximum age of a counter's value when it is read: its update period and a margin.
 
-        An estimate is computed at the moment of reading. Where no update period is known, 0: then
-        only a value that changed is known to be newer than the reading before it.
+        0 for an estimate, which is computed when it is read, and if the update period is unknown:
+        then only a changed value is known to be newer than the previous reading.
         """
         counts = self.source.kind != "estimate"
         return (self.source.update_period_ns or 0) * (100 + _MARGIN_PCT) // 100 if counts else 0
@@ -91,17 +91,17 @@ class Readings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Energy:
-    """What was found, in joules.
+    """Energy of a window, in joules.
 
     Attributes:
         low_j: lower end of the interval.
-        best_j: the figure.
+        best_j: best figure.
         high_j: upper end of the interval.
-        start_j: full width of what is unknown at the window's start.
+        start_j: full width of the uncertainty at the window's start.
         end_j: the same at its end.
-        estimator: how the figure was found.
-        details: more for the pedigree.
-        flags: what a reader should know.
+        estimator: method of estimation.
+        details: further entries of the pedigree.
+        flags: warnings for the reader.
     """
 
     low_j: float
@@ -115,7 +115,7 @@ class Energy:
 
 
 def usable(series: Series) -> Readings:
-    """Successful readings that can be true: in range, and each later than all before it."""
+    """Select successful and plausible readings: in range, and each later than all before it."""
     source = series.source
     most = _most(source)
     good = [raw is not None and 0 <= raw <= most for raw in series.raw]
@@ -138,7 +138,7 @@ def usable(series: Series) -> Readings:
 
 
 def _in_order(series: Series) -> bool:
-    """All stamps are in order and no two readings have the same: the usual case, quickly told."""
+    """Whether all stamps are in order and distinct: a fast check for the usual case."""
     before, after = series.before_ns, series.after_ns
     return (
         all(map(operator.le, before, after))
@@ -158,7 +158,7 @@ def _later(series: Series) -> list[bool]:
 
 
 def _most(source: Source) -> float:
-    """The largest raw value that can be true."""
+    """The largest plausible raw value."""
     if source.modulus is not None:
         return source.modulus - 1
     if source.kind == "power":
@@ -167,7 +167,7 @@ def _most(source: Source) -> float:
 
 
 def failures(series: Series, readings: Readings, window: Window) -> list[str]:
-    """What went wrong with each row inside the window that is not among the usable readings."""
+    """The error of each row inside the window that is not a usable reading."""
     return [
         series.errors.get(str(row)) or f"impossible value {series.raw[row]!r}, or stamped twice"
         for row in readings.dropped
@@ -176,10 +176,10 @@ def failures(series: Series, readings: Readings, window: Window) -> list[str]:
 
 
 def refuse_clock_step(series: Series, window: Window) -> None:
-    """Stamps that go back make the time they go back over ambiguous.
+    """Refuse time stamps that go back: the time that they repeat is ambiguous.
 
     Raises:
-        UnknownJoules: the window has a part in that time.
+        UnknownJoules: the window overlaps that time.
     """
     if _in_order(series):
         return
@@ -193,14 +193,14 @@ def refuse_clock_step(series: Series, window: Window) -> None:
 
 
 def bracket(series: Series, readings: Readings, window: Window) -> tuple[int, int]:
-    """The last reading before the window, and the first that knows all of it.
+    """Indices of the last reading before the window and of the first that covers all of it.
 
-    A counter read at t tells the energy at some moment between t - staleness and t; and at a moment
-    after the reading before it if that showed another value. So only a reading some time after the
-    end is sure to contain the whole window. Power needs a reading after the end.
+    A counter read at t shows the energy at some moment between t - staleness and t; if the value
+    changed, also at a moment after the previous reading. So only a reading some time after the end
+    is sure to contain the whole window. Power needs a reading after the end.
 
     Raises:
-        UnknownJoules: the readings do not reach around the window.
+        UnknownJoules: the readings do not enclose the window.
     """
     if window.end_ns <= window.start_ns:
         raise UnknownJoules(Fault.WINDOW, "it ends before it begins")
@@ -220,13 +220,13 @@ def bracket(series: Series, readings: Readings, window: Window) -> tuple[int, in
 
 
 def refuse_stall(series: Series, rows: Sequence[int], limit_ns: int) -> None:
-    """A sampler that did not even try to read was stopped or starved: what else did it miss?
+    """Refuse a pause without read attempts: the sampler was stopped or starved.
 
     Raises:
-        UnknownJoules: between two tries lie more than `limit_ns`.
+        UnknownJoules: more than `limit_ns` passed between two attempts.
     """
-    tries = slice(rows[0], rows[-1] + 1)
-    before, after = series.before_ns[tries], series.after_ns[tries]
+    attempts = slice(rows[0], rows[-1] + 1)
+    before, after = series.before_ns[attempts], series.after_ns[attempts]
     pause_ns = max(map(operator.sub, before[1:], after), default=0)
     if pause_ns > limit_ns:
         raise UnknownJoules(
@@ -241,18 +241,18 @@ def describe(
 ) -> dict[str, Json]:
     """Pedigree of the readings that bracket a window.
 
-    `coverage` is the share of the window that lies between readings at most `limit_ns` apart.
+    `coverage` is the share of the window between readings at most `limit_ns` apart.
     """
     ends, starts = readings.after_ns[first:last], readings.before_ns[first + 1 : last + 1]
-    holes = list(map(operator.sub, starts, ends))
-    wide = [place for place, length in enumerate(holes) if length > limit_ns]
+    pauses = list(map(operator.sub, starts, ends))
+    gaps = [index for index, length in enumerate(pauses) if length > limit_ns]
     lost = sum(
-        max(0, min(starts[place], window.end_ns) - max(ends[place], window.start_ns))
-        for place in wide
+        max(0, min(starts[index], window.end_ns) - max(ends[index], window.start_ns))
+        for index in gaps
     )
     return {
         "readings": last - first + 1,
-        "gaps": len(wide),
-        "largest_gap_s": max(holes) / SECOND_NS,
+        "gaps": len(gaps),
+        "largest_gap_s": max(pauses) / SECOND_NS,
         "coverage": 1 - lost / (window.end_ns - window.start_ns),
     }

@@ -1,17 +1,17 @@
-"""How much a counter had counted at a moment between its publications. Pure.
+"""Infer a counter's energy at a moment between its publications. Pure.
 
-A reading shows what the counter last published. When that was is known to lie in an interval: not
-longer ago than the value can be stale, not before an earlier reading that showed another value, not
-after the reading itself. Between two publications the counter is silent, and the energy at the
-moment in question must be inferred:
+A reading shows the value that the counter last published. The time of that publication is known
+within an interval: not longer ago than the value can be stale, not before an earlier reading that
+showed another value, not after the reading itself. Between two publications the energy must be
+inferred:
 
-- certain bounds: energy only grows, and by no more than the device's greatest power;
-- the practical interval also takes power near the moment to be between a quarter of the least and
-  three times the greatest mean power seen there between two publications;
-- the best figure takes power to have changed once between two publications, from what it was in the
-  interval before to what it is in the one after. The counted energy says when. That is exact for
-  steady power and for idle-load-idle wherever the window ends between two ticks, and it never
-  falls. Where no such moment exists, it is a straight line.
+- certain bounds: energy only grows, at no more than the device's maximum power;
+- the practical interval also assumes power near the moment to be between a quarter of the lowest
+  and three times the highest mean power seen there between two publications;
+- the best figure assumes that power changed once between two publications, from that of the
+  interval before to that of the interval after. The counted energy determines when. That is exact
+  for steady power and for idle-load-idle wherever the window ends between two ticks, and it never
+  falls. If no such moment exists, it is a straight line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 NEAR = 3
-"""How many publications on each side tell the power near an edge."""
+"""Number of publications on each side that determine the power near an edge."""
 
 _LEAST = Fraction(1, 4)
 _MOST = 3
@@ -39,10 +39,10 @@ class Publication:
     Attributes:
         earliest_ns: not before this moment.
         latest_ns: not after this moment.
-        value: what was published.
-        quantum: the step that it is rounded down to.
+        value: published value.
+        quantum: step to which it is rounded down.
         below_ns: a moment at which energy was still less than `value`, because the counter showed
-            less; None if none is known. It tells more than `quantum` where that is coarse.
+            less; None if none is known. A tighter bound than a coarse `quantum`.
     """
 
     earliest_ns: int
@@ -53,7 +53,7 @@ class Publication:
 
     @property
     def twice_ns(self) -> int:
-        """Twice the middle of both: the best guess of the moment, as a whole number."""
+        """Twice the midpoint of both, an integer: the best guess of the moment."""
         return self.earliest_ns + self.latest_ns
 
 
@@ -68,21 +68,21 @@ class Edge:
     certain_high: Fraction
 
 
-def edge(seen: Sequence[Publication], time_ns: int, most: Fraction | None) -> Edge:
+def edge(publications: Sequence[Publication], time_ns: int, most: Fraction | None) -> Edge:
     """Energy at a moment.
 
     Args:
-        seen: publications around it, in order of time; the first is surely over by then, the last
-            surely comes later or at that moment.
+        publications: those around the moment, in order of time; the first is certainly before it,
+            the last certainly at or after it.
         time_ns: the moment.
-        most: power that the device cannot exceed, in the counter's unit per ns; None if unknown.
+        most: maximum power of the device, in the counter's unit per ns; None if unknown.
     """
-    best = best_at(seen, time_ns)
-    certain_low, certain_high = bounds_at(seen, time_ns, Fraction(0), most)
-    least_seen, most_seen = _powers(seen)
-    ceiling = _MOST * most_seen if most is None else min(_MOST * most_seen, most)
-    low, high = bounds_at(seen, time_ns, _LEAST * least_seen, ceiling)
-    # A device that exceeds its greatest power turns bounds around.
+    best = best_at(publications, time_ns)
+    certain_low, certain_high = bounds_at(publications, time_ns, Fraction(0), most)
+    lowest, highest = _powers(publications)
+    ceiling = _MOST * highest if most is None else min(_MOST * highest, most)
+    low, high = bounds_at(publications, time_ns, _LEAST * lowest, ceiling)
+    # If a device exceeds its stated maximum power, the bounds may be in reverse order.
     return Edge(
         low=min(low, best, high),
         best=best,
@@ -92,16 +92,16 @@ def edge(seen: Sequence[Publication], time_ns: int, most: Fraction | None) -> Ed
     )
 
 
-def best_at(seen: Sequence[Publication], time_ns: int) -> Fraction:
-    """The best figure, between the values published before and after; it never falls with time."""
-    twice = [each.twice_ns for each in seen]
-    left = bisect.bisect_right(twice, 2 * time_ns, hi=len(seen) - 1) - 1
-    begin, end = seen[left], seen[left + 1]
+def best_at(publications: Sequence[Publication], time_ns: int) -> Fraction:
+    """Best figure, between the values published before and after; it never falls with time."""
+    twice = [publication.twice_ns for publication in publications]
+    left = bisect.bisect_right(twice, 2 * time_ns, hi=len(publications) - 1) - 1
+    begin, end = publications[left], publications[left + 1]
     since, width = 2 * time_ns - twice[left], twice[left + 1] - twice[left]
     rise = end.value - begin.value
-    if 0 < left < len(seen) - 2:
-        power_before = _power(seen[left - 1], begin)
-        power_after = _power(end, seen[left + 2])
+    if 0 < left < len(publications) - 2:
+        power_before = _power(publications[left - 1], begin)
+        power_after = _power(end, publications[left + 2])
         if min(power_before, power_after) * width < rise < max(power_before, power_after) * width:
             change = (rise - power_after * width) / (power_before - power_after)
             if since <= change:
@@ -111,18 +111,18 @@ def best_at(seen: Sequence[Publication], time_ns: int) -> Fraction:
 
 
 def bounds_at(
-    seen: Sequence[Publication], time_ns: int, least: Fraction, most: Fraction | None
+    publications: Sequence[Publication], time_ns: int, least: Fraction, most: Fraction | None
 ) -> tuple[Fraction, Fraction]:
     """Bounds on the energy at a moment if power is never below `least` nor above `most`."""
     low, high = [], []
-    for each in seen:
-        since = time_ns - each.latest_ns
+    for shown in publications:
+        since = time_ns - shown.latest_ns
         if since >= 0:
-            low.append(each.value + least * since)
+            low.append(shown.value + least * since)
         elif most is not None:
-            low.append(each.value + most * since)
-        tops = [(each.value + each.quantum, each.earliest_ns)]
-        tops += [] if each.below_ns is None else [(each.value, each.below_ns)]
+            low.append(shown.value + most * since)
+        tops = [(shown.value + shown.quantum, shown.earliest_ns)]
+        tops += [] if shown.below_ns is None else [(shown.value, shown.below_ns)]
         for top, at_ns in tops:
             until = at_ns - time_ns
             if until >= 0:
@@ -137,10 +137,10 @@ def _power(one: Publication, other: Publication) -> Fraction:
     return Fraction(other.value - one.value, other.twice_ns - one.twice_ns)
 
 
-def _powers(seen: Sequence[Publication]) -> tuple[Fraction, Fraction]:
-    """Least and greatest mean power between publications, per ns; the least cautiously so."""
-    least = [
+def _powers(publications: Sequence[Publication]) -> tuple[Fraction, Fraction]:
+    """Lowest and highest mean power between publications, per ns; the lowest is conservative."""
+    lowest = [
         Fraction(other.value - one.value, other.latest_ns - one.earliest_ns)
-        for one, other in pairwise(seen)
+        for one, other in pairwise(publications)
     ]
-    return min(least), max(2 * _power(one, other) for one, other in pairwise(seen))
+    return min(lowest), max(2 * _power(one, other) for one, other in pairwise(publications))

@@ -75,12 +75,12 @@ class Client:
         except EngineError:
             return None  # no connection or no response yet
 
-    def choose_model(self, listed: Any, asked: Json) -> dict[str, Any]:
+    def choose_model(self, listed: Any, name: Json) -> dict[str, Any]:
         """Select the model of all further requests.
 
         Args:
             listed: the result of `models`.
-            asked: the model's name; None selects the only model.
+            name: the model's name; None selects the only model.
 
         Returns:
             The server's entry for the model.
@@ -93,11 +93,11 @@ class Client:
         except (TypeError, KeyError) as error:
             raise EngineError("the server's answer to /v1/models lists no models") from error
         names = ", ".join(entries) or "none"
-        if asked is None and len(entries) != 1:
+        if name is None and len(entries) != 1:
             raise EngineError(f"the server has these models: {names}: choose engine.options.model")
-        self._model = next(iter(entries)) if asked is None else str(asked)
+        self._model = next(iter(entries)) if name is None else str(name)
         if self._model not in entries:
-            raise EngineError(f"engine.options.model={asked}: the server has: {names}")
+            raise EngineError(f"engine.options.model={name}: the server has: {names}")
         chosen: dict[str, Any] = entries[self._model]
         return chosen
 
@@ -187,8 +187,8 @@ class Client:
 def _require_same_prompt(usage: Usage, prompt: tuple[int, ...]) -> None:
     if usage.prompt != len(prompt):
         raise EngineError(
-            f"the server makes {usage.prompt} tokens of a prompt that has {len(prompt)}: its"
-            " tokenizer is another, or it adds a token at the start"
+            f"the server counts {usage.prompt} tokens in a prompt of {len(prompt)}: its"
+            " tokenizer differs, or it adds a token at the start"
         )
     if usage.cached:
         raise EngineError(

@@ -102,7 +102,7 @@ def test_other_factors_and_kept_rows(table: Read) -> None:
     [
         ((), {}, "empty"),
         ((HEAD,), {}, "no data below its head"),
-        (("model,engine,kJ", "m,a,1"), {}, "no column is called like a metric"),
+        (("model,engine,kJ", "m,a,1"), {}, "no column has the name of a metric"),
         (
             ("llm,engine,energy/total_j", "m,a,1"),
             {},
@@ -123,13 +123,13 @@ def test_other_factors_and_kept_rows(table: Read) -> None:
             {"metrics": [METRIC[0] | {"column": "joule"}], "variable": "what"},
             "column 'what' has no 'joule'; it has E, t",
         ),
-        ((HEAD, "m,a,1", "m,b,one"), {}, "row 3, column 'energy/total_j': 'one' is no number"),
+        ((HEAD, "m,a,1", "m,b,one"), {}, "row 3, column 'energy/total_j': 'one' is not a number"),
         ((HEAD, "m,a,1,5"), {}, "row 2 has 4 values and the head 3"),
         ((HEAD, "m,a,1", "", "m,b,-2"), {}, "row 4, column 'energy/total_j': '-2' is negative"),
         ((HEAD, "m,a,inf"), {}, "row 2, column 'energy/total_j': 'inf' is infinite"),
         ((HEAD, "m,a,NaN", "m,b,"), {}, "no row has a value of 'energy/total_j'"),
         ((HEAD, "m,,1"), {}, "row 2, column 'engine' is empty"),
-        (("model,engine,engine,energy/total_j", "m,a,a,1"), {}, "two columns are called 'engine'"),
+        (("model,engine,engine,energy/total_j", "m,a,a,1"), {}, "two columns are named 'engine'"),
         (
             ("model,engine,rep,energy/total_j", "m,a,1,1", "m,b,1,1", "m,a,1,2"),
             {"repetition": "rep"},
@@ -144,7 +144,7 @@ def test_other_factors_and_kept_rows(table: Read) -> None:
         (
             (*LONG[:3], "m,b,x,E,four"),
             {"metrics": METRIC, "variable": "what", "repetition": "rep"},
-            "row 4, column 'value': 'four' is no number",
+            "row 4, column 'value': 'four' is not a number",
         ),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_bad_table_is_one_clear_line(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be read"), (b"\xff\xfe\x00", "no CSV file in UTF-8")],
+    [(None, "cannot be read"), (b"\xff\xfe\x00", "not a CSV file in UTF-8")],
 )
 def test_a_file_that_is_no_table(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "t.csv"

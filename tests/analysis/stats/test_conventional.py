@@ -88,13 +88,13 @@ def test_a_missing_trial_leaves_friedman_its_complete_rounds():
 def test_it_says_where_drift_hides_a_difference_from_it():
     found = differences(values([10, 10.6, 11.2], rounds=8, drift=0.2))
     assert {each.found_by for each in found} == {"rounds"}
-    assert found[0].why.startswith("Dunn takes drift between rounds as noise")
+    assert found[0].why.startswith("Dunn's test treats drift between rounds as noise")
 
 
 def test_it_says_where_dunn_has_too_few_trials_to_ever_find_anything():
     found = differences(values([10, 20, 30, 40], rounds=3))
     assert {each.found_by for each in found} == {"rounds"}
-    assert {each.why[:8] for each in found} <= {"Dunn tak", "With so "}
+    assert {each.why[:8] for each in found} <= {"Dunn's t", "With so "}
 
 
 def test_it_says_where_only_dunn_finds_a_difference():
@@ -121,7 +121,7 @@ def test_it_needs_three_trials_of_two_cells_that_vary(case):
     block = Block(cells=("a", "b"), values=data)
     result, left_out = chain(block, compare(block, Rule()).pairs, 0.05, " (small)")
     assert result is None
-    assert left_out[0].name == "conventional chain (small)"
+    assert left_out[0].name == "conventional tests (small)"
 
 
 @pytest.mark.parametrize("cells", [3, 20])

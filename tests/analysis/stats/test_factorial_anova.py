@@ -92,7 +92,7 @@ def test_a_factor_that_follows_another_is_not_guessed():
     result, left_out = run(lab(levels=pairs))
     assert [effect.term for effect in result.effects] == ["model", "round"]
     assert left_out[0].name == "engine"
-    assert "changes together with other factors" in left_out[0].reason
+    assert "confounded with other factors" in left_out[0].reason
 
 
 def test_rounds_that_hold_one_model_each_tell_no_model_from_a_round():

@@ -70,7 +70,7 @@ def test_equal_cells_are_equivalent_within_a_wide_margin_and_open_within_a_narro
     assert wide.verdict == "equivalent"
     assert (narrow.verdict, narrow.reason) == (
         "inconclusive",
-        "the interval reaches across the margin",
+        "the interval crosses the margin",
     )
 
 

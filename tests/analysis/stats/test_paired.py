@@ -63,7 +63,7 @@ def test_equal_cells_are_equivalent_only_when_the_interval_is_inside_the_margin(
     loose = only(compare(noisy([10, 10], noise=0.03), Rule(margin=0.02)))
     assert tight.verdict == "equivalent"
     assert loose.verdict == "inconclusive"
-    assert loose.reason == "the interval reaches across the margin"
+    assert loose.reason == "the interval crosses the margin"
     assert loose.more_rounds > 1
 
 
@@ -101,7 +101,7 @@ def test_equivalence_is_adjusted_for_all_pairs():
     assert any(pair.verdict == "equivalent" for pair in inside)
     refused = [pair for pair in inside if pair.verdict == "inconclusive"]
     assert refused
-    assert refused[0].reason == "equivalence adjusted for 15 pairs is not shown"
+    assert refused[0].reason == "equivalence is not shown after adjustment for 15 pairs"
     assert all(pair.p_equivalent > 0.05 for pair in refused)
 
 
@@ -149,7 +149,7 @@ def test_a_round_that_no_cell_shares_with_all_others_still_counts_for_its_pairs(
     ("own_interval", "verdict", "reason"),
     [
         (0.01, "saves", ""),
-        (0.05, COARSE, "the instruments resolve 11 %, which the difference is within"),
+        (0.05, COARSE, "the instruments resolve 11 %, and the difference is not larger"),
     ],
 )
 def test_the_instruments_own_interval_can_undo_a_difference(own_interval, verdict, reason):
@@ -163,21 +163,21 @@ def test_a_difference_just_beyond_the_resolution_takes_more_rounds():
     data = noisy([10, 10.7], noise=0.02, rounds=12, own_interval=0.03)
     pair = only(compare(data, Rule()))
     assert (pair.verdict, pair.more_rounds is not None) == ("inconclusive", True)
-    assert pair.reason == "with the instruments' interval it reaches 1"
+    assert pair.reason == "with the instruments' interval added, it includes 1"
 
 
 def test_the_instruments_own_interval_can_undo_an_equivalence():
     pair = only(compare(noisy([10, 10], noise=0.001, own_interval=0.05), Rule()))
     assert (pair.verdict, pair.reason) == (
         COARSE,
-        "the instruments resolve 11 %, which the margin is within",
+        "the instruments resolve 11 %, and the margin is not larger",
     )
 
 
 def test_an_instrument_that_may_have_seen_nothing_decides_nothing():
     pair = only(compare(noisy([10, 20], own_interval=1.0), Rule()))
     assert (pair.wide_low, pair.wide_high, pair.verdict) == (None, None, COARSE)
-    assert pair.reason == "an instrument may have seen nothing at all"
+    assert pair.reason == "the interval of an instrument extends to zero"
 
 
 def test_every_pair_is_compared_and_the_named_reference_comes_last():

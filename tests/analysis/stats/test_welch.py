@@ -69,14 +69,14 @@ def test_both_p_are_adjusted_with_holm_over_the_pairs_that_have_one():
         (0.05, {"metric": THROUGHPUT}, "improvement", ""),
         (-0.05, {"metric": THROUGHPUT}, "regression", ""),
         (0.001, {}, "equivalent", ""),
-        (0.03, {}, "inconclusive", "the interval reaches across the margin"),
+        (0.03, {}, "inconclusive", "the interval crosses the margin"),
         (0.05, {"own": 0.01}, "regression", ""),
-        (0.05, {"own": 0.02}, "inconclusive", "with instruments and floor it reaches 1"),
+        (0.05, {"own": 0.02}, "inconclusive", "with instruments and floor added, it includes 1"),
         (0.05, {"own": 0.03}, "below the instrument's resolution", "the instruments resolve 6.2 %"),
         (0.001, {"own": 0.001}, "equivalent", ""),
-        (0.001, {"own": 0.004}, "inconclusive", "with instruments and floor it reaches across"),
+        (0.001, {"own": 0.004}, "inconclusive", "with instruments and floor added, it crosses"),
         (0.001, {"own": 0.02}, "below the instrument's resolution", "the instruments resolve 4.1"),
-        (0.001, {"own": np.inf}, "below the instrument's resolution", "may have seen nothing"),
+        (0.001, {"own": np.inf}, "below the instrument's resolution", "extends to zero"),
     ],
 )  # fmt: skip
 def test_the_interval_and_the_instruments_decide_against_the_margin(shift, keys, verdict, reason):
@@ -102,7 +102,7 @@ def test_many_cells_need_more_evidence_than_one():
     )
     assert {each.verdict for each in others} == {"inconclusive"}
     shown = judge([scattered(0.0, noise=0.011)] * 40, margin=0.02, alpha=0.05, floor=0)
-    assert shown[0].reason == "equivalence adjusted for 40 tests is not shown"
+    assert shown[0].reason == "equivalence is not shown after adjustment for 40 tests"
 
 
 def test_the_other_way_round_says_the_opposite():

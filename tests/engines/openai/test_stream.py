@@ -179,5 +179,5 @@ def test_a_refused_connection_is_an_error():
 
 @pytest.mark.parametrize("answer", [{}, {"usage": None}, {"usage": {"prompt_tokens": 3}}])
 def test_missing_usage_is_an_error(answer):
-    with pytest.raises(EngineError, match=r"tells no usage\.prompt_tokens"):
+    with pytest.raises(EngineError, match=r"reports no usage\.prompt_tokens"):
         usage_of(answer)
