@@ -158,6 +158,7 @@ def _rows(
         text = "".join(piece.text for piece in completion.pieces)
         raise EngineError(
             f"the server sends no token ids, and its text does not consist of {new_tokens} whole"
-            f" tokens (it ends in {text[-20:]!r}): use a server that sends them (vLLM), or another model"
+            f" tokens (it ends in {text[-20:]!r}): use a server that sends them (vLLM),"
+            " or another model"
         )
     return rows
