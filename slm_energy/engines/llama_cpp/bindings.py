@@ -1,4 +1,4 @@
-"""llama.cpp's C interface as llama-cpp-python exposes it: one model and its context."""
+"""One model and its context in llama.cpp's C interface, as llama-cpp-python exposes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
 
 _UBATCH = 512
-"""Prompt tokens that are computed together, llama.cpp's own default; more takes more memory."""
+"""Prompt tokens computed together: llama.cpp's default; more need more memory."""
 
 CELLS = 256
 """A context's length is a multiple of this (llama-context.cpp, GGML_PAD of n_ctx)."""
@@ -26,16 +26,16 @@ GGML_TYPES = {"f32": 0, "f16": 1, "bf16": 30}
 
 
 class Log:
-    """What llama.cpp said while it was listened to: it tells some facts nowhere else."""
+    """Captured log of llama.cpp, the only source of some facts."""
 
     def __init__(self) -> None:
         self.text = ""
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Keep what is said meanwhile; it goes to standard error too.
+    def captured(self) -> Iterator[None]:
+        """Capture what is logged meanwhile; it goes to standard error too.
 
-        The library must never be left with a callback that Python may have freed.
+        The library must never keep a callback that Python may have freed.
         """
         import llama_cpp
 
@@ -45,13 +45,13 @@ class Log:
         try:
             yield
         finally:
-            library.llama_log_set(library.llama_log_callback(), None)  # NULL: its own again
+            library.llama_log_set(library.llama_log_callback(), None)  # NULL: the default
 
-    def complaint(self) -> str:
-        """The last line that speaks of an error, else the last line."""
+    def last_error(self) -> str:
+        """Return the last line that mentions an error, else the last line."""
         lines = [line.strip() for line in self.text.splitlines() if line.strip()]
         errors = [line for line in lines if "error" in line]
-        return one_line([*lines, *errors][-1]) if lines else "it said nothing"
+        return one_line([*lines, *errors][-1]) if lines else "it logged nothing"
 
     def _write(self, level: int, text: bytes, data: Any) -> None:
         line = text.decode("utf-8", errors="replace")
@@ -60,14 +60,14 @@ class Log:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Opening:
-    """How a model is opened.
+class LoadOptions:
+    """How a model is loaded.
 
     Attributes:
         file: a GGUF file.
-        cuda_device: index of the GPU that gets all layers; None is the processor.
-        threads: for prompts and for tokens alike.
-        kv_type: ggml's name of the key-value cache's type: `f32`, `f16` or `bf16`.
+        cuda_device: index of the GPU that gets all layers; None means the processor.
+        threads: for both prompts and tokens.
+        kv_type: ggml's name of the KV cache's type: `f32`, `f16` or `bf16`.
         flash: compute attention in one fused operation.
     """
 
@@ -81,7 +81,7 @@ class Opening:
 class Session:
     """A loaded model and the context that it computes in."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, options: LoadOptions) -> None:
         """Map the weights.
 
         Raises:
@@ -93,32 +93,32 @@ class Session:
         self.log = Log()
         llama_cpp.llama_backend_init()
         parameters: Any = llama_cpp.llama_model_default_params()
-        if opening.cuda_device is None:
+        if options.cuda_device is None:
             parameters.n_gpu_layers = 0
-            # An empty list: otherwise a build with CUDA opens the GPU and sends it large products.
+            # An empty list: otherwise a CUDA build opens the GPU and offloads large products to it.
             self._no_devices = (ctypes.c_void_p * 1)(None)
             parameters.devices = ctypes.cast(self._no_devices, ctypes.c_void_p)
         else:
             parameters.n_gpu_layers = -1
             parameters.split_mode = llama_cpp.LLAMA_SPLIT_MODE_NONE
-            parameters.main_gpu = opening.cuda_device
-        with self.log.listening():
-            self.model: Any = llama_cpp.llama_model_load_from_file(bytes(opening.file), parameters)
+            parameters.main_gpu = options.cuda_device
+        with self.log.captured():
+            self.model: Any = llama_cpp.llama_model_load_from_file(bytes(options.file), parameters)
         if not self.model:
-            raise EngineError(f"llama.cpp cannot load {opening.file}: {self.log.complaint()}")
+            raise EngineError(f"llama.cpp cannot load {options.file}: {self.log.last_error()}")
         vocabulary: Any = llama_cpp.llama_model_get_vocab(self.model)
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(vocabulary))
-        self._opening = opening
+        self._options = options
         self.context: Any = None
-        self._room = (0, 0, 0)
+        self._capacity = (0, 0, 0)
         self.reserve(1, CELLS, CELLS)
 
     def facts(self) -> dict[str, Json]:
-        """What is in force."""
+        """Return the settings in force."""
         return facts(self.model, self.context, self.log.text)
 
     def reserve(self, requests: int, length: int, prompt_tokens: int) -> None:
-        """Make room in the context, unless there is enough.
+        """Recreate the context with more room if it has too little.
 
         Args:
             requests: served together.
@@ -126,39 +126,39 @@ class Session:
             prompt_tokens: of all requests together.
 
         Raises:
-            EngineError: the context cannot be made.
+            EngineError: the context cannot be created.
         """
-        wanted = (requests, length, prompt_tokens)
-        if all(have >= need for have, need in zip(self._room, wanted, strict=True)):
+        needed = (requests, length, prompt_tokens)
+        if all(have >= need for have, need in zip(self._capacity, needed, strict=True)):
             return
-        self._room = (
-            max(requests, self._room[0]),
-            max(length, self._room[1]),
-            max(prompt_tokens, self._room[2]),
+        self._capacity = (
+            max(requests, self._capacity[0]),
+            max(length, self._capacity[1]),
+            max(prompt_tokens, self._capacity[2]),
         )
         self._free_context()
-        sequences, cells, tokens = self._room
+        sequences, cells, tokens = self._capacity
         library, cells = self.library, -(-cells // CELLS) * CELLS
         parameters: Any = library.llama_context_default_params()
         parameters.n_seq_max = sequences
         parameters.n_ctx = sequences * cells
         parameters.n_batch = max(tokens, sequences)
         parameters.n_ubatch = min(parameters.n_batch, _UBATCH)
-        # n_outputs_max stays at n_batch: with one per request prompts took 1.4 times as long.
-        parameters.n_threads = parameters.n_threads_batch = self._opening.threads
-        parameters.type_k = parameters.type_v = GGML_TYPES[self._opening.kv_type]
+        # n_outputs_max stays at n_batch: with one per request, prompts took 1.4 times as long.
+        parameters.n_threads = parameters.n_threads_batch = self._options.threads
+        parameters.type_k = parameters.type_v = GGML_TYPES[self._options.kv_type]
         parameters.flash_attn_type = (
             library.LLAMA_FLASH_ATTN_TYPE_ENABLED
-            if self._opening.flash
+            if self._options.flash
             else library.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
         parameters.no_perf = True
-        with self.log.listening():
+        with self.log.captured():
             self.context = library.llama_init_from_model(self.model, parameters)
         if not self.context:
             raise EngineError(
-                f"llama.cpp cannot make a context of {sequences} x {cells} tokens:"
-                f" {self.log.complaint()}"
+                f"llama.cpp cannot create a context of {sequences} x {cells} tokens:"
+                f" {self.log.last_error()}"
             )
 
     def close(self) -> None:
@@ -173,17 +173,17 @@ class Session:
 
 
 def longest(batch: Batch) -> int:
-    """Tokens of the batch's longest sequence, prompt and output."""
+    """Return the tokens of the batch's longest sequence, prompt and output."""
     return max(map(len, batch.prompts)) + batch.new_tokens
 
 
 def facts(model: Any, context: Any, log: str) -> dict[str, Json]:
-    """What is in force, from the library itself: its calls where it has them, else its log.
+    """Read the settings in force from the library: from its calls where they exist, else its log.
 
     Args:
         model: pointer to a `llama_model`.
         context: pointer to its `llama_context`.
-        log: what the library has said since it began to load.
+        log: what the library has logged since loading began.
     """
     import llama_cpp
 

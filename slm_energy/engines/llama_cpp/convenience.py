@@ -1,4 +1,4 @@
-"""The `Llama` class of llama-cpp-python, as most of its users have it."""
+"""Decoding with the `Llama` class of llama-cpp-python, as most of its users do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Any
 
 from slm_energy.engines.base import Batch, Completion
 from slm_energy.engines.decode import collect, require_numbers
-from slm_energy.engines.llama_cpp.bindings import CELLS, GGML_TYPES, Log, Opening, facts, longest
+from slm_energy.engines.llama_cpp.bindings import (
+    CELLS,
+    GGML_TYPES,
+    LoadOptions,
+    Log,
+    facts,
+    longest,
+)
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 
@@ -16,27 +23,27 @@ from slm_energy.serialization import Json
 class Convenience:
     """The `Llama` class of llama-cpp-python, which generates for one request at a time."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, options: LoadOptions) -> None:
         """Map the weights.
 
         Raises:
             EngineError: the file cannot be loaded.
         """
-        self._opening = opening
+        self._options = options
         self._length = 0
         self._model: Any = None
         self.log = Log()
         self.reserve(1, CELLS, 1)
 
     def facts(self) -> dict[str, Json]:
-        """What is in force."""
+        """Return the settings in force."""
         return facts(self._model.model, self._model.ctx, self.log.text)
 
     def reserve(self, requests: int, length: int, prompt_tokens: int) -> None:
-        """Open the model anew with a longer context, unless it is long enough.
+        """Reopen the model with a longer context if it is too short.
 
         Raises:
-            EngineError: the context cannot be made.
+            EngineError: the context cannot be created.
         """
         import llama_cpp
 
@@ -45,30 +52,30 @@ class Convenience:
         self._length = -(-length // CELLS) * CELLS
         if self._model is not None:
             self._model.close()
-        asked = self._opening
+        options = self._options
         try:
-            with self.log.listening():
+            with self.log.captured():
                 self._model = llama_cpp.Llama(
-                    str(asked.file),
+                    str(options.file),
                     n_ctx=self._length,
-                    n_threads=asked.threads,
-                    n_threads_batch=asked.threads,
-                    n_gpu_layers=0 if asked.cuda_device is None else -1,
-                    main_gpu=asked.cuda_device or 0,
+                    n_threads=options.threads,
+                    n_threads_batch=options.threads,
+                    n_gpu_layers=0 if options.cuda_device is None else -1,
+                    main_gpu=options.cuda_device or 0,
                     split_mode=llama_cpp.LLAMA_SPLIT_MODE_NONE,
-                    offload_kqv=asked.cuda_device is not None,
-                    op_offload=asked.cuda_device is not None,
-                    flash_attn=asked.flash,
-                    type_k=GGML_TYPES[asked.kv_type],
-                    type_v=GGML_TYPES[asked.kv_type],
+                    offload_kqv=options.cuda_device is not None,
+                    op_offload=options.cuda_device is not None,
+                    flash_attn=options.flash,
+                    type_k=GGML_TYPES[options.kv_type],
+                    type_v=GGML_TYPES[options.kv_type],
                 )
         except ValueError as error:
             raise EngineError(
-                f"llama.cpp cannot load {asked.file}: {self.log.complaint()}"
+                f"llama.cpp cannot load {options.file}: {self.log.last_error()}"
             ) from error
 
     def prefill(self, batch: Batch) -> None:
-        """Run a single prompt and keep nothing of it."""
+        """Run a single prompt and discard the result."""
         self._model.eval(batch.prompts[0])
         self._model.reset()
 
@@ -81,10 +88,10 @@ class Convenience:
         self.reserve(1, longest(batch), 1)
         result = []
         for prompt in batch.prompts:
-            self._model.reset()  # else it computes only what the prompt before did not begin with
-            alone = dataclasses.replace(batch, prompts=(prompt,))
+            self._model.reset()  # otherwise it reuses the prefix shared with the previous prompt
+            single = dataclasses.replace(batch, prompts=(prompt,))
             peaks: list[list[float]] = []
-            result += collect(self._steps(prompt, peaks), alone, eos_ids)
+            result += collect(self._steps(prompt, peaks), single, eos_ids)
             require_numbers(peaks)
         return result
 

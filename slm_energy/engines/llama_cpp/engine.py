@@ -1,11 +1,11 @@
-"""llama.cpp on a processor or an NVIDIA GPU, over a GGUF file that is made from the weights once.
+"""llama.cpp on a processor or an NVIDIA GPU, with a GGUF file converted from the weights once.
 
 With `decode=session` our loop calls the C interface; with `decode=generate` the `Llama` class of
-llama-cpp-python generates, one request after another, because it has no batches.
+llama-cpp-python generates, one request after another, because it does not support batches.
 
-What it computes in float32 it computes as torch does, but for one function: GELU comes from a table
-in 16 bits, always in its tanh form, and moves logits by some 4e-4 of the largest. With weights in
-16 bits it rounds activations to their type in each product; what lies between stays in float32.
+In float32 it computes what torch computes, except for one function: GELU comes from a 16-bit
+table, always in its tanh form, and shifts logits by about 4e-4 of the largest. With 16-bit weights
+it rounds activations to their type in each product; everything between products stays in float32.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slm_energy.devices import nvidia
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
 from slm_energy.engines.llama_cpp import gguf_architectures, gguf_export
-from slm_energy.engines.llama_cpp.bindings import Opening, Session, longest
+from slm_energy.engines.llama_cpp.bindings import LoadOptions, Session, longest
 from slm_energy.engines.llama_cpp.convenience import Convenience
 from slm_energy.engines.llama_cpp.session import Decoding
 from slm_energy.errors import EngineError
@@ -32,10 +32,10 @@ from slm_energy.models.architecture import shrink
 from slm_energy.serialization import Json
 
 _CACHE_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "f32"}
-"""Type of the key-value cache: llama.cpp's own default is f16 whatever the weights are."""
+"""Type of the KV cache: llama.cpp's own default is f16 regardless of the weights."""
 
 _TOLERANCE = decode.TOLERANCE | {"float32": 0.01}
-"""In float32 wider than others', for the table of GELU."""
+"""Wider in float32 than for other engines, because of the GELU table."""
 
 _QUANTIZATION = (
     "matrices in Q8_0: 8 bits, one 16-bit scale for 32 weights; activations are rounded alike in"
@@ -47,36 +47,36 @@ _ONE = Batch(prompts=((1,),), new_tokens=1, stop="fixed")
 
 
 class LlamaCppEngine:
-    """A GGUF file in llama.cpp."""
+    """A GGUF file loaded in llama.cpp."""
 
     def load(self, request: LoadRequest) -> dict[str, Json]:
-        """Map the weights, and run one token through them.
+        """Map the weights and run one token through them.
 
         Raises:
-            EngineError: nothing was exported yet, or llama.cpp has it otherwise than asked.
+            EngineError: the model was not exported yet, or llama.cpp did not load it as requested.
         """
         engine, provider = request.settings.engine, request.settings.provider
-        folder = gguf_export.entry(request)
+        folder = gguf_export.cache_folder(request)
         exported = cache.facts(folder)
-        opening = _opening(request, folder / gguf_export.FILE)
+        options = _load_options(request, folder / gguf_export.FILE)
         self._eos_ids = request.eos_ids
         self._runtime: Session | Convenience = (
-            Session(opening) if engine.decode == "session" else Convenience(opening)
+            Session(options) if engine.decode == "session" else Convenience(options)
         )
-        found = self._runtime.facts()
-        _require(found, request)
+        facts = self._runtime.facts()
+        _require(facts, request)
         if provider.name == "cuda":
-            found["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+            facts["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
         if isinstance(self._runtime, Session):
             Decoding(self._runtime, _ONE).prefill()
         else:
             self._runtime.prefill(_ONE)
-        return found | {
+        return facts | {
             "provider": provider.name,
             "dtype": engine.dtype,
             "quantization": _QUANTIZATION if engine.dtype == "int8" else None,
             "kv_cache": True,
-            "attention": "flash" if opening.flash else "eager",
+            "attention": "flash" if options.flash else "eager",
             "architecture": exported["architecture"],
             "matrices": exported["matrices"],
             "export_deviation": exported["deviation"],
@@ -85,13 +85,13 @@ class LlamaCppEngine:
         }
 
     def compile(self, batches: Sequence[Batch]) -> dict[str, Json]:
-        """Make a context that is as long as these batches need, and no longer.
+        """Create a context exactly as long as these batches need.
 
         Returns:
-            What is in force in it.
+            The settings in force.
 
         Raises:
-            EngineError: it cannot be made.
+            EngineError: it cannot be created.
         """
         self._runtime.reserve(
             max(len(batch.prompts) for batch in batches),
@@ -115,9 +115,9 @@ class LlamaCppEngine:
         self._runtime.close()
 
 
-def _opening(request: LoadRequest, file: Path) -> Opening:
+def _load_options(request: LoadRequest, file: Path) -> LoadOptions:
     engine, provider = request.settings.engine, request.settings.provider
-    return Opening(
+    return LoadOptions(
         file=file,
         cuda_device=provider.device if provider.name == "cuda" else None,
         threads=threads(request.settings),
@@ -126,16 +126,16 @@ def _opening(request: LoadRequest, file: Path) -> Opening:
     )
 
 
-def _require(found: Mapping[str, Any], request: LoadRequest) -> None:
-    """Compare what the library says with what was asked."""
+def _require(facts: Mapping[str, Any], request: LoadRequest) -> None:
+    """Raise EngineError unless the library reports what was requested."""
     dtype, provider = request.settings.engine.dtype, request.settings.provider.name
-    if set(found["tensors"]) != {gguf_export.TYPES[dtype].lower(), "f32"}:
-        raise EngineError(f"engine.dtype={dtype}: llama.cpp loaded tensors of {found['tensors']}")
-    if found["kv_type"] != _CACHE_TYPES[dtype]:
-        raise EngineError(f"engine.dtype={dtype}: the key-value cache is {found['kv_type']}")
-    on_gpu = any(name.startswith("CUDA") for name in found["weights_mib"])
+    if set(facts["tensors"]) != {gguf_export.TYPES[dtype].lower(), "f32"}:
+        raise EngineError(f"engine.dtype={dtype}: llama.cpp loaded tensors of {facts['tensors']}")
+    if facts["kv_type"] != _CACHE_TYPES[dtype]:
+        raise EngineError(f"engine.dtype={dtype}: the KV cache is {facts['kv_type']}")
+    on_gpu = any(name.startswith("CUDA") for name in facts["weights_mib"])
     if on_gpu != (provider == "cuda"):
-        raise EngineError(f"provider.name={provider}: weights are in {found['weights_mib']}")
+        raise EngineError(f"provider.name={provider}: weights are in {facts['weights_mib']}")
 
 
 def unsupported(settings: Settings) -> str | None:
@@ -165,14 +165,14 @@ def unsupported(settings: Settings) -> str | None:
 
 
 def _has_cuda_build() -> bool:
-    found = importlib.util.find_spec("llama_cpp")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None or spec.origin is None:
         return False
-    return any((Path(found.origin).parent / "lib").glob("*ggml-cuda*"))
+    return any((Path(spec.origin).parent / "lib").glob("*ggml-cuda*"))
 
 
 def _needs_preparation(request: LoadRequest) -> bool:
-    return not cache.intact(gguf_export.entry(request))
+    return not cache.intact(gguf_export.cache_folder(request))
 
 
 def _prepare(request: LoadRequest) -> None:
@@ -181,14 +181,14 @@ def _prepare(request: LoadRequest) -> None:
         facts = gguf_export.convert(request.model_path, file, request.settings.engine.dtype)
         return {**facts, "deviation": _deviation(request, file)}
 
-    cache.make(gguf_export.entry(request), gguf_export.identity(request), fill)
+    cache.make(gguf_export.cache_folder(request), gguf_export.identity(request), fill)
 
 
 def _deviation(request: LoadRequest, file: Path) -> float | None:
-    """Compare the file's logits with torch's in float32 on a probe's prompts and one further token.
+    """Compare the file's logits with torch's in float32, on a probe's prompts and one more token.
 
     Returns:
-        Largest difference as a share of the largest logit; None where there is no torch.
+        Largest difference as a share of the largest logit; None if torch is not installed.
 
     Raises:
         EngineError: they differ by more than rounding.
@@ -203,11 +203,11 @@ def _deviation(request: LoadRequest, file: Path) -> float | None:
     expected = probe_logits(model, batch)
     del model  # so that the weights are not in memory twice
     with closing(
-        Session(dataclasses.replace(_opening(request, file), cuda_device=None))
+        Session(dataclasses.replace(_load_options(request, file), cuda_device=None))
     ) as session:
-        found = decode.probe_logits(Decoding(session, batch), batch)
-    what = f"engine.name=llama_cpp: the GGUF file of {request.model_path}"
-    return decode.require_close(found, expected, request.settings.engine.dtype, what, _TOLERANCE)
+        logits = decode.probe_logits(Decoding(session, batch), batch)
+    label = f"engine.name=llama_cpp: the GGUF file of {request.model_path}"
+    return decode.require_close(logits, expected, request.settings.engine.dtype, label, _TOLERANCE)
 
 
 ENGINE = EngineSpec(

@@ -1,8 +1,8 @@
-"""What llama.cpp calls an architecture, its settings and its tensors: one table.
+"""Table of architectures: their names, settings and tensors in llama.cpp.
 
 The keys of the settings are GGUF's (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md),
-without the architecture's name before them. What llama.cpp would silently compute in another way
-than transformers is refused here.
+without the architecture's name as a prefix. Models that llama.cpp would silently compute
+differently from transformers are refused here.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ Change = Literal["transpose", "by_layer", "group_qkv", "rotary_pairs", "plus_one
 
 _SILU = ("silu", "swish")
 _GELU = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python")
-"""llama.cpp has one GELU, the tanh form, for all of them."""
+"""llama.cpp computes all of them as one GELU, the tanh form."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """One architecture of transformers, as llama.cpp has it.
+    """One architecture of transformers, as llama.cpp implements it.
 
     Attributes:
-        name: llama.cpp's.
-        activations: names in config.json for what llama.cpp computes.
-        defaults: what transformers takes for a key that config.json lacks.
+        name: in llama.cpp.
+        activations: names in config.json of the activation that llama.cpp computes.
+        defaults: transformers' values for keys that config.json lacks.
         settings: GGUF key to the key of config.json, beyond those that all architectures have;
             each has a default.
         requires: values without which llama.cpp computes something else.
-        changes: end of a tensor's name to what is done to it, in this order.
-        skips: ends of names of tensors that are no weights.
-        own_head: it needs an output matrix of its own even where it is the token embedding.
+        changes: transformations of a tensor, in order, by the end of its name.
+        skips: ends of names of tensors that are not weights.
+        own_head: it needs a separate output matrix even where it is the token embedding.
     """
 
     name: str
@@ -112,7 +112,7 @@ ARCHITECTURES = {
     "bloom": Architecture(
         name="bloom",
         activations=("gelu",),
-        # The position bias is computed, so no length is a limit; config.json may name none.
+        # The position bias is computed, so length is unlimited; config.json may give none.
         defaults={**_TIED, "hidden_act": "gelu", "seq_length": 2048},
         requires={"apply_residual_connection_post_layernorm": False},
         changes=_GROUPS,
@@ -138,47 +138,48 @@ ARCHITECTURES = {
         skips=(".attn.bias", ".attn.masked_bias"),
     ),
 }
-"""`model_type` in config.json to what llama.cpp has."""
+"""Architecture by `model_type` of config.json."""
 
 
 def find(config: Config) -> tuple[Architecture, Config]:
-    """The architecture of a model and its configuration with every default filled in.
+    """Return a model's architecture, and its configuration with every default filled in.
 
     Raises:
-        EngineError: llama.cpp has no such architecture, or would compute it otherwise.
+        EngineError: llama.cpp has no such architecture, or computes it differently.
     """
     kind = str(config.get("model_type"))
     if kind not in ARCHITECTURES:
         raise EngineError(
-            f"engine llama_cpp has no architecture {kind}: choose another engine for this model"
+            f"engine llama_cpp does not support architecture {kind}: choose another engine for"
+            " this model"
         )
     architecture = ARCHITECTURES[kind]
-    whole = {**architecture.defaults, **config}
-    activation = _first(whole, "hidden_act", "hidden_activation", "activation_function")
-    wrong = {k: whole[k] for k, v in architecture.requires.items() if whole.get(k, v) != v}
+    complete = {**architecture.defaults, **config}
+    activation = _first(complete, "hidden_act", "hidden_activation", "activation_function")
+    wrong = {k: complete[k] for k, v in architecture.requires.items() if complete.get(k, v) != v}
     if activation not in architecture.activations:
         wrong["hidden_act"] = activation
-    rotary = whole.get("no_rope_layers")
-    if kind == "smollm3" and rotary and rotary != _smollm3_pattern(whole):
+    rotary = complete.get("no_rope_layers")
+    if kind == "smollm3" and rotary and rotary != _smollm3_pattern(complete):
         wrong["no_rope_layers"] = rotary
     if wrong:
         key, value = next(iter(wrong.items()))
         raise EngineError(
-            f"llama.cpp computes {kind} otherwise where {key}={value}:"
+            f"llama.cpp computes {kind} differently where {key}={value}:"
             " choose another engine for this model"
         )
-    return architecture, whole
+    return architecture, complete
 
 
 def settings(architecture: Architecture, config: Config) -> dict[str, Setting]:
-    """What a GGUF file says of the architecture, without its name before each key.
+    """Return the architecture's GGUF settings, without its name as a prefix of each key.
 
     Raises:
-        EngineError: config.json lacks a key, or has a way of scaling positions that is not known.
+        EngineError: config.json lacks a key, or its rope scaling is not supported.
     """
     width, heads = _size(config, "hidden_size", "n_embd"), head_count(config)
     head_dim = int(config.get("head_dim") or width // heads)
-    found: dict[str, Setting] = {
+    values: dict[str, Setting] = {
         "context_length": _context(config),
         "vocab_size": _size(config, "vocab_size"),
         "embedding_length": width,
@@ -191,53 +192,53 @@ def settings(architecture: Architecture, config: Config) -> dict[str, Setting]:
     }
     rms = config.get("rms_norm_eps")
     if rms is not None:
-        found["attention.layer_norm_rms_epsilon"] = float(rms)
+        values["attention.layer_norm_rms_epsilon"] = float(rms)
     centred = _first(config, "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
     if centred is not None:
-        found["attention.layer_norm_epsilon"] = float(centred)
+        values["attention.layer_norm_epsilon"] = float(centred)
     for key, name in architecture.settings.items():
-        kind = type(architecture.defaults[name])  # JSON may have 12 for 12.0, GGUF has types
-        found[key] = kind(config[name])
-    return found | _rope(config, head_dim)
+        kind = type(architecture.defaults[name])  # JSON may write 12 for 12.0, GGUF is typed
+        values[key] = kind(config[name])
+    return values | _rope(config, head_dim)
 
 
 def layer_count(config: Config) -> int:
-    """Transformer layers."""
+    """Number of transformer layers."""
     return _size(config, "num_hidden_layers", "n_layer")
 
 
 def head_count(config: Config) -> int:
-    """Attention heads."""
+    """Number of attention heads."""
     return _size(config, "num_attention_heads", "n_head")
 
 
 def kv_head_count(config: Config) -> int:
-    """Heads of keys and values."""
+    """Number of key-value heads."""
     if config.get("multi_query"):
         return 1
     return int(config.get("num_key_value_heads") or head_count(config))
 
 
 def _rope(config: Config, head_dim: int) -> dict[str, Setting]:
-    """Rotary positions; architectures without them ignore what this says."""
+    """Settings of rotary positions; architectures without them ignore these."""
     rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     share = rope.get("partial_rotary_factor") or _first(
         config, "partial_rotary_factor", "rotary_pct"
     )
     base = rope.get("rope_theta") or _first(config, "rope_theta", "rotary_emb_base")
-    found: dict[str, Setting] = {
+    values: dict[str, Setting] = {
         "rope.dimension_count": int(head_dim * (1.0 if share is None else share)),
         "rope.freq_base": float(10000.0 if base is None else base),
     }
     scaling = str(rope.get("rope_type", rope.get("type", "default")))
     if scaling == "linear":
-        found |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope["factor"])}
+        values |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope["factor"])}
     elif scaling != "default":
         raise EngineError(
-            f"engine llama_cpp: rope scaling {scaling!r} is not exported:"
+            f"engine llama_cpp: rope scaling {scaling!r} is not supported:"
             " choose another engine for this model"
         )
-    return found
+    return values
 
 
 def _context(config: Config) -> int:
@@ -248,14 +249,14 @@ def _context(config: Config) -> int:
 
 
 def _smollm3_pattern(config: Config) -> list[int]:
-    """Every fourth layer without rotary positions: the only pattern that llama.cpp has."""
+    """Every fourth layer without rotary positions: the only pattern that llama.cpp supports."""
     return [int((layer + 1) % 4 != 0) for layer in range(layer_count(config))]
 
 
 def _size(config: Config, *names: str) -> int:
     value = _first(config, *names)
     if value is None:
-        raise EngineError(f"config.json names no {' or '.join(names)}: set another model.source")
+        raise EngineError(f"config.json lacks {' or '.join(names)}: set another model.source")
     return int(value)
 
 

@@ -1,6 +1,6 @@
-"""A Hugging Face folder as a GGUF file, llama.cpp's own format, made once and kept in the cache.
+"""Conversion of a Hugging Face folder to a cached GGUF file, llama.cpp's own format.
 
-The file is written tensor by tensor: what is in memory is the largest tensor, not the model.
+The file is written tensor by tensor: memory holds the largest tensor, not the model.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from slm_energy.serialization import Json
 
 FILE = "model.gguf"
 _RECIPE = 1
-"""To be raised when the same weights should give another file."""
+"""Raise it when the same weights should give a different file."""
 
 TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "Q8_0"}
-"""`engine.dtype` to GGUF's name for the type of the matrices."""
+"""GGUF's name of the matrices' type per `engine.dtype`."""
 
 _EMBEDDING, _HEAD, _POSITIONS = "token_embd.weight", "output.weight", "position_embd.weight"
 
@@ -44,9 +44,9 @@ class _Part:
         name: in the file.
         kind: GGUF's name of its type.
         shape: in the file, the outermost dimension first.
-        layer: the layer that it belongs to; 0 for those that belong to none.
-        changes: what is done to its values, in this order.
-        tensor: what they are read from.
+        layer: index of its layer; 0 if it belongs to none.
+        changes: transformations of its values, in order.
+        tensor: the source of its values.
     """
 
     name: str
@@ -57,18 +57,18 @@ class _Part:
     tensor: Tensor
 
 
-def entry(request: LoadRequest) -> Path:
-    """The folder where this request's file is, or will be."""
+def cache_folder(request: LoadRequest) -> Path:
+    """The folder of this request's file, which may not exist yet."""
     return cache.place(request.cache_path, "gguf", identity(request))
 
 
 def identity(request: LoadRequest) -> dict[str, Json]:
-    """What decides the file's content."""
+    """Everything that determines the file's content."""
     return {
         "recipe": _RECIPE,
         "model": request.model_digest,
         "dtype": request.settings.engine.dtype,
-        # llama.cpp computes the deviation that is noted with the file.
+        # llama.cpp computes the deviation stored with the file.
         "versions": {name: request.versions[name] for name in ("gguf", "llama-cpp-python")},
     }
 
@@ -76,9 +76,9 @@ def identity(request: LoadRequest) -> dict[str, Json]:
 def convert(model_path: Path, out: Path, dtype: Dtype) -> dict[str, Json]:
     """Write a model folder's weights and tokenizer as one GGUF file.
 
-    Matrices get the asked type, `int8` being Q8_0: blocks of 32 weights in 8 bits with a scale of
-    16 bits. Vectors stay float32, as llama.cpp wants them; so do, with `int8`, embeddings that are
-    not the output layer too.
+    Matrices get the requested type; `int8` is Q8_0: blocks of 32 weights in 8 bits with a scale of
+    16 bits. Vectors stay float32, as llama.cpp requires; with `int8`, so do embeddings that are
+    not also the output layer.
 
     Args:
         model_path: a folder in the Hugging Face layout.
@@ -90,7 +90,7 @@ def convert(model_path: Path, out: Path, dtype: Dtype) -> dict[str, Json]:
         `matrices`: how many there are of each type.
 
     Raises:
-        EngineError: llama.cpp has no such architecture, or would compute it otherwise.
+        EngineError: llama.cpp has no such architecture, or computes it differently.
         ModelError: the weights cannot be read.
     """
     import gguf
@@ -128,10 +128,10 @@ def convert(model_path: Path, out: Path, dtype: Dtype) -> dict[str, Json]:
 def _plan(
     architecture: table.Architecture, config: table.Config, weights: Mapping[str, Tensor], kind: str
 ) -> list[_Part]:
-    """What the file will hold, from names and shapes alone.
+    """List the tensors of the file, from names and shapes alone.
 
     Raises:
-        EngineError: llama.cpp has no place for a tensor.
+        EngineError: llama.cpp does not know a tensor.
     """
     import gguf
 
@@ -142,13 +142,13 @@ def _plan(
         if source.endswith(architecture.skips):
             continue
         shorter = source.removeprefix("transformer.")  # Bloom's files have both
-        found = [names.get_name(key, (".weight", ".bias")) for key in (source, shorter)]
-        if found == [None, None]:
+        targets = [names.get_name(key, (".weight", ".bias")) for key in (source, shorter)]
+        if targets == [None, None]:
             raise EngineError(
-                f"llama.cpp has no place for {source} in {architecture.name}:"
+                f"llama.cpp does not know the tensor {source} in {architecture.name}:"
                 " choose another engine for this model"
             )
-        sources[str(found[0] or found[1])] = source
+        sources[str(targets[0] or targets[1])] = source
     if config.get("tie_word_embeddings"):
         sources.pop(_HEAD, None)
     if architecture.own_head:
@@ -182,7 +182,7 @@ def _part(
 
 
 def _values(part: _Part, config: table.Config) -> Array:
-    """Read a tensor and put it in llama.cpp's order."""
+    """Read a tensor and transform it to llama.cpp's layout."""
     values = part.tensor.read()
     for change in part.changes:
         if change == "transpose":
@@ -192,7 +192,7 @@ def _values(part: _Part, config: table.Config) -> Array:
         elif change == "group_qkv":  # from q, k, v of each head to all q, all k, all v
             heads = values.reshape(table.head_count(config), 3, -1, *values.shape[1:])
             values = heads.swapaxes(0, 1).reshape(values.shape)
-        elif change == "rotary_pairs":  # a rotated pair's two halves next to each other
+        elif change == "rotary_pairs":  # the two halves of a rotated pair become adjacent
             of_q = part.name.split(".")[-2] == "attn_q"
             count = table.head_count(config) if of_q else table.kv_head_count(config)
             halves = values.reshape(count, 2, -1, *values.shape[1:])

@@ -1,8 +1,8 @@
-"""The tokenizer as llama.cpp has it, for whoever hands its server text.
+"""The tokenizer as GGUF stores it, for clients that send text to llama.cpp's server.
 
-The engine itself passes token ids. Only byte-level BPE is written; llama.cpp splits text before the
-merges in a fixed number of ways, each with a name, so a tokenizer that splits in another way is
-written with the name of the nearest and said to be approximate.
+The engine itself passes token ids. Only byte-level BPE is written. llama.cpp has a fixed number of
+named ways to split text before the merges, so a tokenizer that splits differently is written with
+the name of the nearest and marked approximate.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Tokenizer:
     Attributes:
         tokens: the text of each id.
         special: ids that are never part of a text.
-        added: ids that are looked for before the text is split.
-        unused: ids that only the model's matrices have.
-        merges: pairs of tokens, joined by a space, the first merged first.
-        split: llama.cpp's name for how text is split beforehand.
-        exact: the model's tokenizer splits just so.
+        added: ids that are matched before the text is split.
+        unused: ids that exist only in the model's matrices.
+        merges: pairs of tokens, joined by a space, in order of priority.
+        split: llama.cpp's name for how text is split before the merges.
+        exact: the model's tokenizer splits text in exactly that way.
     """
 
     tokens: tuple[str, ...]
@@ -44,10 +44,10 @@ def read(folder: Path, vocabulary: int) -> Tokenizer | None:
 
     Args:
         folder: the model's.
-        vocabulary: rows of the embedding; ids that the tokenizer lacks get a name of their own.
+        vocabulary: rows of the embedding; ids that the tokenizer lacks get a placeholder name.
 
     Returns:
-        None if there is none, or it is of another kind.
+        None if the file is missing or describes another kind of tokenizer.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -57,15 +57,15 @@ def read(folder: Path, vocabulary: int) -> Tokenizer | None:
     byte_level = "ByteLevel" in [part["type"] for part in _parts(split)]
     if model.get("type") != "BPE" or not byte_level or data.get("normalizer"):
         return None
-    added = {entry["id"]: entry for entry in data.get("added_tokens", ())}
+    added = {token["id"]: token for token in data.get("added_tokens", ())}
     names = {number: text for text, number in model["vocab"].items()}
-    names |= {number: entry["content"] for number, entry in added.items()}
+    names |= {number: token["content"] for number, token in added.items()}
     if max(names) >= vocabulary:
         return None
     name, exact = _split(split)
     return Tokenizer(
         tokens=tuple(names.get(number, f"[UNUSED{number}]") for number in range(vocabulary)),
-        special=frozenset(number for number, entry in added.items() if entry["special"]),
+        special=frozenset(number for number, token in added.items() if token["special"]),
         added=frozenset(added),
         unused=frozenset(range(vocabulary)) - frozenset(names),
         merges=tuple(_joined(pair) for pair in model["merges"]),
@@ -82,7 +82,7 @@ def _parts(split: dict[str, Json] | None) -> Sequence[dict[str, Any]]:
 
 
 def _split(split: dict[str, Json] | None) -> tuple[str, bool]:
-    """llama.cpp's name for the way in which text is split, and whether it is just that."""
+    """Return llama.cpp's name for the way text is split, and whether it matches exactly."""
     parts = _parts(split)
     plain = parts[-1].get("use_regex", True) and not parts[-1].get("add_prefix_space")
     if plain and [part["type"] for part in parts] == ["ByteLevel"]:

@@ -1,8 +1,8 @@
 """Reading a Hugging Face model's weights one tensor at a time, without torch.
 
-The safetensors format is a JSON header before plain arrays
-(https://huggingface.co/docs/safetensors, "Format"). It is read by hand because numpy has no
-bfloat16, and because a tensor that is read, not mapped, is gone from memory once it is written.
+The safetensors format is a JSON header followed by plain arrays
+(https://huggingface.co/docs/safetensors, "Format"). It is parsed here because numpy has no
+bfloat16, and because a tensor that is read, not mapped, leaves memory once it is written.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _PICKLED = "pytorch_model.bin"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Tensor:
-    """One tensor that can be read.
+    """One readable tensor.
 
     Attributes:
         shape: its dimensions, the outermost first.
-        read: its values as float32.
+        read: returns its values as float32.
     """
 
     shape: tuple[int, ...]
@@ -41,23 +41,23 @@ class Tensor:
 
 
 def open_weights(folder: Path) -> dict[str, Tensor]:
-    """Name to tensor of a model folder; nothing is read yet.
+    """Return the tensors of a model folder by name, without reading their values.
 
     Raises:
-        ModelError: there are no weights, or they are in a form that cannot be read here.
+        ModelError: there are no weights, or their format is not supported here.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for file in _parts(folder):
-        found |= _pickled(file) if file.suffix == ".bin" else _safetensors(file)
-    return found
+        tensors |= _pickled(file) if file.suffix == ".bin" else _safetensors(file)
+    return tensors
 
 
 def _parts(folder: Path) -> list[Path]:
     for name in (_SINGLE, _PICKLED):
         index = folder / f"{name}.index.json"
         if index.is_file():
-            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            return [folder / part for part in sorted(set(named))]
+            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            return [folder / part for part in sorted(set(names))]
         if (folder / name).is_file():
             return [folder / name]
     raise ModelError(f"{folder} has no weights: set model.source to a complete model folder")
@@ -70,22 +70,22 @@ def _safetensors(file: Path) -> dict[str, Tensor]:
     header.pop("__metadata__", None)
     return {
         name: Tensor(
-            shape=tuple(entry["shape"]),
+            shape=tuple(info["shape"]),
             read=partial(
                 _read,
                 file,
-                entry["dtype"],
-                tuple(entry["shape"]),
-                8 + length + entry["data_offsets"][0],
+                info["dtype"],
+                tuple(info["shape"]),
+                8 + length + info["data_offsets"][0],
             ),
         )
-        for name, entry in header.items()
+        for name, info in header.items()
     }
 
 
 def _read(file: Path, kind: str, shape: tuple[int, ...], offset: int) -> Array:
     if kind not in _STORED_AS:
-        raise ModelError(f"{file} has weights of type {kind}: take a model with float weights")
+        raise ModelError(f"{file} has weights of type {kind}: choose a model with float weights")
     raw = np.fromfile(file, _STORED_AS[kind], math.prod(shape), offset=offset).reshape(shape)
     if kind == "BF16":  # the upper half of a float32
         wide = raw.astype(np.uint32)
@@ -95,13 +95,13 @@ def _read(file: Path, kind: str, shape: tuple[int, ...], offset: int) -> Array:
 
 
 def _pickled(file: Path) -> dict[str, Tensor]:
-    """Weights in torch's own format; `models.fetch` has asked whether their author is trusted."""
+    """Return weights in torch's own format; `models.fetch` checked that the author is trusted."""
     try:
         import torch
     except ImportError as error:
         raise ModelError(
-            f"{file.name} can be read only where torch is installed: take a model with safetensors"
-            " weights, or leave engine.python at null"
+            f"{file.name} can be read only where torch is installed: choose a model with"
+            " safetensors weights, or leave engine.python at null"
         ) from error
 
     state = torch.load(file, map_location="cpu", mmap=True, weights_only=True)

@@ -1,7 +1,7 @@
-"""One batch on its way through llama.cpp.
+"""Decoding of one batch in llama.cpp.
 
-Each request is a sequence of its own in the context, so nothing is padded. The arrays that a call
-of `llama_decode` reads are made once per batch and changed in place.
+Each request is a separate sequence in the context, so nothing is padded. The arrays that
+`llama_decode` reads are allocated once per batch and changed in place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _INTS = ctypes.POINTER(ctypes.c_int32)
 
 
 class Decoding:
-    """A batch in a session."""
+    """Decoding of one batch in a session."""
 
     def __init__(self, session: Session, batch: Batch) -> None:
         prompts = batch.prompts
@@ -39,13 +39,13 @@ class Decoding:
                 [np.arange(len(prompt), dtype=np.int32) for prompt in prompts]
             ),
             sequences=np.repeat(np.arange(rows, dtype=np.int32), [len(p) for p in prompts]),
-            wanted=np.concatenate([_last_only(len(prompt)) for prompt in prompts]),
+            outputs=np.concatenate([_last_only(len(prompt)) for prompt in prompts]),
         )
         self._next = _Input(
             tokens=np.zeros(rows, np.int32),
             positions=np.array([len(prompt) - 1 for prompt in prompts], np.int32),
             sequences=np.arange(rows, dtype=np.int32),
-            wanted=np.ones(rows, np.int8),
+            outputs=np.ones(rows, np.int8),
         )
         self._address: int | None = None
         self._logits: Logits = np.empty(0, np.float32)
@@ -57,7 +57,7 @@ class Decoding:
             Logits (b, vocabulary) of each first output token, valid until the next call.
 
         Raises:
-            EngineError: llama.cpp could not compute them.
+            EngineError: llama.cpp failed to compute them.
         """
         return self._run(self._prompt)
 
@@ -65,33 +65,33 @@ class Decoding:
         """Append one token id per request (b,); return the logits (b, vocabulary) of the next.
 
         Raises:
-            EngineError: llama.cpp could not compute them.
+            EngineError: llama.cpp failed to compute them.
         """
         self._next.tokens[:] = ids
         self._next.positions += 1
         return self._run(self._next)
 
-    def _run(self, given: _Input) -> Logits:
-        code = self._library.llama_decode(self._context, given.batch)
+    def _run(self, inputs: _Input) -> Logits:
+        code = self._library.llama_decode(self._context, inputs.batch)
         if code != 0:
             raise EngineError(f"llama.cpp could not decode (llama_decode returned {code})")
         pointer = self._library.llama_get_logits(self._context)
         address = ctypes.addressof(pointer.contents)
-        if address != self._address:  # the library keeps its buffer, so the view is made once
+        if address != self._address:  # the library reuses its buffer, so the view is created once
             self._address = address
             self._logits = np.ctypeslib.as_array(pointer, self._shape)
         return self._logits
 
 
 class _Input:
-    """A `llama_batch` over arrays that stay in place."""
+    """A `llama_batch` whose arrays stay in place."""
 
     def __init__(
         self,
         tokens: npt.NDArray[np.int32],
         positions: npt.NDArray[np.int32],
         sequences: npt.NDArray[np.int32],
-        wanted: npt.NDArray[np.int8],
+        outputs: npt.NDArray[np.int8],
     ) -> None:
         import llama_cpp
 
@@ -100,7 +100,7 @@ class _Input:
         first = sequences.ctypes.data
         counts = np.ones(len(tokens), np.int32)
         rows = np.array([first + width * n for n in range(len(tokens))], np.uintp)
-        self._owned = (sequences, wanted, counts, rows)
+        self._kept_alive = (sequences, outputs, counts, rows)
         new_batch: Any = llama_cpp.llama_batch
         self.batch = new_batch()
         self.batch.n_tokens = len(tokens)
@@ -108,10 +108,10 @@ class _Input:
         self.batch.pos = positions.ctypes.data_as(_INTS)
         self.batch.n_seq_id = counts.ctypes.data_as(_INTS)
         self.batch.seq_id = rows.ctypes.data_as(ctypes.POINTER(_INTS))
-        self.batch.logits = wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+        self.batch.logits = outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
 
 
 def _last_only(length: int) -> npt.NDArray[np.int8]:
-    wanted = np.zeros(length, np.int8)
-    wanted[-1] = 1
-    return wanted
+    outputs = np.zeros(length, np.int8)
+    outputs[-1] = 1
+    return outputs

@@ -1,9 +1,10 @@
 """Any server that speaks OpenAI's completions protocol.
 
 engine        engine `openai_server`
-client        one request
-stream        server-sent events
-token_times   when each token arrived
-command       the words that start a server
-process       a started server; `supervise` ends it when its worker is gone
+client        requests to a server, and the checks of its answers
+stream        one streamed completion over HTTP
+token_times   token ids with time stamps from a stream
+command       the command that starts a server
+process       a started server
+supervise     ends a started server when its worker is gone
 """

@@ -1,10 +1,9 @@
-"""What is asked of a server that speaks OpenAI's completions protocol, and what is checked.
+"""Requests to a server that speaks OpenAI's completions protocol, and checks of its answers.
 
-    Client.choose -> probe -> check each prompt once -> complete
+    Client.choose_model -> probe -> check each prompt once -> complete
 
-Servers differ in what they take (token ids, or text only) and in what they tell; it is found out by
-asking. What was asked for is the same for all: greedy, no penalties, nothing kept from earlier
-requests.
+Servers differ in what they accept (token ids, or text only) and in what they report; a probe finds
+out. The request is the same for all: greedy, no penalties, nothing reused from earlier requests.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 from slm_energy.engines.base import Batch, Completion
 from slm_energy.engines.openai.stream import Address, Refused, StreamedCompletion, Usage, usage_of
-from slm_energy.engines.openai.token_times import Texts, answer
+from slm_energy.engines.openai.token_times import TokenTexts, to_completion
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 
@@ -23,19 +22,19 @@ Prompt = tuple[int, ...]
 
 _PROBE = "def add(a, b):\n    return a +"
 _KEEPS_LAST = "llama.cpp Python API"
-"""This server keeps the keys and values of its last request, does not compute again what the next
-prompt shares with it, and cannot be told not to (llama-cpp-python 0.3.36, `Llama.generate`)."""
+"""This server keeps the KV cache of its last request, does not recompute the prefix that the next
+prompt shares with it, and has no option against it (llama-cpp-python 0.3.36, `Llama.generate`)."""
 
 _GREEDY: dict[str, Json] = {
     "temperature": 0.0,
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
     "repetition_penalty": 1.0,  # vLLM, whose default may come with the model
-    "repeat_penalty": 1.0,  # llama.cpp, whose Python server has 1.1 otherwise
+    "repeat_penalty": 1.0,  # llama.cpp, whose Python server defaults to 1.1
     "cache_prompt": False,  # llama.cpp's own server: compute the whole prompt
 }
-"""Servers ignore what they do not know. `min_tokens` is left out: it forbids the end-of-text token
-instead of passing it, and so changes the text."""
+"""Servers ignore unknown fields. `min_tokens` is left out: it forbids the end-of-text token instead
+of passing it, and so changes the text."""
 
 _STREAM: dict[str, Json] = {
     "stream": True,
@@ -45,87 +44,87 @@ _STREAM: dict[str, Json] = {
 
 
 class Client:
-    """A client of one server, safe to be used by several threads.
+    """A thread-safe client of one server.
 
     Args:
-        address: where it listens.
-        texts: of the model's tokens.
+        address: where the server listens.
+        texts: the texts of the model's tokens.
         eos_ids: tokens that end a text.
     """
 
-    def __init__(self, address: Address, texts: Texts, eos_ids: tuple[int, ...]) -> None:
+    def __init__(self, address: Address, texts: TokenTexts, eos_ids: tuple[int, ...]) -> None:
         self._address, self._texts, self._eos_ids = address, texts, eos_ids
         self._takes_ids = True
         self._checked: dict[Prompt, Json] = {}
 
     def models(self, patience_s: float) -> Any:
-        """What the server answers to `/v1/models`; None while it is loading.
+        """Return the server's answer to `/v1/models`, or None while it is loading.
 
         Args:
-            patience_s: one that is silent for longer is taken for loading.
+            patience_s: a server that is silent for longer counts as loading.
 
         Raises:
-            Refused: it does not want to be asked.
+            Refused: the answer is an HTTP error other than 503.
         """
         try:
-            return dataclasses.replace(self._address, patience_s=patience_s).ask("/v1/models")
+            return dataclasses.replace(self._address, patience_s=patience_s).request("/v1/models")
         except Refused as refusal:
             if refusal.status == 503:
                 return None
             raise
         except EngineError:
-            return None  # nobody listens or answers yet
+            return None  # no connection or no response yet
 
-    def choose(self, listed: Any, asked: Json) -> dict[str, Any]:
-        """Ask for this model from now on, or for the only one.
+    def choose_model(self, listed: Any, name: Json) -> dict[str, Any]:
+        """Select the model of all further requests.
 
         Args:
-            listed: what `models` returned.
-            asked: a name, or None.
+            listed: the result of `models`.
+            name: the model's name; None selects the only model.
 
         Returns:
-            What the server tells of the model.
+            The server's entry for the model.
 
         Raises:
-            EngineError: there is no such model, or there are several.
+            EngineError: there is no such model, or there are several and no name is given.
         """
         try:
             entries = {str(entry["id"]): entry for entry in listed["data"]}
         except (TypeError, KeyError) as error:
             raise EngineError("the server's answer to /v1/models lists no models") from error
         names = ", ".join(entries) or "none"
-        if asked is None and len(entries) != 1:
+        if name is None and len(entries) != 1:
             raise EngineError(f"the server has these models: {names}: choose engine.options.model")
-        self._model = next(iter(entries)) if asked is None else str(asked)
+        self._model = next(iter(entries)) if name is None else str(name)
         if self._model not in entries:
-            raise EngineError(f"engine.options.model={asked}: the server has: {names}")
+            raise EngineError(f"engine.options.model={name}: the server has: {names}")
         chosen: dict[str, Any] = entries[self._model]
         return chosen
 
     def software(self, owner: str) -> dict[str, Json]:
-        """The server's name and version: vLLM tells the version, FastAPI's description both.
+        """Return the server's name and version: vLLM reports the version, FastAPI's schema both.
 
         Args:
-            owner: of the model, as the server lists it; a name for want of a better one.
+            owner: the model's owner in the server's list, used when no name is reported.
         """
         name, version = owner, None
         for path in ("/version", "/openapi.json"):
             try:
-                told = self._address.ask(path)
+                reply = self._address.request(path)
             except EngineError:  # not every server has both
                 continue
-            if isinstance(told, dict):
-                about = told.get("info", told)
-                name, version = about.get("title", owner), about.get("version")
+            if isinstance(reply, dict):
+                info = reply.get("info", reply)
+                name, version = info.get("title", owner), info.get("version")
                 break
         reuse = "last request" if _KEEPS_LAST in name else "not told"
         return {"server": name, "server_version": version, "prompt_reuse": reuse}
 
     def probe(self) -> dict[str, Json]:
-        """Find out what the server takes and tells.
+        """Find out what the server accepts and reports.
 
         Raises:
-            EngineError: it does not do what can be checked.
+            EngineError: an answer fails a check.
         """
         prompt = self._texts.encode(_PROBE)
         try:
@@ -133,41 +132,43 @@ class Client:
         except Refused:
             self._takes_ids = False
             self.check(prompt)
-        seen = self._stream(prompt, Batch(prompts=(prompt,), new_tokens=4, stop="fixed"))
-        told = all(piece.ids is not None for piece in seen.pieces)
-        if not told:
-            self._texts.learn()
+        completion = self._stream(prompt, Batch(prompts=(prompt,), new_tokens=4, stop="fixed"))
+        has_ids = all(piece.ids is not None for piece in completion.pieces)
+        if not has_ids:
+            self._texts.build_index()
         return {
             "prompt": "token ids" if self._takes_ids else "text",
-            "output_ids": "told by the server" if told else "looked up by text",
-            "output_count": "told by the server" if seen.usage else "meaning of finish_reason",
+            "output_ids": "told by the server" if has_ids else "looked up by text",
+            "output_count": "told by the server"
+            if completion.usage
+            else "meaning of finish_reason",
         }
 
     def check(self, prompt: Prompt) -> None:
-        """Compare the server's count of a prompt's tokens with ours, once for each.
+        """Compare the server's count of a prompt's tokens with ours, once per prompt.
 
         Raises:
-            EngineError: they differ.
+            EngineError: the counts differ.
         """
         if prompt in self._checked:
             return
         sent: Json = list(prompt) if self._takes_ids else self._texts.prompt(prompt)
         batch = Batch(prompts=(prompt,), new_tokens=1, stop="fixed")
-        told = self._address.ask("/v1/completions", self._body(sent, batch))
-        _require_same_prompt(usage_of(told), prompt)
+        reply = self._address.request("/v1/completions", self._body(sent, batch))
+        _require_same_prompt(usage_of(reply), prompt)
         self._checked[prompt] = sent
 
     def complete(self, prompt: Prompt, batch: Batch) -> Completion:
-        """Have one prompt of a batch completed.
+        """Complete one prompt of a batch.
 
         Raises:
-            EngineError: the server refused, broke off, or did not do what was asked.
+            EngineError: the server returned an error, cut the stream, or ignored a parameter.
         """
         self.check(prompt)
         completion = self._stream(prompt, batch)
         if completion.usage is not None:
             _require_same_prompt(completion.usage, prompt)
-        return answer(completion, batch, self._eos_ids, self._texts)
+        return to_completion(completion, batch, self._eos_ids, self._texts)
 
     def _stream(self, prompt: Prompt, batch: Batch) -> StreamedCompletion:
         return self._address.stream({**self._body(self._checked[prompt], batch), **_STREAM})

@@ -1,7 +1,7 @@
-"""The command that starts a server: its placeholders, what must be made for it, what it tells.
+"""The command that starts a server: its placeholders, the files it needs, the settings it implies.
 
-A placeholder stands for what this trial asks for, and so it is known what the server was given.
-Doubled braces stand for braces.
+A placeholder is replaced by a value of this trial's settings, so what the server was given is
+known. Doubled braces are literal braces.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _GGML_TYPES = {"float32": 0, "float16": 1, "bfloat16": 30, "int8": 0}
-"""Numbers of enum ggml_type (ggml.h) for what is not the weights, such as the KV cache."""
+"""Numbers of enum ggml_type (ggml.h) for everything but weights, such as the KV cache."""
 
 _GGUF_STOPS = {
     "fixed": "tokenizer.ggml.model=str:no_vocab",
     "eos": "tokenizer.ggml.add_bos_token=bool:false",
 }
-"""What llama.cpp is to read otherwise than the file has it. A model without a vocabulary has no
-end-of-text token, and is never stopped by one; the other is as the file has it anyway."""
+"""Overrides of the file's metadata for llama.cpp. A model without a vocabulary has no end-of-text
+token and is never stopped by one; the other override repeats the file's own value."""
 
 _VALUES: dict[str, Callable[[LoadRequest], object]] = {
     "python": lambda request: sys.executable,
@@ -47,7 +47,7 @@ _VALUES: dict[str, Callable[[LoadRequest], object]] = {
     "dtype": lambda request: request.settings.engine.dtype,
     "threads": lambda request: threads(request.settings),
     "context": lambda request: context(request),
-    "gguf": lambda request: gguf_export.entry(request) / gguf_export.FILE,
+    "gguf": lambda request: gguf_export.cache_folder(request) / gguf_export.FILE,
     "gguf_stop": lambda request: _GGUF_STOPS[request.settings.workload.stop],
     "ggml_type": lambda request: _GGML_TYPES[request.settings.engine.dtype],
     "tokenizer": lambda request: tokenizer_folder(request),
@@ -55,26 +55,26 @@ _VALUES: dict[str, Callable[[LoadRequest], object]] = {
 _PORT = "port"
 
 
-def words(request: LoadRequest, port: int) -> list[str]:
-    """The command's words with every placeholder filled in; a value never makes a second word."""
+def arguments(request: LoadRequest, port: int) -> list[str]:
+    """Return the command's words with all placeholders filled in; a value is never split."""
     command = _command(request.settings)
     values = {name: _VALUES[name](request) for name in placeholders(command) - {_PORT}}
     return [word.format(**values, port=port) for word in shlex.split(command)]
 
 
 def placeholders(command: str) -> set[str]:
-    """Names in single braces.
+    """Return the names in single braces.
 
     Raises:
         ValueError: a brace or a quote is not closed.
     """
-    found = {name for _, name, _, _ in string.Formatter().parse(command) if name is not None}
+    names = {name for _, name, _, _ in string.Formatter().parse(command) if name is not None}
     shlex.split(command)
-    return found
+    return names
 
 
-def impossible(settings: Settings) -> str | None:
-    """Why the command cannot run here, or None."""
+def unsupported(settings: Settings) -> str | None:
+    """Return why the command cannot run here, or None."""
     key, engine = "engine.options.command", settings.engine
     try:
         named = placeholders(_command(settings))
@@ -94,26 +94,26 @@ def impossible(settings: Settings) -> str | None:
     return _missing(shlex.split(_command(settings)))
 
 
-def known(request: LoadRequest) -> dict[str, Json]:
-    """Settings that the server does not tell, and where they are known from instead."""
+def implied(request: LoadRequest) -> dict[str, Json]:
+    """Return settings that the server does not report, and the source they are known from."""
     named = placeholders(_command(request.settings))
-    told = named & {"dtype", "gguf"}
-    found: dict[str, Json] = {
+    sets_dtype = named & {"dtype", "gguf"}
+    settings: dict[str, Json] = {
         "dtype": request.settings.engine.dtype,
-        "dtype_told_by": "the command" if told else "nobody: declared by engine.dtype",
+        "dtype_told_by": "the command" if sets_dtype else "nobody: declared by engine.dtype",
         "threads": threads(request.settings) if "threads" in named else None,
         "context": context(request) if "context" in named else context_length(request.model_path),
     }
     if "gguf" in named:
-        facts = cache.facts(gguf_export.entry(request))
-        found |= {"matrices": facts["matrices"], "export_deviation": facts["deviation"]}
+        facts = cache.facts(gguf_export.cache_folder(request))
+        settings |= {"matrices": facts["matrices"], "export_deviation": facts["deviation"]}
         if request.settings.engine.dtype == "int8":
-            found["quantization"] = "as the GGUF file has the matrices; the rest is float32"
-    return found
+            settings["quantization"] = "as the GGUF file has the matrices; the rest is float32"
+    return settings
 
 
 def needs_preparation(request: LoadRequest) -> bool:
-    """Tell whether a file that the command names must be made first."""
+    """Return whether a file that the command uses must be created first."""
     named = placeholders(_command(request.settings))
     return ("gguf" in named and llama_cpp.ENGINE.needs_preparation(request)) or (
         "tokenizer" in named and not cache.intact(tokenizer_folder(request))
@@ -121,7 +121,7 @@ def needs_preparation(request: LoadRequest) -> bool:
 
 
 def prepare(request: LoadRequest) -> None:
-    """Make the files that the command names.
+    """Create the files that the command uses.
 
     Raises:
         EngineError: a model cannot be written as GGUF.
@@ -138,7 +138,7 @@ def prepare(request: LoadRequest) -> None:
 
 
 def context(request: LoadRequest) -> int:
-    """What `{context}` stands for: the model's context, cut to `engine.options.context`.
+    """Return the value of `{context}`: the model's context, cut to `engine.options.context`.
 
     Raises:
         EngineError: neither is known.
@@ -154,7 +154,7 @@ def context(request: LoadRequest) -> int:
 
 
 def free_port() -> int:
-    """A port of the loopback interface on which nobody listens."""
+    """Return an unused port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -162,23 +162,23 @@ def free_port() -> int:
 
 
 def search_path() -> str:
-    """Where programs are looked for: those that came with this interpreter's packages first."""
+    """Return PATH with the programs of this interpreter's packages first."""
     return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 
 
 def served_tokenizer(request: LoadRequest) -> Tokenizer | None:
-    """The tokenizer that the server makes text with; None is the model's."""
+    """Return the tokenizer that the server decodes with; None means the model's."""
     if "tokenizer" not in placeholders(_command(request.settings)):
         return None
     return load_tokenizer(tokenizer_folder(request))
 
 
 def tokenizer_folder(request: LoadRequest) -> Path:
-    """The model's tokenizer alone, changed so that a text shows each of its tokens.
+    """Return the folder of the model's tokenizer, changed so that a text shows all its tokens.
 
-    Special tokens are not left out, and a token is written as its entry in the vocabulary, which is
-    text even where the token is a piece of a character. What else lies in a model's folder could
-    make transformers tidy a text up, or add tokens to a prompt that tokenizer.json does not.
+    Special tokens are kept, and a token is written as its entry in the vocabulary, which is text
+    even where the token is part of a character. The folder holds nothing else: other files of a
+    model could make transformers clean up a text, or add tokens that tokenizer.json does not.
     """
     return cache.place(request.cache_path, "tokenizer", _tokenizer_identity(request))
 
@@ -203,7 +203,7 @@ def _command(settings: Settings) -> str:
 
 
 def _missing(command: list[str]) -> str | None:
-    """The program or Python module that a command needs and this machine lacks, as a reason."""
+    """Return which program or Python module a command needs and this machine lacks, or None."""
     lacks = "engine.options.command: there is no {}: install it, or set engine.python"
     program = command[0]
     if program != "{python}" and shutil.which(program, path=search_path()) is None:

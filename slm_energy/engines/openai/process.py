@@ -1,8 +1,8 @@
-"""A server that lives as long as the worker that started it: its command, its log, its end.
+"""A server process that ends with the worker that started it.
 
-    worker -> supervise.py -> server -> whatever the server starts
+    worker -> supervise.py -> server -> processes of the server
 
-All of them descend from the worker, so the process tree that is metered holds them.
+All of them descend from the worker, so the metered process tree contains them.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ T = TypeVar("T")
 
 _POLL_S = 0.1
 _PATIENCE_S = 15.0
-"""The supervisor kills what has not ended after 5 s."""
+"""Longer than the 5 s after which the supervisor kills the server."""
 
 
 class ServerProcess:
-    """A started server; what it writes goes to this process's standard error.
+    """A started server; its output goes to this process's standard error.
 
     Args:
         words: the command.
-        gpu: index of the only GPU that it may see, among those visible here; None hides all.
+        gpu: index, among the GPUs visible here, of the only one it may see; None hides all.
     """
 
     def __init__(self, words: Sequence[str], gpu: int | None) -> None:
@@ -48,29 +48,30 @@ class ServerProcess:
             env=redaction.inherited() | _variables(gpu),
             start_new_session=True,
         )
-        # The worker also ends by errors, where nobody calls `stop`.
+        # The worker may end by an error without calling `stop`.
         atexit.register(self.stop)
         self._reader = threading.Thread(target=self._copy_log, daemon=True)
         self._reader.start()
 
     @property
     def pid(self) -> int:
-        """The process above the server; it leads a session of its own."""
+        """The supervisor's process id; it leads its own session."""
         return self._process.pid
 
-    def wait_until_ready(self, ask: Callable[[float], T | None], limit_s: float) -> T:
-        """Ask until there is an answer.
+    def wait_until_ready(self, poll: Callable[[float], T | None], limit_s: float) -> T:
+        """Poll until there is an answer.
 
         Args:
-            ask: returns None as long as the server does not answer; may take so many seconds.
-            limit_s: after so many seconds it never will.
+            poll: returns None while the server does not answer; its argument is its time limit in
+                seconds.
+            limit_s: time limit in total.
 
         Raises:
-            EngineError: it ended, or the time is over; the server is gone then.
+            EngineError: the server ended, or it was stopped at the time limit.
         """
         deadline = time.monotonic() + limit_s
         while True:
-            answer = ask(max(_POLL_S, deadline - time.monotonic()))
+            answer = poll(max(_POLL_S, deadline - time.monotonic()))
             if answer is not None:
                 return answer
             if self._process.poll() is not None:
@@ -84,7 +85,7 @@ class ServerProcess:
             time.sleep(_POLL_S)
 
     def end(self, wait_s: float) -> str | None:
-        """How the server ended and what it wrote last; None if it still runs after `wait_s`."""
+        """Describe how the server ended and its last output; None if it runs after `wait_s`."""
         try:
             code = self._process.wait(wait_s)
         except subprocess.TimeoutExpired:
@@ -96,19 +97,19 @@ class ServerProcess:
         return f"the server {how}; {self._last_words}"
 
     def open_files(self) -> set[str]:
-        """Files that processes of the server's session hold open."""
-        found = set[str]()
-        for entry in Path("/proc").iterdir():
-            # A process or a file may vanish while it is looked at.
+        """Return the files that processes of the server's session hold open."""
+        paths = set[str]()
+        for process in Path("/proc").iterdir():
+            # A process or a file may vanish meanwhile.
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and os.getsid(int(entry.name)) == self.pid:
-                    for link in (entry / "fd").iterdir():
+                if process.name.isdigit() and os.getsid(int(process.name)) == self.pid:
+                    for link in (process / "fd").iterdir():
                         with contextlib.suppress(FileNotFoundError):
-                            found.add(os.readlink(link))
-        return found
+                            paths.add(os.readlink(link))
+        return paths
 
     def stop(self) -> None:
-        """End the server and all that it started; to be called as often as one likes."""
+        """End the server and everything it started; idempotent."""
         atexit.unregister(self.stop)
         self._process.terminate()
         try:

@@ -1,8 +1,8 @@
-"""One completion from a server that speaks OpenAI's protocol: request, stream, what it told.
+"""One streamed completion from a server that speaks OpenAI's protocol.
 
-Plain HTTP from the standard library: a worker in another environment has it. A line of the stream
-is stamped when it is read and looked into when the stream has ended, so that looking into one does
-not delay the stamp of the next.
+HTTP comes from the standard library, which workers in other environments have too. A line of the
+stream is stamped when it is read and parsed after the stream has ended, so that parsing does not
+delay the next stamp.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _OTHER_FIELDS = (b"event", b"id", b"retry")
 class Refused(EngineError):
     """The server answered with an HTTP error, whose code is `status`."""
 
-    def __init__(self, status: int, reason: str, said: str) -> None:
-        super().__init__(f"the server answered {status} {reason}: {said}")
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"the server answered {status} {reason}: {message}")
         self.status = status
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """What one event of a stream brought.
+    """Content of one event of a stream.
 
     Attributes:
         text: a piece of the output; may be empty.
-        ids: its token ids; None where the server tells none.
+        ids: its token ids; None if the server sends none.
         arrived_ns: monotonic time at which it was read.
     """
 
@@ -49,9 +49,9 @@ class Usage:
     """Tokens as the server counts them.
 
     Attributes:
-        prompt: of the prompt.
-        completion: of the output.
-        cached: of the prompt, not computed but kept from an earlier request; None if not told.
+        prompt: tokens of the prompt.
+        completion: tokens of the output.
+        cached: tokens of the prompt reused from an earlier request; None if not reported.
     """
 
     prompt: int
@@ -61,13 +61,13 @@ class Usage:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StreamedCompletion:
-    """A whole stream.
+    """A complete stream.
 
     Attributes:
         pieces: in order of arrival.
-        finish: why it ended, in the server's word (`length`, `stop`).
+        finish: the server's finish_reason (`length`, `stop`).
         ended_ns: monotonic time at which that arrived.
-        usage: None where the server tells none.
+        usage: None if the server reports none.
     """
 
     pieces: tuple[Piece, ...]
@@ -83,8 +83,8 @@ class Address:
     Attributes:
         host: its name or address.
         port: its number.
-        path: before `/v1`; mostly empty.
-        patience_s: a server that is silent for longer is taken for hung.
+        path: prefix of `/v1`; usually empty.
+        patience_s: timeout after which a silent server counts as hung.
     """
 
     host: str
@@ -94,10 +94,10 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> Address:
-        """Take a URL apart: `http://127.0.0.1:8000`, with or without `/v1`.
+        """Parse a URL: `http://127.0.0.1:8000`, with or without `/v1`.
 
         Raises:
-            ValueError: it is none, or not plain HTTP.
+            ValueError: it is not a URL, or not plain HTTP.
         """
         parts = urllib.parse.urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
@@ -105,15 +105,15 @@ class Address:
         path = parts.path.rstrip("/").removesuffix("/v1")
         return cls(host=parts.hostname, port=parts.port or 80, path=path)
 
-    def ask(self, path: str, body: dict[str, Json] | None = None) -> Any:
-        """Send one request and wait for its whole answer.
+    def request(self, path: str, body: dict[str, Json] | None = None) -> Any:
+        """Send one request and wait for the complete answer.
 
         Args:
-            path: below the server's own, for example `/v1/models`.
-            body: posted as JSON; None gets the path.
+            path: relative to the server's own, for example `/v1/models`.
+            body: sent as JSON in a POST request; None sends a GET request.
 
         Returns:
-            The answer, taken from JSON.
+            The parsed JSON of the answer.
 
         Raises:
             Refused: the answer is an HTTP error.
@@ -132,11 +132,11 @@ class Address:
             raise EngineError(f"the server's answer to {path} is not JSON") from error
 
     def stream(self, body: dict[str, Json]) -> StreamedCompletion:
-        """Have one prompt completed.
+        """Stream the completion of one prompt.
 
         Raises:
             Refused: the answer is an HTTP error.
-            EngineError: the stream was cut, stalled, or is not what the protocol says.
+            EngineError: the stream was cut, stalled, or violates the protocol.
         """
         events: list[tuple[int, bytes]] = []
         connection = self._connect()
@@ -175,7 +175,7 @@ def _send(
 
 
 def _message(text: bytes) -> str:
-    """What a server says of an error, in one of the forms that are about."""
+    """Return a server's error message, from one of the common response formats."""
     try:
         answer = json.loads(text)
     except ValueError:
@@ -187,10 +187,10 @@ def _message(text: bytes) -> str:
 
 
 def _data(response: http.client.HTTPResponse) -> Iterator[tuple[int, bytes]]:
-    """The data of each server-sent event with its arrival, up to the end of the response.
+    """Yield the data of each server-sent event with its arrival time.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream; events
-    of several data lines are not used by this protocol, and refused.
+    of several data lines are not used by this protocol and are refused.
     """
     pending = False
     while line := response.readline():
@@ -216,9 +216,9 @@ def _completion(events: list[tuple[int, bytes]]) -> StreamedCompletion:
             usage = usage_of(chunk)
         for choice in chunk["choices"]:
             ids = choice.get("token_ids")
-            told = tuple(map(int, ids)) if ids is not None else None
-            if told or choice["text"]:
-                pieces.append(Piece(text=choice["text"], ids=told, arrived_ns=arrived_ns))
+            token_ids = tuple(map(int, ids)) if ids is not None else None
+            if token_ids or choice["text"]:
+                pieces.append(Piece(text=choice["text"], ids=token_ids, arrived_ns=arrived_ns))
             if choice.get("finish_reason") is not None:
                 finish, ended_ns = str(choice["finish_reason"]), arrived_ns
     if not finish:
@@ -227,10 +227,10 @@ def _completion(events: list[tuple[int, bytes]]) -> StreamedCompletion:
 
 
 def _chunk(data: bytes) -> dict[str, Any]:
-    """One event as JSON.
+    """Parse one event.
 
     Raises:
-        EngineError: it is not what a completion's event looks like, or tells of an error.
+        EngineError: it is not an event of a completion, or it reports an error.
     """
     try:
         chunk: Any = json.loads(data)
@@ -254,10 +254,10 @@ def _malformed(data: bytes) -> EngineError:
 
 
 def usage_of(answer: dict[str, Any]) -> Usage:
-    """What an answer tells of token counts.
+    """Return the token counts of an answer.
 
     Raises:
-        EngineError: nothing.
+        EngineError: there are none.
     """
     usage: Any = answer.get("usage")
     try:

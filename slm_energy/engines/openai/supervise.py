@@ -1,9 +1,9 @@
-"""Keeps a server for as long as its user lives: `python supervise.py USER_PID COMMAND ...`.
+"""Runs a server for as long as its user lives: `python supervise.py USER_PID COMMAND ...`.
 
-A server may have processes of its own, and whoever started it may be killed without a word. This
-small process stands between them: when its parent dies or it is sent SIGTERM, the server is asked
-to end, and killed if it takes long; when the server has ended, what it started is killed.
-It exits as the server did, with 128 + N for signal N, as shells do.
+A server may start further processes, and its user may be killed without notice. This small process
+stands between them: when its parent dies or it receives SIGTERM, it sends the server SIGTERM, and
+SIGKILL after a grace period; when the server has ended, it kills the server's descendants.
+It exits with the server's code, with 128 + N for signal N, as shells do.
 
 Run as a file, with the standard library only: `python -I -S supervise.py`.
 """
@@ -26,9 +26,9 @@ _WATCHED = {signal.SIGTERM, signal.SIGCHLD}
 
 
 def main(user_pid: int, command: Sequence[str]) -> int:
-    """Run the command until it ends, or until the user does; return its exit code."""
+    """Run the command until it or the user ends; return its exit code."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    # Processes whose parent ended become ours, so that none escapes.
+    # Orphaned descendants become our children, so that none escapes.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     if os.getppid() != user_pid:  # it died before the first line of this function
@@ -50,13 +50,13 @@ def main(user_pid: int, command: Sequence[str]) -> int:
 
 
 def _as_server() -> None:
-    """Runs in the server's process, before the server does."""
+    """Prepare the server's process before the server's program runs in it."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _reap(server_pid: int) -> int | None:
-    """Collect whoever has ended; the exit code of the server if it is among them."""
+    """Reap ended children; return the server's exit code if it is among them."""
     code = None
     while True:
         try:
@@ -66,12 +66,12 @@ def _reap(server_pid: int) -> int | None:
         if pid == 0:
             return code
         if pid == server_pid:
-            found = os.waitstatus_to_exitcode(status)
-            code = found if found >= 0 else 128 - found
+            exit_code = os.waitstatus_to_exitcode(status)
+            code = exit_code if exit_code >= 0 else 128 - exit_code
 
 
 def _kill_all() -> None:
-    """Kill whatever is left, generation by generation: orphans become our children."""
+    """Kill remaining descendants generation by generation: orphans become our children."""
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -84,18 +84,18 @@ def _kill_all() -> None:
 
 
 def _children() -> list[int]:
-    """Processes whose parent is this one. They cannot vanish before they are waited for."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+    """Return the child processes. They cannot vanish before they are reaped."""
+    pids = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
             try:
-                stat = (entry / "stat").read_text(encoding="utf-8", errors="replace")
-            except OSError:  # somebody else's, and gone meanwhile
+                stat = (process / "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:  # not a child, and ended meanwhile
                 continue
-            # The name in brackets may hold anything; state and parent follow it.
+            # The name in parentheses may contain anything; state and parent follow it.
             if int(stat.rpartition(")")[2].split()[1]) == os.getpid():
-                found.append(int(entry.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,7 +1,7 @@
-"""From a stream to token ids with time stamps.
+"""Token ids with time stamps, from a stream.
 
-Some servers tell the ids. Others send text only, mostly one token per event: the text of one token
-is looked up in the vocabulary. What cannot be told for certain is an error, never a guess.
+Some servers send the ids. Others send text only, mostly one token per event: the text of one token
+is looked up in the vocabulary. Ambiguity is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _BROKEN = "\ufffd"
-"""Stands for bytes that are no whole character."""
+"""Replaces bytes that do not form a complete character."""
 
 
-class Texts:
-    """What each token looks like inside a text.
+class TokenTexts:
+    """The text of each token inside a longer text.
 
     Args:
         tokenizer: the model's.
-        served: the one that the server makes text with; None is the model's.
+        served: the tokenizer that the server decodes with; None means the model's.
     """
 
     def __init__(self, tokenizer: Tokenizer, served: Tokenizer | None = None) -> None:
         self._tokenizer, self._served = tokenizer, served
         self._ids: dict[str, int | None] = {}
 
-    def learn(self) -> None:
-        """Write down the text of every token; a text that several have belongs to none."""
-        # Behind another token, because a first token may lose the space before it.
+    def build_index(self) -> None:
+        """Index all tokens by their text; a text shared by several tokens belongs to none."""
+        # After another token, because a first token may lose its leading space.
         anchor = self._tokenizer.encode("a", add_special_tokens=False).ids[0]
         rows = [[anchor, number] for number in range(self._tokenizer.get_vocab_size())]
         served = self._served or self._tokenizer
@@ -44,14 +44,14 @@ class Texts:
             self._ids[text] = None if text in self._ids else number
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """A text's tokens as a prompt has them."""
+        """Encode a text as a prompt."""
         return tuple(self._tokenizer.encode(text).ids)
 
     def prompt(self, ids: Sequence[int]) -> str:
-        """The text from which the tokenizer makes these ids.
+        """Return the text that the tokenizer encodes as these ids.
 
         Raises:
-            EngineError: there is none.
+            EngineError: there is no such text.
         """
         for skip in (True, False):
             text: str = self._tokenizer.decode(list(ids), skip_special_tokens=skip)
@@ -63,45 +63,47 @@ class Texts:
         )
 
     def ids(self, pieces: Sequence[Piece], totals: Sequence[int]) -> list[tuple[int, ...]] | None:
-        """Ids of each piece of text.
+        """Look up the ids of each piece of text.
 
         Args:
-            pieces: as they came.
-            totals: how many ids there may be in all; empty if that is not known.
+            pieces: in order of arrival.
+            totals: possible total numbers of ids; empty if unknown.
 
         Returns:
-            None if they cannot be told.
+            None if they cannot be determined.
         """
         single = [self._ids.get(piece.text) for piece in pieces]
-        found: list[tuple[int, ...]] = [() if number is None else (number,) for number in single]
-        if all(found) and (not totals or len(found) in totals):
-            return found
+        looked_up: list[tuple[int, ...]] = [
+            () if number is None else (number,) for number in single
+        ]
+        if all(looked_up) and (not totals or len(looked_up) in totals):
+            return looked_up
         if self._served is not None or any(_BROKEN in piece.text for piece in pieces):
             return None
-        # A character beyond ASCII may be made of several tokens, which come as one piece.
-        again = [
+        # A non-ASCII character may consist of several tokens that arrive as one piece.
+        encoded = [
             ids if ids and piece.text.isascii() else self._encoded(piece.text)
-            for ids, piece in zip(found, pieces, strict=True)
+            for ids, piece in zip(looked_up, pieces, strict=True)
         ]
-        return again if sum(map(len, again)) in totals else None
+        return encoded if sum(map(len, encoded)) in totals else None
 
     def _encoded(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def answer(
-    completion: StreamedCompletion, batch: Batch, eos_ids: Sequence[int], texts: Texts
+def to_completion(
+    completion: StreamedCompletion, batch: Batch, eos_ids: Sequence[int], texts: TokenTexts
 ) -> Completion:
-    """The ids of a stream, each stamped with the arrival of its piece.
+    """Return the ids of a stream, each stamped with the arrival of its piece.
 
     Args:
         completion: the stream of one of the batch's requests.
-        batch: what was asked.
+        batch: the request.
         eos_ids: tokens that end a text.
-        texts: to look up what the server does not tell.
+        texts: to look up ids that the server does not send.
 
     Raises:
-        EngineError: the ids cannot be known, or are not as many as were asked for.
+        EngineError: the ids cannot be determined, or their number is not the requested one.
     """
     stopped = completion.finish == "stop"
     if completion.finish not in ("length", "stop"):
@@ -112,7 +114,7 @@ def answer(
         piece.arrived_ns for piece, row in zip(completion.pieces, rows, strict=True) for _ in row
     ]
     if stopped and not (ids and ids[-1] in eos_ids):
-        # The token that ended the text was computed too, and is in no piece.
+        # The token that ended the text was computed too, but is in none of the pieces.
         if len(eos_ids) != 1:
             raise EngineError("the server does not report at which end-of-text token it stopped")
         ids.append(eos_ids[0])
@@ -132,28 +134,31 @@ def answer(
     return Completion(output_ids=tuple(ids), token_ns=tuple(stamps))
 
 
-def _rows(completion: StreamedCompletion, asked: int, texts: Texts) -> list[tuple[int, ...]]:
-    """Ids of each piece, in agreement with how many the server counted."""
+def _rows(
+    completion: StreamedCompletion, new_tokens: int, texts: TokenTexts
+) -> list[tuple[int, ...]]:
+    """Return the ids of each piece, verified against the server's count."""
     stopped, usage = completion.finish == "stop", completion.usage
-    told = [piece.ids for piece in completion.pieces if piece.ids is not None]
-    if len(told) == len(completion.pieces):
-        count = sum(map(len, told))
+    reported = [piece.ids for piece in completion.pieces if piece.ids is not None]
+    if len(reported) == len(completion.pieces):
+        count = sum(map(len, reported))
         if usage is not None and usage.completion != count:
             raise EngineError(
                 f"the server sent {count} token ids but counted {usage.completion} tokens"
             )
-        return told
+        return reported
     totals: Sequence[int] = ()
     if usage is not None:
         # Servers differ in whether they count the token that ended the text.
         totals = (usage.completion, usage.completion - 1) if stopped else (usage.completion,)
     elif not stopped:
-        totals = (asked,)  # that is what `length` means
+        totals = (new_tokens,)  # by the definition of `length`
     rows = texts.ids(completion.pieces, totals)
     if rows is None:
         text = "".join(piece.text for piece in completion.pieces)
         raise EngineError(
-            f"the server sends no token ids, and its text does not consist of {asked} whole tokens"
-            f" (it ends in {text[-20:]!r}): use a server that sends them (vLLM), or another model"
+            f"the server sends no token ids, and its text does not consist of {new_tokens} whole"
+            f" tokens (it ends in {text[-20:]!r}): use a server that sends them (vLLM),"
+            " or another model"
         )
     return rows

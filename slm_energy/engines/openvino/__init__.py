@@ -1,1 +1,6 @@
-"""OpenVINO: the engine, its session and its export."""
+"""OpenVINO.
+
+engine    engine `openvino`
+session   compiling, and decoding over an infer request
+export    writes the model in OpenVINO's format
+"""

@@ -1,8 +1,8 @@
-"""OpenVINO on a processor or an Intel GPU or NPU, with a model that was exported once.
+"""OpenVINO on a processor or an Intel GPU or NPU, with a model that is exported once.
 
 With `decode=session` the worker imports neither torch nor transformers, and logits are computed
 for the last position alone. With `decode=generate` optimum-intel's `OVModelForCausalLM` serves the
-same export, as its users have it.
+same export, as its users run it.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ class OpenVinoEngine:
     """A compiled OpenVINO model."""
 
     def load(self, request: LoadRequest) -> dict[str, Json]:
-        """Compile the exported model for the asked device.
+        """Compile the exported model for the requested device.
 
         Raises:
-            EngineError: nothing was exported yet, or what is in force is not what was asked.
+            EngineError: the model was not exported yet, or the settings in force differ from the
+                requested ones.
         """
         engine, provider = request.settings.engine, request.settings.provider
-        folder = exports.place(request)
-        made = cache.facts(folder)
+        folder = exports.cache_folder(request)
+        exported = cache.facts(folder)
         self._eos_ids = request.eos_ids
-        asked = ov.properties(engine.dtype, threads(request.settings))
+        properties = ov.properties(engine.dtype, threads(request.settings))
         compiled, in_force, cut = ov.compile_graph(
             folder / exports.GRAPH,
             ov.device_name(provider.name, provider.device),
-            asked,
+            properties,
             last_position_only=engine.decode == "session",
         )
-        computing = in_force["inference_num_threads"]
+        thread_count = in_force["inference_num_threads"]
         linear, fused = ov.operators(compiled)
         self._request: Any = compiled.create_infer_request()
         self._model: Any = None
@@ -58,12 +59,12 @@ class OpenVinoEngine:
             "dtype": _dtype(engine.dtype, linear),
             "linear_layers": linear,
             "quantization": _QUANTIZATION if engine.dtype == "int8" else None,
-            "threads": None if computing is None else int(computing),
+            "threads": None if thread_count is None else int(thread_count),
             "kv_cache": bool(self._request.query_state()),
-            "attention": made["attention"],
+            "attention": exported["attention"],
             "attention_fused": fused,
             "logits_of": "last position" if cut else "all positions",
-            "export_deviation": made["deviation"],
+            "export_deviation": exported["deviation"],
             "context": context_length(request.model_path),
             "decode": engine.decode,
             **in_force,
@@ -106,31 +107,31 @@ def _imports(settings: Settings) -> None:
         _classes()
 
 
-def _provider(compiled: Any, asked: str) -> str:
-    """The provider, from the devices that execute.
+def _provider(compiled: Any, requested: str) -> str:
+    """Read the provider from the devices that execute.
 
     Raises:
-        EngineError: they are others than asked.
+        EngineError: they are not the requested ones.
     """
-    kind, found = ov.DEVICES[asked], ov.devices(compiled)
-    if not all(name.partition(".")[0] == kind for name in found):
-        raise EngineError(f"provider.name={asked}: OpenVINO executes on {', '.join(found)}")
-    return asked
+    kind, executing = ov.DEVICES[requested], ov.devices(compiled)
+    if not all(name.partition(".")[0] == kind for name in executing):
+        raise EngineError(f"provider.name={requested}: OpenVINO executes on {', '.join(executing)}")
+    return requested
 
 
-def _dtype(asked: Dtype, linear: dict[str, int]) -> Dtype:
-    """The type, from what the device's linear layers take.
+def _dtype(requested: Dtype, linear: dict[str, int]) -> Dtype:
+    """Read the type from the precision of the device's linear layers.
 
     Raises:
-        EngineError: it is another than asked.
+        EngineError: it is not the requested one.
     """
-    wanted = "i8" if asked == "int8" else ov.PRECISIONS[asked]
-    if set(linear) != {wanted}:
+    precision = "i8" if requested == "int8" else ov.PRECISIONS[requested]
+    if set(linear) != {precision}:
         raise EngineError(
-            f"engine.dtype={asked}: OpenVINO computes linear layers in"
-            f" {', '.join(sorted(linear)) or 'an unknown precision'}: take another engine.dtype"
+            f"engine.dtype={requested}: OpenVINO computes linear layers in"
+            f" {', '.join(sorted(linear)) or 'an unknown precision'}: choose another engine.dtype"
         )
-    return asked
+    return requested
 
 
 def unsupported(settings: Settings) -> str | None:
@@ -139,7 +140,7 @@ def unsupported(settings: Settings) -> str | None:
     if provider.name not in ov.DEVICES:
         known = ", ".join(ov.DEVICES)
         return f"engine openvino has no provider {provider.name}: use one of {known}"
-    missing = [name for name, found in ENGINE.versions().items() if found == "absent"]
+    missing = [name for name, version in ENGINE.versions().items() if version == "absent"]
     for name in ("openvino", "torch", "transformers"):
         if name in missing:
             return f"engine openvino needs {name}: {_EXTRA}"
@@ -150,20 +151,20 @@ def unsupported(settings: Settings) -> str | None:
     if "nncf" in missing and engine.dtype == "int8":
         return f"engine openvino with engine.dtype=int8 needs nncf: {_EXTRA}"
     if provider.name != "cpu" and engine.dtype == "int8":
-        return "engine openvino with engine.dtype=int8: only on cpu can it be read back"
+        return "engine openvino with engine.dtype=int8: it can be read back only on cpu"
     if provider.name == "cpu" and ov.PRECISIONS[engine.dtype] == "f32":
-        return None  # what every processor can: openvino need not be asked
+        return None  # every processor supports it: no need to load openvino
     return ov.missing(provider.name, provider.device, engine.dtype)
 
 
 def _transformers_exports() -> bool:
-    """Tell, without importing it, whether this transformers has exporters of its own."""
-    found = importlib.util.find_spec("transformers")
-    return bool(found and found.origin and (Path(found.origin).parent / "exporters").is_dir())
+    """Return whether transformers has its own exporters, without importing it."""
+    spec = importlib.util.find_spec("transformers")
+    return bool(spec and spec.origin and (Path(spec.origin).parent / "exporters").is_dir())
 
 
 def _needs_preparation(request: LoadRequest) -> bool:
-    return not cache.intact(exports.place(request))
+    return not cache.intact(exports.cache_folder(request))
 
 
 ENGINE = EngineSpec(

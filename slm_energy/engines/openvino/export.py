@@ -1,8 +1,8 @@
-"""Models to OpenVINO's format, once, into the cache: a stateful graph with its cache inside.
+"""Export of models to OpenVINO's format, once, as stateful graphs that hold their KV cache.
 
-optimum-intel exports where it is installed; else the exporter of transformers 5. Both trace the
-torch model that engine torch would serve, so attention and types are the same, and the result is
-compared with that model's logits before it is kept.
+optimum-intel exports where it is installed, the exporter of transformers 5 otherwise. Both trace
+the torch model that engine torch would serve, so attention and types are the same, and the result
+is compared with that model's logits before it is stored.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from slm_energy.serialization import Json
 
 GRAPH = "openvino_model.xml"
 _RECIPE = 1
-"""To be raised when this package makes another graph of the same model: part of the address."""
+"""Raise it when this package exports the same model differently: part of the cache address."""
 _TASK = "text-generation-with-past"
 
 
 def identity(request: LoadRequest) -> dict[str, Json]:
-    """What decides an export's content. Both ways of decoding share it."""
+    """Everything that determines an export's content. Both ways of decoding share it."""
     return {
         **derived_from(request, _RECIPE),
         "versions": dict(request.versions),
     }
 
 
-def place(request: LoadRequest) -> Path:
-    """The folder where this request's export is, or will be."""
+def cache_folder(request: LoadRequest) -> Path:
+    """The folder of this request's export, which may not exist yet."""
     return cache.place(request.cache_path, "openvino", identity(request))
 
 
 def export(request: LoadRequest) -> None:
-    """Make the entry unless it is intact.
+    """Export the model unless the cache holds it intact.
 
     Raises:
-        EngineError: the architecture cannot be exported, or the graph computes something else.
+        EngineError: the architecture cannot be exported, or the graph computes other logits.
     """
-    cache.make(place(request), identity(request), lambda folder: _fill(folder, request))
+    cache.make(cache_folder(request), identity(request), lambda folder: _fill(folder, request))
 
 
 def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
@@ -55,10 +55,10 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
     from slm_energy.engines.torch.weights import load_weights
 
     ov.library()  # before anything else imports it, so that its telemetry is off
-    asked = request.settings.engine.dtype
-    traced: Dtype = "float32" if asked == "int8" else asked
+    dtype = request.settings.engine.dtype
+    traced: Dtype = "float32" if dtype == "int8" else dtype
     with warnings.catch_warnings():
-        # Tracing warns of every shape it looks at; the comparison below tells whether it was right.
+        # Tracing warns about every shape it reads; the comparison below verifies the result.
         warnings.simplefilter("ignore")
         model = load_weights(request.settings.model, request.model_path, traced)
         attention_deviation(model)
@@ -74,15 +74,15 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
             ) from error
         del model
         gc.collect()  # the graph is compiled below: not both at once
-        if asked == "int8":
+        if dtype == "int8":
             _round_to_8_bits(folder)
-    what = f"engine.name=openvino: the graph made from {kind}"
-    deviation = decode.require_close(_probed(folder, request, vocabulary), expected, asked, what)
+    label = f"engine.name=openvino: the graph made from {kind}"
+    deviation = decode.require_close(_probed(folder, request, vocabulary), expected, dtype, label)
     return {"attention": attention, "deviation": deviation}
 
 
 def _optimum(model: Any, folder: Path) -> None:
-    """The step below `main_export`, which would round models above 1 B to 8 bits unasked."""
+    """Export without `main_export`, which rounds models above 1 B to 8 bits by default."""
     import torch
     from openvino.frontend.pytorch.patch_model import unpatch_model
     from optimum.exporters.openvino.convert import export_from_model
@@ -93,26 +93,26 @@ def _optimum(model: Any, folder: Path) -> None:
             model,
             folder,
             task=_TASK,
-            preprocessors=[],  # else it looks for tokenizers, and asks the hub for them
+            preprocessors=[],  # otherwise it looks for tokenizers, on the hub too
             patch_16bit_model=sixteen_bits,
         )
     finally:
-        if sixteen_bits:  # or torch.bmm would go on giving placeholders in the whole process
+        if sixteen_bits:  # otherwise torch.bmm keeps returning placeholders in the whole process
             unpatch_model(model, "_openvino_module_extension_patch_orig_forward")
 
 
 def _through_transformers(model: Any, folder: Path) -> None:
-    """Export the step that appends tokens: it serves the prompts as well."""
+    """Export the step that appends tokens: it handles the prompts as well."""
     import torch
     from transformers import DynamicCache
     from transformers.exporters.exporter_openvino import OpenVINOConfig, OpenVINOExporter
     from transformers.exporters.utils import decompose_for_generation
 
-    # Padded and of two rows: a mask of ones and a batch of one would be taken for constants.
+    # Padded, two rows: a mask of ones and a batch of one would be traced as constants.
     ids = torch.arange(1, 17).reshape(2, 8)
     mask = torch.ones_like(ids)
     mask[0, :3] = 0
-    # A cache that does not know the model's config drops nothing: masks alone hide what is too old.
+    # A cache without the model's config drops nothing: only masks hide what left the window.
     samples = {"input_ids": ids, "attention_mask": mask, "past_key_values": DynamicCache()}
     parts = decompose_for_generation(model, samples, multi_token_decode=True)
     step, inputs = parts["decode"]
@@ -141,7 +141,7 @@ def _round_to_8_bits(folder: Path) -> None:
 
 
 def _probed(folder: Path, request: LoadRequest, vocabulary: int) -> list[npt.NDArray[Any]]:
-    asked = ov.properties(request.settings.engine.dtype, threads(request.settings))
-    compiled, _, _ = ov.compile_graph(folder / GRAPH, "CPU", asked, last_position_only=True)
+    settings = ov.properties(request.settings.engine.dtype, threads(request.settings))
+    compiled, _, _ = ov.compile_graph(folder / GRAPH, "CPU", settings, last_position_only=True)
     batch = decode.probe(vocabulary)
     return decode.probe_logits(ov.Decoding(compiled.create_infer_request(), batch), batch)

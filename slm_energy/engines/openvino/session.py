@@ -1,8 +1,8 @@
-"""A tight greedy loop over an OpenVINO infer request. Needs numpy and openvino, nothing else.
+"""A tight greedy loop over an OpenVINO infer request. Needs only numpy and openvino.
 
-The cache of keys and values is the model's own state: it never leaves the runtime. Nothing about
-precision is left to the library, whose defaults follow the processor (bfloat16 where it can) and
-keep the cache in 8 bits; every setting is read back from the compiled model.
+The KV cache is the model's own state: it never leaves the runtime. Every precision is set, because
+the library's defaults depend on the processor (bfloat16 where supported) and keep the cache in 8
+bits; every setting is read back from the compiled model.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from slm_energy.errors import EngineError, one_line
 
 DEVICES = {"cpu": "CPU", "openvino_gpu": "GPU", "openvino_npu": "NPU"}
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}
-"""Type to the precision of activations and cache; with int8 only weights have 8 bits."""
+"""Precision of activations and cache per type; with int8 only weights have 8 bits."""
 
 _AFTER_PROJECTION = ("Add", "Convert", "Divide", "Multiply", "Tanh")
-"""What may stand between the output projection and the logits: works on each position alone."""
+"""Operations between output projection and logits: they work on each position separately."""
 
 _RELEASE_PERIOD_S = 0.05
 _MADV_DONTNEED = 4
 
 
 def library() -> Any:
-    """The openvino module, with its telemetry off: it would write to the home and use the network.
+    """Import openvino without its telemetry, which writes to the home folder and uses the network.
 
-    openvino and nncf do without the package `openvino_telemetry` where it cannot be imported.
+    openvino and nncf work without the package `openvino_telemetry` where it cannot be imported.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
@@ -45,27 +45,27 @@ def library() -> Any:
 
 
 def device_name(provider: str, index: int) -> str:
-    """OpenVINO's name of a device: a processor has no index."""
+    """Return OpenVINO's name of a device; a processor has no index."""
     kind = DEVICES[provider]
     return kind if kind == "CPU" else f"{kind}.{index}"
 
 
 def missing(provider: str, index: int, dtype: str) -> str | None:
-    """Why this machine cannot compute a type on a device, or None. Takes about 0.4 s."""
+    """Return why this machine cannot compute a type on a device, or None. Takes about 0.4 s."""
     core, device = library().Core(), device_name(provider, index)
     try:
         capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     except RuntimeError:
-        there = ", ".join(core.available_devices)
-        return f"provider.name={provider}: OpenVINO finds no {device} here, only {there}"
+        available = ", ".join(core.available_devices)
+        return f"provider.name={provider}: OpenVINO finds no {device} here, only {available}"
     needed = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}[PRECISIONS[dtype]]
     if needed not in capabilities:
-        return f"engine openvino with engine.dtype={dtype}: {device} here does not compute in it"
+        return f"engine openvino with engine.dtype={dtype}: not supported by {device} here"
     return None
 
 
 def properties(dtype: str, threads: int) -> dict[str, str]:
-    """What a model is compiled with: one request at a time, in exactly the asked precision."""
+    """Properties to compile with: one request at a time, in exactly the requested precision."""
     precision = PRECISIONS[dtype]
     return {
         "PERFORMANCE_HINT": "LATENCY",
@@ -73,35 +73,35 @@ def properties(dtype: str, threads: int) -> dict[str, str]:
         "INFERENCE_NUM_THREADS": str(threads),
         "INFERENCE_PRECISION_HINT": precision,
         "KV_CACHE_PRECISION": precision,
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # else activations are rounded to 8 bits
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # otherwise activations are rounded to 8 bits
     }
 
 
 def compile_graph(
-    graph: Path, device: str, asked: Mapping[str, str], *, last_position_only: bool
+    graph: Path, device: str, requested: Mapping[str, str], *, last_position_only: bool
 ) -> tuple[Any, dict[str, str | None], bool]:
     """Compile a stateful model for one device.
 
     Args:
-        graph: the .xml file; its weights lie beside it.
-        device: as `device_name` says.
-        asked: see `properties`; those that the device does not know are left out.
-        last_position_only: compute logits for the last position alone.
+        graph: the .xml file; its weights are beside it.
+        device: as `device_name` returns it.
+        requested: see `properties`; those that the device does not support are left out.
+        last_position_only: compute logits for the last position only.
 
     Returns:
-        The compiled model, after a first inference: before that, weights are not yet laid out. And
-        what is `in_force`; and whether logits are the last position's alone.
+        The compiled model, after a first inference, which lays out the weights; the properties
+        `in_force`; and whether logits are those of the last position only.
 
     Raises:
-        EngineError: OpenVINO refuses the model, it has no cache, or a setting is not as asked.
+        EngineError: OpenVINO refuses the model, it has no cache, or a setting is not as requested.
     """
     core = library().Core()
     try:
-        known = core.get_property(device, "SUPPORTED_PROPERTIES")
+        supported = core.get_property(device, "SUPPORTED_PROPERTIES")
         with releasing(graph.with_suffix(".bin")):
             model = core.read_model(graph)
             cut = last_position_only and _cut_to_last_position(model)
-            settings = {name: value for name, value in asked.items() if name in known}
+            settings = {name: value for name, value in requested.items() if name in supported}
             compiled = core.compile_model(model, device, settings)
             request = compiled.create_infer_request()
             Decoding(request, Batch(prompts=((1, 1), (1,)), new_tokens=1, stop="fixed")).prefill()
@@ -110,29 +110,30 @@ def compile_graph(
             f"engine.name=openvino: {graph} cannot be compiled: {one_line(error)}"
         ) from error
     if not request.query_state():
-        raise EngineError(f"engine.name=openvino: {graph} keeps no cache of keys and values")
-    return compiled, in_force(compiled, asked), cut
+        raise EngineError(f"engine.name=openvino: {graph} has no KV cache")
+    return compiled, in_force(compiled, requested), cut
 
 
-def in_force(compiled: Any, asked: Mapping[str, str]) -> dict[str, str | None]:
-    """Read the asked settings back from a compiled model.
+def in_force(compiled: Any, requested: Mapping[str, str]) -> dict[str, str | None]:
+    """Read the requested settings back from a compiled model.
 
     Returns:
-        Name in lower case to value; None for one that the device does not know.
+        Name in lower case to value; None for one that the device does not support.
 
     Raises:
-        EngineError: one of them is not as asked.
+        EngineError: one of them is not as requested.
     """
-    known = compiled.get_property("SUPPORTED_PROPERTIES")
-    found: dict[str, str | None] = {}
-    for name, value in asked.items():
-        found[name.lower()] = told = _told(compiled, name) if name in known else None
-        if told not in (None, value):
+    supported = compiled.get_property("SUPPORTED_PROPERTIES")
+    values: dict[str, str | None] = {}
+    for name, value in requested.items():
+        actual = _property(compiled, name) if name in supported else None
+        if actual not in (None, value):
             raise EngineError(
-                f"engine.name=openvino: {name} was set to {value}, and is {told}: take another"
+                f"engine.name=openvino: {name} was set to {value}, but is {actual}: choose another"
                 " engine.dtype or engine.threads"
             )
-    return found
+        values[name.lower()] = actual
+    return values
 
 
 def devices(compiled: Any) -> list[str]:
@@ -141,59 +142,59 @@ def devices(compiled: Any) -> list[str]:
 
 
 def operators(compiled: Any) -> tuple[dict[str, int], int]:
-    """What the device really computes, from its own graph.
+    """Operators that the device actually runs, read from its own graph.
 
     Returns:
-        Linear layers by the precision they take: of activations, or `i8`/`u8` where only weights
-        have 8 bits; and the number of attentions computed as one operation.
+        Number of linear layers per precision (that of activations, or `i8`/`u8` where only weights
+        have 8 bits), and the number of attentions computed as one operation.
     """
     linear: Counter[str] = Counter()
     fused = 0
     for node in compiled.get_runtime_model().get_ordered_ops():
-        told = node.get_rt_info()
-        kind = told["layerType"].astype(str)
+        info = node.get_rt_info()
+        kind = info["layerType"].astype(str)
         fused += kind == "ScaledDotProductAttention"
         if kind == "FullyConnected":
-            linear[told["runtimePrecision"].astype(str)] += 1
+            linear[info["runtimePrecision"].astype(str)] += 1
     return dict(linear), fused
 
 
 @contextlib.contextmanager
 def releasing(weights: Path) -> Iterator[None]:
-    """Give the memory of weights back to the kernel as soon as they were copied.
+    """Return the memory of weights to the kernel as soon as they are copied.
 
-    The runtime maps the weights' file and copies it into a layout of its own: without this, both
-    are resident at the same time. The mapping is read-only and shared, so a page that is needed
-    once more comes back from the file.
+    The runtime maps the weights' file and copies it into its own layout: without this, both are
+    resident at the same time. The mapping is read-only and shared, so a page that is needed again
+    is read from the file.
 
     Raises:
-        OSError: the kernel refuses.
+        OSError: the kernel call failed.
     """
     done = threading.Event()
     mapped = weights.resolve()  # as the kernel lists it
-    refused: list[OSError] = []
+    errors: list[OSError] = []
 
-    def work() -> None:
+    def release() -> None:
         try:
             while not done.wait(_RELEASE_PERIOD_S):
                 _release(mapped)
             _release(mapped)
         except OSError as error:
-            refused.append(error)
+            errors.append(error)
 
-    worker = threading.Thread(target=work, daemon=True)
+    worker = threading.Thread(target=release, daemon=True)
     worker.start()
     try:
         yield
     finally:
         done.set()
         worker.join()
-    if refused:
-        raise refused[0]
+    if errors:
+        raise errors[0]
 
 
 class Decoding:
-    """One batch on its way through an infer request."""
+    """Decoding of one batch in an infer request."""
 
     def __init__(self, request: Any, batch: Batch) -> None:
         self._tensor = library().Tensor
@@ -206,7 +207,7 @@ class Decoding:
         self._mask[:, : self._length] = mask
         self._positions = np.maximum(self._mask.cumsum(-1) - 1, 0)
         self._last = np.zeros((rows, 1), dtype=np.int64)
-        self._given: dict[str, npt.NDArray[Any]] = {}
+        self._buffers: dict[str, npt.NDArray[Any]] = {}
         request.reset_state()
         self._set("beam_idx", np.arange(rows, dtype=np.int32))
 
@@ -229,22 +230,22 @@ class Decoding:
     def _forward(self, start: int) -> npt.NDArray[Any]:
         self._set("attention_mask", self._mask[:, : self._length])
         self._set("position_ids", self._positions[:, start : self._length])
-        # Not `infer`: on the calling thread, which is bound to no core, it is slower.
+        # Not `infer`: it runs on the calling thread, which is not pinned to a core, and is slower.
         self._request.start_async()
         self._request.wait()
         logits: npt.NDArray[Any] = self._request.get_output_tensor(0).data
         return logits[:, -1]
 
     def _set(self, name: str, values: npt.NDArray[Any]) -> None:
-        """Hand an input over; the request reads it where it lies, so it must stay alive."""
+        """Set an input; the request reads it in place, so the array must stay alive."""
         if name in self._inputs:
-            self._given[name] = np.ascontiguousarray(values)
-            tensor = self._tensor(self._given[name], shared_memory=True)
+            self._buffers[name] = np.ascontiguousarray(values)
+            tensor = self._tensor(self._buffers[name], shared_memory=True)
             self._request.set_tensor(self._inputs[name], tensor)
 
 
 def _cut_to_last_position(model: Any) -> bool:
-    """Let only the last position's hidden state into the output projection, if it is found."""
+    """Pass only the last hidden state to the output projection; return whether it was found."""
     from openvino import opset13
 
     node = model.output("logits").get_node().input_value(0).get_node()
@@ -259,7 +260,7 @@ def _cut_to_last_position(model: Any) -> bool:
     return True
 
 
-def _told(compiled: Any, name: str) -> str:
+def _property(compiled: Any, name: str) -> str:
     value = compiled.get_property(name)
     if hasattr(value, "get_type_name"):
         return str(value.get_type_name())

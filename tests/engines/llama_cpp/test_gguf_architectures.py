@@ -14,17 +14,17 @@ from tests.engines.llama_cpp.conftest import configure
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
-        ("tinyllama-1.1b", {"model_type": "mamba"}, "no architecture mamba"),
+        ("tinyllama-1.1b", {"model_type": "mamba"}, "not support architecture mamba"),
         ("tinyllama-1.1b", {"hidden_act": "relu"}, "where hidden_act=relu"),
         ("tinyllama-1.1b", {"rope_scaling": {"rope_type": "yarn"}}, "rope scaling 'yarn'"),
-        ("tinyllama-1.1b", {"hidden_size": None}, "names no hidden_size or n_embd"),
+        ("tinyllama-1.1b", {"hidden_size": None}, "lacks hidden_size or n_embd"),
         ("codeparrot-small", {"scale_attn_weights": False}, "where scale_attn_weights=False"),
         ("tiny_starcoder_py", {"multi_query": False}, "where multi_query=False"),
         ("smollm3-3b", {"no_rope_layers": [0, 1]}, r"where no_rope_layers=\[0, 1\]"),
         ("phi-2", {"qk_layernorm": True}, "where qk_layernorm=True"),
     ],
 )
-def test_what_llama_cpp_would_compute_otherwise_is_refused(twin, tmp_path, name, changes, reason):
+def test_what_llama_cpp_computes_differently_is_refused(twin, tmp_path, name, changes, reason):
     folder = configure(Path(shutil.copytree(twin(name), tmp_path / "model")), **changes)
     with pytest.raises(EngineError, match=reason) as caught:
         convert(folder, tmp_path / "model.gguf", "float32")
@@ -39,7 +39,7 @@ def test_what_llama_cpp_would_compute_otherwise_is_refused(twin, tmp_path, name,
         {"rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 2.0}},
     ],
 )
-def test_positions_are_told_in_the_words_of_transformers_4_and_5(copy, tmp_path, rope):
+def test_positions_are_read_from_configs_of_transformers_4_and_5(copy, tmp_path, rope):
     out = tmp_path / "model.gguf"
     convert(configure(copy, **rope), out, "float32")
     found = gguf.GGUFReader(out)

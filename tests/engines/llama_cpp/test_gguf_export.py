@@ -28,7 +28,7 @@ def test_a_folder_becomes_one_file(bundled, tmp_path):
     ("dtype", "kind", "error"),
     [("float16", "F16", 0.0), ("bfloat16", "BF16", 2**-8), ("int8", "Q8_0", 2**-6)],
 )
-def test_matrices_get_the_asked_type_and_vectors_stay_float32(
+def test_matrices_get_the_requested_type_and_vectors_stay_float32(
     bundled, tmp_path, dtype, kind, error
 ):
     out = tmp_path / "model.gguf"
@@ -55,7 +55,7 @@ def test_what_cannot_be_read_is_said(copy, tmp_path, monkeypatch):
     out = tmp_path / "model.gguf"
     state = load_file(copy / WEIGHTS)
     save_file({name: value.to(torch.float8_e5m2) for name, value in state.items()}, copy / WEIGHTS)
-    with pytest.raises(ModelError, match="weights of type F8_E5M2: take a model with float"):
+    with pytest.raises(ModelError, match="weights of type F8_E5M2: choose a model with float"):
         convert(copy, out, "float32")
     (copy / WEIGHTS).rename(copy / "pytorch_model.bin")
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -70,5 +70,7 @@ def test_a_tensor_without_a_place_is_refused(copy, tmp_path):
     state = load_file(copy / WEIGHTS)
     state["model.layers.0.mlp.extra.weight"] = torch.zeros(4, 4)
     save_file(state, copy / WEIGHTS)
-    with pytest.raises(EngineError, match=r"no place for model\.layers\.0\.mlp\.extra\.weight"):
+    with pytest.raises(
+        EngineError, match=r"does not know the tensor model\.layers\.0\.mlp\.extra\.weight"
+    ):
         convert(copy, tmp_path / "model.gguf", "float32")

@@ -30,27 +30,27 @@ def test_placeholders_stand_for_what_the_trial_asks(target):
     found = target(
         RUN + " {model} {dtype} {threads} {context} {ggml_type}", threads=2, dtype="float16"
     )
-    words = command.words(found, 1234)
+    words = command.arguments(found, 1234)
     assert words[:5] == [sys.executable, "-m", "slm_energy.testing.completions", "--port", "1234"]
     assert words[5:] == [str(found.model_path), "float16", "2", "512", "1"]
 
 
 def test_a_value_with_a_space_stays_one_word(target, tmp_path):
     found = dataclasses.replace(target("serve --model={model} '{{}}'"), model_path=tmp_path / "a b")
-    assert command.words(found, 1) == ["serve", f"--model={tmp_path}/a b", "{}"]
+    assert command.arguments(found, 1) == ["serve", f"--model={tmp_path}/a b", "{}"]
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, 512), (128, 128), (4096, 512)])
 def test_the_context_is_the_models_cut_to_the_option(target, asked, given):
     found = target(RUN + " {context}", options={"context": asked})
-    assert command.known(found)["context"] == given
+    assert command.implied(found)["context"] == given
 
 
-def test_a_context_that_nobody_names_is_asked_for(target, tmp_path):
+def test_an_unknown_context_must_be_set(target, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     found = dataclasses.replace(target(RUN + " {context}"), model_path=tmp_path)
     with pytest.raises(EngineError, match=r"set engine\.options\.context"):
-        command.words(found, 1)
+        command.arguments(found, 1)
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,15 @@ def test_a_context_that_nobody_names_is_asked_for(target, tmp_path):
     ],
 )
 def test_a_command_that_cannot_run_has_a_reason(target, words, changes, reason):
-    found = command.impossible(target(words, **{"threads": None, **changes}).settings)
+    found = command.unsupported(target(words, **{"threads": None, **changes}).settings)
     assert found is not None
     assert re.search(reason, found), found
 
 
 def test_a_command_that_can_run_has_none(target):
-    assert command.impossible(target(RUN, threads=None).settings) is None
+    assert command.unsupported(target(RUN, threads=None).settings) is None
     shell = "sh -c 'echo {port}'"
-    assert command.impossible(target(shell, threads=None).settings) is None
+    assert command.unsupported(target(shell, threads=None).settings) is None
 
 
 def test_programs_beside_the_interpreter_are_found_first(monkeypatch):
@@ -86,9 +86,13 @@ def test_programs_beside_the_interpreter_are_found_first(monkeypatch):
 
 
 def test_what_the_command_says_of_a_setting_is_known_from_it(target):
-    told = command.known(target(RUN + " {dtype} {threads}", threads=3))
-    assert (told["dtype"], told["dtype_told_by"], told["threads"]) == ("float32", "the command", 3)
-    silent = command.known(target(RUN))
+    implied = command.implied(target(RUN + " {dtype} {threads}", threads=3))
+    assert (implied["dtype"], implied["dtype_told_by"], implied["threads"]) == (
+        "float32",
+        "the command",
+        3,
+    )
+    silent = command.implied(target(RUN))
     assert silent["dtype_told_by"] == "nobody: declared by engine.dtype"
     assert silent["threads"] is None
 
@@ -122,4 +126,4 @@ def test_llama_cpp_is_kept_from_stopping_only_where_the_length_is_fixed(target, 
     settings = found.settings
     workload = dataclasses.replace(settings.workload, stop=stop)
     found = dataclasses.replace(found, settings=dataclasses.replace(settings, workload=workload))
-    assert command.words(found, 1)[-1].startswith(override)
+    assert command.arguments(found, 1)[-1].startswith(override)

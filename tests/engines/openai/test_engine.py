@@ -133,7 +133,7 @@ def test_llama_cpps_server_stops_at_the_end_of_a_text_if_it_may(make_request, lo
     assert [answer.output_ids for answer in engine.generate(batch)] == expected
 
 
-def test_a_server_is_started_asked_and_ended(load, prompts):
+def test_a_server_is_started_queried_and_ended(load, prompts):
     engine, effective = load(command=SCRIPTED)
     batch = Batch(prompts=prompts, new_tokens=8, stop="fixed")
     engine.compile([batch])
@@ -161,7 +161,7 @@ def test_a_server_that_runs_is_used_and_left_running(load, serving, prompts):
     load(url=url(server))
 
 
-def test_what_is_asked_for_is_greedy_and_of_the_asked_length(load, serving, prompts):
+def test_requests_are_greedy_and_of_the_requested_length(load, serving, prompts):
     server = serving()
     engine, _ = load(url=url(server))
     engine.generate(Batch(prompts=prompts[:1], new_tokens=4, stop="eos"))
@@ -184,16 +184,16 @@ def test_requests_of_a_batch_are_sent_together(load, serving, prompts):
 
 
 def test_a_server_that_knows_text_only_gets_text(load, serving, prompts):
-    told, _ = load(url=url(serving()))
+    reporting, _ = load(url=url(serving()))
     looked_up, effective = load(url=url(serving(text=True)))
     batch = Batch(prompts=prompts, new_tokens=8, stop="fixed")
     assert [answer.output_ids for answer in looked_up.generate(batch)] == [
-        answer.output_ids for answer in told.generate(batch)
+        answer.output_ids for answer in reporting.generate(batch)
     ]
     assert effective["output_count"] == "meaning of finish_reason"
 
 
-def test_events_with_several_tokens_are_told(load, serving, prompts):
+def test_events_with_several_tokens_are_reported(load, serving, prompts):
     engine, effective = load(url=url(serving("burst")))
     (answer,) = engine.generate(Batch(prompts=prompts[:1], new_tokens=7, stop="fixed"))
     assert len(set(answer.token_ns)) == 3
@@ -210,7 +210,7 @@ def test_events_with_several_tokens_are_told(load, serving, prompts):
         ("no_usage", r"reports no usage\.prompt_tokens"),
     ],
 )
-def test_a_server_that_cannot_be_used_is_told_when_loading(load, serving, fault, message):
+def test_an_unusable_server_is_an_error_when_loading(load, serving, fault, message):
     with pytest.raises(EngineError, match=message):
         load(url=url(serving(fault)))
 
@@ -223,7 +223,7 @@ def test_a_server_that_cannot_be_used_is_told_when_loading(load, serving, fault,
         ("miscount", r"sent 8 token ids but counted 9"),
     ],
 )
-def test_other_work_than_asked_for_is_an_error(load, serving, prompts, fault, message):
+def test_other_work_than_requested_is_an_error(load, serving, prompts, fault, message):
     server = serving()
     engine, _ = load(url=url(server))
     server.fault = fault
@@ -264,7 +264,7 @@ def test_a_server_that_fails_a_load_is_not_left_behind(load):
     assert set(psutil.Process().children()) <= set(before)
 
 
-def test_a_server_that_dies_in_a_stream_is_told(load):
+def test_a_server_that_dies_in_a_stream_is_reported(load):
     with pytest.raises(EngineError, match=r"cut after 3 events.*was killed by SIGKILL"):
         load(command=f"{SCRIPTED} --fault kill")
 
@@ -273,7 +273,7 @@ def test_a_server_that_dies_in_a_stream_is_told(load):
     ("options", "changes", "reason"),
     [
         ({}, {}, "engine.options.command or engine.options.url"),
-        ({"command": SCRIPTED, "url": "http://localhost:1"}, {}, "one of both"),
+        ({"command": SCRIPTED, "url": "http://localhost:1"}, {}, "set either"),
         ({"command": SCRIPTED}, {"decode": "session"}, "set engine.decode=generate"),
         ({"command": SCRIPTED, "ready_s": "soon"}, {}, "engine.options.ready_s=soon is not"),
         ({"command": SCRIPTED, "context": 0}, {}, "engine.options.context=0 is not"),
@@ -282,7 +282,7 @@ def test_a_server_that_dies_in_a_stream_is_told(load):
         ({"url": "http://localhost:1"}, {"threads": 2}, "engine.threads cannot be set"),
     ],
 )
-def test_what_cannot_run_is_told_beforehand(make_request, options, changes, reason):
+def test_unsupported_settings_are_reported_beforehand(make_request, options, changes, reason):
     asked = {"decode": "generate", "threads": None, **changes}
     found = unsupported(make_request("openai_server", options=options, **asked).settings)
     assert found is not None

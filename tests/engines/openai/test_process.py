@@ -20,7 +20,7 @@ def never(left_s: float) -> None:
     """A server that does not answer."""
 
 
-def test_it_is_asked_until_it_answers():
+def test_it_is_polled_until_it_answers():
     server = started("import time; time.sleep(3600)")
     answers = iter([None, None, "here"])
     assert server.wait_until_ready(lambda left_s: next(answers), 60.0) == "here"
@@ -29,13 +29,13 @@ def test_it_is_asked_until_it_answers():
 
 
 @pytest.mark.parametrize("code", [0, 3, 255])
-def test_one_that_ends_at_once_is_told_with_its_exit_code_and_last_line(code):
+def test_a_server_that_ends_at_once_is_reported_with_its_exit_code_and_last_line(code):
     server = started(f"print('loading'); print('no such device'); raise SystemExit({code})")
     with pytest.raises(EngineError, match=rf"exit code {code}; it last wrote: no such device$"):
         server.wait_until_ready(never, 60.0)
 
 
-def test_one_that_is_killed_is_told_with_the_signal():
+def test_a_killed_server_is_reported_with_the_signal():
     server = started("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(EngineError, match="was killed by SIGKILL; it wrote nothing"):
         server.wait_until_ready(never, 60.0)
@@ -98,7 +98,7 @@ def test_files_that_it_and_its_children_hold_open_are_seen(tmp_path):
 
 
 def test_it_ends_with_its_user(tmp_path):
-    """By an error, by a signal: nobody calls `stop` then."""
+    """By an error or a signal, without a call of `stop`."""
     source = (
         "import sys; from slm_energy.engines.openai.process import ServerProcess\n"
         "server = ServerProcess([sys.executable, '-c', 'import time; time.sleep(3600)'], None)\n"

@@ -10,7 +10,7 @@ import pytest
 from slm_energy.config.groups import ModelConfig
 from slm_energy.engines.openai.client import Client
 from slm_energy.engines.openai.stream import Address, Refused, usage_of
-from slm_energy.engines.openai.token_times import Texts
+from slm_energy.engines.openai.token_times import TokenTexts
 from slm_energy.errors import EngineError
 from slm_energy.models import source
 from slm_energy.models.tokenizer import load_tokenizer
@@ -85,7 +85,7 @@ def test_a_server_that_listens_but_does_not_answer_is_loading(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = Address(host="127.0.0.1", port=silent.getsockname()[1])
         tokenizer = load_tokenizer(source.fetch(ModelConfig(name="m", source="bundled"), tmp_path))
-        client = Client(address, Texts(tokenizer, None), ())
+        client = Client(address, TokenTexts(tokenizer, None), ())
         assert client.models(patience_s=0.1) is None
 
 
@@ -167,17 +167,17 @@ def test_a_chunked_stream_that_is_cut_is_an_error(answering):
 
 def test_an_answer_that_is_no_json_is_an_error(answering):
     with pytest.raises(EngineError, match="answer to /v1/models is not JSON"):
-        answering(b"<html>").ask("/v1/models")
+        answering(b"<html>").request("/v1/models")
 
 
-def test_where_nobody_listens_there_is_no_answer():
+def test_a_refused_connection_is_an_error():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(EngineError, match="no answer from the server to /v1/models: Connection"):
-        Address(host="127.0.0.1", port=port).ask("/v1/models")
+        Address(host="127.0.0.1", port=port).request("/v1/models")
 
 
 @pytest.mark.parametrize("answer", [{}, {"usage": None}, {"usage": {"prompt_tokens": 3}}])
-def test_usage_that_is_not_told_is_an_error(answer):
+def test_missing_usage_is_an_error(answer):
     with pytest.raises(EngineError, match=r"reports no usage\.prompt_tokens"):
         usage_of(answer)

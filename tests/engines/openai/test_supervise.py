@@ -45,13 +45,13 @@ def test_a_server_that_is_killed_by_a_signal_gives_128_and_its_number():
     assert supervised([sys.executable, "-c", source]).wait() == 128 + signal.SIGABRT
 
 
-def test_a_command_that_cannot_be_started_is_told(capfd):
+def test_a_command_that_cannot_be_started_is_reported(capfd):
     assert supervised(["/no/such/server"]).wait() == 127
     assert "/no/such/server cannot be started" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("session", ["start_new_session=False", "start_new_session=True"])
-def test_when_asked_to_end_it_ends_all_that_descends_from_it(tmp_path, session):
+def test_on_sigterm_it_ends_all_descendants(tmp_path, session):
     process = supervised(command(tmp_path / "pid", session=session))
     helper = helper_of(tmp_path / "pid")
     process.terminate()

@@ -3,7 +3,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from slm_energy.engines.base import Batch
 from slm_energy.engines.openai.stream import Piece, StreamedCompletion, Usage
-from slm_energy.engines.openai.token_times import Texts, answer
+from slm_energy.engines.openai.token_times import TokenTexts, to_completion
 from slm_energy.errors import EngineError
 
 EOS = 0
@@ -21,9 +21,9 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture
-def texts() -> Texts:
-    learned = Texts(tokenizer())
-    learned.learn()
+def texts() -> TokenTexts:
+    learned = TokenTexts(tokenizer())
+    learned.build_index()
     return learned
 
 
@@ -48,28 +48,28 @@ def asked(new_tokens: int, stop: str = "fixed") -> Batch:
     return Batch(prompts=((1,),), new_tokens=new_tokens, stop=stop)  # type: ignore[arg-type]
 
 
-def test_ids_that_are_told_are_taken_with_the_arrival_of_their_event(texts):
-    found = answer(stream((1,), (2, 3), count=3), asked(3), [EOS], texts)
+def test_reported_ids_are_taken_with_the_arrival_of_their_event(texts):
+    found = to_completion(stream((1,), (2, 3), count=3), asked(3), [EOS], texts)
     assert found.output_ids == (1, 2, 3)
     assert found.token_ns == (100, 200, 200)
 
 
-def test_ids_that_are_not_told_are_looked_up(texts):
-    found = answer(stream("a", " b", "b", "<end>", "ab"), asked(5), [EOS], texts)
+def test_unreported_ids_are_looked_up(texts):
+    found = to_completion(stream("a", " b", "b", "<end>", "ab"), asked(5), [EOS], texts)
     assert found.output_ids == (1, 3, 2, 0, 7)
     assert found.token_ns == (100, 200, 300, 400, 500)
 
 
 def test_a_character_of_several_tokens_comes_as_one_piece(texts):
     """How many tokens there are tells which way a character was made."""
-    whole = answer(stream("a", "é"), asked(2), [EOS], texts)
+    whole = to_completion(stream("a", "é"), asked(2), [EOS], texts)
     assert whole.output_ids == (1, 6)
     with pytest.raises(EngineError, match=r"its text does not consist of 3 whole tokens"):
-        answer(stream("a", "é"), asked(3), [EOS], texts)  # bytes apart: not how é is encoded
+        to_completion(stream("a", "é"), asked(3), [EOS], texts)  # bytes apart: not how é is encoded
 
 
 def test_a_piece_that_is_several_known_tokens_is_encoded(texts):
-    found = answer(stream("a", "éé"), asked(3), [EOS], texts)
+    found = to_completion(stream("a", "éé"), asked(3), [EOS], texts)
     assert found.output_ids == (1, 6, 6)
     assert found.token_ns == (100, 200, 200)
 
@@ -77,65 +77,69 @@ def test_a_piece_that_is_several_known_tokens_is_encoded(texts):
 def test_a_piece_of_a_character_is_an_error_and_not_a_guess(texts):
     """Servers put U+FFFD for it; written out, that may be as many tokens as it stands for."""
     with pytest.raises(EngineError, match="the server sends no token ids"):
-        answer(stream("a", "\ufffd"), asked(4), [EOS], texts)
+        to_completion(stream("a", "\ufffd"), asked(4), [EOS], texts)
 
 
 def test_a_server_may_write_tokens_as_their_entries_in_the_vocabulary():
     served = tokenizer()
     served.decoder = decoders.Fuse()
-    learned = Texts(tokenizer(), served)
-    learned.learn()
-    found = answer(stream("Ã", "©", "Ã©", "Ġb"), asked(4), [EOS], learned)
+    learned = TokenTexts(tokenizer(), served)
+    learned.build_index()
+    found = to_completion(stream("Ã", "©", "Ã©", "Ġb"), asked(4), [EOS], learned)
     assert found.output_ids == (4, 5, 6, 3)
     with pytest.raises(EngineError, match="the server sends no token ids"):
-        answer(stream("aa"), asked(2), [EOS], learned)
+        to_completion(stream("aa"), asked(2), [EOS], learned)
 
 
 def test_text_of_unknown_tokens_is_an_error_and_not_a_guess(texts):
     with pytest.raises(EngineError, match="the server sends no token ids"):
-        answer(stream("a", "xyz"), asked(2), [EOS], texts)
+        to_completion(stream("a", "xyz"), asked(2), [EOS], texts)
 
 
 def test_ids_and_count_that_disagree_are_an_error(texts):
     with pytest.raises(EngineError, match="sent 2 token ids but counted 3 tokens"):
-        answer(stream((1,), (2,), count=3), asked(2), [EOS], texts)
+        to_completion(stream((1,), (2,), count=3), asked(2), [EOS], texts)
 
 
 @pytest.mark.parametrize("count", [2, 3, None])
 def test_the_token_that_ended_a_text_counts_whether_the_server_counts_it_or_not(texts, count):
-    found = answer(stream("a", "b", finish="stop", count=count), asked(9, "eos"), [EOS], texts)
+    found = to_completion(
+        stream("a", "b", finish="stop", count=count), asked(9, "eos"), [EOS], texts
+    )
     assert found.output_ids == (1, 2, EOS)
     assert found.token_ns == (100, 200, 300)
 
 
-def test_an_end_that_is_told_is_not_added_again(texts):
-    found = answer(stream((1,), (EOS,), finish="stop", count=2), asked(9, "eos"), [EOS], texts)
+def test_a_reported_end_is_not_added_again(texts):
+    found = to_completion(
+        stream((1,), (EOS,), finish="stop", count=2), asked(9, "eos"), [EOS], texts
+    )
     assert found.output_ids == (1, EOS)
 
 
 def test_which_of_several_end_tokens_it_was_cannot_be_known(texts):
     with pytest.raises(EngineError, match="at which end-of-text token"):
-        answer(stream("a", finish="stop"), asked(9, "eos"), [EOS, 3], texts)
+        to_completion(stream("a", finish="stop"), asked(9, "eos"), [EOS, 3], texts)
 
 
 def test_a_server_that_stops_where_it_must_not_is_an_error(texts):
     with pytest.raises(EngineError, match=r"after 2 of 9 tokens.*set workload.stop=eos"):
-        answer(stream("a", finish="stop"), asked(9), [EOS], texts)
+        to_completion(stream("a", finish="stop"), asked(9), [EOS], texts)
 
 
 def test_a_server_that_goes_on_past_the_end_of_a_text_is_an_error(texts):
     with pytest.raises(EngineError, match="does not stop at the model's end-of-text token"):
-        answer(stream((1,), (EOS,), (2,)), asked(3, "eos"), [EOS], texts)
+        to_completion(stream((1,), (EOS,), (2,)), asked(3, "eos"), [EOS], texts)
 
 
-def test_fewer_tokens_than_asked_for_are_an_error(texts):
+def test_fewer_tokens_than_requested_are_an_error(texts):
     with pytest.raises(EngineError, match="returned 2 tokens instead of 3"):
-        answer(stream((1,), (2,), count=2), asked(3), [EOS], texts)
+        to_completion(stream((1,), (2,), count=2), asked(3), [EOS], texts)
 
 
 def test_an_unknown_reason_to_end_is_an_error(texts):
     with pytest.raises(EngineError, match="finish_reason='content_filter'"):
-        answer(stream("a", finish="content_filter"), asked(1), [EOS], texts)
+        to_completion(stream("a", finish="content_filter"), asked(1), [EOS], texts)
 
 
 def test_a_prompt_is_sent_as_the_text_that_has_its_tokens(texts):

@@ -115,9 +115,7 @@ def test_a_type_is_computed_in_or_refused(make_request, dtype):
         assert effective["dtype"] == dtype
         assert set(effective["linear_layers"]) == {ov.PRECISIONS[dtype]}
     else:
-        assert (
-            reason == f"engine openvino with engine.dtype={dtype}: CPU here does not compute in it"
-        )
+        assert reason == f"engine openvino with engine.dtype={dtype}: not supported by CPU here"
         with pytest.raises(EngineError, match="INFERENCE_PRECISION_HINT was set to"):
             ENGINE.prepare(target)
 
@@ -162,9 +160,9 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
         return importlib.metadata.version(package)
 
     monkeypatch.setattr(base, "version", version)
-    told = str(ENGINE.unsupported(settings))
-    assert reason in told
-    assert told.endswith("pip install 'slm-energy[openvino]'")
+    reported = str(ENGINE.unsupported(settings))
+    assert reason in reported
+    assert reported.endswith("pip install 'slm-energy[openvino]'")
 
 
 def test_telemetry_leaves_no_trace(tmp_path):

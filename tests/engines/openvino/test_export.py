@@ -20,7 +20,7 @@ def target(make_request, twin, tmp_path) -> LoadRequest:
 
 def files(target: LoadRequest) -> list[str]:
     """What an export left, by name, but for locks."""
-    kind = exports.place(target).parent
+    kind = exports.cache_folder(target).parent
     return sorted(p.name for p in kind.iterdir() if p.suffix != ".lock") if kind.exists() else []
 
 
@@ -28,18 +28,18 @@ def test_an_export_is_made_once_and_says_what_it_is(target):
     assert ENGINE.needs_preparation(target)
     ENGINE.prepare(target)
     assert not ENGINE.needs_preparation(target)
-    told = cache.facts(exports.place(target))
-    assert told["attention"] == "sdpa"
-    assert 0 <= told["deviation"] < 1e-4
-    assert files(target) == [exports.place(target).name]
-    written = (exports.place(target) / exports.GRAPH).stat().st_mtime_ns
+    facts = cache.facts(exports.cache_folder(target))
+    assert facts["attention"] == "sdpa"
+    assert 0 <= facts["deviation"] < 1e-4
+    assert files(target) == [exports.cache_folder(target).name]
+    written = (exports.cache_folder(target) / exports.GRAPH).stat().st_mtime_ns
     ENGINE.prepare(target)
-    assert (exports.place(target) / exports.GRAPH).stat().st_mtime_ns == written
+    assert (exports.cache_folder(target) / exports.GRAPH).stat().st_mtime_ns == written
 
 
 def test_damaged_weights_are_exported_again(target):
     ENGINE.prepare(target)
-    weights = (exports.place(target) / exports.GRAPH).with_suffix(".bin")
+    weights = (exports.cache_folder(target) / exports.GRAPH).with_suffix(".bin")
     whole = weights.read_bytes()
     weights.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
     assert ENGINE.needs_preparation(target)
@@ -80,6 +80,6 @@ def test_only_what_changes_the_graph_changes_its_address(target):
         dataclasses.replace(target, versions={**target.versions, "openvino": "0"}),
         dataclasses.replace(target, settings=dataclasses.replace(target.settings, model=eager)),
     ]
-    assert len({exports.place(one) for one in [target, *changed]}) == 5
-    assert exports.place(with_engine(threads=2)) == exports.place(target)
-    assert exports.place(with_engine(decode="generate")) == exports.place(target)
+    assert len({exports.cache_folder(one) for one in [target, *changed]}) == 5
+    assert exports.cache_folder(with_engine(threads=2)) == exports.cache_folder(target)
+    assert exports.cache_folder(with_engine(decode="generate")) == exports.cache_folder(target)

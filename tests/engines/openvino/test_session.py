@@ -11,7 +11,7 @@ from slm_energy.engines.openvino.engine import ENGINE
 from slm_energy.errors import EngineError
 
 
-def test_memory_of_weights_that_were_copied_is_given_back(tmp_path):
+def test_memory_of_copied_weights_is_returned(tmp_path):
     path = tmp_path / "weights.bin"
     path.write_bytes(os.urandom(1 << 22))
     with path.open("rb") as file:
@@ -49,10 +49,10 @@ def test_a_setting_that_is_not_in_force_is_an_error(make_request):
     target = make_request("openvino")
     if ENGINE.needs_preparation(target):
         ENGINE.prepare(target)
-    graph = export.place(target) / export.GRAPH
-    asked = ov.properties("float32", 1)
-    compiled, found, cut = ov.compile_graph(graph, "CPU", asked, last_position_only=True)
+    graph = export.cache_folder(target) / export.GRAPH
+    requested = ov.properties("float32", 1)
+    compiled, in_force, cut = ov.compile_graph(graph, "CPU", requested, last_position_only=True)
     assert cut
-    assert found == {name.lower(): value for name, value in asked.items()}
-    with pytest.raises(EngineError, match="KV_CACHE_PRECISION was set to u8, and is f32"):
+    assert in_force == {name.lower(): value for name, value in requested.items()}
+    with pytest.raises(EngineError, match="KV_CACHE_PRECISION was set to u8, but is f32"):
         ov.in_force(compiled, {"KV_CACHE_PRECISION": "u8"})
