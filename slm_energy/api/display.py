@@ -47,14 +47,16 @@ def block(*parts: str) -> str:
 
 def paragraph(text: str, *, strong: bool = False) -> str:
     """One paragraph; empty for an empty text."""
-    escaped = html.escape(visible(text))
-    return text and f"<p><b>{escaped}</b></p>" if strong else text and f"<p>{escaped}</p>"
+    escaped = _escaped(text)
+    if not text:
+        return ""
+    return f"<p><b>{escaped}</b></p>" if strong else f"<p>{escaped}</p>"
 
 
 def bullets(lines: Iterable[str], summary: str) -> str:
     """A list that opens under its summary; empty without lines."""
-    items = "".join(f"<li>{html.escape(visible(line))}</li>" for line in lines)
-    return items and f"<details><summary>{html.escape(summary)}</summary><ul>{items}</ul></details>"
+    items = "".join(f"<li>{_escaped(line)}</li>" for line in lines)
+    return items and f"<details><summary>{_escaped(summary)}</summary><ul>{items}</ul></details>"
 
 
 def table(frame: pd.DataFrame, title: str = "") -> str:
@@ -65,3 +67,7 @@ def table(frame: pd.DataFrame, title: str = "") -> str:
     return paragraph(title, strong=True) + shown.to_html(
         index=False, na_rep="-", float_format="{:.4g}".format, border=0
     )
+
+
+def _escaped(text: str) -> str:
+    return html.escape(visible(text))

@@ -83,16 +83,13 @@ class StudyPlan:
 
         counts = Counter((trial.cell.id, trial.status) for trial in self.plan.trials)
         planned = {trial.cell.id: trial for trial in self.plan.trials}
-        rows: list[dict[str, object]] = []
-        for cell, trial in planned.items():
-            done: dict[str, object] = {name: counts[cell, name] for name in _STATUSES}
-            rows.append({"label": trial.label, **done, "expected_s": trial.expected_s, "note": ""})
+        rows: list[tuple[object, ...]] = [
+            (trial.label, *(counts[cell, status] for status in _STATUSES), trial.expected_s, "")
+            for cell, trial in planned.items()
+        ]
         left_out = [(self.plan.labels[c.id], f"unsupported: {r}") for c, r in self.plan.unsupported]
         left_out += [(each.label, f"excluded: {each.reason}") for each in self.plan.excluded]
-        rows += [
-            {"label": label, **dict.fromkeys(_STATUSES, 0), "expected_s": None, "note": note}
-            for label, note in left_out
-        ]
+        rows += [(label, 0, 0, 0, None, note) for label, note in left_out]
         names = ["label", *_STATUSES, "expected_s", "note"]
         return pd.DataFrame(rows, columns=names).astype({"expected_s": float})
 

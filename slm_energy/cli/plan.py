@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     console, grid = terminal(), resolve(configs)
     tracking, machine, floor = grid.config.tracking, machine_id(), None
-    with console.status("looking up what is done ..."):
+    with console.status("reading finished trials ..."):
         if exists(tracking):
             try:
                 floor = stop_rule.noise_floor(Store(tracking), machine)

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_words(parser)
     examples = (
         ("slm-energy report study=demo out=report", "also as page, LaTeX and Parquet files"),
-        ("slm-energy report data=FILE.csv columns=tidy", "a table that somebody else measured"),
+        ("slm-energy report data=FILE.csv columns=tidy", "a table measured elsewhere"),
     )
     parser.epilog = key_help.help_text(examples, ("analysis", "tracking"))
 

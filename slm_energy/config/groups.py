@@ -172,7 +172,7 @@ class LimitsConfig:
     ] = 5.0
     gpu_processes: Annotated[
         int,
-        Key("compute processes of others on a metered GPU", low=0, high=1_000_000),
+        Key("compute foreign processes on a metered GPU", low=0, high=1_000_000),
     ] = 0
     disagreement_pct: Annotated[
         float,
@@ -378,7 +378,7 @@ class StudyConfig:
         dict[str, Any] | None,
         Key(
             "cell to run once more in each round, to show drift, such as {engine: torch}. It is"
-            " written like a rule of exclude, runs first, and takes part in no comparison."
+            " written like a rule of exclude, runs first, and is not compared with any cell."
         ),
     ] = None
     precision_pct: Annotated[

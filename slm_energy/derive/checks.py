@@ -52,7 +52,7 @@ def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFi
     found = capture.effective | {"isolation": capture.environment.get("isolation", "spawn")}
     for key, value in wanted.items():
         if found.get(key) != value:
-            return False, f"{key} was asked to be {value} and is {found.get(key)}"
+            return False, f"{key} is {found.get(key)}, requested was {value}"
     return True, ", ".join(f"{key}={value}" for key, value in wanted.items())
 
 
@@ -83,10 +83,13 @@ def _token_counts(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
         if len(g.token_ns) != count:
             return False, f"{g.task_id}: {count} tokens but {len(g.token_ns)} time stamps"
         if not 1 <= count <= workload.new_tokens:
-            return False, f"{g.task_id}: {count} tokens, asked for {workload.new_tokens}"
+            return False, f"{g.task_id}: {count} tokens, at most {workload.new_tokens} requested"
         if workload.stop == "fixed" and count != workload.new_tokens:
-            return False, f"{g.task_id}: {count} tokens, asked for exactly {workload.new_tokens}"
-    return True, f"{workload.stop}, {workload.new_tokens} tokens asked per request"
+            return (
+                False,
+                f"{g.task_id}: {count} tokens, requested: {workload.new_tokens}",
+            )
+    return True, f"{workload.stop}, {workload.new_tokens} tokens requested per prompt"
 
 
 def _time_stamps(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
@@ -171,14 +174,14 @@ def _alone_on_gpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
     limit = trial.cell.settings.measurement.limits.gpu_processes
     found = _gauges(capture, "_foreign_processes")
     if not found:
-        return None, "no metered GPU tells its processes"
+        return None, "no metered GPU reports its processes"
     for name, figure in found.items():
         if figure.maximum > limit:
             return False, (
-                f"{name}: up to {figure.maximum:g} processes of others;"
+                f"{name}: up to {figure.maximum:g} foreign processes;"
                 f" measurement.limits.gpu_processes={limit}"
             )
-    return True, f"at most {limit} processes of others"
+    return True, f"at most {limit} foreign processes"
 
 
 def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
@@ -186,7 +189,7 @@ def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure
         if figure.maximum > figure.minimum:
             return False, "the processor's frequency governor or boost was changed while serving"
         return True, "frequency governor and boost as they were"
-    return None, "this machine tells no frequency governor"
+    return None, "this machine reports no frequency governor"
 
 
 def _mean_within(
@@ -195,7 +198,7 @@ def _mean_within(
     """Compare the mean of each gauge whose id ends with `gauge` with a limit."""
     found = _gauges(capture, gauge)
     if not found:
-        return None, f"this machine tells no {gauge.strip('_')}"
+        return None, f"this machine reports no {gauge.strip('_')}"
     for name, figure in found.items():
         if figure.mean * factor > limit:
             return False, (

@@ -66,7 +66,7 @@ def foreign_load(before: Usage, after: Usage, limit_pct: float) -> Finding:
     name = "other load"
     spent = _spent(before, after)
     if not sum(spent):
-        return Finding(name=name, verdict="unknown", detail="/proc/stat does not tell")
+        return Finding(name=name, verdict="unknown", detail="not available in /proc/stat")
     idle = sum(spent[column] for column in _IDLE)
     used = {
         pid: ticks - before.processes.get(pid, (process, 0))[1]
@@ -99,7 +99,7 @@ def steal(before: Usage, after: Usage, limit_pct: float) -> Finding:
     name = "steal"
     spent = _spent(before, after)
     if not sum(spent):
-        return Finding(name=name, verdict="unknown", detail="/proc/stat does not tell")
+        return Finding(name=name, verdict="unknown", detail="not available in /proc/stat")
     share_pct = 100 * spent[_STEAL] / sum(spent)
     detail = f"{share_pct:.1f} % of all processor time"
     if share_pct <= limit_pct:

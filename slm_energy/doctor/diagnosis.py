@@ -177,7 +177,7 @@ def _verdict(energy: Energy, measurement: MeasurementConfig) -> Finding:
     if measurement.mode == "off":
         return Finding(name=name, verdict="warn", detail="measurement=off does not ask for it")
     if energy == "none":
-        detail, remedy = "there is no estimate either", "measurement=off runs without energy"
+        detail, remedy = "no sensor, and no estimate either", "measurement=off runs without energy"
         return Finding(name=name, verdict="fail", detail=detail, remedy=remedy)
     if measurement.mode == "strict":
         detail, remedy = "measurement=strict refuses to run", "measurement=auto estimates"

@@ -97,7 +97,7 @@ def _query_all(nvml: Any, gpus: dict[str, Any], query: Query) -> dict[str, Any] 
 
 
 def _unavailable(name: str) -> Finding:
-    return Finding(name=name, verdict="unknown", detail="a GPU does not tell")
+    return Finding(name=name, verdict="unknown", detail="not reported by a GPU")
 
 
 def _processes(nvml: Any, gpus: dict[str, Any], most: int) -> Finding:
@@ -149,7 +149,7 @@ def _clocks(nvml: Any, gpus: dict[str, Any]) -> Finding:
     return Finding(
         name=name,
         verdict="unknown",
-        detail=f"SM clock {seen}; NVML does not tell whether it is locked",
+        detail=f"SM clock {seen}; NVML does not report whether it is locked",
         remedy="sudo nvidia-smi --lock-gpu-clocks=MHZ,MHZ makes trials steadier",
     )
 

@@ -43,7 +43,7 @@ def store(tracking: TrackingConfig) -> Finding:
         if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
             detail = f"none yet; the first trial creates it in {Path(tracking.folder).absolute()}"
             return Finding(name=name, verdict="ok", detail=detail)
-        detail = f"none yet, and {place} is no folder that this user can write to"
+        detail = f"none yet, and this user cannot write to {place}"
         return Finding(name=name, verdict="fail", detail=detail, remedy="tracking.folder=DIR")
     try:
         Store(tracking)

@@ -48,7 +48,7 @@ def energy_preference(root: Path = ROOT) -> Finding:
     return Finding(
         name=name,
         verdict="warn",
-        detail=f"{', '.join(sorted(found))}: the processor trades speed for power by itself",
+        detail=f"{', '.join(sorted(found))}: the processor lowers its speed to save power",
         remedy=f"echo performance | sudo tee /{CPUS}/cpu*/cpufreq/energy_performance_preference",
     )
 
@@ -76,7 +76,7 @@ def smt(root: Path = ROOT) -> Finding:
     name = "SMT"
     active = text(root / CPUS / "smt/active")
     if active is None:
-        return Finding(name=name, verdict="unknown", detail="the kernel does not tell")
+        return Finding(name=name, verdict="unknown", detail="not reported by the kernel")
     if active == "0":
         return Finding(name=name, verdict="ok", detail="off, or this processor has none")
     siblings = each_cpu(root, "topology/thread_siblings_list")
@@ -153,7 +153,7 @@ def sampler_processor(ours: Collection[int], samplers: Collection[int]) -> Findi
     """
     name = "sampler"
     if len(samplers) < len(ours):
-        detail = f"keeps to {len(samplers)} of {len(ours)} processors"
+        detail = f"pinned to {len(samplers)} of {len(ours)} processors"
         return Finding(name=name, verdict="ok", detail=detail)
     return Finding(
         name=name,

@@ -36,7 +36,7 @@ def memory(root: Path = ROOT) -> Finding:
     name = "memory"
     sizes = [field(root, "proc/meminfo", key) for key in ("MemAvailable", "MemTotal")]
     if None in sizes:
-        return Finding(name=name, verdict="unknown", detail="/proc/meminfo does not tell")
+        return Finding(name=name, verdict="unknown", detail="not available in /proc/meminfo")
     free_gb, all_gb = (int((size or "").split()[0]) * 1024 / 1e9 for size in sizes)
     detail = f"{free_gb:.1f} of {all_gb:.1f} GB available"
     if free_gb >= _LITTLE_MEMORY_GB:
@@ -91,7 +91,7 @@ def clocksource(root: Path = ROOT) -> Finding:
     name = "clock source"
     found = text(root / "sys/devices/system/clocksource/clocksource0/current_clocksource")
     if found is None:
-        return Finding(name=name, verdict="unknown", detail="the kernel does not tell")
+        return Finding(name=name, verdict="unknown", detail="not reported by the kernel")
     if found.startswith(_STEADY_CLOCKS):
         return Finding(name=name, verdict="ok", detail=found)
     return Finding(
@@ -122,7 +122,7 @@ def virtual_machine(root: Path = ROOT) -> Finding:
     name = "virtual machine"
     flags = field(root, "proc/cpuinfo", "flags")
     if flags is None:
-        return Finding(name=name, verdict="unknown", detail="/proc/cpuinfo does not tell")
+        return Finding(name=name, verdict="unknown", detail="not available in /proc/cpuinfo")
     if "hypervisor" not in flags.split():
         return Finding(name=name, verdict="ok", detail="no")
     maker = text(root / "sys/class/dmi/id/sys_vendor")

@@ -168,7 +168,7 @@ GAUGES = (
         source="gpu_{index}_foreign_processes",
         stem="contamination/gpu_processes{n}",
         unit="count",
-        title="GPU {n} {} processes of others",
+        title="GPU {n} {} foreign processes",
         quantity="the number of processes on the GPU that are not the trial's",
         better="lower",
     ),

@@ -108,7 +108,7 @@ class _Invocation:
     def run(self) -> SweepSummary:
         status = "FAILED"
         try:
-            with self._console.status("looking up what is done ..."):
+            with self._console.status("reading finished trials ..."):
                 # In this order: what a job completes in between is delivered, not run again.
                 adopted = self._adopt()
                 if isinstance(self._store, Store):

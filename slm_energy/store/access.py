@@ -85,22 +85,26 @@ def _connection(cause: BaseException) -> str | None:
     reason = one_line(cause)
     match cause:
         case ssl.SSLCertVerificationError():
-            known = f"the server's certificate is not good ({cause.verify_message})"
+            known = f"certificate verification failed ({cause.verify_message})"
             if cause.verify_code not in _UNKNOWN_ISSUER:
-                return f"{known}: give the server another one, or mend the URL"
-            return f"{known}: if its CA is your own, set {_CA} to the file of its certificate"
+                return f"{known}: fix the server's certificate or the URL"
+            return (
+                f"{known}: if it is signed by your own CA, set {_CA} to the CA's certificate file"
+            )
         case ssl.SSLError():
-            return f"no TLS connection ({cause.reason or reason}): check https:// and {_CA}"
+            return f"TLS handshake failed ({cause.reason or reason}): check https:// and {_CA}"
         case OSError() if "CA certificate bundle" in reason:
-            return f"{reason}: {_CA} must name a file of certificates"
+            return f"{reason}: {_CA} must be a file of certificates"
         case socket.gaierror():
-            return f"the host's name is not known ({cause.strerror}): mend the URL"
+            return f"host name not found ({cause.strerror}): check tracking.uri"
         case NewConnectionError(__cause__=OSError() as refused):
-            return f"nobody answers ({refused.strerror}): start the server, or mend the URL"
+            return f"connection failed ({refused.strerror}): start the server or check tracking.uri"
         case TimeoutError() | RequestTimeout():
-            return "it does not answer in time: check the server, or MLFLOW_HTTP_REQUEST_TIMEOUT"
+            return "timed out: check the server, or raise MLFLOW_HTTP_REQUEST_TIMEOUT"
         case ConnectionResetError():
-            return "it hangs up: check the server, and whether the URL begins with https://"
+            return (
+                "connection reset: check the server, and whether the URL must begin with https://"
+            )
         case ResponseError():
             return f"{reason}: look at the server's log"
     return None
@@ -113,17 +117,17 @@ def _answer(causes: list[BaseException], text: str) -> str | None:
     refused = next((r.status_code for r in responses if r is not None), None)
     status = int(told[1]) if told else refused
     if status == 401:
-        return f"the server wants to know who asks (HTTP 401): set {_LOGIN}"
+        return f"authentication required (HTTP 401): set {_LOGIN}"
     if "Invalid Host header" in text:
-        return "the server does not go by this name (HTTP 403): start it with --allowed-hosts HOST"
+        return "host name not allowed by the server (HTTP 403): start it with --allowed-hosts HOST"
     if status == 403:
         return (
-            "the user has no permission for this (HTTP 403): ask the server's administrator for"
+            "permission denied (HTTP 403): ask the server's administrator for"
             f" EDIT on the study's experiment, or set another {_LOGIN}"
         )
     if told or re.search(r"response body was not in a valid JSON|INTERNAL_ERROR: Response:", text):
         said = f" (HTTP {status})" if status else ""
-        return f"this is no MLflow server{said}: mend the URL"
+        return f"not an MLflow server{said}: check tracking.uri"
     return None
 
 

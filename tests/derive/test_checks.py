@@ -52,7 +52,7 @@ def test_a_trial_must_be_isolated_as_asked(config: RunConfig) -> None:
     spawned = a_capture()
     results = checks.run(trial, spawned, metrics.energy_figures(spawned, measurement))
     assert [r.detail for r in results if r.passed is False] == [
-        "isolation was asked to be forkserver and is spawn"
+        "isolation is spawn, requested was forkserver"
     ]
 
 
@@ -65,7 +65,7 @@ def test_an_asked_attention_must_be_in_force_and_auto_asks_for_none(config: RunC
     trial = a_trial(config, cell=a_cell(config, model=model, measurement=measurement))
     results = checks.run(trial, capture, metrics.energy_figures(capture, measurement))
     assert [r.detail for r in results if r.passed is False] == [
-        "attention was asked to be eager and is sdpa"
+        "attention is sdpa, requested was eager"
     ]
 
 

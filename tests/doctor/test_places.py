@@ -93,13 +93,13 @@ def test_a_server_that_answers(tmp_path, server):
 def test_a_server_that_is_no_mlflow(tmp_path, server):
     found = store(at(tmp_path, f"{server}/elsewhere"))
     assert found.verdict == "fail"
-    assert "this is no MLflow server (HTTP 404)" in found.detail
-    assert found.remedy == "mend the URL"
+    assert "not an MLflow server (HTTP 404)" in found.detail
+    assert found.remedy == "check tracking.uri"
 
 
 def test_a_server_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     found = store(at(tmp_path, "http://127.0.0.1:9"))
     assert found.verdict == "fail"
-    assert found.detail.endswith("http://127.0.0.1:9: nobody answers (Connection refused)")
+    assert found.detail.endswith("http://127.0.0.1:9: connection failed (Connection refused)")
     assert found.remedy.startswith("start the server")

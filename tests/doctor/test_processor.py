@@ -39,7 +39,7 @@ SMT_ON = {f"{CPUS}/smt/active": "1\n"} | on_cpus(
         (processor.turbo, {}, "unknown", "no turbo switch"),
         (processor.smt, {f"{CPUS}/smt/active": "0\n"}, "ok", "off"),
         (processor.smt, SMT_ON, "warn", "4 processors are 2 cores"),
-        (processor.smt, {}, "unknown", "does not tell"),
+        (processor.smt, {}, "unknown", "not reported by the kernel"),
         (processor.throttling, on_cpus(CORE, 0) | on_cpus(PACKAGE, 0), "ok", "not once"),
         (processor.throttling, on_cpus(CORE, 0, 7) | on_cpus(PACKAGE, 9, 9), "warn", "up to 9"),
         (processor.throttling, {}, "unknown", "does not count"),
@@ -81,7 +81,7 @@ def test_remedies_can_be_typed_as_they_stand(root):
 
 @pytest.mark.parametrize(
     ("samplers", "verdict", "said"),
-    [({7}, "ok", "keeps to 1 of 8"), (set(range(8)), "warn", "shares 8 processors")],
+    [({7}, "ok", "pinned to 1 of 8"), (set(range(8)), "warn", "shares 8 processors")],
 )
 def test_a_sampler_with_processors_of_its_own(samplers, verdict, said):
     found = processor.sampler_processor(range(8), samplers)

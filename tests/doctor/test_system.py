@@ -40,7 +40,7 @@ def battery(status, scope="System"):
         (system.memory, {}, "unknown", "/proc/meminfo"),
         (system.clocksource, {"{0}/current_clocksource": "tsc\n"}, "ok", "tsc"),
         (system.clocksource, {"{0}/current_clocksource": "hpet\n"}, "warn", "hpet is slow"),
-        (system.clocksource, {}, "unknown", "does not tell"),
+        (system.clocksource, {}, "unknown", "not reported by the kernel"),
         (system.power_supply, battery("Full"), "ok", "on mains"),
         (system.power_supply, battery("Discharging"), "warn", "on battery"),
         (system.power_supply, battery("Discharging", "Device"), "not applicable", "no battery"),

@@ -178,7 +178,7 @@ class _Counter:
             elif self._before[index] - since_ns >= patience_ns:
                 raise UnknownJoules(
                     Fault.FROZEN,
-                    f"the counter stood still for {seconds(patience_ns)} or longer",
+                    f"the counter was stuck for {seconds(patience_ns)} or longer",
                 )
 
     def edge(self, time_ns: int) -> tuple[Edge, int]:
@@ -191,7 +191,7 @@ class _Counter:
         begin, end = self._reach(at, -1), self._reach(at, 1)
         publications = self._publications(begin, at, end)
         if time_ns > publications[-1].earliest_ns:
-            raise UnknownJoules(Fault.FROZEN, "the counter stood still at an edge of the window")
+            raise UnknownJoules(Fault.FROZEN, "the counter was stuck at an edge of the window")
         return edge(publications, time_ns, self._most), at
 
     def _reach(self, at: int, direction: int) -> int:

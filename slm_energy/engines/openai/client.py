@@ -186,8 +186,8 @@ class Client:
 def _require_same_prompt(usage: Usage, prompt: tuple[int, ...]) -> None:
     if usage.prompt != len(prompt):
         raise EngineError(
-            f"the server makes {usage.prompt} tokens of a prompt that has {len(prompt)}: its"
-            " tokenizer is another, or it adds a token at the start"
+            f"the server counts {usage.prompt} tokens in a prompt of {len(prompt)}: its"
+            " tokenizer differs, or it adds a token at the start"
         )
     if usage.cached:
         raise EngineError(

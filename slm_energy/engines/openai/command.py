@@ -84,11 +84,11 @@ def impossible(settings: Settings) -> str | None:
         known = ", ".join(sorted({*_VALUES, _PORT}))
         return f"{key} has the unknown placeholder {{{unknown[0]}}}; known: {known}"
     if _PORT not in named:
-        return f"{key} has no {{port}}: the server would listen somewhere else"
+        return f"{key} has no {{port}}: the server would listen on another port"
     if engine.threads is not None and "threads" not in named:
         return f"engine.threads={engine.threads}, but {key} has no {{threads}}"
     if engine.dtype == "int8" and "dtype" in named:
-        return "engine.dtype=int8 is no {dtype} that a server takes: choose a floating type"
+        return "engine.dtype=int8: servers accept only floating-point types for {dtype}"
     if "gguf" in named and (lacking := extras.missing("llama_cpp", "llama_cpp", "gguf")):
         return f"{key} has {{gguf}}, which needs {lacking}"
     return _missing(shlex.split(_command(settings)))

@@ -268,5 +268,5 @@ def usage_of(answer: dict[str, Any]) -> Usage:
         )
     except (TypeError, KeyError) as error:
         raise EngineError(
-            "the server tells no usage.prompt_tokens: what it was asked cannot be checked"
+            "the server reports no usage.prompt_tokens: the prompt cannot be verified"
         ) from error

@@ -114,13 +114,13 @@ def answer(
     if stopped and not (ids and ids[-1] in eos_ids):
         # The token that ended the text was computed too, and is in no piece.
         if len(eos_ids) != 1:
-            raise EngineError("the server does not tell by which end-of-text token it stopped")
+            raise EngineError("the server does not report at which end-of-text token it stopped")
         ids.append(eos_ids[0])
         stamps.append(completion.ended_ns)
     if stopped and batch.stop == "fixed":
         raise EngineError(
             f"the server stopped at an end-of-text token after {len(ids)} of {batch.new_tokens}"
-            " tokens, and knows no ignore_eos: set workload.stop=eos, or take another engine"
+            " tokens, and does not support ignore_eos: set workload.stop=eos, or use another engine"
         )
     if batch.stop == "eos" and any(number in eos_ids for number in ids[:-1]):
         raise EngineError(
@@ -128,7 +128,7 @@ def answer(
             " or take another engine"
         )
     if not stopped and len(ids) != batch.new_tokens:
-        raise EngineError(f"the server gave {len(ids)} tokens, {batch.new_tokens} were asked for")
+        raise EngineError(f"the server returned {len(ids)} tokens instead of {batch.new_tokens}")
     return Completion(output_ids=tuple(ids), token_ns=tuple(stamps))
 
 
@@ -140,7 +140,7 @@ def _rows(completion: StreamedCompletion, asked: int, texts: Texts) -> list[tupl
         count = sum(map(len, told))
         if usage is not None and usage.completion != count:
             raise EngineError(
-                f"the server told {count} token ids and counted {usage.completion} tokens"
+                f"the server sent {count} token ids but counted {usage.completion} tokens"
             )
         return told
     totals: Sequence[int] = ()
@@ -153,7 +153,7 @@ def _rows(completion: StreamedCompletion, asked: int, texts: Texts) -> list[tupl
     if rows is None:
         text = "".join(piece.text for piece in completion.pieces)
         raise EngineError(
-            f"the server tells no token ids, and its text is not that of {asked} whole tokens"
-            f" (it ends in {text[-20:]!r}): use a server that does (vLLM), or another model"
+            f"the server sends no token ids, and its text does not consist of {asked} whole tokens"
+            f" (it ends in {text[-20:]!r}): use a server that sends them (vLLM), or another model"
         )
     return rows

@@ -140,7 +140,7 @@ def test_a_value_that_stands_from_the_end_on_tells_nothing_of_the_end():
     at = [*times(until_ns=6 * S), *range(6 * S, 6 * S + 200 * MS, 10 * MS)]
     raw = [min(value, 50 * 6 * 10**6) for value in counted(constant(50), at).raw]
     reason = refused(serve(series(COUNTER, at, raw), span(S, 6 * S + 70 * MS)))
-    assert reason == "frozen: the counter stood still at an edge of the window"
+    assert reason == "frozen: the counter was stuck at an edge of the window"
 
 
 def test_a_slow_reading_widens_the_interval():

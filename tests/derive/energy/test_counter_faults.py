@@ -98,7 +98,7 @@ def test_a_reset_outside_the_window_does_not_matter():
 
 def test_a_frozen_counter_is_refused():
     readings = series(COUNTER, times(), [7_000_000 for _ in times()])
-    assert refused(serve(readings)) == "frozen: the counter stood still for 1 s or longer"
+    assert refused(serve(readings)) == "frozen: the counter was stuck for 1 s or longer"
 
 
 def test_a_counter_that_freezes_half_way_is_refused():
@@ -174,7 +174,7 @@ def test_a_counter_may_stand_still_for_ten_periods_but_not_for_longer():
         raw = [50 * (3 * S if t in still else t) // MS for t in at]
         figure = serve(series(source, at, raw), span(S, 9 * S))
         assert known == (figure.joules is not None)
-    assert refused(figure) == "frozen: the counter stood still for 2 s or longer"
+    assert refused(figure) == "frozen: the counter was stuck for 2 s or longer"
 
 
 @pytest.mark.parametrize(("stands_s", "known"), [(11, True), (12, False)])
@@ -185,7 +185,7 @@ def test_a_counter_of_coarse_steps_may_stand_still_for_ten_of_them(stands_s, kno
     raw = [10 * 10**6 * (t - min(max(t, 50), 50 + stands_s) + 50) for t in range(110)]
     figure = serve(series(source, at, raw), span(1003 * S, 1103 * S))
     assert known == (figure.joules is not None)
-    assert known or refused(figure).startswith("frozen: the counter stood still for 11.")
+    assert known or refused(figure).startswith("frozen: the counter was stuck for 11.")
 
 
 def test_a_counter_of_few_steps_is_frozen_after_a_second_where_no_resolution_is_known():

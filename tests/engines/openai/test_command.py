@@ -61,7 +61,7 @@ def test_a_context_that_nobody_names_is_asked_for(target, tmp_path):
         (RUN + " '", {}, "cannot be read: No closing quotation"),
         ("{python} -m http.server", {}, r"has no \{port\}"),
         (RUN, {"threads": 2}, r"engine\.threads=2, but .* has no \{threads\}"),
-        (RUN + " {dtype}", {"dtype": "int8"}, r"engine\.dtype=int8 is no \{dtype\}"),
+        (RUN + " {dtype}", {"dtype": "int8"}, r"engine\.dtype=int8: servers accept only floating"),
         ("no-such-server {port}", {}, "there is no program no-such-server: install it"),
         ("{python} -m no_such_server.cli {port}", {}, "no Python module no_such_server: install"),
         ("env A=1 {python} -m no_such_server {port}", {}, "no Python module no_such_server"),

@@ -205,9 +205,9 @@ def test_events_with_several_tokens_are_told(load, serving, prompts):
     [
         ("unlisted", r"these models: scripted, other: choose engine\.options\.model"),
         ("refuse", r"404 Not Found: The model `scripted` does not exist"),
-        ("extra_token", r"makes \d+ tokens of a prompt that has \d+"),
+        ("extra_token", r"counts \d+ tokens in a prompt of \d+"),
         ("cached", r"kept 16 tokens of a prompt.*--no-enable-prefix-caching"),
-        ("no_usage", r"tells no usage\.prompt_tokens"),
+        ("no_usage", r"reports no usage\.prompt_tokens"),
     ],
 )
 def test_a_server_that_cannot_be_used_is_told_when_loading(load, serving, fault, message):
@@ -218,9 +218,9 @@ def test_a_server_that_cannot_be_used_is_told_when_loading(load, serving, fault,
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("eos", r"after 4 of 8 tokens, and knows no ignore_eos"),
-        ("short", r"gave 7 tokens, 8 were asked for"),
-        ("miscount", r"told 8 token ids and counted 9"),
+        ("eos", r"after 4 of 8 tokens, and does not support ignore_eos"),
+        ("short", r"returned 7 tokens instead of 8"),
+        ("miscount", r"sent 8 token ids but counted 9"),
     ],
 )
 def test_other_work_than_asked_for_is_an_error(load, serving, prompts, fault, message):

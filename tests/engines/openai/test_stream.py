@@ -179,5 +179,5 @@ def test_where_nobody_listens_there_is_no_answer():
 
 @pytest.mark.parametrize("answer", [{}, {"usage": None}, {"usage": {"prompt_tokens": 3}}])
 def test_usage_that_is_not_told_is_an_error(answer):
-    with pytest.raises(EngineError, match=r"tells no usage\.prompt_tokens"):
+    with pytest.raises(EngineError, match=r"reports no usage\.prompt_tokens"):
         usage_of(answer)

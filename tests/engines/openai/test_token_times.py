@@ -64,7 +64,7 @@ def test_a_character_of_several_tokens_comes_as_one_piece(texts):
     """How many tokens there are tells which way a character was made."""
     whole = answer(stream("a", "é"), asked(2), [EOS], texts)
     assert whole.output_ids == (1, 6)
-    with pytest.raises(EngineError, match=r"its text is not that of 3 whole tokens"):
+    with pytest.raises(EngineError, match=r"its text does not consist of 3 whole tokens"):
         answer(stream("a", "é"), asked(3), [EOS], texts)  # bytes apart: not how é is encoded
 
 
@@ -76,7 +76,7 @@ def test_a_piece_that_is_several_known_tokens_is_encoded(texts):
 
 def test_a_piece_of_a_character_is_an_error_and_not_a_guess(texts):
     """Servers put U+FFFD for it; written out, that may be as many tokens as it stands for."""
-    with pytest.raises(EngineError, match="the server tells no token ids"):
+    with pytest.raises(EngineError, match="the server sends no token ids"):
         answer(stream("a", "\ufffd"), asked(4), [EOS], texts)
 
 
@@ -87,17 +87,17 @@ def test_a_server_may_write_tokens_as_their_entries_in_the_vocabulary():
     learned.learn()
     found = answer(stream("Ã", "©", "Ã©", "Ġb"), asked(4), [EOS], learned)
     assert found.output_ids == (4, 5, 6, 3)
-    with pytest.raises(EngineError, match="the server tells no token ids"):
+    with pytest.raises(EngineError, match="the server sends no token ids"):
         answer(stream("aa"), asked(2), [EOS], learned)
 
 
 def test_text_of_unknown_tokens_is_an_error_and_not_a_guess(texts):
-    with pytest.raises(EngineError, match="the server tells no token ids"):
+    with pytest.raises(EngineError, match="the server sends no token ids"):
         answer(stream("a", "xyz"), asked(2), [EOS], texts)
 
 
 def test_ids_and_count_that_disagree_are_an_error(texts):
-    with pytest.raises(EngineError, match="told 2 token ids and counted 3 tokens"):
+    with pytest.raises(EngineError, match="sent 2 token ids but counted 3 tokens"):
         answer(stream((1,), (2,), count=3), asked(2), [EOS], texts)
 
 
@@ -114,7 +114,7 @@ def test_an_end_that_is_told_is_not_added_again(texts):
 
 
 def test_which_of_several_end_tokens_it_was_cannot_be_known(texts):
-    with pytest.raises(EngineError, match="by which end-of-text token"):
+    with pytest.raises(EngineError, match="at which end-of-text token"):
         answer(stream("a", finish="stop"), asked(9, "eos"), [EOS, 3], texts)
 
 
@@ -129,7 +129,7 @@ def test_a_server_that_goes_on_past_the_end_of_a_text_is_an_error(texts):
 
 
 def test_fewer_tokens_than_asked_for_are_an_error(texts):
-    with pytest.raises(EngineError, match="gave 2 tokens, 3 were asked for"):
+    with pytest.raises(EngineError, match="returned 2 tokens instead of 3"):
         answer(stream((1,), (2,), count=2), asked(3), [EOS], texts)
 
 
