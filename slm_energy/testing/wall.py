@@ -63,7 +63,7 @@ class _Shape:
 _SHAPES = {
     "netio": _Shape(
         file="/netio.json",
-        places={"power": ("Outputs.0.Load", "W"), "energy": ("Outputs.0.Energy", "Wh")},
+        paths={"power": ("Outputs.0.Load", "W"), "energy": ("Outputs.0.Energy", "Wh")},
         power_step_mw=1000,
         energy_step_mwh=1000,
         answer=lambda power, energy: {
@@ -73,7 +73,7 @@ _SHAPES = {
     ),
     "shelly": _Shape(
         file="/rpc/Switch.GetStatus?id=0",
-        places={"power": ("apower", "W"), "energy": ("aenergy.total", "Wh")},
+        paths={"power": ("apower", "W"), "energy": ("aenergy.total", "Wh")},
         power_step_mw=100,
         energy_step_mwh=1,
         answer=lambda power, energy: {
@@ -85,7 +85,7 @@ _SHAPES = {
     ),
     "tasmota": _Shape(
         file="/cm?cmnd=Status%208",
-        places={
+        paths={
             "power": ("StatusSNS.ENERGY.Power", "W"),
             "energy": ("StatusSNS.ENERGY.Total", "kWh"),
         },
