@@ -1,4 +1,4 @@
-# The MLflow server that compose.yaml starts.
+# The MLflow server of compose.yaml.
 FROM python:3.11-slim-bookworm AS server
 
 RUN useradd --create-home --uid 1000 mlflow \
@@ -8,7 +8,7 @@ RUN pip install --no-cache-dir -c /constraints.txt mlflow psycopg2-binary
 USER mlflow
 WORKDIR /home/mlflow
 
-# The pinned install of `make demo`, for a machine without Python. By default it runs the demo:
+# The pinned installation of `make demo`, for machines without Python. Runs the demo by default:
 #   docker build -t slm-energy . && docker run --rm -v "$PWD/mlruns:/work/mlruns" slm-energy
 # RAPL and GPUs need the host's devices: -v /sys/class/powercap:/sys/class/powercap:ro --gpus all
 FROM python:3.11-slim-bookworm

@@ -1,5 +1,5 @@
-# Two commands: `make demo` and `make test`. Both make .venv first, from the pins in constraints.txt.
-# As root on Debian, `make cluster` runs a study on a Slurm cluster that it installs and starts.
+# `make demo` and `make test` first create .venv from the pins in constraints.txt.
+# `make cluster` (as root on Debian) installs and starts a Slurm cluster, and runs a study on it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +23,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/deptry slm_energy hydra_plugins
 	$(BIN)/pip check --disable-pip-version-check
 
-# torch goes first, because pip then takes the build that fits this machine.
+# torch is installed first, so that pip selects the build for this machine.
 $(VENV)/.installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt torch==2.13.0
@@ -34,7 +34,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-# The other stacks that the suite runs trials in; they lie in the virtual environment too.
+# The other environments in which the tests run trials; also stored in the virtual environment.
 ENVS := transformers5 onnxruntime_genai
 $(VENV)/.installed-envs: $(ENVS:%=conf/env/%.txt) | $(VENV)/.installed-test
 	for name in $(ENVS); do \

@@ -1,10 +1,9 @@
-"""What is served. Calls go down this list only.
+"""Models to serve. A module imports only modules below it in this list.
 
-source          which weights a configuration names: their folder, what identifies them, how
-                random ones are built
+source          weights of a configuration: their folder and identity; building random ones
 random_weights  a published architecture with seeded random weights
-validation      whether a folder holds a model that may be loaded
+validation      checks of a model folder before it is loaded
 tokenizer       the tokenizer of a model folder
-folder          what the files of a model folder say: content hash, end of text, context length
-architecture    what config.json says, made smaller or compared
+folder          content hash, end-of-text tokens and context length of a model folder
+architecture    shrink an architecture, or compare it with config.json
 """

@@ -1,7 +1,7 @@
-"""What `model.architecture` says, in the words of config.json: made smaller, or compared.
+"""Shrink `model.architecture`, or compare it with config.json, whose keys it uses.
 
-Families name the same thing differently (`n_embd`, `hidden_size`), and old files otherwise than
-new ones; the tuples here hold the names of one thing.
+Names of the same setting differ between families (`n_embd`, `hidden_size`) and between old and new
+files; each tuple here holds the names of one setting.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _TINY_HEAD_DIM = 16
 
 
 def shrink(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
-    """The same architecture with two narrow layers; every ratio and switch stays as it is.
+    """Reduce an architecture to two narrow layers; all ratios and switches are unchanged.
 
-    Widths are multiples of 32, the block of 8-bit formats. Of layers that a list tells apart the
-    last are kept: SmolLM3 has one of each kind at its end.
+    Widths are multiples of 32, the block of 8-bit formats. If a list distinguishes layers, the last
+    are kept: SmolLM3 has one of each kind at its end.
 
     Args:
         full: `model.architecture`.
-        vocabulary: how many tokens the tokenizer knows.
+        vocabulary: number of tokens of the tokenizer.
 
     Raises:
-        ModelError: a number that must shrink is not given.
+        ModelError: a number that must shrink is missing.
     """
     heads, hidden, context = (_number(full, names) for names in (HEADS, HIDDEN, CONTEXT))
     key_heads = full.get("num_key_value_heads") or heads
@@ -74,20 +74,20 @@ def disagreement(
 ) -> tuple[str, object, object] | None:
     """Compare `model.architecture` with the config.json of the weights.
 
-    Only what shapes the computation counts: the family, numbers, switches and how positions are
-    scaled. A key that the file leaves out has the default of the family's class.
+    Only settings that affect the computation count: the family, numbers, switches and the scaling
+    of positions. A key missing from the file has the default of the family's class.
 
     Args:
         configured: `model.architecture`.
         stored: config.json.
 
     Returns:
-        The first key that differs, what is configured and what is stored; None if all agree.
+        The first key that differs, its configured and its stored value; None if all agree.
     """
     family, stored_family = configured.get("model_type"), stored.get("model_type")
     if family not in (None, stored_family):
         return "model_type", family, stored_family
-    # transformers 5 writes what concerns rotary positions into a mapping of its own.
+    # transformers 5 writes settings of rotary positions into a separate mapping.
     rotary = stored.get("rope_parameters") or {}
     given = {**stored, **rotary, "rope_scaling": _scaling(stored.get("rope_scaling") or rotary)}
     defaults = _defaults(str(stored_family)) if configured else {}
@@ -100,25 +100,25 @@ def disagreement(
 
 
 def _scaling(rotary: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """How rotary positions are scaled; None if they are not."""
+    """Scaling of rotary positions; None if they are not scaled."""
     kind = rotary.get("rope_type", rotary.get("type", "default"))
     return None if kind == "default" else rotary
 
 
 def _agree(configured: Any, stored: Any) -> bool:
     if isinstance(configured, dict) or isinstance(stored, dict):
-        # `type` and `rope_type` say the same; what only one side has says nothing new.
+        # `type` and `rope_type` are synonyms; a key that only one side has is redundant.
         both = (configured or {}).keys() & (stored or {}).keys()
         return bool(both) and all(_agree(configured[key], stored[key]) for key in both)
     if isinstance(configured, list) and isinstance(stored, list):
         return len(configured) == len(stored) and all(map(_agree, configured, stored))
     if isinstance(configured, int | float) and isinstance(stored, int | float):
         return math.isclose(configured, stored, rel_tol=1e-6)
-    return True  # None lets the class compute it; words name classes and activations
+    return True  # None: computed by the class; strings name classes and activations
 
 
 def _tiny_head_dim(full: int, rotary_share: float) -> int:
-    """A small head whose rotary part has pairs, as rotation needs."""
+    """Size of a small head whose rotary part is even, as rotation requires."""
     sizes = range(_TINY_HEAD_DIM, full, 8)
     return next((size for size in sizes if rotary_share * size % 2 == 0), full)
 
@@ -131,15 +131,15 @@ def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
 
 
 def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """The value under the first name that has one, or None."""
+    """Value of the first name that has one, or None."""
     return next((config[name] for name in names if config.get(name) is not None), None)
 
 
 def _defaults(family: str) -> dict[str, Any]:
-    """What the family's configuration class assumes for keys that a config.json leaves out.
+    """Defaults of the family's configuration class for keys missing from config.json.
 
-    Read from the class's source: importing transformers takes seconds, and torch with it. Values
-    that the class computes are not known here; without transformers, none are.
+    Read from the class's source: importing transformers takes seconds, and imports torch. Values
+    that the class computes are unknown here; without transformers, all are.
     """
     package = importlib.util.find_spec("transformers")
     if package is None or package.origin is None:
@@ -155,4 +155,4 @@ def _defaults(family: str) -> dict[str, Any]:
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):  # 5: fields
             pairs.append((node.target.id, node.value))
     known = {name: value.value for name, value in pairs if isinstance(value, ast.Constant)}
-    return {"tie_word_embeddings": True} | known  # of the class that all derive from
+    return {"tie_word_embeddings": True} | known  # default of the common base class

@@ -1,7 +1,7 @@
-"""What the files of a model folder say.
+"""Read the files of a model folder.
 
-A model folder has the Hugging Face layout: config.json, a tokenizer, weights. Nothing here judges
-whether the model may be loaded (`validation`) or imports a library to read it.
+A model folder has the Hugging Face layout: config.json, a tokenizer, weights. Nothing here checks
+whether the model may be loaded (see `validation`) or imports a library to read it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slm_energy.errors import ModelError
 from slm_energy.models.architecture import CONTEXT
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "bundled" / "model"
-"""The model that comes with this package; random models have its tokenizer."""
+"""The model shipped with this package; random models use its tokenizer."""
 
 _CONTENT = (
     "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json",
@@ -35,13 +35,13 @@ def digest(folder: Path) -> str:
     """
     files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern)})
     if not files:
-        raise ModelError(f"{folder} holds no model: set model.source to a folder that does")
+        raise ModelError(f"{folder} contains no model: set model.source to a model folder")
     lines = "".join(f"{path.name} {file_digest(path)}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
 def eos_ids(folder: Path) -> tuple[int, ...]:
-    """Tokens that end a text; empty if the model names none.
+    """Ids of the end-of-text tokens; empty if the model names none.
 
     Raises:
         ModelError: a file cannot be read.
@@ -68,7 +68,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read one of the folder's JSON files.
 
     Raises:
-        ModelError: it is missing, or holds no JSON object.
+        ModelError: it is missing or does not contain a JSON object.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

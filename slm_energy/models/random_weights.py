@@ -1,20 +1,20 @@
 """Models with the architecture of a published one, seeded random weights and no download.
 
-What serving costs hardly depends on the weights' values when the number of tokens is fixed, so a
+If the number of tokens is fixed, the cost of serving hardly depends on the weights' values, so a
 grid can be rehearsed with them, and every engine is tested on two narrow layers of each
-architecture. Engines are compared token by token, so the values must make for clear decisions: the
-usual initialisation (a standard deviation of 0.02 everywhere) gives nearly flat logits and one
-token over and over. The rule here, as standard deviations around zero:
+architecture. Engines are compared token by token, so the values must give clear decisions: the
+usual initialisation (a standard deviation of 0.02 everywhere) gives nearly flat logits and the same
+token repeatedly. The rule here, as standard deviations around zero:
 
     embeddings  0.02, so that a token's own embedding does not decide what follows it
     matrices    (1 + 2 / layers) / sqrt(inputs): few layers must outweigh the embedding and attend
-                to some tokens more than to others; in many, that much would be chaos in bfloat16
+                to some tokens more than to others; in many, that much would be chaotic in bfloat16
     norms       1; with tied embeddings, weights around one would favour the token read last
-    biases      0.1, so that whoever drops one gets other tokens
+    biases      0.1, so that an engine that drops one generates other tokens
 
-The values are uniform, not normal: a generator's integers become uniform numbers without any
-rounding that depends on the processor. Each parameter is drawn from a stream of its own, seeded by
-its name; in which order a library creates them, or with which values, changes nothing.
+The values are uniform, not normal: converting a generator's integers to uniform numbers involves no
+rounding that depends on the processor. Each parameter has its own random stream, seeded by its
+name; the order or values with which a library creates parameters have no effect.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from slm_energy.models.folder import BUNDLED_MODEL, read_json
 from slm_energy.serialization import Json
 
 _RECIPE = 1
-"""Raised when the rule above changes: models made by the old one must not be mistaken for new."""
+"""Increment if the rule above changes: cached models of the old rule must not be reused."""
 _SEED = 31
-"""Of 111 tried, the one whose closest decision was clearest over all shipped models at scale tiny:
+"""The seed, of 111 tried, with the clearest closest decision over all shipped models at scale tiny:
 nine prompts, 24 tokens each, never less than 1e-4 of the largest logit between best and second."""
 _EMBEDDING_STD = 0.02
 _GAIN_OF_ALL_LAYERS = 2.0
@@ -50,16 +50,16 @@ _SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def identity(model: ModelConfig) -> str:
-    """What stands for the model's content, without building it: 16 hex digits.
+    """Identity of the model's content, without building it: 16 hex digits.
 
     Raises:
-        ModelError: its architecture is not given, cannot be made tiny, or has too few tokens.
+        ModelError: its architecture is missing, cannot be made tiny, or has too few tokens.
     """
     return cache_folder(model, Path()).name
 
 
 def cache_folder(model: ModelConfig, cache_path: Path) -> Path:
-    """Where the model is in the cache, or will be.
+    """Folder of the model in the cache; it may not exist yet.
 
     Raises:
         ModelError: see `identity`.
@@ -68,7 +68,7 @@ def cache_folder(model: ModelConfig, cache_path: Path) -> Path:
 
 
 def build(model: ModelConfig, cache_path: Path) -> None:
-    """Make the model unless it is in the cache.
+    """Build the model unless it is in the cache.
 
     Args:
         model: its architecture and scale.
@@ -92,7 +92,7 @@ def build(model: ModelConfig, cache_path: Path) -> None:
 
 
 def _content(model: ModelConfig) -> dict[str, Json]:
-    """Everything that decides the files: the key of the cache is a hash of it."""
+    """Everything that determines the files: the cache key is a hash of it."""
     return {
         "recipe": _RECIPE,
         "seed": _SEED,
@@ -107,15 +107,15 @@ def _config(model: ModelConfig) -> dict[str, Any]:
     config = model.architecture
     if not config:
         raise ModelError(
-            f"model.weights=random needs model.architecture, which is empty for {model.name}: take"
-            " another model, or set model.weights=stored"
+            f"model.weights=random needs model.architecture, which is empty for {model.name}:"
+            " choose another model, or set model.weights=stored"
         )
     if model.scale == "tiny":
         config = shrink(config, bundled["vocab_size"])
     if config.get("vocab_size", 0) < bundled["vocab_size"]:
         raise ModelError(
             f"model.architecture.vocab_size={config.get('vocab_size')}: the bundled tokenizer has"
-            f" {bundled['vocab_size']} tokens; give at least as many"
+            f" {bundled['vocab_size']} tokens; set at least that many"
         )
     return config | {key: bundled[key] for key in _SPECIAL} | {"dtype": "bfloat16"}
 
@@ -123,11 +123,11 @@ def _config(model: ModelConfig) -> dict[str, Any]:
 def _write_weights(config: dict[str, Any], folder: Path) -> int:
     """Write model.safetensors, one block of one parameter in memory at a time.
 
-    The format is the header's length (8 bytes), the header as JSON, and the values one parameter
-    after the other: https://huggingface.co/docs/safetensors#format
+    The format is the header's length (8 bytes), the header as JSON, and the values, parameter by
+    parameter: https://huggingface.co/docs/safetensors#format
 
     Returns:
-        How many parameters there are.
+        Number of parameters.
     """
     network = _network(config, folder)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -147,7 +147,7 @@ def _write_weights(config: dict[str, Any], folder: Path) -> int:
 
 
 def _network(config: dict[str, Any], folder: Path) -> Any:
-    """The model as transformers has it, with shapes but without values."""
+    """The transformers model, with shapes but without values."""
     if lacking := extras.missing("torch", "torch", "transformers"):
         raise ModelError(f"model.weights=random needs {lacking}")
     import torch

@@ -1,12 +1,12 @@
-"""Which weights a configuration names: where they are, and what identifies them.
+"""Locate and identify the weights that a configuration names.
 
-`model.weights=random` makes them from the architecture. Stored ones come from a model folder:
+`model.weights=random` builds them from the architecture. Stored weights come from a model folder:
 `bundled` with this package, on the local disk, or the snapshot of a hub repository at a pinned
 commit. In the order in which a study calls them:
 
     identity   when the grid is resolved; downloads and builds nothing
     fetch      before a trial; downloads a snapshot that is not in the hub's local cache
-    build      in a process of its own; writes random weights into this project's cache
+    build      in a separate process; writes random weights into this project's cache
 
 huggingface_hub is imported only for a download: it takes a second, and a worker never needs it.
 """
@@ -29,15 +29,15 @@ _SECOND_COPIES = ("*/*", "consolidated*")
 
 
 def identity(model: ModelConfig) -> str:
-    """What stands for the model's content in a cell's identity; nothing is downloaded or built.
+    """Identity of the model's content, for a cell's identity; downloads and builds nothing.
 
     Returns:
         The pinned commit of a hub id, else a hash of the content.
 
     Raises:
         ConfigError: a hub id has no pinned commit.
-        ModelError: there is no such folder, or it holds no model that may be loaded; or random
-            weights cannot be made of `model.architecture`.
+        ModelError: the folder is missing or holds no model that may be loaded; or random weights
+            cannot be built from `model.architecture`.
     """
     if model.weights == "random":
         return random_weights.identity(model)
@@ -48,7 +48,7 @@ def identity(model: ModelConfig) -> str:
 
 
 def fetch(model: ModelConfig, cache: Path) -> Path:
-    """The model's folder; a hub snapshot that is not in the hub's local cache is downloaded.
+    """Return the model's folder; download a hub snapshot if it is not in the hub's local cache.
 
     Args:
         model: the configuration.
@@ -56,7 +56,7 @@ def fetch(model: ModelConfig, cache: Path) -> Path:
 
     Raises:
         ConfigError: a hub id has no pinned commit.
-        ModelError: the files cannot be had, or the folder holds no model that may be loaded.
+        ModelError: the files are not available, or the folder holds no model that may be loaded.
     """
     if model.weights == "random":
         return random_weights.cache_folder(model, cache)
@@ -67,7 +67,7 @@ def fetch(model: ModelConfig, cache: Path) -> Path:
 
 
 def needs_building(model: ModelConfig, folder: Path) -> bool:
-    """Tell whether random weights are not in the cache yet; if they are, they count as used now.
+    """Whether random weights must still be built; cached ones are marked as used now.
 
     Args:
         model: the configuration.
@@ -117,7 +117,7 @@ def _fetch_snapshot(model: ModelConfig, commit: str) -> Path:
         return Path(folder)
 
     try:
-        # A commit never changes, so a whole snapshot in the cache needs no network.
+        # A commit never changes, so a complete snapshot in the cache needs no network.
         return snapshot(local_files_only=True)
     except (LocalEntryNotFoundError, ModelError):
         pass  # absent or interrupted: the download below completes it

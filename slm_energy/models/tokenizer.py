@@ -1,6 +1,6 @@
-"""The tokenizer of a model folder, read by the tokenizers library alone where that is possible.
+"""Load the tokenizer of a model folder, if possible with the tokenizers library alone.
 
-An ONNX worker thus reads it without importing transformers.
+An ONNX worker thus loads it without importing transformers.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ SLOW = ("vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Read the tokenizer; it neither truncates nor pads.
+    """Load the tokenizer, without truncation and padding.
 
-    A folder without tokenizer.json has its slow tokenizer converted by transformers, which takes
-    seconds longer.
+    Without tokenizer.json, transformers converts the slow tokenizer, which takes seconds longer.
 
     Raises:
         ModelError: there is no tokenizer, or it cannot be read.

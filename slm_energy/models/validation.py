@@ -1,7 +1,7 @@
-"""Whether a folder holds a model that may be loaded.
+"""Check whether a folder holds a model that may be loaded.
 
-It must be a causal language model of the architecture that the configuration states, complete, and
-must not need a trust that the configuration does not give: code of its own, or pickled weights.
+It must be a complete causal language model of the configured architecture, and must not need trust
+that the configuration does not grant: for its own code, or for pickled weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from slm_energy.models.architecture import disagreement
 from slm_energy.models.folder import read_json
 
 PICKLES = ("pytorch_model*.bin",)
-"""Weights in files that can run code when they are read."""
+"""Weight files that can run code when they are read."""
 _CAUSAL_LM = ("ForCausalLM", "LMHeadModel")
 
 
@@ -26,7 +26,7 @@ def validate(folder: Path, model: ModelConfig) -> None:
 
     Raises:
         ModelError: files are missing or broken, it is not a causal language model, its architecture
-            is another one, or it needs a trust that the configuration does not give.
+            differs, or it needs trust that the configuration does not grant.
     """
     config = read_json(folder / "config.json")
     _require_causal_lm(folder, config, model)
@@ -56,7 +56,7 @@ def _require_causal_lm(folder: Path, config: dict[str, Any], model: ModelConfig)
 
 
 def _built_in(config: dict[str, Any], folder: Path) -> bool:
-    """Tell whether transformers itself has the family's class."""
+    """Whether transformers itself has the family's class."""
     if lacking := extras.missing("torch", "transformers"):
         raise ModelError(
             f"{folder} comes with Python code; checking whether it is required needs {lacking}"
@@ -72,7 +72,7 @@ def _require_architecture(folder: Path, config: dict[str, Any], model: ModelConf
         key, configured, stored = difference
         raise ModelError(
             f"model.architecture.{key}={configured}, but {folder} has {stored}: change"
-            " model.source, or what model.architecture says"
+            " model.source or model.architecture"
         )
 
 
@@ -93,7 +93,7 @@ def _require_weights(folder: Path, model: ModelConfig) -> None:
 
 
 def _complete(folder: Path, name: str) -> bool:
-    """Tell whether weights are there, in one file or in all parts that their index names."""
+    """Whether the weights exist, in one file or in all parts that their index names."""
     if (folder / name).is_file():
         return True
     index = folder / f"{name}.index.json"

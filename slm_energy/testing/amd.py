@@ -1,8 +1,8 @@
 """AMD GPUs for AMD's own `amdsmi` package: a `libamd_smi.so` compiled from a small C file.
 
 The package binds 184 functions when it is imported. Those that we use follow a waveform, so that a
-GPU's power and its energy counter agree; the others answer that they are not supported. A C
-compiler (`cc`) and the package are needed; a GPU and ROCm are not.
+GPU's power and its energy counter agree; the others return "not supported". A C compiler (`cc`) and
+the package are needed; a GPU and ROCm are not.
 
     library = FakeAmdSmi(tmp_path)
     library.show(FakeAmdGpu(bdf="0000:c1:00.0", uuid="GPU-1", waveform=constant(90)))
@@ -10,7 +10,7 @@ compiler (`cc`) and the package are needed; a GPU and ROCm are not.
         ...
     child = subprocess.run(..., env={"ROCM_PATH": str(tmp_path)})
 
-`show` may be called at any time, also while a child reads: what it shows next is what happens next.
+`show` may be called at any time, also while a child reads; it takes effect immediately.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STATUS = {
     "DRIVER_NOT_LOADED": 34,
     "UNEXPECTED_DATA": 43,
 }
-"""AMDSMI_STATUS_..., those that the functions may return."""
+"""AMDSMI_STATUS_... codes that the functions may return."""
 
 NO_HIP_ID = 2**32 - 1
 
@@ -55,13 +55,13 @@ class FakeAmdGpu:
         bdf: its PCI address, such as `0000:c1:00.0`; parts of one GPU differ in the last digit.
         uuid: as in ROCR_VISIBLE_DEVICES; begins with `GPU-`, or is empty if unknown.
         waveform: its power.
-        hip_id: its place among all GPUs, as HIP numbers them; `NO_HIP_ID` if unknown.
+        hip_id: its index among all GPUs in HIP's order; `NO_HIP_ID` if unknown.
         name: product name.
         power_field: `current` (Instinct MI300 and later) or `average` (all others).
-        resolution: what the library says is the counter's unit, in uJ; it counts 2^-16 J.
-        update_ns: how often the counter is renewed.
-        frozen_ns: monotonic time from which the counter stands still; 0 for never.
-        first_ticks: what the counter showed when the waveform began.
+        resolution: the counter's unit as reported by the library, in uJ; the true unit is 2^-16 J.
+        update_ns: update period of the counter.
+        frozen_ns: monotonic time from which the counter is frozen; 0 for never.
+        first_ticks: value of the counter at the start of the waveform.
         processes: ids of the processes that compute on it.
         errors: function name to the status it returns, a key of `STATUS`.
     """
@@ -84,7 +84,7 @@ class FakeAmdSmi:
     """The compiled library.
 
     Args:
-        root: an existing folder; the library is put where ROCm has it below ROCM_PATH.
+        root: an existing folder, for ROCM_PATH; the library is written to its `lib`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -94,7 +94,7 @@ class FakeAmdSmi:
         _compile(root / "lib" / "libamd_smi.so", self._state)
 
     def show(self, *gpus: FakeAmdGpu, init_error: str | None = None) -> None:
-        """From now on these are the machine's GPUs; `init_error` makes amdsmi_init fail."""
+        """Set the machine's GPUs from now on; `init_error` makes amdsmi_init fail."""
         lines = [f"init {STATUS[init_error] if init_error else 0}"]
         for gpu in gpus:
             lines += [f"gpu {gpu.bdf}", f"start_ns {gpu.waveform.start_ns}"]
@@ -108,29 +108,31 @@ class FakeAmdSmi:
 
     @contextmanager
     def loaded(self) -> Iterator[None]:
-        """Let `import amdsmi` find this library in this process."""
+        """Make `import amdsmi` find this library in this process."""
         before = os.environ.get("ROCM_PATH")
-        _forget()
+        _unload()
         os.environ["ROCM_PATH"] = str(self.root)
         try:
             yield
         finally:
-            _forget()
+            _unload()
             if before is None:
                 del os.environ["ROCM_PATH"]
             else:
                 os.environ["ROCM_PATH"] = before
 
 
-def _forget() -> None:
+def _unload() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "amdsmi"]:
         del sys.modules[name]
 
 
 def _compile(library: Path, state: Path) -> None:
     source = Path(__file__).with_name("libamd_smi.c")
-    own = set(re.findall(r"^int (\w+)\(", source.read_text(encoding="ascii"), re.MULTILINE))
-    stubs = "".join(f"int {name}(void) {{ return 2; }}\n" for name in sorted(_bound() - own))
+    defined = set(re.findall(r"^int (\w+)\(", source.read_text(encoding="ascii"), re.MULTILINE))
+    stubs = "".join(
+        f"int {name}(void) {{ return 2; }}\n" for name in sorted(_bound_functions() - defined)
+    )
     library.parent.mkdir()
     subprocess.run(
         ["cc", "-shared", "-fPIC", "-x", "c", f'-DSTATE="{state}"', "-o", library, source, "-"],
@@ -140,10 +142,10 @@ def _compile(library: Path, state: Path) -> None:
     )
 
 
-def _bound() -> set[str]:
-    """The functions that the package looks up when it is imported."""
+def _bound_functions() -> set[str]:
+    """Functions that the package looks up when it is imported."""
     spec = importlib.util.find_spec("amdsmi")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("no amdsmi: pip install slm-energy[amd]")
+        raise ModuleNotFoundError("amdsmi is not installed: pip install slm-energy[amd]")
     wrapper = Path(spec.origin).with_name("amdsmi_wrapper.py").read_text(encoding="utf-8")
     return set(re.findall(r"_libraries\['libamd_smi\.so'\]\.(\w+)", wrapper))

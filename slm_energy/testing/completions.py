@@ -1,11 +1,11 @@
-"""A small server that speaks OpenAI's completions protocol, and breaks it where it is asked to.
+"""A small server for OpenAI's completions protocol, with optional faults.
 
     engine=openai_server 'engine.options.command="{python} -m slm_energy.testing.completions
         --port {port} --model {model} --fault cut"'
 
-It computes nothing: the output is a fixed text, begun at a place that depends on the prompt. It
-takes and tells token ids as vLLM does; with `--text` it knows text only, and tells no usage in its
-streams, as llama-cpp-python's server.
+It computes nothing: the output is a fixed text, from a position that depends on the prompt. It
+accepts and returns token ids, as vLLM does; with `--text` it handles text only and reports no usage
+in its streams, as llama-cpp-python's server does.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ from slm_energy.models.folder import eos_ids
 from slm_energy.models.tokenizer import load_tokenizer
 
 FAULTS = {
-    "none": "it does what it should",
-    "never_ready": "it never listens",
-    "exit": "it ends at once, with exit code 3",
-    "unlisted": "it serves two models",
-    "refuse": "it answers every completion with status 404",
-    "cut": "it closes the connection in the middle of each stream",
-    "kill": "it is killed in the middle of each stream",
-    "stall": "it falls silent in the middle of each stream",
-    "malformed": "an event of each stream is no JSON",
-    "error": "an event of each stream tells of an error",
-    "unfinished": "no stream tells why it ended",
-    "extra_token": "it puts a token before each prompt",
-    "cached": "it keeps prompts from earlier requests",
-    "no_usage": "it never tells how many tokens there were",
-    "miscount": "it counts a token too many",
-    "short": "it gives one token less than was asked for",
-    "eos": "it stops at an end-of-text token in the middle, ignore_eos or not",
-    "burst": "its events bring several tokens each",
+    "none": "works correctly",
+    "never_ready": "never listens",
+    "exit": "exits immediately, with exit code 3",
+    "unlisted": "serves two models",
+    "refuse": "answers every completion with status 404",
+    "cut": "closes the connection in the middle of each stream",
+    "kill": "is killed in the middle of each stream",
+    "stall": "stops sending in the middle of each stream",
+    "malformed": "sends an event that is not JSON in each stream",
+    "error": "sends an error event in each stream",
+    "unfinished": "sends no finish reason",
+    "extra_token": "adds a token before each prompt",
+    "cached": "caches prompts of earlier requests",
+    "no_usage": "never reports token counts",
+    "miscount": "reports one token too many",
+    "short": "generates one token less than requested",
+    "eos": "stops at an end-of-text token in the middle, even with ignore_eos",
+    "burst": "sends several tokens per event",
 }
 
 _TEXT = "def total(values):\n    result = 0\n    for value in values:\n        result += value\n"
 _MIDDLE = 3
-"""Faults in a stream come after so many tokens."""
+"""Number of tokens before a fault in a stream."""
 
 
 class CompletionsServer(http.server.ThreadingHTTPServer):
     """The server; `serve_forever` runs it.
 
     Args:
-        port: on the loopback interface; 0 takes a free one, which `server_port` tells.
+        port: on the loopback interface; 0 selects a free one, see `server_port`.
         model: a folder in the Hugging Face layout, for its tokenizer.
         fault: one of `FAULTS`.
-        text: it knows no token ids.
+        text: it handles text only, no token ids.
 
     Attributes:
-        requests_seen: bodies of the completions that it was asked for.
-        gate: if set, no stream begins before as many were asked for as it has parties.
+        requests_seen: bodies of the completion requests received.
+        gate: if set, streams start together, once as many were requested as it has parties.
     """
 
     daemon_threads = True
@@ -90,24 +90,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(404, {"detail": "Not Found"})
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests_seen.append(asked)
-        prompt = asked["prompt"]
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests_seen.append(request)
+        prompt = request["prompt"]
         if self.server.fault == "refuse":
             self._answer(404, {"error": {"message": "The model `scripted` does not exist."}})
         elif self.server.text and not isinstance(prompt, str):
             self._answer(422, {"detail": [{"msg": "Input should be a valid string"}]})
         else:
             ids = prompt if isinstance(prompt, list) else self.server.tokenizer.encode(prompt).ids
-            self._complete(ids, asked)
+            self._complete(ids, request)
 
     def log_message(self, format: str, *values: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
-    def _complete(self, prompt: Sequence[int], asked: dict[str, Any]) -> None:
-        ids, finish = self._output(prompt, asked["max_tokens"])
+    def _complete(self, prompt: Sequence[int], completion: dict[str, Any]) -> None:
+        ids, finish = self._output(prompt, completion["max_tokens"])
         usage = self._usage(len(prompt), len(ids))
-        if not asked.get("stream"):
+        if not completion.get("stream"):
             self._answer(200, {"choices": [], "usage": usage})
             return
         if self.server.gate is not None:
@@ -182,14 +182,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--fault", choices=FAULTS, default="none")
     parser.add_argument("--text", action="store_true")
-    asked = parser.parse_args(arguments)
-    if asked.fault == "exit":
+    args = parser.parse_args(arguments)
+    if args.fault == "exit":
         print("there is no such device", file=sys.stderr)
         return 3
-    if asked.fault == "never_ready":
+    if args.fault == "never_ready":
         print("loading weights", file=sys.stderr)
         time.sleep(3600)
-    CompletionsServer(asked.port, asked.model, asked.fault, asked.text).serve_forever()
+    CompletionsServer(args.port, args.model, args.fault, args.text).serve_forever()
     return 0
 
 

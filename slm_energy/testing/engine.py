@@ -1,7 +1,7 @@
-"""A scripted engine: real processes, files and time stamps, no weights. It can be told to fail.
+"""A scripted engine: real processes, files and time stamps, no weights, and optional faults.
 
-It generates token ids that depend on the prompt alone, takes a given time per token, and does what
-faulty engines do: always, once, or now and then. Use it with the configuration that comes with it:
+It generates token ids that depend only on the prompt, takes a given time per token, and fails as
+real engines do: always, once, or at random. Use it with the configuration shipped with it:
 
     slm-energy --config-dir "$(python -c 'from slm_energy.testing import CONF; print(CONF)')" \
         engine=scripted
@@ -27,15 +27,15 @@ from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 
 EXPORTING = ("export", "export_kill")
-"""What goes wrong in the process that exports: an error, or it is killed in the middle."""
+"""Faults of the exporting process: an error, or it is killed in the middle."""
 
 SERVING = (
     *("load", "generate", "nan_logits", "drift", "mute", "unstamped", "garbage"),
     *("memory", "kill", "exit", "hang"),
 )
-"""What goes wrong in the process that serves. `drift`: outputs change from pass to pass; `mute`:
-there are none; `unstamped`: tokens have no times; `garbage`: their times are no numbers; the last
-three say nothing."""
+"""Faults of the serving process. `drift`: outputs change from pass to pass; `mute`: there are none;
+`unstamped`: tokens have no times; `garbage`: their times are not numbers; the last three produce
+no error message."""
 
 _VOCABULARY = 256
 _EXPORT_FILE = "export.bin"
@@ -46,11 +46,11 @@ class ScriptedEngine:
     """Serves made-up tokens on schedule."""
 
     def load(self, request: LoadRequest) -> dict[str, Json]:
-        """Take the script from `engine.options`."""
+        """Read the script from `engine.options`."""
         options = request.settings.engine.options
         self._fail = _fault(options, SERVING)
         self._token_s = float(options.get("token_s") or 0.0)
-        self._answered = 0
+        self._batches = 0
         if self._fail == "load":
             raise EngineError("engine.options.fail=load: the script says that loading fails")
         if _exports(request):
@@ -66,10 +66,10 @@ class ScriptedEngine:
         }
 
     def generate(self, batch: Batch) -> list[Completion]:
-        """Answer every prompt with ids that depend on it alone."""
-        self._answered += 1
-        if self._answered == 2:
-            self._act()
+        """Answer every prompt with ids that depend only on it."""
+        self._batches += 1
+        if self._batches == 2:
+            self._misbehave()
         if self._fail == "mute":
             return []
         ids = [
@@ -84,20 +84,20 @@ class ScriptedEngine:
         return [Completion(output_ids=tuple(row), token_ns=tuple(stamps)) for row in ids]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resources are held."""
 
     def _token(self, prompt: tuple[int, ...], position: int) -> int:
-        salt = self._answered if self._fail == "drift" else 0
+        salt = self._batches if self._fail == "drift" else 0
         text = f"{prompt}:{position}:{salt}".encode()
         return hashlib.sha256(text).digest()[0] % _VOCABULARY
 
-    def _act(self) -> None:
+    def _misbehave(self) -> None:
         if self._fail == "generate":
             raise EngineError("engine.options.fail=generate: the script says that generation fails")
         if self._fail == "nan_logits":
             raise EngineError("NaN logits at token 0 of request 0")
         if self._fail == "memory":
-            bytearray(2**48)  # more than can be addressed: memory really runs out
+            bytearray(2**48)  # more than can be addressed: a real MemoryError
         if self._fail == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if self._fail == "exit":
@@ -107,10 +107,10 @@ class ScriptedEngine:
 
 
 def _fault(options: Mapping[str, Scalar], possible: Sequence[str]) -> str:
-    """What this process does wrong, of what is possible in it; `never` if nothing."""
+    """Fault of this process, one of `possible`; `never` if none."""
     fail = str(options.get("fail", "never"))
     if fail == "any":
-        return _drawn(options, possible)
+        return _random_fault(options, possible)
     if fail not in possible:
         return "never"
     once = options.get("fail_once")
@@ -122,14 +122,14 @@ def _fault(options: Mapping[str, Scalar], possible: Sequence[str]) -> str:
     return fail
 
 
-def _drawn(options: Mapping[str, Scalar], possible: Sequence[str]) -> str:
-    """What the n-th process of a study does wrong: the same for the same seed."""
+def _random_fault(options: Mapping[str, Scalar], possible: Sequence[str]) -> str:
+    """Fault of the n-th process of a study: the same for the same seed."""
     with Path(str(options["fail_log"])).open("a+", encoding="utf-8") as log:
         log.seek(0)
         number = len(log.readlines()) + 1
-        chance = random.Random(f"{options['fail_seed']}:{number}")
-        struck = chance.random() < float(options["fail_rate"] or 0.0)
-        fault = chance.choice(possible) if struck else "never"
+        rng = random.Random(f"{options['fail_seed']}:{number}")
+        fails = rng.random() < float(options["fail_rate"] or 0.0)
+        fault = rng.choice(possible) if fails else "never"
         log.write(f"{number} {fault}\n")
     return fault
 
@@ -139,18 +139,18 @@ def _exports(request: LoadRequest) -> bool:
 
 
 def _identity(request: LoadRequest) -> dict[str, Json]:
-    """Every cell has an export of its own."""
+    """Identity of the export in the cache; differs from cell to cell."""
     engine = request.settings.engine
-    own = {"decode": engine.decode, "threads": engine.threads, "options": dict(engine.options)}
-    return derived_from(request, recipe=1) | own
+    script = {"decode": engine.decode, "threads": engine.threads, "options": dict(engine.options)}
+    return derived_from(request, recipe=1) | script
 
 
-def _place(request: LoadRequest) -> Path:
+def _export_folder(request: LoadRequest) -> Path:
     return cache.place(request.cache_path, "scripted", _identity(request))
 
 
 def _needs_export(request: LoadRequest) -> bool:
-    return _exports(request) and not cache.intact(_place(request))
+    return _exports(request) and not cache.intact(_export_folder(request))
 
 
 def _export(request: LoadRequest) -> None:
@@ -171,13 +171,13 @@ def _export(request: LoadRequest) -> None:
                 time.sleep(float(options.get("export_s") or 0.0) / _PIECES)
         return {}
 
-    cache.make(_place(request), _identity(request), fill)
+    cache.make(_export_folder(request), _identity(request), fill)
 
 
 def _read_export(request: LoadRequest) -> None:
-    cache.facts(_place(request))
-    if (_place(request) / _EXPORT_FILE).read_bytes() != _PIECE * _PIECES:
-        raise EngineError(f"{_place(request)} is not what was exported")
+    cache.facts(_export_folder(request))
+    if (_export_folder(request) / _EXPORT_FILE).read_bytes() != _PIECE * _PIECES:
+        raise EngineError(f"{_export_folder(request)} differs from the export")
 
 
 def _create() -> Engine:

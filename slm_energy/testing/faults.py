@@ -1,10 +1,10 @@
-"""What goes wrong with readings, done to a recording whose truth is known.
+"""Faults of readings, applied to a recording whose true energy is known.
 
     broken = break_at(record(scene, spare=15), "reset", "middle")
     verdict = judge(broken, account(broken.series, broken.window, max_gap_ns=10**9))
 
-A figure may be right (the truth lies in its interval, and the figure is close to it) or refused
-(no joules, and a reason). Anything else is wrong, and silently so.
+A figure may be right (the truth is in its interval, and the figure is close to it) or refused (no
+joules, and a reason). Anything else is a silent error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PLACES: tuple[Place, ...] = ("first", "middle", "last", "all")
 """The reading that opens the window, one inside, the one that closes it, and every reading."""
 
 TOLERANCE = 0.05
-"""How far a right figure may be from the truth, besides having it in its interval."""
+"""Largest relative error of a right figure, in addition to the truth being in its interval."""
 
 _STEADY = "a steady load looks like this"
 _LIKE_A_TRUE_LOAD: dict[tuple[str, Place], str] = {
@@ -38,16 +38,16 @@ _LIKE_A_TRUE_LOAD: dict[tuple[str, Place], str] = {
 
 _OTHER_SCALE: set[tuple[str, Place]] = {("truncated", "all"), ("spike", "all")}
 
-_TRY_NS = 900_000_000
+_RETRY_NS = 900_000_000
 
 _Change = Callable[[Recording, Sequence[int]], Recording]
 
 
 def break_at(recording: Recording, fault: str, place: Place) -> Recording:
-    """Do one of `FAULTS` to a recording.
+    """Apply one of `FAULTS` to a recording.
 
-    Window and truth are those of the broken recording: a clock that steps moves the window's end
-    too, and a counter that wraps three times unseen took its time to do so.
+    Window and truth are those of the broken recording: a clock step also moves the window's end,
+    and three unseen wraps of a counter make the window longer.
     """
     opening, closing = recording.opening, recording.closing
     places: dict[Place, Sequence[int]] = {
@@ -60,25 +60,26 @@ def break_at(recording: Recording, fault: str, place: Place) -> Recording:
 
 
 def applies(recording: Recording, fault: str, place: Place) -> bool:
-    """Tell whether a sensor of this kind can have this fault there."""
+    """Whether a sensor of this kind can have this fault at this place."""
     source = recording.scene.source
     if fault == "several wraps":
         return source.modulus is not None
     if fault == "backward" and place == "first" and recording.opening == 0:
-        return False  # There is nothing that it would be less than.
+        return False  # There is no earlier value.
     if fault in ("backward", "reset"):
         return source.kind == "counter"
     return fault != "spike" or source.kind == "power"
 
 
 def undetectable(scene: Scene, fault: str, place: Place) -> str | None:
-    """Why no rule on one column of readings could tell this from the truth; None where one can.
+    """Why a fault cannot be detected from one column of readings; None if it can.
 
-    Where a machine has a second source, `crosscheck.py` compares the two.
+    If a machine has a second source, `crosscheck.py` compares the two.
 
-    Two more are in no recording here, because their reading could be true: a counter that loses
-    less than it counted between two readings, and one that is reset so shortly before the end of
-    its range that the device could have used the rest (200 J of 262 kJ, at 2 kW and 100 ms).
+    Two more such faults are not in `FAULTS`, because their readings could be true: a counter
+    that loses less than it counted between two readings, and one that is reset so shortly before
+    the end of its range that the device could have used the rest (200 J of 262 kJ, at 2 kW and
+    100 ms).
     """
     if (fault, place) in _OTHER_SCALE:
         return "a sensor of another scale looks like this"
@@ -89,8 +90,8 @@ def judge(recording: Recording, figure: EnergyFigure) -> Judgement:
     """Compare a figure with the truth."""
     low_j, joules, high_j = figure.low_j, figure.joules, figure.high_j
     if joules is None or low_j is None or high_j is None:
-        typed = figure.reasons and (low_j, joules, high_j) == (None, None, None)
-        return "refused" if typed else "wrong"
+        refused = figure.reasons and (low_j, joules, high_j) == (None, None, None)
+        return "refused" if refused else "wrong"
     rounding_j = 1e-9 * recording.truth_j
     inside = low_j - rounding_j <= recording.truth_j <= high_j + rounding_j
     close = math.isclose(joules, recording.truth_j, rel_tol=TOLERANCE)
@@ -101,7 +102,7 @@ def judge(recording: Recording, figure: EnergyFigure) -> Judgement:
 
 
 def _rows(change: Callable[[Recording, int], Row]) -> _Change:
-    """Change the rows at all places, one by one."""
+    """Change the rows at all places, one at a time."""
 
     def broken(recording: Recording, places: Sequence[int]) -> Recording:
         rows = list(recording.rows)
@@ -125,7 +126,7 @@ def _shows(raw: int) -> _Change:
 
 
 def _full_scale(recording: Recording, i: int) -> Row:
-    """All bits set, as from a bus that does not answer."""
+    """All bits set, as from an unresponsive bus."""
     return replace(recording.rows[i], raw=(recording.scene.source.modulus or 2**32) - 1)
 
 
@@ -136,12 +137,12 @@ def _truncated(recording: Recording, i: int) -> Row:
 
 
 def _spike(recording: Recording, i: int) -> Row:
-    """A value that is wrong, but not more than the device can draw."""
+    """A wrong value within the device's maximum power."""
     return replace(recording.rows[i], raw=2 * (recording.rows[i].raw or 0))
 
 
 def _stale(recording: Recording, places: Sequence[int]) -> Recording:
-    """The value of the reading before, once more."""
+    """Repeat the value of the previous reading."""
     return _shows(_before(recording, places[0]).raw or 0)(recording, places)
 
 
@@ -150,7 +151,7 @@ def _frozen(recording: Recording, places: Sequence[int]) -> Recording:
 
 
 def _backward(recording: Recording, places: Sequence[int]) -> Recording:
-    """Less than was shown before; if at all readings, the counter runs backward."""
+    """A value lower than the previous one; if at all readings, the counter runs backward."""
     scene, rows = recording.scene, list(recording.rows)
     for i in places:
         if len(places) > 1:
@@ -164,7 +165,7 @@ def _backward(recording: Recording, places: Sequence[int]) -> Recording:
 
 
 def _reset(recording: Recording, places: Sequence[int]) -> Recording:
-    """Counting begins anew shortly before a reading; if at all, shortly before each of them."""
+    """Restart the count at zero shortly before a reading; at all readings, before each of them."""
     scene, rows, since_ns = recording.scene, list(recording.rows), 0
     for i in range(places[0], len(rows)):
         if i in places:
@@ -178,7 +179,7 @@ def _reset(recording: Recording, places: Sequence[int]) -> Recording:
 
 
 def _duplicate_stamp(recording: Recording, places: Sequence[int]) -> Recording:
-    """The time of the reading before, once more; if at all readings, at every second one."""
+    """Repeat the time stamps of the previous reading; at all readings, at every second one."""
     rows = list(recording.rows)
     for i in places[::-2]:
         other = _before(recording, i)
@@ -187,9 +188,9 @@ def _duplicate_stamp(recording: Recording, places: Sequence[int]) -> Recording:
 
 
 def _slow(least_ns: int, *, late: bool) -> _Change:
-    """A reading takes `least_ns`, or three steps; its value is of its beginning or of its end.
+    """A reading takes `least_ns`, or three steps; its value is that at its start or at its end.
 
-    Readings that were due meanwhile are not made. If at all, each takes until the next one.
+    Readings due meanwhile are skipped. At all readings, each takes until the next one.
     """
 
     def broken(recording: Recording, places: Sequence[int]) -> Recording:
@@ -212,7 +213,7 @@ def _slow(least_ns: int, *, late: bool) -> _Change:
 
 
 def _clock_step(sign: int) -> _Change:
-    """The clock is set; if at all readings, a little each time. The window is stamped by it too."""
+    """Step the clock; at all readings, a little each time. It also stamps the window."""
 
     def broken(recording: Recording, places: Sequence[int]) -> Recording:
         period_ns = recording.scene.source.update_period_ns or 0
@@ -228,9 +229,9 @@ def _clock_step(sign: int) -> _Change:
 
 
 def _several_wraps(recording: Recording, places: Sequence[int]) -> Recording:
-    """Reading fails for so long that the counter wraps three times meanwhile.
+    """Readings fail for so long that the counter wraps three times.
 
-    If at all readings, nothing is tried between any two of them.
+    At all readings, there are no attempts between any two of them.
     """
     scene, window = recording.scene, recording.window
     wrap_j = float((scene.source.modulus or 0) * PJ_PER_UNIT[scene.source.unit]) / 1e12
@@ -239,8 +240,8 @@ def _several_wraps(recording: Recording, places: Sequence[int]) -> Recording:
     rows = list[Row]()
     for i, row in enumerate(recording.rows):
         if [i] == list(places):
-            for tried_ns in range(row.before_ns, row.before_ns + delay_ns, _TRY_NS):
-                rows.append(replace(reading(scene, tried_ns), raw=None, error="EIO"))
+            for attempt_ns in range(row.before_ns, row.before_ns + delay_ns, _RETRY_NS):
+                rows.append(replace(reading(scene, attempt_ns), raw=None, error="EIO"))
         rows.append(reading(scene, later(row.before_ns)))
     longer = _moved(window, later)
     truth_j = scene.waveform.joules(longer.start_ns, longer.end_ns)
@@ -248,14 +249,14 @@ def _several_wraps(recording: Recording, places: Sequence[int]) -> Recording:
 
 
 def _before(recording: Recording, i: int) -> Row:
-    """The reading before one, also before the first that was kept."""
+    """The reading before row `i`, even before the first that was kept."""
     if i:
         return recording.rows[i - 1]
     return reading(recording.scene, recording.rows[0].before_ns - recording.scene.step_ns)
 
 
 def _later(recording: Recording, places: Sequence[int], by_ns: int) -> Callable[[int], int]:
-    """Time as it is after all that moves it: `by_ns` at each of the places up to then."""
+    """Map a time to the shifted time: `by_ns` later for each of the places up to then."""
     moments = [recording.rows[place].before_ns for place in places]
     return lambda time_ns: time_ns + by_ns * sum(moment <= time_ns for moment in moments)
 
@@ -290,4 +291,4 @@ FAULTS: dict[str, _Change] = {
     "clock forward": _clock_step(1),
     "clock back": _clock_step(-1),
 }
-"""Name to what it does at the given rows of a recording."""
+"""Changes of a recording at the given rows, by name."""

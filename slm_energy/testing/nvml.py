@@ -1,6 +1,6 @@
 """NVIDIA GPUs for the real nvidia-ml-py: a `libnvidia-ml.so.1` compiled from a small C file.
 
-One waveform per GPU gives its power now, its averaged power and its energy counter, so that an
+One waveform per GPU determines its instant power, averaged power and energy counter, so that an
 integrator can be checked. Use it in this process, or let child processes find it:
 
     machine = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(70)),))
@@ -8,8 +8,8 @@ integrator can be checked. Use it in this process, or let child processes find i
         ...
     environment = {"LD_LIBRARY_PATH": str(write_library(machine, tmp_path))}
 
-Calling `write_library` for the same folder again, or `change` of what `installed` gives, is at once
-what happens next, also in processes that read meanwhile. It needs a C compiler (`cc`), no GPU.
+Calling `write_library` for the same folder again, or `change` on the result of `installed`, takes
+effect immediately, also in processes that are reading. It needs a C compiler (`cc`), no GPU.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from slm_energy.testing.waveform import Waveform
 COUNTER = "nvmlDeviceGetTotalEnergyConsumption"
 POWER = "nvmlDeviceGetPowerUsage"
 POWER_INSTANT = "NVML_FI_DEV_POWER_INSTANT"
-"""The functions and the field that faults are most often about."""
+"""The functions and the field that faults usually concern."""
 
 EVERYTHING = "*"
-"""Stands for every function of a GPU: an error `GpuIsLost` of everything is a GPU that is lost."""
+"""Every function of a GPU: the error `GpuIsLost` for `EVERYTHING` is a lost GPU."""
 
 _LIBRARY = "libnvidia-ml.so.1"
 _MOST = {"step": 1024, "fault": 64, "process": 64, "mig": 8}
@@ -48,7 +48,7 @@ _MOST = {"step": 1024, "fault": 64, "process": 64, "mig": 8}
 class FakeGpu:
     """One GPU.
 
-    Faults are named by function as nvidia-ml-py spells it, by field, or `EVERYTHING`, and all begin
+    Keys of faults are nvidia-ml-py's names of functions, fields, or `EVERYTHING`; all faults begin
     at `faults_from_ns`.
 
     Attributes:
@@ -56,27 +56,27 @@ class FakeGpu:
         waveform: its power.
         name: product name.
         capability: CUDA compute capability. `nvmlDeviceGetPowerUsage` is an average over 1 s on
-            Ampere and later except GA100, which is (8, 0); before, it is power now.
-        counter_period_ns: how often the energy counter is renewed.
-        power_period_ns: how often power is renewed.
-        power_window_ns: power now is the mean over this long before it was renewed, and 0 means of
-            that moment. 25 ms of a period of 100 ms is a sensor that looks part of the time.
-        power_type: of the values of power fields, a pynvml.NVML_VALUE_TYPE_...
+            Ampere and later except GA100, which is (8, 0); before, it is instant power.
+        counter_period_ns: update period of the energy counter.
+        power_period_ns: update period of power.
+        power_window_ns: instant power is the mean over this time before its update; 0: no mean.
+            25 ms of a period of 100 ms is a sensor that samples part of the time.
+        power_type: type of the values of power fields, a pynvml.NVML_VALUE_TYPE_...
         power_limit_mw: the enforced limit; None is twice the largest power of the waveform.
         processes: ids of the processes that compute on it.
-        mig_devices: UUIDs, beginning with `MIG-`, of its MIG devices; MIG mode is on if there are.
+        mig_devices: UUIDs of its MIG devices, beginning with `MIG-`; if any, MIG mode is on.
         utilization_pct: share of time in which it computes.
         memory_bytes: used memory.
         temperature_c: of the GPU.
         sm_clock_mhz: of its processors.
-        event_reasons: why clocks are lower than they could be, as NVML's bit mask.
-        errors: function to the error that it returns: the end of the name of one of pynvml's
-            classes, such as `GpuIsLost`, `NotSupported`, `NoPermission`, `Timeout` or `Unknown`.
-        delays_ms: function to how long it takes.
-        values: function to the value that it returns, instead of the true one; of a field to the
-            64 bits of its value.
-        counter_fault: the counter stands still, counts backward, or began again at 0.
-        faults_from_ns: monotonic time from which all that is so.
+        event_reasons: reasons for reduced clocks, as NVML's bit mask.
+        errors: returned error by function: the end of the name of one of pynvml's classes, such as
+            `GpuIsLost`, `NotSupported`, `NoPermission`, `Timeout` or `Unknown`.
+        delays_ms: duration by function.
+        values: returned value by function, instead of the true one; for a field, the 64 bits of its
+            value.
+        counter_fault: the counter is frozen, counts backward, or restarted at 0.
+        faults_from_ns: monotonic time at which the faults begin.
     """
 
     uuid: str
@@ -104,13 +104,13 @@ class FakeGpu:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FakeNvml:
-    """A machine.
+    """A machine with NVIDIA GPUs.
 
     Attributes:
         gpus: in the order of their index.
-        init_error: such as `DriverNotLoaded`: makes nvmlInit fail.
-        count_error: makes nvmlDeviceGetCount fail.
-        driver: its version.
+        init_error: error of nvmlInit, such as `DriverNotLoaded`.
+        count_error: error of nvmlDeviceGetCount.
+        driver: driver version.
     """
 
     gpus: tuple[FakeGpu, ...]
@@ -121,21 +121,21 @@ class FakeNvml:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Installed:
-    """What `installed` gives: `change` makes it another machine, from now on."""
+    """Result of `installed`: `change` replaces the machine from now on."""
 
     folder: Path
 
     def change(self, machine: FakeNvml) -> None:
-        """Handles keep their meaning; one of a GPU that is no longer there is `GpuIsLost`."""
+        """Replace the machine. Handles stay valid; that of a removed GPU gives `GpuIsLost`."""
         _describe(machine, self.folder)
 
 
 @contextmanager
 def installed(machine: FakeNvml) -> Iterator[Installed]:
-    """Let `pynvml` speak to the fake in this process, and leave no trace of it afterwards.
+    """Make `pynvml` use the fake in this process, and restore it afterwards.
 
-    pynvml keeps the library it has loaded, and pointers to its functions, in module variables:
-    those are set, and set back.
+    pynvml keeps the loaded library, and pointers to its functions, in module variables: these are
+    set and restored.
     """
     names = ("nvmlLib", "_nvmlGetFunctionPointer_cache", "_nvmlLib_refcount")
     before = {name: getattr(pynvml, name) for name in names}
@@ -147,12 +147,12 @@ def installed(machine: FakeNvml) -> Iterator[Installed]:
             yield Installed(folder=Path(folder))
         finally:
             vars(pynvml).update(before)
-            # A library that stays loaded would be taken for the next one with its file number.
+            # The loader would mistake a library left open for the next one with the same inode.
             _ctypes.dlclose(library._handle)
 
 
 def write_library(machine: FakeNvml, folder: Path) -> Path:
-    """Put the library, playing `machine`, into a folder; or change the machine it plays there.
+    """Write the library, simulating `machine`, to a folder; or change the machine there.
 
     Returns:
         The folder's absolute path, for LD_LIBRARY_PATH of child processes.
@@ -183,7 +183,7 @@ def _compiled() -> bytes:
 
 
 def _describe(machine: FakeNvml, folder: Path) -> None:
-    """Write what the library reads; whole, since it may be reading now."""
+    """Write the file that the library reads; atomically, since it may be reading it."""
     lines = [f"driver {machine.driver}"]
     if machine.init_error:
         lines += [f"init {_code(machine.init_error)}"]
@@ -223,14 +223,14 @@ def _gpu_lines(gpu: FakeGpu) -> list[str]:
 
 
 def _code(error: str) -> int:
-    """`GpuIsLost` is pynvml.NVML_ERROR_GPU_IS_LOST."""
+    """Error code of a name: `GpuIsLost` is pynvml.NVML_ERROR_GPU_IS_LOST."""
     constant = "NVML_ERROR_" + re.sub(r"(?<!^)(?=[A-Z])", "_", error).upper()
     return int(getattr(pynvml, constant))
 
 
 def _architecture(capability: tuple[int, int]) -> int:
-    """What nvmlDeviceGetArchitecture says of a compute capability."""
-    known = {
+    """Result of nvmlDeviceGetArchitecture for a compute capability."""
+    lowest_capability = {
         (7, 0): pynvml.NVML_DEVICE_ARCH_VOLTA,
         (7, 5): pynvml.NVML_DEVICE_ARCH_TURING,
         (8, 0): pynvml.NVML_DEVICE_ARCH_AMPERE,
@@ -238,5 +238,5 @@ def _architecture(capability: tuple[int, int]) -> int:
         (9, 0): pynvml.NVML_DEVICE_ARCH_HOPPER,
         (10, 0): pynvml.NVML_DEVICE_ARCH_BLACKWELL,
     }
-    later = [arch for lowest, arch in known.items() if lowest <= capability]
-    return int(max(later, default=pynvml.NVML_DEVICE_ARCH_PASCAL))
+    reached = [arch for lowest, arch in lowest_capability.items() if lowest <= capability]
+    return int(max(reached, default=pynvml.NVML_DEVICE_ARCH_PASCAL))

@@ -1,7 +1,7 @@
-"""RAPL's perf events as files that point at an event which every Linux has.
+"""RAPL's perf events as files that refer to an event of every Linux kernel.
 
-The kernel's own `cpu-clock` stands in for the energy counters, so the real system call opens it and
-the real kernel counts: one step of 2^-32 J per nanosecond, 0.23 W on each CPU.
+The kernel's `cpu-clock` replaces the energy counters, so the real system call opens it and the real
+kernel counts: one step of 2^-32 J per nanosecond, 0.23 W on each CPU.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def write_events(
     kind: int = SOFTWARE,
     scale: str = "2.3283064365386962890625e-10",
 ) -> None:
-    """Write what the kernel's tree says of an event source.
+    """Write the sysfs files of an event source.
 
     Args:
-        sysfs: stands in for `/sys`; measurement.powercap_root is its `class/powercap`.
+        sysfs: replaces `/sys`; measurement.powercap_root is its `class/powercap`.
         pmu: `power` or `power_core`.
         events: names, such as `energy-pkg` and `energy-ram`, and their numbers.
-        packages: the socket of CPU 0, CPU 1, ...; all of these CPUs answer for the events.
-        kind: the event source's number.
+        packages: the socket of CPU 0, CPU 1, ...; all of these CPUs are in the event's cpumask.
+        kind: type number of the event source.
         scale: joules per step.
     """
     source = sysfs / "bus/event_source/devices" / pmu

@@ -4,9 +4,9 @@
         ...  # measurement.powercap_root=tmp_path
 
 Files are rewritten in place, as the kernel's are: a reader that keeps them open sees new values. As
-on a real machine, the zones lie within each other, and the root has a link to each. All zones are
-published at one moment: two that have the same waveform and start show the same numbers, as the
-mirrored dies of some AMD processors do. `client`, `server` and `amd` are whole machines.
+on a real machine, zones are nested, and the root has a link to each. All zones are updated at one
+moment: two with the same waveform and start show the same numbers, as the mirrored dies of some AMD
+processors do. `client`, `server` and `amd` are complete machines.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ Fault = Literal[
     "backward",
     "reset",
 ]
-"""What can be done to a counter; see `PowercapTree.set_fault`."""
+"""Faults of a counter; see `PowercapTree.set_fault`."""
 
 INTEL_RANGE_UJ = 262_143_328_850
 """`max_energy_range_uj` of many Intel processors: 2^32 steps of 61 uJ."""
 
 AMD_RANGE_UJ = 65_532_610_987
-"""The same of AMD's: 2^32 steps of 15 uJ."""
+"""The same of AMD processors: 2^32 steps of 15 uJ."""
 
 _STEP_BACK_UJ = 10**6
 
-# Real files on which reading fails, for root too: the kernel asks for the mode of its settings
-# from everybody, and nothing is mapped at the start of a process's memory.
+# Real files that cannot be read, even by root: the kernel enforces the mode of its settings for all
+# users, and nothing is mapped at the start of a process's memory.
 _LINKS = {"denied": "/proc/sys/vm/drop_caches", "io_error": "/proc/self/mem"}
 
 
@@ -63,7 +63,7 @@ class Zone:
         name: `package-0`, `core`, `uncore`, `dram`, `psys`.
         waveform: its power.
         range_uj: the counter's largest value; it wraps to zero after it.
-        first_uj: what the counter shows when the tree is entered.
+        first_uj: value of the counter when the tree is entered.
     """
 
     folder: str
@@ -86,7 +86,7 @@ def client(package: Waveform) -> tuple[Zone, ...]:
 
 
 def server(*packages: Waveform) -> tuple[Zone, ...]:
-    """A machine with a socket, and memory beside it, for each waveform."""
+    """A server with one socket, and a memory zone in it, for each waveform."""
     zones = []
     for socket, package in enumerate(packages):
         top, first_uj = f"intel-rapl:{socket}", (socket + 1) * 10**9
@@ -98,7 +98,7 @@ def server(*packages: Waveform) -> tuple[Zone, ...]:
 
 
 def amd(package: Waveform, *, dies: int = 1) -> tuple[Zone, ...]:
-    """A socket of AMD: no memory, and `core` counts one core only.
+    """An AMD socket: no memory zone, and `core` counts one core only.
 
     Args:
         package: the socket's power.
@@ -126,8 +126,8 @@ class PowercapTree:
     Args:
         root: an existing folder, for `measurement.powercap_root`.
         zones: parents before their children.
-        period_s: how often new values are published; hardware does it about every 1 ms.
-        jitter: each period is longer or shorter by up to this share of it.
+        period_s: time between updates; about 1 ms in hardware.
+        jitter: largest deviation of a period, as a share of it.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class PowercapTree:
 
     @property
     def longest_pause_s(self) -> float:
-        """Longest time between two publications so far: a busy machine may starve the thread."""
+        """Longest time between two updates so far: a busy machine may starve the thread."""
         return self._longest_ns / 1e9
 
     def file(self, folder: str) -> Path:
@@ -167,18 +167,18 @@ class PowercapTree:
         return self.root / folder / "energy_uj"
 
     def set_fault(self, folder: str, fault: Fault | None) -> None:
-        """Break a counter, or mend it with None. While it is broken it counts on unseen.
+        """Break a counter, or repair it with None. A broken counter continues to count, hidden.
 
-        Reading fails, for root too: `denied` (EACCES), `missing` (ENOENT), `unreadable` (EISDIR),
+        Reading fails, even for root: `denied` (EACCES), `missing` (ENOENT), `unreadable` (EISDIR),
         `io_error` (EIO), `lost` (ENOENT: the zone's folder is gone, with the zones inside it).
         The text is wrong: `empty`, `truncated` (the first half of the digits), `garbage`,
-        `negative`, `huge` (beyond the range). The value is old: `frozen`, which mended makes one
-        that came late. Once, with nothing to mend: `replaced` (another file takes its place),
-        `backward` (it loses 1 J), `reset` (it starts from zero).
+        `negative`, `huge` (beyond the range). The value is old: `frozen`; after its repair, a late
+        update. Once, without repair: `replaced` (by another file), `backward` (it loses 1 J),
+        `reset` (it starts from zero).
         """
         with self._lock:
             now = time.monotonic_ns()
-            self._mend(folder, now)
+            self._repair(folder, now)
             file, zone = self.file(folder), self._zones[folder]
             if fault == "reset":
                 self._shift_uj[folder] = -(zone.waveform.energy_pj(now) // 10**6)
@@ -190,14 +190,14 @@ class PowercapTree:
             if fault not in (None, "reset", "backward", "replaced"):
                 self._faults[folder] = fault
             if fault in ("missing", "unreadable", *_LINKS):
-                self._take_away(file, fault)
+                self._replace_file(file, fault)
             elif fault == "lost":
-                self._lose(folder)
+                self._remove_zone(folder)
             elif fault in ("empty", "truncated", "garbage", "negative", "huge"):
                 # In place: a reader that keeps the file open sees it too.
-                file.write_bytes(_spoilt(fault, self._value(folder, now)))
+                file.write_bytes(_wrong_text(fault, self._value(folder, now)))
 
-    def _mend(self, folder: str, now: int) -> None:
+    def _repair(self, folder: str, now: int) -> None:
         fault, file = self._faults.pop(folder, None), self.file(folder)
         if fault == "lost":
             for inside in self._inside(folder):
@@ -208,14 +208,14 @@ class PowercapTree:
         elif fault in _LINKS:
             file.unlink()
 
-    def _take_away(self, file: Path, fault: Fault) -> None:
+    def _replace_file(self, file: Path, fault: Fault) -> None:
         file.unlink()
         if fault == "unreadable":
             file.mkdir()
         elif fault in _LINKS:
             file.symlink_to(_LINKS[fault])
 
-    def _lose(self, folder: str) -> None:
+    def _remove_zone(self, folder: str) -> None:
         shutil.rmtree((self.root / folder).resolve())
         for inside in self._inside(folder):
             (self.root / inside).unlink()
@@ -226,17 +226,15 @@ class PowercapTree:
     def _build(self, folder: str) -> None:
         control, *levels = folder.split(":")
         names = [":".join([control, *levels[: depth + 1]]) for depth in range(len(levels))]
-        place = self.root.joinpath(control, *names)
-        place.mkdir(parents=True)
-        (self.root / folder).symlink_to(place)
-        (place / "name").write_text(self._zones[folder].name + "\n")
-        (place / "max_energy_range_uj").write_text(f"{self._zones[folder].range_uj}\n")
+        path = self.root.joinpath(control, *names)
+        path.mkdir(parents=True)
+        (self.root / folder).symlink_to(path)
+        (path / "name").write_text(self._zones[folder].name + "\n")
+        (path / "max_energy_range_uj").write_text(f"{self._zones[folder].range_uj}\n")
 
     def _drive(self) -> None:
-        last, chance = time.monotonic_ns(), random.Random(0)
-        while not self._stop.wait(
-            self._period_s * (1 + chance.uniform(-self._jitter, self._jitter))
-        ):
+        last, rng = time.monotonic_ns(), random.Random(0)
+        while not self._stop.wait(self._period_s * (1 + rng.uniform(-self._jitter, self._jitter))):
             self._publish()
             now = time.monotonic_ns()
             self._longest_ns, last = max(self._longest_ns, now - last), now
@@ -252,7 +250,7 @@ class PowercapTree:
                     self._publish_one(folder, now)
 
     def _publish_one(self, folder: str, now: int) -> None:
-        # Never through a link: what it points at is a setting of this machine.
+        # Never follow a link: its target is a setting of this machine.
         file = os.open(self.file(folder), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             # One write of constant length: a reader sees the old value or the new one.
@@ -266,7 +264,7 @@ class PowercapTree:
         return (counted + self._shift_uj[folder]) % (zone.range_uj + 1)
 
 
-def _spoilt(fault: Fault, value: int) -> bytes:
+def _wrong_text(fault: Fault, value: int) -> bytes:
     digits = str(value)
     return {
         "empty": b"",

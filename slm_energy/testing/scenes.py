@@ -1,7 +1,7 @@
-"""Recordings of modelled sensors, made in no time: what a meter would have read, and the truth.
+"""Simulated recordings of modelled sensors: the readings of a meter, and the true energy.
 
-A scene is a sensor that watches a waveform: it lags, averages, rounds and wraps as its `Source`
-says. `record` reads it as the sampler would, with jitter. `faults.py` then breaks the recording.
+A scene is a sensor that observes a waveform: it lags, averages, rounds and wraps as its `Source`
+states. `record` reads it as the sampler would, with jitter. `faults.py` then breaks the recording.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _JITTER = 0.2
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """A sensor, what it watches, and how it is read.
+    """A sensor, the power that it observes, and the schedule of its readings.
 
     Attributes:
-        name: what tables call it.
+        name: name in tables.
         source: the sensor.
         waveform: the true power.
-        window: what is accounted.
+        window: the span to account.
         step_ns: time between readings, jittered by a fifth.
-        followed: the sampler looks for the counter's ticks instead (`sampler/schedule.py`).
-        cost_ns: what one reading takes.
-        first_raw: what a counter shows at time 0.
+        followed: the sampler follows the counter's ticks instead (`sampler/schedule.py`).
+        cost_ns: duration of one reading.
+        first_raw: value of a counter at time 0.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Scene:
     first_raw: int = 0
 
     def raw(self, time_ns: int) -> int:
-        """What the sensor shows at a moment."""
+        """Value that the sensor shows at a moment."""
         source = self.source
         published = time_ns // (source.update_period_ns or 1) * (source.update_period_ns or 1)
         if source.kind == "power":
@@ -69,7 +69,7 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One reading; `at_ns` is the true moment at which the sensor was asked."""
+    """One reading; `at_ns` is the true moment at which the sensor was read."""
 
     at_ns: int
     before_ns: int
@@ -89,19 +89,19 @@ class Recording:
 
     @property
     def opening(self) -> int:
-        """The row that opens the window: the last that was over before it began."""
+        """The row that opens the window: the last that ended before its start."""
         return max(i for i, row in enumerate(self.rows) if row.after_ns <= self.window.start_ns)
 
     @property
     def closing(self) -> int:
-        """The row that closes the window: the first that is sure to know all of it."""
+        """The row that closes the window: the first that certainly covers all of it."""
         lag_ns = self.scene.source.update_period_ns or 0
         end_ns = self.window.end_ns + (lag_ns if self.scene.source.kind == "counter" else 0)
         return min(i for i, row in enumerate(self.rows) if row.before_ns >= end_ns)
 
     @property
     def series(self) -> Series:
-        """As a meter hands it over."""
+        """The readings as a meter returns them."""
         return Series(
             source=self.scene.source,
             before_ns=tuple(row.before_ns for row in self.rows),
@@ -115,12 +115,12 @@ def record(scene: Scene, *, spare: int, seed: int = 0) -> Recording:
     """Read a scene from before its window until after it.
 
     Args:
-        scene: what is read.
+        scene: the scene to read.
         spare: readings kept before the one that opens the window, and after the one that closes it.
         seed: of the jitter.
     """
     jitter = random.Random(seed)
-    # Whatever averages over a while needs that while after the window, and so does what lags.
+    # A sensor that averages or lags needs that much time after the window.
     tail_ns = (scene.source.update_period_ns or 0) + scene.source.averaging_ns
     tracker = tracker_for(scene.source, None) if scene.followed else None
     rows, time_ns = list[Row](), scene.window.start_ns - 20 * scene.step_ns
@@ -137,9 +137,8 @@ def record(scene: Scene, *, spare: int, seed: int = 0) -> Recording:
 
 def reading(scene: Scene, time_ns: int) -> Row:
     """Read a scene once."""
-    asked_ns, after_ns = time_ns + scene.cost_ns // 2, time_ns + scene.cost_ns
-    raw = scene.raw(asked_ns)
-    return Row(at_ns=asked_ns, before_ns=time_ns, after_ns=after_ns, raw=raw)
+    at_ns, after_ns = time_ns + scene.cost_ns // 2, time_ns + scene.cost_ns
+    return Row(at_ns=at_ns, before_ns=time_ns, after_ns=after_ns, raw=scene.raw(at_ns))
 
 
 def _recording(scene: Scene, rows: Sequence[Row]) -> Recording:
@@ -152,7 +151,7 @@ S, MS = 10**9, 10**6
 
 
 def _load(watts: float, stretch: int = 1) -> Waveform:
-    """A restless load around so many watts; its cycle of 2.6 s may be stretched."""
+    """A varying load around `watts`; its cycle of 2.6 s may be stretched."""
     steps = ((830 * MS, 0.6), (1370 * MS, 1.4), (410 * MS, 0.9))
     return Waveform(
         steps=tuple((length * stretch, round(share * watts * 1000)) for length, share in steps)
@@ -176,7 +175,7 @@ def _counter(
     step_ms: int = 100,
     followed: bool = False,
 ) -> Scene:
-    """A counter of a processor or a GPU; if at all, it wraps so long after the window began."""
+    """A counter of a processor or a GPU; it wraps `wrap_in_s` after time 100 s, 0 for never."""
     source = Source(
         id=name,
         kind="counter",
@@ -279,4 +278,4 @@ SCENES: tuple[Scene, ...] = (
     _WALL_POWER,
     _WALL_COUNTER,
 )
-"""One sensor of each kind that a machine may have."""
+"""One sensor of each kind."""

@@ -1,11 +1,11 @@
-"""Recorded readings in a compact file, to be replayed where the device is not.
+"""Recorded readings in a compact file, to replay without the device.
 
     save(read_samples(folder / "samples.jsonl")[0], Path("h100.jsonl.gz"), note="H100, decoding")
     for series in load(Path("h100.jsonl.gz")):
         figure = account(series, window, max_gap_ns=10**9)
 
 The file is gzipped JSON lines: {"trace": 1, "note": ...}, then one line per source with its
-columns. Integers stand as differences to the one before, which gzip makes small; nothing is lost.
+columns. Integers are stored as differences to the previous one, which compress well without loss.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ def save(series: Sequence[Series], path: Path, *, note: str = "") -> None:
     """Write a trace.
 
     Args:
-        series: what was read.
+        series: the readings.
         path: usually ends with `.jsonl.gz`.
-        note: where it comes from.
+        note: origin of the readings.
 
     Raises:
         ValueError: a value is NaN or infinite.
     """
-    lines = [{"trace": SCHEMA, "note": note}, *(_packed(one) for one in series)]
+    lines = [{"trace": SCHEMA, "note": note}, *map(_packed, series)]
     text = "".join(
         json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n" for line in lines
     )
-    # Without a time stamp in it, the same readings give the same file.
+    # Without a time stamp in the header, the same readings give the same file.
     path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def load(path: Path) -> tuple[Series, ...]:
-    """Read what `save` wrote.
+    """Read a trace that `save` wrote.
 
     Raises:
-        MeterError: there is no such file, it is no trace, or one of another schema.
+        MeterError: the file is missing, is not a trace, or has another schema.
     """
     try:
         head, *lines = map(json.loads, gzip.decompress(path.read_bytes()).splitlines())
@@ -70,18 +70,18 @@ def load(path: Path) -> tuple[Series, ...]:
 
 
 def waveform_of(series: Series) -> Waveform:
-    """The power curve that a recorded source saw, to drive a fake with.
+    """Power curve of a recorded source, to drive a fake.
 
     It begins at the first reading and repeats after the last. To play it from now on, use
     `dataclasses.replace(waveform, start_ns=time.monotonic_ns())`.
 
     Args:
-        series: a counter's, an estimate's or a power source's. A counter gives the mean power
-            between its ticks. A power value holds until the next one; what the sensor averaged
-            over is not undone.
+        series: of a counter, an estimate or a power source. A counter gives the mean power between
+            its ticks. A power value holds until the next one; averaging by the sensor is not
+            undone.
 
     Returns:
-        A waveform; between two ticks its energy is the counter's, but for half a mW times the
+        A waveform; between two ticks its energy equals the counter's within half a mW times the
         longest step.
 
     Raises:
@@ -109,13 +109,13 @@ def waveform_of(series: Series) -> Waveform:
 def _slopes(source: Source, points: Sequence[tuple[int, Fraction]]) -> list[tuple[int, int]]:
     """Length and mean power between the ticks of a counter."""
     # Equal values are one tick; the last reading stays, so that the end of the trace is kept.
-    kept = [point for one, point in pairwise(points) if point[1] != one[1]]
+    ticks = [point for one, point in pairwise(points) if point[1] != one[1]]
     steps, owed = list[tuple[int, int]](), Fraction(0)
-    for (start_ns, one), (end_ns, other) in pairwise([*points[:1], *kept, *points[-1:]]):
+    for (start_ns, one), (end_ns, other) in pairwise([*points[:1], *ticks, *points[-1:]]):
         counted = (other - one) % source.modulus if source.modulus else other - one
         if counted < 0:
             raise MeterError(f"{source.id} goes back at {end_ns} ns: cut the trace there")
-        # What rounding to whole mW leaves over goes into the next step.
+        # The remainder of rounding to whole mW is carried into the next step.
         owed += counted * PJ_PER_UNIT[source.unit]
         power_mw = max(0, round(owed / (end_ns - start_ns))) if end_ns > start_ns else 0
         owed -= power_mw * (end_ns - start_ns)
@@ -146,7 +146,7 @@ def _unpacked(line: dict[str, Any]) -> Series:
 
 
 def _differences(values: Iterable[Number]) -> list[Number]:
-    """Integers as difference to the integer before; None and floats as they are."""
+    """Integers as differences to the previous integer; None and floats unchanged."""
     last, packed = 0, list[Number]()
     for value in values:
         if isinstance(value, int):

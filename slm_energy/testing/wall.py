@@ -3,9 +3,9 @@
     with FakeWallMeter(constant(60), shape="shelly") as wall:
         ...  # measurement.wall_meter=wall.config("power")
 
-It answers as a NETIO PowerBOX (JSON API), a Shelly plug of the second generation
-(Switch.GetStatus) or a plug under Tasmota (Status 8) does, in their units and steps: NETIO and
-Tasmota count energy in whole watt-hours, 3600 J at a time.
+It responds as a NETIO PowerBOX (JSON API), a second-generation Shelly plug (Switch.GetStatus) or a
+plug with Tasmota (Status 8) does, in their units and steps: NETIO and Tasmota count energy in whole
+watt-hours, 3600 J at a time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BrokenValue = Literal["text", "negative", "nan", "zero", "thousandfold"]
 
 USER, PASSWORD = "meter", "se:cr%et"
 NETRC = f"machine 127.0.0.1 login {USER} password {PASSWORD}\n"
-"""What ~/.netrc, or the file that the variable NETRC names, has to say."""
+"""Required content of ~/.netrc, or of the file named by the variable NETRC."""
 
 _QUERY = "user=meter&password=se%3Acr%25et"
 
@@ -51,10 +51,10 @@ _BREAK: dict[str | None, Callable[[float], Any]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class _Shape:
-    """Address, places and units of a device's answers, and their steps in mW and mWh."""
+    """Address of a device, paths and units in its responses, and their steps in mW and mWh."""
 
     file: str
-    places: dict[str, tuple[str, str]]
+    paths: dict[str, tuple[str, str]]
     power_step_mw: int
     energy_step_mwh: int
     answer: Callable[[Any, Any], dict[str, Any]]
@@ -63,7 +63,7 @@ class _Shape:
 _SHAPES = {
     "netio": _Shape(
         file="/netio.json",
-        places={"power": ("Outputs.0.Load", "W"), "energy": ("Outputs.0.Energy", "Wh")},
+        paths={"power": ("Outputs.0.Load", "W"), "energy": ("Outputs.0.Energy", "Wh")},
         power_step_mw=1000,
         energy_step_mwh=1000,
         answer=lambda power, energy: {
@@ -73,7 +73,7 @@ _SHAPES = {
     ),
     "shelly": _Shape(
         file="/rpc/Switch.GetStatus?id=0",
-        places={"power": ("apower", "W"), "energy": ("aenergy.total", "Wh")},
+        paths={"power": ("apower", "W"), "energy": ("aenergy.total", "Wh")},
         power_step_mw=100,
         energy_step_mwh=1,
         answer=lambda power, energy: {
@@ -85,7 +85,7 @@ _SHAPES = {
     ),
     "tasmota": _Shape(
         file="/cm?cmnd=Status%208",
-        places={
+        paths={
             "power": ("StatusSNS.ENERGY.Power", "W"),
             "energy": ("StatusSNS.ENERGY.Total", "kWh"),
         },
@@ -100,11 +100,11 @@ class FakeWallMeter:
     """The device; serves while it is entered. `fault` may be set at any time.
 
     Args:
-        waveform: power of the machine behind it.
-        shape: whose answers it imitates.
-        period_s: how often it renews its values; power is the mean over this time.
-        clock_offset_s: how far its clock is ahead of ours; None: it tells no time.
-        login: it wants `USER` and `PASSWORD`, in this way; `query` is Tasmota's.
+        waveform: power of the metered machine.
+        shape: device whose responses it imitates.
+        period_s: update period of its values; power is the mean over this time.
+        clock_offset_s: lead of its clock over ours; None: it sends no time.
+        login: how it requires `USER` and `PASSWORD`; `query` is Tasmota's way.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class FakeWallMeter:
         self.fault: BrokenAnswer | BrokenValue | None = None
         self.login = login
         self.clock_offset_s = clock_offset_s
-        self.left = threading.Event()
+        self.stopped = threading.Event()
         self._waveform = waveform
         self._shape = _SHAPES[shape]
         self._period_ns = round(period_s * 1e9)
@@ -133,14 +133,14 @@ class FakeWallMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.left.set()
+        self.stopped.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
     def config(self, quantity: Literal["power", "energy"], **changes: Any) -> WallMeterConfig:
-        """The settings for it."""
-        path, unit = self._shape.places[quantity]
+        """Configuration for reading it."""
+        path, unit = self._shape.paths[quantity]
         url = f"http://127.0.0.1:{self._server.server_port}{self._shape.file}"
         if self.login == "query":
             url += f"{'&' if '?' in url else '?'}user=&password="
@@ -153,21 +153,21 @@ class FakeWallMeter:
         return WallMeterConfig(**values | changes)
 
     def reset(self) -> None:
-        """The energy counter begins at zero again, as after a power cut."""
+        """Restart the energy counter at zero, as after a power cut."""
         self._shift_pj = -self._waveform.energy_pj(self._published_ns())
 
     def body(self) -> bytes:
-        """What it says now."""
+        """Current response."""
         end_ns = self._published_ns()
         counted_pj = self._waveform.energy_pj(end_ns)
         period_pj = counted_pj - self._waveform.energy_pj(end_ns - self._period_ns)
         counted_mwh = (counted_pj + self._shift_pj) // (3600 * 10**9)
-        spoil = _BREAK.get(self.fault, _intact)
+        alter = _BREAK.get(self.fault, _intact)
         power = _stepped(period_pj // self._period_ns, self._shape.power_step_mw)
         energy = _stepped(counted_mwh, self._shape.energy_step_mwh)
-        if self._shape.places["energy"][1] == "kWh":
+        if self._shape.paths["energy"][1] == "kWh":
             energy /= 1000
-        return json.dumps(self._shape.answer(spoil(power), spoil(energy))).encode()
+        return json.dumps(self._shape.answer(alter(power), alter(energy))).encode()
 
     def _published_ns(self) -> int:
         return time.monotonic_ns() // self._period_ns * self._period_ns
@@ -178,7 +178,7 @@ def _intact(value: float) -> float:
 
 
 def _stepped(thousandths: int, step: int) -> float:
-    """Whole steps only, and no decimals where a step is one, as the device prints them."""
+    """Round down to whole steps; an integer if the step is 1, as the device prints it."""
     whole = thousandths // step * step
     return whole // 1000 if step == 1000 else whole / 1000
 
@@ -186,7 +186,7 @@ def _stepped(thousandths: int, step: int) -> float:
 def _handler(meter: FakeWallMeter) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # head and body are sent apart: it would cost 40 ms
+        disable_nagle_algorithm = True  # header and body are sent separately: it would cost 40 ms
 
         def do_GET(self) -> None:
             if meter.login == "query" and not self.path.endswith(_QUERY):
@@ -196,7 +196,7 @@ def _handler(meter: FakeWallMeter) -> type[BaseHTTPRequestHandler]:
             ):
                 self._say(401, b"", {"WWW-Authenticate": _challenge(meter.login)})
             elif meter.fault == "silent":
-                meter.left.wait()
+                meter.stopped.wait()
             elif meter.fault == "dripping":
                 self._drip()
             elif meter.fault == "html":
@@ -226,14 +226,14 @@ def _handler(meter: FakeWallMeter) -> type[BaseHTTPRequestHandler]:
 
         def _drip(self) -> None:
             self._say(200, b"", {"Content-Length": "1000"})
-            while not meter.left.wait(0.05):
+            while not meter.stopped.wait(0.05):
                 self.wfile.write(b" ")
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing is printed."""
+            """Log nothing."""
 
         def handle(self) -> None:
-            """A client that hangs up early is no news."""
+            """Ignore clients that disconnect early."""
             with contextlib.suppress(ConnectionError):
                 super().handle()
 
@@ -248,14 +248,14 @@ def _challenge(login: Login) -> str:
 
 def _allowed(login: Login, authorization: str) -> bool:
     if login == "basic":
-        wanted = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        return authorization == f"Basic {wanted}"
-    said = dict(re.findall(r'(\w+)="?([^",]*)"?', authorization))
-    if said.get("username") != USER:
+        credentials = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        return authorization == f"Basic {credentials}"
+    fields = dict(re.findall(r'(\w+)="?([^",]*)"?', authorization))
+    if fields.get("username") != USER:
         return False
-    secret, question = _hash(f"{USER}:meter:{PASSWORD}"), _hash(f"GET:{said['uri']}")
-    rest = f"{_NONCE}:{said['nc']}:{said['cnonce']}:{said['qop']}"
-    return bool(said["response"] == _hash(f"{secret}:{rest}:{question}"))
+    secret, request = _hash(f"{USER}:meter:{PASSWORD}"), _hash(f"GET:{fields['uri']}")
+    nonces = f"{_NONCE}:{fields['nc']}:{fields['cnonce']}:{fields['qop']}"
+    return bool(fields["response"] == _hash(f"{secret}:{nonces}:{request}"))
 
 
 def _hash(text: str) -> str:

@@ -1,7 +1,7 @@
 """Power curves whose energy is known in closed form; they drive the fake sensors.
 
-All have `power_mw`, `energy_pj` and `joules`. Times are on the machine-wide monotonic clock, so
-that processes agree on them; power is in mW and energy in pJ, which is mW times ns.
+All have `power_mw`, `energy_pj` and `joules`. Times are on the machine-wide monotonic clock, which
+all processes share; power is in mW and energy in pJ, which is mW times ns.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 
 class _Curve:
-    """What follows from the energy of a curve."""
+    """Base of all curves: energy between two moments."""
 
     __slots__ = ()
 
     def energy_pj(self, time_ns: int) -> int:
-        """Energy since some moment, in pJ; negative before it."""
+        """Energy since a fixed moment, in pJ; negative before it."""
         raise NotImplementedError
 
     def joules(self, start_ns: int, end_ns: int) -> float:
@@ -33,7 +33,7 @@ class Waveform(_Curve):
 
     Attributes:
         steps: (length in ns, power in mW) of each piece of one cycle.
-        start_ns: when a cycle begins.
+        start_ns: start of a cycle.
     """
 
     steps: tuple[tuple[int, int], ...]
@@ -66,7 +66,7 @@ class Waveform(_Curve):
 class Polyline(_Curve):
     """Power along straight lines between knots; constant before the first and after the last.
 
-    Two knots at one moment make a jump. Found by bisection, so that long curves are quick.
+    Two knots at one moment make a jump. Lookup is by bisection, so long curves are fast.
 
     Attributes:
         times_ns: (n,) in order, n at least 1.
@@ -97,7 +97,7 @@ class Polyline(_Curve):
         return (self._twice_pj[left] + twice) // 2
 
     def _piece(self, time_ns: int) -> tuple[int, int, int]:
-        """The knot before a moment, rise and width of the line there; flat outside all knots."""
+        """Knot before a moment, rise and width of the line there; flat outside all knots."""
         right = bisect.bisect_right(self.times_ns, time_ns)
         if right == 0 or right == len(self.times_ns):
             return max(0, right - 1), 0, 1
@@ -140,7 +140,7 @@ def constant(power_w: float) -> Waveform:
 
 
 def stairs(levels: Sequence[tuple[int, int]]) -> Polyline:
-    """Power that jumps: (from when in ns, mW); the first level also holds before its time."""
+    """Power that jumps: (start in ns, mW) of each level; the first also holds before its start."""
     times, powers = [levels[0][0]], [levels[0][1]]
     for time_ns, power_mw in levels[1:]:
         times += [time_ns, time_ns]

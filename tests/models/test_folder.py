@@ -27,7 +27,7 @@ def test_the_digest_covers_what_can_change_a_result(tmp_path, name, counts):
 
 
 def test_a_folder_without_a_model_has_no_digest(tmp_path):
-    with pytest.raises(ModelError, match="holds no model"):
+    with pytest.raises(ModelError, match="contains no model"):
         digest(tmp_path)
 
 
