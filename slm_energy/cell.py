@@ -67,7 +67,7 @@ class Trial:
         round: 1, 2, ...; 0 for an unsupported cell, which is recorded once.
         order: position in the planned order over all rounds, from 1.
         attempt: 1, 2, ...
-        model_path: absolute path of the model's folder; empty if the trial ended before it was prepared.
+        model_path: absolute path of the model's folder; empty if it was never prepared.
         python: absolute path of the interpreter that runs the engine; None is the sweep's own.
         cache_path: absolute path of the cache of exported models.
         timeout_s: the worker is killed after this time.
@@ -211,8 +211,7 @@ def _sharing(labels: Mapping[str, str]) -> list[list[str]]:
 
 
 def _fewest(rows: Mapping[str, Mapping[str, Scalar]]) -> list[str]:
-    """The fewest versions, or else the environment's name, that distinguish cells of equal
-    settings.
+    """The fewest versions, else `engine.python`, that distinguish cells of equal settings.
 
     Packages that all of them have are preferred to ones that some lack, and libraries to Python.
     """

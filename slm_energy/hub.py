@@ -14,7 +14,7 @@ from slm_energy.errors import ConfigError
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether a source is a hub id (`org/name`, and no such path exists), not `bundled` or a path."""
+    """Whether a source is a hub id: `org/name`, and no such path exists."""
     return (
         source != BUNDLED
         and re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
