@@ -66,7 +66,7 @@ def test_an_environment_is_made_found_listed_and_removed(pins: Path, slm_energy:
     pins.write_text("# nothing\n")
     other = slm_energy("env", "create", "mine", str(pins), quick=False)
     assert other.returncode == 2
-    assert "made from other requirements: slm-energy env remove mine" in other.stderr
+    assert "has other requirements: slm-energy env remove mine" in other.stderr
 
     listed = slm_energy("env", "list", quick=False).stdout.replace("\n", " ")
     assert "mine" in listed
