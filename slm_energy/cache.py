@@ -1,15 +1,15 @@
-"""What is derived from weights once and used by many trials, in a cache addressed by content.
+"""Content-addressed cache of files that are derived from weights once and used by many trials.
 
     CACHE/KIND/KEY/        the files; manifest.json is written last
-    CACHE/KIND/KEY.lock    one maker at a time
-    CACHE/KIND/KEY.partial an entry in the making; its leftovers are removed by the next maker
+    CACHE/KIND/KEY.lock    held by the process that builds the entry
+    CACHE/KIND/KEY.partial an entry being built; the next build removes leftovers
 
-KIND is what made it (`onnx`, `openvino`, `gguf`, `random` ...); KEY is a hash of everything that
-decides the content: weights, library versions, settings. An entry appears by one rename after
-everything in it is on disk, so one whose maker was killed is never seen; its manifest tells a
-damaged one, which is made again. The manifest's time of change says when it was last used, and what
-was used within the hour is never taken to make room: a trial that runs somewhere may be reading it.
-Lock files are empty and stay, because somebody may be waiting for one.
+KIND is the producer (`onnx`, `openvino`, `gguf`, `random` ...); KEY is a hash of everything that
+determines the content: weights, library versions, settings. An entry appears by one rename after
+all its files are on disk, so a killed build is never visible; the manifest reveals a damaged entry,
+which is rebuilt. The manifest's modification time is the time of last use. Entries used within the
+last hour are never removed to make room, because a running trial may be reading them. Lock files
+are empty and stay, because a process may be waiting for one.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _IN_USE_S = 3600.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What an entry holds.
+    """Content and origin of an entry.
 
     Attributes:
         files: name relative to the entry, to SHA-256.
-        identity: what its key was made from.
-        facts: what its maker has to say of it.
+        identity: the values hashed into its key.
+        facts: data from its producer.
     """
 
     files: dict[str, str]
@@ -52,17 +52,17 @@ class Manifest:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CacheEntry:
-    """One entry as the disk has it.
+    """One entry on disk.
 
     Attributes:
-        kind: what made it.
+        kind: its producer.
         path: its folder, or its `place` if it was never finished.
         size_bytes: of all its files.
         used_unix_s: when it was last used.
-        state: `damaged` if a file is missing or its manifest cannot be read (what the files hold
-            is looked at only when they are used); `unfinished` if its maker has not come to an end,
-            alive or not.
-        identity: what its key was made from; empty if it is not whole.
+        state: `damaged` if a file is missing or its manifest cannot be read (the content of files
+            is checked only when they are used); `unfinished` if its build has not finished, running
+            or not.
+        identity: the values hashed into its key; empty without a manifest.
     """
 
     kind: str
@@ -74,8 +74,8 @@ class CacheEntry:
 
 
 def root(folder: str | None) -> Path:
-    """The cache's own folder: `cache.folder` if it is set, else one of this user's."""
-    import platformdirs  # which a worker in another environment lacks
+    """The folder of the cache: `cache.folder` if it is set, else in the user's cache folder."""
+    import platformdirs  # missing in a worker's environment
 
     return Path(folder or platformdirs.user_cache_dir("slm_energy")).expanduser().absolute()
 
@@ -87,7 +87,7 @@ def place(cache: Path, kind: str, identity: Mapping[str, Json]) -> Path:
 
 
 def intact(folder: Path) -> bool:
-    """Tell whether an entry is there with every byte that was written; if so it counts as used now.
+    """Whether an entry exists with all files unchanged; if so, update its time of last use.
 
     A file is hashed once per process.
     """
@@ -104,12 +104,12 @@ def intact(folder: Path) -> bool:
 def make(
     folder: Path, identity: Mapping[str, Json], fill: Callable[[Path], Mapping[str, Json]]
 ) -> None:
-    """Make an entry unless it is intact; others who want the same one wait for it.
+    """Build an entry unless it is intact; other processes that need it wait.
 
     Args:
         folder: its `place`.
-        identity: what the place was made from, for whoever lists the cache.
-        fill: writes the files into the folder it is given; returns facts for the manifest.
+        identity: the values hashed into its key, for listings of the cache.
+        fill: writes the files into the folder it is passed; returns facts for the manifest.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
@@ -130,30 +130,30 @@ def make(
 
 
 def facts(folder: Path) -> dict[str, Json]:
-    """What an entry's maker said of it; the entry counts as used now.
+    """The facts from an entry's producer; updates its time of last use.
 
     Raises:
-        EngineError: it was never made.
+        EngineError: it was never built.
     """
     try:
         os.utime(folder / MANIFEST)
     except FileNotFoundError:
-        raise EngineError(f"nothing is in {folder}: run the prepare step first") from None
+        raise EngineError(f"no cache entry in {folder}: run the prepare step first") from None
     return read_json(folder / MANIFEST, Manifest).facts
 
 
 def entries(cache: Path) -> list[CacheEntry]:
-    """Every entry, whole or not, the one used longest ago first."""
+    """Every entry in any state, least recently used first."""
     paths = [path for path in cache.glob("*/*/") if path.suffix in ("", _PARTIAL)]
-    found = [entry for path in paths if (entry := _entry(path)) is not None]
-    return sorted(found, key=lambda entry: entry.used_unix_s)
+    existing = [entry for path in paths if (entry := _entry(path)) is not None]
+    return sorted(existing, key=lambda entry: entry.used_unix_s)
 
 
 def remove(folder: Path) -> bool:
-    """Remove an entry and what an unfinished one left.
+    """Remove an entry and the leftovers of an unfinished one.
 
     Returns:
-        False if somebody is making it right now.
+        False if a process is building it.
 
     Raises:
         OSError: its files cannot be removed.
@@ -172,25 +172,25 @@ def remove(folder: Path) -> bool:
 
 
 def trim(cache: Path, limit_bytes: float, spare_since_unix_s: float) -> list[CacheEntry]:
-    """Remove what was used longest ago until the cache is within its limit.
+    """Remove the least recently used entries until the cache is within its limit.
 
     Args:
         cache: the cache's folder.
-        limit_bytes: what all entries together may take.
-        spare_since_unix_s: what was used since then stays, whatever the limit says; so does what
-            was used within the last hour.
+        limit_bytes: limit for the total size of all entries.
+        spare_since_unix_s: entries used since then are kept regardless of the limit; so are those
+            used within the last hour.
 
     Returns:
-        What was removed.
+        The removed entries.
 
     Raises:
         OSError: an entry's files cannot be removed.
     """
     spare_since_unix_s = min(spare_since_unix_s, time.time() - _IN_USE_S)
-    found = entries(cache)
-    total = sum(entry.size_bytes for entry in found)
+    candidates = entries(cache)
+    total = sum(entry.size_bytes for entry in candidates)
     removed = []
-    for entry in found:
+    for entry in candidates:
         if total <= limit_bytes or entry.used_unix_s >= spare_since_unix_s:
             break
         if remove(entry.path):
@@ -205,14 +205,14 @@ def file_digest(path: Path) -> str:
     return _file_digest(path, status.st_size, status.st_mtime_ns)
 
 
-def _seal(folder: Path, identity: Mapping[str, Json], told: Mapping[str, Json]) -> None:
+def _seal(folder: Path, identity: Mapping[str, Json], facts: Mapping[str, Json]) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         sync(path)
     manifest = Manifest(
         files={str(path.relative_to(folder)): file_digest(path) for path in files},
         identity=dict(identity),
-        facts=dict(told),
+        facts=dict(facts),
     )
     write_json(folder / MANIFEST, manifest)
     sync(folder)
@@ -227,7 +227,7 @@ def _lock(folder: Path, timeout_s: float = -1) -> FileLock:
 
 
 def _entry(path: Path) -> CacheEntry | None:
-    """What the disk has of an entry; None if somebody removed it meanwhile."""
+    """The entry on disk; None if another process removed it meanwhile."""
     state: Literal["whole", "damaged", "unfinished"] = "whole"
     identity: dict[str, Json] = {}
     try:
@@ -238,12 +238,12 @@ def _entry(path: Path) -> CacheEntry | None:
             whole = manifest is not None and all((path / name).is_file() for name in manifest.files)
             state = "whole" if whole else "damaged"
             identity = manifest.identity if manifest else {}
-        marked = path / MANIFEST
+        manifest_path = path / MANIFEST
         return CacheEntry(
             kind=path.parent.name,
             path=path.with_suffix(""),
             size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
-            used_unix_s=(marked if marked.exists() else path).stat().st_mtime,
+            used_unix_s=(manifest_path if manifest_path.exists() else path).stat().st_mtime,
             state=state,
             identity=identity,
         )
@@ -252,7 +252,7 @@ def _entry(path: Path) -> CacheEntry | None:
 
 
 def _manifest(folder: Path) -> Manifest | None:
-    """An entry's manifest; None if it is not what this version writes."""
+    """An entry's manifest; None if it is missing or not in this version's format."""
     try:
         return read_json(folder / MANIFEST, Manifest)
     except (FileNotFoundError, ValueError):

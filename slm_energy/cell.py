@@ -1,7 +1,6 @@
 """A cell is one combination of factor levels; a trial is one cell in one round.
 
-Both are plain data that travels to the worker as JSON. What identifies a cell is defined here, and
-nowhere else.
+Both are plain data, sent to the worker as JSON. The identity of a cell is defined only here.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from slm_energy.serialization import to_plain
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What can change a trial's result, and nothing else: what the worker is told."""
+    """Everything that can change a trial's result, and nothing else: the worker's input."""
 
     model: ModelConfig
     engine: EngineConfig
@@ -45,7 +44,7 @@ class Cell:
         settings: the levels.
         model_digest: identifies the weights, tokenizer and config by content.
         workload_digest: identifies the prompts by content.
-        versions: of Python and of the libraries that the engine computes with, where it runs.
+        versions: of Python and of the engine's libraries, in the environment where it runs.
     """
 
     id: str
@@ -60,21 +59,21 @@ class Trial:
     """One cell in one round: one fresh process, one MLflow run.
 
     Attributes:
-        id: unique; a trial tried twice has two.
+        id: unique for each attempt.
         study: name of the study.
         sweep: id of the sweep invocation.
-        cell: what is run.
+        cell: the cell to run.
         label: the cell's name in tables.
-        round: 1, 2, ...; 0 for an unsupported cell, which is noted once.
-        order: place in the planned order over all rounds, from 1.
+        round: 1, 2, ...; 0 for an unsupported cell, which is recorded once.
+        order: position in the planned order over all rounds, from 1.
         attempt: 1, 2, ...
-        model_path: absolute path of the model's folder; empty when it never came that far.
+        model_path: absolute path of the model's folder; empty if it was never prepared.
         python: absolute path of the interpreter that runs the engine; None is the sweep's own.
         cache_path: absolute path of the cache of exported models.
-        timeout_s: the worker is ended after this long.
+        timeout_s: the worker is killed after this time.
         reference: the engine whose tokens this trial's are compared with; None compares nothing.
-        plan: digest of what the plan rests on (`freeze.py`).
-        changed: what is no longer as when the study began, one text each.
+        plan: digest of what the plan depends on (`freeze.py`).
+        changed: changes since the study started, one text each.
     """
 
     id: str
@@ -123,11 +122,11 @@ PLACES = (
     "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
     "measurement.powercap_root", "measurement.wall_meter.url", "engine.python",
 )  # fmt: skip
-"""Where things are, not what they are: no part of a cell's identity or, if need be not, label."""
+"""Locations, not content: not part of a cell's identity, and part of a label only if needed."""
 
 _CORE = ("model.name", "engine.name", "provider.name")
 _VERSION = "version."
-_TOLD_BY = {
+_IMPLIED_BY = {
     "model.digest": "model.name",
     "workload.digest": "workload.name",
     "engine.options.command": "engine.options.server",
@@ -139,7 +138,7 @@ def cell_id(
 ) -> str:
     """Hash of everything that can change a result: 12 hex digits.
 
-    Paths are left out: what they point at is covered by the two digests. Names are not, because an
+    Paths are left out, because the two digests cover their content. Names are included, because an
     A/A study compares a cell with itself under another name.
     """
     identity: dict[str, Any] = {k: v for k, v in flat(settings).items() if k not in PLACES}
@@ -150,7 +149,7 @@ def cell_id(
 
 
 def sentinel(cell: Cell) -> Cell:
-    """The same cell under the name that tells its trials from those that are compared."""
+    """The same cell under a name that separates its trials from those that are compared."""
     workload = dataclasses.replace(cell.settings.workload, name=SENTINEL)
     levels = dataclasses.replace(cell.settings, workload=workload)
     name = cell_id(levels, cell.model_digest, cell.workload_digest, cell.versions)
@@ -158,12 +157,12 @@ def sentinel(cell: Cell) -> Cell:
 
 
 def is_sentinel(cell: Cell) -> bool:
-    """Whether `sentinel` made it."""
+    """Whether a cell was made by `sentinel`."""
     return cell.settings.workload.name == SENTINEL
 
 
 def cell_levels(cell: Cell) -> dict[str, Scalar]:
-    """Everything that tells a cell from others, as MLflow's params have it: settings, versions."""
+    """Settings and versions that distinguish a cell from others, under the names of the params."""
     return flat(cell.settings) | {f"{_VERSION}{name}": v for name, v in cell.versions.items()}
 
 
@@ -174,13 +173,15 @@ def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, 
         cells: pairs of cell id and its `cell_levels`.
 
     Returns:
-        Cell id to label. Cells with the same settings are told apart by the fewest versions that
-        do it, then by `engine.python`, at last by their ids.
+        Cell id to label. Cells with the same settings get the fewest versions that distinguish
+        them, else `engine.python`, else their ids.
     """
     table = dict(cells)
-    keys = {key for row in table.values() for key in row if not key.startswith(_VERSION)}
+    names = {key for row in table.values() for key in row if not key.startswith(_VERSION)}
     varying = [
-        key for key in sorted(keys - set(_CORE) - set(PLACES)) if _tells_apart(key, table.values())
+        key
+        for key in sorted(names - set(_CORE) - set(PLACES))
+        if _distinguishes(key, table.values())
     ]
     labels = {}
     for cell, row in table.items():
@@ -188,9 +189,9 @@ def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, 
         labels[cell] = " / ".join([*parts, *_named(row, varying)])
     for alike in _sharing(labels):
         rows = {cell: table[cell] for cell in alike}
-        telling = _fewest(rows)
+        distinguishing = _fewest(rows)
         for cell, row in rows.items():
-            labels[cell] = " / ".join([labels[cell], *_named(row, telling)])
+            labels[cell] = " / ".join([labels[cell], *_named(row, distinguishing)])
     for alike in _sharing(labels):
         for cell in alike:
             labels[cell] += f" / {cell[:6]}"
@@ -202,7 +203,7 @@ def _named(row: Mapping[str, Scalar], keys: Sequence[str]) -> list[str]:
 
 
 def _sharing(labels: Mapping[str, str]) -> list[list[str]]:
-    """Cells that have the same label, where several do."""
+    """Groups of several cells with the same label."""
     groups: dict[str, list[str]] = {}
     for cell, label in labels.items():
         groups.setdefault(label, []).append(cell)
@@ -210,43 +211,42 @@ def _sharing(labels: Mapping[str, str]) -> list[list[str]]:
 
 
 def _fewest(rows: Mapping[str, Mapping[str, Scalar]]) -> list[str]:
-    """Versions, or else the environment's name, that tell cells with the same settings apart.
+    """The fewest versions, else `engine.python`, that distinguish cells of equal settings.
 
-    A package that all of them have says more than one that some lack, and a library more than
-    Python.
+    Packages that all of them have are preferred to ones that some lack, and libraries to Python.
     """
 
     def rank(key: str) -> tuple[bool, bool, str]:
         lacking = any(row.get(key, "absent") == "absent" for row in rows.values())
         return key == f"{_VERSION}python", lacking, key
 
-    def kinds(keys: Sequence[str]) -> int:
+    def distinct(keys: Sequence[str]) -> int:
         return len({tuple(row.get(key) for key in keys) for row in rows.values()})
 
     versions = {key for row in rows.values() for key in row if key.startswith(_VERSION)}
     candidates = [*sorted(versions, key=rank), "engine.python"]
     chosen: list[str] = []
-    while kinds(chosen) < len(rows):
-        best = max(candidates, key=lambda key: kinds([*chosen, key]))  # the first of equals
-        if kinds([*chosen, best]) == kinds(chosen):
+    while distinct(chosen) < len(rows):
+        best = max(candidates, key=lambda key: distinct([*chosen, key]))  # the first of equals
+        if distinct([*chosen, best]) == distinct(chosen):
             break
         chosen.append(best)
     return chosen
 
 
-def _tells_apart(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
+def _distinguishes(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
     """Whether a label needs the key.
 
-    An option that only one engine has, always alike, is noise; so is a digest that follows a name.
+    A constant option of only one engine is noise; so is a digest that follows a name.
     """
-    teller = _TOLD_BY.get(key, "engine.name")
+    implied_by = _IMPLIED_BY.get(key, "engine.name")
     groups: dict[str, set[str | None]] = {}
     for row in rows:
         value = str(row[key]) if key in row else None
-        groups.setdefault(str(row.get(teller)), set()).add(value)
+        groups.setdefault(str(row.get(implied_by)), set()).add(value)
     everywhere = {value for values in groups.values() for value in values if value is not None}
     differs_within = any(len(values) > 1 for values in groups.values())
-    return differs_within or (key not in _TOLD_BY and len(everywhere) > 1)
+    return differs_within or (key not in _IMPLIED_BY and len(everywhere) > 1)
 
 
 def _short(key: str) -> str:

@@ -1,11 +1,11 @@
 """Python environments for engines that cannot be installed together with the rest.
 
     DATA/envs/NAME/         a virtual environment; REQUIREMENTS is written last
-    DATA/envs/NAME.lock     one maker at a time
-    DATA/envs/NAME.log      what pip said when it was made last
+    DATA/envs/NAME.lock     held by the process that creates it
+    DATA/envs/NAME.log      output of venv and pip when it was last created
 
-DATA is the user's data folder. A virtual environment cannot be moved, so it is made where it stays,
-and counts only once the copy of its requirements is there.
+DATA is the user's data folder. A virtual environment cannot be moved, so it is created in place,
+and counts as complete only once it holds the copy of its requirements.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ REQUIREMENTS = "installed.txt"
 _READY = Path(__file__).parent / "conf" / "env"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-Tell = Callable[[str, str], None]
+OnOutput = Callable[[str, str], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """One environment as the disk has it.
+    """One environment on disk.
 
     Attributes:
-        name: what `engine.python` calls it.
+        name: its name in `engine.python`.
         folder: the virtual environment.
-        whole: it was made to the end.
+        whole: its creation finished.
         size_bytes: of all its files.
     """
 
@@ -59,12 +59,12 @@ def place() -> Path:
 
 
 def ready() -> dict[str, Path]:
-    """Requirements that come with this package, by name."""
+    """Requirement files that come with this package, by name."""
     return {path.stem: path for path in sorted(_READY.glob("*.txt"))}
 
 
 def existing() -> list[Environment]:
-    """Every environment, whole or not."""
+    """Every environment, complete or not."""
     return [
         Environment(
             name=folder.name,
@@ -77,53 +77,53 @@ def existing() -> list[Environment]:
 
 
 def missing(name: str) -> str | None:
-    """The command that makes a ready environment which is not there yet; None if it is."""
+    """The command that creates a bundled environment; None if it exists or is not a bundled one."""
     if name not in ready() or (place() / name / REQUIREMENTS).is_file():
         return None
     return f"slm-energy env create {name}"
 
 
-def interpreter(asked: str) -> str:
-    """Absolute path of the interpreter that `engine.python` means: a path, or an environment.
+def interpreter(value: str) -> str:
+    """Absolute path of the interpreter for `engine.python`, a path or the name of an environment.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it does not exist.
     """
-    if "/" in asked:
-        # Not resolved: what a virtual environment's interpreter links to is not in it.
-        path = Path(asked).expanduser().absolute()
+    if "/" in value:
+        # Not resolved: the interpreter of a virtual environment links to one outside it.
+        path = Path(value).expanduser().absolute()
         if path.is_dir():
-            raise ConfigError(f"engine.python={asked} is a folder: name its bin/python")
+            raise ConfigError(f"engine.python={value} is a folder: give its bin/python")
         if not path.is_file():
-            raise ConfigError(f"engine.python={asked}: there is no such interpreter")
+            raise ConfigError(f"engine.python={value}: no such interpreter")
         return str(path)
-    if (place() / asked / REQUIREMENTS).is_file():
-        return str(place() / asked / "bin" / "python")
+    if (place() / value / REQUIREMENTS).is_file():
+        return str(place() / value / "bin" / "python")
     whole = [path.parent.name for path in sorted(place().glob(f"*/{REQUIREMENTS}"))]
-    remedy = missing(asked) or "slm-energy env create NAME"
+    remedy = missing(value) or "slm-energy env create NAME"
     raise ConfigError(
-        f"engine.python={asked}: there is no such environment; there are:"
-        f" {', '.join(whole) or 'none'}; make it with {remedy}, or name a path such as ./bin/python"
+        f"engine.python={value}: no such environment; existing: {', '.join(whole) or 'none'};"
+        f" create it with {remedy}, or give a path such as ./bin/python"
     )
 
 
-def create(name: str, requirements: Path | None, python: str | None, tell: Tell) -> bool:
-    """Make an environment; what fails or is interrupted leaves none.
+def create(name: str, requirements: Path | None, python: str | None, on_output: OnOutput) -> bool:
+    """Create an environment; a failed or interrupted creation leaves none.
 
     Args:
-        name: what `engine.python` will call it.
-        requirements: file of exact pins; None takes the ready one of that name.
-        python: interpreter that it is made with; None is this one.
-        tell: called with the step that runs and each line that it says, the first time with none.
+        name: its name in `engine.python`.
+        requirements: file of exact pins; None uses the bundled one of that name.
+        python: interpreter to create it with; None is this one.
+        on_output: called with the running step and each line of its output, first with "".
 
     Returns:
-        False if it was there already, made from the same requirements.
+        False if it existed already, with the same requirements.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: it cannot be created.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"env create {name}: a name has letters, digits and _ . - only")
+        raise ConfigError(f"env create {name}: a name consists of letters, digits and _ . -")
     text = _read(name, requirements)
     folder = place() / name
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -133,10 +133,10 @@ def create(name: str, requirements: Path | None, python: str | None, tell: Tell)
             return False
         if marker.is_file():
             raise ConfigError(
-                f"environment {name} was made from other requirements: slm-energy env remove {name}"
+                f"environment {name} has other requirements: slm-energy env remove {name}"
             )
         try:
-            _install(folder, text, python or sys.executable, tell)
+            _install(folder, text, python or sys.executable, on_output)
             marker.write_text(text, encoding="utf-8")
         finally:
             if not marker.is_file():
@@ -148,14 +148,14 @@ def remove(name: str) -> None:
     """Remove an environment.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no environment of that name.
     """
     folder = place() / name
     if not _NAME.fullmatch(name) or not folder.is_dir():
-        names = ", ".join(each.name for each in existing()) or "none"
-        raise ConfigError(f"env remove {name}: there is no such environment; there are: {names}")
+        names = ", ".join(environment.name for environment in existing()) or "none"
+        raise ConfigError(f"env remove {name}: no such environment; existing: {names}")
     with FileLock(f"{folder}.lock"):
-        (folder / REQUIREMENTS).unlink(missing_ok=True)  # half an environment must not look whole
+        (folder / REQUIREMENTS).unlink(missing_ok=True)  # a half-removed one must not look complete
         shutil.rmtree(folder)
         Path(f"{folder}.log").unlink(missing_ok=True)
 
@@ -163,7 +163,7 @@ def remove(name: str) -> None:
 def _read(name: str, requirements: Path | None) -> str:
     if requirements is None and name not in ready():
         raise ConfigError(
-            f"env create {name}: give a file of requirements, or take a ready name:"
+            f"env create {name}: give a file of requirements, or use a bundled name:"
             f" {', '.join(ready())}"
         )
     path = requirements or ready()[name]
@@ -173,34 +173,34 @@ def _read(name: str, requirements: Path | None) -> str:
         raise ConfigError(f"env create {name}: {path}: {error.strerror or error}") from error
 
 
-def _install(folder: Path, text: str, python: str, tell: Tell) -> None:
+def _install(folder: Path, text: str, python: str, on_output: OnOutput) -> None:
     if folder.exists():
-        shutil.rmtree(folder)  # what a killed maker left
+        shutil.rmtree(folder)  # left by a killed process
     log = Path(f"{folder}.log")
     log.write_text("", encoding="utf-8")
-    _run(f"making {folder}", [python, "-m", "venv", str(folder)], log, tell)
+    _run(f"creating {folder}", [python, "-m", "venv", str(folder)], log, on_output)
     pins = folder / "pins.txt"
     pins.write_text(text, encoding="utf-8")
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     pip += ["install", "--progress-bar", "off"]
-    # torch goes first, because pip then takes the build that fits this machine.
+    # torch first: pip then selects the build that fits this machine.
     for torch in re.findall(r"^torch==\S+", text, re.MULTILINE):
-        _run(f"installing {torch}", [*pip, "-c", str(pins), torch], log, tell)
+        _run(f"installing {torch}", [*pip, "-c", str(pins), torch], log, on_output)
     count = len(re.findall(r"^\w", text, re.MULTILINE))
-    _run(f"installing {count} packages", [*pip, "-r", str(pins)], log, tell)
+    _run(f"installing {count} packages", [*pip, "-r", str(pins)], log, on_output)
     pins.unlink()
 
 
-def _run(step: str, words: Sequence[str], log: Path, tell: Tell) -> None:
-    """Run a command to its end; its output goes to the log, line by line.
+def _run(step: str, command: Sequence[str], log: Path, on_output: OnOutput) -> None:
+    """Run a command until it ends; its output goes to the log, line by line.
 
     Raises:
         ConfigError: it fails.
     """
-    tell(step, "")
+    on_output(step, "")
     try:
         child = subprocess.Popen(
-            words,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -208,17 +208,17 @@ def _run(step: str, words: Sequence[str], log: Path, tell: Tell) -> None:
             text=True,
         )
     except OSError as error:
-        raise ConfigError(f"{words[0]} cannot be run: {error.strerror or error}") from error
-    last = "it said nothing"
+        raise ConfigError(f"{command[0]} cannot be run: {error.strerror or error}") from error
+    last = "no output"
     with child, log.open("a", encoding="utf-8") as file:
         assert child.stdout is not None
         try:
             for line in child.stdout:
                 file.write(line)
                 last = line.strip() or last
-                tell(step, last)
+                on_output(step, last)
         except BaseException:
             child.kill()
             raise
     if child.returncode != 0:
-        raise ConfigError(f"{step} failed: {one_line(last)}; all of it: {log}")
+        raise ConfigError(f"{step} failed: {one_line(last)}; full log: {log}")

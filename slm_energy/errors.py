@@ -1,4 +1,4 @@
-"""The one error tree. Every message is one line that names the key or command that mends it."""
+"""The error tree. Every message is one line that names the key or command that fixes the error."""
 
 import difflib
 import textwrap
@@ -8,27 +8,27 @@ from slm_energy import redaction
 
 
 def one_line(text: object, width: int = 200) -> str:
-    """What another library says, on one line of at most `width` characters, cut between words."""
+    """Shorten a library's message to one line of at most `width` characters, cut between words."""
     return textwrap.shorten(redaction.masked(str(text)), width, placeholder=" ...")
 
 
 def did_you_mean(
     name: str, choices: Iterable[str], *, otherwise: str = "", prefix: str = ""
 ) -> str:
-    """What a message about an unknown name ends with: the most similar choice, or other advice.
+    """The end of a message about an unknown name: the most similar choice, or other advice.
 
     Args:
-        name: what was written.
-        choices: what could have been meant.
-        otherwise: the advice where nothing is similar.
-        prefix: stands before each choice.
+        name: the unknown name.
+        choices: the valid names.
+        otherwise: the advice if no choice is similar.
+        prefix: text before the choice.
     """
     similar = difflib.get_close_matches(name, list(choices), n=1)
     return f"did you mean {prefix}{similar[0]}?" if similar else otherwise
 
 
 class SlmEnergyError(Exception):
-    """Base of everything this package raises on purpose; no message gives a secret away."""
+    """Base of everything this package raises on purpose; messages contain no secrets."""
 
     def __init__(self, message: str) -> None:
         super().__init__(redaction.masked(message))
@@ -47,7 +47,7 @@ class WorkloadError(SlmEnergyError):
 
 
 class EngineError(SlmEnergyError):
-    """An engine cannot load, or gave something that is no result (NaN logits, a fallback)."""
+    """An engine cannot load, or gave an invalid result (NaN logits, a fallback)."""
 
 
 class MeterError(SlmEnergyError):
@@ -59,4 +59,4 @@ class TrackingError(SlmEnergyError):
 
 
 class AnalysisError(SlmEnergyError):
-    """A study cannot be analysed as asked."""
+    """A study cannot be analysed as requested."""

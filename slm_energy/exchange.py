@@ -1,12 +1,12 @@
-"""How a worker tells the sampler, which it does not otherwise know, that a window begins or ends.
+"""The protocol by which a worker marks the start and end of a window for the sampler.
 
-A mark is one word on a local socket, and the answer comes when the sampler has done its part:
+A mark is one word on a local socket. The sampler replies when it has done its part:
 
-    start   it has waited for the slowest counter's next tick and has read every source of energy
-    end     it has read them at once, and has followed the slowest counter for two more ticks
+    start   waits for the slowest counter's next tick, then reads every source of energy
+    end     reads them at once, then follows the slowest counter for two more ticks
 
-So a window begins right after a tick, and its energy is known to the time between two readings
-instead of the time between two ticks. Needs only the standard library.
+So a window starts right after a tick, and the uncertainty of its energy is the time between two
+readings instead of two ticks. Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Literal
 Edge = Literal["start", "end"]
 
 _PATIENCE_S = 30.0
-"""Longer than two ticks of any counter; a sampler that takes longer hangs."""
+"""Longer than two ticks of any counter; a sampler that takes longer has hung."""
 
 
 class Marks:
     """The worker's end of the socket.
 
     Args:
-        path: where the sampler listens.
+        path: the sampler's socket.
 
     Raises:
-        OSError: nobody listens there.
+        OSError: no process is listening on it.
     """
 
     def __init__(self, path: str) -> None:
@@ -40,15 +40,15 @@ class Marks:
             raise
 
     def mark(self, edge: Edge) -> None:
-        """Tell the sampler and wait for its answer.
+        """Send a mark to the sampler and wait for its reply.
 
         Raises:
-            OSError: the sampler has gone or hangs; the trial's windows cannot be metered.
+            OSError: the sampler has exited or hangs; the trial's windows cannot be metered.
         """
         self._socket.sendall(edge.encode() + b"\n")
         if not self._socket.recv(16):
-            raise ConnectionError("the sampler has gone")
+            raise ConnectionError("the sampler has exited")
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()

@@ -1,4 +1,4 @@
-"""Optional dependencies: whether they are installed, and the extra that brings them."""
+"""Optional dependencies: whether they are installed, and the extra that installs them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import importlib.util
 
 
 def missing(extra: str, *modules: str) -> str | None:
-    """Name a module that is not installed and the extra that brings it. Imports none of them.
+    """Name a missing module and the extra that installs it. Imports none of them.
 
     Args:
         extra: as in `[project.optional-dependencies]`.
-        modules: top-level modules, the most telling one first.
+        modules: top-level modules, the most informative one first.
 
     Returns:
         `MODULE: pip install 'slm-energy[EXTRA]'` for the first that is not installed, or None.

@@ -1,7 +1,7 @@
-"""Hub ids: which sources are one, and the commit that pins it.
+"""Hub ids and the commits that pin them.
 
-A hub id names a repository (`org/name`) whose content changes over time; only a commit names
-content. Models and workloads come from a hub by the same rule: no commit, no study.
+A hub id names a repository (`org/name`) whose content changes over time; only a commit fixes the
+content. Models and workloads from a hub therefore require a commit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from slm_energy.errors import ConfigError
 
 
 def is_hub_id(source: str) -> bool:
-    """Tell a hub id (`org/name`, and no such path exists) from `bundled` or a path."""
+    """Whether a source is a hub id: `org/name`, and no such path exists."""
     return (
         source != BUNDLED
         and re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None

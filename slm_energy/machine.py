@@ -1,4 +1,4 @@
-"""This machine: its name in the store, and the locks that keep measurements apart."""
+"""This machine: its name in the store, and the locks that prevent concurrent measurements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IDENTITY_FILES = ("/etc/machine-id", "/sys/class/dmi/id/product_name")
 
 
 def machine_id() -> str:
-    """Host name and a hash of what tells this machine from others of that name."""
+    """Host name and a hash that distinguishes machines of the same name."""
     facts = [platform.node(), platform.machine()]
     for name in _IDENTITY_FILES:
         path = Path(name)
@@ -25,7 +25,7 @@ def machine_id() -> str:
 
 
 def processor() -> str:
-    """The processor's name as the kernel tells it."""
+    """The processor's name as reported by the kernel."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -33,20 +33,20 @@ def processor() -> str:
 
 
 def allowed_processors() -> str:
-    """The processors that this process may use, as the kernel writes it: `0-3,8`."""
+    """The processors that this process may use, in the kernel's format: `0-3,8`."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return status.partition("Cpus_allowed_list:")[2].split("\n", 1)[0].strip()
 
 
 @contextmanager
 def measuring(busy: Callable[[Path], None], *, share: bool = False) -> Iterator[None]:
-    """Hold the machine-wide lock: two measurements at once would each meter the other.
+    """Hold the machine-wide lock: concurrent measurements would include each other's energy.
 
     Args:
-        busy: called with the path of a lock that another holds; when it returns, this waits. It
-            raises to refuse.
-        share: others that share may run beside this, on other processors: each holds those that it
-            may use.
+        busy: called with the path of a lock that another process holds; this function waits after
+            it returns, and gives up if it raises.
+        share: allow other sharing measurements on other processors: each locks the processors that
+            it may use.
 
     Raises:
         OSError: a lock cannot be opened.
@@ -55,7 +55,7 @@ def measuring(busy: Callable[[Path], None], *, share: bool = False) -> Iterator[
     with ExitStack() as held:
         held.enter_context(locked(folder / "slm_energy.lock", busy, share=share))
         if share:
-            # In ascending order, so that no two wait for each other.
+            # In ascending order, to avoid deadlocks.
             for number in sorted(os.sched_getaffinity(0)):
                 held.enter_context(locked(folder / f"slm_energy.cpu{number}.lock", busy))
         yield
@@ -63,12 +63,12 @@ def measuring(busy: Callable[[Path], None], *, share: bool = False) -> Iterator[
 
 @contextmanager
 def locked(path: Path, busy: Callable[[Path], None], *, share: bool = False) -> Iterator[None]:
-    """Hold a lock; the kernel frees it when the process ends, however that happens.
+    """Hold a lock; the kernel releases it when the process ends, even if killed.
 
     Args:
-        path: its file; made where there is none.
-        busy: called once if another holds it; when it returns, this waits. It raises to refuse.
-        share: together with others that share.
+        path: its file; created if missing.
+        busy: called once if another process holds the lock; see `measuring`.
+        share: hold it together with other sharing processes.
 
     Raises:
         OSError: it cannot be opened.
@@ -87,10 +87,10 @@ def locked(path: Path, busy: Callable[[Path], None], *, share: bool = False) -> 
 
 
 def _open(path: Path) -> int:
-    """Open a lock file that any user may have made; only then try to make it.
+    """Open a lock file of any user; create it only if it is missing.
 
     Kernels refuse to open another user's file in a world-writable folder for creation
-    (fs.protected_regular), although a lock needs no more than reading.
+    (fs.protected_regular), although a lock needs only read access.
     """
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
 """The data that stages pass to each other: windows, readings, generations, capture, record.
 
-Frozen dataclasses with a JSON form (`serialization.py`). This file knows no engine, meter, Hydra or
-MLflow, and needs only the standard library, so that a worker may run in any Python environment.
+Frozen dataclasses with a JSON form (`serialization.py`). This module uses no engine, meter, Hydra
+or MLflow, only the standard library, so that a worker may run in any Python environment.
 
 Time stamps are integers in nanoseconds of the machine-wide monotonic clock; one `ClockAnchor` ties
 them to wall-clock time.
@@ -21,16 +21,16 @@ TRIAL_FILE = "trial.json"
 TASKS_FILE = "tasks.json"
 METERING_FILE = "metering.json"
 CAPTURE_FILE = "capture.json"
-"""What parent and worker call the files by which they speak to each other."""
+"""Names of the files that parent and worker exchange."""
 EXCHANGE = "exchange"
-"""The folder of those files, in the trial's own; of no use once the record is written."""
+"""Their folder within the trial's folder; removed once the record is written."""
 
 OutcomeName = Literal["valid", "invalid", "failed", "unsupported"]
 SourceKind = Literal["counter", "power", "estimate", "gauge"]
 Unit = Literal["uJ", "mJ", "J/2^32", "mW", "W", "pct", "MB", "C", "MHz", "count"]
 
 UNITS_PER_JOULE: dict[Unit, int] = {"uJ": 10**6, "mJ": 10**3, "J/2^32": 2**32}
-"""Units in which counters and estimates count."""
+"""Units of counters and estimates."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ class Window:
         name: `load`, `baseline`, `warmup`, `prefill` or `serve`.
         start_ns: monotonic time at which the span begins.
         end_ns: monotonic time at which it ends, after the device has finished its work.
-        passes: how often the whole workload was served in it.
+        passes: number of passes over the workload within it.
     """
 
     name: str
@@ -70,28 +70,28 @@ class Window:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where readings come from.
+    """The source of a series of readings.
 
     Attributes:
         id: unique and stable, for example `rapl/intel-rapl:0` or `nvml/GPU-1234/energy`. A gauge
-            that MLflow's System metrics tab knows has that name: `cpu_utilization_percentage`.
+            in MLflow's System metrics tab has MLflow's name: `cpu_utilization_percentage`.
         kind: `counter` (cumulative energy), `power` (instantaneous or averaged power), `estimate`
-            (a model's cumulative guess: never mixed with the first two), `gauge` (not energy).
+            (a model's cumulative estimate: never mixed with the first two), `gauge` (not energy).
         domain: what it covers: `cpu_package`, `cpu_core`, `cpu_uncore`, `dram`, `psys`, `gpu`,
             `wall`, `machine`; for a gauge the quantity, such as `cpu_utilization`.
         unit: unit of the raw values; `J/2^32` is the step of Linux perf's energy counters.
         modulus: a counter's raw value returns to zero at this number; None if it cannot wrap.
         update_period_ns: how often the device publishes a new value; None if unknown.
         update_period_measured: it was measured on this device, not taken from its documentation.
-        resolution: smallest step between two values that was seen, in the unit of raw values; None
-            if it was not measured.
+        resolution: smallest observed step between two values, in the unit of raw values; None if it
+            was not measured.
         quantum: counters only: values are rounded down to multiples of this, in the unit of raw
             values.
-        averaging_ns: power only: each value is the mean over this long before it was published;
-            0 for a value of one moment.
-        gain_pct: the accuracy that the maker states for a value, in percent of it; 0 where none is
-            stated. In the interval of integrated power, not of counters.
-        max_power_w: a power that the device cannot exceed; tells a wrap from a reset.
+        averaging_ns: power only: each value is the mean over this time before it was published; 0
+            for an instantaneous value.
+        gain_pct: the maker's stated accuracy in percent of the value; 0 if none is stated. Widens
+            the interval of integrated power, not of counters.
+        max_power_w: a power that the device cannot exceed; distinguishes a wrap from a reset.
         summed: part of the disjoint cut of domains that is added up to `energy/total_j`.
         device: the device's own identity (socket, GPU UUID).
         path: how it was read: a file, a library call.
@@ -118,14 +118,14 @@ class Source:
 class Series:
     """The readings of one source, in columns of equal length n.
 
-    A failed reading is a row whose value is None and whose error is not: missing is never zero.
+    A failed reading is a row with an error and the value None: missing is never zero.
 
     Attributes:
-        source: where they come from.
+        source: their source.
         before_ns: (n,) monotonic time just before each reading.
-        raw: (n,) the value as read, in the source's unit; None where the reading failed.
+        raw: (n,) the raw value, in the source's unit; None if the reading failed.
         after_ns: (n,) monotonic time just after each reading.
-        errors: row index (as text, for JSON) to what went wrong there.
+        errors: row index (as text, for JSON) to error message.
     """
 
     source: Source
@@ -141,12 +141,12 @@ class Series:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Metering:
-    """What the worker is told about the meters, which it does not know itself.
+    """The worker's information about the meters.
 
     Attributes:
-        shortest_s: windows of energy are at least this long, or their interval would be wider than
+        shortest_s: minimum length of a window of energy, so that its interval is within
             `measurement.target_error`: update period over target error.
-        marks: socket on which the sampler answers (`exchange.py`).
+        marks: path of the sampler's socket (`exchange.py`).
     """
 
     shortest_s: float
@@ -155,11 +155,11 @@ class Metering:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class WarmUp:
-    """How the warm-up went.
+    """The result of the warm-up.
 
     Attributes:
-        paces_ns: (n,) time of a decoding step in each batch, one after the other.
-        steady: they had settled when it ended; False when it ended by its cap.
+        paces_ns: (n,) time of a decoding step in each batch, in order.
+        steady: they were steady when it ended; False if it ended at its cap.
     """
 
     paces_ns: tuple[int, ...]
@@ -168,15 +168,15 @@ class WarmUp:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GateQuantity:
-    """One quantity that tells whether the machine is at rest.
+    """One quantity that indicates whether the machine is at rest.
 
     Attributes:
         name: such as `cpu utilization`, `gpu 0 temperature`, `cpu_package power`.
         unit: of the values below: `pct`, `C` or `W`.
         rest: its mean when the sweep began.
-        limit: the most that passes for rest.
-        first: when the gate first looked; None where it could not be read.
-        last: when the gate last looked, right before the trial; None likewise.
+        limit: the highest value that counts as rest.
+        first: at the gate's first reading; None if it could not be read.
+        last: at the gate's last reading, right before the trial; None likewise.
     """
 
     name: str
@@ -188,12 +188,12 @@ class GateQuantity:
 
     @property
     def at_rest(self) -> bool:
-        """What cannot be read is not at rest."""
+        """Whether the last value is within the limit; an unreadable quantity is not at rest."""
         return self.last is not None and self.last <= self.limit
 
     @property
     def description(self) -> str:
-        """In words: `cpu utilization 97 % (rest 2, limit 12)`."""
+        """Text such as `cpu utilization 97 % (rest 2, limit 12)`."""
         unit = {"pct": "%", "C": "°C"}.get(self.unit, self.unit)
         last = "unreadable" if self.last is None else f"{self.last:.3g} {unit}"
         return f"{self.name} {last} (rest {self.rest:.3g}, limit {self.limit:.3g})"
@@ -201,13 +201,13 @@ class GateQuantity:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GateReport:
-    """What was waited for before a trial (`gate.py`).
+    """The wait before a trial (`gate.py`).
 
     Attributes:
         pause_s: the fixed time, `study.gate.pause_s`.
-        waited_s: the time after it in which the machine was looked at.
+        waited_s: the time after it spent watching the machine.
         at_most_s: its cap, `study.gate.at_most_s`.
-        quantities: what decided; empty where nothing was looked at.
+        quantities: the watched quantities; empty if none were watched.
     """
 
     pause_s: float
@@ -218,17 +218,17 @@ class GateReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SamplerReport:
-    """What the sampling process says of itself.
+    """The sampling process's report about itself.
 
     Attributes:
         period_s: the shortest period at which it reads a source of energy.
         cpu_s: processor seconds it used between its first and last reading of this trial.
         wall_s: seconds between them.
-        largest_pause_s: by how much the latest of its readings was late: time in which it was
-            stopped, starved, or kept waiting by a meter.
+        largest_pause_s: the largest delay of a reading: time in which the process was stopped,
+            starved, or waiting for a meter.
         cpus: the processors that it may use.
-        finished: it was asked to stop and did; False when it died or hung.
-        notes: what it could not open, with the reason, one line each.
+        finished: it stopped on request; False if it died or hung.
+        notes: sources that it could not open, with the reason, one line each.
     """
 
     period_s: float
@@ -242,17 +242,17 @@ class SamplerReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
-    """One request and its answer.
+    """One request and its completion.
 
     Attributes:
-        task_id: which prompt of the workload.
+        task_id: the prompt of the workload.
         pass_index: the workload is repeated whole inside the serve window; 0 is the first pass.
         batch_index: requests with equal (pass_index, batch_index) were served together.
         prompt_digest: hash of the prompt's token ids (`workload.token_digest`).
         input_tokens: prompt length in tokens, without padding.
         output_ids: generated token ids, without padding; an end-of-text token counts.
-        start_ns: the request was handed to the engine.
-        token_ns: (len(output_ids),) each token was known to the caller.
+        start_ns: when the request was passed to the engine.
+        token_ns: (len(output_ids),) when the caller received each token.
         stop: `length` or `eos`.
         text: the decoded output; kept for the first pass, None afterwards.
     """
@@ -271,10 +271,10 @@ class Generation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceAnswer:
-    """One prompt and what the reference engine generated for it.
+    """The reference engine's completion of one prompt.
 
     Attributes:
-        task_id: which prompt of the workload.
+        task_id: the prompt of the workload.
         prompt_digest: hash of the prompt's token ids (`workload.token_digest`).
         output_ids: generated token ids.
     """
@@ -286,13 +286,13 @@ class ReferenceAnswer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """What the reference engine generated for the same prompts, one at a time.
+    """The reference engine's completions of the same prompts, generated one at a time.
 
     Attributes:
         engine: its name.
-        dtype: the type that it computed in.
-        provider: where it computed.
-        answers: one per prompt; empty where there are none.
+        dtype: the type of its computations.
+        provider: the provider that it ran on.
+        answers: one per prompt; empty if there are none.
         error: why there are none.
     """
 
@@ -314,12 +314,12 @@ class Capture:
             `threads`, `kv_cache`, `attention`, ...).
         environment: versions, processor, kernel, device names.
         clock: ties monotonic to wall-clock time.
-        warmup: None when there was none.
+        warmup: None if there was none.
         series: readings of every source; filled in by the parent from the sampler's file.
-        sampler: the sampler's own report; None when measurement is off.
-        reference: what the outputs are compared with; filled in by the parent; None where nothing
+        sampler: the sampler's own report; None if measurement is off.
+        reference: completions to compare the outputs with; filled in by the parent; None if nothing
             is compared.
-        gate: what was waited for before; filled in by the parent; None where nothing was.
+        gate: the wait before the trial; filled in by the parent; None if there was none.
     """
 
     windows: tuple[Window, ...]
@@ -343,16 +343,16 @@ class EnergyFigure:
     """Joules of one source over one window.
 
     Attributes:
-        source_id: which source.
+        source_id: id of the source.
         domain: what it covers.
         kind: counter, power or estimate.
         window: the window's name.
-        joules: the best figure; None where it cannot be known, and then `reasons` says why.
+        joules: the best figure; None if it cannot be known, with `reasons`.
         low_j: lower end of the interval.
         high_j: upper end of the interval.
         summed: part of the disjoint cut that makes the total.
         reasons: why there is no figure.
-        flags: things that a reader should know although the figure stands.
+        flags: caveats about a figure that is still valid.
         pedigree: readings used, wraps, gaps, coverage, update period, device, path.
     """
 
@@ -374,10 +374,10 @@ class CheckResult:
     """The verdict of one named expectation about a trial.
 
     Attributes:
-        name: what was expected.
-        passed: False makes the trial invalid; None means that it does not apply here.
+        name: the expectation.
+        passed: False makes the trial invalid; None means that it does not apply.
         detail: one line with the figures.
-        flagged: passed, and yet a reader of the numbers should know the detail.
+        flagged: passed, but the detail is a caveat for readers of the numbers.
     """
 
     name: str
@@ -388,7 +388,7 @@ class CheckResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a trial ended. Valid has no reasons; the other three say why."""
+    """How a trial ended. `valid` has no reasons; the other three do."""
 
     name: OutcomeName
     reasons: tuple[str, ...] = ()
@@ -396,20 +396,20 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """All that is stored of a trial: what was asked, what was seen, what follows.
+    """All stored data of a trial: the request, the raw facts, and what is derived from them.
 
     Attributes:
-        trial: what was asked.
+        trial: the request.
         outcome: how it ended.
-        capture: the raw facts; None when the worker gave none.
+        capture: the raw facts; None if the worker produced none.
         energy: joules per source and window.
-        metrics: name to value, as MLflow shows them; no NaN, no infinity, nothing unknown as 0.
+        metrics: name to value, as shown in MLflow; no NaN, no infinity, no 0 for an unknown value.
         checks: the expectations and their verdicts.
-        started_unix_ns: when the parent began the trial.
-        ended_unix_ns: when it had the outcome.
+        started_unix_ns: when the parent started the trial.
+        ended_unix_ns: when the outcome was known.
         phases_s: wall seconds the parent spent per phase (`prepare`, `gate`, `worker`, `derive`).
-        node: host name of the node where it ran as a job; empty where the sweep ran it itself.
-        job: that job's id; empty likewise.
+        node: host name of the node if it ran as a cluster job; else empty.
+        job: that job's id; else empty.
         schema: version of this format.
     """
 

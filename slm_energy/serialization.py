@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def to_plain(value: Any) -> Any:
-    """Turn dataclasses, tuples and mappings into what `json` can write."""
+    """Turn dataclasses, tuples and mappings into values that `json` can write."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -38,7 +38,7 @@ def from_plain(kind: type[T], data: Any) -> T:
 
 
 def convert(kind: Any, data: Any, where: str) -> Any:
-    """Give `data` the shape of `kind`, a type annotation; `where` opens the error's text.
+    """Convert `data` to `kind`, a type annotation; `where` starts the error message.
 
     Raises:
         ValueError: it does not fit.
@@ -82,7 +82,7 @@ def _convert_union(args: tuple[Any, ...], data: Any, where: str) -> Any:
 
 @functools.cache
 def field_types(kind: type) -> dict[str, Any]:
-    """The annotations of a dataclass, evaluated once: Python does it anew at each call."""
+    """The annotations of a dataclass, cached because Python evaluates them at each call."""
     return typing.get_type_hints(kind)
 
 
@@ -100,12 +100,12 @@ def _convert_dataclass(kind: type, data: Any, where: str) -> Any:
 
 
 def readable(value: Any) -> str:
-    """JSON for people: indented, any alphabet."""
+    """Human-readable JSON: indented, not ASCII-escaped."""
     return json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` so that the file is either whole or absent, also after a power cut."""
+    """Write `value` atomically: the file is complete or absent, even after a power loss."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         json.dump(to_plain(value), file, allow_nan=False)
@@ -115,7 +115,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Sync a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -124,15 +124,15 @@ def sync(path: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Bring everything in a folder to the disk."""
-    for place, _, names in os.walk(folder):
+    """Sync everything in a folder to disk."""
+    for parent, _, names in os.walk(folder):
         for name in names:
-            sync(Path(place, name))
-        sync(Path(place))
+            sync(Path(parent, name))
+        sync(Path(parent))
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files by name; a name may have folders in it, which are made."""
+    """Write files by name; folders in a name are created."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,5 +140,5 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """Read what `write_json` wrote."""
+    """Read a file in the format of `write_json`."""
     return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))

@@ -1,10 +1,10 @@
-"""Ctrl-C reaches every process that a terminal started; only the sweep says what it means.
+"""Handling of Ctrl-C, which reaches every process of a terminal; only the sweep acts on it.
 
-    with withheld():         in the parent: what is started here does not hear of it
+    with withheld():         in the parent: child processes start with SIGINT blocked
         Popen(...)
-    ignore()                 in the child, as soon as it can
+    ignore()                 in the child, as early as possible
 
-Between its fork and its first own line a child would die of it, and be taken for a failure.
+Otherwise SIGINT could kill a child between its fork and its first line, which looks like a failure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def withheld() -> Iterator[None]:
-    """Hold SIGINT back, here until the end of the block, and in what is started in it."""
+    """Block SIGINT in this thread until the end of the block, and in processes started in it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -25,6 +25,6 @@ def withheld() -> Iterator[None]:
 
 
 def ignore() -> None:
-    """Ignore SIGINT from now on, and what was held back."""
+    """Ignore SIGINT from now on, including a pending one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

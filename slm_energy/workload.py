@@ -27,7 +27,7 @@ class Task:
 
     Attributes:
         task_id: unique in its workload.
-        prompt: what the model is given.
+        prompt: the model's input.
         entry_point: name of the function that the prompt begins; empty if unknown.
         canonical_solution: a correct continuation; empty if unknown.
         test: source of `check(candidate)`; empty if unknown.
@@ -51,7 +51,7 @@ def load(workload: WorkloadConfig) -> tuple[Task, ...]:
     tasks = tuple(_task(row, number, workload.source) for number, row in enumerate(rows, start=1))
     tasks = tasks[: workload.limit]
     if not tasks:
-        raise WorkloadError(f"workload.source={workload.source} holds no prompts")
+        raise WorkloadError(f"workload.source={workload.source} contains no prompts")
     if len({task.task_id for task in tasks}) < len(tasks):
         raise WorkloadError(f"workload.source={workload.source}: task_id is not unique")
     return tasks
@@ -64,7 +64,7 @@ def digest(tasks: Iterable[Task]) -> str:
 
 
 def token_digest(ids: Sequence[int]) -> str:
-    """Hash of a prompt's token ids: 16 hex digits. Equal ones were given the same work."""
+    """Hash of a prompt's token ids: 16 hex digits; equal hashes mean equal work."""
     text = ",".join(map(str, ids))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -66,7 +66,7 @@ def test_an_environment_is_made_found_listed_and_removed(pins: Path, slm_energy:
     pins.write_text("# nothing\n")
     other = slm_energy("env", "create", "mine", str(pins), quick=False)
     assert other.returncode == 2
-    assert "made from other requirements: slm-energy env remove mine" in other.stderr
+    assert "has other requirements: slm-energy env remove mine" in other.stderr
 
     listed = slm_energy("env", "list", quick=False).stdout.replace("\n", " ")
     assert "mine" in listed
@@ -88,7 +88,7 @@ def test_what_fails_leaves_nothing_but_its_log(tmp_path: Path) -> None:
         environments.create("mine", wrong, None, quiet)
     assert environments.existing() == []
     log = environments.place() / "mine.log"
-    assert str(raised.value).endswith(f"all of it: {log}")
+    assert str(raised.value).endswith(f"full log: {log}")
     assert "nothing-1.0" in log.read_text()
 
 
@@ -107,7 +107,7 @@ def test_what_a_killed_maker_left_does_not_count_and_is_made_anew(pins: Path) ->
     half.mkdir(parents=True)
     (half / "python").symlink_to(sys.executable)
     assert [each.whole for each in environments.existing()] == [False]
-    with pytest.raises(ConfigError, match="there is no such environment; there are: none"):
+    with pytest.raises(ConfigError, match="no such environment; existing: none"):
         environments.interpreter("mine")
     assert environments.create("mine", pins, None, quiet)
     assert whole() == ["mine"]
@@ -116,10 +116,10 @@ def test_what_a_killed_maker_left_does_not_count_and_is_made_anew(pins: Path) ->
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("./none/bin/python", r"engine.python=./none/bin/python: there is no such interpreter"),
-        ("./", r"engine.python=./ is a folder: name its bin/python"),
-        ("mine", r"there is no such environment; there are: none; .* slm-energy env create NAME"),
-        ("vllm", r"there is no such environment; .* slm-energy env create vllm"),
+        ("./none/bin/python", r"engine.python=./none/bin/python: no such interpreter"),
+        ("./", r"engine.python=./ is a folder: give its bin/python"),
+        ("mine", r"no such environment; existing: none; .* slm-energy env create NAME"),
+        ("vllm", r"no such environment; .* slm-energy env create vllm"),
     ],
 )
 def test_an_interpreter_that_there_is_not_is_one_clear_line(asked: str, message: str) -> None:
@@ -132,12 +132,12 @@ def test_an_interpreter_that_there_is_not_is_one_clear_line(asked: str, message:
     [
         (["create"], "env accepts list, create NAME [REQUIREMENTS.txt] [--python EXE], or remove"),
         (["creat", "x"], "env creat: no such action; did you mean create?"),
-        (["create", "x"], "give a file of requirements, or take a ready name: "),
+        (["create", "x"], "give a file of requirements, or use a bundled name: "),
         (["create", "x", "none.txt"], "none.txt: No such file"),
-        (["create", "../x"], "a name has letters, digits"),
+        (["create", "../x"], "a name consists of letters, digits"),
         (["create", "vllm", "--python", "none"], "none cannot be run: No such file"),
-        (["remove", "x"], "there is no such environment; there are: none"),
-        (["remove", ".."], "there is no such environment"),
+        (["remove", "x"], "no such environment; existing: none"),
+        (["remove", ".."], "no such environment"),
     ],
 )
 def test_wrong_words_are_one_clear_line(
@@ -163,7 +163,7 @@ def test_a_cell_whose_environment_was_not_made_is_unsupported_and_the_sweep_goes
 ) -> None:
     done = slm_energy("-m", "engine.python=null,vllm")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "engine.python=vllm is not there: slm-energy env create vllm" in done.stdout
+    assert "engine.python=vllm does not exist: slm-energy env create vllm" in done.stdout
     assert done.stdout.startswith("valid ")
 
 

@@ -61,8 +61,8 @@ def test_the_digest_covers_ids_and_prompts_in_order() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds no prompts"),
-        (b"\n\n", "holds no prompts"),
+        (b"", "contains no prompts"),
+        (b"\n\n", "contains no prompts"),
         (b'{"task_id": "a"}\n', "row 1 needs task_id and prompt"),
         (b'{"task_id": "a", "prompt": ""}\n', "row 1 has an empty prompt"),
         (b'{"task_id": "a", "prompt": "x"}\nnonsense\n', "line 2 is not JSON"),

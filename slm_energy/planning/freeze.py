@@ -1,8 +1,8 @@
-"""The plan as it was when a study began, so that later changes are noticed.
+"""The facts that a plan depends on when a study starts, to detect later changes.
 
-A study lasts days. An updated library, an edited file, a different seed: none of them is an error,
-but each makes later trials a different experiment. The facts of the first invocation are kept on
-its parent run; a trial of a later invocation names what has changed since.
+A study lasts days. An updated library, an edited file or a different seed is not an error, but
+makes later trials a different experiment. The facts of the first invocation are stored with its
+parent run; trials of later invocations list what has changed since.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slm_energy.serialization import to_plain
 
 _PACKAGE = Path(__file__).parents[1]
 _NOT_THE_EXPERIMENT = ("name", "rounds", "busy", "attempts", "timeout_s")
-"""Keys of the study that change no trial: more rounds extend a study."""
+"""Keys of the study that do not affect a trial: more rounds extend a study."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +33,9 @@ class Frozen:
 
     Attributes:
         facts: `study.KEY`, `version.PACKAGE`, `code` (of this package), `kernel`; values are text.
-        cells: ids of the cells that were planned.
+        cells: ids of the planned cells.
         git: commit of the working folder, with `+changes` if tracked files differ from it; None
-            outside a repository. Reported, not compared: a commit of results changes no trial.
+            outside a repository. Reported, not compared: committing results changes no trial.
     """
 
     facts: dict[str, str]
@@ -44,13 +44,13 @@ class Frozen:
 
     @property
     def digest(self) -> str:
-        """12 hex digits of the facts; the cells are not in it, so part of a grid may be run."""
+        """12 hex digits of the facts; excludes the cells, so that part of a grid may be run."""
         text = json.dumps(self.facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def freeze(study: StudyConfig, cells: Sequence[Cell]) -> Frozen:
-    """What the plan depends on, as of now."""
+    """Collect the present facts that a plan depends on."""
     settings = {
         f"study.{key}": json.dumps(value)
         for key, value in to_plain(study).items()
@@ -61,7 +61,7 @@ def freeze(study: StudyConfig, cells: Sequence[Cell]) -> Frozen:
 
 
 def changes(first: Frozen, now: Frozen) -> tuple[str, ...]:
-    """What has changed since the study began: one text per change."""
+    """List what has changed since the study started, one text per change."""
     texts = [
         f"{key} was {first.facts.get(key, 'absent')} and is {now.facts.get(key, 'absent')}"
         for key in sorted(first.facts.keys() | now.facts.keys())
@@ -74,7 +74,7 @@ def changes(first: Frozen, now: Frozen) -> tuple[str, ...]:
 
 @functools.cache
 def _code_digest() -> str:
-    """Digest of this package's files by content: an edit in a checkout is a change too."""
+    """Digest of the content of this package's files: an edit in a checkout counts as a change."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + path.read_bytes())
@@ -83,7 +83,7 @@ def _code_digest() -> str:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    """Versions of Python and of this package's requirements; a cell has its engine's."""
+    """Versions of Python and of this package's requirements; cells hold those of engines."""
     required = [line for line in metadata.requires("slm-energy") or () if "extra ==" not in line]
     names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required]
     installed = {name: distribution for name in names for distribution in _installed(name)}
@@ -106,7 +106,7 @@ def _git() -> str | None:
 def _git_output(*arguments: str) -> str | None:
     """Output of git in the working folder; None without git or a repository."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,7 +1,7 @@
-"""From configurations to cells: what can run, what is left out, what cannot run here, and why.
+"""From configurations to cells: runnable, excluded, or unsupported on this machine, and why.
 
-Nothing is downloaded, and no engine's library is imported. What an engine can do, and its versions,
-is asked in the environment where it would run.
+Nothing is downloaded, and no engine's library is imported. The abilities and versions of an engine
+are queried in the environment where it would run.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Grid:
 
     Attributes:
         config: study, measurement and tracking, the same for every cell.
-        cells: what can run, with the sentinel if there is one.
+        cells: runnable cells, with the sentinel if there is one.
         excluded: left out by `study.exclude`.
         unsupported: cells that engine or machine cannot run, with the reason.
         prompts: workload digest to task id to prompt.
-        pythons: `engine.python` as it was asked for, to the interpreter's path.
+        pythons: `engine.python` as configured, to the interpreter's path.
     """
 
     config: RunConfig
@@ -46,13 +46,13 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     """Turn configurations into cells; nothing is downloaded and nothing heavy is imported.
 
     Raises:
-        SlmEnergyError: a model, workload, engine or option is not there, or `study.*`,
+        SlmEnergyError: a model, workload, engine or option does not exist, or `study.*`,
             `tracking.*` differ between the configurations, or `engine.python` cannot run a worker.
     """
     first = configs[0]
     for config in configs:
-        own = (config.study, config.tracking, config.cache)
-        if own != (first.study, first.tracking, first.cache):
+        shared = (config.study, config.tracking, config.cache)
+        if shared != (first.study, first.tracking, first.cache):
             raise ConfigError(
                 "study.*, tracking.* and cache.* belong to the whole sweep and cannot be swept"
             )
@@ -70,8 +70,8 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     # Many cells share a model and a workload: each is read once.
     load, identities = functools.cache(workload.load), dict[str, str]()
     descriptions = _described(included, pythons)
-    # Of each engine, so that one message names all that do not accept an option.
-    if errors := dict.fromkeys(each.error for each in descriptions if each.error is not None):
+    # From all engines, so that one message names all that do not accept an option.
+    if errors := dict.fromkeys(d.error for d in descriptions if d.error is not None):
         raise ConfigError("; ".join(errors))
     for levels, described in zip(included, descriptions, strict=True):
         key = repr(levels.model)
@@ -103,7 +103,7 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
 
 
 def _sentinels(study: StudyConfig, cells: Sequence[Cell]) -> list[Cell]:
-    """The cell that `study.sentinel` names, once more; none where it names none.
+    """A second copy of the cell that `study.sentinel` names; none if it is unset.
 
     Raises:
         ConfigError: it does not name exactly one cell that can run.
@@ -111,21 +111,21 @@ def _sentinels(study: StudyConfig, cells: Sequence[Cell]) -> list[Cell]:
     rule = study.sentinel
     if rule is None:
         return []
-    found = [cell for cell in cells if matches(flat(cell.settings), rule, "study.sentinel")]
-    if len(found) != 1:
+    matching = [cell for cell in cells if matches(flat(cell.settings), rule, "study.sentinel")]
+    if len(matching) != 1:
         raise ConfigError(
-            f"study.sentinel={rule} names {len(found)} of the {len(cells)} cells that can run here:"
-            " give keys and values that only one of them has"
+            f"study.sentinel={rule} names {len(matching)} of the {len(cells)} cells that can run"
+            " here: give keys and values that only one of them has"
         )
-    return [sentinel(found[0])]
+    return [sentinel(matching[0])]
 
 
 def _divided(configs: Sequence[RunConfig]) -> tuple[list[Settings], tuple[Excluded, ...]]:
-    """Settings without duplicates, and those that `study.exclude` leaves out."""
-    asked = {repr(settings(config)): settings(config) for config in configs}
-    labels = cell_labels((key, flat(levels)) for key, levels in asked.items())
-    reasons = {key: exclusion(levels, configs[0].study.exclude) for key, levels in asked.items()}
-    included = [levels for key, levels in asked.items() if reasons[key] is None]
+    """Settings without duplicates, and combinations that `study.exclude` leaves out."""
+    distinct = {repr(settings(config)): settings(config) for config in configs}
+    labels = cell_labels((key, flat(levels)) for key, levels in distinct.items())
+    reasons = {key: exclusion(levels, configs[0].study.exclude) for key, levels in distinct.items()}
+    included = [levels for key, levels in distinct.items() if reasons[key] is None]
     excluded = tuple(
         Excluded(label=labels[key], reason=reason)
         for key, reason in reasons.items()
@@ -134,18 +134,18 @@ def _divided(configs: Sequence[RunConfig]) -> tuple[list[Settings], tuple[Exclud
     return included, excluded
 
 
-def _described(asked: Sequence[Settings], pythons: Mapping[str, str]) -> list[Description]:
-    """What engines say of these settings; each other interpreter is asked once."""
-    found: dict[int, Description] = {}
-    for python in dict.fromkeys(levels.engine.python for levels in asked):
-        places = [i for i, levels in enumerate(asked) if levels.engine.python == python]
-        about = [asked[i] for i in places]
+def _described(requested: Sequence[Settings], pythons: Mapping[str, str]) -> list[Description]:
+    """The engines' descriptions of settings; each other interpreter is started once."""
+    descriptions: dict[int, Description] = {}
+    for python in dict.fromkeys(levels.engine.python for levels in requested):
+        indices = [i for i, levels in enumerate(requested) if levels.engine.python == python]
+        group = [requested[i] for i in indices]
         if python is None:
-            told = [describe(levels) for levels in about]
+            described = [describe(levels) for levels in group]
         elif python in pythons:
-            told = interpreters.ask(pythons[python], about)
+            described = interpreters.ask(pythons[python], group)
         else:
-            reason = f"engine.python={python} is not there: {environments.missing(python)}"
-            told = [Description(versions={}, unsupported=reason) for _ in about]
-        found |= dict(zip(places, told, strict=True))
-    return [found[i] for i in range(len(asked))]
+            reason = f"engine.python={python} does not exist: {environments.missing(python)}"
+            described = [Description(versions={}, unsupported=reason) for _ in group]
+        descriptions |= dict(zip(indices, described, strict=True))
+    return [descriptions[i] for i in range(len(requested))]

@@ -1,4 +1,4 @@
-"""The order in which a round's cells run. Pure; the same seed gives the same order."""
+"""The order of the cells within a round. Pure functions; the same seed gives the same order."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ def williams(cells: Sequence[str], seed: int, number: int) -> list[str]:
     """The cells of round `number` (from 1) in an order balanced for carry-over.
 
     A Williams design: over `williams_rounds` rounds every cell is equally often at every position,
-    and follows every other cell equally often, so that what a trial leaves behind (heat, page
-    cache) affects all alike. Which cell takes which position, and the order of the rounds within
-    each design, are drawn with the seed.
+    and follows every other cell equally often, so that carry-over from the previous trial (heat,
+    page cache) affects all cells alike. The assignment of cells to positions and the order of the
+    rounds within each design are drawn with the seed.
 
     Source: E. J. Williams, Experimental designs balanced for the estimation of residual effects of
     treatments, Australian Journal of Scientific Research A 2 (1949), 149-168.
     """
     count, rounds = len(cells), williams_rounds(len(cells))
     design, row = divmod(number - 1, rounds)
-    drawn = random.Random(f"{seed}:williams:{design}")
-    parts, rows = sorted(cells), list(range(rounds))
-    drawn.shuffle(parts)
-    drawn.shuffle(rows)
+    generator = random.Random(f"{seed}:williams:{design}")
+    assigned, rows = sorted(cells), list(range(rounds))
+    generator.shuffle(assigned)
+    generator.shuffle(rows)
     mirrored, shift = divmod(rows[row], count)
     positions = [(position + shift) % count for position in _zigzag(count)]
-    return [parts[position] for position in (positions[::-1] if mirrored else positions)]
+    return [assigned[position] for position in (positions[::-1] if mirrored else positions)]
 
 
 def williams_rounds(count: int) -> int:
-    """Rounds of one whole design for `count` cells: an odd number needs each sequence mirrored."""
+    """Rounds of a complete design for `count` cells: an odd count needs each sequence mirrored."""
     return count if count % 2 == 0 or count == 1 else 2 * count
 
 

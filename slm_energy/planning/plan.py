@@ -1,4 +1,4 @@
-"""What a study runs and in which order: pure functions of cells, settings and earlier trials.
+"""The trials of a study and their order: pure functions of cells, settings and earlier trials.
 
 A round is a complete randomised block: every cell once, in an order drawn with the recorded seed.
 Nothing here reads a clock, a store or a device.
@@ -24,7 +24,7 @@ EnergyKind = Literal["measured", "estimated"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Excluded:
-    """A combination that is left out, and why."""
+    """An excluded combination, and why."""
 
     label: str
     reason: str
@@ -32,12 +32,12 @@ class Excluded:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Past:
-    """An earlier trial, as it is stored.
+    """An earlier trial, as stored.
 
     Attributes:
         cell: id of its cell.
         model: name of its model.
-        round: its round; 0 for the note about an unsupported cell.
+        round: its round; 0 for the record of an unsupported cell.
         outcome: how it ended.
         reason: why, in one line.
         duration_s: wall time of the trial; None if unknown.
@@ -60,14 +60,14 @@ class Planned:
     """One trial of the plan.
 
     Attributes:
-        cell: what is run.
+        cell: the cell to run.
         label: the cell's name in tables.
         round: from 1.
         order: position over all rounds, from 1.
-        status: whether it is still to do; `given up` after `study.attempts` failures.
-        attempts: how often it was tried.
-        expected_s: wall seconds it should take; None if nothing like it ever ran.
-        expected_j: joules it should take inside its windows; none where nothing like it ever ran.
+        status: `given up` after `study.attempts` failures.
+        attempts: number of attempts so far.
+        expected_s: expected wall seconds; None without earlier trials of the cell or its model.
+        expected_j: expected joules inside its windows; empty without such trials.
     """
 
     cell: Cell
@@ -90,7 +90,7 @@ class Plan:
         excluded: left out by `study.exclude`.
         unsupported: left out because engine or machine cannot run them; pairs of cell and reason.
         labels: cell id to name.
-        changed: what has changed since the study began (`freeze.py`), one text each.
+        changed: changes since the study started (`freeze.py`), one text each.
     """
 
     study: StudyConfig
@@ -105,7 +105,7 @@ class Plan:
         return [trial for trial in self.trials if trial.status == status]
 
     def summary(self) -> dict[str, Json]:
-        """What is stored with the sweep: the seed, the order, and what was left out and why."""
+        """The part stored with the sweep: seed, order, and left-out cells with reasons."""
         return {
             "study": to_plain(self.study),
             "order": [
@@ -122,15 +122,15 @@ class Plan:
 
     @property
     def expected_s(self) -> float | None:
-        """Wall seconds that the rest of the study should take; None if any part is unknown."""
-        return _whole([trial.expected_s for trial in self.with_status("to do")])
+        """Expected wall seconds of the rest of the study; None if any part is unknown."""
+        return _sum_if_known([trial.expected_s for trial in self.with_status("to do")])
 
     def expected_j(self, kind: EnergyKind) -> float | None:
-        """Joules that the rest should take inside its windows; None if any part is unknown."""
-        return _whole([trial.expected_j.get(kind) for trial in self.with_status("to do")])
+        """Expected joules of the rest inside its windows; None if any part is unknown."""
+        return _sum_if_known([trial.expected_j.get(kind) for trial in self.with_status("to do")])
 
 
-def _whole(parts: Sequence[float | None]) -> float | None:
+def _sum_if_known(parts: Sequence[float | None]) -> float | None:
     known = [part for part in parts if part is not None]
     return sum(known) if len(known) == len(parts) else None
 
@@ -156,7 +156,7 @@ def exclusion(settings: Settings, rules: Sequence[Mapping[str, Any]]) -> str | N
 
 
 def matches(levels: Mapping[str, Scalar], conditions: Mapping[str, Any], rule: str) -> bool:
-    """Whether a cell's levels meet all conditions of a rule: see `exclusion`.
+    """Whether a cell's levels meet all conditions of a rule (see `exclusion`).
 
     Args:
         levels: its settings, flat.
@@ -164,19 +164,19 @@ def matches(levels: Mapping[str, Scalar], conditions: Mapping[str, Any], rule: s
         rule: the rule's configuration key, for the message.
 
     Raises:
-        ConfigError: there is no such setting.
+        ConfigError: a key is not a setting.
     """
     return all(_holds(levels, key, value, rule) for key, value in conditions.items())
 
 
-def _holds(levels: Mapping[str, Scalar], key: str, wanted: Any, rule: str) -> bool:
+def _holds(levels: Mapping[str, Scalar], key: str, condition: Any, rule: str) -> bool:
     full = key if key in levels else f"{key}.name"
     if full not in levels:
         if key.startswith("engine.options."):
             return False
         known = ", ".join(levels)
         raise ConfigError(f"{rule} names {key!r}, which is not a setting; known: {known}")
-    allowed = wanted if isinstance(wanted, list | tuple) else [wanted]
+    allowed = condition if isinstance(condition, list | tuple) else [condition]
     return levels[full] in allowed
 
 
@@ -188,7 +188,7 @@ def make_plan(
     unsupported: Sequence[tuple[Cell, str]] = (),
     history: Sequence[Past] = (),
 ) -> Plan:
-    """Lay out rounds, shuffle each with the seed, and mark what is done.
+    """Lay out rounds, shuffle each with the seed, and set the status of each trial.
 
     Args:
         study: rounds, seed and attempts.
@@ -197,19 +197,19 @@ def make_plan(
         unsupported: passed on to the plan.
         history: earlier trials of this study on this machine.
     """
-    everything = [*cells, *(cell for cell, _ in unsupported)]
-    labels = _labels(everything)
+    all_cells = [*cells, *(cell for cell, _ in unsupported)]
+    labels = _labels(all_cells)
     past: dict[tuple[str, int], list[Past]] = {}
     for trial in history:
         past.setdefault((trial.cell, trial.round), []).append(trial)
     expected = {cell.id: _expected(cell, history) for cell in cells}
     by_id = {cell.id: cell for cell in cells}
-    first = [cell.id for cell in cells if is_sentinel(cell)]
+    sentinels = [cell.id for cell in cells if is_sentinel(cell)]
     compared = [cell.id for cell in cells if not is_sentinel(cell)]
     order = {"random": shuffled, "williams": williams}[study.order]
     trials: list[Planned] = []
     for number in range(1, study.rounds + 1):
-        for name in [*first, *order(compared, study.seed, number)]:
+        for name in [*sentinels, *order(compared, study.seed, number)]:
             cell = by_id[name]
             earlier = past.get((cell.id, number), [])
             status, attempts = _status(earlier, study.attempts)
@@ -235,7 +235,7 @@ def make_plan(
 
 
 def _labels(cells: Sequence[Cell]) -> dict[str, str]:
-    """Names of all cells; a sentinel must not add the workload to the names of the others."""
+    """Labels of all cells; a sentinel must not add the workload to the labels of the others."""
     extra = [(cell.id, cell_levels(cell)) for cell in cells if is_sentinel(cell)]
     named = {cell: f"{label} / sentinel" for cell, label in cell_labels(extra).items()}
     return named | cell_labels((c.id, cell_levels(c)) for c in cells if not is_sentinel(c))

@@ -125,8 +125,8 @@ def upload(folder: Path, artifact_uri: str, uri: str) -> None:
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    repository: Any = get_artifact_repository(artifact_uri, tracking_uri=uri)
-    repository.log_artifacts(str(folder))
+    repository = get_artifact_repository(artifact_uri, tracking_uri=uri)
+    repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
