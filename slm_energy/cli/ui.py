@@ -9,8 +9,9 @@ import sys
 from slm_energy.cli import key_help
 from slm_energy.cli.console import terminal
 from slm_energy.cli.words import add_words, overrides
-from slm_energy.config.check import tracking_group
+from slm_energy.config.check import checked, tracking_group
 from slm_energy.config.compose import compose
+from slm_energy.config.options import UiOptions
 
 SUMMARY = "browse the runs in the MLflow UI"
 
@@ -33,13 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     composed = compose("ui", overrides(arguments))
     tracking, console = tracking_group(composed), terminal()
+    port = checked(UiOptions, composed, "ui").port
     if tracking.uri is not None and is_server(tracking.uri):
         console.print(f"this store has its own UI: {tracking.uri}", soft_wrap=True)
         return 0
     Store(tracking)
-    command, environment = ui_command(tracking, int(composed["port"]))
-    address = f"http://127.0.0.1:{composed['port']}"
-    console.print(f"MLflow UI on {address} (Ctrl-C ends it)", soft_wrap=True)
+    command, environment = ui_command(tracking, port)
+    console.print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", soft_wrap=True)
     sys.stdout.flush()
     # The server replaces this process, so that no signal leaves it behind.
     os.execve(command[0], command, environment)

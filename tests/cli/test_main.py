@@ -36,6 +36,8 @@ from tests.conftest import Command
         (["hydra/launcher=joblib"], "hydra/launcher=joblib: there is no such hydra/launcher"),
         (["--config-name", "none"], "Cannot find primary config 'none'"),
         (["report"], "study is missing: set study="),
+        (["ui", "port=abc"], "port='abc' is not valid"),
+        (["ui", "port=0"], "port=0 is out of range: at least 1, at most 65,535"),
         (["report", "study=x", "margin=9"], "margin=9"),
         (
             ["report", "study=x"],
