@@ -27,7 +27,7 @@ def test_one_cell_under_three_names_until_its_intervals_are_narrow_with_a_sentin
     said = " ".join(done.stdout.split())
     assert done.returncode == 0, done.stderr
     assert "ended by study.precision_pct=100.0: after 3 rounds every interval is within" in said
-    assert "The study ended by its precision rule: after 3 rounds" in said
+    assert "The study stopped early by its precision rule: after 3 rounds" in said
     assert "Sentinel bundled / scripted / cpu, end-to-end latency p50:" in said
     assert "Noise floor of this machine (study default of 20" in said
     frame = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns"))).frame("default")
