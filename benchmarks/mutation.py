@@ -21,8 +21,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CORE = ("accounting", "readings", "counting", "edges", "integrating")
-TESTS = ("accounting", "readings", "edges")
+CORE = ("accounting", "usable_readings", "counters", "window_edges", "power")
+TESTS = ("accounting", "counter_edges", "counter_faults", *CORE[1:])
 SETTINGS = """[mutmut]
 source_paths =
     slm_energy
@@ -70,8 +70,8 @@ def _copy(folder: Path) -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (folder / "pyproject.toml").write_text(project, encoding="utf-8")
     settings = SETTINGS.format(
-        core="\n    ".join(f"slm_energy/meters/{name}.py" for name in CORE),
-        tests="\n    ".join(f"tests/meters/test_{name}.py" for name in TESTS),
+        core="\n    ".join(f"slm_energy/derive/energy/{name}.py" for name in CORE),
+        tests="\n    ".join(f"tests/derive/energy/test_{name}.py" for name in TESTS),
     )
     (folder / "setup.cfg").write_text(settings, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Whole invocations of the command line on a scripted engine: grids, resuming; see test_faults."""
+"""Whole invocations of the command line on a scripted engine: grids, resuming; see tests/faults."""
 
 from __future__ import annotations
 
