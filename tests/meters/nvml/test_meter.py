@@ -1,16 +1,11 @@
 """NVML sources, through the real nvidia-ml-py and a fake libnvidia-ml."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 
 import pynvml
 import pytest
 
-from slm_energy.config.groups import MeasurementConfig
 from slm_energy.devices.nvidia import Device, visible_devices
 from slm_energy.errors import MeterError
 from slm_energy.meters.base import ReadFailed
@@ -20,60 +15,18 @@ from slm_energy.testing.nvml import (
     EVERYTHING,
     POWER,
     POWER_INSTANT,
-    FakeGpu,
     FakeNvml,
     installed,
 )
 from slm_energy.testing.waveform import constant
-from tests.metering import read, sources
-
-CONFIG = MeasurementConfig(name="test")
-FIRST = FakeGpu(uuid="GPU-aaaa", waveform=constant(70))
-SECOND = FakeGpu(uuid="GPU-bbbb", waveform=constant(30))
-REASONS = "nvmlDeviceGetCurrentClocksEventReasons"
-READINGS = (COUNTER, POWER, POWER_INSTANT, REASONS, "nvmlDeviceGetCurrentClocksThrottleReasons")
-READINGS += ("nvmlDeviceGetUtilizationRates", "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetTemperature")
-READINGS += ("nvmlDeviceGetClockInfo", "nvmlDeviceGetComputeRunningProcesses")
-MUTE = dict.fromkeys(READINGS, "NotSupported")
-
-
-@pytest.fixture(autouse=True)
-def _all_visible(monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
-
-
-def first(**changes):
-    return dataclasses.replace(FIRST, **changes)
-
-
-class Metered:
-    """An open meter, read by the ids of its sources; `change` the GPUs while it is open."""
-
-    def __init__(self, fake):
-        opened = open_nvml(CONFIG)
-        self._fake, self.meter, self.notes = fake, opened.meter, opened.notes
-        self.sources = {source.id: source for source in sources(self.meter)}
-
-    def read(self, name):
-        return read(self.meter, name)
-
-    def change(self, *gpus):
-        self._fake.change(FakeNvml(gpus=gpus))
-
-    @property
-    def energy(self):
-        return [source.id for source in self.sources.values() if source.kind != "gauge"]
-
-
-@contextmanager
-def metered(*gpus):
-    with installed(FakeNvml(gpus=gpus)) as fake:
-        found = Metered(fake)
-        yield found
-        found.meter.close()
-        with pytest.raises(pynvml.NVMLError_Uninitialized):
-            pynvml.nvmlShutdown()
+from tests.meters.nvml.conftest import (
+    CONFIG,
+    FIRST,
+    MUTE,
+    SECOND,
+    first,
+    metered,
+)
 
 
 def test_counter_and_power_are_both_read():
@@ -250,95 +203,6 @@ def test_nonsense_is_passed_on_to_the_accounting():
         gpu.change(first(values={COUNTER: 2**64 - 1, POWER_INSTANT: 2**32 - 1}))
         assert gpu.read("nvml/GPU-aaaa/energy") == 2**64 - 1
         assert gpu.read("nvml/GPU-aaaa/power") == 2**32 - 1
-
-
-def test_gauges_have_their_names_and_units():
-    with metered(first(temperature_c=81, sm_clock_mhz=990), SECOND) as gpus:
-        read = {
-            name: (gpus.read(name), source.unit, source.domain)
-            for name, source in gpus.sources.items()
-            if source.kind == "gauge" and name.startswith("gpu_0")
-        }
-        assert "gpu_1_utilization_percentage" in gpus.sources
-    assert read == {
-        "gpu_0_power_usage_watts": (70.0, "W", "gpu_power_usage"),
-        "gpu_0_utilization_percentage": (40, "pct", "gpu_utilization"),
-        "gpu_0_memory_usage_megabytes": (2000.0, "MB", "gpu_memory_usage"),
-        "gpu_0_temperature_celsius": (81, "C", "gpu_temperature"),
-        "gpu_0_sm_clock_megahertz": (990, "MHz", "gpu_sm_clock"),
-        "gpu_0_throttled": (0, "count", "gpu_throttled"),
-        "gpu_0_foreign_processes": (0, "count", "gpu_foreign_processes"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("function", "gauge"),
-    [
-        (POWER, "gpu_0_power_usage_watts"),
-        ("nvmlDeviceGetUtilizationRates", "gpu_0_utilization_percentage"),
-        ("nvmlDeviceGetClockInfo", "gpu_0_sm_clock_megahertz"),
-        ("nvmlDeviceGetComputeRunningProcesses", "gpu_0_foreign_processes"),
-    ],
-)
-@pytest.mark.parametrize("error", ["NotSupported", "NoPermission", "FunctionNotFound"])
-def test_a_gauge_that_a_gpu_does_not_have_is_absent(error, function, gauge):
-    with metered(FIRST) as whole, metered(first(errors={function: error})) as gpu:
-        assert set(whole.sources) - set(gpu.sources) == {gauge}
-
-
-@pytest.mark.parametrize(
-    ("reasons", "throttled"),
-    [
-        (0x00, 0),  # none
-        (0x01, 0),  # idle
-        (0x02, 0),  # clocks that somebody set
-        (0x04, 0),  # power limit: normal at full load
-        (0x08, 1),  # hardware slowdown
-        (0x20, 1),  # software, heat
-        (0x40, 1),  # hardware, heat
-        (0x80, 1),  # power brake
-        (0x24, 1),  # power limit and heat
-    ],
-)
-@pytest.mark.parametrize("errors", [{}, {REASONS: "FunctionNotFound"}])
-def test_throttling_is_heat_and_power_brake_in_new_and_old_drivers(errors, reasons, throttled):
-    with metered(first(event_reasons=reasons, errors=errors)) as gpu:
-        assert gpu.read("gpu_0_throttled") == throttled
-
-
-@pytest.fixture
-def child():
-    """A process of ours, with a child of its own; gives both ids."""
-    code = """if True:
-        import subprocess, sys
-        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as below:
-            print(below.pid, flush=True)
-            input()
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield process.pid, int(process.stdout.readline())
-        process.communicate("\n")
-
-
-def test_processes_of_others_are_counted(child):
-    worker, below = child
-    with metered(first(processes=(os.getpid(), worker, below)), SECOND) as gpus:
-        assert gpus.read("gpu_0_foreign_processes") == 3
-        gpus.meter.watch(worker)
-        assert gpus.read("gpu_0_foreign_processes") == 1
-        gpus.meter.watch(os.getpid())
-        assert gpus.read("gpu_0_foreign_processes") == 0
-        assert gpus.read("gpu_1_foreign_processes") == 0
-
-
-def test_a_process_that_cannot_be_looked_up_is_not_called_foreign():
-    no_such_process = 2**30
-    with metered(first(processes=(no_such_process,))) as gpu:
-        gpu.meter.watch(os.getpid())
-        with pytest.raises(ReadFailed, match=rf"process {no_such_process} on the GPU .*--pid=host"):
-            gpu.read("gpu_0_foreign_processes")
 
 
 @pytest.mark.parametrize("visible", ["1", "GPU-bbbb", "GPU-b", " 1 "])
