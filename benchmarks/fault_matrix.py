@@ -3,7 +3,7 @@
     python benchmarks/fault_matrix.py [--peers PYTHON] [--each]
 
 First every sensor of `slm_energy.testing.scenes` with every fault of `slm_energy.testing.faults`,
-as in tests/derive/energy/test_fault_matrix.py. Then one powercap counter in real files, its faults
+as in tests/derive/energy/test_fault_matrix.py. Then one powercap counter in real files; its faults
 are fed to this package's RAPL meter and, with --peers, to other tools: their own classes read the
 files and do the arithmetic, and are only told where to look. For that they need an environment:
 
