@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 Tracking = str | os.PathLike[str] | None
 """A folder with a store, an MLflow tracking URI, or None for the folder `mlruns`."""
 
-_SQLITE = "sqlite:///"
-
 
 def tracking_config(tracking: Tracking) -> TrackingConfig:
     """The configuration of a store.
@@ -27,7 +25,7 @@ def tracking_config(tracking: Tracking) -> TrackingConfig:
     if tracking is None:
         return TrackingConfig(name="local")
     name = os.fspath(tracking)
-    if "://" in name or name.startswith(_SQLITE):
+    if "://" in name:
         return TrackingConfig(name="server", uri=name)
     return TrackingConfig(name="local", folder=name)
 

@@ -19,23 +19,20 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+_SQLITE = "sqlite:///"
+
+
 def store_uri(tracking: TrackingConfig) -> str:
     """The MLflow tracking URI of a configuration."""
-    return tracking.uri or f"sqlite:///{Path(tracking.folder).absolute() / 'mlflow.db'}"
-
-
-_SQLITE = "sqlite:///"
+    return tracking.uri or f"{_SQLITE}{Path(tracking.folder).absolute() / 'mlflow.db'}"
 
 
 def exists(tracking: TrackingConfig) -> bool:
     """Whether the store exists already; a server is assumed to exist."""
     if tracking.offline:
         return False
-    if tracking.uri is None:
-        return (Path(tracking.folder) / "mlflow.db").is_file()
-    return (
-        not tracking.uri.startswith(_SQLITE) or Path(tracking.uri.removeprefix(_SQLITE)).is_file()
-    )
+    uri = store_uri(tracking)
+    return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).is_file()
 
 
 def ask(server: str) -> None:
