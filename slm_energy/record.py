@@ -69,6 +69,42 @@ class Window:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Fitted:
+    """A fitted quantity with its interval.
+
+    Attributes:
+        low: lower end of the 95 % interval.
+        best: the estimate.
+        high: upper end.
+    """
+
+    low: float
+    best: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """A source compared with a reference on this machine (`slm-energy calibrate`).
+
+    True power = (shown power - offset_w) / gain, `lag_s` earlier than it was shown.
+
+    Attributes:
+        reference: id of the source that it was compared with, or a name given by the user.
+        unix_ns: when.
+        gain: shown power per true power, without a unit.
+        offset_w: shown power at a true power of zero.
+        lag_s: how much later than the reference it shows a change.
+    """
+
+    reference: str
+    unix_ns: int
+    gain: Fitted
+    offset_w: Fitted
+    lag_s: Fitted
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """The source of a series of readings.
 
@@ -87,10 +123,14 @@ class Source:
             was not measured.
         quantum: counters only: values are rounded down to multiples of this, in the unit of raw
             values.
-        averaging_ns: power only: each value is the mean over this time before it was published; 0
-            for an instantaneous value.
-        gain_pct: the maker's stated accuracy in percent of the value; 0 if none is stated. Widens
-            the interval of integrated power, not of counters.
+        averaging_ns: power: each value is the mean over this time before it was published; 0 for an
+            instantaneous value. Counter: the part of each update period that its sensor observes;
+            0 if it observes all of it.
+        lag_ns: how long after energy was used it appears in the values, beyond the update period.
+        lag_error_ns: `lag_ns` is correct within this, in both directions.
+        gain_pct: accuracy of this class of sensor, in percent of the value, as stated by its maker
+            or found in the literature; 0 if unknown. Enters only the interval with sensor gain.
+        calibration: this source's own gain, offset and lag; None if it was not calibrated.
         max_power_w: a power that the device cannot exceed; distinguishes a wrap from a reset.
         summed: part of the disjoint cut of domains that is added up to `energy/total_j`.
         device: the device's own identity (socket, GPU UUID).
@@ -107,7 +147,10 @@ class Source:
     resolution: int | float | None = None
     quantum: int = 1
     averaging_ns: int = 0
+    lag_ns: int = 0
+    lag_error_ns: int = 0
     gain_pct: float = 0.0
+    calibration: Calibration | None = None
     max_power_w: float | None = None
     summed: bool = False
     device: str | None = None
@@ -354,6 +397,9 @@ class EnergyFigure:
         reasons: why there is no figure.
         flags: caveats about a figure that is still valid.
         pedigree: readings used, wraps, gaps, coverage, update period, device, path.
+        low_with_gain_j: lower end of the interval that also covers the sensor's gain error; for
+            absolute figures and between machines. None if it is unknown.
+        high_with_gain_j: upper end.
     """
 
     source_id: str
@@ -367,6 +413,8 @@ class EnergyFigure:
     reasons: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     pedigree: dict[str, Json] = dataclasses.field(default_factory=dict)
+    low_with_gain_j: float | None = None
+    high_with_gain_j: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
