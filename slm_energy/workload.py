@@ -1,12 +1,7 @@
-"""Prompts: the bundled tasks, or HumanEval-shaped problems from a file or a hub data set.
-
-A problem is one JSON object with `task_id`, `prompt`, `entry_point`, `canonical_solution`, `test`.
-Only the first two are needed to measure; the others serve quality checks.
-"""
+"""Prompts: the bundled tasks, or those of a file or a hub data set (`tasks.py` has the forms)."""
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import hashlib
 import json
@@ -14,30 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from slm_energy import tasks
 from slm_energy.config.groups import BUNDLED, WorkloadConfig
 from slm_energy.errors import WorkloadError
 from slm_energy.hub import is_hub_id, pinned_commit
+from slm_energy.tasks import Task
 
 _BUNDLED_FILE = Path(__file__).parent / "bundled" / "tasks.jsonl"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
-    """One problem.
-
-    Attributes:
-        task_id: unique in its workload.
-        prompt: the model's input.
-        entry_point: name of the function that the prompt begins; empty if unknown.
-        canonical_solution: a correct continuation; empty if unknown.
-        test: source of `check(candidate)`; empty if unknown.
-    """
-
-    task_id: str
-    prompt: str
-    entry_point: str = ""
-    canonical_solution: str = ""
-    test: str = ""
 
 
 def load(workload: WorkloadConfig) -> tuple[Task, ...]:
@@ -48,18 +26,18 @@ def load(workload: WorkloadConfig) -> tuple[Task, ...]:
         WorkloadError: the file or data set is missing, malformed or empty.
     """
     rows = _hub_rows(workload) if is_hub_id(workload.source) else _file_rows(_path(workload))
-    tasks = tuple(_task(row, number, workload.source) for number, row in enumerate(rows, start=1))
-    tasks = tasks[: workload.limit]
-    if not tasks:
+    read = tuple(_task(row, number, workload.source) for number, row in enumerate(rows, start=1))
+    read = read[: workload.limit]
+    if not read:
         raise WorkloadError(f"workload.source={workload.source} contains no prompts")
-    if len({task.task_id for task in tasks}) < len(tasks):
+    if len({task.task_id for task in read}) < len(read):
         raise WorkloadError(f"workload.source={workload.source}: task_id is not unique")
-    return tasks
+    return read
 
 
-def digest(tasks: Iterable[Task]) -> str:
+def digest(prompts: Iterable[Task]) -> str:
     """Hash of ids and prompts, in order: 16 hex digits."""
-    text = json.dumps([(task.task_id, task.prompt) for task in tasks])
+    text = json.dumps([(task.task_id, task.prompt) for task in prompts])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -132,10 +110,15 @@ def _parquet_rows(path: Path) -> list[Any]:
 
 
 def _task(row: Any, number: int, source: str) -> Task:
-    known = {field.name for field in dataclasses.fields(Task)}
-    if not isinstance(row, Mapping) or not {"task_id", "prompt"} <= set(row):
-        raise WorkloadError(f"workload.source={source}: row {number} needs task_id and prompt")
-    texts = {key: str(value) for key, value in row.items() if key in known}
-    if not texts["prompt"]:
-        raise WorkloadError(f"workload.source={source}: row {number} has an empty prompt")
-    return Task(**texts)
+    where = f"workload.source={source}: row {number}"
+    if not isinstance(row, Mapping):
+        raise WorkloadError(f"{where} is no JSON object")
+    try:
+        task = tasks.read(row)
+    except KeyError as error:
+        raise WorkloadError(f"{where} needs {error.args[0]}") from error
+    except ValueError as error:
+        raise WorkloadError(f"{where}: {error}") from error
+    if not task.prompt:
+        raise WorkloadError(f"{where} has an empty prompt")
+    return task

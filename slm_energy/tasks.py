@@ -1,0 +1,254 @@
+"""Tasks of a workload: the prompt, and the tests that a working answer passes.
+
+A data set is one JSON object a row. Its form is recognised by its keys:
+
+    task_id, prompt, entry_point, base_input, plus_input      HumanEval+ and MBPP+ (EvalPlus's files)
+    task_id, prompt, entry_point, test                        HumanEval, and our own
+    task_id, text or prompt, code, test_list                  MBPP
+    question_id, question_content, public_test_cases          LiveCodeBench, tests by standard input
+    task_id, prompt                                           no tests: nothing is scored
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from slm_energy.serialization import Json
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One run of a program: what it reads, and what it should print."""
+
+    given: str
+    expected: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Tests:
+    """How an answer is tested.
+
+    Attributes:
+        kind: `assertions` executes `program`; `inputs` compares results with those of the canonical
+            solution; `cases` runs the answer as a program.
+        program: assertions: a test program whose free names are the answer's.
+        check: assertions: it defines `check(candidate)`, which is then called.
+        inputs: inputs: the arguments of each call, in the form of `scoring.inside.wire`.
+        atol: inputs: absolute tolerance of numbers.
+        cases: cases: the runs.
+        refused: why the task cannot be scored here; empty if it can.
+    """
+
+    kind: Literal["assertions", "inputs", "cases"]
+    program: str = ""
+    check: bool = False
+    inputs: tuple[Json, ...] = ()
+    atol: float = 0.0
+    cases: tuple[Case, ...] = ()
+    refused: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One problem.
+
+    Attributes:
+        task_id: unique in its workload.
+        prompt: the model's input.
+        entry_point: name of the function that is asked for; empty if unknown.
+        canonical_solution: a correct continuation of the prompt; empty if unknown.
+        tests: what a working answer passes; None if there are none.
+    """
+
+    task_id: str
+    prompt: str
+    entry_point: str = ""
+    canonical_solution: str = ""
+    tests: Tests | None = None
+
+    @property
+    def continues(self) -> bool:
+        """Whether the prompt begins the function, so that an answer continues its body."""
+        return f"def {self.entry_point}(" in self.prompt
+
+
+def read(row: Mapping[str, Any]) -> Task:
+    """The task of a row.
+
+    Raises:
+        KeyError: a key is missing that every form needs.
+        ValueError: a value is not of its type; the text names key and type.
+    """
+    for keys, form in _FORMS:
+        if keys <= row.keys():
+            return form(row)
+    raise KeyError("task_id and prompt")
+
+
+def _human_eval(row: Mapping[str, Any]) -> Task:
+    test = _text(row, "test")
+    tests = Tests(kind="assertions", program=test, check=True) if test else None
+    return _with_tests(row, tests)
+
+
+def _evalplus(row: Mapping[str, Any]) -> Task:
+    inputs = [*_list(row, "base_input"), *_list(row, "plus_input")]
+    name = _text(row, "task_id")
+    if name.startswith("Mbpp/"):
+        inputs = [_mbpp_types(int(name.removeprefix("Mbpp/")), each) for each in inputs]
+    tests = Tests(kind="inputs", inputs=tuple(map(_form, inputs)), atol=float(row.get("atol") or 0))
+    return _with_tests(row, tests)
+
+
+def _mbpp(row: Mapping[str, Any]) -> Task:
+    assertions = [str(line) for line in _list(row, "test_list")]
+    code = _text(row, "code")
+    asked = _text(row, "text") or _text(row, "prompt")
+    setup = _text(row, "test_setup_code")
+    imports = "\n".join(map(str, row.get("test_imports") or ()))
+    program = "\n".join([imports, setup, *assertions])
+    return Task(
+        task_id=str(row["task_id"]),
+        prompt=f'"""\n{asked}\n{assertions[0]}\n"""\n',
+        entry_point=_called(code, assertions),
+        canonical_solution=code,
+        tests=Tests(kind="assertions", program=program),
+    )
+
+
+def _live_code_bench(row: Mapping[str, Any]) -> Task:
+    cases = _json_list(row, "public_test_cases")
+    hidden = _text(row, "private_test_cases")
+    refused = ""
+    if hidden and not hidden.lstrip().startswith("["):
+        refused = "private_test_cases is a pickle, which may run code: store them as JSON"
+    elif hidden:
+        cases += _json_list(row, "private_test_cases")
+    if any(case.get("testtype", "stdin") != "stdin" for case in cases):
+        refused = "its tests call a function (testtype functional), not a program"
+    runs = tuple(Case(given=str(c["input"]), expected=str(c["output"])) for c in cases)
+    return Task(
+        task_id=str(row["question_id"]),
+        prompt=_text(row, "question_content"),
+        tests=Tests(kind="cases", cases=runs, refused=refused),
+    )
+
+
+def _with_tests(row: Mapping[str, Any], tests: Tests | None) -> Task:
+    return Task(
+        task_id=str(row["task_id"]),
+        prompt=_text(row, "prompt"),
+        entry_point=_text(row, "entry_point"),
+        canonical_solution=_text(row, "canonical_solution"),
+        tests=tests,
+    )
+
+
+_FORMS: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Task]], ...] = (
+    ({"task_id", "prompt", "entry_point", "base_input", "plus_input"}, _evalplus),
+    ({"task_id", "prompt", "entry_point", "test"}, _human_eval),
+    ({"task_id", "code", "test_list"}, _mbpp),
+    ({"question_id", "question_content", "public_test_cases"}, _live_code_bench),
+    ({"task_id", "prompt"}, lambda row: _with_tests(row, None)),
+)
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str | int):
+        raise ValueError(f"{key} is {type(value).__name__}, expected text")
+    return str(value)
+
+
+def _list(row: Mapping[str, Any], key: str) -> list[Any]:
+    value = row.get(key)
+    if not isinstance(value, list):
+        raise ValueError(f"{key} is {type(value).__name__}, expected a list")
+    return value
+
+
+def _json_list(row: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    value = json.loads(row[key]) if isinstance(row[key], str) else row[key]
+    if not isinstance(value, list):
+        raise ValueError(f"{key} is {type(value).__name__}, expected a list")
+    return value
+
+
+def _called(code: str, assertions: list[str]) -> str:
+    """The function of a solution that its tests call; empty if none is found."""
+    try:
+        defined = [n.name for n in ast.parse(code).body if isinstance(n, ast.FunctionDef)]
+        used = {n.id for n in ast.walk(ast.parse("\n".join(assertions))) if isinstance(n, ast.Name)}
+    except SyntaxError:
+        return ""
+    return next((name for name in defined if name in used), "")
+
+
+# --- inputs of MBPP+ whose JSON form lost their types ---------------------------------------------
+
+_TUPLES = {
+    2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726,
+    740, 744, 809,
+}  # fmt: skip
+_LISTS_OF_TUPLES = {
+    63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780,
+}  # fmt: skip
+_FIRST_IS_TUPLES = {75, 413, 444, 753}
+_SECOND_IS_TUPLE = {106, 750}
+_FIRST_IS_TUPLE = {250, 307, 405, 446, 617, 720, 763, 808}
+_TUPLES_OF_TUPLES = {259, 401, 445}
+_ALL_TUPLES = {580, 615, 791}
+
+
+def _mbpp_types(number: int, args: list[Any]) -> list[Any]:
+    """Arguments of an MBPP+ task with the types that the task has.
+
+    JSON has no tuples, sets or complex numbers; which tasks have them is EvalPlus's
+    `mbpp_deserialize_inputs` (Liu et al. 2023, https://github.com/evalplus/evalplus).
+    """
+    if number in _TUPLES:
+        return [tuple(item) for item in args]
+    if number in _LISTS_OF_TUPLES:
+        return [[tuple(item) for item in arg] for arg in args]
+    if number in _FIRST_IS_TUPLES:
+        return [[tuple(item) for item in args[0]], *args[1:]]
+    if number in _SECOND_IS_TUPLE:
+        return [args[0], tuple(args[1]), *args[2:]]
+    if number in _FIRST_IS_TUPLE:
+        return [tuple(args[0]), *args[1:]]
+    if number in _TUPLES_OF_TUPLES:
+        return [tuple(tuple(item) for item in arg) for arg in args]
+    if number in _ALL_TUPLES:
+        return [_all_tuples(arg) for arg in args]
+    if number == 278:
+        first = (tuple(item) if isinstance(item, list) else item for item in args[0])
+        return [tuple(first)]
+    if number == 722:
+        return [{key: tuple(value) for key, value in args[0].items()}, *args[1:]]
+    if number == 115:
+        return [[set(item) if isinstance(item, list) and item else {} for item in args[0]]]
+    if number == 124:
+        return [float(args[0]), complex(args[1])]
+    if number == 252:
+        return [complex(args[0])]
+    return args
+
+
+def _all_tuples(value: Any) -> Any:
+    return tuple(map(_all_tuples, value)) if isinstance(value, list) else value
+
+
+def _form(args: list[Any]) -> Json:
+    """The arguments of one call as they are sent to a sandbox."""
+    from slm_energy.scoring.inside.wire import encode
+
+    def refuse(item: Any) -> list[Any]:
+        raise ValueError(f"an input is {type(item).__name__}, expected plain data")
+
+    return encode(args, refuse)

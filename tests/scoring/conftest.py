@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slm_energy.scoring.sandbox import Limits
+from slm_energy.scoring.score import Job, Score, score
+from slm_energy.tasks import Task, Tests
+
+LIMITS = Limits(cpu_s=2, wall_s=8.0, memory_mb=512)
+
+ScoreOne = Callable[[Task, str], Score]
+
+
+def task(test: str, prompt: str = "def f(x):\n") -> Task:
+    tests = Tests(kind="assertions", program=test, check=True)
+    return Task(task_id="t", prompt=prompt, entry_point="f", tests=tests)
+
+
+@pytest.fixture
+def score_one(tmp_path: Path) -> ScoreOne:
+    """Verdict on a whole program."""
+
+    def run(one: Task, program: str) -> Score:
+        (only,) = score([Job(task=one, program=program)], known=tmp_path, workers=1, limits=LIMITS)
+        return only
+
+    return run
