@@ -2,7 +2,7 @@
 
 A data set is one JSON object a row. Its form is recognised by its keys:
 
-    task_id, prompt, entry_point, base_input, plus_input      HumanEval+ and MBPP+ (EvalPlus's files)
+    task_id, prompt, entry_point, base_input, plus_input      HumanEval+ and MBPP+, EvalPlus
     task_id, prompt, entry_point, test                        HumanEval, and our own
     task_id, text or prompt, code, test_list                  MBPP
     question_id, question_content, public_test_cases          LiveCodeBench, tests by standard input
@@ -29,7 +29,7 @@ class Case:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Tests:
+class TaskTests:
     """How an answer is tested.
 
     Attributes:
@@ -68,7 +68,7 @@ class Task:
     prompt: str
     entry_point: str = ""
     canonical_solution: str = ""
-    tests: Tests | None = None
+    tests: TaskTests | None = None
 
     @property
     def continues(self) -> bool:
@@ -91,7 +91,7 @@ def read(row: Mapping[str, Any]) -> Task:
 
 def _human_eval(row: Mapping[str, Any]) -> Task:
     test = _text(row, "test")
-    tests = Tests(kind="assertions", program=test, check=True) if test else None
+    tests = TaskTests(kind="assertions", program=test, check=True) if test else None
     return _with_tests(row, tests)
 
 
@@ -99,8 +99,14 @@ def _evalplus(row: Mapping[str, Any]) -> Task:
     inputs = [*_list(row, "base_input"), *_list(row, "plus_input")]
     name = _text(row, "task_id")
     if name.startswith("Mbpp/"):
-        inputs = [_mbpp_types(int(name.removeprefix("Mbpp/")), each) for each in inputs]
-    tests = Tests(kind="inputs", inputs=tuple(map(_form, inputs)), atol=float(row.get("atol") or 0))
+        number = int(name.removeprefix("Mbpp/"))
+        try:
+            inputs = [_mbpp_types(number, args) for args in inputs]
+        except (TypeError, LookupError, AttributeError) as error:
+            raise ValueError(f"base_input or plus_input does not fit {name}: {error}") from error
+    tests = TaskTests(
+        kind="inputs", inputs=tuple(map(_form, inputs)), atol=float(row.get("atol") or 0)
+    )
     return _with_tests(row, tests)
 
 
@@ -116,7 +122,7 @@ def _mbpp(row: Mapping[str, Any]) -> Task:
         prompt=f'"""\n{asked}\n{assertions[0]}\n"""\n',
         entry_point=_called(code, assertions),
         canonical_solution=code,
-        tests=Tests(kind="assertions", program=program),
+        tests=TaskTests(kind="assertions", program=program),
     )
 
 
@@ -134,11 +140,11 @@ def _live_code_bench(row: Mapping[str, Any]) -> Task:
     return Task(
         task_id=str(row["question_id"]),
         prompt=_text(row, "question_content"),
-        tests=Tests(kind="cases", cases=runs, refused=refused),
+        tests=TaskTests(kind="cases", cases=runs, refused=refused),
     )
 
 
-def _with_tests(row: Mapping[str, Any], tests: Tests | None) -> Task:
+def _with_tests(row: Mapping[str, Any], tests: TaskTests | None) -> Task:
     return Task(
         task_id=str(row["task_id"]),
         prompt=_text(row, "prompt"),

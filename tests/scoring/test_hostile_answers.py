@@ -51,7 +51,7 @@ ANSWERS = {
     "kill everything": "import os\ndef f(x):\n    os.kill(-1, 9)\n",
     # resources
     "memory at once": "def f(x):\n    return bytearray(10**11)\n",
-    "memory in parts": "def f(x):\n    a = []\n    while True:\n        a.append(bytearray(10**6))\n",
+    "memory in parts": "def f(x):\n    a = []\n    while True:\n        a += [bytes(10**6)]\n",
     "endless loop": "def f(x):\n    while True:\n        pass\n",
     "endless loop that ignores signals": (
         "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
@@ -65,7 +65,7 @@ ANSWERS = {
     ),
     "huge recursion": "def f(x):\n    return f(x)\n",
     "huge answer": "def f(x):\n    return 'x' * 10**8\n",
-    "deep answer": "def f(x):\n    a = []\n    for _ in range(10**5):\n        a = [a]\n    return a\n",
+    "deep answer": "def f(a):\n    for _ in range(10**5):\n        a = [a]\n    return a\n",
     "huge integer": "def f(x):\n    return 7 ** 10**6\n",
     # the machine
     "network": "import socket\ndef f(x):\n    socket.create_connection(('127.0.0.1', 22))\n",
@@ -106,11 +106,11 @@ ANSWERS = {
     ),
     "patched wire": "import wire\nwire.encode = lambda *a: 2\nwire.send = print\n" + WRONG,
     "patched guest": (
-        "import sys\nm = sys.modules['__main__']\nm.Guest.answer = lambda s, r: {'verdict': 'passed'}\n"
-        + WRONG
+        "import guest\nguest.Guest.answer = lambda s, r: {'verdict': 'passed'}\n" + WRONG
     ),
     "searches for the expected value": (
-        "import gc\ndef f(x):\n    return [o for o in gc.get_objects() if 'check' in str(o)[:100]][:1]\n"
+        "import gc\ndef f(x):\n"
+        "    return [o for o in gc.get_objects() if 'check' in str(o)[:100]][:1]\n"
     ),
     "prints a verdict": "print('passed')\ndef f(x):\n    print('{\"verdict\": \"passed\"}')\n",
     "strange exception": (

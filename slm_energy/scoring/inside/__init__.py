@@ -1,4 +1,4 @@
-"""What runs inside the sandbox: standard library only, started by file, never imported by an answer.
+"""What runs inside the sandbox: standard library only, and no import of the rest of this package.
 
 wire       messages between the two sides: values as data
 guest      runs an answer: defines it, calls it, returns values

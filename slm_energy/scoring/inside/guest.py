@@ -1,4 +1,4 @@
-"""Runs one answer inside the sandbox. Serves requests on its standard input, a socket, until it is closed.
+"""Runs one answer inside the sandbox. Serves requests on a socket, until that is closed.
 
     {"define": source}                      execute the answer
     {"names": [...]}                        which of these are defined there
@@ -13,14 +13,14 @@ side takes values from here, and nothing else.
 from __future__ import annotations
 
 import itertools
-import os
-import resource
-import socket
-import sys
-from typing import Any
+import json
+import marshal
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import wire
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _MOST_ITEMS = 1_000_000
 
@@ -75,55 +75,29 @@ class Guest:
         return wire.decode(form, find)
 
 
-def limit(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
-    """Hard limits of this process; without capabilities it cannot raise them again."""
-    for kind, value in (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_FSIZE, file_bytes),
-        (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(kind, (value, value))
-
-
-def serve(channel: socket.socket) -> None:
+def serve(descriptor: int) -> None:
     """Answer requests until the other side closes."""
     guest = Guest()
     while True:
-        request = wire.receive(channel)
+        request = marshal.loads(wire.receive(descriptor))
         try:
-            reply = guest.answer(request)
+            reply = json.dumps(guest.answer(request))
         except BaseException as error:  # SystemExit of the answer is a failure like any other
-            reply = {"error": [type(error).__name__, _text(error)]}
-        wire.send(channel, reply)
+            reply = json.dumps({"error": [type(error).__name__, described(error)]})
+        wire.send(descriptor, reply.encode())
 
 
-def _text(error: BaseException) -> str:
+def described(error: BaseException) -> str:
+    """The text of an exception, as far as it has one."""
     try:
-        text = str(error)
+        words = str(error)
     except BaseException:
-        text = ""
+        words = ""
     if isinstance(error, SyntaxError) and error.filename == "answer.py":
         return f"{error.msg}, line {error.lineno}"
-    return text[:1000]
+    return str.__str__(words)[:1000]
 
 
-def main() -> None:
-    """MEMORY_BYTES CPU_S FILE_BYTES [PROGRAM]: serve, or run a program as `__main__`."""
-    limit(*map(int, sys.argv[1:4]))
-    if sys.argv[4:]:
-        import runpy
-
-        program = sys.argv[4]
-        sys.argv[:] = [program]
-        runpy.run_path(program, run_name="__main__")
-        return
-    try:
-        serve(wire.channel())
-    except wire.Closed:
-        os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
+def run(source: str) -> None:
+    """Execute an answer as a program."""
+    exec(compile(source, "answer.py", "exec", dont_inherit=True), {"__name__": "__main__"})

@@ -1,25 +1,24 @@
 """Runs a task's tests against an answer that lives in another sandbox, and decides.
 
-Serves on its standard input, a socket: a message {"kind": ..., ...} with one or two descriptors, to the answer's
-process and to that of the canonical solution; the reply is {"verdict": ..., "why": ...}. The tests
-run here, out of the answer's reach: it can return wrong values, but not change what is compared,
-what an `assert` is, or the verdict.
+Serves on its standard input, a socket: a task with one or two descriptors, to the answer's process
+and to that of the canonical solution; the reply is {"verdict": ..., "why": ...}. The tests run
+here, out of the answer's reach: it can return wrong values, but not change what is compared, what
+an `assert` is, or the verdict.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import json
+import marshal
 import math
-import os
 import resource
 import socket
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import wire
 
 _RTOL = 1e-7
@@ -40,7 +39,7 @@ class FromAnswer(Exception):
 class Program:
     """The names of an answer in its own process."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: int) -> None:
         self._channel = channel
         self.raised: BaseException | None = None
 
@@ -51,11 +50,11 @@ class Program:
             Exception: what the answer raised; kept in `raised`.
             wire.Closed: the process is gone.
         """
-        wire.send(self._channel, message)
-        reply = wire.receive(self._channel)
+        wire.send(self._channel, marshal.dumps(message))
+        reply = _reply(wire.receive(self._channel))
         if "error" in reply:
             name, text = map(str, reply["error"])
-            kind = wire.exception_class(name)
+            kind = _exception(name)
             self.raised = kind(text) if kind else FromAnswer(f"{name}: {text}".rstrip(": "))
             raise self.raised
         return reply
@@ -91,6 +90,27 @@ class Program:
         return self.value(reply)
 
 
+def _reply(data: bytes) -> dict[str, Any]:
+    """What a process of an answer sent.
+
+    Raises:
+        wire.Closed: it is no JSON object.
+    """
+    try:
+        reply = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise wire.Closed(f"a message that is not JSON: {error}") from error
+    if not isinstance(reply, dict):
+        raise wire.Closed("a message that is not an object")
+    return reply
+
+
+def _exception(name: str) -> type[Exception] | None:
+    """A built-in exception of that name; None if there is none, or it is no `Exception`."""
+    found = getattr(builtins, name, None)
+    return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
 class Remote:
     """A function or object of the answer. It is equal to nothing but itself."""
 
@@ -100,7 +120,7 @@ class Remote:
         object.__setattr__(self, "_program", program)
         object.__setattr__(self, "_form", form)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
         return self._program.call(self._form, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -128,7 +148,7 @@ def _update(before: Any, after: Any) -> None:
         before.update(after)
 
 
-def judge(task: dict[str, Any], channels: Sequence[socket.socket]) -> tuple[str, str]:
+def judge(task: dict[str, Any], channels: Sequence[int]) -> tuple[str, str]:
     """Verdict and the first line of why; an empty line for a pass."""
     program = Program(channels[0])
     try:
@@ -163,7 +183,7 @@ def _assertion(error: BaseException, tests: str) -> str:
     return tests.splitlines()[(lines[-1] or 1) - 1].strip() if lines else ""
 
 
-def _assert(task: dict[str, Any], program: Program, channels: Sequence[socket.socket]) -> None:
+def _assert(task: dict[str, Any], program: Program, channels: Sequence[int]) -> None:
     """Execute a test program whose free names are those of the answer."""
     tree = ast.parse(task["tests"], "test.py")
     loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -179,7 +199,7 @@ def _assert(task: dict[str, Any], program: Program, channels: Sequence[socket.so
         names["check"](names["candidate"])
 
 
-def _compare(task: dict[str, Any], program: Program, channels: Sequence[socket.socket]) -> None:
+def _compare(task: dict[str, Any], program: Program, channels: Sequence[int]) -> None:
     """Compare the results with those of the canonical solution, input by input."""
     canonical = Program(channels[1])
     canonical.request(define=task["canonical"])
@@ -228,23 +248,18 @@ def _close(result: Any, expected: Any, atol: float) -> bool:
     return numbers and math.isclose(result, expected, rel_tol=_RTOL, abs_tol=atol or 1e-6)
 
 
-def main() -> None:
+def main(words: list[str]) -> None:
     """MEMORY_BYTES: serve until the other side closes."""
-    memory = int(sys.argv[1])
+    memory = int(words[0])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    with wire.channel() as scorer:
+    with socket.socket(fileno=wire.channel()) as scorer:
         while True:
-            _, descriptors, _, _ = socket.recv_fds(scorer, 1, 2)
-            channels = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+            _, channels, _, _ = socket.recv_fds(scorer, 1, 2)
             if not channels:
                 return
             try:
-                verdict, why = judge(wire.receive(scorer), channels)
+                verdict, why = judge(marshal.loads(wire.receive(scorer.fileno())), channels)
             finally:
                 for channel in channels:
-                    channel.close()
-            wire.send(scorer, {"verdict": verdict, "why": why[:300]})
-
-
-if __name__ == "__main__":
-    main()
+                    socket.close(channel)
+            wire.send(scorer.fileno(), json.dumps({"verdict": verdict, "why": why[:300]}).encode())

@@ -1,0 +1,159 @@
+"""Programs and tests to verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slm_energy import tasks, workload
+from slm_energy.config.groups import BUNDLED, WorkloadConfig
+from slm_energy.scoring import sandbox
+from slm_energy.scoring.score import Job, Score, score
+from slm_energy.tasks import Case, Task, TaskTests
+from tests.scoring.conftest import LIMITS, ScoreOne, task
+from tests.test_tasks import EVALPLUS, LIVE_CODE_BENCH, MBPP
+
+TASKS = workload.load(WorkloadConfig(name="bundled", source=BUNDLED))
+
+
+def solved(one: Task, program: str) -> Job:
+    return Job(task=one, program=program)
+
+
+def test_every_canonical_solution_of_the_bundled_tasks_passes(tmp_path: Path) -> None:
+    jobs = [Job(task=t, program=t.prompt + t.canonical_solution) for t in TASKS]
+    assert [s for s in score(jobs, known=tmp_path, workers=2) if not s.solved] == []
+
+
+def test_a_function_that_returns_nothing_passes_no_bundled_task(tmp_path: Path) -> None:
+    jobs = [Job(task=t, program=f"{t.prompt}    return None\n") for t in TASKS]
+    verdicts = score(jobs, known=tmp_path, workers=2)
+    assert {s.verdict for s in verdicts} <= {"failed assertion", "exception"}
+    assert all(s.why for s in verdicts)
+
+
+@pytest.mark.parametrize(
+    ("program", "verdict", "why"),
+    [
+        ("def f(x):\n    return x + 1\n", "passed", ""),
+        ("def f(x):\n    return x\n", "failed assertion", "assert candidate(1) == 2"),
+        ("def f(x):\n    return x.y\n", "exception", "AttributeError: 'int' object has no"),
+        ("def f(x):\n    return (\n", "syntax error", "SyntaxError: '(' was never closed, line 2"),
+        ("import numpyy\n", "exception", "ModuleNotFoundError: No module named 'numpyy'"),
+        ("def g(x):\n    return 2\n", "failed assertion", "the answer defines no f"),
+    ],
+)
+def test_a_verdict_has_its_reason(
+    program: str, verdict: str, why: str, score_one: ScoreOne
+) -> None:
+    test = "def check(candidate):\n    assert candidate(1) == 2\n"
+    result = score_one(task(test), program)
+    assert result.verdict == verdict
+    assert result.why.startswith(why)
+
+
+def test_a_call_that_changes_its_argument_changes_the_one_of_the_test(score_one: ScoreOne) -> None:
+    test = "def check(candidate):\n    a = [2, 1]\n    candidate(a)\n    assert a == [1, 2]\n"
+    assert score_one(task(test), "def f(x):\n    x.sort()\n").solved
+
+
+def test_a_test_may_use_what_else_the_answer_defines(score_one: ScoreOne) -> None:
+    test = (
+        "def check(candidate):\n    p = Pair(3)\n    p.right = 4\n"
+        "    assert candidate(p) == 7\n    assert list(walk(p)) == [3, 4]\n"
+    )
+    program = (
+        "class Pair:\n    def __init__(self, left):\n        self.left = left\n"
+        "def walk(p):\n    yield p.left\n    yield p.right\n"
+        "def f(p):\n    return p.left + p.right\n"
+    )
+    assert score_one(task(test), program).solved
+
+
+def test_an_expected_exception_can_be_caught(score_one: ScoreOne) -> None:
+    test = (
+        "def check(candidate):\n    try:\n        candidate(0)\n"
+        "    except ZeroDivisionError:\n        return\n    assert False\n"
+    )
+    assert score_one(task(test), "def f(x):\n    return 1 / x\n").solved
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{(1, 2): {3}}", "2 ** 100", "b'x'", "float('inf')", "1 + 2j", "'\\ud800'",
+        "range(3)", "frozenset({1})", "__import__('decimal').Decimal('0.1')",
+        "__import__('collections').OrderedDict(a=1)", "__import__('collections').deque([1])",
+        "__import__('datetime').date(2020, 1, 2)", "-0.0", "10 ** 5000",
+    ],
+)  # fmt: skip
+def test_a_plain_value_arrives_as_it_is(value: str, score_one: ScoreOne) -> None:
+    test = f"def check(candidate):\n    assert candidate(0) == {value}\n"
+    assert score_one(task(test), f"def f(x):\n    return {value}\n").solved
+
+
+def test_evalplus_compares_with_the_canonical_solution(score_one: ScoreOne) -> None:
+    one = tasks.read(EVALPLUS)
+    assert score_one(one, "def add(a, b):\n    return b + a\n").solved
+    assert score_one(one, "def add(a, b):\n    return a + b + 1e-9\n").verdict == (
+        "failed assertion"
+    ), "integers are compared exactly"
+    wrong = score_one(one, "def add(a, b):\n    return round(a + b)\n")
+    assert (wrong.verdict, wrong.why) == ("failed assertion", "input 2 of 2: another result")
+
+
+def test_mbpp_asserts_about_the_function_that_the_answer_defines(score_one: ScoreOne) -> None:
+    one = tasks.read(MBPP)
+    assert score_one(one, one.canonical_solution).solved
+    assert not score_one(one, "def shared(a, b):\n    return a\n").solved
+
+
+def test_a_program_is_run_on_each_input(score_one: ScoreOne) -> None:
+    one = tasks.read(LIVE_CODE_BENCH)
+    assert score_one(one, "print(sum(map(int, input().split())))").solved
+    assert score_one(one, "print(4)").why == "case 1 of 1: another output"
+    assert score_one(one, "print(1 / 0)").why == "case 1 of 1: ZeroDivisionError: division by zero"
+    assert score_one(one, "print(").verdict == "syntax error"
+
+
+def test_a_program_that_prints_without_end_stops_at_the_size_of_a_file(score_one: ScoreOne) -> None:
+    tests = TaskTests(kind="cases", cases=(Case(given="", expected="3"),))
+    endless = Task(task_id="t", prompt="", tests=tests)
+    assert not score_one(endless, "while True:\n    print('x' * 10**6)").solved
+
+
+def test_a_test_that_passes_a_function_is_refused_by_name(score_one: ScoreOne) -> None:
+    test = "def check(candidate):\n    assert candidate(lambda: 1) == 1\n"
+    result = score_one(task(test), "def f(x):\n    return x()\n")
+    assert (result.verdict, "function" in result.why) == ("refused", True)
+
+
+def test_equal_answers_are_tested_once_and_known_ones_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = "def check(candidate):\n    assert candidate(1) == 2\n"
+    job = Job(task=task(test), program="def f(x):\n    return 2\n")
+    seen: list[tuple[int, int]] = []
+    both = score([job, job], known=tmp_path, workers=1, progress=lambda *now: seen.append(now))
+    assert seen == [(0, 1), (1, 1)]
+    monkeypatch.setattr(sandbox, "Sandbox", None)
+    assert score([job], known=tmp_path, workers=1) == both[:1]
+
+
+def test_a_damaged_verdict_is_found_again(tmp_path: Path) -> None:
+    test = "def check(candidate):\n    assert candidate(1) == 2\n"
+    job = Job(task=task(test), program="def f(x):\n    return 2\n")
+    (tmp_path / f"{job.key}.json").write_text("{")
+    assert score([job], known=tmp_path, workers=1, limits=LIMITS) == [
+        Score(task_id="t", verdict="passed")
+    ]
+
+
+def test_without_bubblewrap_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    sandbox.version.cache_clear()
+    with pytest.raises(sandbox.SandboxError, match="apt install bubblewrap"):
+        sandbox.version()
