@@ -257,4 +257,5 @@ def _form(args: list[Any]) -> Json:
     def refuse(item: Any) -> list[Any]:
         raise ValueError(f"an input is {type(item).__name__}, expected plain data")
 
-    return encode(args, refuse)
+    form: Json = encode(args, refuse)
+    return form

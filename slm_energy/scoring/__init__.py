@@ -3,6 +3,5 @@
 answer      where an answer ends, and the program that it makes with its prompt
 score       programs and tests to verdicts, on several processors, each pair once
 sandbox     processes that code of a model may run in
-seccomp     the system calls that it may make
-inside/     what runs in these processes
+inside/     what these processes are
 """

@@ -20,14 +20,17 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.scoring.inside import wire
 
 _INSIDE = Path(__file__).parent / "inside"
-_MOUNTED = "/inside"
-_START = f"import sys; sys.path.insert(0, {_MOUNTED!r}); __import__(sys.argv[1]).main(sys.argv[2:])"
+_MOUNTED = "/scoring/inside"
+_START = (
+    "import sys, importlib; sys.path.insert(0, '/scoring');"
+    " importlib.import_module(f'inside.{sys.argv[1]}').main(sys.argv[2:])"
+)
 _SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache")
 _MIB = 2**20
 _FILES_MIB = 64
@@ -81,12 +84,12 @@ class Process:
         ours, theirs = socket.socketpair()
         with theirs:
             memory = str(limits.memory_mb * _MIB)
-            self._process = _start([module, memory], theirs, subprocess.DEVNULL)
+            self._process = _start([module, memory], theirs.fileno(), subprocess.DEVNULL)
         self._channel = ours
         patience = struct.pack("ll", *divmod(round(limits.wall_s * 1e6), 10**6))
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
 
-    def send(self, message: object, descriptors: Sequence[int]) -> None:
+    def send(self, message: dict[str, Any], descriptors: Sequence[int]) -> None:
         """Send a request with descriptors.
 
         Raises:
@@ -150,7 +153,7 @@ class Sandbox:
         self._limits = limits
         self._processes: dict[str, Process] = {}
 
-    def judge(self, task: object, guests: int) -> tuple[dict[str, str], int]:
+    def judge(self, task: dict[str, Any], guests: int) -> tuple[dict[str, str], int]:
         """Let the judge test an answer.
 
         Args:
@@ -210,7 +213,7 @@ class Sandbox:
             process.close()
         self._processes.clear()
 
-    def _request(self) -> dict[str, object]:
+    def _request(self) -> dict[str, Any]:
         return {
             "memory_bytes": self._limits.memory_mb * _MIB,
             "cpu_s": self._limits.cpu_s,
@@ -237,9 +240,7 @@ def _text(file: IO[bytes], limit: int) -> str:
     return file.read(limit).decode(errors="replace")
 
 
-def _start(
-    words: Sequence[str], stdin: int | socket.socket, stderr: int
-) -> subprocess.Popen[bytes]:
+def _start(words: Sequence[str], stdin: int, stderr: int) -> subprocess.Popen[bytes]:
     """Start a module of `inside` in a new sandbox."""
     python = [os.path.realpath(sys.executable), "-I", "-S", "-B", "-c", _START, *words]
     return subprocess.Popen(

@@ -16,7 +16,7 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from slm_energy.scoring import sandbox
 from slm_energy.scoring.sandbox import Limits, Sandbox
@@ -164,7 +164,7 @@ def _judge(job: Job, tests: TaskTests, box: Sandbox, limits: Limits) -> tuple[Ve
     return _ended(code, limits) if gone else (verdict, why)
 
 
-def _message(job: Job, tests: TaskTests) -> dict[str, object]:
+def _message(job: Job, tests: TaskTests) -> dict[str, Any]:
     task = job.task
     canonical = task.prompt + task.canonical_solution if task.continues else task.canonical_solution
     return {

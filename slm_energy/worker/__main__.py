@@ -43,10 +43,10 @@ from slm_energy.record import (
     Metering,
 )
 from slm_energy.serialization import from_plain, read_json, to_plain, write_json
+from slm_energy.tasks import Task
 from slm_energy.worker import reference, template
 from slm_energy.worker.out_of_memory import out_of_memory
 from slm_energy.worker.serving import serve
-from slm_energy.workload import Task
 
 
 def main(arguments: Sequence[str]) -> int:

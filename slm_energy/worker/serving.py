@@ -25,9 +25,10 @@ from slm_energy.models.folder import eos_ids
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Capture, ClockAnchor, Generation, Metering
 from slm_energy.serialization import Json
+from slm_energy.tasks import Task
 from slm_energy.worker.timeline import Timeline
 from slm_energy.worker.warmup import warm_up
-from slm_energy.workload import Task, token_digest
+from slm_energy.workload import token_digest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -74,7 +74,7 @@ ANSWERS = {
     "/proc/1": "def f(x):\n    return open('/proc/1/environ').read()\n",
     "environment": "import os\ndef f(x):\n    return os.environ['HOME']\n",
     "write outside": "def f(x):\n    open('/usr/x', 'w')\n",
-    "write to the judge": "def f(x):\n    open('/inside/judge.py', 'w')\n",
+    "write to the judge": "def f(x):\n    open('/scoring/inside/judge.py', 'w')\n",
     "symlink to a secret": (
         "import os\ndef f(x):\n    os.symlink('/etc/shadow', '/tmp/a')\n"
         "    return open('/tmp/a').read()\n"
@@ -104,9 +104,9 @@ ANSWERS = {
         "import builtins\nbuiltins.AssertionError = ValueError\nbuiltins.isinstance = None\n"
         "builtins.len = lambda x: 0\n" + WRONG
     ),
-    "patched wire": "import wire\nwire.encode = lambda *a: 2\nwire.send = print\n" + WRONG,
+    "patched wire": "from inside import wire\nwire.encode = lambda *a: 2\nwire.send = print\n" + WRONG,
     "patched guest": (
-        "import guest\nguest.Guest.answer = lambda s, r: {'verdict': 'passed'}\n" + WRONG
+        "from inside import guest\nguest.Guest.answer = lambda s, r: {'verdict': 'passed'}\n" + WRONG
     ),
     "searches for the expected value": (
         "import gc\ndef f(x):\n"

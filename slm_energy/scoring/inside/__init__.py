@@ -1,6 +1,8 @@
 """What runs inside the sandbox: standard library only, and no import of the rest of this package.
 
-wire       messages between the two sides: values as data
+nursery    makes a process for each answer
 guest      runs an answer: defines it, calls it, returns values
 judge      runs a task's tests against a guest, and decides
+wire       messages between the two: values as data
+seccomp    the system calls that an answer may make
 """

@@ -17,7 +17,7 @@ import json
 import marshal
 from typing import TYPE_CHECKING
 
-import wire
+from . import wire
 
 if TYPE_CHECKING:
     from typing import Any

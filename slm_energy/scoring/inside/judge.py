@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import wire
+from . import wire
 
 _RTOL = 1e-7
 """Relative tolerance beside the task's absolute one, as numpy.testing.assert_allclose has it."""

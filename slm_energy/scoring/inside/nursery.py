@@ -21,9 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import guest
-import seccomp
-import wire
+from . import guest, seccomp, wire
 
 _FILES = "/tmp"
 

@@ -157,7 +157,7 @@ def _decode(form: Any, handle: Callable[[list[Any]], Any]) -> Any:
     return handle(form)
 
 
-_SEQUENCES: dict[str, type] = {
+_SEQUENCES: dict[str, type[Any]] = {
     "list": list, "tuple": tuple, "set": set, "frozenset": frozenset,
 }  # fmt: skip
 _READ: dict[str, Callable[[Any], Any]] = {
