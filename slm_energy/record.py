@@ -434,6 +434,29 @@ class CheckResult:
     flagged: bool = False
 
 
+Verdict = Literal["passed", "failed assertion", "exception", "syntax error", "timeout", "refused"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TaskScore:
+    """Whether one answer of the first pass works.
+
+    Attributes:
+        task_id: the prompt of the workload.
+        verdict: `passed`; `refused` if the task cannot be scored here; else how it failed.
+        why: the first line of the reason; empty for a pass.
+    """
+
+    task_id: str
+    verdict: Verdict
+    why: str = ""
+
+    @property
+    def solved(self) -> bool:
+        """Whether the answer passed all tests."""
+        return self.verdict == "passed"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """How a trial ended. `valid` has no reasons; the other three do."""
@@ -458,6 +481,9 @@ class Record:
         phases_s: wall seconds the parent spent per phase (`prepare`, `gate`, `worker`, `derive`).
         node: host name of the node if it ran as a cluster job; else empty.
         job: that job's id; else empty.
+        scores: whether the answers work, for tasks with tests.
+        scoring: version of the scoring; 0 where there are no scores.
+        unscored: why there are no scores; empty where the tasks have no tests.
         schema: version of this format.
     """
 
@@ -472,4 +498,7 @@ class Record:
     phases_s: dict[str, float] = dataclasses.field(default_factory=dict)
     node: str = ""
     job: str = ""
+    scores: tuple[TaskScore, ...] = ()
+    scoring: int = 0
+    unscored: str = ""
     schema: int = SCHEMA

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from slm_energy import __version__
-from slm_energy.cli import cache, compare, doctor, env, metrics, plan, report, run, sync, ui
+from slm_energy.cli import cache, compare, doctor, env, metrics, plan, report, run, score, sync, ui
 from slm_energy.cli.key_help import group_lines, help_text
 from slm_energy.cli.words import Parser, is_override
 from slm_energy.errors import ConfigError, SlmEnergyError, did_you_mean
@@ -42,6 +42,7 @@ VERBS: dict[str, Verb] = {
     "plan": plan,
     "doctor": doctor,
     "report": report,
+    "score": score,
     "compare": compare,
     "ui": ui,
     "sync": sync,

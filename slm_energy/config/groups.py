@@ -374,6 +374,13 @@ class StudyConfig:
             " each model once beforehand, one prompt at a time."
         ),
     ] = "torch"
+    sandbox: Annotated[
+        Literal["bubblewrap", "none", "off"],
+        Key(
+            "where generated code is tested after a trial; none runs it with your own rights, off"
+            " tests nothing. Tasks without tests are never scored."
+        ),
+    ] = "bubblewrap"
     sentinel: Annotated[
         dict[str, Any] | None,
         Key(

@@ -1,9 +1,9 @@
-"""The keys of the verbs that have a file of their own in conf/: analysis, compare, ui."""
+"""The keys of the verbs that have a file of their own in conf/: analysis, compare, score, ui."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 from slm_energy.config.key import Key
 
@@ -124,6 +124,17 @@ class CompareOptions:
         ),
     ] = ()
     machine: Annotated[str | None, _MACHINE] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreOptions:
+    """Whose answers `slm-energy score` tests, and how."""
+
+    study: Annotated[str, Key("name of the study")]
+    sandbox: Annotated[
+        Literal["bubblewrap", "none"],
+        Key("where generated code is tested; none runs it with your own rights"),
+    ] = "bubblewrap"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ GROUPS = {
     "throughput": "what the serve window delivered per second",
     "tokens": "how much was served",
     "time": "wall time, inside and outside the windows",
-    "quality": "how the answers compare with those of the reference engine",
+    "quality": "whether the answers work, and how they compare with the reference engine's",
     "warmup": "how the warm-up went",
     "sampler": "what metering itself took",
     "crosscheck": "two readings of the same energy",
@@ -58,7 +58,7 @@ PLACEHOLDERS = {
     "window": Placeholder(
         "|".join(WINDOWS), f"{', '.join(WINDOWS)}; energy of the serve window has no prefix"
     ),
-    "phase": Placeholder(r"\w+", "build, prepare, reference, gate, worker, derive"),
+    "phase": Placeholder(r"\w+", "build, prepare, reference, gate, worker, derive, score"),
     "n": Placeholder(r"\d*", "nothing for the first GPU, then 1, 2, ..."),
     "pair": Placeholder(
         r".+",

@@ -33,6 +33,7 @@ class Unit(NamedTuple):
 
 # How a name ends, the group it is in (any where empty), its unit. The first match decides.
 _UNITS = (
+    ("_count", "quality/", Unit("count", "")),
     ("", "quality/", Unit("share", "%", 100.0)),
     ("per_output_token_j", "", Unit("J/token", "mJ/token", 1e3)),
     ("tokens_per_s", "", Unit("tokens/s", "tokens/s")),

@@ -24,6 +24,13 @@ def energy(group: str) -> Iterator[MetricDefinition]:
             "lower",
         ),
         (
+            "per_solved",
+            "energy per solved task",
+            "Total energy of the serve window, of all attempts, over the attempts that passed their"
+            " task's tests. Absent where none did, or a task could not be scored.",
+            "lower",
+        ),
+        (
             "prefill_per_request",
             "prefill energy per request",
             "Total energy of the prefill window over the requests that were prefilled in it.",
@@ -183,6 +190,26 @@ OTHERS = (
         meaning="Mean over prompts of the share of tokens before the first difference.",
         origin="worker: tokens of the first pass, and the reference",
         better="higher",
+    ),
+    MetricDefinition(
+        name="quality/pass_at_1",
+        title="pass rate",
+        meaning="Share of the scored tasks whose answer passed all tests.",
+        origin="scoring: answers of the first pass",
+        better="higher",
+    ),
+    MetricDefinition(
+        name="quality/solved_count",
+        title="solved tasks",
+        meaning="Tasks whose answer passed all tests.",
+        origin="scoring: answers of the first pass",
+        better="higher",
+    ),
+    MetricDefinition(
+        name="quality/scored_count",
+        title="scored tasks",
+        meaning="Tasks that have tests and could be scored.",
+        origin="scoring: answers of the first pass",
     ),
     MetricDefinition(
         name="warmup/batches",

@@ -20,6 +20,7 @@ from slm_energy.errors import SlmEnergyError
 from slm_energy.machine import machine_id, measuring
 from slm_energy.record import Record
 from slm_energy.running.gate import Gate
+from slm_energy.running.scoring import scored
 from slm_energy.running.trial import run as run_trial
 from slm_energy.sampler.client import Sampler
 from slm_energy.store.outbox import cannot_write
@@ -164,7 +165,7 @@ class LocalExecutor:
             )
         except OSError as error:
             raise cannot_write(folder, error) from error
-        return [(record, folder)]
+        return [(scored(record, self._study), folder)]
 
 
 def when_busy(study: StudyConfig, console: Console, activity: str) -> Callable[[Path], None]:

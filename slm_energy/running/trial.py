@@ -39,6 +39,7 @@ from slm_energy.running.gate import Gate
 from slm_energy.sampler.client import Sampler, read_samples
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store.mlflow_schema import INTERRUPTED
+from slm_energy.tasks import Task
 from slm_energy.worker import child, reference
 from slm_energy.worker.child import ReportPhase
 from slm_energy.worker.forkserver import Templates
@@ -172,7 +173,10 @@ class _Attempt:
         write_json(self.exchange / TRIAL_FILE, self.trial)
         try:
             # Read here, because another interpreter may lack what reads data sets.
-            write_json(self.exchange / TASKS_FILE, workload.load(self.trial.cell.settings.workload))
+            tasks = workload.load(self.trial.cell.settings.workload)
+            # The worker needs the prompts alone: tests may be many megabytes.
+            prompts = [Task(task_id=task.task_id, prompt=task.prompt) for task in tasks]
+            write_json(self.exchange / TASKS_FILE, prompts)
             self._prepare()
             gate = self._pass_gate()
             self._serve()

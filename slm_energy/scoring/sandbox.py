@@ -26,10 +26,10 @@ from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.scoring.inside import wire
 
 _INSIDE = Path(__file__).parent / "inside"
-_MOUNTED = "/scoring/inside"
+_MOUNTED = Path("/scoring/inside")
 _START = (
-    "import sys, importlib; sys.path.insert(0, '/scoring');"
-    " importlib.import_module(f'inside.{sys.argv[1]}').main(sys.argv[2:])"
+    "import sys, importlib; sys.path.insert(0, sys.argv[1]);"
+    " importlib.import_module(f'inside.{sys.argv[2]}').main(sys.argv[3:])"
 )
 _SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache")
 _MIB = 2**20
@@ -79,12 +79,15 @@ class Broken(Exception):
 class Process:
     """A trusted process in a sandbox of its own, and the channel to it."""
 
-    def __init__(self, module: str, limits: Limits) -> None:
+    def __init__(self, module: str, limits: Limits, isolated: bool) -> None:
         """Start a module of `inside`."""
         ours, theirs = socket.socketpair()
+        self._folder = tempfile.TemporaryDirectory(prefix="slm-energy-answers-")
+        command = _command() if isolated else ()
+        files = "/tmp" if isolated else self._folder.name
+        words = [module, str(limits.memory_mb * _MIB), files]
         with theirs:
-            memory = str(limits.memory_mb * _MIB)
-            self._process = _start([module, memory], theirs.fileno(), subprocess.DEVNULL)
+            self._process = _start(command, words, theirs.fileno(), subprocess.DEVNULL)
         self._channel = ours
         patience = struct.pack("ll", *divmod(round(limits.wall_s * 1e6), 10**6))
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
@@ -118,6 +121,7 @@ class Process:
         self._channel.close()
         self._process.kill()
         self._process.wait()
+        self._folder.cleanup()
 
 
 @functools.cache
@@ -131,16 +135,16 @@ def version() -> str:
     if found is None:
         raise SandboxError(
             "no sandbox for generated code: install bubblewrap (apt install bubblewrap), or set"
-            " quality.sandbox=none to run it with your own rights"
+            " study.sandbox=none to run it with your own rights"
         )
     shown = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
-    probe = _start(["seccomp"], subprocess.DEVNULL, subprocess.PIPE)
+    probe = _start(_command(), ["seccomp"], subprocess.DEVNULL, subprocess.PIPE)
     _, errors = probe.communicate()
     if probe.returncode != 0:
         reason = one_line((errors.decode(errors="replace").splitlines() or ["no reason given"])[-1])
         raise SandboxError(
             f"bubblewrap cannot isolate generated code here ({reason}): allow user namespaces"
-            " (sysctl kernel.unprivileged_userns_clone=1), or set quality.sandbox=none"
+            " (sysctl kernel.unprivileged_userns_clone=1), or set study.sandbox=none"
         )
     return shown.stdout.strip()
 
@@ -148,9 +152,10 @@ def version() -> str:
 class Sandbox:
     """Where the answers of one thread are tested, one at a time. Broken processes are replaced."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, isolated: bool) -> None:
         """Start nothing yet."""
         self._limits = limits
+        self._isolated = isolated
         self._processes: dict[str, Process] = {}
 
     def judge(self, task: dict[str, Any], guests: int) -> tuple[dict[str, str], int]:
@@ -222,7 +227,7 @@ class Sandbox:
 
     def _process(self, module: str) -> Process:
         if module not in self._processes:
-            self._processes[module] = Process(module, self._limits)
+            self._processes[module] = Process(module, self._limits, self._isolated)
         return self._processes[module]
 
     @contextmanager
@@ -240,11 +245,19 @@ def _text(file: IO[bytes], limit: int) -> str:
     return file.read(limit).decode(errors="replace")
 
 
-def _start(words: Sequence[str], stdin: int, stderr: int) -> subprocess.Popen[bytes]:
-    """Start a module of `inside` in a new sandbox."""
-    python = [os.path.realpath(sys.executable), "-I", "-S", "-B", "-c", _START, *words]
+def _start(
+    command: Sequence[str], words: Sequence[str], stdin: int, stderr: int
+) -> subprocess.Popen[bytes]:
+    """Start a module of `inside`: after bubblewrap's words in a new sandbox, without them here."""
+    folder = _MOUNTED if command else _INSIDE
+    python = [os.path.realpath(sys.executable), "-I", "-S", "-B", "-c", _START]
     return subprocess.Popen(
-        [*_command(), *python], stdin=stdin, stdout=subprocess.DEVNULL, stderr=stderr
+        [*command, *python, str(folder.parent), *words],
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        env={"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "PATH": os.environ["PATH"]},
+        start_new_session=True,
     )
 
 
@@ -261,7 +274,7 @@ def _command() -> tuple[str, ...]:
     for path in _readable():
         link = os.path.islink(path)
         words += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]
-    words += ["--ro-bind", str(_INSIDE), _MOUNTED]
+    words += ["--ro-bind", str(_INSIDE), str(_MOUNTED)]
     words += ["--size", str(_FILES_MIB * _MIB), "--tmpfs", "/tmp", "--remount-ro", "/"]
     return (*words, "--chdir", "/tmp", "--")
 

@@ -16,8 +16,9 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from slm_energy.record import TaskScore, Verdict
 from slm_energy.scoring import sandbox
 from slm_energy.scoring.sandbox import Limits, Sandbox
 from slm_energy.serialization import convert, read_json, to_plain
@@ -26,32 +27,10 @@ from slm_energy.tasks import Task, TaskTests
 VERSION = 1
 """Raised with each change that may change a verdict."""
 
-Verdict = Literal["passed", "failed assertion", "exception", "syntax error", "timeout", "refused"]
-
 LIMITS = Limits()
 """Of an answer, unless a caller has others."""
 
 _KILLED_BY_LIMIT = {128 + signal.SIGXCPU, 128 + signal.SIGKILL}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Score:
-    """Whether one answer works.
-
-    Attributes:
-        task_id: the task.
-        verdict: the result.
-        why: the first line of the reason; empty for a pass.
-    """
-
-    task_id: str
-    verdict: Verdict
-    why: str = ""
-
-    @property
-    def solved(self) -> bool:
-        """Whether the answer passed all tests."""
-        return self.verdict == "passed"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,28 +53,31 @@ def score(
     *,
     known: Path,
     workers: int,
+    isolated: bool = True,
     limits: Limits = LIMITS,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Score]:
-    """Score answers, in their order.
+) -> list[TaskScore]:
+    """TaskScore answers, in their order.
 
     Args:
         jobs: the answers; their tasks have tests.
         known: folder of verdicts that are known; gets the new ones.
         workers: how many answers are tested at a time.
+        isolated: in the sandbox; else with the rights of this user.
         limits: of each.
         progress: called with the numbers of scored and of distinct answers.
 
     Raises:
         SandboxError: this machine cannot isolate them.
     """
-    sandbox.version()
+    if isolated:
+        sandbox.version()
     known.mkdir(parents=True, exist_ok=True)
     distinct = {job.key: job for job in jobs}
     verdicts = {key: kept for key in distinct if (kept := _kept(known / f"{key}.json"))}
     missing = {key: job for key, job in distinct.items() if key not in verdicts}
     progress(len(verdicts), len(distinct))
-    with _Judges(limits) as judges, ThreadPoolExecutor(workers) as pool:
+    with _Judges(limits, isolated) as judges, ThreadPoolExecutor(workers) as pool:
         for key, result in zip(missing, pool.map(judges.score, missing.values()), strict=True):
             _keep(known / f"{key}.json", result)
             verdicts[key] = result
@@ -103,15 +85,15 @@ def score(
     return [dataclasses.replace(verdicts[job.key], task_id=job.task.task_id) for job in jobs]
 
 
-def _kept(path: Path) -> Score | None:
+def _kept(path: Path) -> TaskScore | None:
     """A verdict of before; None if there is none, or it is damaged."""
     try:
-        return read_json(path, Score)
+        return read_json(path, TaskScore)
     except (OSError, ValueError):
         return None
 
 
-def _keep(path: Path, result: Score) -> None:
+def _keep(path: Path, result: TaskScore) -> None:
     """Keep a verdict; one that is lost with the power is found again."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(to_plain(result)), encoding="utf-8")
@@ -121,8 +103,9 @@ def _keep(path: Path, result: Score) -> None:
 class _Judges:
     """Sandboxes, one for each thread that asks; they serve many answers."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, isolated: bool) -> None:
         self._limits = limits
+        self._isolated = isolated
         self._free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
         self._stack = contextlib.ExitStack()
 
@@ -132,12 +115,12 @@ class _Judges:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def score(self, job: Job) -> Score:
+    def score(self, job: Job) -> TaskScore:
         """Test one answer."""
         tests = job.task.tests
         assert tests is not None
         if tests.refused:
-            return Score(task_id=job.task.task_id, verdict="refused", why=tests.refused)
+            return TaskScore(task_id=job.task.task_id, verdict="refused", why=tests.refused)
         box = self._take()
         try:
             run = _run_cases if tests.kind == "cases" else _judge
@@ -146,20 +129,21 @@ class _Judges:
             verdict, why = "timeout", f"more than {self._limits.wall_s:g} s"
         finally:
             self._free.put(box)
-        return Score(task_id=job.task.task_id, verdict=verdict, why=why)
+        return TaskScore(task_id=job.task.task_id, verdict=verdict, why=why)
 
     def _take(self) -> Sandbox:
         try:
             return self._free.get_nowait()
         except queue.Empty:
-            box = Sandbox(self._limits)
+            box = Sandbox(self._limits, isolated=self._isolated)
             self._stack.callback(box.close)
             return box
 
 
 def _judge(job: Job, tests: TaskTests, box: Sandbox, limits: Limits) -> tuple[Verdict, str]:
     reply, code = box.judge(_message(job, tests), 2 if tests.kind == "inputs" else 1)
-    verdict, why = convert(Verdict, reply["verdict"], "verdict"), str(reply["why"])
+    verdict: Verdict = convert(Verdict, reply["verdict"], "verdict")
+    why = str(reply["why"])
     gone = why.startswith("the process of the answer")
     return _ended(code, limits) if gone else (verdict, why)
 

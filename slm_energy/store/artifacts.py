@@ -5,6 +5,7 @@
     environment.json            environment, and the settings actually in effect
     checks.json  energy.json    verdicts; joules with intervals and provenance
     outputs/generations.json    prompts and completions, a table in the UI
+    outputs/scores.json         whether each completion passes its tests, if the tasks have any
     capture/generations.parquet token ids and time stamps of every request
     capture/reference.parquet   the reference token ids, if outputs are compared
     capture/readings.parquet    every reading of every source
@@ -39,6 +40,8 @@ GENERATIONS = Path("capture") / "generations.parquet"
 _REFERENCE = Path("capture") / "reference.parquet"
 READINGS = Path("capture") / "readings.parquet"
 TABLE = "outputs/generations.json"
+SCORES = "outputs/scores.json"
+SETTINGS = "config/settings.yaml"
 DIFFERS_AT = "differs_at"
 
 
@@ -59,10 +62,12 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
         (folder / name).mkdir(exist_ok=True)
     settings = to_plain(record.trial.cell.settings)
     texts = {
-        "config/settings.yaml": yaml.safe_dump(settings, sort_keys=False),
+        SETTINGS: yaml.safe_dump(settings, sort_keys=False),
         "checks.json": readable(record.checks),
         "energy.json": readable(record.energy),
     }
+    if record.scores or record.unscored:
+        texts[SCORES] = readable({"unscored": record.unscored, "scores": record.scores})
     capture = record.capture
     if capture is not None:
         environment = {"environment": capture.environment, "effective": capture.effective}

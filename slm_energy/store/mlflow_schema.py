@@ -23,6 +23,9 @@ PLAN_FILE = "plan.json"
 STOPPED = "slm.stopped"
 """Tag of a parent run: why the study ended before its last round (`study.precision_pct`)."""
 
+SCORED = "slm.scored"
+"""Tag of a trial with scores: the version of the scoring."""
+
 INTERRUPTED = "interrupted"
 """Reason of a failed trial that a user stopped: it does not count as an attempt."""
 
@@ -76,6 +79,8 @@ def tags(record: Record, machine: str) -> dict[str, str]:
     scope = {f.domain for f in record.energy if f.summed and f.window == "serve"}
     if scope:
         result["slm.scope"] = "+".join(sorted(scope))
+    if record.scores:
+        result[SCORED] = str(record.scoring)
     if record.job:
         result |= _tags(node=record.node, job=record.job)
     if interrupted(record):

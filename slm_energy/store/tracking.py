@@ -140,6 +140,29 @@ class Store:
             upload(Path(folder), artifact_uri, self._uri)
             return artifact_uri
 
+    def add(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float],
+        files: Mapping[str, bytes],
+        tag: tuple[str, str],
+    ) -> None:
+        """Add to a stored trial; the tag, name and value, comes last."""
+        from mlflow.entities import Metric
+
+        self.attach(run_id, files)
+        with clear_errors(self._uri):
+            at_ms = now_ms()
+            added = [Metric(name, value, at_ms, 0) for name, value in metrics.items()]
+            self._client.log_batch(run_id, metrics=added)
+            self._client.set_tag(run_id, *tag)
+
+    def tagged(self, run_id: str, name: str) -> str | None:
+        """Value of a run's tag; None if it has none."""
+        with clear_errors(self._uri):
+            value = self._client.get_run(run_id).data.tags.get(name)
+            return None if value is None else str(value)
+
     def attached(self, run_id: str, name: str) -> str:
         """Read a text artifact of a run."""
         return self.artifact(run_id, name).decode()

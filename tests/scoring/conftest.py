@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from slm_energy.record import TaskScore
 from slm_energy.scoring.sandbox import Limits
-from slm_energy.scoring.score import Job, Score, score
+from slm_energy.scoring.score import Job, score
 from slm_energy.tasks import Task, TaskTests
 
 LIMITS = Limits(cpu_s=2, wall_s=8.0, memory_mb=512)
 
-ScoreOne = Callable[[Task, str], Score]
+ScoreOne = Callable[[Task, str], TaskScore]
 
 
 def task(test: str, prompt: str = "def f(x):\n") -> Task:
@@ -23,7 +24,7 @@ def task(test: str, prompt: str = "def f(x):\n") -> Task:
 def score_one(tmp_path: Path) -> ScoreOne:
     """Verdict on a whole program."""
 
-    def run(one: Task, program: str) -> Score:
+    def run(one: Task, program: str) -> TaskScore:
         (only,) = score([Job(task=one, program=program)], known=tmp_path, workers=1, limits=LIMITS)
         return only
 

@@ -104,9 +104,9 @@ ANSWERS = {
         "import builtins\nbuiltins.AssertionError = ValueError\nbuiltins.isinstance = None\n"
         "builtins.len = lambda x: 0\n" + WRONG
     ),
-    "patched wire": "from inside import wire\nwire.encode = lambda *a: 2\nwire.send = print\n" + WRONG,
+    "patched wire": "import inside.wire as w\nw.encode = lambda *a: 2\nw.send = print\n" + WRONG,
     "patched guest": (
-        "from inside import guest\nguest.Guest.answer = lambda s, r: {'verdict': 'passed'}\n" + WRONG
+        "import inside.guest as g\ng.Guest.answer = lambda s, r: {'verdict': 'passed'}\n" + WRONG
     ),
     "searches for the expected value": (
         "import gc\ndef f(x):\n"

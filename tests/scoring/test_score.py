@@ -8,8 +8,9 @@ import pytest
 
 from slm_energy import tasks, workload
 from slm_energy.config.groups import BUNDLED, WorkloadConfig
+from slm_energy.record import TaskScore
 from slm_energy.scoring import sandbox
-from slm_energy.scoring.score import Job, Score, score
+from slm_energy.scoring.score import Job, score
 from slm_energy.tasks import Case, Task, TaskTests
 from tests.scoring.conftest import LIMITS, ScoreOne, task
 from tests.test_tasks import EVALPLUS, LIVE_CODE_BENCH, MBPP
@@ -146,7 +147,7 @@ def test_a_damaged_verdict_is_found_again(tmp_path: Path) -> None:
     job = Job(task=task(test), program="def f(x):\n    return 2\n")
     (tmp_path / f"{job.key}.json").write_text("{")
     assert score([job], known=tmp_path, workers=1, limits=LIMITS) == [
-        Score(task_id="t", verdict="passed")
+        TaskScore(task_id="t", verdict="passed")
     ]
 
 

@@ -23,11 +23,11 @@ from typing import Any
 
 from . import guest, seccomp, wire
 
-_FILES = "/tmp"
-
 
 def main(words: list[str]) -> None:
-    """Serve until the other side closes."""
+    """MEMORY_BYTES FOLDER: serve until the other side closes; answers write files in FOLDER."""
+    folder = words[1]
+    os.chdir(folder)
     gc.freeze()
     with socket.socket(fileno=wire.channel()) as control:
         while True:
@@ -39,7 +39,7 @@ def main(words: list[str]) -> None:
             for descriptor in descriptors:
                 os.close(descriptor)
             codes = [_exit_code(os.waitpid(child, 0)[1]) for child in children]
-            _clean()
+            _clean(folder)
             wire.send(control.fileno(), json.dumps(codes).encode())
 
 
@@ -109,8 +109,8 @@ def _exit_code(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _clean() -> None:
-    for entry in os.scandir(_FILES):
+def _clean(folder: str) -> None:
+    for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry)
         else:

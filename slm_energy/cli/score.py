@@ -1,0 +1,62 @@
+"""The verb `score`: test the answers of a stored study."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.markup import escape
+from rich.progress import Progress
+
+from slm_energy import cache
+from slm_energy.cli import key_help
+from slm_energy.cli.console import terminal
+from slm_energy.cli.words import add_words, overrides
+from slm_energy.config.check import cache_group, checked, tracking_group
+from slm_energy.config.compose import compose
+from slm_energy.config.options import ScoreOptions
+
+SUMMARY = "test the generated code of a stored study"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """KEY=VALUE words only."""
+    add_words(parser)
+    examples = (
+        ("slm-energy score study=NAME", "trials that have no scores yet; those that have stay"),
+        ("slm-energy score study=NAME sandbox=none", "without a sandbox, with your own rights"),
+    )
+    parser.epilog = key_help.help_text(examples, ("score", "tracking", "cache"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score and print; 1 if some trial could not be scored.
+
+    Raises:
+        ConfigError: an option is not valid.
+        TrackingError: there is no such store or study.
+        SandboxError: this machine cannot isolate generated code.
+    """
+    from slm_energy.running.scoring import score_study
+    from slm_energy.store.tracking import open_existing
+
+    composed, console = compose("score", overrides(arguments)), terminal()
+    tracking, folder = tracking_group(composed), cache.root(cache_group(composed).folder)
+    options = checked(ScoreOptions, composed, "score")
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("testing answers", total=None)
+        result = score_study(
+            open_existing(tracking),
+            options.study,
+            folder,
+            isolated=options.sandbox == "bubblewrap",
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for label, (solved, scored) in result.solved.items():
+        share = f"{100 * solved / scored:.1f} %" if scored else "none could be scored"
+        console.print(f"{escape(label)}: {solved} of {scored} answers pass ({share})")
+    if result.skipped:
+        console.print(f"{result.skipped} trials had scores already, or have no tests")
+    for run_id, why in result.left.items():
+        line = f"[yellow]not scored[/] run {run_id}: {escape(why)}"
+        console.print(line, highlight=False, soft_wrap=True)
+    return 1 if result.left else 0
