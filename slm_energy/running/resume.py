@@ -17,17 +17,30 @@ from slm_energy.store.offline import Offline
 from slm_energy.store.tracking import Store, open_store
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Resumed:
+    """A plan, and what it continues.
+
+    Attributes:
+        plan: the trials, done and to do.
+        history: the earlier trials that it takes into account.
+        began: what the plan of the first invocation depended on; None if this is the first one.
+    """
+
+    plan: Plan
+    history: list[Past]
+    began: Frozen | None
+
+
 def current_plan(grid: Grid) -> Plan:
     """The plan as of now; runs, locks and creates nothing."""
     tracking = grid.config.tracking
     store = open_store(tracking) if tracking.offline or exists(tracking) else None
-    return plan_of(grid, frozen(grid), store, machine_of(grid.config))[0]
+    return plan_of(grid, frozen(grid), store, machine_of(grid.config)).plan
 
 
-def plan_of(
-    grid: Grid, now: Frozen, store: Store | Offline | None, machine: str
-) -> tuple[Plan, list[Past]]:
-    """The plan of a resolved grid, and the earlier trials that it takes into account.
+def plan_of(grid: Grid, now: Frozen, store: Store | Offline | None, machine: str) -> Resumed:
+    """The plan of a resolved grid, given the earlier trials.
 
     Args:
         grid: the resolved configurations.
@@ -45,10 +58,10 @@ def plan_of(
         history=history,
     )
     first = None if store is None else store.first_plan(study.name, machine)
-    if first is not None:
-        began = from_plain(Frozen, json.loads(first)["frozen"])
+    began = None if first is None else from_plain(Frozen, json.loads(first)["frozen"])
+    if began is not None:
         plan = dataclasses.replace(plan, changed=changes(began, now))
-    return plan, history
+    return Resumed(plan=plan, history=history, began=began)
 
 
 def frozen(grid: Grid) -> Frozen:
