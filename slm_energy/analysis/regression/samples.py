@@ -49,14 +49,14 @@ def _pairs_of_metric(
 ) -> Pairing:
     kinds = [Metric(name=name)]
     if name.startswith(MEASURED):
-        kinds.append(kinds[0].estimated_twin())
+        kinds = list(kinds[0].kinds)
     samples: list[dict[Metric, dict[str, Sample]]] = []
     left_out: list[LeftOut] = []
     for study in studies:
         by_kind = {kind: _samples(study, kind) for kind in kinds}
         samples.append({kind: usable for kind, (usable, _) in by_kind.items()})
         left_out += [out for _, unusable in by_kind.values() for out in unusable]
-    pairs, clashes = [], 0
+    pairs, clashes, why = [], 0, ""
     for ids in cells:
         known = [
             [kind for kind in kinds if cell in by_cell[kind]]
@@ -70,20 +70,27 @@ def _pairs_of_metric(
             pairs.append(IndependentPair(metric=kind, cell=label, a=a, b=b))
         elif all(known):
             clashes += 1
-            why = "measured in one study and estimated in the other, which are never compared"
+            why = _clash(known[0][0], known[1][0])
             left_out.append(LeftOut(scope="metric", name=what, reason=why))
         elif any(known):
             lacks = studies[0].name if not known[0] else studies[1].name
-            why = f"{lacks} has no value above zero"
-            left_out.append(LeftOut(scope="metric", name=what, reason=why))
+            reason = f"{lacks} has no value above zero"
+            left_out.append(LeftOut(scope="metric", name=what, reason=reason))
     if not pairs and clashes:
-        raise AnalysisError(
-            f"{name} is measured in one study and estimated in the other, which are never"
-            " compared: leave it out, as with metrics=[latency/e2e_p50_s]"
-        )
+        raise AnalysisError(f"{name} is {why}: leave it out, as with metrics=[latency/e2e_p50_s]")
     if not pairs:
         left_out.append(_nowhere(studies, kinds[0]))
     return pairs, left_out
+
+
+def _clash(a: Metric, b: Metric) -> str:
+    """Two kinds of energy that are never compared."""
+    if a.estimated or b.estimated:
+        return "measured in one study and estimated in the other, which are never compared"
+    return (
+        "measured with the processors in one study and without them in the other, which are never"
+        " compared"
+    )
 
 
 def _nowhere(studies: tuple[Study, Study], metric: Metric) -> LeftOut:

@@ -84,6 +84,18 @@ def kind(metric: Metric) -> str:
     return " (estimated)" if metric.estimated else ""
 
 
+def measured(report: Report, metric: Metric) -> str:
+    """What a sentence adds about measured energy: what it is the energy of."""
+    if not report.scope or not metric.is_energy or metric.estimated:
+        return ""
+    return f" Measured: {report.scope}."
+
+
+def titled(report: Report, metric: Metric) -> str:
+    """What the title of a table adds."""
+    return measured(report, metric).replace(" Measured", "; measured").removesuffix(".")
+
+
 def confidence(report: Report) -> str:
     """The confidence of intervals, as `95 %`."""
     return f"{100 * (1 - report.options.alpha):g} %"
