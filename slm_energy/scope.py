@@ -75,6 +75,11 @@ class Scope:
         return frozenset(part.domain for part in self.parts)
 
     @property
+    def recorded(self) -> bool:
+        """Whether the devices are known: older versions stored the domains only."""
+        return all(part.device or part.domain in WHOLE for part in self.parts)
+
+    @property
     def digest(self) -> str:
         """12 hex digits: equal for equal scopes."""
         identity = [self.kind, *([part.domain, part.device] for part in self.parts)]
@@ -85,7 +90,7 @@ class Scope:
         """Such as `processor package and DRAM of 1 socket, 1 GPU (NVIDIA H100)`."""
         if self.kind == "estimated":
             return "a model's estimate of the whole machine, nothing measured"
-        if any(not part.device and part.domain not in WHOLE for part in self.parts):
+        if not self.recorded:
             return f"{', '.join(sorted(self.domains))} (devices not recorded)"
         texts = [*_sockets(self.parts), *_others(self.parts)]
         missing = _missing(self.domains)
@@ -136,6 +141,13 @@ def difference(before: Scope, now: Scope) -> str:
     if not texts and before.kind != now.kind:
         texts.append(f"{before.kind} before, {now.kind} now")
     return "; ".join(texts)
+
+
+def comparable(a: Scope, b: Scope) -> bool:
+    """Whether the sums of two machines cover the same domains of equally many devices."""
+    if not (a.recorded and b.recorded):
+        return a.domains == b.domains
+    return Counter(part.domain for part in a.parts) == Counter(part.domain for part in b.parts)
 
 
 def lacking(

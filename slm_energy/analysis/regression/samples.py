@@ -15,6 +15,7 @@ from slm_energy.analysis.result.metric import MEASURED, Metric
 from slm_energy.analysis.stats.welch import IndependentPair, Sample
 from slm_energy.analysis.trials.frame import Study
 from slm_energy.errors import AnalysisError, one_line
+from slm_energy.scope import comparable
 
 Pairing = tuple[list[IndependentPair], list[LeftOut]]
 """What can be compared, and what cannot."""
@@ -48,6 +49,8 @@ def _pairs_of_metric(
     studies: tuple[Study, Study], cells: Sequence[tuple[str, str]], name: str
 ) -> Pairing:
     kinds = [Metric(name=name)]
+    if why := _other_scope(studies, kinds[0]):
+        return [], [LeftOut(scope="metric", name=kinds[0].heading, reason=why)]
     if name.startswith(MEASURED):
         kinds = list(kinds[0].kinds)
     samples: list[dict[Metric, dict[str, Sample]]] = []
@@ -81,6 +84,17 @@ def _pairs_of_metric(
     if not pairs:
         left_out.append(_nowhere(studies, kinds[0]))
     return pairs, left_out
+
+
+def _other_scope(studies: tuple[Study, Study], metric: Metric) -> str:
+    """Why the sums of two studies are not compared, whatever `allow` names; empty if they are."""
+    a, b = (study.scope for study in studies)
+    if a is None or b is None or not metric.is_sum or comparable(a, b):
+        return ""
+    return (
+        f"{studies[0].name} summed {a.words}, {studies[1].name} {b.words}: totals of different scope"
+        " are never compared"
+    )
 
 
 def _clash(a: Metric, b: Metric) -> str:

@@ -23,7 +23,7 @@ def to_terminal(result: StudyComparison, console: Console) -> None:
     """Print with rich; text from runs is never read as markup."""
     width = min(console.width, WIDTH)
     console.print(_safe(f"{result.b} against {result.a}", style="bold"), width=width)
-    if scope := _scope(result):
+    if scope := scope_in_words(result):
         console.print(_safe(f"measured: {scope}", style="dim"), width=width)
     for title, table in _tables(result):
         console.print()
@@ -33,8 +33,8 @@ def to_terminal(result: StudyComparison, console: Console) -> None:
         console.print(_safe(line, style="bold"), width=width)
 
 
-def _scope(result: StudyComparison) -> str:
-    """What measured energy covers: once if it is the same in both studies."""
+def scope_in_words(result: StudyComparison) -> str:
+    """What measured energy covers: once if it is the same in both studies; empty if not known."""
     both = ((result.a, result.a_scope), (result.b, result.b_scope))
     if result.a_scope == result.b_scope:
         return result.a_scope
@@ -42,8 +42,8 @@ def _scope(result: StudyComparison) -> str:
 
 
 def _measured(result: StudyComparison, metric: Metric) -> str:
-    scope = _scope(result)
-    return f"; measured: {scope}" if scope and metric.is_energy and not metric.estimated else ""
+    scope = scope_in_words(result)
+    return f"; measured: {scope}" if scope and metric.is_sum and not metric.estimated else ""
 
 
 def _tables(result: StudyComparison) -> Iterator[tuple[str, Table]]:

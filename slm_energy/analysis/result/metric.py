@@ -55,6 +55,11 @@ class Metric:
         return self.name.startswith((MEASURED, DEVICES, ESTIMATED))
 
     @property
+    def is_sum(self) -> bool:
+        """True for joules of all that is summed, as opposed to those of one domain."""
+        return self.is_energy and _is_sum(self.name)
+
+    @property
     def higher_is_better(self) -> bool:
         """True for throughput and quality; everything else is a cost."""
         return self._definition.better == "higher"
@@ -98,6 +103,12 @@ class Metric:
     @property
     def _definition(self) -> MetricDefinition:
         return catalog.find(self.name) or _unlisted(self.name)
+
+
+@functools.cache
+def _is_sum(name: str) -> bool:
+    """Sums alone have a name in the group of devices without processors."""
+    return catalog.find(definition.in_group(name, definition.DEVICES)) is not None
 
 
 @functools.cache

@@ -85,8 +85,8 @@ def kind(metric: Metric) -> str:
 
 
 def measured(report: Report, metric: Metric) -> str:
-    """What a sentence adds about measured energy: what it is the energy of."""
-    if not report.scope or not metric.is_energy or metric.estimated:
+    """What a sentence adds about a measured sum: what it is the energy of."""
+    if not report.scope or not metric.is_sum or metric.estimated:
         return ""
     return f" Measured: {report.scope}."
 

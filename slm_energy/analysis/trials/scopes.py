@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from slm_energy.analysis.result.design import LeftOut
-from slm_energy.metric_catalog.catalog import find
-from slm_energy.metric_catalog.definition import DEVICES, MEASURED, in_group
+from slm_energy.analysis.result.metric import MEASURED, Metric
+from slm_energy.metric_catalog.definition import DEVICES, in_group
 from slm_energy.scope import Scope, difference, has_processor, lacking
 from slm_energy.serialization import from_plain
 
@@ -74,10 +74,10 @@ def _total(scope: Scope) -> bool:
 
 def _renamed(rows: pd.DataFrame, no_total: pd.Series[bool]) -> pd.DataFrame:
     """Sums without processors, which older versions stored as totals, under their own names."""
-    names = {str(n): in_group(str(n), DEVICES) for n in rows if str(n).startswith(f"{MEASURED}/")}
-    for old, new in names.items():
-        if find(new) is None or not (no_total & rows[old].notna()).any():
+    for old in [str(name) for name in rows if str(name).startswith(MEASURED)]:
+        if not Metric(name=old).is_sum or not (no_total & rows[old].notna()).any():
             continue
+        new = in_group(old, DEVICES)
         before = rows[new] if new in rows else pd.Series(np.nan, rows.index)
         rows = rows.assign(
             **{new: before.where(~no_total, rows[old]), old: rows[old].where(~no_total)}
