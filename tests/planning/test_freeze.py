@@ -9,8 +9,8 @@ import pytest
 from slm_energy.config.groups import RunConfig
 from slm_energy.planning.freeze import Frozen, changes, freeze, scope_change
 from slm_energy.record import Source
-from slm_energy.serialization import from_plain, to_plain
 from slm_energy.scope import Scope, of_sources
+from slm_energy.serialization import from_plain, to_plain
 from tests.conftest import a_cell
 
 

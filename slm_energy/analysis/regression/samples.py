@@ -92,8 +92,8 @@ def _other_scope(studies: tuple[Study, Study], metric: Metric) -> str:
     if a is None or b is None or not metric.is_sum or comparable(a, b):
         return ""
     return (
-        f"{studies[0].name} summed {a.words}, {studies[1].name} {b.words}: totals of different scope"
-        " are never compared"
+        f"{studies[0].name} summed {a.words}, {studies[1].name} {b.words}: totals of"
+        " different scope are never compared"
     )
 
 
