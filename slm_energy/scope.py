@@ -116,11 +116,11 @@ def of_sources(sources: Iterable[Source]) -> Scope | None:
 
 def of_figures(figures: Iterable[EnergyFigure]) -> Scope | None:
     """The same, of the figures of a trial's serve window."""
-    rows = []
+    rows: list[tuple[str, bool, str, str | None]] = []
     for figure in figures:
         if figure.window == "serve" and figure.domain not in (TOTAL, DEVICES_SUM):
             device = figure.pedigree.get("device")
-            rows.append((figure.kind, figure.summed, figure.domain, device and str(device)))
+            rows.append((figure.kind, figure.summed, figure.domain, str(device or "")))
     return _scope(rows)
 
 

@@ -47,6 +47,11 @@ class Frozen:
     scopes: tuple[Scope, ...] = ()
 
     @property
+    def measured(self) -> str:
+        """The scopes in words; empty if none is known."""
+        return _words(self.scopes)
+
+    @property
     def digest(self) -> str:
         """12 hex digits of the facts; excludes the cells, so that part of a grid may be run."""
         digests = sorted(scope.digest for scope in self.scopes)
@@ -91,9 +96,9 @@ def scope_change(first: Frozen, now: Frozen) -> str:
     new = [scope for scope in now.scopes if scope.digest not in before]
     if not new:
         return ""
-    return f"the sum was over {_words(first.scopes)} and is over {_words(new)}" + (
-        f" ({difference(first.scopes[0], new[0])})" if len(before) == len(new) == 1 else ""
-    )
+    text = f"the sum was over {first.measured} and is over {_words(new)}"
+    one = len(before) == len(new) == 1
+    return text + (f" ({difference(first.scopes[0], new[0])})" if one else "")
 
 
 def _words(scopes: Iterable[Scope]) -> str:

@@ -60,7 +60,7 @@ def plan_of(grid: Grid, now: Frozen, store: Store | Offline | None, machine: str
     first = None if store is None else store.first_plan(study.name, machine)
     began = None if first is None else from_plain(Frozen, json.loads(first)["frozen"])
     if began is not None:
-        plan = dataclasses.replace(plan, changed=changes(began, now))
+        plan = dataclasses.replace(plan, changed=changes(began, now), measured=began.measured)
     return Resumed(plan=plan, history=history, began=began)
 
 

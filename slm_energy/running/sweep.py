@@ -144,7 +144,7 @@ class _Invocation:
         if self._parent is None:
             machine = self._executor.machine
             note = f"Sweep `{self._id}` of study **{self._study.name}** on `{machine}`"
-            measured = " or ".join(scope.words for scope in self._frozen.scopes)
+            measured = self._frozen.measured
             note += f". Energy is that of: {measured}" if measured else ""
             self._parent = self._store.open_sweep(
                 self._study.name, self._id, machine, note, self._frozen.digest, measured

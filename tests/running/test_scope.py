@@ -80,6 +80,9 @@ def test_a_study_is_not_continued_with_another_scope(
     assert len(trials(tmp_path)) == 2
     assert len(runs(tmp_path, "sweep")) == 1
 
+    planned = slm_energy("plan", *words, "study.rounds=3")
+    assert f"energy of: {WHOLE}" in planned.stdout
+
     for folder in ("intel-rapl:0", "intel-rapl:0:0"):
         tree.set_fault(folder, None)
     again = slm_energy(*words, "study.rounds=3")
