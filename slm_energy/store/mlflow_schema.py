@@ -28,7 +28,7 @@ STOPPED = "slm.stopped"
 SCOPE = "slm.scope_parts"
 """Tag of a trial: the devices that its sum covers, as JSON (`scope.Scope`)."""
 MEASURED_TAG = "slm.measured"
-"""Tag of a trial and of a parent run: the same in words."""
+"""Tag of a trial, and of a parent run: the same in words."""
 
 INTERRUPTED = "interrupted"
 """Reason of a failed trial that a user stopped: it does not count as an attempt."""
@@ -154,6 +154,8 @@ def _note(record: Record) -> str:
     lines += [f"- {reason}" for reason in record.outcome.reasons]
     lines += [f"- flagged, {c.name}: {c.detail}" for c in record.checks if c.flagged]
     lines += [f"- {_figure(name, record)}" for name in _NOTED if name in record.metrics]
+    scope = scope_of(record.energy, interchangeable=bool(record.job))
+    lines += [] if scope is None else [f"- energy of: {scope.words}"]
     return "\n".join(lines)
 
 
