@@ -38,7 +38,7 @@ _SPELLED = {
     "machine": "whole machine",
 }
 _RAPL = ("cpu_package", "cpu_core", "cpu_uncore", "dram")
-_METERS = {"processor": ("rapl:",), "device": ("nvml:", "amd:", "hwmon:")}
+_METERS = {"processor": ("rapl:", "hwmon:"), "device": ("nvml:", "amd:", "hwmon:")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, order=True)

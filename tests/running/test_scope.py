@@ -13,8 +13,9 @@ from mlflow.entities import Run
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.store.connection import store_uri
 from slm_energy.store.tracking import Store
-from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
+from slm_energy.testing.nvml import COUNTER, POWER, POWER_INSTANT, FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.wall import FakeWallMeter
 from slm_energy.testing.waveform import constant
 from tests.conftest import Command
 
@@ -120,6 +121,33 @@ def test_a_processor_s_trials_are_refused_or_invalid_where_only_the_gpu_is_meter
     assert doctor.stdout.startswith("No total can be measured here: provider=cpu computes on the")
     for_gpu = slm_energy("doctor", words[0], "provider=cuda", "--json", quick=False)
     assert f"measured, no total: {GPU_ONLY}" in for_gpu.stdout
+
+
+def test_a_gpu_without_joules_is_in_no_total_unless_a_wall_meter_covers_it(
+    tmp_path: Path, slm_energy: Command, tree: PowercapTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuses = dict.fromkeys((COUNTER, POWER, POWER_INSTANT), "NotSupported")
+    mute = FakeGpu(uuid="GPU-1", waveform=constant(70), errors=refuses)
+    folder = tmp_path / "fake"
+    folder.mkdir()
+    library = write_library(FakeNvml(gpus=(mute,)), folder)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(library))
+    words = ("doctor", f"measurement.powercap_root={tree.root}", "provider=cuda")
+    refused = slm_energy(*words, quick=False)
+    assert refused.returncode == 1
+    first = refused.stdout.splitlines()[0]
+    assert first.startswith("No total can be measured here: provider=cuda computes on the GPU")
+    assert "nvml: GPU 0 (NVIDIA Fake 100) has no energy counter" in first
+    with FakeWallMeter(constant(400)) as wall:
+        meter = wall.config("power")
+        at_the_wall = (
+            "measurement=wall",
+            f"measurement.wall_meter.url='{meter.url}'",
+            f"measurement.wall_meter.path={meter.path}",
+            f"measurement.wall_meter.unit={meter.unit}",
+        )
+        covered = slm_energy(*words, *at_the_wall, "--json", quick=False)
+    assert '"detail": "measured: whole machine at the wall"' in covered.stdout
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
