@@ -24,12 +24,13 @@ class Resumed:
     Attributes:
         plan: the trials, done and to do.
         history: the earlier trials that it takes into account.
-        began: what the plan of the first invocation depended on; None if this is the first one.
+        measured: what the plan of the first invocation depended on that knew the scope of its sums;
+            None if there is none.
     """
 
     plan: Plan
     history: list[Past]
-    began: Frozen | None
+    measured: Frozen | None
 
 
 def current_plan(grid: Grid) -> Plan:
@@ -57,11 +58,22 @@ def plan_of(grid: Grid, now: Frozen, store: Store | Offline | None, machine: str
         unsupported=grid.unsupported,
         history=history,
     )
-    first = None if store is None else store.first_plan(study.name, machine)
-    began = None if first is None else from_plain(Frozen, json.loads(first)["frozen"])
-    if began is not None:
-        plan = dataclasses.replace(plan, changed=changes(began, now), measured=began.measured)
-    return Resumed(plan=plan, history=history, began=began)
+    first = None if store is None else _frozen_in(store.first_plan(study.name, machine))
+    if store is None or first is None:
+        return Resumed(plan=plan, history=history, measured=None)
+    # The first invocation may have metered nothing, or be of a version without scopes.
+    measured: Frozen | None = first
+    if not first.scopes:
+        measured = _frozen_in(store.first_plan(study.name, machine, measured=True))
+    plan = dataclasses.replace(
+        plan, changed=changes(first, now), measured="" if measured is None else measured.measured
+    )
+    return Resumed(plan=plan, history=history, measured=measured)
+
+
+def _frozen_in(plan: str | None) -> Frozen | None:
+    """What the plan of an invocation depended on, from its `plan.json`."""
+    return None if plan is None else from_plain(Frozen, json.loads(plan)["frozen"])
 
 
 def frozen(grid: Grid) -> Frozen:

@@ -176,7 +176,7 @@ class _Invocation:
         if not todo or (not adopted and self._enough(todo[0].round)):
             self._note_unsupported(plan, resumed.history)
             return "FINISHED"
-        self._open_meters(todo, resumed.began)
+        self._open_meters(todo, resumed.measured)
         self._note_unsupported(plan, resumed.history)
         running = {(trial.cell.id, trial.round): trial.id for trial in adopted}
         blocks: dict[int, deque[Planned]] = {}
@@ -202,7 +202,7 @@ class _Invocation:
             self._interrupts.running = False
         return "FINISHED"
 
-    def _open_meters(self, todo: Sequence[Planned], began: Frozen | None) -> None:
+    def _open_meters(self, todo: Sequence[Planned], first: Frozen | None) -> None:
         """Open what the trials need, and see that it sums what the study's first trials summed.
 
         Raises:
@@ -211,7 +211,7 @@ class _Invocation:
         """
         scopes = self._executor.ready([planned.cell.settings for planned in todo])
         self._frozen = dataclasses.replace(self._frozen, scopes=scopes)
-        if began is not None and (change := scope_change(began, self._frozen)):
+        if first is not None and (change := scope_change(first, self._frozen)):
             raise ConfigError(
                 f"study.name={self._study.name}: {change}; totals of different scope cannot be"
                 " compared: make readable again what the study began with (slm-energy doctor names"

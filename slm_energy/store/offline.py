@@ -118,10 +118,14 @@ class Offline:
         _write(path, dataclasses.replace(sweep, files=texts))
         return run_id
 
-    def first_plan(self, study: str, machine: str) -> str | None:
-        """`plan.json` of the first invocation of a study on a machine; None before there is one."""
+    def first_plan(self, study: str, machine: str, *, measured: bool = False) -> str | None:
+        """`plan.json` of the first invocation of a study on a machine; None before there is one.
+
+        With `measured`: of the first invocation that knew the scope of its sums.
+        """
         sweeps = [_read(path) for path in (self._pending / machine).glob(f"*{_SWEEP}")]
         planned = [sweep for sweep in sweeps if sweep.study == study and PLAN_FILE in sweep.files]
+        planned = [sweep for sweep in planned if sweep.measured or not measured]
         first = min(planned, key=lambda sweep: sweep.started_ms, default=None)
         return None if first is None else first.files[PLAN_FILE]
 

@@ -192,10 +192,14 @@ class Store:
         name = f"sweep {sweep.id}"
         return self._client.create_run(experiment, sweep.started_ms, tags=tags, run_name=name)
 
-    def first_plan(self, study: str, machine: str) -> str | None:
-        """`plan.json` of the first invocation of a study on a machine; None before there is one."""
+    def first_plan(self, study: str, machine: str, *, measured: bool = False) -> str | None:
+        """`plan.json` of the first invocation of a study on a machine; None before there is one.
+
+        With `measured`: of the first invocation that knew the scope of its sums.
+        """
+        tag = mlflow_schema.MEASURED_TAG if measured else "slm.plan"
         for run in self._sweeps(study, machine):
-            if "slm.plan" in run.data.tags:
+            if tag in run.data.tags:
                 plan = self._complete_plan(run.info.run_id)
                 if plan is not None:
                     return plan
