@@ -95,7 +95,7 @@ class Scope:
         texts = [*_sockets(self.parts), *_others(self.parts)]
         missing = _missing(self.domains)
         if self.domains == {"gpu"}:
-            texts = [f"GPU only ({', '.join(texts)})"]
+            texts = [f"GPU only: {', '.join(texts)}"]
         return ", ".join(texts) + (f"; {' and '.join(missing)} not included" if missing else "")
 
     def of_any_node(self) -> Scope:
@@ -172,6 +172,23 @@ def lacking(
         enough = WITH_PROCESSOR if gpu_type == "integrated" else ("gpu", *WITH_PROCESSOR)
         return None if _any(domains, enough) else "GPU"
     return None if _any(domains, ("gpu", provider, *WHOLE)) else "GPU"
+
+
+def refusals(scope: Scope | None, providers: Iterable[str], notes: Sequence[str]) -> list[str]:
+    """`refusal` of each provider whose device a measured sum does not contain.
+
+    Args:
+        scope: what would be summed; an estimate stands for the whole machine.
+        providers: of the coming trials.
+        notes: of the meters, one line each.
+    """
+    if scope is None or scope.kind == "estimated":
+        return []
+    return [
+        refusal(scope, provider, device, notes)
+        for provider in sorted(providers)
+        if (device := lacking(scope.domains, provider)) is not None
+    ]
 
 
 def refusal(scope: Scope, provider: str, device: str, notes: Sequence[str]) -> str:

@@ -53,7 +53,7 @@ def scope(*sources: Source) -> Scope:
         ),
         ((PACKAGE,), "processor package of 1 socket; memory not included"),
         ((PACKAGE, PACKAGE_1, DRAM), "processor package of 2 sockets, DRAM of 1 socket"),
-        ((GPU,), "GPU only (1 GPU (NVIDIA H100)); processors and memory not included"),
+        ((GPU,), "GPU only: 1 GPU (NVIDIA H100); processors and memory not included"),
         ((source("psys", "psys"), GPU), "1 GPU (NVIDIA H100), platform (psys)"),
         ((source("wall", "192.0.2.7"),), "whole machine at the wall"),
         (

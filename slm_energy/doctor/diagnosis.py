@@ -23,7 +23,7 @@ from slm_energy.errors import MeterError, one_line
 from slm_energy.machine import machine_id
 from slm_energy.record import Source
 from slm_energy.sampler.client import Sampler
-from slm_energy.scope import has_processor, lacking, of_sources, refusal
+from slm_energy.scope import has_processor, of_sources, refusals
 from slm_energy.serialization import Json, to_plain
 
 SCHEMA = 1
@@ -115,7 +115,7 @@ def examine(config: RunConfig, folder: Path, providers: Collection[str] = ()) ->
     # A lost GPU has no UUID and cannot be queried.
     uuids = [source.id.split("/")[1] for source in measured if source.id.startswith("nvml/GPU-")]
     gpus = {source.device for source in measured if source.domain == "gpu"}
-    lacks = _lacks(sources, notes, providers or {config.provider.name})
+    lacks = refusals(of_sources(sources), providers or {config.provider.name}, notes)
     energy = "none" if lacks else _energy(sources)
     verdict = _lacking(lacks, measurement) if lacks else _verdict(energy, measurement, sources)
     checks = (
@@ -173,20 +173,6 @@ def _energy(sources: Sequence[Source]) -> Energy:
     if sensors.measured(sources):
         return "measured"
     return "estimated" if any(source.kind == "estimate" for source in sources) else "none"
-
-
-def _lacks(
-    sources: Sequence[Source], notes: Sequence[str], providers: Collection[str]
-) -> list[str]:
-    """Why the measured sum is no total for some of the providers, one line each."""
-    scope = of_sources(sources)
-    if scope is None or scope.kind == "estimated":
-        return []
-    return [
-        refusal(scope, provider, device, notes)
-        for provider in sorted(providers)
-        if (device := lacking(scope.domains, provider)) is not None
-    ]
 
 
 def _lacking(lacks: Sequence[str], measurement: MeasurementConfig) -> Finding:

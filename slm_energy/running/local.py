@@ -22,7 +22,7 @@ from slm_energy.record import Record
 from slm_energy.running.gate import Gate
 from slm_energy.running.trial import run as run_trial
 from slm_energy.sampler.client import Sampler
-from slm_energy.scope import Scope, lacking, of_sources, refusal
+from slm_energy.scope import Scope, of_sources, refusals
 from slm_energy.store.outbox import cannot_write
 from slm_energy.worker.forkserver import Templates
 
@@ -156,11 +156,7 @@ class LocalExecutor:
         Raises:
             MeterError: there are such trials, and `measurement.mode=strict`.
         """
-        lacks = [] if scope.kind == "estimated" else [
-            refusal(scope, provider, device, notes)
-            for provider in sorted(providers)
-            if (device := lacking(scope.domains, provider)) is not None
-        ]  # fmt: skip
+        lacks = refusals(scope, providers, notes)
         if lacks and measurement.mode == "strict":
             raise MeterError(f"measurement.mode=strict: {lacks[0]}")
         self._console.print(escape(f"energy of: {scope.words}"), highlight=False, soft_wrap=True)

@@ -233,7 +233,7 @@ def test_a_processor_s_trial_of_which_only_the_gpu_was_metered_is_invalid_and_ha
     for mode in ("auto", "strict"):
         reason = failing(config, capture, mode=mode)["energy_known"]
         assert "provider=cpu computes on the processor, which is not in the sum" in reason
-        assert "GPU only (1 GPU (NVIDIA Fake 100))" in reason
+        assert "GPU only: 1 GPU (NVIDIA Fake 100)" in reason
         assert note in reason
         assert "measurement=wall" in reason
     figures = metrics.energy_figures(capture, PLAIN)
@@ -262,7 +262,7 @@ def test_a_gpu_s_trial_without_processors_is_valid_and_its_sum_is_no_total(
     results = checks.run(trial, capture, figures)
     assert [result.name for result in results if result.passed is False] == []
     [detail] = [result.detail for result in results if result.name == "energy_known"]
-    assert detail.endswith("GPU only (1 GPU (NVIDIA Fake 100)); processors and memory not included")
+    assert detail.endswith("GPU only: 1 GPU (NVIDIA Fake 100); processors and memory not included")
     values = metrics.derive(capture, figures)
     assert values["energy_devices/sum_j"] == pytest.approx(40)
     assert values["energy_devices/per_output_token_j"] == pytest.approx(40 / 16)

@@ -68,7 +68,7 @@ def test_what_is_summed_is_part_of_the_plan(config: RunConfig) -> None:
     assert text == scope_change(first, less)
     assert text == (
         "the sum was over processor package of 1 socket, 1 GPU (GPU-1); memory not included and is"
-        " over GPU only (1 GPU (GPU-1)); processors and memory not included"
+        " over GPU only: 1 GPU (GPU-1); processors and memory not included"
         " (no longer: cpu_package package-0)"
     )
     assert changes(first, first) == changes(first, unknown) == changes(unknown, less) == ()

@@ -20,7 +20,7 @@ from slm_energy.testing.waveform import constant
 from tests.conftest import Command
 
 WHOLE = "processor package and DRAM of 1 socket, 1 GPU (NVIDIA Fake 100)"
-GPU_ONLY = "GPU only (1 GPU (NVIDIA Fake 100)); processors and memory not included"
+GPU_ONLY = "GPU only: 1 GPU (NVIDIA Fake 100); processors and memory not included"
 
 
 @pytest.fixture

@@ -85,15 +85,17 @@ def kind(metric: Metric) -> str:
 
 
 def measured(report: Report, metric: Metric) -> str:
-    """What a sentence adds about a measured sum: what it is the energy of."""
-    if not report.scope or not metric.is_sum or metric.estimated:
-        return ""
-    return f" Measured: {report.scope}."
+    """The sentence that follows one about a measured sum: what it is the energy of."""
+    return f" Measured: {report.scope}." if _has_scope(report, metric) else ""
 
 
 def titled(report: Report, metric: Metric) -> str:
-    """What the title of a table adds."""
-    return measured(report, metric).replace(" Measured", "; measured").removesuffix(".")
+    """The same, as the end of a title."""
+    return f"; measured: {report.scope}" if _has_scope(report, metric) else ""
+
+
+def _has_scope(report: Report, metric: Metric) -> bool:
+    return bool(report.scope) and metric.is_sum and not metric.estimated
 
 
 def confidence(report: Report) -> str:

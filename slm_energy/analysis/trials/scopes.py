@@ -45,7 +45,9 @@ def one_scope(rows: pd.DataFrame) -> OneScope:
     scopes = {text: scope for text, scope in known.items() if scope.kind == "measured"}
     if not scopes:
         return OneScope(rows=rows, scope=None, left_out=())
-    rows = _renamed(rows, texts.isin([t for t, s in scopes.items() if not _total(s)]))
+    rows = _renamed(
+        rows, texts.isin([t for t, s in scopes.items() if not has_processor(s.domains)])
+    )
     rows = _without_incomplete(rows, texts, scopes)
     digests = texts.map({text: scope.digest for text, scope in scopes.items()})
     valid = (rows["outcome"] == "valid") & digests.notna()
@@ -66,10 +68,6 @@ def one_scope(rows: pd.DataFrame) -> OneScope:
         trials = f"{counts[digest]} trial{'s' * (counts[digest] != 1)} of another scope"
         left_out.append(LeftOut(scope="trial", name=trials, reason=reason))
     return OneScope(rows=rows, scope=own, left_out=tuple(left_out))
-
-
-def _total(scope: Scope) -> bool:
-    return has_processor(scope.domains)
 
 
 def _renamed(rows: pd.DataFrame, no_total: pd.Series[bool]) -> pd.DataFrame:

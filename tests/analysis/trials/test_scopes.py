@@ -98,5 +98,5 @@ def test_older_sums_without_processors_are_not_called_totals(study):
     assert result.metric.name == "energy_devices/per_output_token_j"
     assert result.metric.heading == "Device energy per output token"
     assert report.findings[0].endswith(
-        " Measured: GPU only (1 GPU (NVIDIA H100)); processors and memory not included."
+        " Measured: GPU only: 1 GPU (NVIDIA H100); processors and memory not included."
     )
