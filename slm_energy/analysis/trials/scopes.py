@@ -58,7 +58,7 @@ def one_scope(rows: pd.DataFrame) -> OneScope:
     chosen = max(counts, key=lambda digest: (counts[digest], -first[digest]))
     by_digest = {scope.digest: scope for scope in scopes.values()}
     own, left_out = by_digest[chosen], []
-    for digest in counts.keys() - {chosen}:
+    for digest in [digest for digest in counts if digest != chosen]:
         other = by_digest[digest]
         reason = (
             f"measured over {other.words}, not over the study's {own.words}"
