@@ -132,7 +132,7 @@ class Source:
             or found in the literature; 0 if unknown. Enters only the interval with sensor gain.
         calibration: this source's own gain, offset and lag; None if it was not calibrated.
         max_power_w: a power that the device cannot exceed; distinguishes a wrap from a reset.
-        summed: part of the disjoint cut of domains that is added up to `energy/total_j`.
+        summed: part of the disjoint cut of domains that is added up (`meters/domains.py`).
         device: the device's own identity (socket, GPU UUID).
         path: how it was read: a file, a library call.
     """

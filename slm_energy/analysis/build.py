@@ -130,6 +130,7 @@ def _assembled(
         metrics=tuple(metrics),
         pareto=trade_offs(study, metrics, design.options),
         trials=trial_rows(study),
+        scope="" if study.scope is None else study.scope.words,
         methods=(),
         findings=(),
         notes=(),

@@ -86,6 +86,8 @@ def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: s
     _show_cells(plan, console)
     show_left_out(plan, console)
     _show_order(plan, console)
+    if plan.measured:
+        console.print(escape(f"energy of: {plan.measured}"), highlight=False, soft_wrap=True)
     for change in plan.changed:
         console.print(f"[yellow]changed since the study began[/]: {escape(change)}", soft_wrap=True)
     _show_expected(plan, console)

@@ -10,10 +10,11 @@ import re
 from typing import NamedTuple
 
 from slm_energy.metric_catalog import entries, gauges
-from slm_energy.metric_catalog.definition import ESTIMATED, MEASURED, MetricDefinition
+from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED, MetricDefinition
 
 GROUPS = {
     MEASURED: "joules that sensors counted; NAME_low_j and NAME_high_j are the interval's ends",
+    DEVICES: "joules of GPUs and other devices where no sensor covers the processors: not a total",
     ESTIMATED: "joules from a model, never compared with measured ones; bounds as in energy/",
     "latency": "times as a client sees them",
     "throughput": "what the serve window delivered per second",
@@ -69,6 +70,7 @@ PLACEHOLDERS = {
 
 _ALL = (
     *entries.energy(MEASURED),
+    *entries.energy(DEVICES),
     *entries.energy(ESTIMATED),
     *entries.latency(),
     *entries.OTHERS,

@@ -65,8 +65,9 @@ def open_instruments(measurement: MeasurementConfig) -> Instruments:
     source that belongs to the sum. Takes up to 3 s, in which the counters' updates are timed.
 
     Raises:
-        MeterError: `measurement.mode=strict` and nothing can be measured; two meters claim one id
-            or one device; a meter lacks a part of the contract.
+        MeterError: `measurement.mode=strict` and nothing can be measured; the meter of
+            `measurement.wall_meter` cannot be read; two meters claim one id or one device; a meter
+            lacks a part of the contract.
     """
     with contextlib.ExitStack() as on_error:
         meters, notes = list[Meter](), list[str]()
@@ -77,6 +78,11 @@ def open_instruments(measurement: MeasurementConfig) -> Instruments:
                 _check(name, opened.meter)
                 on_error.callback(opened.meter.close)
                 meters.append(opened.meter)
+            elif factory is open_wall and measurement.wall_meter is not None:
+                # Requested by name: going on without it would change what is summed.
+                raise MeterError(
+                    f"{'; '.join(opened.notes)} (measurement=auto runs without this meter)"
+                )
         sources, more = _calibrated(meters)
         notes += more
         if not any(source.summed for source in sources):

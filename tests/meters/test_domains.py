@@ -28,6 +28,7 @@ GPU_2 = source("nvml/GPU-2/energy", "gpu", "GPU-2")
 WALL = source("wall/plug", "wall", None, kind="power")
 MACHINE = source("ipmi", "machine", None, kind="power")
 LOAD = source("cpu_utilization_percentage", "cpu_utilization", None, kind="gauge")
+GPU_LOAD = source("gpu_0_utilization_percentage", "gpu_utilization", "GPU-1", kind="gauge")
 GUESS = source("codecarbon/machine", "machine", None, kind="estimate")
 
 MACHINES = {
@@ -55,6 +56,13 @@ MACHINES = {
     "cores only": ((CORE, UNCORE), ()),
     "gauges and estimates": ((LOAD, GUESS), ()),
     "an estimate beside a GPU": ((GUESS, GPU), (GPU,)),
+    "a GPU without joules": ((PACKAGE, DRAM, GPU_LOAD), (PACKAGE, DRAM)),
+    "a GPU without joules, and a wall meter": ((PACKAGE, DRAM, GPU_LOAD, WALL), (WALL,)),
+    "one GPU of two without joules, and a wall meter": ((PACKAGE, GPU_2, GPU_LOAD, WALL), (WALL,)),
+    "a GPU with joules and gauges, and a wall meter": (
+        (PACKAGE, GPU, GPU_LOAD, WALL),
+        (PACKAGE, GPU),
+    ),
     "nothing": ((), ()),
 }
 
@@ -122,7 +130,7 @@ def test_a_domain_outside_the_tree_is_not_summed_and_the_note_says_how():
     sources, notes = cut((PACKAGE, DRAM, npu))
     assert not sources[2].summed
     (note,) = notes
-    assert note.startswith("npu is metered but not in energy/total_j: its domain npu is none of")
+    assert note.startswith("npu is metered but not in the sum: its domain npu is none of")
 
 
 def test_a_domain_outside_the_tree_is_summed_if_its_meter_vouches_for_it():
@@ -146,6 +154,7 @@ def test_the_wall_contains_what_is_outside_the_tree():
         ((PSYS, GPU), ["may count the GPU twice"]),
         ((PSYS,), []),
         ((WALL, GPU), []),
+        ((WALL, PACKAGE, DRAM, GPU_LOAD), ["the whole machine alone, because GPU-1 reports no"]),
         ((), []),
         ((GUESS, LOAD), []),
     ],

@@ -17,10 +17,45 @@ def test_a_valid_trial_has_identity_scope_and_a_summary(config: RunConfig) -> No
     tags = mlflow_schema.tags(record, "here")
     assert tags["slm.cell"] == "c1"
     assert tags["slm.scope"] == "cpu_package"
+    assert tags["slm.measured"].startswith("cpu_package (devices not recorded)")
     assert "energy per output token (measured): 2500 mJ" in tags["mlflow.note.content"]
     assert "slm.outcome" not in tags
     assert mlflow_schema.params(record)["engine.name"] == "scripted"
     assert mlflow_schema.params(record)["model.digest"] == "m"
+
+
+def test_a_trial_s_tags_hold_the_devices_of_its_sum(config: RunConfig) -> None:
+    counter = a_counter()
+    gpu = dataclasses.replace(
+        counter.source, id="nvml/GPU-1/energy", domain="gpu", device="GPU-1 NVIDIA H100"
+    )
+    package = dataclasses.replace(counter.source, device="package-0")
+    series = tuple(dataclasses.replace(counter, source=source) for source in (package, gpu))
+    record = trial.derive(a_trial(config), a_capture(series=series), 0)
+    tags = mlflow_schema.tags(record, "here")
+    assert tags["slm.scope"] == "cpu_package+gpu"
+    scope = mlflow_schema.stored_scope(tags)
+    assert scope is not None
+    assert [part.device for part in scope.parts] == ["package-0", "GPU-1"]
+    assert tags["slm.measured"] == scope.words
+    job = mlflow_schema.tags(dataclasses.replace(record, job="7", node="n1"), "cluster")
+    on_a_node = mlflow_schema.stored_scope(job)
+    assert on_a_node is not None
+    assert [part.device for part in on_a_node.parts] == ["#1", "NVIDIA H100 #1"]
+
+
+def test_an_estimate_has_a_scope_that_says_so(config: RunConfig) -> None:
+    record = trial.derive(a_trial(config), a_capture(series=(a_counter("estimate"),)), 0)
+    tags = mlflow_schema.tags(record, "here")
+    assert "slm.scope" not in tags
+    assert tags["slm.measured"] == "a model's estimate of the whole machine, nothing measured"
+
+
+def test_an_older_trial_has_the_domains_only() -> None:
+    scope = mlflow_schema.stored_scope({"slm.scope": "cpu_package+dram"})
+    assert scope is not None
+    assert scope.domains == {"cpu_package", "dram"}
+    assert mlflow_schema.stored_scope({}) is None
 
 
 def test_what_is_flagged_can_be_searched_for_and_is_on_the_run_page(config: RunConfig) -> None:

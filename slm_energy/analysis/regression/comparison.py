@@ -21,7 +21,7 @@ from slm_energy.analysis.regression.samples import pair_up
 from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
 from slm_energy.analysis.stats.welch import CellChange, IndependentPair, judge, noise
-from slm_energy.analysis.trials.frame import tidy
+from slm_energy.analysis.trials.frame import Study, tidy
 from slm_energy.config.check import checked
 from slm_energy.config.options import CompareOptions
 from slm_energy.errors import ConfigError, one_line
@@ -79,6 +79,8 @@ class StudyComparison:
         left_out: cells without a partner and values that were not used.
         metrics: the comparison; empty when the studies' facts differ and may not.
         refusal: why there is no verdict, one line; empty when there is one.
+        a_scope: what measured energy of the first study covers, in words; empty if not known.
+        b_scope: the same of the second.
         schema: version of this format.
     """
 
@@ -89,6 +91,8 @@ class StudyComparison:
     left_out: tuple[LeftOut, ...]
     metrics: tuple[MetricChange, ...]
     refusal: str
+    a_scope: str = ""
+    b_scope: str = ""
     schema: int = SCHEMA
 
     @property
@@ -147,7 +151,13 @@ def build(a: Side, b: Side, options: CompareOptions) -> StudyComparison:
         left_out=tuple(dict.fromkeys(left_out)),
         metrics=metrics,
         refusal=refusal,
+        a_scope=_scope(studies[0]),
+        b_scope=_scope(studies[1]),
     )
+
+
+def _scope(study: Study) -> str:
+    return "" if study.scope is None else study.scope.words
 
 
 def _refused(a: str, b: str, facts: tuple[Difference, ...], allow: tuple[str, ...]) -> str:

@@ -47,6 +47,7 @@ def to_html(report: Report, generated: Sequence[Generated] = (), more: Sequence[
         title=f"Study {report.study}",
         lead=f"{tables.counts(report)}, on {report.machine}",
         shared=", ".join(report.shared),
+        scope=report.scope,
         badges=_badges(report),
         style=Markup(STYLE + "\n" + style),
         hatches=Markup(HATCHES),

@@ -13,6 +13,8 @@ def to_markdown(report: Report) -> str:
     lines = [f"# {markdown(heading(report))}", ""]
     if report.shared:
         lines += ["All cells: " + markdown(", ".join(report.shared)) + ".", ""]
+    if report.scope:
+        lines += [f"Measured: {markdown(report.scope)}.", ""]
     for line in report.findings:
         lines += [f"**{markdown(line)}**", ""]
     for grid in grids(report):

@@ -18,7 +18,7 @@ from slm_energy.analysis.result.comparison import Family, Savings
 from slm_energy.analysis.result.design import Slot
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.text.phrases import confidence, percent
+from slm_energy.analysis.text.phrases import confidence, percent, titled
 
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
 _MOST_OPEN = 30
@@ -141,7 +141,8 @@ def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Block]:
                     caption=f"{result.metric.heading} as a ratio to"
                     f" {report.labels[family.reference]}: bar, {confidence(report)} interval;"
                     f"{' thin line, with the instruments in it;' * wide}"
-                    f" shaded, the margin of {100 * report.options.margin:g}\u00a0%",
+                    f" shaded, the margin of {100 * report.options.margin:g}\u00a0%"
+                    f"{titled(report, result.metric)}",
                 )
     for grid in more:
         yield Table(grid=grid)
@@ -157,7 +158,7 @@ def _metric(report: Report, result: MetricResult) -> Iterator[Block]:
         yield Figure(
             svg=figures.strip(report, result),
             caption="Dots, trials (with a ring: flagged); diamond, geometric mean; bar, its"
-            f" {confidence(report)} interval{_instruments(result)}",
+            f" {confidence(report)} interval{_instruments(result)}{titled(report, result.metric)}",
         )
         grid = tables.descriptive(report, result)
         crowded = len(grid.rows) > _MOST_OPEN
@@ -231,7 +232,7 @@ def _trade_offs(report: Report) -> Iterator[Block]:
                 svg=figures.pareto(report, front),
                 caption=f"{front.y.heading} against {front.x.title}"
                 f"{' (estimated)' * front.x.estimated}: best is the {better} left;"
-                f" lines, {confidence(report)} intervals",
+                f" lines, {confidence(report)} intervals{titled(report, front.x)}",
             )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from slm_energy.analysis.render.tables import Grid, audit
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.diagnostics import Descriptive
-from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.metric import DEVICES, Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import mirrored
 from slm_energy.analysis.text import phrases
@@ -48,12 +48,15 @@ def cells(report: Report) -> Grid:
         if len(family.ranked) > 1
     }
     heading = f"Per cell: geometric means, {phrases.confidence(report)} interval in brackets"
+    heading += next(filter(None, (phrases.titled(report, metric) for metric in columns)), "")
     return Grid(title=heading, head=head, rows=tuple(rows), bold=frozenset(bold))
 
 
 def _short(metric: Metric) -> str:
     name = _SHORT.get(metric.quantity, metric.title)
     name = name if name[:2].isupper() else name[:1].upper() + name[1:]
+    if metric.name.startswith(DEVICES):
+        name = f"Device\n{name.removeprefix('Device ').lower()}"
     return f"{name}\nestimated" if metric.estimated else name
 
 
@@ -91,7 +94,7 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
         rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
     suffix, first = _against(report, family)
     return Grid(
-        title=metric.heading + suffix,
+        title=metric.heading + suffix + phrases.titled(report, metric),
         head=(
             first,
             "Ratio",

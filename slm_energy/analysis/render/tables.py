@@ -19,6 +19,7 @@ from slm_energy.analysis.text.phrases import (
     p_value,
     share,
     times,
+    titled,
     verdict,
 )
 
@@ -114,7 +115,7 @@ def descriptive(report: Report, result: MetricResult) -> Grid:
         "Smallest to largest",
         "Instruments' interval",
     )
-    title = f"{metric.heading}, {unit(metric)}"
+    title = f"{metric.heading}, {unit(metric)}{titled(report, metric)}"
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
 
 
@@ -151,6 +152,7 @@ def pairs(report: Report, metric: Metric, family: Family) -> Grid:
     )
     name = f", {family.name}" if family.name else ""
     title = f"{metric.heading}{name}, pair by pair{_rest(report, family, len(shown))}"
+    title += titled(report, metric)
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
 
 

@@ -78,6 +78,8 @@ class Report:
         origin: whose data it is, where slm_energy did not measure it; else empty.
         noise_floor: of the machine: this study's own, where it has one cell under several names,
             else the latest that is stored; None where there is none.
+        scope: what measured energy covers, in words (`scope.Scope.words`); empty where it is not
+            known.
         stopped: why the study ended before its last round (`study.precision_pct`), as `after 5
             rounds ...`; empty if it did not.
         options: as given.
@@ -114,6 +116,7 @@ class Report:
     origin: str = ""
     noise_floor: NoiseFloor | None = None
     stopped: str = ""
+    scope: str = ""
     schema: int = SCHEMA
 
     @property

@@ -10,6 +10,7 @@ from slm_energy.analysis.text.phrases import (
     confidence,
     joined,
     kind,
+    measured,
     number,
     p_is,
     percent,
@@ -42,12 +43,17 @@ def findings(report: Report) -> tuple[str, ...]:
             what = f"{result.metric.title}{kind(result.metric)}"
             lines.append(
                 f"Only {report.labels[ranked[0]]} has {what}: there is nothing to compare."
+                f"{measured(report, result.metric)}"
             )
     return tuple(lines)
 
 
 def sentence(report: Report, metric: Metric, pair: Pair) -> str:
-    """One pair in words."""
+    """One pair in words, with what was measured."""
+    return _sentence(report, metric, pair) + measured(report, metric)
+
+
+def _sentence(report: Report, metric: Metric, pair: Pair) -> str:
     a, b = report.labels[pair.a], report.labels[pair.b]
     what = f"{metric.title}{kind(metric)}"
     if pair.ratio is None:

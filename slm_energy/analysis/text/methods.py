@@ -21,7 +21,8 @@ def methods(report: Report) -> tuple[str, ...]:
     )
     lead = report.deciding
     kinds = [
-        "Energy was measured by hardware counters or power sensors."
+        "Energy was measured by hardware counters or power sensors"
+        f"{f', and is that of: {report.scope}' if report.scope else ''}."
         for result in lead
         if result.metric.is_energy and not result.metric.estimated
     ] + [

@@ -20,6 +20,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from slm_energy import scope
 from slm_energy.derive.energy.counters import count
 from slm_energy.derive.energy.power import integrate
 from slm_energy.derive.energy.usable_readings import (
@@ -102,7 +103,8 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
 def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
     """Sum the disjoint set of measured sources of one window; estimates never count.
 
-    Intervals add linearly: the errors of two sources of one machine need not be independent.
+    Intervals add linearly: the errors of two sources of one machine need not be independent. The
+    figure's domain is `total`, or `sum` if no source contains the processors.
 
     Returns:
         None if no measured source is in the set. If one source has no joules, the total has none
@@ -117,9 +119,11 @@ def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
     if len({part.window for part in parts}) > 1:
         raise ValueError("a total is over one window")
     known = all(part.joules is not None for part in parts)
+    domains = {part.domain for part in parts}
+    name = scope.TOTAL if scope.has_processor(domains) else scope.DEVICES_SUM
     return EnergyFigure(
-        source_id="total",
-        domain="total",
+        source_id=name,
+        domain=name,
         kind="power" if any(part.kind == "power" for part in parts) else "counter",
         window=parts[0].window,
         joules=math.fsum(part.joules or 0 for part in parts) if known else None,
@@ -130,7 +134,7 @@ def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
         flags=tuple(f"{part.source_id}: {text}" for part in parts for text in part.flags),
         pedigree={
             "sources": [part.source_id for part in parts],
-            "domains": sorted({part.domain for part in parts}),
+            "domains": sorted(domains),
         },
     )
 

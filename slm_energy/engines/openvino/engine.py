@@ -56,6 +56,7 @@ class OpenVinoEngine:
         return {
             "provider": _provider(compiled, provider.name),
             "devices": ov.devices(compiled),
+            "gpu_type": ov.gpu_type(provider.name, provider.device),
             "dtype": _dtype(engine.dtype, linear),
             "linear_layers": linear,
             "quantization": _QUANTIZATION if engine.dtype == "int8" else None,

@@ -50,6 +50,19 @@ def device_name(provider: str, index: int) -> str:
     return kind if kind == "CPU" else f"{kind}.{index}"
 
 
+def gpu_type(provider: str, index: int) -> str | None:
+    """Whether a GPU is `integrated` in the processor's package or `discrete`; None without one.
+
+    It decides which sensors contain the GPU's energy.
+    https://docs.openvino.ai/2025/openvino-workflow/running-inference/inference-devices-and-modes/query-device-properties.html
+    """
+    if provider != "openvino_gpu":
+        return None
+    # An enumeration's member: Type.INTEGRATED.
+    kind = library().Core().get_property(device_name(provider, index), "DEVICE_TYPE")
+    return str(kind).rpartition(".")[2].lower()
+
+
 def missing(provider: str, index: int, dtype: str) -> str | None:
     """Return why this machine cannot compute a type on a device, or None. Takes about 0.4 s."""
     core, device = library().Core(), device_name(provider, index)

@@ -20,6 +20,7 @@ from slm_energy.errors import AnalysisError, ConfigError
 from slm_energy.running import trial
 from slm_energy.store import artifacts
 from slm_energy.store.tracking import Store
+from tests.analysis.conftest import GPU, PACKAGE, WHOLE, WITHOUT_GPU, a_scope, with_scope
 from tests.captures import a_capture, a_counter
 from tests.conftest import a_cell, a_trial
 
@@ -287,3 +288,47 @@ def test_studies_are_compared_through_what_a_store_holds(
     assert energy.cells[0].ratio == pytest.approx(1.2)
     assert energy.cells[0].verdict == "regression"
     assert latency.cells[0].reason == "the values do not vary, so their spread is unknown"
+
+
+def test_the_scope_of_both_studies_is_named(study):
+    old, new = (with_scope(calm(study, COSTS, seed), WITHOUT_GPU) for seed in (1, 2))
+    result = compared(old, new)
+    assert result.a_scope == result.b_scope == WITHOUT_GPU.words
+    text = " ".join(terminal(result, 200).split())
+    assert text.count("measured: processor package and DRAM of 1 socket") == 3
+
+
+def test_sums_of_different_scope_are_not_compared_whatever_is_allowed(study):
+    old = with_scope(calm(study, COSTS, 1), WITHOUT_GPU)
+    new = with_scope(calm(study, WORSE, 2), WHOLE)
+    result = compared(old, new, metrics=[ENERGY, LATENCY], allow=["all"])
+    assert [change.metric.name for change in result.metrics] == [LATENCY]
+    [out] = [out for out in result.left_out if out.scope == "metric"]
+    assert out.reason == (
+        f"old summed {WITHOUT_GPU.words}, new {WHOLE.words}: totals of different scope are never"
+        " compared"
+    )
+    assert f"old: {WITHOUT_GPU.words}; new: {WHOLE.words}" in " ".join(
+        terminal(result, 300).split()
+    )
+
+
+def test_other_devices_of_the_same_number_may_be_compared_between_machines(study):
+    other = a_scope(PACKAGE, ("gpu", "GPU-9 NVIDIA A10"))
+    old = with_scope(calm(study, COSTS, 1), a_scope(PACKAGE, GPU))
+    new = with_scope(calm(study, COSTS, 2, machine="lab-2"), other)
+    result = compared(old, new, allow=["all"])
+    assert [change.metric.name for change in result.metrics] == [ENERGY]
+
+
+def test_with_and_without_processors_are_two_kinds_of_energy(study):
+    old = calm(study, COSTS, 1)
+    new = calm(study, COSTS, 2).rename(columns={ENERGY: "energy_devices/per_output_token_j"})
+    with pytest.raises(
+        AnalysisError, match="measured with the processors in one study and without"
+    ):
+        compared(old, new)
+    both = compared(
+        new, calm(study, WORSE, 3).rename(columns={ENERGY: "energy_devices/per_output_token_j"})
+    )
+    assert [change.metric.name for change in both.metrics] == ["energy_devices/per_output_token_j"]
