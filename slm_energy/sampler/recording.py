@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from slm_energy.clocks import read_clocks
 from slm_energy.exchange import Edge
-from slm_energy.record import ClockAnchor
 from slm_energy.sampler.channels import NumberedChannel
 from slm_energy.sampler.open_meters import Instruments
 from slm_energy.sampler.schedule import POLL_NS, pause_ns, tracker_for
@@ -77,7 +77,7 @@ class Recording:
                 "period_s": min(pauses, default=0) / 1e9,
                 "sources": to_plain(instruments.sources),
                 "notes": to_plain(instruments.notes),
-                "clock": to_plain(_anchor()),
+                "clock": to_plain(read_clocks()),
                 "cpus": to_plain(processors()),
             }
         )
@@ -259,7 +259,3 @@ class _Scheduled:
 def processors() -> tuple[int, ...]:
     """The processors that this process may use; empty where the system does not report them."""
     return tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else ()
-
-
-def _anchor() -> ClockAnchor:
-    return ClockAnchor(monotonic_ns=time.monotonic_ns(), unix_ns=time.time_ns())
