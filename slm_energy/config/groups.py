@@ -268,6 +268,14 @@ class MeasurementConfig:
     powercap_root: Annotated[
         str, Key("folder of the Linux powercap tree, where RAPL counters are")
     ] = "/sys/class/powercap"
+    leave_out: Annotated[
+        tuple[str, ...],
+        Key(
+            "ids of energy sources that are neither read nor summed, such as"
+            " rapl/intel-rapl:0:2. An id may be a pattern (rapl/*:2); `slm-energy doctor` lists"
+            " the ids. Each must match a source."
+        ),
+    ] = ()
     wall_meter: Annotated[
         WallMeterConfig | None,
         Key("meter at the wall; measurement=wall has its keys"),

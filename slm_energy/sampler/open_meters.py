@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
@@ -66,7 +67,8 @@ def open_instruments(measurement: MeasurementConfig) -> Instruments:
 
     Raises:
         MeterError: `measurement.mode=strict` and nothing can be measured; two meters claim one id
-            or one device; a meter lacks a part of the contract.
+            or one device; a meter lacks a part of the contract; a pattern of
+            `measurement.leave_out` matches no source.
     """
     with contextlib.ExitStack() as on_error:
         meters, notes = list[Meter](), list[str]()
@@ -77,7 +79,9 @@ def open_instruments(measurement: MeasurementConfig) -> Instruments:
                 _check(name, opened.meter)
                 on_error.callback(opened.meter.close)
                 meters.append(opened.meter)
-        sources, more = _calibrated(meters)
+        left_out = _left_out(meters, measurement.leave_out)
+        notes += [f"measurement.leave_out: {name} is neither read nor summed" for name in left_out]
+        sources, more = _calibrated(meters, left_out)
         notes += more
         if not any(source.summed for source in sources):
             estimate = _estimate(measurement, notes)
@@ -107,9 +111,30 @@ def _check(name: str, meter: Meter) -> None:
     )
 
 
-def _calibrated(meters: Sequence[Meter]) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+def _left_out(meters: Sequence[Meter], patterns: Sequence[str]) -> list[str]:
+    """Ids of the energy sources that a pattern matches; a gauge stays, as checks depend on it."""
+    sources = [channel.source for meter in meters for channel in meter.channels]
+    ids = [source.id for source in sources if source.kind != "gauge"]
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in ids):
+            there_are = ", ".join(ids) or "none"
+            raise MeterError(
+                f"measurement.leave_out: {pattern!r} matches no energy source; there are:"
+                f" {there_are}"
+            )
+    return [name for name in ids if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+
+
+def _calibrated(
+    meters: Sequence[Meter], left_out: Sequence[str]
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
     """Measure the sources of all meters that are quick to read, and decide what is summed."""
-    claimed = [channel.source for meter in meters for channel in meter.channels]
+    claimed = [
+        channel.source
+        for meter in meters
+        for channel in meter.channels
+        if channel.source.id not in left_out
+    ]
     ids = [source.id for source in claimed]
     if twice := sorted({name for name in ids if ids.count(name) > 1}):
         raise MeterError(f"two meters claim the source {twice[0]}: uninstall one of them")
@@ -119,6 +144,7 @@ def _calibrated(meters: Sequence[Meter]) -> tuple[tuple[Source, ...], tuple[str,
         for meter in meters
         if not meter.slow
         for channel in meter.channels
+        if channel.source.id in candidates
     ]
     measured, mirrors, unchanged = calibrate(quick)
     known = candidates | {source.id: source for source in measured}
@@ -136,7 +162,12 @@ def _estimate(measurement: MeasurementConfig, notes: Sequence[str]) -> Opened:
 def _numbered(
     meters: Sequence[Meter], sources: Mapping[str, Source]
 ) -> tuple[NumberedChannel, ...]:
-    channels = [(meter, channel) for meter in meters for channel in meter.channels]
+    channels = [
+        (meter, channel)
+        for meter in meters
+        for channel in meter.channels
+        if channel.source.id in sources
+    ]
     return tuple(
         NumberedChannel(
             number=number, meter=meter, source=sources[channel.source.id], read=channel.read

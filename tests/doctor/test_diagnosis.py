@@ -198,6 +198,7 @@ def assert_json_is_stable(found):
         "sampler",
         "RAPL",
         "update periods",
+        "counters",
         "GPUs metered",
         "GPU processes",
         "GPU persistence",
