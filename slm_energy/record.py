@@ -150,6 +150,8 @@ class Source:
         calibration: this source's own gain, offset and lag; None if it was not calibrated.
         max_power_w: a power that the device cannot exceed; distinguishes a wrap from a reset.
         summed: part of the disjoint cut of domains that is added up to `energy/total_j`.
+        idle_w: mean power as the source was opened: what a window uses at least; None if it was
+            not measured. Tells how long a counter with a coarse `quantum` takes for one step.
         device: the device's own identity (socket, GPU UUID).
         path: how it was read: a file, a library call.
     """
@@ -170,6 +172,7 @@ class Source:
     calibration: Calibration | None = None
     max_power_w: float | None = None
     summed: bool = False
+    idle_w: float | None = None
     device: str | None = None
     path: str | None = None
 

@@ -10,15 +10,11 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from slm_energy.cell import Trial
-from slm_energy.derive import quality
+from slm_energy.derive import instrument_checks, quality
 from slm_energy.derive.energy.accounting import GaugeFigure, summarise
 from slm_energy.derive.energy.crosscheck import crosschecks
 from slm_energy.record import Capture, CheckResult, EnergyFigure
 from slm_energy.serialization import Json
-
-_CLOCK_ERROR_NS = 10_000_000
-"""Clocks differ by less unless one was set or stopped: both are slewed by the same rate, and they
-are read within microseconds."""
 
 _Verdict = tuple[bool | None, str]
 _Check = Callable[[Trial, Capture, Sequence[EnergyFigure]], _Verdict]
@@ -128,34 +124,6 @@ def _sampler_alive(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure
     if not capture.sampler.finished:
         return False, "the sampling process died or hung before the trial ended"
     return True, f"period {capture.sampler.period_s:g} s"
-
-
-def _not_suspended(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    """Energy is used while a machine is suspended, and no time passes on the monotonic clock."""
-    known = {w.name: w.suspended_ns for w in capture.windows if w.suspended_ns is not None}
-    if not known:
-        return None, "it is unknown whether the machine was suspended"
-    window = max(known, key=known.__getitem__)
-    if known[window] > _CLOCK_ERROR_NS:
-        return False, (
-            f"the machine was suspended for {known[window] / 1e9:,.2f} s within window {window}:"
-            " run `systemd-inhibit --what=sleep slm-energy ...`"
-        )
-    return True, "the machine was not suspended within a window"
-
-
-def _wall_clock_steady(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    if len(capture.parent_clocks) < 2:
-        return None, "the wall clock was not compared with the monotonic clock"
-    first, *_, last = capture.parent_clocks
-    step_ns = last.wall_step_ns(first)
-    if abs(step_ns) <= _CLOCK_ERROR_NS:
-        return True, "the wall clock was not set during the trial"
-    back = "forward" if step_ns > 0 else "back"
-    return False, (
-        f"the wall clock was set {back} by {abs(step_ns) / 1e9:,.2f} s during the trial: dates in"
-        " the store are affected, durations are not"
-    )
 
 
 def _energy_known(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
@@ -325,7 +293,7 @@ _CHECKS: dict[str, _Check] = {
     "same_outputs": _same_outputs,
     "same_prompts": _same_prompts,
     "sampler_alive": _sampler_alive,
-    "not_suspended": _not_suspended,
+    "not_suspended": instrument_checks.not_suspended,
     "energy_known": _energy_known,
     "alone_on_cpu": _alone_on_cpu,
     "alone_on_gpu": _alone_on_gpu,
@@ -333,13 +301,15 @@ _CHECKS: dict[str, _Check] = {
     "cpu_not_throttled": _cpu_not_throttled,
     "gpu_not_throttled": _gpu_not_throttled,
     "same_governor": _same_governor,
+    "wall_unit": instrument_checks.wall_unit_plausible,
 }
 _FLAGS: dict[str, _Check] = {
     "rested": _rested,
     "as_planned": _as_planned,
     "steady": _steady,
     "idle_is_idle": _idle_is_idle,
-    "wall_clock_steady": _wall_clock_steady,
+    "wall_clock_steady": instrument_checks.wall_clock_steady,
+    "fine_enough": instrument_checks.fine_enough,
     "views_agree": _views_agree,
     "same_tokens_as_reference": _same_tokens,
 }

@@ -119,7 +119,7 @@ class Sampler:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=redaction.inherited(),
+                env=redaction.for_sampler(),
                 bufsize=0,
             )
         reply = self._reply(_START_S)

@@ -1,0 +1,85 @@
+"""Counters with steps that are large beside what a window uses: the step, and windows for it. Pure.
+
+A plug that counts in watt-hours shows nothing of a window in which 900 J are used. What it shows is
+right; the interval says how much it is worth, and the sentences here say what to change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from slm_energy.counter_step import step_of
+from slm_energy.record import UNITS_PER_JOULE, EnergyFigure, Series, Source, Window
+
+_SLOW_DOMAINS = ("wall", "machine")
+"""Their meters are read over a network. The sampler measures the steps of all others."""
+
+
+def with_step(series: Series) -> Series:
+    """The series with the step that its values show, if it is a counter of the whole machine."""
+    source = series.source
+    if source.kind != "counter" or source.domain not in _SLOW_DOMAINS:
+        return series
+    step = step_of([int(raw) for raw in series.raw if raw is not None])
+    if step is None:
+        return series
+    learnt = dataclasses.replace(source, quantum=max(1, step), resolution=max(1, step))
+    return dataclasses.replace(series, source=learnt)
+
+
+def tick_s(source: Source, power_w: float) -> float:
+    """Time between two changes of a counter: its update period, or a step if that takes longer."""
+    period_s = (source.update_period_ns or 0) / 1e9
+    return max(period_s, source.quantum / UNITS_PER_JOULE[source.unit] / power_w)
+
+
+def why_unknown(series: Series) -> str:
+    """What to add to a reason without joules; empty if it is not for the counter's steps.
+
+    Args:
+        series: with its step (see `with_step`).
+    """
+    source = series.source
+    if source.kind != "counter":
+        return ""
+    values = {raw for raw in series.raw if raw is not None}
+    if len(values) == 1:
+        (value,) = values
+        took_s = (series.after_ns[-1] - series.before_ns[0]) / 1e9
+        remedy = f"measurement.leave_out=[{source.id}] leaves it out of the sum"
+        if source.domain in _SLOW_DOMAINS:
+            remedy = "raise measurement.serve_s"
+        return (
+            f"; it stayed at {value} {source.unit} for {took_s:,.3g} s, the whole trial: {remedy}"
+        )
+    if source.quantum == 1 or not values:
+        return ""
+    step_j = source.quantum / UNITS_PER_JOULE[source.unit]
+    return f"; it counts in steps of {step_j:,.4g} J"
+
+
+def too_coarse(figure: EnergyFigure, window: Window, target_error: float) -> str | None:
+    """Why the steps of a counter keep a figure from the accuracy that was asked for.
+
+    Args:
+        figure: of one source, over the window.
+        window: what it was accounted over.
+        target_error: `measurement.target_error`.
+
+    Returns:
+        None if it is accurate enough, or something else is the reason.
+    """
+    step_j = figure.pedigree.get("step_j")
+    if not isinstance(step_j, float) or not figure.joules:
+        return None
+    if figure.low_j is None or figure.high_j is None:
+        return None
+    error = (figure.high_j - figure.low_j) / 2 / figure.joules
+    needed_s = step_j / (figure.joules / window.duration_s) / target_error
+    if error <= target_error or needed_s <= window.duration_s:
+        return None
+    return (
+        f"{figure.source_id} counts in steps of {step_j:,.4g} J: the window of"
+        f" {window.duration_s:,.3g} s is known to {100 * error:.3g} %;"
+        f" {100 * target_error:g} % takes measurement.serve_s={needed_s:.0f}"
+    )
