@@ -151,8 +151,8 @@ def _verified(file: str) -> str:
     path = Path(file).expanduser().absolute()
     try:
         ssl.create_default_context(cafile=path)
-    except (OSError, ssl.SSLError) as error:
-        why = error.strerror or "not in PEM format"
+    except OSError as error:
+        why = "not in PEM format" if isinstance(error, ssl.SSLError) else error.strerror
         raise ReadFailed(f"{KEY}.ca_file={file} holds no certificate: {why}") from error
     return str(path)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
 from slm_energy.config.groups import MeasurementConfig
+from slm_energy.derive.energy.accounting import shortest_window_s
 from slm_energy.errors import MeterError
 from slm_energy.meters.amd.meter import open_amd
 from slm_energy.meters.base import Meter, MeterFactory, Opened
@@ -81,7 +82,7 @@ def open_instruments(measurement: MeasurementConfig) -> Instruments:
                 meters.append(opened.meter)
         left_out = _left_out(meters, measurement.leave_out)
         notes += [f"measurement.leave_out: {name} is neither read nor summed" for name in left_out]
-        sources, more = _calibrated(meters, left_out)
+        sources, more = _calibrated(meters, left_out, measurement.target_error)
         notes += more
         if not any(source.summed for source in sources):
             estimate = _estimate(measurement, notes)
@@ -126,7 +127,7 @@ def _left_out(meters: Sequence[Meter], patterns: Sequence[str]) -> list[str]:
 
 
 def _calibrated(
-    meters: Sequence[Meter], left_out: Sequence[str]
+    meters: Sequence[Meter], left_out: Sequence[str], target_error: float
 ) -> tuple[tuple[Source, ...], tuple[str, ...]]:
     """Measure the sources of all meters that are quick to read, and decide what is summed."""
     claimed = [
@@ -149,7 +150,19 @@ def _calibrated(
     measured, mirrors, unchanged = calibrate(quick)
     known = candidates | {source.id: source for source in measured}
     sources, notes = cut(list(known.values()), mirrors)
-    return sources, (*unchanged, *notes)
+    return sources, (*unchanged, *notes, *_long_windows(sources, target_error))
+
+
+def _long_windows(sources: Sequence[Source], target_error: float) -> list[str]:
+    """What a summed counter with coarse steps means for every trial."""
+    coarse = [s for s in sources if s.summed and s.kind == "counter" and s.quantum > 1]
+    lengths_s = {source.id: shortest_window_s(source, target_error) for source in coarse}
+    return [
+        f"{name}: its steps make windows of {length_s:,.0f} s necessary for"
+        f" measurement.target_error={target_error:g}"
+        for name, length_s in lengths_s.items()
+        if length_s is not None
+    ]
 
 
 def _estimate(measurement: MeasurementConfig, notes: Sequence[str]) -> Opened:

@@ -162,8 +162,10 @@ class Recording:
         # A worker that still waits for a mark has ended, or its parent will end it.
         for edge in self._edges:
             edge.release()
-        until_ns = time.monotonic_ns() + _SLOW_PATIENCE_NS
-        self._write([row for slow, mine in self._slow for row in slow.last_rows(mine, until_ns)])
+        began_ns = time.monotonic_ns()
+        for slow, mine in self._slow:
+            until_ns = began_ns + _SLOW_PATIENCE_NS + round(1e9 * slow.step_s)
+            self._write(slow.last_rows(mine, until_ns))
         self._write(
             {
                 "cpu_s": time.process_time() - self._began_cpu_s,

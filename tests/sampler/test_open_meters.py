@@ -114,6 +114,16 @@ def test_two_meters_of_one_name_from_elsewhere_do_not_replace_ours(
     assert summed == {"wall/power"}
 
 
+def test_a_wall_counter_that_is_the_only_sensor_states_the_windows_it_needs(measurement):
+    with FakeWallMeter(constant(60), shape="netio", period_s=0.02) as wall:
+        only = dataclasses.replace(measurement, wall_meter=wall.config("energy"))
+        _, summed, instruments = opened(only)
+    assert summed == {"wall/energy"}
+    assert "wall/energy: its steps make windows of 12,006 s necessary for" in "".join(
+        instruments.notes
+    )
+
+
 def test_a_meter_that_lacks_part_of_the_contract_is_named(measurement, entry_point):
     entry_point("fans_without_slow", CHANNELS)
     with pytest.raises(MeterError, match="the meter 'wall' has no `slow`: update the package"):

@@ -144,7 +144,7 @@ def shortest_window_s(source: Source, target_error: float) -> float | None:
 
     A counter is stale by at most its update period u at either end, so the error is at most u over
     the window's length; averaged power is stale by its averaging time. A counter with coarse steps
-    is stale by the time that one step takes at the least power, that of the idle machine.
+    is stale by the time that a step takes at the least power, that of the idle machine.
 
     Returns:
         Seconds; None for a gauge or an estimate, or if the update period is unknown, or the idle
@@ -154,7 +154,7 @@ def shortest_window_s(source: Source, target_error: float) -> float | None:
     if source.kind not in ("counter", "power") or not stale_ns:
         return None
     if source.kind == "counter" and source.quantum > 1:
-        return coarse.tick_s(source, source.idle_w) / target_error if source.idle_w else None
+        return coarse.shortest_window_s(source, target_error)
     return stale_ns / 1e9 / target_error
 
 

@@ -14,6 +14,8 @@ from slm_energy.record import UNITS_PER_JOULE, EnergyFigure, Series, Source, Win
 _SLOW_DOMAINS = ("wall", "machine")
 """Their meters are read over a network. The sampler measures the steps of all others."""
 
+_LONGEST_WAIT_S = 600.0
+
 
 def with_step(series: Series) -> Series:
     """The series with the step that its values show, if it is a counter of the whole machine."""
@@ -27,10 +29,35 @@ def with_step(series: Series) -> Series:
     return dataclasses.replace(series, source=learnt)
 
 
-def tick_s(source: Source, power_w: float) -> float:
-    """Time between two changes of a counter: its update period, or a step if that takes longer."""
+def shortest_window_s(source: Source, target_error: float) -> float | None:
+    """Shortest window of a counter with coarse steps: see `accounting.shortest_window_s`.
+
+    It is read about once per update period, so a value is up to two periods old, and the time of a
+    step is known to three. Between two steps power may have been up to three times the usual, which
+    is why the interval has up to a step at both edges (`window_edges.py`).
+
+    Returns:
+        None if the idle power is unknown.
+    """
+    if not source.idle_w:
+        return None
     period_s = (source.update_period_ns or 0) / 1e9
-    return max(period_s, source.quantum / UNITS_PER_JOULE[source.unit] / power_w)
+    step_s = source.quantum / UNITS_PER_JOULE[source.unit] / source.idle_w
+    return (3 * period_s + 2 * step_s) / target_error
+
+
+def next_step_s(source: Source) -> float:
+    """How long to read a summed counter after a window, until it has shown one more step.
+
+    Without that step it is unknown how much of the last one belongs to the window.
+
+    Returns:
+        One and a half steps at idle power, at most ten minutes; 0 for all other sources.
+    """
+    if source.kind != "counter" or source.quantum == 1 or not source.summed or not source.idle_w:
+        return 0.0
+    step_s = source.quantum / UNITS_PER_JOULE[source.unit] / source.idle_w
+    return min(_LONGEST_WAIT_S, 1.5 * step_s)
 
 
 def why_unknown(series: Series) -> str:
@@ -49,9 +76,7 @@ def why_unknown(series: Series) -> str:
         remedy = f"measurement.leave_out=[{source.id}] leaves it out of the sum"
         if source.domain in _SLOW_DOMAINS:
             remedy = "raise measurement.serve_s"
-        return (
-            f"; it stayed at {value} {source.unit} for {took_s:,.3g} s, the whole trial: {remedy}"
-        )
+        return f"; it stayed at {value} {source.unit} for {took_s:,.3g} s, all the trial: {remedy}"
     if source.quantum == 1 or not values:
         return ""
     step_j = source.quantum / UNITS_PER_JOULE[source.unit]
@@ -75,7 +100,7 @@ def too_coarse(figure: EnergyFigure, window: Window, target_error: float) -> str
     if figure.low_j is None or figure.high_j is None:
         return None
     error = (figure.high_j - figure.low_j) / 2 / figure.joules
-    needed_s = step_j / (figure.joules / window.duration_s) / target_error
+    needed_s = 2 * step_j / (figure.joules / window.duration_s) / target_error
     if error <= target_error or needed_s <= window.duration_s:
         return None
     return (
