@@ -14,12 +14,19 @@ import psutil
 import pytest
 
 from slm_energy.cell import Trial
-from slm_energy.config.groups import EngineConfig, MeasurementConfig, RunConfig, WorkloadConfig
+from slm_energy.config.groups import (
+    EngineConfig,
+    LimitsConfig,
+    MeasurementConfig,
+    RunConfig,
+    WorkloadConfig,
+)
 from slm_energy.record import Record
 from slm_energy.running import trial
 from slm_energy.sampler.client import Sampler
 from slm_energy.store import mlflow_schema
 from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.wall import FakeWallMeter
 from slm_energy.testing.waveform import constant
 from tests.clocks import FakeClocks
 from tests.conftest import a_cell, a_trial
@@ -178,3 +185,36 @@ def workers() -> list[psutil.Process]:
     """Worker processes below this test, however deep."""
     children = psutil.Process().children(recursive=True)
     return [each for each in children if "slm_energy.worker" in " ".join(each.cmdline())]
+
+
+def test_a_plug_that_counts_watt_minutes_is_a_total_in_windows_as_long_as_its_steps_require(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    """The only sensor: 60 J steps and an update period of 50 ms, at 6 kW."""
+    (tmp_path / "none").mkdir()
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    allowed = LimitsConfig(foreign_cpu_pct=100, steal_pct=100, throttled_pct=100)
+    with FakeWallMeter(constant(6000), shape="shelly_gen1", period_s=0.05) as wall:
+        metered = dataclasses.replace(
+            SHORT,
+            mode="strict",
+            target_error=0.2,
+            limits=allowed,
+            powercap_root=str(tmp_path / "none"),
+            wall_meter=wall.config("energy"),
+        )
+        engine = EngineConfig(name="scripted")
+        cell = a_cell(config, engine=engine, measurement=metered, workload=FEW)
+        with Sampler(metered, tmp_path) as sampler:
+            (source,) = [s for s in sampler.sources if s.summed]
+            record = trial.run(
+                a_trial(config, cell=cell), folder, sampler, lambda phase, share: None
+            )
+    assert record.outcome.name == "valid", record.outcome
+    assert source.idle_w == pytest.approx(6000)
+    serve_s = record.metrics["time/serve_s"]
+    assert serve_s >= sampler.shortest_s(0.2) > 0.05 / 0.2
+    low_j, high_j = (record.metrics[f"energy/total_{end}_j"] for end in ("low", "high"))
+    assert low_j <= 6000 * serve_s <= high_j
+    assert (high_j - low_j) / 2 <= 0.2 * 6000 * serve_s
