@@ -9,6 +9,7 @@ beside it, and how large its steps are.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -75,7 +76,9 @@ class WallMeter:
         self.round_trip_ms = (time.monotonic_ns() - before_ns) / 1e6
         self.clock = _clock(first.date, before_s, self.round_trip_ms / 1e3)
         self._unit_check = UnitCheck(config)
-        source = self._power() if config.unit in POWERS else self._counter(self._look(first))
+        source = self._power(first)
+        if config.unit not in POWERS:
+            source = self._counter(source, self._look(first))
         self.channels = (Channel(source=source, read=self.read),)
 
     def watch(self, pid: int) -> None:
@@ -125,11 +128,12 @@ class WallMeter:
         until = time.monotonic() + min(_LONGEST_LOOK_S, _LOOK_PERIODS * period_s)
         while time.monotonic() < until:
             time.sleep(min(_LONGEST_LOOK_S, period_s) / _LOOKS_PER_PERIOD)
-            readings.append(self._reading())
+            with contextlib.suppress(ReadFailed):  # one response that is late says nothing
+                readings.append(self._reading())
             self._unit_check.see(readings[-1])
         return readings
 
-    def _power(self) -> Source:
+    def _power(self, first: Reading) -> Source:
         period_ns = round(self._config.period_s * 1e9)
         return Source(
             id="wall/power",
@@ -137,6 +141,7 @@ class WallMeter:
             domain="wall",
             unit="mW",
             update_period_ns=period_ns,
+            resolution=float(self._printed_step(first)),
             averaging_ns=period_ns,
             gain_pct=self._config.gain_pct,
             max_power_w=float(MAX_POWER_MW / 1000),
@@ -144,16 +149,16 @@ class WallMeter:
             path=f"{self.where} {self._config.path}",
         )
 
-    def _counter(self, readings: Sequence[Reading]) -> Source:
+    def _counter(self, source: Source, readings: Sequence[Reading]) -> Source:
         idle_w = _idle_w(readings)
         step_mj = step_of([reading.raw for reading in readings])
         if step_mj is None:
-            printed = wall_answer.printed_step(readings[-1].value) * SCALES[self._config.unit]
             # It did not move, so a step takes longer than that.
             watched_s = (readings[-1].time_ns - readings[0].time_ns) / 1e9
-            step_mj = math.ceil(max(float(printed), 1e3 * (idle_w or 0.0) * watched_s))
+            printed = float(self._printed_step(readings[-1]))
+            step_mj = math.ceil(max(printed, 1e3 * (idle_w or 0.0) * watched_s))
         return dataclasses.replace(
-            self._power(),
+            source,
             id="wall/energy",
             kind="counter",
             unit="mJ",
@@ -162,6 +167,10 @@ class WallMeter:
             quantum=max(1, step_mj),
             idle_w=idle_w,
         )
+
+    def _printed_step(self, reading: Reading) -> Decimal:
+        """The last printed digit, in mW or mJ."""
+        return wall_answer.printed_step(reading.value) * SCALES[self._config.unit]
 
 
 class UnitCheck:

@@ -142,13 +142,15 @@ def metrics(record: Record) -> dict[str, float]:
 
 def past(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]) -> Past:
     """What a plan needs to know about an earlier trial, from its run's data in MLflow."""
+    took_s = metrics.get("time/trial_s")
     return Past(
         cell=tags["slm.cell"],
         model=params.get("model.name", ""),
         round=int(tags["slm.round"]),
         outcome=cast("OutcomeName", tags["slm.outcome"]),
         reason=tags.get("slm.reason", ""),
-        duration_s=metrics.get("time/trial_s"),
+        # Earlier versions stored the difference of two dates, which may be negative.
+        duration_s=took_s if took_s is not None and took_s > 0 else None,
         joules=joules(metrics),
         interrupted=tags.get("slm.interrupted") == "true",
     )

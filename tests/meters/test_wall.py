@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import ipaddress
+import itertools
 import re
 import socket
 import time
@@ -93,6 +94,7 @@ def test_the_source_says_what_is_known_of_the_meter(opened, wall):
     assert (energy.id, energy.kind, energy.domain, energy.unit) == (
         *("wall/energy", "counter", "wall", "mJ"),
     )
+    assert power.resolution == 100
     assert energy.modulus is None
     assert energy.averaging_ns == 0
     assert not power.summed
@@ -165,6 +167,14 @@ def test_a_power_that_is_named_is_compared_too(opened):
         assert opened(right).meter is not None
         missing = note(opened(dataclasses.replace(right, power_path="PowerWatts.Watts")))
     assert "measurement.wall_meter.power_path=PowerWatts.Watts: the response has no" in missing
+
+
+def test_one_bad_response_while_a_counter_is_watched_does_not_lose_the_meter(opened):
+    with FakeWallMeter(constant(6000), period_s=0.05) as wall:
+        body, number = wall.body, itertools.count(1)
+        wall.body = lambda file: b"{" if next(number) == 3 else body(file)
+        assert opened(wall.config("energy")).meter is not None
+    assert next(number) > 4
 
 
 def test_a_contradiction_that_shows_only_later_ends_the_readings(opened):

@@ -54,6 +54,13 @@ def test_a_duration_that_is_unknown_is_not_the_difference_of_two_dates(config: R
     assert not {"time/trial_s", "time/outside_windows_s"} & mlflow_schema.metrics(record).keys()
 
 
+def test_a_plan_takes_no_negative_duration_of_an_earlier_version(config: RunConfig) -> None:
+    stored = mlflow_schema.tags(trial.derive(a_trial(config), a_capture(), 0), "here")
+    stored["slm.outcome"] = "valid"
+    assert mlflow_schema.past(stored, {}, {"time/trial_s": -86_397.0}).duration_s is None
+    assert mlflow_schema.past(stored, {}, {"time/trial_s": 3.0}).duration_s == 3
+
+
 def test_gauges_go_under_the_names_of_the_system_metrics_tab(config: RunConfig) -> None:
     points = mlflow_schema.system_series(trial.derive(a_trial(config), a_capture(), 0))
     assert {point.name for point in points} == {"system/cpu_utilization_percentage"}
