@@ -69,18 +69,22 @@ def why_unknown(series: Series) -> str:
     source = series.source
     if source.kind != "counter":
         return ""
-    values = {raw for raw in series.raw if raw is not None}
-    if len(values) == 1:
-        (value,) = values
-        took_s = (series.after_ns[-1] - series.before_ns[0]) / 1e9
-        remedy = f"measurement.leave_out=[{source.id}] leaves it out of the sum"
-        if source.domain in _SLOW_DOMAINS:
-            remedy = "raise measurement.serve_s"
-        return f"; it stayed at {value} {source.unit} for {took_s:,.3g} s, all the trial: {remedy}"
-    if source.quantum == 1 or not values:
-        return ""
-    step_j = source.quantum / UNITS_PER_JOULE[source.unit]
-    return f"; it counts in steps of {step_j:,.4g} J"
+    known = [raw for raw in series.raw if raw is not None]
+    took_s = (series.after_ns[-1] - series.before_ns[0]) / 1e9 if known else 0.0
+    reason = ""
+    if len(set(known)) == 1:
+        reason = f"; it stayed at {known[0]} {source.unit} for {took_s:,.3g} s, all the trial"
+        if source.domain not in _SLOW_DOMAINS:
+            return f"{reason}: measurement.leave_out=[{source.id}] leaves it out of the sum"
+    if source.quantum == 1 or not known:
+        return reason
+    unit = UNITS_PER_JOULE[source.unit]
+    reason += f"; it counts in steps of {source.quantum / unit:,.4g} J"
+    power_w = source.idle_w or max(0.0, known[-1] - known[0]) / unit / took_s
+    if not power_w:
+        return reason
+    needed_s = 2 * source.quantum / unit / power_w / 0.01
+    return f"{reason}: measurement.serve_s={needed_s:.0f} gives 1 % at {power_w:.3g} W"
 
 
 def too_coarse(figure: EnergyFigure, window: Window, target_error: float) -> str | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import re
 
 import pytest
 
@@ -103,15 +104,23 @@ def test_a_window_without_a_step_is_refused_with_the_step():
         for reason in account(recording.series, recording.window, max_gap_ns=3 * S).reasons
     ]
     assert len(reasons) >= 3
-    assert all(reason.endswith("; it counts in steps of 3,600 J") for reason in reasons)
+    for reason in reasons:
+        needed_s, watts = re.search(
+            r"steps of 3,600 J: .*_s=(\d+) gives 1 % at (\S+) W", reason
+        ).groups()
+        assert float(needed_s) * float(watts) == pytest.approx(2 * 3600 / 0.01, rel=0.01)
 
 
 def test_a_counter_that_never_moved_says_so():
     recording = recorded(WH, 60, 20, seed=1)
-    still = dataclasses.replace(recording.series, raw=(7 * WH,) * len(recording.series.raw))
+    source = dataclasses.replace(PLUG, idle_w=60.0)
+    raw = (7 * WH,) * len(recording.series.raw)
+    still = dataclasses.replace(recording.series, source=source, raw=raw)
     (reason,) = account(still, recording.window, max_gap_ns=3 * S).reasons
     assert "it stayed at 25200000 mJ for" in reason
-    assert reason.endswith("all the trial: raise measurement.serve_s")
+    assert reason.endswith(
+        "; it counts in steps of 3,600 J: measurement.serve_s=12000 gives 1 % at 60 W"
+    )
 
 
 @pytest.mark.parametrize(
