@@ -115,12 +115,15 @@ class SlowMeter:
                     self._read(session, channel)
             session.stopping.wait(max(0, min(due_ns) - time.monotonic_ns()) / 1e9)
         time.sleep(min(_LONGEST_WAIT_S, _RENEWED * max(self._pauses_ns) / 1e9))
-        last = [self._read(session, channel) for channel in self._channels]
         until_ns = time.monotonic_ns() + round(1e9 * self.step_s)
-        while time.monotonic_ns() < until_ns:
-            time.sleep(min(self._pauses_ns) / 1e9)
-            if [self._read(session, channel) for channel in self._channels] != last:
+        shown: list[set[Json]] = [set() for _ in self._channels]
+        while True:
+            for values, channel in zip(shown, self._channels, strict=True):
+                raw = self._read(session, channel)
+                values.update([] if raw is None else [raw])
+            if time.monotonic_ns() >= until_ns or any(len(values) > 1 for values in shown):
                 return
+            time.sleep(min(self._pauses_ns) / 1e9)
 
     def _read(self, session: SlowSession, channel: NumberedChannel) -> Json:
         session.reading = (channel.number, time.monotonic_ns())
