@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from slm_energy.cell import Trial
-from slm_energy.derive import quality
+from slm_energy.derive import instrument_checks, quality
 from slm_energy.derive.energy.accounting import GaugeFigure, summarise
 from slm_energy.derive.energy.crosscheck import crosschecks
 from slm_energy.record import Capture, CheckResult, EnergyFigure
@@ -312,6 +312,7 @@ _CHECKS: dict[str, _Check] = {
     "same_outputs": _same_outputs,
     "same_prompts": _same_prompts,
     "sampler_alive": _sampler_alive,
+    "not_suspended": instrument_checks.not_suspended,
     "energy_known": _energy_known,
     "requested_meter": _requested_meter,
     "alone_on_cpu": _alone_on_cpu,
@@ -320,12 +321,15 @@ _CHECKS: dict[str, _Check] = {
     "cpu_not_throttled": _cpu_not_throttled,
     "gpu_not_throttled": _gpu_not_throttled,
     "same_governor": _same_governor,
+    "wall_unit": instrument_checks.wall_unit_plausible,
 }
 _FLAGS: dict[str, _Check] = {
     "rested": _rested,
     "as_planned": _as_planned,
     "steady": _steady,
     "idle_is_idle": _idle_is_idle,
+    "wall_clock_steady": instrument_checks.wall_clock_steady,
+    "fine_enough": instrument_checks.fine_enough,
     "views_agree": _views_agree,
     "same_tokens_as_reference": _same_tokens,
 }

@@ -17,6 +17,7 @@ from typing import Literal
 from slm_energy.config.groups import MeasurementConfig, RunConfig
 from slm_energy.derive.energy.accounting import shortest_window_s
 from slm_energy.doctor import contention, places, processor, sensors, system
+from slm_energy.doctor.counters import counters
 from slm_energy.doctor.finding import Finding, seconds, text
 from slm_energy.doctor.gpu import gpus_metered, nvidia
 from slm_energy.errors import MeterError, one_line
@@ -123,6 +124,7 @@ def examine(config: RunConfig, folder: Path, providers: Collection[str] = ()) ->
         sampling,
         sensors.powercap(Path(measurement.powercap_root), sources),
         sensors.periods(sources),
+        counters(sources),
         gpus_metered(len(gpus)),
         *nvidia(uuids, limits.gpu_processes),
         contention.another_sweep(),

@@ -178,19 +178,19 @@ OTHERS = (
         name="time/trial_s",
         title="trial time",
         meaning="From the start of the trial to its record, also of a failed one.",
-        origin="sweep: wall clock",
+        origin="sweep: monotonic clock",
     ),
     MetricDefinition(
         name="time/outside_windows_s",
         title="time outside the windows",
         meaning="Trial time less the lengths of all windows.",
-        origin="sweep: wall clock",
+        origin="sweep: monotonic clock",
     ),
     MetricDefinition(
         name="time/phase_{phase}_s",
         title="{phase} phase time",
         meaning="What the sweep spent in one phase of the trial; the windows are in phase worker.",
-        origin="sweep: wall clock",
+        origin="sweep: monotonic clock",
     ),
     MetricDefinition(
         name="quality/agreement",

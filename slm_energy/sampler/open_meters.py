@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
 from slm_energy.config.groups import MeasurementConfig
+from slm_energy.derive.energy.accounting import shortest_window_s
 from slm_energy.errors import MeterError
 from slm_energy.meters.amd.meter import open_amd
 from slm_energy.meters.base import Meter, MeterFactory, Opened
@@ -67,7 +69,7 @@ def open_instruments(measurement: MeasurementConfig) -> Instruments:
     Raises:
         MeterError: `measurement.mode=strict` and nothing can be measured; the meter of
             `measurement.wall_meter` cannot be read; two meters claim one id or one device; a meter
-            lacks a part of the contract.
+            lacks a part of the contract; a pattern of `measurement.leave_out` matches no source.
     """
     with contextlib.ExitStack() as on_error:
         meters, notes = list[Meter](), list[str]()
@@ -83,7 +85,9 @@ def open_instruments(measurement: MeasurementConfig) -> Instruments:
                 raise MeterError(
                     f"{'; '.join(opened.notes)} (measurement=auto runs without this meter)"
                 )
-        sources, more = _calibrated(meters)
+        left_out = _left_out(meters, measurement.leave_out)
+        notes += [f"measurement.leave_out: {name} is neither read nor summed" for name in left_out]
+        sources, more = _calibrated(meters, left_out, measurement.target_error)
         notes += more
         if not any(source.summed for source in sources):
             estimate = _estimate(measurement, notes)
@@ -113,9 +117,30 @@ def _check(name: str, meter: Meter) -> None:
     )
 
 
-def _calibrated(meters: Sequence[Meter]) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+def _left_out(meters: Sequence[Meter], patterns: Sequence[str]) -> list[str]:
+    """Ids of the energy sources that a pattern matches; a gauge stays, as checks depend on it."""
+    sources = [channel.source for meter in meters for channel in meter.channels]
+    ids = [source.id for source in sources if source.kind != "gauge"]
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in ids):
+            there_are = ", ".join(ids) or "none"
+            raise MeterError(
+                f"measurement.leave_out: {pattern!r} matches no energy source; there are:"
+                f" {there_are}"
+            )
+    return [name for name in ids if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+
+
+def _calibrated(
+    meters: Sequence[Meter], left_out: Sequence[str], target_error: float
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
     """Measure the sources of all meters that are quick to read, and decide what is summed."""
-    claimed = [channel.source for meter in meters for channel in meter.channels]
+    claimed = [
+        channel.source
+        for meter in meters
+        for channel in meter.channels
+        if channel.source.id not in left_out
+    ]
     ids = [source.id for source in claimed]
     if twice := sorted({name for name in ids if ids.count(name) > 1}):
         raise MeterError(f"two meters claim the source {twice[0]}: uninstall one of them")
@@ -125,11 +150,24 @@ def _calibrated(meters: Sequence[Meter]) -> tuple[tuple[Source, ...], tuple[str,
         for meter in meters
         if not meter.slow
         for channel in meter.channels
+        if channel.source.id in candidates
     ]
     measured, mirrors, unchanged = calibrate(quick)
     known = candidates | {source.id: source for source in measured}
     sources, notes = cut(list(known.values()), mirrors)
-    return sources, (*unchanged, *notes)
+    return sources, (*unchanged, *notes, *_long_windows(sources, target_error))
+
+
+def _long_windows(sources: Sequence[Source], target_error: float) -> list[str]:
+    """What a summed counter with coarse steps means for every trial."""
+    coarse = [s for s in sources if s.summed and s.kind == "counter" and s.quantum > 1]
+    lengths_s = {source.id: shortest_window_s(source, target_error) for source in coarse}
+    return [
+        f"{name}: its steps make windows of {length_s:,.0f} s necessary for"
+        f" measurement.target_error={target_error:g}"
+        for name, length_s in lengths_s.items()
+        if length_s is not None
+    ]
 
 
 def _estimate(measurement: MeasurementConfig, notes: Sequence[str]) -> Opened:
@@ -142,7 +180,12 @@ def _estimate(measurement: MeasurementConfig, notes: Sequence[str]) -> Opened:
 def _numbered(
     meters: Sequence[Meter], sources: Mapping[str, Source]
 ) -> tuple[NumberedChannel, ...]:
-    channels = [(meter, channel) for meter in meters for channel in meter.channels]
+    channels = [
+        (meter, channel)
+        for meter in meters
+        for channel in meter.channels
+        if channel.source.id in sources
+    ]
     return tuple(
         NumberedChannel(
             number=number, meter=meter, source=sources[channel.source.id], read=channel.read

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from slm_energy.clocks import read_clocks
 from slm_energy.exchange import Edge
-from slm_energy.record import ClockAnchor
 from slm_energy.sampler.channels import NumberedChannel
 from slm_energy.sampler.open_meters import Instruments
 from slm_energy.sampler.schedule import POLL_NS, pause_ns, tracker_for
@@ -77,7 +77,7 @@ class Recording:
                 "period_s": min(pauses, default=0) / 1e9,
                 "sources": to_plain(instruments.sources),
                 "notes": to_plain(instruments.notes),
-                "clock": to_plain(_anchor()),
+                "clock": to_plain(read_clocks()),
                 "cpus": to_plain(processors()),
             }
         )
@@ -162,8 +162,10 @@ class Recording:
         # A worker that still waits for a mark has ended, or its parent will end it.
         for edge in self._edges:
             edge.release()
-        until_ns = time.monotonic_ns() + _SLOW_PATIENCE_NS
-        self._write([row for slow, mine in self._slow for row in slow.last_rows(mine, until_ns)])
+        began_ns = time.monotonic_ns()
+        for slow, mine in self._slow:
+            until_ns = began_ns + _SLOW_PATIENCE_NS + round(1e9 * slow.step_s)
+            self._write(slow.last_rows(mine, until_ns))
         self._write(
             {
                 "cpu_s": time.process_time() - self._began_cpu_s,
@@ -259,7 +261,3 @@ class _Scheduled:
 def processors() -> tuple[int, ...]:
     """The processors that this process may use; empty where the system does not report them."""
     return tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else ()
-
-
-def _anchor() -> ClockAnchor:
-    return ClockAnchor(monotonic_ns=time.monotonic_ns(), unix_ns=time.time_ns())

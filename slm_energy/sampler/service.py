@@ -72,9 +72,9 @@ class _Service:
         self._requests, self._replies, self._listener = requests, replies, listener
         self._instruments, self._period_s = instruments, period_s
         self._slow = [
-            SlowMeter(meter, [c for c in instruments.channels if c.meter is meter])
+            SlowMeter(meter, channels)
             for meter in instruments.meters
-            if meter.slow
+            if meter.slow and (channels := [c for c in instruments.channels if c.meter is meter])
         ]
         self._recording: Recording | None = None
         self._open = True

@@ -174,25 +174,30 @@ def params(record: Record) -> dict[str, str]:
 
 
 def metrics(record: Record) -> dict[str, float]:
-    """The record's metrics and the wall time of the trial, also of a failed one."""
-    whole = (record.ended_unix_ns - record.started_unix_ns) / 1e9
-    values = record.metrics | {"time/trial_s": whole}
-    values |= {f"time/phase_{name}_s": seconds for name, seconds in record.phases_s.items()}
-    if record.capture is not None:
-        inside = sum(window.duration_s for window in record.capture.windows)
-        values["time/outside_windows_s"] = whole - inside
+    """The record's metrics and the length of the trial, also of a failed one."""
+    values = record.metrics | {
+        f"time/phase_{name}_s": seconds for name, seconds in record.phases_s.items()
+    }
+    whole_s = record.duration_s
+    if whole_s is not None:
+        values["time/trial_s"] = whole_s
+    if whole_s is not None and record.capture is not None:
+        inside_s = sum(window.duration_s for window in record.capture.windows)
+        values["time/outside_windows_s"] = whole_s - inside_s
     return values
 
 
 def past(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]) -> Past:
     """What a plan needs to know about an earlier trial, from its run's data in MLflow."""
+    took_s = metrics.get("time/trial_s")
     return Past(
         cell=tags["slm.cell"],
         model=params.get("model.name", ""),
         round=int(tags["slm.round"]),
         outcome=cast("OutcomeName", tags["slm.outcome"]),
         reason=tags.get("slm.reason", ""),
-        duration_s=metrics.get("time/trial_s"),
+        # Earlier versions stored the difference of two dates, which may be negative.
+        duration_s=took_s if took_s is not None and took_s > 0 else None,
         joules=joules(metrics),
         interrupted=tags.get("slm.interrupted") == "true",
     )

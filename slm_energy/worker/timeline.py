@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.exchange import Edge, Marks
 from slm_energy.record import Metering, Window
 
@@ -25,10 +26,12 @@ class Timeline:
 
     Args:
         metering: how to reach the sampler; None when nothing is metered.
+        clocks: reads all clocks, to see whether the machine was suspended within a window.
     """
 
-    def __init__(self, metering: Metering | None) -> None:
+    def __init__(self, metering: Metering | None, clocks: ReadClocks = read_clocks) -> None:
         self.windows: list[Window] = []
+        self._clocks = clocks
         self._marks: Marks | None = None
         if metering is not None:
             try:
@@ -41,11 +44,21 @@ class Timeline:
         """Open a window for the length of a `with` block; an exception leaves none."""
         span = Span()
         self._mark("start")
+        opened = self._clocks()
         start_ns = time.monotonic_ns()
         yield span
         end_ns = time.monotonic_ns()
+        suspended_ns = self._clocks().suspended_ns(opened)
         self._mark("end")
-        self.windows.append(Window(name=name, start_ns=start_ns, end_ns=end_ns, passes=span.passes))
+        self.windows.append(
+            Window(
+                name=name,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                passes=span.passes,
+                suspended_ns=suspended_ns,
+            )
+        )
 
     def close(self) -> None:
         """Close the connection to the sampler."""

@@ -374,3 +374,25 @@ def test_the_words_tell_an_estimate_from_a_measurement(study):
     assert "estimate of a model" not in measured.methods[0]
     assert "not a measurement" in guessed.methods[0]
     assert "measured by hardware" not in guessed.methods[0]
+
+
+def test_a_source_that_was_left_out_is_named_in_the_report(study):
+    rows = study({"torch/cpu": 2.0, "onnx/cpu": 1.0}).assign(
+        **{"measurement.leave_out": '["rapl/intel-rapl:0:2"]'}
+    )
+    found = report(rows)
+    (out,) = found.left_out
+    assert (out.scope, out.name) == ("source", "rapl/intel-rapl:0:2")
+    line = "rapl/intel-rapl:0:2: measurement.leave_out: neither read nor part of any total."
+    assert f"Left out: {line}" in found.notes
+
+
+def test_a_source_that_was_left_out_of_some_cells_is_named_with_them(study):
+    rows = study({"torch/cpu": 2.0, "onnx/cpu": 1.0})
+    rows["measurement.leave_out"] = [
+        "[]" if name == "onnx" else '["x"]' for name in rows["engine.name"]
+    ]
+    (out,) = report(rows).left_out
+    assert out.reason.startswith(
+        "measurement.leave_out: neither read nor part of any total, in torch"
+    )

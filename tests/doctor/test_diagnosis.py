@@ -32,8 +32,8 @@ def look(config, tmp_path, monkeypatch):
     """Examine this machine with a powercap tree of its own and no GPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
-    def look(powercap, mode="auto"):
-        measurement = MeasurementConfig(name="test", mode=mode, powercap_root=str(powercap))
+    def look(powercap, mode="auto", **more):
+        measurement = MeasurementConfig(name="test", mode=mode, powercap_root=str(powercap), **more)
         tracking = TrackingConfig(name="test", folder=str(tmp_path / "mlruns"))
         asked = dataclasses.replace(config, measurement=measurement, tracking=tracking)
         return examine(asked, tmp_path)
@@ -198,6 +198,7 @@ def assert_json_is_stable(found):
         "sampler",
         "RAPL",
         "update periods",
+        "counters",
         "GPUs metered",
         "GPU processes",
         "GPU persistence",
@@ -230,3 +231,15 @@ def test_on_this_machine_every_check_has_an_answer():
     findings = [check() for check in HOST_CHECKS]
     assert len({finding.name for finding in findings}) == len(HOST_CHECKS)
     assert all(finding.detail for finding in findings)
+
+
+def test_a_source_that_is_left_out_is_named(look, tree):
+    tree.set_fault("intel-rapl:0:0", "frozen")
+    found = look(tree.root)
+    assert verdicts(found)["counters"] == "fail"
+    (remedy,) = [check.remedy for check in found.checks if check.name == "counters"]
+    assert remedy.startswith("measurement.leave_out=[rapl/intel-rapl:0:0] leaves")
+    found = look(tree.root, leave_out=("rapl/intel-rapl:0:0",))
+    assert verdicts(found)["counters"] == "ok"
+    assert "rapl/intel-rapl:0:0" not in {source.id for source in found.sources}
+    assert "measurement.leave_out: rapl/intel-rapl:0:0 is neither read" in printed(found)

@@ -68,7 +68,7 @@ def test_what_is_flagged_can_be_searched_for_and_is_on_the_run_page(config: RunC
 
 def test_a_failed_trial_says_why_and_what_it_took(config: RunConfig) -> None:
     record = trial.failed(a_trial(config), "it broke", 0, {"worker": 1.5})
-    record = dataclasses.replace(record, ended_unix_ns=2_000_000_000)
+    record = dataclasses.replace(record, duration_s=2.0)
     assert mlflow_schema.metrics(record) == {"time/trial_s": 2.0, "time/phase_worker_s": 1.5}
     assert mlflow_schema.tags(record, "here")["slm.reason"] == "it broke"
     assert mlflow_schema.system_series(record) == []
@@ -78,8 +78,22 @@ def test_a_failed_trial_says_why_and_what_it_took(config: RunConfig) -> None:
 
 def test_time_outside_the_windows_is_what_is_left(config: RunConfig) -> None:
     record = trial.derive(a_trial(config), a_capture(), 0)
-    record = dataclasses.replace(record, ended_unix_ns=9_000_000_000)
+    record = dataclasses.replace(record, duration_s=9.0)
     assert mlflow_schema.metrics(record)["time/outside_windows_s"] == pytest.approx(9 - 7)
+
+
+def test_a_duration_that_is_unknown_is_not_the_difference_of_two_dates(config: RunConfig) -> None:
+    """The record of an earlier version, or of a job that left none."""
+    record = dataclasses.replace(trial.derive(a_trial(config), a_capture(), 0), ended_unix_ns=-5)
+    assert "time/serve_s" in mlflow_schema.metrics(record)
+    assert not {"time/trial_s", "time/outside_windows_s"} & mlflow_schema.metrics(record).keys()
+
+
+def test_a_plan_takes_no_negative_duration_of_an_earlier_version(config: RunConfig) -> None:
+    stored = mlflow_schema.tags(trial.derive(a_trial(config), a_capture(), 0), "here")
+    stored["slm.outcome"] = "valid"
+    assert mlflow_schema.past(stored, {}, {"time/trial_s": -86_397.0}).duration_s is None
+    assert mlflow_schema.past(stored, {}, {"time/trial_s": 3.0}).duration_s == 3
 
 
 def test_gauges_go_under_the_names_of_the_system_metrics_tab(config: RunConfig) -> None:

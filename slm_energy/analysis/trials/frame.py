@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -101,7 +102,7 @@ class Study:
         return tuple(varying)
 
     def left_out(self) -> list[LeftOut]:
-        """Trials of another scope, and cells without any valid trial, and why."""
+        """Trials of another scope, cells without any valid trial, sources not metered, and why."""
         seen: dict[str, list[Slot]] = {cell: [] for cell in self.cells}
         for slot in self.audit.slots:
             seen[slot.cell].append(slot)
@@ -115,7 +116,24 @@ class Study:
             result.append(
                 LeftOut(scope="cell", name=self.labels[cell], reason=f"{often}: {reason}")
             )
-        return result
+        return result + self._sources_left_out()
+
+    def _sources_left_out(self) -> list[LeftOut]:
+        """Energy sources that `measurement.leave_out` names, and in which cells."""
+        cells: dict[str, list[str]] = {}
+        for cell in self.cells:
+            patterns = self.settings[cell].get("measurement.leave_out", "[]")
+            for pattern in json.loads(str(patterns)):
+                cells.setdefault(pattern, []).append(self.labels[cell])
+        return [
+            LeftOut(
+                scope="source",
+                name=pattern,
+                reason="measurement.leave_out: neither read nor part of any total"
+                + ("" if len(labels) == len(self.cells) else f", in {', '.join(labels)}"),
+            )
+            for pattern, labels in cells.items()
+        ]
 
 
 def started(rows: pd.DataFrame) -> pd.Series[pd.Timestamp]:

@@ -21,6 +21,7 @@ import statistics
 from collections.abc import Sequence
 
 from slm_energy import scope
+from slm_energy.derive.energy import coarse
 from slm_energy.derive.energy.counters import count
 from slm_energy.derive.energy.power import integrate
 from slm_energy.derive.energy.usable_readings import (
@@ -33,7 +34,7 @@ from slm_energy.derive.energy.usable_readings import (
     refuse_stall,
     usable,
 )
-from slm_energy.record import EnergyFigure, Series, Source, Window
+from slm_energy.record import UNITS_PER_JOULE, EnergyFigure, Series, Source, Window
 from slm_energy.serialization import Json
 
 
@@ -53,6 +54,7 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
     Raises:
         ValueError: the source is a gauge.
     """
+    series = coarse.with_step(series)
     source = series.source
     if source.kind == "gauge":
         raise ValueError(f"{source.id} is a gauge: it has no joules")
@@ -67,6 +69,8 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
         "device": source.device,
         "path": source.path,
     }
+    if source.kind == "counter" and source.quantum > 1:
+        pedigree["step_j"] = source.quantum / UNITS_PER_JOULE[source.unit]
     energy: Energy | None = None
     reasons: tuple[str, ...] = ()
     try:
@@ -84,7 +88,7 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
             **energy.details,
         }
     except UnknownJoules as unknown:
-        reasons = (str(unknown),)
+        reasons = (f"{unknown}{coarse.why_unknown(series)}",)
     return EnergyFigure(
         source_id=source.id,
         domain=source.domain,
@@ -143,14 +147,18 @@ def shortest_window_s(source: Source, target_error: float) -> float | None:
     """Shortest window of this source that meets the target relative error.
 
     A counter is stale by at most its update period u at either end, so the error is at most u over
-    the window's length; averaged power is stale by its averaging time.
+    the window's length; averaged power is stale by its averaging time. A counter with coarse steps
+    is stale by the time that a step takes at the least power, that of the idle machine.
 
     Returns:
-        Seconds; None for a gauge or an estimate, or if the update period is unknown.
+        Seconds; None for a gauge or an estimate, or if the update period is unknown, or the idle
+        power that a coarse step requires.
     """
     stale_ns = max(source.update_period_ns or 0, source.averaging_ns)
     if source.kind not in ("counter", "power") or not stale_ns:
         return None
+    if source.kind == "counter" and source.quantum > 1:
+        return coarse.shortest_window_s(source, target_error)
     return stale_ns / 1e9 / target_error
 
 
