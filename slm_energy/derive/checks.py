@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from slm_energy.cell import Trial
-from slm_energy.derive import quality
+from slm_energy.derive import placement, quality
 from slm_energy.derive.energy.accounting import GaugeFigure, summarise
 from slm_energy.derive.energy.crosscheck import crosschecks
 from slm_energy.record import Capture, CheckResult, EnergyFigure
@@ -184,6 +184,13 @@ def _alone_on_gpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
     return True, f"at most {limit} foreign processes"
 
 
+def _on_metered_device(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    settings = trial.cell.settings
+    if settings.measurement.mode == "off":
+        return None, "measurement is off"
+    return placement.on_metered_device(settings.provider.name, capture)
+
+
 def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     for figure in _gauges(capture, "cpu_governor_changes").values():
         if figure.maximum > figure.minimum:
@@ -294,6 +301,7 @@ _CHECKS: dict[str, _Check] = {
     "same_prompts": _same_prompts,
     "sampler_alive": _sampler_alive,
     "energy_known": _energy_known,
+    "work_on_metered_device": _on_metered_device,
     "alone_on_cpu": _alone_on_cpu,
     "alone_on_gpu": _alone_on_gpu,
     "no_steal": _no_steal,
