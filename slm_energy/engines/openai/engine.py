@@ -2,7 +2,7 @@
 
 The worker is the client: it streams, and stamps a token when it has read its event.
 A batch is sent as simultaneous requests, because the protocol has no batches. The meters measure
-this machine, so the server must run on it.
+this machine, so the server must run on it, and the processes of a running one are looked up.
 
 Settings that the protocol does not report cannot be read back: `effective` names the source they
 are known from. What it reports is checked: the tokens of each prompt and of each answer.
@@ -16,6 +16,7 @@ import queue
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
-from slm_energy.engines.openai import command
+from slm_energy.engines.openai import command, listener, process_table
 from slm_energy.engines.openai.client import Client
 from slm_energy.engines.openai.process import ServerProcess
 from slm_energy.engines.openai.stream import Address
@@ -37,6 +38,10 @@ _POLL_S = 5.0
 """A loading server may listen before it answers: the request is repeated."""
 _GPU_FILE = re.compile(r"/dev/(nvidia\d+|dxg)")
 """Device files that every process on an NVIDIA GPU holds open; the second is WSL's."""
+_BUSY_S = 1.0
+_LEAST_BUSY_PCT = 20.0
+"""A server that computes on a processor keeps at least one core busy while it answers; one that
+passes the stream of another on uses a few percent."""
 
 
 class OpenAiServer:
@@ -49,6 +54,7 @@ class OpenAiServer:
             EngineError: it never becomes ready, returns an error, or fails a check.
         """
         self._process: ServerProcess | None = None
+        self._adopted: list[int] = []
         try:
             listed = self._open(request)
             with self._server_end_in_errors():
@@ -105,7 +111,10 @@ class OpenAiServer:
         if options.get("url"):
             address = Address.of(str(options["url"]))
             self._client = Client(address, texts, request.eos_ids)
-            return address.request("/v1/models")
+            listed = address.request("/v1/models")
+            if request.settings.measurement.mode != "off":
+                self._adopted = listener.server_processes(address.resolved(), address.port)
+            return listed
         port = command.free_port()
         self._client = Client(Address(host="127.0.0.1", port=port), texts, request.eos_ids)
         self._process = ServerProcess(
@@ -131,23 +140,49 @@ class OpenAiServer:
             "started": self._process is not None,
             "pid": self._process.pid if self._process else None,
             **self._client.software(str(model.get("owned_by"))),
+            "adopted": list(self._adopted),
             **self._client.probe(),
             "tokens_per_event": 1,
         }
+        if self._adopted and request.settings.provider.name == "cpu":
+            settings["busy_pct"] = self._busy_pct()
         if isinstance(model.get("max_model_len"), int):
             settings["context"] = model["max_model_len"]
         return settings
 
     def _provider(self, settings: Settings) -> dict[str, Json]:
-        """Return the provider: that of a started server from the device files it holds open."""
+        """Return the provider: that of a local server from the device files it holds open."""
         requested = settings.provider.name
-        if self._process is None:
+        roots = [self._process.pid] if self._process else self._adopted
+        if not roots:
             return {"provider": requested, "provider_told_by": "nobody: declared by provider.name"}
-        files = sorted(filter(_GPU_FILE.fullmatch, self._process.open_files()))
+        server = process_table.tree(roots, process_table.read())
+        opened_files = (process_table.open_files(process.pid) for process in server)
+        files = sorted(filter(_GPU_FILE.fullmatch, set().union(*opened_files)))
         if (requested == "cuda") != bool(files):
             opened = ", ".join(files) or "no GPU"
             raise EngineError(f"provider.name={requested}, but the server has opened {opened}")
         return {"provider": requested, "provider_told_by": "the server's open device files"}
+
+    def _busy_pct(self) -> float:
+        """Processor time of the adopted server while it answers, in percent of one core.
+
+        Raises:
+            EngineError: too little for a server that computes.
+        """
+        before_s, begun_s = self._server_cpu_s(), time.monotonic()
+        self._client.keep_busy(_BUSY_S)
+        busy_pct = 100 * (self._server_cpu_s() - before_s) / (time.monotonic() - begun_s)
+        if busy_pct < _LEAST_BUSY_PCT:
+            raise EngineError(
+                f"engine.options.url: the process that listens ({self._adopted[0]}) used"
+                f" {busy_pct:.0f} % of one processor while it answered, so another one computes,"
+                " perhaps on another machine: give the port on which the server itself listens here"
+            )
+        return busy_pct
+
+    def _server_cpu_s(self) -> float:
+        return process_table.cpu_s(process_table.tree(self._adopted, process_table.read()))
 
     def _simultaneously(self, batch: Batch) -> list[Completion]:
         """Complete all prompts, one thread each; the first error ends the wait."""
@@ -243,9 +278,9 @@ def _unreachable(settings: Settings, url: str) -> str | None:
 def _is_here(host: str) -> bool:
     """Return whether a host is this machine: only then can a socket be bound to its address."""
     try:
-        address = socket.gethostbyname(host)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
+        for family, kind, _, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM):
+            with socket.socket(family, kind) as probe:
+                probe.bind(address)
     except OSError:
         return False
     return True
