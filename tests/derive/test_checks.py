@@ -5,9 +5,14 @@ from typing import Any
 
 import pytest
 
-from slm_energy.config.groups import LimitsConfig, MeasurementConfig, RunConfig
+from slm_energy.config.groups import (
+    LimitsConfig,
+    MeasurementConfig,
+    ProviderConfig,
+    RunConfig,
+)
 from slm_energy.derive import checks, metrics
-from slm_energy.record import Capture, SamplerReport, WarmUp
+from slm_energy.record import Capture, CheckResult, SamplerReport, WarmUp
 from tests.captures import (
     S,
     a_capture,
@@ -204,3 +209,21 @@ def test_two_views_that_disagree_are_flagged(
     assert set(flagged(config, capture)) == names
     values = metrics.derive(capture, metrics.energy_figures(capture, MeasurementConfig(name="t")))
     assert values["crosscheck/cpu_package_power_to_counter_ratio"] == pytest.approx(watts / 10)
+
+
+def test_work_on_a_gpu_must_be_proven_to_be_on_a_metered_one(config: RunConfig) -> None:
+    name, gpu = "work_on_metered_device", "GPU-1 NVIDIA Fake 100"
+    source = dataclasses.replace(a_counter().source, domain="gpu", device=gpu)
+    capture = a_capture(series=(a_counter(source=source),))
+    capture = dataclasses.replace(capture, effective=capture.effective | {"provider": "cuda"})
+    proven = dataclasses.replace(capture, effective=capture.effective | {"device_uuid": "GPU-1"})
+
+    def judged(capture: Capture, **measurement: Any) -> CheckResult:
+        chosen = MeasurementConfig(name="test", **measurement)
+        cell = a_cell(config, measurement=chosen, provider=ProviderConfig(name="cuda"))
+        results = checks.run(a_trial(config, cell=cell), capture, ())
+        return next(result for result in results if result.name == name)
+
+    assert judged(proven).passed is True
+    assert judged(capture).passed is False
+    assert judged(capture, mode="off").passed is None
