@@ -66,6 +66,8 @@ def on_metered_device(provider: str, capture: Capture) -> tuple[bool | None, str
     domains = {source.domain for source in summed}
     if whole := _WHOLE & domains:
         return True, f"the sum is that of the whole {min(whole)}"
+    if any(source.domain == "gpu" and source.device is None for source in summed):
+        return True, "the sum has a source of all GPUs"
     if capture.effective.get("device_type") == "integrated":
         return _within_the_package(domains)
     metered = {source.device for source in summed if source.device}

@@ -138,8 +138,8 @@ def test_an_integrated_gpu_is_part_of_the_package(domain: str, passed: bool) -> 
     assert found is passed
 
 
-@pytest.mark.parametrize("domain", ["wall", "machine"])
-def test_a_sum_of_the_whole_machine_holds_every_gpu(domain: str) -> None:
+@pytest.mark.parametrize("domain", ["wall", "machine", "gpu"])
+def test_a_source_without_a_device_is_that_of_every_gpu(domain: str) -> None:
     assert judged(metered(domain=domain, device=None))[0] is True
 
 

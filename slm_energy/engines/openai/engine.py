@@ -39,7 +39,7 @@ _POLL_S = 5.0
 _GPU_FILE = re.compile(r"/dev/(nvidia\d+|dxg)")
 """Device files that every process on an NVIDIA GPU holds open; the second is WSL's."""
 _BUSY_S = 1.0
-_LEAST_BUSY_PCT = 20.0
+_LEAST_BUSY_PCT = 10.0
 """A server that computes on a processor keeps at least one core busy while it answers; one that
 passes the stream of another on uses a few percent."""
 
