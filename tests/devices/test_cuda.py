@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,18 +19,12 @@ SLOW = FakeGpu(uuid=SLOW_UUID, waveform=constant(30), name="NVIDIA Fake 10", spe
 FAST = FakeGpu(uuid=FAST_UUID, waveform=constant(300), name="NVIDIA Fake 90", speed=9)
 UNEQUAL = FakeNvml(gpus=(SLOW, FAST))
 
-SHOW = (
-    "import json, sys; from slm_energy.devices import cuda\n"
-    "print(json.dumps([cuda.identity(index, sys.argv[1]) for index in (0, 1)]))"
-)
 
-
-def seen_by_cuda(machine: FakeNvml, folder: Path, variables: dict[str, str]) -> list[str | None]:
-    """UUIDs of CUDA's GPUs 0 and 1 in a process with these variables; None where there is none."""
-    library = write_cuda_library(machine, folder)
-    command = [sys.executable, "-c", SHOW, str(library)]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-    return [each.get("device_uuid") for each in json.loads(done.stdout)]
+def seen_by_cuda(machine: FakeNvml, folder: Path) -> list[object]:
+    """UUIDs of CUDA's GPUs 0 and 1 under the present variables; fewer where there are fewer."""
+    library = str(write_cuda_library(machine, folder))
+    found = [cuda.identity(index, library) for index in (0, 1)]
+    return [each["device_uuid"] for each in found if each]
 
 
 @pytest.fixture(autouse=True)
@@ -51,24 +42,29 @@ def test_a_worker_numbers_gpus_as_the_meters_do(
     for name, value in {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": order}.items():
         if value is not None:
             monkeypatch.setenv(name, value)
-    _, variables = interpreters.command(None, [], tmp_path)
     with installed(UNEQUAL):
         metered = [device.uuid for device in visible_devices()]
-    in_cuda = [uuid for uuid in seen_by_cuda(UNEQUAL, tmp_path, variables) if uuid]
-    assert in_cuda == metered
+    _, variables = interpreters.command(None, [], tmp_path)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", variables["CUDA_DEVICE_ORDER"])
+    assert seen_by_cuda(UNEQUAL, tmp_path) == metered
 
 
-def test_cuda_by_itself_numbers_the_fastest_first(tmp_path: Path) -> None:
+def test_cuda_by_itself_numbers_the_fastest_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The fault that the variable prevents: index 0 is not NVML's GPU 0."""
-    assert seen_by_cuda(UNEQUAL, tmp_path, {}) == [FAST_UUID, SLOW_UUID]
-    assert seen_by_cuda(UNEQUAL, tmp_path, {"CUDA_VISIBLE_DEVICES": "0"}) == [FAST_UUID, None]
+    assert seen_by_cuda(UNEQUAL, tmp_path) == [FAST_UUID, SLOW_UUID]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert seen_by_cuda(UNEQUAL, tmp_path) == [FAST_UUID]
 
 
-def test_a_mig_device_has_a_uuid_of_its_own(tmp_path: Path) -> None:
+def test_a_mig_device_has_a_uuid_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     divided = FakeGpu(uuid=FAST_UUID, waveform=constant(300), mig_devices=(MIG_UUID,))
-    variables = {"CUDA_VISIBLE_DEVICES": MIG_UUID}
-    seen, _ = seen_by_cuda(FakeNvml(gpus=(SLOW, divided)), tmp_path, variables)
-    assert seen == MIG_UUID.replace("MIG-", "GPU-")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", MIG_UUID)
+    machine = FakeNvml(gpus=(SLOW, divided))
+    assert seen_by_cuda(machine, tmp_path) == [MIG_UUID.replace("MIG-", "GPU-")]
 
 
 def test_without_the_drivers_library_nothing_is_said() -> None:

@@ -68,7 +68,7 @@ class LlamaCppEngine:
         _require(facts, request)
         if provider.name == "cuda":
             facts["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
-            facts |= device_identity(facts["weights_mib"])
+            facts |= device_identity(facts)
         if isinstance(self._runtime, Session):
             Decoding(self._runtime, _ONE).prefill()
         else:
@@ -140,13 +140,15 @@ def _require(facts: Mapping[str, Any], request: LoadRequest) -> None:
         raise EngineError(f"provider.name={provider}: weights are in {facts['weights_mib']}")
 
 
-def device_identity(weights_mib: Mapping[str, float]) -> dict[str, Json]:
+def device_identity(facts: Mapping[str, Any]) -> dict[str, Json]:
     """`device_uuid` of the GPU that holds the weights; empty if that is not exactly one.
 
     Args:
-        weights_mib: size of the weights by device; `CUDA1` is the GPU that CUDA numbers 1.
+        facts: `weights_mib` by device, as the library reports it; `CUDA1` is the GPU that CUDA
+            numbers 1.
     """
-    indices = {int(name[4:]) for name in weights_mib if re.fullmatch(r"CUDA\d+", name)}
+    devices = facts["weights_mib"]
+    indices = {int(name[4:]) for name in devices if re.fullmatch(r"CUDA\d+", name)}
     return cuda.identity(indices.pop()) if len(indices) == 1 else {}
 
 

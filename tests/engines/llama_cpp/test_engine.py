@@ -340,6 +340,10 @@ def test_the_identity_of_an_export_is_what_decides_its_content(make_request):
 
 def test_the_gpu_that_holds_the_weights_is_looked_up_by_its_number(monkeypatch):
     monkeypatch.setattr(cuda, "identity", lambda index: {"device_uuid": f"GPU-{index}"})
-    assert device_identity({"CUDA1": 900.0, "CUDA_Host": 80.0}) == {"device_uuid": "GPU-1"}
-    assert device_identity({"CUDA0": 500.0, "CUDA1": 500.0}) == {}
-    assert device_identity({"CPU_Mapped": 900.0}) == {}
+    placements = {
+        ("CUDA1", "CUDA_Host"): {"device_uuid": "GPU-1"},
+        ("CUDA0", "CUDA1"): {},
+        ("CPU_Mapped",): {},
+    }
+    for names, identity in placements.items():
+        assert device_identity({"weights_mib": dict.fromkeys(names, 500.0)}) == identity
