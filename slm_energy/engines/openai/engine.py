@@ -14,9 +14,7 @@ import contextlib
 import itertools
 import queue
 import re
-import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -24,12 +22,12 @@ from typing import Any
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
-from slm_energy.engines.openai import command, listener, process_table
+from slm_energy.engines.openai import command, listener, process_table, running
 from slm_energy.engines.openai.client import Client
 from slm_energy.engines.openai.process import ServerProcess
 from slm_energy.engines.openai.stream import Address
 from slm_energy.engines.openai.token_times import TokenTexts
-from slm_energy.errors import EngineError
+from slm_energy.errors import EngineError, one_line
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json
 
@@ -38,10 +36,6 @@ _POLL_S = 5.0
 """A loading server may listen before it answers: the request is repeated."""
 _GPU_FILE = re.compile(r"/dev/(nvidia\d+|dxg)")
 """Device files that every process on an NVIDIA GPU holds open; the second is WSL's."""
-_BUSY_S = 1.0
-_LEAST_BUSY_PCT = 10.0
-"""A server that computes on a processor keeps at least one core busy while it answers; one that
-passes the stream of another on uses a few percent."""
 
 
 class OpenAiServer:
@@ -145,7 +139,7 @@ class OpenAiServer:
             "tokens_per_event": 1,
         }
         if self._adopted and request.settings.provider.name == "cpu":
-            settings["busy_pct"] = self._busy_pct()
+            settings["busy_pct"] = running.busy_pct(self._adopted, self._client.keep_busy)
         if isinstance(model.get("max_model_len"), int):
             settings["context"] = model["max_model_len"]
         return settings
@@ -156,33 +150,11 @@ class OpenAiServer:
         roots = [self._process.pid] if self._process else self._adopted
         if not roots:
             return {"provider": requested, "provider_told_by": "nobody: declared by provider.name"}
-        server = process_table.tree(roots, process_table.read())
-        opened_files = (process_table.open_files(process.pid) for process in server)
-        files = sorted(filter(_GPU_FILE.fullmatch, set().union(*opened_files)))
+        files = sorted(filter(_GPU_FILE.fullmatch, _open_files(roots)))
         if (requested == "cuda") != bool(files):
             opened = ", ".join(files) or "no GPU"
             raise EngineError(f"provider.name={requested}, but the server has opened {opened}")
         return {"provider": requested, "provider_told_by": "the server's open device files"}
-
-    def _busy_pct(self) -> float:
-        """Processor time of the adopted server while it answers, in percent of one core.
-
-        Raises:
-            EngineError: too little for a server that computes.
-        """
-        before_s, begun_s = self._server_cpu_s(), time.monotonic()
-        self._client.keep_busy(_BUSY_S)
-        busy_pct = 100 * (self._server_cpu_s() - before_s) / (time.monotonic() - begun_s)
-        if busy_pct < _LEAST_BUSY_PCT:
-            raise EngineError(
-                f"engine.options.url: the process that listens ({self._adopted[0]}) used"
-                f" {busy_pct:.0f} % of one processor while it answered, so another one computes,"
-                " perhaps on another machine: give the port on which the server itself listens here"
-            )
-        return busy_pct
-
-    def _server_cpu_s(self) -> float:
-        return process_table.cpu_s(process_table.tree(self._adopted, process_table.read()))
 
     def _simultaneously(self, batch: Batch) -> list[Completion]:
         """Complete all prompts, one thread each; the first error ends the wait."""
@@ -214,6 +186,22 @@ class OpenAiServer:
             if end is None:
                 raise
             raise EngineError(f"{error}; {end}") from error
+
+
+def _open_files(roots: Sequence[int]) -> set[str]:
+    """Return the files that the processes of these trees hold open.
+
+    Raises:
+        EngineError: one of them may not be looked into.
+    """
+    server = process_table.tree(roots, process_table.read())
+    try:
+        return set().union(*(process_table.open_files(process.pid) for process in server))
+    except PermissionError as error:
+        raise EngineError(
+            f"a process of the server cannot be looked into ({one_line(error)}): run the sweep as"
+            " the server's user or as root"
+        ) from error
 
 
 def _shared_pct(prompts: Sequence[tuple[int, ...]]) -> float:
@@ -253,37 +241,10 @@ def unsupported(settings: Settings) -> str | None:
             return f"engine.options.{key}={value} is not a number above 0"
     if provider.name not in ("cpu", "cuda"):
         return f"engine openai_server has no provider {provider.name}: use cpu or cuda"
-    reason = command.unsupported(settings) if start else _unreachable(settings, str(url))
+    reason = command.unsupported(settings) if start else running.unreachable(settings, str(url))
     if reason is not None or provider.name == "cpu":
         return reason
     return nvidia.missing(provider.device)
-
-
-def _unreachable(settings: Settings, url: str) -> str | None:
-    """Return why a running server cannot be used, or None; whether it runs is not checked yet."""
-    try:
-        host = Address.of(url).host
-    except ValueError as error:
-        return f"engine.options.url: {error}"
-    if settings.engine.threads is not None:
-        return "engine.threads cannot be set on a server that is already running: use null"
-    if settings.measurement.mode != "off" and not _is_here(host):
-        return (
-            f"engine.options.url: {host} is another machine, but only this one is measured: run the"
-            " sweep there, or set measurement=off"
-        )
-    return None
-
-
-def _is_here(host: str) -> bool:
-    """Return whether a host is this machine: only then can a socket be bound to its address."""
-    try:
-        for family, kind, _, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM):
-            with socket.socket(family, kind) as probe:
-                probe.bind(address)
-    except OSError:
-        return False
-    return True
 
 
 ENGINE = EngineSpec(
