@@ -159,7 +159,7 @@ def lacking(
         domains: of the sum.
         provider: name of the trial's execution provider. One that is not known computes on a GPU,
             or on a device whose domain has its name.
-        effective: the settings in force, of which `gpu_type` says whether an Intel GPU is a part
+        effective: the settings in force, of which `device_type` says whether an Intel GPU is a part
             of the processor's package; None before the engine has reported any.
 
     Returns:
@@ -167,9 +167,9 @@ def lacking(
     """
     if provider in _ON_PROCESSOR:
         return None if _any(domains, WITH_PROCESSOR) else "processor"
-    gpu_type = (effective or {}).get("gpu_type")
-    if provider == "openvino_gpu" and gpu_type != "discrete":
-        enough = WITH_PROCESSOR if gpu_type == "integrated" else ("gpu", *WITH_PROCESSOR)
+    device_type = (effective or {}).get("device_type")
+    if provider == "openvino_gpu" and device_type != "discrete":
+        enough = WITH_PROCESSOR if device_type == "integrated" else ("gpu", *WITH_PROCESSOR)
         return None if _any(domains, enough) else "GPU"
     return None if _any(domains, ("gpu", provider, *WHOLE)) else "GPU"
 

@@ -171,8 +171,8 @@ def test_an_integrated_gpu_is_in_the_package_and_a_discrete_one_is_not() -> None
         ("integrated", "cpu_package", "dram"),
         ("discrete", "gpu", "cpu_package"),
     ):
-        assert lacking([domain], "openvino_gpu", {"gpu_type": kind}) is None
-        assert lacking([other], "openvino_gpu", {"gpu_type": kind}) == "GPU"
+        assert lacking([domain], "openvino_gpu", {"device_type": kind}) is None
+        assert lacking([other], "openvino_gpu", {"device_type": kind}) == "GPU"
 
 
 def test_a_refusal_names_the_device_the_sum_the_cause_and_the_remedy() -> None:

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from slm_energy.cell import Trial
-from slm_energy.derive import instrument_checks, quality
+from slm_energy.derive import instrument_checks, placement, quality
 from slm_energy.derive.energy.accounting import GaugeFigure, summarise
 from slm_energy.derive.energy.crosscheck import crosschecks
 from slm_energy.record import Capture, CheckResult, EnergyFigure
@@ -203,6 +203,13 @@ def _alone_on_gpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
     return True, f"at most {limit} foreign processes"
 
 
+def _on_metered_device(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    settings = trial.cell.settings
+    if settings.measurement.mode == "off":
+        return None, "measurement is off"
+    return placement.on_metered_device(settings.provider.name, capture)
+
+
 def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     for figure in _gauges(capture, "cpu_governor_changes").values():
         if figure.maximum > figure.minimum:
@@ -315,6 +322,7 @@ _CHECKS: dict[str, _Check] = {
     "not_suspended": instrument_checks.not_suspended,
     "energy_known": _energy_known,
     "requested_meter": _requested_meter,
+    "work_on_metered_device": _on_metered_device,
     "alone_on_cpu": _alone_on_cpu,
     "alone_on_gpu": _alone_on_gpu,
     "no_steal": _no_steal,

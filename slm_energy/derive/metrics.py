@@ -262,10 +262,11 @@ def _sampler(capture: Capture) -> dict[str, float]:
 
 def _gauges(capture: Capture, serve: Window) -> dict[str, float]:
     values: dict[str, float] = {}
+    ids = [series.source.id for series in capture.series]
     for series in capture.series:
         if series.source.kind != "gauge":
             continue
-        stem, unit = gauges.stem_and_unit(series.source.id)
+        stem, unit = gauges.stem_and_unit(series.source.id, ids)
         if series.source.unit == "C":
             values |= _first(f"{stem}_start_{unit}", series)
         summary = accounting.summarise(series, serve)

@@ -60,7 +60,10 @@ PLACEHOLDERS = {
         "|".join(WINDOWS), f"{', '.join(WINDOWS)}; energy of the serve window has no prefix"
     ),
     "phase": Placeholder(r"\w+", "build, prepare, reference, gate, worker, derive"),
-    "n": Placeholder(r"\d*", "nothing for the first GPU, then 1, 2, ..."),
+    "n": Placeholder(
+        r"\d*|_amd(?:_\d+)?",
+        "nothing for the first GPU, then 1, 2, ...; of AMD GPUs beside NVIDIA's _amd, _amd_1, ...",
+    ),
     "pair": Placeholder(
         r".+",
         "DOMAIN_power_to_counter, with _1, _2, ... for further devices; sum_to_psys, sum_to_wall",

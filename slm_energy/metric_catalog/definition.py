@@ -58,6 +58,7 @@ _UNITS = (
 
 _SPELLED = {
     **{word: word.upper() for word in ("cpu", "gpu", "dram", "ttft", "itl", "tpot", "e2e")},
+    "amd": "AMD",
     "psys": "platform",
     "wall": "wall meter",
     "warmup": "warm-up",

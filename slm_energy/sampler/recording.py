@@ -16,6 +16,7 @@ from pathlib import Path
 
 from slm_energy.clocks import read_clocks
 from slm_energy.exchange import Edge
+from slm_energy.meters.base import Adopts
 from slm_energy.sampler.channels import NumberedChannel
 from slm_energy.sampler.open_meters import Instruments
 from slm_energy.sampler.schedule import POLL_NS, pause_ns, tracker_for
@@ -82,11 +83,17 @@ class Recording:
             }
         )
         self._began_cpu_s, self._began_ns = time.process_time(), time.monotonic_ns()
-        for meter in instruments.meters:
-            if not meter.slow:
-                meter.watch(pid)
+        self._quick = [meter for meter in instruments.meters if not meter.slow]
+        for meter in self._quick:
+            meter.watch(pid)
         self._slow = [(meter, meter.begin(pid)) for meter in slow]
         self._read(self._channels)
+
+    def adopt(self, pid: int) -> None:
+        """Count a running server and its descendants as the trial's from now on."""
+        for meter in self._quick:
+            if isinstance(meter, Adopts):
+                meter.adopt(pid)
 
     def wait_s(self) -> float:
         """Seconds until the next reading is due."""

@@ -65,6 +65,8 @@ def serve(
     with timeline.window("load"):
         tokenizer = load_tokenizer(Path(trial.model_path))
         effective = engine.load(load_request_of(trial))
+    for pid in _adopted(effective):
+        timeline.adopt(pid)
 
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
     _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
@@ -111,6 +113,12 @@ def serve(
         clock=clock,
         warmup=warmed,
     )
+
+
+def _adopted(effective: dict[str, Json]) -> list[int]:
+    """Processes of a running server that computes for the engine."""
+    listed = effective.get("adopted")
+    return [pid for pid in listed if isinstance(pid, int)] if isinstance(listed, list) else []
 
 
 def _check_context(

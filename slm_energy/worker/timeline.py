@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.exchange import Edge, Marks
@@ -60,16 +60,23 @@ class Timeline:
             )
         )
 
+    def adopt(self, pid: int) -> None:
+        """Have the sampler count process `pid` and its descendants as the trial's."""
+        self._notify(lambda marks: marks.adopt(pid))
+
     def close(self) -> None:
         """Close the connection to the sampler."""
         if self._marks is not None:
             self._marks.close()
 
     def _mark(self, edge: Edge) -> None:
+        self._notify(lambda marks: marks.mark(edge))
+
+    def _notify(self, send: Callable[[Marks], None]) -> None:
         if self._marks is None:
             return
         try:
-            self._marks.mark(edge)
+            send(self._marks)
         except OSError as error:
             print(f"the sampler no longer responds: {error}", file=sys.stderr)
             self.close()

@@ -6,9 +6,15 @@ from typing import Any
 import pytest
 
 from slm_energy.cell import Trial
-from slm_energy.config.groups import LimitsConfig, MeasurementConfig, RunConfig, WallMeterConfig
+from slm_energy.config.groups import (
+    LimitsConfig,
+    MeasurementConfig,
+    ProviderConfig,
+    RunConfig,
+    WallMeterConfig,
+)
 from slm_energy.derive import checks, metrics
-from slm_energy.record import Capture, SamplerReport, WarmUp
+from slm_energy.record import Capture, CheckResult, SamplerReport, WarmUp
 from tests.captures import (
     S,
     a_capture,
@@ -297,3 +303,21 @@ def test_a_wall_meter_that_was_requested_and_gave_no_reading_voids_the_trial(
         "requested_meter": "measurement.wall_meter: 192.0.2.7 cannot be reached"
     }
     assert set(failing(config, a_capture(), wall_meter=meter)) == {"requested_meter"}
+
+
+def test_work_on_a_gpu_must_be_proven_to_be_on_a_metered_one(config: RunConfig) -> None:
+    name, gpu = "work_on_metered_device", "GPU-1 NVIDIA Fake 100"
+    source = dataclasses.replace(a_counter().source, domain="gpu", device=gpu)
+    capture = a_capture(series=(a_counter(source=source),))
+    capture = dataclasses.replace(capture, effective=capture.effective | {"provider": "cuda"})
+    proven = dataclasses.replace(capture, effective=capture.effective | {"device_uuid": "GPU-1"})
+
+    def judged(capture: Capture, **measurement: Any) -> CheckResult:
+        chosen = MeasurementConfig(name="test", **measurement)
+        cell = a_cell(config, measurement=chosen, provider=ProviderConfig(name="cuda"))
+        results = checks.run(a_trial(config, cell=cell), capture, ())
+        return next(result for result in results if result.name == name)
+
+    assert judged(proven).passed is True
+    assert judged(capture).passed is False
+    assert judged(capture, mode="off").passed is None

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,10 +22,12 @@ from slm_energy.config.groups import (
     RunConfig,
     WorkloadConfig,
 )
+from slm_energy.engines.openai.command import free_port
 from slm_energy.record import Record
 from slm_energy.running import trial
 from slm_energy.sampler.client import Sampler
 from slm_energy.store import mlflow_schema
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.wall import FakeWallMeter
 from slm_energy.testing.waveform import constant
@@ -126,6 +129,35 @@ def test_batches_keep_every_prompt(tmp_path: Path, config: RunConfig) -> None:
     assert record.capture is not None
     first = [g for g in record.capture.generations if g.pass_index == 0]
     assert [(g.task_id, g.batch_index) for g in first] == [("slm/0", 0), ("slm/1", 0), ("slm/2", 1)]
+
+
+def test_a_running_server_s_work_on_a_gpu_is_not_foreign(
+    tmp_path: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process on the GPU and its processor time count as the trial's."""
+    port, model = free_port(), a_trial(config).model_path
+    words = ["-m", "slm_energy.testing.completions", "--port", str(port), "--model", model]
+    engine = EngineConfig(
+        name="openai_server", decode="generate", options={"url": f"http://127.0.0.1:{port}"}
+    )
+    measurement = dataclasses.replace(SHORT, mode="auto", warmup_s=0.1, serve_s=1.0)
+    cell = a_cell(config, engine=engine, measurement=measurement, workload=FEW)
+    with psutil.Popen([sys.executable, *words]) as server:
+        gpu = FakeGpu(uuid="GPU-1", waveform=constant(70), processes=(server.pid,))
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(write_library(FakeNvml(gpus=(gpu,)), tmp_path)))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        while not server.net_connections():
+            time.sleep(0.05)
+        with Sampler(measurement, tmp_path) as sampler:
+            record = trial.run(
+                a_trial(config, cell=cell), tmp_path, sampler, lambda phase, share: None
+            )
+        server.kill()
+    assert record.capture is not None, record.outcome
+    assert record.capture.effective["adopted"] == [server.pid]
+    assert record.metrics["utilization/gpu_trial_processes_mean_count"] == 1
+    [alone] = [check for check in record.checks if check.name == "alone_on_gpu"]
+    assert alone.passed, alone.detail
 
 
 @pytest.fixture

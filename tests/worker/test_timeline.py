@@ -107,3 +107,12 @@ def test_what_raises_inside_leaves_no_window() -> None:
     with pytest.raises(RuntimeError), timeline.window("load"):
         raise RuntimeError
     assert timeline.windows == []
+
+
+def test_a_running_server_is_named_to_the_sampler(metering: Metering) -> None:
+    listener = Listener(metering.marks)
+    timeline = Timeline(metering)
+    timeline.adopt(4711)
+    timeline.close()
+    listener.thread.join()
+    assert [word for word, _ in listener.heard] == ["adopt 4711"]

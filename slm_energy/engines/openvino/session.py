@@ -50,14 +50,11 @@ def device_name(provider: str, index: int) -> str:
     return kind if kind == "CPU" else f"{kind}.{index}"
 
 
-def gpu_type(provider: str, index: int) -> str | None:
-    """Whether a GPU is `integrated` in the processor's package or `discrete`; None without one.
+def device_type(provider: str, index: int) -> str:
+    """`integrated` with the processor or `discrete`: decides which sensors contain its energy.
 
-    It decides which sensors contain the GPU's energy.
     https://docs.openvino.ai/2025/openvino-workflow/running-inference/inference-devices-and-modes/query-device-properties.html
     """
-    if provider != "openvino_gpu":
-        return None
     # An enumeration's member: Type.INTEGRATED.
     kind = library().Core().get_property(device_name(provider, index), "DEVICE_TYPE")
     return str(kind).rpartition(".")[2].lower()
