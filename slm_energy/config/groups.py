@@ -268,6 +268,9 @@ class MeasurementConfig:
     powercap_root: Annotated[
         str, Key("folder of the Linux powercap tree, where RAPL counters are")
     ] = "/sys/class/powercap"
+    hwmon_root: Annotated[
+        str, Key("folder of the Linux hwmon tree: sensors of GPUs, ARM processors, Jetson, servers")
+    ] = "/sys/class/hwmon"
     wall_meter: Annotated[
         WallMeterConfig | None,
         Key("meter at the wall; measurement=wall has its keys"),

@@ -21,7 +21,13 @@ _STYLES: dict[Status, str] = {
     "not applicable": "dim",
 }
 _LINE = "{:<13}{:<17}{:<24}{:<10}{}"
-_UNITS = {"uJ": (1e-6, "J"), "mJ": (1e-3, "J"), "J/2^32": (2**-32, "J"), "mW": (1e-3, "W")}
+_UNITS = {
+    "uJ": (1e-6, "J"),
+    "mJ": (1e-3, "J"),
+    "J/2^32": (2**-32, "J"),
+    "uW": (1e-6, "W"),
+    "mW": (1e-3, "W"),
+}
 _PREFIXES = (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9))
 _HEADLINE = {"measured": "bold green", "estimated": "bold yellow", "none": "bold red"}
 

@@ -14,6 +14,8 @@ from slm_energy.meters.base import Meter, MeterFactory, Opened
 from slm_energy.meters.codecarbon import open_codecarbon
 from slm_energy.meters.domains import cut
 from slm_energy.meters.host import open_host
+from slm_energy.meters.hwmon import open_hwmon
+from slm_energy.meters.hwmon_drivers import metered_elsewhere
 from slm_energy.meters.nvml.meter import open_nvml
 from slm_energy.meters.rapl import open_rapl
 from slm_energy.meters.wall import open_wall
@@ -25,6 +27,7 @@ BUILT_IN: dict[str, MeterFactory] = {
     "rapl": open_rapl,
     "nvml": open_nvml,
     "amd": open_amd,
+    "hwmon": open_hwmon,
     "wall": open_wall,
     "host": open_host,
 }
@@ -122,7 +125,7 @@ def _calibrated(meters: Sequence[Meter]) -> tuple[tuple[Source, ...], tuple[str,
     ]
     measured, mirrors, unchanged = calibrate(quick)
     known = candidates | {source.id: source for source in measured}
-    sources, notes = cut(list(known.values()), mirrors)
+    sources, notes = cut(list(known.values()), mirrors | metered_elsewhere(claimed))
     return sources, (*unchanged, *notes)
 
 
