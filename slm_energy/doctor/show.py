@@ -12,6 +12,7 @@ from rich.text import Text
 from slm_energy.doctor.diagnosis import Diagnosis
 from slm_energy.doctor.finding import Status, seconds
 from slm_energy.record import Source
+from slm_energy.sampler.stored_calibrations import describe
 
 _STYLES: dict[Status, str] = {
     "ok": "green",
@@ -70,7 +71,8 @@ def _show_sources(diagnosis: Diagnosis, console: Console) -> None:
         )
         console.print(Text(line))
         mean = f"mean of {seconds(source.averaging_ns / 1e9)}" if source.averaging_ns else None
-        parts = (source.id, source.device, source.path, mean)
+        calibration = source.calibration and describe(source.calibration)
+        parts = (source.id, source.device, source.path, mean, calibration)
         console.print(Text(f"  {', '.join(part for part in parts if part)}", "dim"))
     gauges = sum(source.kind == "gauge" for source in diagnosis.sources)
     console.print(Text(f"and {gauges} gauges of utilization, memory and heat", "dim"))

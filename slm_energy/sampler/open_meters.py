@@ -22,6 +22,7 @@ from slm_energy.meters.wall import open_wall
 from slm_energy.record import Source
 from slm_energy.sampler.calibration import calibrate
 from slm_energy.sampler.channels import NumberedChannel
+from slm_energy.sampler.stored_calibrations import calibrated
 
 BUILT_IN: dict[str, MeterFactory] = {
     "rapl": open_rapl,
@@ -126,7 +127,8 @@ def _calibrated(meters: Sequence[Meter]) -> tuple[tuple[Source, ...], tuple[str,
     measured, mirrors, unchanged = calibrate(quick)
     known = candidates | {source.id: source for source in measured}
     sources, notes = cut(list(known.values()), mirrors | metered_elsewhere(claimed))
-    return sources, (*unchanged, *notes)
+    sources, calibrations = calibrated(sources)
+    return sources, (*unchanged, *notes, *calibrations)
 
 
 def _estimate(measurement: MeasurementConfig, notes: Sequence[str]) -> Opened:
