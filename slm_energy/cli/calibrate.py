@@ -16,11 +16,12 @@ from slm_energy.config.check import checked, measurement_group
 from slm_energy.config.compose import compose
 from slm_energy.config.options import CalibrateOptions
 
-SUMMARY = "fit gain, offset and lag of this machine's sources against a wall meter or a source"
+SUMMARY = "compare this machine's sources with a wall meter or another source"
 
 _NOTE = (
-    "The machine must be idle and stay so: phases of idling and of load alternate for some minutes."
-    " What is fitted is stored for this machine. From then on every trial's record has it, and the"
+    "Fits gain, offset and lag of each source, with 95 % intervals. The machine must be idle and"
+    " stay so: phases of idling and of load alternate for some minutes. What is fitted is stored for"
+    " this machine. From then on every trial's record has it, and the"
     " intervals that contain sensor gain use it."
 )
 

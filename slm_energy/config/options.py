@@ -143,15 +143,15 @@ class CalibrateOptions:
     against: Annotated[
         str | None,
         Key(
-            "id of the source that the others are compared with, as `slm-energy doctor` lists it;"
-            " null is the meter at the wall"
+            "id of the source that the others are compared with; null is the meter at the wall."
+            " `slm-energy doctor` lists the ids."
         ),
     ] = None
     levels: Annotated[
         tuple[float, ...],
         Key(
-            "loads beside idle, as shares of all processors, and of the time in which a GPU"
-            " computes. Each is above 0 and at most 1."
+            "loads beside idle, as shares of all processors (of a GPU's time). Each is above 0 and"
+            " at most 1."
         ),
     ] = (0.5, 1.0)
     gpus: Annotated[

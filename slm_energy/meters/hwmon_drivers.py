@@ -250,7 +250,7 @@ def _within(name: str, group: Sequence[Sensor]) -> list[Verdict]:
 
 def _matches(parts: Sequence[Part], group: Sequence[Sensor]) -> dict[Sensor, Part] | None:
     """The sensors of a set; None if it is not complete."""
-    found = {}
+    found = dict[Sensor, Part]()
     for part in parts:
         matching = [s for s in group if s not in found and re.fullmatch(part.label, s.label)]
         if not matching:

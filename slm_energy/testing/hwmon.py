@@ -253,10 +253,12 @@ def _value(sensor: FakeSensor, now: int) -> int:
     """In uJ, uW, or mA of a rail."""
     if sensor.channel.startswith("energy"):
         return sensor.waveform.energy_pj(now) // 10**6
-    power_mw = sensor.waveform.power_mw(now)
-    if sensor.average_ms:
-        since = now - sensor.average_ms * 10**6
-        power_mw = sensor.waveform.joules(since, now) * 1e6 / sensor.average_ms
+    since = now - sensor.average_ms * 10**6
+    power_mw = (
+        sensor.waveform.joules(since, now) * 1e6 / sensor.average_ms
+        if sensor.average_ms
+        else float(sensor.waveform.power_mw(now))
+    )
     return round(
         power_mw * 1000 / _RAIL_MV if sensor.channel.startswith("rail") else power_mw * 1000
     )
