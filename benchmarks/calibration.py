@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from slm_energy.doctor.calibration_fit import Fit, Phase, fit
+from slm_energy.doctor.calibration_curves import Phase
+from slm_energy.doctor.calibration_fit import Fit, fit
 from slm_energy.record import Fitted, Series, Source
 from slm_energy.testing.scenes import Scene
 from slm_energy.testing.waveform import Polyline

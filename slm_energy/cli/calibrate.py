@@ -20,9 +20,9 @@ SUMMARY = "compare this machine's sources with a wall meter or another source"
 
 _NOTE = (
     "Fits gain, offset and lag of each source, with 95 % intervals. The machine must be idle and"
-    " stay so: phases of idling and of load alternate for some minutes. What is fitted is stored for"
-    " this machine. From then on every trial's record has it, and the"
-    " intervals that contain sensor gain use it."
+    " stay so: phases of idling and of load alternate for some minutes. What is fitted is stored"
+    " for this machine. From then on every trial's record has it, and the intervals that contain"
+    " sensor gain use it."
 )
 
 

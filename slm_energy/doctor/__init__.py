@@ -1,6 +1,6 @@
 """Whether this machine can measure: `examine(config, folder)` checks, `show` prints the result.
 
-calibrate, calibration_fit, load   compare sources with a reference under known loads
+calibrate    compare sources with a reference: load, calibration_curves, calibration_fit
 
 contention   foreign load, steal time, another sweep
 diagnosis    all checks, and the conclusion

@@ -17,7 +17,8 @@ from pathlib import Path
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.config.options import CalibrateOptions
 from slm_energy.doctor import contention
-from slm_energy.doctor.calibration_fit import Fit, Phase, Relation, fit
+from slm_energy.doctor.calibration_curves import Phase
+from slm_energy.doctor.calibration_fit import Fit, Relation, fit
 from slm_energy.doctor.load import PROCESSORS, gpus_can_be_loaded, running
 from slm_energy.errors import ConfigError, MeterError
 from slm_energy.machine import measuring

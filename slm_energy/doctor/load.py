@@ -21,10 +21,12 @@ import numpy
 parent = int(sys.argv[1])
 os.nice(5)
 a = numpy.random.rand(256, 256)
+b, c = numpy.random.rand(2, 2_000_000)
 while os.getppid() == parent:
-    for _ in range(50):
+    for _ in range(10):
         a = a @ a
         a /= a.max()
+    b[:] = c  # 16 MB: memory works too
 """
 _GPU = """
 import os, random, sys, time

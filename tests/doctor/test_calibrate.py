@@ -28,7 +28,7 @@ from slm_energy.testing.wall import FakeWallMeter
 from slm_energy.testing.waveform import constant
 
 PACKAGE = "rapl/intel-rapl:0"
-SHORT = CalibrateOptions(phase_s=0.8, rounds=3)
+SHORT = CalibrateOptions(phase_s=1.2, rounds=3)
 
 
 class Dial:
@@ -69,10 +69,12 @@ def a_machine(measurement, *dials):
     package, wall = dials
     zones = (Zone(folder="intel-rapl:0", name="package-0", waveform=package),)
     with (
-        PowercapTree(Path(measurement.powercap_root), zones, period_s=0.002),
+        PowercapTree(Path(measurement.powercap_root), zones, period_s=0.002) as tree,
         FakeWallMeter(wall, period_s=0.05) as meter,
     ):
         yield dataclasses.replace(measurement, wall_meter=meter.config("power"))
+        if tree.longest_pause_s > 0.2:
+            pytest.skip("this machine is too busy to publish what a real counter would")
 
 
 def calibrated(measurement, folder, dials, options=SHORT):
@@ -94,13 +96,14 @@ def calibrated(measurement, folder, dials, options=SHORT):
 def test_a_processor_is_fitted_against_the_wall_and_carries_it_from_then_on(measurement, tmp_path):
     dials = (Dial(20, 100), Dial(35 + 20 / 0.8, 35 + 100 / 0.8))
     result, lines, instruments = calibrated(measurement, tmp_path, dials)
+    assert result.fit.left_out == {}
     (package,) = result.fit.sources
     assert (package.source, package.relation) == (PACKAGE, "part")
     assert package.gain.best == pytest.approx(0.8, abs=0.02)
     assert package.gain.low < package.gain.best < package.gain.high
     assert result.fit.constant_w.best == pytest.approx(35, abs=3)
     assert len(lines) == 9
-    assert lines[1] == "phase 2 of 9: processors at 50 %; 6 s left"
+    assert lines[1] == "phase 2 of 9: processors at 50 %; 10 s left"
 
     (source,) = [source for source in instruments.sources if source.id == PACKAGE]
     assert source.calibration.gain == package.gain
