@@ -39,7 +39,7 @@ def show(result: Result, console: Console) -> None:
 
 
 def _words(fitted: Fitted) -> str:
-    """Text such as `0.812 (0.805 to 0.819)`; as many digits as the interval is worth."""
+    """Text such as `0.812 (0.805 to 0.819)`, with a digit more than the interval has."""
     width = fitted.high - fitted.low
-    digits = next((n for n in range(6) if 10**-n <= width / 2), 6)
+    digits = next((n for n in range(6) if 10**-n <= width / 10), 6)
     return f"{fitted.best:.{digits}f} ({fitted.low:.{digits}f} to {fitted.high:.{digits}f})"
