@@ -86,7 +86,7 @@ def calibrate(
         with Sampler(auto, folder) as sampler:
             reference = _reference(sampler.sources, options.against)
             same, parts = _comparable(sampler.sources, reference)
-            names = _loads(reference, [*same, *parts], gpus=options.gpus)
+            names = _load_names(reference, [*same, *parts], gpus=options.gpus)
             _refuse_load(measurement)
             file = folder / "calibration.jsonl"
             sampler.begin(os.getpid(), file)
@@ -95,14 +95,11 @@ def calibrate(
         series, report = read_samples(file)
     _refuse_disturbed(series, report, measurement)
     by_id = {one.source.id: one for one in series}
+    groups = {load: [by_id[s.id] for s in parts if _load_of(s) == load] for load in names}
     result = fit(
         by_id[reference.id],
         [by_id[source.id] for source in same],
-        {
-            load: [by_id[s.id] for s in parts if _load_of(s) == load]
-            for load in names
-            if any(_load_of(s) == load for s in parts)
-        },
+        {load: several for load, several in groups.items() if several},
         phases,
         max_gap_ns=round(measurement.max_gap_s * 1e9),
     )
@@ -193,7 +190,7 @@ def _load_of(source: Source) -> str:
     return PROCESSORS
 
 
-def _loads(reference: Source, sources: Sequence[Source], *, gpus: bool) -> list[str]:
+def _load_names(reference: Source, sources: Sequence[Source], *, gpus: bool) -> list[str]:
     """The loads that can be run and move one of the sources.
 
     Raises:

@@ -34,7 +34,7 @@ def show(result: Result, console: Console) -> None:
         )
     if fit.constant_w is not None:
         console.print(f"{_words(fit.constant_w)} W of the reference belong to no source")
-    for why in fit.left_out.values():
+    for why in dict.fromkeys(fit.left_out.values()):
         console.print(Text(f"not calibrated: {why}"), soft_wrap=True)
 
 
