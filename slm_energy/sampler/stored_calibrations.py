@@ -124,6 +124,8 @@ def _stored() -> tuple[StoredCalibration, ...]:
     file = place()
     try:
         known = read_json(file, Calibrations)
+        if known.schema != SCHEMA:
+            raise ValueError(f"schema {known.schema}, and this version reads {SCHEMA}")
     except FileNotFoundError:
         return ()
     except (OSError, ValueError) as error:

@@ -221,6 +221,27 @@ def test_the_load_keeps_processors_busy_and_ends_with_the_context():
     assert not process.is_running()
 
 
+def test_a_gpu_is_loaded_by_a_process_that_sees_only_this_gpu(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text(
+        "import numpy\n"
+        "def rand(rows, columns, device): return numpy.random.rand(64, 64)\n"
+        "class cuda:\n"
+        "    @staticmethod\n"
+        "    def synchronize(): open(r'{}', 'a').write('x')\n".format(tmp_path / "rounds")
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    me = psutil.Process()
+    before = {child.pid for child in me.children()}
+    with running("GPU-1", 0.5):
+        (process,) = [child for child in me.children() if child.pid not in before]
+        until = time.monotonic() + 20
+        while not (tmp_path / "rounds").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert process.environ()["CUDA_VISIBLE_DEVICES"] == "GPU-1"
+    assert (tmp_path / "rounds").read_text().startswith("x")
+    assert not process.is_running()
+
+
 def test_a_load_that_ends_by_itself_is_an_error(monkeypatch):
     monkeypatch.setattr(load, "_PROCESSOR", "raise SystemExit(0)")
     error = pytest.raises(MeterError, match="a process that keeps processors busy has ended")

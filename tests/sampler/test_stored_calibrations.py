@@ -94,7 +94,10 @@ def test_another_machine_has_no_calibration(monkeypatch):
     assert gain_of(SOURCE) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"machine": "m"}'])
+NEWER = '{"machine": "m", "processor": "p", "sources": [], "schema": 2}'
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"machine": "m"}', NEWER])
 def test_a_damaged_file_is_named_with_the_remedy(text):
     place().parent.mkdir(parents=True)
     place().write_text(text)
