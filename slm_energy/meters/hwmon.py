@@ -42,9 +42,11 @@ _AVERAGING_NS = 1_000_000_000
 """AMD does not say what `power1_average` is averaged over: a second is assumed."""
 
 _QUICK_S = 0.005
-_ABSENT = {"ENODATA", "EOPNOTSUPP", "EINVAL", "ENXIO", "ENODEV"}
-"""Errors of a sensor that a device does not have, although its file exists."""
+_ABSENT = {"ENODATA", "EOPNOTSUPP", "EINVAL"}
+"""Errors of a sensor that a device does not have, although its file exists. A lost device has
+others (ENODEV, ENXIO, EIO): its sensor is kept, and fails at each reading."""
 
+# On PCIe, or I2C of the module itself.
 _QUICK_DRIVERS = ("xe", "i915", "amdgpu", "amdgpu APU", "ina3221")
 _CHANNEL = re.compile(r"(energy\d+)_input|(power\d+)_(?:average|input)|in([123])_input")
 
@@ -62,8 +64,8 @@ class HwmonMeter:
     """The sensors of this machine that are used.
 
     Attributes:
-        slow: a reading took longer than a few milliseconds when the meter was opened: service
-            processors and power supplies answer over slow buses.
+        slow: a reading took longer than a few milliseconds when the meter was opened, and not by
+            chance: service processors and power supplies answer over slow buses.
     """
 
     def __init__(self, channels: Sequence[Channel], *, slow: bool) -> None:
@@ -91,7 +93,8 @@ def open_hwmon(measurement: MeasurementConfig) -> Opened:
         name = f"{sensor.driver} {sensor.address} {sensor.label}"
         began_s = time.monotonic()
         error = _failure(paths) if isinstance(verdict, Part) else None
-        slow |= time.monotonic() - began_s > _QUICK_S
+        took_s = time.monotonic() - began_s
+        slow |= took_s > _QUICK_S and chip.driver not in _QUICK_DRIVERS
         if isinstance(verdict, str):
             unused[verdict].append(name)
         elif error in _ABSENT:
