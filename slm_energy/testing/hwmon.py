@@ -20,11 +20,13 @@ from typing import Literal
 
 from slm_energy.testing.waveform import Waveform
 
-Fault = Literal["missing", "io_error", "empty", "garbage", "negative", "frozen"]
+Fault = Literal["denied", "missing", "io_error", "empty", "garbage", "negative", "frozen"]
 """Faults of a sensor; see `HwmonTree.set_fault`."""
 
 _RAIL_MV = 5000
-_IO_ERROR = "/proc/self/mem"  # nothing is mapped at the start of a process's memory
+
+# Real files that cannot be read, even by root; see `powercap.py`.
+_LINKS = {"denied": "/proc/sys/vm/drop_caches", "io_error": "/proc/self/mem"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,20 +197,20 @@ class HwmonTree:
     def set_fault(self, chip: int, channel: str, fault: Fault | None) -> None:
         """Break a sensor, or repair it with None.
 
-        Reading fails, even for root: `missing` (ENOENT), `io_error` (EIO). The text is wrong:
-        `empty`, `garbage`, `negative`. The value is old: `frozen`.
+        Reading fails, even for root: `denied` (EACCES), `missing` (ENOENT), `io_error` (EIO). The
+        text is wrong: `empty`, `garbage`, `negative`. The value is old: `frozen`.
         """
         file = self.file(chip, channel)
         with self._lock:
-            if self._faults.pop(file, None) in ("missing", "io_error"):
+            if self._faults.pop(file, None) in ("missing", *_LINKS):
                 file.unlink(missing_ok=True)
             if fault is None:
                 return
             self._faults[file] = fault
-            if fault in ("missing", "io_error"):
+            if fault in ("missing", *_LINKS):
                 file.unlink()
-            if fault == "io_error":
-                file.symlink_to(_IO_ERROR)
+            if fault in _LINKS:
+                file.symlink_to(_LINKS[fault])
             elif fault in ("empty", "garbage", "negative"):
                 text = {"empty": "", "garbage": "?" * 20 + "\n", "negative": "-1\n"}[fault]
                 file.write_text(text)

@@ -8,6 +8,7 @@ import pytest
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.derive.energy.accounting import account
+from slm_energy.meters import hwmon
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.domains import cut
 from slm_energy.meters.hwmon import open_hwmon
@@ -277,6 +278,7 @@ def test_an_average_and_an_accuracy_that_a_device_states_are_taken_over(machine)
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
+        ("denied", "EACCES"),
         ("missing", "ENOENT"),
         ("io_error", "EIO"),
         ("empty", "not a number: b''"),
@@ -304,6 +306,20 @@ def test_an_unreadable_part_of_the_sum_is_kept_and_fails(machine):
     assert any("VDD_CPU_CV cannot be read (EIO)" in note for note in result.notes)
     with pytest.raises(ReadFailed, match="EIO"):
         read(result.meter, "hwmon/ina3221/1-0040/rail2")
+
+
+def test_a_sensor_without_permission_comes_with_the_command_that_gives_it(machine):
+    tree = machine(acpi_meter(LOAD))
+    tree.set_fault(0, "power1", "denied")
+    (note,) = opened(tree).notes
+    file = tree.file(0, "power1")
+    assert note.endswith(f"cannot be read (EACCES): sudo chmod a+r {file} (until reboot)")
+
+
+@pytest.mark.parametrize(("chips", "slow"), [((acpi_meter(LOAD),), True), (intel_arc(LOAD), False)])
+def test_only_what_answers_slowly_is_read_in_a_thread_of_its_own(machine, monkeypatch, chips, slow):
+    monkeypatch.setattr(hwmon, "_QUICK_S", 0.0)
+    assert opened(machine(*chips)).meter.slow is slow
 
 
 def test_where_nothing_can_be_read_there_is_no_meter(machine):
