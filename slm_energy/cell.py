@@ -120,7 +120,8 @@ def flat(value: Settings) -> dict[str, Scalar]:
 
 PLACES = (
     "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
-    "measurement.powercap_root", "measurement.wall_meter.url", "measurement.wall_meter.ca_file",
+    "measurement.powercap_root", "measurement.hwmon_root", "measurement.wall_meter.url",
+    "measurement.wall_meter.ca_file",
     "engine.python",
 )  # fmt: skip
 """Locations, not content: not part of a cell's identity, and part of a label only if needed."""

@@ -27,7 +27,7 @@ EXCHANGE = "exchange"
 
 OutcomeName = Literal["valid", "invalid", "failed", "unsupported"]
 SourceKind = Literal["counter", "power", "estimate", "gauge"]
-Unit = Literal["uJ", "mJ", "J/2^32", "mW", "W", "pct", "MB", "C", "MHz", "count"]
+Unit = Literal["uJ", "mJ", "J/2^32", "uW", "mW", "W", "pct", "MB", "C", "MHz", "count"]
 
 UNITS_PER_JOULE: dict[Unit, int] = {"uJ": 10**6, "mJ": 10**3, "J/2^32": 2**32}
 """Units of counters and estimates."""

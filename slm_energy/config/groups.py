@@ -285,6 +285,9 @@ class MeasurementConfig:
     powercap_root: Annotated[
         str, Key("folder of the Linux powercap tree, where RAPL counters are")
     ] = "/sys/class/powercap"
+    hwmon_root: Annotated[
+        str, Key("folder of the Linux hwmon tree: sensors of GPUs, ARM processors, Jetson, servers")
+    ] = "/sys/class/hwmon"
     leave_out: Annotated[
         tuple[str, ...],
         Key(

@@ -185,7 +185,7 @@ class HostMeter:
 
 def open_host(measurement: MeasurementConfig) -> Opened:
     """Open the gauges; every machine has them."""
-    return Opened(meter=HostMeter())
+    return Opened(meter=HostMeter(hwmon=Path(measurement.hwmon_root)))
 
 
 def _times() -> _Times:

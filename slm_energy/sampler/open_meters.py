@@ -16,17 +16,21 @@ from slm_energy.meters.base import Meter, MeterFactory, Opened
 from slm_energy.meters.codecarbon import open_codecarbon
 from slm_energy.meters.domains import cut
 from slm_energy.meters.host import open_host
+from slm_energy.meters.hwmon import open_hwmon
+from slm_energy.meters.hwmon_drivers import metered_elsewhere
 from slm_energy.meters.nvml.meter import open_nvml
 from slm_energy.meters.rapl import open_rapl
 from slm_energy.meters.wall import open_wall
 from slm_energy.record import Source
 from slm_energy.sampler.calibration import calibrate
 from slm_energy.sampler.channels import NumberedChannel
+from slm_energy.sampler.stored_calibrations import calibrated
 
 BUILT_IN: dict[str, MeterFactory] = {
     "rapl": open_rapl,
     "nvml": open_nvml,
     "amd": open_amd,
+    "hwmon": open_hwmon,
     "wall": open_wall,
     "host": open_host,
 }
@@ -154,8 +158,10 @@ def _calibrated(
     ]
     measured, mirrors, unchanged = calibrate(quick)
     known = candidates | {source.id: source for source in measured}
-    sources, notes = cut(list(known.values()), mirrors)
-    return sources, (*unchanged, *notes, *_long_windows(sources, target_error))
+    sources, notes = cut(list(known.values()), mirrors | metered_elsewhere(claimed))
+    sources, calibrations = calibrated(sources)
+    long = _long_windows(sources, target_error)
+    return sources, (*unchanged, *notes, *calibrations, *long)
 
 
 def _long_windows(sources: Sequence[Source], target_error: float) -> list[str]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from slm_energy.config.groups import MeasurementConfig, TrackingConfig
 from slm_energy.doctor import Diagnosis, Finding, examine, show
 from slm_energy.doctor.diagnosis import HOST_CHECKS
-from slm_energy.record import Source
+from slm_energy.record import Calibration, Fitted, Source
 from slm_energy.serialization import readable
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
@@ -104,6 +104,18 @@ def test_sources_are_printed_with_their_figures():
     assert lines[start + 2].endswith("NVIDIA H200, nvmlDeviceGetPowerUsage, mean of 1 s")
     assert "61 uJ" in lines[start + 3]
     assert lines[start + 5] == "and 1 gauges of utilization, memory and heat"
+
+
+def test_a_calibrated_source_says_against_what_and_when():
+    one = Fitted(low=0.9, best=1.0, high=1.1)
+    calibration = Calibration(
+        reference="wall/power", unix_ns=1_795_900_000 * 10**9, gain=one, offset_w=one, lag_s=one
+    )
+    source = Source(
+        id="p", kind="counter", domain="gpu", unit="uJ", path="file", calibration=calibration
+    )
+    text = printed(dataclasses.replace(DIAGNOSIS, sources=(source,)))
+    assert "  p, file, calibrated against wall/power on 2026-11-28\n" in text
 
 
 def test_remedies_come_whole_and_failures_first():

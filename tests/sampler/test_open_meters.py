@@ -7,6 +7,7 @@ import pytest
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.sampler.open_meters import open_instruments
+from slm_energy.testing.hwmon import HwmonTree, acpi_meter, amd_gpu, intel_arc
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, installed
 from slm_energy.testing.powercap import PowercapTree, Zone, amd, client, server
 from slm_energy.testing.wall import FakeWallMeter
@@ -21,7 +22,12 @@ GPUS = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(300)),))
 def measurement(tmp_path, monkeypatch):
     (tmp_path / "powercap").mkdir()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return MeasurementConfig(name="test", powercap_root=str(tmp_path / "powercap"))
+    (tmp_path / "hwmon").mkdir()
+    return MeasurementConfig(
+        name="test",
+        powercap_root=str(tmp_path / "powercap"),
+        hwmon_root=str(tmp_path / "hwmon"),
+    )
 
 
 @pytest.fixture
@@ -74,6 +80,30 @@ def test_processor_gpu_and_wall_are_metered_and_no_joule_is_summed_twice(measure
     measured = {s.id: s for s in instruments.sources if s.update_period_measured}
     assert summed <= set(measured)
     assert measured["nvml/GPU-1/energy"].update_period_ns > 15e6
+
+
+def test_hwmon_adds_the_gpu_that_no_other_meter_sees(measurement, tmp_path):
+    chips = (*intel_arc(constant(150)), acpi_meter(constant(400)))
+    with (
+        PowercapTree(tmp_path / "powercap", server(constant(30)), period_s=0.001),
+        HwmonTree(tmp_path / "hwmon", chips),
+    ):
+        _, summed, instruments = opened(measurement)
+    card = "hwmon/xe/0000:03:00.0/energy1"
+    assert summed == {"rapl/intel-rapl:0", "rapl/intel-rapl:0:0", card}
+    (source,) = [s for s in instruments.sources if s.id == card]
+    assert source.update_period_measured
+    assert 5e6 < source.update_period_ns < 50e6  # the tree's is 10 ms
+
+
+def test_a_processor_with_graphics_is_counted_by_rapl_alone(measurement, tmp_path):
+    with (
+        PowercapTree(tmp_path / "powercap", amd(constant(30)), period_s=0.001),
+        HwmonTree(tmp_path / "hwmon", amd_gpu(constant(30), apu=True)),
+    ):
+        _, summed, instruments = opened(measurement)
+    assert summed == {"rapl/intel-rapl:0"}
+    assert any("shows the counter of rapl/intel-rapl:0" in note for note in instruments.notes)
 
 
 def test_mirrored_dies_are_counted_once(measurement, tmp_path):
