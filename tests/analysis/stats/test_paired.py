@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.weightstats import ttost_paired
 
 from slm_energy.analysis.result.verdict import COARSE
 from slm_energy.analysis.stats.comparison import Block, Rule, savings
@@ -118,6 +119,15 @@ def test_of_two_cells_the_simultaneous_interval_is_the_t_interval():
     assert (pair.joint_low, pair.joint_high) == pytest.approx((pair.low, pair.high), rel=1e-12)
     one_sided = stats.ttest_rel(*np.log(noisy([10, 20]).values).T).confidence_interval(0.9)
     assert np.log([pair.tost_low, pair.tost_high]) == pytest.approx(list(one_sided))
+
+
+def test_equivalence_of_two_cells_is_what_statsmodels_says():
+    generator = np.random.default_rng(5)
+    for _ in range(5):
+        x, y = np.exp(generator.normal(0, 0.01, (2, 9)))
+        [pair] = compare(block([x, y]), Rule()).pairs
+        theirs = ttost_paired(x, y, 0.98, 1 / 0.98, transform=np.log)[0]
+        assert pair.p_equivalent == pytest.approx(theirs, abs=1e-9)
 
 
 def test_more_pairs_have_wider_intervals():
