@@ -57,11 +57,11 @@ def _tables(result: StudyComparison) -> Iterator[tuple[str, Table]]:
             "What differs besides the cells",
             _table(("Fact", result.a, result.b, "Cells", "Allowed"), facts),
         )
-    confidence = f"{100 * (1 - result.options.alpha):g} %"
+    ratio = f"Ratio (simultaneous {100 * (1 - result.options.alpha):g} % interval)"
     for change in result.metrics:
         metric = change.metric
         unit = f", {metric.unit}" if metric.unit else ""
-        head = ("Cell", result.a, result.b, f"Ratio ({confidence} interval)", "p", "Verdict")
+        head = ("Cell", result.a, result.b, ratio, "p", "Verdict")
         rows = (_row(metric, cell) for cell in change.cells)
         title = f"{metric.heading}{unit}: mean (trials){_measured(result, metric)}"
         yield title, _table(head, rows)
@@ -94,8 +94,8 @@ def _may(row: Difference) -> str:
 
 def _row(metric: Metric, cell: CellChange) -> tuple[str, ...]:
     ratio = number(cell.ratio)
-    if cell.low is not None and cell.high is not None:
-        ratio += f" ({number(cell.low)} to {number(cell.high)})"
+    if cell.joint_low is not None and cell.joint_high is not None:
+        ratio += f" ({number(cell.joint_low)} to {number(cell.joint_high)})"
     return (
         cell.cell,
         f"{number(cell.a * metric.scale)} ({cell.a_trials})",
