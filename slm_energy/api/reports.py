@@ -94,8 +94,11 @@ class StudyReport:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Every file of the report, its name (with its folder) to its content."""
-        return files(self.result, self.generations, self.grids)
+        """Every file of the report, its name (with its folder) to its content.
+
+        `errors.log` is among them only if an error kept a section out: it has the tracebacks.
+        """
+        return files(self.result, self.generations, self.grids).contents
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write page, Markdown, LaTeX tables, figures, JSON and trials (Parquet) to a folder.

@@ -267,7 +267,7 @@ def _final_report(grid: Grid, summary: SweepSummary, console: Console) -> StudyR
     for gap in report.gaps:
         console.print(escape(gap), soft_wrap=True)
     if summary.parent is not None:
-        attach(report.result, report.files(), store, summary.parent)
+        attach(report.result, report.files().contents, store, summary.parent)
     return of_stored(report)
 
 

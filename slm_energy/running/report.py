@@ -17,6 +17,7 @@ from slm_energy.store.tracking import Store, open_existing
 
 if TYPE_CHECKING:
     from slm_energy.analysis.regression import Side
+    from slm_energy.analysis.render.files import RenderedFiles
     from slm_energy.analysis.render.generated import Generated
     from slm_energy.analysis.result.report import Report
 
@@ -35,8 +36,8 @@ class StoredReport:
     generations: tuple[Generated, ...]
     gaps: tuple[str, ...]
 
-    def files(self) -> dict[str, bytes]:
-        """Every file of the report, its name (with its folder) to its content."""
+    def files(self) -> RenderedFiles:
+        """Every file of the report."""
         from slm_energy.analysis.render.files import files
 
         return files(self.result, self.generations)
@@ -58,7 +59,9 @@ def study_report(
         AnalysisError: the trials allow no report.
     """
     from slm_energy import analysis
+    from slm_energy.analysis.build import with_failures
     from slm_energy.analysis.render.generated import generated
+    from slm_energy.analysis.sections import Sections
 
     checked = analysis.options(options)
     frame = store.frame(checked.study)
@@ -73,11 +76,15 @@ def study_report(
         store.note_stop(checked.study, machine, stop_reason)
     stopped = store.stopped(checked.study, machine)
     result = analysis.build(frame, checked, noise_floor=floor, stopped=stopped)
+    sections = Sections()
     generations: tuple[Generated, ...] = ()
     try:
-        generations = generated(result, store.attached)
+        generations = sections.make(
+            "generated code", lambda: generated(result, store.attached), lambda failure: ()
+        )
     except TrackingError as error:  # artifacts were lost
         gaps.append(f"no generated code in the report: {error}")
+    result = with_failures(result, sections.failures)
     return StoredReport(result=result, generations=generations, gaps=tuple(gaps))
 
 
@@ -88,7 +95,7 @@ def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str
     floor = result.noise_floor
     if floor is not None and floor.study == result.study:
         store.set_noise_floor(parent, result.machine, to_text(floor))
-    store.describe(parent, files["report.md"].decode())
+    store.describe(parent, files.get("report.md", b"").decode())
     return store.attach(parent, files)
 
 
