@@ -62,6 +62,7 @@ class StudyComparison:
         columns = ["metric", "cell", "a", "b", "ratio", "low", "high", "p", "verdict", "reason"]
         return display.block(
             display.paragraph(repr(self), strong=True),
+            *(display.paragraph(f"Warning: {line}.") for line in self.result.warnings),
             display.table(self.cells[columns]),
             display.table(self.differences, "What differs besides the cells"),
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slm_energy.config.groups import TrackingConfig
@@ -123,5 +124,11 @@ def open_sides(a: str, b: str, tracking: TrackingConfig) -> list[Side]:
     sides = []
     for word, (name, each) in zip((a, b), named, strict=True):
         store = open_existing(each)
-        sides.append(Side(name=word, frame=store.frame(name), attached=store.attached))
+        side = Side(
+            name=word,
+            frame=store.frame(name),
+            attached=store.attached,
+            stored_floor=partial(noise_floor, store),
+        )
+        sides.append(side)
     return sides
