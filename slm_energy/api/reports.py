@@ -158,8 +158,9 @@ def report(
         study: its name; of a table, what the report calls it.
         data: a CSV file in place of a stored study.
         tracking: a folder with a store, an MLflow tracking URI, or None for `mlruns`.
-        options: keys of conf/analysis.yaml, such as `metrics=[...]`, `margin=0.05` or
-            `families=[]`; for a table `columns="NAME"`, a file of conf/columns, or a mapping.
+        options: keys of conf/analysis.yaml, such as `metrics=[...]`, `margin=0.05`,
+            `families=[]` or `registration=FILE`; for a table `columns="NAME"`, a file of
+            conf/columns, or a mapping.
 
     Returns:
         The report. Nothing is stored: `save` writes its files.
@@ -178,12 +179,14 @@ def report(
             remedy = "it belongs to data=FILE" if key == "columns" else "call .save(FOLDER)"
             raise ConfigError(f"{key}={options[key]!r}: {remedy}")
     given = with_defaults("analysis", {"study": study, **options}, ["study=null"], keys=["study"])
+    registration = given.pop("registration")
     for key in ("data", "columns", "out"):
         del given[key]
     asked = analysis.options(given)  # what is wrong with them is said before a store is opened
     store = open_existing(tracking_config(tracking))
     trials_of(store, asked.study)
-    return of_stored(study_report(store, given))
+    file = None if registration is None else os.fspath(registration)
+    return of_stored(study_report(store, given, registration=file))
 
 
 def of_stored(report: StoredReport) -> StudyReport:
@@ -198,6 +201,10 @@ def _table_report(data: str | os.PathLike[str], options: dict[str, Any]) -> Stud
         words.append(f"columns={options.pop('columns')}")
     asked = with_defaults("analysis", options, words, keys=["study"])
     del asked["out"]
+    if (registration := asked.pop("registration")) is not None:
+        raise ConfigError(
+            f"registration={registration}: it belongs to study=NAME, not to data=FILE"
+        )
     analysed = external.analyse(asked | {"data": os.fspath(data)})
     return StudyReport(result=analysed.report, grids=tuple(external_tables.grids(analysed)))
 

@@ -53,10 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
         return _report_table(words, console)
     composed = compose("analysis", words, keys=["study"])
     del composed["data"], composed["columns"]
-    out, tracking = composed.pop("out"), tracking_group(composed)
+    out, registration = composed.pop("out"), composed.pop("registration")
+    tracking = tracking_group(composed)
     options(composed)  # reports a wrong key before a missing store
     store = open_existing(tracking)
-    report = study_report(store, composed)
+    report = study_report(store, composed, registration=registration)
     files = show_report(report, store, store.last_sweep(composed["study"]), console)
     _write(out, files.contents)
     return 1 if files.failures else 0
@@ -99,6 +100,8 @@ def _report_table(words: list[str], console: Console) -> int:
     composed = compose("analysis", ["study=null", *words], keys=["study"])
     del composed["tracking"]  # nothing is stored
     out = composed.pop("out")
+    if (registration := composed.pop("registration")) is not None:
+        raise ConfigError(f"registration={registration} belongs to study=NAME: leave out data=FILE")
     result = external.analyse(composed)
     external_tables.to_terminal(result, console)
     rendered = files(result.report, more=external_tables.grids(result))

@@ -84,6 +84,13 @@ class ReportFiles:
         str | None,
         Key("folder for report.html, tables, figures and the data; null writes none"),
     ] = None
+    registration: Annotated[
+        str | None,
+        Key(
+            "file that `slm-energy plan --register FILE` wrote before the study: the report says"
+            " item by item whether the study follows it"
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,13 +6,17 @@ Prints nothing; the command line and a notebook share it.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import AnalysisError, ConfigError, TrackingError
+from slm_energy.planning.freeze import Frozen
 from slm_energy.running.stop_rule import noise_floor
+from slm_energy.serialization import from_plain
 from slm_energy.store.connection import store_uri
 from slm_energy.store.tracking import Store, open_existing
 
@@ -45,7 +49,10 @@ class StoredReport:
 
 
 def study_report(
-    store: Store, options: Mapping[str, Any], stop_reason: str | None = None
+    store: Store,
+    options: Mapping[str, Any],
+    stop_reason: str | None = None,
+    registration: str | None = None,
 ) -> StoredReport:
     """Build a study's report.
 
@@ -53,14 +60,17 @@ def study_report(
         store: has the study.
         options: the keys of conf/analysis.yaml that `slm_energy.analysis.options` accepts.
         stop_reason: why the study has just ended before its last round, if it has; it is stored.
+        registration: a file that was written before the study, to compare it with.
 
     Raises:
-        ConfigError: an option is not valid.
+        ConfigError: an option is not valid, or `registration` is no such file.
         TrackingError: there is no such study.
         AnalysisError: the trials allow no report.
     """
     from slm_energy import analysis
     from slm_energy.analysis.build import with_failures
+    from slm_energy.analysis.registration import checked as compare_with
+    from slm_energy.analysis.registration import read
     from slm_energy.analysis.render.generated import generated
     from slm_energy.analysis.sections import Sections
 
@@ -85,6 +95,17 @@ def study_report(
         )
     except TrackingError as error:  # artifacts were lost
         gaps.append(f"no generated code in the report: {error}")
+    if registration is not None:
+        declared, digest = read(Path(registration))
+        plans = [
+            from_plain(Frozen, json.loads(plan)["frozen"])
+            for plan in store.plans(checked.study, machine)
+        ]
+        result = sections.make(
+            "registration",
+            lambda: compare_with(result, declared, digest, plans),
+            lambda failure: result,
+        )
     result = with_failures(result, sections.failures)
     return StoredReport(result=result, generations=generations, gaps=tuple(gaps))
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,12 +178,15 @@ class Store:
 
     def first_plan(self, study: str, machine: str) -> str | None:
         """`plan.json` of the first invocation of a study on a machine; None before there is one."""
+        return next(self.plans(study, machine), None)
+
+    def plans(self, study: str, machine: str) -> Iterator[str]:
+        """`plan.json` of each invocation of a study on a machine that has one, oldest first."""
         for run in self._sweeps(study, machine):
             if "slm.plan" in run.data.tags:
                 plan = self._complete_plan(run.info.run_id)
                 if plan is not None:
-                    return plan
-        return None
+                    yield plan
 
     def _complete_plan(self, run_id: str) -> str | None:
         """`plan.json` of an invocation; None if it was killed before it was complete."""

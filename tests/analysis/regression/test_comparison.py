@@ -303,7 +303,7 @@ def stored(largest_pct: float, machine: str = "lab-1") -> NoiseFloor:
 def with_floor(study, known, **keys):
     sides = [
         dataclasses.replace(
-            side(calm(study, costs, seed), name), stored_floor=lambda machine: floor
+            side(calm(study, costs, seed), name), stored_floor=lambda machine: known
         )
         for costs, seed, name in ((COSTS, 1, "old"), (WORSE, 2, "new"))
     ]
