@@ -201,10 +201,6 @@ def _table_report(data: str | os.PathLike[str], options: dict[str, Any]) -> Stud
         words.append(f"columns={options.pop('columns')}")
     asked = with_defaults("analysis", options, words, keys=["study"])
     del asked["out"]
-    if (registration := asked.pop("registration")) is not None:
-        raise ConfigError(
-            f"registration={registration}: it belongs to study=NAME, not to data=FILE"
-        )
     analysed = external.analyse(asked | {"data": os.fspath(data)})
     return StudyReport(result=analysed.report, grids=tuple(external_tables.grids(analysed)))
 

@@ -100,8 +100,6 @@ def _report_table(words: list[str], console: Console) -> int:
     composed = compose("analysis", ["study=null", *words], keys=["study"])
     del composed["tracking"]  # nothing is stored
     out = composed.pop("out")
-    if (registration := composed.pop("registration")) is not None:
-        raise ConfigError(f"registration={registration} belongs to study=NAME: leave out data=FILE")
     result = external.analyse(composed)
     external_tables.to_terminal(result, console)
     rendered = files(result.report, more=external_tables.grids(result))

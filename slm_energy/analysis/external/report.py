@@ -13,6 +13,7 @@ from slm_energy.analysis.external.columns import columns
 from slm_energy.analysis.external.table import read
 from slm_energy.analysis.options import METRICS, options
 from slm_energy.analysis.result.report import Report
+from slm_energy.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +45,8 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
     """
     keys = dict(mapping)
     path, meaning = Path(str(keys.pop("data"))), columns(keys.pop("columns"))
+    if (registration := keys.pop("registration", None)) is not None:
+        raise ConfigError(f"registration={registration} belongs to study=NAME, not to data=FILE")
     frame = read(path, meaning)
     keys["study"] = keys.get("study") or path.stem
     if tuple(keys.get("metrics", METRICS)) == METRICS:
