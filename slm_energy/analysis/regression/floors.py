@@ -56,5 +56,5 @@ def _sentence(stored: NoiseFloor, metric: Metric, seen: MetricNoise, floor: floa
         f"floor={floor:g} is below the noise floor of {stored.machine}: in study"
         f" {stored.study}{when} the same cell under two names differs by up to"
         f" {number(seen.largest_pct)} % in {metric.title}, and two studies may differ by more;"
-        f" floor={enough:g} keeps differences of that size from being called changes"
+        f" floor={enough:g} allows for it in every verdict"
     )

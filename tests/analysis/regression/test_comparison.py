@@ -316,7 +316,7 @@ def test_a_stored_noise_floor_that_is_not_used_is_a_warning_that_names_the_key(s
     assert line.startswith("floor=0 is below the noise floor of lab-1: in study aa of 2026-11-01")
     assert line.endswith(
         "differs by up to 1.84 % in energy per output token, and two studies may differ by more;"
-        " floor=0.019 keeps differences of that size from being called changes"
+        " floor=0.019 allows for it in every verdict"
     )
     assert "Warning: floor=0 is below" in terminal(result, width=400)
     assert result.to_json()["warnings"] == [line]
