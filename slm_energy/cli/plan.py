@@ -48,8 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     examples = (
         ("slm-energy plan -m engine=torch,onnx provider=cpu,cuda", "a grid of four cells"),
-        ("slm-energy plan --config-name demo", "a ready sweep"),
-        ("slm-energy plan --config-name demo --register demo.yaml margin=0.05", "pre-register it"),
+        ("slm-energy plan --config-name demo --register FILE margin=0.05", "pre-register a sweep"),
     )
     parser.epilog = key_help.help_text(examples, key_help.RUN)
 

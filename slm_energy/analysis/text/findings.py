@@ -6,6 +6,7 @@ from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import COARSE
+from slm_energy.analysis.stats.leave_one_out import MOST_TRIALS
 from slm_energy.analysis.text.phrases import (
     confidence,
     joined,
@@ -163,6 +164,11 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
         lines.append(
             f"{where}With {times(family.power.rounds, 'round')}, a difference of "
             f"{number(family.power.detectable_pct)} % is detected with power 0.8."
+        )
+    if family.rests_on is None and cells * family.complete_rounds > MOST_TRIALS:
+        lines.append(
+            f"{where}With more than {MOST_TRIALS} trials, verdicts are not examined without single "
+            "rounds."
         )
     return lines + _chain_notes(report, family, where)
 

@@ -34,6 +34,7 @@ def methods(report: Report) -> tuple[str, ...]:
         " ".join([design, *_course(report), *kinds]),
         *_agreement(report),
         _comparison(report),
+        *_without_rounds(report),
         *_conventional(report),
         _rest(options),
     )
@@ -92,6 +93,16 @@ def _comparison(report: Report) -> str:
         f"{options.alpha:g}; two cells are equivalent when it lies within the margin and the two "
         "one-sided tests, adjusted with Holm, agree. Where the instruments' own intervals could "
         "explain a difference, it is called below the instrument's resolution."
+    )
+
+
+def _without_rounds(report: Report) -> tuple[str, ...]:
+    families = [family for result in report.deciding for family in result.families]
+    if all(family.rests_on is None for family in families):
+        return ()
+    return (
+        "Each verdict that is stated was examined again without each round in turn, with the same "
+        "test on the other rounds.",
     )
 
 

@@ -94,3 +94,15 @@ def test_a_verdict_that_needs_every_round_says_so(study):
     costs = {"torch/cpu": 0.033, "onnx/cpu": 0.020, "openvino/cpu": 0.045}
     report = build(study(costs, 3), options({"study": "toy", "draws": 999}))
     assert report.findings[0].endswith("Without any one of its rounds it would be inconclusive.")
+
+
+def test_a_family_of_many_trials_says_that_it_was_not_examined(study, monkeypatch):
+    costs = {"torch/cpu": 0.033, "onnx/cpu": 0.020}
+    small = build(study(costs, 6), options({"study": "toy", "draws": 999}))
+    assert any("without each round" in text for text in small.methods)
+    for module in ("stats.leave_one_out", "text.findings"):
+        monkeypatch.setattr(f"slm_energy.analysis.{module}.MOST_TRIALS", 11)
+    report = build(study(costs, 6), options({"study": "toy", "draws": 999}))
+    assert "single round" not in report.findings[0]
+    assert any("With more than 11 trials" in note for note in report.notes)
+    assert not any("without each round" in text for text in report.methods)
