@@ -17,8 +17,9 @@ from slm_energy.analysis.stats.effect_size import Flags
 def letters(differ: Flags) -> list[str]:
     """The letters of each cell.
 
-    They are given out in the order of the cells, the larger set first. Where any has several
-    characters, the letters of a cell are separated by spaces.
+    They are given out in the order of the cells, the larger set first. Up to Z each has a column of
+    its own, as `scikit_posthocs.compact_letter_display` writes them; with more than that, the
+    letters of a cell are separated by spaces.
 
     Args:
         differ: k x k, symmetric: which pairs differ.
@@ -29,12 +30,11 @@ def letters(differ: Flags) -> list[str]:
     joined = [frozenset(i for i, apart in enumerate(row) if not apart) for row in differ]
     groups = sorted(_cliques(joined), key=lambda group: (min(group), -len(group), sorted(group)))
     names = list(itertools.islice(_names(), len(groups)))
-    between = " " if any(len(name) > 1 for name in names) else ""
-    members = [
-        [name for name, group in zip(names, groups, strict=True) if cell in group]
-        for cell in range(len(joined))
-    ]
-    return [between.join(own) for own in members]
+    members = [[cell in group for group in groups] for cell in range(len(joined))]
+    if len(groups) <= len(string.ascii_letters):
+        columns = [zip(names, own, strict=True) for own in members]
+        return ["".join(name if has else " " for name, has in row) for row in columns]
+    return [" ".join(itertools.compress(names, own)) for own in members]
 
 
 def _names() -> Iterator[str]:

@@ -26,19 +26,20 @@ def test_cells_share_a_letter_exactly_where_they_do_not_differ():
         differ = upper | upper.T
         shown = letters(differ)
         for a, b in itertools.combinations(range(cells), 2):
-            assert bool(set(shown[a]) & set(shown[b])) == (not differ[a, b])
+            shared = set(shown[a]) & set(shown[b]) - {" "}
+            assert bool(shared) == (not differ[a, b])
 
 
 def test_they_are_those_of_scikit_posthocs():
     differ = neighbours(9, 2)
     display = scikit_posthocs.compact_letter_display(np.where(differ, 0.01, 0.5), alpha=0.05)
-    assert letters(differ) == [text.replace(" ", "") for text in display]
+    assert letters(differ) == list(display)
     assert letters(np.zeros((3, 3), dtype=bool)) == ["a", "a", "a"]
 
 
 @pytest.mark.parametrize(("cells", "last"), [(26, "z"), (52, "Z"), (53, "aa"), (78, "az")])
 def test_after_the_last_letter_come_two(cells, last):
-    assert letters(neighbours(cells, 0))[-1] == last
+    assert letters(neighbours(cells, 0))[-1].strip() == last
 
 
 def test_letters_of_several_characters_can_be_told_apart():
