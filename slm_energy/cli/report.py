@@ -88,8 +88,8 @@ def _show_failures(files: RenderedFiles, console: Console) -> None:
     for failure in files.failures:
         console.print(f"[red]{escape(failure.sentence())}[/]", soft_wrap=True, highlight=False)
     if files.failures:
-        line = f"the other sections are complete; {LOG} has the tracebacks: out=FOLDER writes it"
-        console.print(f"{line} beside the report", soft_wrap=True, highlight=False)
+        line = f"the other sections are complete; {LOG} beside report.html has the tracebacks"
+        console.print(f"{line} (out=FOLDER writes both)", soft_wrap=True, highlight=False)
 
 
 def _report_table(words: list[str], console: Console) -> int:
