@@ -96,14 +96,14 @@ def study_report(
     except TrackingError as error:  # artifacts were lost
         gaps.append(f"no generated code in the report: {error}")
     if registration is not None:
-        declared, digest = read(Path(registration))
+        declared = read(Path(registration))
         plans = [
             from_plain(Frozen, json.loads(plan)["frozen"])
             for plan in store.plans(checked.study, machine)
         ]
         result = sections.make(
             "registration",
-            lambda: compare_with(result, declared, digest, plans),
+            lambda: compare_with(result, declared, plans),
             lambda failure: result,
         )
     result = with_failures(result, sections.failures)

@@ -5,6 +5,12 @@ check     the study beside it, item by item
 """
 
 from slm_energy.analysis.registration.check import checked
-from slm_energy.analysis.registration.document import Registration, read, register, to_text
+from slm_energy.analysis.registration.document import (
+    Registration,
+    RegistrationFile,
+    read,
+    register,
+    to_text,
+)
 
-__all__ = ["Registration", "checked", "read", "register", "to_text"]
+__all__ = ["Registration", "RegistrationFile", "checked", "read", "register", "to_text"]

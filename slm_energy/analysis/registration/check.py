@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 from collections.abc import Iterator, Sequence
 
-from slm_energy.analysis.registration.document import Registration
+from slm_energy.analysis.registration.document import Registration, RegistrationFile
 from slm_energy.analysis.result.registration import RegisteredItem, RegistrationCheck
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.text.phrases import joined, times
@@ -14,23 +14,21 @@ from slm_energy.planning.freeze import Frozen
 from slm_energy.serialization import Json, to_plain
 
 
-def checked(
-    report: Report, registration: Registration, stated_digest: str, plans: Sequence[Frozen]
-) -> Report:
+def checked(report: Report, file: RegistrationFile, plans: Sequence[Frozen]) -> Report:
     """The report with the comparison, a finding and a paragraph of the methods about it.
 
     Args:
         report: of the study.
-        registration: what was declared.
-        stated_digest: the digest that its file states.
+        file: what was declared.
         plans: what the plan of each invocation of the study depended on.
     """
+    registration = file.registration
     check = RegistrationCheck(
-        digest=registration.digest,
+        digest=file.digest,
         registered=registration.registered,
         hypotheses=registration.hypotheses,
         items=(
-            _item("digest of the file", stated_digest, registration.digest),
+            _item("digest of the file", file.stated_digest, file.digest),
             _item("study", registration.study, report.study),
             _item("machine", registration.machine, report.machine),
             _in_advance(registration, report),

@@ -72,8 +72,27 @@ class Registration:
     @property
     def digest(self) -> str:
         """64 hex digits of the content."""
-        text = json.dumps(to_plain(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest(to_plain(self))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RegistrationFile:
+    """A registration as a file has it.
+
+    Attributes:
+        registration: the content.
+        digest: of the content, with the keys that the file has: another version may have others.
+        stated_digest: what the file states: another one if the file was edited.
+    """
+
+    registration: Registration
+    digest: str
+    stated_digest: str
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def register(
@@ -157,12 +176,8 @@ def to_text(registration: Registration) -> str:
     return _HEAD + str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=96))
 
 
-def read(path: Path) -> tuple[Registration, str]:
+def read(path: Path) -> RegistrationFile:
     """Read a file.
-
-    Returns:
-        The registration, and the digest that the file states: not that of its content if the file
-        was edited.
 
     Raises:
         ConfigError: it cannot be read, or is no registration.
@@ -171,12 +186,15 @@ def read(path: Path) -> tuple[Registration, str]:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, Mapping):
             raise ValueError("it is not a mapping")
-        stated = str(content.get("digest", "none"))
         plain = {key: value for key, value in content.items() if key != "digest"}
-        return from_plain(Registration, plain), stated
+        return RegistrationFile(
+            registration=from_plain(Registration, plain),
+            digest=_digest(plain),
+            stated_digest=str(content.get("digest", "none")),
+        )
     except OSError as error:
         raise ConfigError(f"registration={path}: {error.strerror or error}") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (TypeError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
             f"registration={path} is not a registration of this version ({one_line(error)}):"
             " slm-energy plan --register FILE writes one"

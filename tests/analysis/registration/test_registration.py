@@ -9,7 +9,14 @@ import pytest
 import yaml
 
 from slm_energy.analysis import build, options
-from slm_energy.analysis.registration import Registration, checked, read, register, to_text
+from slm_energy.analysis.registration import (
+    Registration,
+    RegistrationFile,
+    checked,
+    read,
+    register,
+    to_text,
+)
 from slm_energy.analysis.render.files import files
 from slm_energy.analysis.result.report import Report
 from slm_energy.errors import ConfigError
@@ -54,8 +61,13 @@ def studied(rounds=5, stopped="", frame=None, **keys) -> Report:
     return build(frame, options({"study": "toy", **KEYS, **keys}), stopped=stopped)
 
 
-def departures(report: Report, registration: Registration, plans=(FROZEN,), digest=None):
-    result = checked(report, registration, digest or registration.digest, plans)
+def filed(registration: Registration) -> RegistrationFile:
+    digest = registration.digest
+    return RegistrationFile(registration=registration, digest=digest, stated_digest=digest)
+
+
+def departures(report: Report, registration: Registration, plans=(FROZEN,)):
+    result = checked(report, filed(registration), plans)
     return {item.name: item.actual for item in result.registration.departures}
 
 
@@ -78,7 +90,7 @@ def test_it_declares_hypotheses_metrics_margin_families_rule_and_plan(declare, t
     assert content["left_out"] == {"openvino / cpu": "too slow"}
     assert content["plan_digest"] == FROZEN.digest
     assert content["digest"] == registration.digest
-    assert read(file) == (registration, registration.digest)
+    assert read(file) == filed(registration)
 
 
 def test_a_named_reference_and_families_are_in_the_hypotheses(declare):
@@ -90,7 +102,7 @@ def test_a_named_reference_and_families_are_in_the_hypotheses(declare):
 
 def test_a_study_that_follows_it_says_so(declare):
     registration = declare()
-    report = checked(studied(), registration, registration.digest, [FROZEN, FROZEN])
+    report = checked(studied(), filed(registration), [FROZEN, FROZEN])
     assert report.registration.departures == ()
     assert report.findings[-1].startswith(
         f"The study follows its registration of 2025-12-31 (digest {registration.digest[:12]})"
@@ -128,7 +140,7 @@ def test_each_departure_is_an_item(declare, keys, item, actual):
     registration = declare()
     report = studied(**keys)
     assert departures(report, registration) == {item: actual}
-    text = checked(report, registration, registration.digest, [FROZEN]).findings[-1]
+    text = checked(report, filed(registration), [FROZEN]).findings[-1]
     assert text.startswith("The study departs from its registration of 2025-12-31")
     assert f"{item} (registered: " in text
     assert f"; here: {actual})" in text
@@ -173,12 +185,18 @@ def test_an_edit_shows(declare, tmp_path):
     registration = declare()
     file = tmp_path / "toy.yaml"
     file.write_text(to_text(registration).replace("margin: 0.02", "margin: 0.1"), encoding="utf-8")
-    edited, stated = read(file)
-    assert edited.analysis["margin"] == 0.1
-    assert stated == registration.digest != edited.digest
-    assert departures(studied(margin=0.1), edited, digest=stated) == {
-        "digest of the file": edited.digest
-    }
+    edited = read(file)
+    assert edited.registration.analysis["margin"] == 0.1
+    assert edited.stated_digest == registration.digest != edited.digest
+    result = checked(studied(margin=0.1), edited, [FROZEN])
+    assert [item.name for item in result.registration.departures] == ["digest of the file"]
+
+
+def test_how_a_file_is_laid_out_does_not_change_its_digest(declare, tmp_path):
+    content = yaml.safe_load(to_text(declare()))
+    file = tmp_path / "toy.yaml"
+    file.write_text(json.dumps(dict(reversed(content.items()))), encoding="utf-8")
+    assert read(file) == filed(declare())
 
 
 @pytest.mark.parametrize(
