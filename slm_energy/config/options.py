@@ -87,8 +87,8 @@ class ReportFiles:
     registration: Annotated[
         str | None,
         Key(
-            "file that `slm-energy plan --register FILE` wrote before the study: the report says"
-            " item by item whether the study follows it"
+            "registration that the study is compared with; null has none. `slm-energy plan"
+            " --register FILE` writes it before the first trial."
         ),
     ] = None
 
