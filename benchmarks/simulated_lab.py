@@ -33,6 +33,8 @@ intervals are narrow enough.
 
 With `--power` it prints how often a difference is found that `planning.minimum_detectable` says is
 found with a chance of 0.8.
+
+`two_studies.py` prints how often `slm-energy compare` errs.
 """
 
 from __future__ import annotations

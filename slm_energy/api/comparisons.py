@@ -64,6 +64,7 @@ class StudyComparison:
         return display.block(
             display.paragraph(repr(self), strong=True),
             *([display.paragraph(f"Measured: {scope}")] if scope else []),
+            *(display.paragraph(f"Warning: {line}.") for line in self.result.warnings),
             display.table(self.cells[columns]),
             display.table(self.differences, "What differs besides the cells"),
         )

@@ -1,7 +1,7 @@
 """The parser of the command line: which verb is meant, and how the program ends.
 
-Exit codes: 0 everything went well, 1 some trial did not or something got worse, 2 the command
-cannot be carried out, 130 Ctrl-C.
+Exit codes: 0 everything went well, 1 some trial or some section of a report did not or something
+got worse, 2 the command cannot be carried out, 130 Ctrl-C.
 """
 
 from __future__ import annotations

@@ -96,6 +96,13 @@ class ReportFiles:
         str | None,
         Key("folder for report.html, tables, figures and the data; null writes none"),
     ] = None
+    registration: Annotated[
+        str | None,
+        Key(
+            "registration that the study is compared with; null has none. `slm-energy plan"
+            " --register FILE` writes it before the first trial."
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,12 +198,15 @@ class Store:
         With `measured`: of the first invocation that knew the scope of its sums.
         """
         tag = mlflow_schema.MEASURED_TAG if measured else "slm.plan"
+        return next(self.plans(study, machine, tag), None)
+
+    def plans(self, study: str, machine: str, tag: str = "slm.plan") -> Iterator[str]:
+        """`plan.json` of each invocation on a machine that has one and the tag, oldest first."""
         for run in self._sweeps(study, machine):
             if tag in run.data.tags:
                 plan = self._complete_plan(run.info.run_id)
                 if plan is not None:
-                    return plan
-        return None
+                    yield plan
 
     def _complete_plan(self, run_id: str) -> str | None:
         """`plan.json` of an invocation; None if it was killed before it was complete."""

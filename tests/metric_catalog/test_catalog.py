@@ -152,7 +152,7 @@ def test_what_mlflow_gives_back_and_the_reports_table_have_no_other_metric(
         store.store(repeated, folder, parent, "here-123456")
     frame = store.frame("test")
     report = build(frame, AnalysisOptions(study="test"))
-    table = pd.read_parquet(io.BytesIO(files(report)["trials.parquet"]))
+    table = pd.read_parquet(io.BytesIO(files(report).contents["trials.parquet"]))
     for columns in (frame.columns, table.columns):
         stored = [name for name in columns if "/" in name]
         assert "energy/total_j" in stored

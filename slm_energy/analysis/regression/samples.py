@@ -5,6 +5,7 @@ Measured joules are never paired with estimated ones.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
+from slm_energy.analysis.stats.autocorrelation import neighbour_correlation
 from slm_energy.analysis.stats.welch import IndependentPair, Sample
 from slm_energy.analysis.trials.frame import Study
 from slm_energy.errors import AnalysisError, one_line
@@ -83,7 +85,22 @@ def _pairs_of_metric(
         raise AnalysisError(f"{name} is {why}: leave it out, as with metrics=[latency/e2e_p50_s]")
     if not pairs:
         left_out.append(_nowhere(studies, kinds[0]))
-    return pairs, left_out
+    return _with_correlation(pairs), left_out
+
+
+def _with_correlation(pairs: Sequence[IndependentPair]) -> list[IndependentPair]:
+    """The pairs of each kind of a metric with how much a round of theirs resembles the next."""
+    result = list(pairs)
+    for metric in {pair.metric for pair in pairs}:
+        mine = [pair for pair in pairs if pair.metric == metric]
+        correlation = neighbour_correlation(
+            [[pair.a.by_round for pair in mine], [pair.b.by_round for pair in mine]]
+        )
+        result = [
+            dataclasses.replace(pair, correlation=correlation) if pair.metric == metric else pair
+            for pair in result
+        ]
+    return result
 
 
 def _other_scope(studies: tuple[Study, Study], metric: Metric) -> str:
@@ -150,5 +167,6 @@ def _samples(study: Study, metric: Metric) -> tuple[dict[str, Sample], list[Left
             positive = bool((under > 0).all())
             below = float((logs - np.log(under)).mean()) if positive else math.inf
             above = float((np.log(over) - logs).mean())
-        samples[cell] = Sample(logs=logs, below=below, above=above)
+        numbers = tuple(study.rounds[row] for row in np.flatnonzero(rows))
+        samples[cell] = Sample(logs=logs, below=below, above=above, rounds=numbers)
     return samples, left_out

@@ -31,6 +31,8 @@ def to_terminal(result: StudyComparison, console: Console) -> None:
         console.print(table, width=width)
     for line in _findings(result):
         console.print(_safe(line, style="bold"), width=width)
+    for line in result.warnings:
+        console.print(_safe(f"Warning: {line}.", style="yellow"), width=width)
 
 
 def scope_in_words(result: StudyComparison) -> str:
@@ -125,6 +127,12 @@ def _findings(result: StudyComparison) -> list[str]:
             lines.append(
                 f"Noise: trials of a cell scatter by {change.noise_pct:.2g} %; a typical cell shows"
                 f" a difference above {change.visible_pct:.2g} %."
+            )
+        if change.correlation > 0 and change.effective_rounds is not None:
+            lines.append(
+                f"A round resembles the next (correlation {change.correlation:.2g}), so that"
+                f" {change.rounds} rounds are worth {change.effective_rounds:.2g} independent ones;"
+                " intervals and p allow for it."
             )
         lines += [
             f"Regression: {cell.cell}, {change.metric.title} {_signed(cell.ratio)}."

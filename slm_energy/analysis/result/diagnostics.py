@@ -133,6 +133,11 @@ class Diagnostics:
     residual_shapiro_p: float | None
     changed: tuple[Changed, ...]
 
+    @classmethod
+    def unknown(cls) -> Diagnostics:
+        """Of a metric whose trials could not be diagnosed."""
+        return cls(points=(), drifts=(), residual_sd_pct=None, residual_shapiro_p=None, changed=())
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Sentinel:

@@ -11,9 +11,11 @@ decision           from a ratio and its simultaneous interval to a verdict
 effect_size        t intervals, Cliff's delta, Vargha-Delaney
 power              detectable differences, and rounds needed
 diagnostics        outliers, distributions, verdicts that rest on outliers
+leave_one_out      verdicts that rest on one round
 drift              slopes over order, time and temperature
-conventional       Shapiro-Wilk, Levene, Kruskal-Wallis, Dunn with Holm
+conventional       Shapiro-Wilk, Levene, Kruskal-Wallis, Dunn with Holm; `letters` for them
 welch              two independent samples; `games_howell` for more
+autocorrelation    what rounds are worth that resemble their neighbours
 factorial_anova    effects of the factors
 pareto             trade-offs between metrics
 """

@@ -36,6 +36,7 @@ def methods(report: Report) -> tuple[str, ...]:
         *_agreement(report),
         _comparison(report),
         multiplicity(report),
+        *_without_rounds(report),
         *_conventional(report),
         _rest(options),
     )
@@ -126,6 +127,16 @@ def multiplicity(report: Report) -> str:
     return (
         f"Tested: {ran}. The error rate {options.alpha:g} holds for each comparison, not for all "
         "of them together; adjust=study gives one rate for all."
+    )
+
+
+def _without_rounds(report: Report) -> tuple[str, ...]:
+    families = [family for result in report.deciding for family in result.families]
+    if all(family.rests_on is None for family in families):
+        return ()
+    return (
+        "Each verdict that is stated was examined again without each round in turn, with the same "
+        "test on the other rounds.",
     )
 
 
