@@ -13,8 +13,11 @@ from tests.captures import WATTS, S, a_capture, a_counter
 from tests.conftest import a_cell, a_trial
 
 
-def derived(config: RunConfig, capture: Capture, unit: str = "Wh") -> Record:
-    meter = WallMeterConfig(url="http://plug/", path="total", unit=unit)  # type: ignore[arg-type]
+def derived(config: RunConfig, capture: Capture, unit: str | None = None) -> Record:
+    """A trial's record; with a unit, of a trial for which a meter at the wall was requested."""
+    meter = None
+    if unit is not None:
+        meter = WallMeterConfig(url="http://plug/", path="total", unit=unit)  # type: ignore[arg-type]
     cell = a_cell(config, measurement=MeasurementConfig(name="wall", wall_meter=meter))
     return trial.derive(a_trial(config, cell=cell), capture, 0)
 
@@ -94,20 +97,20 @@ def test_a_unit_that_contradicts_the_sensors_inside_makes_a_trial_invalid(
 def test_a_wall_that_shows_more_than_the_sensors_inside_is_plausible(
     config: RunConfig, times: float
 ) -> None:
-    record = derived(config, a_capture(series=(a_counter(), a_plug(WATTS * times))))
+    record = derived(config, a_capture(series=(a_counter(), a_plug(WATTS * times))), "Wh")
     assert named(record, "wall_unit").passed
     assert record.outcome.name == "valid"
 
 
 def test_a_unit_is_not_judged_by_a_sum_without_the_processor(config: RunConfig) -> None:
     gpu = dataclasses.replace(a_counter().source, domain="gpu")
-    record = derived(config, a_capture(series=(a_counter(source=gpu), a_plug(WATTS * 100))))
+    record = derived(config, a_capture(series=(a_counter(source=gpu), a_plug(WATTS * 100))), "Wh")
     assert named(record, "wall_unit").passed is None
 
 
 def test_a_total_with_coarse_steps_is_flagged_with_the_window_it_takes(config: RunConfig) -> None:
     plug = a_plug(60, step_mj=60_000, summed=True)
-    record = derived(config, a_capture(series=(plug,)))
+    record = derived(config, a_capture(series=(plug,)), "Wh")
     flag = named(record, "fine_enough")
     assert flag.flagged
     assert flag.detail.startswith("wall/energy counts in steps of 60 J: the window of 4 s is known")
