@@ -39,15 +39,21 @@ def rests_on(
         return None
     found: dict[tuple[str, str], list[RoundLeftOut]] = {(pair.a, pair.b): [] for pair in stated}
     for row in rounds:
-        values = block.values.copy()
-        values[row] = np.nan
-        verdicts = _verdicts(compare(dataclasses.replace(block, values=values)), higher_is_better)
+        verdicts = _verdicts(compare(_without(block, int(row))), higher_is_better)
         for pair in stated:
             without = verdicts.get((pair.a, pair.b), "inconclusive")
             if without != pair.verdict:
                 gone = RoundLeftOut(a=pair.a, b=pair.b, round=int(row) + 1, verdict=without)
                 found[pair.a, pair.b].append(gone)
     return tuple(gone for each in found.values() for gone in each)
+
+
+def _without(block: Block, row: int) -> Block:
+    low, high = (
+        None if part is None else np.delete(part, row, axis=0) for part in (block.low, block.high)
+    )
+    values = np.delete(block.values, row, axis=0)
+    return dataclasses.replace(block, values=values, low=low, high=high)
 
 
 def _verdicts(comparison: Comparison, higher_is_better: bool) -> dict[tuple[str, str], Verdict]:

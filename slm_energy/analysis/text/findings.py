@@ -35,12 +35,7 @@ def findings(report: Report) -> tuple[str, ...]:
     lines = []
     for result in report.deciding:
         for family in result.families:
-            lines += [
-                " ".join(
-                    [sentence(report, result.metric, family, pair), *_without_a_round(family, pair)]
-                )
-                for pair in family.stated
-            ]
+            lines += [sentence(report, result.metric, family, pair) for pair in family.stated]
         if any(family.pairs for family in result.families):
             continue
         ranked = [cell for family in result.families for cell in family.ranked]
@@ -56,8 +51,9 @@ def findings(report: Report) -> tuple[str, ...]:
 
 
 def sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str:
-    """One pair in words, with what was measured."""
-    return _sentence(report, metric, family, pair) + measured(report, metric)
+    """One pair in words, with the rounds on which it rests and what was measured."""
+    words = [_sentence(report, metric, family, pair), *_without_a_round(family, pair)]
+    return " ".join(words) + measured(report, metric)
 
 
 def _sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str:

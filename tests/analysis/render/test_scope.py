@@ -77,7 +77,7 @@ def test_terminal_markdown_page_notebook_and_json_name_it(report: Report) -> Non
     assert f"Measured: {WORDS}</p>" in to_html(report)
     assert StudyReport(result=report)._repr_html_().count(WORDS) >= 3
     assert json.loads(report.to_json())["scope"] == WORDS
-    made = files(report)
+    made = files(report).contents
     assert WORDS.encode() in made["report.html"]
     assert WORDS in plain(made["report.md"].decode())
 

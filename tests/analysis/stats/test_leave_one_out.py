@@ -90,9 +90,9 @@ def test_each_finding_says_whether_it_holds_without_any_round(study):
 
 
 def test_a_verdict_that_needs_every_round_says_so(study):
-    """Of three cells no pair has a verdict from two rounds."""
+    """Of three cells no pair has a verdict from three rounds."""
     costs = {"torch/cpu": 0.033, "onnx/cpu": 0.020, "openvino/cpu": 0.045}
-    report = build(study(costs, 3), options({"study": "toy", "draws": 999}))
+    report = build(study(costs, 4), options({"study": "toy", "draws": 999}))
     assert report.findings[0].endswith("Without any one of its rounds it would be inconclusive.")
 
 
