@@ -89,7 +89,8 @@ def test_the_best_cell_is_the_reference_unless_another_is_named(study):
     assert {pair.verdict for pair in headline(other)} == {"saves"}
     assert other.findings == (
         "onnx / cpu costs 63 % less energy per output token than torch / cpu, simultaneous 95 % "
-        "interval 62 to 64 %, cheaper in 5 of 5 rounds. The verdict holds without any single round.",
+        "interval 62 to 64 %, cheaper in 5 of 5 rounds. The verdict holds without any single "
+        "round.",
     )
 
 
