@@ -118,11 +118,18 @@ class _Counter:
     def step(self, at: int) -> int:
         """Count between reading `at` and the next.
 
+        A late publication carries the energy of all the time since the last one, and so more than
+        the time since the last reading allows. A coarse counter rests between its steps anyway:
+        there the time of the reading decides.
+
         Raises:
             UnknownJoules: several answers are possible, or the only one is physically impossible.
         """
-        one, other = self._raw[at], self._raw[at + 1]
-        elapsed_ns = self._after[at + 1] - self._before[at]
+        one, other, since = self._raw[at], self._raw[at + 1], at
+        if self._quantum == 1 and other != one:
+            while since and self._raw[since - 1] == one:
+                since -= 1
+        elapsed_ns = self._after[at + 1] - self._before[since]
         most = self._rate * (elapsed_ns + self._stale_ns)
         if self._modulus is not None and 2 * most >= self._modulus:
             raise UnknownJoules(
