@@ -1,21 +1,23 @@
 """How often the truth lies in the interval, and how wide the interval is.
 
-    python benchmarks/coverage.py [--each 150] [--seed 0]
+    python benchmarks/coverage.py [--each 150] [--seed 0] [--only NAME]
 
 Random loads of eight families, seen by modelled sensors and read as the sampler reads them, without
 waiting: readings are computed. Prints, per sensor and family, the share of windows whose true
 energy lies in the reported interval, the median full width of the interval, and the median and 95th
-percentile of the figure's error, all relative to the energy. The default is 12,000 windows.
+percentile of the figure's error, all relative to the energy. The default is 20,400 windows.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import random
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from itertools import pairwise
+from typing import Any, Protocol
 
 from slm_energy.derive.energy.accounting import account
 from slm_energy.record import EnergyFigure, Series, Source, Window
@@ -129,15 +131,19 @@ class Sensor:
         source: what it says of itself.
         length_ns: of the windows.
         aligned: windows begin right after a tick.
+        late_ns: the device's values are late by a constant time between these two.
+        polled: it is read once per update period and at no mark, as a meter behind a network is.
     """
 
     name: str
     source: Source
     length_ns: int = 10 * S
     aligned: bool = False
+    late_ns: tuple[int, int] = (0, 0)
+    polled: bool = False
 
 
-def _counter(period_ns: int, **more: float) -> Source:
+def _counter(period_ns: int, **more: Any) -> Source:
     return Source(
         id="gpu/energy",
         kind="counter",
@@ -150,7 +156,7 @@ def _counter(period_ns: int, **more: float) -> Source:
     )
 
 
-def _power(period_ns: int, averaging_ns: int = 0) -> Source:
+def _power(period_ns: int, averaging_ns: int = 0, **more: Any) -> Source:
     return Source(
         id="gpu/power",
         kind="power",
@@ -158,6 +164,7 @@ def _power(period_ns: int, averaging_ns: int = 0) -> Source:
         unit="mW",
         update_period_ns=period_ns,
         averaging_ns=averaging_ns,
+        **more,
     )
 
 
@@ -171,6 +178,10 @@ RAPL = Source(
     max_power_w=2000.0,
 )
 
+FILTERED = dataclasses.replace(RAPL, step_noise_pct=50.0)
+LATE = {"lag_ns": 50 * MS, "lag_error_ns": 50 * MS}
+LATE_WALL = {"lag_ns": 1500 * MS, "lag_error_ns": 1500 * MS}
+
 SENSORS = (
     Sensor(name="1 ms, marked", source=RAPL),
     Sensor(name="20 ms, aligned", source=_counter(20 * MS), aligned=True),
@@ -182,6 +193,37 @@ SENSORS = (
     Sensor(name="instant power", source=_power(20 * MS)),
     Sensor(name="1 s mean power", source=_power(100 * MS, S)),
     Sensor(name="25 of 100 ms", source=_power(100 * MS, 25 * MS)),
+    Sensor(
+        name="20 ms, late",
+        source=_counter(20 * MS, **LATE),
+        aligned=True,
+        late_ns=(25 * MS, 100 * MS),
+    ),
+    Sensor(
+        name="100 ms, late",
+        source=_counter(100 * MS, **LATE),
+        aligned=True,
+        late_ns=(25 * MS, 100 * MS),
+    ),
+    Sensor(name="power, late", source=_power(20 * MS, **LATE), late_ns=(25 * MS, 100 * MS)),
+    Sensor(
+        name="counter, 25 of 100", source=_counter(100 * MS, averaging_ns=25 * MS), aligned=True
+    ),
+    Sensor(
+        name="wall power, late",
+        source=_power(S, S, **LATE_WALL),
+        length_ns=100 * S,
+        late_ns=(S, 3 * S),
+        polled=True,
+    ),
+    Sensor(
+        name="wall energy, late",
+        source=_counter(S, quantum=3600, **LATE_WALL),
+        length_ns=100 * S,
+        late_ns=(S, 3 * S),
+        polled=True,
+    ),
+    Sensor(name="RAPL, filtered", source=FILTERED),
 )
 
 
@@ -189,20 +231,23 @@ def figure_of(sensor: Sensor, family: Family, rng: random.Random) -> tuple[Energ
     """One random window: what is reported, and the truth in joules."""
     ticks = _ticks(sensor, rng)
     start_ns = BEGIN_NS + rng.randrange(2 * S)
-    asked = _tracked(ticks, sensor, rng) if _slow(sensor.source) else _polled(sensor, rng)
+    tracked = _slow(sensor.source) and not sensor.polled
+    asked = _tracked(ticks, sensor, rng) if tracked else _polled(sensor, rng)
     if sensor.aligned:
         # The sampler has seen the tick, reads once more and answers; the worker then begins.
         tick = next(i for i, t in enumerate(ticks) if t >= start_ns)
         start_ns = next(t for t in asked if t >= ticks[tick]) + READ_NS + rng.randrange(300 * US)
     end_ns = start_ns + sensor.length_ns + rng.randrange(S // 2)
     window = Window(name="serve", start_ns=start_ns, end_ns=end_ns)
-    asked = sorted({*asked, *_marks(window, sensor, rng)})
+    if not sensor.polled:
+        asked = sorted({*asked, *_marks(window, sensor, rng)})
     apart = [asked[0]]
     for time_ns in asked[1:]:
         if time_ns > apart[-1] + READ_NS:
             apart.append(time_ns)
     curve = family(rng, window)
-    figure = account(_series(sensor.source, curve, ticks, apart), window, max_gap_ns=S)
+    shown = _shown(sensor.source, curve, ticks, rng.randint(*sensor.late_ns), rng)
+    figure = account(_series(sensor.source, shown, ticks, apart), window, max_gap_ns=S)
     return figure, curve.joules(start_ns, end_ns)
 
 
@@ -211,7 +256,8 @@ def _slow(source: Source) -> bool:
 
 
 def _until_ns(sensor: Sensor) -> int:
-    return BEGIN_NS + sensor.length_ns + 3 * S + 3 * (sensor.source.update_period_ns or 0)
+    period_ns = sensor.source.update_period_ns or 0
+    return BEGIN_NS + sensor.length_ns + 3 * S + 3 * period_ns + sensor.late_ns[1]
 
 
 def _ticks(sensor: Sensor, rng: random.Random) -> list[int]:
@@ -236,9 +282,11 @@ def _tracked(ticks: Sequence[int], sensor: Sensor, rng: random.Random) -> list[i
 
 def _polled(sensor: Sensor, rng: random.Random) -> list[int]:
     """Readings at a jittered period."""
-    pause_ns = 100 * MS
-    if sensor.source.kind == "power":
-        pause_ns = min(pause_ns, max(20 * MS, (sensor.source.update_period_ns or 0) // 2))
+    pause_ns, period_ns = 100 * MS, sensor.source.update_period_ns or 0
+    if sensor.polled:
+        pause_ns = period_ns
+    elif sensor.source.kind == "power":
+        pause_ns = min(pause_ns, max(20 * MS, period_ns // 2))
     time_ns, asked = BEGIN_NS - 5 * S - rng.randrange(pause_ns), []
     while time_ns < _until_ns(sensor):
         asked.append(time_ns)
@@ -253,17 +301,20 @@ def _marks(window: Window, sensor: Sensor, rng: random.Random) -> list[int]:
     after = window.end_ns + rng.randrange(100 * US)
     if sensor.source.kind == "power":
         return [before, after]
-    follow = range(POLL_NS, 2 * period_ns + 5 * MS, POLL_NS)
-    starts = [before + t for t in follow] if not _slow(sensor.source) else []
+    follow = range(POLL_NS, 2 * period_ns + 5 * MS + sensor.late_ns[1], POLL_NS)
+    followed = sensor.late_ns[1] or not _slow(sensor.source)
+    starts = [before + t for t in follow] if followed else []
     return [before, *starts, after, *(after + t for t in follow)]
 
 
-def _series(source: Source, curve: Curve, ticks: Sequence[int], asked: Sequence[int]) -> Series:
+def _series(
+    source: Source, shown: Sequence[int], ticks: Sequence[int], asked: Sequence[int]
+) -> Series:
     raw, at = [], 0
     for time_ns in asked:
         while ticks[at + 1] <= time_ns + READ_NS // 2:
             at += 1
-        raw.append(_shown(source, curve, ticks[at]))
+        raw.append(shown[at])
     return Series(
         source=source,
         before_ns=tuple(asked),
@@ -272,14 +323,39 @@ def _series(source: Source, curve: Curve, ticks: Sequence[int], asked: Sequence[
     )
 
 
-def _shown(source: Source, curve: Curve, tick_ns: int) -> int:
-    """What is published at a tick."""
-    if source.kind == "counter":
-        counted = curve.energy_pj(tick_ns) // {"uJ": 10**6, "mJ": 10**9}[source.unit]
-        return counted % source.modulus if source.modulus else counted + 10**9
+def _shown(
+    source: Source, curve: Curve, ticks: Sequence[int], late_ns: int, rng: random.Random
+) -> list[int]:
+    """What is published at each tick."""
+    times = [tick - late_ns for tick in ticks]
+    if source.kind == "power":
+        return [_power_mw(source, curve, time_ns) for time_ns in times]
+    steps_pj = [
+        _step_pj(source, curve, begin, end) * _distortion(source, rng)
+        for begin, end in pairwise(times)
+    ]
+    counted = itertools.accumulate(steps_pj, initial=curve.energy_pj(times[0]))
+    unit_pj = {"uJ": 10**6, "mJ": 10**9}[source.unit]
+    values = [int(each // unit_pj) // source.quantum * source.quantum for each in counted]
+    return [value % source.modulus if source.modulus else value + 10**9 for value in values]
+
+
+def _step_pj(source: Source, curve: Curve, begin_ns: int, end_ns: int) -> int:
+    """Energy that a counter adds at a tick; a part-time sensor takes its part for the whole."""
+    seen_ns = source.averaging_ns or end_ns - begin_ns
+    seen_pj = curve.energy_pj(end_ns) - curve.energy_pj(end_ns - seen_ns)
+    return seen_pj * (end_ns - begin_ns) // seen_ns
+
+
+def _distortion(source: Source, rng: random.Random) -> float:
+    share = source.step_noise_pct / 100
+    return rng.uniform(1 - share, 1 + share) if share else 1
+
+
+def _power_mw(source: Source, curve: Curve, time_ns: int) -> int:
     if not source.averaging_ns:
-        return curve.power_mw(tick_ns)
-    since = curve.energy_pj(tick_ns) - curve.energy_pj(tick_ns - source.averaging_ns)
+        return curve.power_mw(time_ns)
+    since = curve.energy_pj(time_ns) - curve.energy_pj(time_ns - source.averaging_ns)
     return round(since / source.averaging_ns)
 
 
@@ -318,21 +394,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--each", type=int, default=150, help="windows per sensor and family")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="sensors whose name contains this")
     options = parser.parse_args()
-    heading = f"{'sensor':<18}{'load':<16}{'windows':>7}{'covered':>12}{'width':>13}{'bias':>12}"
+    heading = f"{'sensor':<20}{'load':<16}{'windows':>7}{'covered':>12}{'width':>13}{'bias':>12}"
     print(f"{heading}{'p95 error':>11}")
     rows = []
-    for sensor in SENSORS:
+    for sensor in (each for each in SENSORS if options.only in each.name):
         for name, family in FAMILIES.items():
             rng = random.Random(f"{options.seed} {sensor.name} {name}")
             rows.append(run(sensor, family, options.each, rng))
-            print(f"{sensor.name:<18}{name:<16}{rows[-1]}", flush=True)
+            print(f"{sensor.name:<20}{name:<16}{rows[-1]}", flush=True)
     whole = Row(
         covered=[each for row in rows for each in row.covered],
         widths_pct=[each for row in rows for each in row.widths_pct],
         errors_pct=[each for row in rows for each in row.errors_pct],
     )
-    print(f"{'all':<34}{whole}")
+    print(f"{'all':<36}{whole}")
 
 
 if __name__ == "__main__":
