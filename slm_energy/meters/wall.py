@@ -25,6 +25,7 @@ from urllib3.exceptions import HTTPError
 
 from slm_energy.config.groups import MeasurementConfig, WallMeterConfig
 from slm_energy.errors import one_line
+from slm_energy.meters.accuracy import WALL_LAG_S
 from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.record import Source
 
@@ -113,6 +114,10 @@ class WallMeter:
         # The last digit that was printed is one step: 1 Wh where there are no decimals.
         step = Decimal(1).scaleb(max(-9, min(0, int(value.as_tuple().exponent))))
         resolution = step * _SCALES[self._config.unit]
+        # A latency that was measured is known as well as the meter updates its value.
+        lag_s, lag_error_s = self._config.lag_s, self._config.period_s / 2
+        if lag_s is None:
+            lag_s = lag_error_s = WALL_LAG_S / 2
         return Source(
             id="wall/power" if self._power else "wall/energy",
             kind="power" if self._power else "counter",
@@ -123,6 +128,8 @@ class WallMeter:
             quantum=1 if self._power else max(1, math.ceil(resolution)),
             averaging_ns=period_ns if self._power else 0,
             gain_pct=self._config.gain_pct,
+            lag_ns=round(lag_s * 1e9),
+            lag_error_ns=round(lag_error_s * 1e9),
             max_power_w=float(MAX_POWER_MW / 1000),
             device=urlsplit(self.where).netloc,
             path=f"{self.where} {self._config.path}",

@@ -33,6 +33,11 @@ def latency_ns(source: Source) -> tuple[int, int, int]:
     )
 
 
+def longest_latency_ns(source: Source) -> int:
+    """How long after a moment a sensor may first show its energy; 0 if it is never late."""
+    return max(0, latency_ns(source)[2])
+
+
 def shifted(source: Source, window: Window) -> list[Window]:
     """The windows in which the energy of `window` may have appeared; the most likely one first."""
     shortest, best, longest = latency_ns(source)
