@@ -1,6 +1,6 @@
 """How often the truth lies in the interval, and how wide the interval is.
 
-    python benchmarks/coverage.py [--each 150] [--seed 0] [--only NAME]
+    python benchmarks/coverage.py [--each 150] [--seed 0] [--only NAME] [--baseline]
 
 Random loads of eight families, seen by modelled sensors and read as the sampler reads them, without
 waiting: readings are computed. Prints, per sensor and family, the share of windows whose true
@@ -20,6 +20,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 from slm_energy.derive.energy.accounting import account
+from slm_energy.derive.energy.steadiness import unsteadiness_j
 from slm_energy.record import EnergyFigure, Series, Source, Window
 from slm_energy.testing.waveform import Polyline, Sine, Waveform, constant, stairs
 
@@ -227,6 +228,10 @@ SENSORS = (
 )
 
 
+BURSTS = ((0.02, 0.2), (0.05, 0.45), (0.1, 1.0), (0.3, 1.5), (0.5, 2.0))
+"""Mean lengths in seconds of bursts and of rests between them, in a bursty idle."""
+
+
 def figure_of(sensor: Sensor, family: Family, rng: random.Random) -> tuple[EnergyFigure, float]:
     """One random window: what is reported, and the truth in joules."""
     ticks = _ticks(sensor, rng)
@@ -389,13 +394,57 @@ def run(sensor: Sensor, family: Family, each: int, rng: random.Random) -> Row:
     return row
 
 
+def bursty(rng: random.Random, burst_s: float, rest_s: float) -> tuple[Waveform, float]:
+    """30 W, and 80 W in bursts, both for random times; and the mean power in the long run."""
+    time_ns, levels, burst = -5 * S, [], rng.random() < burst_s / (burst_s + rest_s)
+    while time_ns < 15 * S:
+        levels.append((time_ns, 80_000 if burst else 30_000))
+        time_ns += 1 + round(rng.expovariate(1 / (burst_s if burst else rest_s)) * S)
+        burst = not burst
+    return stairs(levels), (80 * burst_s + 30 * rest_s) / (burst_s + rest_s)
+
+
+def baselines(each: int, seed: int) -> None:
+    """How often the long-run energy of idle is in the interval of a baseline of 10 s."""
+    print(f"{'idle, mean lengths':<36}{'windows':>7}{'covered':>12}{'without':>12}{'width':>13}")
+    window = Window(name="baseline", start_ns=2 * S, end_ns=12 * S)
+    for burst_s, rest_s in BURSTS:
+        covered, without, widths_pct = 0, 0, list[float]()
+        for number in range(each):
+            rng = random.Random(f"{seed} {burst_s} {rest_s} {number}")
+            curve, mean_w = bursty(rng, burst_s, rest_s)
+            asked, time_ns = [], 0
+            while time_ns < 14 * S:
+                asked.append(time_ns)
+                time_ns += round(100 * MS * rng.uniform(0.8, 1.2))
+            ticks = range(0, 15 * S, MS)
+            shown = _shown(RAPL, curve, ticks, 0, rng)
+            series = _series(RAPL, shown, ticks, asked)
+            figure = account(series, window, max_gap_ns=S)
+            found = unsteadiness_j([series], window, max_gap_ns=S)
+            if figure.low_j is None or figure.high_j is None or found is None:
+                raise SystemExit(f"baseline: {figure.reasons}")
+            (below_j, above_j), truth_j = found, mean_w * window.duration_s
+            covered += figure.low_j - below_j <= truth_j <= figure.high_j + above_j
+            without += figure.low_j <= truth_j <= figure.high_j
+            widths_pct.append(100 * (below_j + above_j) / truth_j)
+        print(
+            f"{f'bursts {burst_s} s, rest {rest_s} s':<36}{each:>7}{100 * covered / each:>10.1f} %"
+            f"{100 * without / each:>10.1f} %{statistics.median(widths_pct):>11.1f} %"
+        )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--each", type=int, default=150, help="windows per sensor and family")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="sensors whose name contains this")
+    parser.add_argument("--baseline", action="store_true", help="bursty idle instead of sensors")
     options = parser.parse_args()
+    if options.baseline:
+        baselines(options.each, options.seed)
+        return
     heading = f"{'sensor':<20}{'load':<16}{'windows':>7}{'covered':>12}{'width':>13}{'bias':>12}"
     print(f"{heading}{'p95 error':>11}")
     rows = []

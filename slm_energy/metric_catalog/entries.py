@@ -5,7 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from slm_energy.metric_catalog.definition import MEASURED, Better, MetricDefinition, bounds
+from slm_energy.metric_catalog.definition import (
+    ESTIMATED,
+    MEASURED,
+    Better,
+    MetricDefinition,
+    bounds,
+    bounds_with_gain,
+)
 
 
 def energy(group: str) -> Iterator[MetricDefinition]:
@@ -46,7 +53,9 @@ def energy(group: str) -> Iterator[MetricDefinition]:
         (
             "net_total",
             "net total energy",
-            "Total energy of the serve window less the baseline's power over the same time.",
+            "Total energy of the serve window less the baseline's power over the same time. The"
+            " interval covers the baseline's unsteadiness; it is absent where the baseline is too"
+            " short to know that.",
             "neither",
         ),
         (
@@ -78,6 +87,17 @@ def energy(group: str) -> Iterator[MetricDefinition]:
                 name=name,
                 title=f"{title}, {end} bound",
                 meaning=f"The {end} end of the measurement's own interval.",
+                better="neither",
+                bound=True,
+            )
+        if group == ESTIMATED:
+            continue  # a model has no sensor
+        for name, end in zip(bounds_with_gain(definition.name), ("lower", "upper"), strict=True):
+            yield dataclasses.replace(
+                definition,
+                name=name,
+                title=f"{title}, {end} bound with sensor gain",
+                meaning=f"The {end} end of the interval that also covers the sensors' gain.",
                 better="neither",
                 bound=True,
             )
