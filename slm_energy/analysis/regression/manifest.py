@@ -39,7 +39,11 @@ _GROUPS: dict[str, Group] = {
     "provider": "engine", "effective": "engine", "measurement": "measurement", "scope": "scope",
     "environment.python": "versions", "environment.platform": "kernel",
     "environment.nvidia_driver": "driver", "environment.isolation": "measurement",
+    "environment.rapl_energy_filter": "measurement",
 }  # fmt: skip
+
+_NOT_KNOWN = (("rapl_energy_filter", "unknown"), ("rapl_energy_filter", "none"))
+"""Of the environment: as if it had not been recorded, which older studies did not."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,7 +219,8 @@ def _attached_facts(run: str, attached: Attached) -> dict[str, str]:
     facts = {
         f"environment.{key}": str(value)
         for key, value in files["environment"].items()
-        if key not in ("versions", "hostname")  # params and the machine's name have them
+        # Params and the machine's name have the first two.
+        if key not in ("versions", "hostname") and (key, value) not in _NOT_KNOWN
     }
     facts |= {
         f"effective.{key}": str(value)

@@ -87,6 +87,11 @@ class Metric:
         """Names of the metrics that hold the measurement's own interval."""
         return definition.bounds(self.name)
 
+    @property
+    def bounds_with_gain(self) -> tuple[str, str]:
+        """Names of the metrics that hold the interval with the gain of the sensors."""
+        return definition.bounds_with_gain(self.name)
+
     def estimated_twin(self) -> Metric:
         """The same quantity of the estimating model."""
         return Metric(name=self.name.replace(MEASURED, ESTIMATED, 1))

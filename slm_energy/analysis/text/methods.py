@@ -91,7 +91,10 @@ def _comparison(report: Report) -> str:
         f"interval lies beyond this margin and, with more than two cells, p is at most "
         f"{options.alpha:g}; two cells are equivalent when it lies within the margin and the two "
         "one-sided tests, adjusted with Holm, agree. Where the instruments' own intervals could "
-        "explain a difference, it is called below the instrument's resolution."
+        "explain a difference, it is called below the instrument's resolution. These intervals "
+        "cover sampling and the latency of the sensors; the gain of a sensor cancels in a ratio of "
+        "two cells on one machine. Where it is known, the interval with sensor gain covers it: that"
+        " is the one for absolute figures, and for comparisons between machines."
     )
 
 

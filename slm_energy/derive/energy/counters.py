@@ -23,6 +23,7 @@ from slm_energy.derive.energy.usable_readings import (
 )
 from slm_energy.derive.energy.window_edges import NEAR, Edge, Publication, edge
 from slm_energy.record import UNITS_PER_JOULE, Source, Window
+from slm_energy.serialization import Json
 
 _FROZEN_NS = 1_000_000_000
 _FROZEN_PERIODS = 10
@@ -107,7 +108,7 @@ def _filtered(energy: Energy, source: Source, window: Window) -> Energy:
     return _widened(energy, noise_j, filter_j=noise_j)
 
 
-def _widened(energy: Energy, half_j: float, **details: float) -> Energy:
+def _widened(energy: Energy, half_j: float, **details: Json) -> Energy:
     """A wider interval. What is certain of a counter that sees everything is not certain here."""
     kept = {key: value for key, value in energy.details.items() if not key.startswith("certain_")}
     return dataclasses.replace(

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from slm_energy.derive.energy.usable_readings import SECOND_NS, Energy
 from slm_energy.record import Source, Window
+from slm_energy.serialization import Json
 
 _SHIFTS = 8
 _FINEST_NS = 1_000_000
@@ -58,8 +59,8 @@ def united(source: Source, energies: Sequence[Energy]) -> Energy:
     if len(energies) == 1 and not any(latency_ns(source)):
         return energies[0]
     first, (shortest, _, longest) = energies[0], latency_ns(source)
-    certain = {
-        key: extreme(float(str(energy.details[key])) for energy in energies)
+    certain: dict[str, Json] = {
+        key: extreme(_number(energy.details[key]) for energy in energies)
         for key, extreme in _CERTAIN.items()
         if key in first.details
     }
@@ -67,7 +68,7 @@ def united(source: Source, energies: Sequence[Energy]) -> Energy:
     between_j = max((abs(b - a) for a, b in pairwise(others)), default=0.0) / 2
     low_j = max(0.0, min(energy.low_j for energy in energies) - between_j)
     high_j = max(energy.high_j for energy in energies) + between_j
-    more = {
+    more: dict[str, Json] = {
         "latency_low_s": shortest / SECOND_NS,
         "latency_high_s": longest / SECOND_NS,
         "latency_j": high_j - low_j - (first.high_j - first.low_j),
@@ -75,3 +76,8 @@ def united(source: Source, energies: Sequence[Energy]) -> Energy:
     return dataclasses.replace(
         first, low_j=low_j, high_j=high_j, details=first.details | certain | more
     )
+
+
+def _number(value: Json) -> float:
+    assert isinstance(value, float)
+    return value

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from slm_energy.derive.energy.crosscheck import CrossCheck, crosschecks
@@ -64,3 +66,24 @@ def test_what_is_unknown_or_seen_once_is_in_no_pair() -> None:
     assert crosschecks([figure("gpu", None, summed=True), figure("gpu", 3, kind="power")]) == ()
     assert crosschecks([figure("cpu_package", 3, summed=True)]) == ()
     assert crosschecks([figure("wall", 3, summed=True)]) == ()
+
+
+def with_gain(part: EnergyFigure, share: float) -> EnergyFigure:
+    assert part.low_j is not None
+    assert part.high_j is not None
+    low, high = part.low_j * (1 - share), part.high_j * (1 + share)
+    return dataclasses.replace(part, low_with_gain_j=low, high_with_gain_j=high)
+
+
+def test_different_sensors_may_differ_by_the_gain_of_both() -> None:
+    part, whole = figure("cpu_package", 112, summed=True), figure("wall", 100)
+    assert not only(part, whole).agrees(0)
+    assert only(with_gain(part, 0.05), with_gain(whole, 0.05)).agrees(0)
+
+
+def test_a_counter_made_of_power_shares_its_gain() -> None:
+    counter, power = figure("gpu", 100, summed=True), figure("gpu", 103, kind="power")
+    found = only(with_gain(counter, 0.05), with_gain(power, 0.05))
+    assert found.ratio == pytest.approx(1.03)
+    assert found.low == pytest.approx(103 * 0.98 * 0.95 / 102)
+    assert found.high == pytest.approx(103 * 1.02 * 1.05 / 98)
