@@ -52,8 +52,8 @@ class Interval:
         """Divided by a number that is exact."""
         return Interval(
             best=self.best / count,
-            bounds=_scaled(self.bounds, 1 / count),
-            with_gain=_scaled(self.with_gain, 1 / count),
+            bounds=_per(self.bounds, count),
+            with_gain=_per(self.with_gain, count),
         )
 
     def less(self, other: Interval, ratio: float) -> Interval:
@@ -103,5 +103,5 @@ def _sum(each: Sequence[Bounds | None]) -> Bounds | None:
     return math.fsum(low for low, _ in known), math.fsum(high for _, high in known)
 
 
-def _scaled(ends: Bounds | None, factor: float) -> Bounds | None:
-    return ends and (ends[0] * factor, ends[1] * factor)
+def _per(ends: Bounds | None, count: float) -> Bounds | None:
+    return ends and (ends[0] / count, ends[1] / count)
