@@ -45,6 +45,7 @@ class Curve(Protocol):
 
 
 Family = Callable[[random.Random, Window], Curve]
+Shown = Callable[[int], int]
 
 
 def steady(rng: random.Random, window: Window) -> Curve:
@@ -232,8 +233,17 @@ BURSTS = ((0.02, 0.2), (0.05, 0.45), (0.1, 1.0), (0.3, 1.5), (0.5, 2.0))
 """Mean lengths in seconds of bursts and of rests between them, in a bursty idle."""
 
 
-def figure_of(sensor: Sensor, family: Family, rng: random.Random) -> tuple[EnergyFigure, float]:
-    """One random window: what is reported, and the truth in joules."""
+def figure_of(
+    sensor: Sensor, family: Family, rng: random.Random, stated: Source | None = None
+) -> tuple[EnergyFigure, float]:
+    """One random window: what is reported, and the truth in joules.
+
+    Args:
+        sensor: what is simulated.
+        family: of the load.
+        rng: decides the rest.
+        stated: what the accounting is given as the source, if not the sensor's.
+    """
     ticks = _ticks(sensor, rng)
     start_ns = BEGIN_NS + rng.randrange(2 * S)
     tracked = _slow(sensor.source) and not sensor.polled
@@ -252,7 +262,10 @@ def figure_of(sensor: Sensor, family: Family, rng: random.Random) -> tuple[Energ
             apart.append(time_ns)
     curve = family(rng, window)
     shown = _shown(sensor.source, curve, ticks, rng.randint(*sensor.late_ns), rng)
-    figure = account(_series(sensor.source, shown, ticks, apart), window, max_gap_ns=S)
+    series = _series(sensor.source, shown, ticks, apart)
+    figure = account(
+        dataclasses.replace(series, source=stated or sensor.source), window, max_gap_ns=S
+    )
     return figure, curve.joules(start_ns, end_ns)
 
 
@@ -312,14 +325,12 @@ def _marks(window: Window, sensor: Sensor, rng: random.Random) -> list[int]:
     return [before, *starts, after, *(after + t for t in follow)]
 
 
-def _series(
-    source: Source, shown: Sequence[int], ticks: Sequence[int], asked: Sequence[int]
-) -> Series:
+def _series(source: Source, shown: Shown, ticks: Sequence[int], asked: Sequence[int]) -> Series:
     raw, at = [], 0
     for time_ns in asked:
         while ticks[at + 1] <= time_ns + READ_NS // 2:
             at += 1
-        raw.append(shown[at])
+        raw.append(shown(at))
     return Series(
         source=source,
         before_ns=tuple(asked),
@@ -330,19 +341,25 @@ def _series(
 
 def _shown(
     source: Source, curve: Curve, ticks: Sequence[int], late_ns: int, rng: random.Random
-) -> list[int]:
-    """What is published at each tick."""
-    times = [tick - late_ns for tick in ticks]
+) -> Shown:
+    """What is published at the tick of a number."""
     if source.kind == "power":
-        return [_power_mw(source, curve, time_ns) for time_ns in times]
+        return lambda at: _power_mw(source, curve, ticks[at] - late_ns)
+    if not source.averaging_ns and not source.step_noise_pct:
+        return lambda at: _count(source, curve.energy_pj(ticks[at] - late_ns))
+    times = [tick - late_ns for tick in ticks]
     steps_pj = [
         _step_pj(source, curve, begin, end) * _distortion(source, rng)
         for begin, end in pairwise(times)
     ]
-    counted = itertools.accumulate(steps_pj, initial=curve.energy_pj(times[0]))
-    unit_pj = {"uJ": 10**6, "mJ": 10**9}[source.unit]
-    values = [int(each // unit_pj) // source.quantum * source.quantum for each in counted]
-    return [value % source.modulus if source.modulus else value + 10**9 for value in values]
+    counted_pj = list(itertools.accumulate(steps_pj, initial=curve.energy_pj(times[0])))
+    return lambda at: _count(source, counted_pj[at])
+
+
+def _count(source: Source, energy_pj: float) -> int:
+    value = int(energy_pj // {"uJ": 10**6, "mJ": 10**9}[source.unit])
+    value = value // source.quantum * source.quantum
+    return value % source.modulus if source.modulus else value + 10**9
 
 
 def _step_pj(source: Source, curve: Curve, begin_ns: int, end_ns: int) -> int:
