@@ -34,6 +34,7 @@ class Part(NamedTuple):
 
 _ENERGY = ("accounting", "counters", "usable_readings", "window_edges", "power")
 _INTERVALS = ("latency", "gain", "spread", "steadiness", "crosscheck")
+"""`unobserved` is tested with `spread`."""
 PARTS = {
     "core": Part(
         tuple(f"derive/energy/{name}" for name in _ENERGY),
@@ -44,7 +45,10 @@ PARTS = {
         ),
     ),
     "intervals": Part(
-        (*(f"derive/energy/{name}" for name in _INTERVALS), "derive/interval"),
+        (
+            *(f"derive/energy/{name}" for name in (*_INTERVALS, "unobserved")),
+            "derive/interval",
+        ),
         (*(f"derive/energy/test_{name}" for name in _INTERVALS), "derive/test_metrics"),
     ),
     "metrics": Part(("derive/metrics",), ("derive/test_metrics", "metric_catalog/test_catalog")),

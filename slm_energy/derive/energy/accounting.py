@@ -10,8 +10,8 @@ readings that count for a window.
 Intervals are practical ones: they contain the truth in at least 95 % of windows of each kind of
 load in `benchmarks/coverage.py`. They cover sampling (update period, edges, gaps, averaging), the
 latency of the sensor (`latency.py`), and what a part-time or filtered sensor does not show
-(`spread.py`). The gain of the sensor is in a second interval (`gain.py`). A counter's pedigree also
-has certain bounds, derived only from energy that never falls and the device's maximum power.
+(`unobserved.py`). The gain of the sensor is in a second interval (`gain.py`). A counter's pedigree
+also has certain bounds, derived only from energy that never falls and the maximum power.
 """
 
 from __future__ import annotations

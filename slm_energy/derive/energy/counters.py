@@ -6,12 +6,11 @@ Integers in the counter's own unit; fractions only at the two edges (`window_edg
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import itertools
 import operator
 from fractions import Fraction
 
-from slm_energy.derive.energy.spread import batches, distorted, noise
+from slm_energy.derive.energy.unobserved import Increment, filtered, observed_in_part
 from slm_energy.derive.energy.usable_readings import (
     MOST_BELIEVED_W,
     Energy,
@@ -22,12 +21,10 @@ from slm_energy.derive.energy.usable_readings import (
     seconds,
 )
 from slm_energy.derive.energy.window_edges import NEAR, Edge, Publication, edge
-from slm_energy.record import UNITS_PER_JOULE, Source, Window
-from slm_energy.serialization import Json
+from slm_energy.record import UNITS_PER_JOULE, Window
 
 _FROZEN_NS = 1_000_000_000
 _FROZEN_PERIODS = 10
-_FEWEST_INCREMENTS = 4
 
 
 def count(readings: Readings, first: int, last: int, window: Window, limit_ns: int) -> Energy:
@@ -60,63 +57,11 @@ def count(readings: Readings, first: int, last: int, window: Window, limit_ns: i
     between = sum(steps[: at - first])
     energy = _energy(readings, start, end, between, counter.wraps(first, last))
     if part_time(readings.source):
-        return _observed_in_part(
-            energy, readings, counter.increments(*counter.around(first, last)), window
-        )
+        increments = counter.increments(*counter.around(first, last))
+        return observed_in_part(energy, readings.source, increments, window)
     if readings.source.step_noise_pct:
-        return _filtered(energy, readings.source, window)
+        return filtered(energy, readings.source, window)
     return energy
-
-
-def _observed_in_part(
-    energy: Energy, readings: Readings, increments: list[_Increment], window: Window
-) -> Energy:
-    """Widen by the spread of what the sensor saw: in the rest of each period it was blind.
-
-    An edge of the window may cut a period whose observed part is all before or all after it.
-    """
-    source = readings.source
-    unit, period_ns = UNITS_PER_JOULE[source.unit], source.update_period_ns or 0
-    inside = [
-        count / unit
-        for time_ns, count in increments
-        if window.start_ns + period_ns <= time_ns <= window.end_ns
-    ]
-    if len(inside) < _FEWEST_INCREMENTS:
-        raise UnknownJoules(
-            Fault.SHORT,
-            f"the sensor observes {seconds(source.averaging_ns)} of each {seconds(period_ns)}, and"
-            f" {len(inside)} of these are not enough: raise measurement.serve_s",
-        )
-    blind = 1 - source.averaging_ns / period_ns
-    edges_j = 0.0
-    for edge_ns in (window.start_ns, window.end_ns):
-        near = [count / unit for at, count in increments if abs(at - edge_ns) <= NEAR * period_ns]
-        edges_j += blind * (max(near) - min(near))
-    noise_j = max(noise([1.0] * (len(inside) - 1), inside), batches(inside, len(inside)))
-    return _widened(
-        energy,
-        noise_j + edges_j,
-        observed_share=source.averaging_ns / period_ns,
-        part_time_j=noise_j + edges_j,
-    )
-
-
-def _filtered(energy: Energy, source: Source, window: Window) -> Energy:
-    periods = (window.end_ns - window.start_ns) / (source.update_period_ns or 1)
-    noise_j = distorted(energy.best_j, source.step_noise_pct / 100, periods)
-    return _widened(energy, noise_j, filter_j=noise_j)
-
-
-def _widened(energy: Energy, half_j: float, **details: Json) -> Energy:
-    """A wider interval. What is certain of a counter that sees everything is not certain here."""
-    kept = {key: value for key, value in energy.details.items() if not key.startswith("certain_")}
-    return dataclasses.replace(
-        energy,
-        low_j=max(0.0, energy.low_j - half_j),
-        high_j=energy.high_j + half_j,
-        details=kept | details,
-    )
 
 
 def _energy(readings: Readings, start: Edge, end: Edge, between: int, wraps: int) -> Energy:
@@ -135,10 +80,6 @@ def _energy(readings: Readings, start: Edge, end: Edge, between: int, wraps: int
             "certain_high_j": float((between + end.certain_high - start.certain_low) / unit),
         },
     )
-
-
-_Increment = tuple[int, int]
-"""The end of an update period, and what was counted in it."""
 
 
 class _Counter:
@@ -187,9 +128,9 @@ class _Counter:
         """Indices of the readings by which `NEAR` new values were seen before and after these."""
         return self._reach(first, -1), self._reach(last, 1)
 
-    def increments(self, first: int, last: int) -> list[_Increment]:
+    def increments(self, first: int, last: int) -> list[Increment]:
         """Counts of single update periods; a rise seen after several is theirs in equal parts."""
-        increments, since_ns = list[_Increment](), self._after[first]
+        increments, since_ns = list[Increment](), self._after[first]
         for at in range(first, last):
             if step := self.step(at):
                 now_ns = (self._before[at] + self._after[at + 1]) // 2

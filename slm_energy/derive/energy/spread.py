@@ -2,7 +2,7 @@
 
 Power that a sensor does not observe is known from what it observes only: power between two samples,
 the part of each update period in which a part-time sensor does not look, the noise that a filter
-adds. `counters.py` and `power.py` widen their intervals by these.
+adds. `unobserved.py` and `power.py` widen intervals by these.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ def test_steady_power_is_known_from_a_part_of_the_time():
     assert figure.pedigree["part_time_j"] == pytest.approx(0, abs=0.1)
     assert figure.pedigree["observed_share"] == 0.25
     assert "certain_low_j" not in figure.pedigree
+    assert figure.flags[0].startswith("the sensor observes 25 % of the time")
 
 
 @pytest.mark.parametrize("cycle_ms", [23, 70, 90, 103, 133, 270])
