@@ -67,10 +67,12 @@ class Interval:
             return Interval(best=best, bounds=None, with_gain=None)
         low = self.bounds[0] - other.bounds[1] * ratio
         high = self.bounds[1] - other.bounds[0] * ratio
-        moved = [
-            own - others * ratio for own, others in zip(self._moved, other._moved, strict=True)
-        ]
-        with_gain = (low + min(0.0, *moved), high + max(0.0, *moved)) if moved else None
+        with_gain = None
+        if self.with_gain is not None and other.with_gain is not None:
+            moved = [
+                own - others * ratio for own, others in zip(self._moved, other._moved, strict=True)
+            ]
+            with_gain = low + min(0.0, *moved), high + max(0.0, *moved)
         return Interval(best=best, bounds=(low, high), with_gain=with_gain)
 
     def wider(self, below: float, above: float) -> Interval:
@@ -89,10 +91,10 @@ class Interval:
         return values
 
     @property
-    def _moved(self) -> tuple[float, ...]:
-        """By how much the gain moves the lower and the upper end; empty if it is unknown."""
-        if self.bounds is None or self.with_gain is None:
-            return ()
+    def _moved(self) -> tuple[float, float]:
+        """By how much the gain moves the lower and the upper end, which are both known."""
+        assert self.bounds is not None
+        assert self.with_gain is not None
         return self.with_gain[0] - self.bounds[0], self.with_gain[1] - self.bounds[1]
 
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from slm_energy.derive.energy.accounting import total
+from slm_energy.derive.energy.gain import with_gain
+from slm_energy.derive.energy.usable_readings import Energy
 from slm_energy.record import Calibration, Fitted
 from slm_energy.testing.waveform import constant
 from tests.derive.energy.conftest import COUNTER, WINDOW, counted, serve, times
@@ -59,3 +61,31 @@ def test_a_total_has_a_second_interval_if_all_parts_have():
     assert both.low_with_gain_j == 2 * known.low_with_gain_j
     assert both.high_with_gain_j == 2 * known.high_with_gain_j
     assert total([known, unknown]).low_with_gain_j is None
+
+
+def energy(low_j, best_j, high_j):
+    return Energy(
+        low_j=low_j, best_j=best_j, high_j=high_j, start_j=0, end_j=0, estimator="", details={}
+    )
+
+
+def test_the_corners_of_a_calibration_make_the_interval():
+    source = replace(COUNTER, calibration=calibrated(1.25, 2.0))
+    low_j, high_j, details = with_gain(source, energy(95, 100, 105), 10)
+    assert low_j == pytest.approx((95 - 3 * 10) / 1.26)
+    assert high_j == pytest.approx((105 - 1 * 10) / 1.24)
+    assert details == {
+        "calibrated_j": pytest.approx((100 - 2 * 10) / 1.25),
+        "calibration_reference": "wall/energy",
+        "calibration_unix_ns": 7,
+    }
+
+
+def test_no_calibrated_energy_is_below_zero():
+    source = replace(COUNTER, calibration=calibrated(1.25, 20.0))
+    assert with_gain(source, energy(95, 100, 105), 10)[:2] == (0, 0)
+
+
+def test_no_energy_with_gain_is_below_zero():
+    source = replace(COUNTER, gain_pct=0.5)
+    assert with_gain(source, energy(-1, 100, 200), 10) == (0, pytest.approx(201), {})

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from slm_energy.derive.energy.accounting import shortest_window_s
-from slm_energy.derive.energy.usable_readings import Fault
+from slm_energy.derive.energy.latency import longest_latency_ns, shifted, united
+from slm_energy.derive.energy.usable_readings import Energy, Fault
 from slm_energy.record import Calibration, Fitted
 from tests.derive.energy.conftest import (
     COUNTER,
@@ -102,3 +103,68 @@ def test_a_calibrated_latency_comes_before_that_of_the_class():
 def test_a_window_is_long_enough_for_what_is_not_known_of_the_latency():
     source = replace(COUNTER, update_period_ns=20 * MS, lag_ns=50 * MS, lag_error_ns=50 * MS)
     assert shortest_window_s(source, 0.01) == pytest.approx(2 + 5)
+
+
+def lagging(lag_ms, error_ms, **more):
+    return replace(COUNTER, lag_ns=lag_ms * MS, lag_error_ns=error_ms * MS, **more)
+
+
+@pytest.mark.parametrize(
+    ("source", "shifts_ms"),
+    [
+        (lagging(0, 0), [0]),
+        (lagging(62, 0), [62]),
+        (lagging(50, 50), [50, 0, 12.5, 25, 37.5, 62.5, 75, 87.5, 100]),
+        (lagging(3, 2), [3, 1, 2, 4, 5]),  # no finer than 1 ms
+    ],
+)
+def test_windows_are_spread_over_all_latencies_the_best_one_first(source, shifts_ms):
+    found = shifted(source, WINDOW)
+    assert [(each.start_ns - WINDOW.start_ns) / MS for each in found] == shifts_ms
+    assert {(each.name, each.duration_s) for each in found} == {("serve", 4.0)}
+
+
+def test_the_longest_latency_is_what_a_recording_waits_for():
+    assert longest_latency_ns(lagging(50, 50)) == 100 * MS
+    assert longest_latency_ns(lagging(0, 0)) == 0
+    assert longest_latency_ns(lagging(-20, 5)) == 0
+
+
+def energy(low_j, best_j, high_j):
+    return Energy(
+        low_j=low_j,
+        best_j=best_j,
+        high_j=high_j,
+        start_j=1.0,
+        end_j=2.0,
+        estimator="counter",
+        details={"wraps": 1, "certain_low_j": low_j - 1.0, "certain_high_j": high_j + 1.0},
+    )
+
+
+def test_energies_are_united_with_what_may_be_between_them():
+    found = united(
+        lagging(50, 50),
+        [energy(99, 100, 101), energy(89, 90, 91), energy(95, 96, 97), energy(102, 104, 105)],
+    )
+    # Neighbours differ by at most 8 J: half of it may be between two.
+    assert (found.low_j, found.best_j, found.high_j) == (89 - 4, 100, 105 + 4)
+    assert (found.start_j, found.end_j, found.estimator) == (1.0, 2.0, "counter")
+    assert found.details == {
+        "wraps": 1,
+        "certain_low_j": 88,
+        "certain_high_j": 106,
+        "latency_low_s": 0.0,
+        "latency_high_s": 0.1,
+        "latency_j": 24 - 2,
+    }
+
+
+def test_no_united_energy_begins_below_zero():
+    assert united(lagging(50, 50), [energy(1, 5, 6), energy(0.5, 1, 2), energy(3, 9, 9)]).low_j == 0
+
+
+def test_a_sensor_without_latency_keeps_its_energy():
+    only = energy(99, 100, 101)
+    assert united(lagging(0, 0), [only]) is only
+    assert united(lagging(62, 0), [only]).details["latency_low_s"] == 0.062
