@@ -49,7 +49,10 @@ PARTS = {
             *(f"derive/energy/{name}" for name in (*_INTERVALS, "unobserved")),
             "derive/interval",
         ),
-        (*(f"derive/energy/test_{name}" for name in _INTERVALS), "derive/test_metrics"),
+        (
+            *(f"derive/energy/test_{name}" for name in (*_INTERVALS, "power")),
+            "derive/test_interval",
+        ),
     ),
     "metrics": Part(("derive/metrics",), ("derive/test_metrics", "metric_catalog/test_catalog")),
     "schedule": Part(("sampler/schedule",), ("sampler/test_schedule",)),
