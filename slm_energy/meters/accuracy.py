@@ -40,9 +40,9 @@ AMD_RAPL = Accuracy(gain_pct=15.0)
 """A model of activity blind to data and memory (Schoene et al., arXiv 2108.00808): assumed."""
 
 NVIDIA = Accuracy(gain_pct=5.0, lag_ns=50 * _MS, lag_error_ns=50 * _MS)
-"""Gain: NVML's reference states 5 % for power on Fermi and Kepler, nothing better for later GPUs;
-Yang et al. (arXiv 2312.02741) report errors of that size against a meter in the supply line.
-Latency: no document states it; values up to 100 ms old are taken into account."""
+"""Gain: NVML's reference states 5 % for power on Fermi and Kepler, and nothing for later GPUs, where
+it is assumed; compare Yang et al., arXiv 2312.02741, who metered the supply lines. Latency: no
+document states it; values up to 100 ms old are taken into account."""
 
 AMD_SMI = Accuracy(gain_pct=10.0, lag_ns=50 * _MS, lag_error_ns=50 * _MS)
 """AMD states neither: twice NVIDIA's gain and its latency are assumed."""
@@ -51,7 +51,8 @@ WALL_LAG_S = 3.0
 """Plugs show power 1 to 3 s late: they average, and then publish over a radio link."""
 
 FILTER_NOISE_PCT = 50.0
-"""By how much Intel's energy filter may distort a step of RAPL (advisory INTEL-SA-00389)."""
+"""By how much Intel's energy filter may distort a step of RAPL: Intel's guidance on INTEL-SA-00389,
+as cited by green-coding.io, "RAPL, SGX and energy filtering"."""
 
 
 def rapl(source: Source, *, amd: bool, filtered: bool) -> Source:
