@@ -40,7 +40,7 @@ AMD_RAPL = Accuracy(gain_pct=15.0)
 """A model of activity blind to data and memory (Schoene et al., arXiv 2108.00808): assumed."""
 
 NVIDIA = Accuracy(gain_pct=5.0, lag_ns=50 * _MS, lag_error_ns=50 * _MS)
-"""Gain: NVML's reference states 5 % for power on Fermi and Kepler, and nothing for later GPUs: it is
+"""Gain: NVML's reference states 5 % for power on Fermi and Kepler, nothing for later GPUs: it is
 assumed there; compare Yang et al. (arXiv 2312.02741), who metered the supply lines. Latency: no
 document states it; values up to 100 ms old are taken into account."""
 
