@@ -33,22 +33,18 @@ class Part(NamedTuple):
 
 
 _ENERGY = ("accounting", "counters", "usable_readings", "window_edges", "power")
-_INTERVALS = ("latency", "gain", "spread", "steadiness", "crosscheck")
-"""`unobserved` is tested with `spread`."""
+_INTERVALS = ("latency", "gain", "spread", "unobserved", "steadiness", "crosscheck")
 PARTS = {
     "core": Part(
         tuple(f"derive/energy/{name}" for name in _ENERGY),
         (
-            *(f"derive/energy/test_{name}" for name in (*_ENERGY, *_INTERVALS[:3])),
+            *(f"derive/energy/test_{name}" for name in (*_ENERGY, *_INTERVALS[:4])),
             "derive/energy/test_counter_edges",
             "derive/energy/test_counter_faults",
         ),
     ),
     "intervals": Part(
-        (
-            *(f"derive/energy/{name}" for name in (*_INTERVALS, "unobserved")),
-            "derive/interval",
-        ),
+        (*(f"derive/energy/{name}" for name in _INTERVALS), "derive/interval"),
         (
             *(f"derive/energy/test_{name}" for name in (*_INTERVALS, "power")),
             "derive/test_interval",

@@ -19,12 +19,12 @@ FIGURE = EnergyFigure(
     low_with_gain_j=93.1,
     high_with_gain_j=108.15,
 )
-SERVE = Interval.of(FIGURE)
+SERVE = Interval(best=100.0, bounds=(98.0, 103.0), with_gain=(93.1, 108.15))
 IDLE = Interval(best=40.0, bounds=(39.0, 42.0), with_gain=(37.05, 44.1))
 
 
 def test_a_figure_has_both_intervals():
-    assert Interval(best=100.0, bounds=(98.0, 103.0), with_gain=(93.1, 108.15)) == SERVE
+    assert Interval.of(FIGURE) == SERVE
 
 
 @pytest.mark.parametrize("end", ["joules", "low_j", "high_j"])

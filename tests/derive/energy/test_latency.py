@@ -116,6 +116,7 @@ def lagging(lag_ms, error_ms, **more):
         (lagging(62, 0), [62]),
         (lagging(50, 50), [50, 0, 12.5, 25, 37.5, 62.5, 75, 87.5, 100]),
         (lagging(3, 2), [3, 1, 2, 4, 5]),  # no finer than 1 ms
+        (lagging(300, 40), [300, 260, 270, 280, 290, 310, 320, 330, 340]),
     ],
 )
 def test_windows_are_spread_over_all_latencies_the_best_one_first(source, shifts_ms):
@@ -167,4 +168,6 @@ def test_no_united_energy_begins_below_zero():
 def test_a_sensor_without_latency_keeps_its_energy():
     only = energy(99, 100, 101)
     assert united(lagging(0, 0), [only]) is only
-    assert united(lagging(62, 0), [only]).details["latency_low_s"] == 0.062
+    corrected = united(lagging(62, 0), [only])
+    assert corrected.details["latency_low_s"] == 0.062
+    assert (corrected.low_j, corrected.high_j) == (99, 101)

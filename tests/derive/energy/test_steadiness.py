@@ -1,15 +1,29 @@
 """A baseline as a sample of the long run."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from slm_energy.derive.energy.steadiness import unsteadiness_j
 from slm_energy.testing.waveform import constant, stairs
-from tests.derive.energy.conftest import MS, POWER, S, counted, powered, serve, span, times
+from tests.derive.energy.conftest import (
+    COUNTER,
+    MS,
+    POWER,
+    S,
+    counted,
+    powered,
+    series,
+    serve,
+    span,
+    times,
+)
 
 BASELINE = span(2 * S, 12 * S)
 AT = times(until_ns=14 * S)
+T_975 = {10: 2.262, 8: 2.365, 4: 3.182}
+"""Quantiles of Student's t for so many blocks, from a printed table."""
 
 
 def bursty(rng, burst_s, rest_s):
@@ -76,3 +90,40 @@ def test_no_sources_cannot_tell():
 def test_a_block_that_is_unknown_leaves_it_unknown():
     readings = counted(constant(30), [t for t in AT if not 5 * S < t < 7 * S])
     assert unsteadiness_j([readings], BASELINE, max_gap_ns=S) is None
+
+
+@pytest.mark.parametrize(("seconds", "blocks"), [(10, 10), (1.6, 8), (0.8, 4)])
+def test_the_spread_of_equal_blocks_is_that_of_the_whole(seconds, blocks):
+    # Blocks of 3 J and 5 J in turn.
+    length_ns = round(seconds * S) // blocks
+    turns = [(n * length_ns + 2 * S, (3, 5)[n % 2] * 10**12 // length_ns) for n in range(blocks)]
+    curve = stairs([(0, turns[0][1]), *turns])
+    at = [2 * S + n * 100 * MS for n in range(-8, 120)]
+    window = span(2 * S, 2 * S + blocks * length_ns)
+    found = unsteadiness_j([counted(curve, at)], window, max_gap_ns=S)
+    deviation_j = (blocks / (blocks - 1)) ** 0.5
+    half_j = T_975[blocks] * deviation_j * blocks**0.5
+    assert found == pytest.approx((half_j, half_j + 2 * 2), rel=0.02)
+
+
+@pytest.mark.parametrize(("seconds", "known"), [(0.9, True), (0.75, False)])
+def test_four_blocks_of_two_readings_are_enough(seconds, known):
+    window = span(2 * S, 2 * S + round(seconds * S))
+    found = unsteadiness_j([counted(constant(30), AT)], window, max_gap_ns=S)
+    assert (found is not None) == known
+
+
+@pytest.mark.parametrize("quality", [{"update_period_ns": S}, {"averaging_ns": S}])
+def test_a_sensor_that_is_slow_has_longer_blocks(quality):
+    readings = powered(constant(30), AT, replace(POWER, **quality))
+    assert unsteadiness_j([readings], span(2 * S, 9 * S), max_gap_ns=S) is None
+    assert unsteadiness_j([readings], span(2 * S, 10 * S), max_gap_ns=S) is not None
+
+
+def test_readings_of_a_late_sensor_are_looked_for_later():
+    lag = replace(COUNTER, lag_ns=3 * S, lag_error_ns=500 * MS)
+    curve = stairs([(0, 30_000), (5 * S, 60_000), (7 * S, 30_000)])
+    prompt = counted(curve, times(until_ns=20 * S))
+    late = series(lag, [t + 3 * S for t in prompt.before_ns], prompt.raw)
+    found = [unsteadiness_j([each], BASELINE, max_gap_ns=S) for each in (prompt, late)]
+    assert found[1] == pytest.approx(found[0], rel=0.01)
