@@ -24,6 +24,7 @@ from itertools import pairwise
 from scipy.special import stdtrit
 
 from slm_energy.derive.energy.accounting import account
+from slm_energy.derive.energy.latency import longest_latency_ns
 from slm_energy.record import Series, Window
 
 _BLOCKS = 10
@@ -92,12 +93,13 @@ def _equal(window: Window, blocks: int) -> list[Window]:
 
 
 def _around(series: Series, window: Window) -> Series:
-    """The readings around a window, with the most likely latency: many blocks are accounted."""
-    lag_ns = series.source.lag_ns + series.source.lag_error_ns
+    """The readings around a window; of a block only the best figure is wanted, not its interval."""
+    source, late_ns = series.source, longest_latency_ns(series.source)
+    averaging_ns = source.averaging_ns if source.kind == "power" else 0
     begin = bisect.bisect_left(series.before_ns, window.start_ns - _AROUND_NS)
-    end = bisect.bisect_right(series.before_ns, window.end_ns + lag_ns + _AROUND_NS)
+    end = bisect.bisect_right(series.before_ns, window.end_ns + late_ns + _AROUND_NS)
     return Series(
-        source=dataclasses.replace(series.source, lag_error_ns=0),
+        source=dataclasses.replace(source, lag_error_ns=0, averaging_ns=averaging_ns),
         before_ns=series.before_ns[begin:end],
         raw=series.raw[begin:end],
         after_ns=series.after_ns[begin:end],

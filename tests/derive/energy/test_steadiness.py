@@ -127,3 +127,10 @@ def test_readings_of_a_late_sensor_are_looked_for_later():
     late = series(lag, [t + 3 * S for t in prompt.before_ns], prompt.raw)
     found = [unsteadiness_j([each], BASELINE, max_gap_ns=S) for each in (prompt, late)]
     assert found[1] == pytest.approx(found[0], rel=0.01)
+
+
+def test_a_block_of_a_part_time_counter_may_be_short():
+    part_time = replace(COUNTER, update_period_ns=100 * MS, averaging_ns=25 * MS)
+    readings = counted(constant(30), times(50 * MS, 14 * S), part_time)
+    below_j, _ = unsteadiness_j([readings], span(2 * S, 4 * S), max_gap_ns=S)
+    assert below_j == pytest.approx(0, abs=1)
