@@ -50,7 +50,7 @@ PARTS = {
             "derive/test_interval",
         ),
     ),
-    "metrics": Part(("derive/metrics",), ("derive/test_metrics", "metric_catalog/test_catalog")),
+    "metrics": Part(("derive/metrics",), ("derive/test_metrics", "derive/test_interval")),
     "schedule": Part(("sampler/schedule",), ("sampler/test_schedule",)),
     "recording": Part(("sampler/recording",), ("sampler/test_recording", "sampler/test_marks")),
     "domains": Part(("meters/domains",), ("meters/test_domains",)),
