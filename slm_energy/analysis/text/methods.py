@@ -95,7 +95,10 @@ def _comparison(report: Report) -> str:
         f"{'; ' + '; '.join(how) if how else ''}. A difference of less than "
         f"{100 * options.margin:g} % was declared not to matter: {rule(options)}. Where the "
         "instruments' own intervals could explain a difference, it is called below the "
-        "instrument's resolution."
+        "instrument's resolution. These intervals cover sampling and the latency of the sensors; "
+        "the gain of a sensor cancels in a ratio of two cells on one machine. Where it is known, "
+        "the interval with sensor gain covers it: that is the one for absolute figures, and for "
+        "comparisons between machines."
     )
 
 
