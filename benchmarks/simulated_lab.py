@@ -1,6 +1,7 @@
 """How often an analysis errs when the truth is known: simulated studies of a noisy laboratory.
 
-    python benchmarks/simulated_lab.py [--studies 400] [--cells 8] [--tests | --stopping | --power]
+    python benchmarks/simulated_lab.py [--studies 400] [--cells 8]
+                                       [--tests | --simultaneous | --stopping | --power]
 
 A trial's log energy is the sum of
 
@@ -21,12 +22,19 @@ With `--tests` it prints instead what our test of all pairs costs and gains over
 same family-wise level, for cells of equal and of unequal noise: labels permuted within rounds with
 one pooled error, and each pair's own t. Power is for a difference of two of the quiet cells.
 
+With `--simultaneous` it prints, for families of 4, 12 and 40 cells, how often a verdict against the
+margin is false and how often all intervals of a family hold, within rounds and for repetitions that
+are not rounds. Beside them is what each pair's own t interval does: verdicts by it, with p of no
+difference adjusted, and the interval of the best cell against the worst where all are equal.
+
 With `--stopping` it prints what `study.precision_pct` does to the intervals: rounds that it takes,
 and how often the 95 % interval of a pair holds the truth where the rounds end as soon as all
 intervals are narrow enough.
 
 With `--power` it prints how often a difference is found that `planning.minimum_detectable` says is
 found with a chance of 0.8.
+
+`two_studies.py` prints how often `slm-energy compare` errs.
 """
 
 from __future__ import annotations
@@ -45,12 +53,14 @@ from scipy import stats
 
 from slm_energy.analysis.stats.comparison import Block, Rule
 from slm_energy.analysis.stats.effect_size import GOOD_POWER, half_width
+from slm_energy.analysis.stats.independent_max_t import independent_max_t
 from slm_energy.analysis.stats.max_t import FEWEST, max_t, smallest_rounds
 from slm_energy.analysis.stats.paired import compare
 from slm_energy.analysis.stats.power import minimum_detectable
 from slm_energy.analysis.text.disagreement import differs
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 ALPHA = 0.05
 
 
@@ -302,6 +312,106 @@ def compare_tests(cells: int, studies: int) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Together:
+    """What holds for all pairs of a family at once; each is a share of studies.
+
+    Attributes:
+        false: half of the cells cost the margin more than the others, and a verdict says that it is
+            more than the margin: the family-wise error against it.
+        equivalent: in such a study a pair at the margin is called equivalent.
+        own: in such a study a pair would have been called different by its own t interval and an
+            adjusted p of no difference.
+        held: all simultaneous intervals hold the truth where all cells are equal.
+        held_inside: likewise where half of the cells cost 0.97 of the margin more.
+        extreme: of equal cells, the own t interval of the best against the worst holds the truth.
+    """
+
+    false: float
+    equivalent: float
+    own: float
+    held: float
+    held_inside: float
+    extreme: float
+
+
+BAND = Rule(margin=0.02).band
+
+
+def together(
+    cells: int, rounds: int, noise: str, studies: int, seed: int, blocked: bool = True
+) -> Together:
+    """Judge studies of cells at the margin, just inside it, and of equal cells.
+
+    Args:
+        cells: of the family, at least 3.
+        rounds: or repetitions.
+        noise: `equal` is 1 % for every cell; `two 10 x` has two noisier ones.
+        studies: of each kind.
+        seed: of the noise.
+        blocked: whether values belong to rounds, which drift; else they are repetitions.
+    """
+    generator = np.random.default_rng(seed)
+    size = np.full(cells, 0.01)
+    size[: {"equal": 0, "two 10 x": 2}[noise]] *= 10
+    halves = generator.permutation(np.arange(cells) % 2)
+    i, j = np.triu_indices(cells, 1)
+    edge = stats.t.ppf(1 - ALPHA / 2, rounds - 1)
+    hits = dict.fromkeys((field.name for field in dataclasses.fields(Together)), 0)
+    for _ in range(studies):
+        for share in (1.0, 0.97, 0.0):
+            truth = share * BAND * halves
+            logs = truth + generator.normal(0, 1, (rounds, cells)) * size
+            logs += generator.normal(0, 0.05, (rounds, 1)) * blocked
+            draws, rule = int(generator.integers(2**32)), {"band": BAND, "alpha": ALPHA}
+            found = (
+                max_t(logs, 199, draws, **rule).pairs
+                if blocked
+                else independent_max_t(list(logs.T), 199, draws, **rule)
+            )
+            assert found is not None
+            ratios = logs[:, i] - logs[:, j]
+            apart, real = ratios.mean(axis=0), truth[i] - truth[j]
+            half = edge * ratios.std(axis=0, ddof=1) / np.sqrt(rounds)
+            reach, beyond = found.difference * found.error[i, j], found.p_margin[i, j] <= ALPHA
+            held = bool((_nearest_to(real, apart, reach, beyond) == real).all())
+            if share == 1:
+                hits["false"] += bool(beyond.any())
+                hits["equivalent"] += bool((found.p_equivalent[i, j] <= ALPHA)[real != 0].any())
+                own = (np.abs(apart) - half > BAND) & (found.p[i, j] <= ALPHA)
+                hits["own"] += bool(own.any())
+            elif share:
+                hits["held_inside"] += held
+            else:
+                widest = np.abs(apart).argmax()
+                hits["held"] += held
+                hits["extreme"] += bool(np.abs(apart[widest]) <= half[widest])
+    return Together(**{name: count / studies for name, count in hits.items()})
+
+
+def _nearest_to(real: Floats, apart: Floats, reach: Floats, beyond: Flags) -> Floats:
+    """The point of each pair's interval that is nearest to the truth; see `stats.simultaneous`."""
+    low = np.where(beyond & (apart > 0), np.maximum(apart - reach, BAND), apart - reach)
+    high = np.where(beyond & (apart < 0), np.minimum(apart + reach, -BAND), apart + reach)
+    return real.clip(low, high)
+
+
+def check_intervals(studies: int) -> None:
+    """Print a row per number of cells, noise and rounds; of 40 cells a quarter of the studies."""
+    print(f"{'':<26}{'at the margin':>24}  {'all intervals hold':>22}  best against worst,")
+    print(f"{'cells':>5} {'noise':<10}{'n':>3}{'':<8}{'false':>7}{'equal':>7}{'own':>8}"
+          f"{'equal':>14}{'inside':>8}    own interval")  # fmt: skip
+    for cells, part in ((4, 1), (12, 1), (40, 4)):
+        for blocked in (True, False):
+            for noise in ("equal", "two 10 x"):
+                for n in (5, 8, 10):
+                    found = together(cells, n, noise, studies // part, 1, blocked)
+                    print(f"{cells:>5} {noise:<10}{n:>3}{' rounds' if blocked else ' values':<8}"
+                          f"{found.false:>7.3f}{found.equivalent:>7.3f}{found.own:>8.3f}"
+                          f"{found.held:>14.3f}{found.held_inside:>8.3f}"
+                          f"{found.extreme:>12.3f}", flush=True)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Stopped:
     """What a stopping rule did over many studies.
 
@@ -397,12 +507,16 @@ def main() -> None:
     parser.add_argument("--effect", type=float, default=0.05)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--tests", action="store_true", help="compare tests of all pairs")
+    what.add_argument("--simultaneous", action="store_true", help="errors over all pairs together")
     what.add_argument("--stopping", action="store_true", help="what study.precision_pct does")
     what.add_argument("--power", action="store_true", help="is the minimum detectable found?")
     asked = parser.parse_args()
     warnings.simplefilter("error")
     if asked.tests:
         compare_tests(asked.cells, asked.studies)
+        return
+    if asked.simultaneous:
+        check_intervals(asked.studies)
         return
     if asked.stopping:
         compare_stops(asked.studies)

@@ -16,6 +16,7 @@ from slm_energy.config.groups import (
     SENTINEL,
     CacheConfig,
     LauncherConfig,
+    MeasurementConfig,
     RunConfig,
     TrackingConfig,
 )
@@ -81,6 +82,15 @@ def cache_group(composed: dict[str, Any]) -> CacheConfig:
         ConfigError: it is not valid.
     """
     return _group(CacheConfig, "cache", composed.pop("cache"))
+
+
+def measurement_group(composed: dict[str, Any]) -> MeasurementConfig:
+    """Take the measurement group out of what was composed for a verb.
+
+    Raises:
+        ConfigError: it is not valid.
+    """
+    return _group(MeasurementConfig, "measurement", composed.pop("measurement"))
 
 
 def _group(kind: type[T], name: str, data: Any) -> T:

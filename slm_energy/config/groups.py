@@ -124,20 +124,30 @@ class WallMeterConfig:
         str,
         Key(
             "address to query, such as http://192.168.0.7/rpc/Switch.GetStatus?id=0. User and"
-            " password come from ~/.netrc; a query that needs them contains `user=&password=`."
+            " password come from ~/.netrc; a query that needs them contains `user=&password=`. A"
+            " bearer token comes from the variable SLM_ENERGY_WALL_TOKEN, or from ~/.netrc as the"
+            " password of the login `bearer`."
         ),
     ]
     path: Annotated[
         str,
         Key(
             "location of the value in the response, such as aenergy.total or Outputs.0.Load. Keys"
-            " and indices are joined by dots."
+            " and indices are joined by dots; a number may be quoted."
         ),
     ]
     unit: Annotated[
-        Literal["W", "mW", "Wh", "kWh", "J"],
+        Literal["W", "mW", "Wh", "kWh", "Wmin", "J"],
         Key("unit of the value: power, or energy counted so far"),
     ]
+    power_path: Annotated[
+        str | None,
+        Key(
+            "location of the power in W in the same response, where the value is energy. The unit"
+            " is checked against it, and windows get as long as the counter's steps require. null"
+            " looks where Shelly, NETIO and Tasmota have it."
+        ),
+    ] = None
     period_s: Annotated[
         float, Key("how often the meter updates the value", low=0.01, high=3600)
     ] = 1.0
@@ -145,9 +155,25 @@ class WallMeterConfig:
         float,
         Key("accuracy stated by the manufacturer, in percent of the reading", low=0, high=100),
     ] = 1.0
+    lag_s: Annotated[
+        float | None,
+        Key(
+            "by how much its values are late, in addition to the period. null is unknown: anything"
+            " from 0 to 3 s is taken into account.",
+            low=0,
+            high=60,
+        ),
+    ] = None
     timeout_s: Annotated[
         float, Key("a reading that takes longer is missing", low=0.01, high=60)
     ] = 2.0
+    ca_file: Annotated[
+        str | None,
+        Key(
+            "file with the certificate, in PEM format, that an https:// address is verified with."
+            " null is the usual authorities."
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         remedy = "write `machine HOST login USER password PASSWORD` into ~/.netrc"
@@ -224,7 +250,7 @@ class MeasurementConfig:
     baseline_s: Annotated[
         float,
         Key("length of the idle window with the weights loaded; 0 skips it", low=0, high=_DAY_S),
-    ] = 1.0
+    ] = 10.0
     warmup_requests: Annotated[
         int,
         Key("fewest requests served before the windows that count", low=0, high=1_000_000),
@@ -268,6 +294,17 @@ class MeasurementConfig:
     powercap_root: Annotated[
         str, Key("folder of the Linux powercap tree, where RAPL counters are")
     ] = "/sys/class/powercap"
+    hwmon_root: Annotated[
+        str, Key("folder of the Linux hwmon tree: sensors of GPUs, ARM processors, Jetson, servers")
+    ] = "/sys/class/hwmon"
+    leave_out: Annotated[
+        tuple[str, ...],
+        Key(
+            "ids of energy sources that are neither read nor summed, such as"
+            " rapl/intel-rapl:0:2. An id may be a pattern (rapl/*:2); `slm-energy doctor` lists"
+            " the ids. Each must match a source."
+        ),
+    ] = ()
     wall_meter: Annotated[
         WallMeterConfig | None,
         Key("meter at the wall; measurement=wall has its keys"),
@@ -391,9 +428,9 @@ class StudyConfig:
     precision_pct: Annotated[
         float | None,
         Key(
-            "stop after the round in which every pair's interval is within this many percent. The"
-            " first metric decides, and rounds is then the largest number of rounds; null runs all"
-            " rounds.",
+            "stop after the round in which every pair's own t interval is within this many percent."
+            " The first metric decides, and rounds is then the largest number of rounds; null runs"
+            " all rounds. The simultaneous intervals of a report are wider.",
             low=0.01,
             high=100,
         ),

@@ -9,6 +9,7 @@ from slm_energy.config.groups import RunConfig
 from slm_energy.config.key import KeyInfo, keys_of
 from slm_energy.config.options import (
     AnalysisOptions,
+    CalibrateOptions,
     CompareOptions,
     ReportFiles,
     ScoreOptions,
@@ -23,10 +24,11 @@ GROUPS: dict[str, type] = {
 FILES: dict[str, tuple[type, ...]] = {
     "analysis": (AnalysisOptions, ReportFiles),
     "compare": (CompareOptions,),
+    "calibrate": (CalibrateOptions,),
     "score": (ScoreOptions,),
     "ui": (UiOptions,),
 }
-"""The files of conf/ that `report`, `compare` and `ui` read."""
+"""The files of conf/ that the verbs of these names read; `report` reads analysis."""
 
 
 def keys(group: str | None = None) -> tuple[KeyInfo, ...]:

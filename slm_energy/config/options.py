@@ -42,7 +42,7 @@ class AnalysisOptions:
         tuple[str, ...],
         Key(
             "settings within whose levels cells are compared; [] compares all with all. p-values"
-            " are adjusted within a family."
+            " and intervals are adjusted for all pairs of a family."
         ),
     ] = ("model",)
     reference: Annotated[
@@ -56,14 +56,26 @@ class AnalysisOptions:
     alpha: Annotated[
         float,
         Key(
-            "family-wise error rate per family and metric; intervals have confidence 1 - alpha",
+            "family-wise error rate, of what `adjust` says; intervals have confidence 1 - alpha",
             low=0.001,
             high=0.2,
         ),
     ] = 0.05
+    adjust: Annotated[
+        Literal["family", "study"],
+        Key(
+            "what has the error rate alpha: each family on each metric, or all of a study together."
+            " With study, the comparisons share alpha in equal parts (Bonferroni); name only the"
+            " metrics that you draw conclusions from."
+        ),
+    ] = "family"
     draws: Annotated[
         int,
-        Key("permutations that adjusted p-values are computed from", low=999, high=1_000_000),
+        Key(
+            "permutations or draws that adjusted p-values and intervals are computed from",
+            low=999,
+            high=1_000_000,
+        ),
     ] = 9999
     seed: Annotated[int, Key("seed of all random draws", low=0, high=2**32 - 1)] = 0
     machine: Annotated[str | None, _MACHINE] = None
@@ -83,6 +95,13 @@ class ReportFiles:
     out: Annotated[
         str | None,
         Key("folder for report.html, tables, figures and the data; null writes none"),
+    ] = None
+    registration: Annotated[
+        str | None,
+        Key(
+            "registration that the study is compared with; null has none. `slm-energy plan"
+            " --register FILE` writes it before the first trial."
+        ),
     ] = None
 
 
@@ -145,3 +164,37 @@ class UiOptions:
         int,
         Key("port on the loopback interface; no other machine can connect", low=1, high=65535),
     ] = 5000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrateOptions:
+    """How `slm-energy calibrate` compares this machine's sources with a reference."""
+
+    against: Annotated[
+        str | None,
+        Key(
+            "id of the source that the others are compared with; null is the meter at the wall."
+            " `slm-energy doctor` lists the ids."
+        ),
+    ] = None
+    levels: Annotated[
+        tuple[float, ...],
+        Key(
+            "loads beside idle, as shares of all processors (of a GPU's time). Each is above 0 and"
+            " at most 1."
+        ),
+    ] = (0.5, 1.0)
+    gpus: Annotated[
+        bool,
+        Key("load each NVIDIA GPU too, where this Python has a torch with CUDA"),
+    ] = True
+    phase_s: Annotated[
+        float,
+        Key(
+            "length of each phase of constant load. A meter that lags or has coarse steps needs a"
+            " longer one; the error says so.",
+            low=1,
+            high=3600,
+        ),
+    ] = 20.0
+    rounds: Annotated[int, Key("how often idle and all loads are repeated", low=3, high=100)] = 5

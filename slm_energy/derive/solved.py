@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from slm_energy.metric_catalog.catalog import listed
-from slm_energy.metric_catalog.definition import ESTIMATED, MEASURED, bounds
+from slm_energy.metric_catalog.definition import SUMS, bounds, bounds_with_gain
 from slm_energy.record import TaskScore
 
 
@@ -31,9 +31,9 @@ def metrics(scores: Sequence[TaskScore], values: Mapping[str, float]) -> dict[st
         "quality/pass_at_1": solved / len(scored),
     }
     if solved and len(scored) == len(scores):
-        for group in (MEASURED, ESTIMATED):
-            names = (f"{group}/per_request_j", *bounds(f"{group}/per_request_j"))
-            for name in names:
+        for group in SUMS:
+            figure = f"{group}/per_request_j"
+            for name in (figure, *bounds(figure), *bounds_with_gain(figure)):
                 if name in values:
                     new = name.replace("per_request", "per_solved")
                     result[new] = values[name] * len(scores) / solved

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from simulated_lab import Lab, found_share, rejections, score, stopped
+from simulated_lab import Lab, found_share, rejections, score, stopped, together
 
 EQUAL = Lab(launch=(0.01,) * 5)
 UNEQUAL = Lab(launch=(0.01, 0.1, 0.1, 0.01, 0.01))
@@ -47,3 +47,23 @@ def test_ending_when_intervals_are_narrow_costs_little_coverage():
     found = stopped(3, precision=1.5, cap=40, studies=400, seed=2)
     assert 3 < found.rounds < 20
     assert found.coverage > 0.9
+
+
+@pytest.mark.parametrize(
+    ("cells", "rounds", "noise", "blocked"),
+    [(4, 10, "equal", True), (12, 5, "two 10 x", True), (4, 8, "two 10 x", False)],
+)
+def test_verdicts_at_the_margin_err_and_intervals_hold_as_often_as_they_say(
+    cells, rounds, noise, blocked
+):
+    """0.05 and 0.95 within four standard errors of 200 studies."""
+    found = together(cells, rounds, noise, 200, 3, blocked)
+    assert found.false < 0.11
+    assert found.equivalent < 0.11
+    assert min(found.held, found.held_inside) > 0.87
+
+
+def test_the_own_intervals_of_many_pairs_do_not_hold_together():
+    found = together(12, 10, "equal", studies=80, seed=4)
+    assert found.own > found.false + 0.15
+    assert found.extreme < 0.8

@@ -6,8 +6,17 @@ import pytest
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.derive import metrics
-from slm_energy.record import Capture, SamplerReport, WarmUp, Window
-from tests.captures import S, a_capture, a_counter, a_gauge, a_generation, a_reference, without
+from slm_energy.record import Capture, SamplerReport, Series, WarmUp, Window
+from tests.captures import (
+    S,
+    a_capture,
+    a_counter,
+    a_flat_gauge,
+    a_gauge,
+    a_generation,
+    a_reference,
+    without,
+)
 
 MEASUREMENT = MeasurementConfig(name="test")
 
@@ -68,6 +77,54 @@ def test_the_interval_of_a_request_shrinks_with_the_window_that_repeats_it() -> 
         return values["energy/per_request_high_j"] - values["energy/per_request_low_j"]
 
     assert width(4) == pytest.approx(width(1) / 4, rel=0.2)
+
+
+def test_net_energy_carries_the_unsteadiness_of_the_baseline() -> None:
+    """10 W in serving, 2 or 6 W in turns, 0.4 s each, in the 2 s of the baseline before."""
+    power_w = [6 if t < 40 and t // 4 % 2 else 2 if t < 40 else 10 for t in range(100)]
+    raw = tuple(round(sum(power_w[:t]) * 1e5) for t in range(100))
+    times = tuple(t * S // 10 for t in range(100))
+    bursty = dataclasses.replace(a_counter(), before_ns=times, raw=raw, after_ns=times)
+    values = derived(a_capture(series=(bursty,)))
+    steady = derived(a_capture())
+    widths = [
+        found["energy/net_total_high_j"] - found["energy/net_total_low_j"]
+        for found in (values, steady)
+    ]
+    assert values["energy/net_total_j"] == pytest.approx(40 - 4 * 4, abs=2)
+    assert values["energy/net_total_low_j"] < 40 - 4 * 6
+    assert widths[0] > 3 * widths[1]
+
+
+def test_a_baseline_too_short_for_its_unsteadiness_leaves_the_net_interval_unknown() -> None:
+    capture = a_capture()
+    short = Window(name="baseline", start_ns=3 * S, end_ns=3 * S + S // 2)
+    windows = tuple(short if w.name == "baseline" else w for w in capture.windows)
+    values = derived(dataclasses.replace(capture, windows=windows))
+    assert values["energy/net_total_j"] == pytest.approx(0, abs=0.1)
+    assert not [name for name in values if name.startswith("energy/net_total_low")]
+
+
+def test_gain_widens_a_second_interval_and_cancels_from_what_is_subtracted() -> None:
+    values = derived(a_capture())
+    for name in ("total", "per_output_token", "cpu_package", "baseline_total"):
+        value = values[f"energy/{name}_j"]
+        low, high = (values[f"energy/{name}_{end}_with_gain_j"] for end in ("low", "high"))
+        assert low == pytest.approx(0.95 * values[f"energy/{name}_low_j"])
+        assert high == pytest.approx(1.05 * values[f"energy/{name}_high_j"])
+        assert low < value < high
+    # Serving and idle draw the same 10 W: 5 % of nothing is left, not 5 % of 40 J twice.
+    width_j = values["energy/net_total_high_j"] - values["energy/net_total_low_j"]
+    more_j = values["energy/net_total_high_with_gain_j"] - values["energy/net_total_high_j"]
+    assert 0 <= more_j < 0.06 * width_j
+
+
+def test_without_a_known_gain_there_is_no_second_interval() -> None:
+    series = a_counter()
+    source = dataclasses.replace(series.source, gain_pct=0.0)
+    values = derived(a_capture(series=(dataclasses.replace(series, source=source),)))
+    assert "energy/total_low_j" in values
+    assert not [name for name in values if "with_gain" in name]
 
 
 def test_prefill_has_a_window_of_its_own_and_decoding_is_the_rest() -> None:
@@ -146,3 +203,23 @@ def test_gauges_are_summarised_over_the_serve_window() -> None:
 @pytest.mark.parametrize(("share", "expected"), [(0, 1.0), (0.5, 2.5), (0.95, 3.85), (1, 4.0)])
 def test_quantiles_interpolate(share: float, expected: float) -> None:
     assert metrics.quantile([1.0, 2.0, 3.0, 4.0], share) == pytest.approx(expected)
+
+
+def test_gpus_of_two_vendors_have_metrics_of_their_own() -> None:
+    """And those of one vendor alone keep the names that stores have had."""
+    nvidia = [a_flat_gauge(f"gpu_{n}_utilization_percentage", 10.0 + n) for n in (0, 1)]
+    amd = [a_flat_gauge(f"amdgpu_{n}_utilization_percentage", 20.0 + n) for n in (0, 1)]
+
+    def means(*gauges: Series) -> dict[str, float]:
+        values = derived(a_capture(series=(a_counter(), *gauges)))
+        return {name: values[name] for name in values if name.endswith("_mean_pct")}
+
+    both = {
+        "utilization/gpu_mean_pct": 10,
+        "utilization/gpu1_mean_pct": 11,
+        "utilization/gpu_amd_mean_pct": 20,
+        "utilization/gpu_amd_1_mean_pct": 21,
+    }
+    assert means(*nvidia, *amd) == means(*amd, *nvidia) == both
+    assert means(*nvidia) == {"utilization/gpu_mean_pct": 10, "utilization/gpu1_mean_pct": 11}
+    assert means(*amd) == {"utilization/gpu_mean_pct": 20, "utilization/gpu1_mean_pct": 21}

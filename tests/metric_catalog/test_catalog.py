@@ -17,7 +17,7 @@ from slm_energy.analysis.options import METRICS as COMPARED
 from slm_energy.analysis.render.files import files
 from slm_energy.config.groups import MeasurementConfig, RunConfig, TrackingConfig
 from slm_energy.config.options import AnalysisOptions
-from slm_energy.derive import metrics
+from slm_energy.derive import metrics, solved
 from slm_energy.meters.domains import KNOWN
 from slm_energy.metric_catalog import gauges
 from slm_energy.metric_catalog.catalog import (
@@ -29,7 +29,7 @@ from slm_energy.metric_catalog.catalog import (
     find,
     listed,
 )
-from slm_energy.record import Capture, Record, SamplerReport, Series, WarmUp, Window
+from slm_energy.record import Capture, Record, SamplerReport, Series, TaskScore, WarmUp, Window
 from slm_energy.running import trial
 from slm_energy.store import artifacts, mlflow_schema
 from slm_energy.store.tracking import Store
@@ -80,7 +80,10 @@ def rich_capture() -> Capture:
     before_serving = [
         Window(name=name, start_ns=at * S // 2, end_ns=(at + 1) * S // 2, passes=1)
         for at, name in enumerate(WINDOWS[:-1], start=2)
+        if name != "baseline"
     ]
+    # Long enough for its unsteadiness to be known.
+    before_serving.append(Window(name="baseline", start_ns=S // 2, end_ns=4 * S))
     temperatures = [name for name in GAUGES if "temperature" in name]
     return dataclasses.replace(
         plain,
@@ -98,6 +101,18 @@ def rich_capture() -> Capture:
     )
 
 
+def devices_only() -> dict[str, float]:
+    """The metrics of a GPU's trial where no sensor covers the processors."""
+    rich = rich_capture()
+    series = [s for s in rich.series if s.source.domain == "gpu"]
+    capture = dataclasses.replace(
+        rich, series=tuple(series), effective=rich.effective | {"provider": "cuda"}
+    )
+    energy = metrics.energy_figures(capture, MeasurementConfig(name="test"))
+    values = metrics.derive(capture, energy)
+    return values | solved.metrics((TaskScore(task_id="a", verdict="passed"),), values)
+
+
 @pytest.fixture
 def record(config: RunConfig) -> Record:
     """A valid trial that has everything."""
@@ -105,13 +120,24 @@ def record(config: RunConfig) -> Record:
     cell = a_cell(config, measurement=measurement)
     derived = trial.derive(a_trial(config, cell=cell), rich_capture(), 0)
     phases = dict.fromkeys(("build", "prepare", "reference", "gate", "worker", "derive"), 1.0)
-    return dataclasses.replace(derived, phases_s=phases, ended_unix_ns=20 * S)
+    return dataclasses.replace(solved_too(derived), phases_s=phases, duration_s=20.0)
+
+
+def solved_too(record: Record) -> Record:
+    """The record with scores."""
+    scores = (TaskScore(task_id="a", verdict="passed"),)
+    return dataclasses.replace(
+        record,
+        scores=scores,
+        scoring=1,
+        metrics=record.metrics | solved.metrics(scores, record.metrics),
+    )
 
 
 def test_every_entry_is_stored_by_some_trial_and_every_stored_name_has_an_entry(
     record: Record,
 ) -> None:
-    names = {*mlflow_schema.metrics(record)}
+    names = {*mlflow_schema.metrics(record)} | {*devices_only()}
     names |= {point.name for point in mlflow_schema.system_series(record)}
     assert [name for name in names if find(name) is None] == []
     entries = {find(name) for name in names}
@@ -141,7 +167,7 @@ def test_what_mlflow_gives_back_and_the_reports_table_have_no_other_metric(
         store.store(repeated, folder, parent, "here-123456")
     frame = store.frame("test")
     report = build(frame, AnalysisOptions(study="test"))
-    table = pd.read_parquet(io.BytesIO(files(report)["trials.parquet"]))
+    table = pd.read_parquet(io.BytesIO(files(report).contents["trials.parquet"]))
     for columns in (frame.columns, table.columns):
         stored = [name for name in columns if "/" in name]
         assert "energy/total_j" in stored
@@ -168,6 +194,9 @@ def test_the_metrics_that_a_report_compares_have_a_direction() -> None:
         ("energy/cpu_package_j", "CPU package energy", "J"),
         ("energy/load_total_j", "load total energy", "J"),
         ("energy/load_dram_high_j", "load DRAM energy, upper bound", "J"),
+        ("energy_devices/per_output_token_j", "device energy per output token", "J/token"),
+        ("energy_devices/sum_j", "device energy", "J"),
+        ("energy_devices/load_sum_high_j", "load device energy, upper bound", "J"),
         ("energy_estimated/per_request_low_j", "energy per request, lower bound", "J"),
         ("energy/fan-tray_j", "fan-tray energy", "J"),
         ("latency/ttft_p95_s", "TTFT p95", "s"),

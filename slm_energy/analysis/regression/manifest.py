@@ -39,7 +39,16 @@ _GROUPS: dict[str, Group] = {
     "provider": "engine", "effective": "engine", "measurement": "measurement", "scope": "scope",
     "environment.python": "versions", "environment.platform": "kernel",
     "environment.nvidia_driver": "driver", "environment.isolation": "measurement",
+    "effective.device_uuid": "machine", "effective.device_pci": "machine",
+    "environment.rapl_energy_filter": "measurement",
 }  # fmt: skip
+_PROCESSES = ("pid", "adopted")
+"""Process ids in the effective settings: they differ from trial to trial."""
+_ADDED = ("effective.device_uuid", "effective.device_pci", "effective.device_type")
+"""Facts that older studies do not record: compared only where both have them."""
+
+_NOT_KNOWN = (("rapl_energy_filter", "unknown"), ("rapl_energy_filter", "none"))
+"""Of the environment: as if it had not been recorded, which older studies did not."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +186,7 @@ def differences(
         a, b = (_facts(*side, cell) for side, cell in zip(sides, pair, strict=True))
         for fact in sorted((a.keys() | b.keys()) - skip):
             left, right = a.get(fact, ()), b.get(fact, ())
-            if left != right:
+            if left != right and (fact not in _ADDED or (left and right)):
                 counts[fact, left, right] += 1
     rows = [
         Difference(
@@ -215,12 +224,14 @@ def _attached_facts(run: str, attached: Attached) -> dict[str, str]:
     facts = {
         f"environment.{key}": str(value)
         for key, value in files["environment"].items()
-        if key not in ("versions", "hostname")  # params and the machine's name have them
+        # Params and the machine's name have the first two.
+        if key not in ("versions", "hostname") and (key, value) not in _NOT_KNOWN
     }
     facts |= {
         f"effective.{key}": str(value)
         for key, value in files["effective"].items()
-        if not isinstance(value, float)  # a figure that the engine measured, not a setting
+        # Without figures that the engine measured, which are no settings.
+        if key not in _PROCESSES and not isinstance(value, float)
     }
     figures = json.loads(attached(run, "energy.json"))
     summed = [figure for figure in figures if figure["summed"] and figure["window"] == "serve"]

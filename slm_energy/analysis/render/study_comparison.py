@@ -23,12 +23,29 @@ def to_terminal(result: StudyComparison, console: Console) -> None:
     """Print with rich; text from runs is never read as markup."""
     width = min(console.width, WIDTH)
     console.print(_safe(f"{result.b} against {result.a}", style="bold"), width=width)
+    if scope := scope_in_words(result):
+        console.print(_safe(f"measured: {scope}", style="dim"), width=width)
     for title, table in _tables(result):
         console.print()
         console.print(_safe(title, style="bold"), width=width)
         console.print(table, width=width)
     for line in _findings(result):
         console.print(_safe(line, style="bold"), width=width)
+    for line in result.warnings:
+        console.print(_safe(f"Warning: {line}.", style="yellow"), width=width)
+
+
+def scope_in_words(result: StudyComparison) -> str:
+    """What measured energy covers: once if it is the same in both studies; empty if not known."""
+    both = ((result.a, result.a_scope), (result.b, result.b_scope))
+    if result.a_scope == result.b_scope:
+        return result.a_scope
+    return "; ".join(f"{name}: {scope or 'not recorded'}" for name, scope in both)
+
+
+def _measured(result: StudyComparison, metric: Metric) -> str:
+    scope = scope_in_words(result)
+    return f"; measured: {scope}" if scope and metric.is_sum and not metric.estimated else ""
 
 
 def _tables(result: StudyComparison) -> Iterator[tuple[str, Table]]:
@@ -42,13 +59,14 @@ def _tables(result: StudyComparison) -> Iterator[tuple[str, Table]]:
             "What differs besides the cells",
             _table(("Fact", result.a, result.b, "Cells", "Allowed"), facts),
         )
-    confidence = f"{100 * (1 - result.options.alpha):g} %"
+    ratio = f"Ratio (simultaneous {100 * (1 - result.options.alpha):g} % interval)"
     for change in result.metrics:
         metric = change.metric
         unit = f", {metric.unit}" if metric.unit else ""
-        head = ("Cell", result.a, result.b, f"Ratio ({confidence} interval)", "p", "Verdict")
+        head = ("Cell", result.a, result.b, ratio, "p", "Verdict")
         rows = (_row(metric, cell) for cell in change.cells)
-        yield f"{metric.heading}{unit}: mean (trials)", _table(head, rows)
+        title = f"{metric.heading}{unit}: mean (trials){_measured(result, metric)}"
+        yield title, _table(head, rows)
     if result.left_out:
         missing = ((row.name, row.reason) for row in result.left_out)
         yield "Not compared", _table(("What", "Reason"), missing)
@@ -78,8 +96,8 @@ def _may(row: Difference) -> str:
 
 def _row(metric: Metric, cell: CellChange) -> tuple[str, ...]:
     ratio = number(cell.ratio)
-    if cell.low is not None and cell.high is not None:
-        ratio += f" ({number(cell.low)} to {number(cell.high)})"
+    if cell.joint_low is not None and cell.joint_high is not None:
+        ratio += f" ({number(cell.joint_low)} to {number(cell.joint_high)})"
     return (
         cell.cell,
         f"{number(cell.a * metric.scale)} ({cell.a_trials})",
@@ -103,11 +121,18 @@ def _findings(result: StudyComparison) -> list[str]:
         summary = ", ".join(
             f"{verdict} {n} of {len(change.cells)}" for verdict, n in counts.items()
         )
-        lines.append(f"{name}: {summary}; all cells together {_signed(change.ratio)}.")
+        measured = _measured(result, change.metric)
+        lines.append(f"{name}: {summary}; all cells together {_signed(change.ratio)}{measured}.")
         if change.noise_pct is not None and change.visible_pct is not None:
             lines.append(
                 f"Noise: trials of a cell scatter by {change.noise_pct:.2g} %; a typical cell shows"
                 f" a difference above {change.visible_pct:.2g} %."
+            )
+        if change.correlation > 0 and change.effective_rounds is not None:
+            lines.append(
+                f"A round resembles the next (correlation {change.correlation:.2g}), so that"
+                f" {change.rounds} rounds are worth {change.effective_rounds:.2g} independent ones;"
+                " intervals and p allow for it."
             )
         lines += [
             f"Regression: {cell.cell}, {change.metric.title} {_signed(cell.ratio)}."

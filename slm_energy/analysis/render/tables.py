@@ -18,15 +18,20 @@ from slm_energy.analysis.text.phrases import (
     number,
     p_value,
     share,
+    simultaneous,
     times,
+    titled,
     verdict,
 )
 
 MOST_PAIRS = 66
 """Of a family with more (that is above 12 cells) only the pairs with its reference are shown."""
 
+MARGINAL = "This pair alone"
+"""Head of the column of marginal intervals."""
+
 _MOST_REASONS = 20
-_SENTENCES = ("Levels", "Reason", "Version")
+_SENTENCES = ("Levels", "Reason", "Version", "Registered", "This study")
 _WORDS = ("Against", "Verdict", "Without", *_SENTENCES)
 """Heads of columns that hold words, not figures."""
 
@@ -101,6 +106,7 @@ def descriptive(report: Report, result: MetricResult) -> Grid:
             "-" if row.cv_pct is None else number(row.cv_pct),
             _range(metric, row.minimum, row.maximum),
             _range(metric, row.instrument_low, row.instrument_high),
+            _range(metric, row.with_gain_low, row.with_gain_high),
         )
         for row in result.descriptive
     ]
@@ -113,24 +119,27 @@ def descriptive(report: Report, result: MetricResult) -> Grid:
         "CV, %",
         "Smallest to largest",
         "Instruments' interval",
+        "With sensor gain",
     )
-    title = f"{metric.heading}, {unit(metric)}"
+    title = f"{metric.heading}, {unit(metric)}{titled(report, metric)}"
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
 
 
 def pairs(report: Report, metric: Metric, family: Family) -> Grid:
     """The pairs of a family: the comparison and the effect sizes."""
+    alone = simultaneous(report, family) == confidence(report)
     shown = family.pairs if len(family.pairs) <= MOST_PAIRS else family.headline
     rows = [
         (
             report.labels[pair.a],
             report.labels[pair.b],
             verdict(pair),
-            ratio(pair.ratio, pair.low, pair.high),
+            ratio(pair.ratio, pair.joint_low, pair.joint_high),
             change(metric, pair),
             p_value(pair.p),
             f"{pair.won}/{pair.rounds}" if pair.rounds else "-",
-            ratio(None, pair.wide_low, pair.wide_high),
+            ratio(None, pair.joint_wide_low, pair.joint_wide_high),
+            "-" if alone else ratio(None, pair.low, pair.high),
             _effect(pair.delta, pair.delta_low, pair.delta_high),
             _effect(pair.a12, pair.a12_low, pair.a12_high),
         )
@@ -146,11 +155,13 @@ def pairs(report: Report, metric: Metric, family: Family) -> Grid:
         "p",
         "Won",
         "Ratio with instruments",
+        MARGINAL,
         "Cliff's delta",
         "A12",
     )
     name = f", {family.name}" if family.name else ""
-    title = f"{metric.heading}{name}, pair by pair{_rest(report, family, len(shown))}"
+    title = f"{metric.heading}{name}, pair by pair, {simultaneous(report, family)} intervals"
+    title += _rest(report, family, len(shown)) + titled(report, metric)
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
 
 
@@ -200,6 +211,21 @@ def left_out(report: Report) -> Grid:
     """What the analysis did not use, and why."""
     rows = tuple((f"{out.scope} {out.name}", out.reason) for out in report.left_out)
     return Grid(title="Left out", head=("What", "Reason"), rows=rows)
+
+
+def registration(report: Report) -> Grid:
+    """What was declared in advance, item by item, and whether the study follows it."""
+    check = report.registration
+    if check is None:
+        return Grid(title="Registration", head=("Declared in advance",), rows=())
+    rows = tuple(
+        (item.name, item.registered, item.actual, "yes" if item.follows else "NO")
+        for item in check.items
+    )
+    head = ("Declared in advance", "Registered", "This study", "Follows")
+    return Grid(
+        title=f"Registration {check.digest[:12]} of {check.registered}", head=head, rows=rows
+    )
 
 
 def versions(report: Report) -> Grid:

@@ -19,16 +19,17 @@ class Pair:
         won: of these, the rounds in which `a` is better.
         tied: the rounds in which both are equal.
         ratio: geometric mean of a / b; None without a common round.
-        low: lower end of the ratio's t interval; None where it cannot be computed.
+        low: lower end of the ratio's t interval, for this pair alone (marginal); None where it
+            cannot be computed.
         high: upper end.
         difference: geometric mean of `a` less that of `b`, in the metric's unit.
         instrument: the factor by which the instruments could have got the ratio wrong, at least 1;
             None where the metric has no intervals or one has no end.
-        wide_low: lower end of the ratio's interval with the instruments' added.
+        wide_low: lower end of the marginal interval with the instruments' added.
         wide_high: upper end.
-        t: mean log ratio over its standard error.
+        t: mean log ratio over its standard error, from this pair alone.
         p: of no difference, adjusted for all pairs of the family.
-        p_equivalent: of a difference of the margin or more (TOST), adjusted with Holm.
+        p_equivalent: of a difference of the margin or more (two one-sided tests), adjusted.
         delta: Cliff's delta, from -1 to 1; negative when `a` is mostly smaller. Ignores rounds.
         delta_low: lower end of its interval.
         delta_high: upper end.
@@ -38,6 +39,15 @@ class Pair:
         verdict: about `a`, against the margin.
         reason: why there is no other verdict; empty for saves, gains, worse and equivalent.
         more_rounds: further rounds that would settle it if mean and spread stay; None if none do.
+        p_margin: of a difference of at most the margin, adjusted; None where unknown.
+        joint_low: lower end of the ratio's simultaneous interval: with confidence 1 - alpha those
+            of all pairs hold together. It is beyond the margin where p_margin is at most alpha.
+        joint_high: upper end.
+        joint_wide_low: lower end of that interval with the instruments' added.
+        joint_wide_high: upper end.
+        tost_low: lower end of the simultaneous interval of confidence 1 - 2 alpha that two
+            one-sided tests decide by: equivalent needs it to be within the margin.
+        tost_high: upper end.
     """
 
     a: str
@@ -64,6 +74,13 @@ class Pair:
     verdict: Verdict = "inconclusive"
     reason: str = ""
     more_rounds: int | None = None
+    p_margin: float | None = None
+    joint_low: float | None = None
+    joint_high: float | None = None
+    joint_wide_low: float | None = None
+    joint_wide_high: float | None = None
+    tost_low: float | None = None
+    tost_high: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +97,11 @@ class Savings:
     saving_pct: tuple[tuple[float | None, ...], ...]
     verdicts: tuple[tuple[Verdict | None, ...], ...]
 
+    @classmethod
+    def unknown(cls) -> Savings:
+        """Of a family whose cells could not be compared."""
+        return cls(cells=(), saving_pct=(), verdicts=())
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ConventionalCell:
@@ -91,7 +113,7 @@ class ConventionalCell:
         shapiro_w: Shapiro-Wilk W; None where the values do not vary.
         shapiro_p: its p.
         letters: compact letter display of Dunn-Holm at alpha: cells that share a letter do not
-            differ.
+            differ. After Z come aa, ab, ...; all letters are then separated by spaces.
     """
 
     cell: str
@@ -211,6 +233,23 @@ class Power:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RoundLeftOut:
+    """A round without which a pair would have another verdict.
+
+    Attributes:
+        a: a cell id.
+        b: another.
+        round: the round.
+        verdict: about `a`, from the other rounds.
+    """
+
+    a: str
+    b: str
+    round: int
+    verdict: Verdict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
     """Cells that are compared with each other on one metric; p is adjusted within.
 
@@ -230,6 +269,8 @@ class Family:
         conventional: None where it cannot be run; `Report.left_out` says why.
         disagreements: between the two.
         power: None without a spread.
+        rests_on: rounds without which one of the pairs in `stated` would have another verdict; None
+            where that was not examined (`stats.leave_one_out`).
     """
 
     name: str
@@ -245,6 +286,35 @@ class Family:
     conventional: Conventional | None
     disagreements: tuple[Disagreement, ...]
     power: Power | None
+    rests_on: tuple[RoundLeftOut, ...] | None = None
+
+    @classmethod
+    def not_compared(cls, name: str, cells: tuple[str, ...], reason: str) -> Family:
+        """A family whose comparison failed; its cells are in the order given."""
+        return cls(
+            name=name,
+            ranked=cells,
+            reference=cells[0],
+            named=False,
+            complete_rounds=0,
+            draws=0,
+            exact=False,
+            reason=reason,
+            pairs=(),
+            savings=Savings.unknown(),
+            conventional=None,
+            disagreements=(),
+            power=None,
+        )
+
+    @property
+    def stated(self) -> tuple[Pair, ...]:
+        """The pairs that findings state: the best cell against the next and against the last.
+
+        With a reference that was named: the best other cell against it.
+        """
+        pairs = self.headline
+        return pairs[:1] if self.named or len(pairs) < 2 else (pairs[0], pairs[-1])
 
     @property
     def headline(self) -> tuple[Pair, ...]:

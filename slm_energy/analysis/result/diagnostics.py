@@ -25,6 +25,9 @@ class Descriptive:
         instrument_low: geometric mean of the lower ends of the measurement's own intervals; None
             where there are none or one of them is zero.
         instrument_high: of the upper ends.
+        with_gain_low: of the lower ends of the intervals that also cover the gain of the sensors:
+            for the absolute figure; None likewise.
+        with_gain_high: of the upper ends.
     """
 
     cell: str
@@ -38,6 +41,8 @@ class Descriptive:
     maximum: float
     instrument_low: float | None
     instrument_high: float | None
+    with_gain_low: float | None = None
+    with_gain_high: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +137,11 @@ class Diagnostics:
     residual_sd_pct: float | None
     residual_shapiro_p: float | None
     changed: tuple[Changed, ...]
+
+    @classmethod
+    def unknown(cls) -> Diagnostics:
+        """Of a metric whose trials could not be diagnosed."""
+        return cls(points=(), drifts=(), residual_sd_pct=None, residual_shapiro_p=None, changed=())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,18 +20,27 @@ class Block:
         values: rounds x k; positive, NaN where there is no valid value.
         low: lower ends of the measurement's own intervals, same shape; None if there are none.
         high: upper ends.
+        with_gain: lower and upper ends of the intervals that also cover the gain of the sensors,
+            for absolute figures; None if they are unknown.
     """
 
     cells: tuple[str, ...]
     values: Floats
     low: Floats | None = None
     high: Floats | None = None
+    with_gain: tuple[Floats, Floats] | None = None
 
     def of(self, cells: tuple[str, ...]) -> Block:
         """The block of some of its cells, in their order."""
         columns = [self.cells.index(cell) for cell in cells]
         low, high = (None if part is None else part[:, columns] for part in (self.low, self.high))
-        return Block(cells=cells, values=self.values[:, columns], low=low, high=high)
+        with_gain = self.with_gain and (
+            self.with_gain[0][:, columns],
+            self.with_gain[1][:, columns],
+        )
+        return Block(
+            cells=cells, values=self.values[:, columns], low=low, high=high, with_gain=with_gain
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,11 +48,12 @@ class Rule:
     """How a comparison decides.
 
     Attributes:
-        alpha: family-wise error; intervals have confidence 1 - alpha.
+        alpha: error rate of all comparisons together; intervals have confidence 1 - alpha.
         margin: a smaller relative difference does not matter.
         draws: of the reference that p is read from.
         seed: of the draws.
         higher_is_better: True for throughput.
+        sharing: comparisons that share alpha in equal parts (Bonferroni): 1, or all of a study.
     """
 
     alpha: float = 0.05
@@ -51,6 +61,12 @@ class Rule:
     draws: int = 9999
     seed: int = 0
     higher_is_better: bool = False
+    sharing: int = 1
+
+    @property
+    def own_alpha(self) -> float:
+        """Error rate of one comparison."""
+        return self.alpha / self.sharing
 
     @property
     def band(self) -> float:

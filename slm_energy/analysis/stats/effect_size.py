@@ -55,14 +55,6 @@ def rounds_to_settle(spread: float, gap: float, alpha: float, at_least: int) -> 
     return int(enough[0]) if enough.size else None
 
 
-def equivalence_p(logs: Floats, band: float) -> float:
-    """TOST (Schuirmann 1987): p of a mean that is at the band or beyond, on either side."""
-    n = len(logs)
-    error = float(np.std(logs, ddof=1)) / np.sqrt(n)
-    # stats.t.sf says the same, but slower, and there may be thousands of pairs.
-    return float(special.stdtr(n - 1, (abs(float(logs.mean())) - band) / error))
-
-
 def holm(p: Floats) -> Floats:
     """Holm's step-down adjustment (1979)."""
     order = np.argsort(p)

@@ -62,7 +62,7 @@ def requested(study: Study, options: AnalysisOptions) -> tuple[list[Metric], lis
     left_out: list[LeftOut] = []
     for name in options.metrics:
         metric = Metric(name=name)
-        kinds = [metric, metric.estimated_twin()] if name.startswith(MEASURED) else [metric]
+        kinds = list(metric.kinds) if name.startswith(MEASURED) else [metric]
         recorded = [kind for kind in kinds if not np.isnan(study.block(kind.name)).all()]
         if recorded or name in known:
             metrics += recorded or [metric]
@@ -79,7 +79,8 @@ def requested(study: Study, options: AnalysisOptions) -> tuple[list[Metric], lis
 
 def _similar(name: str, known: Sequence[str]) -> Sequence[str]:
     """The known metrics of the same group, without the ends of intervals; all if it has none."""
-    bounds = {end for other in known for end in Metric(name=other).bounds}
+    metrics = [Metric(name=other) for other in known]
+    bounds = {end for each in metrics for end in (*each.bounds, *each.bounds_with_gain)}
     group = name.partition("/")[0]
     return [o for o in known if o.partition("/")[0] == group and o not in bounds] or known
 
@@ -92,7 +93,8 @@ def block(study: Study, metric: Metric) -> tuple[Block, list[LeftOut]]:
     left_out = []
     values = study.block(metric.name)
     if metric.estimated:
-        measured = ~np.isnan(study.block(metric.quantity)).all(axis=0)
+        others = [kind for kind in metric.kinds if kind != metric]
+        measured = np.any([~np.isnan(study.block(o.name)).all(axis=0) for o in others], axis=0)
         both = measured & ~np.isnan(values).all(axis=0)
         values[:, measured] = np.nan
         if both.any() and not np.isnan(values).all():
@@ -117,11 +119,13 @@ def block(study: Study, metric: Metric) -> tuple[Block, list[LeftOut]]:
     left_out += _gaps(study, metric, values)
     low, high = (study.block(name) for name in metric.bounds)
     bounded = metric.is_energy and not metric.estimated and not np.isnan(low).all()
+    with_gain = study.block(metric.bounds_with_gain[0]), study.block(metric.bounds_with_gain[1])
     values_block = Block(
         cells=study.cells,
         values=values,
         low=low if bounded else None,
         high=high if bounded else None,
+        with_gain=None if np.isnan(with_gain[0]).all() else with_gain,
     )
     return values_block, left_out
 
@@ -133,9 +137,9 @@ def _gaps(study: Study, metric: Metric, values: Floats) -> list[LeftOut]:
     rows = study.valid["round"].to_numpy(dtype=int) - 1
     valid[rows, study.valid["cell"].map(columns).to_numpy(dtype=int)] = True
     lacking = valid & np.isnan(values)
-    if metric.is_energy:  # the other kind of energy may have it
-        other = metric.quantity if metric.estimated else metric.estimated_twin().name
-        lacking &= np.isnan(study.block(other))
+    if metric.is_energy:  # another kind of energy may have it
+        for other in metric.kinds:
+            lacking &= np.isnan(study.block(other.name))
     if not lacking.any() or np.isnan(values).all():
         return []
     return [

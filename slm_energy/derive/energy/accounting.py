@@ -8,9 +8,10 @@ A cumulative source (a counter, an estimate) is evaluated at the window's two ed
 readings that count for a window.
 
 Intervals are practical ones: they contain the truth in at least 95 % of windows of each kind of
-load in `benchmarks/coverage.py`. They cover sampling errors (update period, edges, gaps,
-averaging); only for integrated power also the gain of the sensor. A counter's pedigree also has
-certain bounds, derived only from energy that never falls and the device's maximum power.
+load in `benchmarks/coverage.py`. They cover sampling (update period, edges, gaps, averaging), the
+latency of the sensor (`latency.py`), and what a part-time or filtered sensor does not show
+(`unobserved.py`). The gain of the sensor is in a second interval (`gain.py`). A counter's pedigree
+also has certain bounds, derived only from energy that never falls and the maximum power.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from slm_energy import scope
+from slm_energy.derive.energy import coarse
 from slm_energy.derive.energy.counters import count
+from slm_energy.derive.energy.gain import with_gain
+from slm_energy.derive.energy.latency import latency_ns, shifted, united
 from slm_energy.derive.energy.power import integrate
 from slm_energy.derive.energy.usable_readings import (
     Energy,
@@ -32,7 +37,7 @@ from slm_energy.derive.energy.usable_readings import (
     refuse_stall,
     usable,
 )
-from slm_energy.record import EnergyFigure, Series, Source, Window
+from slm_energy.record import UNITS_PER_JOULE, EnergyFigure, Series, Source, Window
 from slm_energy.serialization import Json
 
 
@@ -52,6 +57,7 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
     Raises:
         ValueError: the source is a gauge.
     """
+    series = coarse.with_step(series)
     source = series.source
     if source.kind == "gauge":
         raise ValueError(f"{source.id} is a gauge: it has no joules")
@@ -63,27 +69,38 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
         "failed": len(failed),
         "update_period_s": source.update_period_ns and source.update_period_ns / 1e9,
         "update_period_measured": source.update_period_measured,
+        "gain_pct": source.gain_pct,
         "device": source.device,
         "path": source.path,
     }
+    if source.kind == "counter" and source.quantum > 1:
+        pedigree["step_j"] = source.quantum / UNITS_PER_JOULE[source.unit]
     energy: Energy | None = None
+    low_with_gain_j: float | None = None
+    high_with_gain_j: float | None = None
     reasons: tuple[str, ...] = ()
     try:
-        refuse_clock_step(series, window)
-        first, last = bracket(series, readings, window)
-        pedigree |= describe(readings, first, last, window, limit_ns)
-        refuse_stall(series, readings.row[first : last + 1], limit_ns)
         measure = integrate if source.kind == "power" else count
-        energy = measure(readings, first, last, window, limit_ns)
+        energies = list[Energy]()
+        for span in shifted(source, window):
+            refuse_clock_step(series, span)
+            first, last = bracket(series, readings, span)
+            if not energies:
+                pedigree |= describe(readings, first, last, span, limit_ns)
+            refuse_stall(series, readings.row[first : last + 1], limit_ns)
+            energies.append(measure(readings, first, last, span, limit_ns))
+        energy = united(source, energies)
+        low_with_gain_j, high_with_gain_j, calibrated = with_gain(source, energy, window.duration_s)
         pedigree |= {
             "interval": "practical",
             "estimator": energy.estimator,
             "edge_start_j": energy.start_j,
             "edge_end_j": energy.end_j,
             **energy.details,
+            **calibrated,
         }
     except UnknownJoules as unknown:
-        reasons = (str(unknown),)
+        reasons = (f"{unknown}{coarse.why_unknown(series)}",)
     return EnergyFigure(
         source_id=source.id,
         domain=source.domain,
@@ -96,13 +113,16 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
         reasons=reasons,
         flags=(*_flags(source, failed), *energy.flags) if energy else (),
         pedigree=pedigree,
+        low_with_gain_j=low_with_gain_j,
+        high_with_gain_j=high_with_gain_j,
     )
 
 
 def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
     """Sum the disjoint set of measured sources of one window; estimates never count.
 
-    Intervals add linearly: the errors of two sources of one machine need not be independent.
+    Intervals add linearly: the errors of two sources of one machine need not be independent. The
+    figure's domain is `total`, or `sum` if no source contains the processors.
 
     Returns:
         None if no measured source is in the set. If one source has no joules, the total has none
@@ -117,9 +137,11 @@ def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
     if len({part.window for part in parts}) > 1:
         raise ValueError("a total is over one window")
     known = all(part.joules is not None for part in parts)
+    domains = {part.domain for part in parts}
+    name = scope.TOTAL if scope.has_processor(domains) else scope.DEVICES_SUM
     return EnergyFigure(
-        source_id="total",
-        domain="total",
+        source_id=name,
+        domain=name,
         kind="power" if any(part.kind == "power" for part in parts) else "counter",
         window=parts[0].window,
         joules=math.fsum(part.joules or 0 for part in parts) if known else None,
@@ -130,24 +152,40 @@ def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
         flags=tuple(f"{part.source_id}: {text}" for part in parts for text in part.flags),
         pedigree={
             "sources": [part.source_id for part in parts],
-            "domains": sorted({part.domain for part in parts}),
+            "domains": sorted(domains),
         },
+        low_with_gain_j=_sum([part.low_with_gain_j for part in parts]),
+        high_with_gain_j=_sum([part.high_with_gain_j for part in parts]),
     )
+
+
+def _sum(each: Sequence[float | None]) -> float | None:
+    """The sum; None if one is unknown."""
+    known = [value for value in each if value is not None]
+    return math.fsum(known) if len(known) == len(each) else None
 
 
 def shortest_window_s(source: Source, target_error: float) -> float | None:
     """Shortest window of this source that meets the target relative error.
 
     A counter is stale by at most its update period u at either end, so the error is at most u over
-    the window's length; averaged power is stale by its averaging time.
+    the window's length; averaged power is stale by its averaging time. A counter with coarse steps
+    is stale by the time that a step takes at the least power, that of the idle machine. What is not
+    known of the sensor's latency comes on top.
 
     Returns:
-        Seconds; None for a gauge or an estimate, or if the update period is unknown.
+        Seconds; None for a gauge or an estimate, or if the update period is unknown, or the idle
+        power that a coarse step requires.
     """
     stale_ns = max(source.update_period_ns or 0, source.averaging_ns)
     if source.kind not in ("counter", "power") or not stale_ns:
         return None
-    return stale_ns / 1e9 / target_error
+    shortest_ns, _, longest_ns = latency_ns(source)
+    unknown_s = (longest_ns - shortest_ns) / 2e9 / target_error
+    if source.kind == "counter" and source.quantum > 1:
+        own_s = coarse.shortest_window_s(source, target_error)
+        return None if own_s is None else own_s + unknown_s
+    return stale_ns / 1e9 / target_error + unknown_s
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ MOST_BELIEVED_W = 1_000_000
 _MARGIN_PCT = 10
 """A publication may be late by this share of the update period."""
 
-RAW_PER_WATT = {"mW": 1000, "W": 1}
+RAW_PER_WATT = {"uW": 10**6, "mW": 1000, "W": 1}
 
 
 class Fault(enum.StrEnum):
@@ -49,6 +49,11 @@ class Fault(enum.StrEnum):
 def seconds(time_ns: int) -> str:
     """Format a duration for a reason."""
     return f"{time_ns / SECOND_NS:.3g} s"
+
+
+def part_time(source: Source) -> bool:
+    """Whether a sensor observes a part of each update period only, and is blind in the rest."""
+    return 0 < source.averaging_ns < (source.update_period_ns or 0)
 
 
 class UnknownJoules(Exception):
