@@ -37,7 +37,8 @@ class TaskTests:
             solution; `cases` runs the answer as a program.
         program: assertions: a test program whose free names are the answer's.
         check: assertions: it defines `check(candidate)`, which is then called.
-        inputs: inputs: the arguments of each call, in the form of `scoring.inside.wire`.
+        inputs: inputs: the arguments of each call, as JSON has them.
+        mbpp: inputs: number of the MBPP+ task whose arguments have types that JSON has not; else 0.
         atol: inputs: absolute tolerance of numbers.
         cases: cases: the runs.
         refused: why the task cannot be scored here; empty if it can.
@@ -47,6 +48,7 @@ class TaskTests:
     program: str = ""
     check: bool = False
     inputs: tuple[Json, ...] = ()
+    mbpp: int = 0
     atol: float = 0.0
     cases: tuple[Case, ...] = ()
     refused: str = ""
@@ -96,17 +98,11 @@ def _human_eval(row: Mapping[str, Any]) -> Task:
 
 
 def _evalplus(row: Mapping[str, Any]) -> Task:
-    inputs = [*_list(row, "base_input"), *_list(row, "plus_input")]
+    inputs = (*_list(row, "base_input"), *_list(row, "plus_input"))
     name = _text(row, "task_id")
-    if name.startswith("Mbpp/"):
-        number = int(name.removeprefix("Mbpp/"))
-        try:
-            inputs = [_mbpp_types(number, args) for args in inputs]
-        except (TypeError, LookupError, AttributeError) as error:
-            raise ValueError(f"base_input or plus_input does not fit {name}: {error}") from error
-    tests = TaskTests(
-        kind="inputs", inputs=tuple(map(_form, inputs)), atol=float(row.get("atol") or 0)
-    )
+    number = int(name.removeprefix("Mbpp/")) if name.startswith("Mbpp/") else 0
+    atol = float(row.get("atol") or 0)
+    tests = TaskTests(kind="inputs", inputs=inputs, mbpp=number, atol=atol)
     return _with_tests(row, tests)
 
 
@@ -194,68 +190,3 @@ def _called(code: str, assertions: list[str]) -> str:
     except SyntaxError:
         return ""
     return next((name for name in defined if name in used), "")
-
-
-# --- inputs of MBPP+ whose JSON form lost their types ---------------------------------------------
-
-_TUPLES = {
-    2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726,
-    740, 744, 809,
-}  # fmt: skip
-_LISTS_OF_TUPLES = {
-    63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780,
-}  # fmt: skip
-_FIRST_IS_TUPLES = {75, 413, 444, 753}
-_SECOND_IS_TUPLE = {106, 750}
-_FIRST_IS_TUPLE = {250, 307, 405, 446, 617, 720, 763, 808}
-_TUPLES_OF_TUPLES = {259, 401, 445}
-_ALL_TUPLES = {580, 615, 791}
-
-
-def _mbpp_types(number: int, args: list[Any]) -> list[Any]:
-    """Arguments of an MBPP+ task with the types that the task has.
-
-    JSON has no tuples, sets or complex numbers; which tasks have them is EvalPlus's
-    `mbpp_deserialize_inputs` (Liu et al. 2023, https://github.com/evalplus/evalplus).
-    """
-    if number in _TUPLES:
-        return [tuple(item) for item in args]
-    if number in _LISTS_OF_TUPLES:
-        return [[tuple(item) for item in arg] for arg in args]
-    if number in _FIRST_IS_TUPLES:
-        return [[tuple(item) for item in args[0]], *args[1:]]
-    if number in _SECOND_IS_TUPLE:
-        return [args[0], tuple(args[1]), *args[2:]]
-    if number in _FIRST_IS_TUPLE:
-        return [tuple(args[0]), *args[1:]]
-    if number in _TUPLES_OF_TUPLES:
-        return [tuple(tuple(item) for item in arg) for arg in args]
-    if number in _ALL_TUPLES:
-        return [_all_tuples(arg) for arg in args]
-    if number == 278:
-        first = (tuple(item) if isinstance(item, list) else item for item in args[0])
-        return [tuple(first)]
-    if number == 722:
-        return [{key: tuple(value) for key, value in args[0].items()}, *args[1:]]
-    if number == 115:
-        return [[set(item) if isinstance(item, list) and item else {} for item in args[0]]]
-    if number == 124:
-        return [float(args[0]), complex(args[1])]
-    if number == 252:
-        return [complex(args[0])]
-    return args
-
-
-def _all_tuples(value: Any) -> Any:
-    return tuple(map(_all_tuples, value)) if isinstance(value, list) else value
-
-
-def _form(args: list[Any]) -> Json:
-    """The arguments of one call as they are sent to a sandbox."""
-    from slm_energy.scoring.inside.wire import encode
-
-    def refuse(item: Any) -> list[Any]:
-        raise ValueError(f"an input is {type(item).__name__}, expected plain data")
-
-    form: Json = encode(args, refuse)
-    return form

@@ -52,15 +52,7 @@ def test_evalplus_has_the_inputs_of_both_lists() -> None:
     task = tasks.read(EVALPLUS)
     assert task.tests is not None
     assert task.tests.kind == "inputs"
-    assert task.tests.inputs == (["list", [1, 2]], ["list", [0.5, 0.25]])
-
-
-def test_mbpp_plus_gets_the_tuples_that_json_has_lost() -> None:
-    task = tasks.read(
-        EVALPLUS | {"task_id": "Mbpp/2", "base_input": [[[1], [2]]], "plus_input": []}
-    )
-    assert task.tests is not None
-    assert task.tests.inputs[0] == ["list", [["tuple", [1]], ["tuple", [2]]]]
+    assert task.tests.inputs == ([1, 2], [0.5, 0.25])
 
 
 def test_mbpp_is_prompted_with_its_text_and_first_assertion() -> None:

@@ -20,6 +20,7 @@ from slm_energy.doctor import contention, places, processor, sensors, system
 from slm_energy.doctor.counters import counters
 from slm_energy.doctor.finding import Finding, seconds, text
 from slm_energy.doctor.gpu import gpus_metered, nvidia
+from slm_energy.doctor.sandbox import generated_code
 from slm_energy.errors import MeterError, one_line
 from slm_energy.machine import machine_id
 from slm_energy.record import Source
@@ -133,6 +134,7 @@ def examine(config: RunConfig, folder: Path, providers: Collection[str] = ()) ->
         *(check() for check in HOST_CHECKS),
         places.disk(config.tracking),
         places.store(config.tracking),
+        generated_code(config.study),
     )
     return Diagnosis(
         energy=energy,

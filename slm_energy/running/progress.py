@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from slm_energy.duration import duration
+from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED
 from slm_energy.record import Record
 
 _COLOURS = {"valid": "green", "invalid": "yellow", "failed": "red", "unsupported": "cyan"}
@@ -88,9 +89,12 @@ def _headline(record: Record) -> str:
     if record.outcome.name != "valid":
         return ""
     values, parts = record.metrics, []
-    for group, note in (("energy", ""), ("energy_estimated", " (estimated)")):
+    for group, note in ((MEASURED, ""), (DEVICES, " (devices only)"), (ESTIMATED, " (estimated)")):
         joules = values.get(f"{group}/per_output_token_j")
         if joules is not None:
             parts.append(f"{joules * 1e3:.3g} mJ/token{note}")
     parts.append(f"{values['throughput/output_tokens_per_s']:.0f} tokens/s")
+    if record.scores:
+        solved, scored = (values.get(f"quality/{name}_count", 0) for name in ("solved", "scored"))
+        parts.append(f"{solved:.0f} of {scored:.0f} solved")
     return ", ".join(parts)

@@ -104,6 +104,7 @@ class _Invocation:
         self._running: dict[str, Planned] = {}
         self._summaries: list[TrialSummary] = []
         self._unsent = 0
+        self._unscored = ""
         self._stop_reason: str | None = None
 
     def run(self) -> SweepSummary:
@@ -323,3 +324,7 @@ class _Invocation:
             text = f"[yellow]not sent, kept in {kept}[/]: {escape(str(error))}"
             self._console.print(text, soft_wrap=True)
         self._summaries.append(summarise(record, location + log))
+        if record.unscored and record.unscored != self._unscored:
+            self._unscored = record.unscored
+            text = f"[dim]answers are not scored: {escape(record.unscored)}[/]"
+            self._console.print(text, highlight=False, soft_wrap=True)

@@ -18,8 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from slm_energy.errors import WorkloadError
 from slm_energy.record import TaskScore, Verdict
 from slm_energy.scoring import sandbox
+from slm_energy.scoring.inside.wire import encode
+from slm_energy.scoring.mbpp_types import typed
 from slm_energy.scoring.sandbox import Limits, Sandbox
 from slm_energy.serialization import convert, read_json, to_plain
 from slm_energy.tasks import Task, TaskTests
@@ -158,9 +161,26 @@ def _message(job: Job, tests: TaskTests) -> dict[str, Any]:
         "check": tests.check,
         "entry_point": task.entry_point if tests.check or tests.kind == "inputs" else "",
         "canonical": canonical,
-        "inputs": list(tests.inputs),
+        "inputs": _forms(tests),
         "atol": tests.atol,
     }
+
+
+def _forms(tests: TaskTests) -> list[Any]:
+    """The arguments of each call, as they are sent to a sandbox.
+
+    Raises:
+        WorkloadError: they are not those of the task.
+    """
+
+    def refuse(item: Any) -> list[Any]:
+        raise TypeError(f"{type(item).__name__} is no plain value")
+
+    calls = [args if isinstance(args, list) else [args] for args in tests.inputs]
+    try:
+        return [encode(typed(tests.mbpp, args), refuse) for args in calls]
+    except (TypeError, LookupError, AttributeError, ValueError) as error:
+        raise WorkloadError(f"base_input or plus_input of Mbpp/{tests.mbpp}: {error}") from error
 
 
 def _ended(code: int, limits: Limits) -> tuple[Verdict, str]:

@@ -236,6 +236,7 @@ def assert_json_is_stable(found):
         "clock source",
         "disk",
         "store",
+        "sandbox",
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from slm_energy import tasks, workload
 from slm_energy.config.groups import BUNDLED, WorkloadConfig
+from slm_energy.errors import WorkloadError
 from slm_energy.record import TaskScore
 from slm_energy.scoring import sandbox
 from slm_energy.scoring.score import Job, score
@@ -102,6 +103,24 @@ def test_evalplus_compares_with_the_canonical_solution(score_one: ScoreOne) -> N
     ), "integers are compared exactly"
     wrong = score_one(one, "def add(a, b):\n    return round(a + b)\n")
     assert (wrong.verdict, wrong.why) == ("failed assertion", "input 2 of 2: another result")
+
+
+def test_mbpp_plus_gets_the_tuples_that_json_has_lost(score_one: ScoreOne) -> None:
+    row = {
+        "task_id": "Mbpp/2",
+        "prompt": '"""Find the shared elements of two tuples."""\n',
+        "entry_point": "similar_elements",
+        "canonical_solution": "def similar_elements(a, b):\n    return tuple(set(a) & set(b))\n",
+        "base_input": [[[3, 4, 5], [5, 4, 7]]],
+        "plus_input": [],
+        "atol": 0,
+    }
+    one = tasks.read(row)
+    picky = "def similar_elements(a, b):\n    return {*a} & {*b} if type(a) is tuple else None\n"
+    assert score_one(one, picky).solved, "the order is left open, so a set will do"
+    broken = tasks.read(row | {"base_input": [[1, 2]]})
+    with pytest.raises(WorkloadError, match="Mbpp/2"):
+        score_one(broken, picky)
 
 
 def test_mbpp_asserts_about_the_function_that_the_answer_defines(score_one: ScoreOne) -> None:
