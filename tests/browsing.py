@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
-import shutil
 import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +14,8 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+
+from tests.debian import ensure
 
 WAIT_S = 60
 """For any one thing to appear: the machine may be slow and busy."""
@@ -43,16 +42,7 @@ def install() -> None:
     Raises:
         RuntimeError: it is missing and cannot be installed; the message says how to.
     """
-    if _CHROMIUM.exists() and _DRIVER.exists():
-        return
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update"], ["install", "-y", "--no-install-recommends", *_PACKAGES]):
-            subprocess.run(["apt-get", "-q", *words], env=environment, check=False)
-    if not (_CHROMIUM.exists() and _DRIVER.exists()):
-        raise RuntimeError(
-            f"{_CHROMIUM} and {_DRIVER} are needed: sudo apt-get install {' '.join(_PACKAGES)}"
-        )
+    ensure((_CHROMIUM, _DRIVER), _PACKAGES)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from slm_energy.config.check import run_config
 from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.store.tracking import Store
 from slm_energy.testing import CONF
+from tests.debian import ensure
 from tests.fake_slurm import FakeSlurm
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,6 +37,7 @@ LENIENT = (
 QUICK = (
     "measurement=off",
     "study.reference=null",
+    "study.sandbox=off",
     *LENIENT,
     "measurement.baseline_s=0.05",
     "measurement.serve_s=0.1",
@@ -62,6 +64,12 @@ def no_section_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         raise  # what is being handled
 
     monkeypatch.setattr("slm_energy.analysis.sections.Failure", raise_it)
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> None:
+    """The sandbox of generated code, which is a Debian package."""
+    ensure((Path("/usr/bin/bwrap"),), ("bubblewrap",))
 
 
 @pytest.fixture

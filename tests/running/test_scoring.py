@@ -20,6 +20,8 @@ from tests.captures import a_capture
 from tests.conftest import a_cell, a_trial
 from tests.store.test_tracking import a_sweep
 
+pytestmark = pytest.mark.usefixtures("bubblewrap")
+
 PASSES = "def check(candidate):\n    assert candidate() is None\n"
 FAILS = "def check(candidate):\n    assert candidate() == 1\n"
 

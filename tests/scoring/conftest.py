@@ -10,6 +10,12 @@ from slm_energy.scoring.sandbox import Limits
 from slm_energy.scoring.score import Job, score
 from slm_energy.tasks import Task, TaskTests
 
+
+@pytest.fixture(scope="session", autouse=True)
+def _sandbox(bubblewrap: None) -> None:
+    """Every test here runs answers."""
+
+
 LIMITS = Limits(cpu_s=2, wall_s=8.0, memory_mb=512)
 
 ScoreOne = Callable[[Task, str], TaskScore]
