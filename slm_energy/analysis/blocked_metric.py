@@ -10,7 +10,7 @@ from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult
 from slm_energy.analysis.sentinel import sentinel_drift
-from slm_energy.analysis.stats import conventional, diagnostics, factorial_anova
+from slm_energy.analysis.stats import conventional, diagnostics, factorial_anova, outliers
 from slm_energy.analysis.stats.comparison import Block, Rule, ranking, savings
 from slm_energy.analysis.stats.paired import compare
 from slm_energy.analysis.stats.power import plan
@@ -57,8 +57,10 @@ def analyse_blocked(
     own = block.of(ranked)
     cell_levels = levels(study, ranked, design.factors)
     effects, confounded = factorial_anova.effects(own, cell_levels, design.factors, rule.alpha)
+    flagged = outliers.find(own.values, rule.alpha, rounds=True)
     changed = diagnostics.changed_verdicts(
         own,
+        flagged,
         families,
         lambda kept, reference: compare(kept, rule, reference),
         metric.higher_is_better,
@@ -66,7 +68,7 @@ def analyse_blocked(
     result = MetricResult(
         metric=metric,
         descriptive=diagnostics.describe_all(own, rule.alpha),
-        diagnostics=diagnostics.diagnose(own, trials, changed, rule.alpha),
+        diagnostics=diagnostics.diagnose(own, trials, flagged, changed, rule.alpha),
         families=tuple(families),
         effects=effects,
         sentinel=sentinel_drift(study, metric, rule.alpha),

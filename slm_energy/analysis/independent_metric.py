@@ -14,7 +14,7 @@ from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult
-from slm_energy.analysis.stats import conventional, diagnostics, factorial_anova
+from slm_energy.analysis.stats import conventional, diagnostics, factorial_anova, outliers
 from slm_energy.analysis.stats.comparison import Block, Rule, ranking, savings
 from slm_energy.analysis.stats.independent import NO_SPREAD, compare, one_row, one_value_per_row
 from slm_energy.analysis.trials.frame import Study
@@ -61,8 +61,10 @@ def analyse_independent(
     ranked = tuple(cell for family in families for cell in family.ranked)
     own = block.of(ranked)
     effects, confounded = _effects(study, own, design, rule.alpha)
+    flagged = outliers.find(own.values, rule.alpha, rounds=False)
     changed = diagnostics.changed_verdicts(
         own,
+        flagged,
         families,
         lambda kept, reference: compare(kept, metric, rule, reference),
         metric.higher_is_better,
@@ -70,7 +72,7 @@ def analyse_independent(
     result = MetricResult(
         metric=metric,
         descriptive=diagnostics.describe_all(own, rule.alpha),
-        diagnostics=diagnostics.diagnose_independent(own, trials, changed),
+        diagnostics=diagnostics.diagnose_independent(own, trials, flagged, changed),
         families=tuple(families),
         effects=effects,
     )

@@ -30,7 +30,8 @@ import itertools
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import digamma, polygamma
+
+from slm_energy.analysis.stats.cell_variances import cell_variances
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,9 +41,6 @@ FEWEST = 3
 _TOLERANCE = 1e-9
 _CHUNK = 200_000
 _MOST_WORK = 10**9
-_FITS = 8
-_HALVES = np.geomspace(1e-3, 1e6, 2000)
-_TRIGAMMAS = polygamma(1, _HALVES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +95,7 @@ def _tested(logs: Floats, draws: int, seed: int) -> tuple[Floats, float]:
     values = np.where(there, logs, 0.0)
     level = values.sum(axis=1, keepdims=True) / present.sum(axis=1, keepdims=True).clip(1)
     values = (values - level) * present
-    variances, prior_df = _variances(values[None], present)
+    variances, prior_df = cell_variances(values[None], present)
     seen = _moderated_t(values[None], present, shared, variances)[0]
     size = np.sqrt(variances[0]) * present
     generator = np.random.default_rng(seed)
@@ -105,7 +103,7 @@ def _tested(logs: Floats, draws: int, seed: int) -> tuple[Floats, float]:
     chunk = max(1, _CHUNK // max(logs.size, shared.size))
     for start in range(0, draws, chunk):
         drawn = generator.standard_normal((min(chunk, draws - start), *logs.shape)) * size
-        t = _moderated_t(drawn, present, shared, _variances(drawn, present)[0])
+        t = _moderated_t(drawn, present, shared, cell_variances(drawn, present)[0])
         largest[start : start + chunk] = t.max(axis=(1, 2))
     reached = draws - np.searchsorted(np.sort(largest), seen * (1 - _TOLERANCE), side="left")
     return np.where(shared >= FEWEST, (1 + reached) / (1 + draws), np.nan), float(prior_df[0])
@@ -124,61 +122,6 @@ def _moderated_t(values: Floats, present: Floats, shared: Floats, variances: Flo
     apart = np.abs(sums - sums.swapaxes(-1, -2))
     error = np.sqrt((variances[:, :, None] + variances[:, None, :]) * shared.clip(1))
     return np.asarray(np.where(shared >= FEWEST, apart / error, 0.0))
-
-
-def _variances(values: Floats, present: Floats) -> tuple[Floats, Floats]:
-    """Each cell's variance, shrunk, and the prior degrees of freedom that the others give it.
-
-    Weighted row means and column means are taken out in turn, with weights from the variances of
-    the turn before. A weighted mean draws on the cell itself, with the share of its weight: what
-    is left of the cell's variance is 1 minus that share.
-
-    Args:
-        values: draws x rounds x cells, 0 where missing.
-        present: rounds x cells, 1 where there is a value.
-    """
-    rounds = present.sum(axis=0)
-    freedom = rounds - 1
-    whole = bool(present.all())
-    rest = values - values.mean(axis=1, keepdims=True) if whole else values
-    variances, prior_df = np.ones((len(values), len(rounds))), np.zeros(len(values))
-    for _ in range(_FITS):
-        weight = 1 / variances
-        total = (weight @ present.T).clip(np.finfo(float).tiny)
-        rest = rest - (rest @ weight[:, :, None]) / total[:, :, None]
-        if not whole:  # else the columns stay centred
-            rest *= present
-            rest -= rest.sum(axis=1, keepdims=True) / rounds
-            rest *= present
-        own = weight * ((1 / total) @ present) / rounds
-        raw = np.einsum("drc,drc->dc", rest, rest) / (freedom * (1 - own).clip(1e-9))
-        raw = raw.clip(1e-12 * raw.max(axis=1, keepdims=True) + 1e-300)
-        variances, prior_df = _shrunk(raw, freedom)
-    return variances, prior_df
-
-
-def _shrunk(raw: Floats, freedom: Floats) -> tuple[Floats, Floats]:
-    """Variances shrunk towards a common one, and with how many degrees of freedom of it.
-
-    Raw variances that scatter no more than chance are taken as one. Smyth (2004), equations of
-    section 6.2: the scatter of their logs, less that of chance, is the trigamma function of half
-    the degrees of freedom.
-
-    Args:
-        raw: draws x cells.
-        freedom: per cell, degrees of freedom of its variance.
-    """
-    half = freedom / 2
-    logs = np.log(raw) - digamma(half) + np.log(half)
-    middle = logs.mean(axis=1, keepdims=True)
-    scatter = logs.var(axis=1, ddof=1, keepdims=True) - polygamma(1, half).mean()
-    apart = scatter > _TRIGAMMAS[-1]
-    inverse = np.interp(-scatter, -_TRIGAMMAS, _HALVES)
-    common = np.exp(middle + digamma(inverse) - np.log(inverse))
-    shrunk = (2 * inverse * common + freedom * raw) / (2 * inverse + freedom)
-    pooled = (freedom * raw).sum(axis=1, keepdims=True) / freedom.sum()
-    variances = np.where(apart, shrunk, pooled)
-    return variances, np.where(apart, 2 * inverse, np.inf)[:, 0]
 
 
 def _paired(logs: Floats, draws: int, seed: int) -> MaxT:
