@@ -56,7 +56,7 @@ def analyse_blocked(
     ranked = tuple(cell for family in families for cell in family.ranked)
     own = block.of(ranked)
     cell_levels = levels(study, ranked, design.factors)
-    effects, confounded = factorial_anova.effects(own, cell_levels, design.factors, rule.alpha)
+    effects, confounded = factorial_anova.effects(own, cell_levels, design.factors, rule)
     flagged = outliers.find(own.values, rule.alpha, rounds=True)
     changed = diagnostics.changed_verdicts(
         own,

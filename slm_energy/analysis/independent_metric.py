@@ -60,7 +60,7 @@ def analyse_independent(
         left_out += missing
     ranked = tuple(cell for family in families for cell in family.ranked)
     own = block.of(ranked)
-    effects, confounded = _effects(study, own, design, rule.alpha)
+    effects, confounded = _effects(study, own, design, rule)
     flagged = outliers.find(own.values, rule.alpha, rounds=False)
     changed = diagnostics.changed_verdicts(
         own,
@@ -118,12 +118,12 @@ def _family(
 
 
 def _effects(
-    study: Study, block: Block, design: Design, alpha: float
+    study: Study, block: Block, design: Design, rule: Rule
 ) -> tuple[Effects, list[LeftOut]]:
     """The linear model without rounds."""
     values = one_row(block)
     cell_levels = levels(study, values.cells, design.factors)
-    effects, confounded = factorial_anova.effects(values, cell_levels, design.factors, alpha)
+    effects, confounded = factorial_anova.effects(values, cell_levels, design.factors, rule)
     if len(values.cells) > len(set(values.cells)):
         return effects, confounded
     unfitted = dataclasses.replace(

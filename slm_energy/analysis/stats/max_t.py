@@ -95,7 +95,7 @@ def _tested(logs: Floats, draws: int, seed: int) -> tuple[Floats, float]:
     values = np.where(there, logs, 0.0)
     level = values.sum(axis=1, keepdims=True) / present.sum(axis=1, keepdims=True).clip(1)
     values = (values - level) * present
-    variances, prior_df = cell_variances(values[None], present)
+    _, variances, prior_df = cell_variances(values[None], present)
     seen = _moderated_t(values[None], present, shared, variances)[0]
     size = np.sqrt(variances[0]) * present
     generator = np.random.default_rng(seed)
@@ -103,7 +103,7 @@ def _tested(logs: Floats, draws: int, seed: int) -> tuple[Floats, float]:
     chunk = max(1, _CHUNK // max(logs.size, shared.size))
     for start in range(0, draws, chunk):
         drawn = generator.standard_normal((min(chunk, draws - start), *logs.shape)) * size
-        t = _moderated_t(drawn, present, shared, cell_variances(drawn, present)[0])
+        t = _moderated_t(drawn, present, shared, cell_variances(drawn, present).shrunk)
         largest[start : start + chunk] = t.max(axis=(1, 2))
     reached = draws - np.searchsorted(np.sort(largest), seen * (1 - _TOLERANCE), side="left")
     return np.where(shared >= FEWEST, (1 + reached) / (1 + draws), np.nan), float(prior_df[0])
