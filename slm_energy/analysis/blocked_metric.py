@@ -45,6 +45,7 @@ def analyse_blocked(
         draws=design.options.draws,
         seed=design.options.seed,
         higher_is_better=metric.higher_is_better,
+        sharing=design.sharing,
     )
     families: list[Family] = []
     left_out: list[LeftOut] = []

@@ -11,7 +11,7 @@ import pandas as pd
 from slm_energy.analysis.blocked_metric import analyse_blocked
 from slm_energy.analysis.independent_metric import analyse_independent, not_possible
 from slm_energy.analysis.noise_floor import floor
-from slm_energy.analysis.resolve_design import Design, resolve_design
+from slm_energy.analysis.resolve_design import Design, resolve_design, with_sharing
 from slm_energy.analysis.result.design import Cell, LeftOut
 from slm_energy.analysis.result.diagnostics import NoiseFloor
 from slm_energy.analysis.result.report import MetricResult, Report
@@ -46,6 +46,7 @@ def build(
     study = tidy(raw, options.study, options.machine)
     design = resolve_design(study, options)
     values, left_out = blocks.usable(study, options)
+    design = with_sharing(design, (block for _, block in values))
     trials = blocks.trial_facts(study.valid)
     first = values[0][0].quantity
     metrics = []
@@ -82,6 +83,7 @@ def build_independent(raw: pd.DataFrame, options: AnalysisOptions, aggregate: st
     study = _without_rounds(tidy(raw, options.study, options.machine))
     design = resolve_design(study, options)
     values, left_out = blocks.usable(study, options)
+    design = with_sharing(design, (block for _, block in values))
     trials = blocks.trial_facts(study.valid)
     metrics = []
     for metric, block in values:

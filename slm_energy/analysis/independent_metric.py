@@ -20,7 +20,7 @@ from slm_energy.analysis.stats.independent import NO_SPREAD, compare, one_row, o
 from slm_energy.analysis.trials.frame import Study
 
 _NO_ROUNDS = "the repetitions are not rounds, so no cell's repetition belongs to another cell's"
-_NEED_ROUNDS = "max-T test, paired t intervals, rounds won, Friedman, Conover, drift, power"
+_NEED_ROUNDS = "max-T over rounds, paired t intervals, rounds won, Friedman, Conover, drift, power"
 _NEED_SPREAD = (
     "t intervals, Welch's t test, max-T test, Games-Howell, equivalence tests, Cliff's delta, A12, "
     "Shapiro-Wilk, Levene, Kruskal-Wallis, Dunn, Friedman, Conover, factor effects, power"
@@ -49,7 +49,10 @@ def analyse_independent(
     rule = Rule(
         alpha=design.options.alpha,
         margin=design.options.margin,
+        draws=design.options.draws,
+        seed=design.options.seed,
         higher_is_better=metric.higher_is_better,
+        sharing=design.sharing,
     )
     families: list[Family] = []
     left_out: list[LeftOut] = []

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from slm_energy.analysis.result.design import Factor
+from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.trials.frame import Study, level
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.errors import AnalysisError
@@ -20,12 +25,14 @@ class Design:
         factors: whose effects are estimated.
         families: cell id to the name of its family.
         references: family to the cell that was named as its reference.
+        sharing: comparisons that share alpha: 1, or with adjust=study all of them.
     """
 
     options: AnalysisOptions
     factors: tuple[Factor, ...]
     families: dict[str, str]
     references: dict[str, str]
+    sharing: int = 1
 
 
 def resolve_design(study: Study, options: AnalysisOptions) -> Design:
@@ -79,6 +86,33 @@ def members(cells: Iterable[str], design: Design) -> dict[str, tuple[str, ...]]:
     for cell in cells:
         families.setdefault(design.families[cell], []).append(cell)
     return {name: tuple(cells) for name, cells in families.items()}
+
+
+def with_sharing(design: Design, blocks: Iterable[Block]) -> Design:
+    """The design with the number of its comparisons, if these share one error rate.
+
+    Args:
+        design: as resolved.
+        blocks: the values of each metric.
+
+    Raises:
+        AnalysisError: there are too few draws for so small a share.
+    """
+    if design.options.adjust == "family":
+        return design
+    comparisons = 0
+    for block in blocks:
+        valued = ~np.isnan(block.values).all(axis=0)
+        families = members(itertools.compress(block.cells, valued), design)
+        comparisons += sum(len(cells) > 1 for cells in families.values())
+    sharing, options = max(1, comparisons), design.options
+    fewest = math.ceil(10 * sharing / options.alpha) - 1
+    if options.draws < fewest:
+        raise AnalysisError(
+            f"adjust=study: draws={options.draws} are too few for an error rate of "
+            f"{options.alpha:g} that {sharing} comparisons share; set draws={fewest} or more"
+        )
+    return dataclasses.replace(design, sharing=sharing)
 
 
 def levels(study: Study, cells: Iterable[str], factors: Sequence[Factor]) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 from slm_energy.config.key import Key
 
@@ -42,7 +42,7 @@ class AnalysisOptions:
         tuple[str, ...],
         Key(
             "settings within whose levels cells are compared; [] compares all with all. p-values"
-            " are adjusted within a family."
+            " and intervals are adjusted for all pairs of a family."
         ),
     ] = ("model",)
     reference: Annotated[
@@ -56,14 +56,26 @@ class AnalysisOptions:
     alpha: Annotated[
         float,
         Key(
-            "family-wise error rate per family and metric; intervals have confidence 1 - alpha",
+            "family-wise error rate, of what `adjust` says; intervals have confidence 1 - alpha",
             low=0.001,
             high=0.2,
         ),
     ] = 0.05
+    adjust: Annotated[
+        Literal["family", "study"],
+        Key(
+            "what has the error rate alpha: each family on each metric, or all of a study together."
+            " With study, the comparisons share alpha in equal parts (Bonferroni); name only the"
+            " metrics that you draw conclusions from."
+        ),
+    ] = "family"
     draws: Annotated[
         int,
-        Key("permutations that adjusted p-values are computed from", low=999, high=1_000_000),
+        Key(
+            "permutations or draws that adjusted p-values and intervals are computed from",
+            low=999,
+            high=1_000_000,
+        ),
     ] = 9999
     seed: Annotated[int, Key("seed of all random draws", low=0, high=2**32 - 1)] = 0
     machine: Annotated[str | None, _MACHINE] = None

@@ -114,8 +114,8 @@ class _Against:
 
         known = pair.ratio is not None and pair.ratio > 0
         self.ratio = (1 / pair.ratio if turned else pair.ratio) if known and pair.ratio else None
-        self.interval = side(pair.low, pair.high)
-        self.wide = side(pair.wide_low, pair.wide_high)
+        self.interval = side(pair.joint_low, pair.joint_high)
+        self.wide = side(pair.joint_wide_low, pair.joint_wide_high)
         about = mirrored(pair.verdict, metric.higher_is_better) if turned else pair.verdict
         self.verdict = str(about)
 

@@ -14,7 +14,7 @@ from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.escape import latex
 
 _MOST_ON_A_PAGE = 40
-_BESIDE_THE_POINT = ("Ratio with instruments", "A12", "Smallest to largest")
+_BESIDE_THE_POINT = ("Ratio with instruments", tables.MARGINAL, "A12", "Smallest to largest")
 """Columns that a page of paper has no room for; report.html has them."""
 
 

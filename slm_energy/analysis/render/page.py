@@ -18,7 +18,7 @@ from slm_energy.analysis.result.comparison import Family, Savings
 from slm_energy.analysis.result.design import Slot
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.text.phrases import confidence, percent
+from slm_energy.analysis.text.phrases import confidence, percent, simultaneous
 
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
 _MOST_OPEN = 30
@@ -139,7 +139,8 @@ def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Block]:
                 yield Figure(
                     svg=figures.forest(report, result.metric, family),
                     caption=f"{result.metric.heading} as a ratio to"
-                    f" {report.labels[family.reference]}: bar, {confidence(report)} interval;"
+                    f" {report.labels[family.reference]}:"
+                    f" bar, {simultaneous(report, family)} interval;"
                     f"{' thin line, with the instruments in it;' * wide}"
                     f" shaded, the margin of {100 * report.options.margin:g}\u00a0%",
                 )

@@ -78,8 +78,8 @@ def _may(row: Difference) -> str:
 
 def _row(metric: Metric, cell: CellChange) -> tuple[str, ...]:
     ratio = number(cell.ratio)
-    if cell.low is not None and cell.high is not None:
-        ratio += f" ({number(cell.low)} to {number(cell.high)})"
+    if cell.joint_low is not None and cell.joint_high is not None:
+        ratio += f" ({number(cell.joint_low)} to {number(cell.joint_high)})"
     return (
         cell.cell,
         f"{number(cell.a * metric.scale)} ({cell.a_trials})",

@@ -83,15 +83,16 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
     rows = []
     for pair in family.headline:
         ratio = "-" if pair.ratio is None else phrases.number(pair.ratio)
-        if pair.low is not None and pair.high is not None:
-            ratio += f" ({phrases.number(pair.low)} to {phrases.number(pair.high)})"
+        if pair.joint_low is not None and pair.joint_high is not None:
+            span = f"{phrases.number(pair.joint_low)} to {phrases.number(pair.joint_high)}"
+            ratio += f" ({span})"
         won = f"{pair.won}/{pair.rounds}"
         change, p = phrases.change(metric, pair), phrases.p_value(pair.p)
         name = _name(report, pair, family)
         rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
     suffix, first = _against(report, family)
     return Grid(
-        title=metric.heading + suffix,
+        title=f"{metric.heading}{suffix} ({phrases.simultaneous(report, family)} intervals)",
         head=(
             first,
             "Ratio",

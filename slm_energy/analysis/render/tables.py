@@ -18,12 +18,16 @@ from slm_energy.analysis.text.phrases import (
     number,
     p_value,
     share,
+    simultaneous,
     times,
     verdict,
 )
 
 MOST_PAIRS = 66
 """Of a family with more (that is above 12 cells) only the pairs with its reference are shown."""
+
+MARGINAL = "This pair alone"
+"""Head of the column of marginal intervals."""
 
 _MOST_REASONS = 20
 _SENTENCES = ("Levels", "Reason", "Version")
@@ -120,17 +124,19 @@ def descriptive(report: Report, result: MetricResult) -> Grid:
 
 def pairs(report: Report, metric: Metric, family: Family) -> Grid:
     """The pairs of a family: the comparison and the effect sizes."""
+    alone = simultaneous(report, family) == confidence(report)
     shown = family.pairs if len(family.pairs) <= MOST_PAIRS else family.headline
     rows = [
         (
             report.labels[pair.a],
             report.labels[pair.b],
             verdict(pair),
-            ratio(pair.ratio, pair.low, pair.high),
+            ratio(pair.ratio, pair.joint_low, pair.joint_high),
             change(metric, pair),
             p_value(pair.p),
             f"{pair.won}/{pair.rounds}" if pair.rounds else "-",
-            ratio(None, pair.wide_low, pair.wide_high),
+            ratio(None, pair.joint_wide_low, pair.joint_wide_high),
+            "-" if alone else ratio(None, pair.low, pair.high),
             _effect(pair.delta, pair.delta_low, pair.delta_high),
             _effect(pair.a12, pair.a12_low, pair.a12_high),
         )
@@ -146,11 +152,13 @@ def pairs(report: Report, metric: Metric, family: Family) -> Grid:
         "p",
         "Won",
         "Ratio with instruments",
+        MARGINAL,
         "Cliff's delta",
         "A12",
     )
     name = f", {family.name}" if family.name else ""
-    title = f"{metric.heading}{name}, pair by pair{_rest(report, family, len(shown))}"
+    title = f"{metric.heading}{name}, pair by pair, {simultaneous(report, family)} intervals"
+    title += _rest(report, family, len(shown))
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
 
 

@@ -19,16 +19,17 @@ class Pair:
         won: of these, the rounds in which `a` is better.
         tied: the rounds in which both are equal.
         ratio: geometric mean of a / b; None without a common round.
-        low: lower end of the ratio's t interval; None where it cannot be computed.
+        low: lower end of the ratio's t interval, for this pair alone (marginal); None where it
+            cannot be computed.
         high: upper end.
         difference: geometric mean of `a` less that of `b`, in the metric's unit.
         instrument: the factor by which the instruments could have got the ratio wrong, at least 1;
             None where the metric has no intervals or one has no end.
-        wide_low: lower end of the ratio's interval with the instruments' added.
+        wide_low: lower end of the marginal interval with the instruments' added.
         wide_high: upper end.
-        t: mean log ratio over its standard error.
+        t: mean log ratio over its standard error, from this pair alone.
         p: of no difference, adjusted for all pairs of the family.
-        p_equivalent: of a difference of the margin or more (TOST), adjusted with Holm.
+        p_equivalent: of a difference of the margin or more (two one-sided tests), adjusted.
         delta: Cliff's delta, from -1 to 1; negative when `a` is mostly smaller. Ignores rounds.
         delta_low: lower end of its interval.
         delta_high: upper end.
@@ -38,6 +39,15 @@ class Pair:
         verdict: about `a`, against the margin.
         reason: why there is no other verdict; empty for saves, gains, worse and equivalent.
         more_rounds: further rounds that would settle it if mean and spread stay; None if none do.
+        p_margin: of a difference of at most the margin, adjusted; None where unknown.
+        joint_low: lower end of the ratio's simultaneous interval: with confidence 1 - alpha those
+            of all pairs hold together. It is beyond the margin where p_margin is at most alpha.
+        joint_high: upper end.
+        joint_wide_low: lower end of that interval with the instruments' added.
+        joint_wide_high: upper end.
+        tost_low: lower end of the simultaneous interval of confidence 1 - 2 alpha that two
+            one-sided tests decide by: equivalent needs it to be within the margin.
+        tost_high: upper end.
     """
 
     a: str
@@ -64,6 +74,13 @@ class Pair:
     verdict: Verdict = "inconclusive"
     reason: str = ""
     more_rounds: int | None = None
+    p_margin: float | None = None
+    joint_low: float | None = None
+    joint_high: float | None = None
+    joint_wide_low: float | None = None
+    joint_wide_high: float | None = None
+    tost_low: float | None = None
+    tost_high: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

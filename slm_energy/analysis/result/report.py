@@ -39,7 +39,9 @@ from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.serialization import to_plain
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: verdicts, `Pair.p_equivalent` and `Pair.reason` rest on simultaneous intervals, which pairs
+have; in 1 verdicts rested on the interval of each pair alone (`Pair.low`, `Pair.high`)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +122,16 @@ class Report:
     def labels(self) -> dict[str, str]:
         """Cell id to name."""
         return {cell.id: cell.label for cell in self.cells}
+
+    @property
+    def compared(self) -> tuple[Family, ...]:
+        """The comparisons of all metrics: families with at least one pair that has p."""
+        return tuple(
+            family
+            for result in self.metrics
+            for family in result.families
+            if any(pair.p is not None for pair in family.pairs)
+        )
 
     @property
     def deciding(self) -> tuple[MetricResult, ...]:

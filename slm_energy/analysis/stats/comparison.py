@@ -39,11 +39,12 @@ class Rule:
     """How a comparison decides.
 
     Attributes:
-        alpha: family-wise error; intervals have confidence 1 - alpha.
+        alpha: error rate of all comparisons together; intervals have confidence 1 - alpha.
         margin: a smaller relative difference does not matter.
         draws: of the reference that p is read from.
         seed: of the draws.
         higher_is_better: True for throughput.
+        sharing: comparisons that share alpha in equal parts (Bonferroni): 1, or all of a study.
     """
 
     alpha: float = 0.05
@@ -51,6 +52,12 @@ class Rule:
     draws: int = 9999
     seed: int = 0
     higher_is_better: bool = False
+    sharing: int = 1
+
+    @property
+    def own_alpha(self) -> float:
+        """Error rate of one comparison."""
+        return self.alpha / self.sharing
 
     @property
     def band(self) -> float:

@@ -1,87 +1,175 @@
-"""The verdict about one pair; `paired` states the rule for the instruments at its top."""
+"""The verdict about one pair, by intervals that hold for all pairs of the family together.
+
+The simultaneous interval decides against the margin, the interval of two one-sided tests decides
+on equivalence; with two cells both are t intervals. `paired` has the rule for the instruments.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
+from scipy.special import stdtr
 
 from slm_energy.analysis.result.comparison import Pair
 from slm_energy.analysis.result.verdict import COARSE, Verdict
 from slm_energy.analysis.stats.comparison import Rule
-from slm_energy.analysis.stats.effect_size import MOST_ROUNDS, Floats, rounds_to_settle
-from slm_energy.analysis.stats.max_t import FEWEST, smallest_rounds
+from slm_energy.analysis.stats.effect_size import MOST_ROUNDS, rounds_to_settle
+from slm_energy.analysis.stats.max_t import FEWEST
+from slm_energy.analysis.stats.simultaneous import Simultaneous
+
+_LARGEST_LOG = 700.0
+"""Of a ratio that a float can hold."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Tested:
+    """One pair of those that were tested together. Widths are on the log scale.
+
+    Attributes:
+        p: of no difference, adjusted for all that share alpha.
+        p_margin: of a difference of at most the margin.
+        p_equivalent: of a difference of the margin or more.
+        error: standard error of the log ratio.
+        joint: half the width of the simultaneous interval.
+        beyond: how far a log ratio must be beyond the margin.
+        tost: half the width of the interval that equivalence is judged by.
+    """
+
+    p: float
+    p_margin: float
+    p_equivalent: float
+    error: float
+    joint: float
+    beyond: float
+    tost: float
+
+
+def tested(pairs: Simultaneous | None, at: tuple[int, int], rule: Rule) -> Tested | None:
+    """What was found of the pair `at`; None where it could not be tested."""
+    if pairs is None or np.isnan(pairs.p[at]):
+        return None
+    p, p_margin, p_equivalent = (
+        min(1.0, rule.sharing * float(part[at]))
+        for part in (pairs.p, pairs.p_margin, pairs.p_equivalent)
+    )
+    error = float(pairs.error[at])
+    return Tested(
+        p=p,
+        p_margin=p_margin,
+        p_equivalent=p_equivalent,
+        error=error,
+        joint=pairs.difference * error,
+        beyond=pairs.margin * error,
+        tost=pairs.equivalence * error,
+    )
+
+
+def with_intervals(pair: Pair, test: Tested, resolution: float | None, rule: Rule) -> Pair:
+    """Add p and intervals that hold for all pairs together.
+
+    Args:
+        pair: with its ratio.
+        test: what was found of it.
+        resolution: how far the instruments could be off on the log scale; None where unknown.
+        rule: the margin and alpha.
+    """
+    assert pair.ratio is not None
+    mean = math.log(pair.ratio)
+    low, high = mean - test.joint, mean + test.joint
+    if test.p_margin <= rule.alpha:
+        low, high = (max(low, rule.band), high) if mean > 0 else (low, min(high, -rule.band))
+    wide = math.inf if resolution is None else resolution
+    return dataclasses.replace(
+        pair,
+        p_margin=test.p_margin,
+        p_equivalent=test.p_equivalent,
+        joint_low=_ratio(low),
+        joint_high=_ratio(high),
+        joint_wide_low=_ratio(low - wide),
+        joint_wide_high=_ratio(high + wide),
+        tost_low=_ratio(mean - test.tost),
+        tost_high=_ratio(mean + test.tost),
+    )
+
+
+def _ratio(log: float) -> float | None:
+    return math.exp(log) if abs(log) < _LARGEST_LOG else None
 
 
 def decide(
     pair: Pair,
-    ratios: Floats,
     half: float | None,
+    test: Tested | None,
     resolution: float | None,
     rule: Rule,
-    cells: int,
 ) -> Pair:
     """Add the verdict.
 
-    The t interval decides against the margin. With more than two cells a difference must also have
-    an adjusted p of at most alpha; with two there is one comparison and nothing to adjust. An
-    equivalence needs an adjusted TOST p of at most alpha.
-
     Args:
         pair: with all figures.
-        ratios: its log ratios, one per shared round.
-        half: half the width of their t interval; None where it is unknown.
+        half: half the width of its own t interval; None where its spread is unknown.
+        test: what was found of it; None where it could not be tested.
         resolution: how far the instruments could be off on the log scale; None without intervals.
         rule: how to decide.
-        cells: in the family.
     """
-    if pair.rounds == 0:
+    n = pair.rounds
+    if n == 0:
         return dataclasses.replace(pair, reason="no round in which both are valid")
-    if pair.rounds == 1:
+    if n == 1:
         return dataclasses.replace(pair, reason="one round gives no interval", more_rounds=1)
     if half is None:
         reason = "the ratio is the same in every round, so its spread is unknown"
         return dataclasses.replace(pair, reason=reason)
-    verdict, reason, more = _decide(pair, ratios, half, resolution or 0.0, rule, cells)
-    return dataclasses.replace(pair, verdict=verdict, reason=reason, more_rounds=more)
+    if test is None:
+        reason = f"a simultaneous interval needs {FEWEST} rounds valid for both"
+        return dataclasses.replace(pair, reason=reason, more_rounds=FEWEST - n)
+    verdict, reason, apart = judge(pair, test, resolution or 0.0, rule)
+    if apart is None:
+        return dataclasses.replace(pair, verdict=verdict, reason=reason)
+    gap, width = apart
+    # The level at which a t interval of the pair alone would be as wide.
+    level = 2 * float(stdtr(n - 1, -width / test.error))
+    needed = rounds_to_settle(test.error * math.sqrt(n), gap, level, n + 1)
+    if needed is None:
+        reason += f"; more than {MOST_ROUNDS:,} rounds would be needed"
+    return dataclasses.replace(
+        pair, verdict=verdict, reason=reason, more_rounds=None if needed is None else needed - n
+    )
 
 
-def _decide(
-    pair: Pair, ratios: Floats, half: float, resolution: float, rule: Rule, cells: int
-) -> tuple[Verdict, str, int | None]:
-    """Verdict, reason and further rounds."""
-    n, mean = pair.rounds, float(ratios.mean())
-    spread = float(np.std(ratios, ddof=1))
-    size, band, alpha, tests = abs(mean), rule.band, rule.alpha, cells * (cells - 1) // 2
+def judge(
+    pair: Pair, test: Tested, resolution: float, rule: Rule
+) -> tuple[Verdict, str, tuple[float, float] | None]:
+    """Verdict, reason, and for an open one how narrow the interval must become, and how wide it is.
 
-    def settle(gap: float, level: float, fewest: int = 0) -> int | None:
-        return rounds_to_settle(spread, gap, level, max(n + 1, fewest))
-
-    if size + half < band:
+    Args:
+        pair: with its ratio.
+        test: what was found of it.
+        resolution: how far the instruments could be off on the log scale.
+        rule: how to decide.
+    """
+    assert pair.ratio is not None
+    mean, band = math.log(pair.ratio), rule.band
+    size = abs(mean)
+    if test.p_equivalent <= rule.alpha:
         if resolution >= band:
             return COARSE, _coarse(resolution, "the margin"), None
-        if size + half + resolution >= band:
-            needed = settle(band - resolution - size, alpha)
-            return _open("with the instruments' interval added, it crosses the margin", needed, n)
-        if pair.p_equivalent is not None and pair.p_equivalent > alpha:
-            needed = settle(band - size, 2 * alpha / tests)
-            return _open(f"equivalence is not shown after adjustment for {tests} pairs", needed, n)
+        if size + test.tost + resolution >= band:
+            reason = "with the instruments' interval added, it crosses the margin"
+            return "inconclusive", reason, (band - resolution - size, test.tost)
         return "equivalent", "", None
-    if size - half <= band:
+    if test.p_margin > rule.alpha:
         if size <= resolution and resolution >= band:
             return COARSE, _coarse(resolution, "the difference"), None
-        needed = settle(abs(size - band), alpha)
-        return _open("the interval crosses the margin", needed, n)
-    if cells > 2 and pair.p is not None and pair.p > alpha:
-        needed = settle(size, alpha / tests, smallest_rounds(cells, alpha))
-        return _open(f"p adjusted for {tests} pairs is above {alpha:g}", needed, n)
-    if cells > 2 and pair.p is None:
-        return "inconclusive", f"an adjusted p needs {FEWEST} rounds valid for both", FEWEST - n
+        width = test.beyond if size > band else test.tost
+        return "inconclusive", "the interval crosses the margin", (abs(size - band), width)
     if size <= resolution:
         return COARSE, _coarse(resolution, "the difference"), None
-    if size - half <= resolution:
-        needed = settle(size - resolution, alpha)
-        return _open("with the instruments' interval added, it includes 1", needed, n)
+    if size - test.joint <= resolution:
+        reason = "with the instruments' interval added, it includes 1"
+        return "inconclusive", reason, (size - resolution, test.joint)
     if (mean < 0) == rule.higher_is_better:
         return "worse", "", None
     return ("gains" if rule.higher_is_better else "saves"), "", None
@@ -91,9 +179,3 @@ def _coarse(resolution: float, what: str) -> str:
     if np.isinf(resolution):
         return "the interval of an instrument extends to zero"
     return f"the instruments resolve {100 * np.expm1(resolution):.2g} %, and {what} is not larger"
-
-
-def _open(reason: str, needed: int | None, have: int) -> tuple[Verdict, str, int | None]:
-    if needed is None:
-        return "inconclusive", f"{reason}; more than {MOST_ROUNDS:,} rounds would be needed", None
-    return "inconclusive", reason, needed - have

@@ -1,8 +1,9 @@
 """The comparison of repetitions that are not rounds: the counterpart of `paired`.
 
-Nobody ran every cell once in a random order, so the repetitions of a cell are a sample of its own
-and two cells are compared as one cell of two studies is (`welch`): Welch's t interval on the log
-ratio, his t test and TOST, adjusted with Holm within the family.
+Nobody ran every cell once in a random order, so the repetitions of a cell are a sample of its own.
+The verdict rests on intervals that hold for all pairs of the family together
+(`independent_max_t`). Beside them are Welch's t interval of the pair alone and his t test, adjusted
+with Holm within the family (`welch`).
 
 What it does not know: whether the repetitions are independent. With one figure per cell there is no
 spread, so there is a ratio and nothing else.
@@ -20,7 +21,9 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.verdict import Verdict
 from slm_energy.analysis.stats import welch
 from slm_energy.analysis.stats.comparison import Block, Comparison, Rule, ranking
+from slm_energy.analysis.stats.decision import judge, tested, with_intervals
 from slm_energy.analysis.stats.effect_size import Floats, cliffs_delta, cliffs_interval
+from slm_energy.analysis.stats.independent_max_t import independent_max_t
 
 NO_SPREAD = "values that do not vary, such as one per cell, leave nothing to test"
 
@@ -31,7 +34,7 @@ def compare(block: Block, metric: Metric, rule: Rule, reference: str | None = No
     Args:
         block: the values of one family; which of a cell's values is in which row has no meaning.
         metric: what they are.
-        rule: its alpha and margin.
+        rule: how to decide.
         reference: a cell that comes last in its pairs; the others have the better one first.
     """
     block = block.of(ranking(one_value_per_row(block), rule))
@@ -40,23 +43,35 @@ def compare(block: Block, metric: Metric, rule: Rule, reference: str | None = No
     indices = list(itertools.combinations(range(len(samples)), 2))
     indices = [(j, i) if block.cells[i] == reference else (i, j) for i, j in indices]
     logs = [welch.Sample(logs=np.log(values)) for values in samples]
-    # Its ratio is B / A, and its verdict is about B.
+    # Its ratio is B / A.
     changes = welch.judge(
         [welch.IndependentPair(metric=metric, cell="", a=logs[j], b=logs[i]) for i, j in indices],
         margin=rule.margin,
         alpha=rule.alpha,
         floor=0.0,
     )
+    repeated = [i for i, values in enumerate(samples) if len(values) > 1]
+    varied = any(change.low is not None for change in changes)
+    family = independent_max_t(
+        [logs[i].logs for i in repeated], rule.draws, rule.seed, band=rule.band,
+        alpha=rule.own_alpha,
+    ) if varied else None  # fmt: skip
     pairs = []
     for (i, j), change in zip(indices, changes, strict=True):
-        pair = _pair(block.cells[i], block.cells[j], change, metric)
+        pair = _pair(block.cells[i], block.cells[j], change, metric, rule)
+        if change.low is not None:
+            test = tested(family, (repeated.index(i), repeated.index(j)), rule)
+            assert test is not None
+            verdict, reason, _ = judge(pair, test, 0.0, rule)
+            pair = dataclasses.replace(pair, verdict=verdict, reason=reason)
+            pair = with_intervals(pair, test, None, rule)
         pairs.append(_with_delta(pair, samples[i], samples[j], rule.alpha))
     return Comparison(
         ranked=block.cells,
         complete_rounds=0,
         draws=0,
         exact=False,
-        reason="" if not indices or any(pair.p is not None for pair in pairs) else NO_SPREAD,
+        reason="" if not indices or varied else NO_SPREAD,
         pairs=tuple(pairs),
     )
 
@@ -77,8 +92,11 @@ def one_row(block: Block) -> Block:
     )
 
 
-def _pair(a: str, b: str, change: welch.CellChange, metric: Metric) -> Pair:
-    """The change from `b` to `a` as a pair of one family; no rounds are shared."""
+def _pair(a: str, b: str, change: welch.CellChange, metric: Metric, rule: Rule) -> Pair:
+    """The change from `b` to `a` as a pair of one family; no rounds are shared.
+
+    Its verdict is that of values that do not vary: of a share, or none.
+    """
     verdict: Verdict = "inconclusive"
     if change.verdict == "equivalent":
         verdict = "equivalent"
@@ -96,10 +114,9 @@ def _pair(a: str, b: str, change: welch.CellChange, metric: Metric) -> Pair:
         low=change.low,
         high=change.high,
         difference=change.b - change.a,
-        p=change.p,
-        p_equivalent=change.p_equivalent,
+        p=None if change.p is None else min(1.0, rule.sharing * change.p),
         verdict=verdict,
-        reason=NO_SPREAD if change.low is None else change.reason,
+        reason=NO_SPREAD,
     )
 
 

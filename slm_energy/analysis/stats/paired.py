@@ -1,15 +1,15 @@
 """Which cell costs less, by how much, and how sure: the comparison of the cells of one family.
 
 The trial is the unit and the round is the block. For each pair of cells, over the rounds in which
-both are valid: the ratio of geometric means with a t interval on the log ratio, and a p-value
-adjusted for all pairs. Pure functions of arrays.
+both are valid: the ratio of geometric means with a simultaneous and with a t interval on the log
+ratio, and p-values adjusted for all pairs. Pure functions of arrays.
 
 What the instruments can resolve. Each value carries the measurement's own interval, which more
 rounds do not narrow: an instrument errs alike in every round. The resolution of a pair is the
 factor by which its ratio could be wrong if both instruments erred as far as they can, in opposite
 directions, averaged over rounds. Then
 
-    a difference        counts only if the t interval, widened by the resolution, excludes 1;
+    a difference        counts only if the interval, widened by the resolution, excludes 1;
                         a ratio nearer to 1 than the resolution is below the instrument's resolution
     an equivalence      counts only if the widened interval lies within the margin; a resolution
                         coarser than the margin can show none
@@ -19,7 +19,8 @@ directions, averaged over rounds. Then
 Two cells on the same sensors may share an error that cancels in the ratio; that is not known here,
 so the worst case is taken.
 
-Equivalence is adjusted as well: its TOST p-values are adjusted with Holm over the family's pairs.
+The verdict rests on intervals that hold for all pairs of the family together (`max_t`); the t
+interval of the pair alone is shown beside them.
 """
 
 from __future__ import annotations
@@ -31,15 +32,13 @@ import numpy as np
 
 from slm_energy.analysis.result.comparison import Pair
 from slm_energy.analysis.stats.comparison import Block, Comparison, Rule, ranking
-from slm_energy.analysis.stats.decision import decide
+from slm_energy.analysis.stats.decision import decide, tested, with_intervals
 from slm_energy.analysis.stats.effect_size import (
     Flags,
     Floats,
     cliffs_delta,
     cliffs_interval,
-    equivalence_p,
     half_width,
-    holm,
 )
 from slm_energy.analysis.stats.max_t import max_t
 
@@ -54,26 +53,28 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
     """
     block = block.of(ranking(block, rule))
     logs = np.log(block.values)
-    test = max_t(logs, rule.draws, rule.seed)
+    family = max_t(logs, rule.draws, rule.seed, band=rule.band, alpha=rule.own_alpha)
     indices = list(itertools.combinations(range(len(block.cells)), 2))
     indices = [(j, i) if block.cells[i] == reference else (i, j) for i, j in indices]
-    measured = [_measured(block, logs, i, j, rule) for i, j in indices]
-    equivalent = _equivalence(measured, rule)
     pairs = []
-    for (i, j), seen, p_equivalent in zip(indices, measured, equivalent, strict=True):
-        p = None if test.p is None or np.isnan(test.p[i, j]) else float(test.p[i, j])
-        pair = dataclasses.replace(seen.pair, p=p, p_equivalent=p_equivalent)
-        pairs.append(decide(pair, seen.ratios, seen.half, seen.resolution, rule, len(block.cells)))
+    for at in indices:
+        seen = _measured(block, logs, *at, rule)
+        test, pair = tested(family.pairs, at, rule), seen.pair
+        if test is not None:
+            pair = dataclasses.replace(pair, p=test.p)
+            if seen.half is not None:
+                pair = with_intervals(pair, test, seen.resolution, rule)
+        pairs.append(decide(pair, seen.half, test, seen.resolution, rule))
     return Comparison(
         ranked=block.cells,
         complete_rounds=int((~np.isnan(logs).any(axis=1)).sum()),
-        draws=test.draws,
-        exact=test.exact,
+        draws=family.draws,
+        exact=family.exact,
         reason=""
-        if test.p is not None or not indices
+        if family.pairs is not None or not indices
         else "no two cells share enough valid rounds",
         pairs=tuple(pairs),
-        prior_df=test.prior_df,
+        prior_df=family.prior_df,
     )
 
 
@@ -82,14 +83,12 @@ class _Measured:
     """A pair before its verdict.
 
     Attributes:
-        pair: with all figures but the p-values.
-        ratios: log ratios, one per shared round.
-        half: half the width of their t interval; None where it is unknown.
+        pair: with the figures that rest on this pair alone.
+        half: half the width of its t interval; None where it is unknown.
         resolution: log of `Pair.instrument`, infinite where it has no end; None without intervals.
     """
 
     pair: Pair
-    ratios: Floats
     half: float | None = None
     resolution: float | None = None
 
@@ -107,7 +106,7 @@ def _measured(block: Block, logs: Floats, a: int, b: int, rule: Rule) -> _Measur
         tied=int((ratios == 0).sum()),
     )
     if not len(ratios):
-        return _Measured(pair=pair, ratios=ratios)
+        return _Measured(pair=pair)
     x, y, mean = block.values[both, a], block.values[both, b], float(ratios.mean())
     delta, ends = cliffs_delta(x, y), cliffs_interval(x, y, rule.alpha)
     resolution = _resolution(block, both, a, b)
@@ -136,7 +135,7 @@ def _measured(block: Block, logs: Floats, a: int, b: int, rule: Rule) -> _Measur
             wide_high=None if wide is None else float(np.exp(mean + wide)),
             t=float(mean / error),
         )
-    return _Measured(pair=pair, ratios=ratios, half=half, resolution=resolution)
+    return _Measured(pair=pair, half=half, resolution=resolution)
 
 
 def _resolution(block: Block, both: Flags, a: int, b: int) -> float | None:
@@ -151,12 +150,3 @@ def _resolution(block: Block, both: Flags, a: int, b: int) -> float | None:
     one_way = float((below[:, 0] + above[:, 1]).mean())
     other_way = float((above[:, 0] + below[:, 1]).mean())
     return max(one_way, other_way)
-
-
-def _equivalence(measured: list[_Measured], rule: Rule) -> list[float | None]:
-    known = [i for i, seen in enumerate(measured) if seen.half is not None]
-    raw = np.array([equivalence_p(measured[i].ratios, rule.band) for i in known])
-    result: list[float | None] = [None] * len(measured)
-    for i, p in zip(known, holm(raw), strict=True):
-        result[i] = float(p)
-    return result

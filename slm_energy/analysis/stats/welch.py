@@ -5,15 +5,17 @@ within a study is in the interval; what shifts a whole study is not. For that th
 two studies of the same thing differ by on this machine. More trials narrow neither the floor nor
 the instruments' own interval, so both are applied in addition to the interval:
 
-    regression, improvement  the interval lies beyond the margin, and beyond floor and instruments;
-                             p of no difference is at most alpha
-    equivalent               the interval, widened by floor and instruments, lies within the margin;
-                             TOST's p is at most alpha
+    regression, improvement  the simultaneous interval lies beyond the margin, and beyond floor and
+                             instruments
+    equivalent               the interval of the pair alone, widened by floor and instruments, lies
+                             within the margin; TOST's p is at most alpha
     below the resolution     the instruments could have made the difference, or hidden one beyond
                              the margin, whatever the number of trials
     inconclusive             otherwise
 
-Both p are adjusted with Holm over all pairs that are judged together. Pure functions of arrays.
+All p are adjusted with Holm over the pairs that are judged together; p of a difference within the
+margin is Hodges and Lehmann's (1954). The simultaneous intervals are Bonferroni's, and end at the
+margin where only the stepwise test is beyond it. Pure functions of arrays.
 """
 
 from __future__ import annotations
@@ -84,7 +86,8 @@ class CellChange:
         a: geometric mean in A.
         b: geometric mean in B.
         ratio: b / a.
-        low: lower end of Welch's t interval of the ratio; None where it cannot be computed.
+        low: lower end of Welch's t interval of the ratio, for this pair alone (marginal); None
+            where it cannot be computed.
         high: upper end.
         instrument: the factor by which the instruments could have got the ratio wrong, at least 1;
             None where the metric has no intervals, or one has no end.
@@ -92,6 +95,10 @@ class CellChange:
         p_equivalent: of a difference of the margin or more (TOST), adjusted.
         verdict: about B.
         reason: why there is no other verdict; empty for regression, improvement and equivalent.
+        p_margin: of a difference of at most the margin, adjusted; None where unknown.
+        joint_low: lower end of the simultaneous interval: with confidence 1 - alpha those of all
+            pairs hold together. It is beyond the margin where p_margin is at most alpha.
+        joint_high: upper end.
     """
 
     cell: str
@@ -107,6 +114,9 @@ class CellChange:
     p_equivalent: float | None = None
     verdict: Change = "inconclusive"
     reason: str = ""
+    p_margin: float | None = None
+    joint_low: float | None = None
+    joint_high: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,10 +131,13 @@ class _Rule:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class _Welch:
-    """Half the width of the t interval of the log ratio, and the two p."""
+    """The log ratio's standard error and degrees of freedom, half its t interval, and p."""
 
+    error: float
+    freedom: float
     half: float
     p: float
+    p_margin: float
     p_equivalent: float
 
 
@@ -141,11 +154,11 @@ def judge(
     """
     band = -math.log1p(-margin)  # as in the report: the same whichever study is named first
     tested = {i: test for i, pair in enumerate(pairs) if (test := _welch(pair, band, alpha))}
-    p = holm(np.array([test.p for test in tested.values()]))
-    p_equivalent = holm(np.array([test.p_equivalent for test in tested.values()]))
+    raw = [(test.p, test.p_margin, test.p_equivalent) for test in tested.values()]
+    columns = [holm(np.array(column)) for column in zip(*raw, strict=True)]
     adjusted = {
-        i: dataclasses.replace(test, p=float(p[at]), p_equivalent=float(p_equivalent[at]))
-        for at, (i, test) in enumerate(tested.items())
+        i: dataclasses.replace(test, p=float(p), p_margin=float(within), p_equivalent=float(tost))
+        for (i, test), p, within, tost in zip(tested.items(), *columns, strict=True)
     }
     rule = _Rule(band=band, floor=math.log1p(floor), alpha=alpha, tests=len(tested))
     return tuple(_change(pair, adjusted.get(i), rule) for i, pair in enumerate(pairs))
@@ -162,7 +175,10 @@ def noise(pairs: Sequence[IndependentPair]) -> float | None:
 
 
 def _welch(pair: IndependentPair, band: float, alpha: float) -> _Welch | None:
-    """Welch's t test (1947) and TOST (Schuirmann 1987); None where no spread is known."""
+    """Welch's t tests (1947) of no difference, of one within the margin and of one beyond it.
+
+    None where no spread is known.
+    """
     samples = (pair.a.logs, pair.b.logs)
     if min(map(len, samples)) < 2:
         return None
@@ -173,8 +189,11 @@ def _welch(pair: IndependentPair, band: float, alpha: float) -> _Welch | None:
     freedom = float(parts.sum() ** 2 / (parts**2 / [len(logs) - 1 for logs in samples]).sum())
     size = abs(pair.mean)
     return _Welch(
+        error=error,
+        freedom=freedom,
         half=float(stats.t.ppf(1 - alpha / 2, freedom)) * error,
         p=float(2 * stats.t.sf(size / error, freedom)),
+        p_margin=float(stats.t.sf(np.array([size - band, size + band]) / error, freedom).sum()),
         p_equivalent=float(stats.t.sf((band - size) / error, freedom)),
     )
 
@@ -198,12 +217,19 @@ def _change(pair: IndependentPair, test: _Welch | None, rule: _Rule) -> CellChan
         if pair.metric.is_share and not alone:
             return dataclasses.replace(change, verdict=_plain_verdict(pair, rule.band))
         return dataclasses.replace(change, reason=why if alone else same)
-    verdict, reason = _verdict(pair, test, rule)
+    joint = float(stats.t.ppf(1 - rule.alpha / (2 * rule.tests), test.freedom)) * test.error
+    verdict, reason = _verdict(pair, test, joint, rule)
+    low, high = mean - joint, mean + joint
+    if test.p_margin <= rule.alpha:
+        low, high = (max(low, rule.band), high) if mean > 0 else (low, min(high, -rule.band))
     return dataclasses.replace(
         change,
         low=math.exp(mean - test.half),
         high=math.exp(mean + test.half),
+        joint_low=math.exp(low),
+        joint_high=math.exp(high),
         p=test.p,
+        p_margin=test.p_margin,
         p_equivalent=test.p_equivalent,
         verdict=verdict,
         reason=reason,
@@ -217,7 +243,7 @@ def _plain_verdict(pair: IndependentPair, band: float) -> Change:
     return "regression" if (pair.mean < 0) == pair.metric.higher_is_better else "improvement"
 
 
-def _verdict(pair: IndependentPair, test: _Welch, rule: _Rule) -> tuple[Change, str]:
+def _verdict(pair: IndependentPair, test: _Welch, joint: float, rule: _Rule) -> tuple[Change, str]:
     """Verdict and reason: see the top of this file."""
     size, half, band = abs(pair.mean), test.half, rule.band
     resolution = pair.resolution or 0.0
@@ -239,11 +265,9 @@ def _verdict(pair: IndependentPair, test: _Welch, rule: _Rule) -> tuple[Change, 
                 f"equivalence is not shown after adjustment for {rule.tests} tests",
             )
         return "equivalent", ""
-    if size - half <= band:
+    if test.p_margin > rule.alpha:
         return "inconclusive", "the interval crosses the margin"
-    if size - half <= beside:
+    if size - joint <= beside:
         return "inconclusive", "with instruments and floor added, it includes 1"
-    if test.p > rule.alpha:
-        return "inconclusive", f"p adjusted for {rule.tests} tests is above {rule.alpha:g}"
     worse = (pair.mean < 0) == pair.metric.higher_is_better
     return ("regression" if worse else "improvement"), ""

@@ -62,7 +62,8 @@ def differs(pair: Pair, cells: int, alpha: float) -> bool | None:
     """Whether the comparison finds any difference: by p or, with two cells, by the interval."""
     if cells > 2:
         return None if pair.p is None else pair.p <= alpha
-    return None if pair.low is None or pair.high is None else not pair.low <= 1 <= pair.high
+    low, high = pair.joint_low, pair.joint_high
+    return None if low is None or high is None else not low <= 1 <= high
 
 
 def _smallest_dunn(trials: Sequence[int]) -> float:

@@ -7,13 +7,15 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import COARSE
 from slm_energy.analysis.text.phrases import (
-    confidence,
+    equivalence_interval,
+    interval,
     joined,
     kind,
     number,
     p_is,
     percent,
     share,
+    simultaneous,
     times,
 )
 
@@ -32,7 +34,7 @@ def findings(report: Report) -> tuple[str, ...]:
                 chosen = pairs[:1]
             else:
                 chosen = pairs if len(pairs) == 1 else (pairs[0], pairs[-1])
-            lines += [sentence(report, result.metric, pair) for pair in chosen]
+            lines += [sentence(report, result.metric, family, pair) for pair in chosen]
         if compared:
             continue
         ranked = [cell for family in result.families for cell in family.ranked]
@@ -46,7 +48,7 @@ def findings(report: Report) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def sentence(report: Report, metric: Metric, pair: Pair) -> str:
+def sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str:
     """One pair in words."""
     a, b = report.labels[pair.a], report.labels[pair.b]
     what = f"{metric.title}{kind(metric)}"
@@ -54,27 +56,31 @@ def sentence(report: Report, metric: Metric, pair: Pair) -> str:
         return f"{a} against {b}, {what}: {pair.reason}."
     better = "cheaper" if metric.is_energy else "better"
     won = f"{better} in {pair.won} of {times(pair.rounds, 'round')}"
-    if pair.low is None or pair.high is None:
+    seen = interval(report, family, pair)
+    if not seen:
         return f"{a} against {b}, {what}: ratio {number(pair.ratio)}, no verdict: {pair.reason}."
-    interval = f"{confidence(report)} interval {number(pair.low)} to {number(pair.high)}"
     if pair.verdict == "equivalent":
         return (
-            f"{a} and {b} are equivalent in {what}: ratio {number(pair.ratio)}, {interval}, within "
-            f"the margin of {100 * report.options.margin:g} %."
+            f"{a} and {b} are equivalent in {what}: ratio {number(pair.ratio)}, "
+            f"{equivalence_interval(report, family, pair)}, within the margin of "
+            f"{100 * report.options.margin:g} %."
         )
     if pair.verdict == "inconclusive" or pair.verdict == COARSE:
         more = "" if pair.more_rounds is None else (
             f"; about {times(pair.more_rounds, 'more round')} would settle it"
         )  # fmt: skip
         return (
-            f"{a} against {b}, {what}: {pair.verdict}, ratio {number(pair.ratio)}, {interval}, "
+            f"{a} against {b}, {what}: {pair.verdict}, ratio {number(pair.ratio)}, {seen}, "
             f"{won}; {pair.reason}{more}."
         )
-    sizes = sorted(abs(1 - value) for value in (pair.low, pair.high))
+    assert pair.joint_low is not None
+    assert pair.joint_high is not None
+    sizes = sorted(abs(1 - value) for value in (pair.joint_low, pair.joint_high))
     return (
         f"{a} {'costs' if metric.is_energy else 'has'} {percent(abs(1 - pair.ratio))} % "
         f"{'less' if pair.ratio < 1 else 'more'} {metric.title} than {b}{kind(metric)}, "
-        f"{confidence(report)} interval {percent(sizes[0])} to {percent(sizes[1])} %, {won}."
+        f"{simultaneous(report, family)} interval {percent(sizes[0])} to {percent(sizes[1])} %, "
+        f"{won}."
     )
 
 
@@ -121,8 +127,10 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
             if cells == 2
             else f"max-T over {times(len(family.pairs), 'pair')}, {family.draws:,} draws"
         )
+        rests = "p" if cells == 2 else "p and simultaneous intervals"
         lines.append(
-            f"{where}p: {how}; {times(family.complete_rounds, 'round')} complete for these cells."
+            f"{where}{rests}: {how}; {times(family.complete_rounds, 'round')} complete for these "
+            "cells."
         )
     else:
         lines.append(f"{where}No p: {family.reason}.")

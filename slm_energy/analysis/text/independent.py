@@ -9,7 +9,16 @@ from collections.abc import Iterator
 
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.text.phrases import confidence, number, p_is, times, verdict
+from slm_energy.analysis.text.methods import multiplicity, rule
+from slm_energy.analysis.text.phrases import (
+    confidence,
+    equivalence_interval,
+    interval,
+    number,
+    p_is,
+    times,
+    verdict,
+)
 
 
 def methods(report: Report, figure: str) -> tuple[str, ...]:
@@ -27,12 +36,13 @@ def methods(report: Report, figure: str) -> tuple[str, ...]:
         )
     return (
         f"The repetitions of {cells} were not run in rounds, so they are taken as independent. "
-        "Cells are compared by the ratio of geometric means with Welch's "
-        f"{confidence(report)} t interval on the log ratio; p is that of Welch's t test, adjusted "
-        f"with Holm within a family. A difference of less than {100 * options.margin:g} % was "
-        "declared not to matter: a cell saves when the whole interval lies beyond this margin and "
-        f"p is at most {options.alpha:g}; two cells are equivalent when it lies within the margin "
-        "and Welch's two one-sided tests, adjusted with Holm, agree.",
+        f"Cells are compared by the ratio of geometric means with {confidence(report)} intervals "
+        "on the log ratio that hold simultaneously for all pairs of a family: the largest "
+        "moderated t over all pairs (each cell's variance shrunk towards the common one, Smyth "
+        f"2004), drawn {options.draws:,} times from noise of each cell's variance; of two cells, "
+        "Welch's t interval. p is that of Welch's t test, adjusted with Holm. A difference of "
+        f"less than {100 * options.margin:g} % was declared not to matter: {rule(options)}.",
+        multiplicity(report),
         "The conventional tests were run on the untransformed values as well: Shapiro-Wilk, Levene "
         "(about the median), Kruskal-Wallis with epsilon squared, Dunn with Holm, Games-Howell, "
         "Cliff's delta and Vargha-Delaney's A12. Values whose robust z score within their cell is "
@@ -49,7 +59,7 @@ def findings(report: Report) -> tuple[str, ...]:
         for family in result.families:
             pairs = family.headline
             chosen = pairs[:1] if family.named or len(pairs) < 2 else (pairs[0], pairs[-1])
-            lines += [_sentence(report, result, pair) for pair in chosen]
+            lines += [_sentence(report, result, family, pair) for pair in chosen]
     return tuple(lines)
 
 
@@ -57,17 +67,17 @@ def _repeated(report: Report) -> bool:
     return any(result.repeated for result in report.metrics)
 
 
-def _sentence(report: Report, result: MetricResult, pair: Pair) -> str:
+def _sentence(report: Report, result: MetricResult, family: Family, pair: Pair) -> str:
     a, b, metric = report.labels[pair.a], report.labels[pair.b], result.metric
     assert pair.ratio is not None
     start = f"{a} against {b}, {metric.title}: ratio {number(pair.ratio)}"
-    if pair.low is None or pair.high is None:
+    seen = interval(report, family, pair)
+    if not seen:
         return f"{start}, no verdict: {pair.reason}."
+    if pair.verdict == "equivalent":
+        seen = equivalence_interval(report, family, pair)
     reason = f"; {pair.reason}" if pair.reason else ""
-    return (
-        f"{start}, {confidence(report)} interval {number(pair.low)} to {number(pair.high)}, "
-        f"{p_is(pair.p)}: {verdict(pair)}{reason}."
-    )
+    return f"{start}, {seen}, {p_is(pair.p)}: {verdict(pair)}{reason}."
 
 
 def notes(report: Report) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ def methods(report: Report) -> tuple[str, ...]:
         " ".join([design, *_course(report), *kinds]),
         *_agreement(report),
         _comparison(report),
+        multiplicity(report),
         *_conventional(report),
         _rest(options),
     )
@@ -72,26 +73,58 @@ def _comparison(report: Report) -> str:
     how = []
     if any(size > 2 for size in sizes):
         how.append(
-            "p-values are those of a max-T test: the largest moderated t over all pairs of a "
-            "family (each cell's variance shrunk towards the common one, Smyth 2004), its "
-            f"null distribution drawn {options.draws:,} times from noise of each cell's variance"
+            "p-values and intervals hold simultaneously for all pairs of a family: they are those "
+            "of a max-T test, of the largest moderated t over all pairs (each cell's variance "
+            "shrunk towards the common one, Smyth 2004), whose distribution was drawn "
+            f"{options.draws:,} times from noise of each cell's variance; the test against the "
+            "margin takes the levels of cells for which it errs most"
         )
     if 2 in sizes:
         how.append(
-            "with two cells p is that of the paired permutation test, and the interval decides"
+            "with two cells the interval is a t interval, which decides, and p is that of the "
+            "paired permutation test"
         )
     split = ""
     if any(family.name for result in report.metrics for family in result.families):
         split = f" within the same {' and '.join(options.families)}"
     return (
         f"Cells are compared{split} by the ratio of geometric means over the rounds valid for both,"
-        f" with a {confidence(report)} t interval on the log ratio"
+        f" with {confidence(report)} intervals on the log ratio"
         f"{'; ' + '; '.join(how) if how else ''}. A difference of less than "
-        f"{100 * options.margin:g} % was declared not to matter. A cell saves when the whole "
-        f"interval lies beyond this margin and, with more than two cells, p is at most "
-        f"{options.alpha:g}; two cells are equivalent when it lies within the margin and the two "
-        "one-sided tests, adjusted with Holm, agree. Where the instruments' own intervals could "
-        "explain a difference, it is called below the instrument's resolution."
+        f"{100 * options.margin:g} % was declared not to matter: {rule(options)}. Where the "
+        "instruments' own intervals could explain a difference, it is called below the "
+        "instrument's resolution."
+    )
+
+
+def rule(options: AnalysisOptions) -> str:
+    """The verdicts, in half a sentence."""
+    return (
+        "a cell saves when the whole interval lies beyond this margin; two cells are equivalent "
+        f"when the interval of confidence {100 * (1 - 2 * options.alpha):g} % lies within it (two "
+        "one-sided tests)"
+    )
+
+
+def multiplicity(report: Report) -> str:
+    """How many comparisons and pairs were tested, and what has the error rate."""
+    options, compared = report.options, report.compared
+    pairs = sum(len(family.pairs) for family in compared)
+    metrics = sum(any(f in compared for f in result.families) for result in report.metrics)
+    ran = (
+        f"{times(len(compared), 'comparison')} (families of cells on {times(metrics, 'metric')}) "
+        f"with {times(pairs, 'pair')} in all"
+    )
+    if len(compared) < 2:
+        return f"Tested: {ran}, with the error rate {options.alpha:g}."
+    if options.adjust == "study":
+        return (
+            f"Tested: {ran}. They share the error rate {options.alpha:g} in equal parts "
+            "(Bonferroni), so that it holds for all verdicts of the study together."
+        )
+    return (
+        f"Tested: {ran}. The error rate {options.alpha:g} holds for each comparison, not for all "
+        "of them together; adjust=study gives one rate for all."
     )
 
 

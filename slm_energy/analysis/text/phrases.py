@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 
-from slm_energy.analysis.result.comparison import Pair
+from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.result.verdict import COARSE
@@ -87,3 +87,32 @@ def kind(metric: Metric) -> str:
 def confidence(report: Report) -> str:
     """The confidence of intervals, as `95 %`."""
     return f"{100 * (1 - report.options.alpha):g} %"
+
+
+def simultaneous(report: Report, family: Family) -> str:
+    """What a family's intervals are called: `simultaneous 95 %`, or `95 %` of a single pair."""
+    alone = len(family.pairs) == 1 and report.options.adjust == "family"
+    return confidence(report) if alone else f"simultaneous {confidence(report)}"
+
+
+def interval(report: Report, family: Family, pair: Pair) -> str:
+    """The interval that a verdict other than equivalent rests on, with its name.
+
+    A pair that could not be tested together with the others has its own only; empty without one.
+    """
+    if pair.joint_low is not None and pair.joint_high is not None:
+        span = f"{number(pair.joint_low)} to {number(pair.joint_high)}"
+        return f"{simultaneous(report, family)} interval {span}"
+    if pair.low is not None and pair.high is not None:
+        span = f"{number(pair.low)} to {number(pair.high)}"
+        return f"{confidence(report)} interval for this pair alone {span}"
+    return ""
+
+
+def equivalence_interval(report: Report, family: Family, pair: Pair) -> str:
+    """The interval of two one-sided tests, with its name: of confidence 1 - 2 alpha."""
+    assert pair.tost_low is not None
+    assert pair.tost_high is not None
+    level = f"{100 * (1 - 2 * report.options.alpha):g} %"
+    name = simultaneous(report, family).replace(confidence(report), level)
+    return f"{name} interval {number(pair.tost_low)} to {number(pair.tost_high)}"
