@@ -64,7 +64,9 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
             pair = dataclasses.replace(pair, p=test.p)
             if seen.half is not None:
                 pair = with_intervals(pair, test, seen.resolution, rule)
-        pairs.append(decide(pair, seen.half, test, seen.resolution, rule))
+        own = max(pair.rounds - 1, 1)
+        freedom = min(own + family.prior_df, own * len(block.cells) / 2)
+        pairs.append(decide(pair, seen.half, test, seen.resolution, rule, freedom))
     return Comparison(
         ranked=block.cells,
         complete_rounds=int((~np.isnan(logs).any(axis=1)).sum()),
