@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slm_energy.analysis.over_models import over_models
 from slm_energy.analysis.resolve_design import Design, levels, members
 from slm_energy.analysis.result.comparison import Conventional, Family
 from slm_energy.analysis.result.design import LeftOut
@@ -73,6 +74,7 @@ def analyse_blocked(
         families=tuple(families),
         effects=effects,
         sentinel=sentinel_drift(study, metric, rule.alpha),
+        population=over_models(study, own, rule, rounds=True),
     )
     return result, left_out + confounded
 

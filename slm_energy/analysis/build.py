@@ -15,7 +15,7 @@ from slm_energy.analysis.resolve_design import Design, resolve_design, with_shar
 from slm_energy.analysis.result.design import Cell, LeftOut
 from slm_energy.analysis.result.diagnostics import NoiseFloor
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.text import caveats, findings, independent
+from slm_energy.analysis.text import caveats, findings, independent, population
 from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
@@ -62,9 +62,9 @@ def build(
     )
     return dataclasses.replace(
         report,
-        methods=methods(report),
-        findings=findings.findings(report) + caveats.findings(report),
-        notes=findings.notes(report) + caveats.notes(report),
+        methods=methods(report) + population.methods(report),
+        findings=findings.findings(report) + population.findings(report) + caveats.findings(report),
+        notes=findings.notes(report) + population.notes(report) + caveats.notes(report),
     )
 
 
@@ -93,9 +93,9 @@ def build_independent(raw: pd.DataFrame, options: AnalysisOptions, aggregate: st
     report = _assembled(study, raw, design, metrics, [not_possible(metrics), *left_out])
     return dataclasses.replace(
         report,
-        methods=independent.methods(report, aggregate or "one value"),
-        findings=independent.findings(report),
-        notes=independent.notes(report),
+        methods=independent.methods(report, aggregate or "one value") + population.methods(report),
+        findings=independent.findings(report) + population.findings(report),
+        notes=independent.notes(report) + population.notes(report),
     )
 
 

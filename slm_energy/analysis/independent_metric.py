@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from slm_energy.analysis.over_models import over_models
 from slm_energy.analysis.resolve_design import Design, levels, members
 from slm_energy.analysis.result.comparison import Conventional, Family
 from slm_energy.analysis.result.design import LeftOut
@@ -78,6 +79,7 @@ def analyse_independent(
         diagnostics=diagnostics.diagnose_independent(own, trials, flagged, changed),
         families=tuple(families),
         effects=effects,
+        population=over_models(study, own, rule, rounds=False),
     )
     return result, left_out + confounded
 

@@ -6,7 +6,7 @@ comparisons.json    the whole result, unrounded, in SI units
 trials.parquet      one row per trial: factors, outcome, metrics
 tables/             LaTeX: METRIC-cells.tex, METRIC-pairs.tex
 figures/            of the metric that decides, family by family: ratios (SVG) and the critical
-                    difference diagram (SVG and TikZ)
+                    difference diagram (SVG and TikZ); with several models, METRIC-models.svg
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from slm_energy.analysis.render import critical_difference, figures, latex
+from slm_energy.analysis.render import critical_difference, figures, interaction, latex
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.markdown import to_markdown
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.analysis.text.population import shown
 from slm_energy.svg import standalone
 
 JSON = "comparisons.json"
@@ -53,6 +54,9 @@ def files(
             texts[f"{stem}-pairs.tex"] = pairs
     for result in report.deciding:
         texts.update(_figures(report, result))
+        if result.population is not None and (pairs := shown(result.population)):
+            svg = interaction.to_svg(report, result.metric, pairs)
+            texts[f"figures/{_slug(result.metric.name)}-models.svg"] = standalone(svg)
     encoded = {name: text.encode() for name, text in texts.items()}
     return encoded | {"trials.parquet": _trials(report)}
 

@@ -10,7 +10,13 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from slm_energy.analysis.render import critical_difference, figures, supporting_tables, tables
+from slm_energy.analysis.render import (
+    critical_difference,
+    figures,
+    interaction,
+    supporting_tables,
+    tables,
+)
 from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.tables import Grid
@@ -19,6 +25,7 @@ from slm_energy.analysis.result.design import Slot
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.text.phrases import confidence, percent, simultaneous
+from slm_energy.analysis.text.population import shown
 
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
 _MOST_OPEN = 30
@@ -166,6 +173,7 @@ def _metric(report: Report, result: MetricResult) -> Iterator[Block]:
     for family in result.families:
         if len(family.ranked) > 1:
             yield from _family(report, result, family)
+    yield from _over_models(report, result)
     if result.diagnostics.drifts:
         yield Heading(text="Drift and outliers")
         yield Figure(
@@ -177,10 +185,26 @@ def _metric(report: Report, result: MetricResult) -> Iterator[Block]:
         ("Diagnostics", supporting_tables.diagnostics(report, result)),
         ("Effects of the factors", supporting_tables.effects(result)),
         ("Conventional tests", supporting_tables.conventional(report, result)),
-        ("What more rounds would find", supporting_tables.power(result)),
+        ("What more rounds would show", supporting_tables.power(result)),
     ):
         if grids:
             yield Fold(title=name, grids=tuple(grids))
+
+
+def _over_models(report: Report, result: MetricResult) -> Iterator[Block]:
+    """Models in general, and how much the models of the study differ."""
+    seen = result.population
+    pairs = () if seen is None else shown(seen)
+    if pairs:
+        yield Heading(text="Over models")
+        yield Figure(
+            svg=interaction.to_svg(report, result.metric, pairs),
+            caption=f"Ratio on each model with its {confidence(report)} interval over rounds, and"
+            f" over models like these (diamond) with the {confidence(report)} interval of all pairs"
+            f" together; shaded, the margin of {100 * report.options.margin:g}\u00a0%",
+        )
+    for grid in supporting_tables.over_models(report, result):
+        yield Table(grid=grid)
 
 
 def _instruments(result: MetricResult) -> str:
@@ -232,7 +256,10 @@ def _trade_offs(report: Report) -> Iterator[Block]:
                 svg=figures.pareto(report, front),
                 caption=f"{front.y.heading} against {front.x.title}"
                 f"{' (estimated)' * front.x.estimated}: best is the {better} left;"
-                f" lines, {confidence(report)} intervals",
+                f" lines, {confidence(report)} intervals. Per cent: of"
+                f" {front.resamples or 'all'} resamples of the rounds, those in which the cell is"
+                " on the front; how stable the front is from round to round, not the chance that"
+                " the cell is truly on it",
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slm_energy.analysis.render import supporting_tables
 from slm_energy.analysis.render.tables import Grid, audit
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.diagnostics import Descriptive
@@ -20,6 +21,7 @@ def grids(report: Report) -> list[Grid]:
     result = [audit(report), cells(report)]
     result += [pairs(report, main, family) for main in lead for family in main.families]
     result += [others(report, rest), effects(report)]
+    result += [grid for main in lead for grid in over_models(report, main)]
     return [grid for grid in result if grid.rows]
 
 
@@ -162,7 +164,16 @@ def effects(report: Report) -> Grid:
             size = f"{effect.partial_eta_squared:.2f}"
             rows.append((effect.term, phrases.p_value(effect.p), size, levels or "-"))
     return Grid(
-        title="Factor effects: linear model of the log metric with rounds; ratios to the mean",
+        title="Factor effects on these cells: linear model of the log metric with rounds; ratios to"
+        " the mean",
         head=("Term", "p", "Partial eta squared", "Levels"),
         rows=tuple(rows),
     )
+
+
+def over_models(report: Report, result: MetricResult) -> list[Grid]:
+    """Configurations over models in general, in short."""
+    return [
+        grid.without("This pair alone", "Model by model")
+        for grid in supporting_tables.over_models(report, result)
+    ]

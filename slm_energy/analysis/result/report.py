@@ -14,6 +14,7 @@
           disagreements          where the two differ, and why
           power                  differences that these rounds can detect, and rounds needed
         effects                  the factors' share
+        population               configurations over models in general
       pareto                     energy against latency and quality
       trials                     one row per trial
       noise_floor                how much the machine varies where nothing differs
@@ -36,6 +37,7 @@ from slm_energy.analysis.result.diagnostics import Descriptive, Diagnostics, Noi
 from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
+from slm_energy.analysis.result.population import Population
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.serialization import to_plain
 
@@ -55,6 +57,7 @@ class MetricResult:
         families: the comparisons.
         effects: of the factors.
         sentinel: what the sentinel shows of it; None where there is none.
+        population: configurations over models in general; None with fewer than two.
     """
 
     metric: Metric
@@ -63,6 +66,7 @@ class MetricResult:
     families: tuple[Family, ...]
     effects: Effects
     sentinel: Sentinel | None = None
+    population: Population | None = None
 
     @property
     def repeated(self) -> bool:

@@ -6,11 +6,15 @@ independent        the comparison of repetitions that are not rounds
 max_t              its p-values, adjusted for all pairs of a family
 decision           from a ratio and its interval to a verdict
 effect_size        t intervals, Cliff's delta, Vargha-Delaney
-power              detectable differences, and rounds needed
-diagnostics        outliers, distributions, verdicts that rest on outliers
-drift              slopes over order, time and temperature
+power              the chance of a verdict, and rounds needed
+settling           how many more rounds bring a verdict
+population         configurations over models in general
+diagnostics        distributions, verdicts that rest on outliers
+outliers           trials too far from what their cell and round make of them
+drift              slopes over rounds, place, time and temperature
 conventional       Shapiro-Wilk, Levene, Kruskal-Wallis, Dunn with Holm
 welch              two independent samples; `games_howell` for more
 factorial_anova    effects of the factors
+unequal_noise      their tests and intervals
 pareto             trade-offs between metrics
 """

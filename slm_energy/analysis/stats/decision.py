@@ -149,9 +149,7 @@ def decide(
     return dataclasses.replace(pair, verdict=verdict, reason=reason, more_rounds=needed)
 
 
-def judge(
-    pair: Pair, test: Tested, resolution: float, rule: Rule
-) -> tuple[Verdict, str, bool]:
+def judge(pair: Pair, test: Tested, resolution: float, rule: Rule) -> tuple[Verdict, str, bool]:
     """Verdict, reason, and whether more rounds could bring another one.
 
     Args:

@@ -31,6 +31,26 @@ def half_width(logs: Floats, alpha: float) -> float | None:
     return float(_quantiles(alpha)[n] * spread / np.sqrt(n))
 
 
+def welch_half_width(x: Floats, y: Floats, alpha: float) -> float | None:
+    """Half the width of Welch's t interval of the difference of two means (1947).
+
+    Args:
+        x: independent values.
+        y: others.
+        alpha: 1 - confidence.
+
+    Returns:
+        None with one value on a side, and when none of them vary.
+    """
+    if min(len(x), len(y)) < 2:
+        return None
+    parts = np.array([float(np.var(values, ddof=1)) / len(values) for values in (x, y)])
+    if parts.sum() < 1e-24:
+        return None
+    freedom = parts.sum() ** 2 / (parts**2 / [len(x) - 1, len(y) - 1]).sum()
+    return float(special.stdtrit(freedom, 1 - alpha / 2) * np.sqrt(parts.sum()))
+
+
 @lru_cache(maxsize=8)
 def _quantiles(alpha: float) -> Floats:
     """t(1 - alpha / 2, n - 1) for n = 0, 1, ... beyond `MOST_ROUNDS`; NaN below 2."""

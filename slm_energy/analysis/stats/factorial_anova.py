@@ -186,9 +186,7 @@ def _effect(
         term=" x ".join(term),
         df=df,
         f=f,
-        p=float(stats.f.sf(f, df, fit.freedom))
-        if noise is None
-        else noise.p_value(y, basis, rule),
+        p=float(stats.f.sf(f, df, fit.freedom)) if noise is None else noise.p_value(y, basis, rule),
         partial_eta_squared=explained / (explained + fit.rest),
         levels=(),
         unequal_noise=noise is not None,
