@@ -1,6 +1,7 @@
 """How often an analysis errs when the truth is known: simulated studies of a noisy laboratory.
 
-    python benchmarks/simulated_lab.py [--studies 400] [--cells 8] [--tests | --stopping | --power]
+    python benchmarks/simulated_lab.py [--studies 400] [--cells 8]
+                                       [--tests | --simultaneous | --stopping | --power]
 
 A trial's log energy is the sum of
 
@@ -21,6 +22,11 @@ With `--tests` it prints instead what our test of all pairs costs and gains over
 same family-wise level, for cells of equal and of unequal noise: labels permuted within rounds with
 one pooled error, and each pair's own t. Power is for a difference of two of the quiet cells.
 
+With `--simultaneous` it prints, for families of 4, 12 and 40 cells, how often a verdict against the
+margin is false and how often all intervals of a family hold, within rounds and for repetitions that
+are not rounds. Beside them is what each pair's own t interval does: verdicts by it, with p of no
+difference adjusted, and the interval of the best cell against the worst where all are equal.
+
 With `--stopping` it prints what `study.precision_pct` does to the intervals: rounds that it takes,
 and how often the 95 % interval of a pair holds the truth where the rounds end as soon as all
 intervals are narrow enough.
@@ -35,7 +41,7 @@ import argparse
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +49,9 @@ import pandas as pd
 import scikit_posthocs
 from scipy import stats
 
+from slm_energy.analysis.result.comparison import Pair
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.stats import independent
 from slm_energy.analysis.stats.comparison import Block, Rule
 from slm_energy.analysis.stats.effect_size import GOOD_POWER, half_width
 from slm_energy.analysis.stats.max_t import FEWEST, max_t, smallest_rounds
@@ -302,6 +311,112 @@ def compare_tests(cells: int, studies: int) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Together:
+    """What holds for all pairs of a family at once; each is a share of studies.
+
+    In all but the last two, half of the cells cost the margin more than the other half.
+
+    Attributes:
+        false: has a pair that saves and does not: the family-wise error against the margin.
+        equivalent: has a pair that is called equivalent and is at the margin.
+        held: all simultaneous intervals hold the truth.
+        own_false: has a false verdict by the pairs' own intervals and p of no difference adjusted.
+        held_equal: all simultaneous intervals hold the truth where all cells are equal.
+        own_extreme: the best cell's own interval against the worst holds the truth then.
+    """
+
+    false: float
+    equivalent: float
+    held: float
+    own_false: float
+    held_equal: float
+    own_extreme: float
+
+
+MARGIN = 0.02
+JOULES = Metric(name="energy/total_j")
+
+
+def together(
+    cells: int, rounds: int, noise: str, studies: int, seed: int, blocked: bool = True
+) -> Together:
+    """Judge studies at the margin, and studies of equal cells.
+
+    Args:
+        cells: of the family.
+        rounds: or repetitions.
+        noise: `equal` is 1 % for every cell; `two 10 x` has two noisier ones.
+        studies: of each kind.
+        seed: of the noise.
+        blocked: whether values belong to rounds, which drift.
+    """
+    generator = np.random.default_rng(seed)
+    band = Rule(margin=MARGIN).band
+    names = tuple(map(str, range(cells)))
+    size = np.full(cells, 0.01)
+    size[: {"equal": 0, "two 10 x": 2}[noise]] *= 10
+    apart = generator.permutation(np.repeat([0.0, band], [cells // 2, cells - cells // 2]))
+    hits = np.zeros(6)
+    for _ in range(studies):
+        for truth in (apart, np.zeros(cells)):
+            logs = truth + generator.normal(0, 1, (rounds, cells)) * size
+            logs += generator.normal(0, 0.05, (rounds, 1)) * blocked
+            block = Block(cells=names, values=np.exp(logs))
+            rule = Rule(alpha=ALPHA, margin=MARGIN, draws=199, seed=int(generator.integers(2**32)))
+            found = compare(block, rule) if blocked else independent.compare(block, JOULES, rule)
+            if truth is apart:
+                hits[:4] += _at_the_margin(found.pairs, truth, band)
+            else:
+                extreme = next(
+                    pair for pair in found.pairs
+                    if (pair.a, pair.b) == (found.ranked[0], found.ranked[-1])
+                )  # fmt: skip
+                hits[4:] += _all_hold(found.pairs, truth), extreme.low <= 1 <= extreme.high
+    fields = [field.name for field in dataclasses.fields(Together)]
+    return Together(**dict(zip(fields, hits / studies, strict=True)))
+
+
+def _all_hold(pairs: Sequence[Pair], truth: Floats) -> bool:
+    """Whether all simultaneous intervals hold the truth, their ends included."""
+    ratios = [np.exp(truth[int(pair.a)] - truth[int(pair.b)]) for pair in pairs]
+    return all(
+        pair.joint_low - 1e-9 <= ratio <= pair.joint_high + 1e-9
+        for pair, ratio in zip(pairs, ratios, strict=True)
+    )
+
+
+def _at_the_margin(pairs: Sequence[Pair], truth: Floats, band: float) -> list[bool]:
+    """The first four of `Together`, of one study in which no cell saves more than the margin."""
+    differ = [truth[int(pair.a)] != truth[int(pair.b)] for pair in pairs]
+    beyond = [
+        (pair.high < np.exp(-band) or pair.low > np.exp(band)) and pair.p <= ALPHA for pair in pairs
+    ]
+    verdicts = [pair.verdict for pair in pairs]
+    return [
+        bool({"saves", "worse"} & set(verdicts)),
+        any(v == "equivalent" and d for v, d in zip(verdicts, differ, strict=True)),
+        _all_hold(pairs, truth),
+        any(beyond),
+    ]
+
+
+def check_intervals(studies: int) -> None:
+    """Print a row per number of cells, noise and rounds; fewer studies of many cells."""
+    print("truth: half of the cells at the margin                          | all cells equal")
+    print(f"{'cells':>5}  {'noise':<11}{'rounds':>6}{'false':>8}{'equiv.':>8}{'all hold':>10}"
+          f"{'own: false':>12}  |{'all hold':>10}{'own, extreme':>14}")  # fmt: skip
+    for cells, part in ((4, 1), (12, 1), (40, 4)):
+        for blocked in (True, False):
+            for noise in ("equal", "two 10 x"):
+                for rounds in (5, 8, 10):
+                    found = together(cells, rounds, noise, studies // part, 1, blocked)
+                    print(f"{cells:>5}  {noise:<11}{rounds:>6}{found.false:>8.3f}"
+                          f"{found.equivalent:>8.3f}{found.held:>10.3f}{found.own_false:>12.3f}  |"
+                          f"{found.held_equal:>10.3f}{found.own_extreme:>14.3f}"
+                          f"{'' if blocked else '  no rounds'}", flush=True)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Stopped:
     """What a stopping rule did over many studies.
 
@@ -397,12 +512,16 @@ def main() -> None:
     parser.add_argument("--effect", type=float, default=0.05)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--tests", action="store_true", help="compare tests of all pairs")
+    what.add_argument("--simultaneous", action="store_true", help="errors over all pairs together")
     what.add_argument("--stopping", action="store_true", help="what study.precision_pct does")
     what.add_argument("--power", action="store_true", help="is the minimum detectable found?")
     asked = parser.parse_args()
     warnings.simplefilter("error")
     if asked.tests:
         compare_tests(asked.cells, asked.studies)
+        return
+    if asked.simultaneous:
+        check_intervals(asked.studies)
         return
     if asked.stopping:
         compare_stops(asked.studies)

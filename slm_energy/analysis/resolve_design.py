@@ -100,14 +100,14 @@ def with_sharing(design: Design, blocks: Iterable[Block]) -> Design:
     """
     if design.options.adjust == "family":
         return design
-    comparisons = 0
+    sizes: list[int] = []
     for block in blocks:
         valued = ~np.isnan(block.values).all(axis=0)
         families = members(itertools.compress(block.cells, valued), design)
-        comparisons += sum(len(cells) > 1 for cells in families.values())
-    sharing, options = max(1, comparisons), design.options
+        sizes += [len(cells) for cells in families.values() if len(cells) > 1]
+    sharing, options = max(1, len(sizes)), design.options
     fewest = math.ceil(10 * sharing / options.alpha) - 1
-    if options.draws < fewest:
+    if options.draws < fewest and any(size > 2 for size in sizes):
         raise AnalysisError(
             f"adjust=study: draws={options.draws} are too few for an error rate of "
             f"{options.alpha:g} that {sharing} comparisons share; set draws={fewest} or more"

@@ -1,8 +1,9 @@
 """When a study has run enough rounds: the rule of `study.precision_pct`.
 
-After a round, the study ends if the t interval of every pair's ratio is narrower than plus and
-minus so many per cent: on the metric that decides, in every family, and not before every pair has
-the rounds that it takes to find any difference.
+After a round, the study ends if every pair's own t interval of its ratio is narrower than plus and
+minus so many per cent (the simultaneous intervals of a report are wider): on the metric that
+decides, in every family, and not before every pair has the rounds that it takes to find any
+difference.
 
 The rule looks at widths, never at which cell is ahead, so it favours no finding. But it stops where
 the spread happens to look small, so intervals are a little too narrow: they cover the true ratio in
@@ -82,9 +83,10 @@ def settled(
             why = f"an interval of ±{number(pair.half_pct)} %"
             return Decision(stop=False, reason=f"{pair.name}: {why}")
         widest_pct = max(widest_pct, pair.half_pct)
+    width = f"±{number(widest_pct)} %"
     return Decision(
         stop=True,
-        reason=f"after {times(last, 'round')} every interval is within ±{number(widest_pct)} %",
+        reason=f"after {times(last, 'round')} every pair's own interval is within {width}",
     )
 
 

@@ -39,8 +39,8 @@ class StudyComparison:
 
         Columns: `metric` (its name ends in the unit of the values), then the fields of
         `analysis.stats.welch.CellChange`: `cell` (label), `a` and `b` (geometric means), `ratio`
-        (b / a) with its interval `low` to `high`, `p` (adjusted), `verdict` (about B), `reason`,
-        ...
+        (b / a) with its own interval `low` to `high` and the simultaneous one `joint_low` to
+        `joint_high`, which the verdict rests on, `p` (adjusted), `verdict` (about B), `reason`, ...
         """
         import pandas as pd
 

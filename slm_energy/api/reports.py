@@ -56,8 +56,9 @@ class StudyReport:
 
         Columns: `metric` (its name in MLflow), `family` (of cells that are compared with each
         other), `a` and `b` (labels), `a_cell` and `b_cell` (ids), then the fields of
-        `analysis.result.comparison.Pair`: `ratio` (geometric mean of a / b) with its interval
-        `low` to `high`, `p` (adjusted within the family), `verdict` (about `a`), `reason`, ...
+        `analysis.result.comparison.Pair`: `ratio` (geometric mean of a / b) with its own interval
+        `low` to `high` and the simultaneous one `joint_low` to `joint_high`, which the verdict
+        rests on, `p` (adjusted within the family), `verdict` (about `a`), `reason`, ...
         """
         labels = self.result.labels
         rows = [

@@ -384,9 +384,9 @@ class StudyConfig:
     precision_pct: Annotated[
         float | None,
         Key(
-            "stop after the round in which every pair's interval is within this many percent. The"
-            " first metric decides, and rounds is then the largest number of rounds; null runs all"
-            " rounds.",
+            "stop after the round in which every pair's own t interval is within this many percent."
+            " The first metric decides, and rounds is then the largest number of rounds; null runs"
+            " all rounds. The simultaneous intervals of a report are wider.",
             low=0.01,
             high=100,
         ),

@@ -88,8 +88,8 @@ def test_the_best_cell_is_the_reference_unless_another_is_named(study):
     assert {pair.b for pair in headline(other)} == {"torch-cpu"}
     assert {pair.verdict for pair in headline(other)} == {"saves"}
     assert other.findings == (
-        "onnx / cpu costs 63 % less energy per output token than torch / cpu, 95 % interval 63 to "
-        "64 %, cheaper in 5 of 5 rounds.",
+        "onnx / cpu costs 63 % less energy per output token than torch / cpu, simultaneous 95 % "
+        "interval 62 to 64 %, cheaper in 5 of 5 rounds.",
     )
 
 
@@ -98,6 +98,57 @@ def two_models(study):
     large = study({"onnx/cpu": 0.500, "torch/cpu": 0.400}, seed=2)
     large["model.name"], large["cell"] = "large", "large-" + large["cell"]
     return pd.concat([small, large], ignore_index=True)
+
+
+def test_a_report_says_how_many_comparisons_it_made(study):
+    assert report(two_models(study), metrics=[ENERGY]).methods[2] == (
+        "Tested: 2 comparisons (families of cells on 1 metric) with 2 pairs in all. The error rate "
+        "0.05 holds for each comparison, not for all of them together; adjust=study gives one rate "
+        "for all."
+    )
+    one = report(study(FOUR), metrics=[ENERGY], families=[]).methods[2]
+    assert one == (
+        "Tested: 1 comparison (families of cells on 1 metric) with 6 pairs in all, with the error "
+        "rate 0.05."
+    )
+
+
+def test_adjust_study_gives_one_error_rate_to_all_families_and_metrics(study):
+    frame = two_models(study)
+    several = report(frame, metrics=[ENERGY, "latency/e2e_p50_s"])
+    shared = report(frame, metrics=[ENERGY, "latency/e2e_p50_s"], adjust="study")
+    assert "4 comparisons (families of cells on 2 metrics)" in shared.methods[2]
+    assert "They share the error rate 0.05 in equal parts (Bonferroni)" in shared.methods[2]
+    strict = report(frame, metrics=[ENERGY, "latency/e2e_p50_s"], alpha=0.05 / 4)
+    for each, alone, level in zip(
+        headline(shared), headline(several), headline(strict), strict=True
+    ):
+        assert (each.joint_low, each.joint_high) == pytest.approx((level.low, level.high))
+        assert (each.low, each.high) == (alone.low, alone.high)
+        assert each.p == pytest.approx(min(1, 4 * alone.p))
+    assert "simultaneous 95 % interval" in shared.findings[0]
+    assert "simultaneous" not in several.findings[0]
+
+
+def test_adjust_study_refuses_too_few_draws_by_name(study):
+    with pytest.raises(AnalysisError, match="adjust=study: draws=999 are too few"):
+        report(study(FOUR), metrics=[ENERGY], families=[], adjust="study", alpha=0.001)
+
+
+def test_findings_show_the_interval_of_the_extreme_pair_that_holds_for_all_pairs(study):
+    result = report(study(FOUR), families=[])
+    last = headline(result)[-1]
+    low, high = (round(100 * (1 - end)) for end in (last.joint_high, last.joint_low))
+    assert f"simultaneous 95 % interval {low} to {high} %" in result.findings[-1]
+    page = to_markdown(result)
+    assert "(simultaneous 95 % intervals)" in page
+
+
+def test_equivalence_shows_the_interval_of_two_one_sided_tests(study):
+    costs = {"torch/cpu": 0.02, "onnx/cpu": 0.02, "openvino/cpu": 0.03}
+    result = report(study(costs, 8, noise=0.002))
+    [line] = [line for line in result.findings if "are equivalent" in line]
+    assert "simultaneous 90 % interval" in line
 
 
 def test_cells_are_compared_within_their_model(study):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from simulated_lab import Lab, found_share, rejections, score, stopped
+from simulated_lab import Lab, found_share, rejections, score, stopped, together
 
 EQUAL = Lab(launch=(0.01,) * 5)
 UNEQUAL = Lab(launch=(0.01, 0.1, 0.1, 0.01, 0.01))
@@ -47,3 +47,30 @@ def test_ending_when_intervals_are_narrow_costs_little_coverage():
     found = stopped(3, precision=1.5, cap=40, studies=400, seed=2)
     assert 3 < found.rounds < 20
     assert found.coverage > 0.9
+
+
+@pytest.mark.parametrize(
+    ("cells", "rounds", "noise", "blocked", "studies"),
+    [
+        (4, 10, "equal", True, 200),
+        (4, 5, "two 10 x", True, 200),
+        (12, 8, "two 10 x", True, 50),
+        (4, 8, "equal", False, 200),
+    ],
+)
+def test_verdicts_at_the_margin_err_and_intervals_hold_as_often_as_they_say(
+    cells, rounds, noise, blocked, studies
+):
+    """0.05 and 0.95 within about four standard errors."""
+    found = together(cells, rounds, noise, studies, 3, blocked)
+    slack = 4 * (0.05 * 0.95 / studies) ** 0.5
+    assert found.false < 0.05 + slack
+    assert found.equivalent < 0.05 + slack
+    assert min(found.held, found.held_equal) > 0.95 - slack
+
+
+def test_the_own_intervals_of_many_pairs_do_not_hold_together():
+    found = together(12, 10, "equal", studies=50, seed=4)
+    assert found.own_false > 0.2
+    assert found.own_extreme < 0.8
+    assert found.false < found.own_false - 0.1

@@ -26,21 +26,21 @@ def test_one_cell_under_three_names_until_its_intervals_are_narrow_with_a_sentin
     done = slm_energy(*grid)
     said = " ".join(done.stdout.split())
     assert done.returncode == 0, done.stderr
-    assert "ended by study.precision_pct=100.0: after 3 rounds every interval is within" in said
-    assert "The study stopped early by its precision rule: after 3 rounds" in said
+    assert "ended by study.precision_pct=100.0: after 4 rounds every pair's own interval is" in said
+    assert "The study stopped early by its precision rule: after 4 rounds" in said
     assert "Sentinel bundled / scripted / cpu, end-to-end latency p50:" in said
     assert "Noise floor of this machine (study default of 20" in said
     frame = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns"))).frame("default")
     first = frame.sort_values("order").drop_duplicates("round")
-    assert len(frame) == 12
-    assert first["workload.name"].tolist() == ["sentinel"] * 3
-    assert first["label"].tolist() == ["bundled / scripted / cpu / sentinel"] * 3
+    assert len(frame) == 16
+    assert first["workload.name"].tolist() == ["sentinel"] * 4
+    assert first["label"].tolist() == ["bundled / scripted / cpu / sentinel"] * 4
 
     again = slm_energy(*grid)
     assert again.returncode == 0
     assert "ended by study.precision_pct" in again.stdout
     planned = slm_energy("plan", *grid).stdout
-    assert "study.precision_pct=100.0: reached, after 3 rounds" in planned
+    assert "study.precision_pct=100.0: reached, after 4 rounds" in planned
     assert "noise floor of this machine (study default of 20" in planned
     assert "% per trial in end-to-end latency p50" in planned
     assert "5 rounds of 3 cells that are as noisy find a difference of" in planned

@@ -42,11 +42,11 @@ def _tables(result: StudyComparison) -> Iterator[tuple[str, Table]]:
             "What differs besides the cells",
             _table(("Fact", result.a, result.b, "Cells", "Allowed"), facts),
         )
-    confidence = f"{100 * (1 - result.options.alpha):g} %"
+    ratio = f"Ratio (simultaneous {100 * (1 - result.options.alpha):g} % interval)"
     for change in result.metrics:
         metric = change.metric
         unit = f", {metric.unit}" if metric.unit else ""
-        head = ("Cell", result.a, result.b, f"Ratio ({confidence} interval)", "p", "Verdict")
+        head = ("Cell", result.a, result.b, ratio, "p", "Verdict")
         rows = (_row(metric, cell) for cell in change.cells)
         yield f"{metric.heading}{unit}: mean (trials)", _table(head, rows)
     if result.left_out:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from slm_energy.analysis.stats import welch
 from slm_energy.analysis.stats.comparison import Block, Comparison, Rule, ranking
 from slm_energy.analysis.stats.decision import judge, tested, with_intervals
 from slm_energy.analysis.stats.effect_size import Floats, cliffs_delta, cliffs_interval
-from slm_energy.analysis.stats.independent_max_t import independent_max_t
+from slm_energy.analysis.stats.independent_max_t import FEWEST, independent_max_t
+from slm_energy.analysis.stats.simultaneous import Simultaneous
 
 NO_SPREAD = "values that do not vary, such as one per cell, leave nothing to test"
 
@@ -50,21 +52,21 @@ def compare(block: Block, metric: Metric, rule: Rule, reference: str | None = No
         alpha=rule.alpha,
         floor=0.0,
     )
-    repeated = [i for i, values in enumerate(samples) if len(values) > 1]
+    enough = [i for i, values in enumerate(samples) if len(values) >= _fewest(samples)]
     varied = any(change.low is not None for change in changes)
-    family = independent_max_t(
-        [logs[i].logs for i in repeated], rule.draws, rule.seed, band=rule.band,
-        alpha=rule.own_alpha,
-    ) if varied else None  # fmt: skip
+    family = _family([logs[i].logs for i in enough], rule)
     pairs = []
     for (i, j), change in zip(indices, changes, strict=True):
         pair = _pair(block.cells[i], block.cells[j], change, metric, rule)
-        if change.low is not None:
-            test = tested(family, (repeated.index(i), repeated.index(j)), rule)
+        if change.low is not None and family is not None and i in enough and j in enough:
+            test = tested(family, (enough.index(i), enough.index(j)), rule)
             assert test is not None
             verdict, reason, _ = judge(pair, test, 0.0, rule)
             pair = dataclasses.replace(pair, verdict=verdict, reason=reason)
             pair = with_intervals(pair, test, None, rule)
+        elif change.low is not None:
+            reason = f"a simultaneous interval needs {FEWEST} values of each cell"
+            pair = dataclasses.replace(pair, verdict="inconclusive", reason=reason)
         pairs.append(_with_delta(pair, samples[i], samples[j], rule.alpha))
     return Comparison(
         ranked=block.cells,
@@ -74,6 +76,18 @@ def compare(block: Block, metric: Metric, rule: Rule, reference: str | None = No
         reason="" if not indices or varied else NO_SPREAD,
         pairs=tuple(pairs),
     )
+
+
+def _fewest(samples: Sequence[Floats]) -> int:
+    """Values that a cell must have to be tested together with the others."""
+    return FEWEST if len(samples) > 2 else 2
+
+
+def _family(logs: Sequence[Floats], rule: Rule) -> Simultaneous | None:
+    """The cells with enough values, tested together; None without two of them, or any spread."""
+    if len(logs) < 2 or max(float(np.ptp(values)) for values in logs) < 1e-12:
+        return None
+    return independent_max_t(logs, rule.draws, rule.seed, band=rule.band, alpha=rule.own_alpha)
 
 
 def one_value_per_row(block: Block) -> Block:

@@ -4,6 +4,10 @@ As `max_t`, without rounds: the statistic of a pair is the difference of its mea
 the sum of both their variances over n, each variance shrunk towards what the others show. The
 reference is drawn from normal noise of each cell's own estimated size. Two cells are compared by
 Welch's t (1947): one pair needs no adjustment.
+
+Fewer than five values of a cell do not tell how noisy it is: where some of 4 to 12 cells are ten
+times noisier than the others, 0.07 to 0.13 of studies with 2 to 4 values a cell have a false
+difference at alpha 0.05; with five or more, 0.04 to 0.06.
 """
 
 from __future__ import annotations
@@ -23,6 +27,9 @@ from slm_energy.analysis.stats.simultaneous import (
     two_cells,
 )
 
+FEWEST = 5
+"""Values that a cell of more than two must have."""
+
 _CHUNK = 200_000
 
 
@@ -32,7 +39,8 @@ def independent_max_t(
     """Test all pairs of two or more cells.
 
     Args:
-        samples: log values of each cell, at least two each; those of one cell vary.
+        samples: log values of each cell: at least `FEWEST`, of two cells at least two; those of
+            one cell vary.
         draws: of the reference.
         seed: of the draws.
         band: the margin, on the log scale.

@@ -212,9 +212,9 @@ def count_max_t(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of cells of each max-T run from now on."""
     runs: list[int] = []
 
-    def counted(logs: np.ndarray[Any, Any], draws: int, seed: int) -> max_t.MaxT:
+    def counted(logs: np.ndarray[Any, Any], draws: int, seed: int, **keys: float) -> max_t.MaxT:
         runs.append(logs.shape[1])
-        return max_t.max_t(logs, draws, seed)
+        return max_t.max_t(logs, draws, seed, **keys)
 
     monkeypatch.setattr(paired, "max_t", counted)
     return runs

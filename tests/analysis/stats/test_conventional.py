@@ -92,7 +92,7 @@ def test_it_says_where_drift_hides_a_difference_from_it():
 
 
 def test_it_says_where_dunn_has_too_few_trials_to_ever_find_anything():
-    found = differences(values([10, 20, 30, 40], rounds=3))
+    found = differences(values([10, 20, 30, 40], rounds=4))
     assert {each.found_by for each in found} == {"rounds"}
     assert {each.why[:8] for each in found} <= {"Dunn's t", "With so "}
 

@@ -18,7 +18,7 @@ TOKENS = Metric(name="throughput/output_tokens_per_s")
 def block(*columns: list[float]) -> Block:
     rows = max(map(len, columns))
     filled = [[*column, *[np.nan] * (rows - len(column))] for column in columns]
-    return Block(cells=tuple("abc"[: len(columns)]), values=np.array(filled).T)
+    return Block(cells=tuple("abcd"[: len(columns)]), values=np.array(filled).T)
 
 
 A, B, C = [1.00, 1.03, 0.98, 1.01], [1.50, 1.47, 1.55], [1.52, 1.40, 1.61, 1.56, 1.49]
@@ -46,7 +46,31 @@ def test_p_of_several_cells_is_adjusted_with_holm() -> None:
     ]
     expected = multipletests(raw, method="holm")[1]
     assert [pair.p for pair in found.pairs] == pytest.approx(expected, rel=1e-9)
-    assert [pair.verdict for pair in found.pairs] == ["saves", "saves", "inconclusive"]
+    assert {(pair.verdict, pair.reason) for pair in found.pairs} == {
+        ("inconclusive", "a simultaneous interval needs 5 values of each cell")
+    }
+
+
+def test_the_verdicts_of_several_cells_hold_together() -> None:
+    generator = np.random.default_rng(5)
+    cells = [np.exp(np.log(cost) + generator.normal(0, 0.01, 8)) for cost in (1, 1.002, 1.03, 1.2)]
+    found = compare(block(*cells), JOULES, Rule())
+    assert [(pair.a, pair.b, pair.verdict) for pair in found.pairs] == [
+        ("a", "b", "equivalent"),
+        ("a", "c", "inconclusive"),
+        ("a", "d", "saves"),
+        ("b", "c", "inconclusive"),
+        ("b", "d", "saves"),
+        ("c", "d", "saves"),
+    ]
+    for pair in found.pairs:
+        assert pair.joint_low < pair.low < pair.high < pair.joint_high
+        assert (pair.verdict == "saves") == (pair.joint_high <= 0.98) == (pair.p_margin <= 0.05)
+
+
+def test_a_single_pair_needs_no_adjustment() -> None:
+    [pair] = compare(block(A, B), JOULES, Rule()).pairs
+    assert (pair.joint_low, pair.joint_high) == pytest.approx((pair.low, pair.high), rel=1e-9)
 
 
 def test_the_order_of_repetitions_says_nothing() -> None:
@@ -91,6 +115,7 @@ def test_one_value_gives_a_ratio_and_nothing_else() -> None:
 
 
 def test_a_constant_cell_is_judged_by_the_spread_of_the_other() -> None:
-    found = {(p.a, p.b): p for p in compare(block(A, B, [3.0, 3.0, 3.0]), JOULES, Rule()).pairs}
+    cells = block([*A, 1.0], [*B, 1.5, 1.51], [3.0] * 5)
+    found = {(p.a, p.b): p for p in compare(cells, JOULES, Rule()).pairs}
     assert found["a", "b"].verdict == "saves"
     assert found["b", "c"].verdict == "saves"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.weightstats import ttost_paired
 
 from slm_energy.analysis.result.verdict import COARSE
 from slm_energy.analysis.stats.comparison import Block, Rule, savings
@@ -79,30 +80,72 @@ def test_with_two_cells_the_interval_decides_where_p_cannot():
     assert only(result).verdict == "saves"
 
 
-def test_with_more_cells_a_difference_also_needs_an_adjusted_p():
-    result = compare(noisy([10, 20, 30], rounds=2, noise=0.0001), Rule())
+def test_three_rounds_of_several_cells_are_refused_by_name():
+    result = compare(noisy([10, 20, 30], rounds=3, noise=0.0001), Rule())
     assert {pair.verdict for pair in result.pairs} == {"inconclusive"}
-    assert result.pairs[0].reason == "an adjusted p needs 3 rounds valid for both"
+    assert result.pairs[0].reason == "a simultaneous interval needs 4 rounds valid for both"
     assert result.pairs[0].more_rounds == 1
+    assert (result.pairs[0].joint_low, result.pairs[0].p_margin) == (None, None)
 
 
-def test_an_adjusted_p_above_alpha_is_no_difference():
-    data = noisy([10, 10.6, 10.6, 10.6, 10.6, 10.6], rounds=3, noise=0.02, seed=14)
-    pair = compare(data, Rule()).pairs[0]
-    assert pair.high < 0.98
-    assert pair.reason == "p adjusted for 15 pairs is above 0.05"
+def test_a_difference_that_its_own_interval_shows_may_not_hold_among_many_pairs():
+    data = noisy([10, 10.5, 10.5, 10.5, 10.5, 10.5], rounds=8, noise=0.02, seed=4)
+    result = compare(data, Rule())
+    [pair] = [pair for pair in result.pairs if pair.high < 0.98 and pair.verdict != "saves"]
+    assert pair.joint_high > 0.98
+    assert pair.reason == "the interval crosses the margin"
     assert pair.more_rounds > 0
 
 
-def test_equivalence_is_adjusted_for_all_pairs():
-    data = noisy([10] * 6, rounds=5, noise=0.006, seed=3)
-    result = compare(data, Rule(margin=0.02))
-    inside = [p for p in result.pairs if p.low > 0.98 and p.high < 1 / 0.98]
-    assert any(pair.verdict == "equivalent" for pair in inside)
-    refused = [pair for pair in inside if pair.verdict == "inconclusive"]
-    assert refused
-    assert refused[0].reason == "equivalence is not shown after adjustment for 15 pairs"
-    assert all(pair.p_equivalent > 0.05 for pair in refused)
+def test_a_verdict_says_what_its_simultaneous_interval_says():
+    """Of 12 cells at the margin and around it, with 20 seeds: every verdict, both directions."""
+    band, seen = 1 - 0.02, set()
+    for seed in range(20):
+        levels = [10, 10, 10, 10, 10.1, 10.2, 10.2, 10.3, 10.3, 10.4, 10.5, 10.6]
+        for pair in compare(noisy(levels[::2], 8, 0.012, seed), Rule(draws=999)).pairs:
+            beyond = pair.joint_high <= band + 1e-9 or pair.joint_low >= 1 / band - 1e-9
+            within = pair.tost_low > band and pair.tost_high < 1 / band
+            expected = "saves" if beyond else "equivalent" if within else "inconclusive"
+            assert pair.verdict == expected
+            assert (pair.p_margin <= 0.05) == beyond
+            assert (pair.p_equivalent <= 0.05) == within
+            assert pair.p_margin >= pair.p
+            seen.add(pair.verdict)
+    assert seen == {"saves", "equivalent", "inconclusive"}
+
+
+def test_of_two_cells_the_simultaneous_interval_is_the_t_interval():
+    pair = only(compare(noisy([10, 20]), Rule()))
+    assert (pair.joint_low, pair.joint_high) == pytest.approx((pair.low, pair.high), rel=1e-12)
+    one_sided = stats.ttest_rel(*np.log(noisy([10, 20]).values).T).confidence_interval(0.9)
+    assert np.log([pair.tost_low, pair.tost_high]) == pytest.approx(list(one_sided))
+
+
+def test_equivalence_of_two_cells_is_what_statsmodels_says():
+    generator = np.random.default_rng(5)
+    for _ in range(5):
+        x, y = np.exp(generator.normal(0, 0.01, (2, 9)))
+        [pair] = compare(block([x, y]), Rule()).pairs
+        theirs = ttost_paired(x, y, 0.98, 1 / 0.98, transform=np.log)[0]
+        assert pair.p_equivalent == pytest.approx(theirs, abs=1e-9)
+
+
+def test_more_pairs_have_wider_intervals():
+    six, two = (compare(noisy([10] * n, 10), Rule(draws=999)).pairs[0] for n in (6, 2))
+    widths = [np.log(pair.joint_high / pair.joint_low) for pair in (six, two)]
+    own = [np.log(pair.high / pair.low) for pair in (six, two)]
+    assert widths[0] / own[0] > 1.2
+    assert widths[1] / own[1] == pytest.approx(1)
+
+
+def test_comparisons_that_share_alpha_have_wider_intervals_and_larger_p():
+    data = noisy([10, 10.3, 10.6])
+    alone, shared = (compare(data, Rule(draws=99_999, sharing=n)) for n in (1, 8))
+    for a, b in zip(alone.pairs, shared.pairs, strict=True):
+        assert b.joint_low < a.joint_low
+        assert b.p == pytest.approx(min(1, 8 * a.p))
+        assert b.p_margin == pytest.approx(min(1, 8 * a.p_margin))
+        assert (b.low, b.high) == (a.low, a.high)  # that of the pair alone
 
 
 def test_one_round_gives_a_ratio_and_no_verdict():
@@ -136,12 +179,12 @@ def test_cells_that_never_share_a_round_are_not_compared():
 
 
 def test_a_round_that_no_cell_shares_with_all_others_still_counts_for_its_pairs():
-    data = noisy([10, 20, 30], rounds=8)
-    for row in range(8):
+    data = noisy([10, 20, 30], rounds=11)
+    for row in range(11):
         data.values[row, row % 3] = NAN
     result = compare(data, Rule(margin=0.0))
     assert result.complete_rounds == 0
-    assert [pair.rounds for pair in result.pairs] == [2, 3, 3]
+    assert [pair.rounds for pair in result.pairs] == [3, 4, 4]
     assert [pair.p is None for pair in result.pairs] == [True, False, False]
 
 
