@@ -105,7 +105,7 @@ def _family(
         conventional=chain,
         disagreements=()
         if chain is None
-        else disagreements(chain, comparison.pairs, cells, rule.alpha),
+        else disagreements(chain, comparison.pairs, block, rule.alpha),
         power=plan(comparison, rule),
     )
     return family, left_out

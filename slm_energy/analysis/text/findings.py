@@ -67,7 +67,7 @@ def sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str:
         )
     if pair.verdict == "inconclusive" or pair.verdict == COARSE:
         more = "" if pair.more_rounds is None else (
-            f"; about {times(pair.more_rounds, 'more round')} would settle it"
+            f"; about {times(pair.more_rounds, 'more round')} would settle it with a chance of 0.8"
         )  # fmt: skip
         return (
             f"{a} against {b}, {what}: {pair.verdict}, ratio {number(pair.ratio)}, {seen}, "
@@ -134,18 +134,21 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
         )
     else:
         lines.append(f"{where}No p: {family.reason}.")
-    if family.power is not None and family.power.rounds < family.power.smallest_rounds:
-        rests = cells == 2 and family.power.rounds > 1
+    plan = family.power
+    if plan is not None and plan.rounds < plan.smallest_rounds:
         lines.append(
             f"{where}With {cells} cells, p can reach {report.options.alpha:g} only with "
-            f"{family.power.smallest_rounds} rounds or more: run the sweep again to fill gaps, or "
+            f"{plan.smallest_rounds} rounds or more: run the sweep again to fill gaps, or "
             "raise study.rounds."
-            + (" Until then the verdict rests on the t interval." if rests else "")
+            + (" The verdict rests on the t interval." if cells == 2 and plan.rounds > 1 else "")
         )
-    if family.power is not None and family.power.detectable_pct is not None:
+    if plan is not None and plan.detectable_pct is not None:
+        verdict = "gains" if result.metric.higher_is_better else "saves"
+        beyond = "" if plan.margin_pct is None else f", beyond the margin of {plan.margin_pct:g} %"
         lines.append(
-            f"{where}With {times(family.power.rounds, 'round')}, a difference of "
-            f"{number(family.power.detectable_pct)} % is detected with power 0.8."
+            f"{where}With {times(plan.rounds, 'round')}, a difference of "
+            f"{number(plan.detectable_pct)} % gets a verdict ({verdict} or worse{beyond}) with a "
+            "chance of 0.8."
         )
     return lines + _chain_notes(report, family, where)
 
