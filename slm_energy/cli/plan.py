@@ -156,8 +156,7 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
         return
     fewest, size = max((smallest_rounds(size, _ALPHA), size) for size in sizes)
     console.print(
-        f"{fewest} rounds are the fewest in which {size} cells can ever show a difference"
-        f" (alpha {_ALPHA})",
+        f"{fewest} rounds are the fewest in which p of {size} cells can be at most {_ALPHA}",
         soft_wrap=True,
     )
     if floor is None:

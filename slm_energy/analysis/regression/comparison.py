@@ -15,11 +15,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from scipy.special import nctdtrinc, stdtrit
 
 from slm_energy.analysis.regression.manifest import Attached, Difference, Group, differences, match
 from slm_energy.analysis.regression.samples import pair_up
 from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
+from slm_energy.analysis.stats.effect_size import GOOD_POWER
 from slm_energy.analysis.stats.welch import CellChange, IndependentPair, judge, noise
 from slm_energy.analysis.trials.frame import tidy
 from slm_energy.config.check import checked
@@ -58,6 +60,8 @@ class MetricChange:
         visible_pct: difference above which the interval of a typical cell excludes 1, with floor:
             the median over cells; None without an interval.
         cells: in the order of study A.
+        verdict_pct: difference for which a typical cell is called a regression or an improvement
+            with a chance of 0.8: the median over cells; None without an interval.
     """
 
     metric: Metric
@@ -65,6 +69,7 @@ class MetricChange:
     noise_pct: float | None
     visible_pct: float | None
     cells: tuple[CellChange, ...]
+    verdict_pct: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,6 +191,7 @@ def _judged(pairs: list[IndependentPair], options: CompareOptions) -> tuple[Metr
                 noise_pct=noise(mine),
                 visible_pct=_visible(cells, options.floor),
                 cells=tuple(cells),
+                verdict_pct=_verdict_pct(cells, options, sum(c.p is not None for c in changes)),
             )
         )
     return tuple(result)
@@ -194,3 +200,21 @@ def _judged(pairs: list[IndependentPair], options: CompareOptions) -> tuple[Metr
 def _visible(cells: list[CellChange], floor: float) -> float | None:
     halves = [math.sqrt(c.high / c.low) for c in cells if c.low is not None and c.high is not None]
     return 100 * (statistics.median(halves) * (1 + floor) - 1) if halves else None
+
+
+def _verdict_pct(cells: list[CellChange], options: CompareOptions, tests: int) -> float | None:
+    """See `MetricChange.verdict_pct`; the level is the first one of Holm's steps."""
+    shown = []
+    for cell in cells:
+        if cell.low is None or cell.high is None:
+            continue
+        freedom = cell.a_trials + cell.b_trials - 2
+        half = math.log(cell.high / cell.low) / 2
+        error = half / float(stdtrit(freedom, 1 - options.alpha / 2))
+        beside = math.log1p(options.floor) + math.log(cell.instrument or 1)
+        limit = max(-math.log1p(-options.margin), beside)
+        critical = float(stdtrit(freedom, 1 - options.alpha / (2 * tests)))
+        # The noncentrality for which t is below its critical value with the chance that is left.
+        beyond = float(nctdtrinc(freedom, 1 - GOOD_POWER, critical))
+        shown.append(limit + beyond * error)
+    return 100 * math.expm1(statistics.median(shown)) if shown else None

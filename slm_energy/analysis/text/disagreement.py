@@ -14,8 +14,8 @@ from slm_energy.analysis.stats.effect_size import Floats
 _WHY = {
     "drift": "Dunn's test treats drift between rounds as noise, and here it is more than half of "
     "the variance; it also ranks over all cells, so it needs more rounds",
-    "ranks": "Dunn's test ranks over all cells, whatever their noise, and adjusts for all pairs with "
-    "Holm, so it needs more rounds",
+    "ranks": "Dunn's test ranks over all cells, whatever their noise, and adjusts for all pairs "
+    "with Holm, so it needs more rounds",
     "few": "With so few trials, no difference, however large, can be significant in Dunn's test "
     "with Holm",
     "dunn": "Dunn's test treats the trials of one round as independent and compares ranks; "

@@ -46,8 +46,8 @@ def methods(report: Report, figure: str) -> tuple[str, ...]:
         multiplicity(report),
         "The conventional tests were run on the untransformed values as well: Shapiro-Wilk, Levene "
         "(about the median), Kruskal-Wallis with epsilon squared, Dunn with Holm, Games-Howell, "
-        "Cliff's delta and Vargha-Delaney's A12. Values are flagged, and kept, that are farther from "
-        "their cell's median, in spreads of their cell, than the farthest of a study without "
+        "Cliff's delta and Vargha-Delaney's A12. Values are flagged, and kept, that are farther "
+        "from their cell's median, in spreads of their cell, than the farthest of a study without "
         f"outliers is in {100 * options.alpha:g} % of draws. Tests of the factors give each cell a "
         "noise of its own where cells have several values; they are about the levels there are.",
     )
