@@ -212,9 +212,17 @@ def _verdict_pct(cells: list[CellChange], options: CompareOptions, tests: int) -
         half = math.log(cell.high / cell.low) / 2
         error = half / float(stdtrit(freedom, 1 - options.alpha / 2))
         beside = math.log1p(options.floor) + math.log(cell.instrument or 1)
-        limit = max(-math.log1p(-options.margin), beside)
-        critical = float(stdtrit(freedom, 1 - options.alpha / (2 * tests)))
-        # The noncentrality for which t is below its critical value with the chance that is left.
-        beyond = float(nctdtrinc(freedom, 1 - GOOD_POWER, critical))
-        shown.append(limit + beyond * error)
+        # The test against the margin is one-sided where the margin is wide against the error.
+        limits = ((-math.log1p(-options.margin), 1), (beside, 2))
+        shown.append(
+            max(
+                limit + error * _noncentrality(freedom, options.alpha / (sides * tests))
+                for limit, sides in limits
+            )
+        )
     return 100 * math.expm1(statistics.median(shown)) if shown else None
+
+
+def _noncentrality(freedom: float, level: float) -> float:
+    """For which t exceeds its one-sided critical value with good power."""
+    return float(nctdtrinc(freedom, 1 - GOOD_POWER, float(stdtrit(freedom, 1 - level))))
