@@ -189,7 +189,9 @@ def model_alarms(
         freedom = (rounds - 1) * models * engines
         means = logs.mean(axis=(0, 1))
         between = models * rounds * np.var(means, ddof=1)
-        fixed += bool(stats.f.sf(between / ((rest**2).sum() / freedom), engines - 1, freedom) < 0.05)
+        fixed += bool(
+            stats.f.sf(between / ((rest**2).sum() / freedom), engines - 1, freedom) < 0.05
+        )
     return ours / studies, fixed / studies
 
 

@@ -92,8 +92,9 @@ def effects(
     if fit.rest < 1e-20:
         return _none("the values do not vary within the terms", len(y)), left_out
     noise, start, terms = cell_noise(block), 1, []
-    for term, basis in fit.own.items():
-        effect = _effect(term, basis, y, fit, noise, rule)
+    p = None if noise is None else noise.p_values(y, list(fit.own.values()), rule)
+    for position, (term, basis) in enumerate(fit.own.items()):
+        effect = _effect(term, basis, y, fit, None if p is None else p[position])
         if len(term) == 1 and term[0] in varying:
             names = _coded([row[varying[term[0]].key] for row in used])[1]
             ends = _levels(names, start, fit, y, noise, rule.alpha)
@@ -177,19 +178,18 @@ def _fit(columns: dict[_Term, Floats], blocks: Floats, design: Floats, y: Floats
     return _Fit(design=design, own=own, rest=float(((y - whole @ (whole.T @ y)) ** 2).sum()))
 
 
-def _effect(
-    term: _Term, basis: Floats, y: Floats, fit: _Fit, noise: CellNoise | None, rule: Rule
-) -> Effect:
+def _effect(term: _Term, basis: Floats, y: Floats, fit: _Fit, p: float | None) -> Effect:
+    """A term without its levels; without p, that of F."""
     explained, df = float(((y @ basis) ** 2).sum()), basis.shape[1]
     f = explained / df / (fit.rest / fit.freedom)
     return Effect(
         term=" x ".join(term),
         df=df,
         f=f,
-        p=float(stats.f.sf(f, df, fit.freedom)) if noise is None else noise.p_value(y, basis, rule),
+        p=float(stats.f.sf(f, df, fit.freedom)) if p is None else p,
         partial_eta_squared=explained / (explained + fit.rest),
         levels=(),
-        unequal_noise=noise is not None,
+        unequal_noise=p is not None,
     )
 
 

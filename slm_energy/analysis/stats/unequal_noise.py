@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -40,28 +41,28 @@ class CellNoise:
     rounds: npt.NDArray[np.int64] | None
     variances: Floats
 
-    def p_value(self, y: Floats, basis: Floats, rule: Rule) -> float:
-        """P of no effect of a term.
+    def p_values(self, y: Floats, bases: Sequence[Floats], rule: Rule) -> list[float]:
+        """P of no effect of each term.
 
         Args:
             y: (n,) log values.
-            basis: n x df, orthonormal: what the term explains beyond the terms before it.
+            bases: per term n x df, orthonormal: what it explains beyond the terms before it.
             rule: draws and their seed.
         """
-        by_cell = np.stack([
-            basis[self.cells == cell].T @ basis[self.cells == cell]
-            for cell in range(len(self.variances))
-        ])  # fmt: skip
-        [seen] = _wald(y[None], basis, by_cell, self.variances[None])
+        tests = [_Wald.of(basis, self.cells) for basis in bases]
+        seen = [float(test(y[None], self.variances[None])[0]) for test in tests]
         draws = max(_FEWEST_DRAWS, min(rule.draws, _MOST_DRAWS, _MOST_WORK // len(y)))
         generator = np.random.default_rng(rule.seed)
-        size, reached = np.sqrt(self.variances)[self.cells], 0
-        chunk = max(1, _CHUNK // max(len(y), basis.shape[1] ** 2))
+        size, reached = np.sqrt(self.variances)[self.cells], np.zeros(len(tests), dtype=int)
+        chunk = max(1, _CHUNK // max([len(y), *(basis.shape[1] ** 2 for basis in bases)]))
         for start in range(0, draws, chunk):
             drawn = generator.standard_normal((min(chunk, draws - start), len(y))) * size
             again = _variances(drawn, self.cells, self.rounds)
-            reached += int((_wald(drawn, basis, by_cell, again) >= seen * (1 - 1e-9)).sum())
-        return (1 + reached) / (1 + draws)
+            reached += [
+                int((test(drawn, again) >= value * (1 - 1e-9)).sum())
+                for test, value in zip(tests, seen, strict=True)
+            ]
+        return [float(p) for p in (1 + reached) / (1 + draws)]
 
     def half_width(self, weights: Floats, alpha: float) -> float:
         """Half the width of the t interval of a weighted sum; degrees of freedom: Satterthwaite.
@@ -74,6 +75,30 @@ class CellNoise:
         parts = np.bincount(self.cells, weights**2, len(self.variances)) * self.variances
         freedom = float(parts.sum() ** 2 / (parts**2 / (counts - 1).clip(1)).sum())
         return float(stats.t.ppf(1 - alpha / 2, freedom)) * math.sqrt(float(parts.sum()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Wald:
+    """Wald's statistic of a term.
+
+    Attributes:
+        basis: n x df.
+        by_cell: k x df x df, the basis' inner products within each cell.
+    """
+
+    basis: Floats
+    by_cell: Floats
+
+    @classmethod
+    def of(cls, basis: Floats, cells: npt.NDArray[np.int64]) -> _Wald:
+        own = [basis[cells == cell] for cell in range(cells.max() + 1)]
+        return cls(basis=basis, by_cell=np.stack([rows.T @ rows for rows in own]))
+
+    def __call__(self, y: Floats, variances: Floats) -> Floats:
+        """Of draws x n values, with draws x k variances: one per draw."""
+        seen = (y @ self.basis)[..., None]
+        cover = np.tensordot(variances, self.by_cell, axes=1)
+        return np.asarray((seen * np.linalg.solve(cover, seen)).sum(axis=(1, 2)))
 
 
 def cell_noise(block: Block) -> CellNoise | None:
@@ -119,17 +144,3 @@ def _variances(
     result[:, known] = raw.clip(1e-12 * raw.max(axis=1, keepdims=True))
     result[:, ~known] = raw.mean(axis=1, keepdims=True)
     return result
-
-
-def _wald(y: Floats, basis: Floats, by_cell: Floats, variances: Floats) -> Floats:
-    """Wald's statistic of a term: one per draw.
-
-    Args:
-        y: draws x n.
-        basis: n x df.
-        by_cell: k x df x df, the basis' inner products within each cell.
-        variances: draws x k.
-    """
-    seen = (y @ basis)[..., None]
-    cover = np.einsum("dk,kij->dij", variances, by_cell, optimize=True)
-    return np.asarray((seen * np.linalg.solve(cover, seen)).sum(axis=(1, 2)))
