@@ -195,7 +195,7 @@ def test_the_other_metrics_are_shown_for_the_same_pairs(study):
 def test_cells_that_cannot_be_told_apart(study):
     text = " ".join(report(study({**FOUR, "openvino/cpu": 0.012}, noise=0.02)).findings)
     assert "against openvino / cpu, energy per output token: inconclusive, ratio" in text
-    assert "more rounds would settle it" in text
+    assert "would settle it with a chance of 0.8" in text
 
 
 def test_equivalent_cells(study):
@@ -425,3 +425,107 @@ def test_the_words_tell_an_estimate_from_a_measurement(study):
     assert "estimate of a model" not in measured.methods[0]
     assert "not a measurement" in guessed.methods[0]
     assert "measured by hardware" not in guessed.methods[0]
+
+
+def models(study, count, costs=None):
+    """A study of several models whose engines' costs differ a little by model."""
+    frames = []
+    for m in range(count):
+        own = {name: cost * (1 + 0.02 * ((m * 7) % 5)) for name, cost in (costs or TWO).items()}
+        frame = study(own, seed=m + 1)
+        frame["model.name"], frame["cell"] = f"m{m}", f"m{m}-" + frame["cell"]
+        frame["run_id"] = f"m{m}" + frame["run_id"]
+        frames.append(frame)
+    rows = pd.concat(frames, ignore_index=True).sort_values(["round", "order"], kind="stable")
+    return rows.assign(order=range(1, len(rows) + 1)).reset_index(drop=True)
+
+
+def test_several_models_have_a_sentence_about_models_in_general(study):
+    result = report(models(study, 4), metrics=[ENERGY])
+    [line] = [line for line in result.findings if line.startswith("Over models")]
+    assert line.startswith(
+        "Over models like these 4: onnx costs 64 % less energy per output token than torch, 95 % "
+        "interval "
+    )
+    assert line.endswith("cheaper on 4 of 4 models.")
+    assert "model as a random factor" in result.methods[-1]
+    text = terminal(result)
+    assert "Energy per output token over models like these 4, model as a random factor" in text
+    assert "over models like these 4" in to_markdown(result)
+
+
+def test_every_pair_of_engines_is_compared_over_models(study):
+    costs = {"torch/cpu": 0.033, "onnx/cpu": 0.012, "openvino/cpu": 0.02}
+    result = report(models(study, 4, costs), metrics=[ENERGY])
+    lines = [line for line in result.findings if line.startswith("Over models")]
+    assert len(lines) == 3
+    assert all("simultaneous 95 % interval" in line for line in lines)
+    assert len(result.metrics[0].population.pairs) == 3
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_one_or_two_models_nothing_is_said_of_others_and_how_many_it_takes(study, count):
+    result = report(models(study, count), metrics=[ENERGY])
+    assert not [line for line in result.findings if line.startswith("Over models")]
+    assert (
+        "Nothing is said of models in general: that takes 3 models that share two configurations, "
+        f"and this study has {count}."
+    ) in result.notes
+
+
+def test_the_design_is_a_randomised_block_only_where_it_was_one(study):
+    whole = study(TWO)
+
+    def design(frame):
+        return report(frame, metrics=[ENERGY]).methods[0]
+
+    assert ", each a randomised complete block, on lab-1" in design(whole)
+    gap = whole.copy()
+    gap.loc[0, ["outcome", "reason"]] = ["failed", "killed"]
+    assert "(cells in an order that differs between rounds)" in design(gap)
+    late = whole.copy()
+    late.loc[0, "started"] = "2026-01-02T00:00"
+    assert "1 trial began when a later round had begun" in design(late)
+    same = whole.sort_values(["round", "cell"]).assign(order=range(1, len(whole) + 1))
+    assert "(cells in the same order in all rounds" in design(same)
+    for frame in (gap, late, same):
+        assert "randomised complete block" not in design(frame)
+
+
+def test_no_sentence_says_when_the_margin_was_declared(study):
+    text = " ".join(report(study(FOUR), metrics=[ENERGY]).methods)
+    assert "declared" not in text
+    assert "The margin is 2 %" in text
+
+
+def test_a_drift_over_rounds_is_a_note_and_rounds_that_only_differ_are_none(study):
+    frame = study(FOUR, rounds=8, drift=0.0)
+    frame[ENERGY] *= 1.02 ** frame["round"]
+    assert any(
+        "drifts with the number of the round (comparisons within rounds remove it)" in note
+        for note in report(frame, metrics=[ENERGY]).notes
+    )
+    assert not any(
+        "drifts" in note for note in report(study(FOUR, rounds=8), metrics=[ENERGY]).notes
+    )
+
+
+def test_the_chance_of_a_verdict_names_the_margin(study):
+    notes = " ".join(report(study(FOUR), metrics=[ENERGY]).notes)
+    assert "% gets a verdict (saves or worse, beyond the margin of 2 %) with a chance of 0.8." in (
+        notes
+    )
+
+
+def test_dunn_is_said_to_take_drift_for_noise_only_where_rounds_drift(study):
+    close = {f"e{i}/cpu": 0.0100 * 1.03**i for i in range(6)}
+    drifting = report(study(close, rounds=10, drift=0.3, own_interval=None), metrics=[ENERGY])
+    steady = report(
+        study(close, rounds=10, drift=0.0, noise=0.004, own_interval=None), metrics=[ENERGY]
+    )
+    whys = [
+        {d.why for f in each.metrics[0].families for d in f.disagreements if d.found_by == "rounds"}
+        for each in (drifting, steady)
+    ]
+    assert any("drift between rounds as noise" in why for why in whys[0])
+    assert not any("drift" in why for why in whys[1])

@@ -135,4 +135,4 @@ def _spread(rest: Floats) -> Floats:
     if raw.shape[1] == 1:
         return np.sqrt(raw)
     raw = raw.clip(1e-12 * raw.max(axis=1, keepdims=True))
-    return np.sqrt(shrunk(raw, _kept(rest) - 1.0)[0])
+    return np.sqrt(shrunk(raw, (_kept(rest) - 1).astype(np.float64))[0])

@@ -130,7 +130,8 @@ def _on_model(block: ModelBlock, a: str, b: str, rule: Rule) -> tuple[float | No
     i, j = block.block.cells.index(a), block.block.cells.index(b)
     logs = np.log(block.block.values[:, [i, j]])
     if not block.rounds:
-        return welch_half_width(*(column[~np.isnan(column)] for column in logs.T), rule.alpha), 0.0
+        x, y = (column[~np.isnan(column)] for column in logs.T)
+        return welch_half_width(x, y, rule.alpha), 0.0
     both: Flags = np.asarray(~np.isnan(logs).any(axis=1))
     resolution = pair_resolution(block.block, both, i, j) if both.any() else None
     return half_width(logs[both, 0] - logs[both, 1], rule.alpha), resolution or 0.0

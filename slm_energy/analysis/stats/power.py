@@ -63,8 +63,10 @@ class _Family:
         Equally noisy cells share one variance in most draws of the reference, not in all: half of
         the family's degrees of freedom are counted.
         """
-        own = rounds - 1.0
-        return own if self.cells == 2 else np.minimum(own + self.prior_df, own * self.cells / 2)
+        own = (rounds - 1).astype(np.float64)
+        if self.cells == 2:
+            return own
+        return np.asarray(np.minimum(own + self.prior_df, own * self.cells / 2))
 
     def chance(self, rounds: Rounds, effect: float, critical: tuple[Floats, Floats]) -> Floats:
         """Chance of a verdict of the right direction, for numbers of rounds.

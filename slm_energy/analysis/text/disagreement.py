@@ -9,7 +9,7 @@ from scipy import stats
 
 from slm_energy.analysis.result.comparison import Conventional, Disagreement, Pair
 from slm_energy.analysis.stats.comparison import Block
-from slm_energy.analysis.stats.effect_size import Floats
+from slm_energy.analysis.stats.diagnostics import residual_sd
 
 _WHY = {
     "drift": "Dunn's test treats drift between rounds as noise, and here it is more than half of "
@@ -47,7 +47,7 @@ def disagreements(
         if dunn_p is None or ours is None or ours == (dunn_p <= alpha):
             continue
         if ours:
-            why = "few" if _smallest_dunn(trials) > alpha else _rounds(logs[pair.a], logs[pair.b])
+            why = "few" if _smallest_dunn(trials) > alpha else _rounds(block)
         else:
             inside = pair.low is not None and pair.high is not None and pair.low <= 1 <= pair.high
             why = "dunn" if inside else "margin"
@@ -64,11 +64,12 @@ def disagreements(
     return tuple(disagreeing)
 
 
-def _rounds(a: Floats, b: Floats) -> str:
-    """Whether drift between rounds is most of the variance of two cells: their covariance."""
-    both = ~np.isnan(a) & ~np.isnan(b)
-    apart = float(np.var((a - b)[both]))
-    return "drift" if apart < (np.var(a[both]) + np.var(b[both])) / 2 else "ranks"
+def _rounds(block: Block) -> str:
+    """Whether differences between rounds are more than half of the variance of a cell's trials."""
+    logs = np.log(block.values)
+    within = residual_sd(logs)
+    own = np.nanvar(logs[:, (~np.isnan(logs)).sum(axis=0) > 1], axis=0, ddof=1)
+    return "drift" if within is not None and within**2 < own.mean() / 2 else "ranks"
 
 
 def differs(pair: Pair, cells: int, alpha: float) -> bool | None:
