@@ -54,8 +54,9 @@ def files(
             texts[f"{stem}-pairs.tex"] = pairs
     for result in report.deciding:
         texts.update(_figures(report, result))
-        if result.population is not None and (pairs := shown(result.population)):
-            svg = interaction.to_svg(report, result.metric, pairs)
+        over = () if result.population is None else shown(result.population)
+        if over:
+            svg = interaction.to_svg(report, result.metric, over)
             texts[f"figures/{_slug(result.metric.name)}-models.svg"] = standalone(svg)
     encoded = {name: text.encode() for name, text in texts.items()}
     return encoded | {"trials.parquet": _trials(report)}

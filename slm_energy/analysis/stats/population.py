@@ -99,6 +99,7 @@ def _levels(block: ModelBlock, names: tuple[str, ...]) -> Floats:
 
 def _ranking(logs: Floats, rule: Rule) -> list[int]:
     """Configurations from best to worst: by the mean over models of their distance to the rest."""
+    logs = logs[~np.isnan(logs).all(axis=1)]
     if not logs.size:
         return []
     level = np.nanmean(logs - np.nanmean(logs, axis=1, keepdims=True), axis=0)

@@ -62,6 +62,15 @@ def test_models_without_a_configuration_are_left_out_of_its_pairs():
     assert seen["ab"].p is not None
 
 
+def test_a_model_with_configurations_of_its_own_takes_no_part():
+    blocks = sample([1.0, 1.3])
+    values = np.full((6, 1), 9.0)
+    alone = ModelBlock(model="odd", block=Block(cells=("own",), values=values))
+    with_odd, without = population([*blocks, alone], RULE), population(blocks, RULE)
+    assert with_odd.pairs == without.pairs
+    assert with_odd.ranked == ("a", "b")
+
+
 @pytest.mark.parametrize("models", [1, 2])
 def test_fewer_than_three_models_say_nothing_of_others(models):
     seen = population(sample([1.0, 1.3], models=models), RULE)
