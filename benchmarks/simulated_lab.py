@@ -41,7 +41,7 @@ import argparse
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -50,15 +50,14 @@ import scikit_posthocs
 import simulated_diagnostics
 from scipy import stats
 
-from slm_energy.analysis.result.comparison import Pair
-from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.stats import independent
 from slm_energy.analysis.stats.comparison import Block, Rule
 from slm_energy.analysis.stats.effect_size import half_width
+from slm_energy.analysis.stats.independent_max_t import independent_max_t
 from slm_energy.analysis.stats.max_t import FEWEST, max_t, smallest_rounds
 from slm_energy.analysis.stats.paired import compare
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 ALPHA = 0.05
 
 
@@ -313,106 +312,100 @@ def compare_tests(cells: int, studies: int) -> None:
 class Together:
     """What holds for all pairs of a family at once; each is a share of studies.
 
-    In all but the last two, half of the cells cost the margin more than the other half.
-
     Attributes:
-        false: has a pair that saves and does not: the family-wise error against the margin.
-        equivalent: has a pair that is called equivalent and is at the margin.
-        held: all simultaneous intervals hold the truth.
-        own_false: has a false verdict by the pairs' own intervals and p of no difference adjusted.
-        held_equal: all simultaneous intervals hold the truth where all cells are equal.
-        own_extreme: the best cell's own interval against the worst holds the truth then.
+        false: half of the cells cost the margin more than the others, and a verdict says that it is
+            more than the margin: the family-wise error against it.
+        equivalent: in such a study a pair at the margin is called equivalent.
+        own: in such a study a pair would have been called different by its own t interval and an
+            adjusted p of no difference.
+        held: all simultaneous intervals hold the truth where all cells are equal.
+        held_inside: likewise where half of the cells cost 0.97 of the margin more.
+        extreme: of equal cells, the own t interval of the best against the worst holds the truth.
     """
 
     false: float
     equivalent: float
+    own: float
     held: float
-    own_false: float
-    held_equal: float
-    own_extreme: float
+    held_inside: float
+    extreme: float
 
 
-MARGIN = 0.02
-JOULES = Metric(name="energy/total_j")
+BAND = Rule(margin=0.02).band
 
 
 def together(
     cells: int, rounds: int, noise: str, studies: int, seed: int, blocked: bool = True
 ) -> Together:
-    """Judge studies at the margin, and studies of equal cells.
+    """Judge studies of cells at the margin, just inside it, and of equal cells.
 
     Args:
-        cells: of the family.
+        cells: of the family, at least 3.
         rounds: or repetitions.
         noise: `equal` is 1 % for every cell; `two 10 x` has two noisier ones.
         studies: of each kind.
         seed: of the noise.
-        blocked: whether values belong to rounds, which drift.
+        blocked: whether values belong to rounds, which drift; else they are repetitions.
     """
     generator = np.random.default_rng(seed)
-    band = Rule(margin=MARGIN).band
-    names = tuple(map(str, range(cells)))
     size = np.full(cells, 0.01)
     size[: {"equal": 0, "two 10 x": 2}[noise]] *= 10
-    apart = generator.permutation(np.repeat([0.0, band], [cells // 2, cells - cells // 2]))
-    hits = np.zeros(6)
+    halves = generator.permutation(np.arange(cells) % 2)
+    i, j = np.triu_indices(cells, 1)
+    edge = stats.t.ppf(1 - ALPHA / 2, rounds - 1)
+    hits = dict.fromkeys((field.name for field in dataclasses.fields(Together)), 0)
     for _ in range(studies):
-        for truth in (apart, np.zeros(cells)):
+        for share in (1.0, 0.97, 0.0):
+            truth = share * BAND * halves
             logs = truth + generator.normal(0, 1, (rounds, cells)) * size
             logs += generator.normal(0, 0.05, (rounds, 1)) * blocked
-            block = Block(cells=names, values=np.exp(logs))
-            rule = Rule(alpha=ALPHA, margin=MARGIN, draws=199, seed=int(generator.integers(2**32)))
-            found = compare(block, rule) if blocked else independent.compare(block, JOULES, rule)
-            if truth is apart:
-                hits[:4] += _at_the_margin(found.pairs, truth, band)
+            draws, rule = int(generator.integers(2**32)), {"band": BAND, "alpha": ALPHA}
+            found = (
+                max_t(logs, 199, draws, **rule).pairs
+                if blocked
+                else independent_max_t(list(logs.T), 199, draws, **rule)
+            )
+            assert found is not None
+            ratios = logs[:, i] - logs[:, j]
+            apart, real = ratios.mean(axis=0), truth[i] - truth[j]
+            half = edge * ratios.std(axis=0, ddof=1) / np.sqrt(rounds)
+            reach, beyond = found.difference * found.error[i, j], found.p_margin[i, j] <= ALPHA
+            held = bool((_nearest_to(real, apart, reach, beyond) == real).all())
+            if share == 1:
+                hits["false"] += bool(beyond.any())
+                hits["equivalent"] += bool((found.p_equivalent[i, j] <= ALPHA)[real != 0].any())
+                own = (np.abs(apart) - half > BAND) & (found.p[i, j] <= ALPHA)
+                hits["own"] += bool(own.any())
+            elif share:
+                hits["held_inside"] += held
             else:
-                extreme = next(
-                    pair for pair in found.pairs
-                    if (pair.a, pair.b) == (found.ranked[0], found.ranked[-1])
-                )  # fmt: skip
-                hits[4:] += _all_hold(found.pairs, truth), extreme.low <= 1 <= extreme.high
-    fields = [field.name for field in dataclasses.fields(Together)]
-    return Together(**dict(zip(fields, hits / studies, strict=True)))
+                widest = np.abs(apart).argmax()
+                hits["held"] += held
+                hits["extreme"] += bool(np.abs(apart[widest]) <= half[widest])
+    return Together(**{name: count / studies for name, count in hits.items()})
 
 
-def _all_hold(pairs: Sequence[Pair], truth: Floats) -> bool:
-    """Whether all simultaneous intervals hold the truth, their ends included."""
-    ratios = [np.exp(truth[int(pair.a)] - truth[int(pair.b)]) for pair in pairs]
-    return all(
-        pair.joint_low - 1e-9 <= ratio <= pair.joint_high + 1e-9
-        for pair, ratio in zip(pairs, ratios, strict=True)
-    )
-
-
-def _at_the_margin(pairs: Sequence[Pair], truth: Floats, band: float) -> list[bool]:
-    """The first four of `Together`, of one study in which no cell saves more than the margin."""
-    differ = [truth[int(pair.a)] != truth[int(pair.b)] for pair in pairs]
-    beyond = [
-        (pair.high < np.exp(-band) or pair.low > np.exp(band)) and pair.p <= ALPHA for pair in pairs
-    ]
-    verdicts = [pair.verdict for pair in pairs]
-    return [
-        bool({"saves", "worse"} & set(verdicts)),
-        any(v == "equivalent" and d for v, d in zip(verdicts, differ, strict=True)),
-        _all_hold(pairs, truth),
-        any(beyond),
-    ]
+def _nearest_to(real: Floats, apart: Floats, reach: Floats, beyond: Flags) -> Floats:
+    """The point of each pair's interval that is nearest to the truth; see `stats.simultaneous`."""
+    low = np.where(beyond & (apart > 0), np.maximum(apart - reach, BAND), apart - reach)
+    high = np.where(beyond & (apart < 0), np.minimum(apart + reach, -BAND), apart + reach)
+    return real.clip(low, high)
 
 
 def check_intervals(studies: int) -> None:
-    """Print a row per number of cells, noise and rounds; fewer studies of many cells."""
-    print("truth: half of the cells at the margin                          | all cells equal")
-    print(f"{'cells':>5}  {'noise':<11}{'rounds':>6}{'false':>8}{'equiv.':>8}{'all hold':>10}"
-          f"{'own: false':>12}  |{'all hold':>10}{'own, extreme':>14}")  # fmt: skip
+    """Print a row per number of cells, noise and rounds; of 40 cells a quarter of the studies."""
+    print(f"{'':<26}{'at the margin':>24}  {'all intervals hold':>22}  best against worst,")
+    print(f"{'cells':>5} {'noise':<10}{'n':>3}{'':<8}{'false':>7}{'equal':>7}{'own':>8}"
+          f"{'equal':>14}{'inside':>8}    own interval")  # fmt: skip
     for cells, part in ((4, 1), (12, 1), (40, 4)):
         for blocked in (True, False):
             for noise in ("equal", "two 10 x"):
-                for rounds in (5, 8, 10):
-                    found = together(cells, rounds, noise, studies // part, 1, blocked)
-                    print(f"{cells:>5}  {noise:<11}{rounds:>6}{found.false:>8.3f}"
-                          f"{found.equivalent:>8.3f}{found.held:>10.3f}{found.own_false:>12.3f}  |"
-                          f"{found.held_equal:>10.3f}{found.own_extreme:>14.3f}"
-                          f"{'' if blocked else '  no rounds'}", flush=True)  # fmt: skip
+                for n in (5, 8, 10):
+                    found = together(cells, n, noise, studies // part, 1, blocked)
+                    print(f"{cells:>5} {noise:<10}{n:>3}{' rounds' if blocked else ' values':<8}"
+                          f"{found.false:>7.3f}{found.equivalent:>7.3f}{found.own:>8.3f}"
+                          f"{found.held:>14.3f}{found.held_inside:>8.3f}"
+                          f"{found.extreme:>12.3f}", flush=True)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

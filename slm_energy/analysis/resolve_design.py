@@ -102,7 +102,7 @@ def with_sharing(design: Design, blocks: Iterable[Block]) -> Design:
         return design
     sizes: list[int] = []
     for block in blocks:
-        valued = ~np.isnan(block.values).all(axis=0)
+        valued = np.asarray(~np.isnan(block.values).all(axis=0))
         families = members(itertools.compress(block.cells, valued), design)
         sizes += [len(cells) for cells in families.values() if len(cells) > 1]
     sharing, options = max(1, len(sizes)), design.options

@@ -9,7 +9,7 @@ The rule looks at widths, never at which cell is ahead, so it favours no finding
 the spread happens to look small, so intervals are a little too narrow: they cover the true ratio in
 95 % of studies only as widths go to zero (Chow and Robbins 1965, Annals of Mathematical Statistics
 36, 457-462). Of 95 % intervals 0.92 to 0.945 cover it with two cells and 0.93 to 0.95 with more
-(`benchmarks/simulated_lab.py --stopping`; 3 to 47 rounds).
+(`benchmarks/simulated_lab.py --stopping`; 4 to 47 rounds).
 """
 
 from __future__ import annotations

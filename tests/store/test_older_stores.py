@@ -74,7 +74,7 @@ def test_the_report_has_the_figures_that_it_had(store: Store) -> None:
     report = json.loads(analysis.build(store.frame("before"), options).to_json())
     for key in ("cells", "audit", "metrics", "pareto", "trials"):
         now, then = values(report[key]), values(expected[key])
-        assert now.keys() == then.keys()
+        assert now.keys() >= then.keys()  # later versions add figures
         for path, value in then.items():
             close = pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
             assert now[path] == close, f"{key}{path}"

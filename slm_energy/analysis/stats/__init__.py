@@ -3,8 +3,11 @@
 comparison         what a comparison takes and gives
 paired             the default comparison: cells within rounds
 independent        the comparison of repetitions that are not rounds
-max_t              its p-values, adjusted for all pairs of a family
-decision           from a ratio and its interval to a verdict
+max_t              draws of all pairs of a family, within rounds
+independent_max_t  the same for repetitions that are not rounds
+simultaneous       p-values and intervals from the draws, for all pairs at once
+cell_variances     how noisy each cell is
+decision           from a ratio and its simultaneous interval to a verdict
 effect_size        t intervals, Cliff's delta, Vargha-Delaney
 power              the chance of a verdict, and rounds needed
 settling           how many more rounds bring a verdict

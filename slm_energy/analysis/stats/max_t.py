@@ -35,7 +35,14 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_energy.analysis.stats.cell_variances import cell_variances
-from slm_energy.analysis.stats.simultaneous import Simultaneous, halves, judged, largest, two_cells
+from slm_energy.analysis.stats.simultaneous import (
+    Flags,
+    Simultaneous,
+    halves,
+    judged,
+    largest,
+    two_cells,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -86,7 +93,7 @@ def max_t(logs: Floats, draws: int, seed: int, *, band: float = 0.0, alpha: floa
         return _paired(logs[there.all(axis=1)], draws, seed, band, alpha)
     shared = there.T.astype(float) @ there
     np.fill_diagonal(shared, 0)
-    testable = (shared >= FEWEST).any(axis=0)
+    testable = np.asarray((shared >= FEWEST).any(axis=0))
     if not testable.any():
         return MaxT(pairs=None, draws=0, exact=False)
     draws = min(draws, max(999, _MOST_WORK // cells**2))
@@ -94,7 +101,7 @@ def max_t(logs: Floats, draws: int, seed: int, *, band: float = 0.0, alpha: floa
     return MaxT(pairs=_spread(pairs, testable), draws=draws, exact=False, prior_df=prior_df)
 
 
-def _spread(pairs: Simultaneous, testable: npt.NDArray[np.bool_]) -> Simultaneous:
+def _spread(pairs: Simultaneous, testable: Flags) -> Simultaneous:
     """The same over all cells, NaN where a cell was not tested."""
 
     def whole(part: Floats) -> Floats:

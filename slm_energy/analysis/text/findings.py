@@ -127,9 +127,9 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
             if cells == 2
             else f"max-T over {times(len(family.pairs), 'pair')}, {family.draws:,} draws"
         )
-        rests = "p" if cells == 2 else "p and simultaneous intervals"
+        what = "p" if cells == 2 else "p and simultaneous intervals"
         lines.append(
-            f"{where}{rests}: {how}; {times(family.complete_rounds, 'round')} complete for these "
+            f"{where}{what}: {how}; {times(family.complete_rounds, 'round')} complete for these "
             "cells."
         )
     else:

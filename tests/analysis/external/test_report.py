@@ -242,7 +242,7 @@ def test_declared_rounds_need_one_max_t_run_per_family_and_one_more_where_trials
             point.outlier and point.cell in family.ranked for point in result.diagnostics.points
         )
     ]
-    assert len(runs) == len(families) + len(flagged) == 13
+    assert len(runs) == len(families) + len(flagged) == 11
 
 
 def test_the_command_line_reads_a_mapping_of_ones_own(tmp_path: Path, slm_energy: Command) -> None:

@@ -163,3 +163,27 @@ def test_two_studies_of_the_same_thing_rarely_show_a_regression():
         alarms += any(each.verdict == "regression" for each in result)
     assert 0.02 < found / 400 < 0.08
     assert alarms < found
+
+
+def test_many_cells_at_the_margin_seldom_have_a_false_regression():
+    """100 comparisons of 8 cells; 0.05 and 0.95 within four standard errors."""
+    generator, shift = np.random.default_rng(9), -np.log(0.98)
+    false = held = alone = 0
+    for _ in range(100):
+        pairs = [
+            a_pair(generator.normal(0, 0.01, 6), generator.normal(shift, 0.01, 6)) for _ in range(8)
+        ]
+        found = judge(pairs, margin=0.02, alpha=0.05, floor=0)
+        truth = np.exp(shift)
+        false += any(cell.verdict == "regression" for cell in found)
+        held += all(cell.joint_low <= truth + 1e-9 <= cell.joint_high + 1e-9 for cell in found)
+        alone += any(cell.low > truth and cell.p <= 0.05 for cell in found)
+    assert false / 100 < 0.14
+    assert held / 100 > 0.86
+    assert alone > false
+
+
+def test_a_regression_has_a_simultaneous_interval_beyond_the_margin():
+    first, *_ = judge([scattered(0.05), *[scattered(0.0)] * 7], margin=0.02, alpha=0.05, floor=0)
+    assert (first.verdict, first.p_margin <= 0.05) == ("regression", True)
+    assert 1 / 0.98 - 1e-12 <= first.joint_low < first.low
