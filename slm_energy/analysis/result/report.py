@@ -43,7 +43,10 @@ from slm_energy.serialization import to_plain
 
 SCHEMA = 2
 """2: verdicts, `Pair.p_equivalent` and `Pair.reason` rest on simultaneous intervals, which pairs
-have; in 1 verdicts rested on the interval of each pair alone (`Pair.low`, `Pair.high`)."""
+have; in 1 verdicts rested on the interval of each pair alone (`Pair.low`, `Pair.high`).
+Drift is tested on one value per round (no `order`), outliers without rounds, effects with a noise
+of its own for each cell; `Power` and `Pair.more_rounds` are about a verdict; the intervals of delta
+and A12 of separated cells are Newcombe's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
