@@ -28,7 +28,7 @@ DIFFERENCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 Rounds = npt.NDArray[np.int64]
 
 _NODES = 7
-_DRAWS = 1999
+_DRAWS = 1499
 _FEWEST_DRAWS = 499
 _MOST_WORK = 2_000_000
 _SEED = 0
@@ -117,12 +117,9 @@ class _Family:
         difference, margin, _ = np.quantile(drawn, 1 - alpha, axis=0)
         return float(margin), float(difference)
 
-    def detectable_pct(self, rounds: int) -> float | None:
+    def detectable_pct(self, rounds: int, critical: tuple[Floats, Floats]) -> float | None:
         """The difference that gets a verdict with good power; None above 1,000 %."""
-        if rounds < self.fewest:
-            return None
         here = np.array([rounds])
-        critical = self.critical(here)
         return _smallest(lambda log: float(self.chance(here, log, critical)[0]))
 
 
@@ -164,7 +161,7 @@ def plan(comparison: Comparison, rule: Rule) -> Power | None:
         spread_pct=100 * math.expm1(family.spread),
         pairs=len(comparison.pairs),
         smallest_rounds=smallest_rounds(family.cells, rule.own_alpha),
-        detectable_pct=family.detectable_pct(rounds),
+        detectable_pct=family.detectable_pct(rounds, now),
         rows=tuple(rows),
         margin_pct=100 * rule.margin,
     )
@@ -189,7 +186,7 @@ def minimum_detectable(sd: float, rounds: int, cells: int, rule: Rule) -> float 
     family = _Family(
         cells=cells, spread=math.sqrt(2) * sd, prior_df=math.inf, resolution=0.0, rule=rule
     )
-    return family.detectable_pct(rounds)
+    return family.detectable_pct(rounds, family.critical(np.array([rounds])))
 
 
 def _smallest(chance: Callable[[float], float]) -> float | None:
