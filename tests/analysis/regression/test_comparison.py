@@ -287,3 +287,26 @@ def test_studies_are_compared_through_what_a_store_holds(
     assert energy.cells[0].ratio == pytest.approx(1.2)
     assert energy.cells[0].verdict == "regression"
     assert latency.cells[0].reason == "the values do not vary, so their spread is unknown"
+
+
+def test_a_change_gets_a_verdict_as_often_as_said(study):
+    """The said size is a median over 40 studies without a change; then one cell gets dearer."""
+    calm_pairs = [(calm(study, COSTS, 2 * s), calm(study, COSTS, 2 * s + 1)) for s in range(40)]
+    said = [compared(a, b).metrics[0].verdict_pct for a, b in calm_pairs]
+    dearer = {**COSTS, "onnx/cpu": 0.010 * (1 + sorted(said)[20] / 100)}
+    worse = [compared(a, calm(study, dearer, 2 * s + 1)) for s, (a, _) in enumerate(calm_pairs)]
+    found = sum(verdicts(result)["onnx"] == "regression" for result in worse)
+    assert 24 <= found <= 39
+    assert f"a change of {worse[0].metrics[0].verdict_pct:.2g} % of a typical cell gets a" in (
+        " ".join(terminal(worse[0]).split())
+    )
+
+
+def test_a_wider_margin_and_a_floor_make_it_larger(study):
+    pair = calm(study, COSTS, 1), calm(study, COSTS, 2)
+    plain, margin, floor = (
+        compared(*pair, **keys).metrics[0].verdict_pct
+        for keys in ({}, {"margin": 0.04}, {"floor": 0.05})
+    )
+    assert plain < margin
+    assert plain < floor
