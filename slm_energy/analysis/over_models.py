@@ -22,6 +22,7 @@ def over_models(study: Study, block: Block, rule: Rule, *, rounds: bool) -> Popu
         rounds: the rows are rounds; else repetitions without an order.
     """
     cells: dict[str, dict[str, str]] = {}
+    block = block.of(tuple(cell for cell in study.cells if cell in block.cells))
     for cell, column in zip(block.cells, block.values.T, strict=True):
         if not np.isnan(column).all():
             model = level(study.settings[cell], _MODEL)

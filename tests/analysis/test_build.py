@@ -448,6 +448,7 @@ def test_several_models_have_a_sentence_about_models_in_general(study):
         "interval "
     )
     assert line.endswith("cheaper on 4 of 4 models.")
+    assert result.metrics[0].population.models == ("m0", "m1", "m2", "m3")
     assert "model as a random factor" in result.methods[-1]
     text = terminal(result)
     assert "Energy per output token over models like these 4, model as a random factor" in text
