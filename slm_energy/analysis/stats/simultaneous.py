@@ -18,6 +18,9 @@ error is a t of one sign; within a half it has either sign, and must exceed the 
 
 Where the second question finds a difference and the interval d +- c s reaches into the margin, the
 interval is made to end at the margin (the confidence set of a stepwise test: Hayter and Hsu 1994).
+Of intervals with confidence 0.95 all hold in 0.93 to 0.97 of studies, and in 0.92 to 0.98 where
+half of the cells differ from the others by just less than the margin
+(`benchmarks/simulated_lab.py --simultaneous`).
 """
 
 from __future__ import annotations
