@@ -33,6 +33,8 @@ intervals are narrow enough.
 
 With `--diagnostics` it prints how often what a report says beside its verdicts is wrong: see
 `simulated_diagnostics.py`.
+
+`two_studies.py` prints how often `slm-energy compare` errs.
 """
 
 from __future__ import annotations

@@ -120,9 +120,18 @@ def flat(value: Settings) -> dict[str, Scalar]:
 
 PLACES = (
     "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
-    "measurement.powercap_root", "measurement.wall_meter.url", "engine.python",
+    "measurement.powercap_root", "measurement.hwmon_root", "measurement.wall_meter.url",
+    "measurement.wall_meter.ca_file",
+    "engine.python",
 )  # fmt: skip
 """Locations, not content: not part of a cell's identity, and part of a label only if needed."""
+
+_ADDED: dict[str, Scalar] = {
+    "measurement.leave_out": "[]",
+    "measurement.wall_meter.power_path": None,
+}
+"""Keys that came after studies had been run, and the value that means what was done before them:
+with it they are not part of a cell's identity, so that those studies go on."""
 
 _CORE = ("model.name", "engine.name", "provider.name")
 _VERSION = "version."
@@ -141,7 +150,11 @@ def cell_id(
     Paths are left out, because the two digests cover their content. Names are included, because an
     A/A study compares a cell with itself under another name.
     """
-    identity: dict[str, Any] = {k: v for k, v in flat(settings).items() if k not in PLACES}
+    identity: dict[str, Any] = {
+        key: value
+        for key, value in flat(settings).items()
+        if key not in PLACES and (key, value) not in _ADDED.items()
+    }
     identity |= {"model.digest": model_digest, "workload.digest": workload_digest}
     identity["versions"] = dict(versions)
     text = json.dumps(identity, sort_keys=True)
@@ -176,7 +189,7 @@ def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, 
         Cell id to label. Cells with the same settings get the fewest versions that distinguish
         them, else `engine.python`, else their ids.
     """
-    table = dict(cells)
+    table = {cell: _ADDED | dict(row) for cell, row in cells}
     names = {key for row in table.values() for key in row if not key.startswith(_VERSION)}
     varying = [
         key

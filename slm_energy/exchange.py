@@ -6,7 +6,11 @@ A mark is one word on a local socket. The sampler replies when it has done its p
     end     reads them at once, then follows the slowest counter for two more ticks
 
 So a window starts right after a tick, and the uncertainty of its energy is the time between two
-readings instead of two ticks. Needs only the standard library.
+readings instead of two ticks.
+
+    adopt PID   counts a running server that computes for the trial as part of it
+
+Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -45,7 +49,18 @@ class Marks:
         Raises:
             OSError: the sampler has exited or hangs; the trial's windows cannot be metered.
         """
-        self._socket.sendall(edge.encode() + b"\n")
+        self._send(edge)
+
+    def adopt(self, pid: int) -> None:
+        """Name a server that computes for this trial, and wait for the sampler's reply.
+
+        Raises:
+            OSError: as for `mark`.
+        """
+        self._send(f"adopt {pid}")
+
+    def _send(self, words: str) -> None:
+        self._socket.sendall(words.encode() + b"\n")
         if not self._socket.recv(16):
             raise ConnectionError("the sampler has exited")
 

@@ -27,7 +27,7 @@ EXCHANGE = "exchange"
 
 OutcomeName = Literal["valid", "invalid", "failed", "unsupported"]
 SourceKind = Literal["counter", "power", "estimate", "gauge"]
-Unit = Literal["uJ", "mJ", "J/2^32", "mW", "W", "pct", "MB", "C", "MHz", "count"]
+Unit = Literal["uJ", "mJ", "J/2^32", "uW", "mW", "W", "pct", "MB", "C", "MHz", "count"]
 
 UNITS_PER_JOULE: dict[Unit, int] = {"uJ": 10**6, "mJ": 10**3, "J/2^32": 2**32}
 """Units of counters and estimates."""
@@ -35,15 +35,29 @@ UNITS_PER_JOULE: dict[Unit, int] = {"uJ": 10**6, "mJ": 10**3, "J/2^32": 2**32}
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ClockAnchor:
-    """One instant read on both clocks.
+    """One instant read on all clocks.
 
     Attributes:
-        monotonic_ns: the monotonic clock.
-        unix_ns: the wall clock, nanoseconds since 1970 (UTC).
+        monotonic_ns: the monotonic clock, which stops while the machine is suspended.
+        unix_ns: the wall clock, nanoseconds since 1970 (UTC); it can be set.
+        boot_ns: the clock that also counts while the machine is suspended (CLOCK_BOOTTIME); None
+            if there is none.
     """
 
     monotonic_ns: int
     unix_ns: int
+    boot_ns: int | None = None
+
+    def suspended_ns(self, earlier: ClockAnchor) -> int | None:
+        """Time since an earlier instant in which the machine was suspended; None if unknown."""
+        if self.boot_ns is None or earlier.boot_ns is None:
+            return None
+        return self.boot_ns - earlier.boot_ns - (self.monotonic_ns - earlier.monotonic_ns)
+
+    def wall_step_ns(self, earlier: ClockAnchor) -> int:
+        """How far the wall clock was set since an earlier instant; negative if it was set back."""
+        passed_ns = self.monotonic_ns - earlier.monotonic_ns + (self.suspended_ns(earlier) or 0)
+        return self.unix_ns - earlier.unix_ns - passed_ns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,12 +69,15 @@ class Window:
         start_ns: monotonic time at which the span begins.
         end_ns: monotonic time at which it ends, after the device has finished its work.
         passes: number of passes over the workload within it.
+        suspended_ns: time between its ends in which the machine was suspended, which the other
+            times do not contain; exact within some microseconds. None if unknown.
     """
 
     name: str
     start_ns: int
     end_ns: int
     passes: int = 0
+    suspended_ns: int | None = None
 
     @property
     def duration_s(self) -> float:
@@ -132,7 +149,9 @@ class Source:
             or found in the literature; 0 if unknown. Enters only the interval with sensor gain.
         calibration: this source's own gain, offset and lag; None if it was not calibrated.
         max_power_w: a power that the device cannot exceed; distinguishes a wrap from a reset.
-        summed: part of the disjoint cut of domains that is added up to `energy/total_j`.
+        summed: part of the disjoint cut of domains that is added up (`meters/domains.py`).
+        idle_w: mean power as the source was opened: what a window uses at least; None if it was
+            not measured. Tells how long a counter with a coarse `quantum` takes for one step.
         device: the device's own identity (socket, GPU UUID).
         path: how it was read: a file, a library call.
     """
@@ -153,6 +172,7 @@ class Source:
     calibration: Calibration | None = None
     max_power_w: float | None = None
     summed: bool = False
+    idle_w: float | None = None
     device: str | None = None
     path: str | None = None
 
@@ -363,6 +383,8 @@ class Capture:
         reference: completions to compare the outputs with; filled in by the parent; None if nothing
             is compared.
         gate: the wait before the trial; filled in by the parent; None if there was none.
+        parent_clocks: the parent's clocks as the trial began, and after its worker had ended; empty
+            if unknown.
     """
 
     windows: tuple[Window, ...]
@@ -375,6 +397,7 @@ class Capture:
     sampler: SamplerReport | None = None
     reference: Reference | None = None
     gate: GateReport | None = None
+    parent_clocks: tuple[ClockAnchor, ...] = ()
 
     def window(self, name: str) -> Window | None:
         """Return the window of that name, or None."""
@@ -453,11 +476,14 @@ class Record:
         energy: joules per source and window.
         metrics: name to value, as shown in MLflow; no NaN, no infinity, no 0 for an unknown value.
         checks: the expectations and their verdicts.
-        started_unix_ns: when the parent started the trial.
-        ended_unix_ns: when the outcome was known.
+        started_unix_ns: date at which the parent started the trial.
+        ended_unix_ns: date at which the outcome was known. Dates are for readers: the wall clock
+            can be set between two of them.
         phases_s: wall seconds the parent spent per phase (`prepare`, `gate`, `worker`, `derive`).
         node: host name of the node if it ran as a cluster job; else empty.
         job: that job's id; else empty.
+        duration_s: time from the start to the outcome on the monotonic clock; None if unknown: a
+            job that left no record, or an older record.
         schema: version of this format.
     """
 
@@ -472,4 +498,5 @@ class Record:
     phases_s: dict[str, float] = dataclasses.field(default_factory=dict)
     node: str = ""
     job: str = ""
+    duration_s: float | None = None
     schema: int = SCHEMA

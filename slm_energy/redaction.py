@@ -13,6 +13,9 @@ import re
 _OPENS_STORES = ("MLFLOW_", "DATABRICKS_", "PGPASS")
 """Prefixes of variables that only the process connected to the store needs."""
 
+WALL_TOKEN = "SLM_ENERGY_WALL_TOKEN"
+"""Variable with the bearer token of the wall meter, which only the sampler needs."""
+
 _IN_URL = re.compile(
     r"(?:(?<=http://)|(?<=https://))[^/\s]+(?=@)"  # user information; a single value may be a token
     r"|(?<=://)[^/\s]*:[^/\s]*(?=@)"  # in a database URL a user name is not a secret
@@ -22,6 +25,11 @@ _IN_URL = re.compile(
 
 def inherited() -> dict[str, str]:
     """The environment variables for processes of a trial, which run third-party code."""
+    return {name: v for name, v in for_sampler().items() if name != WALL_TOKEN}
+
+
+def for_sampler() -> dict[str, str]:
+    """The environment variables for the sampler, which reads the meters."""
     return {name: v for name, v in os.environ.items() if not name.startswith(_OPENS_STORES)}
 
 

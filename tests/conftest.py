@@ -54,6 +54,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(folder))
 
 
+@pytest.fixture(autouse=True)
+def no_section_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in a section of a report fails the test: a report does without the section."""
+
+    def raise_it(**_: object) -> None:
+        raise  # what is being handled
+
+    monkeypatch.setattr("slm_energy.analysis.sections.Failure", raise_it)
+
+
 @pytest.fixture
 def composed() -> dict[str, Any]:
     """The mapping that Hydra composes for a scripted engine, plain."""

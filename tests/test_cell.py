@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from slm_energy.cell import Cell, cell_labels, cell_levels
+import pytest
+
+from slm_energy.cell import Cell, Settings, cell_id, cell_labels, cell_levels
 from slm_energy.config.groups import EngineConfig, RunConfig
 from tests.conftest import a_cell
 
@@ -20,6 +22,46 @@ def cell(config: RunConfig, key: str, versions: dict[str, str], **engine: Any) -
 
 def labels(*cells: Cell) -> list[str]:
     return list(cell_labels((each.id, cell_levels(each)) for each in cells).values())
+
+
+def leaving_out(config: RunConfig, *sources: str) -> Cell:
+    measurement = dataclasses.replace(config.measurement, leave_out=sources)
+    return a_cell(config, "+".join(sources), measurement=measurement)
+
+
+def test_a_key_that_came_later_is_part_of_the_identity_only_once_it_is_used(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def identity(settings: Settings) -> str:
+        return cell_id(settings, "m", "w", {})
+
+    unused, used = leaving_out(config), leaving_out(config, "rapl/intel-rapl:0:2")
+    assert identity(unused.settings) != identity(used.settings)
+    earlier = cell_levels(unused)
+    del earlier["measurement.leave_out"]
+    monkeypatch.setattr("slm_energy.cell.flat", lambda settings: earlier)
+    as_before = identity(unused.settings)
+    monkeypatch.undo()
+    assert identity(unused.settings) == as_before
+
+
+def test_a_study_that_began_before_a_key_was_added_has_the_labels_it_had(
+    config: RunConfig,
+) -> None:
+    old, new = cell(config, "a", OLD), cell(config, "b", OLD, threads=2)
+    earlier = {k: v for k, v in cell_levels(old).items() if k != "measurement.leave_out"}
+    found = cell_labels([("a", earlier), ("b", cell_levels(new))])
+    assert list(found.values()) == [
+        "bundled / torch / cpu / threads=None",
+        "bundled / torch / cpu / threads=2",
+    ]
+
+
+def test_cells_that_leave_out_different_sources_are_named_by_them(config: RunConfig) -> None:
+    assert labels(leaving_out(config), leaving_out(config, "nvml/*/power")) == [
+        "bundled / scripted / cpu / leave_out=[]",
+        'bundled / scripted / cpu / leave_out=["nvml/*/power"]',
+    ]
 
 
 def test_cells_that_differ_only_in_versions_are_told_apart_by_a_package(config: RunConfig) -> None:

@@ -90,15 +90,19 @@ def test_joules_of_a_gpu_are_counted_for_a_processor_trial_too(
     tmp_path: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(70)),))
-    folder = tmp_path / "fake"
+    folder, root = tmp_path / "fake", tmp_path / "powercap"
     folder.mkdir()
+    root.mkdir()
     monkeypatch.setenv("LD_LIBRARY_PATH", str(write_library(machine, folder)))
-    done = slm_energy(*SHORT, "measurement=strict")
+    zones = (Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50)),)
+    with PowercapTree(root, zones):
+        done = slm_energy(*SHORT, "measurement=strict", f"measurement.powercap_root={root}")
     assert done.returncode == 0, done.stdout + done.stderr
     [trial] = trials(tmp_path).to_dict("records")
     true_j = 70 * trial["time/serve_s"]
     assert trial["energy/gpu_low_j"] <= true_j <= trial["energy/gpu_high_j"]
-    assert trial["energy/total_j"] == trial["energy/gpu_j"]
+    parts = trial["energy/gpu_j"] + trial["energy/cpu_package_j"]
+    assert trial["energy/total_j"] == pytest.approx(parts)
     assert trial["power/gpu_mean_w"] == pytest.approx(70, rel=0.01)
 
 

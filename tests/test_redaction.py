@@ -71,14 +71,17 @@ def test_worker_sampler_and_server_do_not_inherit_what_opens_the_store(
     for name, value in TELLING.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HF_TOKEN", "stays")
+    monkeypatch.setenv(redaction.WALL_TOKEN, "kept-secret")
     for python in (None, "/elsewhere/python"):
         _, variables = interpreters.command(python, ["serve"], tmp_path)
-        assert not TELLING.keys() & variables.keys()
+        assert not {redaction.WALL_TOKEN, *TELLING} & variables.keys()
         assert variables["HF_TOKEN"] == "stays"
     measurement = MeasurementConfig(name="auto", powercap_root=str(tmp_path))
     with Sampler(measurement, tmp_path) as sampler:
         assert sampler.pid is not None
-        assert not TELLING.keys() & psutil.Process(sampler.pid).environ().keys()
+        inherited = psutil.Process(sampler.pid).environ()
+        assert not TELLING.keys() & inherited.keys()
+        assert inherited[redaction.WALL_TOKEN] == "kept-secret"  # it reads the wall meter
     assert ServerProcess(["env"], gpu=None).end(wait_s=30) is not None
     printed = capfd.readouterr().err
     assert "HF_TOKEN=stays" in printed

@@ -47,6 +47,7 @@ default is *required*; the files of a group set most of these.
 VERBS = {
     "analysis": "`slm-energy report`",
     "compare": "`slm-energy compare A B`",
+    "calibrate": "`slm-energy calibrate`",
     "ui": "`slm-energy ui`",
 }
 
@@ -56,7 +57,10 @@ def reference() -> str:
     parts = [INTRODUCTION, "## Keys of a run\n"]
     for name, kind in GROUPS.items():
         parts.append(_section(f"`{name}`", _summary(kind), keys(name)))
-    parts.append("## Keys of the verbs\n\nEach of these verbs also reads the group `tracking`.\n")
+    parts.append(
+        "## Keys of the verbs\n\nEach of these verbs also reads the group `tracking`;"
+        " `calibrate` reads `measurement` instead.\n"
+    )
     for name, verb in VERBS.items():
         note = f"{_summary(FILES[name][0])} File: `conf/{name}.yaml`."
         parts.append(_section(verb, note, keys(name)))

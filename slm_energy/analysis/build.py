@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,12 @@ from slm_energy.analysis.independent_metric import analyse_independent, not_poss
 from slm_energy.analysis.noise_floor import floor
 from slm_energy.analysis.resolve_design import Design, resolve_design, with_sharing
 from slm_energy.analysis.result.design import Cell, LeftOut
-from slm_energy.analysis.result.diagnostics import NoiseFloor
+from slm_energy.analysis.result.diagnostics import Diagnostics, NoiseFloor
+from slm_energy.analysis.result.effects import Effects
+from slm_energy.analysis.result.failure import Failure
+from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.analysis.sections import Sections
 from slm_energy.analysis.text import caveats, findings, independent, population
 from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
@@ -22,6 +28,9 @@ from slm_energy.analysis.trials import blocks
 from slm_energy.analysis.trials.frame import Study, level, tidy
 from slm_energy.analysis.trials.provenance import provenance, trial_rows
 from slm_energy.config.options import AnalysisOptions
+
+Writer = Callable[[Report], tuple[str, ...]]
+"""Writes sentences about a report that has none yet."""
 
 
 def build(
@@ -49,22 +58,41 @@ def build(
     design = with_sharing(design, (block for _, block in values))
     trials = blocks.trial_facts(study.valid)
     first = values[0][0].quantity
-    metrics = []
+    metrics, sections = [], Sections()
     for metric, block in values:
         decides = metric.quantity == first
-        result, missing = analyse_blocked(study, trials, metric, block, design, decides)
+        result, missing = sections.make(
+            "analysis",
+            partial(
+                analyse_blocked, study, trials, metric, block, design, decides, sections=sections
+            ),
+            partial(_not_analysed, metric),
+            metric=metric.name,
+        )
         metrics.append(result)
         left_out += missing
+    own_floor = sections.make(
+        "noise floor", lambda: floor(study, values, options.alpha), lambda failure: None
+    )
     report = dataclasses.replace(
-        _assembled(study, raw, design, metrics, left_out),
-        noise_floor=floor(study, values, options.alpha) or noise_floor,
+        _assembled(study, raw, design, metrics, left_out, sections),
+        noise_floor=own_floor or noise_floor,
         stopped=stopped,
     )
-    return dataclasses.replace(
+    return _worded(
         report,
-        methods=methods(report) + population.methods(report),
-        findings=findings.findings(report) + population.findings(report) + caveats.findings(report),
-        notes=findings.notes(report) + population.notes(report) + caveats.notes(report),
+        sections,
+        methods={"methods": methods, "methods over models": population.methods},
+        findings={
+            "verdicts in words": findings.findings,
+            "verdicts over models in words": population.findings,
+            "noise in words": caveats.findings,
+        },
+        notes={
+            "notes on the comparison": findings.notes,
+            "notes on models": population.notes,
+            "notes on the machine": caveats.notes,
+        },
     )
 
 
@@ -85,17 +113,72 @@ def build_independent(raw: pd.DataFrame, options: AnalysisOptions, aggregate: st
     values, left_out = blocks.usable(study, options)
     design = with_sharing(design, (block for _, block in values))
     trials = blocks.trial_facts(study.valid)
-    metrics = []
+    metrics, sections = [], Sections()
     for metric, block in values:
-        result, missing = analyse_independent(study, trials, metric, block, design)
+        result, missing = sections.make(
+            "analysis",
+            partial(analyse_independent, study, trials, metric, block, design, sections=sections),
+            partial(_not_analysed, metric),
+            metric=metric.name,
+        )
         metrics.append(result)
         left_out += missing
-    report = _assembled(study, raw, design, metrics, [not_possible(metrics), *left_out])
+    left_out = [not_possible(metrics), *left_out]
+    return _worded(
+        _assembled(study, raw, design, metrics, left_out, sections),
+        sections,
+        methods={
+            "methods": partial(independent.methods, figure=aggregate or "one value"),
+            "methods over models": population.methods,
+        },
+        findings={
+            "verdicts in words": independent.findings,
+            "verdicts over models in words": population.findings,
+        },
+        notes={"notes": independent.notes, "notes on models": population.notes},
+    )
+
+
+def _not_analysed(metric: Metric, failure: Failure) -> tuple[MetricResult, list[LeftOut]]:
+    """The place of a metric whose analysis failed as a whole."""
+    empty = MetricResult(
+        metric=metric,
+        descriptive=(),
+        diagnostics=Diagnostics.unknown(),
+        families=(),
+        effects=Effects.not_fitted(failure.reason),
+    )
+    return empty, []
+
+
+def _worded(
+    report: Report,
+    sections: Sections,
+    *,
+    methods: Mapping[str, Writer],
+    findings: Mapping[str, Writer],
+    notes: Mapping[str, Writer],
+) -> Report:
+    """Add the sentences, written part by part, and what failed."""
+
+    def lines(writers: Mapping[str, Writer]) -> tuple[str, ...]:
+        texts = [
+            sections.make(part, partial(write, report), lambda failure: ())
+            for part, write in writers.items()
+        ]
+        return tuple(itertools.chain.from_iterable(texts))
+
+    worded = dataclasses.replace(
+        report, methods=lines(methods), findings=lines(findings), notes=lines(notes)
+    )
+    return with_failures(worded, sections.failures)
+
+
+def with_failures(report: Report, failures: Sequence[Failure]) -> Report:
+    """The report with sections that errors kept out; its notes name them first."""
+    lines = tuple(failure.sentence() for failure in failures)
     return dataclasses.replace(
-        report,
-        methods=independent.methods(report, aggregate or "one value") + population.methods(report),
-        findings=independent.findings(report) + population.findings(report),
-        notes=independent.notes(report) + population.notes(report),
+        report, failures=(*report.failures, *failures), notes=(*lines, *report.notes)
     )
 
 
@@ -114,6 +197,7 @@ def _assembled(
     design: Design,
     metrics: Sequence[MetricResult],
     left_out: Sequence[LeftOut],
+    sections: Sections,
 ) -> Report:
     """The report without its sentences."""
     not_run = study.left_out()
@@ -130,8 +214,13 @@ def _assembled(
         audit=study.audit,
         left_out=tuple(dict.fromkeys([*not_run, *left_out])),
         metrics=tuple(metrics),
-        pareto=trade_offs(study, metrics, design.options),
+        pareto=sections.make(
+            "trade-offs",
+            lambda: trade_offs(study, metrics, design.options),
+            lambda failure: (),
+        ),
         trials=trial_rows(study),
+        scope="" if study.scope is None else study.scope.words,
         methods=(),
         findings=(),
         notes=(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slm_energy.analysis import regression
 from slm_energy.analysis.regression import StudyComparison as Comparison
-from slm_energy.analysis.render.study_comparison import to_terminal
+from slm_energy.analysis.render.study_comparison import scope_in_words, to_terminal
 from slm_energy.api import display
 from slm_energy.api.options import with_defaults
 from slm_energy.api.stores import Tracking, tracking_config
@@ -60,8 +60,11 @@ class StudyComparison:
     def _repr_html_(self) -> str:
         """The verdicts, cell by cell, and what else differs."""
         columns = ["metric", "cell", "a", "b", "ratio", "low", "high", "p", "verdict", "reason"]
+        scope = scope_in_words(self.result)
         return display.block(
             display.paragraph(repr(self), strong=True),
+            *([display.paragraph(f"Measured: {scope}")] if scope else []),
+            *(display.paragraph(f"Warning: {line}.") for line in self.result.warnings),
             display.table(self.cells[columns]),
             display.table(self.differences, "What differs besides the cells"),
         )

@@ -40,8 +40,11 @@ def load_trials(study: str, tracking: Tracking = None) -> pd.DataFrame:
         - settings under dotted keys such as `engine.name` and library versions such as
           `version.torch`: text, as MLflow stores it; missing where a cell has no such setting;
         - metrics such as `latency/ttft_p50_s`: floats in the unit that ends the name (J, s, W, MB,
-          %); NaN where a trial has none. `energy/...` is measured and `energy_estimated/...`
-          estimated: do not compare one with the other.
+          %); NaN where a trial has none. `energy/...` is measured, `energy_devices/...` measured
+          without the processors and `energy_estimated/...` estimated: do not compare one with the
+          other;
+        - `measured`: what the sums of joules cover, in words, and `scope`: the same as JSON, device
+          by device; do not average sums of different scope.
 
         Rows whose `workload.name` is `sentinel` repeat one cell to show drift (`study.sentinel`).
 

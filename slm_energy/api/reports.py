@@ -95,8 +95,11 @@ class StudyReport:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Every file of the report, its name (with its folder) to its content."""
-        return files(self.result, self.generations, self.grids)
+        """Every file of the report, its name (with its folder) to its content.
+
+        `errors.log` is among them only if an error kept a section out: it has the tracebacks.
+        """
+        return files(self.result, self.generations, self.grids).contents
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write page, Markdown, LaTeX tables, figures, JSON and trials (Parquet) to a folder.
@@ -156,8 +159,9 @@ def report(
         study: its name; of a table, what the report calls it.
         data: a CSV file in place of a stored study.
         tracking: a folder with a store, an MLflow tracking URI, or None for `mlruns`.
-        options: keys of conf/analysis.yaml, such as `metrics=[...]`, `margin=0.05` or
-            `families=[]`; for a table `columns="NAME"`, a file of conf/columns, or a mapping.
+        options: keys of conf/analysis.yaml, such as `metrics=[...]`, `margin=0.05`,
+            `families=[]` or `registration=FILE`; for a table `columns="NAME"`, a file of
+            conf/columns, or a mapping.
 
     Returns:
         The report. Nothing is stored: `save` writes its files.
@@ -176,12 +180,14 @@ def report(
             remedy = "it belongs to data=FILE" if key == "columns" else "call .save(FOLDER)"
             raise ConfigError(f"{key}={options[key]!r}: {remedy}")
     given = with_defaults("analysis", {"study": study, **options}, ["study=null"], keys=["study"])
+    registration = given.pop("registration")
     for key in ("data", "columns", "out"):
         del given[key]
     asked = analysis.options(given)  # what is wrong with them is said before a store is opened
     store = open_existing(tracking_config(tracking))
     trials_of(store, asked.study)
-    return of_stored(study_report(store, given))
+    file = None if registration is None else os.fspath(registration)
+    return of_stored(study_report(store, given, registration=file))
 
 
 def of_stored(report: StoredReport) -> StudyReport:

@@ -266,8 +266,11 @@ def _final_report(grid: Grid, summary: SweepSummary, console: Console) -> StudyR
         return None
     for gap in report.gaps:
         console.print(escape(gap), soft_wrap=True)
+    rendered = report.files()
+    for failure in rendered.failures:
+        console.print(escape(failure.sentence()), soft_wrap=True)
     if summary.parent is not None:
-        attach(report.result, report.files(), store, summary.parent)
+        attach(report.result, rendered.contents, store, summary.parent)
     return of_stored(report)
 
 

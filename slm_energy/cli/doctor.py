@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     stderr = Console(stderr=True)
     with tempfile.TemporaryDirectory() as folder, stderr.status("looking ..."):
-        diagnosis = doctor.examine(configs[0], Path(folder))
+        providers = {config.provider.name for config in configs}
+        diagnosis = doctor.examine(configs[0], Path(folder), providers)
     if arguments.json:
         sys.stdout.write(readable(diagnosis.to_json()))
     else:

@@ -1,7 +1,7 @@
 """The parser of the command line: which verb is meant, and how the program ends.
 
-Exit codes: 0 everything went well, 1 some trial did not or something got worse, 2 the command
-cannot be carried out, 130 Ctrl-C.
+Exit codes: 0 everything went well, 1 some trial or some section of a report did not or something
+got worse, 2 the command cannot be carried out, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,7 +16,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from slm_energy import __version__
-from slm_energy.cli import cache, compare, doctor, env, metrics, plan, report, run, sync, ui
+from slm_energy.cli import (
+    cache,
+    calibrate,
+    compare,
+    doctor,
+    env,
+    metrics,
+    plan,
+    report,
+    run,
+    sync,
+    ui,
+)
 from slm_energy.cli.key_help import group_lines, help_text
 from slm_energy.cli.words import Parser, is_override
 from slm_energy.errors import ConfigError, SlmEnergyError, did_you_mean
@@ -41,6 +53,7 @@ VERBS: dict[str, Verb] = {
     "run": run,
     "plan": plan,
     "doctor": doctor,
+    "calibrate": calibrate,
     "report": report,
     "compare": compare,
     "ui": ui,

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from slm_energy.cell import is_sentinel
-from slm_energy.cli import key_help
+from slm_energy.cli import key_help, registration
 from slm_energy.cli.console import terminal
 from slm_energy.cli.words import add_hydra, hydra_words
 from slm_energy.config.compose import compose_grid
@@ -31,17 +31,30 @@ _ALPHA, _MARGIN = 0.05, 0.02
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The same words as `run` has."""
+    """The same words as `run` has, and a file to register the plan in."""
     add_hydra(parser)
+    parser.add_argument(
+        "--register",
+        metavar="FILE",
+        help="write hypotheses, metrics, margin, families, stopping rule and plan to a new file"
+        " before the first trial; keys of the report, such as margin=0.05, may then be given too",
+    )
+    parser.add_argument(
+        "--hypothesis",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="with --register: a hypothesis in your own words (may be given several times)",
+    )
     examples = (
         ("slm-energy plan -m engine=torch,onnx provider=cpu,cuda", "a grid of four cells"),
-        ("slm-energy plan --config-name demo", "a ready sweep"),
+        ("slm-energy plan --config-name demo --register FILE margin=0.05", "pre-register a sweep"),
     )
     parser.epilog = key_help.help_text(examples, key_help.RUN)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the plan; nothing is run, locked or created."""
+    """Print the plan; nothing is run, locked or created but the file of `--register`."""
     from slm_energy.machine import machine_id
     from slm_energy.planning.grid import resolve
     from slm_energy.running import stop_rule
@@ -49,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from slm_energy.store.connection import exists
     from slm_energy.store.tracking import Store
 
+    analysis = registration.analysis_words(arguments)
     configs = compose_grid(hydra_words(arguments))
     if not configs:
         return 0
@@ -64,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         plan = current_plan(grid)
         settled = stop_rule.status(grid, machine) if plan.with_status("done") else None
     show_plan(plan, console, floor, settled)
+    if arguments.register is not None:
+        registration.write(arguments, analysis, grid, plan, console)
     return 0
 
 
@@ -86,6 +102,8 @@ def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: s
     _show_cells(plan, console)
     show_left_out(plan, console)
     _show_order(plan, console)
+    if plan.measured:
+        console.print(escape(f"energy of: {plan.measured}"), highlight=False, soft_wrap=True)
     for change in plan.changed:
         console.print(f"[yellow]changed since the study began[/]: {escape(change)}", soft_wrap=True)
     _show_expected(plan, console)

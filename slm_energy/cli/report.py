@@ -19,6 +19,7 @@ from slm_energy.errors import ConfigError
 from slm_energy.serialization import write_files
 
 if TYPE_CHECKING:
+    from slm_energy.analysis.render.files import RenderedFiles
     from slm_energy.running.report import StoredReport
     from slm_energy.store.tracking import Store
 
@@ -36,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Report on `study=NAME`, or on `data=FILE.csv`.
+    """Report on `study=NAME`, or on `data=FILE.csv`; 1 if a section was left out after an error.
 
     Raises:
         ConfigError: an option is not valid, or `out` cannot be written.
@@ -52,22 +53,20 @@ def run(arguments: argparse.Namespace) -> int:
         return _report_table(words, console)
     composed = compose("analysis", words, keys=["study"])
     del composed["data"], composed["columns"]
-    out, tracking = composed.pop("out"), tracking_group(composed)
+    out, registration = composed.pop("out"), composed.pop("registration")
+    tracking = tracking_group(composed)
     options(composed)  # reports a wrong key before a missing store
     store = open_existing(tracking)
-    report = study_report(store, composed)
-    _write(out, show_report(report, store, store.last_sweep(composed["study"]), console))
-    return 0
+    report = study_report(store, composed, registration=registration)
+    files = show_report(report, store, store.last_sweep(composed["study"]), console)
+    _write(out, files.contents)
+    return 1 if files.failures else 0
 
 
 def show_report(
     report: StoredReport, store: Store, parent: str | None, console: Console
-) -> dict[str, bytes]:
-    """Print a study's report, and store it on the parent run of a sweep if there is one.
-
-    Returns:
-        The report's files, their names (with folders) to their contents.
-    """
+) -> RenderedFiles:
+    """Print a study's report, and store it on the parent run of a sweep if there is one."""
     from slm_energy.analysis.render.terminal import to_terminal
     from slm_energy.running.report import attach
 
@@ -76,9 +75,21 @@ def show_report(
         console.print(f"[yellow]{escape(gap)}[/]", soft_wrap=True, highlight=False)
     files = report.files()
     if parent is not None:
-        page = shell_path(f"{attach(report.result, files, store, parent)}/report.html")
+        page = shell_path(f"{attach(report.result, files.contents, store, parent)}/report.html")
         console.print(f"report: {escape(page)}", soft_wrap=True, highlight=False)
+    _show_failures(files, console)
     return files
+
+
+def _show_failures(files: RenderedFiles, console: Console) -> None:
+    """Print which sections errors kept out of the report, and where the tracebacks are."""
+    from slm_energy.analysis.render.files import LOG
+
+    for failure in files.failures:
+        console.print(f"[red]{escape(failure.sentence())}[/]", soft_wrap=True, highlight=False)
+    if files.failures:
+        line = f"the other sections are complete; {LOG} beside report.html has the tracebacks"
+        console.print(f"{line} (out=FOLDER writes both)", soft_wrap=True, highlight=False)
 
 
 def _report_table(words: list[str], console: Console) -> int:
@@ -91,8 +102,10 @@ def _report_table(words: list[str], console: Console) -> int:
     out = composed.pop("out")
     result = external.analyse(composed)
     external_tables.to_terminal(result, console)
-    _write(out, files(result.report, more=external_tables.grids(result)))
-    return 0
+    rendered = files(result.report, more=external_tables.grids(result))
+    _show_failures(rendered, console)
+    _write(out, rendered.contents)
+    return 1 if rendered.failures else 0
 
 
 def _write(out: str | None, files: Mapping[str, bytes]) -> None:

@@ -42,7 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run what is to do, then print and store the report; 1 if a trial has no valid record."""
+    """Run what is to do, then print and store the report.
+
+    Returns:
+        1 if a trial has no valid record, or an error kept a section out of the report.
+    """
     from slm_energy.cli.report import show_report
     from slm_energy.planning.grid import resolve
     from slm_energy.running import stop_rule, sweep
@@ -64,15 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
         line = f"slm-energy sync {folder} tracking=NAME sends the records"
         console.print(escape(line), soft_wrap=True, highlight=False)
         return 0 if summary.all_valid else 1
-    store = Store(config.tracking)
+    store, complete = Store(config.tracking), True
     try:
         report = study_report(store, {"study": config.study.name}, summary.stop_reason)
-        show_report(report, store, summary.parent, console)
+        complete = not show_report(report, store, summary.parent, console).failures
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
     browse = escape(ui_command(config.tracking))
     console.print(f"browse the runs: [bold]{browse}[/]", soft_wrap=True, highlight=False)
-    return 0 if summary.all_valid else 1
+    return 0 if summary.all_valid and complete else 1
 
 
 def ui_command(tracking: TrackingConfig) -> str:

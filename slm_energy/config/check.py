@@ -12,7 +12,13 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from slm_energy.config.groups import SENTINEL, LauncherConfig, RunConfig, TrackingConfig
+from slm_energy.config.groups import (
+    SENTINEL,
+    LauncherConfig,
+    MeasurementConfig,
+    RunConfig,
+    TrackingConfig,
+)
 from slm_energy.config.key import keys_of
 from slm_energy.config.keys import GROUPS
 from slm_energy.errors import ConfigError
@@ -66,6 +72,15 @@ def tracking_group(composed: dict[str, Any]) -> TrackingConfig:
         ConfigError: it is not valid.
     """
     return _group(TrackingConfig, "tracking", composed.pop("tracking"))
+
+
+def measurement_group(composed: dict[str, Any]) -> MeasurementConfig:
+    """Take the measurement group out of what was composed for a verb.
+
+    Raises:
+        ConfigError: it is not valid.
+    """
+    return _group(MeasurementConfig, "measurement", composed.pop("measurement"))
 
 
 def _group(kind: type[T], name: str, data: Any) -> T:

@@ -124,20 +124,30 @@ class WallMeterConfig:
         str,
         Key(
             "address to query, such as http://192.168.0.7/rpc/Switch.GetStatus?id=0. User and"
-            " password come from ~/.netrc; a query that needs them contains `user=&password=`."
+            " password come from ~/.netrc; a query that needs them contains `user=&password=`. A"
+            " bearer token comes from the variable SLM_ENERGY_WALL_TOKEN, or from ~/.netrc as the"
+            " password of the login `bearer`."
         ),
     ]
     path: Annotated[
         str,
         Key(
             "location of the value in the response, such as aenergy.total or Outputs.0.Load. Keys"
-            " and indices are joined by dots."
+            " and indices are joined by dots; a number may be quoted."
         ),
     ]
     unit: Annotated[
-        Literal["W", "mW", "Wh", "kWh", "J"],
+        Literal["W", "mW", "Wh", "kWh", "Wmin", "J"],
         Key("unit of the value: power, or energy counted so far"),
     ]
+    power_path: Annotated[
+        str | None,
+        Key(
+            "location of the power in W in the same response, where the value is energy. The unit"
+            " is checked against it, and windows get as long as the counter's steps require. null"
+            " looks where Shelly, NETIO and Tasmota have it."
+        ),
+    ] = None
     period_s: Annotated[
         float, Key("how often the meter updates the value", low=0.01, high=3600)
     ] = 1.0
@@ -148,6 +158,13 @@ class WallMeterConfig:
     timeout_s: Annotated[
         float, Key("a reading that takes longer is missing", low=0.01, high=60)
     ] = 2.0
+    ca_file: Annotated[
+        str | None,
+        Key(
+            "file with the certificate, in PEM format, that an https:// address is verified with."
+            " null is the usual authorities."
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         remedy = "write `machine HOST login USER password PASSWORD` into ~/.netrc"
@@ -268,6 +285,17 @@ class MeasurementConfig:
     powercap_root: Annotated[
         str, Key("folder of the Linux powercap tree, where RAPL counters are")
     ] = "/sys/class/powercap"
+    hwmon_root: Annotated[
+        str, Key("folder of the Linux hwmon tree: sensors of GPUs, ARM processors, Jetson, servers")
+    ] = "/sys/class/hwmon"
+    leave_out: Annotated[
+        tuple[str, ...],
+        Key(
+            "ids of energy sources that are neither read nor summed, such as"
+            " rapl/intel-rapl:0:2. An id may be a pattern (rapl/*:2); `slm-energy doctor` lists"
+            " the ids. Each must match a source."
+        ),
+    ] = ()
     wall_meter: Annotated[
         WallMeterConfig | None,
         Key("meter at the wall; measurement=wall has its keys"),

@@ -7,7 +7,13 @@ import typing
 
 from slm_energy.config.groups import RunConfig
 from slm_energy.config.key import KeyInfo, keys_of
-from slm_energy.config.options import AnalysisOptions, CompareOptions, ReportFiles, UiOptions
+from slm_energy.config.options import (
+    AnalysisOptions,
+    CalibrateOptions,
+    CompareOptions,
+    ReportFiles,
+    UiOptions,
+)
 from slm_energy.serialization import field_types
 
 GROUPS: dict[str, type] = {
@@ -17,9 +23,10 @@ GROUPS: dict[str, type] = {
 FILES: dict[str, tuple[type, ...]] = {
     "analysis": (AnalysisOptions, ReportFiles),
     "compare": (CompareOptions,),
+    "calibrate": (CalibrateOptions,),
     "ui": (UiOptions,),
 }
-"""The files of conf/ that `report`, `compare` and `ui` read."""
+"""The files of conf/ that `report`, `compare`, `calibrate` and `ui` read."""
 
 
 def keys(group: str | None = None) -> tuple[KeyInfo, ...]:

@@ -96,6 +96,13 @@ class ReportFiles:
         str | None,
         Key("folder for report.html, tables, figures and the data; null writes none"),
     ] = None
+    registration: Annotated[
+        str | None,
+        Key(
+            "registration that the study is compared with; null has none. `slm-energy plan"
+            " --register FILE` writes it before the first trial."
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,3 +153,37 @@ class UiOptions:
         int,
         Key("port on the loopback interface; no other machine can connect", low=1, high=65535),
     ] = 5000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrateOptions:
+    """How `slm-energy calibrate` compares this machine's sources with a reference."""
+
+    against: Annotated[
+        str | None,
+        Key(
+            "id of the source that the others are compared with; null is the meter at the wall."
+            " `slm-energy doctor` lists the ids."
+        ),
+    ] = None
+    levels: Annotated[
+        tuple[float, ...],
+        Key(
+            "loads beside idle, as shares of all processors (of a GPU's time). Each is above 0 and"
+            " at most 1."
+        ),
+    ] = (0.5, 1.0)
+    gpus: Annotated[
+        bool,
+        Key("load each NVIDIA GPU too, where this Python has a torch with CUDA"),
+    ] = True
+    phase_s: Annotated[
+        float,
+        Key(
+            "length of each phase of constant load. A meter that lags or has coarse steps needs a"
+            " longer one; the error says so.",
+            low=1,
+            high=3600,
+        ),
+    ] = 20.0
+    rounds: Annotated[int, Key("how often idle and all loads are repeated", low=3, high=100)] = 5

@@ -10,14 +10,16 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from slm_energy.cell import Trial
-from slm_energy.derive import quality
+from slm_energy.derive import instrument_checks, placement, quality
 from slm_energy.derive.energy.accounting import GaugeFigure, summarise
 from slm_energy.derive.energy.crosscheck import crosschecks
 from slm_energy.record import Capture, CheckResult, EnergyFigure
+from slm_energy.scope import DEVICES_SUM, TOTAL, lacking, of_figures, refusal
 from slm_energy.serialization import Json
 
 _Verdict = tuple[bool | None, str]
 _Check = Callable[[Trial, Capture, Sequence[EnergyFigure]], _Verdict]
+_SUMS = (TOTAL, DEVICES_SUM)
 
 
 def run(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> tuple[CheckResult, ...]:
@@ -130,8 +132,14 @@ def _energy_known(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
     mode = trial.cell.settings.measurement.mode
     if mode == "off":
         return None, "measurement is off"
-    serve = [f for f in energy if f.window == "serve" and f.domain == "total"]
-    if not serve:
+    serve = [f for f in energy if f.window == "serve" and f.domain in _SUMS]
+    scope, provider = of_figures(energy), trial.cell.settings.provider.name
+    if scope is not None and scope.kind == "measured":
+        device = lacking(scope.domains, provider, capture.effective)
+        if device is not None:
+            notes = capture.sampler.notes if capture.sampler else ()
+            return False, refusal(scope, provider, device, notes)
+    if not serve or scope is None:
         return False, "no source of energy was read"
     for figure in serve:
         if figure.joules is None:
@@ -141,7 +149,18 @@ def _energy_known(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
     if mode == "strict" and all(f.kind == "estimate" for f in serve):
         return False, "measurement=strict, but there is only an estimate"
     kinds = ", ".join(f"{f.joules:.4g} J ({f.kind})" for f in serve)
-    return True, kinds
+    return True, f"{kinds}: {scope.words}"
+
+
+def _requested_meter(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    """Check that a meter that was requested by name was there, also if it is not in the sum."""
+    if trial.cell.settings.measurement.wall_meter is None:
+        return None, "measurement.wall_meter is not set"
+    series = [each for each in capture.series if each.source.domain == "wall"]
+    if any(raw is not None for each in series for raw in each.raw):
+        return True, "the meter at the wall was read"
+    errors = [error for each in series for error in each.errors.values()]
+    return False, f"measurement.wall_meter: {errors[0] if errors else 'it was not opened'}"
 
 
 def _alone_on_cpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
@@ -182,6 +201,13 @@ def _alone_on_gpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
                 f" measurement.limits.gpu_processes={limit}"
             )
     return True, f"at most {limit} foreign processes"
+
+
+def _on_metered_device(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    settings = trial.cell.settings
+    if settings.measurement.mode == "off":
+        return None, "measurement is off"
+    return placement.on_metered_device(settings.provider.name, capture)
 
 
 def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
@@ -278,7 +304,7 @@ def _total_watts(
     """Lower and upper end of the interval of a window's mean power."""
     window = capture.window(name)
     for figure in energy:
-        if window and (figure.domain, figure.window) == ("total", name):
+        if window and figure.domain in _SUMS and figure.window == name:
             if figure.low_j is None or figure.high_j is None:
                 return None
             return figure.low_j / window.duration_s, figure.high_j / window.duration_s
@@ -293,19 +319,25 @@ _CHECKS: dict[str, _Check] = {
     "same_outputs": _same_outputs,
     "same_prompts": _same_prompts,
     "sampler_alive": _sampler_alive,
+    "not_suspended": instrument_checks.not_suspended,
     "energy_known": _energy_known,
+    "requested_meter": _requested_meter,
+    "work_on_metered_device": _on_metered_device,
     "alone_on_cpu": _alone_on_cpu,
     "alone_on_gpu": _alone_on_gpu,
     "no_steal": _no_steal,
     "cpu_not_throttled": _cpu_not_throttled,
     "gpu_not_throttled": _gpu_not_throttled,
     "same_governor": _same_governor,
+    "wall_unit": instrument_checks.wall_unit_plausible,
 }
 _FLAGS: dict[str, _Check] = {
     "rested": _rested,
     "as_planned": _as_planned,
     "steady": _steady,
     "idle_is_idle": _idle_is_idle,
+    "wall_clock_steady": instrument_checks.wall_clock_steady,
+    "fine_enough": instrument_checks.fine_enough,
     "views_agree": _views_agree,
     "same_tokens_as_reference": _same_tokens,
 }

@@ -24,15 +24,25 @@ from slm_energy.derive.energy import accounting
 from slm_energy.derive.energy.crosscheck import crosschecks
 from slm_energy.metric_catalog import gauges
 from slm_energy.metric_catalog.catalog import listed
-from slm_energy.metric_catalog.definition import ESTIMATED, MEASURED, bounds, energy_name
+from slm_energy.metric_catalog.definition import (
+    DEVICES,
+    ESTIMATED,
+    MEASURED,
+    SUMS,
+    bounds,
+    energy_name,
+)
 from slm_energy.record import Capture, EnergyFigure, Generation, Series, Window
+from slm_energy.scope import lacking
 
 
 def energy_figures(capture: Capture, measurement: MeasurementConfig) -> tuple[EnergyFigure, ...]:
     """Joules of every energy source over every window, and the totals.
 
-    The measured total sums the disjoint cut; the estimated total is the one estimate there is.
+    The measured total sums the disjoint cut; the estimated total is the one estimate there is. No
+    measured sum is made of sources that do not contain what the trial computed on.
     """
+    provider = str(capture.effective.get("provider"))
     max_gap_ns = round(measurement.max_gap_s * 1e9)
     figures: list[EnergyFigure] = []
     for window in capture.windows:
@@ -43,7 +53,8 @@ def energy_figures(capture: Capture, measurement: MeasurementConfig) -> tuple[En
         ]
         figures += each
         measured = accounting.total(each)
-        if measured is not None:
+        domains = {figure.domain for figure in each if figure.summed}
+        if measured is not None and not lacking(domains, provider, capture.effective):
             figures.append(measured)
         estimates = [figure for figure in each if figure.kind == "estimate"]
         if len(estimates) == 1:
@@ -126,10 +137,11 @@ def _throughput(generations: Sequence[Generation], serve: Window) -> dict[str, f
 
 
 def _by_group(energy: Iterable[EnergyFigure]) -> dict[str, list[EnergyFigure]]:
-    """Measured and estimated energy live under different names and never meet."""
+    """Measured energy with and without processors, and estimates, have names of their own."""
     groups: dict[str, list[EnergyFigure]] = {}
     for figure in energy:
-        group = ESTIMATED if figure.kind == "estimate" else MEASURED
+        group = DEVICES if figure.domain == SUMS[DEVICES] else MEASURED
+        group = ESTIMATED if figure.kind == "estimate" else group
         groups.setdefault(group, []).append(figure)
     return groups
 
@@ -140,7 +152,7 @@ def _energy(
     values: dict[str, float] = {}
     for (window, domain), (joules, low, high) in _per_domain(figures).items():
         values |= _bounded(energy_name(group, window, domain), joules, low, high)
-        if window == "serve" and domain == "total":
+        if window == "serve" and domain == SUMS[group]:
             for unit, count in (("per_output_token", tokens), ("per_request", requests)):
                 if count:
                     each = (joules / count, low / count, high / count)
@@ -186,12 +198,12 @@ def _net(group: str, figures: Iterable[EnergyFigure], capture: Capture) -> dict[
     """Serve energy less the baseline's power over the same time; both intervals are carried."""
     serve, baseline = capture.window("serve"), capture.window("baseline")
     sums = _per_domain(figures)
-    gross, idle = sums.get(("serve", "total")), sums.get(("baseline", "total"))
+    gross, idle = sums.get(("serve", SUMS[group])), sums.get(("baseline", SUMS[group]))
     if serve is None or baseline is None or gross is None or idle is None:
         return {}
     ratio = serve.duration_s / baseline.duration_s
     return _bounded(
-        f"{group}/net_total_j",
+        f"{group}/net_{SUMS[group]}_j",
         gross[0] - idle[0] * ratio,
         gross[1] - idle[2] * ratio,
         gross[2] - idle[1] * ratio,
@@ -207,7 +219,7 @@ def _phases(
     """
     serve, prefill = capture.window("serve"), capture.window("prefill")
     sums = _per_domain(figures)
-    whole, first = sums.get(("serve", "total")), sums.get(("prefill", "total"))
+    whole, first = sums.get(("serve", SUMS[group])), sums.get(("prefill", SUMS[group]))
     if serve is None or prefill is None or whole is None or first is None:
         return {}
     prefilled = requests / serve.passes * prefill.passes
@@ -250,10 +262,11 @@ def _sampler(capture: Capture) -> dict[str, float]:
 
 def _gauges(capture: Capture, serve: Window) -> dict[str, float]:
     values: dict[str, float] = {}
+    ids = [series.source.id for series in capture.series]
     for series in capture.series:
         if series.source.kind != "gauge":
             continue
-        stem, unit = gauges.stem_and_unit(series.source.id)
+        stem, unit = gauges.stem_and_unit(series.source.id, ids)
         if series.source.unit == "C":
             values |= _first(f"{stem}_start_{unit}", series)
         summary = accounting.summarise(series, serve)

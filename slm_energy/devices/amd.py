@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import io
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from slm_energy.errors import MeterError, one_line
@@ -92,15 +93,31 @@ def visible_gpus(smi: Any) -> tuple[list[AmdGpu], list[str]]:
             if not match:
                 notes.append(f"amd: {key}={setting}: {entry!r} is not a GPU; it hides the rest")
                 break
-            chosen += match
+            chosen += [gpu for gpu in match if gpu not in chosen]
         visible = chosen
     notes += [f"amd: {gpu.label} is hidden and not metered" for gpu in gpus if gpu not in visible]
-    boards: dict[str, AmdGpu] = {}
-    for gpu in visible:
-        first = boards.setdefault(gpu.bdf.rpartition(".")[0], gpu)
-        if first != gpu:
+    grouped = _boards(visible)
+    for first, *others in grouped:
+        for gpu in others:
             notes.append(f"amd: {gpu.label} is a part of GPU {first.index} and is metered with it")
-    return list(boards.values()), notes
+    return [first for first, *_ in grouped], notes
+
+
+def boards(smi: Any) -> list[list[AmdGpu]]:
+    """All GPUs, visible or not; each is a list of its parts, of one part unless partitioned.
+
+    Raises:
+        smi.AmdSmiException: the GPUs cannot be listed.
+    """
+    return _boards(_all_gpus(smi))
+
+
+def _boards(gpus: Sequence[AmdGpu]) -> list[list[AmdGpu]]:
+    """Parts of one GPU differ in the last digit of their PCI address."""
+    found: dict[str, list[AmdGpu]] = {}
+    for gpu in gpus:
+        found.setdefault(gpu.bdf.rpartition(".")[0], []).append(gpu)
+    return list(found.values())
 
 
 def _all_gpus(smi: Any) -> list[AmdGpu]:

@@ -12,6 +12,13 @@ from typing import Any
 
 from slm_energy.errors import MeterError
 
+ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Environment variable with which CUDA numbers GPUs as NVML does; by default the fastest is 0.
+
+An index in CUDA_VISIBLE_DEVICES would otherwise mean one GPU for CUDA and another one for NVML
+where GPUs differ (CUDA programming guide, section on environment variables).
+"""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
@@ -40,6 +47,11 @@ class Gpu:
     def label(self) -> str:
         """Its name in notes."""
         return f"GPU {self.device.index} ({self.device.name})"
+
+    @property
+    def identity(self) -> str:
+        """Its name in sources."""
+        return f"{self.device.uuid} {self.device.name}"
 
 
 def start_nvml() -> Any:
@@ -91,10 +103,20 @@ def visible_devices() -> list[Device]:
     return [gpu.device for gpu in gpus]
 
 
+def all_gpus(nvml: Any) -> list[Gpu]:
+    """All GPUs, in NVML's order: that of their PCI addresses.
+
+    Raises:
+        nvml.NVMLError: the driver does not report how many GPUs there are.
+    """
+    return [_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+
+
 def visible_gpus(nvml: Any) -> tuple[list[Gpu], list[str]]:
     """Apply CUDA_VISIBLE_DEVICES as CUDA does: an invalid entry hides itself and all that follow.
 
-    Indices are taken in the order of NVML, which is CUDA's when CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    Indices are taken in NVML's order, which is also CUDA's in a worker: it is started with
+    CUDA_DEVICE_ORDER=PCI_BUS_ID (`ORDER`).
 
     Returns:
         The GPUs, each once, and notes on what is hidden or doubtful.
@@ -102,7 +124,7 @@ def visible_gpus(nvml: Any) -> tuple[list[Gpu], list[str]]:
     Raises:
         nvml.NVMLError: the driver does not report how many GPUs there are.
     """
-    gpus = [_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+    gpus = all_gpus(nvml)
     setting = os.environ.get("CUDA_VISIBLE_DEVICES")
     if setting is None:
         return gpus, []
@@ -116,9 +138,6 @@ def visible_gpus(nvml: Any) -> tuple[list[Gpu], list[str]]:
             )
             break
         chosen += [gpu for gpu in match if gpu not in chosen]
-    by_index = setting[:1].isdigit() and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
-    if by_index and len({gpu.device.name for gpu in gpus}) > 1:
-        notes.append("nvml: GPUs differ: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID")
     notes += [f"nvml: {gpu.label} is hidden and not metered" for gpu in gpus if gpu not in chosen]
     return chosen, notes
 

@@ -1,5 +1,7 @@
 """Whether this machine can measure: `examine(config, folder)` checks, `show` prints the result.
 
+calibrate    compare sources with a reference: load, calibration_curves, calibration_fit
+
 contention   foreign load, steal time, another sweep
 diagnosis    all checks, and the conclusion
 finding      the result of one check

@@ -2,7 +2,7 @@
 
 Exit code 0: energy is measured and no check fails (warnings are allowed). Also 0 with an estimate
 instead of a sensor, unless `measurement.mode` is `strict`: runs work, and their energy is labelled
-as estimated. Exit code 1: a check fails.
+as estimated. Exit code 1: a check fails, such as a sum that lacks the device of a provider.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
 from slm_energy.config.groups import MeasurementConfig, RunConfig
 from slm_energy.derive.energy.accounting import shortest_window_s
 from slm_energy.doctor import contention, places, processor, sensors, system
+from slm_energy.doctor.counters import counters
 from slm_energy.doctor.finding import Finding, seconds, text
 from slm_energy.doctor.gpu import gpus_metered, nvidia
 from slm_energy.errors import MeterError, one_line
 from slm_energy.machine import machine_id
 from slm_energy.record import Source
 from slm_energy.sampler.client import Sampler
+from slm_energy.scope import has_processor, of_sources, refusals
 from slm_energy.serialization import Json, to_plain
 
 SCHEMA = 1
@@ -58,7 +60,8 @@ class Diagnosis:
     """Result of all checks.
 
     Attributes:
-        energy: whether the total energy is `measured`, `estimated` or unavailable (`none`).
+        energy: whether the energy of all requested providers is `measured`, `estimated` or
+            unavailable (`none`).
         headline: the conclusion in one line.
         advice: first steps if there is no sensor.
         machine: identity of this machine, as in the store.
@@ -96,12 +99,13 @@ class Diagnosis:
         return {"schema": SCHEMA, "exit_code": self.exit_code} | plain | {"sources": sources}
 
 
-def examine(config: RunConfig, folder: Path) -> Diagnosis:
+def examine(config: RunConfig, folder: Path, providers: Collection[str] = ()) -> Diagnosis:
     """Run all checks; takes a few seconds.
 
     Args:
         config: configuration of the run to check for.
         folder: for the sampler's log.
+        providers: execution providers of the whole grid; empty for that of `config`.
     """
     measurement, limits = config.measurement, config.measurement.limits
     before = contention.usage()
@@ -112,13 +116,15 @@ def examine(config: RunConfig, folder: Path) -> Diagnosis:
     # A lost GPU has no UUID and cannot be queried.
     uuids = [source.id.split("/")[1] for source in measured if source.id.startswith("nvml/GPU-")]
     gpus = {source.device for source in measured if source.domain == "gpu"}
-    energy = _energy(sources)
-    verdict = _verdict(energy, measurement)
+    lacks = refusals(of_sources(sources), providers or {config.provider.name}, notes)
+    energy = "none" if lacks else _energy(sources)
+    verdict = _lacking(lacks, measurement) if lacks else _verdict(energy, measurement, sources)
     checks = (
         verdict,
         sampling,
         sensors.powercap(Path(measurement.powercap_root), sources),
         sensors.periods(sources),
+        counters(sources),
         gpus_metered(len(gpus)),
         *nvidia(uuids, limits.gpu_processes),
         contention.another_sweep(),
@@ -130,7 +136,9 @@ def examine(config: RunConfig, folder: Path) -> Diagnosis:
     )
     return Diagnosis(
         energy=energy,
-        headline=_headline(sources, measurement.target_error, verdict, sampling),
+        headline=f"No total can be measured here: {lacks[0]}"
+        if lacks
+        else _headline(sources, measurement.target_error, verdict, sampling),
         advice=() if energy == "measured" else _advice(checks),
         machine=machine_id(),
         target_error=measurement.target_error,
@@ -169,11 +177,24 @@ def _energy(sources: Sequence[Source]) -> Energy:
     return "estimated" if any(source.kind == "estimate" for source in sources) else "none"
 
 
-def _verdict(energy: Energy, measurement: MeasurementConfig) -> Finding:
+def _lacking(lacks: Sequence[str], measurement: MeasurementConfig) -> Finding:
+    """The conclusion where the sum lacks the device of a provider."""
+    if measurement.mode == "off":
+        return Finding(name="energy", verdict="warn", detail="measurement=off does not ask for it")
+    return Finding(name="energy", verdict="fail", detail="; ".join(lacks), remedy=_WALL_METER)
+
+
+def _verdict(energy: Energy, measurement: MeasurementConfig, sources: Sequence[Source]) -> Finding:
     """The conclusion of the command, as a check."""
     name = "energy"
-    if energy == "measured":
-        return Finding(name=name, verdict="ok", detail="measured")
+    scope = of_sources(sources)
+    if energy == "measured" and scope is not None:
+        if has_processor(scope.domains):
+            return Finding(name=name, verdict="ok", detail=f"measured: {scope.words}")
+        remedy = f"for a total make RAPL readable (check RAPL), or add a {_WALL_METER}"
+        return Finding(
+            name=name, verdict="warn", detail=f"measured, no total: {scope.words}", remedy=remedy
+        )
     if measurement.mode == "off":
         return Finding(name=name, verdict="warn", detail="measurement=off does not ask for it")
     if energy == "none":
@@ -209,4 +230,5 @@ def _advice(checks: Sequence[Finding]) -> tuple[str, ...]:
     physical = by_name["virtual machine"].verdict == by_name["container"].verdict == "ok"
     names = ["RAPL"] if physical or by_name["RAPL"].verdict == "fail" else []
     names += [name for name in _SENSOR_BLOCKERS if by_name[name].verdict == "warn"]
-    return (*(f"{name}: {by_name[name].remedy}" for name in names), _WALL_METER)
+    remedies = [(name, by_name[name].remedy) for name in names]
+    return (*(f"{name}: {remedy}" for name, remedy in remedies if remedy), _WALL_METER)

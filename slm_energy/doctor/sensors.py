@@ -9,9 +9,9 @@ from pathlib import Path
 
 from slm_energy.doctor.finding import Finding
 from slm_energy.record import Source
+from slm_energy.scope import has_processor
 
 _ZONE = re.compile(r"intel-rapl(-mmio)?:\d+(:\d+)*")
-_WITH_PROCESSOR = {"cpu_package", "psys", "machine", "wall"}
 _UDEV = (
     """echo 'SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chmod a+r /sys%p/energy_uj"'"""
     " | sudo tee /etc/udev/rules.d/70-rapl.rules"
@@ -49,7 +49,7 @@ def powercap(root: Path, sources: Sequence[Source]) -> Finding:
     kinds = ", ".join(sorted({errno.errorcode.get(code, str(code)) for code in failures.values()}))
     lost = {str(zone / "energy_uj") for zone in failures}
     in_sum = {source.path for source in measured(sources)} & lost
-    covered = {source.domain for source in measured(sources)} & _WITH_PROCESSOR
+    covered = has_processor({source.domain for source in measured(sources)})
     return Finding(
         name=name,
         verdict="warn" if covered and not in_sum else "fail",

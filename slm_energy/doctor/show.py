@@ -12,6 +12,7 @@ from rich.text import Text
 from slm_energy.doctor.diagnosis import Diagnosis
 from slm_energy.doctor.finding import Status, seconds
 from slm_energy.record import Source
+from slm_energy.sampler.stored_calibrations import describe
 
 _STYLES: dict[Status, str] = {
     "ok": "green",
@@ -21,7 +22,13 @@ _STYLES: dict[Status, str] = {
     "not applicable": "dim",
 }
 _LINE = "{:<13}{:<17}{:<24}{:<10}{}"
-_UNITS = {"uJ": (1e-6, "J"), "mJ": (1e-3, "J"), "J/2^32": (2**-32, "J"), "mW": (1e-3, "W")}
+_UNITS = {
+    "uJ": (1e-6, "J"),
+    "mJ": (1e-3, "J"),
+    "J/2^32": (2**-32, "J"),
+    "uW": (1e-6, "W"),
+    "mW": (1e-3, "W"),
+}
 _PREFIXES = (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9))
 _HEADLINE = {"measured": "bold green", "estimated": "bold yellow", "none": "bold red"}
 
@@ -64,7 +71,8 @@ def _show_sources(diagnosis: Diagnosis, console: Console) -> None:
         )
         console.print(Text(line))
         mean = f"mean of {seconds(source.averaging_ns / 1e9)}" if source.averaging_ns else None
-        parts = (source.id, source.device, source.path, mean)
+        calibration = source.calibration and describe(source.calibration)
+        parts = (source.id, source.device, source.path, mean, calibration)
         console.print(Text(f"  {', '.join(part for part in parts if part)}", "dim"))
     gauges = sum(source.kind == "gauge" for source in diagnosis.sources)
     console.print(Text(f"and {gauges} gauges of utilization, memory and heat", "dim"))

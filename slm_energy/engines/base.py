@@ -120,7 +120,9 @@ class Engine(Protocol):
 
         Returns:
             Effective settings, read back from the runtime: at least `provider`, `dtype`,
-            `threads`, `kv_cache`, `attention`, `context` (longest sequence in tokens), `decode`.
+            `threads`, `kv_cache`, `attention`, `context` (longest sequence in tokens), `decode`;
+            on a GPU `device_uuid` as NVML writes it, if the runtime reports it; and `adopted`, ids
+            of processes that compute for the engine and do not descend from this one.
             The engine may later add settings that become known only while it serves.
 
         Raises:

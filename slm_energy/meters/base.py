@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.record import Source
@@ -52,6 +52,17 @@ class Meter(Protocol):
 
     def close(self) -> None:
         """Release handles."""
+
+
+@runtime_checkable
+class Adopts(Protocol):
+    """A meter that tells the trial's processes from others. Not called for a slow meter."""
+
+    def adopt(self, pid: int) -> None:
+        """Process `pid` and its descendants belong to the running trial too.
+
+        It is a server that the worker uses and did not start. Holds until the next `watch`.
+        """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from slm_energy.errors import one_line
 from slm_energy.meters.base import Channel, guarded
-from slm_energy.meters.process_tree import Worker
+from slm_energy.meters.process_tree import TrialProcesses
 
 
 class DriverMeter:
@@ -22,7 +22,7 @@ class DriverMeter:
     def __init__(
         self,
         channels: Sequence[Channel],
-        worker: Worker,
+        trial: TrialProcesses,
         failure: type[Exception],
         shut_down: Callable[[], object],
     ) -> None:
@@ -30,7 +30,7 @@ class DriverMeter:
 
         Args:
             channels: GPU by GPU: counter, power, gauges. Their calls may still raise `failure`.
-            worker: updated by `watch`; the gauges that count foreign processes share it.
+            trial: updated by `watch` and `adopt`; the gauges that count processes share it.
             failure: what the driver's library raises.
             shut_down: closes the driver's library.
         """
@@ -38,12 +38,16 @@ class DriverMeter:
             dataclasses.replace(channel, read=guarded(channel.read, failure, one_line))
             for channel in channels
         )
-        self._worker = worker
+        self._trial = trial
         self._shut_down = shut_down
 
     def watch(self, pid: int) -> None:
         """From now on, a GPU's processes are foreign unless they are `pid` or descend from it."""
-        self._worker.pid = pid
+        self._trial.roots = {pid}
+
+    def adopt(self, pid: int) -> None:
+        """`pid` and its descendants belong to the trial too."""
+        self._trial.roots.add(pid)
 
     def close(self) -> None:
         """Close the driver's library."""

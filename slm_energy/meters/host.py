@@ -81,19 +81,29 @@ class HostMeter:
             channels.append(_gauge("cpu_governor_changes", "count", _SLOW_NS, read, path=files))
         self.channels = tuple(channels)
         self._sampler = psutil.Process()
-        self._worker: ProcessTree | None = None
+        self._roots: tuple[int, ...] = ()
+        self._trial: ProcessTree | None = None
         self._last: dict[str, tuple[float, ...]] = {}
         self._settings: tuple[bytes, ...] | None = None
         self._changes = 0
 
     def watch(self, pid: int) -> None:
         """From now on the trial is `pid` and its descendants; earlier changes no longer count."""
-        try:
-            self._worker = ProcessTree(pid)
-        except psutil.NoSuchProcess:
-            self._worker = None
-        self._last = {}
+        self._follow(pid)
         self._settings, self._changes = None, 0
+
+    def adopt(self, pid: int) -> None:
+        """`pid` and its descendants belong to the trial too; each share of time begins anew."""
+        self._follow(*self._roots, pid)
+
+    def _follow(self, *roots: int) -> None:
+        self._roots = roots
+        try:
+            self._trial = ProcessTree(*roots)
+        except psutil.NoSuchProcess:
+            self._trial = None
+        # Without this, the time that a server used before it was adopted would count as new.
+        self._last = {}
 
     def close(self) -> None:
         """Nothing is held."""
@@ -168,14 +178,14 @@ class HostMeter:
         return self._changes
 
     def _tree(self) -> ProcessTree:
-        if self._worker is None:
-            raise ReadFailed("the worker has exited")
-        return self._worker
+        if self._trial is None:
+            raise ReadFailed("the worker or its server has exited")
+        return self._trial
 
 
 def open_host(measurement: MeasurementConfig) -> Opened:
     """Open the gauges; every machine has them."""
-    return Opened(meter=HostMeter())
+    return Opened(meter=HostMeter(hwmon=Path(measurement.hwmon_root)))
 
 
 def _times() -> _Times:

@@ -1,6 +1,6 @@
-"""A process and its descendants: a server that a worker starts belongs to the trial too.
+"""The processes of a trial: its worker, a running server that it uses, and their descendants.
 
-`ProcessTree` sums over them; `Worker` decides whether a process on a GPU is one of them.
+`ProcessTree` sums over them; `TrialProcesses` tells which processes on a GPU are among them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -23,17 +23,17 @@ _KERNEL_LISTS = Path("/proc/thread-self/children").exists()
 
 
 class ProcessTree:
-    """The tree below one process.
+    """The trees below some processes.
 
     Args:
-        pid: its root.
+        pids: their roots; one that descends from another adds nothing.
 
     Raises:
         psutil.NoSuchProcess: there is no such process.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
+    def __init__(self, *pids: int) -> None:
+        self._roots = {pid: psutil.Process(pid) for pid in pids}
         self._below: dict[int, psutil.Process] = {}
         self._listed_s = -_LIST_S
 
@@ -43,7 +43,7 @@ class ProcessTree:
         Falls when a process ends that is not waited for.
 
         Raises:
-            psutil.Error: the root has exited.
+            psutil.Error: a root has exited.
         """
         return self._sum(lambda process: sum(process.cpu_times()[:4]))
 
@@ -51,7 +51,7 @@ class ProcessTree:
         """Resident memory of the tree, in 10^6 bytes.
 
         Raises:
-            psutil.Error: the root has exited.
+            psutil.Error: a root has exited.
         """
         return self._sum(lambda process: process.memory_info().rss) / 1e6
 
@@ -61,7 +61,7 @@ class ProcessTree:
         while True:
             # Parents come before their children: one that ends meanwhile is in neither of the two,
             # so all is measured again, and its time is then its parent's, which waited for it.
-            total = measure(self._root)
+            total = sum(measure(root) for root in self._roots.values())
             try:
                 return total + sum(measure(process) for process in self._below.values())
             except psutil.NoSuchProcess as ended:
@@ -70,10 +70,10 @@ class ProcessTree:
     def _list(self) -> None:
         """Look for new processes; a known one stays, also when its parent has ended."""
         self._below = {pid: known for pid, known in self._below.items() if known.is_running()}
-        unseen = [self._root, *self._below.values()]
+        unseen = [*self._roots.values(), *self._below.values()]
         while unseen:
             for pid in _children(unseen.pop()):
-                if pid not in self._below:
+                if pid not in self._below and pid not in self._roots:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         self._below[pid] = psutil.Process(pid)
                         unseen.append(self._below[pid])
@@ -93,22 +93,41 @@ def _children(process: psutil.Process) -> list[int]:
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class Worker:
-    """The process whose trial is measured; None until there is one."""
+class TrialProcesses:
+    """The processes whose trial is measured, by the roots of their trees; none between trials."""
 
-    pid: int | None = None
+    roots: set[int] = dataclasses.field(default_factory=set)
 
-    def owns(self, pid: int) -> bool:
-        """Whether a process is the worker or descends from it.
+    def foreign(self, pids: Iterable[int]) -> int:
+        """How many of these processes do not belong to the trial.
 
         Raises:
             ReadFailed: there is no such process here. Drivers may report process ids of the host,
                 and in a container these cannot be resolved.
         """
-        if pid == self.pid:
+        return sum(not self._owns(pid) for pid in pids)
+
+    def own(self, pids: Iterable[int]) -> int:
+        """How many of these processes belong to the trial.
+
+        Raises:
+            ReadFailed: none of those that are visible here does, and one is not visible.
+        """
+        count, unseen = 0, None
+        for pid in pids:
+            try:
+                count += self._owns(pid)
+            except ReadFailed as failure:
+                unseen = failure
+        if unseen is not None and not count:
+            raise unseen
+        return count
+
+    def _owns(self, pid: int) -> bool:
+        if pid in self.roots:
             return True
         try:
-            return any(parent.pid == self.pid for parent in psutil.Process(pid).parents())
+            return any(parent.pid in self.roots for parent in psutil.Process(pid).parents())
         except psutil.Error as error:
             raise ReadFailed(
                 f"process {pid} on the GPU is not visible here ({type(error).__name__}): it has"

@@ -11,15 +11,18 @@ measurement (Schoene et al., arXiv 2108.00808), and do not include memory.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.meters.base import Channel, Opened, ReadFailed
+from slm_energy.meters.domains import clones
 from slm_energy.meters.rapl_perf import (
     MAX_POWER_W,
     UPDATE_PERIOD_NS,
@@ -41,6 +44,9 @@ REMEDY = (
 _ZONE = re.compile(r"intel-rapl(-mmio)?:\d+(:\d+)*")
 _DOMAINS = {"package": "cpu_package", "core": "cpu_core", "uncore": "cpu_uncore", "psys": "psys"}
 """By the start of a zone's name: `package-0-die-1`, `psys-1`. Memory's name is its domain."""
+
+_WATCH_S = 0.3
+"""Hundreds of updates: more than `clones` needs."""
 
 _AMD = re.compile(r"ven000[29]")
 """AMD, and Hygon with AMD's design, in the processor's modalias."""
@@ -124,6 +130,8 @@ def open_rapl(measurement: MeasurementConfig) -> Opened:
     amd = _is_amd(sysfs)
     zones, notes = _zones(root, amd=amd)
     failed = _failures(zones)
+    zones, mirrored = _without_mirrors(zones, failed)
+    notes += mirrored
     readable = [zone.source for zone in zones if zone.source.id not in failed]
     events = list[EventCounter]()
     if failed or not zones:
@@ -162,13 +170,26 @@ def _zones(root: Path, *, amd: bool) -> tuple[list[ZoneCounter], list[str]]:
         # AMD has a register per core, and powercap reads that of one core in each package.
         if label == "core" and amd:
             continue
-        try:
-            modulus = int(text_of(root / name / "max_energy_range_uj")) + 1
-        except (OSError, ValueError) as error:
-            modulus = None
-            notes.append(f"rapl: {root / name} may wrap at an unknown value: {error}")
+        modulus, why_none = _modulus(root / name / "max_energy_range_uj")
+        if modulus is None:
+            notes.append(
+                f"rapl: {root / name} may wrap at an unknown value, as {why_none}: a window in"
+                " which it wraps is invalid"
+            )
         zones.append(ZoneCounter(_source(root / name, label, parent, modulus)))
     return zones, notes
+
+
+def _modulus(file: Path) -> tuple[int | None, str]:
+    """At which value a zone's counter returns to zero; or None, and why that is unknown."""
+    try:
+        text = text_of(file)
+        largest = int(text)
+    except OSError as error:
+        return None, f"{file.name} cannot be read ({error_name(error)})"
+    except ValueError:
+        return None, f"{file.name} is {text[:40]!r}"
+    return (largest + 1, "") if largest > 0 else (None, f"{file.name} is {largest}")
 
 
 def _source(folder: Path, name: str, parent: str, modulus: int | None) -> Source:
@@ -196,6 +217,41 @@ def _failures(zones: Sequence[ZoneCounter]) -> dict[str, str]:
             failed[zone.source.id] = str(error)
             zone.close()
     return failed
+
+
+def _without_mirrors(
+    zones: Sequence[ZoneCounter], failed: Collection[str]
+) -> tuple[list[ZoneCounter], list[str]]:
+    """Take out zones that show the counter of another one with the same name.
+
+    Zones of one name with different counters all stay: `domains.cut` refuses to sum them, because
+    they may be parts of a package, or one package through two interfaces of the processor.
+    """
+    alike: dict[tuple[bool, str | None], list[ZoneCounter]] = defaultdict(list)
+    for zone in zones:
+        if zone.source.id not in failed:
+            alike["mmio" in zone.source.id, zone.source.device].append(zone)
+    mirrors = dict[str, str]()
+    for group in alike.values():
+        if len(group) > 1:
+            mirrors |= clones(_watched(group))
+    notes = [
+        f"rapl: {one} and {other} have one name and show one counter: it is counted once"
+        for one, other in mirrors.items()
+    ]
+    return [zone for zone in zones if zone.source.id not in mirrors], notes
+
+
+def _watched(zones: Sequence[ZoneCounter]) -> dict[str, list[int]]:
+    """Values of zones that are read in turn for a moment; fewer if a reading fails."""
+    values: dict[str, list[int]] = {zone.source.id: [] for zone in zones}
+    until = time.monotonic() + _WATCH_S
+    with contextlib.suppress(ReadFailed):
+        while time.monotonic() < until:
+            for zone, value in [(zone, zone.read()) for zone in zones]:
+                values[zone.source.id].append(value)
+            time.sleep(UPDATE_PERIOD_NS / 4e9)
+    return values
 
 
 def _missing(

@@ -1,45 +1,58 @@
 """A meter between the wall and the machine that is read over HTTP as JSON.
 
-Power (W) or energy counted so far (Wh), anywhere in the response: a NETIO PowerBOX, a Shelly or
-Tasmota plug, or any device with such a response. It is queried directly: no proxy, no redirection,
-no response above 64 KiB. User name and password come from ~/.netrc, as with curl; no note, error or
-record contains them.
+Power or energy counted so far, anywhere in the response: a NETIO PowerBOX, a Shelly or Tasmota
+plug, Home Assistant, Prometheus, a server's Redfish, or any device with such a response.
+
+A counter of energy is watched for a moment as it is opened: whether its unit agrees with the power
+beside it, and how large its steps are.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import dataclasses
 import math
-import re
 import time
+from collections.abc import Sequence
 from datetime import UTC
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import quote, urlsplit
-
-import requests
-from requests.auth import HTTPDigestAuth
-from requests.utils import get_netrc_auth
-from urllib3.exceptions import HTTPError
+from itertools import pairwise
+from statistics import fmean
+from urllib.parse import urlsplit
 
 from slm_energy.config.groups import MeasurementConfig, WallMeterConfig
+from slm_energy.counter_step import step_of
 from slm_energy.errors import one_line
+from slm_energy.meters import wall_answer
 from slm_energy.meters.base import Channel, Opened, ReadFailed
+from slm_energy.meters.wall_answer import MAX_POWER_MW
+from slm_energy.meters.wall_http import KEY, Device
 from slm_energy.record import Source
+from slm_energy.wall_units import POWERS, SCALES
 
-MAX_POWER_MW = Decimal(20_000_000)
-"""More than any socket supplies."""
+_LOOK_PERIODS = 4
+_LONGEST_LOOK_S = 3.0
+_LOOKS_PER_PERIOD = 4
 
-MIN_POWER_MW = Decimal(500)
-"""Less than any running machine draws."""
 
-_MAX_MJ = Decimal(10**17)
-_MAX_BYTES = 65_536
-_SCALES = {"W": 10**3, "mW": 1, "Wh": 3_600_000, "kWh": 3_600_000_000, "J": 10**3}
-"""Unit of the response to mW, or to mJ."""
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """One response.
 
-_KEY = "measurement.wall_meter"
+    Attributes:
+        time_ns: monotonic time at which it was requested.
+        value: as the device printed it.
+        raw: in mW or mJ.
+        power_mw: the power beside an energy; None if there is none.
+        date: the device's own time; None if the response has none.
+    """
+
+    time_ns: int
+    value: Decimal
+    raw: int
+    power_mw: int | None
+    date: str | None
 
 
 class WallMeter:
@@ -56,18 +69,17 @@ class WallMeter:
 
     def __init__(self, config: WallMeterConfig) -> None:
         self._config = config
-        self._power = config.unit in ("W", "mW")
-        self._session = requests.Session()
-        self._session.trust_env = False  # neither a proxy nor a password from the environment
-        self._session.headers["Accept-Encoding"] = "identity"
-        self._url, self.where = self._addresses()
-        self._log_in()
+        self._device = Device(config)
+        self.where = self._device.where
         before_ns, before_s = time.monotonic_ns(), time.time()
-        value, date = self._ask()
+        first = self._reading()
         self.round_trip_ms = (time.monotonic_ns() - before_ns) / 1e6
-        self.clock = _clock(date, before_s, self.round_trip_ms / 1e3)
-        self._raw(value)
-        self.channels = (Channel(source=self._describe(value), read=self.read),)
+        self.clock = _clock(first.date, before_s, self.round_trip_ms / 1e3)
+        self._unit_check = UnitCheck(config)
+        source = self._power(first)
+        if config.unit not in POWERS:
+            source = self._counter(source, self._look(first))
+        self.channels = (Channel(source=source, read=self.read),)
 
     def watch(self, pid: int) -> None:
         """Do nothing: the meter covers the whole machine."""
@@ -76,146 +88,140 @@ class WallMeter:
         """Query the device; mW or mJ.
 
         Raises:
-            ReadFailed: no response, or an impossible value.
+            ReadFailed: no response, an impossible value, or one that contradicts the power beside
+                it.
         """
-        value, _ = self._ask()
-        return self._raw(value)
+        reading = self._reading()
+        self._unit_check.see(reading)
+        return reading.raw
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self._device.close()
 
-    def _addresses(self) -> tuple[str, str]:
-        """The URL to request, and the part of it that may be shown."""
-        try:
-            url = urlsplit(self._config.url)
-            valid = url.scheme in ("http", "https") and bool(url.hostname)
-        except ValueError:
-            valid = False
-        if not valid:
-            raise ReadFailed(f"{_KEY}.url is not an address: it begins with http:// or https://")
-        return url.geturl(), f"{url.scheme}://{url.netloc}{url.path}"
+    def _reading(self) -> Reading:
+        config, where = self._config, self.where
+        time_ns = time.monotonic_ns()
+        body, date = self._device.ask()
+        answer = wall_answer.parsed(body, where)
+        wall_answer.refuse_stated_unit(answer, config.unit, where)
+        value = wall_answer.value_at(answer, config.path, f"{KEY}.path")
+        power_mw = None
+        if config.unit not in POWERS:
+            power_mw = wall_answer.power_mw(answer, config.path, config.power_path, where)
+        return Reading(
+            time_ns=time_ns,
+            value=value,
+            raw=wall_answer.raw(value, config.unit, where),
+            power_mw=power_mw,
+            date=date,
+        )
 
-    def _log_in(self) -> None:
-        """Authenticate as the device requires: digest, basic, or in the query string."""
-        login = get_netrc_auth(self._url)
-        if login is None:
-            return
-        for key, value in zip(("user", "password"), login, strict=True):
-            self._url = re.sub(rf"(?<=[?&]{key}=)(?=&|$)", quote(value, safe=""), self._url)
-        with self._get() as response:
-            scheme = response.headers.get("WWW-Authenticate", "").lower()
-        if scheme:
-            self._session.auth = HTTPDigestAuth(*login) if scheme.startswith("digest") else login
+    def _look(self, first: Reading) -> list[Reading]:
+        """Watch a counter for some update periods.
 
-    def _describe(self, value: Decimal) -> Source:
+        Raises:
+            ReadFailed: what it counts contradicts the power beside it.
+        """
+        self._unit_check.see(first)
+        readings, period_s = [first], self._config.period_s
+        until = time.monotonic() + min(_LONGEST_LOOK_S, _LOOK_PERIODS * period_s)
+        while time.monotonic() < until:
+            time.sleep(min(_LONGEST_LOOK_S, period_s) / _LOOKS_PER_PERIOD)
+            with contextlib.suppress(ReadFailed):  # one response that is late says nothing
+                readings.append(self._reading())
+            self._unit_check.see(readings[-1])
+        return readings
+
+    def _power(self, first: Reading) -> Source:
         period_ns = round(self._config.period_s * 1e9)
-        # The last digit that was printed is one step: 1 Wh where there are no decimals.
-        step = Decimal(1).scaleb(max(-9, min(0, int(value.as_tuple().exponent))))
-        resolution = step * _SCALES[self._config.unit]
         return Source(
-            id="wall/power" if self._power else "wall/energy",
-            kind="power" if self._power else "counter",
+            id="wall/power",
+            kind="power",
             domain="wall",
-            unit="mW" if self._power else "mJ",
+            unit="mW",
             update_period_ns=period_ns,
-            resolution=float(resolution),
-            quantum=1 if self._power else max(1, math.ceil(resolution)),
-            averaging_ns=period_ns if self._power else 0,
+            resolution=float(self._printed_step(first)),
+            averaging_ns=period_ns,
             gain_pct=self._config.gain_pct,
             max_power_w=float(MAX_POWER_MW / 1000),
             device=urlsplit(self.where).netloc,
             path=f"{self.where} {self._config.path}",
         )
 
-    def _ask(self) -> tuple[Decimal, str | None]:
-        """The value as it was printed, and the device's own time if the response has it."""
-        with self._get() as response:
-            if response.status_code != requests.codes.ok:
-                raise ReadFailed(self._refused(response.status_code))
-            text = self._body(response)
-            date = response.headers.get("Date")
-        try:
-            answer = json.loads(text, parse_float=Decimal, parse_constant=Decimal)
-        except (ValueError, RecursionError) as error:
-            what = "HTML" if text.lstrip()[:1] == b"<" else "something"
-            raise ReadFailed(
-                f"{self.where} returns {what} that is not JSON: check {_KEY}.url"
-            ) from error
-        return self._find(answer), date
+    def _counter(self, source: Source, readings: Sequence[Reading]) -> Source:
+        idle_w = _idle_w(readings)
+        step_mj = step_of([reading.raw for reading in readings])
+        if step_mj is None:
+            # It did not move, so a step takes longer than that.
+            watched_s = (readings[-1].time_ns - readings[0].time_ns) / 1e9
+            printed = float(self._printed_step(readings[-1]))
+            step_mj = math.ceil(max(printed, 1e3 * (idle_w or 0.0) * watched_s))
+        return dataclasses.replace(
+            source,
+            id="wall/energy",
+            kind="counter",
+            unit="mJ",
+            averaging_ns=0,
+            resolution=step_mj,
+            quantum=max(1, step_mj),
+            idle_w=idle_w,
+        )
 
-    def _get(self) -> requests.Response:
-        timeout_s = self._config.timeout_s
-        try:
-            return self._session.get(
-                self._url, timeout=timeout_s, allow_redirects=False, stream=True
-            )
-        except requests.Timeout as error:
-            raise ReadFailed(self._late()) from error
-        except requests.RequestException as error:
-            # Its own text contains the whole URL.
-            raise ReadFailed(
-                f"{self.where} cannot be reached ({_cause(error)}): check {_KEY}.url"
-            ) from error
+    def _printed_step(self, reading: Reading) -> Decimal:
+        """The last printed digit, in mW or mJ."""
+        return wall_answer.printed_step(reading.value) * SCALES[self._config.unit]
 
-    def _body(self, response: requests.Response) -> bytes:
-        until, body = time.monotonic() + self._config.timeout_s, b""
-        try:
-            while chunk := response.raw.read1(_MAX_BYTES):
-                body += chunk
-                if len(body) > _MAX_BYTES:
-                    raise ReadFailed(
-                        f"{self.where} returns more than {_MAX_BYTES} bytes: check {_KEY}.url"
-                    )
-                if time.monotonic() > until:
-                    raise ReadFailed(self._late())
-        except (OSError, HTTPError) as error:
-            raise ReadFailed(self._late()) from error
-        return body
 
-    def _late(self) -> str:
-        limit = f"{_KEY}.timeout_s={self._config.timeout_s:g}"
-        return f"{self.where} gave no complete response within {limit}"
+class UnitCheck:
+    """Compares what a counter counts with the power in the same responses.
 
-    def _refused(self, status: int) -> str:
-        remedy = f"check {_KEY}.url"
-        if status in (401, 403):
-            remedy = "write `machine HOST login USER password PASSWORD` into ~/.netrc"
-        elif 300 <= status < 400:
-            remedy = f"give the final address in {_KEY}.url"
-        return f"{self.where} returns HTTP {status}: {remedy}"
+    Args:
+        config: states the unit.
+    """
 
-    def _find(self, answer: Any) -> Decimal:
-        value = answer
-        for name in self._config.path.split("."):
-            if isinstance(value, list) and name.isdecimal() and int(name) < len(value):
-                value = value[int(name)]
-            elif isinstance(value, dict) and name in value:
-                value = value[name]
-            else:
-                raise ReadFailed(
-                    f"{_KEY}.path={self._config.path}: the response has no {name!r} there, but"
-                    f" {_inside(value)}"
-                )
-        if isinstance(value, bool) or not isinstance(value, int | Decimal):
-            raise ReadFailed(f"{_KEY}.path={self._config.path} is not a number: {_inside(value)}")
-        return Decimal(value)
+    def __init__(self, config: WallMeterConfig) -> None:
+        self._unit = config.unit
+        self._longest_ns = round(10e9 * config.period_s)
+        self._last: Reading | None = None
+        self._changes = 0
+        self._since_mj = 0
+        self._used_mj = 0.0
+        self._wrong: str | None = None
 
-    def _raw(self, value: Decimal) -> int:
-        """In mW or mJ, if it is plausible."""
-        low, high = (MIN_POWER_MW, MAX_POWER_MW) if self._power else (Decimal(0), _MAX_MJ)
-        scale = _SCALES[self._config.unit]
-        # The product is not compared: the exponent of a misread value may be arbitrarily large.
-        if not value.is_finite() or not low / scale <= value <= high / scale:
-            raise ReadFailed(
-                f"{self.where} reports {value:.6g} {self._config.unit}, which no machine uses:"
-                f" check {_KEY}.unit and path"
-            )
-        return round(value * scale)
+    def see(self, reading: Reading) -> None:
+        """Take one more response into account.
+
+        Raises:
+            ReadFailed: the counter has contradicted the power, at its third change or later.
+        """
+        self._compare(reading)
+        if self._wrong is not None:
+            raise ReadFailed(self._wrong)
+
+    def _compare(self, reading: Reading) -> None:
+        last, self._last = self._last, reading
+        if last is None or last.power_mw is None or reading.power_mw is None:
+            return
+        apart_ns = reading.time_ns - last.time_ns
+        if apart_ns > self._longest_ns or reading.raw < last.raw:
+            self._changes = 0  # nobody looked, or the counter was reset: begin again
+            return
+        if self._changes:
+            self._used_mj += (last.power_mw + reading.power_mw) / 2 * apart_ns / 1e9
+        if reading.raw == last.raw:
+            return
+        self._changes += 1
+        if self._changes == 1:
+            self._since_mj, self._used_mj = reading.raw, 0.0
+        elif self._changes > 2:
+            counted_mj = reading.raw - self._since_mj
+            wrong = wall_answer.contradiction(self._unit, counted_mj, self._used_mj)
+            self._wrong = self._wrong or wrong
 
 
 def open_wall(measurement: MeasurementConfig) -> Opened:
-    """Take a first reading of `measurement.wall_meter`, if there is one."""
+    """Take first readings of `measurement.wall_meter`, if there is one."""
     if measurement.wall_meter is None:
         return Opened(meter=None)
     try:
@@ -223,7 +229,30 @@ def open_wall(measurement: MeasurementConfig) -> Opened:
     except ReadFailed as failure:
         return Opened(meter=None, notes=(f"wall: {failure}",))
     note = f"wall: {meter.where} responds in {meter.round_trip_ms:.3g} ms; {meter.clock}"
-    return Opened(meter=meter, notes=(note,))
+    return Opened(meter=meter, notes=(note, *_steps(meter.channels[0].source)))
+
+
+def _idle_w(readings: Sequence[Reading]) -> float | None:
+    """Mean power while a counter was watched: from the power beside it, else from its changes."""
+    beside = [reading.power_mw for reading in readings if reading.power_mw is not None]
+    if beside:
+        return fmean(beside) / 1e3
+    changes = [b for a, b in pairwise(readings) if b.raw > a.raw]
+    if len(changes) < 2:
+        return None
+    first, last = changes[0], changes[-1]
+    return (last.raw - first.raw) / (last.time_ns - first.time_ns) * 1e6
+
+
+def _steps(source: Source) -> list[str]:
+    """How long a counter takes for a step, if that is longer than its update period."""
+    if source.kind != "counter":
+        return []
+    step_j = source.quantum / 1e3
+    steps = f"wall: it counts in steps of {step_j:,.4g} J or more"
+    if source.idle_w is None:
+        return [f"{steps}; how long one takes is unknown, {KEY}.power_path tells the power"]
+    return [f"{steps}: one takes {step_j / source.idle_w:,.3g} s at {source.idle_w:.3g} W"]
 
 
 def _clock(date: str | None, before_s: float, round_trip_s: float) -> str:
@@ -237,20 +266,3 @@ def _clock(date: str | None, before_s: float, round_trip_s: float) -> str:
     stated_s = stated.replace(tzinfo=stated.tzinfo or UTC).timestamp() + 0.5
     offset_s, unsure_s = stated_s - before_s - round_trip_s / 2, 0.5 + round_trip_s / 2
     return f"its clock differs from ours by {offset_s:+.2f} s, give or take {unsure_s:.2f} s"
-
-
-def _cause(error: BaseException) -> str:
-    """The operating system's message."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return type(error).__name__
-
-
-def _inside(value: Any) -> str:
-    """Part of the response, shortened."""
-    if isinstance(value, dict):
-        return one_line(", ".join(value) or "nothing", 100)
-    return f"{len(value)} items" if isinstance(value, list) else one_line(repr(value), 60)

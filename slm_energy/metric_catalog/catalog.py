@@ -10,10 +10,11 @@ import re
 from typing import NamedTuple
 
 from slm_energy.metric_catalog import entries, gauges
-from slm_energy.metric_catalog.definition import ESTIMATED, MEASURED, MetricDefinition
+from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED, MetricDefinition
 
 GROUPS = {
     MEASURED: "joules that sensors counted; NAME_low_j and NAME_high_j are the interval's ends",
+    DEVICES: "joules of GPUs and other devices where no sensor covers the processors: not a total",
     ESTIMATED: "joules from a model, never compared with measured ones; bounds as in energy/",
     "latency": "times as a client sees them",
     "throughput": "what the serve window delivered per second",
@@ -59,7 +60,10 @@ PLACEHOLDERS = {
         "|".join(WINDOWS), f"{', '.join(WINDOWS)}; energy of the serve window has no prefix"
     ),
     "phase": Placeholder(r"\w+", "build, prepare, reference, gate, worker, derive"),
-    "n": Placeholder(r"\d*", "nothing for the first GPU, then 1, 2, ..."),
+    "n": Placeholder(
+        r"\d*|_amd(?:_\d+)?",
+        "nothing for the first GPU, then 1, 2, ...; of AMD GPUs beside NVIDIA's _amd, _amd_1, ...",
+    ),
     "pair": Placeholder(
         r".+",
         "DOMAIN_power_to_counter, with _1, _2, ... for further devices; sum_to_psys, sum_to_wall",
@@ -69,6 +73,7 @@ PLACEHOLDERS = {
 
 _ALL = (
     *entries.energy(MEASURED),
+    *entries.energy(DEVICES),
     *entries.energy(ESTIMATED),
     *entries.latency(),
     *entries.OTHERS,

@@ -11,8 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-MEASURED, ESTIMATED = "energy", "energy_estimated"
-"""Groups of joules: from sensors, and from a model. Nothing adds or compares the two."""
+MEASURED, DEVICES, ESTIMATED = "energy", "energy_devices", "energy_estimated"
+"""Groups of joules: from sensors, from sensors of devices without the processors, and from a model.
+Nothing adds or compares joules of two groups."""
+
+SUMS = {MEASURED: "total", DEVICES: "sum", ESTIMATED: "total"}
+"""What the sum over domains is called in each group."""
 
 Better = Literal["lower", "higher", "neither"]
 
@@ -54,6 +58,7 @@ _UNITS = (
 
 _SPELLED = {
     **{word: word.upper() for word in ("cpu", "gpu", "dram", "ttft", "itl", "tpot", "e2e")},
+    "amd": "AMD",
     "psys": "platform",
     "wall": "wall meter",
     "warmup": "warm-up",
@@ -121,6 +126,15 @@ def bounds(name: str) -> tuple[str, str]:
 def energy_name(group: str, window: str, domain: str) -> str:
     """The name of a domain's energy in a window; the serve window's has no prefix."""
     return f"{group}/{domain}_j" if window == "serve" else f"{group}/{window}_{domain}_j"
+
+
+def in_group(name: str, group: str) -> str:
+    """The name of the same quantity in another group of joules: `energy_devices/load_sum_j`."""
+    own, _, quantity = name.partition("/")
+    if own in SUMS and SUMS[own] != SUMS[group]:
+        words = (SUMS[group] if word == SUMS[own] else word for word in quantity.split("_"))
+        quantity = "_".join(words)
+    return f"{group}/{quantity}"
 
 
 def spelled(part: str) -> str:

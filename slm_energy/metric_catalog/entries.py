@@ -5,64 +5,86 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from slm_energy.metric_catalog.definition import MEASURED, Better, MetricDefinition, bounds
+from slm_energy.metric_catalog.definition import (
+    DEVICES,
+    ESTIMATED,
+    SUMS,
+    Better,
+    MetricDefinition,
+    bounds,
+)
+
+_DEVICE_ENERGY = "device energy", "Energy of the metered devices"
+_BY_DOMAIN: list[tuple[str, str, str, Better]] = [
+    (
+        "{domain}",
+        "{domain} energy",
+        "Energy of the serve window in domain {domain}, all its devices together.",
+        "neither",
+    ),
+    (
+        "{window}_{domain}",
+        "{window} {domain} energy",
+        "Energy of the {window} window in domain {domain}, or in total.",
+        "neither",
+    ),
+]
+_BY_WINDOW: list[tuple[str, str, str, Better]] = [
+    (
+        "{window}_sum",
+        "{window} device energy",
+        "Energy of the metered devices in the {window} window.",
+        "neither",
+    )
+]
 
 
 def energy(group: str) -> Iterator[MetricDefinition]:
-    """All joules of a group, `MEASURED` or `ESTIMATED`, each followed by its bounds."""
-    entries: tuple[tuple[str, str, str, Better], ...] = (
+    """All joules of a group, `MEASURED`, `DEVICES` or `ESTIMATED`, each followed by its bounds."""
+    name, single = SUMS[group], group != DEVICES
+    energy, joules = ("energy", "Total energy") if single else _DEVICE_ENERGY
+    entries: list[tuple[str, str, str, Better]] = [
         (
             "per_output_token",
-            "energy per output token",
-            "Total energy of the serve window over the output tokens.",
+            f"{energy} per output token",
+            f"{joules} of the serve window over the output tokens.",
             "lower",
         ),
         (
             "per_request",
-            "energy per request",
-            "Total energy of the serve window over the requests.",
+            f"{energy} per request",
+            f"{joules} of the serve window over the requests.",
             "lower",
         ),
         (
             "prefill_per_request",
-            "prefill energy per request",
-            "Total energy of the prefill window over the requests that were prefilled in it.",
+            f"prefill {energy} per request",
+            f"{joules} of the prefill window over the requests that were prefilled in it.",
             "lower",
         ),
         (
             "decode_per_output_token",
-            "decoding energy per output token",
-            "Energy of each token after an answer's first: (serve total - prefill total x serve"
+            f"decoding {energy} per output token",
+            f"Energy of each token after an answer's first: (serve {name} - prefill {name} x serve"
             " passes / prefill passes) / (output tokens - requests).",
             "lower",
         ),
         (
-            "total",
-            "total energy",
-            "Energy of the serve window: the sum over the domains that the tag slm.scope names, or"
-            " the estimate. Passes vary, so compare it per token or request.",
+            name,
+            f"{name} energy" if single else energy,
+            "Energy of the serve window: the sum over the devices that the tag slm.measured names,"
+            " or the estimate. Passes vary, so compare it per token or request.",
             "neither",
         ),
         (
-            "net_total",
-            "net total energy",
-            "Total energy of the serve window less the baseline's power over the same time.",
+            f"net_{name}",
+            f"net {name} energy" if single else f"net {energy}",
+            f"{joules} of the serve window less the baseline's power over the same time.",
             "neither",
         ),
-        (
-            "{domain}",
-            "{domain} energy",
-            "Energy of the serve window in domain {domain}, all its devices together.",
-            "neither",
-        ),
-        (
-            "{window}_{domain}",
-            "{window} {domain} energy",
-            "Energy of the {window} window in domain {domain}, or in total.",
-            "neither",
-        ),
-    )
-    origin = "energy sources" if group == MEASURED else "the estimating source"
+    ]
+    entries += _BY_DOMAIN if single else _BY_WINDOW
+    origin = "the estimating source" if group == ESTIMATED else "energy sources"
     for quantity, title, meaning, better in entries:
         definition = MetricDefinition(
             name=f"{group}/{quantity}_j",
@@ -156,19 +178,19 @@ OTHERS = (
         name="time/trial_s",
         title="trial time",
         meaning="From the start of the trial to its record, also of a failed one.",
-        origin="sweep: wall clock",
+        origin="sweep: monotonic clock",
     ),
     MetricDefinition(
         name="time/outside_windows_s",
         title="time outside the windows",
         meaning="Trial time less the lengths of all windows.",
-        origin="sweep: wall clock",
+        origin="sweep: monotonic clock",
     ),
     MetricDefinition(
         name="time/phase_{phase}_s",
         title="{phase} phase time",
         meaning="What the sweep spent in one phase of the trial; the windows are in phase worker.",
-        origin="sweep: wall clock",
+        origin="sweep: monotonic clock",
     ),
     MetricDefinition(
         name="quality/agreement",

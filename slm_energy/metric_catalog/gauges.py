@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from slm_energy.metric_catalog.definition import Better, MetricDefinition
 
@@ -20,6 +20,7 @@ class Gauge:
     Attributes:
         source: id of its source (`record.Source.id`); a GPU's has its index at `{index}`.
         stem: how the names of its metrics begin; `{n}` is nothing for the first GPU, then 1, 2, ...
+            Of an AMD GPU beside NVIDIA's it is _amd, _amd_1, _amd_2, ...
         unit: how they end.
         title: with `{}` where `mean` or `peak` goes.
         quantity: what is read, to follow "of" in a sentence.
@@ -69,6 +70,13 @@ GAUGES = (
         unit="mhz",
         title="GPU {n} {} clock",
         quantity="the clock frequency of the GPU's multiprocessors",
+    ),
+    Gauge(
+        source="gpu_{index}_trial_processes",
+        stem="utilization/gpu_trial_processes{n}",
+        unit="count",
+        title="GPU {n} {} processes of the trial",
+        quantity="the number of the trial's processes that hold memory of the GPU",
     ),
     Gauge(
         source="system_memory_usage_megabytes",
@@ -183,14 +191,22 @@ OTHER = Gauge(
 _BY_SOURCE = {gauge.source: gauge for gauge in GAUGES}
 
 
-def stem_and_unit(source_id: str) -> tuple[str, str]:
+def stem_and_unit(source_id: str, beside: Collection[str] = ()) -> tuple[str, str]:
     """How the metrics of a gauge begin and end: `memory/gpu1` and `mb` of the second GPU's memory.
 
     NVIDIA's gauges are `gpu_0_...`, AMD's `amdgpu_0_...`. A gauge that is not listed is `gauge/ID`.
+    GPUs of one vendor alone share their names with those of the other vendor alone, so that studies
+    on either can be compared; where a machine has both, AMD's are named apart.
+
+    Args:
+        source_id: the gauge.
+        beside: ids of all sources of the trial.
     """
-    gpu = re.fullmatch(r"(?:amd)?gpu_(\d+)_(.+)", source_id)
-    gauge = _BY_SOURCE.get(f"gpu_{{index}}_{gpu[2]}" if gpu else source_id, OTHER)
-    number = gpu[1] if gpu and gpu[1] != "0" else ""
+    gpu = re.fullmatch(r"(amd)?gpu_(\d+)_(.+)", source_id)
+    gauge = _BY_SOURCE.get(f"gpu_{{index}}_{gpu[3]}" if gpu else source_id, OTHER)
+    number = gpu[2] if gpu and gpu[2] != "0" else ""
+    if gpu and gpu[1] and any(re.match(r"gpu_\d+_", other) for other in beside):
+        number = f"_amd_{number}" if number else "_amd"
     return gauge.stem.format(n=number, source=source_id), gauge.unit
 
 

@@ -14,12 +14,13 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from slm_energy.cell import Cell
 from slm_energy.config.groups import StudyConfig
+from slm_energy.scope import Scope, difference
 from slm_energy.serialization import to_plain
 
 _PACKAGE = Path(__file__).parents[1]
@@ -34,6 +35,8 @@ class Frozen:
     Attributes:
         facts: `study.KEY`, `version.PACKAGE`, `code` (of this package), `kernel`; values are text.
         cells: ids of the planned cells.
+        scopes: of the sums of joules that the machine offers, one per kind of measurement; empty
+            before the meters are open, and where each node of a cluster opens its own.
         git: commit of the working folder, with `+changes` if tracked files differ from it; None
             outside a repository. Reported, not compared: committing results changes no trial.
     """
@@ -41,11 +44,19 @@ class Frozen:
     facts: dict[str, str]
     cells: tuple[str, ...]
     git: str | None
+    scopes: tuple[Scope, ...] = ()
+
+    @property
+    def measured(self) -> str:
+        """The scopes in words; empty if none is known."""
+        return _words(self.scopes)
 
     @property
     def digest(self) -> str:
         """12 hex digits of the facts; excludes the cells, so that part of a grid may be run."""
-        text = json.dumps(self.facts, sort_keys=True)
+        digests = sorted(scope.digest for scope in self.scopes)
+        facts = self.facts | ({"scope": " ".join(digests)} if digests else {})
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -67,9 +78,31 @@ def changes(first: Frozen, now: Frozen) -> tuple[str, ...]:
         for key in sorted(first.facts.keys() | now.facts.keys())
         if first.facts.get(key) != now.facts.get(key)
     ]
+    if change := scope_change(first, now):
+        texts.append(change)
     if added := set(now.cells) - set(first.cells):
         texts.append(f"{len(added)} of {len(now.cells)} cells are new")
     return tuple(texts)
+
+
+def scope_change(first: Frozen, now: Frozen) -> str:
+    """How what is summed has changed since the study started; empty if it has not.
+
+    A part of the grid may need only some of the first scopes. Unknown scopes are not compared.
+    """
+    if not first.scopes:
+        return ""
+    before = {scope.digest: scope for scope in first.scopes}
+    new = [scope for scope in now.scopes if scope.digest not in before]
+    if not new:
+        return ""
+    text = f"the sum was over {first.measured} and is over {_words(new)}"
+    one = len(before) == len(new) == 1
+    return text + (f" ({difference(first.scopes[0], new[0])})" if one else "")
+
+
+def _words(scopes: Iterable[Scope]) -> str:
+    return " or ".join(scope.words for scope in scopes)
 
 
 @functools.cache

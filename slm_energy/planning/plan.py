@@ -91,6 +91,8 @@ class Plan:
         unsupported: left out because engine or machine cannot run them; pairs of cell and reason.
         labels: cell id to name.
         changed: changes since the study started (`freeze.py`), one text each.
+        measured: what the sums of the study's first trials cover, in words; empty before there are
+            any, or where it is not known.
     """
 
     study: StudyConfig
@@ -99,6 +101,7 @@ class Plan:
     unsupported: tuple[tuple[Cell, str], ...]
     labels: dict[str, str]
     changed: tuple[str, ...] = ()
+    measured: str = ""
 
     def with_status(self, status: Status) -> list[Planned]:
         """The trials of that status, in order."""

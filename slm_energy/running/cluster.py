@@ -23,13 +23,14 @@ from typing import Self
 from rich.console import Console
 
 from slm_energy import workload
-from slm_energy.cell import Trial
-from slm_energy.config.groups import LauncherConfig, MeasurementConfig, StudyConfig
+from slm_energy.cell import Settings, Trial
+from slm_energy.config.groups import LauncherConfig, StudyConfig
 from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.record import EXCHANGE, Record
 from slm_energy.running.local import LocalExecutor, ReportProgress
 from slm_energy.running.slurm import GONE, QueuedJob, job_here, open_queue
 from slm_energy.running.trial import failed
+from slm_energy.scope import Scope
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store import artifacts, outbox
 from slm_energy.store.mlflow_schema import INTERRUPTED, interrupted
@@ -115,13 +116,15 @@ class ClusterExecutor:
             self._running[trial.id] = (trial, folder)
         return [trial for trial, _ in self._running.values()]
 
-    def ready(self, measurements: Iterable[MeasurementConfig]) -> None:
+    def ready(self, coming: Iterable[Settings]) -> tuple[Scope, ...]:
         """Forget how nodes were at rest; each job starts the meters that it needs.
 
-        The first job of this sweep on a node measures how it is at rest, for all that follow.
+        The first job of this sweep on a node measures how it is at rest, for all that follow. What
+        a node's meters sum is known when its first trial ends.
         """
         for file in self._folder.glob(f"{_REST}*"):
             file.unlink()
+        return ()
 
     @property
     def room(self) -> bool:
@@ -261,7 +264,7 @@ def _run(order: Order, folder: Path) -> Record:
     try:
         rest_file = folder.parent / f"{_REST}{platform.node()}.json"
         with LocalExecutor(order.study, folder, Console(width=100), rest_file) as executor:
-            executor.ready([trial.cell.settings.measurement])
+            executor.ready([trial.cell.settings])
             executor.start(trial, folder)
             [(record, _)] = executor.ended(lambda trial, phase, share: None)
             return record

@@ -14,14 +14,15 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.markup import escape
 
-from slm_energy.cell import Trial
+from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import MeasurementConfig, StudyConfig
-from slm_energy.errors import SlmEnergyError
+from slm_energy.errors import MeterError, SlmEnergyError
 from slm_energy.machine import machine_id, measuring
 from slm_energy.record import Record
 from slm_energy.running.gate import Gate
 from slm_energy.running.trial import run as run_trial
 from slm_energy.sampler.client import Sampler
+from slm_energy.scope import Scope, of_sources, refusals
 from slm_energy.store.outbox import cannot_write
 from slm_energy.worker.forkserver import Templates
 
@@ -54,11 +55,15 @@ class Executor(Protocol):
             Those whose records `ended` will return.
         """
 
-    def ready(self, measurements: Iterable[MeasurementConfig]) -> None:
+    def ready(self, coming: Iterable[Settings]) -> tuple[Scope, ...]:
         """Prepare for the coming trials.
 
+        Returns:
+            The scopes of their sums; empty if they are not known yet or nothing is metered.
+
         Raises:
-            MeterError: `measurement.mode=strict` and nothing can be measured.
+            MeterError: `measurement.mode=strict`, and nothing can be measured, or the sum of a
+                trial would not contain the device that it computes on.
         """
 
     @property
@@ -124,11 +129,40 @@ class LocalExecutor:
         """A worker ends with its parent: none is left running."""
         return []
 
-    def ready(self, measurements: Iterable[MeasurementConfig]) -> None:
+    def ready(self, coming: Iterable[Settings]) -> tuple[Scope, ...]:
         """Start one sampling process per measurement, and see how the machine is at rest."""
-        for measurement in measurements:
+        providers: dict[MeasurementConfig, set[str]] = {}
+        for settings in coming:
+            providers.setdefault(settings.measurement, set()).add(settings.provider.name)
+        scopes = dict[str, Scope]()
+        for measurement in providers:
             sampler = self._samplers[measurement] = self._sampler(measurement)
+            scope = None if sampler is None else of_sources(sampler.sources)
+            if sampler is not None and scope is not None:
+                scopes[scope.digest] = scope
+                self._show_scope(measurement, scope, sampler.notes, providers[measurement])
             self._gates[measurement] = Gate(self._study.gate, sampler, self._rest_file)
+        return tuple(scopes.values())
+
+    def _show_scope(
+        self,
+        measurement: MeasurementConfig,
+        scope: Scope,
+        notes: Sequence[str],
+        providers: Iterable[str],
+    ) -> None:
+        """Print what is summed, and which trials will be invalid because it lacks their device.
+
+        Raises:
+            MeterError: there are such trials, and `measurement.mode=strict`.
+        """
+        lacks = refusals(scope, providers, notes)
+        if lacks and measurement.mode == "strict":
+            raise MeterError(f"measurement.mode=strict: {lacks[0]}")
+        self._console.print(escape(f"energy of: {scope.words}"), highlight=False, soft_wrap=True)
+        for line in lacks:
+            text = f"[yellow]will be invalid[/]: {escape(line)}"
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def _sampler(self, measurement: MeasurementConfig) -> Sampler | None:
         if measurement.mode == "off":

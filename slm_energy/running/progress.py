@@ -63,13 +63,14 @@ class Display:
         self._line(record, "")
 
     def _line(self, record: Record, ending: str) -> None:
-        seconds = (record.ended_unix_ns - record.started_unix_ns) / 1e9
-        self._spent_s += seconds
+        seconds = record.duration_s
+        self._spent_s += seconds or 0.0
+        took = f"{'':7}" if seconds is None else f"{seconds:5.1f} s"
         name, trial = record.outcome.name, record.trial
         detail = _headline(record) or "; ".join(record.outcome.reasons)
         self._console.print(
             f"[{_COLOURS[name]}]{name:<11}[/] {escape(trial.label)}  r{trial.round:02d}"
-            f"  {seconds:5.1f} s  {escape(detail)}{ending}",
+            f"  {took}  {escape(detail)}{ending}",
             highlight=False,
             soft_wrap=True,
         )

@@ -6,17 +6,23 @@ Prints nothing; the command line and a notebook share it.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import AnalysisError, ConfigError, TrackingError
+from slm_energy.planning.freeze import Frozen
 from slm_energy.running.stop_rule import noise_floor
+from slm_energy.serialization import from_plain
 from slm_energy.store.connection import store_uri
 from slm_energy.store.tracking import Store, open_existing
 
 if TYPE_CHECKING:
     from slm_energy.analysis.regression import Side
+    from slm_energy.analysis.render.files import RenderedFiles
     from slm_energy.analysis.render.generated import Generated
     from slm_energy.analysis.result.report import Report
 
@@ -35,15 +41,18 @@ class StoredReport:
     generations: tuple[Generated, ...]
     gaps: tuple[str, ...]
 
-    def files(self) -> dict[str, bytes]:
-        """Every file of the report, its name (with its folder) to its content."""
+    def files(self) -> RenderedFiles:
+        """Every file of the report."""
         from slm_energy.analysis.render.files import files
 
         return files(self.result, self.generations)
 
 
 def study_report(
-    store: Store, options: Mapping[str, Any], stop_reason: str | None = None
+    store: Store,
+    options: Mapping[str, Any],
+    stop_reason: str | None = None,
+    registration: str | None = None,
 ) -> StoredReport:
     """Build a study's report.
 
@@ -51,14 +60,19 @@ def study_report(
         store: has the study.
         options: the keys of conf/analysis.yaml that `slm_energy.analysis.options` accepts.
         stop_reason: why the study has just ended before its last round, if it has; it is stored.
+        registration: a file that was written before the study, to compare it with.
 
     Raises:
-        ConfigError: an option is not valid.
+        ConfigError: an option is not valid, or `registration` is no such file.
         TrackingError: there is no such study.
         AnalysisError: the trials allow no report.
     """
     from slm_energy import analysis
+    from slm_energy.analysis.build import with_failures
+    from slm_energy.analysis.registration import checked as compare_with
+    from slm_energy.analysis.registration import read
     from slm_energy.analysis.render.generated import generated
+    from slm_energy.analysis.sections import Sections
 
     checked = analysis.options(options)
     frame = store.frame(checked.study)
@@ -73,11 +87,26 @@ def study_report(
         store.note_stop(checked.study, machine, stop_reason)
     stopped = store.stopped(checked.study, machine)
     result = analysis.build(frame, checked, noise_floor=floor, stopped=stopped)
+    sections = Sections()
     generations: tuple[Generated, ...] = ()
     try:
-        generations = generated(result, store.attached)
+        generations = sections.make(
+            "generated code", lambda: generated(result, store.attached), lambda failure: ()
+        )
     except TrackingError as error:  # artifacts were lost
         gaps.append(f"no generated code in the report: {error}")
+    if registration is not None:
+        declared = read(Path(registration))
+        plans = [
+            from_plain(Frozen, json.loads(plan)["frozen"])
+            for plan in store.plans(checked.study, machine)
+        ]
+        result = sections.make(
+            "registration",
+            lambda: compare_with(result, declared, plans),
+            lambda failure: result,
+        )
+    result = with_failures(result, sections.failures)
     return StoredReport(result=result, generations=generations, gaps=tuple(gaps))
 
 
@@ -88,7 +117,7 @@ def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str
     floor = result.noise_floor
     if floor is not None and floor.study == result.study:
         store.set_noise_floor(parent, result.machine, to_text(floor))
-    store.describe(parent, files["report.md"].decode())
+    store.describe(parent, files.get("report.md", b"").decode())
     return store.attach(parent, files)
 
 
@@ -116,5 +145,11 @@ def open_sides(a: str, b: str, tracking: TrackingConfig) -> list[Side]:
     sides = []
     for word, (name, each) in zip((a, b), named, strict=True):
         store = open_existing(each)
-        sides.append(Side(name=word, frame=store.frame(name), attached=store.attached))
+        side = Side(
+            name=word,
+            frame=store.frame(name),
+            attached=store.attached,
+            stored_floor=partial(noise_floor, store),
+        )
+        sides.append(side)
     return sides

@@ -17,17 +17,31 @@ from slm_energy.store.offline import Offline
 from slm_energy.store.tracking import Store, open_store
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Resumed:
+    """A plan, and what it continues.
+
+    Attributes:
+        plan: the trials, done and to do.
+        history: the earlier trials that it takes into account.
+        measured: what the plan of the first invocation depended on that knew the scope of its sums;
+            None if there is none.
+    """
+
+    plan: Plan
+    history: list[Past]
+    measured: Frozen | None
+
+
 def current_plan(grid: Grid) -> Plan:
     """The plan as of now; runs, locks and creates nothing."""
     tracking = grid.config.tracking
     store = open_store(tracking) if tracking.offline or exists(tracking) else None
-    return plan_of(grid, frozen(grid), store, machine_of(grid.config))[0]
+    return plan_of(grid, frozen(grid), store, machine_of(grid.config)).plan
 
 
-def plan_of(
-    grid: Grid, now: Frozen, store: Store | Offline | None, machine: str
-) -> tuple[Plan, list[Past]]:
-    """The plan of a resolved grid, and the earlier trials that it takes into account.
+def plan_of(grid: Grid, now: Frozen, store: Store | Offline | None, machine: str) -> Resumed:
+    """The plan of a resolved grid, given the earlier trials.
 
     Args:
         grid: the resolved configurations.
@@ -44,11 +58,22 @@ def plan_of(
         unsupported=grid.unsupported,
         history=history,
     )
-    first = None if store is None else store.first_plan(study.name, machine)
-    if first is not None:
-        began = from_plain(Frozen, json.loads(first)["frozen"])
-        plan = dataclasses.replace(plan, changed=changes(began, now))
-    return plan, history
+    first = None if store is None else _frozen_in(store.first_plan(study.name, machine))
+    if store is None or first is None:
+        return Resumed(plan=plan, history=history, measured=None)
+    # The first invocation may have metered nothing, or be of a version without scopes.
+    measured: Frozen | None = first
+    if not first.scopes:
+        measured = _frozen_in(store.first_plan(study.name, machine, measured=True))
+    plan = dataclasses.replace(
+        plan, changed=changes(first, now), measured="" if measured is None else measured.measured
+    )
+    return Resumed(plan=plan, history=history, measured=measured)
+
+
+def _frozen_in(plan: str | None) -> Frozen | None:
+    """What the plan of an invocation depended on, from its `plan.json`."""
+    return None if plan is None else from_plain(Frozen, json.loads(plan)["frozen"])
 
 
 def frozen(grid: Grid) -> Frozen:

@@ -242,8 +242,8 @@ def _submit(
 
 @contextlib.contextmanager
 def _without_secrets() -> Iterator[None]:
-    """Hide what no trial needs: submitit passes this process's own variables to a job."""
-    hidden = os.environ.keys() - redaction.inherited().keys()
+    """Hide what no job needs: submitit passes this process's own variables to a job."""
+    hidden = os.environ.keys() - redaction.for_sampler().keys()
     values = {name: os.environ.pop(name) for name in hidden}
     try:
         yield

@@ -21,8 +21,9 @@ from rich.markup import escape
 
 from slm_energy import cache
 from slm_energy.cell import Cell, Trial
-from slm_energy.errors import ModelError, TrackingError
+from slm_energy.errors import ConfigError, ModelError, TrackingError
 from slm_energy.models import source
+from slm_energy.planning.freeze import Frozen, scope_change
 from slm_energy.planning.grid import Grid
 from slm_energy.planning.plan import Past, Plan, Planned
 from slm_energy.record import Record
@@ -30,7 +31,7 @@ from slm_energy.running.cluster import ClusterExecutor
 from slm_energy.running.interrupts import Interrupts
 from slm_energy.running.local import Executor, LocalExecutor, when_busy
 from slm_energy.running.progress import Display
-from slm_energy.running.resume import frozen, machine_of, plan_of
+from slm_energy.running.resume import Resumed, frozen, machine_of, plan_of
 from slm_energy.running.summary import SweepSummary, TrialSummary, summarise
 from slm_energy.running.trial import PREPARATIONS, failed, unsupported
 from slm_energy.serialization import readable, to_plain
@@ -114,12 +115,10 @@ class _Invocation:
                 if isinstance(self._store, Store):
                     deliver(self._spool, self._store, self._study.name)
                     self._store.close_left(self._study.name, self._executor.machine)
-                plan, history = plan_of(
-                    self._grid, self._frozen, self._store, self._executor.machine
-                )
+                resumed = plan_of(self._grid, self._frozen, self._store, self._executor.machine)
+            plan = resumed.plan
             self._changed = plan.changed
-            self._note_unsupported(plan, history)
-            status = self._run_trials(plan, adopted)
+            status = self._run_trials(resumed, adopted)
         finally:
             self._close_parent(status)
         return SweepSummary(
@@ -145,8 +144,10 @@ class _Invocation:
         if self._parent is None:
             machine = self._executor.machine
             note = f"Sweep `{self._id}` of study **{self._study.name}** on `{machine}`"
+            measured = self._frozen.measured
+            note += f". Energy is that of: {measured}" if measured else ""
             self._parent = self._store.open_sweep(
-                self._study.name, self._id, machine, note, self._frozen.digest
+                self._study.name, self._id, machine, note, self._frozen.digest, measured
             )
         return self._parent
 
@@ -168,11 +169,15 @@ class _Invocation:
             trial = self._trial(cell, plan.labels[cell.id], round_number=0, order=0, attempt=1)
             self._keep(unsupported(trial, reason), self._spool.new(trial.id))
 
-    def _run_trials(self, plan: Plan, adopted: Sequence[Trial]) -> str:
+    def _run_trials(self, resumed: Resumed, adopted: Sequence[Trial]) -> str:
         """Run what is to do; return the sweep's final status, one of MLflow's."""
+        plan = resumed.plan
         todo = plan.with_status("to do")
         if not todo or (not adopted and self._enough(todo[0].round)):
+            self._note_unsupported(plan, resumed.history)
             return "FINISHED"
+        self._open_meters(todo, resumed.measured)
+        self._note_unsupported(plan, resumed.history)
         running = {(trial.cell.id, trial.round): trial.id for trial in adopted}
         blocks: dict[int, deque[Planned]] = {}
         for planned in todo:
@@ -182,7 +187,6 @@ class _Invocation:
                 block.append(planned)
             else:
                 self._running[trial_id] = planned
-        self._executor.ready({planned.cell.settings.measurement for planned in todo})
         summary = plan.summary() | {"frozen": to_plain(self._frozen)}
         self._store.attach(self._open_parent(), {PLAN_FILE: readable(summary).encode()})
         self._interrupts.running = True
@@ -197,6 +201,22 @@ class _Invocation:
         finally:
             self._interrupts.running = False
         return "FINISHED"
+
+    def _open_meters(self, todo: Sequence[Planned], first: Frozen | None) -> None:
+        """Open what the trials need, and see that it sums what the study's first trials summed.
+
+        Raises:
+            MeterError: measurement=strict, and the sum of a trial would lack its own device.
+            ConfigError: the study began with another scope.
+        """
+        scopes = self._executor.ready([planned.cell.settings for planned in todo])
+        self._frozen = dataclasses.replace(self._frozen, scopes=scopes)
+        if first is not None and (change := scope_change(first, self._frozen)):
+            raise ConfigError(
+                f"study.name={self._study.name}: {change}; totals of different scope cannot be"
+                " compared: make readable again what the study began with (slm-energy doctor names"
+                " what is not), or begin another study with study.name=NAME"
+            )
 
     def _enough(self, number: int) -> bool:
         """Whether the study may end before this round."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from slm_energy import workload
 from slm_energy.cell import Trial
+from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.derive import checks, metrics
 from slm_energy.engines.base import find, load_request_of
 from slm_energy.errors import ConfigError, MeterError, WorkloadError
@@ -53,6 +54,7 @@ def run(
     progress: ReportPhase,
     gate: Gate | None = None,
     templates: Templates | None = None,
+    clocks: ReadClocks = read_clocks,
 ) -> Record:
     """Run one trial to its outcome.
 
@@ -63,6 +65,7 @@ def run(
         progress: called about once a second with the phase and the share of it that is done.
         gate: passed when all is prepared, right before the worker starts; None waits for nothing.
         templates: what workers are forked from where the trial requests it; None for new ones.
+        clocks: reads the machine's clocks.
 
     Returns:
         The record. After an interrupt the worker is gone, and the record's reason is `INTERRUPTED`.
@@ -70,7 +73,7 @@ def run(
     Raises:
         OSError: the folder cannot be written.
     """
-    started_ns = time.time_ns()
+    started = clocks()
     with contextlib.ExitStack() as stack:
         attempt = _Attempt(
             trial=trial,
@@ -81,14 +84,20 @@ def run(
             templates=templates or stack.enter_context(Templates()),
         )
         try:
-            capture = attempt.capture()
+            capture = dataclasses.replace(attempt.capture(), parent_clocks=(started, clocks()))
             with attempt.timed("derive"):
-                record = derive(trial, capture, started_ns)
+                record = derive(trial, capture, started.unix_ns)
         except KeyboardInterrupt:
-            record = failed(trial, INTERRUPTED, started_ns)
+            record = failed(trial, INTERRUPTED, started.unix_ns)
         except _NoCapture as error:
-            record = failed(trial, str(error), started_ns)
-        return dataclasses.replace(record, phases_s=attempt.phases_s, ended_unix_ns=time.time_ns())
+            record = failed(trial, str(error), started.unix_ns)
+        took_ns = clocks().monotonic_ns - started.monotonic_ns
+        return dataclasses.replace(
+            record,
+            phases_s=attempt.phases_s,
+            ended_unix_ns=started.unix_ns + took_ns,
+            duration_s=took_ns / 1e9,
+        )
 
 
 def derive(trial: Trial, capture: Capture, started_unix_ns: int) -> Record:
@@ -135,7 +144,8 @@ def _without_capture(
         metrics={},
         checks=(),
         started_unix_ns=started_unix_ns,
-        ended_unix_ns=time.time_ns(),
+        # The start may be another machine's date.
+        ended_unix_ns=max(started_unix_ns, time.time_ns()),
         phases_s=phases_s,
     )
 

@@ -94,13 +94,27 @@ def calibrate(
         points = [readings[source.id] for readings in rounds if source.id in readings]
         seen = rhythm(points, "counter" if source.kind == "counter" else "power")
         if seen.changes == 0 and source.kind == "counter":
-            notes.append(
-                f"{source.id} did not change while its update period was being measured: the"
-                " documented period is used"
-            )
+            notes.append(_still(source, points))
         measured[source.id] = _with_rhythm(source, seen)
     sources = tuple(measured.get(channel.source.id, channel.source) for channel in channels)
     return sources, _mirrors(sources, rounds), tuple(notes)
+
+
+def _still(source: Source, points: Sequence[Point]) -> str:
+    """Why a counter showed no change."""
+    if not points:
+        return f"{source.id} could not be read while update periods were being measured"
+    (first_ns, value), (last_ns, _) = points[0], points[-1]
+    return (
+        f"{source.id} stayed at {value} {source.unit} for {(last_ns - first_ns) / 1e9:.2g} s:"
+        " either it is not counted on this machine, or it is updated less often"
+        + (
+            f"; windows in which it does not move are invalid; measurement.leave_out=[{source.id}]"
+            " leaves it out of the sum"
+            if source.summed
+            else ""
+        )
+    )
 
 
 def _with_rhythm(source: Source, seen: Rhythm) -> Source:
@@ -147,9 +161,14 @@ def _read(channels: Sequence[Channel]) -> Round:
 def _mirrors(sources: Sequence[Source], rounds: Sequence[Round]) -> dict[str, str]:
     """Counters of one domain that show the same values, from the rounds that read all of them.
 
-    Only those that would be summed: a note on any other would be of no use.
+    Only those that would be summed: a note on any other would be of no use. Not perf's events: they
+    count from zero since they were opened a moment ago, and the kernel names one CPU per register.
     """
-    counters = [source for source in sources if source.kind == "counter" and source.summed]
+    counters = [
+        source
+        for source in sources
+        if source.kind == "counter" and source.summed and source.unit != "J/2^32"
+    ]
     mirrors = dict[str, str]()
     for domain in {counter.domain for counter in counters}:
         ids = [counter.id for counter in counters if counter.domain == domain]

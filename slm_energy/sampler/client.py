@@ -27,6 +27,7 @@ from typing import Any
 from slm_energy import redaction, sigint
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.derive.energy.accounting import shortest_window_s
+from slm_energy.derive.energy.coarse import next_step_s
 from slm_energy.errors import MeterError
 from slm_energy.record import SamplerReport, Series, Source
 from slm_energy.serialization import Json, from_plain, to_plain
@@ -119,7 +120,7 @@ class Sampler:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=redaction.inherited(),
+                env=redaction.for_sampler(),
                 bufsize=0,
             )
         reply = self._reply(_START_S)
@@ -157,7 +158,8 @@ class Sampler:
         A child that died or hangs is killed; then the file has no last line, which `read_samples`
         reports as not finished.
         """
-        if not self.alive or not self._send({"end": True}):
+        patience_s = self._patience_s + max(map(next_step_s, self.sources), default=0.0)
+        if not self.alive or not self._send({"end": True}, patience_s):
             self._kill()
 
     def close(self) -> None:
@@ -183,15 +185,15 @@ class Sampler:
         self._process.stdout.close()
         self._process = None
 
-    def _send(self, request: dict[str, Json]) -> bool:
-        """Send a request; return whether the child confirmed it."""
+    def _send(self, request: dict[str, Json], patience_s: float | None = None) -> bool:
+        """Send a request; return whether the child confirmed it in time."""
         assert self._process is not None
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
             return False
-        return self._reply(self._patience_s) is not None
+        return self._reply(patience_s or self._patience_s) is not None
 
     def _reply(self, timeout_s: float) -> dict[str, Any] | None:
         """The child's next line; None when it ended or took too long."""

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
 from slm_energy.config.groups import MeasurementConfig
+from slm_energy.derive.energy.accounting import shortest_window_s
 from slm_energy.errors import MeterError
 from slm_energy.meters.amd.meter import open_amd
 from slm_energy.meters.base import Meter, MeterFactory, Opened
 from slm_energy.meters.codecarbon import open_codecarbon
 from slm_energy.meters.domains import cut
 from slm_energy.meters.host import open_host
+from slm_energy.meters.hwmon import open_hwmon
+from slm_energy.meters.hwmon_drivers import metered_elsewhere
 from slm_energy.meters.nvml.meter import open_nvml
 from slm_energy.meters.rapl import open_rapl
 from slm_energy.meters.wall import open_wall
 from slm_energy.record import Source
 from slm_energy.sampler.calibration import calibrate
 from slm_energy.sampler.channels import NumberedChannel
+from slm_energy.sampler.stored_calibrations import calibrated
 
 BUILT_IN: dict[str, MeterFactory] = {
     "rapl": open_rapl,
     "nvml": open_nvml,
     "amd": open_amd,
+    "hwmon": open_hwmon,
     "wall": open_wall,
     "host": open_host,
 }
@@ -65,8 +71,9 @@ def open_instruments(measurement: MeasurementConfig) -> Instruments:
     source that belongs to the sum. Takes up to 3 s, in which the counters' updates are timed.
 
     Raises:
-        MeterError: `measurement.mode=strict` and nothing can be measured; two meters claim one id
-            or one device; a meter lacks a part of the contract.
+        MeterError: `measurement.mode=strict` and nothing can be measured; the meter of
+            `measurement.wall_meter` cannot be read; two meters claim one id or one device; a meter
+            lacks a part of the contract; a pattern of `measurement.leave_out` matches no source.
     """
     with contextlib.ExitStack() as on_error:
         meters, notes = list[Meter](), list[str]()
@@ -77,7 +84,14 @@ def open_instruments(measurement: MeasurementConfig) -> Instruments:
                 _check(name, opened.meter)
                 on_error.callback(opened.meter.close)
                 meters.append(opened.meter)
-        sources, more = _calibrated(meters)
+            elif factory is open_wall and measurement.wall_meter is not None:
+                # Requested by name: going on without it would change what is summed.
+                raise MeterError(
+                    f"{'; '.join(opened.notes)} (measurement=auto runs without this meter)"
+                )
+        left_out = _left_out(meters, measurement.leave_out)
+        notes += [f"measurement.leave_out: {name} is neither read nor summed" for name in left_out]
+        sources, more = _calibrated(meters, left_out, measurement.target_error)
         notes += more
         if not any(source.summed for source in sources):
             estimate = _estimate(measurement, notes)
@@ -107,9 +121,30 @@ def _check(name: str, meter: Meter) -> None:
     )
 
 
-def _calibrated(meters: Sequence[Meter]) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+def _left_out(meters: Sequence[Meter], patterns: Sequence[str]) -> list[str]:
+    """Ids of the energy sources that a pattern matches; a gauge stays, as checks depend on it."""
+    sources = [channel.source for meter in meters for channel in meter.channels]
+    ids = [source.id for source in sources if source.kind != "gauge"]
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in ids):
+            there_are = ", ".join(ids) or "none"
+            raise MeterError(
+                f"measurement.leave_out: {pattern!r} matches no energy source; there are:"
+                f" {there_are}"
+            )
+    return [name for name in ids if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+
+
+def _calibrated(
+    meters: Sequence[Meter], left_out: Sequence[str], target_error: float
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
     """Measure the sources of all meters that are quick to read, and decide what is summed."""
-    claimed = [channel.source for meter in meters for channel in meter.channels]
+    claimed = [
+        channel.source
+        for meter in meters
+        for channel in meter.channels
+        if channel.source.id not in left_out
+    ]
     ids = [source.id for source in claimed]
     if twice := sorted({name for name in ids if ids.count(name) > 1}):
         raise MeterError(f"two meters claim the source {twice[0]}: uninstall one of them")
@@ -119,11 +154,26 @@ def _calibrated(meters: Sequence[Meter]) -> tuple[tuple[Source, ...], tuple[str,
         for meter in meters
         if not meter.slow
         for channel in meter.channels
+        if channel.source.id in candidates
     ]
     measured, mirrors, unchanged = calibrate(quick)
     known = candidates | {source.id: source for source in measured}
-    sources, notes = cut(list(known.values()), mirrors)
-    return sources, (*unchanged, *notes)
+    sources, notes = cut(list(known.values()), mirrors | metered_elsewhere(claimed))
+    sources, calibrations = calibrated(sources)
+    long = _long_windows(sources, target_error)
+    return sources, (*unchanged, *notes, *calibrations, *long)
+
+
+def _long_windows(sources: Sequence[Source], target_error: float) -> list[str]:
+    """What a summed counter with coarse steps means for every trial."""
+    coarse = [s for s in sources if s.summed and s.kind == "counter" and s.quantum > 1]
+    lengths_s = {source.id: shortest_window_s(source, target_error) for source in coarse}
+    return [
+        f"{name}: its steps make windows of {length_s:,.0f} s necessary for"
+        f" measurement.target_error={target_error:g}"
+        for name, length_s in lengths_s.items()
+        if length_s is not None
+    ]
 
 
 def _estimate(measurement: MeasurementConfig, notes: Sequence[str]) -> Opened:
@@ -136,7 +186,12 @@ def _estimate(measurement: MeasurementConfig, notes: Sequence[str]) -> Opened:
 def _numbered(
     meters: Sequence[Meter], sources: Mapping[str, Source]
 ) -> tuple[NumberedChannel, ...]:
-    channels = [(meter, channel) for meter in meters for channel in meter.channels]
+    channels = [
+        (meter, channel)
+        for meter in meters
+        for channel in meter.channels
+        if channel.source.id in sources
+    ]
     return tuple(
         NumberedChannel(
             number=number, meter=meter, source=sources[channel.source.id], read=channel.read

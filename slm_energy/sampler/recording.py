@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from slm_energy.clocks import read_clocks
 from slm_energy.exchange import Edge
-from slm_energy.record import ClockAnchor
+from slm_energy.meters.base import Adopts
 from slm_energy.sampler.channels import NumberedChannel
 from slm_energy.sampler.open_meters import Instruments
 from slm_energy.sampler.schedule import POLL_NS, pause_ns, tracker_for
@@ -77,16 +78,22 @@ class Recording:
                 "period_s": min(pauses, default=0) / 1e9,
                 "sources": to_plain(instruments.sources),
                 "notes": to_plain(instruments.notes),
-                "clock": to_plain(_anchor()),
+                "clock": to_plain(read_clocks()),
                 "cpus": to_plain(processors()),
             }
         )
         self._began_cpu_s, self._began_ns = time.process_time(), time.monotonic_ns()
-        for meter in instruments.meters:
-            if not meter.slow:
-                meter.watch(pid)
+        self._quick = [meter for meter in instruments.meters if not meter.slow]
+        for meter in self._quick:
+            meter.watch(pid)
         self._slow = [(meter, meter.begin(pid)) for meter in slow]
         self._read(self._channels)
+
+    def adopt(self, pid: int) -> None:
+        """Count a running server and its descendants as the trial's from now on."""
+        for meter in self._quick:
+            if isinstance(meter, Adopts):
+                meter.adopt(pid)
 
     def wait_s(self) -> float:
         """Seconds until the next reading is due."""
@@ -162,8 +169,10 @@ class Recording:
         # A worker that still waits for a mark has ended, or its parent will end it.
         for edge in self._edges:
             edge.release()
-        until_ns = time.monotonic_ns() + _SLOW_PATIENCE_NS
-        self._write([row for slow, mine in self._slow for row in slow.last_rows(mine, until_ns)])
+        began_ns = time.monotonic_ns()
+        for slow, mine in self._slow:
+            until_ns = began_ns + _SLOW_PATIENCE_NS + round(1e9 * slow.step_s)
+            self._write(slow.last_rows(mine, until_ns))
         self._write(
             {
                 "cpu_s": time.process_time() - self._began_cpu_s,
@@ -259,7 +268,3 @@ class _Scheduled:
 def processors() -> tuple[int, ...]:
     """The processors that this process may use; empty where the system does not report them."""
     return tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else ()
-
-
-def _anchor() -> ClockAnchor:
-    return ClockAnchor(monotonic_ns=time.monotonic_ns(), unix_ns=time.time_ns())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import selectors
 import socket
 import sys
@@ -72,9 +73,9 @@ class _Service:
         self._requests, self._replies, self._listener = requests, replies, listener
         self._instruments, self._period_s = instruments, period_s
         self._slow = [
-            SlowMeter(meter, [c for c in instruments.channels if c.meter is meter])
+            SlowMeter(meter, channels)
             for meter in instruments.meters
-            if meter.slow
+            if meter.slow and (channels := [c for c in instruments.channels if c.meter is meter])
         ]
         self._recording: Recording | None = None
         self._open = True
@@ -136,6 +137,11 @@ class _Service:
             self._hang_up(caller)
             return
         for line in self._lines(caller.fileno(), chunk):
+            if server := re.fullmatch(rb"adopt (\d+)", line):
+                if self._recording:
+                    self._recording.adopt(int(server[1]))
+                _answer(caller)
+                continue
             edge = _EDGES.get(line)
             if edge is None:
                 self._hang_up(caller)

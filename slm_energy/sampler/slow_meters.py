@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from slm_energy.derive.energy.coarse import next_step_s
 from slm_energy.meters.base import Meter
 from slm_energy.sampler.channels import NumberedChannel
 from slm_energy.serialization import Json
@@ -56,12 +57,16 @@ class SlowMeter:
     Args:
         meter: is read one channel at a time.
         channels: all of the meter's.
+
+    Attributes:
+        step_s: how long it is read after a recording until a coarse counter shows another step.
     """
 
     def __init__(self, meter: Meter, channels: Sequence[NumberedChannel]) -> None:
         self._meter = meter
         self._channels = tuple(channels)
         self._pauses_ns = [c.source.update_period_ns or _PERIOD_NS for c in channels]
+        self.step_s = max(next_step_s(c.source) for c in channels)
         self._sessions: queue.SimpleQueue[SlowSession] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="slow meter", daemon=True).start()
 
@@ -110,9 +115,18 @@ class SlowMeter:
                     self._read(session, channel)
             session.stopping.wait(max(0, min(due_ns) - time.monotonic_ns()) / 1e9)
         time.sleep(min(_LONGEST_WAIT_S, _RENEWED * max(self._pauses_ns) / 1e9))
-        for channel in self._channels:
-            self._read(session, channel)
+        until_ns = time.monotonic_ns() + round(1e9 * self.step_s)
+        shown: list[set[Json]] = [set() for _ in self._channels]
+        while True:
+            for values, channel in zip(shown, self._channels, strict=True):
+                raw = self._read(session, channel)
+                values.update([] if raw is None else [raw])
+            if time.monotonic_ns() >= until_ns or any(len(values) > 1 for values in shown):
+                return
+            time.sleep(min(self._pauses_ns) / 1e9)
 
-    def _read(self, session: SlowSession, channel: NumberedChannel) -> None:
+    def _read(self, session: SlowSession, channel: NumberedChannel) -> Json:
         session.reading = (channel.number, time.monotonic_ns())
-        session.rows.put(channel.row())
+        row = channel.row()
+        session.rows.put(row)
+        return row[2]

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, cast
 
 from slm_energy.cell import cell_levels
 from slm_energy.metric_catalog.catalog import WINDOWS, describe
-from slm_energy.metric_catalog.definition import ESTIMATED, MEASURED, energy_name
+from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED, SUMS, energy_name
 from slm_energy.planning.plan import EnergyKind, Past
-from slm_energy.record import OutcomeName, Record, Series
+from slm_energy.record import EnergyFigure, OutcomeName, Record, Series
+from slm_energy.scope import Scope, of_domains, of_figures
+from slm_energy.serialization import from_plain, to_plain
 from slm_energy.store.artifacts import TABLE
 
 TRIAL, SWEEP = "trial", "sweep"
@@ -23,17 +25,23 @@ PLAN_FILE = "plan.json"
 STOPPED = "slm.stopped"
 """Tag of a parent run: why the study ended before its last round (`study.precision_pct`)."""
 
+SCOPE = "slm.scope_parts"
+"""Tag of a trial: the devices that its sum covers, as JSON (`scope.Scope`)."""
+MEASURED_TAG = "slm.measured"
+"""Tag of a trial, and of a parent run: the same in words."""
+
 INTERRUPTED = "interrupted"
 """Reason of a failed trial that a user stopped: it does not count as an attempt."""
 
 _SERIES_POINTS = 300
 _NOTED = (
     f"{MEASURED}/per_output_token_j",
+    f"{DEVICES}/per_output_token_j",
     f"{ESTIMATED}/per_output_token_j",
     "latency/ttft_p50_s",
     "throughput/output_tokens_per_s",
 )
-_KINDS = {MEASURED: " (measured)", ESTIMATED: " (estimated)"}
+_KINDS = {MEASURED: " (measured)", DEVICES: " (measured)", ESTIMATED: " (estimated)"}
 
 
 class Point(NamedTuple):
@@ -45,10 +53,21 @@ class Point(NamedTuple):
     step: int
 
 
-def sweep_tags(study: str, sweep: str, machine: str, plan: str | None) -> dict[str, str]:
-    """Tags of a parent run; `plan` is the digest of what its plan depends on, if there is one."""
-    planned = {} if plan is None else {"plan": plan}
-    return _tags(kind=SWEEP, study=study, sweep=sweep, machine=machine, **planned)
+def sweep_tags(
+    study: str, sweep: str, machine: str, plan: str | None, measured: str = ""
+) -> dict[str, str]:
+    """Tags of a parent run.
+
+    Args:
+        study: its study.
+        sweep: its id.
+        machine: where its trials run.
+        plan: the digest of what its plan depends on, if there is one.
+        measured: the scope of its sums in words; empty if it is not known.
+    """
+    known = {"plan": plan or "", "measured": measured}
+    present = {key: value for key, value in known.items() if value}
+    return _tags(kind=SWEEP, study=study, sweep=sweep, machine=machine, **present)
 
 
 def tags(record: Record, machine: str) -> dict[str, str]:
@@ -73,9 +92,7 @@ def tags(record: Record, machine: str) -> dict[str, str]:
     flags = [f"{check.name}: {check.detail}" for check in record.checks if check.flagged]
     if flags:
         result["slm.flags"] = "; ".join(flags)[:4000]
-    scope = {f.domain for f in record.energy if f.summed and f.window == "serve"}
-    if scope:
-        result["slm.scope"] = "+".join(sorted(scope))
+    result |= _scope_tags(record)
     if record.job:
         result |= _tags(node=record.node, job=record.job)
     if interrupted(record):
@@ -84,6 +101,34 @@ def tags(record: Record, machine: str) -> dict[str, str]:
         result["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])
     result["mlflow.note.content"] = _note(record)
     return result
+
+
+def _scope_tags(record: Record) -> dict[str, str]:
+    """What the sum of a trial covers; `slm.scope` has the domains only."""
+    scope = scope_of(record.energy, interchangeable=bool(record.job))
+    if scope is None:
+        return {}
+    domains = {"slm.scope": "+".join(sorted(scope.domains))} if scope.kind == "measured" else {}
+    return domains | {SCOPE: json.dumps(to_plain(scope)), MEASURED_TAG: scope.words}
+
+
+def scope_of(energy: Iterable[EnergyFigure], *, interchangeable: bool) -> Scope | None:
+    """The scope of a trial's sum.
+
+    Args:
+        energy: its figures.
+        interchangeable: it ran as a cluster's job: the nodes are one machine, and their devices
+            are equal if name and number are.
+    """
+    scope = of_figures(energy)
+    return scope.of_any_node() if scope is not None and interchangeable else scope
+
+
+def stored_scope(tags: Mapping[str, str]) -> Scope | None:
+    """The scope in a trial's tags; of one that an older version stored, only the domains."""
+    if SCOPE in tags:
+        return from_plain(Scope, json.loads(tags[SCOPE]))
+    return of_domains(tags["slm.scope"].split("+")) if "slm.scope" in tags else None
 
 
 def noise_floor_tag(machine: str) -> str:
@@ -109,6 +154,8 @@ def _note(record: Record) -> str:
     lines += [f"- {reason}" for reason in record.outcome.reasons]
     lines += [f"- flagged, {c.name}: {c.detail}" for c in record.checks if c.flagged]
     lines += [f"- {_figure(name, record)}" for name in _NOTED if name in record.metrics]
+    scope = scope_of(record.energy, interchangeable=bool(record.job))
+    lines += [] if scope is None else [f"- energy of: {scope.words}"]
     return "\n".join(lines)
 
 
@@ -127,25 +174,30 @@ def params(record: Record) -> dict[str, str]:
 
 
 def metrics(record: Record) -> dict[str, float]:
-    """The record's metrics and the wall time of the trial, also of a failed one."""
-    whole = (record.ended_unix_ns - record.started_unix_ns) / 1e9
-    values = record.metrics | {"time/trial_s": whole}
-    values |= {f"time/phase_{name}_s": seconds for name, seconds in record.phases_s.items()}
-    if record.capture is not None:
-        inside = sum(window.duration_s for window in record.capture.windows)
-        values["time/outside_windows_s"] = whole - inside
+    """The record's metrics and the length of the trial, also of a failed one."""
+    values = record.metrics | {
+        f"time/phase_{name}_s": seconds for name, seconds in record.phases_s.items()
+    }
+    whole_s = record.duration_s
+    if whole_s is not None:
+        values["time/trial_s"] = whole_s
+    if whole_s is not None and record.capture is not None:
+        inside_s = sum(window.duration_s for window in record.capture.windows)
+        values["time/outside_windows_s"] = whole_s - inside_s
     return values
 
 
 def past(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]) -> Past:
     """What a plan needs to know about an earlier trial, from its run's data in MLflow."""
+    took_s = metrics.get("time/trial_s")
     return Past(
         cell=tags["slm.cell"],
         model=params.get("model.name", ""),
         round=int(tags["slm.round"]),
         outcome=cast("OutcomeName", tags["slm.outcome"]),
         reason=tags.get("slm.reason", ""),
-        duration_s=metrics.get("time/trial_s"),
+        # Earlier versions stored the difference of two dates, which may be negative.
+        duration_s=took_s if took_s is not None and took_s > 0 else None,
         joules=joules(metrics),
         interrupted=tags.get("slm.interrupted") == "true",
     )
@@ -159,10 +211,13 @@ def past_of(record: Record) -> Past:
 
 def joules(metrics: Mapping[str, float]) -> dict[EnergyKind, float]:
     """Joules inside a trial's windows, from its metrics; measured and estimated kept apart."""
-    groups: dict[EnergyKind, str] = {"measured": MEASURED, "estimated": ESTIMATED}
+    groups: dict[EnergyKind, tuple[str, ...]] = {
+        "measured": (MEASURED, DEVICES),
+        "estimated": (ESTIMATED,),
+    }
     sums: dict[EnergyKind, float] = {}
-    for kind, group in groups.items():
-        names = [energy_name(group, window, "total") for window in WINDOWS]
+    for kind, of_kind in groups.items():
+        names = [energy_name(g, window, SUMS[g]) for g in of_kind for window in WINDOWS]
         totals = [metrics[name] for name in names if name in metrics]
         if totals:
             sums[kind] = math.fsum(totals)

@@ -38,6 +38,7 @@ class Sweep:
         started_ms: when it began, milliseconds since 1970.
         note: description at the top of the run's page.
         plan: digest of what its plan depends on.
+        measured: the scope of its sums in words; empty if it is not known.
         ended_ms: when it ended; None if it was killed or is still running.
         status: how it ended, as an MLflow run status.
         files: name to text of its artifacts.
@@ -49,6 +50,7 @@ class Sweep:
     started_ms: int
     note: str = ""
     plan: str | None = None
+    measured: str = ""
     ended_ms: int | None = None
     status: str = "KILLED"
     files: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -77,7 +79,13 @@ class Offline:
         ]
 
     def open_sweep(
-        self, study: str, sweep: str, machine: str, note: str, plan: str | None = None
+        self,
+        study: str,
+        sweep: str,
+        machine: str,
+        note: str,
+        plan: str | None = None,
+        measured: str = "",
     ) -> str:
         """Record the start of an invocation; return the path of its file.
 
@@ -86,7 +94,13 @@ class Offline:
         """
         path = self._pending / machine / f"{sweep}{_SWEEP}"
         started = Sweep(
-            id=sweep, study=study, machine=machine, started_ms=now_ms(), note=note, plan=plan
+            id=sweep,
+            study=study,
+            machine=machine,
+            started_ms=now_ms(),
+            note=note,
+            plan=plan,
+            measured=measured,
         )
         _write(path, started)
         return str(path)
@@ -104,10 +118,14 @@ class Offline:
         _write(path, dataclasses.replace(sweep, files=texts))
         return run_id
 
-    def first_plan(self, study: str, machine: str) -> str | None:
-        """`plan.json` of the first invocation of a study on a machine; None before there is one."""
+    def first_plan(self, study: str, machine: str, *, measured: bool = False) -> str | None:
+        """`plan.json` of the first invocation of a study on a machine; None before there is one.
+
+        With `measured`: of the first invocation that knew the scope of its sums.
+        """
         sweeps = [_read(path) for path in (self._pending / machine).glob(f"*{_SWEEP}")]
         planned = [sweep for sweep in sweeps if sweep.study == study and PLAN_FILE in sweep.files]
+        planned = [sweep for sweep in planned if sweep.measured or not measured]
         first = min(planned, key=lambda sweep: sweep.started_ms, default=None)
         return None if first is None else first.files[PLAN_FILE]
 

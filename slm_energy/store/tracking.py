@@ -9,11 +9,12 @@ No fluent active run, no autologging; explicit run ids. SQLite stores are create
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,9 @@ from filelock import FileLock
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.planning.plan import Past
-from slm_energy.record import Record
-from slm_energy.serialization import sync_files, write_files
+from slm_energy.record import EnergyFigure, Record
+from slm_energy.scope import Scope
+from slm_energy.serialization import from_plain, sync_files, to_plain, write_files
 from slm_energy.store import access, mlflow_schema
 from slm_energy.store.connection import clear_errors, connect, create, exists, store_uri, upload
 from slm_energy.store.history_cache import Ledger, recall
@@ -96,16 +98,28 @@ class Store:
             return recall(self._ledger(experiment, machine), trials)
 
     def open_sweep(
-        self, study: str, sweep: str, machine: str, note: str, plan: str | None = None
+        self,
+        study: str,
+        sweep: str,
+        machine: str,
+        note: str,
+        plan: str | None = None,
+        measured: str = "",
     ) -> str:
         """Start the parent run of one invocation; return its run id.
 
-        `plan` is the digest of what its plan depends on.
+        `plan` is the digest of what its plan depends on, `measured` the scope of its sums in words.
         """
         with clear_errors(self._uri):
             experiment = self._experiment(study).experiment_id
             started = Sweep(
-                id=sweep, study=study, machine=machine, started_ms=now_ms(), note=note, plan=plan
+                id=sweep,
+                study=study,
+                machine=machine,
+                started_ms=now_ms(),
+                note=note,
+                plan=plan,
+                measured=measured,
             )
             return str(self._create_sweep(experiment, started).info.run_id)
 
@@ -171,19 +185,28 @@ class Store:
             return str(run.info.run_id)
 
     def _create_sweep(self, experiment: str, sweep: Sweep) -> Run:
-        tags = mlflow_schema.sweep_tags(sweep.study, sweep.id, sweep.machine, sweep.plan)
+        tags = mlflow_schema.sweep_tags(
+            sweep.study, sweep.id, sweep.machine, sweep.plan, sweep.measured
+        )
         tags |= {"mlflow.note.content": sweep.note}
         name = f"sweep {sweep.id}"
         return self._client.create_run(experiment, sweep.started_ms, tags=tags, run_name=name)
 
-    def first_plan(self, study: str, machine: str) -> str | None:
-        """`plan.json` of the first invocation of a study on a machine; None before there is one."""
+    def first_plan(self, study: str, machine: str, *, measured: bool = False) -> str | None:
+        """`plan.json` of the first invocation of a study on a machine; None before there is one.
+
+        With `measured`: of the first invocation that knew the scope of its sums.
+        """
+        tag = mlflow_schema.MEASURED_TAG if measured else "slm.plan"
+        return next(self.plans(study, machine, tag), None)
+
+    def plans(self, study: str, machine: str, tag: str = "slm.plan") -> Iterator[str]:
+        """`plan.json` of each invocation on a machine that has one and the tag, oldest first."""
         for run in self._sweeps(study, machine):
-            if "slm.plan" in run.data.tags:
+            if tag in run.data.tags:
                 plan = self._complete_plan(run.info.run_id)
                 if plan is not None:
-                    return plan
-        return None
+                    yield plan
 
     def _complete_plan(self, run_id: str) -> str | None:
         """`plan.json` of an invocation; None if it was killed before it was complete."""
@@ -301,7 +324,10 @@ class Store:
         self._client.set_tag(run_id, "slm.outcome", record.outcome.name)
 
     def frame(self, study: str) -> pd.DataFrame:
-        """One row per trial: identity, dotted settings, metrics.
+        """One row per trial: identity, scope, dotted settings, metrics.
+
+        `scope` is the JSON of a `scope.Scope`, empty where nothing was summed, and `measured` the
+        same in words.
 
         Raises:
             TrackingError: there is no such study.
@@ -314,17 +340,41 @@ class Store:
                 names = ", ".join(known) or "none"
                 raise TrackingError(f"study={study!r} is not in {self._uri}; it has: {names}")
         rows = []
+        older: dict[tuple[str, str], Scope | None] = {}
         for run in self._runs(study, mlflow_schema.TRIAL):
             tags = run.data.tags
             if "slm.outcome" not in tags:
                 continue
+            scope = self._scope(run, older)
             row: dict[str, Any] = {"run_id": run.info.run_id, "started": run.info.start_time}
             row |= {name: tags.get(f"slm.{name}", "") for name in _FRAME_TAGS}
             row |= {name: int(tags[f"slm.{name}"]) for name in _FRAME_NUMBERS}
+            row |= {
+                "scope": "" if scope is None else json.dumps(to_plain(scope)),
+                "measured": "" if scope is None else scope.words,
+            }
             series = {key for key in run.data.metrics if key.startswith("system/")}
             metrics = {k: v for k, v in run.data.metrics.items() if k not in series}
             rows.append(row | run.data.params | metrics)
         return pd.DataFrame(rows)
+
+    def _scope(self, run: Run, older: dict[tuple[str, str], Scope | None]) -> Scope | None:
+        """What the sum of a trial covers.
+
+        Older versions stored the domains as a tag, and the devices only in the trial's files: these
+        are read once per invocation and domains, because meters are opened once per invocation.
+        """
+        tags = run.data.tags
+        if mlflow_schema.SCOPE in tags or "slm.scope" not in tags:
+            return mlflow_schema.stored_scope(tags)
+        key = (tags["slm.sweep"], tags["slm.scope"])
+        if key not in older:
+            older[key] = mlflow_schema.stored_scope(tags)
+            with contextlib.suppress(TrackingError, ValueError):  # files may have been lost
+                figures = json.loads(self.attached(run.info.run_id, "energy.json"))
+                energy = [from_plain(EnergyFigure, figure) for figure in figures]
+                older[key] = mlflow_schema.scope_of(energy, interchangeable="slm.job" in tags)
+        return older[key]
 
     def _experiment(self, study: str) -> Experiment:
         experiment = self._client.get_experiment_by_name(study)

@@ -41,6 +41,9 @@ STATUS = {
 
 NO_HIP_ID = 2**32 - 1
 
+_MEMORY_BYTES = 10**9
+"""What each process that computes holds."""
+
 _KEYS = (
     *("name", "uuid", "hip_id", "power_field"),
     *("resolution", "update_ns", "frozen_ns", "first_ticks"),
@@ -63,6 +66,7 @@ class FakeAmdGpu:
         frozen_ns: monotonic time from which the counter is frozen; 0 for never.
         first_ticks: value of the counter at the start of the waveform.
         processes: ids of the processes that compute on it.
+        bystanders: ids of processes that are listed on it, but hold none of its memory.
         errors: function name to the status it returns, a key of `STATUS`.
     """
 
@@ -77,6 +81,7 @@ class FakeAmdGpu:
     frozen_ns: int = 0
     first_ticks: int = 0
     processes: tuple[int, ...] = ()
+    bystanders: tuple[int, ...] = ()
     errors: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -100,7 +105,8 @@ class FakeAmdSmi:
             lines += [f"gpu {gpu.bdf}", f"start_ns {gpu.waveform.start_ns}"]
             lines += [f"{key} {getattr(gpu, key)}" for key in _KEYS]
             lines += [f"step {length} {power}" for length, power in gpu.waveform.steps]
-            lines += [f"process {pid}" for pid in gpu.processes]
+            lines += [f"process {pid} {_MEMORY_BYTES}" for pid in gpu.processes]
+            lines += [f"process {pid} 0" for pid in gpu.bystanders]
             lines += [f"error {name} {STATUS[status]}" for name, status in gpu.errors.items()]
         partial = self._state.with_suffix(".partial")
         partial.write_text("\n".join(lines) + "\n", encoding="ascii")

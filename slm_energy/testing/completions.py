@@ -44,11 +44,13 @@ FAULTS = {
     "short": "generates one token less than requested",
     "eos": "stops at an end-of-text token in the middle, even with ignore_eos",
     "burst": "sends several tokens per event",
+    "idle": "waits before each event, as if another program computed",
 }
 
 _TEXT = "def total(values):\n    result = 0\n    for value in values:\n        result += value\n"
 _MIDDLE = 3
 """Number of tokens before a fault in a stream."""
+_WAIT_S = 0.02
 
 
 class CompletionsServer(http.server.ThreadingHTTPServer):
@@ -120,6 +122,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for start in range(0, len(ids), step):
             if start == _MIDDLE:
                 self._misbehave()
+            if self.server.fault == "idle":
+                time.sleep(_WAIT_S)
             self._send_data(self._event(ids[start : start + step], None))
         self._send_data(self._event([], None if self.server.fault == "unfinished" else finish))
         if not self.server.text:

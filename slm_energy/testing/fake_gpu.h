@@ -1,4 +1,4 @@
-/* The GPUs that libnvidia_ml.c plays: their description, their waveform and their faults.
+/* The GPUs that libnvidia_ml.c and libcuda.c simulate: their description, their waveform and their faults.
  *
  * They are described in the file NAME_OF_THE_LIBRARY.conf, one "key value" a line, which is read
  * again whenever it changes. nvml.py writes it and says what the keys mean.
@@ -34,7 +34,7 @@ typedef struct {
     int mig_count, step_count, fault_count, process_count;
     int64_t start_ns, counter_period_ns, power_period_ns, power_window_ns, faults_from_ns;
     int64_t major, minor, architecture, power_limit_mw, utilization_pct, memory_bytes, temperature_c;
-    int64_t sm_clock_mhz, event_reasons, power_type;
+    int64_t sm_clock_mhz, event_reasons, power_type, speed;
 } Gpu;
 
 static const struct { const char *key; size_t offset; } NUMBERS[] = {
@@ -43,6 +43,7 @@ static const struct { const char *key; size_t offset; } NUMBERS[] = {
     NUMBER(faults_from_ns), NUMBER(major), NUMBER(minor), NUMBER(architecture),
     NUMBER(power_limit_mw), NUMBER(utilization_pct), NUMBER(memory_bytes), NUMBER(temperature_c),
     NUMBER(sm_clock_mhz), NUMBER(event_reasons), NUMBER(power_type),
+    NUMBER(speed),
 };
 
 /* Each thread has the machine to itself: no lock is needed. */

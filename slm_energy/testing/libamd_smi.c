@@ -20,7 +20,7 @@ typedef struct {
     int64_t start_ns, update_ns, frozen_ns, first_ticks;
     Step steps[64];
     Error errors[MOST];
-    unsigned processes[MOST];
+    struct { unsigned pid; uint64_t bytes; } processes[MOST];
     int step_count, error_count, process_count;
 } Gpu;
 
@@ -52,7 +52,11 @@ static void load(void) {
         else if (!strcmp(key, "update_ns")) gpu->update_ns = atoll(value);
         else if (!strcmp(key, "frozen_ns")) gpu->frozen_ns = atoll(value);
         else if (!strcmp(key, "first_ticks")) gpu->first_ticks = atoll(value);
-        else if (!strcmp(key, "process")) gpu->processes[gpu->process_count++] = atoi(value);
+        else if (!strcmp(key, "process")) {
+            char *rest;
+            gpu->processes[gpu->process_count].pid = strtoul(value, &rest, 10);
+            gpu->processes[gpu->process_count++].bytes = strtoull(rest, NULL, 10);
+        }
         else if (!strcmp(key, "step")) {
             Step *step = &gpu->steps[gpu->step_count++];
             sscanf(value, "%ld %ld", &step->length_ns, &step->power_mw);
@@ -232,6 +236,9 @@ int amdsmi_get_gpu_process_list(void *handle, uint32_t *count, Process *processe
     FIND(handle);
     *count = gpu->process_count;
     memset(processes, 0, gpu->process_count * sizeof *processes);
-    for (int i = 0; i < gpu->process_count; i++) processes[i].pid = gpu->processes[i];
+    for (int i = 0; i < gpu->process_count; i++) {
+        processes[i].pid = gpu->processes[i].pid;
+        processes[i].memory = processes[i].memory_usage.vram = gpu->processes[i].bytes;
+    }
     return 0;
 }

@@ -100,6 +100,18 @@ int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(Device device, Device *parent) 
     return mig_index(device) < 0 ? INVALID_ARGUMENT : SUCCESS;
 }
 
+int nvmlDeviceGetMaxMigDeviceCount(Device device, unsigned *count) {
+    ENTER(__func__);
+    *count = gpu->mig_count ? MAX_MIG : 0;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetMigDeviceHandleByIndex(Device device, unsigned index, Device *mig) {
+    ENTER(__func__);
+    *mig = handle(gpu_index(device), (int)index);
+    return (int)index < gpu->mig_count ? SUCCESS : NOT_FOUND;
+}
+
 int nvmlDeviceGetMigMode(Device device, unsigned *current, unsigned *pending) {
     ENTER(__func__);
     *current = *pending = gpu->mig_count > 0;
@@ -187,11 +199,15 @@ typedef struct { unsigned pid; uint64_t used; unsigned gpu_instance, compute_ins
 int nvmlDeviceGetComputeRunningProcesses_v3(Device device, unsigned *count, Process *processes) {
     ENTER("nvmlDeviceGetComputeRunningProcesses");
     unsigned room = *count;
-    *count = (unsigned)gpu->process_count;
+    /* All of a divided GPU's processes are on its first MIG device. */
+    *count = mig_index(device) > 0 ? 0 : (unsigned)gpu->process_count;
     if (room < *count)
         return INSUFFICIENT_SIZE;
-    for (unsigned n = 0; n < *count; n++)
-        processes[n] = (Process){ .pid = gpu->processes[n], .used = (uint64_t)gpu->memory_bytes };
+    for (unsigned n = 0; n < *count; n++) {
+        uint64_t used = answer(gpu, "nvmlDeviceGetComputeRunningProcesses",
+                               (uint64_t)gpu->memory_bytes);
+        processes[n] = (Process){ .pid = gpu->processes[n], .used = used };
+    }
     return SUCCESS;
 }
 

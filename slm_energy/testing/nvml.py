@@ -1,5 +1,7 @@
 """NVIDIA GPUs for the real nvidia-ml-py: a `libnvidia-ml.so.1` compiled from a small C file.
 
+`write_cuda_library` gives the same GPUs a `libcuda.so.1`, which numbers them as CUDA does.
+
 One waveform per GPU determines its instant power, averaged power and energy counter, so that an
 integrator can be checked. Use it in this process, or let child processes find it:
 
@@ -41,6 +43,8 @@ EVERYTHING = "*"
 """Every function of a GPU: the error `GpuIsLost` for `EVERYTHING` is a lost GPU."""
 
 _LIBRARY = "libnvidia-ml.so.1"
+_CUDA_LIBRARY = "libcuda.so.1"
+_SOURCES = {_LIBRARY: "libnvidia_ml.c", _CUDA_LIBRARY: "libcuda.c"}
 _MOST = {"step": 1024, "fault": 64, "process": 64, "mig": 8}
 
 
@@ -63,7 +67,10 @@ class FakeGpu:
             25 ms of a period of 100 ms is a sensor that samples part of the time.
         power_type: type of the values of power fields, a pynvml.NVML_VALUE_TYPE_...
         power_limit_mw: the enforced limit; None is twice the largest power of the waveform.
-        processes: ids of the processes that compute on it.
+        speed: CUDA numbers the fastest GPU first unless CUDA_DEVICE_ORDER=PCI_BUS_ID; equal ones
+            stay in NVML's order.
+        processes: ids of the processes that compute on it; each holds `memory_bytes`. With MIG they
+            are on its first MIG device.
         mig_devices: UUIDs of its MIG devices, beginning with `MIG-`; if any, MIG mode is on.
         utilization_pct: share of time in which it computes.
         memory_bytes: used memory.
@@ -88,6 +95,7 @@ class FakeGpu:
     power_window_ns: int = 0
     power_type: int = pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
     power_limit_mw: int | None = None
+    speed: int = 0
     processes: tuple[int, ...] = ()
     mig_devices: tuple[str, ...] = ()
     utilization_pct: int = 40
@@ -160,29 +168,47 @@ def write_library(machine: FakeNvml, folder: Path) -> Path:
     Raises:
         MeterError: there is no C compiler, or it fails.
     """
-    _describe(machine, folder)
-    library = folder / _LIBRARY
+    return _write(_LIBRARY, machine, folder).parent
+
+
+def write_cuda_library(machine: FakeNvml, folder: Path) -> Path:
+    """Write a `libcuda.so.1` that numbers the GPUs of `machine`, and computes nothing.
+
+    In LD_LIBRARY_PATH it would break programs that do compute: load it by its path.
+
+    Returns:
+        Its absolute path.
+
+    Raises:
+        MeterError: there is no C compiler, or it fails.
+    """
+    return _write(_CUDA_LIBRARY, machine, folder)
+
+
+def _write(name: str, machine: FakeNvml, folder: Path) -> Path:
+    _describe(machine, folder, name)
+    library = folder.absolute() / name
     if not library.exists():
-        library.write_bytes(_compiled())
-    return folder.absolute()
+        library.write_bytes(_compiled(name))
+    return library
 
 
 @functools.cache
-def _compiled() -> bytes:
+def _compiled(name: str) -> bytes:
     compiler = shutil.which("cc")
     if compiler is None:
         raise MeterError("the fake NVML library needs a C compiler: apt install gcc libc6-dev")
-    source = Path(__file__).with_name("libnvidia_ml.c")
+    source = Path(__file__).with_name(_SOURCES[name])
     with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / _LIBRARY
+        library = Path(folder) / name
         command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise MeterError(f"the fake NVML library does not compile: {one_line(done.stderr)}")
+            raise MeterError(f"the fake {name} does not compile: {one_line(done.stderr)}")
         return library.read_bytes()
 
 
-def _describe(machine: FakeNvml, folder: Path) -> None:
+def _describe(machine: FakeNvml, folder: Path, name: str = _LIBRARY) -> None:
     """Write the file that the library reads; atomically, since it may be reading it."""
     lines = [f"driver {machine.driver}"]
     if machine.init_error:
@@ -191,9 +217,9 @@ def _describe(machine: FakeNvml, folder: Path) -> None:
         lines += [f"count {_code(machine.count_error)}"]
     for gpu in machine.gpus:
         lines += _gpu_lines(gpu)
-    partial = folder / f"{_LIBRARY}.partial"
+    partial = folder / f"{name}.partial"
     partial.write_text("\n".join(lines) + "\n", encoding="ascii")
-    partial.replace(folder / f"{_LIBRARY}.conf")
+    partial.replace(folder / f"{name}.conf")
 
 
 def _gpu_lines(gpu: FakeGpu) -> list[str]:

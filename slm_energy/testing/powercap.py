@@ -109,7 +109,13 @@ def amd(package: Waveform, *, dies: int = 1) -> tuple[Zone, ...]:
         top, name = f"intel-rapl:{die}", "package-0" + (f"-die-{die}" if dies > 1 else "")
         core = constant(5)
         zones += [
-            Zone(folder=top, name=name, waveform=package, range_uj=AMD_RANGE_UJ),
+            Zone(
+                folder=top,
+                name=name,
+                waveform=package,
+                range_uj=AMD_RANGE_UJ,
+                first_uj=5 * 10**9,
+            ),
             Zone(folder=f"{top}:0", name="core", waveform=core, range_uj=AMD_RANGE_UJ),
         ]
     return tuple(zones)

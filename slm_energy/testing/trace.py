@@ -27,7 +27,7 @@ from slm_energy.testing.waveform import Waveform
 
 SCHEMA = 1
 
-_MW_PER_UNIT = {"mW": 1, "W": 1000}
+_MW_PER_UNIT = {"uW": Fraction(1, 1000), "mW": Fraction(1), "W": Fraction(1000)}
 
 Number = int | float | None
 

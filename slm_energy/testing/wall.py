@@ -3,37 +3,39 @@
     with FakeWallMeter(constant(60), shape="shelly") as wall:
         ...  # measurement.wall_meter=wall.config("power")
 
-It responds as a NETIO PowerBOX (JSON API), a second-generation Shelly plug (Switch.GetStatus) or a
-plug with Tasmota (Status 8) does, in their units and steps: NETIO and Tasmota count energy in whole
-watt-hours, 3600 J at a time.
+It responds as the devices in `wall_shapes.py` do, in their units and steps.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import dataclasses
 import hashlib
 import json
 import re
+import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Literal
 
 from slm_energy.config.groups import WallMeterConfig
+from slm_energy.testing.wall_shapes import SHAPES, Quantity, Shape
 from slm_energy.testing.waveform import Waveform
+from slm_energy.wall_units import SCALES
 
-Shape = Literal["netio", "shelly", "tasmota"]
-Login = Literal["basic", "digest", "query"]
+Login = Literal["basic", "digest", "query", "bearer"]
 BrokenAnswer = Literal[
     "silent", "dripping", "html", "error", "redirect", "endless", "garbage", "missing"
 ]
 BrokenValue = Literal["text", "negative", "nan", "zero", "thousandfold"]
 
 USER, PASSWORD = "meter", "se:cr%et"
+TOKEN = "to.ke-n_1"
 NETRC = f"machine 127.0.0.1 login {USER} password {PASSWORD}\n"
 """Required content of ~/.netrc, or of the file named by the variable NETRC."""
 
@@ -49,53 +51,6 @@ _BREAK: dict[str | None, Callable[[float], Any]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Shape:
-    """Address of a device, paths and units in its responses, and their steps in mW and mWh."""
-
-    file: str
-    paths: dict[str, tuple[str, str]]
-    power_step_mw: int
-    energy_step_mwh: int
-    answer: Callable[[Any, Any], dict[str, Any]]
-
-
-_SHAPES = {
-    "netio": _Shape(
-        file="/netio.json",
-        paths={"power": ("Outputs.0.Load", "W"), "energy": ("Outputs.0.Energy", "Wh")},
-        power_step_mw=1000,
-        energy_step_mwh=1000,
-        answer=lambda power, energy: {
-            "Agent": {"Model": "PowerBOX 4KE"},
-            "Outputs": [{"ID": 1, "State": 1, "Load": power, "Energy": energy}],
-        },
-    ),
-    "shelly": _Shape(
-        file="/rpc/Switch.GetStatus?id=0",
-        paths={"power": ("apower", "W"), "energy": ("aenergy.total", "Wh")},
-        power_step_mw=100,
-        energy_step_mwh=1,
-        answer=lambda power, energy: {
-            "id": 0,
-            "output": True,
-            "apower": power,
-            "aenergy": {"total": energy, "minute_ts": 1700000000},
-        },
-    ),
-    "tasmota": _Shape(
-        file="/cm?cmnd=Status%208",
-        paths={
-            "power": ("StatusSNS.ENERGY.Power", "W"),
-            "energy": ("StatusSNS.ENERGY.Total", "kWh"),
-        },
-        power_step_mw=1000,
-        energy_step_mwh=1000,
-        answer=lambda power, energy: {"StatusSNS": {"ENERGY": {"Total": energy, "Power": power}}},
-    ),
-}
-
-
 class FakeWallMeter:
     """The device; serves while it is entered. `fault` may be set at any time.
 
@@ -104,7 +59,9 @@ class FakeWallMeter:
         shape: device whose responses it imitates.
         period_s: update period of its values; power is the mean over this time.
         clock_offset_s: lead of its clock over ours; None: it sends no time.
-        login: how it requires `USER` and `PASSWORD`; `query` is Tasmota's way.
+        login: how it requires `USER` and `PASSWORD`, or `TOKEN`; `query` is Tasmota's way.
+        float32: its energy is a float32 that is printed in full.
+        certificate: file with the certificate and key in PEM format that it uses for https.
     """
 
     def __init__(
@@ -115,16 +72,25 @@ class FakeWallMeter:
         period_s: float = 0.1,
         clock_offset_s: float | None = 0.0,
         login: Login | None = None,
+        float32: bool = False,
+        certificate: Path | None = None,
     ) -> None:
         self.fault: BrokenAnswer | BrokenValue | None = None
         self.login = login
         self.clock_offset_s = clock_offset_s
         self.stopped = threading.Event()
         self._waveform = waveform
-        self._shape = _SHAPES[shape]
+        self._shape = SHAPES[shape]
         self._period_ns = round(period_s * 1e9)
         self._shift_pj = 0
+        self._float32 = float32
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._scheme = "http"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self._scheme = "https"
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
@@ -138,10 +104,11 @@ class FakeWallMeter:
         self._thread.join()
         self._server.server_close()
 
-    def config(self, quantity: Literal["power", "energy"], **changes: Any) -> WallMeterConfig:
+    def config(self, quantity: Quantity, **changes: Any) -> WallMeterConfig:
         """Configuration for reading it."""
         path, unit = self._shape.paths[quantity]
-        url = f"http://127.0.0.1:{self._server.server_port}{self._shape.file}"
+        address = f"127.0.0.1:{self._server.server_port}{self._shape.files[quantity]}"
+        url = f"{self._scheme}://{address}"
         if self.login == "query":
             url += f"{'&' if '?' in url else '?'}user=&password="
         values: dict[str, Any] = {
@@ -156,18 +123,19 @@ class FakeWallMeter:
         """Restart the energy counter at zero, as after a power cut."""
         self._shift_pj = -self._waveform.energy_pj(self._published_ns())
 
-    def body(self) -> bytes:
-        """Current response."""
-        end_ns = self._published_ns()
+    def body(self, file: str = "") -> bytes:
+        """Current response; `file` is the requested one, where power and energy have their own."""
+        shape, end_ns = self._shape, self._published_ns()
         counted_pj = self._waveform.energy_pj(end_ns)
         period_pj = counted_pj - self._waveform.energy_pj(end_ns - self._period_ns)
-        counted_mwh = (counted_pj + self._shift_pj) // (3600 * 10**9)
+        counted_mj = (counted_pj + self._shift_pj) // 10**9
+        power = _shown(period_pj // self._period_ns, shape.power_step_mw, SCALES["W"])
+        energy = _shown(counted_mj, shape.energy_step_mj, SCALES[shape.paths["energy"][1]])
+        if self._float32:
+            (energy,) = struct.unpack("f", struct.pack("f", energy))
         alter = _BREAK.get(self.fault, _intact)
-        power = _stepped(period_pj // self._period_ns, self._shape.power_step_mw)
-        energy = _stepped(counted_mwh, self._shape.energy_step_mwh)
-        if self._shape.paths["energy"][1] == "kWh":
-            energy /= 1000
-        return json.dumps(self._shape.answer(alter(power), alter(energy))).encode()
+        quantity: Quantity = "energy" if file == shape.files["energy"] else "power"
+        return json.dumps(shape.answer(quantity, alter(power), alter(energy))).encode()
 
     def _published_ns(self) -> int:
         return time.monotonic_ns() // self._period_ns * self._period_ns
@@ -177,10 +145,10 @@ def _intact(value: float) -> float:
     return value
 
 
-def _stepped(thousandths: int, step: int) -> float:
-    """Round down to whole steps; an integer if the step is 1, as the device prints it."""
+def _shown(thousandths: int, step: int, unit: int) -> float:
+    """Round down to whole steps; an integer if a step is the unit, as the device prints it."""
     whole = thousandths // step * step
-    return whole // 1000 if step == 1000 else whole / 1000
+    return whole // unit if step == unit else whole / unit
 
 
 def _handler(meter: FakeWallMeter) -> type[BaseHTTPRequestHandler]:
@@ -191,6 +159,8 @@ def _handler(meter: FakeWallMeter) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             if meter.login == "query" and not self.path.endswith(_QUERY):
                 self._say(200, b'{"WARNING": "Need user=<username>&password=<password>"}')
+            elif meter.login == "bearer" and not self._has_token():
+                self._say(401, b"401: Unauthorized")  # as Home Assistant, without a challenge
             elif meter.login in ("basic", "digest") and not _allowed(
                 meter.login, self.headers.get("Authorization", "")
             ):
@@ -212,7 +182,10 @@ def _handler(meter: FakeWallMeter) -> type[BaseHTTPRequestHandler]:
             elif meter.fault == "missing":
                 self._say(200, b'{"id": 0, "temperature": {"tC": 41}}')
             else:
-                self._say(200, meter.body())
+                self._say(200, meter.body(self.path))
+
+        def _has_token(self) -> bool:
+            return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
         def _say(self, status: int, body: bytes, more: dict[str, str] | None = None) -> None:
             headers = {"Content-Length": str(len(body))} | (more or {})

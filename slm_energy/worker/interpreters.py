@@ -15,14 +15,16 @@ from pathlib import Path
 
 from slm_energy import redaction
 from slm_energy.cell import Settings
+from slm_energy.devices import nvidia
 from slm_energy.engines.describe import Description
 from slm_energy.errors import ConfigError, one_line
 from slm_energy.serialization import convert, to_plain
 
 _PACKAGE = Path(__file__).parents[1]
 _PATIENCE_S = 120.0
-_VARIABLES = {"NVIDIA_TF32_OVERRIDE": "0"}
-"""float32 is float32 for every engine: torch computes its products in full, while CUDA's libraries
+_VARIABLES = {"NVIDIA_TF32_OVERRIDE": "0", **nvidia.ORDER}
+"""`provider.device` and CUDA_VISIBLE_DEVICES mean the same GPUs for CUDA as for the meters; and
+float32 is float32 for every engine: torch computes its products in full, while CUDA's libraries
 round them to TF32 (10 bits of mantissa) for onnxruntime, TensorRT and llama.cpp by default."""
 
 # Runs in an interpreter that may be old and bare, so it first reports what is missing there.

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from slm_energy.cell import Trial
+from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.config.groups import WorkloadConfig
 from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
 from slm_energy.errors import WorkloadError
 from slm_energy.machine import allowed_processors, processor
 from slm_energy.models.folder import eos_ids
 from slm_energy.models.tokenizer import load_tokenizer
-from slm_energy.record import Capture, ClockAnchor, Generation, Metering
+from slm_energy.record import Capture, Generation, Metering
 from slm_energy.serialization import Json
 from slm_energy.worker.timeline import Timeline
 from slm_energy.worker.warmup import warm_up
@@ -36,7 +37,11 @@ ReportPhase = Callable[[str, float], None]
 
 
 def serve(
-    trial: Trial, tasks: Sequence[Task], metering: Metering | None, progress: ReportPhase
+    trial: Trial,
+    tasks: Sequence[Task],
+    metering: Metering | None,
+    progress: ReportPhase,
+    clocks: ReadClocks = read_clocks,
 ) -> Capture:
     """Run the windows of one trial.
 
@@ -45,20 +50,23 @@ def serve(
         tasks: its workload's prompts.
         metering: None when nothing is metered.
         progress: called with the phase's name and the share of it that is done, between requests.
+        clocks: reads the machine's clocks.
 
     Raises:
         SlmEnergyError: model, engine and prompts do not allow these settings.
     """
-    settings, clock = trial.cell.settings, _anchor()
+    settings, clock = trial.cell.settings, clocks()
     measurement = settings.measurement
     shortest_s = metering.shortest_s if metering else 0.0
     engine = find(settings.engine.name).create()
-    timeline = Timeline(metering)
+    timeline = Timeline(metering, clocks)
 
     progress("load", 0.0)
     with timeline.window("load"):
         tokenizer = load_tokenizer(Path(trial.model_path))
         effective = engine.load(load_request_of(trial))
+    for pid in _adopted(effective):
+        timeline.adopt(pid)
 
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
     _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
@@ -105,6 +113,12 @@ def serve(
         clock=clock,
         warmup=warmed,
     )
+
+
+def _adopted(effective: dict[str, Json]) -> list[int]:
+    """Processes of a running server that computes for the engine."""
+    listed = effective.get("adopted")
+    return [pid for pid in listed if isinstance(pid, int)] if isinstance(listed, list) else []
 
 
 def _check_context(
@@ -210,7 +224,3 @@ def _nvidia_driver() -> str | None:
     """The version line of the kernel's module; None where it is not loaded."""
     path = Path("/proc/driver/nvidia/version")
     return path.read_text(encoding="utf-8").partition("\n")[0] if path.is_file() else None
-
-
-def _anchor() -> ClockAnchor:
-    return ClockAnchor(monotonic_ns=time.monotonic_ns(), unix_ns=time.time_ns())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.exchange import Edge, Marks
 from slm_energy.record import Metering, Window
 
@@ -25,10 +26,12 @@ class Timeline:
 
     Args:
         metering: how to reach the sampler; None when nothing is metered.
+        clocks: reads all clocks, to see whether the machine was suspended within a window.
     """
 
-    def __init__(self, metering: Metering | None) -> None:
+    def __init__(self, metering: Metering | None, clocks: ReadClocks = read_clocks) -> None:
         self.windows: list[Window] = []
+        self._clocks = clocks
         self._marks: Marks | None = None
         if metering is not None:
             try:
@@ -41,11 +44,25 @@ class Timeline:
         """Open a window for the length of a `with` block; an exception leaves none."""
         span = Span()
         self._mark("start")
+        opened = self._clocks()
         start_ns = time.monotonic_ns()
         yield span
         end_ns = time.monotonic_ns()
+        suspended_ns = self._clocks().suspended_ns(opened)
         self._mark("end")
-        self.windows.append(Window(name=name, start_ns=start_ns, end_ns=end_ns, passes=span.passes))
+        self.windows.append(
+            Window(
+                name=name,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                passes=span.passes,
+                suspended_ns=suspended_ns,
+            )
+        )
+
+    def adopt(self, pid: int) -> None:
+        """Have the sampler count process `pid` and its descendants as the trial's."""
+        self._notify(lambda marks: marks.adopt(pid))
 
     def close(self) -> None:
         """Close the connection to the sampler."""
@@ -53,10 +70,13 @@ class Timeline:
             self._marks.close()
 
     def _mark(self, edge: Edge) -> None:
+        self._notify(lambda marks: marks.mark(edge))
+
+    def _notify(self, send: Callable[[Marks], None]) -> None:
         if self._marks is None:
             return
         try:
-            self._marks.mark(edge)
+            send(self._marks)
         except OSError as error:
             print(f"the sampler no longer responds: {error}", file=sys.stderr)
             self.close()

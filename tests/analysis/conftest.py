@@ -1,11 +1,16 @@
 """Synthetic studies: rows as `tracking.Store.frame` gives them."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from slm_energy.record import Source
+from slm_energy.scope import Scope, of_sources
+from slm_energy.serialization import to_plain
 
 
 def make_study(
@@ -55,6 +60,34 @@ def make_study(
                 row["energy/per_output_token_high_j"] = joules * (1 + own_interval)
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def a_scope(*devices: tuple[str, str]) -> Scope:
+    """The scope of counters of these domains and devices."""
+    sources = [
+        Source(id=device, kind="counter", domain=domain, unit="uJ", summed=True, device=device)
+        for domain, device in devices
+    ]
+    scope = of_sources(sources)
+    assert scope is not None
+    return scope
+
+
+PACKAGE, DRAM, GPU = (
+    ("cpu_package", "package-0"),
+    ("dram", "package-0/dram"),
+    ("gpu", "GPU-1 NVIDIA H100"),
+)
+WHOLE = a_scope(PACKAGE, DRAM, GPU)
+WITHOUT_GPU = a_scope(PACKAGE, DRAM)
+GPU_ONLY = a_scope(GPU)
+
+
+def with_scope(rows: pd.DataFrame, *scopes: Scope | None) -> pd.DataFrame:
+    """The same trials with one scope for all, or one for each round."""
+    chosen = rows["round"].map(lambda number: scopes[min(number, len(scopes)) - 1])
+    texts = chosen.map(lambda one: "" if one is None else json.dumps(to_plain(one)))
+    return rows.assign(scope=texts)
 
 
 @pytest.fixture

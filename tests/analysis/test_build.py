@@ -41,7 +41,7 @@ def terminal(result, width=120):
 def test_the_verdict_is_a_sentence(study):
     assert report(study(TWO)).findings == (
         "onnx costs 64 % less energy per output token than torch, 95 % interval 63 to 64 %, "
-        "cheaper in 5 of 5 rounds.",
+        "cheaper in 5 of 5 rounds. The verdict holds without any single round.",
     )
 
 
@@ -89,7 +89,8 @@ def test_the_best_cell_is_the_reference_unless_another_is_named(study):
     assert {pair.verdict for pair in headline(other)} == {"saves"}
     assert other.findings == (
         "onnx / cpu costs 63 % less energy per output token than torch / cpu, simultaneous 95 % "
-        "interval 62 to 64 %, cheaper in 5 of 5 rounds.",
+        "interval 62 to 64 %, cheaper in 5 of 5 rounds. The verdict holds without any single "
+        "round.",
     )
 
 
@@ -254,11 +255,11 @@ def test_many_cells_stay_readable_in_100_columns(study):
         for size in range(3)
         for provider in ("cpu", "cuda")
     }
-    result = report(study(costs, rounds=3))
+    result = report(study(costs, rounds=4))
     text = terminal(result)
     assert len(headline(result)) == 41
     assert max(map(len, text.splitlines())) <= 100
-    assert text.count("\n") < 180
+    assert text.count("\n") < 190
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -530,3 +531,25 @@ def test_dunn_is_said_to_take_drift_for_noise_only_where_rounds_drift(study):
     ]
     assert any("drift between rounds as noise" in why for why in whys[0])
     assert not any("drift" in why for why in whys[1])
+
+
+def test_a_source_that_was_left_out_is_named_in_the_report(study):
+    rows = study({"torch/cpu": 2.0, "onnx/cpu": 1.0}).assign(
+        **{"measurement.leave_out": '["rapl/intel-rapl:0:2"]'}
+    )
+    found = report(rows)
+    (out,) = found.left_out
+    assert (out.scope, out.name) == ("source", "rapl/intel-rapl:0:2")
+    line = "rapl/intel-rapl:0:2: measurement.leave_out: neither read nor part of any total."
+    assert f"Left out: {line}" in found.notes
+
+
+def test_a_source_that_was_left_out_of_some_cells_is_named_with_them(study):
+    rows = study({"torch/cpu": 2.0, "onnx/cpu": 1.0})
+    rows["measurement.leave_out"] = [
+        "[]" if name == "onnx" else '["x"]' for name in rows["engine.name"]
+    ]
+    (out,) = report(rows).left_out
+    assert out.reason.startswith(
+        "measurement.leave_out: neither read nor part of any total, in torch"
+    )

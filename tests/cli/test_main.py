@@ -47,6 +47,8 @@ from tests.conftest import Command
         (["compare", "a", "b", "margn=1"], "margn: no such key"),
         (["compare", "a", "a@mlruns"], "a and a@mlruns are the same study"),
         (["compare", "a", "b@old"], "there is no store in mlruns"),
+        (["calibrate", "levels=[0]"], "levels=[0.0]: each is above 0 and at most 1"),
+        (["calibrate", "rounds=2"], "rounds=2 is out of range: at least 3"),
         (["doctor", "measurement.target_error=9"], "measurement.target_error=9.0 is out of range"),
         (["doctor", "--json", "measurement=none"], "measurement=none: there is no such"),
     ],

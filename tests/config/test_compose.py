@@ -119,7 +119,7 @@ def test_the_file_of_a_verb_has_the_defaults_and_every_key(name: str) -> None:
     set_here = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in composed.items()
-        if key not in ("tracking", "columns")
+        if key not in ("tracking", "columns", "measurement")
     }
     assert set_here == known
 
@@ -217,3 +217,9 @@ def test_what_cannot_be_composed_is_one_line(name: str, overrides: list[str], me
     with pytest.raises(ConfigError, match=message) as raised:
         compose(name, overrides)
     assert "\n" not in str(raised.value)
+
+
+def test_sources_that_are_left_out_are_ids_and_patterns_without_quotes() -> None:
+    words = ["measurement.leave_out=[rapl/intel-rapl:0:2,nvml/GPU-?2*]"]
+    [config] = compose_grid(words)
+    assert config.measurement.leave_out == ("rapl/intel-rapl:0:2", "nvml/GPU-?2*")

@@ -5,9 +5,16 @@ from typing import Any
 
 import pytest
 
-from slm_energy.config.groups import LimitsConfig, MeasurementConfig, RunConfig
+from slm_energy.cell import Trial
+from slm_energy.config.groups import (
+    LimitsConfig,
+    MeasurementConfig,
+    ProviderConfig,
+    RunConfig,
+    WallMeterConfig,
+)
 from slm_energy.derive import checks, metrics
-from slm_energy.record import Capture, SamplerReport, WarmUp
+from slm_energy.record import Capture, CheckResult, SamplerReport, WarmUp
 from tests.captures import (
     S,
     a_capture,
@@ -204,3 +211,113 @@ def test_two_views_that_disagree_are_flagged(
     assert set(flagged(config, capture)) == names
     values = metrics.derive(capture, metrics.energy_figures(capture, MeasurementConfig(name="t")))
     assert values["crosscheck/cpu_package_power_to_counter_ratio"] == pytest.approx(watts / 10)
+
+
+def of_gpu(capture: Capture, *, name: str = "fake/gpu") -> Capture:
+    """The same capture on a GPU: its counter counts a GPU's joules, and nothing else."""
+    counter = a_counter()
+    source = dataclasses.replace(
+        counter.source, id=name, domain="gpu", device="GPU-1 NVIDIA Fake 100"
+    )
+    return dataclasses.replace(capture, series=(dataclasses.replace(counter, source=source),))
+
+
+def on_cuda(config: RunConfig, capture: Capture) -> tuple[Trial, Capture]:
+    """A trial with provider=cuda, and its capture."""
+    provider = dataclasses.replace(config.provider, name="cuda")
+    cell = a_cell(config, provider=provider, measurement=PLAIN)
+    effective = {**capture.effective, "provider": "cuda"}
+    return a_trial(config, cell=cell), dataclasses.replace(capture, effective=effective)
+
+
+def test_a_processor_s_trial_of_which_only_the_gpu_was_metered_is_invalid_and_has_no_total(
+    config: RunConfig,
+) -> None:
+    note = "rapl: /sys/energy_uj cannot be read (EACCES): sudo chmod a+r /sys/energy_uj"
+    sampler = dataclasses.replace(a_capture().sampler, notes=(note,))
+    capture = dataclasses.replace(of_gpu(a_capture()), sampler=sampler)
+    for mode in ("auto", "strict"):
+        reason = failing(config, capture, mode=mode)["energy_known"]
+        assert "provider=cpu computes on the processor, which is not in the sum" in reason
+        assert "GPU only: 1 GPU (NVIDIA Fake 100)" in reason
+        assert note in reason
+        assert "measurement=wall" in reason
+    figures = metrics.energy_figures(capture, PLAIN)
+    assert {figure.domain for figure in figures} == {"gpu"}
+    values = metrics.derive(capture, figures)
+    assert values["energy/gpu_j"] == pytest.approx(40)
+    assert not [name for name in values if "total" in name or "per_output_token" in name]
+
+
+def test_a_gpu_s_trial_of_which_only_the_processor_was_metered_is_invalid_and_has_no_total(
+    config: RunConfig,
+) -> None:
+    trial, capture = on_cuda(config, a_capture())
+    results = checks.run(trial, capture, metrics.energy_figures(capture, PLAIN))
+    [reason] = [result.detail for result in results if result.passed is False]
+    assert reason.startswith("provider=cuda computes on the GPU, which is not in the sum")
+    values = metrics.derive(capture, metrics.energy_figures(capture, PLAIN))
+    assert not [name for name in values if "total" in name or "per_output_token" in name]
+
+
+def test_a_gpu_s_trial_without_processors_is_valid_and_its_sum_is_no_total(
+    config: RunConfig,
+) -> None:
+    trial, capture = on_cuda(config, of_gpu(a_capture()))
+    figures = metrics.energy_figures(capture, PLAIN)
+    results = checks.run(trial, capture, figures)
+    assert [result.name for result in results if result.passed is False] == []
+    [detail] = [result.detail for result in results if result.name == "energy_known"]
+    assert detail.endswith("GPU only: 1 GPU (NVIDIA Fake 100); processors and memory not included")
+    values = metrics.derive(capture, figures)
+    assert values["energy_devices/sum_j"] == pytest.approx(40)
+    assert values["energy_devices/per_output_token_j"] == pytest.approx(40 / 16)
+    assert values["energy_devices/load_sum_j"] == pytest.approx(10)
+    assert values["energy_devices/net_sum_j"] == pytest.approx(0, abs=1e-9)
+    assert {name for name in values if name.startswith("energy/")} >= {"energy/gpu_j"}
+    assert not [name for name in values if "total" in name]
+
+
+def test_a_meter_at_the_wall_covers_every_provider(config: RunConfig) -> None:
+    counter = a_counter()
+    source = dataclasses.replace(counter.source, domain="wall", device="192.0.2.7")
+    capture = a_capture(series=(dataclasses.replace(counter, source=source),))
+    assert failing(config, capture) == {}
+    trial, capture = on_cuda(config, capture)
+    results = checks.run(trial, capture, metrics.energy_figures(capture, PLAIN))
+    assert [result.detail for result in results if result.passed is False] == []
+
+
+def test_a_wall_meter_that_was_requested_and_gave_no_reading_voids_the_trial(
+    config: RunConfig,
+) -> None:
+    meter = WallMeterConfig(url="http://192.0.2.7/", path="power", unit="W")
+    wall = a_counter()
+    source = dataclasses.replace(wall.source, id="wall/power", domain="wall", summed=False)
+    read = dataclasses.replace(wall, source=source)
+    mute = dataclasses.replace(
+        read, raw=(None,) * len(read.raw), errors={"0": "192.0.2.7 cannot be reached"}
+    )
+    assert failing(config, a_capture(series=(a_counter(), read)), wall_meter=meter) == {}
+    assert failing(config, a_capture(series=(a_counter(), mute)), wall_meter=meter) == {
+        "requested_meter": "measurement.wall_meter: 192.0.2.7 cannot be reached"
+    }
+    assert set(failing(config, a_capture(), wall_meter=meter)) == {"requested_meter"}
+
+
+def test_work_on_a_gpu_must_be_proven_to_be_on_a_metered_one(config: RunConfig) -> None:
+    name, gpu = "work_on_metered_device", "GPU-1 NVIDIA Fake 100"
+    source = dataclasses.replace(a_counter().source, domain="gpu", device=gpu)
+    capture = a_capture(series=(a_counter(source=source),))
+    capture = dataclasses.replace(capture, effective=capture.effective | {"provider": "cuda"})
+    proven = dataclasses.replace(capture, effective=capture.effective | {"device_uuid": "GPU-1"})
+
+    def judged(capture: Capture, **measurement: Any) -> CheckResult:
+        chosen = MeasurementConfig(name="test", **measurement)
+        cell = a_cell(config, measurement=chosen, provider=ProviderConfig(name="cuda"))
+        results = checks.run(a_trial(config, cell=cell), capture, ())
+        return next(result for result in results if result.name == name)
+
+    assert judged(proven).passed is True
+    assert judged(capture).passed is False
+    assert judged(capture, mode="off").passed is None

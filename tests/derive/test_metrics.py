@@ -6,8 +6,17 @@ import pytest
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.derive import metrics
-from slm_energy.record import Capture, SamplerReport, WarmUp, Window
-from tests.captures import S, a_capture, a_counter, a_gauge, a_generation, a_reference, without
+from slm_energy.record import Capture, SamplerReport, Series, WarmUp, Window
+from tests.captures import (
+    S,
+    a_capture,
+    a_counter,
+    a_flat_gauge,
+    a_gauge,
+    a_generation,
+    a_reference,
+    without,
+)
 
 MEASUREMENT = MeasurementConfig(name="test")
 
@@ -146,3 +155,23 @@ def test_gauges_are_summarised_over_the_serve_window() -> None:
 @pytest.mark.parametrize(("share", "expected"), [(0, 1.0), (0.5, 2.5), (0.95, 3.85), (1, 4.0)])
 def test_quantiles_interpolate(share: float, expected: float) -> None:
     assert metrics.quantile([1.0, 2.0, 3.0, 4.0], share) == pytest.approx(expected)
+
+
+def test_gpus_of_two_vendors_have_metrics_of_their_own() -> None:
+    """And those of one vendor alone keep the names that stores have had."""
+    nvidia = [a_flat_gauge(f"gpu_{n}_utilization_percentage", 10.0 + n) for n in (0, 1)]
+    amd = [a_flat_gauge(f"amdgpu_{n}_utilization_percentage", 20.0 + n) for n in (0, 1)]
+
+    def means(*gauges: Series) -> dict[str, float]:
+        values = derived(a_capture(series=(a_counter(), *gauges)))
+        return {name: values[name] for name in values if name.endswith("_mean_pct")}
+
+    both = {
+        "utilization/gpu_mean_pct": 10,
+        "utilization/gpu1_mean_pct": 11,
+        "utilization/gpu_amd_mean_pct": 20,
+        "utilization/gpu_amd_1_mean_pct": 21,
+    }
+    assert means(*nvidia, *amd) == means(*amd, *nvidia) == both
+    assert means(*nvidia) == {"utilization/gpu_mean_pct": 10, "utilization/gpu1_mean_pct": 11}
+    assert means(*amd) == {"utilization/gpu_mean_pct": 20, "utilization/gpu1_mean_pct": 21}

@@ -10,7 +10,7 @@ from rich.console import Console
 from slm_energy.config.groups import MeasurementConfig, TrackingConfig
 from slm_energy.doctor import Diagnosis, Finding, examine, show
 from slm_energy.doctor.diagnosis import HOST_CHECKS
-from slm_energy.record import Source
+from slm_energy.record import Calibration, Fitted, Source
 from slm_energy.serialization import readable
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
@@ -32,8 +32,8 @@ def look(config, tmp_path, monkeypatch):
     """Examine this machine with a powercap tree of its own and no GPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
-    def look(powercap, mode="auto"):
-        measurement = MeasurementConfig(name="test", mode=mode, powercap_root=str(powercap))
+    def look(powercap, mode="auto", **more):
+        measurement = MeasurementConfig(name="test", mode=mode, powercap_root=str(powercap), **more)
         tracking = TrackingConfig(name="test", folder=str(tmp_path / "mlruns"))
         asked = dataclasses.replace(config, measurement=measurement, tracking=tracking)
         return examine(asked, tmp_path)
@@ -104,6 +104,18 @@ def test_sources_are_printed_with_their_figures():
     assert lines[start + 2].endswith("NVIDIA H200, nvmlDeviceGetPowerUsage, mean of 1 s")
     assert "61 uJ" in lines[start + 3]
     assert lines[start + 5] == "and 1 gauges of utilization, memory and heat"
+
+
+def test_a_calibrated_source_says_against_what_and_when():
+    one = Fitted(low=0.9, best=1.0, high=1.1)
+    calibration = Calibration(
+        reference="wall/power", unix_ns=1_795_900_000 * 10**9, gain=one, offset_w=one, lag_s=one
+    )
+    source = Source(
+        id="p", kind="counter", domain="gpu", unit="uJ", path="file", calibration=calibration
+    )
+    text = printed(dataclasses.replace(DIAGNOSIS, sources=(source,)))
+    assert "  p, file, calibrated against wall/power on 2026-11-28\n" in text
 
 
 def test_remedies_come_whole_and_failures_first():
@@ -198,6 +210,7 @@ def assert_json_is_stable(found):
         "sampler",
         "RAPL",
         "update periods",
+        "counters",
         "GPUs metered",
         "GPU processes",
         "GPU persistence",
@@ -230,3 +243,15 @@ def test_on_this_machine_every_check_has_an_answer():
     findings = [check() for check in HOST_CHECKS]
     assert len({finding.name for finding in findings}) == len(HOST_CHECKS)
     assert all(finding.detail for finding in findings)
+
+
+def test_a_source_that_is_left_out_is_named(look, tree):
+    tree.set_fault("intel-rapl:0:0", "frozen")
+    found = look(tree.root)
+    assert verdicts(found)["counters"] == "fail"
+    (remedy,) = [check.remedy for check in found.checks if check.name == "counters"]
+    assert remedy.startswith("measurement.leave_out=[rapl/intel-rapl:0:0] leaves")
+    found = look(tree.root, leave_out=("rapl/intel-rapl:0:0",))
+    assert verdicts(found)["counters"] == "ok"
+    assert "rapl/intel-rapl:0:0" not in {source.id for source in found.sources}
+    assert "measurement.leave_out: rapl/intel-rapl:0:0 is neither read" in printed(found)

@@ -271,3 +271,33 @@ def test_without_these_files_there_are_no_such_gauges(tmp_path):
 
 def test_the_gauges_are_quick_to_read(meter):
     assert not meter.slow
+
+
+def test_a_running_server_that_is_adopted_is_not_foreign(meter):
+    with process(WAITS) as worker, process(CHILD_SPINS) as server:
+        busy = child_of(server)
+        meter.watch(worker.pid)
+        alone = read(meter, "process_memory_megabytes")
+        meter.adopt(server.pid)
+        assert read(meter, "process_memory_megabytes") > alone
+        foreign, spent, used = foreign_s(meter, busy)
+    assert foreign <= used - spent + TICKS_S
+
+
+def test_what_a_server_used_before_it_was_adopted_does_not_count(meter):
+    with process(WAITS) as worker, process(WAITS) as server:
+        meter.watch(worker.pid)
+        with pytest.raises(ReadFailed, match="no earlier"):
+            read(meter, "process_cpu_percentage")
+        meter.adopt(server.pid)
+        with pytest.raises(ReadFailed, match="no earlier"):
+            read(meter, "process_cpu_percentage")
+
+
+def test_a_server_that_has_gone_leaves_the_gauges_of_the_trial_unknown(meter):
+    with psutil.Popen(["true"]) as server:
+        pass
+    meter.watch(os.getpid())
+    meter.adopt(server.pid)
+    with pytest.raises(ReadFailed, match="the worker or its server has exited"):
+        read(meter, "process_memory_megabytes")

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from slm_energy.config.groups import MeasurementConfig
+from slm_energy.errors import MeterError
 from slm_energy.meters import rapl_perf
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.domains import clones, cut
@@ -130,7 +131,7 @@ def test_mirrored_dies_are_found_by_their_values(machine, opened, sysfs):
     machine(amd(BUSY, dies=2), period_s=0.02)
     meter = opened().meter
     values = {source.id: [] for source in sources(meter)}
-    for _ in range(12):
+    for _ in range(20):
         for name, seen in values.items():
             seen.append(read(meter, name))
         time.sleep(0.025)
@@ -267,13 +268,55 @@ def test_a_root_that_is_no_folder_says_so(sysfs, opened):
     assert "Not a directory" in result.notes[0]
 
 
-def test_a_zone_without_a_range_stays_and_the_note_warns_of_its_wraps(machine, opened):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "max_energy_range_uj cannot be read (ENOENT)"),
+        ("", "max_energy_range_uj is ''"),
+        ("0\n", "max_energy_range_uj is 0"),
+        ("-1\n", "max_energy_range_uj is -1"),
+    ],
+)
+def test_a_zone_without_a_range_stays_and_the_note_warns_of_its_wraps(
+    machine, opened, content, reason
+):
     tree = machine(ONE)
-    (tree.root / "intel-rapl:0/max_energy_range_uj").write_text("")
+    file = tree.root / "intel-rapl:0/max_energy_range_uj"
+    file.unlink() if content is None else file.write_text(content)
     result = opened()
     assert result.meter.channels[0].source.modulus is None
     assert result.meter.channels[0].read() >= 0
-    assert "intel-rapl:0 may wrap at an unknown value" in result.notes[0]
+    (note,) = result.notes
+    assert note.endswith(
+        f"intel-rapl:0 may wrap at an unknown value, as {reason}: a window in which it wraps is"
+        " invalid"
+    )
+
+
+def twins(second):
+    """Two zones of one name."""
+    return [
+        Zone(folder=f"intel-rapl:{number}", name="package-0", waveform=waveform, first_uj=10**9)
+        for number, waveform in enumerate((BUSY, second))
+    ]
+
+
+def test_two_zones_of_one_name_that_show_one_counter_are_one_zone(machine, opened):
+    machine(twins(BUSY))
+    result = opened()
+    assert ids(result) == ["rapl/intel-rapl:0"]
+    assert result.notes == (
+        "rapl: rapl/intel-rapl:1 and rapl/intel-rapl:0 have one name and show one counter: it is"
+        " counted once",
+    )
+
+
+def test_two_zones_of_one_name_with_different_counters_are_not_summed(machine, opened):
+    machine(twins(constant(70)))
+    result = opened()
+    assert ids(result) == ["rapl/intel-rapl:0", "rapl/intel-rapl:1"]
+    with pytest.raises(MeterError, match="are two zones named package-0 with different counters"):
+        cut(sources(result.meter))
 
 
 def test_a_zone_without_a_name_is_left_out(machine, opened):

@@ -1,11 +1,18 @@
 """A wall meter, over real HTTP on loopback."""
 
 import dataclasses
+import datetime
+import ipaddress
+import itertools
 import re
 import socket
 import time
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from slm_energy.config.groups import MeasurementConfig, WallMeterConfig
 from slm_energy.derive.energy.accounting import account
@@ -13,7 +20,8 @@ from slm_energy.errors import ConfigError
 from slm_energy.meters.base import ReadFailed
 from slm_energy.meters.wall import open_wall
 from slm_energy.record import Series, Window
-from slm_energy.testing.wall import NETRC, PASSWORD, FakeWallMeter
+from slm_energy.redaction import WALL_TOKEN
+from slm_energy.testing.wall import NETRC, PASSWORD, TOKEN, FakeWallMeter
 from slm_energy.testing.waveform import Waveform, constant
 from tests.metering import sources
 
@@ -54,7 +62,15 @@ def test_without_a_wall_meter_there_is_nothing_to_say(opened):
 
 @pytest.mark.parametrize(
     ("shape", "power_mw", "step_mj"),
-    [("netio", 64_000, 3_600_000), ("shelly", 64_400, 3_600), ("tasmota", 64_000, 3_600_000)],
+    [
+        ("netio", 64_000, 3_600_000),
+        ("shelly", 64_400, 3_600),
+        ("shelly_gen1", 64_400, 60_000),
+        ("tasmota", 64_000, 3_600_000),
+        ("home_assistant", 64_400, 36_000),
+        ("prometheus", 64_400, 1_000),
+        ("redfish", 64_000, 3_600_000),
+    ],
 )
 def test_each_shape_tells_power_and_energy(opened, shape, power_mw, step_mj):
     day_ago = dataclasses.replace(constant(64.4), start_ns=time.monotonic_ns() - 86_400 * 10**9)
@@ -78,19 +94,107 @@ def test_the_source_says_what_is_known_of_the_meter(opened, wall):
     assert (energy.id, energy.kind, energy.domain, energy.unit) == (
         *("wall/energy", "counter", "wall", "mJ"),
     )
+    assert power.resolution == 100
     assert energy.modulus is None
     assert energy.averaging_ns == 0
     assert not power.summed
     assert not energy.summed
 
 
-@pytest.mark.parametrize(("shape", "resolution_mj"), [("netio", 3.6e6), ("shelly", 3.6e3)])
-def test_the_resolution_is_the_last_digit_that_is_printed(opened, shape, resolution_mj):
-    waveform = Waveform(steps=((10**9, 60_123_457),), start_ns=time.monotonic_ns() - 7 * 10**9)
-    with FakeWallMeter(waveform, shape=shape) as wall:
+def test_the_step_is_learnt_from_values_and_not_from_digits(opened):
+    """Three decimals of a kWh are a float32 that is printed in full; 12 kW make a step in 0.3 s."""
+    busy = dataclasses.replace(constant(12_000), start_ns=time.monotonic_ns() - 3600 * 10**9)
+    with FakeWallMeter(busy, shape="tasmota", float32=True, period_s=0.3) as wall:
         (energy,) = sources(opened(wall.config("energy")).meter)
-    assert energy.resolution >= resolution_mj
-    assert energy.resolution in {resolution_mj, resolution_mj * 10, resolution_mj * 100}
+    assert 3_600_000 <= energy.quantum <= 3_700_000
+    assert energy.resolution == energy.quantum
+
+
+@pytest.mark.parametrize(
+    ("shape", "step_mj", "idle_w"),
+    [("netio", 3_600_000, 64.0), ("tasmota", 3_600_000, 64.0), ("shelly_gen1", 60_000, 64.4)],
+)
+def test_a_counter_that_did_not_move_has_at_least_its_printed_step(opened, shape, step_mj, idle_w):
+    with FakeWallMeter(constant(64.4), shape=shape, period_s=0.01) as wall:
+        found = opened(wall.config("energy"))
+    (energy,) = sources(found.meter)
+    assert energy.quantum == step_mj
+    assert energy.idle_w == pytest.approx(idle_w)
+    assert found.notes[1] == (
+        f"wall: it counts in steps of {step_mj // 1000:,} J or more: one takes"
+        f" {step_mj / 1e3 / idle_w:.3g} s at {idle_w:.3g} W"
+    )
+
+
+def test_idle_power_is_that_of_the_counter_where_there_is_none_beside_it(opened):
+    with FakeWallMeter(constant(3000), shape="prometheus", period_s=0.1) as wall:
+        (energy,) = sources(opened(wall.config("energy")).meter)
+    assert energy.idle_w == pytest.approx(3000, rel=0.5)
+
+
+def test_without_any_power_a_note_asks_for_it(opened):
+    with FakeWallMeter(constant(64.4), shape="home_assistant", period_s=0.01) as wall:
+        found = opened(wall.config("energy"))
+    assert sources(found.meter)[0].idle_w is None
+    assert found.notes[1].endswith("is unknown, measurement.wall_meter.power_path tells the power")
+
+
+WRONG_UNITS = [
+    ("shelly_gen1", "Wh", "60 times the energy of the power beside it: it is likely to be Wmin"),
+    ("shelly", "Wmin", "1/60 of the energy of the power beside it: it is likely to be Wh"),
+    ("shelly", "kWh", "1,000 times the energy of the power beside it: it is likely to be Wh"),
+    ("shelly", "J", "1/3,600 of the energy of the power beside it: it is likely to be Wh"),
+]
+
+
+@pytest.mark.parametrize(("shape", "unit", "text"), WRONG_UNITS)
+def test_a_unit_that_contradicts_the_power_beside_it_is_refused(opened, shape, unit, text):
+    with FakeWallMeter(constant(6000), shape=shape, period_s=0.1) as wall:
+        found = note(opened(wall.config("energy", unit=unit)))
+    ratio, _, rest = text.partition(" the energy")
+    assert found.startswith(f"wall: measurement.wall_meter.unit={unit} gives ")
+    assert found.endswith(rest)
+    seen = re.search(r"gives (1/)?([\d.,e+]+) ", found)
+    expected = re.fullmatch(r"(1/)?([\d,]+) .*", ratio)
+    assert seen[1] == expected[1]
+    number = float(seen[2].replace(",", ""))
+    assert number == pytest.approx(float(expected[2].replace(",", "")), rel=0.5)
+
+
+def test_a_power_that_is_named_is_compared_too(opened):
+    with FakeWallMeter(constant(6000), shape="redfish", period_s=0.1, float32=False) as wall:
+        right = wall.config("energy", power_path="PowerWatts.Reading")
+        assert opened(right).meter is not None
+        missing = note(opened(dataclasses.replace(right, power_path="PowerWatts.Watts")))
+    assert "measurement.wall_meter.power_path=PowerWatts.Watts: the response has no" in missing
+
+
+def test_one_bad_response_while_a_counter_is_watched_does_not_lose_the_meter(opened):
+    with FakeWallMeter(constant(6000), period_s=0.05) as wall:
+        body, number = wall.body, itertools.count(1)
+        wall.body = lambda file: b"{" if next(number) == 3 else body(file)
+        assert opened(wall.config("energy")).meter is not None
+    assert next(number) > 4
+
+
+def test_a_contradiction_that_shows_only_later_ends_the_readings(opened):
+    """While it is opened it does not move."""
+    with FakeWallMeter(constant(3), shape="shelly_gen1", period_s=0.02) as wall:
+        wall.body = lambda file: b'{"meters": [{"power": 3.0, "total": 7}]}'
+        meter = opened(wall.config("energy", unit="Wh")).meter
+        assert meter.read() == 7 * 3_600_000
+        count = iter(range(8, 20))
+        wall.body = lambda file: b'{"meters": [{"power": 3.0, "total": %d}]}' % next(count)
+        assert sampled(meter, 2).raw == (8 * 3_600_000, 9 * 3_600_000)
+        for _ in range(2):
+            with pytest.raises(ReadFailed, match="unit=Wh gives"):
+                meter.read()
+
+
+def test_home_assistant_states_its_unit(opened):
+    with FakeWallMeter(constant(64.4), shape="home_assistant") as wall:
+        text = note(opened(wall.config("energy", unit="Wh")))
+    assert text.endswith("states the unit kWh: set measurement.wall_meter.unit=kWh")
 
 
 def sampled(meter, readings, between=lambda count: None):
@@ -180,6 +284,23 @@ def test_a_path_that_leads_nowhere_says_what_is_there(opened, wall, path, text):
 
 
 @pytest.mark.parametrize(
+    ("printed", "power_mw"),
+    [("64.4", 64_400), ("64", 64_000), ("6.44e1", 64_400), (".5", 500), ("0.5", 500)],
+)
+def test_a_number_may_be_quoted(opened, wall, printed, power_mw):
+    wall.body = lambda file: b'{"apower": "%s"}' % printed.encode()
+    assert opened(wall.config("power")).meter.read() == power_mw
+
+
+@pytest.mark.parametrize(
+    "printed", ["unavailable", "unknown", "", "NaN", "inf", "0x40", "6_4", "64 W", "6,4", "--64"]
+)
+def test_a_quoted_text_is_no_number(opened, wall, printed):
+    wall.body = lambda file: b'{"apower": "%s"}' % printed.encode()
+    assert f"path=apower is not a number: {printed!r}" in note(opened(wall.config("power")))
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"[" * 60_000,
@@ -190,12 +311,12 @@ def test_a_path_that_leads_nowhere_says_what_is_there(opened, wall, path, text):
     ],
 )
 def test_a_hostile_answer_is_refused(opened, wall, body):
-    wall.body = lambda: body
+    wall.body = lambda file: body
     assert "check measurement.wall_meter" in note(opened(wall.config("power")))
 
 
 def test_an_energy_of_zero_with_a_strange_exponent_is_zero(opened, wall):
-    wall.body = lambda: b'{"aenergy": {"total": 0e-999999999}}'
+    wall.body = lambda file: b'{"aenergy": {"total": 0e-999999999}}'
     assert opened(wall.config("energy")).meter.read() == 0
 
 
@@ -240,6 +361,85 @@ def test_user_name_and_password_stand_in_netrc_and_nowhere_else(
     for secret in (PASSWORD, "se%3Acr%25et", "id=0", "wrong"):
         assert secret not in shown + failure
     assert refused in failure
+
+
+@pytest.mark.parametrize("place", ["variable", "netrc"])
+def test_a_token_stands_in_the_environment_or_in_netrc_and_nowhere_else(
+    opened, place, tmp_path, monkeypatch
+):
+    netrc = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(netrc))
+    with FakeWallMeter(constant(64.4), shape="home_assistant", login="bearer") as wall:
+        refused = note(opened(wall.config("power")))
+        if place == "variable":
+            monkeypatch.setenv(WALL_TOKEN, f"{TOKEN}\n")
+        else:
+            netrc.write_text(f"machine 127.0.0.1 login bearer password {TOKEN}\n")
+        found = opened(wall.config("power"))
+        assert found.meter.read() == 64_400
+        monkeypatch.setenv(WALL_TOKEN, "wrong-token")
+        failure = note(opened(wall.config("power")))
+    assert "returns HTTP 401: write `machine HOST login USER" in refused
+    assert f"a token is the variable {WALL_TOKEN}, or the password of the login `bearer`" in refused
+    for secret in (TOKEN, "wrong-token"):
+        assert secret not in f"{found.notes} {sources(found.meter)} {failure}"
+
+
+def test_a_token_that_is_no_plain_text_is_refused_without_being_shown(opened, wall, monkeypatch):
+    monkeypatch.setenv(WALL_TOKEN, "se\ncret")
+    assert note(opened(wall.config("power"))) == (
+        f"wall: the token in {WALL_TOKEN} or ~/.netrc is not plain text"
+    )
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate that a device made for its own address, with its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a plug")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / "public.pem").write_bytes(made.public_bytes(pem))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "both.pem").write_bytes(made.public_bytes(pem) + private)
+    return folder
+
+
+def test_a_certificate_of_ones_own_is_verified_with_its_file(opened, certificate):
+    both, public = certificate / "both.pem", certificate / "public.pem"
+    with FakeWallMeter(constant(64.4), shape="redfish", certificate=both) as wall:
+        unknown = note(opened(wall.config("power")))
+        assert opened(wall.config("power", ca_file=str(public))).meter.read() == 64_000
+    assert "its certificate cannot be verified (self" in unknown
+    assert unknown.endswith("give it, or that of its authority, in measurement.wall_meter.ca_file")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "No such file or directory"), ("nonsense", "not in PEM format")]
+)
+def test_a_file_without_a_certificate_is_named(opened, wall, tmp_path, content, why):
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    assert note(opened(wall.config("power", ca_file=str(file)))) == (
+        f"wall: measurement.wall_meter.ca_file={file} holds no certificate: {why}"
+    )
 
 
 @pytest.mark.parametrize("url", ["http://meter:secret@127.0.0.1/", "http://h/?password=secret"])

@@ -98,6 +98,17 @@ def rich_capture() -> Capture:
     )
 
 
+def devices_only() -> dict[str, float]:
+    """The metrics of a GPU's trial where no sensor covers the processors."""
+    rich = rich_capture()
+    series = [s for s in rich.series if s.source.domain == "gpu"]
+    capture = dataclasses.replace(
+        rich, series=tuple(series), effective=rich.effective | {"provider": "cuda"}
+    )
+    energy = metrics.energy_figures(capture, MeasurementConfig(name="test"))
+    return metrics.derive(capture, energy)
+
+
 @pytest.fixture
 def record(config: RunConfig) -> Record:
     """A valid trial that has everything."""
@@ -105,13 +116,13 @@ def record(config: RunConfig) -> Record:
     cell = a_cell(config, measurement=measurement)
     derived = trial.derive(a_trial(config, cell=cell), rich_capture(), 0)
     phases = dict.fromkeys(("build", "prepare", "reference", "gate", "worker", "derive"), 1.0)
-    return dataclasses.replace(derived, phases_s=phases, ended_unix_ns=20 * S)
+    return dataclasses.replace(derived, phases_s=phases, duration_s=20.0)
 
 
 def test_every_entry_is_stored_by_some_trial_and_every_stored_name_has_an_entry(
     record: Record,
 ) -> None:
-    names = {*mlflow_schema.metrics(record)}
+    names = {*mlflow_schema.metrics(record)} | {*devices_only()}
     names |= {point.name for point in mlflow_schema.system_series(record)}
     assert [name for name in names if find(name) is None] == []
     entries = {find(name) for name in names}
@@ -141,7 +152,7 @@ def test_what_mlflow_gives_back_and_the_reports_table_have_no_other_metric(
         store.store(repeated, folder, parent, "here-123456")
     frame = store.frame("test")
     report = build(frame, AnalysisOptions(study="test"))
-    table = pd.read_parquet(io.BytesIO(files(report)["trials.parquet"]))
+    table = pd.read_parquet(io.BytesIO(files(report).contents["trials.parquet"]))
     for columns in (frame.columns, table.columns):
         stored = [name for name in columns if "/" in name]
         assert "energy/total_j" in stored
@@ -168,6 +179,9 @@ def test_the_metrics_that_a_report_compares_have_a_direction() -> None:
         ("energy/cpu_package_j", "CPU package energy", "J"),
         ("energy/load_total_j", "load total energy", "J"),
         ("energy/load_dram_high_j", "load DRAM energy, upper bound", "J"),
+        ("energy_devices/per_output_token_j", "device energy per output token", "J/token"),
+        ("energy_devices/sum_j", "device energy", "J"),
+        ("energy_devices/load_sum_high_j", "load device energy, upper bound", "J"),
         ("energy_estimated/per_request_low_j", "energy per request, lower bound", "J"),
         ("energy/fan-tray_j", "fan-tray energy", "J"),
         ("latency/ttft_p95_s", "TTFT p95", "s"),

@@ -30,3 +30,15 @@ def test_the_origin_of_a_metric_names_its_gauge() -> None:
         definition = find(f"{stem}_mean_{unit}")
         assert definition is not None
         assert definition.origin == f"sampler: gauge {gauge.source.format(index='N')}"
+
+
+@pytest.mark.parametrize("index", [0, 1, 12])
+def test_every_gauge_of_an_amd_gpu_beside_nvidias_is_listed(index: int) -> None:
+    nvidias = {gauge.source.format(index=index) for gauge in GAUGES if "{index}" in gauge.source}
+    names = {source: stem_and_unit(source) for source in nvidias}
+    for source in nvidias:
+        stem, unit = stem_and_unit(f"amd{source}", nvidias)
+        assert (stem, unit) not in names.values()
+        definition = find(f"{stem}_mean_{unit}")
+        assert definition is not None
+        assert "AMD" in definition.title

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from slm_energy.config.groups import RunConfig
-from slm_energy.planning.freeze import changes, freeze
+from slm_energy.planning.freeze import Frozen, changes, freeze, scope_change
+from slm_energy.record import Source
+from slm_energy.scope import Scope, of_sources
 from slm_energy.serialization import from_plain, to_plain
 from tests.conftest import a_cell
 
@@ -42,6 +44,43 @@ def test_a_library_of_another_version_is_named(config: RunConfig) -> None:
     now = dataclasses.replace(first, facts=first.facts | {"version.numpy": "1.0"})
     [text] = changes(first, now)
     assert text == f"version.numpy was {first.facts['version.numpy']} and is 1.0"
+
+
+def a_scope(*devices: tuple[str, str]) -> Scope:
+    sources = [
+        Source(id=d, kind="counter", domain=domain, unit="uJ", summed=True, device=d)
+        for domain, d in devices
+    ]
+    scope = of_sources(sources)
+    assert scope is not None
+    return scope
+
+
+def test_what_is_summed_is_part_of_the_plan(config: RunConfig) -> None:
+    whole = a_scope(("cpu_package", "package-0"), ("gpu", "GPU-1"))
+    gpu, wall = a_scope(("gpu", "GPU-1")), a_scope(("wall", ""))
+    unknown = freeze(config.study, [a_cell(config)])
+    first = dataclasses.replace(unknown, scopes=(whole,))
+    less = dataclasses.replace(unknown, scopes=(gpu,))
+    assert first.digest != less.digest
+    assert from_plain(type(first), to_plain(first)) == first
+    [text] = changes(first, less)
+    assert text == scope_change(first, less)
+    assert text == (
+        "the sum was over processor package of 1 socket, 1 GPU (GPU-1); memory not included and is"
+        " over GPU only: 1 GPU (GPU-1); processors and memory not included"
+        " (no longer: cpu_package package-0)"
+    )
+    assert changes(first, first) == changes(first, unknown) == changes(unknown, less) == ()
+    both = dataclasses.replace(unknown, scopes=(whole, wall))
+    assert changes(both, first) == ()
+    assert "whole machine at the wall" in scope_change(first, both)
+
+
+def test_a_plan_of_an_older_version_has_no_scope(config: RunConfig) -> None:
+    plain = to_plain(freeze(config.study, [a_cell(config)]))
+    del plain["scopes"]
+    assert from_plain(Frozen, plain).scopes == ()
 
 
 def test_the_commit_of_the_working_folder_is_told(

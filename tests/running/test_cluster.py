@@ -124,7 +124,8 @@ def test_a_job_without_a_record_has_failed_and_the_queue_and_its_log_say_why(
     [record] = ended(jobs)
     [reason] = record.outcome.reasons
     assert record.outcome.name == "failed"
-    assert pytest.approx(0, abs=60e9) == record.ended_unix_ns - record.started_unix_ns
+    assert record.started_unix_ns <= record.ended_unix_ns
+    assert record.duration_s is None  # two machines' dates have no difference
     assert re.fullmatch(f"{told}; its log ends with: OSError: disk full", reason)
 
 

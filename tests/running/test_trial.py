@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +15,23 @@ import psutil
 import pytest
 
 from slm_energy.cell import Trial
-from slm_energy.config.groups import EngineConfig, MeasurementConfig, RunConfig, WorkloadConfig
+from slm_energy.config.groups import (
+    EngineConfig,
+    LimitsConfig,
+    MeasurementConfig,
+    RunConfig,
+    WorkloadConfig,
+)
+from slm_energy.engines.openai.command import free_port
 from slm_energy.record import Record
 from slm_energy.running import trial
 from slm_energy.sampler.client import Sampler
-from slm_energy.store.mlflow_schema import INTERRUPTED
+from slm_energy.store import mlflow_schema
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.wall import FakeWallMeter
 from slm_energy.testing.waveform import constant
+from tests.clocks import FakeClocks
 from tests.conftest import a_cell, a_trial
 
 SHORT = MeasurementConfig(name="off", mode="off", baseline_s=0.05, warmup_requests=1, serve_s=0.2)
@@ -47,6 +58,24 @@ def test_a_trial_is_a_fresh_process_that_leaves_a_valid_record(
     assert record.metrics["time/serve_s"] >= 0.2
     assert record.phases_s["worker"] > 0
     assert "energy/total_j" not in record.metrics
+
+
+@pytest.mark.parametrize("step_s", [86_400, -86_400])
+def test_a_wall_clock_that_is_set_during_a_trial_is_flagged_and_reaches_no_duration(
+    tmp_path: Path, config: RunConfig, step_s: float
+) -> None:
+    # Read as the trial begins, after its worker has ended, and at the end.
+    clocks = FakeClocks(set_s=(0, step_s, 0))
+    entry = scripted(config)
+    record = trial.run(entry, tmp_path, None, lambda phase, share: None, clocks=clocks)
+    assert record.outcome.name == "valid", record.outcome
+    tags, values = mlflow_schema.tags(record, "here"), mlflow_schema.metrics(record)
+    back = "forward" if step_s > 0 else "back"
+    assert f"wall_clock_steady: the wall clock was set {back} by 86,400.00 s" in tags["slm.flags"]
+    for name in ("time/trial_s", "time/outside_windows_s", "time/phase_worker_s"):
+        assert 0 < values[name] < 60
+    dates_s = (record.ended_unix_ns - record.started_unix_ns) / 1e9
+    assert dates_s == pytest.approx(values["time/trial_s"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +131,35 @@ def test_batches_keep_every_prompt(tmp_path: Path, config: RunConfig) -> None:
     assert [(g.task_id, g.batch_index) for g in first] == [("slm/0", 0), ("slm/1", 0), ("slm/2", 1)]
 
 
+def test_a_running_server_s_work_on_a_gpu_is_not_foreign(
+    tmp_path: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process on the GPU and its processor time count as the trial's."""
+    port, model = free_port(), a_trial(config).model_path
+    words = ["-m", "slm_energy.testing.completions", "--port", str(port), "--model", model]
+    engine = EngineConfig(
+        name="openai_server", decode="generate", options={"url": f"http://127.0.0.1:{port}"}
+    )
+    measurement = dataclasses.replace(SHORT, mode="auto", warmup_s=0.1, serve_s=1.0)
+    cell = a_cell(config, engine=engine, measurement=measurement, workload=FEW)
+    with psutil.Popen([sys.executable, *words]) as server:
+        gpu = FakeGpu(uuid="GPU-1", waveform=constant(70), processes=(server.pid,))
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(write_library(FakeNvml(gpus=(gpu,)), tmp_path)))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        while not server.net_connections():
+            time.sleep(0.05)
+        with Sampler(measurement, tmp_path) as sampler:
+            record = trial.run(
+                a_trial(config, cell=cell), tmp_path, sampler, lambda phase, share: None
+            )
+        server.kill()
+    assert record.capture is not None, record.outcome
+    assert record.capture.effective["adopted"] == [server.pid]
+    assert record.metrics["utilization/gpu_trial_processes_mean_count"] == 1
+    [alone] = [check for check in record.checks if check.name == "alone_on_gpu"]
+    assert alone.passed, alone.detail
+
+
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
     """Ctrl-C is heard, also where whoever started the tests in the background took it from them."""
@@ -116,7 +174,7 @@ def test_an_interrupt_ends_the_worker_and_is_on_record(tmp_path: Path, config: R
     timer.start()
     record = run(scripted(config, fail="hang"), tmp_path)
     timer.join()
-    assert record.outcome.reasons == (INTERRUPTED,)
+    assert record.outcome.reasons == (mlflow_schema.INTERRUPTED,)
     assert workers() == []
 
 
@@ -159,3 +217,36 @@ def workers() -> list[psutil.Process]:
     """Worker processes below this test, however deep."""
     children = psutil.Process().children(recursive=True)
     return [each for each in children if "slm_energy.worker" in " ".join(each.cmdline())]
+
+
+def test_a_plug_that_counts_watt_minutes_is_a_total_in_windows_as_long_as_its_steps_require(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    """The only sensor: 60 J steps and an update period of 50 ms, at 6 kW."""
+    (tmp_path / "none").mkdir()
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    allowed = LimitsConfig(foreign_cpu_pct=100, steal_pct=100, throttled_pct=100)
+    with FakeWallMeter(constant(6000), shape="shelly_gen1", period_s=0.05) as wall:
+        metered = dataclasses.replace(
+            SHORT,
+            mode="strict",
+            target_error=0.2,
+            limits=allowed,
+            powercap_root=str(tmp_path / "none"),
+            wall_meter=wall.config("energy"),
+        )
+        engine = EngineConfig(name="scripted")
+        cell = a_cell(config, engine=engine, measurement=metered, workload=FEW)
+        with Sampler(metered, tmp_path) as sampler:
+            (source,) = [s for s in sampler.sources if s.summed]
+            record = trial.run(
+                a_trial(config, cell=cell), folder, sampler, lambda phase, share: None
+            )
+    assert record.outcome.name == "valid", record.outcome
+    assert source.idle_w == pytest.approx(6000)
+    serve_s = record.metrics["time/serve_s"]
+    assert serve_s >= sampler.shortest_s(0.2) > 0.05 / 0.2
+    low_j, high_j = (record.metrics[f"energy/total_{end}_j"] for end in ("low", "high"))
+    assert low_j <= 6000 * serve_s <= high_j
+    assert (high_j - low_j) / 2 <= 0.2 * 6000 * serve_s

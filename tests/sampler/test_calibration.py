@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import random
+import re
 import time
 
 import pytest
@@ -113,10 +114,20 @@ def test_a_counter_that_does_not_change_keeps_its_documented_period_and_is_named
     assert sources[0].update_period_ns == 33 * MS
     assert not sources[0].update_period_measured
     assert sources[0].resolution == 2
-    assert notes == (
-        "counter/0 did not change while its update period was being measured: the documented"
-        " period is used",
-    )
+    (note,) = notes
+    stayed = r"counter/0 stayed at 0 uJ for [\d.]+ s: either it is not counted on this machine, .*"
+    remedy = r"; measurement.leave_out=\[counter/0\] leaves it out of the sum"
+    assert re.fullmatch(stayed + remedy, note)
+
+
+def test_a_counter_that_cannot_be_read_is_not_said_to_stand_still():
+    (channel,) = clockwork(5)
+
+    def lost():
+        raise ReadFailed("GPU is lost")
+
+    _, _, notes = calibrate([dataclasses.replace(channel, read=lost)])
+    assert notes == ("counter/0 could not be read while update periods were being measured",)
 
 
 def test_constant_power_is_nothing_to_note():
@@ -135,4 +146,14 @@ def test_counters_that_show_the_same_values_are_named():
     _, mirrors, _ = calibrate(clockwork(5, 5, mirror=True))
     assert mirrors == {"counter/1": "counter/0"}
     _, mirrors, _ = calibrate(clockwork(5, 5))
+    assert mirrors == {}
+
+
+def test_perf_events_are_never_taken_for_mirrors():
+    """The kernel names one CPU per register, and all of them begin at zero."""
+    same = [
+        dataclasses.replace(c, source=dataclasses.replace(c.source, unit="J/2^32"))
+        for c in clockwork(5, 5, mirror=True)
+    ]
+    _, mirrors, _ = calibrate(same)
     assert mirrors == {}

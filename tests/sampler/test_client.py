@@ -13,6 +13,7 @@ import pytest
 
 from slm_energy.derive.energy.accounting import summarise, total
 from slm_energy.errors import MeterError
+from slm_energy.exchange import Marks
 from slm_energy.record import Window
 from slm_energy.sampler.client import Sampler, read_samples
 from slm_energy.testing.nvml import FakeGpu
@@ -80,6 +81,35 @@ def test_gauges_describe_the_worker_that_is_watched(tree, tmp_path):
     gauges = {s.source.id: summarise(s, serve) for s in read_samples(file)[0]}
     assert gauges["process_cpu_percentage"].mean > 5
     assert 1 < gauges["process_memory_megabytes"].maximum < 1000
+
+
+def test_a_server_that_the_worker_names_is_measured_with_it(machine, tmp_path):
+    """On the GPU and on the processor; the next trial knows nothing of it."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(busy) as server, subprocess.Popen(["sleep", "60"]) as worker:
+        gpu = FakeGpu(uuid="GPU-1", waveform=constant(70), processes=(server.pid,))
+        with sampler(machine(gpu), tmp_path) as sampling:
+            sampling.begin(worker.pid, tmp_path / "adopted.jsonl")
+            marks = Marks(sampling.marks)
+            marks.adopt(server.pid)
+            marks.close()
+            adopted = window(2.0)
+            sampling.end()
+            sampling.begin(worker.pid, tmp_path / "alone.jsonl")
+            alone = window(1.3)
+            sampling.end()
+        server.kill()
+        worker.kill()
+    with_it = {
+        s.source.id: summarise(s, adopted) for s in read_samples(tmp_path / "adopted.jsonl")[0]
+    }
+    without = {s.source.id: summarise(s, alone) for s in read_samples(tmp_path / "alone.jsonl")[0]}
+    assert with_it["gpu_0_foreign_processes"].maximum == 0
+    assert with_it["gpu_0_trial_processes"].minimum == 1
+    assert with_it["process_cpu_percentage"].mean > 5
+    assert without["gpu_0_foreign_processes"].minimum == 1
+    assert without["gpu_0_trial_processes"].maximum == 0
+    assert without["process_cpu_percentage"].maximum < 1
 
 
 def test_one_process_serves_many_trials(tree, tmp_path):

@@ -7,8 +7,9 @@ import pytest
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.sampler.open_meters import open_instruments
+from slm_energy.testing.hwmon import HwmonTree, acpi_meter, amd_gpu, intel_arc
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, installed
-from slm_energy.testing.powercap import PowercapTree, amd, client, server
+from slm_energy.testing.powercap import PowercapTree, Zone, amd, client, server
 from slm_energy.testing.wall import FakeWallMeter
 from slm_energy.testing.waveform import constant
 from tests.metering import sources
@@ -21,7 +22,12 @@ GPUS = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(300)),))
 def measurement(tmp_path, monkeypatch):
     (tmp_path / "powercap").mkdir()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return MeasurementConfig(name="test", powercap_root=str(tmp_path / "powercap"))
+    (tmp_path / "hwmon").mkdir()
+    return MeasurementConfig(
+        name="test",
+        powercap_root=str(tmp_path / "powercap"),
+        hwmon_root=str(tmp_path / "hwmon"),
+    )
 
 
 @pytest.fixture
@@ -76,6 +82,30 @@ def test_processor_gpu_and_wall_are_metered_and_no_joule_is_summed_twice(measure
     assert measured["nvml/GPU-1/energy"].update_period_ns > 15e6
 
 
+def test_hwmon_adds_the_gpu_that_no_other_meter_sees(measurement, tmp_path):
+    chips = (*intel_arc(constant(150)), acpi_meter(constant(400)))
+    with (
+        PowercapTree(tmp_path / "powercap", server(constant(30)), period_s=0.001),
+        HwmonTree(tmp_path / "hwmon", chips),
+    ):
+        _, summed, instruments = opened(measurement)
+    card = "hwmon/xe/0000:03:00.0/energy1"
+    assert summed == {"rapl/intel-rapl:0", "rapl/intel-rapl:0:0", card}
+    (source,) = [s for s in instruments.sources if s.id == card]
+    assert source.update_period_measured
+    assert 5e6 < source.update_period_ns < 50e6  # the tree's is 10 ms
+
+
+def test_a_processor_with_graphics_is_counted_by_rapl_alone(measurement, tmp_path):
+    with (
+        PowercapTree(tmp_path / "powercap", amd(constant(30)), period_s=0.001),
+        HwmonTree(tmp_path / "hwmon", amd_gpu(constant(30), apu=True)),
+    ):
+        _, summed, instruments = opened(measurement)
+    assert summed == {"rapl/intel-rapl:0"}
+    assert any("shows the counter of rapl/intel-rapl:0" in note for note in instruments.notes)
+
+
 def test_mirrored_dies_are_counted_once(measurement, tmp_path):
     tree = PowercapTree(tmp_path / "powercap", amd(constant(100), dies=2), period_s=0.005)
     with tree:
@@ -114,6 +144,16 @@ def test_two_meters_of_one_name_from_elsewhere_do_not_replace_ours(
     assert summed == {"wall/power"}
 
 
+def test_a_wall_counter_that_is_the_only_sensor_states_the_windows_it_needs(measurement):
+    with FakeWallMeter(constant(60), shape="netio", period_s=0.02) as wall:
+        only = dataclasses.replace(measurement, wall_meter=wall.config("energy"))
+        _, summed, instruments = opened(only)
+    assert summed == {"wall/energy"}
+    assert "wall/energy: its steps make windows of 12,006 s necessary for" in "".join(
+        instruments.notes
+    )
+
+
 def test_a_meter_that_lacks_part_of_the_contract_is_named(measurement, entry_point):
     entry_point("fans_without_slow", CHANNELS)
     with pytest.raises(MeterError, match="the meter 'wall' has no `slow`: update the package"):
@@ -131,3 +171,52 @@ def test_slow_meters_are_not_read_while_others_are_calibrated(measurement, entry
     entry_point("slow_fans", f"{CHANNELS.replace('9_000', '1 / 0')}; slow = True")
     ids, _, _ = opened(measurement)
     assert "own" in ids
+
+
+def test_a_source_that_is_left_out_is_neither_read_nor_summed_and_named(measurement, tmp_path):
+    reduced = dataclasses.replace(measurement, leave_out=("rapl/intel-rapl:0:2", "nvml/*/power"))
+    with (
+        PowercapTree(tmp_path / "powercap", client(constant(30)), period_s=0.001) as tree,
+        installed(GPUS),
+    ):
+        # It would fail, if it were read.
+        tree.set_fault("intel-rapl:0:2", "frozen")
+        ids, summed, instruments = opened(reduced)
+        whole, _, _ = opened(measurement)
+    assert set(whole) - set(ids) == {"rapl/intel-rapl:0:2", "nvml/GPU-1/power"}
+    assert summed == {"rapl/intel-rapl:0", "nvml/GPU-1/energy"}
+    assert not any("stayed at" in note for note in instruments.notes)
+    assert {note for note in instruments.notes if "leave_out" in note} == {
+        "measurement.leave_out: rapl/intel-rapl:0:2 is neither read nor summed",
+        "measurement.leave_out: nvml/GPU-1/power is neither read nor summed",
+    }
+
+
+def test_a_pattern_that_matches_nothing_is_refused_with_the_ids_there_are(measurement, tmp_path):
+    wrong = dataclasses.replace(measurement, leave_out=("rapl/intel-rapl:9", "*"))
+    message = "'rapl/intel-rapl:9' matches no energy source; there are: rapl/intel-rapl-mmio:0, ra"
+    with (
+        PowercapTree(tmp_path / "powercap", client(constant(30))),
+        pytest.raises(MeterError, match=message),
+    ):
+        open_instruments(wrong)
+
+
+def test_gauges_stay_as_checks_depend_on_them(measurement, tmp_path):
+    with PowercapTree(tmp_path / "powercap", client(constant(30))):
+        instruments = open_instruments(dataclasses.replace(measurement, leave_out=("*",)))
+        instruments.close()
+    assert {s.kind for s in instruments.sources} == {"gauge", "estimate"}
+
+
+def test_two_zones_of_one_name_can_be_told_apart_by_leaving_one_out(measurement, tmp_path):
+    twins = [
+        Zone(folder=f"intel-rapl:{number}", name="package-0", waveform=constant(30 + number))
+        for number in range(2)
+    ]
+    one = dataclasses.replace(measurement, leave_out=("rapl/intel-rapl:1",))
+    with PowercapTree(tmp_path / "powercap", twins, period_s=0.001):
+        with pytest.raises(MeterError, match=r"measurement.leave_out=\[rapl/intel-rapl:1\]"):
+            open_instruments(measurement)
+        _, summed, _ = opened(one)
+    assert summed == {"rapl/intel-rapl:0"}

@@ -2,12 +2,16 @@
 
 import ctypes
 import os
+import threading
 import time
 
 import pytest
 
 from slm_energy.errors import MeterError
+from slm_energy.record import Source
+from slm_energy.sampler.channels import NumberedChannel
 from slm_energy.sampler.client import read_samples
+from slm_energy.sampler.slow_meters import SlowMeter
 from tests.sampler.conftest import figures, gone, holds, sampler, window
 
 
@@ -96,3 +100,40 @@ def test_a_workload_that_holds_pythons_lock_stops_nothing(tree, tmp_path, third_
         sampling.end()
     fans = next(s for s in read_samples(file)[0] if s.source.id == "fans")
     assert len([t for t in fans.before_ns if start < t < end]) >= 5
+
+
+def test_a_coarse_counter_is_read_until_it_has_shown_one_more_step():
+    """A step takes 0.2 s here; after the recording ends it comes with the fifth reading."""
+    source = Source(
+        id="wall/energy",
+        kind="counter",
+        domain="wall",
+        unit="mJ",
+        update_period_ns=10_000_000,
+        quantum=3_600_000,
+        idle_w=18_000.0,
+        summed=True,
+    )
+    values, ending = iter([1, 1, 1, 1, 2, 2, 2]), threading.Event()
+
+    def read():
+        return 3_600_000 * (next(values) if ending.is_set() else 1)
+
+    class Plug:
+        slow, channels = True, ()
+
+        def watch(self, pid):
+            pass
+
+        def close(self):
+            pass
+
+    slow = SlowMeter(Plug(), [NumberedChannel(number=0, meter=Plug(), source=source, read=read)])
+    assert slow.step_s == pytest.approx(0.3)
+    session = slow.begin(1)
+    while session.rows.empty():
+        time.sleep(0.001)
+    session.stopping.set()
+    ending.set()
+    rows = slow.last_rows(session, time.monotonic_ns() + 20 * 10**9)
+    assert [row[2] // 3_600_000 for row in rows][-2:] == [1, 2]

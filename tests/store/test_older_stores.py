@@ -89,6 +89,20 @@ def test_the_report_has_the_figures_that_it_had(store: Store) -> None:
             assert now[path] == close, f"{key}{path}"
 
 
+def test_what_was_summed_is_read_from_the_files_of_older_trials(store: Store) -> None:
+    frame = store.frame("before")
+    assert set(frame["measured"]) == {"processor package and DRAM of 1 socket"}
+    [text] = frame["scope"].unique()
+    assert "package-0" in text
+
+
+def test_what_was_summed_is_unknown_where_those_files_are_lost(older: Path, store: Store) -> None:
+    for file in older.glob("mlruns/**/energy.json"):
+        file.unlink()
+    words = {"cpu_package, dram (devices not recorded)"}
+    assert set(store.frame("before")["measured"]) == words
+
+
 def test_the_same_command_has_nothing_left_to_do(
     older: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

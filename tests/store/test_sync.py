@@ -15,8 +15,10 @@ from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.machine import locked
 from slm_energy.record import Record
 from slm_energy.running import trial
+from slm_energy.serialization import read_json
 from slm_energy.store import artifacts
 from slm_energy.store.connection import store_uri
+from slm_energy.store.offline import Offline, Sweep
 from slm_energy.store.tracking import Store
 from slm_energy.testing import CONF
 from tests.captures import a_capture
@@ -175,3 +177,16 @@ def test_what_sync_cannot_do_is_one_line(
     refused = slm_energy("sync", *words, quick=False)
     assert refused.returncode == 2
     assert message in refused.stderr
+
+
+def test_the_scope_of_a_sweep_without_a_store_reaches_its_parent_run(
+    tmp_path: Path, empty_store: Path
+) -> None:
+    away = Offline(TrackingConfig(name="offline", folder=str(tmp_path / "away"), offline=True))
+    file = away.open_sweep("test", "s1", "m1", "note", "0123", "whole machine at the wall")
+    away.close_sweep(file, "FINISHED")
+    ready_store(tmp_path / "mlruns", empty_store)
+    here = TrackingConfig(name="local", folder=str(tmp_path / "mlruns"))
+    parent = Store(here).adopt_sweep(read_json(Path(file), Sweep))
+    tags = MlflowClient(store_uri(here)).get_run(parent).data.tags
+    assert (tags["slm.measured"], tags["slm.plan"]) == ("whole machine at the wall", "0123")

@@ -14,8 +14,10 @@ from slm_energy.cell import Trial
 from slm_energy.config.groups import EngineConfig, MeasurementConfig, RunConfig, WorkloadConfig
 from slm_energy.engines.base import find
 from slm_energy.record import Capture
+from slm_energy.running.trial import derive
 from slm_energy.testing.completions import CompletionsServer
 from slm_energy.worker.serving import serve
+from tests.clocks import FakeClocks
 from tests.conftest import a_cell, a_trial
 
 OFF = MeasurementConfig(name="off", mode="off", baseline_s=0, warmup_requests=0, serve_s=0)
@@ -68,3 +70,19 @@ def test_a_text_that_ends_with_the_last_token_asked_for_has_ended(config: RunCon
     assert {len(g.output_ids) for g in exactly} == {length}
     fixed = torchs(config, stop="fixed", new_tokens=length).generations
     assert [g.stop for g in fixed] == ["length", "length"]
+
+
+def test_a_machine_that_is_suspended_while_serving_makes_the_trial_invalid(
+    config: RunConfig,
+) -> None:
+    """Read as the trial begins, and at both edges of the windows load and serve."""
+    entry = a_trial(config, cell=a_cell(config, measurement=OFF, workload=FEW))
+    tasks = workload.load(entry.cell.settings.workload)
+    clocks = FakeClocks(suspended_s=(0, 0, 0, 0, 42))
+    capture = serve(entry, tasks, None, lambda phase, share: None, clocks)
+    assert derive(entry, capture, 0).outcome.reasons == (
+        "not_suspended: the machine was suspended for 42.00 s within window serve: run"
+        " `systemd-inhibit --what=sleep slm-energy ...`",
+    )
+    awake = serve(entry, tasks, None, lambda phase, share: None)
+    assert derive(entry, awake, 0).outcome.name == "valid"

@@ -13,6 +13,7 @@ import pytest
 
 from slm_energy.record import Metering
 from slm_energy.worker.timeline import Timeline
+from tests.clocks import FakeClocks
 
 
 class Listener:
@@ -90,8 +91,28 @@ def test_a_sampler_that_dies_does_not_stop_the_trial(
     assert "no longer responds" in capsys.readouterr().err
 
 
+def test_a_window_records_for_how_long_the_machine_was_suspended_within_it() -> None:
+    # The clocks are read at the four edges of two windows; the suspension is within the second.
+    timeline = Timeline(None, FakeClocks(suspended_s=(3600, 0, 60, 7.5)))
+    for name in ("load", "serve"):
+        with timeline.window(name):
+            pass
+    load, serve = timeline.windows
+    assert load.suspended_ns == pytest.approx(0, abs=10_000_000)
+    assert serve.suspended_ns == pytest.approx(7_500_000_000, abs=10_000_000)
+
+
 def test_what_raises_inside_leaves_no_window() -> None:
     timeline = Timeline(None)
     with pytest.raises(RuntimeError), timeline.window("load"):
         raise RuntimeError
     assert timeline.windows == []
+
+
+def test_a_running_server_is_named_to_the_sampler(metering: Metering) -> None:
+    listener = Listener(metering.marks)
+    timeline = Timeline(metering)
+    timeline.adopt(4711)
+    timeline.close()
+    listener.thread.join()
+    assert [word for word, _ in listener.heard] == ["adopt 4711"]

@@ -17,8 +17,8 @@ from slm_energy.serialization import from_plain
 
 _SETTINGS = ("model", "engine", "provider", "measurement", "workload")
 _GROUPS = (
-    "energy", "energy_estimated", "latency", "throughput", "time", "power", "memory", "utilization",
-    "quality",
+    "energy", "energy_devices", "energy_estimated", "latency", "throughput", "time", "power",
+    "memory", "utilization", "quality",
 )  # fmt: skip
 _UNITS: tuple[tuple[str, dict[str, float]], ...] = (
     ("_per_s", {"1/s": 1, "tokens/s": 1, "requests/s": 1}),

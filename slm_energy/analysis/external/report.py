@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slm_energy.analysis.build import build, build_independent
+import pandas as pd
+
+from slm_energy.analysis.build import build, build_independent, with_failures
 from slm_energy.analysis.external import claims, savings
 from slm_energy.analysis.external.columns import columns
 from slm_energy.analysis.external.table import read
 from slm_energy.analysis.options import METRICS, options
 from slm_energy.analysis.result.report import Report
+from slm_energy.analysis.sections import Sections
+from slm_energy.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +49,8 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
     """
     keys = dict(mapping)
     path, meaning = Path(str(keys.pop("data"))), columns(keys.pop("columns"))
+    if (registration := keys.pop("registration", None)) is not None:
+        raise ConfigError(f"registration={registration} belongs to study=NAME, not to data=FILE")
     frame = read(path, meaning)
     keys["study"] = keys.get("study") or path.stem
     if tuple(keys.get("metrics", METRICS)) == METRICS:
@@ -54,14 +61,35 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
     else:
         report = build_independent(frame, chosen, meaning.aggregate or "")
     medians = savings.cell_medians(frame)
+    sections = Sections()
     ranges = tuple(
         saved
         for result in report.metrics
-        for saved in savings.ranges(medians, result.metric, chosen.families)
+        for saved in sections.make(
+            "savings over models",
+            partial(savings.ranges, medians, result.metric, chosen.families),
+            lambda failure: (),
+            metric=result.metric.name,
+        )
     )
-    checked = tuple(claims.check(claim, medians, report) for claim in meaning.claims)
+    checked = tuple(
+        each
+        for claim in meaning.claims
+        for each in sections.make(
+            f"claim {claim.text!r}",
+            partial(_checked, claim, medians, report),
+            lambda failure: (),
+        )
+    )
     attributed = _attributed(report, path.name, meaning.source, ranges, checked)
+    attributed = with_failures(attributed, sections.failures)
     return ExternalReport(report=attributed, ranges=ranges, checked=checked)
+
+
+def _checked(
+    claim: claims.Claim, medians: pd.DataFrame, report: Report
+) -> tuple[claims.CheckedClaim, ...]:
+    return (claims.check(claim, medians, report),)
 
 
 def _of_declared_rounds(report: Report) -> Report:

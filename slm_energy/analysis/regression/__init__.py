@@ -1,6 +1,7 @@
 """One study against another: what got worse from A to B, cell by cell.
 
 comparison  the options, the comparison and its verdict
+floors      stored noise floors that are not used
 manifest    which cells are the same, what else differs between the studies, and whether it may
 samples     the trials that are compared with each other
 """

@@ -17,13 +17,15 @@ from typing import Any
 import pandas as pd
 from scipy.special import nctdtrinc, stdtrit
 
+from slm_energy.analysis.regression.floors import StoredFloor, floor_warnings, no_floor
 from slm_energy.analysis.regression.manifest import Attached, Difference, Group, differences, match
 from slm_energy.analysis.regression.samples import pair_up
 from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
+from slm_energy.analysis.stats.autocorrelation import dependence
 from slm_energy.analysis.stats.effect_size import GOOD_POWER
 from slm_energy.analysis.stats.welch import CellChange, IndependentPair, judge, noise
-from slm_energy.analysis.trials.frame import tidy
+from slm_energy.analysis.trials.frame import Study, tidy
 from slm_energy.config.check import checked
 from slm_energy.config.options import CompareOptions
 from slm_energy.errors import ConfigError, one_line
@@ -40,11 +42,13 @@ class Side:
         name: what a page calls it.
         frame: its trials, as `tracking.Store.frame` returns them.
         attached: reads a text artifact of a trial.
+        stored_floor: the latest noise floor of a machine in the study's store; None without one.
     """
 
     name: str
     frame: pd.DataFrame
     attached: Attached
+    stored_floor: StoredFloor = no_floor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +66,9 @@ class MetricChange:
         cells: in the order of study A.
         verdict_pct: difference for which a typical cell is called a regression or an improvement
             with a chance of 0.8: the median over cells; None without an interval.
+        correlation: of a round with the next, within each study; intervals allow for it.
+        rounds: of a typical cell, the fewer of both studies: the median over cells.
+        effective_rounds: independent rounds that these are worth.
     """
 
     metric: Metric
@@ -70,6 +77,9 @@ class MetricChange:
     visible_pct: float | None
     cells: tuple[CellChange, ...]
     verdict_pct: float | None = None
+    correlation: float = 0.0
+    rounds: int | None = None
+    effective_rounds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +94,9 @@ class StudyComparison:
         left_out: cells without a partner and values that were not used.
         metrics: the comparison; empty when the studies' facts differ and may not.
         refusal: why there is no verdict, one line; empty when there is one.
+        a_scope: what measured energy of the first study covers, in words; empty if not known.
+        b_scope: the same of the second.
+        warnings: what makes verdicts less certain than they are stated, one line each.
         schema: version of this format.
     """
 
@@ -94,6 +107,9 @@ class StudyComparison:
     left_out: tuple[LeftOut, ...]
     metrics: tuple[MetricChange, ...]
     refusal: str
+    a_scope: str = ""
+    b_scope: str = ""
+    warnings: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     @property
@@ -144,6 +160,7 @@ def build(a: Side, b: Side, options: CompareOptions) -> StudyComparison:
         left_out += not_paired
         metrics = _judged(pairs, options)
         refusal = _undecided(metrics)
+    judged = [change.metric for change in metrics]
     return StudyComparison(
         a=a.name,
         b=b.name,
@@ -152,7 +169,20 @@ def build(a: Side, b: Side, options: CompareOptions) -> StudyComparison:
         left_out=tuple(dict.fromkeys(left_out)),
         metrics=metrics,
         refusal=refusal,
+        a_scope=_scope(studies[0]),
+        b_scope=_scope(studies[1]),
+        warnings=tuple(
+            dict.fromkeys(
+                line
+                for study, side in zip(studies, (a, b), strict=True)
+                for line in floor_warnings(study.machine, side.stored_floor, judged, options.floor)
+            )
+        ),
     )
+
+
+def _scope(study: Study) -> str:
+    return "" if study.scope is None else study.scope.words
 
 
 def _refused(a: str, b: str, facts: tuple[Difference, ...], allow: tuple[str, ...]) -> str:
@@ -184,6 +214,8 @@ def _judged(pairs: list[IndependentPair], options: CompareOptions) -> tuple[Metr
     for metric in dict.fromkeys(pair.metric for pair in pairs):
         mine = [pair for pair in pairs if pair.metric == metric]
         cells = [cell for pair, cell in zip(pairs, changes, strict=True) if pair.metric == metric]
+        rounds = statistics.median(min(cell.a_trials, cell.b_trials) for cell in cells)
+        correlation = mine[0].correlation
         result.append(
             MetricChange(
                 metric=metric,
@@ -192,6 +224,9 @@ def _judged(pairs: list[IndependentPair], options: CompareOptions) -> tuple[Metr
                 visible_pct=_visible(cells, options.floor),
                 cells=tuple(cells),
                 verdict_pct=_verdict_pct(cells, options, sum(c.p is not None for c in changes)),
+                correlation=correlation,
+                rounds=int(rounds),
+                effective_rounds=dependence(int(rounds), correlation).effective,
             )
         )
     return tuple(result)
@@ -206,10 +241,10 @@ def _verdict_pct(cells: list[CellChange], options: CompareOptions, tests: int) -
     """See `MetricChange.verdict_pct`; the level is the first one of Holm's steps."""
     shown = []
     for cell in cells:
-        if cell.low is None or cell.high is None:
+        if cell.low is None or cell.high is None or cell.freedom is None:
             continue
-        freedom = cell.a_trials + cell.b_trials - 2
-        half = math.log(cell.high / cell.low) / 2
+        # Both allow for rounds that resemble their neighbours.
+        freedom, half = cell.freedom, math.log(cell.high / cell.low) / 2
         error = half / float(stdtrit(freedom, 1 - options.alpha / 2))
         beside = math.log1p(options.floor) + math.log(cell.instrument or 1)
         # The test against the margin is one-sided where the margin is wide against the error.

@@ -39,7 +39,12 @@ _GROUPS: dict[str, Group] = {
     "provider": "engine", "effective": "engine", "measurement": "measurement", "scope": "scope",
     "environment.python": "versions", "environment.platform": "kernel",
     "environment.nvidia_driver": "driver", "environment.isolation": "measurement",
+    "effective.device_uuid": "machine", "effective.device_pci": "machine",
 }  # fmt: skip
+_PROCESSES = ("pid", "adopted")
+"""Process ids in the effective settings: they differ from trial to trial."""
+_ADDED = ("effective.device_uuid", "effective.device_pci", "effective.device_type")
+"""Facts that older studies do not record: compared only where both have them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +182,7 @@ def differences(
         a, b = (_facts(*side, cell) for side, cell in zip(sides, pair, strict=True))
         for fact in sorted((a.keys() | b.keys()) - skip):
             left, right = a.get(fact, ()), b.get(fact, ())
-            if left != right:
+            if left != right and (fact not in _ADDED or (left and right)):
                 counts[fact, left, right] += 1
     rows = [
         Difference(
@@ -220,7 +225,8 @@ def _attached_facts(run: str, attached: Attached) -> dict[str, str]:
     facts |= {
         f"effective.{key}": str(value)
         for key, value in files["effective"].items()
-        if not isinstance(value, float)  # a figure that the engine measured, not a setting
+        # Without figures that the engine measured, which are no settings.
+        if key not in _PROCESSES and not isinstance(value, float)
     }
     figures = json.loads(attached(run, "energy.json"))
     summed = [figure for figure in figures if figure["summed"] and figure["window"] == "serve"]

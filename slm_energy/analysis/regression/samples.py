@@ -5,6 +5,7 @@ Measured joules are never paired with estimated ones.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
@@ -12,9 +13,11 @@ import numpy as np
 
 from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
+from slm_energy.analysis.stats.autocorrelation import neighbour_correlation
 from slm_energy.analysis.stats.welch import IndependentPair, Sample
 from slm_energy.analysis.trials.frame import Study
 from slm_energy.errors import AnalysisError, one_line
+from slm_energy.scope import comparable
 
 Pairing = tuple[list[IndependentPair], list[LeftOut]]
 """What can be compared, and what cannot."""
@@ -48,15 +51,17 @@ def _pairs_of_metric(
     studies: tuple[Study, Study], cells: Sequence[tuple[str, str]], name: str
 ) -> Pairing:
     kinds = [Metric(name=name)]
+    if why := _other_scope(studies, kinds[0]):
+        return [], [LeftOut(scope="metric", name=kinds[0].heading, reason=why)]
     if name.startswith(MEASURED):
-        kinds.append(kinds[0].estimated_twin())
+        kinds = list(kinds[0].kinds)
     samples: list[dict[Metric, dict[str, Sample]]] = []
     left_out: list[LeftOut] = []
     for study in studies:
         by_kind = {kind: _samples(study, kind) for kind in kinds}
         samples.append({kind: usable for kind, (usable, _) in by_kind.items()})
         left_out += [out for _, unusable in by_kind.values() for out in unusable]
-    pairs, clashes = [], 0
+    pairs, clashes, why = [], 0, ""
     for ids in cells:
         known = [
             [kind for kind in kinds if cell in by_cell[kind]]
@@ -70,20 +75,53 @@ def _pairs_of_metric(
             pairs.append(IndependentPair(metric=kind, cell=label, a=a, b=b))
         elif all(known):
             clashes += 1
-            why = "measured in one study and estimated in the other, which are never compared"
+            why = _clash(known[0][0], known[1][0])
             left_out.append(LeftOut(scope="metric", name=what, reason=why))
         elif any(known):
             lacks = studies[0].name if not known[0] else studies[1].name
-            why = f"{lacks} has no value above zero"
-            left_out.append(LeftOut(scope="metric", name=what, reason=why))
+            reason = f"{lacks} has no value above zero"
+            left_out.append(LeftOut(scope="metric", name=what, reason=reason))
     if not pairs and clashes:
-        raise AnalysisError(
-            f"{name} is measured in one study and estimated in the other, which are never"
-            " compared: leave it out, as with metrics=[latency/e2e_p50_s]"
-        )
+        raise AnalysisError(f"{name} is {why}: leave it out, as with metrics=[latency/e2e_p50_s]")
     if not pairs:
         left_out.append(_nowhere(studies, kinds[0]))
-    return pairs, left_out
+    return _with_correlation(pairs), left_out
+
+
+def _with_correlation(pairs: Sequence[IndependentPair]) -> list[IndependentPair]:
+    """The pairs of each kind of a metric with how much a round of theirs resembles the next."""
+    result = list(pairs)
+    for metric in {pair.metric for pair in pairs}:
+        mine = [pair for pair in pairs if pair.metric == metric]
+        correlation = neighbour_correlation(
+            [[pair.a.by_round for pair in mine], [pair.b.by_round for pair in mine]]
+        )
+        result = [
+            dataclasses.replace(pair, correlation=correlation) if pair.metric == metric else pair
+            for pair in result
+        ]
+    return result
+
+
+def _other_scope(studies: tuple[Study, Study], metric: Metric) -> str:
+    """Why the sums of two studies are not compared, whatever `allow` names; empty if they are."""
+    a, b = (study.scope for study in studies)
+    if a is None or b is None or not metric.is_sum or comparable(a, b):
+        return ""
+    return (
+        f"{studies[0].name} summed {a.words}, {studies[1].name} {b.words}: totals of"
+        " different scope are never compared"
+    )
+
+
+def _clash(a: Metric, b: Metric) -> str:
+    """Two kinds of energy that are never compared."""
+    if a.estimated or b.estimated:
+        return "measured in one study and estimated in the other, which are never compared"
+    return (
+        "measured with the processors in one study and without them in the other, which are never"
+        " compared"
+    )
 
 
 def _nowhere(studies: tuple[Study, Study], metric: Metric) -> LeftOut:
@@ -129,5 +167,6 @@ def _samples(study: Study, metric: Metric) -> tuple[dict[str, Sample], list[Left
             positive = bool((under > 0).all())
             below = float((logs - np.log(under)).mean()) if positive else math.inf
             above = float((np.log(over) - logs).mean())
-        samples[cell] = Sample(logs=logs, below=below, above=above)
+        numbers = tuple(study.rounds[row] for row in np.flatnonzero(rows))
+        samples[cell] = Sample(logs=logs, below=below, above=above, rounds=numbers)
     return samples, left_out

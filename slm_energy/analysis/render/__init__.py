@@ -2,7 +2,8 @@
 
 files                every file of a report, by name
 terminal, markdown   the report as text; `summary_tables` has their tables
-html                 the page; `page` has its contents, `templates/` its layout
+html                 the page; `page` has its contents, made of `page_blocks`, `templates/` its
+                     layout
 figures              diagrams of a page; `critical_difference` is one of its own
 latex                tables for a paper
 tables               tables as plain text; `supporting_tables` has those that support a verdict

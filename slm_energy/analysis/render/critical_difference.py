@@ -52,7 +52,7 @@ def ranking(result: MetricResult, family: Family, alpha: float) -> Ranking | Non
         values.setdefault(point.round, {})[point.cell] = point.value
     cells = family.ranked
     rows = [[row[c] for c in cells] for row in values.values() if all(c in row for c in cells)]
-    if len(cells) < 3 or not family.complete_rounds:
+    if len(cells) < 3 or not family.complete_rounds or not rows:
         return None
     table = np.array(rows) * (-1 if result.metric.higher_is_better else 1)
     means = scipy.stats.rankdata(table, axis=1).mean(axis=0)

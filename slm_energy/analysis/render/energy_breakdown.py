@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 
 from slm_energy.analysis.result.design import TrialRow
-from slm_energy.analysis.result.metric import ESTIMATED, MEASURED
+from slm_energy.analysis.result.metric import DEVICES, ESTIMATED, MEASURED
 from slm_energy.analysis.result.report import Report
 
 # Domains lie within each other: what is stacked must add up to the total that was summed.
@@ -17,6 +17,7 @@ _CUTS = (
     {"platform": "psys", "GPU": "gpu"},
 )
 _PHASES = {"load": "load_total", "warm-up": "warmup_total", "serve": "total"}
+_DEVICE_PHASES = {"load": "load_sum", "warm-up": "warmup_sum", "serve": "sum"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,18 +38,19 @@ class Breakdown:
 
 
 def breakdowns(report: Report) -> Iterator[Breakdown]:
-    """Components and phases, measured and estimated; what has fewer than two parts is left out."""
-    for kind in (MEASURED, ESTIMATED):
+    """Components and phases of each kind of energy; what has fewer than two parts is left out."""
+    for kind in (MEASURED, DEVICES, ESTIMATED):
         for title, names in (
             ("Energy of serving by component", _components(report, kind)),
-            ("Energy of a trial by phase", _PHASES),
+            ("Energy of a trial by phase", _DEVICE_PHASES if kind == DEVICES else _PHASES),
         ):
             means = _means(report, kind, names)
             values = next(iter(means.values()), {})
             if len(values) < 2:
                 continue
             yield Breakdown(
-                title=f"{title}{', estimated' * (kind == ESTIMATED)}: J, mean of trials",
+                title=f"{title}{', estimated' * (kind == ESTIMATED)}: J, mean of trials"
+                + (f"; measured: {report.scope}" if report.scope and kind != ESTIMATED else ""),
                 cells=tuple(means),
                 values={part: tuple(row[part] for row in means.values()) for part in values},
                 estimated=kind == ESTIMATED,

@@ -16,7 +16,7 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import mirrored
-from slm_energy.analysis.text.phrases import number, percent
+from slm_energy.analysis.text.phrases import number, percent, titled
 from slm_energy.svg import CHARACTER, ROW, WIDTH, Picture, Scale, room, scale, shortened
 
 _RIGHT = WIDTH - 32
@@ -48,7 +48,8 @@ def strip(report: Report, result: MetricResult) -> str:
     left = room(report.labels[row.cell] for row in rows)
     axis = _axis(values, left)
     height = len(rows) * ROW + 56
-    title, words = f"{metric.heading}, every trial", _means(report, result)
+    title = f"{metric.heading}, every trial{titled(report, metric)}"
+    words = _means(report, result)
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
     draw_axis(picture, axis, height - 40, f"{metric.heading}, {metric.unit}".strip(", "))
     for position, row in enumerate(rows):
@@ -79,6 +80,7 @@ def forest(report: Report, metric: Metric, family: Family) -> str:
     axis = scale(values, left, WIDTH - _VERDICT, log=True)
     height = len(rows) * ROW + 56
     title = f"{metric.heading}: ratio to {report.labels[family.reference]}"
+    title += titled(report, metric)
     words = "; ".join(
         f"{report.labels[row.cell]} {number(row.ratio)}" for row in known if row.ratio is not None
     )

@@ -7,13 +7,17 @@ trials.parquet      one row per trial: factors, outcome, metrics
 tables/             LaTeX: METRIC-cells.tex, METRIC-pairs.tex
 figures/            of the metric that decides, family by family: ratios (SVG) and the critical
                     difference diagram (SVG and TikZ); with several models, METRIC-models.svg
+errors.log          only if a section was left out after an error: the tracebacks
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Literal
 
 import pandas as pd
 
@@ -22,60 +26,109 @@ from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.markdown import to_markdown
 from slm_energy.analysis.render.tables import Grid
+from slm_energy.analysis.result.comparison import Family
+from slm_energy.analysis.result.failure import Failure
+from slm_energy.analysis.result.population import Population
 from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.analysis.sections import Sections
 from slm_energy.analysis.text.population import shown
 from slm_energy.svg import standalone
 
-JSON = "comparisons.json"
+JSON, LOG = "comparisons.json", "errors.log"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RenderedFiles:
+    """The files of a report.
+
+    Attributes:
+        contents: name, with its folder, to content.
+        failures: sections that errors kept out: of the analysis, of the page, whole files.
+    """
+
+    contents: dict[str, bytes]
+    failures: tuple[Failure, ...]
 
 
 def files(
     report: Report, generated: Sequence[Generated] = (), more: Sequence[Grid] = ()
-) -> dict[str, bytes]:
-    """Make them all.
+) -> RenderedFiles:
+    """Make them all, one by one: one that cannot be made is left out.
 
     Args:
         report: what they show.
         generated: what cells generated, for the page.
         more: tables for the page, below its findings.
-
-    Returns:
-        Name, with its folder, to content.
     """
-    texts = {
-        "report.html": to_html(report, generated, more),
-        "report.md": to_markdown(report),
-        JSON: report.to_json(),
+    makes = Sections()
+    made = {
+        name: makes.make(name, content, lambda failure: None)
+        for name, content in _makers(report, generated, more, makes)
     }
+    contents = {
+        name: content.encode() if isinstance(content, str) else content
+        for name, content in made.items()
+        if content
+    }
+    failures = (*report.failures, *makes.failures)
+    if failures:
+        contents[LOG] = "\n".join(f"{f.sentence()}\n{f.traceback}" for f in failures).encode()
+    return RenderedFiles(contents=contents, failures=failures)
+
+
+def _makers(
+    report: Report, generated: Sequence[Generated], more: Sequence[Grid], makes: Sections
+) -> Iterator[tuple[str, Callable[[], str | bytes]]]:
+    """Name and what makes its content; empty content is no file."""
+    yield "report.html", partial(to_html, report, generated, more, makes)
+    yield "report.md", partial(to_markdown, report, makes)
+    yield JSON, report.to_json
+    yield "trials.parquet", partial(_trials, report)
     for result in report.metrics:
         stem = f"tables/{_slug(result.metric.name)}"
-        texts[f"{stem}-cells.tex"] = latex.descriptive(report, result)
-        if pairs := latex.pairs(report, result):
-            texts[f"{stem}-pairs.tex"] = pairs
+        yield f"{stem}-cells.tex", partial(latex.descriptive, report, result)
+        yield f"{stem}-pairs.tex", partial(latex.pairs, report, result)
     for result in report.deciding:
-        texts.update(_figures(report, result))
-        over = () if result.population is None else shown(result.population)
-        if over:
-            svg = interaction.to_svg(report, result.metric, over)
-            texts[f"figures/{_slug(result.metric.name)}-models.svg"] = standalone(svg)
-    encoded = {name: text.encode() for name, text in texts.items()}
-    return encoded | {"trials.parquet": _trials(report)}
+        yield from _figures(report, result)
+        if result.population is not None and not result.population.reason:
+            stem = f"figures/{_slug(result.metric.name)}"
+            yield f"{stem}-models.svg", partial(_models, report, result, result.population)
 
 
-def _figures(report: Report, result: MetricResult) -> Iterator[tuple[str, str]]:
+def _figures(
+    report: Report, result: MetricResult
+) -> Iterator[tuple[str, Callable[[], str | bytes]]]:
     for position, family in enumerate(result.families, start=1):
         if len(family.ranked) < 2:
             continue
         # Numbered, because two names may differ only in what a file name cannot have.
         name = f"{position}-{_slug(family.name)}" if family.name else ""
         stem = "-".join(filter(None, (f"figures/{_slug(result.metric.name)}", name)))
-        yield f"{stem}-ratios.svg", standalone(figures.forest(report, result.metric, family))
-        ranking = critical_difference.ranking(result, family, report.options.alpha)
-        if ranking is not None:
-            title = result.metric.heading
-            svg = critical_difference.to_svg(ranking, report.labels, title)
-            yield f"{stem}-ranks.svg", standalone(svg)
-            yield f"{stem}-ranks.tex", critical_difference.to_tikz(ranking, report.labels, title)
+        if family.pairs:
+            yield f"{stem}-ratios.svg", partial(_forest, report, result, family)
+        yield f"{stem}-ranks.svg", partial(_ranks, report, result, family, "svg")
+        yield f"{stem}-ranks.tex", partial(_ranks, report, result, family, "tikz")
+
+
+def _forest(report: Report, result: MetricResult, family: Family) -> str:
+    return standalone(figures.forest(report, result.metric, family))
+
+
+def _ranks(
+    report: Report, result: MetricResult, family: Family, form: Literal["svg", "tikz"]
+) -> str:
+    ranking = critical_difference.ranking(result, family, report.options.alpha)
+    if ranking is None:
+        return ""
+    title = result.metric.heading
+    if form == "tikz":
+        return critical_difference.to_tikz(ranking, report.labels, title)
+    return standalone(critical_difference.to_svg(ranking, report.labels, title))
+
+
+def _models(report: Report, result: MetricResult, seen: Population) -> str:
+    pairs = shown(seen)
+    return standalone(interaction.to_svg(report, result.metric, pairs)) if pairs else ""
 
 
 def _slug(name: str) -> str:

@@ -1,5 +1,7 @@
 """The report as one page: no scripts, nothing fetched, light and dark, figures with a text form.
 
+Each part of a section is made and laid out on its own; where that fails, the part says so.
+
 All text goes through Jinja's escaping, because labels, reasons and generated code come from runs
 and are not trusted.
 """
@@ -7,7 +9,7 @@ and are not trusted.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,32 @@ from markupsafe import Markup
 
 from slm_energy.analysis.render import tables
 from slm_energy.analysis.render.generated import Generated
-from slm_energy.analysis.render.page import Block, sections
+from slm_energy.analysis.render.page import Part, Section, sections
+from slm_energy.analysis.render.page_blocks import Block, Text
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.report import Report
+from slm_energy.analysis.sections import Sections
 from slm_energy.escape import visible
 from slm_energy.svg import HATCHES, STYLE
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def to_html(report: Report, generated: Sequence[Generated] = (), more: Sequence[Grid] = ()) -> str:
+def to_html(
+    report: Report,
+    generated: Sequence[Generated] = (),
+    more: Sequence[Grid] = (),
+    makes: Sections | None = None,
+) -> str:
     """The whole page.
 
     Args:
         report: what it shows.
         generated: what cells generated, for the section of generated code.
         more: tables to put below the findings.
+        makes: makes the parts of its sections, and keeps what failed.
     """
+    makes = makes or Sections()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -47,12 +58,53 @@ def to_html(report: Report, generated: Sequence[Generated] = (), more: Sequence[
         title=f"Study {report.study}",
         lead=f"{tables.counts(report)}, on {report.machine}",
         shared=", ".join(report.shared),
+        scope=report.scope,
         badges=_badges(report),
         style=Markup(STYLE + "\n" + style),
         hatches=Markup(HATCHES),
-        sections=sections(report, generated, more),
-        number=itertools.count(1).__next__,
+        sections=_laid_out(
+            sections(report, generated, more), environment.get_template("blocks.html.j2"), makes
+        ),
         foot=_foot(report),
+    )
+
+
+def _laid_out(
+    sections: Sequence[Section], template: jinja2.Template, makes: Sections
+) -> list[tuple[str, str, Markup]]:
+    """Id, title and markup of the sections that have something to show."""
+    result = []
+    for section in sections:
+        parts = [
+            _part(section.title, part, f"{section.id}-{number}", template, makes)
+            for number, part in enumerate(section.parts, start=1)
+        ]
+        if any(part.strip() for part in parts):
+            result.append((section.id, section.title, Markup("").join(parts)))
+    return result
+
+
+def _part(
+    title: str, part: Part, prefix: str, template: jinja2.Template, makes: Sections
+) -> Markup:
+    """The markup of a part, or of the sentence that takes its place.
+
+    Args:
+        title: of its section.
+        part: what it shows.
+        prefix: of the ids in it: a part has the same markup whatever becomes of the others.
+        template: lays out blocks.
+        makes: makes it.
+    """
+
+    def markup(blocks: Iterable[Block]) -> Markup:
+        number = itertools.count(1).__next__
+        return Markup(template.render(blocks=list(blocks), prefix=prefix, number=number))
+
+    return makes.make(
+        f"{title}: {part.name}",
+        lambda: markup(part.blocks()),
+        lambda failure: markup([Text(text=failure.sentence(), style="failed")]),
     )
 
 

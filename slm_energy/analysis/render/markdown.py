@@ -5,17 +5,20 @@ from __future__ import annotations
 from slm_energy.analysis.render.summary_tables import grids
 from slm_energy.analysis.render.tables import heading
 from slm_energy.analysis.result.report import Report
+from slm_energy.analysis.sections import Sections
 from slm_energy.escape import markdown
 
 
-def to_markdown(report: Report) -> str:
-    """Write as Markdown."""
+def to_markdown(report: Report, makes: Sections | None = None) -> str:
+    """Write as Markdown; `makes` makes its tables, and keeps what failed."""
     lines = [f"# {markdown(heading(report))}", ""]
     if report.shared:
         lines += ["All cells: " + markdown(", ".join(report.shared)) + ".", ""]
+    if report.scope:
+        lines += [f"Measured: {markdown(report.scope)}.", ""]
     for line in report.findings:
         lines += [f"**{markdown(line)}**", ""]
-    for grid in grids(report):
+    for grid in grids(report, makes):
         lines += [f"## {markdown(grid.title)}", ""]
         lines.append("| " + " | ".join(markdown(name) for name in grid.head) + " |")
         marks = (":--" if grid.left_aligned(column) else "--:" for column in range(len(grid.head)))

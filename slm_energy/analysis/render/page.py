@@ -1,13 +1,15 @@
-"""The contents of a report's page: sections of blocks, as plain data.
+"""The contents of a report's page: sections of parts, each of which makes blocks, plain data.
 
-`html` lays them out. What grows with the square of the number of cells is shown only as far as a
-person can read it; comparisons.json has all of it.
+`html` makes the parts one by one, so that an error in one costs nothing else, and lays them out.
+What grows with the square of the number of cells is shown only as far as a person can read it;
+comparisons.json has all of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from slm_energy.analysis.render import (
@@ -19,12 +21,27 @@ from slm_energy.analysis.render import (
 )
 from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
+from slm_energy.analysis.render.page_blocks import (
+    EMPTY,
+    Block,
+    Bullets,
+    Code,
+    Field,
+    Figure,
+    Fold,
+    Heading,
+    Matrix,
+    Table,
+    Text,
+)
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.comparison import Family, Savings
 from slm_energy.analysis.result.design import Slot
 from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.text.phrases import confidence, percent, simultaneous
+from slm_energy.analysis.sections import of_family
+from slm_energy.analysis.text.phrases import confidence, percent, simultaneous, titled
 from slm_energy.analysis.text.population import shown
 
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
@@ -32,127 +49,72 @@ _MOST_OPEN = 30
 _MOST_IN_MATRIX = 30
 
 
-class Field(NamedTuple):
-    """One field of a matrix: what it shows, its class, and its text for screen readers."""
+class Part(NamedTuple):
+    """A part of a section: its name, and what makes its blocks; none where it shows nothing."""
 
-    text: str
-    style: str
-    spoken: str
-
-
-EMPTY = Field("", "", "")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Text:
-    """A paragraph; style `finding` is larger, `muted` is paler."""
-
-    text: str
-    style: str = ""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Heading:
-    """Of what follows, up to the next one."""
-
-    text: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Bullets:
-    """A list of sentences."""
-
-    lines: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Figure:
-    """A picture that this package drew; `svg` is markup."""
-
-    svg: str
-    caption: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
-    """A table that is always shown."""
-
-    grid: Grid
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Fold:
-    """Tables that are folded until a reader opens them."""
-
-    title: str
-    grids: tuple[Grid, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Matrix:
-    """Rows of fields; with `heads`, these head the columns, else the numbers of the rows do."""
-
-    caption: str
-    labels: tuple[str, ...]
-    rows: tuple[tuple[Field, ...], ...]
-    heads: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Code:
-    """Generated code: untrusted text."""
-
-    title: str
-    text: str
-
-
-Block = Text | Heading | Bullets | Figure | Table | Fold | Matrix | Code
+    name: str
+    blocks: Callable[[], Iterable[Block]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """A titled part of the page."""
+    """A titled part of the page; one whose parts show nothing is left out."""
 
     id: str
     title: str
-    blocks: tuple[Block, ...]
+    parts: tuple[Part, ...]
 
 
 def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid]) -> list[Section]:
-    """The page from top to bottom; a part without anything to show is left out."""
+    """The page from top to bottom."""
     contents = [("findings", "Findings", _findings(report, more))]
     for result in report.metrics:
         anchor = result.metric.name.replace("/", "-")
         contents.append((anchor, result.metric.heading, _metric(report, result)))
     contents += [
         ("trade-offs", "Trade-offs", _trade_offs(report)),
-        ("parts", "Where the energy goes", _energy_breakdown(report)),
+        ("parts", "Where the energy goes", iter([Part("bars", partial(_breakdown, report))])),
         ("trials", "Trials", _trials(report)),
         ("generated", "Generated code", _generated(report, generated)),
         ("methods", "Methods", _methods(report)),
     ]
-    built = [Section(id=i, title=title, blocks=tuple(blocks)) for i, title, blocks in contents]
-    return [section for section in built if section.blocks]
+    return [Section(id=i, title=title, parts=tuple(parts)) for i, title, parts in contents]
 
 
-def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Block]:
-    for line in report.findings:
-        yield Text(text=line, style="finding")
+def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
+    yield Part("sentences", lambda: [Text(text=t, style="finding") for t in report.findings])
+    yield Part("errors", partial(_failures, report, ""))
+    yield Part("registration", lambda: _filled(tables.registration(report)))
     for result in report.deciding:
         for family in result.families:
             if family.headline:
-                yield from _family_heading(family, result.metric)
-                wide = any(pair.wide_low is not None for pair in family.headline)
-                yield Figure(
-                    svg=figures.forest(report, result.metric, family),
-                    caption=f"{result.metric.heading} as a ratio to"
-                    f" {report.labels[family.reference]}:"
-                    f" bar, {simultaneous(report, family)} interval;"
-                    f"{' thin line, with the instruments in it;' * wide}"
-                    f" shaded, the margin of {100 * report.options.margin:g}\u00a0%",
-                )
+                name = f"ratios{of_family(family.name)}"
+                yield Part(name, partial(_forest, report, result, family))
     for grid in more:
-        yield Table(grid=grid)
+        yield Part(grid.title, partial(_filled, grid))
+
+
+def _failures(report: Report, metric: str) -> list[Block]:
+    """What errors kept out of the analysis: of a metric, or of the whole report."""
+    failed = [failure for failure in report.failures if failure.metric == metric]
+    return [Text(text=failure.sentence(), style="failed") for failure in failed]
+
+
+def _filled(*grids: Grid) -> list[Block]:
+    return [Table(grid=grid) for grid in grids if grid.rows]
+
+
+def _forest(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
+    yield from _family_heading(family, result.metric)
+    wide = any(pair.wide_low is not None for pair in family.headline)
+    yield Figure(
+        svg=figures.forest(report, result.metric, family),
+        caption=f"{result.metric.heading} as a ratio to"
+        f" {report.labels[family.reference]}: bar, {simultaneous(report, family)} interval;"
+        f"{' thin line, with the instruments in it;' * wide}"
+        f" shaded, the margin of {100 * report.options.margin:g}\u00a0%"
+        f"{titled(report, result.metric)}",
+    )
 
 
 def _family_heading(family: Family, metric: Metric) -> Iterator[Block]:
@@ -160,35 +122,52 @@ def _family_heading(family: Family, metric: Metric) -> Iterator[Block]:
         yield Heading(text=family.name + " (estimated)" * metric.estimated)
 
 
-def _metric(report: Report, result: MetricResult) -> Iterator[Block]:
+def _metric(report: Report, result: MetricResult) -> Iterator[Part]:
+    yield Part("errors", partial(_failures, report, result.metric.name))
     if result.descriptive:
-        yield Figure(
-            svg=figures.strip(report, result),
-            caption="Dots, trials (with a ring: flagged); diamond, geometric mean; bar, its"
-            f" {confidence(report)} interval{_instruments(result)}",
-        )
-        grid = tables.descriptive(report, result)
-        crowded = len(grid.rows) > _MOST_OPEN
-        yield Fold(title="Cell by cell", grids=(grid,)) if crowded else Table(grid=grid)
+        yield Part("every trial", partial(_strip, report, result))
+        yield Part("cell by cell", partial(_descriptive, report, result))
     for family in result.families:
         if len(family.ranked) > 1:
             yield from _family(report, result, family)
-    yield from _over_models(report, result)
+    yield Part("over models", partial(_over_models, report, result))
     if result.diagnostics.drifts:
-        yield Heading(text="Drift and outliers")
-        yield Figure(
-            svg=figures.drift(report, result),
-            caption="Each trial against the mean of its cell, in the order of the plan"
-            f"{'; diamonds, the sentinel' * (result.sentinel is not None)}",
-        )
+        yield Part("drift and outliers", partial(_drift, report, result))
     for name, grids in (
-        ("Diagnostics", supporting_tables.diagnostics(report, result)),
-        ("Effects of the factors", supporting_tables.effects(result)),
-        ("Conventional tests", supporting_tables.conventional(report, result)),
-        ("What more rounds would show", supporting_tables.power(result)),
+        ("Diagnostics", partial(supporting_tables.diagnostics, report, result)),
+        ("Effects of the factors", partial(supporting_tables.effects, result)),
+        ("Conventional tests", partial(supporting_tables.conventional, report, result)),
+        ("What more rounds would show", partial(supporting_tables.power, result)),
     ):
-        if grids:
-            yield Fold(title=name, grids=tuple(grids))
+        yield Part(name, partial(_fold, name, grids))
+
+
+def _fold(name: str, grids: Callable[[], Sequence[Grid]]) -> Iterator[Block]:
+    if made := grids():
+        yield Fold(title=name, grids=tuple(made))
+
+
+def _strip(report: Report, result: MetricResult) -> Iterator[Block]:
+    yield Figure(
+        svg=figures.strip(report, result),
+        caption="Dots, trials (with a ring: flagged); diamond, geometric mean; bar, its"
+        f" {confidence(report)} interval{_instruments(result)}{titled(report, result.metric)}",
+    )
+
+
+def _descriptive(report: Report, result: MetricResult) -> Iterator[Block]:
+    grid = tables.descriptive(report, result)
+    crowded = len(grid.rows) > _MOST_OPEN
+    yield Fold(title="Cell by cell", grids=(grid,)) if crowded else Table(grid=grid)
+
+
+def _drift(report: Report, result: MetricResult) -> Iterator[Block]:
+    yield Heading(text="Drift and outliers")
+    yield Figure(
+        svg=figures.drift(report, result),
+        caption="Each trial against the mean of its cell, in the order of the plan"
+        f"{'; diamonds, the sentinel' * (result.sentinel is not None)}",
+    )
 
 
 def _over_models(report: Report, result: MetricResult) -> Iterator[Block]:
@@ -201,10 +180,10 @@ def _over_models(report: Report, result: MetricResult) -> Iterator[Block]:
             svg=interaction.to_svg(report, result.metric, pairs),
             caption=f"Ratio on each model with its {confidence(report)} interval over rounds, and"
             f" over models like these (diamond) with the {confidence(report)} interval of all pairs"
-            f" together; shaded, the margin of {100 * report.options.margin:g}\u00a0%",
+            f" together; shaded, the margin of {100 * report.options.margin:g}\u00a0%"
+            f"{titled(report, result.metric)}",
         )
-    for grid in supporting_tables.over_models(report, result):
-        yield Table(grid=grid)
+    yield from _filled(supporting_tables.over_models(report, result))
 
 
 def _instruments(result: MetricResult) -> str:
@@ -212,13 +191,24 @@ def _instruments(result: MetricResult) -> str:
     return "; thin line below, the instruments' own" if known else ""
 
 
-def _family(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
-    yield from _family_heading(family, result.metric)
-    decides = result in report.deciding
+def _family(report: Report, result: MetricResult, family: Family) -> Iterator[Part]:
+    where = of_family(family.name)
+    yield Part(f"heading{where}", partial(_family_heading, family, result.metric))
+    if family.pairs:
+        yield Part(f"pairs{where}", partial(_pairs, report, result, family))
+    if 2 < len(family.ranked) <= _MOST_IN_MATRIX and family.savings.cells:
+        name = f"savings{where}"
+        yield Part(name, lambda: [_savings(report, result.metric, family.savings)])
+    yield Part(f"mean ranks{where}", partial(_ranks, report, result, family))
+
+
+def _pairs(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
     grid = tables.pairs(report, result.metric, family)
+    decides = result in report.deciding
     yield Table(grid=grid) if decides else Fold(title="Pair by pair", grids=(grid,))
-    if 2 < len(family.ranked) <= _MOST_IN_MATRIX:
-        yield _savings(report, result.metric, family.savings)
+
+
+def _ranks(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
     ranking = critical_difference.ranking(result, family, report.options.alpha)
     if ranking is not None:
         yield Figure(
@@ -248,22 +238,26 @@ def _savings(report: Report, metric: Metric, savings: Savings) -> Matrix:
     )
 
 
-def _trade_offs(report: Report) -> Iterator[Block]:
+def _trade_offs(report: Report) -> Iterator[Part]:
     for front in report.pareto:
         if len(front.points) > 1:
-            better = "upper" if front.y.higher_is_better else "lower"
-            yield Figure(
-                svg=figures.pareto(report, front),
-                caption=f"{front.y.heading} against {front.x.title}"
-                f"{' (estimated)' * front.x.estimated}: best is the {better} left;"
-                f" lines, {confidence(report)} intervals. Per cent: of"
-                f" {front.resamples or 'all'} resamples of the rounds, those in which the cell is"
-                " on the front; how stable the front is from round to round, not the chance that"
-                " the cell is truly on it",
-            )
+            yield Part(f"{front.y.heading} against energy", partial(_front, report, front))
 
 
-def _energy_breakdown(report: Report) -> Iterator[Block]:
+def _front(report: Report, front: Pareto) -> Iterator[Block]:
+    better = "upper" if front.y.higher_is_better else "lower"
+    yield Figure(
+        svg=figures.pareto(report, front),
+        caption=f"{front.y.heading} against {front.x.title}"
+        f"{' (estimated)' * front.x.estimated}: best is the {better} left;"
+        f" lines, {confidence(report)} intervals. Per cent: of"
+        f" {front.resamples or 'all'} resamples of the rounds, those in which the cell is on the"
+        " front; how stable the front is from round to round, not the chance that the cell is truly"
+        f" on it{titled(report, front.x)}",
+    )
+
+
+def _breakdown(report: Report) -> Iterator[Block]:
     for breakdown in breakdowns(report):
         svg = figures.stacked_bars(
             breakdown.title,
@@ -275,7 +269,13 @@ def _energy_breakdown(report: Report) -> Iterator[Block]:
         yield Figure(svg=svg, caption=breakdown.title)
 
 
-def _trials(report: Report) -> Iterator[Block]:
+def _trials(report: Report) -> Iterator[Part]:
+    yield Part("outcomes", partial(_outcomes, report))
+    yield Part("what is not valid", lambda: _filled(tables.audit(report)))
+    yield Part("what was left out", lambda: _filled(tables.left_out(report)))
+
+
+def _outcomes(report: Report) -> Iterator[Block]:
     by_cell: dict[str, dict[int, Slot]] = {}
     for slot in report.audit.slots:
         by_cell.setdefault(slot.cell, {})[slot.round] = slot
@@ -292,9 +292,6 @@ def _trials(report: Report) -> Iterator[Block]:
             labels=tuple(cell.label for cell in report.cells),
             rows=tuple(rows),
         )
-    for grid in (tables.audit(report), tables.left_out(report)):
-        if grid.rows:
-            yield Table(grid=grid)
 
 
 def _slot(slot: Slot | None) -> Field:
@@ -304,13 +301,14 @@ def _slot(slot: Slot | None) -> Field:
     return Field(MARKS[slot.outcome], slot.outcome, spoken)
 
 
-def _generated(report: Report, generated: Sequence[Generated]) -> Iterator[Block]:
+def _generated(report: Report, generated: Sequence[Generated]) -> Iterator[Part]:
+    yield Part("agreement", lambda: _filled(tables.agreement(report)))
+    if generated:
+        yield Part("samples", partial(_samples, generated))
+
+
+def _samples(generated: Sequence[Generated]) -> Iterator[Block]:
     """Each text once, under the cells that generated it."""
-    agreement = tables.agreement(report)
-    if agreement.rows:
-        yield Table(grid=agreement)
-    if not generated:
-        return
     yield Text(
         text="What one valid trial per cell generated for the first prompt, and for the first"
         " prompt for which any cell's tokens differ from the reference engine's, unedited.",
@@ -329,10 +327,8 @@ def _generated(report: Report, generated: Sequence[Generated]) -> Iterator[Block
         yield Code(title=f"{task}: {', '.join(labels)}{mark}", text=completion)
 
 
-def _methods(report: Report) -> Iterator[Block]:
-    for paragraph in report.methods:
-        yield Text(text=paragraph)
+def _methods(report: Report) -> Iterator[Part]:
+    yield Part("paragraphs", lambda: [Text(text=paragraph) for paragraph in report.methods])
     if report.notes:
-        yield Heading(text="Notes")
-        yield Bullets(lines=report.notes)
-    yield Fold(title="Versions", grids=(tables.versions(report),))
+        yield Part("notes", lambda: [Heading(text="Notes"), Bullets(lines=report.notes)])
+    yield Part("versions", lambda: [Fold(title="Versions", grids=(tables.versions(report),))])

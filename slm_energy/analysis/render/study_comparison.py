@@ -23,12 +23,29 @@ def to_terminal(result: StudyComparison, console: Console) -> None:
     """Print with rich; text from runs is never read as markup."""
     width = min(console.width, WIDTH)
     console.print(_safe(f"{result.b} against {result.a}", style="bold"), width=width)
+    if scope := scope_in_words(result):
+        console.print(_safe(f"measured: {scope}", style="dim"), width=width)
     for title, table in _tables(result):
         console.print()
         console.print(_safe(title, style="bold"), width=width)
         console.print(table, width=width)
     for line in _findings(result):
         console.print(_safe(line, style="bold"), width=width)
+    for line in result.warnings:
+        console.print(_safe(f"Warning: {line}.", style="yellow"), width=width)
+
+
+def scope_in_words(result: StudyComparison) -> str:
+    """What measured energy covers: once if it is the same in both studies; empty if not known."""
+    both = ((result.a, result.a_scope), (result.b, result.b_scope))
+    if result.a_scope == result.b_scope:
+        return result.a_scope
+    return "; ".join(f"{name}: {scope or 'not recorded'}" for name, scope in both)
+
+
+def _measured(result: StudyComparison, metric: Metric) -> str:
+    scope = scope_in_words(result)
+    return f"; measured: {scope}" if scope and metric.is_sum and not metric.estimated else ""
 
 
 def _tables(result: StudyComparison) -> Iterator[tuple[str, Table]]:
@@ -48,7 +65,8 @@ def _tables(result: StudyComparison) -> Iterator[tuple[str, Table]]:
         unit = f", {metric.unit}" if metric.unit else ""
         head = ("Cell", result.a, result.b, ratio, "p", "Verdict")
         rows = (_row(metric, cell) for cell in change.cells)
-        yield f"{metric.heading}{unit}: mean (trials)", _table(head, rows)
+        title = f"{metric.heading}{unit}: mean (trials){_measured(result, metric)}"
+        yield title, _table(head, rows)
     if result.left_out:
         missing = ((row.name, row.reason) for row in result.left_out)
         yield "Not compared", _table(("What", "Reason"), missing)
@@ -103,12 +121,19 @@ def _findings(result: StudyComparison) -> list[str]:
         summary = ", ".join(
             f"{verdict} {n} of {len(change.cells)}" for verdict, n in counts.items()
         )
-        lines.append(f"{name}: {summary}; all cells together {_signed(change.ratio)}.")
+        measured = _measured(result, change.metric)
+        lines.append(f"{name}: {summary}; all cells together {_signed(change.ratio)}{measured}.")
         if change.noise_pct is not None and change.verdict_pct is not None:
             lines.append(
                 f"Noise: trials of a cell scatter by {change.noise_pct:.2g} %; a change of"
                 f" {change.verdict_pct:.2g} % of a typical cell gets a verdict (beyond the margin"
                 f" of {100 * result.options.margin:g} %) with a chance of 0.8."
+            )
+        if change.correlation > 0 and change.effective_rounds is not None:
+            lines.append(
+                f"A round resembles the next (correlation {change.correlation:.2g}), so that"
+                f" {change.rounds} rounds are worth {change.effective_rounds:.2g} independent ones;"
+                " intervals and p allow for it."
             )
         lines += [
             f"Regression: {cell.cell}, {change.metric.title} {_signed(cell.ratio)}."

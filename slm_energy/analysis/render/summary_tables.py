@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from slm_energy.analysis.render import supporting_tables
-from slm_energy.analysis.render.tables import Grid, audit
+from slm_energy.analysis.render.tables import MARGINAL, Grid, audit, registration
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.diagnostics import Descriptive
-from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.failure import Failure
+from slm_energy.analysis.result.metric import DEVICES, Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import mirrored
+from slm_energy.analysis.sections import Sections, of_family
 from slm_energy.analysis.text import phrases
 
 
-def grids(report: Report) -> list[Grid]:
-    """All tables in reading order."""
+def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
+    """All tables in reading order.
+
+    Args:
+        report: what they show.
+        makes: makes them one by one, and keeps what failed; such a table states the reason.
+    """
+    makes = makes or Sections()
     lead = report.deciding
     rest = report.metrics[len(lead) :]
-    result = [audit(report), cells(report)]
-    result += [pairs(report, main, family) for main in lead for family in main.families]
-    result += [others(report, rest), effects(report)]
-    result += [grid for main in lead for grid in over_models(report, main)]
-    return [grid for grid in result if grid.rows]
+    made = [
+        makes.make(name, grid, _left_out)
+        for name, grid in (
+            ("table of trials that are not valid", partial(audit, report)),
+            ("table of cells", partial(cells, report)),
+            *(
+                (f"table of pairs{of_family(family.name)}", partial(pairs, report, main, family))
+                for main in lead
+                for family in main.families
+            ),
+            ("table of other metrics", partial(others, report, rest)),
+            ("table of factor effects", partial(effects, report)),
+            *(("table of models in general", partial(over_models, report, main)) for main in lead),
+            ("table of the registration", partial(registration, report)),
+        )
+    ]
+    return [grid for grid in made if grid.rows]
+
+
+def _left_out(failure: Failure) -> Grid:
+    return Grid(title=failure.part, head=("Left out after an error",), rows=((failure.reason,),))
 
 
 def cells(report: Report) -> Grid:
@@ -50,12 +75,15 @@ def cells(report: Report) -> Grid:
         if len(family.ranked) > 1
     }
     heading = f"Per cell: geometric means, {phrases.confidence(report)} interval in brackets"
+    heading += next(filter(None, (phrases.titled(report, metric) for metric in columns)), "")
     return Grid(title=heading, head=head, rows=tuple(rows), bold=frozenset(bold))
 
 
 def _short(metric: Metric) -> str:
     name = _SHORT.get(metric.quantity, metric.title)
     name = name if name[:2].isupper() else name[:1].upper() + name[1:]
+    if metric.name.startswith(DEVICES):
+        name = f"Device\n{name.removeprefix('Device ').lower()}"
     return f"{name}\nestimated" if metric.estimated else name
 
 
@@ -94,7 +122,8 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
         rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
     suffix, first = _against(report, family)
     return Grid(
-        title=f"{metric.heading}{suffix} ({phrases.simultaneous(report, family)} intervals)",
+        title=f"{metric.heading}{suffix} ({phrases.simultaneous(report, family)} intervals)"
+        + phrases.titled(report, metric),
         head=(
             first,
             "Ratio",
@@ -171,9 +200,7 @@ def effects(report: Report) -> Grid:
     )
 
 
-def over_models(report: Report, result: MetricResult) -> list[Grid]:
+def over_models(report: Report, result: MetricResult) -> Grid:
     """Configurations over models in general, in short."""
-    return [
-        grid.without("This pair alone", "Model by model")
-        for grid in supporting_tables.over_models(report, result)
-    ]
+    grid = supporting_tables.over_models(report, result)
+    return grid.without(MARGINAL, "Model by model")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from slm_energy.analysis.render.tables import MOST_PAIRS, Grid, figure, ratio, unit
+from slm_energy.analysis.render.tables import MARGINAL, MOST_PAIRS, Grid, figure, ratio, unit
 from slm_energy.analysis.result.comparison import Conventional
 from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.text.phrases import confidence, number, p_value
+from slm_energy.analysis.text.phrases import confidence, number, p_value, titled
 
 
 def diagnostics(report: Report, result: MetricResult) -> list[Grid]:
@@ -97,11 +97,11 @@ def _noise(model: Effects) -> str:
     return "p and intervals take all cells to be equally noisy"
 
 
-def over_models(report: Report, result: MetricResult) -> list[Grid]:
-    """Configurations over models in general, pair by pair."""
+def over_models(report: Report, result: MetricResult) -> Grid:
+    """Configurations over models in general, pair by pair; without rows where nothing is said."""
     seen = result.population
     if seen is None or seen.reason:
-        return []
+        return Grid(title="", head=(), rows=())
     rows = tuple(
         (
             pair.a,
@@ -116,23 +116,21 @@ def over_models(report: Report, result: MetricResult) -> list[Grid]:
         )
         for pair in seen.pairs
     )
-    return _filled(
-        Grid(
-            title=f"{result.metric.heading} over models like these {len(seen.models)}, model as a"
-            f" random factor: {confidence(report)} intervals for all pairs together, and for each"
-            " alone",
-            head=(
-                "Configuration",
-                "Against",
-                "Verdict",
-                "Ratio",
-                "This pair alone",
-                "p",
-                "Models won",
-                "Model by model",
-            ),
-            rows=rows,
-        )
+    return Grid(
+        title=f"{result.metric.heading} over models like these {len(seen.models)}, model as a"
+        f" random factor: {confidence(report)} intervals for all pairs together, and for each"
+        f" alone{titled(report, result.metric)}",
+        head=(
+            "Configuration",
+            "Against",
+            "Verdict",
+            "Ratio",
+            MARGINAL,
+            "p",
+            "Models won",
+            "Model by model",
+        ),
+        rows=rows,
     )
 
 

@@ -20,6 +20,7 @@ from slm_energy.analysis.text.phrases import (
     share,
     simultaneous,
     times,
+    titled,
     verdict,
 )
 
@@ -30,7 +31,7 @@ MARGINAL = "This pair alone"
 """Head of the column of marginal intervals."""
 
 _MOST_REASONS = 20
-_SENTENCES = ("Levels", "Reason", "Version")
+_SENTENCES = ("Levels", "Reason", "Version", "Registered", "This study")
 _WORDS = ("Against", "Verdict", "Without", *_SENTENCES)
 """Heads of columns that hold words, not figures."""
 
@@ -118,7 +119,7 @@ def descriptive(report: Report, result: MetricResult) -> Grid:
         "Smallest to largest",
         "Instruments' interval",
     )
-    title = f"{metric.heading}, {unit(metric)}"
+    title = f"{metric.heading}, {unit(metric)}{titled(report, metric)}"
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
 
 
@@ -158,7 +159,7 @@ def pairs(report: Report, metric: Metric, family: Family) -> Grid:
     )
     name = f", {family.name}" if family.name else ""
     title = f"{metric.heading}{name}, pair by pair, {simultaneous(report, family)} intervals"
-    title += _rest(report, family, len(shown))
+    title += _rest(report, family, len(shown)) + titled(report, metric)
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
 
 
@@ -208,6 +209,21 @@ def left_out(report: Report) -> Grid:
     """What the analysis did not use, and why."""
     rows = tuple((f"{out.scope} {out.name}", out.reason) for out in report.left_out)
     return Grid(title="Left out", head=("What", "Reason"), rows=rows)
+
+
+def registration(report: Report) -> Grid:
+    """What was declared in advance, item by item, and whether the study follows it."""
+    check = report.registration
+    if check is None:
+        return Grid(title="Registration", head=("Declared in advance",), rows=())
+    rows = tuple(
+        (item.name, item.registered, item.actual, "yes" if item.follows else "NO")
+        for item in check.items
+    )
+    head = ("Declared in advance", "Registered", "This study", "Follows")
+    return Grid(
+        title=f"Registration {check.digest[:12]} of {check.registered}", head=head, rows=rows
+    )
 
 
 def versions(report: Report) -> Grid:

@@ -24,6 +24,8 @@ def to_terminal(report: Report, console: Console) -> None:
     console.print(_safe(heading(report), style="bold"), width=width)
     if report.shared:
         console.print(_safe("all cells: " + ", ".join(report.shared), style="dim"), width=width)
+    if report.scope:
+        console.print(_safe(f"measured: {report.scope}", style="dim"), width=width)
     for grid in grids(report):
         print_grid(grid, console)
     for line in report.findings:

@@ -8,5 +8,7 @@ population    what holds over models in general
 pareto        trade-offs between two metrics
 diagnostics   how steady the trials and the machine were
 verdict       the words of a verdict
+failure       sections that errors kept out
+registration  what was declared in advance, and whether the study follows it
 metric        what a metric is called, its unit, and which direction is better
 """

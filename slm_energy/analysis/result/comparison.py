@@ -98,6 +98,11 @@ class Savings:
     saving_pct: tuple[tuple[float | None, ...], ...]
     verdicts: tuple[tuple[Verdict | None, ...], ...]
 
+    @classmethod
+    def unknown(cls) -> Savings:
+        """Of a family whose cells could not be compared."""
+        return cls(cells=(), saving_pct=(), verdicts=())
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ConventionalCell:
@@ -109,7 +114,7 @@ class ConventionalCell:
         shapiro_w: Shapiro-Wilk W; None where the values do not vary.
         shapiro_p: its p.
         letters: compact letter display of Dunn-Holm at alpha: cells that share a letter do not
-            differ.
+            differ. After Z come aa, ab, ...; all letters are then separated by spaces.
     """
 
     cell: str
@@ -233,6 +238,23 @@ class Power:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RoundLeftOut:
+    """A round without which a pair would have another verdict.
+
+    Attributes:
+        a: a cell id.
+        b: another.
+        round: the round.
+        verdict: about `a`, from the other rounds.
+    """
+
+    a: str
+    b: str
+    round: int
+    verdict: Verdict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
     """Cells that are compared with each other on one metric; p is adjusted within.
 
@@ -252,6 +274,8 @@ class Family:
         conventional: None where it cannot be run; `Report.left_out` says why.
         disagreements: between the two.
         power: None without a spread.
+        rests_on: rounds without which one of the pairs in `stated` would have another verdict; None
+            where that was not examined (`stats.leave_one_out`).
     """
 
     name: str
@@ -267,6 +291,35 @@ class Family:
     conventional: Conventional | None
     disagreements: tuple[Disagreement, ...]
     power: Power | None
+    rests_on: tuple[RoundLeftOut, ...] | None = None
+
+    @classmethod
+    def not_compared(cls, name: str, cells: tuple[str, ...], reason: str) -> Family:
+        """A family whose comparison failed; its cells are in the order given."""
+        return cls(
+            name=name,
+            ranked=cells,
+            reference=cells[0],
+            named=False,
+            complete_rounds=0,
+            draws=0,
+            exact=False,
+            reason=reason,
+            pairs=(),
+            savings=Savings.unknown(),
+            conventional=None,
+            disagreements=(),
+            power=None,
+        )
+
+    @property
+    def stated(self) -> tuple[Pair, ...]:
+        """The pairs that findings state: the best cell against the next and against the last.
+
+        With a reference that was named: the best other cell against it.
+        """
+        pairs = self.headline
+        return pairs[:1] if self.named or len(pairs) < 2 else (pairs[0], pairs[-1])
 
     @property
     def headline(self) -> tuple[Pair, ...]:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 SlotOutcome = Literal["valid", "invalid", "failed", "unsupported", "missing"]
-Scope = Literal["cell", "round", "trial", "metric", "pair", "factor", "test", "family"]
+Scope = Literal["cell", "round", "trial", "metric", "pair", "factor", "test", "family", "source"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -145,6 +145,11 @@ class Diagnostics:
     changed: tuple[Changed, ...]
     flagged_above: float | None = None
 
+    @classmethod
+    def unknown(cls) -> Diagnostics:
+        """Of a metric whose trials could not be diagnosed."""
+        return cls(points=(), drifts=(), residual_sd_pct=None, residual_shapiro_p=None, changed=())
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Sentinel:

@@ -68,3 +68,11 @@ class Effects:
     residual_sd_pct: float | None
     effects: tuple[Effect, ...]
     reason: str
+
+    @classmethod
+    def not_fitted(cls, reason: str) -> Effects:
+        """Of a metric for which nothing could be fitted."""
+        return cls(
+            formula="", trials=0, df_residual=0, r_squared=None, residual_sd_pct=None, effects=(),
+            reason=reason,
+        )  # fmt: skip

@@ -13,10 +13,12 @@ from slm_energy.metric_catalog import catalog, definition
 from slm_energy.metric_catalog.definition import MetricDefinition, spelled
 
 MEASURED = f"{definition.MEASURED}/"
+DEVICES = f"{definition.DEVICES}/"
 ESTIMATED = f"{definition.ESTIMATED}/"
 
 _QUANTITIES = {
     definition.MEASURED: "energy",
+    definition.DEVICES: "device energy",
     definition.ESTIMATED: "energy",
     "time": "time",
     "memory": "memory",
@@ -31,7 +33,8 @@ class Metric:
     """One quantity that trials are compared by.
 
     Attributes:
-        name: the MLflow name; `energy/...` is measured and `energy_estimated/...` is a model's.
+        name: the MLflow name; `energy/...` is measured, `energy_devices/...` is measured without
+            the processors, and `energy_estimated/...` is a model's.
     """
 
     name: str
@@ -44,12 +47,17 @@ class Metric:
     @property
     def quantity(self) -> str:
         """The name without the kind: the same for a measured energy and its estimate."""
-        return self.name.replace(ESTIMATED, MEASURED, 1)
+        return definition.in_group(self.name, definition.MEASURED) if self.is_energy else self.name
 
     @property
     def is_energy(self) -> bool:
         """True for joules of either kind."""
-        return self.name.startswith((MEASURED, ESTIMATED))
+        return self.name.startswith((MEASURED, DEVICES, ESTIMATED))
+
+    @property
+    def is_sum(self) -> bool:
+        """True for joules of all that is summed, as opposed to those of one domain."""
+        return self.is_energy and _is_sum(self.name)
 
     @property
     def higher_is_better(self) -> bool:
@@ -87,13 +95,20 @@ class Metric:
         """Names of the metrics that hold the measurement's own interval."""
         return definition.bounds(self.name)
 
-    def estimated_twin(self) -> Metric:
-        """The same quantity of the estimating model."""
-        return Metric(name=self.name.replace(MEASURED, ESTIMATED, 1))
+    @property
+    def kinds(self) -> tuple[Metric, ...]:
+        """The same quantity measured, measured without processors, and estimated."""
+        return tuple(Metric(name=definition.in_group(self.name, g)) for g in definition.SUMS)
 
     @property
     def _definition(self) -> MetricDefinition:
         return catalog.find(self.name) or _unlisted(self.name)
+
+
+@functools.cache
+def _is_sum(name: str) -> bool:
+    """Sums alone have a name in the group of devices without processors."""
+    return catalog.find(definition.in_group(name, definition.DEVICES)) is not None
 
 
 @functools.cache

@@ -13,12 +13,15 @@
           conventional           the field's tests on the same trials
           disagreements          where the two differ, and why
           power                  differences that these rounds can detect, and rounds needed
+          rests_on               rounds without which a stated verdict would be another
         effects                  the factors' share
         population               configurations over models in general
       pareto                     energy against latency and quality
       trials                     one row per trial
       noise_floor                how much the machine varies where nothing differs
       methods, findings          paragraphs
+      failures                   sections that errors kept out
+      registration               what was declared in advance, and whether the study follows it
 
 Values are in the unit that ends the metric's name (J, s, MB, 1/s); `Metric.scale` and `Metric.unit`
 turn them into what a page shows. None means unknown, and the nearest `reason` says why; there is no
@@ -35,9 +38,11 @@ from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.design import Audit, Cell, Factor, LeftOut, Provenance, TrialRow
 from slm_energy.analysis.result.diagnostics import Descriptive, Diagnostics, NoiseFloor, Sentinel
 from slm_energy.analysis.result.effects import Effects
+from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.population import Population
+from slm_energy.analysis.result.registration import RegistrationCheck
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.serialization import to_plain
 
@@ -87,6 +92,8 @@ class Report:
         origin: whose data it is, where slm_energy did not measure it; else empty.
         noise_floor: of the machine: this study's own, where it has one cell under several names,
             else the latest that is stored; None where there is none.
+        scope: what measured energy covers, in words (`scope.Scope.words`); empty where it is not
+            known.
         stopped: why the study ended before its last round (`study.precision_pct`), as `after 5
             rounds ...`; empty if it did not.
         options: as given.
@@ -102,6 +109,8 @@ class Report:
         methods: what was done, in paragraphs.
         findings: the verdict, in sentences.
         notes: what a reader needs to interpret the tables.
+        failures: sections that errors kept out of the report.
+        registration: how the study compares with its registration; None without one.
         schema: version of this format.
     """
 
@@ -123,6 +132,9 @@ class Report:
     origin: str = ""
     noise_floor: NoiseFloor | None = None
     stopped: str = ""
+    scope: str = ""
+    failures: tuple[Failure, ...] = ()
+    registration: RegistrationCheck | None = None
     schema: int = SCHEMA
 
     @property

@@ -23,6 +23,7 @@ from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.stats.effect_size import Floats, holm
 from slm_energy.analysis.stats.games_howell import games_howell
+from slm_energy.analysis.stats.letters import letters
 
 FEWEST = 3
 
@@ -50,12 +51,12 @@ def chain(
     h, p = stats.kruskal(*values)
     levene = stats.levene(*values, center="median") if any(varies) else None
     dunn = _dunn(values)
-    letters = _letters(cells, dunn, alpha)
+    shown = _letters(cells, dunn, alpha)
     howell = games_howell(values) if all(varies) else None
     friedman = _friedman(block.of(cells).values)
     total = sum(len(sample) for sample in values)
     result = Conventional(
-        cells=tuple(_cell(*cell) for cell in zip(cells, values, letters, strict=True)),
+        cells=tuple(_cell(*cell) for cell in zip(cells, values, shown, strict=True)),
         levene_w=None if levene is None else float(levene.statistic),
         levene_p=None if levene is None else float(levene.pvalue),
         kruskal_h=float(h),
@@ -101,14 +102,14 @@ def _left_out(family: str, no_howell: bool, no_friedman: bool) -> list[LeftOut]:
     return left_out
 
 
-def _cell(cell: str, values: Floats, letters: str) -> ConventionalCell:
+def _cell(cell: str, values: Floats, shared: str) -> ConventionalCell:
     shapiro = stats.shapiro(values) if np.ptp(values) > 0 and len(values) <= 5000 else None
     return ConventionalCell(
         cell=cell,
         trials=len(values),
         shapiro_w=None if shapiro is None else float(shapiro.statistic),
         shapiro_p=None if shapiro is None else float(shapiro.pvalue),
-        letters=letters,
+        letters=shared,
     )
 
 
@@ -182,9 +183,7 @@ def _friedman(values: Floats) -> _Friedman:
 
 def _letters(cells: Sequence[str], dunn: Floats, alpha: float) -> list[str]:
     """Each cell's letters, which are given out in the order of cell ids."""
-    import scikit_posthocs
-
     order = sorted(range(len(cells)), key=cells.__getitem__)
-    display = scikit_posthocs.compact_letter_display(dunn[np.ix_(order, order)], alpha=alpha)
+    display = letters(dunn[np.ix_(order, order)] < alpha)
     by_cell = dict(zip((cells[i] for i in order), display, strict=True))
-    return [str(by_cell[cell]) for cell in cells]
+    return [by_cell[cell] for cell in cells]

@@ -47,6 +47,11 @@ class Outliers:
     limit: float | None
     flags: Flags
 
+    @classmethod
+    def unknown(cls, shape: tuple[int, ...]) -> Outliers:
+        """Of a block whose trials have no score."""
+        return cls(scores=np.full(shape, np.nan), limit=None, flags=np.zeros(shape, dtype=bool))
+
 
 def find(values: Floats, alpha: float, *, rounds: bool) -> Outliers:
     """Score all trials of a block, and flag those beyond the limit.
@@ -62,16 +67,14 @@ def find(values: Floats, alpha: float, *, rounds: bool) -> Outliers:
     logs = np.log(values)
     there = ~np.isnan(logs)
     scored = there.sum(axis=0) >= FEWEST
-    scores = np.full(logs.shape, np.nan)
-    flags = np.zeros(logs.shape, dtype=bool)
-    none = Outliers(scores=scores, limit=None, flags=flags)
+    result = Outliers.unknown(logs.shape)
     if not scored.any():
-        return none
+        return result
     # A cell that does not vary has no score: its spread of zero would be shared by the others.
     used = logs[there[:, scored].any(axis=1)][:, scored]
     scored[scored] = _trimmed(_polished(used[None], rounds))[0] > _NO_SPREAD
     if not scored.any():
-        return none
+        return result
     valued = there[:, scored].any(axis=1)
     used = logs[valued][:, scored]
     rest = _polished(used[None], rounds)
@@ -82,9 +85,9 @@ def find(values: Floats, alpha: float, *, rounds: bool) -> Outliers:
     if rounds and used.shape[1] == 2:
         away = np.abs(used - np.nanmedian(used, axis=0))
         flagged &= ~(away < away[:, ::-1])
-    scores[np.ix_(valued, scored)] = own
-    flags[np.ix_(valued, scored)] = flagged
-    return Outliers(scores=scores, limit=limit, flags=flags)
+    result.scores[np.ix_(valued, scored)] = own
+    result.flags[np.ix_(valued, scored)] = flagged
+    return dataclasses.replace(result, limit=limit)
 
 
 def _limit(there: Flags, spread: Floats, alpha: float, rounds: bool) -> float:

@@ -1,9 +1,10 @@
 """One cell in two studies: independent samples, judged by Welch's t interval on the log ratio.
 
 The trials of two studies have no round in common. A study's rounds vary within its cells, so drift
-within a study is in the interval; what shifts a whole study is not. For that there is `floor`: what
-two studies of the same thing differ by on this machine. More trials narrow neither the floor nor
-the instruments' own interval, so both are applied in addition to the interval:
+within a study is in the interval, which is wider where a round resembles the next
+(`autocorrelation`); what shifts a whole study is not. For that there is `floor`: what two studies
+of the same thing differ by on this machine. More trials narrow neither the floor nor the
+instruments' own interval, so both are applied in addition to the interval:
 
     regression, improvement  the simultaneous interval lies beyond the margin, and beyond floor and
                              instruments
@@ -29,6 +30,7 @@ import numpy as np
 from scipy import stats
 
 from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.stats.autocorrelation import dependence
 from slm_energy.analysis.stats.effect_size import Floats, holm
 
 Change = Literal[
@@ -45,21 +47,37 @@ class Sample:
         below: how far the lower ends of the measurement's own intervals are below the values: mean
             of log ratios, infinite where an end is zero; None where there are no intervals.
         above: how far the upper ends are above.
+        rounds: the round of each trial; empty where trials are not of rounds.
     """
 
     logs: Floats
     below: float | None = None
     above: float | None = None
+    rounds: tuple[int, ...] = ()
+
+    @property
+    def by_round(self) -> dict[int, float]:
+        """Round to log value."""
+        return dict(zip(self.rounds, map(float, self.logs), strict=True))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class IndependentPair:
-    """One metric of one cell in studies A and B."""
+    """One metric of one cell in studies A and B.
+
+    Attributes:
+        metric: which.
+        cell: its label.
+        a: the trials in A.
+        b: those in B.
+        correlation: of a round with the next, within each study.
+    """
 
     metric: Metric
     cell: str
     a: Sample
     b: Sample
+    correlation: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -99,6 +117,8 @@ class CellChange:
         joint_low: lower end of the simultaneous interval: with confidence 1 - alpha those of all
             pairs hold together. It is beyond the margin where p_margin is at most alpha.
         joint_high: upper end.
+        freedom: degrees of freedom of the intervals; None where there are none, and in comparisons
+            of earlier versions.
     """
 
     cell: str
@@ -117,6 +137,7 @@ class CellChange:
     p_margin: float | None = None
     joint_low: float | None = None
     joint_high: float | None = None
+    freedom: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,16 +198,24 @@ def noise(pairs: Sequence[IndependentPair]) -> float | None:
 def _welch(pair: IndependentPair, band: float, alpha: float) -> _Welch | None:
     """Welch's t tests (1947) of no difference, of one within the margin and of one beyond it.
 
+    Where rounds are correlated, a sample counts as as many independent trials as its mean is worth.
     None where no spread is known.
     """
     samples = (pair.a.logs, pair.b.logs)
     if min(map(len, samples)) < 2:
         return None
-    parts = np.array([float(np.var(logs, ddof=1)) / len(logs) for logs in samples])
+    worth = [dependence(len(logs), pair.correlation) for logs in samples]
+    parts = np.array(
+        [
+            float(np.var(logs, ddof=1)) / each.shrinkage / each.effective
+            for logs, each in zip(samples, worth, strict=True)
+        ]
+    )
     error = math.sqrt(parts.sum())
     if error < 1e-12:
         return None
-    freedom = float(parts.sum() ** 2 / (parts**2 / [len(logs) - 1 for logs in samples]).sum())
+    own = [max(each.effective - 1, 1) for each in worth]
+    freedom = float(parts.sum() ** 2 / (parts**2 / own).sum())
     size = abs(pair.mean)
     return _Welch(
         error=error,
@@ -228,6 +257,7 @@ def _change(pair: IndependentPair, test: _Welch | None, rule: _Rule) -> CellChan
         high=math.exp(mean + test.half),
         joint_low=math.exp(low),
         joint_high=math.exp(high),
+        freedom=test.freedom,
         p=test.p,
         p_margin=test.p_margin,
         p_equivalent=test.p_equivalent,

@@ -6,11 +6,13 @@ from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import COARSE
+from slm_energy.analysis.stats.leave_one_out import MOST_TRIALS
 from slm_energy.analysis.text.phrases import (
     equivalence_interval,
     interval,
     joined,
     kind,
+    measured,
     number,
     p_is,
     percent,
@@ -18,6 +20,11 @@ from slm_energy.analysis.text.phrases import (
     simultaneous,
     times,
 )
+
+_MOST_ROUNDS = 5
+"""Rounds that a sentence names one by one."""
+
+_WITHOUT = {"saves": "a saving", "gains": "a gain", "worse": "a loss"}
 
 
 def findings(report: Report) -> tuple[str, ...]:
@@ -27,29 +34,29 @@ def findings(report: Report) -> tuple[str, ...]:
     """
     lines = []
     for result in report.deciding:
-        compared = [family for family in result.families if family.pairs]
-        for family in compared:
-            pairs = family.headline
-            if family.named:
-                chosen = pairs[:1]
-            else:
-                chosen = pairs if len(pairs) == 1 else (pairs[0], pairs[-1])
-            lines += [sentence(report, result.metric, family, pair) for pair in chosen]
-        if compared:
+        for family in result.families:
+            lines += [sentence(report, result.metric, family, pair) for pair in family.stated]
+        if any(family.pairs for family in result.families):
             continue
         ranked = [cell for family in result.families for cell in family.ranked]
         if len(ranked) > 1:
             lines.append("No family has two cells to compare; families=[] compares all cells.")
-        else:
+        elif ranked:
             what = f"{result.metric.title}{kind(result.metric)}"
             lines.append(
                 f"Only {report.labels[ranked[0]]} has {what}: there is nothing to compare."
+                f"{measured(report, result.metric)}"
             )
     return tuple(lines)
 
 
 def sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str:
-    """One pair in words."""
+    """One pair in words, with the rounds on which it rests and what was measured."""
+    words = [_sentence(report, metric, family, pair), *_without_a_round(family, pair)]
+    return " ".join(words) + measured(report, metric)
+
+
+def _sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str:
     a, b = report.labels[pair.a], report.labels[pair.b]
     what = f"{metric.title}{kind(metric)}"
     if pair.ratio is None:
@@ -82,6 +89,29 @@ def sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str:
         f"{simultaneous(report, family)} interval {percent(sizes[0])} to {percent(sizes[1])} %, "
         f"{won}."
     )
+
+
+def _without_a_round(family: Family, pair: Pair) -> list[str]:
+    """Whether the verdict rests on one round; nothing where that was not examined."""
+    if family.rests_on is None or pair.rounds < 2:
+        return []
+    changes: dict[str, list[int]] = {}
+    for gone in family.rests_on:
+        if (gone.a, gone.b) == (pair.a, pair.b):
+            changes.setdefault(_WITHOUT.get(gone.verdict, gone.verdict), []).append(gone.round)
+    if not changes:
+        return ["The verdict holds without any single round."]
+    texts = []
+    for verdict, rounds in changes.items():
+        if len(rounds) == pair.rounds:
+            texts.append(f"without any one of its rounds it would be {verdict}")
+        elif len(rounds) > _MOST_ROUNDS:
+            texts.append(f"without one of {len(rounds)} of its rounds it would be {verdict}")
+        else:
+            which = " or ".join(str(number) for number in rounds)
+            texts.append(f"without round {which} it would be {verdict}")
+    text = "; ".join(texts)
+    return [text[:1].upper() + text[1:] + "."]
 
 
 def notes(report: Report) -> tuple[str, ...]:
@@ -149,6 +179,11 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
             f"{where}With {times(plan.rounds, 'round')}, a difference of "
             f"{number(plan.detectable_pct)} % gets a verdict ({verdict} or worse{beyond}) with a "
             "chance of 0.8."
+        )
+    if family.rests_on is None and cells * family.complete_rounds > MOST_TRIALS:
+        lines.append(
+            f"{where}With more than {MOST_TRIALS} trials, verdicts are not examined without single "
+            "rounds."
         )
     return lines + _chain_notes(report, family, where)
 

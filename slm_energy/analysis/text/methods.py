@@ -22,7 +22,8 @@ def methods(report: Report) -> tuple[str, ...]:
     )
     lead = report.deciding
     kinds = [
-        "Energy was measured by hardware counters or power sensors."
+        "Energy was measured by hardware counters or power sensors"
+        f"{f', and is that of: {report.scope}' if report.scope else ''}."
         for result in lead
         if result.metric.is_energy and not result.metric.estimated
     ] + [
@@ -36,6 +37,7 @@ def methods(report: Report) -> tuple[str, ...]:
         *_agreement(report),
         _comparison(report),
         multiplicity(report),
+        *_without_rounds(report),
         *_conventional(report),
         _rest(options),
     )
@@ -140,6 +142,16 @@ def multiplicity(report: Report) -> str:
     return (
         f"Tested: {ran}. The error rate {options.alpha:g} holds for each comparison, not for all "
         "of them together; adjust=study gives one rate for all."
+    )
+
+
+def _without_rounds(report: Report) -> tuple[str, ...]:
+    families = [family for result in report.deciding for family in result.families]
+    if all(family.rests_on is None for family in families):
+        return ()
+    return (
+        "Each verdict that is stated was examined again without each round in turn, with the same "
+        "test on the other rounds.",
     )
 
 

@@ -84,6 +84,20 @@ def kind(metric: Metric) -> str:
     return " (estimated)" if metric.estimated else ""
 
 
+def measured(report: Report, metric: Metric) -> str:
+    """The sentence that follows one about a measured sum: what it is the energy of."""
+    return f" Measured: {report.scope}." if _has_scope(report, metric) else ""
+
+
+def titled(report: Report, metric: Metric) -> str:
+    """The same, as the end of a title."""
+    return f"; measured: {report.scope}" if _has_scope(report, metric) else ""
+
+
+def _has_scope(report: Report, metric: Metric) -> bool:
+    return bool(report.scope) and metric.is_sum and not metric.estimated
+
+
 def confidence(report: Report) -> str:
     """The confidence of intervals, as `95 %`."""
     return f"{100 * (1 - report.options.alpha):g} %"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.population import Population, PopulationPair
 from slm_energy.analysis.result.report import Report
-from slm_energy.analysis.text.phrases import confidence, kind, number, percent, times
+from slm_energy.analysis.text.phrases import confidence, kind, measured, number, percent, times
 
 _MOST = 6
 """Pairs that have a sentence; of more, those with the best configuration have one."""
@@ -30,7 +30,7 @@ def shown(seen: Population) -> tuple[PopulationPair, ...]:
 
 
 def sentence(report: Report, metric: Metric, seen: Population, pair: PopulationPair) -> str:
-    """One pair over models, in words."""
+    """One pair over models, in words, with what was measured."""
     assert pair.joint_low is not None
     assert pair.joint_high is not None
     what = f"{metric.title}{kind(metric)}"
@@ -45,12 +45,12 @@ def sentence(report: Report, metric: Metric, seen: Population, pair: PopulationP
             f"{start}{pair.a} {'costs' if metric.is_energy else 'has'} "
             f"{percent(abs(1 - pair.ratio))} % {'less' if pair.ratio < 1 else 'more'} "
             f"{metric.title} than {pair.b}{kind(metric)}, {interval} {percent(sizes[0])} to "
-            f"{percent(sizes[1])} %, {won}."
+            f"{percent(sizes[1])} %, {won}.{measured(report, metric)}"
         )
     span = f"{number(pair.joint_low)} to {number(pair.joint_high)}"
     return (
         f"{start}{pair.a} against {pair.b}, {what}: {pair.verdict}, ratio {number(pair.ratio)}, "
-        f"{interval} {span}, {won}."
+        f"{interval} {span}, {won}.{measured(report, metric)}"
     )
 
 

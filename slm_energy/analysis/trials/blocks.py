@@ -62,7 +62,7 @@ def requested(study: Study, options: AnalysisOptions) -> tuple[list[Metric], lis
     left_out: list[LeftOut] = []
     for name in options.metrics:
         metric = Metric(name=name)
-        kinds = [metric, metric.estimated_twin()] if name.startswith(MEASURED) else [metric]
+        kinds = list(metric.kinds) if name.startswith(MEASURED) else [metric]
         recorded = [kind for kind in kinds if not np.isnan(study.block(kind.name)).all()]
         if recorded or name in known:
             metrics += recorded or [metric]
@@ -92,7 +92,8 @@ def block(study: Study, metric: Metric) -> tuple[Block, list[LeftOut]]:
     left_out = []
     values = study.block(metric.name)
     if metric.estimated:
-        measured = ~np.isnan(study.block(metric.quantity)).all(axis=0)
+        others = [kind for kind in metric.kinds if kind != metric]
+        measured = np.any([~np.isnan(study.block(o.name)).all(axis=0) for o in others], axis=0)
         both = measured & ~np.isnan(values).all(axis=0)
         values[:, measured] = np.nan
         if both.any() and not np.isnan(values).all():
@@ -133,9 +134,9 @@ def _gaps(study: Study, metric: Metric, values: Floats) -> list[LeftOut]:
     rows = study.valid["round"].to_numpy(dtype=int) - 1
     valid[rows, study.valid["cell"].map(columns).to_numpy(dtype=int)] = True
     lacking = valid & np.isnan(values)
-    if metric.is_energy:  # the other kind of energy may have it
-        other = metric.quantity if metric.estimated else metric.estimated_twin().name
-        lacking &= np.isnan(study.block(other))
+    if metric.is_energy:  # another kind of energy may have it
+        for other in metric.kinds:
+            lacking &= np.isnan(study.block(other.name))
     if not lacking.any() or np.isnan(values).all():
         return []
     return [

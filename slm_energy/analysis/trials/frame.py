@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,9 +13,11 @@ import pandas as pd
 
 from slm_energy.analysis.result.design import Audit, Factor, LeftOut, Slot, SlotOutcome
 from slm_energy.analysis.trials.course import late_trials, varied_order
+from slm_energy.analysis.trials.scopes import one_scope
 from slm_energy.cell import cell_labels
 from slm_energy.config.groups import SENTINEL, Scalar
 from slm_energy.errors import AnalysisError, one_line
+from slm_energy.scope import Scope
 
 _SETTINGS = ("model.", "engine.", "provider.", "measurement.", "workload.", "version.")
 _CORE = ("model.name", "engine.name", "provider.name")
@@ -36,6 +39,8 @@ class Study:
         audit: every cell in every round.
         repeated: attempts that another one of the same cell and round replaces.
         sentinel: the trials of the study's sentinel, which are not among these; None without one.
+        scope: what the measured sums of all valid trials cover; None where it is not known.
+        other_scopes: the trials that are left out because they measured something else.
     """
 
     name: str
@@ -49,6 +54,8 @@ class Study:
     audit: Audit
     repeated: int
     sentinel: Study | None = None
+    scope: Scope | None = None
+    other_scopes: tuple[LeftOut, ...] = ()
 
     @property
     def valid(self) -> pd.DataFrame:
@@ -96,11 +103,11 @@ class Study:
         return tuple(varying)
 
     def left_out(self) -> list[LeftOut]:
-        """Cells without any valid trial, and why."""
+        """Trials of another scope, cells without any valid trial, sources not metered, and why."""
         seen: dict[str, list[Slot]] = {cell: [] for cell in self.cells}
         for slot in self.audit.slots:
             seen[slot.cell].append(slot)
-        result = []
+        result = list(self.other_scopes)
         for cell, slots in seen.items():
             if any(slot.outcome == "valid" for slot in slots):
                 continue
@@ -110,7 +117,24 @@ class Study:
             result.append(
                 LeftOut(scope="cell", name=self.labels[cell], reason=f"{often}: {reason}")
             )
-        return result
+        return result + self._sources_left_out()
+
+    def _sources_left_out(self) -> list[LeftOut]:
+        """Energy sources that `measurement.leave_out` names, and in which cells."""
+        cells: dict[str, list[str]] = {}
+        for cell in self.cells:
+            patterns = self.settings[cell].get("measurement.leave_out", "[]")
+            for pattern in json.loads(str(patterns)):
+                cells.setdefault(pattern, []).append(self.labels[cell])
+        return [
+            LeftOut(
+                scope="source",
+                name=pattern,
+                reason="measurement.leave_out: neither read nor part of any total"
+                + ("" if len(labels) == len(self.cells) else f", in {', '.join(labels)}"),
+            )
+            for pattern, labels in cells.items()
+        ]
 
 
 def started(rows: pd.DataFrame) -> pd.Series[pd.Timestamp]:
@@ -130,7 +154,8 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     """Choose the trials that count.
 
     Of several attempts at a cell in a round the latest valid one counts, else the latest. A
-    sentinel's trials are kept separate: it is compared with nothing.
+    sentinel's trials are kept separate: it is compared with nothing. Trials of another scope than
+    most are not valid.
 
     Args:
         raw: what `tracking.Store.frame` returns.
@@ -141,7 +166,8 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
         AnalysisError: no trials, none valid, or several machines and none chosen.
     """
     machine = one_machine(raw, study, machine)
-    rows = raw[raw["machine"].astype(str) == machine]
+    scoped = one_scope(raw[raw["machine"].astype(str) == machine])
+    rows = scoped.rows
     is_sentinel = rows.get("workload.name", pd.Series("", rows.index)) == SENTINEL
     if is_sentinel.all():
         raise AnalysisError(f"study={study}: only its sentinel has run; run the sweep again")
@@ -149,7 +175,9 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     if own.valid.empty:
         raise AnalysisError(_none_valid(study, own.trials))
     extra = _study(rows[is_sentinel], study, machine) if is_sentinel.any() else None
-    return dataclasses.replace(own, sentinel=extra)
+    return dataclasses.replace(
+        own, sentinel=extra, scope=scoped.scope, other_scopes=scoped.left_out
+    )
 
 
 def _study(rows: pd.DataFrame, study: str, machine: str) -> Study:

@@ -20,6 +20,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from slm_energy import scope
+from slm_energy.derive.energy import coarse
 from slm_energy.derive.energy.counters import count
 from slm_energy.derive.energy.power import integrate
 from slm_energy.derive.energy.usable_readings import (
@@ -32,7 +34,7 @@ from slm_energy.derive.energy.usable_readings import (
     refuse_stall,
     usable,
 )
-from slm_energy.record import EnergyFigure, Series, Source, Window
+from slm_energy.record import UNITS_PER_JOULE, EnergyFigure, Series, Source, Window
 from slm_energy.serialization import Json
 
 
@@ -52,6 +54,7 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
     Raises:
         ValueError: the source is a gauge.
     """
+    series = coarse.with_step(series)
     source = series.source
     if source.kind == "gauge":
         raise ValueError(f"{source.id} is a gauge: it has no joules")
@@ -66,6 +69,8 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
         "device": source.device,
         "path": source.path,
     }
+    if source.kind == "counter" and source.quantum > 1:
+        pedigree["step_j"] = source.quantum / UNITS_PER_JOULE[source.unit]
     energy: Energy | None = None
     reasons: tuple[str, ...] = ()
     try:
@@ -83,7 +88,7 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
             **energy.details,
         }
     except UnknownJoules as unknown:
-        reasons = (str(unknown),)
+        reasons = (f"{unknown}{coarse.why_unknown(series)}",)
     return EnergyFigure(
         source_id=source.id,
         domain=source.domain,
@@ -102,7 +107,8 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
 def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
     """Sum the disjoint set of measured sources of one window; estimates never count.
 
-    Intervals add linearly: the errors of two sources of one machine need not be independent.
+    Intervals add linearly: the errors of two sources of one machine need not be independent. The
+    figure's domain is `total`, or `sum` if no source contains the processors.
 
     Returns:
         None if no measured source is in the set. If one source has no joules, the total has none
@@ -117,9 +123,11 @@ def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
     if len({part.window for part in parts}) > 1:
         raise ValueError("a total is over one window")
     known = all(part.joules is not None for part in parts)
+    domains = {part.domain for part in parts}
+    name = scope.TOTAL if scope.has_processor(domains) else scope.DEVICES_SUM
     return EnergyFigure(
-        source_id="total",
-        domain="total",
+        source_id=name,
+        domain=name,
         kind="power" if any(part.kind == "power" for part in parts) else "counter",
         window=parts[0].window,
         joules=math.fsum(part.joules or 0 for part in parts) if known else None,
@@ -130,7 +138,7 @@ def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
         flags=tuple(f"{part.source_id}: {text}" for part in parts for text in part.flags),
         pedigree={
             "sources": [part.source_id for part in parts],
-            "domains": sorted({part.domain for part in parts}),
+            "domains": sorted(domains),
         },
     )
 
@@ -139,14 +147,18 @@ def shortest_window_s(source: Source, target_error: float) -> float | None:
     """Shortest window of this source that meets the target relative error.
 
     A counter is stale by at most its update period u at either end, so the error is at most u over
-    the window's length; averaged power is stale by its averaging time.
+    the window's length; averaged power is stale by its averaging time. A counter with coarse steps
+    is stale by the time that a step takes at the least power, that of the idle machine.
 
     Returns:
-        Seconds; None for a gauge or an estimate, or if the update period is unknown.
+        Seconds; None for a gauge or an estimate, or if the update period is unknown, or the idle
+        power that a coarse step requires.
     """
     stale_ns = max(source.update_period_ns or 0, source.averaging_ns)
     if source.kind not in ("counter", "power") or not stale_ns:
         return None
+    if source.kind == "counter" and source.quantum > 1:
+        return coarse.shortest_window_s(source, target_error)
     return stale_ns / 1e9 / target_error
 
 

@@ -24,7 +24,7 @@ MOST_BELIEVED_W = 1_000_000
 _MARGIN_PCT = 10
 """A publication may be late by this share of the update period."""
 
-RAW_PER_WATT = {"mW": 1000, "W": 1}
+RAW_PER_WATT = {"uW": 10**6, "mW": 1000, "W": 1}
 
 
 class Fault(enum.StrEnum):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from slm_energy import cache, extras
 from slm_energy.cell import Settings
-from slm_energy.devices import nvidia
+from slm_energy.devices import cuda, nvidia
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
 from slm_energy.engines.llama_cpp import gguf_architectures, gguf_export
@@ -67,6 +68,7 @@ class LlamaCppEngine:
         _require(facts, request)
         if provider.name == "cuda":
             facts["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+            facts |= device_identity(facts)
         if isinstance(self._runtime, Session):
             Decoding(self._runtime, _ONE).prefill()
         else:
@@ -136,6 +138,18 @@ def _require(facts: Mapping[str, Any], request: LoadRequest) -> None:
     on_gpu = any(name.startswith("CUDA") for name in facts["weights_mib"])
     if on_gpu != (provider == "cuda"):
         raise EngineError(f"provider.name={provider}: weights are in {facts['weights_mib']}")
+
+
+def device_identity(facts: Mapping[str, Any]) -> dict[str, Json]:
+    """`device_uuid` of the GPU that holds the weights; empty if that is not exactly one.
+
+    Args:
+        facts: `weights_mib` by device, as the library reports it; `CUDA1` is the GPU that CUDA
+            numbers 1.
+    """
+    devices = facts["weights_mib"]
+    indices = {int(name[4:]) for name in devices if re.fullmatch(r"CUDA\d+", name)}
+    return cuda.identity(indices.pop()) if len(indices) == 1 else {}
 
 
 def unsupported(settings: Settings) -> str | None:

@@ -52,10 +52,12 @@ class OnnxEngine:
         first = Batch(prompts=((1,),), new_tokens=1, stop="fixed")
         ort.Decoding(self._graph, first, self._binding, self._device).prefill()
         options = self._session.get_session_options()
+        in_force = self._session.get_provider_options()
         return {
             "provider": provider.name,
             **placed,
-            **providers.tf32(self._session.get_provider_options()),
+            **providers.tf32(in_force),
+            **providers.device_identity(in_force),
             "dtype": self._graph.dtype.name,
             **quantization(exported, computed),
             "threads": options.intra_op_num_threads,

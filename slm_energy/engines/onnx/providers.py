@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.devices import nvidia
+from slm_energy.devices import cuda, nvidia
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 
@@ -84,6 +84,16 @@ def tf32(in_force: Mapping[str, Mapping[str, str]]) -> dict[str, Json]:
     # TensorRT has no option for it: NVIDIA's libraries read the environment.
     allowed = PROVIDERS["tensorrt"] in in_force and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
     return {"tf32": allowed or in_force[PROVIDERS["cuda"]]["use_tf32"] != "0"}
+
+
+def device_identity(in_force: Mapping[str, Mapping[str, str]]) -> dict[str, Json]:
+    """`device_uuid` of the GPU that a session uses; empty without a GPU.
+
+    Args:
+        in_force: options of the session's providers, as it reports them.
+    """
+    cuda_options = in_force.get(PROVIDERS["cuda"])
+    return cuda.identity(int(cuda_options["device_id"])) if cuda_options else {}
 
 
 def nodes(session: Any) -> list[Node]:

@@ -6,5 +6,8 @@ stream        one streamed completion over HTTP
 token_times   token ids with time stamps from a stream
 command       the command that starts a server
 process       a started server
+running       a server that runs already
+listener      the processes behind a port of this machine
+process_table trees of processes, their processor time and open files
 supervise     ends a started server when its worker is gone
 """

@@ -9,6 +9,7 @@ out. The request is the same for all: greedy, no penalties, nothing reused from 
 from __future__ import annotations
 
 import dataclasses
+import time
 import uuid
 from typing import Any
 
@@ -21,6 +22,7 @@ from slm_energy.serialization import Json
 Prompt = tuple[int, ...]
 
 _PROBE = "def add(a, b):\n    return a +"
+_BUSY_TOKENS = 32
 _KEEPS_LAST = "llama.cpp Python API"
 """This server keeps the KV cache of its last request, does not recompute the prefix that the next
 prompt shares with it, and has no option against it (llama-cpp-python 0.3.36, `Llama.generate`)."""
@@ -143,6 +145,18 @@ class Client:
             if completion.usage
             else "meaning of finish_reason",
         }
+
+    def keep_busy(self, at_least_s: float) -> None:
+        """Request completions, one after another, until this time has passed.
+
+        Raises:
+            EngineError: an answer fails a check.
+        """
+        prompt = self._texts.encode(_PROBE)
+        batch = Batch(prompts=(prompt,), new_tokens=_BUSY_TOKENS, stop="fixed")
+        until_s = time.monotonic() + at_least_s
+        while time.monotonic() < until_s:
+            self._stream(prompt, batch)
 
     def check(self, prompt: Prompt) -> None:
         """Compare the server's count of a prompt's tokens with ours, once per prompt.

@@ -2,7 +2,7 @@
 
 The worker is the client: it streams, and stamps a token when it has read its event.
 A batch is sent as simultaneous requests, because the protocol has no batches. The meters measure
-this machine, so the server must run on it.
+this machine, so the server must run on it, and the processes of a running one are looked up.
 
 Settings that the protocol does not report cannot be read back: `effective` names the source they
 are known from. What it reports is checked: the tokens of each prompt and of each answer.
@@ -14,7 +14,6 @@ import contextlib
 import itertools
 import queue
 import re
-import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,12 +22,12 @@ from typing import Any
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
-from slm_energy.engines.openai import command
+from slm_energy.engines.openai import command, listener, process_table, running
 from slm_energy.engines.openai.client import Client
 from slm_energy.engines.openai.process import ServerProcess
 from slm_energy.engines.openai.stream import Address
 from slm_energy.engines.openai.token_times import TokenTexts
-from slm_energy.errors import EngineError
+from slm_energy.errors import EngineError, one_line
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json
 
@@ -49,6 +48,7 @@ class OpenAiServer:
             EngineError: it never becomes ready, returns an error, or fails a check.
         """
         self._process: ServerProcess | None = None
+        self._adopted: list[int] = []
         try:
             listed = self._open(request)
             with self._server_end_in_errors():
@@ -105,7 +105,10 @@ class OpenAiServer:
         if options.get("url"):
             address = Address.of(str(options["url"]))
             self._client = Client(address, texts, request.eos_ids)
-            return address.request("/v1/models")
+            listed = address.request("/v1/models")
+            if request.settings.measurement.mode != "off":
+                self._adopted = listener.server_processes(address.resolved(), address.port)
+            return listed
         port = command.free_port()
         self._client = Client(Address(host="127.0.0.1", port=port), texts, request.eos_ids)
         self._process = ServerProcess(
@@ -131,19 +134,23 @@ class OpenAiServer:
             "started": self._process is not None,
             "pid": self._process.pid if self._process else None,
             **self._client.software(str(model.get("owned_by"))),
+            "adopted": list(self._adopted),
             **self._client.probe(),
             "tokens_per_event": 1,
         }
+        if self._adopted and request.settings.provider.name == "cpu":
+            settings["busy_pct"] = running.busy_pct(self._adopted, self._client.keep_busy)
         if isinstance(model.get("max_model_len"), int):
             settings["context"] = model["max_model_len"]
         return settings
 
     def _provider(self, settings: Settings) -> dict[str, Json]:
-        """Return the provider: that of a started server from the device files it holds open."""
+        """Return the provider: that of a local server from the device files it holds open."""
         requested = settings.provider.name
-        if self._process is None:
+        roots = [self._process.pid] if self._process else self._adopted
+        if not roots:
             return {"provider": requested, "provider_told_by": "nobody: declared by provider.name"}
-        files = sorted(filter(_GPU_FILE.fullmatch, self._process.open_files()))
+        files = sorted(filter(_GPU_FILE.fullmatch, _open_files(roots)))
         if (requested == "cuda") != bool(files):
             opened = ", ".join(files) or "no GPU"
             raise EngineError(f"provider.name={requested}, but the server has opened {opened}")
@@ -179,6 +186,22 @@ class OpenAiServer:
             if end is None:
                 raise
             raise EngineError(f"{error}; {end}") from error
+
+
+def _open_files(roots: Sequence[int]) -> set[str]:
+    """Return the files that the processes of these trees hold open.
+
+    Raises:
+        EngineError: one of them may not be looked into.
+    """
+    server = process_table.tree(roots, process_table.read())
+    try:
+        return set().union(*(process_table.open_files(process.pid) for process in server))
+    except PermissionError as error:
+        raise EngineError(
+            f"a process of the server cannot be looked into ({one_line(error)}): run the sweep as"
+            " the server's user or as root"
+        ) from error
 
 
 def _shared_pct(prompts: Sequence[tuple[int, ...]]) -> float:
@@ -218,37 +241,10 @@ def unsupported(settings: Settings) -> str | None:
             return f"engine.options.{key}={value} is not a number above 0"
     if provider.name not in ("cpu", "cuda"):
         return f"engine openai_server has no provider {provider.name}: use cpu or cuda"
-    reason = command.unsupported(settings) if start else _unreachable(settings, str(url))
+    reason = command.unsupported(settings) if start else running.unreachable(settings, str(url))
     if reason is not None or provider.name == "cpu":
         return reason
     return nvidia.missing(provider.device)
-
-
-def _unreachable(settings: Settings, url: str) -> str | None:
-    """Return why a running server cannot be used, or None; whether it runs is not checked yet."""
-    try:
-        host = Address.of(url).host
-    except ValueError as error:
-        return f"engine.options.url: {error}"
-    if settings.engine.threads is not None:
-        return "engine.threads cannot be set on a server that is already running: use null"
-    if settings.measurement.mode != "off" and not _is_here(host):
-        return (
-            f"engine.options.url: {host} is another machine, but only this one is measured: run the"
-            " sweep there, or set measurement=off"
-        )
-    return None
-
-
-def _is_here(host: str) -> bool:
-    """Return whether a host is this machine: only then can a socket be bound to its address."""
-    try:
-        address = socket.gethostbyname(host)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return True
 
 
 ENGINE = EngineSpec(

@@ -8,7 +8,6 @@ All of them descend from the worker, so the metered process tree contains them.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from slm_energy import redaction
@@ -95,18 +93,6 @@ class ServerProcess:
         if code - 128 in signal.valid_signals():
             how = f"was killed by {signal.Signals(code - 128).name}"
         return f"the server {how}; {self._last_words}"
-
-    def open_files(self) -> set[str]:
-        """Return the files that processes of the server's session hold open."""
-        paths = set[str]()
-        for process in Path("/proc").iterdir():
-            # A process or a file may vanish meanwhile.
-            with contextlib.suppress(OSError):
-                if process.name.isdigit() and os.getsid(int(process.name)) == self.pid:
-                    for link in (process / "fd").iterdir():
-                        with contextlib.suppress(FileNotFoundError):
-                            paths.add(os.readlink(link))
-        return paths
 
     def stop(self) -> None:
         """End the server and everything it started; idempotent."""

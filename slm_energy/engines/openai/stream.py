@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import json
+import socket
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -104,6 +105,18 @@ class Address:
             raise ValueError(f"{url!r} is not like http://127.0.0.1:8000")
         path = parts.path.rstrip("/").removesuffix("/v1")
         return cls(host=parts.hostname, port=parts.port or 80, path=path)
+
+    def resolved(self) -> str:
+        """The numerical address that connections are made to.
+
+        Raises:
+            EngineError: nothing accepts a connection.
+        """
+        try:
+            with socket.create_connection((self.host, self.port), self.patience_s) as connection:
+                return str(connection.getpeername()[0]).partition("%")[0]
+        except OSError as error:
+            raise EngineError(f"no connection to the server: {self._why(error)}") from error
 
     def request(self, path: str, body: dict[str, Json] | None = None) -> Any:
         """Send one request and wait for the complete answer.

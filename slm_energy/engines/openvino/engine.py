@@ -14,6 +14,7 @@ from typing import Any
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.config.groups import Dtype
+from slm_energy.devices import drm
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
 from slm_energy.engines.openvino import export as exports
@@ -56,6 +57,7 @@ class OpenVinoEngine:
         return {
             "provider": _provider(compiled, provider.name),
             "devices": ov.devices(compiled),
+            **_device_identity(provider.name, provider.device),
             "dtype": _dtype(engine.dtype, linear),
             "linear_layers": linear,
             "quantization": _QUANTIZATION if engine.dtype == "int8" else None,
@@ -117,6 +119,13 @@ def _provider(compiled: Any, requested: str) -> str:
     if not all(name.partition(".")[0] == kind for name in executing):
         raise EngineError(f"provider.name={requested}: OpenVINO executes on {', '.join(executing)}")
     return requested
+
+
+def _device_identity(provider: str, index: int) -> dict[str, Json]:
+    """Which GPU it is: `device_type`, integrated or discrete, and `device_pci`, its address."""
+    if provider != "openvino_gpu":
+        return {}
+    return {"device_type": ov.device_type(provider, index), **drm.identity()}
 
 
 def _dtype(requested: Dtype, linear: dict[str, int]) -> Dtype:

@@ -50,6 +50,16 @@ def device_name(provider: str, index: int) -> str:
     return kind if kind == "CPU" else f"{kind}.{index}"
 
 
+def device_type(provider: str, index: int) -> str:
+    """`integrated` with the processor or `discrete`: decides which sensors contain its energy.
+
+    https://docs.openvino.ai/2025/openvino-workflow/running-inference/inference-devices-and-modes/query-device-properties.html
+    """
+    # An enumeration's member: Type.INTEGRATED.
+    kind = library().Core().get_property(device_name(provider, index), "DEVICE_TYPE")
+    return str(kind).rpartition(".")[2].lower()
+
+
 def missing(provider: str, index: int, dtype: str) -> str | None:
     """Return why this machine cannot compute a type on a device, or None. Takes about 0.4 s."""
     core, device = library().Core(), device_name(provider, index)

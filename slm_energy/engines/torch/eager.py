@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from slm_energy import extras
 from slm_energy.cell import Settings
-from slm_energy.devices import nvidia
+from slm_energy.devices import cuda, nvidia
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, left_padded, threads
 from slm_energy.engines.torch.weights import (
@@ -99,6 +99,7 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
     return model, {
         "provider": first.device.type,
         "device": str(first.device),
+        **device_identity(first.device),
         **precision(model),
         "threads": torch.get_num_threads(),
         "kv_cache": trial.cache.get_seq_length() > 0,
@@ -117,6 +118,19 @@ def set_up(settings: Settings) -> Any:
     torch.set_num_threads(threads(settings))
     provider = settings.provider
     return torch.device("cpu" if provider.name == "cpu" else f"cuda:{provider.device}")
+
+
+def device_identity(device: Any) -> dict[str, Json]:
+    """`device_uuid` of a torch device, as NVML writes it; empty on a processor.
+
+    Torch before 2.4 does not report it; then the driver does. It is that of the MIG device, if any.
+    """
+    if device.type != "cuda":
+        return {}
+    import torch
+
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return cuda.identity(device.index) if uuid is None else {"device_uuid": f"GPU-{uuid}"}
 
 
 def synchronize(device: Any) -> None:

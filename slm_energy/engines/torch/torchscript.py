@@ -49,6 +49,7 @@ class TorchScriptEngine:
         return {
             "provider": first.device.type,
             "device": str(first.device),
+            **eager.device_identity(first.device),
             **precision(self._module),
             "threads": torch.get_num_threads(),
             "kv_cache": decoding.caches[0].shape[2] == 1,

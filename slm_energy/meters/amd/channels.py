@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
 from slm_energy.devices.amd import AmdGpu
 from slm_energy.meters.base import Channel, ReadFailed
+from slm_energy.meters.process_tree import TrialProcesses
 from slm_energy.record import Source, Unit
 
 STEP_UJ = Fraction(10**6, 2**16)
@@ -46,8 +47,8 @@ def energy_channels(smi: Any, gpu: AmdGpu) -> tuple[list[Channel], str | None]:
     return channels, stuck if supported and not counts else None
 
 
-def gauge_channels(smi: Any, gpu: AmdGpu, foreign: Callable[[], int]) -> list[Channel]:
-    """The gauges of this GPU; `foreign` counts the processes on it that are not the trial's.
+def gauge_channels(smi: Any, gpu: AmdGpu) -> list[Channel]:
+    """The gauges of this GPU other than the numbers of processes.
 
     Their names begin with `amdgpu_`, and NVIDIA's with `gpu_`: a machine may have both.
     """
@@ -64,18 +65,53 @@ def gauge_channels(smi: Any, gpu: AmdGpu, foreign: Callable[[], int]) -> list[Ch
     def temperature() -> int:
         return _number(smi.amdsmi_get_temp_metric(handle, spot, now), most=1000)
 
-    def processes() -> int:
-        return len(smi.amdsmi_get_gpu_process_list(handle))
-
     channels = [
         _gauge(gpu, "utilization_percentage", "pct", activity),
         _gauge(gpu, "memory_usage_megabytes", "MB", memory),
         _gauge(gpu, "temperature_celsius", "C", temperature),
     ]
-    channels = [channel for channel in channels if _supports(smi, channel.read)]
-    if _supports(smi, processes):
-        channels.append(_gauge(gpu, "foreign_processes", "count", foreign))
-    return channels
+    return [channel for channel in channels if _supports(smi, channel.read)]
+
+
+def foreign_processes(smi: Any, gpu: AmdGpu, trial: TrialProcesses) -> list[Channel]:
+    """The number of processes on this GPU that are not the trial's; empty if it lists none."""
+
+    def read() -> int:
+        running = smi.amdsmi_get_gpu_process_list(gpu.handle)
+        return trial.foreign(process["pid"] for process in running)
+
+    return _if_listed(smi, [gpu], _gauge(gpu, "foreign_processes", "count", read))
+
+
+def trial_processes(smi: Any, parts: Sequence[AmdGpu], trial: TrialProcesses) -> list[Channel]:
+    """The number of the trial's processes that hold memory of a GPU; empty if it lists none.
+
+    A process may be listed on a GPU on which it has no memory: ROCm opens all of them.
+
+    Args:
+        smi: AMD's library.
+        parts: the GPU, or the parts of a partitioned one; the first is the one that is metered.
+        trial: the trial's processes.
+    """
+
+    def read() -> int:
+        lists = (smi.amdsmi_get_gpu_process_list(part.handle) for part in parts)
+        listed = [process for processes in lists for process in processes]
+        return trial.own({process["pid"] for process in listed if _holds_memory(process)})
+
+    return _if_listed(smi, parts, _gauge(parts[0], "trial_processes", "count", read))
+
+
+def _holds_memory(process: dict[str, Any]) -> bool:
+    usage = process["memory_usage"]
+    return bool(usage["vram_mem"] + usage["gtt_mem"] > 0)
+
+
+def _if_listed(smi: Any, parts: Sequence[AmdGpu], channel: Channel) -> list[Channel]:
+    def lists() -> int:
+        return sum(len(smi.amdsmi_get_gpu_process_list(part.handle)) for part in parts)
+
+    return [channel] if _supports(smi, lists) else []
 
 
 def _gauge(gpu: AmdGpu, name: str, unit: Unit, read: Callable[[], int | float]) -> Channel:

@@ -12,24 +12,27 @@ A counter that goes backward (ROCm/amdsmi issue 115) is handled in `derive/energ
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.devices.amd import AmdGpu, start_amdsmi, visible_gpus
+from slm_energy.devices.amd import boards, start_amdsmi, visible_gpus
 from slm_energy.errors import MeterError, one_line
-from slm_energy.meters.amd.channels import energy_channels, gauge_channels
+from slm_energy.meters.amd.channels import (
+    energy_channels,
+    foreign_processes,
+    gauge_channels,
+    trial_processes,
+)
 from slm_energy.meters.base import Channel, Opened
 from slm_energy.meters.gpu_driver import DriverMeter
-from slm_energy.meters.process_tree import Worker
+from slm_energy.meters.process_tree import TrialProcesses
 
 DRIVER = Path("/sys/module/amdgpu")
 """Exists where the kernel's driver is loaded."""
 
 
 def open_amd(measurement: MeasurementConfig, driver: Path = DRIVER) -> Opened:
-    """Find the visible GPUs and the channels of each.
+    """Find the visible GPUs and the channels of each; of a hidden one only whether it works.
 
     Args:
         measurement: not used; part of the contract.
@@ -40,30 +43,24 @@ def open_amd(measurement: MeasurementConfig, driver: Path = DRIVER) -> Opened:
         smi = start_amdsmi()
     except MeterError as error:
         return Opened(meter=None, notes=(f"amd: {error}",) if driver.exists() else ())
-    worker, channels = Worker(), list[Channel]()
+    trial, channels = TrialProcesses(), list[Channel]()
     try:
         gpus, notes = visible_gpus(smi)
         for gpu in gpus:
             energy, note = energy_channels(smi, gpu)
             notes += [note] if note else []
             if energy:
-                gauges = gauge_channels(smi, gpu, partial(_foreign, smi, gpu, worker))
-                channels += [*energy, *gauges]
+                channels += [*energy, *gauge_channels(smi, gpu)]
+                channels += foreign_processes(smi, gpu, trial)
+        metered = {gpu.bdf for gpu in gpus}
+        for board in boards(smi) if channels else ():
+            parts = sorted(board, key=lambda part: part.bdf not in metered)
+            channels += trial_processes(smi, parts, trial)
     except smi.AmdSmiException as error:
         smi.amdsmi_shut_down()
         return Opened(meter=None, notes=(f"amd: AMD SMI fails: {one_line(error)}: check amd-smi",))
     if not channels:
         smi.amdsmi_shut_down()
         return Opened(meter=None, notes=(*notes, "amd: no GPU can be metered"))
-    meter = DriverMeter(channels, worker, smi.AmdSmiException, smi.amdsmi_shut_down)
+    meter = DriverMeter(channels, trial, smi.AmdSmiException, smi.amdsmi_shut_down)
     return Opened(meter=meter, notes=tuple(notes))
-
-
-def _foreign(smi: Any, gpu: AmdGpu, worker: Worker) -> int:
-    """Number of processes that compute on a GPU and are not the worker's.
-
-    Raises:
-        ReadFailed: one of them is not visible here, so it is not known whose it is.
-    """
-    running = smi.amdsmi_get_gpu_process_list(gpu.handle)
-    return sum(not worker.owns(process["pid"]) for process in running)

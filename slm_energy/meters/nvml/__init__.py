@@ -1,1 +1,1 @@
-"""NVIDIA GPUs: energy and power (`meter`), utilization, clocks and temperature (`gauges`)."""
+"""NVIDIA GPUs: energy and power (`meter`), state (`gauges`), who computes (`processes`)."""

@@ -17,13 +17,14 @@ from collections.abc import Callable
 from typing import Any
 
 from slm_energy.config.groups import MeasurementConfig
-from slm_energy.devices.nvidia import Gpu, start_nvml, visible_gpus
+from slm_energy.devices.nvidia import Gpu, all_gpus, start_nvml, visible_gpus
 from slm_energy.errors import MeterError
 from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.meters.gpu_driver import DriverMeter
 from slm_energy.meters.nvml.gauges import gauges
-from slm_energy.meters.nvml.queries import answer_or_none, refusal
-from slm_energy.meters.process_tree import Worker
+from slm_energy.meters.nvml.processes import foreign_processes, trial_processes
+from slm_energy.meters.nvml.queries import answer_or_none, has_mig, refusal
+from slm_energy.meters.process_tree import TrialProcesses
 from slm_energy.record import Source
 
 UPDATE_PERIOD_NS = 100_000_000
@@ -44,18 +45,21 @@ _PROBE_PAUSE_S = 0.002
 
 
 def open_nvml(measurement: MeasurementConfig) -> Opened:
-    """Find the visible GPUs and the channels of each."""
+    """Find the visible GPUs and the channels of each; of a hidden one only whether it works."""
     try:
         nvml = start_nvml()
     except MeterError as error:
         return Opened(meter=None, notes=(f"nvml: {error}",))
-    worker, channels = Worker(), list[Channel]()
+    trial, channels = TrialProcesses(), list[Channel]()
     try:
         gpus, notes = visible_gpus(nvml)
         for gpu in gpus:
             energy, more = _energy(nvml, gpu)
-            channels += energy if gpu.error else [*energy, *gauges(nvml, gpu, worker)]
+            channels += energy if gpu.error else [*energy, *gauges(nvml, gpu)]
+            channels += [] if gpu.error else foreign_processes(nvml, gpu, trial)
             notes += more
+        for gpu in all_gpus(nvml) if channels else ():
+            channels += [] if gpu.error else trial_processes(nvml, gpu, trial)
     except nvml.NVMLError as error:
         nvml.nvmlShutdown()
         return Opened(meter=None, notes=(f"nvml: the driver reports {error}: check nvidia-smi",))
@@ -63,7 +67,7 @@ def open_nvml(measurement: MeasurementConfig) -> Opened:
         nvml.nvmlShutdown()
         nothing = () if gpus else ("nvml: no GPU is visible",)
         return Opened(meter=None, notes=(*notes, *nothing))
-    meter = DriverMeter(channels, worker, nvml.NVMLError, nvml.nvmlShutdown)
+    meter = DriverMeter(channels, trial, nvml.NVMLError, nvml.nvmlShutdown)
     return Opened(meter=meter, notes=tuple(notes))
 
 
@@ -75,10 +79,7 @@ def _energy(nvml: Any, gpu: Gpu) -> tuple[list[Channel], list[str]]:
     why_not = _why_no_counter(nvml, counter.read)
     power = _power(nvml, gpu)
     notes = []
-    if (
-        answer_or_none(nvml, lambda: nvml.nvmlDeviceGetMigMode(gpu.handle)[0])
-        == nvml.NVML_DEVICE_MIG_ENABLE
-    ):
+    if has_mig(nvml, gpu.handle):
         notes.append(
             f"nvml: {gpu.label} is divided by MIG: its joules are those of the whole board, with"
             " everything else that runs on it"
@@ -173,7 +174,7 @@ def _source(nvml: Any, gpu: Gpu, name: str, path: str, **more: Any) -> Source:
         update_period_ns=UPDATE_PERIOD_NS,
         # Short peaks exceed the limit; twice the limit only rules out nonsense.
         max_power_w=limit_mw / 500 if limit_mw else None,
-        device=f"{gpu.device.uuid} {gpu.device.name}",
+        device=gpu.identity,
         path=f"{path}, driver {nvml.nvmlSystemGetDriverVersion()}",
         **more,
     )

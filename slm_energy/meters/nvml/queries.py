@@ -32,6 +32,12 @@ def refusal(nvml: Any, read: Callable[[], object]) -> str | None:
     return None
 
 
+def has_mig(nvml: Any, handle: Any) -> bool:
+    """Whether a GPU is divided into MIG devices."""
+    mode = answer_or_none(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle)[0])
+    return bool(mode == nvml.NVML_DEVICE_MIG_ENABLE)
+
+
 def answer_or_none(nvml: Any, query: Callable[[], T]) -> T | None:
     """The answer to a query that is not about energy, or None if it fails."""
     try:

@@ -227,9 +227,10 @@ def test_independent_repetitions_need_no_max_t_run(monkeypatch: pytest.MonkeyPat
     assert runs == []
 
 
-def test_declared_rounds_need_one_max_t_run_per_family_and_one_more_where_trials_are_flagged(
+def test_declared_rounds_need_one_max_t_run_per_family_and_more_only_for_what_is_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """One more where trials are flagged, and one without each round of the metric that decides."""
     runs = count_max_t(monkeypatch)
     words = ("columns=paper_series", "columns.rounds=true", "draws=999")
     report = analysed.__wrapped__(SERIES, *words).report
@@ -242,7 +243,8 @@ def test_declared_rounds_need_one_max_t_run_per_family_and_one_more_where_trials
             point.outlier and point.cell in family.ranked for point in result.diagnostics.points
         )
     ]
-    assert len(runs) == len(families) + len(flagged) == 11
+    rounds = sum(f.complete_rounds for result in report.deciding for f in result.families)
+    assert len(runs) == len(families) + len(flagged) + rounds == 21
 
 
 def test_the_command_line_reads_a_mapping_of_ones_own(tmp_path: Path, slm_energy: Command) -> None:

@@ -8,6 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -15,11 +16,13 @@ from scipy import stats
 
 from slm_energy.analysis import regression
 from slm_energy.analysis.render.study_comparison import to_terminal
+from slm_energy.analysis.result.diagnostics import MetricNoise, NoiseFloor
 from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.errors import AnalysisError, ConfigError
 from slm_energy.running import trial
 from slm_energy.store import artifacts
 from slm_energy.store.tracking import Store
+from tests.analysis.conftest import GPU, PACKAGE, WHOLE, WITHOUT_GPU, a_scope, with_scope
 from tests.captures import a_capture, a_counter
 from tests.conftest import a_cell, a_trial
 
@@ -310,3 +313,117 @@ def test_a_wider_margin_and_a_floor_make_it_larger(study):
     )
     assert plain < margin
     assert plain < floor
+
+
+def test_the_scope_of_both_studies_is_named(study):
+    old, new = (with_scope(calm(study, COSTS, seed), WITHOUT_GPU) for seed in (1, 2))
+    result = compared(old, new)
+    assert result.a_scope == result.b_scope == WITHOUT_GPU.words
+    text = " ".join(terminal(result, 200).split())
+    assert text.count("measured: processor package and DRAM of 1 socket") == 3
+
+
+def test_sums_of_different_scope_are_not_compared_whatever_is_allowed(study):
+    old = with_scope(calm(study, COSTS, 1), WITHOUT_GPU)
+    new = with_scope(calm(study, WORSE, 2), WHOLE)
+    result = compared(old, new, metrics=[ENERGY, LATENCY], allow=["all"])
+    assert [change.metric.name for change in result.metrics] == [LATENCY]
+    [out] = [out for out in result.left_out if out.scope == "metric"]
+    assert out.reason == (
+        f"old summed {WITHOUT_GPU.words}, new {WHOLE.words}: totals of different scope are never"
+        " compared"
+    )
+    assert f"old: {WITHOUT_GPU.words}; new: {WHOLE.words}" in " ".join(
+        terminal(result, 300).split()
+    )
+
+
+def test_other_devices_of_the_same_number_may_be_compared_between_machines(study):
+    other = a_scope(PACKAGE, ("gpu", "GPU-9 NVIDIA A10"))
+    old = with_scope(calm(study, COSTS, 1), a_scope(PACKAGE, GPU))
+    new = with_scope(calm(study, COSTS, 2, machine="lab-2"), other)
+    result = compared(old, new, allow=["all"])
+    assert [change.metric.name for change in result.metrics] == [ENERGY]
+
+
+def test_with_and_without_processors_are_two_kinds_of_energy(study):
+    old = calm(study, COSTS, 1)
+    new = calm(study, COSTS, 2).rename(columns={ENERGY: "energy_devices/per_output_token_j"})
+    with pytest.raises(
+        AnalysisError, match="measured with the processors in one study and without"
+    ):
+        compared(old, new)
+    both = compared(
+        new, calm(study, WORSE, 3).rename(columns={ENERGY: "energy_devices/per_output_token_j"})
+    )
+    assert [change.metric.name for change in both.metrics] == ["energy_devices/per_output_token_j"]
+
+
+def stored(largest_pct: float, machine: str = "lab-1") -> NoiseFloor:
+    noise = MetricNoise(
+        name=ENERGY, ratio=1.0, low=1 - 1e-9, high=1 + largest_pct / 100, sd_pct=1.0, trials=10
+    )
+    return NoiseFloor(
+        study="aa", machine=machine, cell="m / e / p", day="2026-11-01", rounds=5, metrics=(noise,)
+    )
+
+
+def with_floor(study, known, **keys):
+    sides = [
+        dataclasses.replace(
+            side(calm(study, costs, seed), name), stored_floor=lambda machine: known
+        )
+        for costs, seed, name in ((COSTS, 1, "old"), (WORSE, 2, "new"))
+    ]
+    return regression.build(*sides, regression.options({"metrics": [ENERGY], **keys}))
+
+
+def test_a_stored_noise_floor_that_is_not_used_is_a_warning_that_names_the_key(study):
+    result = with_floor(study, stored(1.84))
+    [line] = result.warnings
+    assert line.startswith("floor=0 is below the noise floor of lab-1: in study aa of 2026-11-01")
+    assert line.endswith(
+        "differs by up to 1.84 % in energy per output token, and two studies may differ by more;"
+        " floor=0.019 allows for it in every verdict"
+    )
+    assert "Warning: floor=0 is below" in terminal(result, width=400)
+    assert result.to_json()["warnings"] == [line]
+    assert result.exit_code == 1  # it is a warning, not a verdict
+    assert with_floor(study, stored(1.84), floor=0.019).warnings == ()
+    assert with_floor(study, stored(1.84), floor=0.01).warnings[0].startswith("floor=0.01 is below")
+    assert with_floor(study, None).warnings == ()
+    assert with_floor(study, stored(1.84), metrics=[LATENCY]).warnings == ()
+
+
+def test_a_noise_floor_that_cannot_be_read_is_a_warning_too(study):
+    def unreadable(machine):
+        raise AnalysisError("measure it again with slm-energy --config-name aa_noise_floor")
+
+    broken = dataclasses.replace(side(calm(study, COSTS, 1), "old"), stored_floor=unreadable)
+    result = regression.build(broken, side(calm(study, WORSE, 2), "new"), regression.options({}))
+    assert "the noise floor of lab-1 is not known: measure it again" in result.warnings[0]
+
+
+def test_rounds_that_resemble_their_neighbours_count_as_fewer(study):
+    def wavy(costs, seed):
+        frame = study(costs, rounds=12, drift=0, noise=0.002, seed=seed)
+        return frame.assign(**{ENERGY: frame[ENERGY] * np.exp(0.03 * np.sin(frame["round"] / 2))})
+
+    [change] = compared(wavy(COSTS, 1), wavy(COSTS, 2)).metrics
+    assert change.correlation > 0.5
+    assert change.rounds == 12
+    assert change.effective_rounds < 5
+    text = terminal(compared(wavy(COSTS, 1), wavy(COSTS, 2)))
+    assert "A round resembles the next (correlation 0." in text
+    [shuffled] = compared(
+        *(
+            frame.assign(round=frame["round"].map(dict(zip(range(1, 13), order, strict=True))))
+            for frame, order in ((wavy(COSTS, s), ORDER) for s in (1, 2))
+        )
+    ).metrics
+    assert shuffled.correlation < 0.2
+    half = [cell.high / cell.low for cell in (*change.cells, *shuffled.cells)]
+    assert min(half[:2]) > 1.02 * max(half[2:])
+
+
+ORDER = (1, 7, 3, 10, 5, 12, 2, 8, 4, 11, 6, 9)

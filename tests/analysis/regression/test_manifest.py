@@ -181,3 +181,17 @@ def test_facts_of_all_sweeps_of_a_study_count(study):
     assert found == {
         "environment.platform": ("kernel", ("Linux-6.1", "Linux-6.2"), ("Linux-6.1",), 2, False)
     }
+
+
+def test_the_gpu_is_part_of_the_machine_and_compared_where_both_studies_name_it(study):
+    a, b = cells(study(COSTS)), cells(study(COSTS))
+    first, second = ({"device_uuid": uuid} for uuid in ("GPU-1", "GPU-2"))
+    found = differ(a, b, mine=files(effective=first), theirs=files(effective=second))
+    assert found["effective.device_uuid"] == ("machine", ("GPU-1",), ("GPU-2",), 2, False)
+    assert differ(a, b, mine=files(), theirs=files(effective=second)) == {}
+
+
+def test_process_ids_are_no_facts(study):
+    a, b = cells(study(COSTS)), cells(study(COSTS))
+    mine, theirs = ({"pid": pid, "adopted": [pid]} for pid in (7, 8))
+    assert differ(a, b, mine=files(effective=mine), theirs=files(effective=theirs)) == {}

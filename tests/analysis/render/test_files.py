@@ -12,7 +12,7 @@ from tests.analysis.render.conftest import widened
 
 
 def test_every_file_of_a_report(report: Report) -> None:
-    names = set(files(report))
+    names = set(files(report).contents)
     assert {"report.html", "report.md", "comparisons.json", "trials.parquet"} <= names
     energy = "energy-per-output-token-j"
     assert {f"tables/{energy}-cells.tex", f"tables/{energy}-pairs.tex"} <= names
@@ -23,11 +23,11 @@ def test_every_file_of_a_report(report: Report) -> None:
 
 
 def test_the_json_is_the_whole_result(report: Report) -> None:
-    assert from_plain(Report, json.loads(files(report)["comparisons.json"])) == report
+    assert from_plain(Report, json.loads(files(report).contents["comparisons.json"])) == report
 
 
 def test_trials_are_a_table_with_factors_outcomes_and_metrics(report: Report) -> None:
-    frame = pd.read_parquet(io.BytesIO(files(report)["trials.parquet"]))
+    frame = pd.read_parquet(io.BytesIO(files(report).contents["trials.parquet"]))
     assert len(frame) == len(report.trials) == 25
     assert frame["outcome"].value_counts().to_dict() == {"valid": 24, "failed": 1}
     assert set(frame["engine.name"]) == {"torch", "onnx", "a_b & 50 %"}
@@ -37,7 +37,7 @@ def test_trials_are_a_table_with_factors_outcomes_and_metrics(report: Report) ->
 
 
 def test_pictures_stand_alone(report: Report) -> None:
-    found = {name: text for name, text in files(report).items() if name.endswith(".svg")}
+    found = {name: text for name, text in files(report).contents.items() if name.endswith(".svg")}
     assert len(found) == 3
     for text in found.values():
         ElementTree.fromstring(text)
@@ -53,7 +53,7 @@ def test_families_whose_names_make_one_file_name_keep_their_files(report: Report
     changed = dataclasses.replace(
         wide, metrics=(dataclasses.replace(first, families=twins), *wide.metrics[1:])
     )
-    ratios = [name for name in files(changed) if name.endswith("-ratios.svg")]
+    ratios = [name for name in files(changed).contents if name.endswith("-ratios.svg")]
     assert ratios == [
         "figures/energy-per-output-token-j-1-a-b-ratios.svg",
         "figures/energy-per-output-token-j-2-a-b-ratios.svg",

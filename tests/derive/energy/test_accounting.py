@@ -115,7 +115,9 @@ def figure(source_id, joules, kind="counter", summed=True, window="serve", reaso
 
 
 def test_the_total_adds_figures_and_intervals():
-    all_of_it = total([figure("package", 10.0), figure("gpu", 20.0, kind="power", flags=("hot",))])
+    all_of_it = total(
+        [figure("cpu_package", 10.0), figure("gpu", 20.0, kind="power", flags=("hot",))]
+    )
     assert (all_of_it.low_j, all_of_it.joules, all_of_it.high_j) == (28.0, 30.0, 34.0)
     assert all_of_it == EnergyFigure(
         source_id="total",
@@ -127,9 +129,16 @@ def test_the_total_adds_figures_and_intervals():
         high_j=34.0,
         summed=False,
         flags=("gpu: hot",),
-        pedigree={"sources": ["package", "gpu"], "domains": ["gpu", "package"]},
+        pedigree={"sources": ["cpu_package", "gpu"], "domains": ["cpu_package", "gpu"]},
     )
-    assert total([figure("package", 10.0)]).kind == "counter"
+    assert total([figure("cpu_package", 10.0)]).kind == "counter"
+
+
+def test_a_sum_without_processors_is_not_called_the_total():
+    assert total([figure("gpu", 10.0)]).domain == "sum"
+    assert total([figure("gpu", 10.0), figure("dram", 1.0)]).domain == "sum"
+    for domain in ("cpu_package", "psys", "machine", "wall"):
+        assert total([figure(domain, 10.0), figure("gpu", 1.0)]).domain == "total"
 
 
 def test_the_total_leaves_out_what_is_not_in_the_cut_and_estimates():

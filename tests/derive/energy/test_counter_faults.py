@@ -98,7 +98,10 @@ def test_a_reset_outside_the_window_does_not_matter():
 
 def test_a_frozen_counter_is_refused():
     readings = series(COUNTER, times(), [7_000_000 for _ in times()])
-    assert refused(serve(readings)) == "frozen: the counter was stuck for 1 s or longer"
+    assert refused(serve(readings)) == (
+        "frozen: the counter was stuck for 1 s or longer; it stayed at 7000000 uJ for 7.9 s, all"
+        " the trial: measurement.leave_out=[rapl/0] leaves it out of the sum"
+    )
 
 
 def test_a_counter_that_freezes_half_way_is_refused():

@@ -69,7 +69,7 @@ def test_the_greatest_power_does_not_bound_a_counter():
     assert kept([(0, 5000, 1)], source) == [0]
 
 
-@pytest.mark.parametrize(("unit", "raw"), [("mW", 70_500), ("W", 70.5)])
+@pytest.mark.parametrize(("unit", "raw"), [("uW", 70_500_000), ("mW", 70_500), ("W", 70.5)])
 def test_power_becomes_microwatts(unit, raw):
     assert usable(series([(0, raw, 1)], replace(POWER, unit=unit))).raw == [70_500_000]
 

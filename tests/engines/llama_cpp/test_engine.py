@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from slm_energy import cache
 from slm_energy.config.groups import ModelConfig, ProviderConfig
+from slm_energy.devices import cuda
 from slm_energy.engines.base import Batch, Compiles, Engine, LoadRequest, find
 from slm_energy.engines.llama_cpp import gguf_export
-from slm_energy.engines.llama_cpp.engine import ENGINE, unsupported
+from slm_energy.engines.llama_cpp.engine import ENGINE, device_identity, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.models import source
 from tests.shipped import KINDS, shipped, tiny
@@ -335,3 +336,14 @@ def test_the_identity_of_an_export_is_what_decides_its_content(make_request):
     assert len(places) == 5
     assert gguf_export.cache_folder(make_request("llama_cpp", threads=2)) in places
     assert gguf.__name__ in target.versions
+
+
+def test_the_gpu_that_holds_the_weights_is_looked_up_by_its_number(monkeypatch):
+    monkeypatch.setattr(cuda, "identity", lambda index: {"device_uuid": f"GPU-{index}"})
+    placements = {
+        ("CUDA1", "CUDA_Host"): {"device_uuid": "GPU-1"},
+        ("CUDA0", "CUDA1"): {},
+        ("CPU_Mapped",): {},
+    }
+    for names, identity in placements.items():
+        assert device_identity({"weights_mib": dict.fromkeys(names, 500.0)}) == identity

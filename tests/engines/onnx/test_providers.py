@@ -3,7 +3,15 @@ import dataclasses
 import pytest
 
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.engines.onnx.providers import Node, chain, missing, placement, tf32
+from slm_energy.devices import cuda
+from slm_energy.engines.onnx.providers import (
+    Node,
+    chain,
+    device_identity,
+    missing,
+    placement,
+    tf32,
+)
 from slm_energy.errors import EngineError
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -63,6 +71,13 @@ def test_rounding_of_products_to_tf32_is_reported(monkeypatch, in_force, overrid
     if override is not None:
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
     assert tf32(in_force) == expected
+
+
+def test_the_gpu_in_use_is_looked_up_by_the_number_that_the_session_reports(monkeypatch):
+    monkeypatch.setattr(cuda, "identity", lambda index: {"device_uuid": f"GPU-{index}"})
+    on_gpu = {TENSORRT: {"device_id": "1"}, CUDA: {"device_id": "1", "use_tf32": "0"}, CPU: {}}
+    assert device_identity(on_gpu) == {"device_uuid": "GPU-1"}
+    assert device_identity({CPU: {}}) == {}
 
 
 def test_an_absent_provider_names_what_to_install():

@@ -3,7 +3,9 @@
 import dataclasses
 import itertools
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import yaml
 from slm_energy.cell import cell_labels, flat
 from slm_energy.config.groups import MeasurementConfig, ProviderConfig
 from slm_energy.engines.base import Batch, Engine, LoadRequest, find
+from slm_energy.engines.openai.command import free_port
 from slm_energy.engines.openai.engine import ENGINE, OpenAiServer, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.meters.process_tree import ProcessTree
@@ -34,10 +37,16 @@ def load(make_request) -> Iterator[Callable]:
     """Prepares and loads an engine with these options; closes it with the test."""
     engines = []
 
-    def loaded(stop: str = "fixed", **options) -> tuple[OpenAiServer, dict]:
+    def loaded(
+        stop: str = "fixed", *, metered: bool = False, provider: str = "cpu", **options
+    ) -> tuple[OpenAiServer, dict]:
         target = make_request("openai_server", decode="generate", options=options)
-        workload = dataclasses.replace(target.settings.workload, stop=stop)
-        settings = dataclasses.replace(target.settings, workload=workload)
+        settings = dataclasses.replace(
+            target.settings,
+            workload=dataclasses.replace(target.settings.workload, stop=stop),
+            provider=ProviderConfig(name=provider),
+            measurement=MeasurementConfig(name="m", mode="auto" if metered else "off"),
+        )
         target = dataclasses.replace(target, settings=settings)
         ENGINE.prepare(target)
         engine = OpenAiServer()
@@ -64,6 +73,26 @@ def serving(make_request) -> Iterator[Callable]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def running(make_request) -> Iterator[Callable]:
+    """Starts scripted servers as processes of their own; they end with the test."""
+    processes = []
+
+    def start(fault: str = "none") -> tuple[psutil.Popen, str]:
+        port, model = free_port(), str(make_request("torch").model_path)
+        words = ("--port", str(port), "--model", model, "--fault", fault)
+        process = psutil.Popen([sys.executable, "-m", "slm_energy.testing.completions", *words])
+        processes.append(process)
+        while not any(each.laddr.port == port for each in process.net_connections()):
+            time.sleep(0.02)
+        return process, f"http://localhost:{port}"
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def url(server: CompletionsServer) -> str:
@@ -159,6 +188,31 @@ def test_a_server_that_runs_is_used_and_left_running(load, serving, prompts):
     assert effective["provider_told_by"] == "nobody: declared by provider.name"
     engine.close()
     load(url=url(server))
+
+
+def test_the_processes_of_a_metered_server_are_adopted(load, running, prompts):
+    server, address = running()
+    engine, effective = load(metered=True, url=address)
+    assert (effective["started"], effective["adopted"]) == (False, [server.pid])
+    assert effective["provider_told_by"] == "the server's open device files"
+    assert effective["busy_pct"] >= 10
+    engine.generate(Batch(prompts=prompts, new_tokens=4, stop="fixed"))
+    engine.close()
+    assert server.is_running()
+
+
+def test_a_listener_that_leaves_the_work_to_others_is_refused(load, running):
+    """Whatever its name: it waits for each token, as a forwarder does."""
+    server, address = running("idle")
+    refusal = rf"listens \({server.pid}\) used \d+ % of one processor while it answered"
+    with pytest.raises(EngineError, match=refusal):
+        load(metered=True, url=address)
+
+
+def test_a_metered_server_on_a_gpu_must_have_opened_one(load, running):
+    _, address = running()
+    with pytest.raises(EngineError, match=r"provider\.name=cuda, but the server has opened no GPU"):
+        load(metered=True, provider="cuda", url=address)
 
 
 def test_requests_are_greedy_and_of_the_requested_length(load, serving, prompts):
@@ -298,6 +352,10 @@ def test_the_joules_of_another_machine_are_not_metered_here(make_request):
     here = make_request(
         "openai_server", decode="generate", threads=None, options={"url": "http://127.0.0.1:1"}
     )
+    metered = dataclasses.replace(here.settings, measurement=MeasurementConfig(name="auto"))
+    assert unsupported(metered) is None
+    options = {"url": "http://[::1]:1"}
+    here = make_request("openai_server", decode="generate", threads=None, options=options)
     metered = dataclasses.replace(here.settings, measurement=MeasurementConfig(name="auto"))
     assert unsupported(metered) is None
 

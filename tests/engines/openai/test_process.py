@@ -83,20 +83,6 @@ def test_it_sees_one_gpu_or_none(monkeypatch, capsys, visible, gpu, seen):
     assert capsys.readouterr().err == f"{seen!r}\n"
 
 
-def test_files_that_it_and_its_children_hold_open_are_seen(tmp_path):
-    source = (
-        "import os, time\n"
-        "if os.fork():\n    time.sleep(3600)\n"
-        f"file = open({str(tmp_path / 'device')!r}, 'w'); print('open', file=file, flush=True)\n"
-        "time.sleep(3600)"
-    )
-    server = started(source)
-    device = tmp_path / "device"
-    server.wait_until_ready(lambda left_s: (device.exists() and device.read_text()) or None, 60.0)
-    assert str(device) in server.open_files()
-    server.stop()
-
-
 def test_it_ends_with_its_user(tmp_path):
     """By an error or a signal, without a call of `stop`."""
     source = (

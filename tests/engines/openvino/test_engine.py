@@ -173,3 +173,7 @@ def test_telemetry_leaves_no_trace(tmp_path):
     variables = {**os.environ, "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", script], env=variables, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_says_whether_it_is_part_of_the_processor():
+    assert ov.device_type("cpu", 0) == "integrated"

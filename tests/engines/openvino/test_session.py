@@ -11,6 +11,24 @@ from slm_energy.engines.openvino.engine import ENGINE
 from slm_energy.errors import EngineError
 
 
+class OneGpu:
+    """OpenVINO's Core on a machine with a GPU of this type."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def get_property(self, device, name):
+        assert (device, name) == ("GPU.0", "DEVICE_TYPE")
+        return self.kind
+
+
+@pytest.mark.parametrize("name", ["INTEGRATED", "DISCRETE"])
+def test_whether_a_gpu_is_a_part_of_the_processor_is_read_back(monkeypatch, name):
+    kind = getattr(ov.library().properties.device.Type, name)
+    monkeypatch.setattr(ov.library(), "Core", lambda: OneGpu(kind))
+    assert ov.device_type("openvino_gpu", 0) == name.lower()
+
+
 def test_memory_of_copied_weights_is_returned(tmp_path):
     path = tmp_path / "weights.bin"
     path.write_bytes(os.urandom(1 << 22))

@@ -1,5 +1,6 @@
 import dataclasses
 import importlib.util
+import types
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,16 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from slm_energy.config.groups import ProviderConfig
+from slm_energy.devices import cuda
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, find
-from slm_energy.engines.torch.eager import ENGINE, attention_deviation, has_cuda_build, unsupported
+from slm_energy.engines.torch.eager import (
+    ENGINE,
+    attention_deviation,
+    device_identity,
+    has_cuda_build,
+    unsupported,
+)
 from slm_energy.engines.torch.weights import load_weights
 from slm_energy.errors import EngineError
 from tests.engines.torch.conftest import PROMPT, gpt2_twin, llama_twin, loaded
@@ -157,3 +165,26 @@ def test_versions_name_the_computing_packages():
 def test_probe_of_the_bundled_vocabulary_is_padded():
     lengths = {len(prompt) for prompt in decode.probe(4096).prompts}
     assert np.ptp(list(lengths)) > 0
+
+
+class FakeUuid:
+    """As torch._C._CUuuid: its text is the number alone."""
+
+    def __str__(self) -> str:
+        return "bbbbbbbb-0000-0000-0000-000000000002"
+
+
+def test_the_gpu_in_use_is_named_as_nvml_names_it(monkeypatch):
+    """On a stand-in for torch's CUDA: this torch may be built without it."""
+
+    def properties(device):
+        return types.SimpleNamespace(name="Fake", **({"uuid": FakeUuid()} if device.index else {}))
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    named_by_driver = {"device_uuid": "GPU-by the driver"}
+    monkeypatch.setattr(cuda, "identity", lambda index: named_by_driver if index == 0 else {})
+    assert device_identity(torch.device("cuda:1")) == {
+        "device_uuid": "GPU-bbbbbbbb-0000-0000-0000-000000000002"
+    }
+    assert device_identity(torch.device("cuda:0")) == named_by_driver  # an older torch
+    assert device_identity(torch.device("cpu")) == {}

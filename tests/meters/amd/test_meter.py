@@ -123,7 +123,7 @@ def test_gauges_do_not_collide_with_those_of_nvidia(opened):
     meter = opened(ONE, TWO).meter
     gauges = [source for source in sources(meter) if source.kind == "gauge"]
     assert {source.id.partition("_")[0] for source in gauges} == {"amdgpu"}
-    assert len({source.id for source in gauges}) == len(gauges) == 8
+    assert len({source.id for source in gauges}) == len(gauges) == 10
     assert read(meter, "amdgpu_1_utilization_percentage") == 40
     assert read(meter, "amdgpu_1_memory_usage_megabytes") == pytest.approx(2097.152)
     assert read(meter, "amdgpu_1_temperature_celsius") == 45
@@ -158,6 +158,29 @@ def test_a_process_that_cannot_be_seen_from_here_leaves_the_number_unknown(opene
         read(meter, "amdgpu_0_foreign_processes")
 
 
+def test_the_trials_processes_are_those_that_hold_memory_on_any_part_of_a_gpu(opened):
+    me, part = os.getpid(), dataclasses.replace(TWO, bdf="0000:c1:00.1")
+    meter = opened(dataclasses.replace(ONE, bystanders=(me,)), part).meter
+    meter.watch(me)
+    assert read(meter, "amdgpu_0_trial_processes") == 0
+    meter = opened(ONE, dataclasses.replace(part, processes=(me,))).meter
+    meter.watch(me)
+    assert read(meter, "amdgpu_0_trial_processes") == 1
+    meter.watch(2**30)
+    assert read(meter, "amdgpu_0_trial_processes") == 0
+    meter.adopt(me)
+    assert read(meter, "amdgpu_0_trial_processes") == 1
+
+
+def test_a_hidden_gpu_is_searched_for_the_trial_too(opened, monkeypatch):
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "0")
+    meter = opened(ONE, dataclasses.replace(TWO, processes=(os.getpid(),))).meter
+    meter.watch(os.getpid())
+    assert read(meter, "amdgpu_1_trial_processes") == 1
+    hidden = [source.id for source in sources(meter) if "GPU-two" in source.device]
+    assert hidden == ["amdgpu_1_trial_processes"]
+
+
 def test_a_frozen_counter_is_left_out_for_its_power(opened):
     found = opened(dataclasses.replace(ONE, frozen_ns=time.monotonic_ns()))
     assert "amd/GPU-one/energy" not in names(found)
@@ -168,7 +191,8 @@ def test_a_frozen_counter_is_left_out_for_its_power(opened):
 def test_the_second_die_of_an_mi250_is_left_out_and_not_summed_as_zero(opened):
     silent = dataclasses.replace(TWO, waveform=constant(0))
     found = opened(ONE, silent)
-    assert not any("GPU-two" in name or name.startswith("amdgpu_1") for name in names(found))
+    of_second = [name for name in names(found) if "GPU-two" in name or name[:8] == "amdgpu_1"]
+    assert of_second == ["amdgpu_1_trial_processes"]
     assert found.notes == (
         *(
             "amd: GPU 1 (AMD Instinct Fake 300) reports 0 W and is left out; another die may report"

@@ -1,12 +1,7 @@
-"""Gauges of NVIDIA GPUs: utilization, throttling, processes of others."""
-
-import os
-import subprocess
-import sys
+"""Gauges of NVIDIA GPUs: utilization, clocks, throttling."""
 
 import pytest
 
-from slm_energy.meters.base import ReadFailed
 from slm_energy.testing.nvml import (
     POWER,
 )
@@ -29,22 +24,26 @@ def test_gauges_have_their_names_and_units():
         "gpu_0_sm_clock_megahertz": (990, "MHz", "gpu_sm_clock"),
         "gpu_0_throttled": (0, "count", "gpu_throttled"),
         "gpu_0_foreign_processes": (0, "count", "gpu_foreign_processes"),
+        "gpu_0_trial_processes": (0, "count", "gpu_trial_processes"),
     }
 
 
 @pytest.mark.parametrize(
-    ("function", "gauge"),
+    ("function", "gauges"),
     [
-        (POWER, "gpu_0_power_usage_watts"),
-        ("nvmlDeviceGetUtilizationRates", "gpu_0_utilization_percentage"),
-        ("nvmlDeviceGetClockInfo", "gpu_0_sm_clock_megahertz"),
-        ("nvmlDeviceGetComputeRunningProcesses", "gpu_0_foreign_processes"),
+        (POWER, {"gpu_0_power_usage_watts"}),
+        ("nvmlDeviceGetUtilizationRates", {"gpu_0_utilization_percentage"}),
+        ("nvmlDeviceGetClockInfo", {"gpu_0_sm_clock_megahertz"}),
+        (
+            "nvmlDeviceGetComputeRunningProcesses",
+            {"gpu_0_foreign_processes", "gpu_0_trial_processes"},
+        ),
     ],
 )
 @pytest.mark.parametrize("error", ["NotSupported", "NoPermission", "FunctionNotFound"])
-def test_a_gauge_that_a_gpu_does_not_have_is_absent(error, function, gauge):
+def test_a_gauge_that_a_gpu_does_not_have_is_absent(error, function, gauges):
     with metered(FIRST) as whole, metered(first(errors={function: error})) as gpu:
-        assert set(whole.sources) - set(gpu.sources) == {gauge}
+        assert set(whole.sources) - set(gpu.sources) == gauges
 
 
 @pytest.mark.parametrize(
@@ -65,38 +64,3 @@ def test_a_gauge_that_a_gpu_does_not_have_is_absent(error, function, gauge):
 def test_throttling_is_heat_and_power_brake_in_new_and_old_drivers(errors, reasons, throttled):
     with metered(first(event_reasons=reasons, errors=errors)) as gpu:
         assert gpu.read("gpu_0_throttled") == throttled
-
-
-@pytest.fixture
-def child():
-    """A process of ours, with a child of its own; gives both ids."""
-    code = """if True:
-        import subprocess, sys
-        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as below:
-            print(below.pid, flush=True)
-            input()
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield process.pid, int(process.stdout.readline())
-        process.communicate("\n")
-
-
-def test_processes_of_others_are_counted(child):
-    worker, below = child
-    with metered(first(processes=(os.getpid(), worker, below)), SECOND) as gpus:
-        assert gpus.read("gpu_0_foreign_processes") == 3
-        gpus.meter.watch(worker)
-        assert gpus.read("gpu_0_foreign_processes") == 1
-        gpus.meter.watch(os.getpid())
-        assert gpus.read("gpu_0_foreign_processes") == 0
-        assert gpus.read("gpu_1_foreign_processes") == 0
-
-
-def test_a_process_that_cannot_be_looked_up_is_not_called_foreign():
-    no_such_process = 2**30
-    with metered(first(processes=(no_such_process,))) as gpu:
-        gpu.meter.watch(os.getpid())
-        with pytest.raises(ReadFailed, match=rf"process {no_such_process} on the GPU .*--pid=host"):
-            gpu.read("gpu_0_foreign_processes")

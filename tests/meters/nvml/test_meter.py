@@ -239,20 +239,6 @@ def test_an_unknown_entry_hides_the_rest_as_cuda_does(monkeypatch, entry, matche
     )
 
 
-def test_indices_are_ambiguous_where_gpus_differ_unless_their_order_is_set(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    other = dataclasses.replace(SECOND, name="NVIDIA Fake 50")
-    with metered(FIRST, other) as ambiguous:
-        pass
-    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    with metered(FIRST, other) as clear:
-        pass
-    assert ambiguous.notes == (
-        "nvml: GPUs differ: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID",
-    )
-    assert clear.notes == ()
-
-
 @pytest.mark.parametrize("visible", ["", "-1"])
 def test_hidden_gpus_are_no_gpus(monkeypatch, visible):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

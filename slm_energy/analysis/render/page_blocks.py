@@ -1,0 +1,85 @@
+"""What the sections of a report's page are made of, as plain data; `html` lays them out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from slm_energy.analysis.render.tables import Grid
+
+
+class Field(NamedTuple):
+    """One field of a matrix: what it shows, its class, and its text for screen readers."""
+
+    text: str
+    style: str
+    spoken: str
+
+
+EMPTY = Field("", "", "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """A paragraph; style `finding` is larger, `muted` is paler."""
+
+    text: str
+    style: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Heading:
+    """Of what follows, up to the next one."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Bullets:
+    """A list of sentences."""
+
+    lines: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A picture that this package drew; `svg` is markup."""
+
+    svg: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table that is always shown."""
+
+    grid: Grid
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Fold:
+    """Tables that are folded until a reader opens them."""
+
+    title: str
+    grids: tuple[Grid, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Matrix:
+    """Rows of fields; with `heads`, these head the columns, else the numbers of the rows do."""
+
+    caption: str
+    labels: tuple[str, ...]
+    rows: tuple[tuple[Field, ...], ...]
+    heads: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """Generated code: untrusted text."""
+
+    title: str
+    text: str
+
+
+Block = Text | Heading | Bullets | Figure | Table | Fold | Matrix | Code
