@@ -111,7 +111,8 @@ def ours(folder: Path) -> Cost:
     store = folder / "mlruns"
     words = ["model=bundled", "engine=torch", "measurement=auto", "measurement.serve_s=0"]
     words += [f"workload.source={prompts}", f"workload.new_tokens={NEW_TOKENS}"]
-    words += ["study.rounds=2", "study.attempts=1", "study.gate.at_most_s=0"]
+    words += ["measurement.baseline_s=1", "study.rounds=2", "study.attempts=1"]
+    words += ["study.gate.at_most_s=0"]
     words += ["measurement.limits.foreign_cpu_pct=100", "measurement.limits.steal_pct=100"]
     words += [f"tracking.folder={store}", f"cache.folder={folder / 'cache'}"]
     started_unix_s = time.time()

@@ -3,7 +3,8 @@
 A mark is one word on a local socket. The sampler replies when it has done its part:
 
     start   waits for the slowest counter's next tick, then reads every source of energy
-    end     reads them at once, then follows the slowest counter for two more ticks
+    end     reads them at once, then follows the slowest counter for two more ticks, and for as long
+            as its values may be late
 
 So a window starts right after a tick, and the uncertainty of its energy is the time between two
 readings instead of two ticks.

@@ -143,6 +143,8 @@ class Source:
         averaging_ns: power: each value is the mean over this time before it was published; 0 for an
             instantaneous value. Counter: the part of each update period that its sensor observes;
             0 if it observes all of it.
+        step_noise_pct: counter: each step between two publications is distorted at random by up to
+            this much of itself; the mean of many is not (RAPL's energy filter).
         lag_ns: how long after energy was used it appears in the values, beyond the update period.
         lag_error_ns: `lag_ns` is correct within this, in both directions.
         gain_pct: accuracy of this class of sensor, in percent of the value, as stated by its maker
@@ -166,6 +168,7 @@ class Source:
     resolution: int | float | None = None
     quantum: int = 1
     averaging_ns: int = 0
+    step_noise_pct: float = 0.0
     lag_ns: int = 0
     lag_error_ns: int = 0
     gain_pct: float = 0.0

@@ -64,6 +64,7 @@ def a_counter(kind: str = "counter", **changes: Any) -> Series:
             domain="machine" if kind == "estimate" else "cpu_package",
             unit="uJ",
             summed=kind == "counter",
+            gain_pct=5.0,
         ),
         "before_ns": times,
         "raw": tuple(t * WATTS // 1000 for t in times),

@@ -155,6 +155,15 @@ class WallMeterConfig:
         float,
         Key("accuracy stated by the manufacturer, in percent of the reading", low=0, high=100),
     ] = 1.0
+    lag_s: Annotated[
+        float | None,
+        Key(
+            "by how much its values are late, in addition to the period. null is unknown: anything"
+            " from 0 to 3 s is taken into account.",
+            low=0,
+            high=60,
+        ),
+    ] = None
     timeout_s: Annotated[
         float, Key("a reading that takes longer is missing", low=0.01, high=60)
     ] = 2.0
@@ -241,7 +250,7 @@ class MeasurementConfig:
     baseline_s: Annotated[
         float,
         Key("length of the idle window with the weights loaded; 0 skips it", low=0, high=_DAY_S),
-    ] = 1.0
+    ] = 10.0
     warmup_requests: Annotated[
         int,
         Key("fewest requests served before the windows that count", low=0, high=1_000_000),

@@ -22,16 +22,11 @@ from slm_energy.config.groups import MeasurementConfig
 from slm_energy.derive import quality
 from slm_energy.derive.energy import accounting
 from slm_energy.derive.energy.crosscheck import crosschecks
+from slm_energy.derive.energy.steadiness import unsteadiness_j
+from slm_energy.derive.interval import Interval
 from slm_energy.metric_catalog import gauges
 from slm_energy.metric_catalog.catalog import listed
-from slm_energy.metric_catalog.definition import (
-    DEVICES,
-    ESTIMATED,
-    MEASURED,
-    SUMS,
-    bounds,
-    energy_name,
-)
+from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED, SUMS, energy_name
 from slm_energy.record import Capture, EnergyFigure, Generation, Series, Window
 from slm_energy.scope import lacking
 
@@ -52,14 +47,38 @@ def energy_figures(capture: Capture, measurement: MeasurementConfig) -> tuple[En
             if series.source.kind != "gauge"
         ]
         figures += each
-        measured = accounting.total(each)
-        domains = {figure.domain for figure in each if figure.summed}
-        if measured is not None and not lacking(domains, provider, capture.effective):
-            figures.append(measured)
-        estimates = [figure for figure in each if figure.kind == "estimate"]
-        if len(estimates) == 1:
-            figures.append(dataclasses.replace(estimates[0], source_id="total", domain="total"))
+        totals = _totals(each, provider, capture)
+        if window.name == "baseline":
+            totals = [_with_unsteadiness(one, capture, window, max_gap_ns) for one in totals]
+        figures += totals
     return tuple(figures)
+
+
+def _totals(figures: Sequence[EnergyFigure], provider: str, capture: Capture) -> list[EnergyFigure]:
+    """The sum over the disjoint cut, if it is one of this provider, and the estimate."""
+    measured = accounting.total(figures)
+    domains = {figure.domain for figure in figures if figure.summed}
+    incomplete = lacking(domains, provider, capture.effective)
+    totals = [] if measured is None or incomplete else [measured]
+    estimates = [figure for figure in figures if figure.kind == "estimate"]
+    if len(estimates) == 1:
+        totals.append(dataclasses.replace(estimates[0], source_id="total", domain="total"))
+    return totals
+
+
+def _with_unsteadiness(
+    total: EnergyFigure, capture: Capture, baseline: Window, max_gap_ns: int
+) -> EnergyFigure:
+    """Add to the pedigree how far the long run may be from this baseline."""
+    parts = [
+        series
+        for series in capture.series
+        if (series.source.kind == "estimate" if total.kind == "estimate" else series.source.summed)
+    ]
+    found = unsteadiness_j(parts, baseline, max_gap_ns=max_gap_ns)
+    below_j, above_j = found or (None, None)
+    more = {"unsteadiness_below_j": below_j, "unsteadiness_above_j": above_j}
+    return dataclasses.replace(total, pedigree=total.pedigree | more)
 
 
 def derive(capture: Capture, energy: Sequence[EnergyFigure]) -> dict[str, float]:
@@ -150,23 +169,16 @@ def _energy(
     group: str, figures: Iterable[EnergyFigure], tokens: float, requests: float
 ) -> dict[str, float]:
     values: dict[str, float] = {}
-    for (window, domain), (joules, low, high) in _per_domain(figures).items():
-        values |= _bounded(energy_name(group, window, domain), joules, low, high)
+    for (window, domain), energy in _per_domain(figures).items():
+        values |= energy.named(energy_name(group, window, domain))
         if window == "serve" and domain == SUMS[group]:
             for unit, count in (("per_output_token", tokens), ("per_request", requests)):
                 if count:
-                    each = (joules / count, low / count, high / count)
-                    values |= _bounded(f"{group}/{unit}_j", *each)
+                    values |= energy.per(count).named(f"{group}/{unit}_j")
     return values
 
 
-def _bounded(name: str, joules: float, low: float, high: float) -> dict[str, float]:
-    return dict(zip((name, *bounds(name)), (joules, low, high), strict=True))
-
-
-def _per_domain(
-    figures: Iterable[EnergyFigure],
-) -> dict[tuple[str, str], tuple[float, float, float]]:
+def _per_domain(figures: Iterable[EnergyFigure]) -> dict[tuple[str, str], Interval]:
     """Sum figures of equal window and domain (two sockets, two GPUs); any unknown one voids it.
 
     A domain outside the disjoint cut counts only where a single source covers it.
@@ -177,37 +189,30 @@ def _per_domain(
     sums = {}
     for key, members in found.items():
         cut = [figure for figure in members if figure.summed] or members[: len(members) == 1]
-        bounds = [_bounds(figure) for figure in cut]
-        known = [each for each in bounds if each is not None]
+        known = [each for each in map(Interval.of, cut) if each is not None]
         if cut and len(known) == len(cut):
-            sums[key] = (
-                math.fsum(joules for joules, _, _ in known),
-                math.fsum(low for _, low, _ in known),
-                math.fsum(high for _, _, high in known),
-            )
+            sums[key] = Interval.total(known)
     return sums
 
 
-def _bounds(figure: EnergyFigure) -> tuple[float, float, float] | None:
-    if figure.joules is None or figure.low_j is None or figure.high_j is None:
-        return None
-    return figure.joules, figure.low_j, figure.high_j
+def _net(group: str, figures: Sequence[EnergyFigure], capture: Capture) -> dict[str, float]:
+    """Serve energy less the baseline's power over the same time; both intervals are carried.
 
-
-def _net(group: str, figures: Iterable[EnergyFigure], capture: Capture) -> dict[str, float]:
-    """Serve energy less the baseline's power over the same time; both intervals are carried."""
+    Without a figure for the baseline's unsteadiness the interval is unknown.
+    """
     serve, baseline = capture.window("serve"), capture.window("baseline")
     sums = _per_domain(figures)
     gross, idle = sums.get(("serve", SUMS[group])), sums.get(("baseline", SUMS[group]))
     if serve is None or baseline is None or gross is None or idle is None:
         return {}
+    (total,) = [f for f in figures if (f.window, f.domain) == ("baseline", SUMS[group])]
+    below_j, above_j = (total.pedigree.get(f"unsteadiness_{at}_j") for at in ("below", "above"))
+    if isinstance(below_j, float) and isinstance(above_j, float):
+        idle = idle.wider(below_j, above_j)
+    else:
+        idle = dataclasses.replace(idle, bounds=None, with_gain=None)
     ratio = serve.duration_s / baseline.duration_s
-    return _bounded(
-        f"{group}/net_{SUMS[group]}_j",
-        gross[0] - idle[0] * ratio,
-        gross[1] - idle[2] * ratio,
-        gross[2] - idle[1] * ratio,
-    )
+    return gross.less(idle, ratio).named(f"{group}/net_{SUMS[group]}_j")
 
 
 def _phases(
@@ -223,15 +228,11 @@ def _phases(
     if serve is None or prefill is None or whole is None or first is None:
         return {}
     prefilled = requests / serve.passes * prefill.passes
-    values = _bounded(f"{group}/prefill_per_request_j", *(joules / prefilled for joules in first))
-    ratio, decoded = serve.passes / prefill.passes, tokens - requests
+    values = first.per(prefilled).named(f"{group}/prefill_per_request_j")
+    decoded = tokens - requests
     if decoded > 0:
-        values |= _bounded(
-            f"{group}/decode_per_output_token_j",
-            (whole[0] - first[0] * ratio) / decoded,
-            (whole[1] - first[2] * ratio) / decoded,
-            (whole[2] - first[1] * ratio) / decoded,
-        )
+        rest = whole.less(first, serve.passes / prefill.passes).per(decoded)
+        values |= rest.named(f"{group}/decode_per_output_token_j")
     return values
 
 

@@ -21,6 +21,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from slm_energy.config.groups import MeasurementConfig
+from slm_energy.energy_filter import energy_filter
+from slm_energy.meters import accuracy
 from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.meters.domains import clones
 from slm_energy.meters.rapl_perf import (
@@ -104,9 +106,14 @@ class RaplMeter:
 
     slow = False
 
-    def __init__(self, counters: Sequence[ZoneCounter | EventCounter]) -> None:
+    def __init__(
+        self, counters: Sequence[ZoneCounter | EventCounter], *, amd: bool, filtered: bool
+    ) -> None:
         self._counters = tuple(counters)
-        self.channels = tuple(Channel(source=c.source, read=c.read) for c in self._counters)
+        self.channels = tuple(
+            Channel(source=accuracy.rapl(c.source, amd=amd, filtered=filtered), read=c.read)
+            for c in self._counters
+        )
 
     def watch(self, pid: int) -> None:
         """Do nothing: the counters cover the whole machine."""
@@ -145,8 +152,12 @@ def open_rapl(measurement: MeasurementConfig) -> Opened:
         return Opened(meter=None, notes=tuple(notes))
     if amd:
         notes.append("rapl: AMD's counters follow a model of activity (arXiv 2108.00808)")
+    filtered = energy_filter(sysfs.parent) == "on"
+    if filtered:
+        notes.append("rapl: Intel's energy filter is on (SGX, or a register): intervals are wider")
     kept = [zone for zone in zones if zone.source in readable or zone in missing]
-    return Opened(meter=RaplMeter([*kept, *events]), notes=tuple(notes))
+    meter = RaplMeter([*kept, *events], amd=amd, filtered=filtered)
+    return Opened(meter=meter, notes=tuple(notes))
 
 
 def _zones(root: Path, *, amd: bool) -> tuple[list[ZoneCounter], list[str]]:

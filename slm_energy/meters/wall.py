@@ -25,6 +25,7 @@ from slm_energy.config.groups import MeasurementConfig, WallMeterConfig
 from slm_energy.counter_step import step_of
 from slm_energy.errors import one_line
 from slm_energy.meters import wall_answer
+from slm_energy.meters.accuracy import WALL_LAG_S
 from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.meters.wall_answer import MAX_POWER_MW
 from slm_energy.meters.wall_http import KEY, Device
@@ -135,6 +136,10 @@ class WallMeter:
 
     def _power(self, first: Reading) -> Source:
         period_ns = round(self._config.period_s * 1e9)
+        # A latency that was measured is known as well as the meter updates its value.
+        lag_s, lag_error_s = self._config.lag_s, self._config.period_s / 2
+        if lag_s is None:
+            lag_s = lag_error_s = WALL_LAG_S / 2
         return Source(
             id="wall/power",
             kind="power",
@@ -144,6 +149,8 @@ class WallMeter:
             resolution=float(self._printed_step(first)),
             averaging_ns=period_ns,
             gain_pct=self._config.gain_pct,
+            lag_ns=round(lag_s * 1e9),
+            lag_error_ns=round(lag_error_s * 1e9),
             max_power_w=float(MAX_POWER_MW / 1000),
             device=urlsplit(self.where).netloc,
             path=f"{self.where} {self._config.path}",

@@ -110,7 +110,7 @@ class MetricDefinition:
 
 def unit_of(name: str) -> Unit:
     """The unit of a metric, listed or not; empty where the name does not end with one."""
-    unbounded = re.sub(r"_(low|high)_j$", "_j", name)
+    unbounded = re.sub(r"_(low|high)(_with_gain)?_j$", "_j", name)
     for ending, group, unit in _UNITS:
         if unbounded.endswith(ending) and name.startswith(group):
             return unit
@@ -121,6 +121,12 @@ def bounds(name: str) -> tuple[str, str]:
     """Names of the lower and the upper end of a metric's interval."""
     stem, _, unit = name.rpartition("_")
     return f"{stem}_low_{unit}", f"{stem}_high_{unit}"
+
+
+def bounds_with_gain(name: str) -> tuple[str, str]:
+    """Names of both ends of the interval that also covers the gain of the sensors."""
+    stem, _, unit = name.rpartition("_")
+    return f"{stem}_low_with_gain_{unit}", f"{stem}_high_with_gain_{unit}"
 
 
 def energy_name(group: str, window: str, domain: str) -> str:

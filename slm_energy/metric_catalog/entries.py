@@ -12,6 +12,7 @@ from slm_energy.metric_catalog.definition import (
     Better,
     MetricDefinition,
     bounds,
+    bounds_with_gain,
 )
 
 _DEVICE_ENERGY = "device energy", "Energy of the metered devices"
@@ -79,7 +80,9 @@ def energy(group: str) -> Iterator[MetricDefinition]:
         (
             f"net_{name}",
             f"net {name} energy" if single else f"net {energy}",
-            f"{joules} of the serve window less the baseline's power over the same time.",
+            f"{joules} of the serve window less the baseline's power over the same time. The"
+            " interval covers the baseline's unsteadiness; it is absent where the baseline is too"
+            " short to know that.",
             "neither",
         ),
     ]
@@ -100,6 +103,17 @@ def energy(group: str) -> Iterator[MetricDefinition]:
                 name=name,
                 title=f"{title}, {end} bound",
                 meaning=f"The {end} end of the measurement's own interval.",
+                better="neither",
+                bound=True,
+            )
+        if group == ESTIMATED:
+            continue  # a model has no sensor
+        for name, end in zip(bounds_with_gain(definition.name), ("lower", "upper"), strict=True):
+            yield dataclasses.replace(
+                definition,
+                name=name,
+                title=f"{title}, {end} bound with sensor gain",
+                meaning=f"The {end} end of the interval that also covers the sensors' gain.",
                 better="neither",
                 bound=True,
             )

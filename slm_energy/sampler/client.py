@@ -28,6 +28,7 @@ from slm_energy import redaction, sigint
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.derive.energy.accounting import shortest_window_s
 from slm_energy.derive.energy.coarse import next_step_s
+from slm_energy.derive.energy.latency import longest_latency_ns
 from slm_energy.errors import MeterError
 from slm_energy.record import SamplerReport, Series, Source
 from slm_energy.serialization import Json, from_plain, to_plain
@@ -158,8 +159,11 @@ class Sampler:
         A child that died or hangs is killed; then the file has no last line, which `read_samples`
         reports as not finished.
         """
-        patience_s = self._patience_s + max(map(next_step_s, self.sources), default=0.0)
-        if not self.alive or not self._send({"end": True}, patience_s):
+        late_s = max(
+            (next_step_s(source) + longest_latency_ns(source) / 1e9 for source in self.sources),
+            default=0.0,
+        )
+        if not self.alive or not self._send({"end": True}, late_s=late_s):
             self._kill()
 
     def close(self) -> None:
@@ -185,15 +189,15 @@ class Sampler:
         self._process.stdout.close()
         self._process = None
 
-    def _send(self, request: dict[str, Json], patience_s: float | None = None) -> bool:
-        """Send a request; return whether the child confirmed it in time."""
+    def _send(self, request: dict[str, Json], *, late_s: float = 0.0) -> bool:
+        """Send a request; return whether the child confirmed it, `late_s` later than usual."""
         assert self._process is not None
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
             return False
-        return self._reply(patience_s or self._patience_s) is not None
+        return self._reply(self._patience_s + late_s) is not None
 
     def _reply(self, timeout_s: float) -> dict[str, Any] | None:
         """The child's next line; None when it ended or took too long."""

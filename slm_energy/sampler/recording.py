@@ -7,6 +7,7 @@ Nothing here waits, except for the last readings of slow meters: the loop in `se
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slm_energy.clocks import read_clocks
+from slm_energy.derive.energy.latency import longest_latency_ns
 from slm_energy.exchange import Edge
 from slm_energy.meters.base import Adopts
 from slm_energy.sampler.channels import NumberedChannel
@@ -34,7 +36,9 @@ _ALIGN_NS = 5_000_000
 """A window waits for the tick of a counter this slow; others tick often enough."""
 
 _TICKS = 2
-"""From this many ticks follows how much was counted up to an edge, and at what power after it."""
+"""From this many ticks follows how much was counted up to an edge, and at what power after it.
+
+They are counted from the moment at which the sensor surely shows the edge's energy."""
 
 _SLOW_PATIENCE_NS = 4_000_000_000
 
@@ -87,6 +91,7 @@ class Recording:
         for meter in self._quick:
             meter.watch(pid)
         self._slow = [(meter, meter.begin(pid)) for meter in slow]
+        self._latest_ns = max((longest_latency_ns(c.source) for c in self._energy), default=0)
         self._read(self._channels)
 
     def adopt(self, pid: int) -> None:
@@ -117,7 +122,7 @@ class Recording:
         """
         self._read(self._energy)
         if edge == "end":
-            self._edges.append(_Edge(self._follow(self._followed, _TICKS), answer))
+            self._edges.append(_Edge(self._follow(self._followed), answer))
         else:
             self._edges.append(_Edge(self._until_tick(), lambda: self._start(answer)))
         self._settle()
@@ -127,8 +132,9 @@ class Recording:
         for _, session in self._slow:
             session.stopping.set()
         self._read(self._channels)
-        waits_for = self._follow(self._followed, _TICKS)
-        self._edges.append(_Edge(waits_for, lambda: self._close(answer)))
+        waits_for = self._follow(self._followed)
+        until_ns = time.monotonic_ns() + self._latest_ns
+        self._edges.append(_Edge(waits_for, lambda: self._close(answer), until_ns))
         self._settle()
 
     @property
@@ -144,23 +150,27 @@ class Recording:
 
     def _until_tick(self) -> list[_Scheduled]:
         """Follow the counters that tick slowly; return the one to wait for, the slowest."""
-        slow = self._follow(self._aligned, 1)
+        slow = self._follow(self._aligned, next_tick=True)
         return sorted(slow, key=lambda c: c.tick_ns)[-1:]
 
     def _start(self, answer: Callable[[], None]) -> None:
         self._read(self._energy)
         answer()
-        self._follow(self._followed, _TICKS)
+        self._follow(self._followed)
 
-    def _follow(self, channels: Sequence[_Scheduled], ticks: int) -> list[_Scheduled]:
+    def _follow(
+        self, channels: Sequence[_Scheduled], *, next_tick: bool = False
+    ) -> list[_Scheduled]:
+        """Look for each tick: the next one, or those that show the energy of this moment."""
         now_ns = time.monotonic_ns()
         for channel in channels:
-            channel.follow(ticks, now_ns)
+            channel.follow(1 if next_tick else channel.ticks, now_ns)
         return list(channels)
 
     def _settle(self) -> None:
         """Release edges whose counters have ticked."""
-        ready = [edge for edge in self._edges if not any(c.followed for c in edge.waits_for)]
+        now_ns = time.monotonic_ns()
+        ready = [edge for edge in self._edges if edge.ready(now_ns)]
         self._edges = [edge for edge in self._edges if edge not in ready]
         for edge in ready:
             edge.release()
@@ -169,9 +179,11 @@ class Recording:
         # A worker that still waits for a mark has ended, or its parent will end it.
         for edge in self._edges:
             edge.release()
-        began_ns = time.monotonic_ns()
+        if self._latest_ns:
+            self._read(self._energy)
+        now_ns = time.monotonic_ns()
         for slow, mine in self._slow:
-            until_ns = began_ns + _SLOW_PATIENCE_NS + round(1e9 * slow.step_s)
+            until_ns = now_ns + _SLOW_PATIENCE_NS + slow.latest_ns + round(1e9 * slow.step_s)
             self._write(slow.last_rows(mine, until_ns))
         self._write(
             {
@@ -200,10 +212,16 @@ class Recording:
 
 
 class _Edge:
-    """A mark, or the end, that waits until these channels are no longer followed."""
+    """A mark, or the end, that waits until these channels are no longer followed, and a moment."""
 
-    def __init__(self, waits_for: Sequence[_Scheduled], release: Callable[[], None]) -> None:
-        self.waits_for, self.release = waits_for, release
+    def __init__(
+        self, waits_for: Sequence[_Scheduled], release: Callable[[], None], until_ns: int = 0
+    ) -> None:
+        self._waits_for, self.release, self._until_ns = waits_for, release, until_ns
+
+    def ready(self, now_ns: int) -> bool:
+        """It waits no longer."""
+        return now_ns >= self._until_ns and not any(c.followed for c in self._waits_for)
 
 
 class _Scheduled:
@@ -213,6 +231,7 @@ class _Scheduled:
         self.source = source = channel.source
         self.tick_ns = source.update_period_ns or 0
         self.pause_ns = pause_ns(source, period_s)
+        self.ticks = _TICKS + math.ceil(longest_latency_ns(source) / max(self.tick_ns, POLL_NS))
         self.due_ns = 0
         self.early_ns = 0
         """How early it may be read, to be read together with others."""

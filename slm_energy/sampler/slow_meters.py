@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from slm_energy.derive.energy.coarse import next_step_s
+from slm_energy.derive.energy.latency import longest_latency_ns
 from slm_energy.meters.base import Meter
 from slm_energy.sampler.channels import NumberedChannel
 from slm_energy.serialization import Json
@@ -20,7 +21,7 @@ _PERIOD_NS = 1_000_000_000
 _RENEWED = 1.2
 _LONGEST_WAIT_S = 2.0
 """The last reading waits this many periods, so that the value has been updated, but no longer than
-this many seconds."""
+this many seconds; and the time by which the meter may be late."""
 
 
 class SlowSession:
@@ -60,6 +61,7 @@ class SlowMeter:
 
     Attributes:
         step_s: how long it is read after a recording until a coarse counter shows another step.
+        latest_ns: how late its values may be.
     """
 
     def __init__(self, meter: Meter, channels: Sequence[NumberedChannel]) -> None:
@@ -67,6 +69,7 @@ class SlowMeter:
         self._channels = tuple(channels)
         self._pauses_ns = [c.source.update_period_ns or _PERIOD_NS for c in channels]
         self.step_s = max(next_step_s(c.source) for c in channels)
+        self.latest_ns = max(longest_latency_ns(c.source) for c in channels)
         self._sessions: queue.SimpleQueue[SlowSession] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="slow meter", daemon=True).start()
 
@@ -108,13 +111,16 @@ class SlowMeter:
         self._meter.watch(session.pid)
         due_ns = [0] * len(self._channels)
         while not session.stopping.is_set():
-            for place, channel in enumerate(self._channels):
-                now_ns = time.monotonic_ns()
-                if now_ns >= due_ns[place]:
-                    due_ns[place] = now_ns + self._pauses_ns[place]
-                    self._read(session, channel)
-            session.stopping.wait(max(0, min(due_ns) - time.monotonic_ns()) / 1e9)
-        time.sleep(min(_LONGEST_WAIT_S, _RENEWED * max(self._pauses_ns) / 1e9))
+            wait_s = self._read_due(session, due_ns)
+            session.stopping.wait(wait_s)
+        renewed_s = min(_LONGEST_WAIT_S, _RENEWED * max(self._pauses_ns) / 1e9)
+        until = time.monotonic() + renewed_s + self.latest_ns / 1e9
+        while (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(left_s, self._read_due(session, due_ns)))
+        self._read_next_step(session)
+
+    def _read_next_step(self, session: SlowSession) -> None:
+        """Read until a coarse counter shows another step, or for as long as one takes."""
         until_ns = time.monotonic_ns() + round(1e9 * self.step_s)
         shown: list[set[Json]] = [set() for _ in self._channels]
         while True:
@@ -124,6 +130,15 @@ class SlowMeter:
             if time.monotonic_ns() >= until_ns or any(len(values) > 1 for values in shown):
                 return
             time.sleep(min(self._pauses_ns) / 1e9)
+
+    def _read_due(self, session: SlowSession, due_ns: list[int]) -> float:
+        """Read the channels that are due; seconds until the next one is."""
+        for place, channel in enumerate(self._channels):
+            now_ns = time.monotonic_ns()
+            if now_ns >= due_ns[place]:
+                due_ns[place] = now_ns + self._pauses_ns[place]
+                self._read(session, channel)
+        return max(0, min(due_ns) - time.monotonic_ns()) / 1e9
 
     def _read(self, session: SlowSession, channel: NumberedChannel) -> Json:
         session.reading = (channel.number, time.monotonic_ns())

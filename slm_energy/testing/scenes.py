@@ -55,7 +55,8 @@ class Scene:
         published = time_ns // (source.update_period_ns or 1) * (source.update_period_ns or 1)
         if source.kind == "power":
             return self._power_mw(published)
-        counted = self.waveform.energy_pj(published) // PJ_PER_UNIT[source.unit]
+        used = self.waveform.energy_pj(published - source.lag_ns)
+        counted = used // PJ_PER_UNIT[source.unit]
         counted = (counted + self.first_raw) // source.quantum * source.quantum
         return counted % source.modulus if source.modulus else counted
 
@@ -95,8 +96,9 @@ class Recording:
     @property
     def closing(self) -> int:
         """The row that closes the window: the first that certainly covers all of it."""
-        lag_ns = self.scene.source.update_period_ns or 0
-        end_ns = self.window.end_ns + (lag_ns if self.scene.source.kind == "counter" else 0)
+        source = self.scene.source
+        lag_ns = (source.update_period_ns or 0) + source.lag_ns + source.lag_error_ns
+        end_ns = self.window.end_ns + (lag_ns if source.kind == "counter" else 0)
         return min(i for i, row in enumerate(self.rows) if row.before_ns >= end_ns)
 
     @property
@@ -121,7 +123,9 @@ def record(scene: Scene, *, spare: int, seed: int = 0) -> Recording:
     """
     jitter = random.Random(seed)
     # A sensor that averages or lags needs that much time after the window.
-    tail_ns = (scene.source.update_period_ns or 0) + scene.source.averaging_ns
+    source = scene.source
+    tail_ns = (source.update_period_ns or 0) + source.averaging_ns
+    tail_ns += source.lag_ns + source.lag_error_ns
     tracker = tracker_for(scene.source, None) if scene.followed else None
     rows, time_ns = list[Row](), scene.window.start_ns - 20 * scene.step_ns
     while time_ns < scene.window.end_ns + tail_ns + 20 * scene.step_ns:
@@ -174,6 +178,7 @@ def _counter(
     wrap_in_s: int = 0,
     step_ms: int = 100,
     followed: bool = False,
+    lag_ms: int = 0,
 ) -> Scene:
     """A counter of a processor or a GPU; it wraps `wrap_in_s` after time 100 s, 0 for never."""
     source = Source(
@@ -185,6 +190,8 @@ def _counter(
         update_period_ns=period_ms * MS,
         update_period_measured=True,
         max_power_w=max_power_w,
+        lag_ns=lag_ms * MS,
+        lag_error_ns=lag_ms * MS,
         summed=True,
     )
     load = _load(watts)
@@ -271,6 +278,7 @@ SCENES: tuple[Scene, ...] = (
     _counter("GPU, 100 ms", "gpu", "mJ", 250, 100, max_power_w=700, step_ms=30),
     _counter("GPU, ticks followed", "gpu", "mJ", 250, 100, max_power_w=700, followed=True),
     _counter("GPU, no limit known", "gpu", "mJ", 250, 100, max_power_w=None, step_ms=30),
+    _counter("GPU, late", "gpu", "mJ", 250, 20, max_power_w=700, lag_ms=50),
     _power("GPU power, instant", 250, 20, 0, max_power_w=700),
     _power("GPU power, 1 s mean", 250, 100, 1000, max_power_w=700),
     _power("GPU power, part-time", 250, 100, 25, max_power_w=700),

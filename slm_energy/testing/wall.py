@@ -116,6 +116,7 @@ class FakeWallMeter:
             "path": path,
             "unit": unit,
             "period_s": self._period_ns / 1e9,
+            "lag_s": 0.0,
         }
         return WallMeterConfig(**values | changes)
 

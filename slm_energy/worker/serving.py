@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.config.groups import WorkloadConfig
+from slm_energy.energy_filter import energy_filter
 from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
 from slm_energy.errors import WorkloadError
 from slm_energy.machine import allowed_processors, processor
@@ -215,6 +216,7 @@ def _environment(trial: Trial) -> dict[str, Json]:
         "processors_usable": len(os.sched_getaffinity(0)),
         "processors_allowed": allowed_processors(),
         "nvidia_driver": _nvidia_driver(),
+        "rapl_energy_filter": energy_filter(),
         "hostname": platform.node(),
         "versions": dict(find(trial.cell.settings.engine.name).versions()),
     }

@@ -79,6 +79,54 @@ def test_the_interval_of_a_request_shrinks_with_the_window_that_repeats_it() -> 
     assert width(4) == pytest.approx(width(1) / 4, rel=0.2)
 
 
+def test_net_energy_carries_the_unsteadiness_of_the_baseline() -> None:
+    """10 W in serving, 2 or 6 W in turns, 0.4 s each, in the 2 s of the baseline before."""
+    power_w = [6 if t < 40 and t // 4 % 2 else 2 if t < 40 else 10 for t in range(100)]
+    raw = tuple(round(sum(power_w[:t]) * 1e5) for t in range(100))
+    times = tuple(t * S // 10 for t in range(100))
+    bursty = dataclasses.replace(a_counter(), before_ns=times, raw=raw, after_ns=times)
+    values = derived(a_capture(series=(bursty,)))
+    steady = derived(a_capture())
+    widths = [
+        found["energy/net_total_high_j"] - found["energy/net_total_low_j"]
+        for found in (values, steady)
+    ]
+    assert values["energy/net_total_j"] == pytest.approx(40 - 4 * 4, abs=2)
+    assert values["energy/net_total_low_j"] < 40 - 4 * 6
+    assert widths[0] > 3 * widths[1]
+
+
+def test_a_baseline_too_short_for_its_unsteadiness_leaves_the_net_interval_unknown() -> None:
+    capture = a_capture()
+    short = Window(name="baseline", start_ns=3 * S, end_ns=3 * S + S // 2)
+    windows = tuple(short if w.name == "baseline" else w for w in capture.windows)
+    values = derived(dataclasses.replace(capture, windows=windows))
+    assert values["energy/net_total_j"] == pytest.approx(0, abs=0.1)
+    assert not [name for name in values if name.startswith("energy/net_total_low")]
+
+
+def test_gain_widens_a_second_interval_and_cancels_from_what_is_subtracted() -> None:
+    values = derived(a_capture())
+    for name in ("total", "per_output_token", "cpu_package", "baseline_total"):
+        value = values[f"energy/{name}_j"]
+        low, high = (values[f"energy/{name}_{end}_with_gain_j"] for end in ("low", "high"))
+        assert low == pytest.approx(0.95 * values[f"energy/{name}_low_j"])
+        assert high == pytest.approx(1.05 * values[f"energy/{name}_high_j"])
+        assert low < value < high
+    # Serving and idle draw the same 10 W: 5 % of nothing is left, not 5 % of 40 J twice.
+    width_j = values["energy/net_total_high_j"] - values["energy/net_total_low_j"]
+    more_j = values["energy/net_total_high_with_gain_j"] - values["energy/net_total_high_j"]
+    assert 0 <= more_j < 0.06 * width_j
+
+
+def test_without_a_known_gain_there_is_no_second_interval() -> None:
+    series = a_counter()
+    source = dataclasses.replace(series.source, gain_pct=0.0)
+    values = derived(a_capture(series=(dataclasses.replace(series, source=source),)))
+    assert "energy/total_low_j" in values
+    assert not [name for name in values if "with_gain" in name]
+
+
 def test_prefill_has_a_window_of_its_own_and_decoding_is_the_rest() -> None:
     """One pass of prefill, 0.5 s at 10 W: 2.5 J a request. Serving 2 passes took 40 J."""
     capture = a_capture()

@@ -391,3 +391,45 @@ def test_where_perf_is_refused_too_both_remedies_are_told(machine, opened, sysfs
     refused, unreadable = result.notes
     assert "perf_event_paranoid=0" in refused
     assert "chmod a+r" in unreadable
+
+
+@pytest.fixture
+def accuracies(tmp_path):
+    """What is stated of the sources of a machine with this processor: domain to gain and noise."""
+    trees = []
+
+    def stated(zones, vendor, flags="fpu"):
+        powercap, cpu = tmp_path / "sys/class/powercap", tmp_path / "sys/devices/system/cpu"
+        for folder in (powercap, cpu, tmp_path / "proc"):
+            folder.mkdir(parents=True)
+        (tmp_path / "proc/cpuinfo").write_text(f"vendor_id\t: {vendor}\nflags\t\t: {flags}\n\n")
+        number = {"GenuineIntel": "0000", "AuthenticAMD": "0002"}[vendor]
+        (cpu / "modalias").write_text(f"cpu:type:x86,ven{number}fam0019mod0021:feature:,0000\n")
+        trees.append(PowercapTree(powercap, zones))
+        trees[-1].__enter__()
+        result = open_rapl(MeasurementConfig(name="test", powercap_root=str(powercap)))
+        result.meter.close()
+        known = {s.domain: (s.gain_pct, s.step_noise_pct) for s in sources(result.meter)}
+        return known, result.notes
+
+    yield stated
+    for tree in trees:
+        tree.__exit__(None, None, None)
+
+
+def test_each_domain_of_intel_has_the_gain_of_its_class(accuracies):
+    known, notes = accuracies(client(BUSY), "GenuineIntel")
+    assert known["cpu_package"] == known["cpu_core"] == (5.0, 0.0)
+    assert (known["dram"], known["psys"]) == ((20.0, 0.0), (10.0, 0.0))
+    assert not [note for note in notes if "filter" in note]
+
+
+def test_the_energy_filter_of_intel_is_named_and_its_noise_stated(accuracies):
+    known, notes = accuracies(ONE, "GenuineIntel", "fpu sgx")
+    assert known == {"cpu_package": (5.0, 50.0)}
+    assert any("Intel's energy filter is on" in note for note in notes)
+
+
+def test_amd_follows_a_model_and_has_no_filter(accuracies):
+    known, _ = accuracies(ONE, "AuthenticAMD", "fpu sgx")
+    assert known == {"cpu_package": (15.0, 0.0)}

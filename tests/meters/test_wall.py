@@ -197,6 +197,24 @@ def test_home_assistant_states_its_unit(opened):
     assert text.endswith("states the unit kWh: set measurement.wall_meter.unit=kWh")
 
 
+@pytest.mark.parametrize("shape", ["netio", "tasmota", "shelly"])
+def test_energy_is_rounded_down_to_the_steps_of_the_meter(opened, shape):
+    with FakeWallMeter(constant(60), shape=shape) as wall:
+        (energy,) = sources(opened(wall.config("energy")).meter)
+        (power,) = sources(opened(wall.config("power")).meter)
+    assert energy.quantum == energy.resolution > 1
+    assert power.quantum == 1
+
+
+@pytest.mark.parametrize(
+    ("lag_s", "expected_s"), [(None, (1.5, 1.5)), (0.0, (0.0, 0.5)), (2.0, (2.0, 0.5))]
+)
+def test_a_meter_may_be_late(opened, lag_s, expected_s):
+    with FakeWallMeter(constant(60)) as wall:
+        (power,) = sources(opened(wall.config("power", lag_s=lag_s, period_s=1.0)).meter)
+    assert (power.lag_ns / 1e9, power.lag_error_ns / 1e9) == expected_s
+
+
 def sampled(meter, readings, between=lambda count: None):
     """Readings every 20 ms."""
     rows = []

@@ -80,7 +80,10 @@ def rich_capture() -> Capture:
     before_serving = [
         Window(name=name, start_ns=at * S // 2, end_ns=(at + 1) * S // 2, passes=1)
         for at, name in enumerate(WINDOWS[:-1], start=2)
+        if name != "baseline"
     ]
+    # Long enough for its unsteadiness to be known.
+    before_serving.append(Window(name="baseline", start_ns=S // 2, end_ns=4 * S))
     temperatures = [name for name in GAUGES if "temperature" in name]
     return dataclasses.replace(
         plain,

@@ -129,3 +129,39 @@ def test_only_slow_summed_counters_are_tracked_and_only_if_no_period_is_asked_fo
     assert not tracker_for(source(update_period_ns=5 * MS), None)
     assert not tracker_for(source(), None)
     assert not tracker_for(source("power", update_period_ns=100 * MS), None)
+
+
+@pytest.mark.parametrize(("period_ns", "tracked"), [(10 * MS, True), (10 * MS - 1, False)])
+def test_a_counter_of_ten_milliseconds_is_slow_enough_to_be_tracked(period_ns, tracked):
+    assert (tracker_for(source(update_period_ns=period_ns), None) is not None) == tracked
+
+
+def seen(tracker, *ticks_ms):
+    """Let it see ticks that are known to within 1 ms before these moments, in ms."""
+    for value, tick_ms in enumerate(ticks_ms, start=1):
+        time_ns = round(tick_ms * MS)
+        tracker.saw(time_ns - MS, value - 1, time_ns - MS)
+        tracker.saw(time_ns, value, time_ns)
+    return tracker
+
+
+def test_the_first_tick_is_looked_for_in_a_tenth_of_the_period_then_before_the_next():
+    tracker = TickTracker(100 * MS)
+    assert tracker.next_ns(0) == 10 * MS
+    seen(tracker, 50)
+    # It came between 49 and 50 ms; the margin is half of what it takes to look once.
+    assert tracker.next_ns(60 * MS) == 148.5 * MS
+    assert tracker.next_ns(149 * MS) == 150 * MS
+    assert tracker.next_ns(160 * MS) == 170 * MS
+
+
+def test_an_eighth_of_a_deviation_is_learnt_and_a_quarter_of_its_size_is_the_spread():
+    tracker = seen(TickTracker(100 * MS), 50, 158)
+    # The period is 101 ms now, the spread 2 ms, and the margin twice that.
+    assert tracker.next_ns(160 * MS) == (157 + 101 - 4) * MS
+
+
+def test_several_periods_are_learnt_from_as_so_many():
+    tracker = seen(TickTracker(100 * MS), 50, 258)
+    # Twice 100 ms were 208 ms: each was 4 ms longer, of which an eighth counts.
+    assert tracker.next_ns(260 * MS) == (257 + 100.5 - 4) * MS

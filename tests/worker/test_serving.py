@@ -59,6 +59,7 @@ def test_versions_are_those_where_the_trial_ran(bursts: Trial) -> None:
     planned = dataclasses.replace(bursts.cell, versions={"vllm": "0.0.0"})
     environment = captured(dataclasses.replace(bursts, cell=planned)).environment
     assert environment["versions"] == find("openai_server").versions()
+    assert environment["rapl_energy_filter"] in ("on", "off", "unknown", "none")
 
 
 def test_a_text_that_ends_with_the_last_token_asked_for_has_ended(config: RunConfig) -> None:

@@ -40,11 +40,15 @@ _GROUPS: dict[str, Group] = {
     "environment.python": "versions", "environment.platform": "kernel",
     "environment.nvidia_driver": "driver", "environment.isolation": "measurement",
     "effective.device_uuid": "machine", "effective.device_pci": "machine",
+    "environment.rapl_energy_filter": "measurement",
 }  # fmt: skip
 _PROCESSES = ("pid", "adopted")
 """Process ids in the effective settings: they differ from trial to trial."""
 _ADDED = ("effective.device_uuid", "effective.device_pci", "effective.device_type")
 """Facts that older studies do not record: compared only where both have them."""
+
+_NOT_KNOWN = (("rapl_energy_filter", "unknown"), ("rapl_energy_filter", "none"))
+"""Of the environment: as if it had not been recorded, which older studies did not."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,7 +224,8 @@ def _attached_facts(run: str, attached: Attached) -> dict[str, str]:
     facts = {
         f"environment.{key}": str(value)
         for key, value in files["environment"].items()
-        if key not in ("versions", "hostname")  # params and the machine's name have them
+        # Params and the machine's name have the first two.
+        if key not in ("versions", "hostname") and (key, value) not in _NOT_KNOWN
     }
     facts |= {
         f"effective.{key}": str(value)

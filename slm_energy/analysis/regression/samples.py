@@ -57,8 +57,9 @@ def _pairs_of_metric(
         kinds = list(kinds[0].kinds)
     samples: list[dict[Metric, dict[str, Sample]]] = []
     left_out: list[LeftOut] = []
+    machines = {study.machine for study in studies}
     for study in studies:
-        by_kind = {kind: _samples(study, kind) for kind in kinds}
+        by_kind = {kind: _samples(study, kind, gain=len(machines) > 1) for kind in kinds}
         samples.append({kind: usable for kind, (usable, _) in by_kind.items()})
         left_out += [out for _, unusable in by_kind.values() for out in unusable]
     pairs, clashes, why = [], 0, ""
@@ -145,8 +146,13 @@ def _nowhere(studies: tuple[Study, Study], metric: Metric) -> LeftOut:
     return LeftOut(scope="metric", name=metric.heading, reason=why)
 
 
-def _samples(study: Study, metric: Metric) -> tuple[dict[str, Sample], list[LeftOut]]:
-    """Cell id to its usable values of a metric, and the values that are not usable."""
+def _samples(
+    study: Study, metric: Metric, *, gain: bool
+) -> tuple[dict[str, Sample], list[LeftOut]]:
+    """Cell id to its usable values of a metric, and what is not usable.
+
+    Between machines, whose sensors differ, intervals cover the gain of the sensors too.
+    """
     values, low, high = (study.block(name) for name in (metric.name, *metric.bounds))
     usable = np.isfinite(values) & (values > 0)
     unusable = int((~usable & ~np.isnan(values)).sum())
@@ -156,6 +162,14 @@ def _samples(study: Study, metric: Metric) -> tuple[dict[str, Sample], list[Left
         name = f"{metric.heading} in {study.name}"
         left_out.append(LeftOut(scope="trial", name=name, reason=why))
     bounded = metric.is_energy and not metric.estimated
+    if bounded and gain and usable.any():
+        wide_low, wide_high = (study.block(name) for name in metric.bounds_with_gain)
+        if np.isfinite(wide_low[usable]).all():
+            low, high = wide_low, wide_high
+        else:
+            name = f"sensor gain of {metric.heading} in {study.name}"
+            why = "it is unknown, so the intervals between the two machines do not cover it"
+            left_out.append(LeftOut(scope="metric", name=name, reason=why))
     samples = {}
     for column, cell in enumerate(study.cells):
         rows = usable[:, column]

@@ -106,6 +106,7 @@ def descriptive(report: Report, result: MetricResult) -> Grid:
             "-" if row.cv_pct is None else number(row.cv_pct),
             _range(metric, row.minimum, row.maximum),
             _range(metric, row.instrument_low, row.instrument_high),
+            _range(metric, row.with_gain_low, row.with_gain_high),
         )
         for row in result.descriptive
     ]
@@ -118,6 +119,7 @@ def descriptive(report: Report, result: MetricResult) -> Grid:
         "CV, %",
         "Smallest to largest",
         "Instruments' interval",
+        "With sensor gain",
     )
     title = f"{metric.heading}, {unit(metric)}{titled(report, metric)}"
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()

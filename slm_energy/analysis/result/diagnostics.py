@@ -25,6 +25,9 @@ class Descriptive:
         instrument_low: geometric mean of the lower ends of the measurement's own intervals; None
             where there are none or one of them is zero.
         instrument_high: of the upper ends.
+        with_gain_low: of the lower ends of the intervals that also cover the gain of the sensors:
+            for the absolute figure; None likewise.
+        with_gain_high: of the upper ends.
     """
 
     cell: str
@@ -38,6 +41,8 @@ class Descriptive:
     maximum: float
     instrument_low: float | None
     instrument_high: float | None
+    with_gain_low: float | None = None
+    with_gain_high: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

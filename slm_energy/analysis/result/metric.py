@@ -96,6 +96,11 @@ class Metric:
         return definition.bounds(self.name)
 
     @property
+    def bounds_with_gain(self) -> tuple[str, str]:
+        """Names of the metrics that hold the interval with the gain of the sensors."""
+        return definition.bounds_with_gain(self.name)
+
+    @property
     def kinds(self) -> tuple[Metric, ...]:
         """The same quantity measured, measured without processors, and estimated."""
         return tuple(Metric(name=definition.in_group(self.name, g)) for g in definition.SUMS)

@@ -20,18 +20,27 @@ class Block:
         values: rounds x k; positive, NaN where there is no valid value.
         low: lower ends of the measurement's own intervals, same shape; None if there are none.
         high: upper ends.
+        with_gain: lower and upper ends of the intervals that also cover the gain of the sensors,
+            for absolute figures; None if they are unknown.
     """
 
     cells: tuple[str, ...]
     values: Floats
     low: Floats | None = None
     high: Floats | None = None
+    with_gain: tuple[Floats, Floats] | None = None
 
     def of(self, cells: tuple[str, ...]) -> Block:
         """The block of some of its cells, in their order."""
         columns = [self.cells.index(cell) for cell in cells]
         low, high = (None if part is None else part[:, columns] for part in (self.low, self.high))
-        return Block(cells=cells, values=self.values[:, columns], low=low, high=high)
+        with_gain = self.with_gain and (
+            self.with_gain[0][:, columns],
+            self.with_gain[1][:, columns],
+        )
+        return Block(
+            cells=cells, values=self.values[:, columns], low=low, high=high, with_gain=with_gain
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,9 +57,9 @@ def describe(block: Block, cell: str, alpha: float) -> Descriptive | None:
         return None
     logs = np.log(values)
     mean, half = float(logs.mean()), half_width(logs, alpha)
-    low, high = (
+    low, high, gain_low, gain_high = (
         None if part is None else _geometric(part[there, column])
-        for part in (block.low, block.high)
+        for part in (block.low, block.high, *(block.with_gain or (None, None)))
     )
     spread = float(np.std(values, ddof=1)) if values.size > 1 else None
     return Descriptive(
@@ -74,6 +74,8 @@ def describe(block: Block, cell: str, alpha: float) -> Descriptive | None:
         maximum=float(values.max()),
         instrument_low=low,
         instrument_high=high,
+        with_gain_low=gain_low,
+        with_gain_high=gain_high,
     )
 
 

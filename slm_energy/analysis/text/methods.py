@@ -110,7 +110,10 @@ def _comparison(report: Report) -> str:
         f"{100 * options.margin:g} %, and a smaller difference is taken not to matter: "
         f"{rule(options)}. Where the "
         "instruments' own intervals could explain a difference, it is called below the "
-        "instrument's resolution."
+        "instrument's resolution. These intervals cover sampling and the latency of the sensors; "
+        "the gain of a sensor cancels in a ratio of two cells on one machine. Where it is known, "
+        "the interval with sensor gain covers it: that is the one for absolute figures, and for "
+        "comparisons between machines."
     )
 
 

@@ -79,7 +79,8 @@ def requested(study: Study, options: AnalysisOptions) -> tuple[list[Metric], lis
 
 def _similar(name: str, known: Sequence[str]) -> Sequence[str]:
     """The known metrics of the same group, without the ends of intervals; all if it has none."""
-    bounds = {end for other in known for end in Metric(name=other).bounds}
+    metrics = [Metric(name=other) for other in known]
+    bounds = {end for each in metrics for end in (*each.bounds, *each.bounds_with_gain)}
     group = name.partition("/")[0]
     return [o for o in known if o.partition("/")[0] == group and o not in bounds] or known
 
@@ -118,11 +119,13 @@ def block(study: Study, metric: Metric) -> tuple[Block, list[LeftOut]]:
     left_out += _gaps(study, metric, values)
     low, high = (study.block(name) for name in metric.bounds)
     bounded = metric.is_energy and not metric.estimated and not np.isnan(low).all()
+    with_gain = study.block(metric.bounds_with_gain[0]), study.block(metric.bounds_with_gain[1])
     values_block = Block(
         cells=study.cells,
         values=values,
         low=low if bounded else None,
         high=high if bounded else None,
+        with_gain=None if np.isnan(with_gain[0]).all() else with_gain,
     )
     return values_block, left_out
 

@@ -8,9 +8,10 @@ A cumulative source (a counter, an estimate) is evaluated at the window's two ed
 readings that count for a window.
 
 Intervals are practical ones: they contain the truth in at least 95 % of windows of each kind of
-load in `benchmarks/coverage.py`. They cover sampling errors (update period, edges, gaps,
-averaging); only for integrated power also the gain of the sensor. A counter's pedigree also has
-certain bounds, derived only from energy that never falls and the device's maximum power.
+load in `benchmarks/coverage.py`. They cover sampling (update period, edges, gaps, averaging), the
+latency of the sensor (`latency.py`), and what a part-time or filtered sensor does not show
+(`unobserved.py`). The gain of the sensor is in a second interval (`gain.py`). A counter's pedigree
+also has certain bounds, derived only from energy that never falls and the maximum power.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from collections.abc import Sequence
 from slm_energy import scope
 from slm_energy.derive.energy import coarse
 from slm_energy.derive.energy.counters import count
+from slm_energy.derive.energy.gain import with_gain
+from slm_energy.derive.energy.latency import latency_ns, shifted, united
 from slm_energy.derive.energy.power import integrate
 from slm_energy.derive.energy.usable_readings import (
     Energy,
@@ -66,26 +69,35 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
         "failed": len(failed),
         "update_period_s": source.update_period_ns and source.update_period_ns / 1e9,
         "update_period_measured": source.update_period_measured,
+        "gain_pct": source.gain_pct,
         "device": source.device,
         "path": source.path,
     }
     if source.kind == "counter" and source.quantum > 1:
         pedigree["step_j"] = source.quantum / UNITS_PER_JOULE[source.unit]
     energy: Energy | None = None
+    low_with_gain_j: float | None = None
+    high_with_gain_j: float | None = None
     reasons: tuple[str, ...] = ()
     try:
-        refuse_clock_step(series, window)
-        first, last = bracket(series, readings, window)
-        pedigree |= describe(readings, first, last, window, limit_ns)
-        refuse_stall(series, readings.row[first : last + 1], limit_ns)
         measure = integrate if source.kind == "power" else count
-        energy = measure(readings, first, last, window, limit_ns)
+        energies = list[Energy]()
+        for span in shifted(source, window):
+            refuse_clock_step(series, span)
+            first, last = bracket(series, readings, span)
+            if not energies:
+                pedigree |= describe(readings, first, last, span, limit_ns)
+            refuse_stall(series, readings.row[first : last + 1], limit_ns)
+            energies.append(measure(readings, first, last, span, limit_ns))
+        energy = united(source, energies)
+        low_with_gain_j, high_with_gain_j, calibrated = with_gain(source, energy, window.duration_s)
         pedigree |= {
             "interval": "practical",
             "estimator": energy.estimator,
             "edge_start_j": energy.start_j,
             "edge_end_j": energy.end_j,
             **energy.details,
+            **calibrated,
         }
     except UnknownJoules as unknown:
         reasons = (f"{unknown}{coarse.why_unknown(series)}",)
@@ -101,6 +113,8 @@ def account(series: Series, window: Window, *, max_gap_ns: int) -> EnergyFigure:
         reasons=reasons,
         flags=(*_flags(source, failed), *energy.flags) if energy else (),
         pedigree=pedigree,
+        low_with_gain_j=low_with_gain_j,
+        high_with_gain_j=high_with_gain_j,
     )
 
 
@@ -140,7 +154,15 @@ def total(figures: Sequence[EnergyFigure]) -> EnergyFigure | None:
             "sources": [part.source_id for part in parts],
             "domains": sorted(domains),
         },
+        low_with_gain_j=_sum([part.low_with_gain_j for part in parts]),
+        high_with_gain_j=_sum([part.high_with_gain_j for part in parts]),
     )
+
+
+def _sum(each: Sequence[float | None]) -> float | None:
+    """The sum; None if one is unknown."""
+    known = [value for value in each if value is not None]
+    return math.fsum(known) if len(known) == len(each) else None
 
 
 def shortest_window_s(source: Source, target_error: float) -> float | None:
@@ -148,7 +170,8 @@ def shortest_window_s(source: Source, target_error: float) -> float | None:
 
     A counter is stale by at most its update period u at either end, so the error is at most u over
     the window's length; averaged power is stale by its averaging time. A counter with coarse steps
-    is stale by the time that a step takes at the least power, that of the idle machine.
+    is stale by the time that a step takes at the least power, that of the idle machine. What is not
+    known of the sensor's latency comes on top.
 
     Returns:
         Seconds; None for a gauge or an estimate, or if the update period is unknown, or the idle
@@ -157,9 +180,12 @@ def shortest_window_s(source: Source, target_error: float) -> float | None:
     stale_ns = max(source.update_period_ns or 0, source.averaging_ns)
     if source.kind not in ("counter", "power") or not stale_ns:
         return None
+    shortest_ns, _, longest_ns = latency_ns(source)
+    unknown_s = (longest_ns - shortest_ns) / 2e9 / target_error
     if source.kind == "counter" and source.quantum > 1:
-        return coarse.shortest_window_s(source, target_error)
-    return stale_ns / 1e9 / target_error
+        own_s = coarse.shortest_window_s(source, target_error)
+        return None if own_s is None else own_s + unknown_s
+    return stale_ns / 1e9 / target_error + unknown_s
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

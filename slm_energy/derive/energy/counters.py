@@ -10,12 +10,14 @@ import itertools
 import operator
 from fractions import Fraction
 
+from slm_energy.derive.energy.unobserved import Increment, filtered, observed_in_part
 from slm_energy.derive.energy.usable_readings import (
     MOST_BELIEVED_W,
     Energy,
     Fault,
     Readings,
     UnknownJoules,
+    part_time,
     seconds,
 )
 from slm_energy.derive.energy.window_edges import NEAR, Edge, Publication, edge
@@ -53,7 +55,13 @@ def count(readings: Readings, first: int, last: int, window: Window, limit_ns: i
     start, _ = counter.edge(window.start_ns)
     end, at = counter.edge(window.end_ns)
     between = sum(steps[: at - first])
-    return _energy(readings, start, end, between, counter.wraps(first, last))
+    energy = _energy(readings, start, end, between, counter.wraps(first, last))
+    if part_time(readings.source):
+        increments = counter.increments(*counter.around(first, last))
+        return observed_in_part(energy, readings.source, increments, window)
+    if readings.source.step_noise_pct:
+        return filtered(energy, readings.source, window)
+    return energy
 
 
 def _energy(readings: Readings, start: Edge, end: Edge, between: int, wraps: int) -> Energy:
@@ -81,7 +89,8 @@ class _Counter:
         source = readings.source
         self._before, self._raw, self._after = readings.before_ns, readings.raw, readings.after_ns
         self._modulus, self._stale_ns = source.modulus, readings.stale_ns
-        self._frozen_ns = max(_FROZEN_NS, _FROZEN_PERIODS * (source.update_period_ns or 0))
+        self._period_ns = source.update_period_ns or 0
+        self._frozen_ns = max(_FROZEN_NS, _FROZEN_PERIODS * self._period_ns)
         self._unit = source.unit
         self._resolution = source.resolution or 0
         self._quantum = source.quantum
@@ -115,14 +124,39 @@ class _Counter:
         self.step(first + slowest)
         return steps
 
+    def around(self, first: int, last: int) -> tuple[int, int]:
+        """Indices of the readings by which `NEAR` new values were seen before and after these."""
+        return self._reach(first, -1), self._reach(last, 1)
+
+    def increments(self, first: int, last: int) -> list[Increment]:
+        """Counts of single update periods; a rise seen after several is theirs in equal parts."""
+        increments, since_ns = list[Increment](), self._after[first]
+        for at in range(first, last):
+            if step := self.step(at):
+                now_ns = (self._before[at] + self._after[at + 1]) // 2
+                periods = max(1, round((now_ns - since_ns) / self._period_ns))
+                increments += [
+                    (now_ns - back * self._period_ns, step // periods)
+                    for back in reversed(range(periods))
+                ]
+                since_ns = now_ns
+        return increments
+
     def step(self, at: int) -> int:
         """Count between reading `at` and the next.
+
+        A late publication carries the energy of all the time since the last one, and so more than
+        the time since the last reading allows. A coarse counter rests between its steps anyway:
+        there the time of the reading decides.
 
         Raises:
             UnknownJoules: several answers are possible, or the only one is physically impossible.
         """
-        one, other = self._raw[at], self._raw[at + 1]
-        elapsed_ns = self._after[at + 1] - self._before[at]
+        one, other, since = self._raw[at], self._raw[at + 1], at
+        if self._quantum == 1 and other != one:
+            while since and self._raw[since - 1] == one:
+                since -= 1
+        elapsed_ns = self._after[at + 1] - self._before[since]
         most = self._rate * (elapsed_ns + self._stale_ns)
         if self._modulus is not None and 2 * most >= self._modulus:
             raise UnknownJoules(

@@ -16,6 +16,9 @@ from slm_energy.record import EnergyFigure
 
 _WHOLES = ("psys", "wall")
 
+_Sum = tuple[float, float, float]
+"""Joules, and both ends of their interval."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CrossCheck:
@@ -24,7 +27,7 @@ class CrossCheck:
     Attributes:
         name: the pair compared, for example `gpu_power_to_counter` or `sum_to_wall`.
         ratio: the first over the second.
-        low: smallest ratio that the two intervals allow.
+        low: smallest ratio that the two intervals allow, with the gain of the sensors.
         high: largest.
         equal: the two are views of one device and should be equal; else the first is a part of the
             second, and any ratio up to 1 is right.
@@ -59,7 +62,9 @@ def _power_to_counter(figures: Sequence[EnergyFigure]) -> Iterator[CrossCheck]:
     ]
     for number, (power, counter) in enumerate(pairs):
         name = f"{power.domain}_power_to_counter" + (f"_{number}" if number else "")
-        yield _ratio(name, [power], [counter], equal=True)
+        # A counter is made of the same sensor's power, so gain is allowed for once.
+        first, second = _sum([power], gain=True), _sum([counter], gain=False)
+        yield _ratio(name, first, second, equal=True)
 
 
 def _parts_to_whole(figures: Sequence[EnergyFigure]) -> Iterator[CrossCheck]:
@@ -70,14 +75,13 @@ def _parts_to_whole(figures: Sequence[EnergyFigure]) -> Iterator[CrossCheck]:
         # The platform counter (psys) does not see cards in a slot.
         inside = [p for p in parts if whole.domain == "wall" or p.domain != "gpu"]
         if inside:
-            yield _ratio(f"sum_to_{whole.domain}", inside, [whole], equal=False)
+            first, second = _sum(inside, gain=True), _sum([whole], gain=True)
+            yield _ratio(f"sum_to_{whole.domain}", first, second, equal=False)
 
 
-def _ratio(
-    name: str, one: Sequence[EnergyFigure], other: Sequence[EnergyFigure], *, equal: bool
-) -> CrossCheck:
-    first, first_low, first_high = _sum(one)
-    second, second_low, second_high = _sum(other)
+def _ratio(name: str, one: _Sum, other: _Sum, *, equal: bool) -> CrossCheck:
+    first, first_low, first_high = one
+    second, second_low, second_high = other
     return CrossCheck(
         name=name,
         ratio=first / second,
@@ -87,9 +91,17 @@ def _ratio(
     )
 
 
-def _sum(figures: Sequence[EnergyFigure]) -> tuple[float, float, float]:
-    return (
-        math.fsum(figure.joules or 0 for figure in figures),
-        math.fsum(figure.low_j or 0 for figure in figures),
-        math.fsum(figure.high_j or 0 for figure in figures),
-    )
+def _sum(figures: Sequence[EnergyFigure], *, gain: bool) -> _Sum:
+    """Sum and interval; that with sensor gain for what another sensor sees, where it is known.
+
+    A calibrated interval may leave the shown joules out; the ratio is of these.
+    """
+    lows, highs = list[float](), list[float]()
+    for figure in figures:
+        low, high = figure.low_j or 0.0, figure.high_j or 0.0
+        if gain and figure.low_with_gain_j is not None and figure.high_with_gain_j is not None:
+            low, high = min(low, figure.low_with_gain_j), max(high, figure.high_with_gain_j)
+        lows.append(low)
+        highs.append(high)
+    joules = math.fsum(figure.joules or 0 for figure in figures)
+    return joules, math.fsum(lows), math.fsum(highs)

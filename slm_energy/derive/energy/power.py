@@ -14,7 +14,7 @@ Its half-width is the sum of
   holds the first and the last sample inside, because interpolation would bias a window between two
   idle times towards idle;
 - averaging over w: samples are placed w/2 earlier, and a change of power at an edge is smeared out;
-- half a step of the sensor's resolution, or half a milliwatt; the gain error stated by the maker.
+- half a step of the sensor's resolution, or half a milliwatt.
 
 A load in exact step with the sensor shows only one of its phases and defeats all of this: shift the
 repetitions, or use a counter.
@@ -24,11 +24,10 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-import math
 import operator
-import statistics
 from collections.abc import Sequence
 
+from slm_energy.derive.energy.spread import batches, noise
 from slm_energy.derive.energy.usable_readings import (
     RAW_PER_WATT,
     SECOND_NS,
@@ -36,6 +35,7 @@ from slm_energy.derive.energy.usable_readings import (
     Fault,
     Readings,
     UnknownJoules,
+    part_time,
     seconds,
 )
 from slm_energy.record import Window
@@ -43,9 +43,6 @@ from slm_energy.record import Window
 _FEMTOJOULES = 10**15
 _QUARTER_FEMTOJOULES = 4 * _FEMTOJOULES
 _MICROWATTS = 10**6
-_ERRORS = 2
-_BATCHES = 8
-_BATCH_ERRORS = 3
 _HIDDEN = 1 / 10
 _STUCK = 10
 
@@ -91,12 +88,12 @@ def integrate(readings: Readings, first: int, last: int, window: Window, limit_n
     best_j = (sum(areas) + held) / _QUARTER_FEMTOJOULES
     start_j = _edge_j(samples, left, start2, times[0] - start2, source.averaging_ns)
     end_j = _edge_j(samples, right, end2, end2 - times[-1], source.averaging_ns)
-    noise_j = _noise_j(lengths, powers)
-    if 0 < source.averaging_ns < (source.update_period_ns or 0):
-        noise_j = max(noise_j, _batches_j(powers, window.duration_s))
+    noise_j = noise(lengths, powers) / 2 / _FEMTOJOULES  # lengths are in half nanoseconds
+    if part_time(source):
+        noise_j = max(noise_j, batches(powers, window.duration_s) / _MICROWATTS)
     resolution_w = (source.resolution or 0) / RAW_PER_WATT[source.unit]
     rounding_j = max(resolution_w, 0.001) / 2 * window.duration_s
-    half_j = noise_j + start_j + end_j + rounding_j + best_j * source.gain_pct / 100
+    half_j = noise_j + start_j + end_j + rounding_j
     return Energy(
         low_j=max(0.0, best_j - half_j),
         best_j=best_j,
@@ -107,7 +104,6 @@ def integrate(readings: Readings, first: int, last: int, window: Window, limit_n
         details={
             "samples": len(times),
             "averaging_s": source.averaging_ns / SECOND_NS,
-            "gain_pct": source.gain_pct,
             "noise_j": noise_j,
         },
         flags=_flags(powers),
@@ -174,28 +170,6 @@ def _edge_j(samples: _Samples, inside: int, edge2: int, held2: int, averaging_ns
 
 def _range(powers: Sequence[int]) -> int:
     return max(powers) - min(powers)
-
-
-def _noise_j(lengths: Sequence[int], powers: Sequence[int]) -> float:
-    """Two standard errors of the integral, because power between samples is unknown.
-
-    von Neumann's estimate of a variance from successive differences: it excludes slow change, which
-    the trapezoidal rule follows.
-    """
-    changes = map(operator.sub, powers[1:], powers)
-    # Differences have twice the variance of samples, and lengths are in half nanoseconds.
-    return (
-        _ERRORS * math.hypot(*map(operator.mul, changes, lengths)) / math.sqrt(2) / 2 / _FEMTOJOULES
-    )
-
-
-def _batches_j(powers: Sequence[int], duration_s: float) -> float:
-    """Three standard errors from the means of few batches, which show beats of load and sensor."""
-    size = max(1, len(powers) // _BATCHES)
-    means = [statistics.fmean(powers[at : at + size]) for at in range(0, len(powers), size)]
-    return (
-        _BATCH_ERRORS * statistics.stdev(means) / math.sqrt(len(means)) / _MICROWATTS * duration_s
-    )
 
 
 def _flags(powers: Sequence[int]) -> tuple[str, ...]:

@@ -51,6 +51,11 @@ def seconds(time_ns: int) -> str:
     return f"{time_ns / SECOND_NS:.3g} s"
 
 
+def part_time(source: Source) -> bool:
+    """Whether a sensor observes a part of each update period only, and is blind in the rest."""
+    return 0 < source.averaging_ns < (source.update_period_ns or 0)
+
+
 class UnknownJoules(Exception):
     """The joules cannot be known; the text says why."""
 

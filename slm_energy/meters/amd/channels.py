@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from slm_energy.devices.amd import AmdGpu
+from slm_energy.meters import accuracy
 from slm_energy.meters.base import Channel, ReadFailed
 from slm_energy.meters.process_tree import TrialProcesses
 from slm_energy.record import Source, Unit
@@ -147,7 +148,7 @@ def _counter(smi: Any, gpu: AmdGpu) -> Channel:
         step_uj = STEP_UJ if rounded else Fraction(stated)
         return round(int(answer["energy_accumulator"]) * step_uj)
 
-    return Channel(source=source, read=read)
+    return Channel(source=accuracy.gpu(source, accuracy.AMD_SMI), read=read)
 
 
 def _power(smi: Any, gpu: AmdGpu) -> Channel | None:
@@ -170,7 +171,7 @@ def _power(smi: Any, gpu: AmdGpu) -> Channel | None:
                 device=gpu.device,
                 path=f"amdsmi_get_power_info: {field}",
             )
-            return Channel(source=source, read=read)
+            return Channel(source=accuracy.gpu(source, accuracy.AMD_SMI), read=read)
     return None
 
 

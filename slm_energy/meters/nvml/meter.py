@@ -19,6 +19,7 @@ from typing import Any
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.devices.nvidia import Gpu, all_gpus, start_nvml, visible_gpus
 from slm_energy.errors import MeterError
+from slm_energy.meters import accuracy
 from slm_energy.meters.base import Channel, Opened, ReadFailed
 from slm_energy.meters.gpu_driver import DriverMeter
 from slm_energy.meters.nvml.gauges import gauges
@@ -36,10 +37,11 @@ Yang et al., "Part-time Power Measurements: nvidia-smi's Lack of Attention", arX
 AVERAGING_NS = 1_000_000_000
 """NVML reference: nvmlDeviceGetPowerUsage is a mean over 1 s on Ampere (not GA100) and later."""
 
-POWER_GAIN_PCT = 5.0
-"""NVML's reference states 5 % for power on Fermi and Kepler, and nothing better for later GPUs."""
+PART_TIME_NS = 25_000_000
+"""GA100 and Hopper observe 25 ms of each 100 ms (Yang et al.); what is counted is taken from it."""
 
 _GA100 = (8, 0)
+_PART_TIME = (_GA100, (9, 0))
 _PROBE_S = 0.5
 _PROBE_PAUSE_S = 0.002
 
@@ -98,7 +100,9 @@ def _counter(nvml: Any, gpu: Gpu) -> Channel:
         return int(nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
 
     path = "nvmlDeviceGetTotalEnergyConsumption"
-    return Channel(source=_source(nvml, gpu, "energy", path, kind="counter", unit="mJ"), read=read)
+    part_ns = _observed_ns(nvml, gpu.handle)
+    source = _source(nvml, gpu, "energy", path, kind="counter", unit="mJ", averaging_ns=part_ns)
+    return Channel(source=source, read=read)
 
 
 def _why_no_counter(nvml: Any, read: Callable[[], int | float]) -> str | None:
@@ -125,12 +129,14 @@ def _power(nvml: Any, gpu: Gpu) -> list[Channel]:
     architectures; an older driver does not know it.
     """
     handle = gpu.handle
-    instant = "NVML_FI_DEV_POWER_INSTANT", 0, lambda: _instant_mw(nvml, handle)
+    part_ns = _observed_ns(nvml, handle)
+    instant = "NVML_FI_DEV_POWER_INSTANT", part_ns, lambda: _instant_mw(nvml, handle)
     usage = "nvmlDeviceGetPowerUsage", _averaging_ns(nvml, handle), lambda: _usage_mw(nvml, handle)
     for path, averaging_ns, read in (instant, usage):
         if refusal(nvml, read) is None:
-            quality = {"averaging_ns": averaging_ns, "gain_pct": POWER_GAIN_PCT}
-            source = _source(nvml, gpu, "power", path, kind="power", unit="mW", **quality)
+            source = _source(
+                nvml, gpu, "power", path, kind="power", unit="mW", averaging_ns=averaging_ns
+            )
             return [Channel(source=source, read=read)]
     return []
 
@@ -162,13 +168,23 @@ def _averaging_ns(nvml: Any, handle: Any) -> int:
 
     It follows from the compute capability, not the architecture: GA100 is an Ampere with 8.0.
     """
-    capability = answer_or_none(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
-    return AVERAGING_NS if capability is None or capability > _GA100 else 0
+    capability = _capability(nvml, handle)
+    averages = capability is None or capability > _GA100
+    return AVERAGING_NS if averages else _observed_ns(nvml, handle)
+
+
+def _observed_ns(nvml: Any, handle: Any) -> int:
+    """The part of each update period that the sensor observes; 0 if it observes all of it."""
+    return PART_TIME_NS if _capability(nvml, handle) in _PART_TIME else 0
+
+
+def _capability(nvml: Any, handle: Any) -> tuple[int, int] | None:
+    return answer_or_none(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
 
 
 def _source(nvml: Any, gpu: Gpu, name: str, path: str, **more: Any) -> Source:
     limit_mw = answer_or_none(nvml, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu.handle))
-    return Source(
+    source = Source(
         id=f"nvml/{gpu.device.uuid}/{name}",
         domain="gpu",
         update_period_ns=UPDATE_PERIOD_NS,
@@ -178,3 +194,4 @@ def _source(nvml: Any, gpu: Gpu, name: str, path: str, **more: Any) -> Source:
         path=f"{path}, driver {nvml.nvmlSystemGetDriverVersion()}",
         **more,
     )
+    return accuracy.gpu(source, accuracy.NVIDIA)

@@ -73,6 +73,30 @@ def test_a_regression_is_named_and_told_by_the_exit_code(study):
     assert back.exit_code == 0
 
 
+def with_gain(frame, share):
+    """A study whose instruments state their gain."""
+    stem = ENERGY.removesuffix("_j")
+    low, high = (frame[ENERGY] * (1 - share), frame[ENERGY] * (1 + share))
+    return frame.assign(**{f"{stem}_low_with_gain_j": low, f"{stem}_high_with_gain_j": high})
+
+
+def test_between_machines_the_gain_of_the_sensors_counts(study):
+    a, b = (with_gain(calm(study, costs, seed), 0.15) for seed, costs in enumerate((COSTS, WORSE)))
+    here = compared(a, b)
+    assert verdicts(here)["onnx"] == "regression"
+    elsewhere = compared(a, b.assign(machine="lab-2"), allow=["machine"])
+    assert verdicts(elsewhere)["onnx"] != "regression"
+
+
+def test_between_machines_an_unknown_gain_is_named(study):
+    a, b = calm(study, COSTS, 1), calm(study, WORSE, 2, machine="lab-2")
+    result = compared(a, b, allow=["machine"])
+    assert [out.reason for out in result.left_out] == [
+        "it is unknown, so the intervals between the two machines do not cover it"
+    ] * 2
+    assert {out.name.split(" in ")[1] for out in result.left_out} == {"old", "new"}
+
+
 def test_figures_are_those_of_the_trials(study):
     a, b = calm(study, COSTS, 1), calm(study, WORSE, 2, rounds=7)
     [change] = compared(a, b).metrics

@@ -65,6 +65,13 @@ def test_a_cells_row_is_what_scipy_says():
     )
 
 
+def test_the_interval_with_sensor_gain_is_that_of_the_absolute_figure():
+    values = np.array([[2.0], [8.0]])
+    row = describe(block(values, with_gain=(values * 0.9, values * 1.1)), "a", 0.05)
+    assert (row.with_gain_low, row.with_gain_high) == pytest.approx((4 * 0.9, 4 * 1.1))
+    assert describe(block(values), "a", 0.05).with_gain_low is None
+
+
 def test_one_trial_has_no_spread():
     row = describe(block([[2.0]]), "a", 0.05)
     assert (row.low, row.cv_pct, row.instrument_low) == (None, None, None)

@@ -25,6 +25,18 @@ def test_the_values_are_rounds_by_cells_and_nothing_is_left_out(study):
         assert block.values[:, column].tolist() == own.tolist()
 
 
+def test_bounds_with_sensor_gain_come_with_the_values(study):
+    energy = "energy/per_output_token_j"
+    frame = study(TWO)
+    assert values(frame, energy)[0][energy].with_gain is None
+    for end, share in (("low", 0.95), ("high", 1.05)):
+        frame[f"energy/per_output_token_{end}_with_gain_j"] = frame[energy] * share
+    found = values(frame, energy)[0][energy]
+    low, high = found.with_gain
+    assert np.allclose(low / found.values, 0.95)
+    assert np.allclose(high / found.values, 1.05)
+
+
 def test_values_that_form_no_ratio_are_returned_as_left_out(study):
     frame = study(TWO)
     frame.loc[0, LATENCY] = 0.0

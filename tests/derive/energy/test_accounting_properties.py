@@ -188,6 +188,32 @@ def test_the_truth_lies_in_the_interval(family):
     assert sum(covered) >= 0.95 * len(covered)
 
 
+IMPERFECT = {
+    "20 ms, late": {"lag_ns": 0, "lag_error_ns": 0},
+    "power, late": {"lag_ns": 0, "lag_error_ns": 0},
+    "counter, 25 of 100": {"averaging_ns": 0},
+    "wall power, late": {"lag_ns": 0, "lag_error_ns": 0},
+    "RAPL, filtered": {"step_noise_pct": 0.0},
+}
+"""Sensors, and what their sources would state if nobody knew of the imperfection."""
+
+
+@pytest.mark.parametrize("name", IMPERFECT)
+def test_the_interval_of_an_imperfect_sensor_holds_the_truth_because_it_knows(name):
+    sensor, covered, unaware = SENSORS[name], [], []
+    ignorant = replace(sensor.source, **IMPERFECT[name])
+    for family in ("idle-load-idle", "10 Hz, shifted", "decode bursts"):
+        for number in range(8):
+            for source, results in ((sensor.source, covered), (ignorant, unaware)):
+                rng = random.Random(f"{name} {family} {number}")
+                seen, truth_j = coverage.figure_of(
+                    sensor, coverage.FAMILIES[family], rng, stated=source
+                )
+                results.append(seen.low_j <= truth_j <= seen.high_j)
+    assert sum(covered) >= 23
+    assert sum(unaware) < 0.9 * len(unaware)
+
+
 @pytest.mark.parametrize(
     ("name", "widest_pct"),
     [("1 ms, marked", 0.1), ("100 ms, aligned", 1.0), ("100 ms", 2.0), ("20 ms", 1.0)],

@@ -1,5 +1,6 @@
 """A counter that is misread, wraps unseen, resets, jumps or freezes: right, or refused."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -267,3 +268,48 @@ def test_a_counter_is_frozen_by_its_own_readings_and_not_by_earlier_ones():
     at = [*range(0, S, 10 * MS), *range(S, 8 * S, 100 * MS)]
     raw = [50 * min(t, 3 * S) // 1000 for t in at]
     assert "for 1 s or longer" in refused(serve(series(COUNTER, at, raw)))
+
+
+def late(rng, *, period_ns, share, late_ns, watts):
+    """Readings 1 ms apart of a counter, some of whose publications come late."""
+    at = range(0, 8 * S, MS)
+    published = [
+        tick + (late_ns if rng.random() < share else 0) for tick in range(0, 8 * S, period_ns)
+    ]
+    raw, shown = [], 0
+    for t in at:
+        while published and published[0] <= t:
+            # A late value carries all energy until it is shown.
+            shown = max(shown, watts * published.pop(0) // 10**6)
+        raw.append(shown)
+    return at, raw
+
+
+@pytest.mark.parametrize(
+    ("period_ns", "share", "late_ns", "load"),
+    [(20 * MS, 0.01, 60 * MS, 0.95), (100 * MS, 0.03, 300 * MS, 0.75)],
+)
+def test_a_late_publication_near_the_power_limit_is_no_jump(period_ns, share, late_ns, load):
+    source = replace(SLOW, update_period_ns=period_ns, max_power_w=400.0)
+    watts = round(400 * load)
+    late_windows = 0
+    for seed in range(40):
+        rng = random.Random(seed)
+        at, raw = late(rng, period_ns=period_ns, share=share, late_ns=late_ns, watts=watts)
+        figure = serve(series(source, at, raw))
+        truth_j = watts * WINDOW.duration_s
+        assert figure.joules == pytest.approx(truth_j, rel=0.02)
+        assert figure.low_j <= truth_j <= figure.high_j
+        late_windows += max(map(int.__sub__, raw[1:], raw)) > watts * period_ns * 1.5 // 10**6
+    assert late_windows > 20
+
+
+@pytest.mark.parametrize("more_j", [20, 200])
+def test_a_jump_is_refused_right_after_a_late_publication_too(more_j):
+    source = replace(SLOW, update_period_ns=20 * MS, max_power_w=400.0)
+    at, raw = late(random.Random(0), period_ns=20 * MS, share=0.01, late_ns=60 * MS, watts=380)
+    steps = list(map(int.__sub__, raw[1:], raw))
+    row = max(range(2000, 6000), key=steps.__getitem__) + 1
+    for begin in (row, row + 30):  # it carries more than its pause allows, or comes later
+        jumped = [*raw[:begin], *(value + 1000 * more_j for value in raw[begin:])]
+        assert refused(serve(series(source, at, jumped))).startswith(Fault.JUMP)

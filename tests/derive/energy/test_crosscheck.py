@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import pytest
 
 from slm_energy.derive.energy.crosscheck import CrossCheck, crosschecks
@@ -64,3 +67,72 @@ def test_what_is_unknown_or_seen_once_is_in_no_pair() -> None:
     assert crosschecks([figure("gpu", None, summed=True), figure("gpu", 3, kind="power")]) == ()
     assert crosschecks([figure("cpu_package", 3, summed=True)]) == ()
     assert crosschecks([figure("wall", 3, summed=True)]) == ()
+
+
+def with_gain(part: EnergyFigure, share: float) -> EnergyFigure:
+    assert part.low_j is not None
+    assert part.high_j is not None
+    low, high = part.low_j * (1 - share), part.high_j * (1 + share)
+    return dataclasses.replace(part, low_with_gain_j=low, high_with_gain_j=high)
+
+
+def test_different_sensors_may_differ_by_the_gain_of_both() -> None:
+    part, whole = figure("cpu_package", 112, summed=True), figure("wall", 100)
+    assert not only(part, whole).agrees(0)
+    assert only(with_gain(part, 0.05), with_gain(whole, 0.05)).agrees(0)
+
+
+def test_a_counter_made_of_power_shares_its_gain() -> None:
+    counter, power = figure("gpu", 100, summed=True), figure("gpu", 103, kind="power")
+    found = only(with_gain(counter, 0.05), with_gain(power, 0.05))
+    assert found.ratio == pytest.approx(1.03)
+    assert found.low == pytest.approx(103 * 0.98 * 0.95 / 102)
+    assert found.high == pytest.approx(103 * 1.02 * 1.05 / 98)
+
+
+def test_a_calibrated_interval_does_not_exclude_what_is_shown() -> None:
+    """The ratio is of joules as shown; those of the part are calibrated 20 % lower."""
+    part, whole = figure("cpu_package", 90, summed=True), figure("wall", 100)
+    shifted = dataclasses.replace(part, low_with_gain_j=70.0, high_with_gain_j=74.0)
+    found = only(shifted, whole)
+    assert found.low == pytest.approx(70 / 102)
+    assert found.high == pytest.approx(90 * 1.02 / 98)
+    raised = dataclasses.replace(part, low_with_gain_j=95.0, high_with_gain_j=110.0)
+    assert only(raised, whole).low == pytest.approx(90 * 0.98 / 102)
+    assert only(raised, whole).high == pytest.approx(110 / 98)
+
+
+def test_half_a_gain_is_no_gain() -> None:
+    part, whole = figure("cpu_package", 90, summed=True), figure("wall", 100)
+    half = dataclasses.replace(part, low_with_gain_j=10.0)
+    assert only(half, whole).low == pytest.approx(90 * 0.98 / 102)
+
+
+def test_a_whole_that_may_be_nothing_bounds_no_ratio() -> None:
+    part, whole = figure("cpu_package", 50, summed=True), figure("wall", 60)
+    unsure = dataclasses.replace(whole, low_j=0.0)
+    found = only(part, unsure)
+    assert found.high == math.inf
+    assert found.low == pytest.approx(50 * 0.98 / (60 * 1.02))
+
+
+def test_two_devices_have_a_ratio_each() -> None:
+    each = [
+        dataclasses.replace(made, pedigree={"device": gpu}, source_id=f"{gpu} {made.kind}")
+        for gpu in ("one", "two", "three")
+        for made in (figure("gpu", 100, summed=True), figure("gpu", 101, kind="power"))
+    ]
+    names = [check.name for check in crosschecks(each)]
+    assert names == [f"gpu_power_to_counter{end}" for end in ("", "_1", "_2")]
+
+
+@pytest.mark.parametrize(("part_j", "agrees"), [(102, True), (104, True), (112, False)])
+def test_a_part_may_be_as_large_as_the_tolerance_allows(part_j: float, agrees: bool) -> None:
+    found = only(figure("cpu_package", part_j, summed=True), figure("wall", 100))
+    assert found.agrees(0.05) == agrees
+    low = CrossCheck(name="", ratio=1.0, low=1.05, high=2.0, equal=True)
+    assert low.agrees(0.05)
+    high = CrossCheck(name="", ratio=0.9, low=0.8, high=0.95, equal=True)
+    assert high.agrees(0.05)
+    assert not high.agrees(0.04)
+    assert dataclasses.replace(high, equal=False).agrees(0.04)

@@ -35,10 +35,10 @@ def test_a_ramp_is_exact_between_samples():
     assert figure.joules == 17.5
 
 
-def test_the_interval_of_power_contains_the_gain_of_the_sensor_and_half_a_milliwatt():
+def test_the_interval_of_power_contains_half_a_milliwatt_and_no_gain():
     source = replace(POWER, gain_pct=5.0)
     figure = serve(powered(constant(70), times(), source))
-    half_j = 0.05 * figure.joules + 0.0005 * WINDOW.duration_s
+    half_j = 0.0005 * WINDOW.duration_s
     assert figure.low_j == pytest.approx(figure.joules - half_j)
     assert figure.high_j == pytest.approx(figure.joules + half_j)
 

@@ -33,14 +33,26 @@ def test_counter_and_power_are_both_read():
     with metered(FIRST) as gpu:
         counter, power = gpu.sources["nvml/GPU-aaaa/energy"], gpu.sources["nvml/GPU-aaaa/power"]
     assert (counter.kind, counter.domain, counter.unit) == ("counter", "gpu", "mJ")
-    assert (counter.update_period_ns, counter.gain_pct) == (100_000_000, 0)
+    assert (counter.update_period_ns, counter.gain_pct) == (100_000_000, 5.0)
+    for source in (counter, power):  # values may be up to 100 ms late
+        assert (source.lag_ns, source.lag_error_ns) == (50_000_000, 50_000_000)
     assert (power.kind, power.domain, power.unit) == ("power", "gpu", "mW")
-    assert (power.averaging_ns, power.gain_pct) == (0, 5.0)
+    assert (power.averaging_ns, power.gain_pct) == (25_000_000, 5.0)
     assert counter.max_power_w == power.max_power_w == 2 * 140
     assert counter.device == power.device == "GPU-aaaa NVIDIA Fake 100"
     assert counter.path == "nvmlDeviceGetTotalEnergyConsumption, driver 580.65.06"
     assert power.path == "NVML_FI_DEV_POWER_INSTANT, driver 580.65.06"
     assert gpu.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("capability", "observed_ns"),
+    [((7, 0), 0), ((8, 0), 25_000_000), ((8, 6), 0), ((9, 0), 25_000_000), ((10, 0), 0)],
+)
+def test_some_gpus_observe_a_part_of_each_period(capability, observed_ns):
+    with metered(first(capability=capability)) as gpu:
+        for name in ("energy", "power"):
+            assert gpu.sources[f"nvml/GPU-aaaa/{name}"].averaging_ns == observed_ns
 
 
 def test_what_is_summed_is_not_said_here_and_a_call_is_quick():
@@ -88,7 +100,14 @@ def test_power_comes_in_whatever_type_the_driver_likes(power_type):
 @pytest.mark.parametrize("refused", ["NotSupported", "InvalidArgument"])
 @pytest.mark.parametrize(
     ("capability", "averaging_ns"),
-    [((6, 1), 0), ((7, 5), 0), ((8, 0), 0), ((8, 6), 10**9), ((9, 0), 10**9), ((12, 0), 10**9)],
+    [
+        ((6, 1), 0),
+        ((7, 5), 0),
+        ((8, 0), 25_000_000),
+        ((8, 6), 10**9),
+        ((9, 0), 10**9),
+        ((12, 0), 10**9),
+    ],
 )
 def test_without_power_of_the_moment_the_averaging_is_known(refused, capability, averaging_ns):
     with metered(first(errors={POWER_INSTANT: refused}, capability=capability)) as gpu:
