@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from slm_energy.analysis.result.population import Population
@@ -32,7 +34,7 @@ def over_models(study: Study, block: Block, rule: Rule, *, rounds: bool) -> Popu
     blocks = []
     for model, own in cells.items():
         values = block.of(tuple(own.values()))
-        named = Block(cells=tuple(own), values=values.values, low=values.low, high=values.high)
+        named = dataclasses.replace(values, cells=tuple(own))
         blocks.append(ModelBlock(model=model, block=named, rounds=rounds))
     return population(blocks, rule)
 

@@ -12,6 +12,7 @@ from slm_energy.analysis.render.markdown import to_markdown
 from slm_energy.analysis.render.terminal import to_terminal
 from slm_energy.errors import AnalysisError
 from slm_energy.serialization import from_plain
+from tests.analysis.conftest import make_models
 
 TWO = {"torch/cpu": 0.033, "onnx/cpu": 0.012}
 FOUR = {**TWO, "openvino/cpu": 0.0121, "torch/cuda": 0.02}
@@ -428,21 +429,8 @@ def test_the_words_tell_an_estimate_from_a_measurement(study):
     assert "measured by hardware" not in guessed.methods[0]
 
 
-def models(study, count, costs=None):
-    """A study of several models whose engines' costs differ a little by model."""
-    frames = []
-    for m in range(count):
-        own = {name: cost * (1 + 0.02 * ((m * 7) % 5)) for name, cost in (costs or TWO).items()}
-        frame = study(own, seed=m + 1)
-        frame["model.name"], frame["cell"] = f"m{m}", f"m{m}-" + frame["cell"]
-        frame["run_id"] = f"m{m}" + frame["run_id"]
-        frames.append(frame)
-    rows = pd.concat(frames, ignore_index=True).sort_values(["round", "order"], kind="stable")
-    return rows.assign(order=range(1, len(rows) + 1)).reset_index(drop=True)
-
-
-def test_several_models_have_a_sentence_about_models_in_general(study):
-    result = report(models(study, 4), metrics=[ENERGY])
+def test_several_models_have_a_sentence_about_models_in_general():
+    result = report(make_models(4, TWO), metrics=[ENERGY])
     [line] = [line for line in result.findings if line.startswith("Over models")]
     assert line.startswith(
         "Over models like these 4: onnx costs 64 % less energy per output token than torch, 95 % "
@@ -456,9 +444,9 @@ def test_several_models_have_a_sentence_about_models_in_general(study):
     assert "over models like these 4" in to_markdown(result)
 
 
-def test_every_pair_of_engines_is_compared_over_models(study):
+def test_every_pair_of_engines_is_compared_over_models():
     costs = {"torch/cpu": 0.033, "onnx/cpu": 0.012, "openvino/cpu": 0.02}
-    result = report(models(study, 4, costs), metrics=[ENERGY])
+    result = report(make_models(4, costs), metrics=[ENERGY])
     lines = [line for line in result.findings if line.startswith("Over models")]
     assert len(lines) == 3
     assert all("simultaneous 95 % interval" in line for line in lines)
@@ -466,8 +454,8 @@ def test_every_pair_of_engines_is_compared_over_models(study):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_of_one_or_two_models_nothing_is_said_of_others_and_how_many_it_takes(study, count):
-    result = report(models(study, count), metrics=[ENERGY])
+def test_of_one_or_two_models_nothing_is_said_of_others_and_how_many_it_takes(count):
+    result = report(make_models(count, TWO), metrics=[ENERGY])
     assert not [line for line in result.findings if line.startswith("Over models")]
     assert (
         "Nothing is said of models in general: that takes 3 models that share two configurations, "

@@ -6,7 +6,7 @@ from slm_energy.analysis.render.figures import draw_axis, draw_label
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.population import PopulationPair
 from slm_energy.analysis.result.report import Report
-from slm_energy.analysis.text.phrases import number
+from slm_energy.analysis.text.phrases import number, titled
 from slm_energy.svg import ROW, WIDTH, Picture, room, scale
 
 _OVER = "over models"
@@ -43,7 +43,7 @@ def to_svg(report: Report, metric: Metric, pairs: tuple[PopulationPair, ...]) ->
         + f", {_OVER} {number(pair.ratio)}"
         for head, pair in zip(heads, pairs, strict=True)
     )  # fmt: skip
-    title = f"{metric.heading}: ratios model by model, and over models"
+    title = f"{metric.heading}: ratios model by model, and over models{titled(report, metric)}"
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
     picture.rect(axis(band[0]), 4, axis(band[1]) - axis(band[0]), height - 48, "band")
     picture.line(axis(1), 4, axis(1), height - 44, "zero")
