@@ -358,7 +358,7 @@ def trial(folder: Path, words: Sequence[str], until: float) -> dict[str, Any]:
 
 def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a trial's record says about joules, device and tokens."""
-    wanted = ("energy", "throughput", "quality", "crosscheck")
+    wanted = ("energy", "energy_devices", "throughput", "quality", "crosscheck")
     capture = record["capture"] or {}
     return {
         "outcome": record["outcome"],
