@@ -92,7 +92,10 @@ def _sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str
 
 
 def _without_a_round(family: Family, pair: Pair) -> list[str]:
-    """Whether the verdict rests on one round; nothing where that was not examined."""
+    """Whether the verdict rests on one round; nothing where that was not examined.
+
+    That no round decides is said of a verdict, not of a pair without one.
+    """
     if family.rests_on is None or pair.rounds < 2:
         return []
     changes: dict[str, list[int]] = {}
@@ -100,7 +103,8 @@ def _without_a_round(family: Family, pair: Pair) -> list[str]:
         if (gone.a, gone.b) == (pair.a, pair.b):
             changes.setdefault(_WITHOUT.get(gone.verdict, gone.verdict), []).append(gone.round)
     if not changes:
-        return ["The verdict holds without any single round."]
+        settled = pair.verdict not in ("inconclusive", COARSE)
+        return ["The verdict holds without any single round."] * settled
     texts = []
     for verdict, rounds in changes.items():
         if len(rounds) == pair.rounds:

@@ -55,11 +55,13 @@ def sentence(report: Report, metric: Metric, seen: Population, pair: PopulationP
 
 
 def notes(report: Report) -> tuple[str, ...]:
-    """Why nothing is said of models in general."""
+    """Why nothing is said of models in general, in a study of several."""
     reasons = [
         result.population.reason
         for result in report.deciding
-        if result.population is not None and result.population.reason
+        if result.population is not None
+        and result.population.reason
+        and len(result.population.models) > 1
     ]
     return tuple(f"Nothing is said of models in general: {why}." for why in dict.fromkeys(reasons))
 
