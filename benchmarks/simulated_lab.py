@@ -1,7 +1,7 @@
 """How often an analysis errs when the truth is known: simulated studies of a noisy laboratory.
 
     python benchmarks/simulated_lab.py [--studies 400] [--cells 8]
-                                       [--tests | --simultaneous | --stopping | --power]
+                                       [--tests | --simultaneous | --stopping | --diagnostics]
 
 A trial's log energy is the sum of
 
@@ -31,8 +31,8 @@ With `--stopping` it prints what `study.precision_pct` does to the intervals: ro
 and how often the 95 % interval of a pair holds the truth where the rounds end as soon as all
 intervals are narrow enough.
 
-With `--power` it prints how often a difference is found that `planning.minimum_detectable` says is
-found with a chance of 0.8.
+With `--diagnostics` it prints how often what a report says beside its verdicts is wrong: see
+`simulated_diagnostics.py`.
 
 `two_studies.py` prints how often `slm-energy compare` errs.
 """
@@ -49,15 +49,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import scikit_posthocs
+import simulated_diagnostics
 from scipy import stats
 
 from slm_energy.analysis.stats.comparison import Block, Rule
-from slm_energy.analysis.stats.effect_size import GOOD_POWER, half_width
+from slm_energy.analysis.stats.effect_size import half_width
 from slm_energy.analysis.stats.independent_max_t import independent_max_t
 from slm_energy.analysis.stats.max_t import FEWEST, max_t, smallest_rounds
 from slm_energy.analysis.stats.paired import compare
-from slm_energy.analysis.stats.power import minimum_detectable
-from slm_energy.analysis.text.disagreement import differs
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -471,34 +470,6 @@ def compare_stops(studies: int) -> None:
                   f"{found.capped:>12.2f}", flush=True)  # fmt: skip
 
 
-def found_share(cells: int, rounds: int, studies: int, seed: int) -> float:
-    """Share of studies in which a difference of the minimum detectable size is found."""
-    sd = 0.01
-    detectable_pct = minimum_detectable(sd, rounds, cells, ALPHA)
-    assert detectable_pct is not None
-    generator = np.random.default_rng(seed)
-    names = tuple(map(str, range(cells)))
-    found = 0
-    for _ in range(studies):
-        logs = generator.normal(0, sd, (rounds, cells))
-        logs[:, -1] += np.log1p(detectable_pct / 100)
-        rule = Rule(alpha=ALPHA, margin=0.0, draws=499, seed=int(generator.integers(2**32)))
-        seen = compare(Block(cells=names, values=np.exp(logs)), rule)
-        [pair] = [pair for pair in seen.pairs if {pair.a, pair.b} == {names[0], names[-1]}]
-        found += bool(differs(pair, cells, ALPHA))
-    return found / studies
-
-
-def check_power(studies: int) -> None:
-    """Print a row per number of cells and rounds."""
-    print(f"{'cells':>5}{'rounds':>8}{'found':>8}  (said: {GOOD_POWER})")
-    for cells in (2, 3, 4, 8):
-        for rounds in (3, 6, 10, 20):
-            if rounds >= smallest_rounds(cells, ALPHA):
-                share = found_share(cells, rounds, studies, 1)
-                print(f"{cells:>5}{rounds:>8}{share:>8.2f}", flush=True)
-
-
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -509,7 +480,7 @@ def main() -> None:
     what.add_argument("--tests", action="store_true", help="compare tests of all pairs")
     what.add_argument("--simultaneous", action="store_true", help="errors over all pairs together")
     what.add_argument("--stopping", action="store_true", help="what study.precision_pct does")
-    what.add_argument("--power", action="store_true", help="is the minimum detectable found?")
+    what.add_argument("--diagnostics", action="store_true", help="what stands beside verdicts")
     asked = parser.parse_args()
     warnings.simplefilter("error")
     if asked.tests:
@@ -521,8 +492,8 @@ def main() -> None:
     if asked.stopping:
         compare_stops(asked.studies)
         return
-    if asked.power:
-        check_power(asked.studies)
+    if asked.diagnostics:
+        simulated_diagnostics.print_all(asked.studies)
         return
     equal = (0.01,) * asked.cells
     noisy = (0.01, 0.1, 0.1, *equal[3:])

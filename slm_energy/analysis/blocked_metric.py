@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 
+from slm_energy.analysis.over_models import over_models
 from slm_energy.analysis.resolve_design import Design, levels, members
 from slm_energy.analysis.result.comparison import Conventional, Family, Savings
 from slm_energy.analysis.result.design import LeftOut
@@ -16,7 +17,7 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult
 from slm_energy.analysis.sections import Sections, of_family
 from slm_energy.analysis.sentinel import sentinel_drift
-from slm_energy.analysis.stats import conventional, diagnostics, factorial_anova
+from slm_energy.analysis.stats import conventional, diagnostics, factorial_anova, outliers
 from slm_energy.analysis.stats.comparison import Block, Rule, ranking, savings
 from slm_energy.analysis.stats.leave_one_out import rests_on
 from slm_energy.analysis.stats.paired import compare
@@ -77,14 +78,21 @@ def analyse_blocked(
     cell_levels = levels(study, ranked, design.factors)
     effects, confounded = sections.make(
         "effects of the factors",
-        lambda: factorial_anova.effects(own, cell_levels, design.factors, rule.alpha),
+        lambda: factorial_anova.effects(own, cell_levels, design.factors, rule),
         lambda failure: (Effects.not_fitted(failure.reason), []),
+        metric=metric.name,
+    )
+    flagged = sections.make(
+        "flagged trials",
+        lambda: outliers.find(own.values, rule.alpha, rounds=True),
+        lambda failure: outliers.Outliers.unknown(own.values.shape),
         metric=metric.name,
     )
     changed = sections.make(
         "verdicts without flagged trials",
         lambda: diagnostics.changed_verdicts(
             own,
+            flagged,
             families,
             lambda kept, reference: compare(kept, rule, reference),
             metric.higher_is_better,
@@ -102,7 +110,7 @@ def analyse_blocked(
         ),
         diagnostics=sections.make(
             "drift and outliers",
-            lambda: diagnostics.diagnose(own, trials, changed, rule.alpha),
+            lambda: diagnostics.diagnose(own, trials, flagged, changed, rule.alpha),
             lambda failure: Diagnostics.unknown(),
             metric=metric.name,
         ),
@@ -111,6 +119,12 @@ def analyse_blocked(
         sentinel=sections.make(
             "sentinel",
             lambda: sentinel_drift(study, metric, rule.alpha),
+            lambda failure: None,
+            metric=metric.name,
+        ),
+        population=sections.make(
+            "over models",
+            lambda: over_models(study, own, rule, rounds=True),
             lambda failure: None,
             metric=metric.name,
         ),
@@ -159,7 +173,7 @@ def _family(
         disagreements=make(
             f"disagreement of tests{where}",
             lambda: (
-                () if chain is None else disagreements(chain, comparison.pairs, cells, rule.alpha)
+                () if chain is None else disagreements(chain, comparison.pairs, block, rule.alpha)
             ),
             lambda failure: (),
         ),

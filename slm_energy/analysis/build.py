@@ -21,7 +21,7 @@ from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import Sections
-from slm_energy.analysis.text import caveats, findings, independent
+from slm_energy.analysis.text import caveats, findings, independent, population
 from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
@@ -82,9 +82,17 @@ def build(
     return _worded(
         report,
         sections,
-        methods={"methods": methods},
-        findings={"verdicts in words": findings.findings, "noise in words": caveats.findings},
-        notes={"notes on the comparison": findings.notes, "notes on the machine": caveats.notes},
+        methods={"methods": methods, "methods over models": population.methods},
+        findings={
+            "verdicts in words": findings.findings,
+            "verdicts over models in words": population.findings,
+            "noise in words": caveats.findings,
+        },
+        notes={
+            "notes on the comparison": findings.notes,
+            "notes on models": population.notes,
+            "notes on the machine": caveats.notes,
+        },
     )
 
 
@@ -119,9 +127,15 @@ def build_independent(raw: pd.DataFrame, options: AnalysisOptions, aggregate: st
     return _worded(
         _assembled(study, raw, design, metrics, left_out, sections),
         sections,
-        methods={"methods": partial(independent.methods, figure=aggregate or "one value")},
-        findings={"verdicts in words": independent.findings},
-        notes={"notes": independent.notes},
+        methods={
+            "methods": partial(independent.methods, figure=aggregate or "one value"),
+            "methods over models": population.methods,
+        },
+        findings={
+            "verdicts in words": independent.findings,
+            "verdicts over models in words": population.findings,
+        },
+        notes={"notes": independent.notes, "notes on models": population.notes},
     )
 
 

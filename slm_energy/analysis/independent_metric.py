@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+from slm_energy.analysis.over_models import over_models
 from slm_energy.analysis.resolve_design import Design, levels, members
 from slm_energy.analysis.result.comparison import Conventional, Family, Savings
 from slm_energy.analysis.result.design import LeftOut
@@ -18,7 +19,7 @@ from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult
 from slm_energy.analysis.sections import Sections, of_family
-from slm_energy.analysis.stats import conventional, diagnostics, factorial_anova
+from slm_energy.analysis.stats import conventional, diagnostics, factorial_anova, outliers
 from slm_energy.analysis.stats.comparison import Block, Rule, ranking, savings
 from slm_energy.analysis.stats.independent import NO_SPREAD, compare, one_row, one_value_per_row
 from slm_energy.analysis.trials.frame import Study
@@ -76,14 +77,21 @@ def analyse_independent(
     own = block.of(ranked)
     effects, confounded = sections.make(
         "effects of the factors",
-        lambda: _effects(study, own, design, rule.alpha),
+        lambda: _effects(study, own, design, rule),
         lambda failure: (Effects.not_fitted(failure.reason), []),
+        metric=metric.name,
+    )
+    flagged = sections.make(
+        "flagged trials",
+        lambda: outliers.find(own.values, rule.alpha, rounds=False),
+        lambda failure: outliers.Outliers.unknown(own.values.shape),
         metric=metric.name,
     )
     changed = sections.make(
         "verdicts without flagged trials",
         lambda: diagnostics.changed_verdicts(
             own,
+            flagged,
             families,
             lambda kept, reference: compare(kept, metric, rule, reference),
             metric.higher_is_better,
@@ -101,12 +109,18 @@ def analyse_independent(
         ),
         diagnostics=sections.make(
             "outliers",
-            lambda: diagnostics.diagnose_independent(own, trials, changed),
+            lambda: diagnostics.diagnose_independent(own, trials, flagged, changed),
             lambda failure: Diagnostics.unknown(),
             metric=metric.name,
         ),
         families=tuple(families),
         effects=effects,
+        population=sections.make(
+            "over models",
+            lambda: over_models(study, own, rule, rounds=False),
+            lambda failure: None,
+            metric=metric.name,
+        ),
     )
     return result, left_out + confounded
 
@@ -165,12 +179,12 @@ def _not_compared(
 
 
 def _effects(
-    study: Study, block: Block, design: Design, alpha: float
+    study: Study, block: Block, design: Design, rule: Rule
 ) -> tuple[Effects, list[LeftOut]]:
     """The linear model without rounds."""
     values = one_row(block)
     cell_levels = levels(study, values.cells, design.factors)
-    effects, confounded = factorial_anova.effects(values, cell_levels, design.factors, alpha)
+    effects, confounded = factorial_anova.effects(values, cell_levels, design.factors, rule)
     if len(values.cells) > len(set(values.cells)):
         return effects, confounded
     return dataclasses.replace(Effects.not_fitted(NO_SPREAD), trials=effects.trials), []

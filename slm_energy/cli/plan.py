@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SUMMARY = "show what a grid would run, in which order and for how long"
 
 _ORDER_SHOWN = 60
-_ALPHA = 0.05
+_ALPHA, _MARGIN = 0.05, 0.02
 """The analysis's default."""
 
 
@@ -162,6 +162,7 @@ def _show_expected(plan: Plan, console: Console) -> None:
 
 def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
     """Print what this many rounds can show, on a machine with that noise floor."""
+    from slm_energy.analysis.stats.comparison import Rule
     from slm_energy.analysis.stats.effect_size import GOOD_POWER
     from slm_energy.analysis.stats.max_t import smallest_rounds
     from slm_energy.analysis.stats.power import minimum_detectable
@@ -173,8 +174,7 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
         return
     fewest, size = max((smallest_rounds(size, _ALPHA), size) for size in sizes)
     console.print(
-        f"{fewest} rounds are the fewest in which {size} cells can ever show a difference"
-        f" (alpha {_ALPHA})",
+        f"{fewest} rounds are the fewest in which p of {size} cells can be at most {_ALPHA}",
         soft_wrap=True,
     )
     if floor is None:
@@ -185,13 +185,14 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
         )
         return
     rounds, most = plan.study.rounds, max(sizes)
-    noise = floor.metrics[0]
+    noise, rule = floor.metrics[0], Rule(alpha=_ALPHA, margin=_MARGIN)
     console.print(_noise(floor), highlight=False, soft_wrap=True)
-    difference = minimum_detectable(math.log1p(noise.sd_pct / 100), rounds, most, _ALPHA)
+    difference = minimum_detectable(math.log1p(noise.sd_pct / 100), rounds, most, rule)
     if difference is not None:
         console.print(
-            f"{rounds} rounds of {most} cells that are as noisy find a difference of"
-            f" {phrases.number(difference)} % with a chance of {GOOD_POWER}",
+            f"{rounds} rounds of {most} cells that are as noisy give a difference of"
+            f" {phrases.number(difference)} % a verdict (saves or worse, beyond the margin of"
+            f" {100 * rule.margin:g} %) with a chance of {GOOD_POWER}",
             highlight=False,
             soft_wrap=True,
         )

@@ -62,6 +62,25 @@ def make_study(
     return pd.DataFrame(rows)
 
 
+def make_models(count: int, costs: Mapping[str, float], **keys: Any) -> pd.DataFrame:
+    """One study of several models, whose costs all differ a little by model.
+
+    Args:
+        count: models m0, m1, ...
+        costs: and other arguments of `make_study`, for each of them.
+        keys: see there.
+    """
+    frames = []
+    for m in range(count):
+        own = {name: cost * (1 + 0.02 * ((m * 7) % 5)) for name, cost in costs.items()}
+        frame = make_study(own, seed=m + 1, **keys)
+        frame["model.name"], frame["cell"] = f"m{m}", f"m{m}-" + frame["cell"]
+        frame["run_id"] = f"m{m}" + frame["run_id"]
+        frames.append(frame)
+    rows = pd.concat(frames, ignore_index=True).sort_values(["round", "order"], kind="stable")
+    return rows.assign(order=range(1, len(rows) + 1)).reset_index(drop=True)
+
+
 def a_scope(*devices: tuple[str, str]) -> Scope:
     """The scope of counters of these domains and devices."""
     sources = [

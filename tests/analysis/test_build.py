@@ -12,6 +12,7 @@ from slm_energy.analysis.render.markdown import to_markdown
 from slm_energy.analysis.render.terminal import to_terminal
 from slm_energy.errors import AnalysisError
 from slm_energy.serialization import from_plain
+from tests.analysis.conftest import make_models
 
 TWO = {"torch/cpu": 0.033, "onnx/cpu": 0.012}
 FOUR = {**TWO, "openvino/cpu": 0.0121, "torch/cuda": 0.02}
@@ -196,7 +197,7 @@ def test_the_other_metrics_are_shown_for_the_same_pairs(study):
 def test_cells_that_cannot_be_told_apart(study):
     text = " ".join(report(study({**FOUR, "openvino/cpu": 0.012}, noise=0.02)).findings)
     assert "against openvino / cpu, energy per output token: inconclusive, ratio" in text
-    assert "more rounds would settle it" in text
+    assert "would settle it with a chance of 0.8" in text
 
 
 def test_equivalent_cells(study):
@@ -208,7 +209,7 @@ def test_equivalent_cells(study):
 def test_one_round_is_a_ratio_without_a_verdict(study):
     result = report(study(TWO, rounds=1))
     assert result.findings[0].endswith("no verdict: one round gives no interval.")
-    assert "+1 round" in terminal(result)
+    assert "+1 round" not in terminal(result)  # one more round need not settle it
 
 
 def test_one_cell_has_nothing_to_compare_with(study):
@@ -426,6 +427,102 @@ def test_the_words_tell_an_estimate_from_a_measurement(study):
     assert "estimate of a model" not in measured.methods[0]
     assert "not a measurement" in guessed.methods[0]
     assert "measured by hardware" not in guessed.methods[0]
+
+
+def test_several_models_have_a_sentence_about_models_in_general():
+    result = report(make_models(4, TWO), metrics=[ENERGY])
+    [line] = [line for line in result.findings if line.startswith("Over models")]
+    assert line.startswith(
+        "Over models like these 4: onnx costs 64 % less energy per output token than torch, 95 % "
+        "interval "
+    )
+    assert line.endswith("cheaper on 4 of 4 models.")
+    assert result.metrics[0].population.models == ("m0", "m1", "m2", "m3")
+    assert "model as a random factor" in result.methods[-1]
+    text = terminal(result)
+    assert "Energy per output token over models like these 4, model as a random factor" in text
+    assert "over models like these 4" in to_markdown(result)
+
+
+def test_every_pair_of_engines_is_compared_over_models():
+    costs = {"torch/cpu": 0.033, "onnx/cpu": 0.012, "openvino/cpu": 0.02}
+    result = report(make_models(4, costs), metrics=[ENERGY])
+    lines = [line for line in result.findings if line.startswith("Over models")]
+    assert len(lines) == 3
+    assert all("simultaneous 95 % interval" in line for line in lines)
+    assert len(result.metrics[0].population.pairs) == 3
+
+
+def test_of_two_models_nothing_is_said_of_others_and_how_many_it_takes():
+    result = report(make_models(2, TWO), metrics=[ENERGY])
+    assert not [line for line in result.findings if line.startswith("Over models")]
+    assert (
+        "Nothing is said of models in general: that takes 3 models that share two configurations, "
+        "and this study has 2."
+    ) in result.notes
+
+
+def test_a_study_of_one_model_asks_nothing_about_others():
+    result = report(make_models(1, TWO), metrics=[ENERGY])
+    assert not [line for line in result.notes if "models in general" in line]
+
+
+def test_the_design_is_a_randomised_block_only_where_it_was_one(study):
+    whole = study(TWO)
+
+    def design(frame):
+        return report(frame, metrics=[ENERGY]).methods[0]
+
+    assert ", each a randomised complete block, on lab-1" in design(whole)
+    gap = whole.copy()
+    gap.loc[0, ["outcome", "reason"]] = ["failed", "killed"]
+    assert "(cells in an order that differs between rounds)" in design(gap)
+    late = whole.copy()
+    late.loc[0, "started"] = "2026-01-02T00:00"
+    assert "1 trial began when a later round had begun" in design(late)
+    same = whole.sort_values(["round", "cell"]).assign(order=range(1, len(whole) + 1))
+    assert "(cells in the same order in all rounds" in design(same)
+    for frame in (gap, late, same):
+        assert "randomised complete block" not in design(frame)
+
+
+def test_no_sentence_says_when_the_margin_was_declared(study):
+    text = " ".join(report(study(FOUR), metrics=[ENERGY]).methods)
+    assert "declared" not in text
+    assert "The margin is 2 %" in text
+
+
+def test_a_drift_over_rounds_is_a_note_and_rounds_that_only_differ_are_none(study):
+    frame = study(FOUR, rounds=8, drift=0.0)
+    frame[ENERGY] *= 1.02 ** frame["round"]
+    assert any(
+        "drifts with the number of the round (comparisons within rounds remove it)" in note
+        for note in report(frame, metrics=[ENERGY]).notes
+    )
+    assert not any(
+        "drifts" in note for note in report(study(FOUR, rounds=8), metrics=[ENERGY]).notes
+    )
+
+
+def test_the_chance_of_a_verdict_names_the_margin(study):
+    notes = " ".join(report(study(FOUR), metrics=[ENERGY]).notes)
+    assert "% gets a verdict (saves or worse, beyond the margin of 2 %) with a chance of 0.8." in (
+        notes
+    )
+
+
+def test_dunn_is_said_to_take_drift_for_noise_only_where_rounds_drift(study):
+    close = {f"e{i}/cpu": 0.0100 * 1.03**i for i in range(6)}
+    drifting = report(study(close, rounds=10, drift=0.3, own_interval=None), metrics=[ENERGY])
+    steady = report(
+        study(close, rounds=10, drift=0.0, noise=0.004, own_interval=None), metrics=[ENERGY]
+    )
+    whys = [
+        {d.why for f in each.metrics[0].families for d in f.disagreements if d.found_by == "rounds"}
+        for each in (drifting, steady)
+    ]
+    assert any("drift between rounds as noise" in why for why in whys[0])
+    assert not any("drift" in why for why in whys[1])
 
 
 def test_a_source_that_was_left_out_is_named_in_the_report(study):

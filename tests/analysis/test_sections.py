@@ -21,7 +21,7 @@ from slm_energy.analysis.render.files import LOG, RenderedFiles, files
 from slm_energy.analysis.sections import Sections
 from slm_energy.errors import AnalysisError
 from slm_energy.serialization import from_plain, to_plain
-from tests.analysis.conftest import make_study
+from tests.analysis.conftest import make_models, make_study
 
 ENERGY, LATENCY = METRICS = ("energy/per_output_token_j", "latency/e2e_p50_s")
 COSTS = {"torch/cpu": 0.03, "onnx/cpu": 0.012, "openvino/cpu": 0.02}
@@ -206,6 +206,55 @@ def test_a_fault_in_any_function_of_the_analysis_leaves_a_report(entry, monkeypa
     after = files(built(METRICS[:1]) if rebuilt else whole()[0])
     assert {"comparisons.json", "trials.parquet"} <= set(after.contents)
     assert bool(after.failures) == bool(calls)
+
+
+@functools.cache
+def over_models() -> tuple[Report, RenderedFiles]:
+    """A report that says something of models in general."""
+    keys = options({"study": "toy", "draws": 999, "metrics": list(METRICS[:1])})
+    report = build(make_models(3, {"torch/cpu": 0.03, "onnx/cpu": 0.012}), keys)
+    return report, files(report)
+
+
+@pytest.mark.parametrize(
+    ("part", "metric"),
+    [
+        ("over models", ENERGY),
+        ("verdicts over models in words", ""),
+        ("methods over models", ""),
+        ("notes on models", ""),
+    ],
+)
+def test_what_is_said_of_models_in_general_costs_no_other_section(part, metric, broken):
+    before, _ = over_models()
+    broken(part, metric)
+    after = over_models.__wrapped__()[0]
+    assert [(failure.part, failure.metric) for failure in after.failures] == [(part, metric)]
+    [ours], [unbroken] = after.metrics, before.metrics
+    assert ours.families == unbroken.families
+    assert (ours.population == unbroken.population) == (part != "over models")
+    said = [line for line in before.findings if not line.startswith("Over models")]
+    assert [line for line in after.findings if not line.startswith("Over models")] == said
+
+
+@pytest.mark.parametrize(
+    ("part", "home"),
+    [
+        ("table of models in general", "report.md"),
+        ("Energy per output token: over models", "report.html"),
+        ("figures/energy-per-output-token-j-models.svg", ""),
+    ],
+)
+def test_what_is_shown_of_models_in_general_costs_no_other_part(part, home, broken):
+    report, before = over_models()
+    assert "figures/energy-per-output-token-j-models.svg" in before.contents
+    broken(part)
+    after = files(report)
+    assert [failure.part for failure in after.failures] == [part]
+    changed = {
+        name for name, content in before.contents.items() if after.contents.get(name) != content
+    }
+    assert changed == {home or part}
 
 
 def test_what_is_raised_on_purpose_is_an_answer_to_the_request():

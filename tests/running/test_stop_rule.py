@@ -43,7 +43,8 @@ def test_one_cell_under_three_names_until_its_intervals_are_narrow_with_a_sentin
     assert "study.precision_pct=100.0: reached, after 4 rounds" in planned
     assert "noise floor of this machine (study default of 20" in planned
     assert "% per trial in end-to-end latency p50" in planned
-    assert "5 rounds of 3 cells that are as noisy find a difference of" in planned
+    assert "5 rounds of 3 cells that are as noisy give a difference of" in planned
+    assert "a verdict (saves or worse, beyond the margin of 2 %) with a chance of 0.8" in planned
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sqlite3
 import tarfile
 from pathlib import Path
@@ -66,6 +67,13 @@ def test_every_trial_is_read(store: Store, study: str) -> None:
     assert set(frame["outcome"]) == {"valid"}
 
 
+REDEFINED = re.compile(
+    "/diagnostics/drifts/|/points/[0-9]+/(score|outlier)$|/effects/effects/[0-9]+/(p$|levels/)"
+    "|/power/|/more_rounds$|/(delta|a12)_(low|high)$"
+)
+"""What schema 2 of a report computes in another way than schema 1; see `result.report.SCHEMA`."""
+
+
 def test_the_report_has_the_figures_that_it_had(store: Store) -> None:
     sweep = store.last_sweep("before")
     assert sweep is not None
@@ -73,7 +81,8 @@ def test_the_report_has_the_figures_that_it_had(store: Store) -> None:
     options = analysis.options({"study": "before"})
     report = json.loads(analysis.build(store.frame("before"), options).to_json())
     for key in ("cells", "audit", "metrics", "pareto", "trials"):
-        now, then = values(report[key]), values(expected[key])
+        now = values(report[key])
+        then = {p: v for p, v in values(expected[key]).items() if not REDEFINED.search(p)}
         assert now.keys() >= then.keys()  # later versions add figures
         for path, value in then.items():
             close = pytest.approx(value, rel=1e-9) if isinstance(value, float) else value

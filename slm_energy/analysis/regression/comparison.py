@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from scipy.special import nctdtrinc, stdtrit
 
 from slm_energy.analysis.regression.floors import StoredFloor, floor_warnings, no_floor
 from slm_energy.analysis.regression.manifest import Attached, Difference, Group, differences, match
@@ -22,6 +23,7 @@ from slm_energy.analysis.regression.samples import pair_up
 from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
 from slm_energy.analysis.stats.autocorrelation import dependence
+from slm_energy.analysis.stats.effect_size import GOOD_POWER
 from slm_energy.analysis.stats.welch import CellChange, IndependentPair, judge, noise
 from slm_energy.analysis.trials.frame import Study, tidy
 from slm_energy.config.check import checked
@@ -62,6 +64,8 @@ class MetricChange:
         visible_pct: difference above which the interval of a typical cell excludes 1, with floor:
             the median over cells; None without an interval.
         cells: in the order of study A.
+        verdict_pct: difference for which a typical cell is called a regression or an improvement
+            with a chance of 0.8: the median over cells; None without an interval.
         correlation: of a round with the next, within each study; intervals allow for it.
         rounds: of a typical cell, the fewer of both studies: the median over cells.
         effective_rounds: independent rounds that these are worth.
@@ -72,6 +76,7 @@ class MetricChange:
     noise_pct: float | None
     visible_pct: float | None
     cells: tuple[CellChange, ...]
+    verdict_pct: float | None = None
     correlation: float = 0.0
     rounds: int | None = None
     effective_rounds: float | None = None
@@ -218,6 +223,7 @@ def _judged(pairs: list[IndependentPair], options: CompareOptions) -> tuple[Metr
                 noise_pct=noise(mine),
                 visible_pct=_visible(cells, options.floor),
                 cells=tuple(cells),
+                verdict_pct=_verdict_pct(cells, options, sum(c.p is not None for c in changes)),
                 correlation=correlation,
                 rounds=int(rounds),
                 effective_rounds=dependence(int(rounds), correlation).effective,
@@ -229,3 +235,29 @@ def _judged(pairs: list[IndependentPair], options: CompareOptions) -> tuple[Metr
 def _visible(cells: list[CellChange], floor: float) -> float | None:
     halves = [math.sqrt(c.high / c.low) for c in cells if c.low is not None and c.high is not None]
     return 100 * (statistics.median(halves) * (1 + floor) - 1) if halves else None
+
+
+def _verdict_pct(cells: list[CellChange], options: CompareOptions, tests: int) -> float | None:
+    """See `MetricChange.verdict_pct`; the level is the first one of Holm's steps."""
+    shown = []
+    for cell in cells:
+        if cell.low is None or cell.high is None or cell.freedom is None:
+            continue
+        # Both allow for rounds that resemble their neighbours.
+        freedom, half = cell.freedom, math.log(cell.high / cell.low) / 2
+        error = half / float(stdtrit(freedom, 1 - options.alpha / 2))
+        beside = math.log1p(options.floor) + math.log(cell.instrument or 1)
+        # The test against the margin is one-sided where the margin is wide against the error.
+        limits = ((-math.log1p(-options.margin), 1), (beside, 2))
+        shown.append(
+            max(
+                limit + error * _noncentrality(freedom, options.alpha / (sides * tests))
+                for limit, sides in limits
+            )
+        )
+    return 100 * math.expm1(statistics.median(shown)) if shown else None
+
+
+def _noncentrality(freedom: float, level: float) -> float:
+    """For which t exceeds its one-sided critical value with good power."""
+    return float(nctdtrinc(freedom, 1 - GOOD_POWER, float(stdtrit(freedom, 1 - level))))

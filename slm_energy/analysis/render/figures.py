@@ -51,10 +51,10 @@ def strip(report: Report, result: MetricResult) -> str:
     title = f"{metric.heading}, every trial{titled(report, metric)}"
     words = _means(report, result)
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
-    _draw_axis(picture, axis, height - 40, f"{metric.heading}, {metric.unit}".strip(", "))
+    draw_axis(picture, axis, height - 40, f"{metric.heading}, {metric.unit}".strip(", "))
     for position, row in enumerate(rows):
         y = 16 + position * ROW
-        _label(picture, report.labels[row.cell], left, y)
+        draw_label(picture, report.labels[row.cell], left, y)
         if row.instrument_low is not None and row.instrument_high is not None:
             low, high = row.instrument_low * metric.scale, row.instrument_high * metric.scale
             picture.line(axis(low), y + 9, axis(high), y + 9, "thin")
@@ -88,10 +88,10 @@ def forest(report: Report, metric: Metric, family: Family) -> str:
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
     picture.rect(axis(band[0]), 4, axis(band[1]) - axis(band[0]), height - 48, "band")
     picture.line(axis(1), 4, axis(1), height - 44, "zero")
-    _draw_axis(picture, axis, height - 40, f"ratio to {report.labels[family.reference]}")
+    draw_axis(picture, axis, height - 40, f"ratio to {report.labels[family.reference]}")
     for position, row in enumerate(rows):
         y = 16 + position * ROW
-        _label(picture, report.labels[row.cell], left, y)
+        draw_label(picture, report.labels[row.cell], left, y)
         if row.wide is not None:
             picture.line(axis(row.wide[0]), y, axis(row.wide[1]), y, "thin")
         if row.interval is not None:
@@ -144,7 +144,7 @@ def drift(report: Report, result: MetricResult) -> str:
     picture.line(left, up(0), _RIGHT, up(0), "zero")
     for tick in up.ticks():
         picture.text(left - 8, up(tick) + 4, f"{tick:+.3g} %" if tick else "0", "small soft", "end")
-    _draw_axis(picture, across, height - 40, "position in the planned order")
+    draw_axis(picture, across, height - 40, "position in the planned order")
     for point in points:
         tip = f"{report.labels[point.cell]}, round {point.round}: {100 * point.residual:+.2f} %"
         picture.circle(across(point.order), up(100 * point.residual), 4, "dot", tip)
@@ -174,7 +174,7 @@ def pareto(report: Report, front: Pareto) -> str:
     title = f"{y.heading} against {x.heading[:1].lower()}{x.heading[1:]}"
     estimated = x.estimated or y.estimated
     picture = Picture(WIDTH, height, title, f"On the front: {words}.", estimated=estimated)
-    _draw_axis(picture, pixels_x, height - 42, f"{x.heading}, {x.unit}".strip(", "))
+    draw_axis(picture, pixels_x, height - 42, f"{x.heading}, {x.unit}".strip(", "))
     for tick in pixels_y.ticks():
         picture.text(left - 8, pixels_y(tick) + 4, f"{tick:,.6g}", "small soft", "end")
         picture.line(left, pixels_y(tick), right, pixels_y(tick), "rule")
@@ -189,11 +189,11 @@ def pareto(report: Report, front: Pareto) -> str:
         if p.y_low is not None and p.y_high is not None:
             ends = pixels_y(p.y_low * y.scale), pixels_y(p.y_high * y.scale)
             picture.line(at[0], ends[0], at[0], ends[1], "thin")
-        tip = f"{report.labels[p.cell]}: {100 * p.probability:.0f} % of resamples on the front"
+        tip = f"{report.labels[p.cell]}: on the front in {100 * p.probability:.0f} % of resamples"
         picture.circle(*at, 6 if p.front else 4.5, "best" if p.front else "dot", tip)
         if p.front:
             picture.text(at[0] + 9, at[1] - 7, str(on_front.index(p) + 1), "small")
-    picture.text(right + 30, 14, "On the front, share of resamples", "small soft")
+    picture.text(right + 30, 14, "On the front; in % of resamples", "small soft")
     for position, p in enumerate(on_front[:_NAMED]):
         words = f"{position + 1}  {shortened(report.labels[p.cell])}, {100 * p.probability:.0f} %"
         picture.text(right + 30, 38 + 20 * position, words)
@@ -231,10 +231,10 @@ def stacked_bars(
         picture.rect(at, 4, 12, 12, f"part part{position}")
         picture.text(at + 17, 14, name, "small")
         at += 30 + len(name) * CHARACTER
-    _draw_axis(picture, axis, height - 40, unit)
+    draw_axis(picture, axis, height - 40, unit)
     for row, label in enumerate(labels):
         y, start = 38 + row * ROW, axis(0)
-        _label(picture, label, left, y)
+        draw_label(picture, label, left, y)
         for position, column in enumerate(values.values()):
             width = axis(column[row]) - axis(0)
             picture.rect(start, y - 8, width, 16, f"part part{position}")
@@ -263,7 +263,8 @@ def _ends(metric: Metric, rows: Sequence[tuple[float, float | None, float | None
     return [value * metric.scale for row in rows for value in row if value is not None]
 
 
-def _draw_axis(picture: Picture, axis: Scale, y: float, name: str) -> None:
+def draw_axis(picture: Picture, axis: Scale, y: float, name: str) -> None:
+    """A horizontal axis with its ticks and what it shows."""
     picture.line(axis.left, y, axis.right, y, "axis")
     for tick in axis.ticks():
         picture.line(axis(tick), y, axis(tick), y + 4, "axis")
@@ -271,5 +272,6 @@ def _draw_axis(picture: Picture, axis: Scale, y: float, name: str) -> None:
     picture.text(axis.right, y + 33, name, "small soft", "end")
 
 
-def _label(picture: Picture, label: str, left: float, y: float) -> None:
-    picture.text(left - 10, y + 4, shortened(label), "", "end")
+def draw_label(picture: Picture, label: str, left: float, y: float, style: str = "") -> None:
+    """A label that ends at the left of the plot."""
+    picture.text(left - 10, y + 4, shortened(label), style, "end")

@@ -6,7 +6,7 @@ comparisons.json    the whole result, unrounded, in SI units
 trials.parquet      one row per trial: factors, outcome, metrics
 tables/             LaTeX: METRIC-cells.tex, METRIC-pairs.tex
 figures/            of the metric that decides, family by family: ratios (SVG) and the critical
-                    difference diagram (SVG and TikZ)
+                    difference diagram (SVG and TikZ); with several models, METRIC-models.svg
 errors.log          only if a section was left out after an error: the tracebacks
 """
 
@@ -21,15 +21,17 @@ from typing import Literal
 
 import pandas as pd
 
-from slm_energy.analysis.render import critical_difference, figures, latex
+from slm_energy.analysis.render import critical_difference, figures, interaction, latex
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.markdown import to_markdown
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.failure import Failure
+from slm_energy.analysis.result.population import Population
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import Sections
+from slm_energy.analysis.text.population import shown
 from slm_energy.svg import standalone
 
 JSON, LOG = "comparisons.json", "errors.log"
@@ -88,6 +90,9 @@ def _makers(
         yield f"{stem}-pairs.tex", partial(latex.pairs, report, result)
     for result in report.deciding:
         yield from _figures(report, result)
+        if result.population is not None and not result.population.reason:
+            stem = f"figures/{_slug(result.metric.name)}"
+            yield f"{stem}-models.svg", partial(_models, report, result, result.population)
 
 
 def _figures(
@@ -119,6 +124,11 @@ def _ranks(
     if form == "tikz":
         return critical_difference.to_tikz(ranking, report.labels, title)
     return standalone(critical_difference.to_svg(ranking, report.labels, title))
+
+
+def _models(report: Report, result: MetricResult, seen: Population) -> str:
+    pairs = shown(seen)
+    return standalone(interaction.to_svg(report, result.metric, pairs)) if pairs else ""
 
 
 def _slug(name: str) -> str:

@@ -12,12 +12,13 @@ from slm_energy.escape import markdown
 def to_markdown(report: Report, makes: Sections | None = None) -> str:
     """Write as Markdown; `makes` makes its tables, and keeps what failed."""
     lines = [f"# {markdown(heading(report))}", ""]
+    # The findings come first: MLflow shows the first lines of a description, and folds the rest.
+    for line in report.findings:
+        lines += [f"**{markdown(line)}**", ""]
     if report.shared:
         lines += ["All cells: " + markdown(", ".join(report.shared)) + ".", ""]
     if report.scope:
         lines += [f"Measured: {markdown(report.scope)}.", ""]
-    for line in report.findings:
-        lines += [f"**{markdown(line)}**", ""]
     for grid in grids(report, makes):
         lines += [f"## {markdown(grid.title)}", ""]
         lines.append("| " + " | ".join(markdown(name) for name in grid.head) + " |")

@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from slm_energy.analysis.render import critical_difference, figures, supporting_tables, tables
+from slm_energy.analysis.render import (
+    critical_difference,
+    figures,
+    interaction,
+    supporting_tables,
+    tables,
+)
 from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.page_blocks import (
@@ -36,6 +42,7 @@ from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import of_family
 from slm_energy.analysis.text.phrases import confidence, percent, simultaneous, titled
+from slm_energy.analysis.text.population import shown
 
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
 _MOST_OPEN = 30
@@ -123,13 +130,14 @@ def _metric(report: Report, result: MetricResult) -> Iterator[Part]:
     for family in result.families:
         if len(family.ranked) > 1:
             yield from _family(report, result, family)
+    yield Part("over models", partial(_over_models, report, result))
     if result.diagnostics.drifts:
         yield Part("drift and outliers", partial(_drift, report, result))
     for name, grids in (
         ("Diagnostics", partial(supporting_tables.diagnostics, report, result)),
         ("Effects of the factors", partial(supporting_tables.effects, result)),
         ("Conventional tests", partial(supporting_tables.conventional, report, result)),
-        ("What more rounds would find", partial(supporting_tables.power, result)),
+        ("What more rounds would show", partial(supporting_tables.power, result)),
     ):
         yield Part(name, partial(_fold, name, grids))
 
@@ -160,6 +168,22 @@ def _drift(report: Report, result: MetricResult) -> Iterator[Block]:
         caption="Each trial against the mean of its cell, in the order of the plan"
         f"{'; diamonds, the sentinel' * (result.sentinel is not None)}",
     )
+
+
+def _over_models(report: Report, result: MetricResult) -> Iterator[Block]:
+    """Models in general, and how much the models of the study differ."""
+    seen = result.population
+    pairs = () if seen is None else shown(seen)
+    if pairs:
+        yield Heading(text="Over models")
+        yield Figure(
+            svg=interaction.to_svg(report, result.metric, pairs),
+            caption=f"Ratio on each model with its {confidence(report)} interval over rounds, and"
+            f" over models like these (diamond) with the {confidence(report)} interval of all pairs"
+            f" together; shaded, the margin of {100 * report.options.margin:g}\u00a0%"
+            f"{titled(report, result.metric)}",
+        )
+    yield from _filled(supporting_tables.over_models(report, result))
 
 
 def _instruments(result: MetricResult) -> str:
@@ -226,7 +250,10 @@ def _front(report: Report, front: Pareto) -> Iterator[Block]:
         svg=figures.pareto(report, front),
         caption=f"{front.y.heading} against {front.x.title}"
         f"{' (estimated)' * front.x.estimated}: best is the {better} left;"
-        f" lines, {confidence(report)} intervals{titled(report, front.x)}",
+        f" lines, {confidence(report)} intervals. Per cent: of"
+        f" {front.resamples or 'all'} resamples of the rounds, those in which the cell is on the"
+        " front; how stable the front is from round to round, not the chance that the cell is truly"
+        f" on it{titled(report, front.x)}",
     )
 
 

@@ -123,10 +123,11 @@ def _findings(result: StudyComparison) -> list[str]:
         )
         measured = _measured(result, change.metric)
         lines.append(f"{name}: {summary}; all cells together {_signed(change.ratio)}{measured}.")
-        if change.noise_pct is not None and change.visible_pct is not None:
+        if change.noise_pct is not None and change.verdict_pct is not None:
             lines.append(
-                f"Noise: trials of a cell scatter by {change.noise_pct:.2g} %; a typical cell shows"
-                f" a difference above {change.visible_pct:.2g} %."
+                f"Noise: trials of a cell scatter by {change.noise_pct:.2g} %; a change of"
+                f" {change.verdict_pct:.2g} % of a typical cell gets a verdict (beyond the margin"
+                f" of {100 * result.options.margin:g} %) with a chance of 0.8."
             )
         if change.correlation > 0 and change.effective_rounds is not None:
             lines.append(

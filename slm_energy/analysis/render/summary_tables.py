@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from slm_energy.analysis.render.tables import Grid, audit, registration
+from slm_energy.analysis.render import supporting_tables
+from slm_energy.analysis.render.tables import MARGINAL, Grid, audit, registration
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.diagnostics import Descriptive
 from slm_energy.analysis.result.failure import Failure
@@ -38,6 +39,7 @@ def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
             ),
             ("table of other metrics", partial(others, report, rest)),
             ("table of factor effects", partial(effects, report)),
+            *(("table of models in general", partial(over_models, report, main)) for main in lead),
             ("table of the registration", partial(registration, report)),
         )
     ]
@@ -120,7 +122,7 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
         rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
     suffix, first = _against(report, family)
     return Grid(
-        title=f"{metric.heading}{suffix} ({phrases.simultaneous(report, family)} intervals)"
+        title=f"{metric.heading} ({phrases.simultaneous(report, family)} intervals){suffix}"
         + phrases.titled(report, metric),
         head=(
             first,
@@ -191,7 +193,14 @@ def effects(report: Report) -> Grid:
             size = f"{effect.partial_eta_squared:.2f}"
             rows.append((effect.term, phrases.p_value(effect.p), size, levels or "-"))
     return Grid(
-        title="Factor effects: linear model of the log metric with rounds; ratios to the mean",
+        title="Factor effects on these cells: linear model of the log metric with rounds; ratios to"
+        " the mean",
         head=("Term", "p", "Partial eta squared", "Levels"),
         rows=tuple(rows),
     )
+
+
+def over_models(report: Report, result: MetricResult) -> Grid:
+    """Configurations over models in general, in short."""
+    grid = supporting_tables.over_models(report, result)
+    return grid.without(MARGINAL, "Model by model")

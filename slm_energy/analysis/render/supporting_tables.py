@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from slm_energy.analysis.render.tables import MOST_PAIRS, Grid, figure, ratio, unit
+from slm_energy.analysis.render.tables import MARGINAL, MOST_PAIRS, Grid, figure, ratio, unit
 from slm_energy.analysis.result.comparison import Conventional
+from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.text.phrases import number, p_value
+from slm_energy.analysis.text.phrases import confidence, number, p_value, titled
 
 
 def diagnostics(report: Report, result: MetricResult) -> list[Grid]:
@@ -22,6 +23,7 @@ def diagnostics(report: Report, result: MetricResult) -> list[Grid]:
             f"{drift.slope_pct:+.3g} %",
             f"{drift.low_pct:+.3g} to {drift.high_pct:+.3g} %",
             p_value(drift.p),
+            p_value(drift.p_adjusted),
             str(drift.trials),
         )
         for drift in diagnosed.drifts
@@ -42,12 +44,15 @@ def diagnostics(report: Report, result: MetricResult) -> list[Grid]:
     )
     return _filled(
         Grid(
-            title="Slope of the metric per step, with a mean for each cell",
-            head=("Against", "Slope", "Interval", "p", "Trials"),
+            title="Slope of the metric per step: over rounds (one value each), and within rounds; p"
+            " alone and adjusted with Holm for all of these",
+            head=("Against", "Slope", "Interval", "p", "Adjusted", "Values"),
             rows=drifts,
         ),
         Grid(
-            title="Flagged trials: robust z score above 3.5; none is removed",
+            title="Flagged trials: more spreads of their cell than "
+            f"{number(diagnosed.flagged_above or 0)} from what cell and round make of them, which"
+            f" {100 * report.options.alpha:g} % of studies without outliers have; none is removed",
             head=("Cell", "Round", unit(metric), "Score"),
             rows=flagged,
         ),
@@ -63,7 +68,7 @@ def effects(result: MetricResult) -> list[Grid]:
     """The linear model's terms and levels."""
     model = result.effects
     terms = tuple(
-        (e.term, str(e.df), number(e.f), p_value(e.p), f"{e.partial_eta_squared:.3f}")
+        (e.term, str(e.df), p_value(e.p), number(e.f), f"{e.partial_eta_squared:.3f}")
         for e in model.effects
     )
     levels = tuple(
@@ -74,8 +79,8 @@ def effects(result: MetricResult) -> list[Grid]:
     return _filled(
         Grid(
             title=f"{model.formula}; {model.trials} trials, residual degrees of freedom"
-            f" {model.df_residual}",
-            head=("Term", "df", "F", "p", "Partial eta squared"),
+            f" {model.df_residual}; of these levels, such as these models; {_noise(model)}",
+            head=("Term", "df", "p", "F, equal noise", "Partial eta squared"),
             rows=terms,
         ),
         Grid(
@@ -83,6 +88,49 @@ def effects(result: MetricResult) -> list[Grid]:
             head=("Factor", "Level", "Ratio"),
             rows=levels,
         ),
+    )
+
+
+def _noise(model: Effects) -> str:
+    if all(effect.unequal_noise for effect in model.effects):
+        return "p and intervals give each cell a noise of its own"
+    return "p and intervals take all cells to be equally noisy"
+
+
+def over_models(report: Report, result: MetricResult) -> Grid:
+    """Configurations over models in general, pair by pair; without rows where nothing is said."""
+    seen = result.population
+    if seen is None or seen.reason:
+        return Grid(title="", head=(), rows=())
+    rows = tuple(
+        (
+            pair.a,
+            pair.b,
+            pair.verdict,
+            ratio(pair.ratio, pair.joint_low, pair.joint_high),
+            ratio(None, pair.low, pair.high),
+            p_value(pair.p),
+            f"{pair.won}/{len(pair.models)}",
+            f"{number(min(m.ratio for m in pair.models))} to "
+            f"{number(max(m.ratio for m in pair.models))}",
+        )
+        for pair in seen.pairs
+    )
+    return Grid(
+        title=f"{result.metric.heading} over models like these {len(seen.models)}, model as a"
+        f" random factor: {confidence(report)} intervals for all pairs together, and for each"
+        f" alone{titled(report, result.metric)}",
+        head=(
+            "Configuration",
+            "Against",
+            "Verdict",
+            "Ratio",
+            MARGINAL,
+            "p",
+            "Models won",
+            "Model by model",
+        ),
+        rows=rows,
     )
 
 
@@ -161,22 +209,28 @@ def _omnibus(chain: Conventional) -> Iterator[tuple[str, ...]]:
 
 
 def power(result: MetricResult) -> list[Grid]:
-    """Differences that these rounds can detect, and rounds needed for others."""
+    """The chance that a difference gets a verdict in these rounds, and rounds needed for others."""
     grids = []
     for family in result.families:
         plan = family.power
         if plan is None:
             continue
         name = f"{family.name}: " if family.name else ""
+        beyond = "" if plan.margin_pct is None else f", beyond {number(plan.margin_pct)} %"
         detectable = (
             "" if plan.detectable_pct is None
-            else f"; a difference of {number(plan.detectable_pct)} % is detected with power 0.8"
+            else f"; a difference of {number(plan.detectable_pct)} % gets a verdict with a chance"
+            " of 0.8"
         )  # fmt: skip
         grids.append(
             Grid(
                 title=f"{name}{plan.rounds} rounds, standard deviation of a ratio "
                 f"{number(plan.spread_pct)} %{detectable}",
-                head=("True difference", "Power", "Rounds for power 0.8"),
+                head=(
+                    "True difference",
+                    f"Chance of a verdict{beyond}",
+                    "Rounds for a chance of 0.8",
+                ),
                 rows=tuple(
                     (
                         f"{number(row.difference_pct)} %",

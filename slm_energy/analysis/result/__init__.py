@@ -4,6 +4,7 @@ report        the whole of it
 design        what was run, and how it ended
 comparison    the cells of one family, pair by pair
 effects       how much each factor matters
+population    what holds over models in general
 pareto        trade-offs between two metrics
 diagnostics   how steady the trials and the machine were
 verdict       the words of a verdict

@@ -38,7 +38,8 @@ class Pair:
         a12_high: upper end.
         verdict: about `a`, against the margin.
         reason: why there is no other verdict; empty for saves, gains, worse and equivalent.
-        more_rounds: further rounds that would settle it if mean and spread stay; None if none do.
+        more_rounds: further rounds after which there is a verdict with a chance of 0.8, given what
+            these rounds show; None if there is one, or more than 1,000 rounds would be needed.
         p_margin: of a difference of at most the margin, adjusted; None where unknown.
         joint_low: lower end of the ratio's simultaneous interval: with confidence 1 - alpha those
             of all pairs hold together. It is beyond the margin where p_margin is at most alpha.
@@ -201,8 +202,8 @@ class PowerRow:
 
     Attributes:
         difference_pct: true difference of a pair, in per cent.
-        power: chance to detect it (p at most alpha after adjustment) in these rounds.
-        rounds: fewest rounds with power 0.8; None for more than 1,000.
+        power: chance of a verdict (saves, gains or worse: beyond the margin) in these rounds.
+        rounds: fewest rounds with a chance of 0.8; None for more than 1,000.
     """
 
     difference_pct: float
@@ -220,8 +221,11 @@ class Power:
             over pairs.
         pairs: comparisons that p is adjusted for.
         smallest_rounds: fewest rounds in which p can be at most alpha at all.
-        detectable_pct: difference detected with power 0.8 in these rounds; None above 1,000 %.
+        detectable_pct: difference that gets a verdict with a chance of 0.8 in these rounds; None
+            above 1,000 %.
         rows: for a list of differences.
+        margin_pct: the margin of the verdict; None in reports of earlier versions, whose chances
+            are those of any difference (p at most alpha), without a margin.
     """
 
     rounds: int
@@ -230,6 +234,7 @@ class Power:
     smallest_rounds: int
     detectable_pct: float | None
     rows: tuple[PowerRow, ...]
+    margin_pct: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

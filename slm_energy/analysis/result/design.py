@@ -99,12 +99,17 @@ class Audit:
         complete_rounds: those in which every supported cell is valid.
         slots: every cell in every round, cell by cell.
         outcomes: outcome to number of slots.
+        late: valid trials that began when a later round had begun, such as those that filled a gap;
+            None where it is not known.
+        varied_order: the order of cells differs between rounds; None where it is not known.
     """
 
     rounds: tuple[int, ...]
     complete_rounds: tuple[int, ...]
     slots: tuple[Slot, ...]
     outcomes: dict[str, int]
+    late: int | None = None
+    varied_order: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,7 +58,8 @@ class Point:
         low: lower end of the measurement's own interval; None if there is none.
         high: upper end.
         residual: log value less its cell's mean log.
-        score: robust z score within the cell; None where it has none (`Diagnostics`).
+        score: how far it is from what its round and cell make of it, in spreads of its cell; None
+            where it has none (`Diagnostics`).
         outlier: flagged, and used nevertheless.
         temperature_c: at the start, where a sensor gave it.
     """
@@ -78,16 +79,23 @@ class Point:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
-    """Least-squares slope of the log metric on a covariate, with a mean for each cell.
+    """Least-squares slope of the log metric on a covariate.
+
+    The trials of a round share what is particular to it, so they say nothing independent of each
+    other about differences between rounds. The slope over rounds is that of one value per round;
+    those within rounds have a mean for each cell and each round.
 
     Attributes:
-        against: `order`, `round`, `place` (its position in the round; rounds have means as well),
-            `temperature`, or `time`, of which the study is one unit.
+        against: `round`; within rounds `place` (the position in the round) or `temperature` (at a
+            trial's start); `time`, of which the study is one unit. Reports of earlier versions have
+            `order`.
         slope_pct: change per step, degree or unit, in per cent.
         low_pct: lower end of its t interval.
         high_pct: upper end.
         p: of no slope.
-        trials: how many it rests on.
+        trials: how many values it rests on: trials, or rounds.
+        p_adjusted: p, adjusted with Holm over the slopes of its metric; None where it is the only
+            one.
     """
 
     against: Literal["order", "round", "place", "temperature", "time"]
@@ -96,6 +104,7 @@ class Drift:
     high_pct: float
     p: float
     trials: int
+    p_adjusted: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,9 +128,10 @@ class Changed:
 class Diagnostics:
     """What could make the trials of a metric less alike than the comparison takes them to be.
 
-    A trial is flagged when its robust z score |log x - median| / (1.4826 MAD) within its cell is
-    above 3.5 (Iglewicz and Hoaglin 1993); cells need five trials and a MAD above zero. Flagged
-    trials are kept: an extreme trial of an energy study is a fact about the machine.
+    A trial is flagged when its score, the residual of a median polish of rounds and cells over its
+    cell's spread, is above what the largest score of a study without outliers exceeds in a share
+    alpha of draws (`stats.outliers`); cells need five trials that vary. Flagged trials are kept: an
+    extreme trial of an energy study is a fact about the machine.
 
     Attributes:
         points: one per valid trial, in planned order.
@@ -130,6 +140,7 @@ class Diagnostics:
             that the comparison sees. None with fewer than two rounds.
         residual_shapiro_p: normality of these residuals; None with fewer than three or no spread.
         changed: verdicts that would change without flagged trials.
+        flagged_above: the score above which a trial is flagged; None where no trial has a score.
     """
 
     points: tuple[Point, ...]
@@ -137,6 +148,7 @@ class Diagnostics:
     residual_sd_pct: float | None
     residual_shapiro_p: float | None
     changed: tuple[Changed, ...]
+    flagged_above: float | None = None
 
     @classmethod
     def unknown(cls) -> Diagnostics:

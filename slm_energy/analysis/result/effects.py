@@ -29,10 +29,12 @@ class Effect:
     Attributes:
         term: factor name, `round`, or two names joined by ` x `.
         df: degrees of freedom.
-        f: F statistic (type II sums of squares).
-        p: its p.
+        f: F statistic (type II sums of squares), which takes all cells to be equally noisy.
+        p: of no effect.
         partial_eta_squared: sum of squares over itself plus the residual one.
         levels: of a main effect; empty for interactions and rounds.
+        unequal_noise: p and the levels' intervals give each cell a noise of its own
+            (`stats.unequal_noise`); False where p is that of F, as in reports of earlier versions.
     """
 
     term: str
@@ -41,6 +43,7 @@ class Effect:
     p: float
     partial_eta_squared: float
     levels: tuple[LevelEffect, ...]
+    unequal_noise: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,8 @@ class ParetoPoint:
         y_low: lower end of its t interval; None where unknown.
         y_high: upper end.
         front: no other cell is at least as good in both and better in one.
-        probability: share of resamples of the rounds in which it is on the front.
+        probability: share of resamples of the rounds in which it is on the front: how stable the
+            front is from round to round, not the chance that the cell is truly on it.
     """
 
     cell: str
@@ -42,8 +43,10 @@ class Pareto:
         x: the metric of energy.
         y: latency or quality.
         points: cells that have both, in order of x.
+        resamples: how many the shares rest on; None in reports of earlier versions.
     """
 
     x: Metric
     y: Metric
     points: tuple[ParetoPoint, ...]
+    resamples: int | None = None

@@ -15,6 +15,7 @@
           power                  differences that these rounds can detect, and rounds needed
           rests_on               rounds without which a stated verdict would be another
         effects                  the factors' share
+        population               configurations over models in general
       pareto                     energy against latency and quality
       trials                     one row per trial
       noise_floor                how much the machine varies where nothing differs
@@ -40,13 +41,17 @@ from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
+from slm_energy.analysis.result.population import Population
 from slm_energy.analysis.result.registration import RegistrationCheck
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.serialization import to_plain
 
 SCHEMA = 2
 """2: verdicts, `Pair.p_equivalent` and `Pair.reason` rest on simultaneous intervals, which pairs
-have; in 1 verdicts rested on the interval of each pair alone (`Pair.low`, `Pair.high`)."""
+have; in 1 verdicts rested on the interval of each pair alone (`Pair.low`, `Pair.high`).
+Drift is tested on one value per round (no `order`), outliers without rounds, effects with a noise
+of its own for each cell; `Power` and `Pair.more_rounds` are about a verdict; the intervals of delta
+and A12 of separated cells are Newcombe's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +65,7 @@ class MetricResult:
         families: the comparisons.
         effects: of the factors.
         sentinel: what the sentinel shows of it; None where there is none.
+        population: configurations over models in general; None with fewer than two.
     """
 
     metric: Metric
@@ -68,6 +74,7 @@ class MetricResult:
     families: tuple[Family, ...]
     effects: Effects
     sentinel: Sentinel | None = None
+    population: Population | None = None
 
     @property
     def repeated(self) -> bool:

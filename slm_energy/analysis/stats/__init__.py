@@ -9,13 +9,17 @@ simultaneous       p-values and intervals from the draws, for all pairs at once
 cell_variances     how noisy each cell is
 decision           from a ratio and its simultaneous interval to a verdict
 effect_size        t intervals, Cliff's delta, Vargha-Delaney
-power              detectable differences, and rounds needed
-diagnostics        outliers, distributions, verdicts that rest on outliers
+power              the chance of a verdict, and rounds needed
+settling           how many more rounds bring a verdict
+population         configurations over models in general
+diagnostics        distributions, verdicts that rest on outliers
+outliers           trials too far from what their cell and round make of them
 leave_one_out      verdicts that rest on one round
-drift              slopes over order, time and temperature
+drift              slopes over rounds, place, time and temperature
 conventional       Shapiro-Wilk, Levene, Kruskal-Wallis, Dunn with Holm; `letters` for them
 welch              two independent samples; `games_howell` for more
 autocorrelation    what rounds are worth that resemble their neighbours
 factorial_anova    effects of the factors
+unequal_noise      their tests and intervals
 pareto             trade-offs between metrics
 """

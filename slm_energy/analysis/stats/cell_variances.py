@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import digamma, polygamma
@@ -13,8 +15,23 @@ _HALVES = np.geomspace(1e-3, 1e6, 2000)
 _TRIGAMMAS = polygamma(1, _HALVES)
 
 
-def cell_variances(values: Floats, present: Floats) -> tuple[Floats, Floats]:
-    """Each cell's variance, shrunk, and the prior degrees of freedom that the others give it.
+class Variances(NamedTuple):
+    """Of cells.
+
+    Attributes:
+        raw: draws x cells, each from its own values.
+        shrunk: draws x cells.
+        prior_df: per draw, degrees of freedom that a shrunk variance takes from the other cells;
+            infinite where all cells share one variance.
+    """
+
+    raw: Floats
+    shrunk: Floats
+    prior_df: Floats
+
+
+def cell_variances(values: Floats, present: Floats) -> Variances:
+    """Each cell's variance of values that differ by cell and by round.
 
     Weighted row means and column means are taken out in turn, with weights from the variances of
     the turn before. A weighted mean draws on the cell itself, with the share of its weight: what
@@ -23,16 +40,13 @@ def cell_variances(values: Floats, present: Floats) -> tuple[Floats, Floats]:
     Args:
         values: draws x rounds x cells, 0 where missing.
         present: rounds x cells, 1 where there is a value; each cell has at least two.
-
-    Returns:
-        Variances, draws x cells; degrees of freedom, one per draw, infinite where all cells share
-        one variance.
     """
     rounds = present.sum(axis=0)
     freedom = rounds - 1
     whole = bool(present.all())
     rest = values - values.mean(axis=1, keepdims=True) if whole else values
-    variances, prior_df = np.ones((len(values), len(rounds))), np.zeros(len(values))
+    raw = variances = np.ones((len(values), len(rounds)))
+    prior_df = np.zeros(len(values))
     for _ in range(_FITS):
         weight = 1 / variances
         total = (weight @ present.T).clip(np.finfo(float).tiny)
@@ -45,7 +59,7 @@ def cell_variances(values: Floats, present: Floats) -> tuple[Floats, Floats]:
         raw = np.einsum("drc,drc->dc", rest, rest) / (freedom * (1 - own).clip(1e-9))
         raw = raw.clip(1e-12 * raw.max(axis=1, keepdims=True) + 1e-300)
         variances, prior_df = shrunk(raw, freedom)
-    return variances, prior_df
+    return Variances(raw, variances, prior_df)
 
 
 def shrunk(raw: Floats, freedom: Floats) -> tuple[Floats, Floats]:

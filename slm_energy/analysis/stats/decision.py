@@ -10,13 +10,13 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy.special import stdtr
 
 from slm_energy.analysis.result.comparison import Pair
 from slm_energy.analysis.result.verdict import COARSE, Verdict
 from slm_energy.analysis.stats.comparison import Rule
-from slm_energy.analysis.stats.effect_size import MOST_ROUNDS, rounds_to_settle
+from slm_energy.analysis.stats.effect_size import MOST_ROUNDS
 from slm_energy.analysis.stats.max_t import FEWEST
+from slm_energy.analysis.stats.settling import Outlook, more_rounds
 from slm_energy.analysis.stats.simultaneous import Simultaneous
 
 _LARGEST_LOG = 700.0
@@ -104,6 +104,7 @@ def decide(
     test: Tested | None,
     resolution: float | None,
     rule: Rule,
+    freedom: float,
 ) -> Pair:
     """Add the verdict.
 
@@ -113,36 +114,43 @@ def decide(
         test: what was found of it; None where it could not be tested.
         resolution: how far the instruments could be off on the log scale; None without intervals.
         rule: how to decide.
+        freedom: degrees of freedom of the standard error.
     """
     n = pair.rounds
     if n == 0:
         return dataclasses.replace(pair, reason="no round in which both are valid")
     if n == 1:
-        return dataclasses.replace(pair, reason="one round gives no interval", more_rounds=1)
+        return dataclasses.replace(pair, reason="one round gives no interval")
     if half is None:
         reason = "the ratio is the same in every round, so its spread is unknown"
         return dataclasses.replace(pair, reason=reason)
     if test is None:
         reason = f"a simultaneous interval needs {FEWEST} rounds valid for both"
-        return dataclasses.replace(pair, reason=reason, more_rounds=FEWEST - n)
-    verdict, reason, apart = judge(pair, test, resolution or 0.0, rule)
-    if apart is None:
+        return dataclasses.replace(pair, reason=reason)
+    verdict, reason, is_open = judge(pair, test, resolution or 0.0, rule)
+    if not is_open:
         return dataclasses.replace(pair, verdict=verdict, reason=reason)
-    gap, width = apart
-    # The level at which a t interval of the pair alone would be as wide.
-    level = 2 * float(stdtr(n - 1, -width / test.error))
-    needed = rounds_to_settle(test.error * math.sqrt(n), gap, level, n + 1)
+    assert pair.ratio is not None
+    needed = more_rounds(
+        Outlook(
+            mean=math.log(pair.ratio),
+            error=test.error,
+            rounds=n,
+            freedom=freedom,
+            margin=test.beyond / test.error,
+            difference=test.joint / test.error,
+            equivalence=test.tost / test.error,
+            band=rule.band,
+            resolution=resolution or 0.0,
+        )
+    )
     if needed is None:
         reason += f"; more than {MOST_ROUNDS:,} rounds would be needed"
-    return dataclasses.replace(
-        pair, verdict=verdict, reason=reason, more_rounds=None if needed is None else needed - n
-    )
+    return dataclasses.replace(pair, verdict=verdict, reason=reason, more_rounds=needed)
 
 
-def judge(
-    pair: Pair, test: Tested, resolution: float, rule: Rule
-) -> tuple[Verdict, str, tuple[float, float] | None]:
-    """Verdict, reason, and for an open one how narrow the interval must become, and how wide it is.
+def judge(pair: Pair, test: Tested, resolution: float, rule: Rule) -> tuple[Verdict, str, bool]:
+    """Verdict, reason, and whether more rounds could bring another one.
 
     Args:
         pair: with its ratio.
@@ -155,24 +163,23 @@ def judge(
     size = abs(mean)
     if test.p_equivalent <= rule.alpha:
         if resolution >= band:
-            return COARSE, _coarse(resolution, "the margin"), None
+            return COARSE, _coarse(resolution, "the margin"), False
         if size + test.tost + resolution >= band:
             reason = "with the instruments' interval added, it crosses the margin"
-            return "inconclusive", reason, (band - resolution - size, test.tost)
-        return "equivalent", "", None
+            return "inconclusive", reason, True
+        return "equivalent", "", False
     if test.p_margin > rule.alpha:
         if size <= resolution and resolution >= band:
-            return COARSE, _coarse(resolution, "the difference"), None
-        width = test.beyond if size > band else test.tost
-        return "inconclusive", "the interval crosses the margin", (abs(size - band), width)
+            return COARSE, _coarse(resolution, "the difference"), False
+        return "inconclusive", "the interval crosses the margin", True
     if size <= resolution:
-        return COARSE, _coarse(resolution, "the difference"), None
+        return COARSE, _coarse(resolution, "the difference"), False
     if size - test.joint <= resolution:
         reason = "with the instruments' interval added, it includes 1"
-        return "inconclusive", reason, (size - resolution, test.joint)
+        return "inconclusive", reason, True
     if (mean < 0) == rule.higher_is_better:
-        return "worse", "", None
-    return ("gains" if rule.higher_is_better else "saves"), "", None
+        return "worse", "", False
+    return ("gains" if rule.higher_is_better else "saves"), "", False
 
 
 def _coarse(resolution: float, what: str) -> str:

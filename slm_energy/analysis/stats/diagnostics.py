@@ -14,10 +14,9 @@ from slm_energy.analysis.result.diagnostics import Changed, Descriptive, Diagnos
 from slm_energy.analysis.result.verdict import mirrored
 from slm_energy.analysis.stats.comparison import Block, Comparison
 from slm_energy.analysis.stats.drift import drifts, without_group_means
-from slm_energy.analysis.stats.effect_size import Flags, Floats, half_width
+from slm_energy.analysis.stats.effect_size import Floats, half_width
+from slm_energy.analysis.stats.outliers import Outliers
 
-OUTLIER_SCORE = 3.5
-FEWEST_FOR_OUTLIERS = 5
 _MOST_FOR_SHAPIRO = 5000
 
 Compare = Callable[[Block, str | None], Comparison]
@@ -86,38 +85,23 @@ def _geometric(values: Floats) -> float | None:
     return float(np.exp(np.log(values).mean()))
 
 
-def robust_scores(logs: Floats) -> Floats:
-    """|log - median| / (1.4826 MAD) within each cell (column); NaN where there is no such score."""
-    scores = np.full_like(logs, np.nan)
-    for column in range(logs.shape[1]):
-        there = ~np.isnan(logs[:, column])
-        values = logs[there, column]
-        if values.size < FEWEST_FOR_OUTLIERS:
-            continue
-        away = np.abs(values - np.median(values))
-        spread = 1.4826 * float(np.median(away))
-        if spread > 0:
-            scores[there, column] = away / spread
-    return scores
-
-
-def outliers(block: Block) -> Flags:
-    """Which values are flagged; the rule is in `result.Diagnostics`."""
-    return np.asarray(np.nan_to_num(robust_scores(np.log(block.values))) > OUTLIER_SCORE)
-
-
 def diagnose(
-    block: Block, trials: Sequence[TrialFacts], changed: tuple[Changed, ...], alpha: float
+    block: Block,
+    trials: Sequence[TrialFacts],
+    outliers: Outliers,
+    changed: tuple[Changed, ...],
+    alpha: float,
 ) -> Diagnostics:
     """Diagnose a metric whose cells are compared within rounds.
 
     Args:
         block: its values over all cells of its kind.
         trials: the valid trials, one per cell and round, in planned order.
+        outliers: of the block.
         changed: from `changed_verdicts`.
         alpha: intervals have confidence 1 - alpha.
     """
-    points = trial_points(block, trials)
+    points = trial_points(block, trials, outliers)
     logs = np.log(block.values)
     noise, sd = _round_residuals(logs), residual_sd(logs)
     varied = noise.size >= 3 and float(np.ptp(noise)) > 1e-12
@@ -127,20 +111,22 @@ def diagnose(
         residual_sd_pct=None if sd is None else 100 * math.expm1(sd),
         residual_shapiro_p=_shapiro_p(noise) if varied else None,
         changed=changed,
+        flagged_above=outliers.limit,
     )
 
 
 def diagnose_independent(
-    block: Block, trials: Sequence[TrialFacts], changed: tuple[Changed, ...]
+    block: Block, trials: Sequence[TrialFacts], outliers: Outliers, changed: tuple[Changed, ...]
 ) -> Diagnostics:
     """Diagnose a metric whose repetitions are independent: residuals are those of the cells alone.
 
     Args:
         block: its values over all cells of its kind.
         trials: the repetitions; their rounds and order have no meaning.
+        outliers: of the block.
         changed: from `changed_verdicts`.
     """
-    points = trial_points(block, trials)
+    points = trial_points(block, trials, outliers)
     residuals = np.array([point.residual for point in points])
     freedom = len(points) - len(block.cells)
     sd = math.sqrt(float((residuals**2).sum()) / freedom) if freedom else 0.0
@@ -151,6 +137,7 @@ def diagnose_independent(
         residual_sd_pct=100 * math.expm1(sd) if freedom else None,
         residual_shapiro_p=_shapiro_p(residuals) if varied else None,
         changed=changed,
+        flagged_above=outliers.limit,
     )
 
 
@@ -160,10 +147,11 @@ def _shapiro_p(residuals: Floats) -> float | None:
     return float(stats.shapiro(residuals).pvalue)
 
 
-def trial_points(block: Block, trials: Sequence[TrialFacts]) -> tuple[Point, ...]:
-    """The trials that have a value in the block, in the order given."""
+def trial_points(
+    block: Block, trials: Sequence[TrialFacts], outliers: Outliers | None = None
+) -> tuple[Point, ...]:
+    """The trials that have a value in the block, in the order given; without outliers, no score."""
     logs = np.log(block.values)
-    scores = robust_scores(logs)
     centre = np.array([np.nanmean(column) if (~np.isnan(column)).any() else np.nan
                        for column in logs.T])  # fmt: skip
     columns = {cell: i for i, cell in enumerate(block.cells)}
@@ -172,7 +160,7 @@ def trial_points(block: Block, trials: Sequence[TrialFacts]) -> tuple[Point, ...
         row, column = trial.round - 1, columns.get(trial.cell, -1)
         if column < 0 or np.isnan(logs[row, column]):
             continue
-        score = float(scores[row, column])
+        score = math.nan if outliers is None else float(outliers.scores[row, column])
         points.append(
             Point(
                 run_id=trial.run_id,
@@ -184,7 +172,7 @@ def trial_points(block: Block, trials: Sequence[TrialFacts]) -> tuple[Point, ...
                 high=_at(block.high, row, column),
                 residual=float(logs[row, column] - centre[column]),
                 score=None if math.isnan(score) else score,
-                outlier=score > OUTLIER_SCORE,
+                outlier=outliers is not None and bool(outliers.flags[row, column]),
                 temperature_c=trial.temperature_c,
             )
         )
@@ -213,19 +201,23 @@ def residual_sd(logs: Floats) -> float | None:
 
 
 def changed_verdicts(
-    block: Block, families: Sequence[Family], compare: Compare, higher_is_better: bool
+    block: Block,
+    outliers: Outliers,
+    families: Sequence[Family],
+    compare: Compare,
+    higher_is_better: bool,
 ) -> tuple[Changed, ...]:
     """Verdicts that change when flagged trials are removed.
 
     Args:
         block: the values that the families were compared on.
+        outliers: of the block.
         families: their comparisons.
         compare: how the families were compared; called for those that have a flagged trial.
         higher_is_better: True for throughput and quality.
     """
-    flagged = outliers(block)
-    kept = dataclasses.replace(block, values=np.where(flagged, np.nan, block.values))
-    touched = {block.cells[column] for column in np.nonzero(flagged)[1]}
+    kept = dataclasses.replace(block, values=np.where(outliers.flags, np.nan, block.values))
+    touched = {block.cells[column] for column in np.nonzero(outliers.flags)[1]}
     changed = []
     for family in families:
         if len(family.ranked) < 2 or not touched & set(family.ranked):

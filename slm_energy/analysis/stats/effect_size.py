@@ -31,28 +31,31 @@ def half_width(logs: Floats, alpha: float) -> float | None:
     return float(_quantiles(alpha)[n] * spread / np.sqrt(n))
 
 
+def welch_half_width(x: Floats, y: Floats, alpha: float) -> float | None:
+    """Half the width of Welch's t interval of the difference of two means (1947).
+
+    Args:
+        x: independent values.
+        y: others.
+        alpha: 1 - confidence.
+
+    Returns:
+        None with one value on a side, and when none of them vary.
+    """
+    if min(len(x), len(y)) < 2:
+        return None
+    parts = np.array([float(np.var(values, ddof=1)) / len(values) for values in (x, y)])
+    if parts.sum() < 1e-24:
+        return None
+    freedom = parts.sum() ** 2 / (parts**2 / [len(x) - 1, len(y) - 1]).sum()
+    return float(special.stdtrit(freedom, 1 - alpha / 2) * np.sqrt(parts.sum()))
+
+
 @lru_cache(maxsize=8)
 def _quantiles(alpha: float) -> Floats:
     """t(1 - alpha / 2, n - 1) for n = 0, 1, ... beyond `MOST_ROUNDS`; NaN below 2."""
     n = np.arange(20 * MOST_ROUNDS)
     return np.asarray(np.where(n < 2, np.nan, stats.t.ppf(1 - alpha / 2, np.maximum(n - 1, 1))))
-
-
-def rounds_to_settle(spread: float, gap: float, alpha: float, at_least: int) -> int | None:
-    """Fewest rounds n for which t(1 - alpha/2, n - 1) * spread / sqrt(n) is below the gap.
-
-    Args:
-        spread: standard deviation of the log ratio over rounds.
-        gap: distance of its mean from where the verdict changes.
-        alpha: 1 - confidence.
-        at_least: do not answer less.
-
-    Returns:
-        None when more than `MOST_ROUNDS` would be needed.
-    """
-    n = np.arange(at_least, MOST_ROUNDS + 1)
-    enough = n[_quantiles(alpha)[n] * spread / np.sqrt(n) < gap]
-    return int(enough[0]) if enough.size else None
 
 
 def holm(p: Floats) -> Floats:
@@ -72,8 +75,8 @@ def cliffs_delta(x: Floats, y: Floats) -> float:
 def cliffs_interval(x: Floats, y: Floats, alpha: float) -> tuple[float, float] | None:
     """Interval of Cliff's delta for independent samples: Feng and Cliff (2004), asymmetric.
 
-    Where all of x lie on one side of all of y its variance is zero; then the end is Wilson's for a
-    share that was 1 in as many trials as the smaller sample has.
+    Where all of x lie on one side of all of y, its variance is estimated as zero; then the interval
+    is `_separated`.
 
     Returns:
         None with fewer than two values on a side.
@@ -85,7 +88,7 @@ def cliffs_interval(x: Floats, y: Floats, alpha: float) -> tuple[float, float] |
     delta = float(signs.mean())
     z = float(special.stdtrit(n + m - 2, 1 - alpha / 2))
     if abs(delta) == 1:
-        end = (min(n, m) - z**2) / (min(n, m) + z**2)
+        end = 2 * _separated(n, m, alpha) - 1
         return (end, 1.0) if delta > 0 else (-1.0, -end)
     rows = float(((signs.mean(axis=1) - delta) ** 2).sum())
     columns = float(((signs.mean(axis=0) - delta) ** 2).sum())
@@ -97,18 +100,18 @@ def cliffs_interval(x: Floats, y: Floats, alpha: float) -> tuple[float, float] |
     return max(-1.0, float((centre - root) / scale)), min(1.0, float((centre + root) / scale))
 
 
-def power(rounds: npt.NDArray[np.int64], effect: float, alpha: float, freedom: Floats) -> Floats:
-    """Chance that a two-sided t test of a mean over rounds finds it.
+def _separated(n: int, m: int, alpha: float) -> float:
+    """Lower end of the interval of A12 where all n values exceed all m others.
 
-    Args:
-        rounds: numbers of rounds, each at least 2.
-        effect: true mean over standard deviation.
-        alpha: level of the test.
-        freedom: for each number of rounds, the degrees of freedom of the standard deviation.
+    Newcombe (2006), Statistics in Medicine 25, 559-573, method 5: a score interval. The end is the
+    A12 whose own standard deviation, by Hanley and McNeil's formula for samples of the mean size,
+    would put 1 at the edge.
     """
-    edge = stats.t.ppf(1 - alpha / 2, freedom)
-    shift = effect * np.sqrt(rounds)
-    above = stats.nct.sf(edge, freedom, shift)
-    below = stats.nct.cdf(-edge, freedom, shift)
-    # SciPy gives NaN where the one is 1 or the other 0 to all its digits.
-    return np.asarray(np.nan_to_num(above, nan=1.0) + np.nan_to_num(below, nan=0.0))
+    z, rest = float(special.ndtri(1 - alpha / 2)), (n + m) / 2 - 1
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        a12 = (low + high) / 2
+        spread = 1 + rest * ((1 - a12) / (2 - a12) + a12 / (1 + a12))
+        beyond = (1 - a12) ** 2 > z**2 * a12 * (1 - a12) * spread / (n * m)
+        low, high = (a12, high) if beyond else (low, a12)
+    return high

@@ -49,11 +49,12 @@ def rests_on(
 
 
 def _without(block: Block, row: int) -> Block:
+    """The block less a row, with what a comparison needs."""
     low, high = (
         None if part is None else np.delete(part, row, axis=0) for part in (block.low, block.high)
     )
     values = np.delete(block.values, row, axis=0)
-    return dataclasses.replace(block, values=values, low=low, high=high)
+    return dataclasses.replace(block, values=values, low=low, high=high, with_gain=None)
 
 
 def _verdicts(comparison: Comparison, higher_is_better: bool) -> dict[tuple[str, str], Verdict]:

@@ -130,14 +130,14 @@ def _tested(
     values = np.where(there, logs, 0.0)
     level = values.sum(axis=1, keepdims=True) / present.sum(axis=1, keepdims=True).clip(1)
     values = (values - level) * present
-    variances, prior_df = cell_variances(values[None], present)
+    _, variances, prior_df = cell_variances(values[None], present)
     first, size = halves(variances[0]), np.sqrt(variances[0]) * present
     generator = np.random.default_rng(seed)
     reference = np.empty((draws, 3))
     chunk = max(1, _CHUNK // max(logs.size, shared.size))
     for start in range(0, draws, chunk):
         drawn = generator.standard_normal((min(chunk, draws - start), *logs.shape)) * size
-        apart, error = _pairs(drawn, present, shared, cell_variances(drawn, present)[0])
+        apart, error = _pairs(drawn, present, shared, cell_variances(drawn, present).shrunk)
         reference[start : start + chunk] = largest(apart / error, error, first, band)
     apart, error = (part[0] for part in _pairs(values[None], present, shared, variances))
     pairs = judged(apart, error, shared >= FEWEST, reference, band, alpha)

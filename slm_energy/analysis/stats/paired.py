@@ -64,7 +64,9 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
             pair = dataclasses.replace(pair, p=test.p)
             if seen.half is not None:
                 pair = with_intervals(pair, test, seen.resolution, rule)
-        pairs.append(decide(pair, seen.half, test, seen.resolution, rule))
+        own = max(pair.rounds - 1, 1)
+        freedom = min(own + family.prior_df, own * len(block.cells) / 2)
+        pairs.append(decide(pair, seen.half, test, seen.resolution, rule, freedom))
     return Comparison(
         ranked=block.cells,
         complete_rounds=int((~np.isnan(logs).any(axis=1)).sum()),
@@ -109,7 +111,7 @@ def _measured(block: Block, logs: Floats, a: int, b: int, rule: Rule) -> _Measur
         return _Measured(pair=pair)
     x, y, mean = block.values[both, a], block.values[both, b], float(ratios.mean())
     delta, ends = cliffs_delta(x, y), cliffs_interval(x, y, rule.alpha)
-    resolution = _resolution(block, both, a, b)
+    resolution = pair_resolution(block, both, a, b)
     known = resolution is not None and np.isfinite(resolution)
     pair = dataclasses.replace(
         pair,
@@ -138,8 +140,15 @@ def _measured(block: Block, logs: Floats, a: int, b: int, rule: Rule) -> _Measur
     return _Measured(pair=pair, half=half, resolution=resolution)
 
 
-def _resolution(block: Block, both: Flags, a: int, b: int) -> float | None:
-    """How far the log ratio could be off by the instruments: see the top of this file."""
+def pair_resolution(block: Block, both: Flags, a: int, b: int) -> float | None:
+    """How far the log ratio of two columns could be off by the instruments: see the top.
+
+    Args:
+        block: values with the instruments' intervals.
+        both: the rounds that count.
+        a: a column.
+        b: another.
+    """
     if block.low is None or block.high is None:
         return None
     value, low, high = (part[both][:, [a, b]] for part in (block.values, block.low, block.high))

@@ -1,4 +1,4 @@
-"""The best trade-offs of energy against latency and quality, and how sure each of them is."""
+"""The best trade-offs of energy against latency and quality, and how stable each of them is."""
 
 from __future__ import annotations
 
@@ -57,7 +57,12 @@ def pareto(
                 probability=float(often[i]),
             )
         )
-    return Pareto(x=x[0], y=y[0], points=tuple(sorted(points, key=lambda point: point.x)))
+    return Pareto(
+        x=x[0],
+        y=y[0],
+        points=tuple(sorted(points, key=lambda point: point.x)),
+        resamples=RESAMPLES,
+    )
 
 
 def _scale(metric: Metric, values: Floats) -> Floats:

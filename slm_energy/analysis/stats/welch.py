@@ -117,6 +117,8 @@ class CellChange:
         joint_low: lower end of the simultaneous interval: with confidence 1 - alpha those of all
             pairs hold together. It is beyond the margin where p_margin is at most alpha.
         joint_high: upper end.
+        freedom: degrees of freedom of the intervals; None where there are none, and in comparisons
+            of earlier versions.
     """
 
     cell: str
@@ -135,6 +137,7 @@ class CellChange:
     p_margin: float | None = None
     joint_low: float | None = None
     joint_high: float | None = None
+    freedom: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,6 +257,7 @@ def _change(pair: IndependentPair, test: _Welch | None, rule: _Rule) -> CellChan
         high=math.exp(mean + test.half),
         joint_low=math.exp(low),
         joint_high=math.exp(high),
+        freedom=test.freedom,
         p=test.p,
         p_margin=test.p_margin,
         p_equivalent=test.p_equivalent,

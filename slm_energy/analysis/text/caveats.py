@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slm_energy.analysis.result.diagnostics import MetricNoise, NoiseFloor, Sentinel
+from slm_energy.analysis.result.diagnostics import Drift, MetricNoise, NoiseFloor, Sentinel
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.text.phrases import confidence, joined, kind, number, p_is, times
@@ -68,12 +68,22 @@ def _diagnosis(report: Report, result: MetricResult) -> list[str]:
             f"{joined(names)}; without {'them' if several else 'it'} {changed} would change."
         )
     for drift in seen.drifts:
-        if drift.p <= report.options.alpha and drift.against != "round":
+        if drift.p_adjusted is not None and drift.p_adjusted <= report.options.alpha:
             lines.append(
-                f"{result.metric.heading} drifts with {_AGAINST[drift.against]}: "
-                f"{drift.slope_pct:+.2g} % per step, {p_is(drift.p)}."
+                f"{result.metric.heading} drifts with {_against(report, drift)}: "
+                f"{drift.slope_pct:+.2g} % per step, {p_is(drift.p_adjusted)} (adjusted for "
+                f"{times(len(seen.drifts), 'slope')})."
             )
     return lines
+
+
+def _against(report: Report, drift: Drift) -> str:
+    if drift.against == "round":
+        return "the number of the round (comparisons within rounds remove it)"
+    if drift.against == "place":
+        varied = " (the order of cells differs between rounds)" * bool(report.audit.varied_order)
+        return f"the position in a round{varied}"
+    return "the temperature at the start, within rounds"
 
 
 def _sentinel(report: Report, metric: Metric, seen: Sentinel) -> str:
@@ -88,10 +98,3 @@ def _sentinel(report: Report, metric: Metric, seen: Sentinel) -> str:
         f"({times(drift.trials, 'trial')}), {confidence(report)} interval {drift.low_pct:+.2g} to "
         f"{drift.high_pct:+.2g} %: {shown}."
     )
-
-
-_AGAINST = {
-    "order": "the order of trials (differences between rounds are removed by blocking)",
-    "place": "the position in a round (randomised over cells)",
-    "temperature": "the temperature at the start",
-}

@@ -8,10 +8,14 @@ import numpy as np
 from scipy import stats
 
 from slm_energy.analysis.result.comparison import Conventional, Disagreement, Pair
+from slm_energy.analysis.stats.comparison import Block
+from slm_energy.analysis.stats.diagnostics import residual_sd
 
 _WHY = {
-    "rounds": "Dunn's test treats drift between rounds as noise and ranks over all cells, so it "
-    "needs more rounds",
+    "drift": "Dunn's test treats drift between rounds as noise, and here it is more than half of "
+    "the variance; it also ranks over all cells, so it needs more rounds",
+    "ranks": "Dunn's test ranks over all cells, whatever their noise, and adjusts for all pairs "
+    "with Holm, so it needs more rounds",
     "few": "With so few trials, no difference, however large, can be significant in Dunn's test "
     "with Holm",
     "dunn": "Dunn's test treats the trials of one round as independent and compares ranks; "
@@ -22,26 +26,28 @@ _WHY = {
 
 
 def disagreements(
-    conventional: Conventional, pairs: Sequence[Pair], cells: int, alpha: float
+    conventional: Conventional, pairs: Sequence[Pair], block: Block, alpha: float
 ) -> tuple[Disagreement, ...]:
     """Pairs in which the comparison finds a difference and Dunn-Holm does not, or the reverse.
 
     Args:
         conventional: the tests.
         pairs: the comparison.
-        cells: how many the comparison has; with two its interval decides, not p.
+        block: the values that were compared; with two cells the interval decides, not p.
         alpha: level of both.
     """
     dunn_ps = {(pair.a, pair.b): pair.dunn_p for pair in conventional.pairs}
     trials = [cell.trials for cell in conventional.cells]
+    columns = zip(block.cells, np.log(block.values).T, strict=True)
+    logs = {cell: column for cell, column in columns if not np.isnan(column).all()}
     disagreeing = []
     for pair in pairs:
         dunn_p = dunn_ps.get((pair.a, pair.b))
-        ours = differs(pair, cells, alpha)
+        ours = differs(pair, len(logs), alpha)
         if dunn_p is None or ours is None or ours == (dunn_p <= alpha):
             continue
         if ours:
-            why = "few" if _smallest_dunn(trials) > alpha else "rounds"
+            why = "few" if _smallest_dunn(trials) > alpha else _rounds(block)
         else:
             inside = pair.low is not None and pair.high is not None and pair.low <= 1 <= pair.high
             why = "dunn" if inside else "margin"
@@ -56,6 +62,14 @@ def disagreements(
             )
         )
     return tuple(disagreeing)
+
+
+def _rounds(block: Block) -> str:
+    """Whether differences between rounds are more than half of the variance of a cell's trials."""
+    logs = np.log(block.values)
+    within = residual_sd(logs)
+    own = np.nanvar(logs[:, (~np.isnan(logs)).sum(axis=0) > 1], axis=0, ddof=1)
+    return "drift" if within is not None and within**2 < own.mean() / 2 else "ranks"
 
 
 def differs(pair: Pair, cells: int, alpha: float) -> bool | None:

@@ -74,7 +74,7 @@ def _sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str
         )
     if pair.verdict == "inconclusive" or pair.verdict == COARSE:
         more = "" if pair.more_rounds is None else (
-            f"; about {times(pair.more_rounds, 'more round')} would settle it"
+            f"; about {times(pair.more_rounds, 'more round')} would settle it with a chance of 0.8"
         )  # fmt: skip
         return (
             f"{a} against {b}, {what}: {pair.verdict}, ratio {number(pair.ratio)}, {seen}, "
@@ -92,7 +92,10 @@ def _sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str
 
 
 def _without_a_round(family: Family, pair: Pair) -> list[str]:
-    """Whether the verdict rests on one round; nothing where that was not examined."""
+    """Whether the verdict rests on one round; nothing where that was not examined.
+
+    That no round decides is said of a verdict, not of a pair without one.
+    """
     if family.rests_on is None or pair.rounds < 2:
         return []
     changes: dict[str, list[int]] = {}
@@ -100,7 +103,8 @@ def _without_a_round(family: Family, pair: Pair) -> list[str]:
         if (gone.a, gone.b) == (pair.a, pair.b):
             changes.setdefault(_WITHOUT.get(gone.verdict, gone.verdict), []).append(gone.round)
     if not changes:
-        return ["The verdict holds without any single round."]
+        settled = pair.verdict not in ("inconclusive", COARSE)
+        return ["The verdict holds without any single round."] * settled
     texts = []
     for verdict, rounds in changes.items():
         if len(rounds) == pair.rounds:
@@ -164,18 +168,21 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
         )
     else:
         lines.append(f"{where}No p: {family.reason}.")
-    if family.power is not None and family.power.rounds < family.power.smallest_rounds:
-        rests = cells == 2 and family.power.rounds > 1
+    plan = family.power
+    if plan is not None and plan.rounds < plan.smallest_rounds:
         lines.append(
             f"{where}With {cells} cells, p can reach {report.options.alpha:g} only with "
-            f"{family.power.smallest_rounds} rounds or more: run the sweep again to fill gaps, or "
+            f"{plan.smallest_rounds} rounds or more: run the sweep again to fill gaps, or "
             "raise study.rounds."
-            + (" Until then the verdict rests on the t interval." if rests else "")
+            + (" The verdict rests on the t interval." if cells == 2 and plan.rounds > 1 else "")
         )
-    if family.power is not None and family.power.detectable_pct is not None:
+    if plan is not None and plan.detectable_pct is not None:
+        verdict = "gains" if result.metric.higher_is_better else "saves"
+        beyond = "" if plan.margin_pct is None else f", beyond the margin of {plan.margin_pct:g} %"
         lines.append(
-            f"{where}With {times(family.power.rounds, 'round')}, a difference of "
-            f"{number(family.power.detectable_pct)} % is detected with power 0.8."
+            f"{where}With {times(plan.rounds, 'round')}, a difference of "
+            f"{number(plan.detectable_pct)} % gets a verdict ({verdict} or worse{beyond}) with a "
+            "chance of 0.8."
         )
     if family.rests_on is None and cells * family.complete_rounds > MOST_TRIALS:
         lines.append(

@@ -40,13 +40,16 @@ def methods(report: Report, figure: str) -> tuple[str, ...]:
         "on the log ratio that hold simultaneously for all pairs of a family: the largest "
         "moderated t over all pairs (each cell's variance shrunk towards the common one, Smyth "
         f"2004), drawn {options.draws:,} times from noise of each cell's variance; of two cells, "
-        "Welch's t interval. p is that of Welch's t test, adjusted with Holm. A difference of "
-        f"less than {100 * options.margin:g} % was declared not to matter: {rule(options)}.",
+        "Welch's t interval. p is that of Welch's t test, adjusted with Holm. The margin "
+        f"is {100 * options.margin:g} %, and a smaller difference is taken not to matter: "
+        f"{rule(options)}.",
         multiplicity(report),
         "The conventional tests were run on the untransformed values as well: Shapiro-Wilk, Levene "
         "(about the median), Kruskal-Wallis with epsilon squared, Dunn with Holm, Games-Howell, "
-        "Cliff's delta and Vargha-Delaney's A12. Values whose robust z score within their cell is "
-        "above 3.5 are flagged and kept.",
+        "Cliff's delta and Vargha-Delaney's A12. Values are flagged, and kept, that are farther "
+        "from their cell's median, in spreads of their cell, than the farthest of a study without "
+        f"outliers is in {100 * options.alpha:g} % of draws. Tests of the factors give each cell a "
+        "noise of its own where cells have several values; they are about the levels there are.",
     )
 
 

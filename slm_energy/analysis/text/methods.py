@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slm_energy.analysis.result.design import Audit
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.text.phrases import confidence, times
 from slm_energy.config.options import AnalysisOptions
@@ -14,8 +15,8 @@ def methods(report: Report) -> tuple[str, ...]:
     rest = [f"{n} {name}" for name, n in counts.items() if name != "valid"]
     design = (
         f"The unit of analysis is the trial: one cell in one fresh process. "
-        f"{times(len(report.cells), 'cell')} ran in {times(len(report.audit.rounds), 'round')}, "
-        f"each a randomised complete block, on {report.machine}; {valid} of {total} trials are "
+        f"{times(len(report.cells), 'cell')} ran in {times(len(report.audit.rounds), 'round')}"
+        f"{_blocks(report.audit)} on {report.machine}; {valid} of {total} trials are "
         f"valid{' (' + ', '.join(rest) + ')' if rest else ''}, and "
         f"{times(len(report.audit.complete_rounds), 'round')} complete."
     )
@@ -42,13 +43,26 @@ def methods(report: Report) -> tuple[str, ...]:
     )
 
 
+def _blocks(audit: Audit) -> str:
+    """What kind of blocks the rounds are, as far as the trials show it."""
+    if audit.varied_order and audit.late == 0 and audit.complete_rounds == audit.rounds:
+        return ", each a randomised complete block,"
+    parts = []
+    if audit.varied_order is not None:
+        order = "an order that differs between" if audit.varied_order else "the same order in all"
+        parts.append(f"cells in {order} rounds")
+    if audit.late:
+        parts.append(f"{times(audit.late, 'trial')} began when a later round had begun")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
 def _course(report: Report) -> list[str]:
     """What was fixed in advance besides the rounds."""
     sentences = []
     if report.stopped:
         sentences.append(
-            "The number of rounds was decided by a rule that was fixed in advance and depends on "
-            f"the widths of intervals, not on differences: {report.stopped}."
+            "The number of rounds was decided by a rule that depends on the widths of intervals, "
+            f"not on differences (study.precision_pct): {report.stopped}."
         )
     if any(result.sentinel is not None for result in report.metrics):
         sentences.append(
@@ -92,8 +106,9 @@ def _comparison(report: Report) -> str:
     return (
         f"Cells are compared{split} by the ratio of geometric means over the rounds valid for both,"
         f" with {confidence(report)} intervals on the log ratio"
-        f"{'; ' + '; '.join(how) if how else ''}. A difference of less than "
-        f"{100 * options.margin:g} % was declared not to matter: {rule(options)}. Where the "
+        f"{'; ' + '; '.join(how) if how else ''}. The margin is "
+        f"{100 * options.margin:g} %, and a smaller difference is taken not to matter: "
+        f"{rule(options)}. Where the "
         "instruments' own intervals could explain a difference, it is called below the "
         "instrument's resolution. These intervals cover sampling and the latency of the sensors; "
         "the gain of a sensor cancels in a ratio of two cells on one machine. Where it is known, "
@@ -150,12 +165,17 @@ def _conventional(report: Report) -> tuple[str, ...]:
         "For comparison with earlier work, the conventional tests were run on the same trials: "
         "Shapiro-Wilk, Levene (about the median), Kruskal-Wallis with epsilon squared, "
         "Dunn with Holm, Games-Howell, Friedman and Conover with Holm, Cliff's delta and "
-        "Vargha-Delaney's A12 (intervals: Feng and Cliff 2004).",
+        "Vargha-Delaney's A12 (intervals: Feng and Cliff 2004; Newcombe 2006, method 5, where all "
+        "trials of one cell exceed all of the other).",
     )
 
 
 def _rest(options: AnalysisOptions) -> str:
     return (
-        "Trials whose robust z score within their cell (1.4826 MAD, on logs) is above 3.5 are "
-        f"flagged and kept. Random draws use seed {options.seed}."
+        "Trials are flagged, and kept, whose residual from a median polish of rounds and cells is "
+        "larger, in spreads of their cell, than the largest of a study without outliers is in "
+        f"{100 * options.alpha:g} % of draws. Drift is tested on one value per round and, within "
+        "rounds, with a mean for each round. Tests of the factors give each cell a noise of its "
+        "own (a Wald-type statistic against a parametric bootstrap); they are about the levels "
+        f"that ran, not about others. Random draws use seed {options.seed}."
     )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from slm_energy.analysis.result.design import Audit, Factor, LeftOut, Slot, SlotOutcome
+from slm_energy.analysis.trials.course import late_trials, varied_order
 from slm_energy.analysis.trials.scopes import one_scope
 from slm_energy.cell import cell_labels
 from slm_energy.config.groups import SENTINEL, Scalar
@@ -281,4 +282,6 @@ def _audit(
         complete_rounds=tuple(number for number in rounds if number not in broken),
         slots=tuple(slots),
         outcomes=dict(Counter(slot.outcome for slot in slots)),
+        late=late_trials(rows, started(rows)),
+        varied_order=varied_order(rows),
     )

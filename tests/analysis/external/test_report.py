@@ -244,7 +244,7 @@ def test_declared_rounds_need_one_max_t_run_per_family_and_more_only_for_what_is
         )
     ]
     rounds = sum(f.complete_rounds for result in report.deciding for f in result.families)
-    assert len(runs) == len(families) + len(flagged) + rounds == 23
+    assert len(runs) == len(families) + len(flagged) + rounds == 21
 
 
 def test_the_command_line_reads_a_mapping_of_ones_own(tmp_path: Path, slm_energy: Command) -> None:

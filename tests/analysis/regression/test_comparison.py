@@ -316,6 +316,59 @@ def test_studies_are_compared_through_what_a_store_holds(
     assert latency.cells[0].reason == "the values do not vary, so their spread is unknown"
 
 
+def test_a_change_gets_a_verdict_as_often_as_said(study):
+    """The said size is a median over 40 studies without a change; then one cell gets dearer."""
+    calm_pairs = [(calm(study, COSTS, 2 * s), calm(study, COSTS, 2 * s + 1)) for s in range(40)]
+    said = [compared(a, b).metrics[0].verdict_pct for a, b in calm_pairs]
+    dearer = {**COSTS, "onnx/cpu": 0.010 * (1 + sorted(said)[20] / 100)}
+    worse = [compared(a, calm(study, dearer, 2 * s + 1)) for s, (a, _) in enumerate(calm_pairs)]
+    found = sum(verdicts(result)["onnx"] == "regression" for result in worse)
+    assert 24 <= found <= 39
+    assert f"a change of {worse[0].metrics[0].verdict_pct:.2g} % of a typical cell gets a" in (
+        " ".join(terminal(worse[0]).split())
+    )
+
+
+def test_a_wider_margin_and_a_floor_make_it_larger(study):
+    pair = calm(study, COSTS, 1), calm(study, COSTS, 2)
+    plain, margin, floor = (
+        compared(*pair, **keys).metrics[0].verdict_pct
+        for keys in ({}, {"margin": 0.04}, {"floor": 0.05})
+    )
+    assert plain < margin
+    assert plain < floor
+
+
+def wavy(study, costs, seed):
+    """A study whose rounds resemble their neighbours."""
+    frame = study(costs, rounds=12, drift=0, noise=0.002, seed=seed)
+    return frame.assign(**{ENERGY: frame[ENERGY] * np.exp(0.03 * np.sin(frame["round"] / 2))})
+
+
+def in_another_order(frame):
+    return frame.assign(round=frame["round"].map(dict(zip(range(1, 13), ORDER, strict=True))))
+
+
+def test_rounds_that_resemble_their_neighbours_make_it_larger(study):
+    """The same values in another order are worth more rounds."""
+    pair = [wavy(study, COSTS, seed) for seed in (1, 2)]
+    [change] = compared(*pair).metrics
+    [shuffled] = compared(*map(in_another_order, pair)).metrics
+    assert change.verdict_pct > 1.5 * shuffled.verdict_pct
+    size, chances = np.log1p(change.verdict_pct / 100), []
+    for cell in change.cells:
+        error = np.log(cell.high / cell.low) / 2 / stats.t.ppf(0.975, cell.freedom)
+        # Of two cells: one-sided beyond the margin, and two-sided beyond what instruments explain.
+        limits = ((-np.log(0.98), 0.05 / 2), (np.log(cell.instrument), 0.05 / 4))
+        chances.append(
+            min(
+                stats.nct.sf(stats.t.isf(level, cell.freedom), cell.freedom, (size - limit) / error)
+                for limit, level in limits
+            )
+        )
+    assert min(chances) <= 0.8 <= max(chances)
+
+
 def test_the_scope_of_both_studies_is_named(study):
     old, new = (with_scope(calm(study, COSTS, seed), WITHOUT_GPU) for seed in (1, 2))
     result = compared(old, new)
@@ -406,22 +459,14 @@ def test_a_noise_floor_that_cannot_be_read_is_a_warning_too(study):
 
 
 def test_rounds_that_resemble_their_neighbours_count_as_fewer(study):
-    def wavy(costs, seed):
-        frame = study(costs, rounds=12, drift=0, noise=0.002, seed=seed)
-        return frame.assign(**{ENERGY: frame[ENERGY] * np.exp(0.03 * np.sin(frame["round"] / 2))})
-
-    [change] = compared(wavy(COSTS, 1), wavy(COSTS, 2)).metrics
+    pair = [wavy(study, COSTS, seed) for seed in (1, 2)]
+    [change] = compared(*pair).metrics
     assert change.correlation > 0.5
     assert change.rounds == 12
     assert change.effective_rounds < 5
-    text = terminal(compared(wavy(COSTS, 1), wavy(COSTS, 2)))
+    text = terminal(compared(*pair))
     assert "A round resembles the next (correlation 0." in text
-    [shuffled] = compared(
-        *(
-            frame.assign(round=frame["round"].map(dict(zip(range(1, 13), order, strict=True))))
-            for frame, order in ((wavy(COSTS, s), ORDER) for s in (1, 2))
-        )
-    ).metrics
+    [shuffled] = compared(*map(in_another_order, pair)).metrics
     assert shuffled.correlation < 0.2
     half = [cell.high / cell.low for cell in (*change.cells, *shuffled.cells)]
     assert min(half[:2]) > 1.02 * max(half[2:])

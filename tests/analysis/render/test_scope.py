@@ -11,7 +11,7 @@ from rich.console import Console
 from slm_energy import StudyReport
 from slm_energy.analysis.build import build
 from slm_energy.analysis.options import options
-from slm_energy.analysis.render import latex, tables
+from slm_energy.analysis.render import latex, supporting_tables, tables
 from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.files import files
 from slm_energy.analysis.render.html import to_html
@@ -20,7 +20,7 @@ from slm_energy.analysis.render.summary_tables import grids
 from slm_energy.analysis.render.terminal import to_terminal
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.text import phrases
-from tests.analysis.conftest import WHOLE, make_study, with_scope
+from tests.analysis.conftest import WHOLE, make_models, make_study, with_scope
 
 WORDS = "processor package and DRAM of 1 socket, 1 GPU (NVIDIA H100)"
 
@@ -80,6 +80,15 @@ def test_terminal_markdown_page_notebook_and_json_name_it(report: Report) -> Non
     made = files(report).contents
     assert WORDS.encode() in made["report.html"]
     assert WORDS in plain(made["report.md"].decode())
+
+
+def test_what_is_said_of_models_in_general_names_it() -> None:
+    rows = make_models(3, {"torch/cpu": 0.03, "onnx/cpu": 0.012})
+    report = build(with_scope(rows, WHOLE), options({"study": "toy"}))
+    [line] = [line for line in report.findings if line.startswith("Over models like these 3")]
+    assert line.endswith(f" Measured: {WORDS}.")
+    assert WORDS in supporting_tables.over_models(report, report.deciding[0]).title
+    assert WORDS.encode() in files(report).contents["figures/energy-per-output-token-j-models.svg"]
 
 
 def test_a_report_of_trials_without_a_known_scope_says_nothing_about_it() -> None:

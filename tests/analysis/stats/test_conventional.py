@@ -30,7 +30,8 @@ def values(levels, rounds=6, drift=0.0, seed=0):
 
 def differences(data):
     comparison, conventional = both(data)
-    return disagreements(conventional, comparison.pairs, data.shape[1], 0.05)
+    block = Block(cells=tuple("abcd"[: data.shape[1]]), values=data)
+    return disagreements(conventional, comparison.pairs, block, 0.05)
 
 
 def test_it_is_what_the_libraries_say():

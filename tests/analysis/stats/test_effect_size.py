@@ -4,34 +4,49 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 from slm_energy.analysis.stats.effect_size import (
     cliffs_delta,
     cliffs_interval,
     half_width,
     holm,
-    power,
-    rounds_to_settle,
+    welch_half_width,
 )
-
-
-def test_rounds_to_settle_is_the_first_width_below_the_gap():
-    n = rounds_to_settle(0.02, 0.01, 0.05, at_least=3)
-    widths = {m: stats.t.ppf(0.975, m - 1) * 0.02 / np.sqrt(m) for m in (n - 1, n)}
-    assert widths[n] < 0.01 <= widths[n - 1]
-    assert rounds_to_settle(0.02, 0.0, 0.05, at_least=3) is None
 
 
 def test_cliffs_delta_counts_ties_as_neither():
     assert cliffs_delta(np.array([1.0, 2, 2]), np.array([2.0, 3, 2])) == pytest.approx(-5 / 9)
 
 
-def test_cliffs_interval_of_separated_samples_is_wilsons():
-    low, high = cliffs_interval(np.arange(10.0), np.arange(10.0) + 20, 0.05)
-    z = stats.t.ppf(0.975, 18)
-    assert (low, high) == (-1, pytest.approx(-(10 - z**2) / (10 + z**2)))
+def test_cliffs_interval_of_separated_samples_is_newcombes_score_interval():
+    """Its end is where the A12 that is seen, 1, is 1.96 of that A12's own deviations away."""
+    n, m = 5, 8
+    low, high = cliffs_interval(np.arange(n) + 0.0, np.arange(m) + 20.0, 0.05)
+    a12 = (1 - high) / 2
+    rest = (n + m) / 2 - 1
+    variance = a12 * (1 - a12) * (1 + rest * ((1 - a12) / (2 - a12) + a12 / (1 + a12))) / (n * m)
+    assert low == -1
+    assert (1 - a12) / np.sqrt(variance) == pytest.approx(stats.norm.ppf(0.975), rel=1e-6)
     assert cliffs_interval(np.array([1.0]), np.array([2.0, 3.0]), 0.05) is None
+
+
+def test_cells_that_five_trials_separate_completely_are_not_said_to_be_perhaps_alike():
+    """Mann and Whitney's exact p is 2 / 252: an interval with 0 in it would contradict it."""
+    low, high = cliffs_interval(np.arange(5.0) + 10, np.arange(5.0), 0.05)
+    assert (low > 0.2, high) == (True, 1.0)
+    wider = cliffs_interval(np.arange(5.0) + 10, np.arange(5.0), 0.01)
+    more = cliffs_interval(np.arange(10.0) + 20, np.arange(10.0), 0.05)
+    assert wider[0] < low < more[0]
+
+
+@pytest.mark.parametrize("apart", [2.0, 3.0])
+def test_intervals_of_samples_that_are_mostly_separated_cover_the_truth(apart):
+    generator, inside = np.random.default_rng(4), 0
+    truth = 2 * stats.norm.cdf(apart / np.sqrt(2)) - 1
+    for _ in range(500):
+        low, high = cliffs_interval(generator.normal(apart, 1, 6), generator.normal(0, 1, 6), 0.05)
+        inside += low <= truth <= high
+    assert inside / 500 > 0.93
 
 
 def test_cliffs_interval_covers_the_truth_as_often_as_it_says():
@@ -56,8 +71,9 @@ def test_holm_is_what_statsmodels_says():
     assert np.abs(holm(p) - multipletests(p, method="holm")[1]).max() < 1e-12
 
 
-@pytest.mark.parametrize("effect", [0.3, 1.0, 2.5])
-def test_power_is_what_statsmodels_says(effect):
-    rounds = np.array([3, 8, 30])
-    theirs = [TTestPower().power(effect, nobs=n, alpha=0.01) for n in rounds]
-    assert power(rounds, effect, 0.01, rounds - 1.0) == pytest.approx(theirs, abs=1e-9)
+def test_welchs_interval_is_scipys():
+    x, y = np.random.default_rng(3).normal(0, [[1], [4]], (2, 7))
+    ends = stats.ttest_ind(x, y[:5], equal_var=False).confidence_interval(0.9)
+    assert welch_half_width(x, y[:5], 0.1) == pytest.approx((ends.high - ends.low) / 2)
+    assert welch_half_width(x, y[:1], 0.1) is None
+    assert welch_half_width(np.ones(3), np.ones(3), 0.1) is None

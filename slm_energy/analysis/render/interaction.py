@@ -1,0 +1,67 @@
+"""The figure of the interaction: a pair of configurations on each model, and over models."""
+
+from __future__ import annotations
+
+from slm_energy.analysis.render.figures import draw_axis, draw_label
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.population import PopulationPair
+from slm_energy.analysis.result.report import Report
+from slm_energy.analysis.text.phrases import number, titled
+from slm_energy.svg import ROW, WIDTH, Picture, room, scale
+
+_OVER = "over models"
+_VERDICT = 230.0
+"""Room for the verdict at the right."""
+
+
+def to_svg(report: Report, metric: Metric, pairs: tuple[PopulationPair, ...]) -> str:
+    """Every model's ratio as a dot on its interval, and the ratio over models as a diamond.
+
+    Dots of one pair that are far apart, compared with their intervals, are an interaction: which
+    configuration is better, or by how much, depends on the model.
+
+    Args:
+        report: its margin is shaded.
+        metric: what the ratios are of.
+        pairs: at least one.
+    """
+    margin = report.options.margin
+    band = (1 - margin, 1 / (1 - margin))
+    rows = [(pair, model) for pair in pairs for model in pair.models]
+    ends = [
+        v
+        for pair in pairs
+        for v in (pair.joint_low, pair.joint_high, *(m.ratio for m in pair.models))
+    ]
+    ends += [v for _, model in rows for v in (model.low, model.high)]
+    heads = [f"{pair.a} against {pair.b}" for pair in pairs]
+    left = room([*heads, *(model.model for _, model in rows), _OVER])
+    axis = scale([*band, *(v for v in ends if v)], left, WIDTH - _VERDICT, log=True)
+    height = (len(rows) + 2 * len(pairs)) * ROW + 56
+    words = "; ".join(
+        f"{head}: " + ", ".join(f"{m.model} {number(m.ratio)}" for m in pair.models)
+        + f", {_OVER} {number(pair.ratio)}"
+        for head, pair in zip(heads, pairs, strict=True)
+    )  # fmt: skip
+    title = f"{metric.heading}: ratios model by model, and over models{titled(report, metric)}"
+    picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
+    picture.rect(axis(band[0]), 4, axis(band[1]) - axis(band[0]), height - 48, "band")
+    picture.line(axis(1), 4, axis(1), height - 44, "zero")
+    draw_axis(picture, axis, height - 40, "ratio")
+    y = 16.0
+    for head, pair in zip(heads, pairs, strict=True):
+        draw_label(picture, head, left, y)
+        for model in pair.models:
+            y += ROW
+            draw_label(picture, model.model, left, y, "soft")
+            if model.low is not None and model.high is not None:
+                picture.line(axis(model.low), y, axis(model.high), y, "thin")
+            picture.circle(axis(model.ratio), y, 4, "dot", f"{model.model}: {number(model.ratio)}")
+        y += ROW
+        draw_label(picture, _OVER, left, y)
+        if pair.joint_low is not None and pair.joint_high is not None:
+            picture.span(axis(pair.joint_low), axis(pair.joint_high), y)
+        picture.diamond(axis(pair.ratio), y, "mean")
+        picture.text(WIDTH - _VERDICT + 12, y + 4, str(pair.verdict), "small soft")
+        y += ROW
+    return picture.svg()
