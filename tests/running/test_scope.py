@@ -20,6 +20,8 @@ from slm_energy.testing.waveform import constant
 from tests.conftest import Command
 
 WHOLE = "processor package and DRAM of 1 socket, 1 GPU (NVIDIA Fake 100)"
+SHORT = "measurement.target_error=0.2"
+"""Windows of less than a second: 0.01 would need seven, as a GPU's latency is not known."""
 GPU_ONLY = "GPU only: 1 GPU (NVIDIA Fake 100); processors and memory not included"
 
 
@@ -60,7 +62,7 @@ def test_a_study_is_not_continued_with_another_scope(
     tmp_path: Path, slm_energy: Command, tree: PowercapTree, gpu: None
 ) -> None:
     assert slm_energy("measurement=off").returncode == 0  # meters nothing: it has no scope
-    words = ("measurement=auto", f"measurement.powercap_root={tree.root}")
+    words = ("measurement=auto", SHORT, f"measurement.powercap_root={tree.root}")
     begun = slm_energy(*words)
     assert begun.returncode == 0, begun.stdout + begun.stderr
     assert f"energy of: {WHOLE}" in begun.stdout
@@ -95,7 +97,7 @@ def test_a_study_is_not_continued_with_another_scope(
 def test_a_processor_s_trials_are_refused_or_invalid_where_only_the_gpu_is_metered(
     tmp_path: Path, slm_energy: Command, gpu: None
 ) -> None:
-    words = (f"measurement.powercap_root={tmp_path / 'none'}", "study.attempts=1")
+    words = (f"measurement.powercap_root={tmp_path / 'none'}", "study.attempts=1", SHORT)
     refused = slm_energy("measurement=strict", *words)
     assert refused.returncode == 2
     [line] = refused.stderr.splitlines()

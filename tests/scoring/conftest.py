@@ -16,7 +16,7 @@ def _sandbox(bubblewrap: None) -> None:
     """Every test here runs answers."""
 
 
-LIMITS = Limits(cpu_s=2, wall_s=8.0, memory_mb=512)
+LIMITS = Limits(cpu_s=1, wall_s=3.0, memory_mb=512)
 
 ScoreOne = Callable[[Task, str], TaskScore]
 

@@ -15,7 +15,7 @@ from slm_energy.analysis.result.metric import Metric
         ("throughput/requests_per_s", "Requests/s", "1/s", 1),
         ("memory/gpu_peak_mb", "GPU peak memory", "MB", 1),
         ("thermal/cpu_start_c", "CPU start temperature", "°C", 1),
-        ("quality/pass_at_1", "Pass at 1", "%", 100),
+        ("quality/pass_at_1", "Pass rate", "%", 100),
         ("quality/agreement", "Agreement with the reference engine", "%", 100),
     ],
 )
