@@ -115,7 +115,10 @@ def test_the_step_is_learnt_from_values_and_not_from_digits(opened):
     [("netio", 3_600_000, 64.0), ("tasmota", 3_600_000, 64.0), ("shelly_gen1", 60_000, 64.4)],
 )
 def test_a_counter_that_did_not_move_has_at_least_its_printed_step(opened, shape, step_mj, idle_w):
-    with FakeWallMeter(constant(64.4), shape=shape, period_s=0.01) as wall:
+    """At 123.456 Wh: a number in JSON would drop a zero at the end, and the step look larger."""
+    counted_ns = round(123.456 * 3600 / 64.4 * 1e9)
+    used = dataclasses.replace(constant(64.4), start_ns=time.monotonic_ns() - counted_ns)
+    with FakeWallMeter(used, shape=shape, period_s=0.01) as wall:
         found = opened(wall.config("energy"))
     (energy,) = sources(found.meter)
     assert energy.quantum == step_mj
