@@ -45,7 +45,7 @@ def scored(record: Record, study: StudyConfig) -> Record:
             Path(trial.cache_path),
             isolated=study.sandbox == "bubblewrap",
         )
-    except SandboxError as error:
+    except (SandboxError, WorkloadError) as error:  # the trial itself is valid, and is kept
         return dataclasses.replace(record, unscored=str(error))
     return dataclasses.replace(
         record,
@@ -87,8 +87,7 @@ def score_study(
     """
     frame = store.frame(study)
     rows = frame[frame["outcome"] == "valid"] if len(frame) else frame
-    known = {str(row["run_id"]): _numbers(row) for row in rows.to_dict("records")}
-    labels, left, skipped = dict[str, str](), dict[str, str](), 0
+    to_score, left, skipped = dict[str, dict[Hashable, Any]](), dict[str, str](), 0
     inputs = dict[str, tuple[Sequence[Task], Mapping[str, str]]]()
     load = functools.cache(workload.load)
     for row in rows.to_dict("records"):
@@ -106,12 +105,12 @@ def score_study(
         elif not any(task.tests for task in tasks):
             skipped += 1
         else:
-            labels[run] = str(row["label"])
+            to_score[run] = row
             inputs[run] = (tasks, _texts(store, run))
     results = score_texts([*inputs.values()], cache, isolated=isolated, progress=progress)
     solved_tasks = dict[str, tuple[int, int]]()
-    for (run, label), scores in zip(labels.items(), results, strict=True):
-        values = known[run]
+    for (run, row), scores in zip(to_score.items(), results, strict=True):
+        label, values = str(row["label"]), _numbers(row)
         files = {SCORES: readable({"unscored": "", "scores": scores}).encode()}
         store.add(run, solved.metrics(scores, values), files, (SCORED, str(VERSION)))
         passed, total = solved_tasks.get(label, (0, 0))

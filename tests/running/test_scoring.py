@@ -93,6 +93,19 @@ def test_without_a_sandbox_the_record_has_the_reason(
     assert scored.metrics == record.metrics
 
 
+def test_tests_that_do_not_fit_their_task_do_not_cost_the_trial(
+    record: Record, config: RunConfig
+) -> None:
+    file = Path(record.trial.cell.settings.workload.source)
+    row = {"task_id": "Mbpp/2", "prompt": "def a():", "entry_point": "a", "atol": 0}
+    file.write_text(json.dumps(row | {"base_input": [[1, 2]], "plus_input": []}))
+    generations = [dataclasses.replace(g, task_id="Mbpp/2") for g in a_capture().generations]
+    capture = dataclasses.replace(a_capture(), generations=tuple(generations))
+    scored = scoring.scored(dataclasses.replace(record, capture=capture), config.study)
+    assert "Mbpp/2" in scored.unscored
+    assert scored.outcome.name == "valid"
+
+
 def test_without_isolation_the_verdicts_are_the_same(record: Record, config: RunConfig) -> None:
     own_rights = dataclasses.replace(config.study, sandbox="none")
     assert scoring.scored(record, own_rights).scores == scoring.scored(record, config.study).scores
