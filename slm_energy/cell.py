@@ -129,6 +129,8 @@ PLACES = (
 _ADDED: dict[str, Scalar] = {
     "measurement.leave_out": "[]",
     "measurement.wall_meter.power_path": None,
+    "workload.prompt": "completion",
+    "workload.fim": False,
 }
 """Keys that came after studies had been run, and the value that means what was done before them:
 with it they are not part of a cell's identity, so that those studies go on."""

@@ -471,11 +471,14 @@ class TaskScore:
         task_id: the prompt of the workload.
         verdict: `passed`; `refused` if the task cannot be scored here; else how it failed.
         why: the first line of the reason; empty for a pass.
+        time_share: share of this task in the time that the serve window spent on its requests, by
+            which the window's energy is attributed to tasks; None where it is not known.
     """
 
     task_id: str
     verdict: Verdict
     why: str = ""
+    time_share: float | None = None
 
     @property
     def solved(self) -> bool:

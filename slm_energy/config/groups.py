@@ -330,9 +330,23 @@ class WorkloadConfig:
     batch_size: Annotated[int, Key("requests served together", low=1, high=4096)] = 1
     new_tokens: Annotated[int, Key("tokens to generate per request", low=1, high=1_000_000)] = 64
     stop: Annotated[
-        Literal["fixed", "eos"],
-        Key("generate exactly new_tokens, or end early at an end-of-text token"),
+        Literal["fixed", "eos", "code"],
+        Key(
+            "generate exactly new_tokens, or end early. With eos, at an end-of-text token; with"
+            " code, also where the requested code is complete."
+        ),
     ] = "fixed"
+    prompt: Annotated[
+        Literal["completion", "chat"],
+        Key("send the prompt as it is, to be continued, or within the model's chat template"),
+    ] = "completion"
+    fim: Annotated[
+        bool,
+        Key(
+            "fill in the middle: the model gets what precedes and what follows the solution,"
+            " between its own markers"
+        ),
+    ] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -53,6 +53,15 @@ class AnalysisOptions:
         ),
     ] = None
     margin: Annotated[float, _MARGIN] = 0.02
+    margin_points: Annotated[
+        float,
+        Key(
+            "largest loss of pass rate, in percentage points, that does not matter. Declare it"
+            " before you look at the results.",
+            low=0,
+            high=50,
+        ),
+    ] = 2.0
     alpha: Annotated[
         float,
         Key(

@@ -60,7 +60,7 @@ class Batch:
 
     prompts: tuple[tuple[int, ...], ...]
     new_tokens: int
-    stop: Literal["fixed", "eos"]
+    stop: Literal["fixed", "eos", "code"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ from slm_energy.scoring.sandbox import SandboxError
 from slm_energy.scoring.score import VERSION, Job, score
 from slm_energy.serialization import from_plain, readable
 from slm_energy.store.artifacts import SCORES, SETTINGS, TABLE
-from slm_energy.store.mlflow_schema import SCORED
+from slm_energy.store.mlflow_schema import score_tags
 from slm_energy.store.tracking import Store
 from slm_energy.tasks import Task
 
@@ -92,7 +92,7 @@ def score_study(
     load = functools.cache(workload.load)
     for row in rows.to_dict("records"):
         run = str(row["run_id"])
-        if store.tagged(run, SCORED) == str(VERSION):
+        if row["scored"] == str(VERSION):
             skipped += 1
             continue
         try:
@@ -112,7 +112,7 @@ def score_study(
     for (run, row), scores in zip(to_score.items(), results, strict=True):
         label, values = str(row["label"]), _numbers(row)
         files = {SCORES: readable({"unscored": "", "scores": scores}).encode()}
-        store.add(run, solved.metrics(scores, values), files, (SCORED, str(VERSION)))
+        store.add(run, solved.metrics(scores, values), files, score_tags(scores, VERSION))
         passed, total = solved_tasks.get(label, (0, 0))
         own = [score for score in scores if score.verdict != "refused"]
         solved_tasks[label] = (passed + sum(s.solved for s in own), total + len(own))

@@ -5,16 +5,17 @@ Pure functions; `tracking.py` sends their results.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from slm_energy.cell import cell_levels
 from slm_energy.metric_catalog.catalog import WINDOWS, describe
 from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED, SUMS, energy_name
 from slm_energy.planning.plan import EnergyKind, Past
-from slm_energy.record import EnergyFigure, OutcomeName, Record, Series
+from slm_energy.record import EnergyFigure, OutcomeName, Record, Series, TaskScore
 from slm_energy.scope import Scope, of_domains, of_figures
 from slm_energy.serialization import from_plain, to_plain
 from slm_energy.store.artifacts import TABLE
@@ -27,6 +28,8 @@ STOPPED = "slm.stopped"
 
 SCORED = "slm.scored"
 """Tag of a trial with scores: the version of the scoring."""
+VERDICTS = "slm.verdicts"
+"""Tag of a trial with scores: hash of which tasks are solved; equal hashes mean equal verdicts."""
 SCOPE = "slm.scope_parts"
 """Tag of a trial: the devices that its sum covers, as JSON (`scope.Scope`)."""
 MEASURED_TAG = "slm.measured"
@@ -96,7 +99,7 @@ def tags(record: Record, machine: str) -> dict[str, str]:
     if flags:
         result["slm.flags"] = "; ".join(flags)[:4000]
     if record.scores:
-        result[SCORED] = str(record.scoring)
+        result |= score_tags(record.scores, record.scoring)
     result |= _scope_tags(record)
     if record.job:
         result |= _tags(node=record.node, job=record.job)
@@ -106,6 +109,13 @@ def tags(record: Record, machine: str) -> dict[str, str]:
         result["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])
     result["mlflow.note.content"] = _note(record)
     return result
+
+
+def score_tags(scores: Sequence[TaskScore], version: int) -> dict[str, str]:
+    """Tags of a trial with scores, which `version` of the scoring made."""
+    verdicts = json.dumps([(score.task_id, score.verdict) for score in scores])
+    digest = hashlib.sha256(verdicts.encode()).hexdigest()[:16]
+    return {SCORED: str(version), VERDICTS: digest}
 
 
 def _scope_tags(record: Record) -> dict[str, str]:

@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 _BATCH = 1000
 _NOTE_LENGTH = 8000
-_FRAME_TAGS = ("study", "sweep", "cell", "label", "machine", "outcome", "reason")
+_FRAME_TAGS = (
+    *("study", "sweep", "cell", "label", "machine", "outcome", "reason"),
+    *("scored", "verdicts"),
+)
 _FRAME_NUMBERS = ("round", "order", "attempt")
 
 
@@ -159,23 +162,17 @@ class Store:
         run_id: str,
         metrics: Mapping[str, float],
         files: Mapping[str, bytes],
-        tag: tuple[str, str],
+        tags: Mapping[str, str],
     ) -> None:
-        """Add to a stored trial; the tag, name and value, comes last."""
-        from mlflow.entities import Metric
+        """Add to a stored trial; the tags, name to value, come last."""
+        from mlflow.entities import Metric, RunTag
 
         self.attach(run_id, files)
         with clear_errors(self._uri):
             at_ms = now_ms()
             added = [Metric(name, value, at_ms, 0) for name, value in metrics.items()]
             self._client.log_batch(run_id, metrics=added)
-            self._client.set_tag(run_id, *tag)
-
-    def tagged(self, run_id: str, name: str) -> str | None:
-        """Value of a run's tag; None if it has none."""
-        with clear_errors(self._uri):
-            value = self._client.get_run(run_id).data.tags.get(name)
-            return None if value is None else str(value)
+            self._client.log_batch(run_id, tags=[RunTag(*tag) for tag in tags.items()])
 
     def attached(self, run_id: str, name: str) -> str:
         """Read a text artifact of a run."""
@@ -349,8 +346,9 @@ class Store:
     def frame(self, study: str) -> pd.DataFrame:
         """One row per trial: identity, scope, dotted settings, metrics.
 
-        `scope` is the JSON of a `scope.Scope`, empty where nothing was summed, and `measured` the
-        same in words.
+        `scored` is the version of the scoring and `verdicts` a hash of which tasks are solved, both
+        empty in a trial without scores. `scope` is the JSON of a `scope.Scope`, empty where nothing
+        was summed, and `measured` the same in words.
 
         Raises:
             TrackingError: there is no such study.

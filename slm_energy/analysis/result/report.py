@@ -16,6 +16,8 @@
           rests_on               rounds without which a stated verdict would be another
         effects                  the factors' share
         population               configurations over models in general
+      solved                     whether the generated code works, and joules per solved task
+      recommendations            the cheapest configuration of each family
       pareto                     energy against latency and quality
       trials                     one row per trial
       noise_floor                how much the machine varies where nothing differs
@@ -42,7 +44,9 @@ from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.population import Population
+from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.registration import RegistrationCheck
+from slm_energy.analysis.result.solved import Solved
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.serialization import to_plain
 
@@ -111,6 +115,8 @@ class Report:
         notes: what a reader needs to interpret the tables.
         failures: sections that errors kept out of the report.
         registration: how the study compares with its registration; None without one.
+        solved: one per kind of energy; empty where nothing was scored.
+        recommendations: one per family and kind of energy, without conditions.
         schema: version of this format.
     """
 
@@ -135,6 +141,8 @@ class Report:
     scope: str = ""
     failures: tuple[Failure, ...] = ()
     registration: RegistrationCheck | None = None
+    solved: tuple[Solved, ...] = ()
+    recommendations: tuple[Recommendation, ...] = ()
     schema: int = SCHEMA
 
     @property

@@ -1,0 +1,126 @@
+"""Part of a result: whether the generated code works, and what a working answer costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.verdict import Verdict
+
+Quality = Literal["better", "not worse", "worse", "inconclusive"]
+"""About the pass rate of `a` against that of `b`. `not worse`: by no more than the margin
+(non-inferior); `better` is more than that: the difference itself is above 0. `worse`: by more than
+the margin."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """An interval; an end that does not exist, such as that of a ratio to nothing, is None."""
+
+    low: float | None
+    high: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CellSolved:
+    """One cell.
+
+    Attributes:
+        cell: its id.
+        solved: tasks solved, on average over its rounds: a whole number where all rounds agree.
+        scored: tasks that could be scored.
+        varying: tasks that are solved in some rounds and not in others.
+        rate: solved / scored.
+        rate_range: for tasks like these; where none is solved, its high end is the upper limit.
+        per_solved_j: joules of all attempts over the number solved, the mean over rounds of the
+            logarithm; None where no task is solved, or some task could not be scored.
+        these: its interval for these tasks: over rounds, energy only.
+        like: its interval for tasks like these: over rounds and tasks.
+        reason: why `per_solved_j` or an interval is None; else empty.
+    """
+
+    cell: str
+    solved: float
+    scored: int
+    varying: int
+    rate: float
+    rate_range: Range
+    per_solved_j: float | None = None
+    these: Range | None = None
+    like: Range | None = None
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SolvedPair:
+    """Cell `a` against cell `b`, paired by task; `a` is the better ranked.
+
+    Attributes:
+        a: a cell id.
+        b: another.
+        both: tasks that both solve.
+        only_a: tasks that only `a` solves.
+        only_b: tasks that only `b` solves.
+        neither: tasks that neither solves.
+        mcnemar_p: exact p of equal pass rates, from `only_a` and `only_b`; for this pair alone.
+        p: the same, adjusted for all pairs of the family.
+        difference: pass rate of `a` less that of `b`.
+        difference_range: simultaneous for all pairs of the family, for tasks like these.
+        quality: the verdict about the pass rate.
+        ratio: joules per solved task of `a` over those of `b`; None where one of them has none.
+        ratio_range: simultaneous for all pairs of the family, for tasks like these.
+        verdict: about joules per solved task, against the margin.
+        reason: why a verdict or the ratio is missing; else empty.
+    """
+
+    a: str
+    b: str
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    mcnemar_p: float
+    p: float
+    difference: float
+    difference_range: Range
+    quality: Quality
+    ratio: float | None = None
+    ratio_range: Range | None = None
+    verdict: Verdict = "inconclusive"
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SolvedFamily:
+    """Cells that are compared with each other.
+
+    Attributes:
+        name: of the family; empty where there is one.
+        ranked: cells from the cheapest working answer to the dearest; those without one come last,
+            the highest pass rate first.
+        pairs: every pair.
+    """
+
+    name: str
+    ranked: tuple[str, ...]
+    pairs: tuple[SolvedPair, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Solved:
+    """Joules per solved task, of one kind of energy.
+
+    Attributes:
+        metric: `.../per_solved_j` of that kind; None where only pass rates are known.
+        tasks: how many the workload has.
+        cells: one row per cell, family by family, best first.
+        families: the comparisons.
+        reason: why there are no comparisons; else empty.
+    """
+
+    metric: Metric | None
+    tasks: int
+    cells: tuple[CellSolved, ...]
+    families: tuple[SolvedFamily, ...]
+    reason: str = ""
