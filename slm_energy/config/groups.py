@@ -343,8 +343,8 @@ class WorkloadConfig:
     fim: Annotated[
         bool,
         Key(
-            "fill in the middle: the model gets what precedes and what follows the solution,"
-            " between its own markers"
+            "fill in the middle, between what precedes and what follows the solution. The markers"
+            " are the model's own."
         ),
     ] = False
 
