@@ -10,8 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from slm_energy.analysis.blocked_metric import analyse_blocked
-from slm_energy.analysis.independent_metric import analyse_independent, not_possible
+from slm_energy.analysis.metric_result import analyse, not_possible
 from slm_energy.analysis.noise_floor import floor
 from slm_energy.analysis.resolve_design import Design, resolve_design, with_sharing
 from slm_energy.analysis.result.design import Cell, LeftOut
@@ -52,32 +51,10 @@ def build(
         AnalysisError: the study cannot be analysed as requested; the message names the key to
             change.
     """
-    study = tidy(raw, options.study, options.machine)
-    design = resolve_design(study, options)
-    values, left_out = blocks.usable(study, options)
-    design = with_sharing(design, (block for _, block in values))
-    trials = blocks.trial_facts(study.valid)
-    first = values[0][0].quantity
-    metrics, sections = [], Sections()
-    for metric, block in values:
-        decides = metric.quantity == first
-        result, missing = sections.make(
-            "analysis",
-            partial(
-                analyse_blocked, study, trials, metric, block, design, decides, sections=sections
-            ),
-            partial(_not_analysed, metric),
-            metric=metric.name,
-        )
-        metrics.append(result)
-        left_out += missing
-    own_floor = sections.make(
-        "noise floor", lambda: floor(study, values, options.alpha), lambda failure: None
-    )
+    sections, study = Sections(), tidy(raw, options.study, options.machine)
+    report = _analysed(study, raw, options, sections, rounds=True)
     report = dataclasses.replace(
-        _assembled(study, raw, design, metrics, left_out, sections),
-        noise_floor=own_floor or noise_floor,
-        stopped=stopped,
+        report, noise_floor=report.noise_floor or noise_floor, stopped=stopped
     )
     return _worded(
         report,
@@ -109,23 +86,9 @@ def build_independent(raw: pd.DataFrame, options: AnalysisOptions, aggregate: st
             change.
     """
     study = _without_rounds(tidy(raw, options.study, options.machine))
-    design = resolve_design(study, options)
-    values, left_out = blocks.usable(study, options)
-    design = with_sharing(design, (block for _, block in values))
-    trials = blocks.trial_facts(study.valid)
-    metrics, sections = [], Sections()
-    for metric, block in values:
-        result, missing = sections.make(
-            "analysis",
-            partial(analyse_independent, study, trials, metric, block, design, sections=sections),
-            partial(_not_analysed, metric),
-            metric=metric.name,
-        )
-        metrics.append(result)
-        left_out += missing
-    left_out = [not_possible(metrics), *left_out]
+    sections = Sections()
     return _worded(
-        _assembled(study, raw, design, metrics, left_out, sections),
+        _analysed(study, raw, options, sections, rounds=False),
         sections,
         methods={
             "methods": partial(independent.methods, figure=aggregate or "one value"),
@@ -137,6 +100,35 @@ def build_independent(raw: pd.DataFrame, options: AnalysisOptions, aggregate: st
         },
         notes={"notes": independent.notes, "notes on models": population.notes},
     )
+
+
+def _analysed(
+    study: Study, raw: pd.DataFrame, options: AnalysisOptions, sections: Sections, *, rounds: bool
+) -> Report:
+    """The report without its sentences."""
+    design = resolve_design(study, options, rounds=rounds)
+    values, left_out = blocks.usable(study, options)
+    design = with_sharing(design, (block for _, block in values))
+    trials = blocks.trial_facts(study.valid)
+    first, metrics = values[0][0].quantity, []
+    for metric, block in values:
+        decides = metric.quantity == first or not rounds
+        result, missing = sections.make(
+            "analysis",
+            partial(analyse, study, trials, metric, block, design, sections, decides=decides),
+            partial(_not_analysed, metric),
+            metric=metric.name,
+        )
+        metrics.append(result)
+        left_out += missing
+    if not rounds:
+        left_out = [not_possible(metrics), *left_out]
+        return _assembled(study, raw, design, metrics, left_out, sections)
+    report = _assembled(study, raw, design, metrics, left_out, sections)
+    own_floor = sections.make(
+        "noise floor", lambda: floor(study, values, options.alpha), lambda failure: None
+    )
+    return dataclasses.replace(report, noise_floor=own_floor)
 
 
 def _not_analysed(metric: Metric, failure: Failure) -> tuple[MetricResult, list[LeftOut]]:
@@ -199,7 +191,7 @@ def _assembled(
     left_out: Sequence[LeftOut],
     sections: Sections,
 ) -> Report:
-    """The report without its sentences."""
+    """What was analysed, with the cells, trials and trade-offs that it is about."""
     not_run = study.left_out()
     if study.sentinel is not None:
         not_run += study.sentinel.left_out()

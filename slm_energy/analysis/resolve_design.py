@@ -25,6 +25,7 @@ class Design:
         factors: whose effects are estimated.
         families: cell id to the name of its family.
         references: family to the cell that was named as its reference.
+        rounds: cells ran in rounds; else each cell's repetitions are a sample of its own.
         sharing: comparisons that share alpha: 1, or with adjust=study all of them.
     """
 
@@ -32,11 +33,17 @@ class Design:
     factors: tuple[Factor, ...]
     families: dict[str, str]
     references: dict[str, str]
+    rounds: bool
     sharing: int = 1
 
 
-def resolve_design(study: Study, options: AnalysisOptions) -> Design:
+def resolve_design(study: Study, options: AnalysisOptions, *, rounds: bool = True) -> Design:
     """Look up what the options name.
+
+    Args:
+        study: its factors and cells.
+        options: as given.
+        rounds: see `Design.rounds`.
 
     Raises:
         AnalysisError: the study has no such factor or cell.
@@ -47,6 +54,7 @@ def resolve_design(study: Study, options: AnalysisOptions) -> Design:
         factors=study.factors(options.factors, "factors"),
         families=families,
         references=_references(study, families, options.reference),
+        rounds=rounds,
     )
 
 

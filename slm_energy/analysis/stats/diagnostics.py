@@ -91,51 +91,34 @@ def diagnose(
     outliers: Outliers,
     changed: tuple[Changed, ...],
     alpha: float,
+    *,
+    rounds: bool,
 ) -> Diagnostics:
-    """Diagnose a metric whose cells are compared within rounds.
+    """Diagnose a metric.
 
     Args:
         block: its values over all cells of its kind.
-        trials: the valid trials, one per cell and round, in planned order.
+        trials: the valid trials, in planned order where there is one.
         outliers: of the block.
         changed: from `changed_verdicts`.
         alpha: intervals have confidence 1 - alpha.
+        rounds: the rows are rounds; else a residual is that of a cell alone, and the order of
+            trials has no meaning.
     """
     points = trial_points(block, trials, outliers)
     logs = np.log(block.values)
-    noise, sd = _round_residuals(logs), residual_sd(logs)
+    if rounds:
+        noise, sd = _round_residuals(logs), residual_sd(logs)
+    else:
+        noise = np.array([point.residual for point in points])
+        freedom = len(points) - len(block.cells)
+        sd = math.sqrt(float((noise**2).sum()) / freedom) if freedom else None
     varied = noise.size >= 3 and float(np.ptp(noise)) > 1e-12
     return Diagnostics(
         points=points,
-        drifts=drifts(points, alpha),
+        drifts=drifts(points, alpha) if rounds else (),
         residual_sd_pct=None if sd is None else 100 * math.expm1(sd),
         residual_shapiro_p=_shapiro_p(noise) if varied else None,
-        changed=changed,
-        flagged_above=outliers.limit,
-    )
-
-
-def diagnose_independent(
-    block: Block, trials: Sequence[TrialFacts], outliers: Outliers, changed: tuple[Changed, ...]
-) -> Diagnostics:
-    """Diagnose a metric whose repetitions are independent: residuals are those of the cells alone.
-
-    Args:
-        block: its values over all cells of its kind.
-        trials: the repetitions; their rounds and order have no meaning.
-        outliers: of the block.
-        changed: from `changed_verdicts`.
-    """
-    points = trial_points(block, trials, outliers)
-    residuals = np.array([point.residual for point in points])
-    freedom = len(points) - len(block.cells)
-    sd = math.sqrt(float((residuals**2).sum()) / freedom) if freedom else 0.0
-    varied = len(residuals) >= 3 and sd > 1e-12
-    return Diagnostics(
-        points=points,
-        drifts=(),
-        residual_sd_pct=100 * math.expm1(sd) if freedom else None,
-        residual_shapiro_p=_shapiro_p(residuals) if varied else None,
         changed=changed,
         flagged_above=outliers.limit,
     )

@@ -44,7 +44,8 @@ def noisy(rounds=8, cells=3, seed=0, drift=0.0):
 
 
 def diagnosed(data, frame):
-    return diagnose(data, facts(frame), find(data.values, 0.05, rounds=True), (), 0.05)
+    flagged = find(data.values, 0.05, rounds=True)
+    return diagnose(data, facts(frame), flagged, (), 0.05, rounds=True)
 
 
 def slopes(data, frame):
