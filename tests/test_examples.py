@@ -1,4 +1,7 @@
-"""The notebooks under examples/, run from top to bottom in one folder, as a person would."""
+"""The notebooks under examples/, run from top to bottom in one folder, as a person would.
+
+Only the study is shorter: two rounds.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from nbformat import NotebookNode
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NOTEBOOKS = ("first_study", "own_statistics")
+ROUNDS = "study.rounds=6", "study.rounds=2"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def executed(name: str, folder: Path) -> NotebookNode:
-    notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+    source = (EXAMPLES / f"{name}.ipynb").read_text()
+    assert source.count(ROUNDS[0]) == 1
+    notebook = nbformat.reads(source.replace(*ROUNDS), as_version=4)
     NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     ).execute()
@@ -55,19 +61,19 @@ def test_they_are_stored_without_outputs(name: str) -> None:
 def test_a_study_runs_in_a_notebook_and_prints_a_line_per_trial(folder: Path) -> None:
     notebook = executed("first_study", folder)
     lines = printed(notebook, "stdout")
-    assert lines.count("decode=session  r0") == lines.count("decode=generate  r0") == 6
+    assert lines.count("decode=session  r0") == lines.count("decode=generate  r0") == 2
     assert "\x1b" not in lines, "no colours or bars that a notebook would not draw"
     assert "\r" not in lines
     assert printed(notebook, "stderr") == ""
     page = shown(notebook)
-    assert "12 trials, 12 to do" in page
-    assert "Study first_study: 12 valid" in page
+    assert "4 trials, 4 to do" in page
+    assert "Study first_study: 4 valid" in page
     assert "energy per output token" in page
     assert (folder / "first_study" / "report" / "report.html").is_file()
 
 
 def test_the_second_notebook_uses_the_trials_of_the_first(folder: Path) -> None:
     notebook = executed("own_statistics", folder)
-    assert "nothing was left to run; 12 done before" in shown(notebook)
+    assert "nothing was left to run; 4 done before" in shown(notebook)
     assert "by hand" in shown(notebook)
     assert "paired t" in shown(notebook, "text/plain")

@@ -1,6 +1,5 @@
 import dataclasses
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,9 +16,6 @@ from slm_energy.errors import EngineError
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")
 
 LONG, SHORT = tuple(range(40, 24, -1)), (100, 7, 300, 12)
-BATCHES = tuple(
-    Batch(prompts=prompts, new_tokens=24, stop="fixed") for prompts in ((LONG,), (LONG, SHORT))
-)
 
 
 def loaded(target: LoadRequest) -> Engine:
@@ -39,22 +35,52 @@ def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> l
     return [answer.output_ids for answer in engine.generate(batch)]
 
 
-def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_request, twin):
+def test_a_trial_compiles_from_the_prepared_cache_and_generates_torchs_tokens_alone_and_padded(
+    make_request, twin, tmp_path
+):
     folder = twin("starcoder2-3b")  # its attention has a window
+    base = make_request("torch_compile", folder=folder)
+    work = WorkloadConfig(name="w", source="bundled", limit=3, batch_size=2, new_tokens=24)
+    settings = dataclasses.replace(base.settings, workload=work)
+    target = dataclasses.replace(base, settings=settings, cache_path=tmp_path)
+    assert ENGINE.needs_preparation(target)
+    ENGINE.prepare(target)
+    assert not ENGINE.needs_preparation(target)
+    (entry,) = cache.entries(tmp_path)
+    prepared = cache.facts(entry.path)
+    assert prepared.pop("compile_deviation") < 1e-4
+    shapes = compiled._expected(target)
+    assert prepared == {
+        "compiled_sizes": [1, 2],
+        "cache_places": shapes.capacity,
+        "compile_cache": "miss",
+        "recompilation": "refused",
+    }
+
     eager = loaded(make_request("torch", folder=folder))
-    engine, added = compile_for(make_request("torch_compile", folder=folder), *BATCHES)
+    engine, added = compile_for(target, *batches_of(shapes, new_tokens=24))
+    assert added.pop("compile_deviation") < 1e-4
+    assert added == {**prepared, "compile_cache": "hit"}
     alone = [*served(eager, LONG), *served(eager, SHORT)]
     assert [*served(engine, LONG), *served(engine, SHORT)] == alone
     assert served(engine, LONG, SHORT) == alone
     assert served(engine, SHORT, new_tokens=1) == [alone[1][:1]]
-    assert added.pop("compile_deviation") < 1e-4
-    assert added == {
-        "compiled_sizes": [1, 2],
-        "cache_places": 48,
-        "compile_cache": "miss",
-        "recompilation": "refused",
-    }
     engine.close()
+
+    for file in entry.path.rglob("*"):
+        if file.is_file() and file.name != cache.MANIFEST:
+            file.unlink()  # this process has the libraries mapped
+            file.write_bytes(b"damaged")
+    assert ENGINE.needs_preparation(target)
+
+
+def batches_of(shapes: compiled.Shapes, new_tokens: int) -> list[Batch]:
+    """Batches that need these shapes."""
+    longest = (5,) * (shapes.capacity - new_tokens)
+    return [
+        Batch(prompts=(longest,) * size, new_tokens=new_tokens, stop="fixed")
+        for size in shapes.sizes
+    ]
 
 
 def see_padding(explicit, keys, positions, unpadded):
@@ -67,8 +93,9 @@ def see_padding(explicit, keys, positions, unpadded):
 def test_a_compiled_step_that_computes_something_else_is_refused(make_request, twin, monkeypatch):
     target = make_request("torch_compile", folder=twin("tinyllama-1.1b"))
     monkeypatch.setattr(ExplicitForward, "_masks", see_padding)
+    monkeypatch.setattr(torch, "compile", lambda step, **_: step)  # just as wrong, and quicker
     with pytest.raises(EngineError, match="the graph compiled from llama differs from torch by"):
-        compile_for(target, BATCHES[1])
+        compile_for(target, Batch(prompts=(LONG, SHORT), new_tokens=24, stop="fixed"))
 
 
 def test_a_graph_compiled_on_another_processor_is_not_used(make_request, monkeypatch):
@@ -83,43 +110,6 @@ def test_a_shape_that_was_not_compiled_is_refused_while_serving(make_request):
     engine._caches = {}  # as if nothing had been compiled
     with pytest.raises(EngineError, match="not compiled for 2 prompts and 40 tokens"):
         served(engine, LONG, SHORT)
-
-
-def test_every_trial_compiles_from_the_prepared_cache(make_request, tmp_path):
-    base = make_request("torch_compile")
-    work = WorkloadConfig(name="w", source="bundled", limit=1, new_tokens=4)
-    settings = dataclasses.replace(base.settings, workload=work)
-    target = dataclasses.replace(base, settings=settings, cache_path=tmp_path)
-    assert ENGINE.needs_preparation(target)
-    ENGINE.prepare(target)
-    assert not ENGINE.needs_preparation(target)
-
-    (batch,) = the_batches(target)
-    assert compile_for(target, batch)[1]["compile_cache"] == "hit"
-
-    for file in entry_of(tmp_path).rglob("*"):
-        if file.is_file() and file.name != cache.MANIFEST:
-            file.unlink()  # this process has the libraries mapped
-            file.write_bytes(b"damaged")
-    assert ENGINE.needs_preparation(target)
-    engine, added = compile_for(target, batch)
-    assert added["compile_cache"] == "miss"
-    assert served(engine, *batch.prompts, new_tokens=4) == served(
-        loaded(make_request("torch")), *batch.prompts, new_tokens=4
-    )
-
-
-def the_batches(target: LoadRequest) -> list[Batch]:
-    shapes = compiled._expected(target)
-    return [
-        Batch(prompts=((5,) * (shapes.capacity - 4),) * size, new_tokens=4, stop="fixed")
-        for size in shapes.sizes
-    ]
-
-
-def entry_of(folder: Path) -> Path:
-    (entry,) = cache.entries(folder)
-    return entry.path
 
 
 def test_the_fixed_cache_has_room_for_the_longest_request():
