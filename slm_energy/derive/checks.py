@@ -114,10 +114,6 @@ def _same_outputs(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
     return True, "every pass generated the same tokens"
 
 
-def _same_prompts(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    return quality.same_prompts(capture)
-
-
 def _sampler_alive(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     if trial.cell.settings.measurement.mode == "off":
         return None, "measurement is off"
@@ -163,32 +159,6 @@ def _requested_meter(trial: Trial, capture: Capture, energy: Sequence[EnergyFigu
     return False, f"measurement.wall_meter: {errors[0] if errors else 'it was not opened'}"
 
 
-def _alone_on_cpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    limit = trial.cell.settings.measurement.limits.foreign_cpu_pct
-    return _mean_within(
-        capture, "foreign_cpu_percentage", limit, "foreign_cpu_pct", "% of the processors"
-    )
-
-
-def _no_steal(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    limit = trial.cell.settings.measurement.limits.steal_pct
-    return _mean_within(capture, "cpu_steal_percentage", limit, "steal_pct", "% of processor time")
-
-
-def _cpu_not_throttled(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    limit = trial.cell.settings.measurement.limits.throttled_pct
-    return _mean_within(
-        capture, "cpu_throttled_percentage", limit, "throttled_pct", "% of the time"
-    )
-
-
-def _gpu_not_throttled(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    limit = trial.cell.settings.measurement.limits.throttled_pct
-    return _mean_within(
-        capture, "_throttled", limit, "throttled_pct", "% of the time", factor=100.0
-    )
-
-
 def _alone_on_gpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     limit = trial.cell.settings.measurement.limits.gpu_processes
     found = _gauges(capture, "_foreign_processes")
@@ -218,21 +188,22 @@ def _same_governor(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure
     return None, "this machine reports no frequency governor"
 
 
-def _mean_within(
-    capture: Capture, gauge: str, limit: float, key: str, unit: str, *, factor: float = 1.0
-) -> _Verdict:
-    """Compare the mean of each gauge whose id ends with `gauge` with a limit."""
-    found = _gauges(capture, gauge)
-    if not found:
-        return None, f"this machine reports no {gauge.strip('_')}"
-    for name, figure in found.items():
-        if figure.mean * factor > limit:
-            return False, (
-                f"{name} is {figure.mean * factor:.3g} {unit};"
-                f" measurement.limits.{key}={limit:g} allows less"
-            )
-    worst = max(figure.mean * factor for figure in found.values())
-    return True, f"{worst:.3g} {unit}, at most {limit:g}"
+def _mean_within(gauge: str, key: str, unit: str, *, factor: float = 1.0) -> _Check:
+    """The check that compares the mean of each gauge whose id ends with `gauge` with a limit."""
+
+    def check(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+        limit = getattr(trial.cell.settings.measurement.limits, key)
+        means = {name: each.mean * factor for name, each in _gauges(capture, gauge).items()}
+        if not means:
+            return None, f"this machine reports no {gauge.strip('_')}"
+        for name, mean in means.items():
+            if mean > limit:
+                return False, (
+                    f"{name} is {mean:.3g} {unit}; measurement.limits.{key}={limit:g} allows less"
+                )
+        return True, f"{max(means.values()):.3g} {unit}, at most {limit:g}"
+
+    return check
 
 
 def _gauges(capture: Capture, ending: str) -> dict[str, GaugeFigure]:
@@ -317,17 +288,19 @@ _CHECKS: dict[str, _Check] = {
     "token_counts": _token_counts,
     "time_stamps": _time_stamps,
     "same_outputs": _same_outputs,
-    "same_prompts": _same_prompts,
+    "same_prompts": lambda trial, capture, energy: quality.same_prompts(capture),
     "sampler_alive": _sampler_alive,
     "not_suspended": instrument_checks.not_suspended,
     "energy_known": _energy_known,
     "requested_meter": _requested_meter,
     "work_on_metered_device": _on_metered_device,
-    "alone_on_cpu": _alone_on_cpu,
+    "alone_on_cpu": _mean_within(
+        "foreign_cpu_percentage", "foreign_cpu_pct", "% of the processors"
+    ),
     "alone_on_gpu": _alone_on_gpu,
-    "no_steal": _no_steal,
-    "cpu_not_throttled": _cpu_not_throttled,
-    "gpu_not_throttled": _gpu_not_throttled,
+    "no_steal": _mean_within("cpu_steal_percentage", "steal_pct", "% of processor time"),
+    "cpu_not_throttled": _mean_within("cpu_throttled_percentage", "throttled_pct", "% of the time"),
+    "gpu_not_throttled": _mean_within("_throttled", "throttled_pct", "% of the time", factor=100.0),
     "same_governor": _same_governor,
     "wall_unit": instrument_checks.wall_unit_plausible,
 }
