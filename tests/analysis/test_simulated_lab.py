@@ -15,7 +15,7 @@ EIGHT = "ours, 8 rounds"
 
 @pytest.mark.parametrize("lab", [EQUAL, UNEQUAL], ids=["equal noise", "unequal noise"])
 def test_ours_errs_as_often_as_it_says(lab):
-    found = score(EIGHT, lab, studies=300, effect=0.05, draws=299, seed=3)
+    found = score(EIGHT, lab, studies=150, effect=0.05, draws=299, seed=3)
     assert 0.01 < found.false_findings < 0.1
     assert 0.91 < found.coverage < 0.98
     assert found.power > 0.85

@@ -46,7 +46,7 @@ def test_a_study_may_be_in_another_store(finished: SweepResult, later: SweepResu
 def test_studies_that_differ_are_refused_with_the_option_that_allows_it(
     finished: SweepResult, words: Words
 ) -> None:
-    run(words("apart", *GRID, "workload.new_tokens=5", "measurement=auto"), quiet=True)
+    run(words("apart", "workload.new_tokens=5"), quiet=True)
     with pytest.raises(AnalysisError, match=r"allow=|no cell is in both"):
         compare("finished", "apart", tracking=finished.tracking, metrics=[METRIC])
 
