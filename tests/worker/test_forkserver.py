@@ -187,7 +187,6 @@ def test_a_worker_dies_with_its_template(tmp_path: Path, config: RunConfig) -> N
 
 
 def test_isolation_tells_cells_apart(slm_energy: Command) -> None:
-    done = slm_energy("-m", "measurement.isolation=spawn,forkserver")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 trials valid" in done.stdout
-    assert "isolation=forkserver" in done.stdout
+    planned = slm_energy("plan", "-m", "measurement.isolation=spawn,forkserver").stdout
+    assert "isolation=spawn" in planned
+    assert "isolation=forkserver" in planned
