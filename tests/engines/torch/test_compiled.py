@@ -36,8 +36,10 @@ def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> l
 
 
 def test_a_trial_compiles_from_the_prepared_cache_and_generates_torchs_tokens_alone_and_padded(
-    make_request, twin, tmp_path
+    make_request, twin, tmp_path, monkeypatch
 ):
+    # Inductor believes the processor instead of compiling a program for each vector extension.
+    monkeypatch.setattr("torch._inductor.config.cpp.vec_isa_ok", True)
     folder = twin("starcoder2-3b")  # its attention has a window
     base = make_request("torch_compile", folder=folder)
     work = WorkloadConfig(name="w", source="bundled", limit=3, batch_size=2, new_tokens=24)
