@@ -28,7 +28,8 @@ def over_models(study: Study, block: Block, rule: Rule, *, rounds: bool) -> Popu
     for cell, column in zip(block.cells, block.values.T, strict=True):
         if not np.isnan(column).all():
             model = level(study.settings[cell], _MODEL)
-            cells.setdefault(model, {})[_configuration(study, cell, model)] = cell
+            configuration = study.labels[cell].removeprefix(f"{model} / ")
+            cells.setdefault(model, {})[configuration] = cell
     if len({name for own in cells.values() for name in own}) < 2:
         return None
     blocks = []
@@ -37,8 +38,3 @@ def over_models(study: Study, block: Block, rule: Rule, *, rounds: bool) -> Popu
         named = dataclasses.replace(values, cells=tuple(own))
         blocks.append(ModelBlock(model=model, block=named, rounds=rounds))
     return population(blocks, rule)
-
-
-def _configuration(study: Study, cell: str, model: str) -> str:
-    """What a cell's label says besides its model."""
-    return study.labels[cell].removeprefix(f"{model} / ")

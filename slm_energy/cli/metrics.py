@@ -63,7 +63,11 @@ def matching(word: str) -> Sequence[MetricDefinition]:
     named = find(word)
     if named is not None:
         return [named]
-    metrics = [metric for metric in METRICS if word.lower() in _text(metric)]
+    metrics = [
+        metric
+        for metric in METRICS
+        if word.lower() in f"{metric.name} {metric.title} {metric.meaning}".lower()
+    ]
     if not metrics:
         parts = {part for metric in METRICS for part in re.findall(r"[a-z0-9]+", metric.name)}
         everything = "slm-energy metrics lists them all"
@@ -72,10 +76,6 @@ def matching(word: str) -> Sequence[MetricDefinition]:
             f"metrics {word}: no metric has this word in its name or meaning; {advice}"
         )
     return metrics
-
-
-def _text(metric: MetricDefinition) -> str:
-    return f"{metric.name} {metric.title} {metric.meaning}".lower()
 
 
 def _plain(metric: MetricDefinition) -> dict[str, object]:

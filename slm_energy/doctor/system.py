@@ -165,7 +165,8 @@ def perf_events(root: Path = ROOT) -> Finding:
     detail = f"kernel.perf_event_paranoid={level}"
     if int(level) <= 0 or rights & (1 << _PERFMON | 1 << _SYS_ADMIN):
         return Finding(name=name, verdict="ok", detail=f"{detail}: RAPL can be read")
-    if any(map(_readable, (root / "sys/class/powercap").glob("intel-rapl:*/energy_uj"))):
+    zones = (root / "sys/class/powercap").glob("intel-rapl:*/energy_uj")
+    if any(text(zone) is not None for zone in zones):
         return Finding(name=name, verdict="ok", detail=f"{detail}; powercap is read instead")
     return Finding(
         name=name,
@@ -173,7 +174,3 @@ def perf_events(root: Path = ROOT) -> Finding:
         detail=f"{detail}: RAPL cannot be read through perf events",
         remedy="sudo sysctl kernel.perf_event_paranoid=0",
     )
-
-
-def _readable(path: Path) -> bool:
-    return text(path) is not None

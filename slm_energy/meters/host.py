@@ -57,11 +57,11 @@ class HostMeter:
     def __init__(self, sysfs: Path = SYSFS, hwmon: Path = HWMON) -> None:
         self._throttling, self._governor = Throttling(sysfs), Governor(sysfs)
         self._temperature = Temperature(hwmon)
-        files = str(sysfs)
+        files, memory = str(sysfs), psutil.virtual_memory
         channels = [
             _gauge("cpu_utilization_percentage", "pct", _UPDATE_NS, self._machine_cpu),
-            _gauge("system_memory_usage_megabytes", "MB", _UPDATE_NS, self._memory_mb),
-            _gauge("system_memory_usage_percentage", "pct", _SLOW_NS, self._memory_pct),
+            _gauge("system_memory_usage_megabytes", "MB", _UPDATE_NS, lambda: memory().used / 1e6),
+            _gauge("system_memory_usage_percentage", "pct", _SLOW_NS, lambda: memory().percent),
             _gauge("process_cpu_percentage", "pct", _UPDATE_NS, self._process_cpu),
             _gauge("process_memory_megabytes", "MB", _UPDATE_NS, self._process_memory),
             _gauge("foreign_cpu_percentage", "pct", _SLOW_NS, self._foreign_cpu),
@@ -147,12 +147,6 @@ class HostMeter:
         now = _times()
         all_s, stolen_s = self._since("steal", now.all_s, now.stolen_s)
         return _share(stolen_s, all_s)
-
-    def _memory_mb(self) -> float:
-        return float(psutil.virtual_memory().used) / 1e6
-
-    def _memory_pct(self) -> float:
-        return float(psutil.virtual_memory().percent)
 
     def _process_cpu(self) -> float:
         """Processor time of the tree over wall time; 100 is one core."""

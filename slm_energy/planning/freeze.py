@@ -119,14 +119,14 @@ def _versions() -> dict[str, str]:
     """Versions of Python and of this package's requirements; cells hold those of engines."""
     required = [line for line in metadata.requires("slm-energy") or () if "extra ==" not in line]
     names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required]
-    installed = {name: distribution for name in names for distribution in _installed(name)}
+    installed = {
+        name: distribution
+        for name in names
+        for distribution in list(metadata.distributions(name=name))[:1]
+    }
     return {"version.python": platform.python_version()} | {
         f"version.{name}": distribution.version for name, distribution in installed.items()
     }
-
-
-def _installed(name: str) -> list[metadata.Distribution]:
-    return list(metadata.distributions(name=name))[:1]
 
 
 def _git() -> str | None:

@@ -52,7 +52,8 @@ def compare(block: Block, metric: Metric, rule: Rule, reference: str | None = No
         alpha=rule.alpha,
         floor=0.0,
     )
-    enough = [i for i, values in enumerate(samples) if len(values) >= _fewest(samples)]
+    fewest = FEWEST if len(samples) > 2 else 2
+    enough = [i for i, values in enumerate(samples) if len(values) >= fewest]
     varied = any(change.low is not None for change in changes)
     family = _family([logs[i].logs for i in enough], rule)
     pairs = []
@@ -76,11 +77,6 @@ def compare(block: Block, metric: Metric, rule: Rule, reference: str | None = No
         reason="" if not indices or varied else NO_SPREAD,
         pairs=tuple(pairs),
     )
-
-
-def _fewest(samples: Sequence[Floats]) -> int:
-    """Values that a cell must have to be tested together with the others."""
-    return FEWEST if len(samples) > 2 else 2
 
 
 def _family(logs: Sequence[Floats], rule: Rule) -> Simultaneous | None:

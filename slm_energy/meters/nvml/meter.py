@@ -131,7 +131,11 @@ def _power(nvml: Any, gpu: Gpu) -> list[Channel]:
     handle = gpu.handle
     part_ns = _observed_ns(nvml, handle)
     instant = "NVML_FI_DEV_POWER_INSTANT", part_ns, lambda: _instant_mw(nvml, handle)
-    usage = "nvmlDeviceGetPowerUsage", _averaging_ns(nvml, handle), lambda: _usage_mw(nvml, handle)
+    usage = (
+        "nvmlDeviceGetPowerUsage",
+        _averaging_ns(nvml, handle),
+        lambda: _positive_mw(nvml.nvmlDeviceGetPowerUsage(handle)),
+    )
     for path, averaging_ns, read in (instant, usage):
         if refusal(nvml, read) is None:
             source = _source(
@@ -150,10 +154,6 @@ def _instant_mw(nvml: Any, handle: Any) -> float:
     if field.valueType >= len(members):
         raise ReadFailed(f"power of an unknown type ({field.valueType})")
     return _positive_mw(getattr(field.value, members[field.valueType]))
-
-
-def _usage_mw(nvml: Any, handle: Any) -> float:
-    return _positive_mw(nvml.nvmlDeviceGetPowerUsage(handle))
 
 
 def _positive_mw(power_mw: float) -> float:
