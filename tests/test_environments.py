@@ -26,6 +26,12 @@ def _own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
 
+@pytest.fixture(scope="module")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache: the studies below have one reference."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
 def pins(tmp_path: Path) -> Path:
     """Requirements: one package, as small as they come."""
@@ -168,11 +174,11 @@ def test_a_cell_whose_environment_was_not_made_is_unsupported_and_the_sweep_goes
 
 
 def test_genai_writes_the_tokens_of_torch_from_its_own_environment(
-    tmp_path: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
+    cache_folder: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(SUITES_DATA))
     words = ["engine=onnxruntime_genai", "engine.threads=1", *QUICK[2:], "measurement=off"]
-    words += [f"cache.folder={tmp_path / 'cache'}", "workload.batch_size=2"]
+    words += [f"cache.folder={cache_folder}", "workload.batch_size=2"]
     done = slm_energy(*words, "study.reference=torch", quick=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 trials valid" in done.stdout
@@ -180,12 +186,12 @@ def test_genai_writes_the_tokens_of_torch_from_its_own_environment(
 
 
 def test_one_engine_in_two_versions_writes_the_same_tokens(
-    tmp_path: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cache_folder: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(SUITES_DATA))
     assert environments.interpreter("transformers5"), "make .venv/.installed-envs"
     words = ["engine=onnx", "engine.python=null,transformers5", "engine.threads=1"]
-    words += [*QUICK[2:], "measurement=off", f"cache.folder={tmp_path / 'cache'}"]
+    words += [*QUICK[2:], "measurement=off", f"cache.folder={cache_folder}"]
     done = slm_energy("-m", *words, "study.reference=torch", quick=False)
     assert done.returncode == 0, done.stdout + done.stderr
     store = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))

@@ -83,9 +83,19 @@ def test_gauges_describe_the_worker_that_is_watched(tree, tmp_path):
     assert 1 < gauges["process_memory_megabytes"].maximum < 1000
 
 
+HALF_BUSY = """
+import time
+while True:
+    until = time.process_time() + 0.02
+    while time.process_time() < until:
+        pass
+    time.sleep(0.02)
+"""
+
+
 def test_a_server_that_the_worker_names_is_measured_with_it(machine, tmp_path):
     """On the GPU and on the processor; the next trial knows nothing of it."""
-    busy = [sys.executable, "-c", "while True: pass"]
+    busy = [sys.executable, "-c", HALF_BUSY]
     with subprocess.Popen(busy) as server, subprocess.Popen(["sleep", "60"]) as worker:
         gpu = FakeGpu(uuid="GPU-1", waveform=constant(70), processes=(server.pid,))
         with sampler(machine(gpu), tmp_path) as sampling:
