@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -37,8 +36,8 @@ def trials(folder: Path) -> pd.DataFrame:
 
 def test_two_engines_do_the_same_work_and_are_compared(tmp_path: Path, slm_energy: Command) -> None:
     words = ("-m", "engine=torch,onnx", "provider=cpu,cuda", "workload.new_tokens=8", *SHORT)
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = slm_energy(*words, "engine.threads=1", quick=False, env=environment)
+    cache = f"cache.folder={tmp_path / 'cache'}"
+    done = slm_energy(*words, "engine.threads=1", cache, quick=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "estimated" in done.stdout
     assert " against " in done.stdout
