@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from slm_energy.__main__ import main
@@ -158,6 +159,19 @@ def slm_energy(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", sys.argv)
     return run
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a command that was refused."""
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    return line
+
+
+def trials(folder: Path, study: str = "default") -> pd.DataFrame:
+    """The trials in the store that the command line has made in a folder."""
+    store = Store(TrackingConfig(name="local", folder=str(folder / "mlruns")))
+    return store.frame(study)
 
 
 def _here(arguments: list[str]) -> subprocess.CompletedProcess[str]:

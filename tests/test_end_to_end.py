@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
@@ -13,11 +12,10 @@ from mlflow.store.artifact.cli import commands as mlflow_artifacts
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.store.connection import store_uri
-from slm_energy.store.tracking import Store
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
-from tests.conftest import LENIENT, Command
+from tests.conftest import LENIENT, Command, refusal, trials
 
 SHORT = (
     *LENIENT,
@@ -27,11 +25,6 @@ SHORT = (
     "measurement.serve_s=1.0",
     "workload.limit=3",
 )
-
-
-def trials(folder: Path) -> pd.DataFrame:
-    store = Store(TrackingConfig(name="local", folder=str(folder / "mlruns")))
-    return store.frame("default")
 
 
 def test_two_engines_do_the_same_work_and_are_compared(tmp_path: Path, slm_energy: Command) -> None:
@@ -114,8 +107,7 @@ def test_strict_refuses_a_machine_without_a_sensor_before_anything_runs(
 ) -> None:
     nothing = tmp_path / "no powercap here"
     done = slm_energy("measurement=strict", f"measurement.powercap_root='{nothing}'")
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
+    line = refusal(done)
     assert line.startswith("error: ")
     assert "measurement" in line
     uri = store_uri(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))

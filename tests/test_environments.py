@@ -13,10 +13,8 @@ from pathlib import Path
 import pytest
 
 from slm_energy import environments
-from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import ConfigError
-from slm_energy.store.tracking import Store
-from tests.conftest import QUICK, Command
+from tests.conftest import QUICK, Command, refusal, trials
 
 SUITES_DATA = Path(sys.prefix) / "share"
 
@@ -149,10 +147,7 @@ def test_an_interpreter_that_there_is_not_is_one_clear_line(asked: str, message:
 def test_wrong_words_are_one_clear_line(
     slm_energy: Command, words: list[str], message: str
 ) -> None:
-    done = slm_energy("env", *words, quick=False)
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
-    assert message in line
+    assert message in refusal(slm_energy("env", *words, quick=False))
 
 
 def test_every_ready_file_pins_all_that_it_names() -> None:
@@ -194,8 +189,7 @@ def test_one_engine_in_two_versions_writes_the_same_tokens(
     words += [*QUICK[2:], "measurement=off", f"cache.folder={cache_folder}"]
     done = slm_energy("-m", *words, "study.reference=torch", quick=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    store = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
-    frame = store.frame("default")
+    frame = trials(tmp_path)
     assert set(frame["version.transformers"]) == {"4.57.6", "5.23.0"}
     assert frame["label"].nunique() == 2
     assert "2 of 2 trials valid" in done.stdout

@@ -16,7 +16,7 @@ from slm_energy import __version__
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
-from tests.conftest import Command
+from tests.conftest import Command, refusal
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,7 @@ def test_bad_input_is_one_clear_line_before_anything_runs(
     slm_energy: Command, words: list[str], message: str
 ) -> None:
     done = slm_energy(*words, quick=False)
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
+    line = refusal(done)
     assert line.startswith("error: ")
     assert message in line
 
@@ -90,8 +89,7 @@ def test_a_mistyped_name_is_answered_with_the_one_that_was_probably_meant(
     slm_energy: Command, words: str, meant: str
 ) -> None:
     done = slm_energy(*words.split(), quick=False)
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
+    line = refusal(done)
     assert line.endswith(meant)
 
 
@@ -128,10 +126,7 @@ def test_a_key_that_a_file_of_ones_own_leaves_out_can_be_added(
 def test_words_that_fit_nowhere_are_one_clear_line(
     slm_energy: Command, words: str, message: str
 ) -> None:
-    done = slm_energy(*words.split(), quick=False)
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
-    assert message in line
+    assert message in refusal(slm_energy(*words.split(), quick=False))
 
 
 def test_the_version_is_ours(slm_energy: Command) -> None:
@@ -255,8 +250,7 @@ def test_compare_tells_ci_what_got_worse(tmp_path: Path, slm_energy: Command) ->
 
     words = ("compare", "main", "branch@elsewhere", "metrics=latency/e2e_p50_s,latency/ttft_p50_s")
     refused = slm_energy(*words, quick=False)
-    assert refused.returncode == 2
-    [line] = refused.stderr.splitlines()
+    line = refusal(refused)
     assert "main and branch@elsewhere differ in engine.options.token_s" in line
     assert line.endswith("allow=engine")
     assert "no: allow=engine" in refused.stdout

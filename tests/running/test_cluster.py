@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from slm_energy.cell import Trial
-from slm_energy.config.groups import LauncherConfig, RunConfig, TrackingConfig
+from slm_energy.config.groups import LauncherConfig, RunConfig
 from slm_energy.errors import SlmEnergyError
 from slm_energy.machine import measuring
 from slm_energy.record import Record
@@ -24,9 +24,8 @@ from slm_energy.running import trial
 from slm_energy.running.cluster import ClusterExecutor
 from slm_energy.store import artifacts
 from slm_energy.store.mlflow_schema import INTERRUPTED
-from slm_energy.store.tracking import Store
 from slm_energy.testing import CONF
-from tests.conftest import QUICK, Command, a_trial, ready_store
+from tests.conftest import QUICK, Command, a_trial, ready_store, trials
 from tests.fake_slurm import FakeSlurm
 
 SLURM = LauncherConfig(cluster="slurm", at_once=2, parameters={})
@@ -229,8 +228,7 @@ def test_a_grid_runs_as_processes_and_each_trial_names_its_job(
 ) -> None:
     done = slm_energy("-m", "hydra/launcher=processes", "engine.decode=session,generate")
     assert done.returncode == 0, done.stdout + done.stderr
-    store = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
-    assert store.frame("default")["outcome"].tolist() == ["valid", "valid"]
+    assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
     logs = list((tmp_path / "mlruns" / "artifacts").glob("**/submitit/*_log.out"))
     records = [artifacts.read(log.parents[1]) for log in logs]
     assert {record.job for record in records} == {log.name.partition("_")[0] for log in logs}

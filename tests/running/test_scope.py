@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.store.connection import store_uri
-from slm_energy.store.tracking import Store
 from slm_energy.testing.nvml import COUNTER, POWER, POWER_INSTANT, FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.wall import FakeWallMeter
 from slm_energy.testing.waveform import constant
-from tests.conftest import Command
+from tests.conftest import Command, refusal, trials
 
 WHOLE = "processor package and DRAM of 1 socket, 1 GPU (NVIDIA Fake 100)"
 SHORT = "measurement.target_error=0.2"
@@ -54,10 +52,6 @@ def runs(folder: Path, kind: str, study: str = "default") -> list[Run]:
     return [] if experiment is None else list(client.search_runs([experiment.experiment_id], query))
 
 
-def trials(folder: Path) -> pd.DataFrame:
-    return Store(TrackingConfig(name="local", folder=str(folder / "mlruns"))).frame("default")
-
-
 def test_a_study_is_not_continued_with_another_scope(
     tmp_path: Path, slm_energy: Command, tree: PowercapTree, gpu: None
 ) -> None:
@@ -76,8 +70,7 @@ def test_a_study_is_not_continued_with_another_scope(
     for folder in ("intel-rapl:0", "intel-rapl:0:0"):  # as after a reboot, for all but root
         tree.set_fault(folder, "unreadable")
     more = slm_energy(*words, "study.rounds=2")
-    assert more.returncode == 2
-    [line] = more.stderr.splitlines()
+    line = refusal(more)
     assert line.startswith("error: study.name=default: the sum was over processor package and DRAM")
     assert f"and is over {GPU_ONLY} (no longer: cpu_package package-0, dram package-0)" in line
     assert "study.name=NAME" in line
@@ -99,8 +92,7 @@ def test_a_processor_s_trials_are_refused_or_invalid_where_only_the_gpu_is_meter
 ) -> None:
     words = (f"measurement.powercap_root={tmp_path / 'none'}", "study.attempts=1", SHORT)
     refused = slm_energy("measurement=strict", *words)
-    assert refused.returncode == 2
-    [line] = refused.stderr.splitlines()
+    line = refusal(refused)
     assert line.startswith("error: measurement.mode=strict: provider=cpu computes on the processor")
     assert f"which is not in the sum ({GPU_ONLY})" in line
     assert "slm-energy doctor" in line
@@ -165,8 +157,7 @@ def test_a_wall_meter_that_was_requested_and_cannot_be_reached_refuses(
         "measurement.wall_meter.path=power",
         "measurement.wall_meter.unit=W",
     )
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
+    line = refusal(done)
     assert line.startswith("error: wall: http://127.0.0.1:9/ cannot be reached")
     assert "measurement.wall_meter.url" in line
     assert runs(tmp_path, "sweep") == []

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
@@ -17,18 +16,13 @@ from slm_energy.machine import machine_id, measuring
 from slm_energy.running import trial
 from slm_energy.store import artifacts
 from slm_energy.store.connection import store_uri
-from slm_energy.store.tracking import Store
 from slm_energy.testing import CONF
 from tests.captures import a_capture
-from tests.conftest import QUICK, Command, a_trial
+from tests.conftest import QUICK, Command, a_trial, refusal, trials
 
 
 def tracking(folder: Path) -> TrackingConfig:
     return TrackingConfig(name="local", folder=str(folder / "mlruns"))
-
-
-def trials(folder: Path, study: str = "default") -> pd.DataFrame:
-    return Store(tracking(folder)).frame(study)
 
 
 def sweeps(folder: Path, study: str = "default") -> list[str]:
@@ -102,8 +96,7 @@ def test_two_sweeps_started_at_once_on_a_fresh_store_share_the_work(tmp_path: Pa
 def test_a_sweep_may_refuse_to_wait_for_another_one(slm_energy: Command) -> None:
     with measuring(lambda path: pytest.fail(str(path))):
         refused = slm_energy("study.busy=refuse")
-    assert refused.returncode == 2
-    [line] = refused.stderr.splitlines()
+    line = refusal(refused)
     assert "another sweep is measuring" in line
     assert "study.busy=wait" in line
 
@@ -164,8 +157,7 @@ def test_a_damaged_store_is_one_clear_line(tmp_path: Path, slm_energy: Command) 
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns" / "mlflow.db").write_bytes(b"this is no database" * 100)
     done = slm_energy()
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
+    line = refusal(done)
     assert line.startswith("error: tracking store")
     assert "file is not a database" in line
     assert os.listdir(tmp_path / "mlruns" / "artifacts") == []
