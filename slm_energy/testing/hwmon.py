@@ -11,22 +11,19 @@ machines have the labels and files that their drivers give them; see `meters/hwm
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from slm_energy.testing.powercap import UNREADABLE, publish
 from slm_energy.testing.waveform import Waveform
 
 Fault = Literal["denied", "missing", "io_error", "empty", "garbage", "negative", "frozen"]
 """Faults of a sensor; see `HwmonTree.set_fault`."""
 
 _RAIL_MV = 5000
-
-# Real files that cannot be read, even by root; see `powercap.py`.
-_LINKS = {"denied": "/proc/sys/vm/drop_caches", "io_error": "/proc/self/mem"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +73,7 @@ def intel_arc(card: Waveform, *, driver: str = "xe") -> tuple[Chip, ...]:
     if driver == "i915":
         sensors: tuple[FakeSensor, ...] = (FakeSensor(channel="energy1", waveform=card),)
     else:
-        package = _share(card, 70)
+        package = card.share(70)
         sensors = (
             FakeSensor(channel="energy1", waveform=card, label="card"),
             FakeSensor(channel="energy2", waveform=package, label="pkg"),
@@ -96,7 +93,7 @@ def grace(*sockets: Waveform) -> tuple[Chip, ...]:
     meters = (("Module", 160), ("Grace", 100), ("CPU", 60), ("SysIO", 15))
     return tuple(
         acpi_meter(
-            _share(power, percent),
+            power.share(percent),
             address=f"ACPI000D:0{4 * socket + number}",
             label=f"{kind} Power Socket {socket}",
         )
@@ -122,15 +119,15 @@ def acpi_meter(
 def jetson_orin_nano(module: Waveform) -> tuple[Chip, ...]:
     """Jetson Orin Nano or NX: the module's input, and two rails of it."""
     rails = (("VDD_IN", 100), ("VDD_CPU_GPU_CV", 50), ("VDD_SOC", 20))
-    return (_ina3221("1-0040", [(label, _share(module, share)) for label, share in rails]),)
+    return (_ina3221("1-0040", [(label, module.share(share)) for label, share in rails]),)
 
 
 def jetson_agx_orin(module: Waveform) -> tuple[Chip, ...]:
     """Jetson AGX Orin: three rails that make the module, and on a second chip a part of one."""
     rails = (("VDD_GPU_SOC", 50), ("VDD_CPU_CV", 30), ("VIN_SYS_5V0", 20))
-    memory = [("NC", _share(module, 1)), ("VDDQ_VDD2_1V8AO", _share(module, 10))]
+    memory = [("NC", module.share(1)), ("VDDQ_VDD2_1V8AO", module.share(10))]
     return (
-        _ina3221("1-0040", [(label, _share(module, share)) for label, share in rails]),
+        _ina3221("1-0040", [(label, module.share(share)) for label, share in rails]),
         _ina3221("1-0041", memory),
     )
 
@@ -140,7 +137,7 @@ def altra(socket: Waveform) -> tuple[Chip, ...]:
     rails = (("CORE VRD", 60), ("SoC", 20), ("DIMM VRD1", 8), ("DIMM VRD2", 7), ("RCA VRD", 5))
     sensors = tuple(
         FakeSensor(
-            channel=f"power{number}", waveform=_share(socket, share), label=f"power{number} {label}"
+            channel=f"power{number}", waveform=socket.share(share), label=f"power{number} {label}"
         )
         for number, (label, share) in enumerate(rails, start=1)
     )
@@ -153,11 +150,6 @@ def _ina3221(address: str, rails: Sequence[tuple[str, Waveform]]) -> Chip:
         for number, (label, waveform) in enumerate(rails, start=1)
     )
     return Chip(driver="ina3221", address=address, sensors=sensors, files={"update_interval": "10"})
-
-
-def _share(waveform: Waveform, percent: int) -> Waveform:
-    steps = tuple((length, power * percent // 100) for length, power in waveform.steps)
-    return dataclasses.replace(waveform, steps=steps)
 
 
 class HwmonTree:
@@ -202,15 +194,15 @@ class HwmonTree:
         """
         file = self.file(chip, channel)
         with self._lock:
-            if self._faults.pop(file, None) in ("missing", *_LINKS):
+            if self._faults.pop(file, None) in ("missing", *UNREADABLE):
                 file.unlink(missing_ok=True)
             if fault is None:
                 return
             self._faults[file] = fault
-            if fault in ("missing", *_LINKS):
+            if fault in ("missing", *UNREADABLE):
                 file.unlink()
-            if fault in _LINKS:
-                file.symlink_to(_LINKS[fault])
+            if fault in UNREADABLE:
+                file.symlink_to(UNREADABLE[fault])
             elif fault in ("empty", "garbage", "negative"):
                 text = {"empty": "", "garbage": "?" * 20 + "\n", "negative": "-1\n"}[fault]
                 file.write_text(text)
@@ -248,7 +240,7 @@ class HwmonTree:
                 for sensor in chip.sensors:
                     file = self._folder(number) / sensor.file
                     if file not in self._faults:
-                        _write(file, _value(sensor, now))
+                        publish(file, _value(sensor, now))
 
 
 def _value(sensor: FakeSensor, now: int) -> int:
@@ -264,13 +256,3 @@ def _value(sensor: FakeSensor, now: int) -> int:
     return round(
         power_mw * 1000 / _RAIL_MV if sensor.channel.startswith("rail") else power_mw * 1000
     )
-
-
-def _write(file: Path, value: int) -> None:
-    # Never follow a link: its target is a setting of this machine.
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    try:
-        # One write of constant length: a reader sees the old value or the new one.
-        os.pwrite(descriptor, f"{value:<20}\n".encode(), 0)
-    finally:
-        os.close(descriptor)

@@ -49,9 +49,9 @@ AMD_RANGE_UJ = 65_532_610_987
 
 _STEP_BACK_UJ = 10**6
 
-# Real files that cannot be read, even by root: the kernel enforces the mode of its settings for all
-# users, and nothing is mapped at the start of a process's memory.
-_LINKS = {"denied": "/proc/sys/vm/drop_caches", "io_error": "/proc/self/mem"}
+UNREADABLE = {"denied": "/proc/sys/vm/drop_caches", "io_error": "/proc/self/mem"}
+"""Real files that cannot be read, even by root: the kernel enforces the mode of its settings for
+all users, and nothing is mapped at the start of a process's memory."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,10 +77,10 @@ def client(package: Waveform) -> tuple[Zone, ...]:
     """A laptop: package with cores and uncore, memory, psys, and the package's MMIO copy."""
     return (
         Zone(folder="intel-rapl:0", name="package-0", waveform=package, first_uj=7 * 10**9),
-        Zone(folder="intel-rapl:0:0", name="core", waveform=_share(package, 70)),
-        Zone(folder="intel-rapl:0:1", name="uncore", waveform=_share(package, 10)),
-        Zone(folder="intel-rapl:0:2", name="dram", waveform=_share(package, 15)),
-        Zone(folder="intel-rapl:1", name="psys", waveform=_share(package, 150)),
+        Zone(folder="intel-rapl:0:0", name="core", waveform=package.share(70)),
+        Zone(folder="intel-rapl:0:1", name="uncore", waveform=package.share(10)),
+        Zone(folder="intel-rapl:0:2", name="dram", waveform=package.share(15)),
+        Zone(folder="intel-rapl:1", name="psys", waveform=package.share(150)),
         Zone(folder="intel-rapl-mmio:0", name="package-0", waveform=package, first_uj=7 * 10**9),
     )
 
@@ -92,7 +92,7 @@ def server(*packages: Waveform) -> tuple[Zone, ...]:
         top, first_uj = f"intel-rapl:{socket}", (socket + 1) * 10**9
         zones += [
             Zone(folder=top, name=f"package-{socket}", waveform=package, first_uj=first_uj),
-            Zone(folder=f"{top}:0", name="dram", waveform=_share(package, 15), first_uj=first_uj),
+            Zone(folder=f"{top}:0", name="dram", waveform=package.share(15), first_uj=first_uj),
         ]
     return tuple(zones)
 
@@ -119,11 +119,6 @@ def amd(package: Waveform, *, dies: int = 1) -> tuple[Zone, ...]:
             Zone(folder=f"{top}:0", name="core", waveform=core, range_uj=AMD_RANGE_UJ),
         ]
     return tuple(zones)
-
-
-def _share(waveform: Waveform, percent: int) -> Waveform:
-    steps = tuple((length, power * percent // 100) for length, power in waveform.steps)
-    return dataclasses.replace(waveform, steps=steps)
 
 
 class PowercapTree:
@@ -195,7 +190,7 @@ class PowercapTree:
             self._publish_one(folder, now)
             if fault not in (None, "reset", "backward", "replaced"):
                 self._faults[folder] = fault
-            if fault in ("missing", "unreadable", *_LINKS):
+            if fault in ("missing", "unreadable", *UNREADABLE):
                 self._replace_file(file, fault)
             elif fault == "lost":
                 self._remove_zone(folder)
@@ -211,15 +206,15 @@ class PowercapTree:
                 self._publish_one(inside, now)
         elif fault == "unreadable":
             file.rmdir()
-        elif fault in _LINKS:
+        elif fault in UNREADABLE:
             file.unlink()
 
     def _replace_file(self, file: Path, fault: Fault) -> None:
         file.unlink()
         if fault == "unreadable":
             file.mkdir()
-        elif fault in _LINKS:
-            file.symlink_to(_LINKS[fault])
+        elif fault in UNREADABLE:
+            file.symlink_to(UNREADABLE[fault])
 
     def _remove_zone(self, folder: str) -> None:
         shutil.rmtree((self.root / folder).resolve())
@@ -256,13 +251,7 @@ class PowercapTree:
                     self._publish_one(folder, now)
 
     def _publish_one(self, folder: str, now: int) -> None:
-        # Never follow a link: its target is a setting of this machine.
-        file = os.open(self.file(folder), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            # One write of constant length: a reader sees the old value or the new one.
-            os.pwrite(file, f"{self._value(folder, now):<20}\n".encode(), 0)
-        finally:
-            os.close(file)
+        publish(self.file(folder), self._value(folder, now))
 
     def _value(self, folder: str, now: int) -> int:
         zone = self._zones[folder]
@@ -279,3 +268,14 @@ def _wrong_text(fault: Fault, value: int) -> bytes:
         "negative": b"-1\n",
         "huge": b"9" * 19 + b"\n",
     }[fault]
+
+
+def publish(file: Path, value: int) -> None:
+    """Write a sensor's value as the kernel shows it."""
+    # Never follow a link: its target is a setting of this machine.
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        # One write of constant length: a reader sees the old value or the new one.
+        os.pwrite(descriptor, f"{value:<20}\n".encode(), 0)
+    finally:
+        os.close(descriptor)

@@ -57,6 +57,11 @@ class Waveform(_Curve):
             phase = max(0, phase - length_ns)
         return energy
 
+    def share(self, percent: int) -> Waveform:
+        """The same load with so many percent of the power."""
+        steps = tuple((length, power * percent // 100) for length, power in self.steps)
+        return dataclasses.replace(self, steps=steps)
+
     @property
     def _cycle_ns(self) -> int:
         return sum(length for length, _ in self.steps)
