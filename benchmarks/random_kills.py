@@ -264,7 +264,7 @@ def main() -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills") as name:
         place = Path(name)
-        os.environ["TMPDIR"] = tempfile.tempdir = name  # the machine's lock is one of our own
+        os.environ["TMPDIR"] = tempfile.tempdir = name  # what they leave is found below
         with _counters(place / COUNTERS):
             try:
                 tally = strike(place, asked.kills, random.Random(asked.seed))
