@@ -21,6 +21,7 @@ from slm_energy.config.groups import (
     Scalar,
     WorkloadConfig,
 )
+from slm_energy.names import check_names
 from slm_energy.serialization import to_plain
 
 
@@ -91,6 +92,10 @@ class Trial:
     reference: str | None = None
     plan: str = ""
     changed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse names that would leave their folder: a copied record may hold anything."""
+        check_names(trial=self.id, study=self.study, sweep=self.sweep, cell=self.cell.id)
 
 
 def settings(config: RunConfig) -> Settings:

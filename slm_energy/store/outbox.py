@@ -15,6 +15,7 @@ from pathlib import Path
 
 from slm_energy.errors import SlmEnergyError, TrackingError, one_line
 from slm_energy.machine import locked
+from slm_energy.names import not_plain
 from slm_energy.record import EXCHANGE, Record
 from slm_energy.store import artifacts
 
@@ -102,15 +103,20 @@ class Spool:
         return [folder for folder in self._folders() if not artifacts.is_complete(folder)]
 
     def _folders(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*/") if path.is_dir())
+        return sorted(p for p in self.folder.glob("*/") if p.is_dir() and not p.is_symlink())
 
 
 def read(folder: Path, load: Callable[[Path], Record] = artifacts.read) -> Record:
     """The complete record in a trial's folder.
 
     Raises:
-        TrackingError: it cannot be read.
+        TrackingError: it cannot be read, or has a link or another file that is not a regular one.
     """
+    if (entry := not_plain(folder)) is not None:
+        raise TrackingError(
+            f"{folder} holds {entry.relative_to(folder)}, which is a link or no regular file and is"
+            " not followed: move it away"
+        )
     try:
         return load(folder)
     except (ValueError, OSError) as error:
