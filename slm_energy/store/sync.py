@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slm_energy.errors import SlmEnergyError, TrackingError
-from slm_energy.machine import machine_id
 from slm_energy.names import is_name
 from slm_energy.record import Record
 from slm_energy.store import artifacts, offline, outbox
@@ -86,17 +85,7 @@ def deliver_below(folder: Path, store: Store, progress: Callable[[int, int], Non
             delivered.left[machine] = "a sweep is running there and sends its own records"
         except SlmEnergyError as error:  # it cannot be locked
             delivered.left[machine] = str(error)
-    _close_left(store, delivered)
     return delivered
-
-
-def _close_left(store: Store, delivered: Delivered) -> None:
-    """End parent runs that were left open without a store; no sweep is running on this machine."""
-    for study in delivered.sent:
-        try:
-            store.close_left(study, machine_id())
-        except TrackingError as error:
-            delivered.refused.setdefault(study, str(error))
 
 
 class _InUse(Exception):

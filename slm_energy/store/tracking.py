@@ -26,7 +26,7 @@ from slm_energy.planning.plan import Past
 from slm_energy.record import EnergyFigure, Record
 from slm_energy.scope import Scope
 from slm_energy.serialization import from_plain, sync_files, to_plain, write_files
-from slm_energy.store import access, mlflow_schema
+from slm_energy.store import access, left, mlflow_schema
 from slm_energy.store.connection import clear_errors, connect, create, exists, store_uri, upload
 from slm_energy.store.history_cache import Ledger, recall
 from slm_energy.store.offline import Offline, Sweep, now_ms
@@ -126,18 +126,20 @@ class Store:
             )
             return str(self._create_sweep(experiment, started).info.run_id)
 
-    def close_left(self, study: str, machine: str) -> None:
-        """End the runs of this machine that an earlier invocation left open when it was killed.
+    def close_left(self, study: str | None, machine: str) -> None:
+        """Delete twins, and end what an earlier invocation left open on this machine (`left.py`).
 
-        The caller holds the machine's lock, so no other process is writing them.
+        The caller holds the machine's lock, so no other process is writing its runs.
+
+        Args:
+            study: where to look; None is every study.
+            machine: its name.
         """
         with clear_errors(self._uri):
-            experiment = self._client.get_experiment_by_name(study)
-            if experiment is None:
-                return
-            query = f"attributes.status = 'RUNNING' and tags.`slm.machine` = '{machine}'"
-            for run in search(self._client, experiment.experiment_id, query):
-                self._client.set_terminated(run.info.run_id, status="KILLED")
+            every = self._client.search_experiments()
+            ids = [each.experiment_id for each in every if study in (None, each.name)]
+            if ids:
+                left.settle(self._client, ids, machine)
 
     def close_sweep(self, run_id: str, status: str) -> None:
         """End the parent run: `FINISHED`, `FAILED` or `KILLED`."""
@@ -196,7 +198,7 @@ class Store:
         with clear_errors(self._uri):
             experiment = self._experiment(sweep.study).experiment_id
             query = f"tags.`slm.kind` = '{mlflow_schema.SWEEP}' and tags.`slm.sweep` = '{sweep.id}'"
-            runs = search(self._client, experiment, query)
+            runs = search(self._client, [experiment], query)
             if runs and (runs[0].info.status != "RUNNING" or not sweep.files):
                 return str(runs[0].info.run_id)
             run = runs[0] if runs else self._create_sweep(experiment, sweep)
@@ -299,13 +301,14 @@ class Store:
                 for run in leftovers:
                     self._client.delete_run(run.info.run_id)
                 self._send(study, record, folder, parent, machine)
-                complete, _ = self._of_trial(study, trial.id)
+                complete, leftovers = self._of_trial(study, trial.id)
             if not complete:
                 raise TrackingError(
                     f"trial {trial.id} was being sent by another process too: run slm-energy sync"
                 )
-            # A process that sent it at the same time keeps the same run.
-            for run in complete[1:]:
+            # A process that sent it at the same time keeps the same run. What is left over is a
+            # twin (`left.py`), or such a process's run, which then is not needed.
+            for run in (*complete[1:], *leftovers):
                 self._client.delete_run(run.info.run_id)
             self._ledger(study, machine).add(entry(complete[0]))
             return str(complete[0].info.artifact_uri)
@@ -313,7 +316,7 @@ class Store:
     def _of_trial(self, study: Experiment, trial_id: str) -> tuple[list[Run], list[Run]]:
         """Complete runs of this trial, ordered by id, and incomplete runs of failed attempts."""
         query = f"tags.`slm.trial` = '{trial_id}'"
-        runs = search(self._client, study.experiment_id, query)
+        runs = search(self._client, [study.experiment_id], query)
         complete = [run for run in runs if "slm.outcome" in run.data.tags]
         leftovers = [run for run in runs if "slm.outcome" not in run.data.tags]
         return sorted(complete, key=lambda run: str(run.info.run_id)), leftovers
@@ -432,7 +435,7 @@ class Store:
             experiment = self._client.get_experiment_by_name(study)
             if experiment is None:
                 return []
-            return search(self._client, experiment.experiment_id, f"tags.`slm.kind` = '{kind}'")
+            return search(self._client, [experiment.experiment_id], f"tags.`slm.kind` = '{kind}'")
 
     def _ledger(self, study: Experiment, machine: str) -> Ledger:
         """This machine's cache of a study in this store."""
