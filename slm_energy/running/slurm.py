@@ -30,6 +30,8 @@ _ENDED = (
 )  # fmt: skip
 """Source: JOB STATE CODES of Slurm's squeue(1), and our own for a job that no queue knows; in
 any other state a job may still produce something."""
+_COMMAND_S = 60
+"""A command of Slurm's that takes longer hangs: ten times what a busy controller needs."""
 _ANY_CLUSTER = ("name", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
 """Parameters that submitit takes for any cluster; others are Slurm's alone."""
 
@@ -165,8 +167,10 @@ class _Slurm:
     def _output(self, *command: str) -> str | None:
         """Output of one of Slurm's commands; None if it fails: the controller may just be busy."""
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_COMMAND_S, check=False
+            )
+        except (FileNotFoundError, subprocess.TimeoutExpired):
             return None
         return done.stdout if done.returncode == 0 else None
 
@@ -230,6 +234,10 @@ def _submit(
     # A trial is one process on one node, and has one log.
     settings |= {"nodes": 1, "tasks_per_node": 1, "stderr_to_stdout": True}
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    if cluster == "slurm":
+        # submitit waits for sbatch for ever.
+        limited = ["timeout", str(_COMMAND_S), "sbatch"]
+        executor._executor._make_submission_command = lambda path: [*limited, str(path)]  # type: ignore[method-assign]
     try:
         executor.update_parameters(**settings)
         with _without_secrets():

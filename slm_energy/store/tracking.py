@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import json
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from slm_energy.errors import TrackingError
 from slm_energy.planning.plan import Past
 from slm_energy.record import EnergyFigure, Record
 from slm_energy.scope import Scope
+from slm_energy.scratch import scratch
 from slm_energy.serialization import from_plain, sync_files, to_plain, write_files
 from slm_energy.store import access, left, mlflow_schema
 from slm_energy.store.connection import clear_errors, connect, create, exists, store_uri, upload
@@ -153,10 +153,10 @@ class Store:
 
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
         """Store artifacts of a run, name (with its folder) to content; return their URI."""
-        with clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
-            write_files(Path(folder), files)
+        with clear_errors(self._uri), scratch() as folder:
+            write_files(folder, files)
             artifact_uri = str(self._client.get_run(run_id).info.artifact_uri)
-            upload(Path(folder), artifact_uri, self._uri)
+            upload(folder, artifact_uri, self._uri)
             return artifact_uri
 
     def add(
@@ -186,8 +186,8 @@ class Store:
         Raises:
             TrackingError: the run has no such artifact, or it cannot be read.
         """
-        with clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
-            path = self._client.download_artifacts(run_id, name, folder)
+        with clear_errors(self._uri), scratch() as folder:
+            path = self._client.download_artifacts(run_id, name, str(folder))
             return Path(path).read_bytes()
 
     def adopt_sweep(self, sweep: Sweep) -> str:

@@ -16,13 +16,13 @@ What is different, and why `measurement.isolation` is part of a cell's identity:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +30,7 @@ from typing import Any, Self
 from slm_energy import sigint
 from slm_energy.cell import Trial
 from slm_energy.errors import EngineError
+from slm_energy.scratch import scratch
 from slm_energy.serialization import Json
 from slm_energy.worker import child, interpreters
 from slm_energy.worker.child import ReportPhase, Worker
@@ -47,14 +48,15 @@ class Templates:
     """
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="slm-energy-")
+        self._stack = contextlib.ExitStack()
+        self._folder = self._stack.enter_context(scratch())
         self._templates: dict[_Key, _Template] = {}
         return self
 
     def __exit__(self, *_: object) -> None:
         for template in self._templates.values():
             template.close()
-        self._folder.cleanup()
+        self._stack.close()
 
     def serve(
         self,
@@ -87,7 +89,7 @@ class Templates:
             return known
         if known is not None:
             known.close()
-        arguments, folder = ["template", str(exchange)], Path(self._folder.name)
+        arguments, folder = ["template", str(exchange)], self._folder
         template = _Template(*interpreters.command(trial.python, arguments, folder), log)
         self._templates[key] = template
         return template

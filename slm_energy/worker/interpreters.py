@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines.describe import Description
 from slm_energy.errors import ConfigError, one_line
+from slm_energy.scratch import scratch
 from slm_energy.serialization import convert, to_plain
 
 _PACKAGE = Path(__file__).parents[1]
@@ -70,12 +70,12 @@ def ask(python: str, about: Sequence[Settings]) -> list[Description]:
     Raises:
         ConfigError: a worker cannot start in it.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         try:
             answer = subprocess.run(
                 [python, "-c", _DESCRIBE],
                 # Python before 3.11 rejects -P, and could not report that it is too old.
-                env={**_with_package_only(Path(folder)), "PYTHONSAFEPATH": "1"},
+                env={**_with_package_only(folder), "PYTHONSAFEPATH": "1"},
                 input=json.dumps(to_plain(about)),
                 capture_output=True,
                 text=True,
