@@ -132,6 +132,7 @@ PLACES = (
 """Locations, not content: not part of a cell's identity, and part of a label only if needed."""
 
 _ADDED: dict[str, Scalar] = {
+    "engine.env": "[]",
     "measurement.leave_out": "[]",
     "measurement.wall_meter.power_path": None,
     "workload.prompt": "completion",

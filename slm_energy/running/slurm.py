@@ -251,7 +251,7 @@ def _submit(
 @contextlib.contextmanager
 def _without_secrets() -> Iterator[None]:
     """Hide what no job needs: submitit passes this process's own variables to a job."""
-    hidden = os.environ.keys() - redaction.for_sampler().keys()
+    hidden = os.environ.keys() - redaction.without_store().keys()
     values = {name: os.environ.pop(name) for name in hidden}
     try:
         yield

@@ -136,7 +136,7 @@ class Sampler:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=redaction.for_sampler(),
+                env=redaction.without_store(),
                 bufsize=0,
             )
         return self._reply(_START_S)

@@ -37,7 +37,7 @@ from slm_energy.worker.child import ReportPhase, Worker
 
 _REPLY_BYTES = 65536
 _REAP_S = 60.0
-_Key = tuple[str | None, str, str, str]
+_Key = tuple[str | None, str, str, str, tuple[str, ...]]
 
 
 class Templates:
@@ -68,8 +68,8 @@ class Templates:
     ) -> str | None:
         """Run a trial's worker to its end, spawned or forked; see `child.run`."""
         if trial.cell.settings.measurement.isolation == "spawn":
-            python, limit_s = trial.python, trial.timeout_s
-            return child.run("serve", python, folder, exchange, limit_s, progress, on_start)
+            python, limit_s, env = trial.python, trial.timeout_s, trial.cell.settings.engine.env
+            return child.run("serve", python, folder, exchange, limit_s, progress, on_start, env)
 
         def fork(output: int, log: int) -> Worker:
             template = self._template(trial, exchange, log)
@@ -83,14 +83,15 @@ class Templates:
     def _template(self, trial: Trial, exchange: Path, log: int) -> _Template:
         """The template for this trial; a new one if none is running."""
         engine = trial.cell.settings.engine
-        key = (trial.python, engine.name, engine.decode, engine.dtype)
+        key = (trial.python, engine.name, engine.decode, engine.dtype, engine.env)
         known = self._templates.get(key)
         if known is not None and known.alive:
             return known
         if known is not None:
             known.close()
         arguments, folder = ["template", str(exchange)], self._folder
-        template = _Template(*interpreters.command(trial.python, arguments, folder), log)
+        started = interpreters.command(trial.python, arguments, folder, engine.env)
+        template = _Template(*started, log)
         self._templates[key] = template
         return template
 
