@@ -8,6 +8,8 @@ Only complete records are sent, and none is removed before it was sent.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,6 +45,8 @@ class Spool:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         with locked(self.folder / "lock", busy):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -67,7 +68,11 @@ def open_existing(tracking: TrackingConfig) -> Store:
 
 
 class Store:
-    """An open MLflow store."""
+    """An open MLflow store.
+
+    Attributes:
+        writable: it is a server, or its folder can be written; otherwise it can only be read.
+    """
 
     def __init__(self, tracking: TrackingConfig) -> None:
         """Open the store; a fresh SQLite file is created under a lock.
@@ -83,13 +88,23 @@ class Store:
         self._folder = Path(tracking.folder).absolute()
         self._uri = store_uri(tracking)
         self._local = not access.is_server(self._uri)
-        with clear_errors(self._uri):
-            (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / "mlflow.db.lock"):
-                if not exists(tracking):
-                    create(self._folder / "mlflow.db")
-                self._client = connect(self._uri)
-                self._client.search_experiments(max_results=1)
+        self._keeps = _can_be_written(self._folder)
+        self.writable = self._keeps or not self._local
+        with clear_errors(self._uri), self._opening(tracking):
+            if not exists(tracking):
+                create(self._folder / "mlflow.db")
+            self._client = connect(self._uri)
+            self._client.search_experiments(max_results=1)
+
+    @contextlib.contextmanager
+    def _opening(self, tracking: TrackingConfig) -> Iterator[None]:
+        """Keep other processes from making the store meanwhile, where it can be made."""
+        if not self._keeps and exists(tracking):
+            yield
+            return
+        (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / "mlflow.db.lock"):
+            yield
 
     def history(self, study: str, machine: str) -> list[Past]:
         """Earlier trials of a study on a machine, oldest first. An unknown study has none."""
@@ -98,7 +113,7 @@ class Store:
             if experiment is None:
                 return []
             trials = MachineTrials(self._client, experiment.experiment_id, machine)
-            return recall(self._ledger(experiment, machine), trials)
+            return recall(self._ledger(experiment, machine), trials, keep=self._keeps)
 
     def open_sweep(
         self,
@@ -454,3 +469,9 @@ class Store:
         self._client.log_batch(run_id, metrics=metrics[:_BATCH], params=params)
         for start in range(_BATCH, len(metrics), _BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in the closest one above it that there is."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return os.access(there, os.W_OK | os.X_OK)
