@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from pathlib import Path
 
 _NAME = re.compile(r"[\w .,+-]{1,200}")
@@ -27,13 +26,16 @@ def check_names(**names: str) -> None:
 
 
 def not_plain(folder: Path) -> Path | None:
-    """The first entry below a folder that is neither a regular file nor a folder, such as a link.
+    """The first entry below a folder that is no folder, regular file, or link to such a file in it.
 
-    A copied folder could lead a reader with it to any other file of its user.
+    A copied folder could lead a reader with a link to any other file of its user.
     """
+    inside = folder.resolve()
     for base, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            mode = Path(base, name).lstat().st_mode
-            if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-                return Path(base, name)
+            path = Path(base, name)
+            target = path.resolve() if path.is_symlink() else path
+            regular = target.is_file() and target.resolve().is_relative_to(inside)
+            if not (regular or (path.is_dir() and not path.is_symlink())):
+                return path
     return None

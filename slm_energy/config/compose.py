@@ -1,7 +1,7 @@
 """Hydra: from command-line words to checked configurations.
 
-Only this module, `combinations` and the plugin shim (`hydra_plugins/`) import Hydra. An error that
-Hydra prints over several lines becomes one `ConfigError`.
+Only this module, `combinations`, `foreign_files` and the plugin shim (`hydra_plugins/`) import
+Hydra. An error that Hydra prints over several lines becomes one `ConfigError`.
 """
 
 from __future__ import annotations

@@ -167,10 +167,8 @@ class _Slurm:
     def _output(self, *command: str) -> str | None:
         """Output of one of Slurm's commands; None if it fails: the controller may just be busy."""
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_COMMAND_S, check=False
-            )
-        except (FileNotFoundError, subprocess.TimeoutExpired):
+            done = subprocess.run(_limited(*command), capture_output=True, text=True, check=False)
+        except FileNotFoundError:
             return None
         return done.stdout if done.returncode == 0 else None
 
@@ -236,16 +234,25 @@ def _submit(
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
     if cluster == "slurm":
         # submitit waits for sbatch for ever.
-        limited = ["timeout", str(_COMMAND_S), "sbatch"]
-        executor._executor._make_submission_command = lambda path: [*limited, str(path)]  # type: ignore[method-assign]
+        slurm: Any = executor._executor
+        slurm._make_submission_command = lambda path: _limited("sbatch", str(path))
     try:
         executor.update_parameters(**settings)
         with _without_secrets():
-            return executor.submit(function, argument)
+            job = executor.submit(function, argument)
     except (submitit.core.utils.FailedJobError, ValueError, TypeError, NameError) as error:
         raise SlmEnergyError(
             f"the job was not accepted: {one_line(error)}; check hydra.launcher.*"
         ) from error
+    # A link with an absolute path, which a copy of the record would take elsewhere.
+    for link in folder.glob(".submission_file_*"):
+        link.unlink()
+    return job
+
+
+def _limited(*command: str) -> list[str]:
+    """A command of Slurm's that is ended when it hangs."""
+    return ["timeout", str(_COMMAND_S), *command]
 
 
 @contextlib.contextmanager

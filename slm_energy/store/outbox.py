@@ -118,8 +118,8 @@ def read(folder: Path, load: Callable[[Path], Record] = artifacts.read) -> Recor
     """
     if (entry := not_plain(folder)) is not None:
         raise TrackingError(
-            f"{folder} holds {entry.relative_to(folder)}, which is a link or no regular file and is"
-            " not followed: move it away"
+            f"{folder} holds {entry.relative_to(folder)}, a link out of it or no regular file,"
+            " which is not read: move it away"
         )
     try:
         return load(folder)

@@ -196,7 +196,8 @@ def test_no_link_of_a_copied_folder_is_followed(
     secret = tmp_path / "secret"
     secret.write_text("of this user alone")
     copy = tmp_path / "copy"
-    leave(a_record(config, "t1", "one"), copy / "node-1")
+    good = leave(a_record(config, "t1", "one"), copy / "node-1")
+    (good / "outputs" / "alias.json").symlink_to("generations.json")  # it stays in its record
     file = leave(a_record(config, "t2", "one"), copy / "node-1")
     (file / "outputs" / "notes.txt").symlink_to(secret)
     folder = leave(a_record(config, "t3", "one"), copy / "node-1")
