@@ -24,8 +24,6 @@ with measuring(lambda path: print("busy", flush=True), share=share):
     print("measuring", flush=True)
     time.sleep(float(sys.argv[1]))
 """
-
-
 HOLD = """
 with machine.measuring(print):
     print("measuring", flush=True)

@@ -141,13 +141,13 @@ def test_a_sweep_gives_a_worker_what_its_engine_names(
     tmp_path: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FURTHER_FOLDER", str(tmp_path))
-    for isolation in ("spawn", "forkserver"):
-        python = tmp_path / f"python-{isolation}"
-        noted = tmp_path / f"noted-{isolation}"
-        script = f'#!/bin/sh\nenv > {noted}\nexec {sys.executable} "$@"\n'
-        python.write_text(script)
-        python.chmod(0o755)
-        words = (f"engine.python={python}", f"measurement.isolation={isolation}")
-        done = slm_energy("engine.env=[FURTHER_FOLDER]", *words, f"study.name={isolation}")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert f"FURTHER_FOLDER={tmp_path}\n" in noted.read_text()
+    python, noted = tmp_path / "python", tmp_path / "noted"
+    script = f'#!/bin/sh\necho "$4 $FURTHER_FOLDER" >> {noted}\nexec {sys.executable} "$@"\n'
+    python.write_text(script)
+    python.chmod(0o755)
+    words = ("engine.env=[FURTHER_FOLDER]", f"engine.python={python}")
+    done = slm_energy("-m", *words, "measurement.isolation=spawn,forkserver")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {f"{mode} {tmp_path}" for mode in ("serve", "template")} <= set(
+        noted.read_text().splitlines()
+    )

@@ -38,7 +38,7 @@ def ran(command: list[str], code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_it_is_reported_planned_compared_and_browsed(
+def test_it_is_reported_planned_compared_and_browsed_and_a_sweep_is_refused(
     read_only: list[str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
@@ -50,6 +50,10 @@ def test_it_is_reported_planned_compared_and_browsed(
     planned = ran([*read_only, "plan", *SCRIPTED, "study.name=one", "study.rounds=3"])
     assert "3 trials: 2 done, 1 to do" in planned
     assert "two" in ran([*read_only, "compare", "one", "two"])
+    [line] = ran([*read_only, *SCRIPTED, "study.name=one", "study.rounds=3"], code=2).splitlines()
+    assert line.startswith("error: cannot write ")
+    assert os.path.join(tmp_path, "mlruns") in line
+    assert "tracking.folder=DIR" in line
 
     port = free_port()
     server = subprocess.Popen(
@@ -61,10 +65,3 @@ def test_it_is_reported_planned_compared_and_browsed(
         server.send_signal(signal.SIGTERM)
         server.wait()
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_sweep_says_that_it_cannot_write(read_only: list[str], tmp_path: Path) -> None:
-    [line] = ran([*read_only, *SCRIPTED, "study.name=one", "study.rounds=3"], code=2).splitlines()
-    assert line.startswith("error: cannot write ")
-    assert os.path.join(tmp_path, "mlruns") in line
-    assert "tracking.folder=DIR" in line
