@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +25,9 @@ def read_only(
         done = slm_energy(f"study.name={study}", "study.rounds=2")
         assert done.returncode == 0, done.stderr
     tmp = str(tmp_path_factory.mktemp("tmp"))
-    mounts = ["--dev-bind", "/", "/", "--ro-bind", str(tmp_path), str(tmp_path)]
+    # With processes of its own, so that the server's end with it.
+    mounts = ["--dev-bind", "/", "/", "--unshare-pid", "--proc", "/proc"]
+    mounts += ["--ro-bind", str(tmp_path), str(tmp_path)]
     variables = ["--setenv", "TMPDIR", tmp, "--setenv", "HOME", tmp]
     shell = ["bwrap", *mounts, *variables, "--chdir", str(tmp_path), "--die-with-parent"]
     return [*shell, sys.executable, "-m", "slm_energy"]
@@ -62,6 +63,6 @@ def test_it_is_reported_planned_compared_and_browsed_and_a_sweep_is_refused(
     try:
         assert fetched(f"http://127.0.0.1:{port}/health") == "OK"
     finally:
-        server.send_signal(signal.SIGTERM)
+        server.kill()
         server.wait()
     assert sorted(tmp_path.rglob("*")) == before
