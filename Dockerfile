@@ -11,6 +11,7 @@ WORKDIR /home/mlflow
 # The pinned installation of `make demo`, for machines without Python. Runs the demo by default:
 #   docker build -t slm-energy . && docker run --rm -v "$PWD/mlruns:/work/mlruns" slm-energy
 # RAPL and GPUs need the host's devices: -v /sys/class/powercap:/sys/class/powercap:ro --gpus all
+# Measurements in other containers wait for this one's with -v /run/lock:/run/lock.
 # A server on a GPU also needs --pid=host: it is found there by its process ids.
 FROM python:3.11-slim-bookworm
 

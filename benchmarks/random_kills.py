@@ -248,6 +248,11 @@ class Tally:
         self.examined += 1
         self._add(study.examine())
 
+    def leftovers(self, place: Path) -> None:
+        """Note what killed sweeps left in TMPDIR, and the last one did not remove."""
+        ours = {COUNTERS, "study", *(path.name for path in place.glob("new*"))}
+        self._add({"left in TMPDIR": [p.name for p in place.iterdir() if p.name not in ours]})
+
     def _add(self, found: dict[str, list[str]]) -> None:
         for kind, texts in found.items():
             self.found.setdefault(kind, []).extend(texts)
@@ -264,10 +269,11 @@ def main() -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills") as name:
         place = Path(name)
-        os.environ["TMPDIR"] = tempfile.tempdir = name  # the machine's lock is one of our own
+        os.environ["TMPDIR"] = tempfile.tempdir = name  # what they leave is found below
         with _counters(place / COUNTERS):
             try:
                 tally = strike(place, asked.kills, random.Random(asked.seed))
+                tally.leftovers(place)
             finally:
                 _kill_all(place)
     print(f"{asked.kills} kills, {tally.alone} of them of the parent alone; seed {asked.seed}")

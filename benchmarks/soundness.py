@@ -90,7 +90,7 @@ def orphans(folder: Path) -> Sequence[psutil.Process]:
 def _works_in(process: psutil.Process, folder: Path) -> bool:
     try:
         return Path(process.cwd()).is_relative_to(folder)
-    except psutil.Error:  # gone, a zombie, or somebody else's
+    except (psutil.Error, OSError):  # gone, a zombie, somebody else's, or too deep for readlink
         return False
 
 

@@ -21,6 +21,7 @@ from slm_energy.config.groups import (
     Scalar,
     WorkloadConfig,
 )
+from slm_energy.names import check_names
 from slm_energy.serialization import to_plain
 
 
@@ -92,6 +93,10 @@ class Trial:
     plan: str = ""
     changed: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse names that would leave their folder: a copied record may hold anything."""
+        check_names(trial=self.id, study=self.study, sweep=self.sweep, cell=self.cell.id)
+
 
 def settings(config: RunConfig) -> Settings:
     """The part of a configuration that can change a result."""
@@ -127,6 +132,7 @@ PLACES = (
 """Locations, not content: not part of a cell's identity, and part of a label only if needed."""
 
 _ADDED: dict[str, Scalar] = {
+    "engine.env": "[]",
     "measurement.leave_out": "[]",
     "measurement.wall_meter.power_path": None,
     "workload.prompt": "completion",

@@ -204,7 +204,7 @@ def _run(step: str, command: Sequence[str], log: Path, on_output: OnOutput) -> N
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=redaction.inherited(),
+            env=redaction.without_store(),
             text=True,
         )
     except OSError as error:

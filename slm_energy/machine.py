@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import platform
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from slm_energy.errors import SlmEnergyError
+
 _IDENTITY_FILES = ("/etc/machine-id", "/sys/class/dmi/id/product_name")
+_PROCESSORS = Path("/sys/devices/system/cpu")
+LOCK_FOLDERS = (_PROCESSORS, Path("/run/lock"), Path("/dev/shm"))
+"""Where the machine's locks are: all of these that can be used. None follows TMPDIR, which differs
+between users, services, jobs and containers."""
 
 
 def machine_id() -> str:
@@ -38,6 +46,39 @@ def allowed_processors() -> str:
     return status.partition("Cpus_allowed_list:")[2].split("\n", 1)[0].strip()
 
 
+def lock_paths(processor: int | None = None) -> list[Path]:
+    """What is locked for a measurement, or for one processor of it, in the order of locking.
+
+    The first one is the kernel's own folder of the processors: nobody can create, replace or
+    remove it, and all processes of a network namespace see the same one, whatever /tmp, /dev/shm
+    and user they have. The others are for processes in different network namespaces. Two processes
+    that have any of these in common exclude each other.
+    """
+    name = "slm_energy" if processor is None else f"slm_energy.cpu{processor}"
+    paths = []
+    for folder in LOCK_FOLDERS:
+        if folder == _PROCESSORS:
+            path = folder if processor is None else folder / f"cpu{processor}"
+        else:
+            path = folder / f"{name}.lock"
+        if os.path.lexists(path) or os.access(folder, os.W_OK | os.X_OK):
+            paths.append(path)
+    return paths
+
+
+def sees_other_namespaces(root: Path = Path("/")) -> bool:
+    """Whether the locks exclude every process of this machine, as far as this process can know.
+
+    They do in the machine's first network namespace. The kernel shows `netdev_max_backlog` there
+    alone (`net_core_table` in Linux's net/core/sysctl_net_core.c). Elsewhere, as in a container,
+    /run/lock must be mounted from outside.
+    """
+    if (root / "proc/sys/net/core/netdev_max_backlog").exists():
+        return True
+    mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    return any(mount.split()[4] == "/run/lock" for mount in mounts)
+
+
 @contextmanager
 def measuring(busy: Callable[[Path], None], *, share: bool = False) -> Iterator[None]:
     """Hold the machine-wide lock: concurrent measurements would include each other's energy.
@@ -49,15 +90,20 @@ def measuring(busy: Callable[[Path], None], *, share: bool = False) -> Iterator[
             it may use.
 
     Raises:
-        OSError: a lock cannot be opened.
+        SlmEnergyError: a lock cannot be opened, or there is no place for one.
     """
-    folder = Path(tempfile.gettempdir())
+    paths = lock_paths()
+    if not paths:
+        folders = ", ".join(map(str, LOCK_FOLDERS))
+        raise SlmEnergyError(f"no place for the machine's lock: none of {folders} can be used")
     with ExitStack() as held:
-        held.enter_context(locked(folder / "slm_energy.lock", busy, share=share))
+        for path in paths:
+            held.enter_context(locked(path, busy, share=share))
         if share:
             # In ascending order, to avoid deadlocks.
             for number in sorted(os.sched_getaffinity(0)):
-                held.enter_context(locked(folder / f"slm_energy.cpu{number}.lock", busy))
+                for path in lock_paths(number):
+                    held.enter_context(locked(path, busy))
         yield
 
 
@@ -66,15 +112,21 @@ def locked(path: Path, busy: Callable[[Path], None], *, share: bool = False) -> 
     """Hold a lock; the kernel releases it when the process ends, even if killed.
 
     Args:
-        path: its file; created if missing.
+        path: its file, created if missing, or a folder.
         busy: called once if another process holds the lock; see `measuring`.
         share: hold it together with other sharing processes.
 
     Raises:
-        OSError: it cannot be opened.
+        SlmEnergyError: it cannot be opened, or is a link or of another type.
     """
     kind = fcntl.LOCK_SH if share else fcntl.LOCK_EX
-    lock = _open(path)
+    try:
+        lock = _open(path)
+    except OSError as error:
+        raise SlmEnergyError(
+            f"the lock {path} cannot be opened ({error.strerror or error}):"
+            " remove it if no sweep runs, or have its owner do so"
+        ) from error
     try:
         try:
             fcntl.flock(lock, kind | fcntl.LOCK_NB)
@@ -87,12 +139,36 @@ def locked(path: Path, busy: Callable[[Path], None], *, share: bool = False) -> 
 
 
 def _open(path: Path) -> int:
-    """Open a lock file of any user; create it only if it is missing.
+    """Open a lock of any user; create it only if it is missing.
 
     Kernels refuse to open another user's file in a world-writable folder for creation
-    (fs.protected_regular), although a lock needs only read access.
+    (fs.protected_regular), although a lock needs only read access. No link is followed, and a FIFO
+    does not block.
     """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        lock = os.open(path, flags)
     except FileNotFoundError:
-        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        _create(path)
+        lock = os.open(path, flags)
+    mode = os.fstat(lock).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        os.close(lock)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return lock
+
+
+def _create(path: Path) -> None:
+    """Create a lock that every user can open, in one step: the umask would close it to others."""
+    new, name = tempfile.mkstemp(dir=path.parent, prefix=".slm_energy.")
+    try:
+        os.fchmod(new, 0o666)
+        os.link(name, path)
+    except FileExistsError:  # another process was faster
+        pass
+    except PermissionError:  # a file system without hard links, which has no modes either
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    finally:
+        os.unlink(name)
+        os.close(new)

@@ -9,12 +9,30 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 _OPENS_STORES = ("MLFLOW_", "DATABRICKS_", "PGPASS")
 """Prefixes of variables that only the process connected to the store needs."""
 
 WALL_TOKEN = "SLM_ENERGY_WALL_TOKEN"
 """Variable with the bearer token of the wall meter, which only the sampler needs."""
+
+_LISTED = {
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TZ", "LANG", "LANGUAGE"),
+    *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"),
+    *("VIRTUAL_ENV", "CONDA_PREFIX", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_MODULES_CACHE", "GLIBC_TUNABLES"),
+    "TOKENIZERS_PARALLELISM",
+}
+_LIBRARIES = (
+    *("LC_", "LD_", "PYTHON", "MALLOC_", "MIMALLOC_"),
+    *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMEXPR_", "TBB_"),
+    *("CUDA_", "CUDNN_", "CUBLAS_", "NVIDIA_", "NCCL_", "ROCM_", "ROCR_", "HIP_", "HSA_", "AMD_"),
+    *("MIOPEN_", "ONEAPI_", "ONEDNN_", "DNNL_", "SYCL_", "ZE_"),
+    *("TORCH", "PYTORCH_", "ATEN_", "TRITON_", "TRANSFORMERS_", "SAFETENSORS_"),
+    *("ORT_", "OV_", "OPENVINO_", "GGML_", "LLAMA_", "VLLM_"),
+)
+_SECRET = re.compile(r"(^|_)(API|KEY|TOKEN|SECRET|PASSWORD|AUTH|CREDENTIALS?)(_|$)")
 
 _IN_URL = re.compile(
     r"(?:(?<=http://)|(?<=https://))[^/\s]+(?=@)"  # user information; a single value may be a token
@@ -23,13 +41,25 @@ _IN_URL = re.compile(
 )
 
 
-def inherited() -> dict[str, str]:
-    """The environment variables for processes of a trial, which run third-party code."""
-    return {name: v for name, v in for_sampler().items() if name != WALL_TOKEN}
+def inherited(further: Iterable[str] = ()) -> dict[str, str]:
+    """The environment variables for processes of a trial, which run third-party code.
+
+    An allow list: what a shell needs to find files, and the prefixes of the libraries that compute.
+    A name with a word such as `TOKEN` in it passes only if it is listed itself.
+
+    Args:
+        further: names of others that pass, as `engine.env` lists them.
+    """
+    listed = {*_LISTED, *further}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in listed or (name.startswith(_LIBRARIES) and not _SECRET.search(name))
+    }
 
 
-def for_sampler() -> dict[str, str]:
-    """The environment variables for the sampler, which reads the meters."""
+def without_store() -> dict[str, str]:
+    """The environment variables for processes that run no model: the sampler, pip, a job."""
     return {name: v for name, v in os.environ.items() if not name.startswith(_OPENS_STORES)}
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from slm_energy import machine
 from slm_energy.__main__ import main
 from slm_energy.cell import Cell, Trial, settings
 from slm_energy.config.check import run_config
@@ -48,13 +49,18 @@ QUICK = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests that run side by side (`pytest -n 2`) are no machine to each other: own locks."""
+    """Tests lock a folder of their own, also those that run side by side (`pytest -n 2`)."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None:
         folder = tempfile.mkdtemp(prefix=f"{worker}-")
         Path(folder).chmod(0o1777)  # as /tmp itself
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         config.add_cleanup(lambda: shutil.rmtree(folder))
+    machine.LOCK_FOLDERS = (Path(tempfile.gettempdir()),)
+    # For the processes that they start.
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    own = str(Path(__file__).parent / "own_lock")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (own, *known)))
 
 
 @pytest.fixture(autouse=True)
@@ -203,6 +209,15 @@ def _apart(
         timeout=300,
         check=False,
     )
+
+
+@pytest.fixture
+def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of a machine's lock that this test alone holds, and the processes that it starts."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(machine, "LOCK_FOLDERS", (tmp_path,))
+    return tmp_path / "slm_energy.lock"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ COMMANDS = ("scontrol", "sbatch", "squeue", "scancel", "srun")
 SCRIPT = r"""#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 [ -e down ] && exit 1
+[ -e hung ] && exec sleep 60
 case "$(basename "$0")" in
 scontrol) echo "ClusterName             = alpha" ;;
 sbatch)
@@ -67,6 +68,10 @@ class FakeSlurm:
     def down(self) -> None:
         """Let no command succeed."""
         (self._folder / "down").touch()
+
+    def hang(self) -> None:
+        """Let no command end."""
+        (self._folder / "hung").touch()
 
     def up(self) -> None:
         """Let them succeed again."""

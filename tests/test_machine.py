@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from slm_energy.machine import machine_id, measuring
+from slm_energy import machine
+from slm_energy.errors import SlmEnergyError
+from slm_energy.machine import lock_paths, machine_id, measuring
 
 HOLDER = """
 import os, sys, time
@@ -20,6 +24,12 @@ with measuring(lambda path: print("busy", flush=True), share=share):
     print("measuring", flush=True)
     time.sleep(float(sys.argv[1]))
 """
+HOLD = """
+with machine.measuring(print):
+    print("measuring", flush=True)
+    time.sleep(60)
+"""
+pytestmark = pytest.mark.usefixtures("own_lock")
 
 
 class Refused(Exception):
@@ -28,13 +38,6 @@ class Refused(Exception):
 
 def refuse(path: Path) -> None:
     raise Refused(path)
-
-
-@pytest.fixture(autouse=True)
-def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    return tmp_path / "slm_energy.lock"
 
 
 PROCESSORS = sorted(os.sched_getaffinity(0))
@@ -81,6 +84,105 @@ def test_a_lock_file_that_another_user_made_can_be_held(own_lock: Path) -> None:
     own_lock.touch(mode=0o444)
     with measuring(refuse):
         pass
+
+
+def test_the_lock_of_a_user_with_a_strict_umask_is_open_to_all(own_lock: Path) -> None:
+    before = os.umask(0o077)
+    with measuring(refuse):
+        os.umask(before)
+        assert stat.S_IMODE(own_lock.stat().st_mode) == 0o666
+    assert list(own_lock.parent.iterdir()) == [own_lock]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def holder_in(folders: str, *before: str) -> subprocess.Popen[str]:
+    """Another process that measures with these lock folders, started through a command."""
+    script = f"import os, time; from pathlib import Path; from slm_energy import machine; {folders}"
+    process = subprocess.Popen(
+        [*before, sys.executable, "-c", script + HOLD], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "measuring\n"
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_is_kept_out_and_may_measure_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        folder = Path(name)
+        folder.chmod(0o1777)
+        monkeypatch.setattr(machine, "LOCK_FOLDERS", (folder,))
+        become = "os.umask(0o077); os.setuid(65534)"
+        other = holder_in(f"machine.LOCK_FOLDERS = (Path({name!r}),); {become}")
+        assert lock_paths()[0].stat().st_uid == 65534
+        with pytest.raises(Refused), measuring(refuse):
+            pytest.fail("it must not measure")
+        end(other)
+        with measuring(refuse):
+            pass
+
+
+@pytest.mark.parametrize("kind", ["fifo", "dangling link", "link", "device", "unreadable"])
+def test_what_is_not_a_lock_is_named_and_neither_followed_nor_waited_for(
+    kind: str, own_lock: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "elsewhere"
+    match kind:
+        case "fifo":
+            os.mkfifo(own_lock)
+        case "device":
+            own_lock.symlink_to("/dev/null")
+        case "unreadable":
+            own_lock.touch(mode=0)
+        case _:
+            own_lock.symlink_to(target)
+    if kind == "link":
+        target.touch()
+    if kind == "unreadable" and os.geteuid() == 0:
+        pytest.skip("root can read every file")
+    with pytest.raises(SlmEnergyError, match=f"the lock {own_lock} cannot be opened"):
+        measuring(refuse).__enter__()
+    assert target.exists() == (kind == "link")
+
+
+def test_processes_with_their_own_tmp_shm_and_run_exclude_each_other(
+    monkeypatch: pytest.MonkeyPatch, bubblewrap: None
+) -> None:
+    # Another folder of the kernel's than the one that a real measurement locks.
+    folder = Path("/sys/devices/system/clocksource")
+    monkeypatch.setattr(machine, "_PROCESSORS", folder)
+    monkeypatch.setattr(machine, "LOCK_FOLDERS", (folder, Path("/run/lock-of-nobody")))
+    assert lock_paths() == [folder]
+    chosen = f"folder = Path({str(folder)!r}); machine._PROCESSORS = folder"
+    private = ("bwrap", "--dev-bind", "/", "/", "--tmpfs", "/run", "--tmpfs", "/dev/shm")
+    other = holder_in(f"{chosen}; machine.LOCK_FOLDERS = (folder,)", *private)
+    with pytest.raises(Refused, match=str(folder)), measuring(refuse):
+        pytest.fail("it must not measure")
+    end(other)
+
+
+def test_a_machine_without_a_place_for_the_lock_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "LOCK_FOLDERS", (tmp_path / "missing",))
+    with pytest.raises(SlmEnergyError, match=r"no place for the machine's lock: none of .*missing"):
+        measuring(refuse).__enter__()
+
+
+def test_no_lock_follows_tmpdir(tmp_path: Path) -> None:
+    script = "from slm_energy.machine import LOCK_FOLDERS; print(*LOCK_FOLDERS)"
+    variables = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    shown = subprocess.run(
+        [sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "/sys/devices/system/cpu /run/lock /dev/shm\n"
 
 
 @pytest.fixture

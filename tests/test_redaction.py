@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,7 @@ from slm_energy.engines.openai.process import ServerProcess
 from slm_energy.errors import ConfigError, TrackingError, one_line
 from slm_energy.sampler.client import Sampler
 from slm_energy.worker import interpreters
+from tests.conftest import Command
 
 TELLING = {
     "MLFLOW_TRACKING_USERNAME": "ada",
@@ -65,24 +68,86 @@ def test_a_tracking_uri_without_one_is_taken(uri: str) -> None:
     assert TrackingConfig(name="server", uri=uri).uri == uri
 
 
-def test_worker_sampler_and_server_do_not_inherit_what_opens_the_store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    for name, value in TELLING.items():
+PASSED = {
+    "OMP_NUM_THREADS": "2",
+    "CUDA_VISIBLE_DEVICES": "0",
+    "HF_HOME": "/data/hf",
+    "LC_ALL": "C",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTORCH_CUDA_ALLOC_CONF": "backend:native",
+}
+KEPT = {
+    "HF_TOKEN": "kept-secret",
+    "AWS_SECRET_ACCESS_KEY": "kept-secret",
+    "GOOGLE_APPLICATION_CREDENTIALS": "/kept-secret",
+    "OPENAI_API_KEY": "kept-secret",
+    "VLLM_API_KEY": "kept-secret",
+    "LLAMA_API_KEY": "kept-secret",
+    "SSH_AUTH_SOCK": "/kept-secret",
+    "GITHUB_TOKEN": "kept-secret",
+    "HTTPS_PROXY": "http://ada:kept-secret@proxy",
+    "SLURM_JWT": "kept-secret",
+    "NAME_OF_NOBODY": "kept-secret",
+    redaction.WALL_TOKEN: "kept-secret",
+    **TELLING,
+}
+
+
+@pytest.fixture
+def set_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (PASSED | KEPT).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HF_TOKEN", "stays")
-    monkeypatch.setenv(redaction.WALL_TOKEN, "kept-secret")
-    for python in (None, "/elsewhere/python"):
-        _, variables = interpreters.command(python, ["serve"], tmp_path)
-        assert not {redaction.WALL_TOKEN, *TELLING} & variables.keys()
-        assert variables["HF_TOKEN"] == "stays"
+
+
+@pytest.mark.usefixtures("set_variables")
+@pytest.mark.parametrize("python", [None, "/elsewhere/python"])
+def test_a_worker_gets_what_is_listed_and_no_more(python: str | None, tmp_path: Path) -> None:
+    _, variables = interpreters.command(python, ["serve"], tmp_path)
+    assert variables.items() >= (PASSED | {"PATH": os.environ["PATH"]}).items()
+    assert not KEPT.keys() & variables.keys()
+    _, variables = interpreters.command(python, ["serve"], tmp_path, ["HF_TOKEN", "NOT_SET"])
+    assert KEPT.keys() & variables.keys() == {"HF_TOKEN"}
+    assert "NOT_SET" not in variables
+
+
+@pytest.mark.usefixtures("set_variables")
+def test_the_sampler_gets_the_wall_meter_s_token_but_nothing_that_opens_the_store(
+    tmp_path: Path,
+) -> None:
     measurement = MeasurementConfig(name="auto", powercap_root=str(tmp_path))
     with Sampler(measurement, tmp_path) as sampler:
         assert sampler.pid is not None
-        inherited = psutil.Process(sampler.pid).environ()
-        assert not TELLING.keys() & inherited.keys()
-        assert inherited[redaction.WALL_TOKEN] == "kept-secret"  # it reads the wall meter
+        variables = psutil.Process(sampler.pid).environ()
+    assert not TELLING.keys() & variables.keys()
+    assert variables[redaction.WALL_TOKEN] == "kept-secret"
+
+
+@pytest.mark.usefixtures("set_variables")
+def test_a_server_gets_what_its_worker_got(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, variables = interpreters.command(None, ["serve"], tmp_path, ["GITHUB_TOKEN"])
+    for name in os.environ.keys() - variables.keys():
+        monkeypatch.delenv(name)
     assert ServerProcess(["env"], gpu=None).end(wait_s=30) is not None
     printed = capfd.readouterr().err
-    assert "HF_TOKEN=stays" in printed
-    assert "kept-secret" not in printed
+    assert "OMP_NUM_THREADS=2" in printed
+    assert [line for line in printed.splitlines() if "kept-secret" in line] == [
+        "GITHUB_TOKEN=kept-secret"
+    ]
+
+
+def test_a_sweep_gives_a_worker_what_its_engine_names(
+    tmp_path: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FURTHER_FOLDER", str(tmp_path))
+    python, noted = tmp_path / "python", tmp_path / "noted"
+    script = f'#!/bin/sh\necho "$4 $FURTHER_FOLDER" >> {noted}\nexec {sys.executable} "$@"\n'
+    python.write_text(script)
+    python.chmod(0o755)
+    words = ("engine.env=[FURTHER_FOLDER]", f"engine.python={python}")
+    done = slm_energy("-m", *words, "measurement.isolation=spawn,forkserver")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {f"{mode} {tmp_path}" for mode in ("serve", "template")} <= set(
+        noted.read_text().splitlines()
+    )

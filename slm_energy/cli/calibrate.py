@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +13,7 @@ from slm_energy.cli.words import add_words, overrides
 from slm_energy.config.check import checked, measurement_group
 from slm_energy.config.compose import compose
 from slm_energy.config.options import CalibrateOptions
+from slm_energy.scratch import scratch
 
 SUMMARY = "compare this machine's sources with a wall meter or another source"
 
@@ -50,10 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     measurement = measurement_group(composed)
     options = checked(CalibrateOptions, composed, "calibrate")
     stderr, console = Console(stderr=True), terminal()
-    with tempfile.TemporaryDirectory() as folder, stderr.status("is the machine idle?") as status:
-        result = calibrate(
-            measurement, options, Path(folder), lambda line: status.update(escape(line))
-        )
+    with scratch() as folder, stderr.status("is the machine idle?") as status:
+        result = calibrate(measurement, options, folder, lambda line: status.update(escape(line)))
     show(result, console)
     if result.file is not None:
         console.print(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from pathlib import Path
 
 from rich.console import Console
 
@@ -13,6 +11,7 @@ from slm_energy.cli import key_help
 from slm_energy.cli.console import terminal
 from slm_energy.cli.words import add_hydra, hydra_words
 from slm_energy.config.compose import compose_grid
+from slm_energy.scratch import scratch
 from slm_energy.serialization import readable
 
 SUMMARY = "check whether this machine can measure (exit code 1 if a check fails)"
@@ -37,9 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not configs:
         return 0
     stderr = Console(stderr=True)
-    with tempfile.TemporaryDirectory() as folder, stderr.status("looking ..."):
+    with scratch() as folder, stderr.status("looking ..."):
         providers = {config.provider.name for config in configs}
-        diagnosis = doctor.examine(configs[0], Path(folder), providers)
+        diagnosis = doctor.examine(configs[0], folder, providers)
     if arguments.json:
         sys.stdout.write(readable(diagnosis.to_json()))
     else:

@@ -1,13 +1,14 @@
 """The parser of the command line: which verb is meant, and how the program ends.
 
 Exit codes: 0 everything went well, 1 some trial or some section of a report did not or something
-got worse, 2 the command cannot be carried out, 130 Ctrl-C.
+got worse, 2 the command cannot be carried out, 4 everything went well but for output that could not
+be written, 130 Ctrl-C, SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -30,11 +31,13 @@ from slm_energy.cli import (
     sync,
     ui,
 )
+from slm_energy.cli.console import Output, occupy_standard_descriptors
 from slm_energy.cli.key_help import group_lines, help_text
 from slm_energy.cli.words import Parser, is_override
 from slm_energy.errors import ConfigError, SlmEnergyError, did_you_mean
 
 PROGRAM = "slm-energy"
+_UNWRITTEN = 4
 
 
 class Verb(Protocol):
@@ -68,19 +71,19 @@ VERBS: dict[str, Verb] = {
 
 def main() -> None:
     """Carry out the command line and exit."""
-    try:
-        code = _run_verb(sys.argv[1:])
-    except SlmEnergyError as error:
-        stderr = Console(stderr=True, soft_wrap=True)
-        stderr.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        code = 2
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        # The reader has closed the pipe (`| head`): Python must not try to flush it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    sys.exit(code)
+    occupy_standard_descriptors()
+    output, errors = Output(sys.stdout), Output(sys.stderr)
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            code = _run_verb(sys.argv[1:])
+        except SlmEnergyError as error:
+            stderr = Console(stderr=True, soft_wrap=True)
+            stderr.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+            code = 2
+        except KeyboardInterrupt:
+            code = 130
+        output.flush()
+    sys.exit(code or (_UNWRITTEN if output.lost else 0))
 
 
 def _run_verb(words: Sequence[str]) -> int:

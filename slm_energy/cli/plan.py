@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; nothing is run, locked or created but the file of `--register`."""
-    from slm_energy.machine import machine_id
+    from slm_energy.machine import lock_paths, machine_id
     from slm_energy.planning.grid import resolve
     from slm_energy.running import stop_rule
     from slm_energy.running.resume import current_plan
@@ -78,6 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
         plan = current_plan(grid)
         settled = stop_rule.status(grid, machine) if plan.with_status("done") else None
     show_plan(plan, console, floor, settled)
+    if grid.config.launcher is None:
+        places = ", ".join(map(str, lock_paths()))
+        console.print(f"machine lock: {places or 'no place'}", highlight=False, soft_wrap=True)
     if arguments.register is not None:
         registration.write(arguments, analysis, grid, plan, console)
     return 0

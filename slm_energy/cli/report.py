@@ -74,7 +74,9 @@ def show_report(
     for gap in report.gaps:
         console.print(f"[yellow]{escape(gap)}[/]", soft_wrap=True, highlight=False)
     files = report.files()
-    if parent is not None:
+    if not store.writable:
+        console.print("[yellow]the store is read-only: this report is not stored there[/]")
+    elif parent is not None:
         page = shell_path(f"{attach(report.result, files.contents, store, parent)}/report.html")
         console.print(f"report: {escape(page)}", soft_wrap=True, highlight=False)
     _show_failures(files, console)

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: there is no such folder, or `tracking` is not valid.
         TrackingError: the store cannot be opened.
     """
-    from slm_energy.machine import measuring
+    from slm_energy.machine import machine_id, measuring
     from slm_energy.store.sync import deliver_below
     from slm_energy.store.tracking import Store
 
@@ -72,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         delivered = deliver_below(
             folder, store, lambda sent, of: status.update(f"{sent} of {of} records sent ...")
         )
-    _show(delivered, folder, console)
+        _show(delivered, folder, console)
+        store.close_left(None, machine_id())
     return 1 if delivered.refused or delivered.left else 0
 
 

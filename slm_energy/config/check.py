@@ -23,6 +23,7 @@ from slm_energy.config.groups import (
 from slm_energy.config.key import keys_of
 from slm_energy.config.keys import GROUPS
 from slm_energy.errors import ConfigError
+from slm_energy.names import is_name
 from slm_energy.serialization import convert, field_types, from_plain
 
 T = TypeVar("T")
@@ -59,9 +60,10 @@ def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = No
         raise ConfigError(
             f"workload.name={SENTINEL} is what study.sentinel names its cell: choose another name"
         )
-    if not re.fullmatch(r"[\w .+-]{1,100}", config.study.name):
+    if not re.fullmatch(r"[\w .+-]{1,100}", config.study.name) or not is_name(config.study.name):
         raise ConfigError(
-            f"study.name={config.study.name!r}: letters, digits, space and . _ + - only"
+            f"study.name={config.study.name!r}: letters, digits, space and . _ + - only,"
+            " and neither . nor .."
         )
     return config
 

@@ -1,7 +1,7 @@
 """Hydra: from command-line words to checked configurations.
 
-Only this module, `combinations` and the plugin shim (`hydra_plugins/`) import Hydra. An error that
-Hydra prints over several lines becomes one `ConfigError`.
+Only this module, `combinations`, `foreign_files` and the plugin shim (`hydra_plugins/`) import
+Hydra. An error that Hydra prints over several lines becomes one `ConfigError`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import yaml
 
 from slm_energy.config.check import run_config
 from slm_energy.config.composition_errors import one_line
+from slm_energy.config.foreign_files import foreign_files_checked
 from slm_energy.config.groups import LauncherConfig, RunConfig
 from slm_energy.config.keys import GROUPS
 from slm_energy.errors import ConfigError, SlmEnergyError
@@ -73,7 +74,7 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
     # Hydra's parser wants all KEY=VALUE in one piece; people put -m anywhere.
     words = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
     words = [_parsable(word) for word in words]
-    with _clear_errors(tuple(GROUPS)):
+    with _clear_errors(tuple(GROUPS)), foreign_files_checked():
         try:
             run_hydra(words)
         except ConfigCompositionException as error:
@@ -152,6 +153,7 @@ def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) ->
 
     with (
         _clear_errors(_top(name)),
+        foreign_files_checked(),
         hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)),
     ):
         parsed = OverridesParser.create().parse_overrides([_parsable(word) for word in overrides])
@@ -193,12 +195,15 @@ def _launcher() -> LauncherConfig | None:
 
 def _plain(config: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
-    from omegaconf.errors import MissingMandatoryValue
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key} is missing: set {error.full_key}=...") from error
+    except OmegaConfBaseException as error:
+        # Here, because Hydra prints a line of its own before it passes an exception on.
+        raise ConfigError(one_line(error, tuple(GROUPS))) from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 

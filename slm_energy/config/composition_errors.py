@@ -25,6 +25,9 @@ def one_line(error: BaseException, names: Sequence[str]) -> str:
     text = str(error) if error.__cause__ is None else f"{error}\n{error.__cause__}"
     if "hydra/launcher/submitit_" in text:
         return "hydra/launcher=slurm and processes need submitit: pip install 'slm-energy[slurm]'"
+    if resolver := re.search(r"Unsupported interpolation type (\S+)", text):
+        where = getattr(error, "full_key", None) or "the configuration"
+        return f"{where}: ${{{resolver[1]}:...}} is not available here; write the value itself"
     if group := re.search(r"Could not find '([\w/]+)/([^']+)'", text):
         block = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
         choices = block[1].split() if block else []

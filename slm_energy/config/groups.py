@@ -100,6 +100,14 @@ class EngineConfig:
             " interpreter that runs the sweep."
         ),
     ] = None
+    env: Annotated[
+        tuple[str, ...],
+        Key(
+            "names of further environment variables that workers and servers get, such as"
+            " [HF_TOKEN]. Without it they get those of the shell and of the libraries that compute"
+            " (PATH, HOME, OMP_*, CUDA_*, HF_HOME, ...); values are not stored."
+        ),
+    ] = ()
     options: Annotated[
         dict[str, Scalar],
         Key("settings of this engine. They are listed in conf/engine/NAME.yaml."),

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from slm_energy.doctor.finding import ROOT, Finding, text
-from slm_energy.machine import measuring
+from slm_energy.errors import SlmEnergyError
+from slm_energy.machine import lock_paths, measuring, sees_other_namespaces
 
 _NAMED = 3
 _STEAL = 7
@@ -141,10 +142,20 @@ def another_sweep() -> Finding:
             detail=f"one measures now (it holds {lock}), and this look disturbed it",
             remedy="a sweep that is started now waits for it",
         )
-    except OSError as error:
-        return Finding(
-            name=name,
-            verdict="fail",
-            detail=f"the lock cannot be opened: {error}",
-            remedy="remove that file if no sweep runs: it belongs to another user",
-        )
+    except SlmEnergyError as error:
+        return Finding(name=name, verdict="fail", detail=str(error))
+
+
+def machine_lock(root: Path = ROOT) -> Finding:
+    """Check that the lock of a measurement excludes every other one on this machine."""
+    name, places = "machine lock", ", ".join(map(str, lock_paths()))
+    if not places:
+        return Finding(name=name, verdict="fail", detail="there is no place for it")
+    if sees_other_namespaces(root):
+        return Finding(name=name, verdict="ok", detail=places)
+    return Finding(
+        name=name,
+        verdict="warn",
+        detail=f"{places}: sweeps outside this network namespace (container) are not excluded",
+        remedy="share the host's /run/lock, such as docker run -v /run/lock:/run/lock",
+    )

@@ -129,6 +129,7 @@ def examine(config: RunConfig, folder: Path, providers: Collection[str] = ()) ->
         gpus_metered(len(gpus)),
         *nvidia(uuids, limits.gpu_processes),
         contention.another_sweep(),
+        contention.machine_lock(),
         contention.foreign_load(before, after, limits.foreign_cpu_pct),
         contention.steal(before, after, limits.steal_pct),
         *(check() for check in HOST_CHECKS),

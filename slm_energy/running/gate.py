@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from slm_energy.config.groups import GateConfig
 from slm_energy.derive.energy.accounting import account, total
 from slm_energy.record import GateQuantity, GateReport, Series, Source, Unit, Window
 from slm_energy.sampler.client import Sampler, read_samples
+from slm_energy.scratch import scratch
 from slm_energy.serialization import read_json, write_json
 
 _REST_LOOKS = 4
@@ -224,8 +224,8 @@ def _levels(sampler: Sampler, look_s: float) -> dict[str, Level]:
 
 def _look(sampler: Sampler, look_s: float) -> dict[str, Reading]:
     """Sample for a while in which no trial runs."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "samples.jsonl"
+    with scratch() as folder:
+        file = folder / "samples.jsonl"
         sampler.begin(os.getpid(), file, slow=False)
         start_ns = time.monotonic_ns()
         time.sleep(look_s)

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM mean while a sweep runs."""
+"""What Ctrl-C, SIGTERM and SIGHUP mean while a sweep runs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
 
 class Interrupts:
-    """The first Ctrl-C lets running trials finish; a second one, or SIGTERM, ends them now.
+    """The first Ctrl-C lets running trials finish; a second one, SIGTERM or SIGHUP ends them now.
+
+    SIGHUP comes when the terminal or its connection is gone, from the kernel and often from the
+    shell too: only the first one interrupts. Under `nohup` it is ignored, and stays so.
 
     Attributes:
         running: set while trials run: outside that time Ctrl-C interrupts at once.
@@ -27,10 +31,10 @@ class Interrupts:
         self.requested = False
 
     def __enter__(self) -> Interrupts:
-        self._before = {
-            number: signal.signal(number, self._handle)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        self._before: dict[int, Any] = {n: signal.signal(n, self._handle) for n in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,6 +45,10 @@ class Interrupts:
         if number == signal.SIGINT and self.running and not self.requested:
             self.requested = True
             return
+        if number == signal.SIGHUP:
+            # For good: the shell's may come when the sweep has ended and the program has not.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            del self._before[signal.SIGHUP]
         if not self._held:
             raise KeyboardInterrupt
         self._urgent = True

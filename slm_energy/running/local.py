@@ -24,6 +24,7 @@ from slm_energy.running.scoring import scored
 from slm_energy.running.trial import run as run_trial
 from slm_energy.sampler.client import Sampler
 from slm_energy.scope import Scope, of_sources, refusals
+from slm_energy.scratch import collect
 from slm_energy.store.outbox import cannot_write
 from slm_energy.worker.forkserver import Templates
 
@@ -119,6 +120,7 @@ class LocalExecutor:
         share = self._study.busy == "share"
         busy = when_busy(self._study, self._console, "is measuring on this machine")
         self._stack.enter_context(measuring(busy, share=share))
+        collect()  # what killed processes left
         self._stack.enter_context(self._templates)
         return self
 

@@ -30,6 +30,8 @@ _ENDED = (
 )  # fmt: skip
 """Source: JOB STATE CODES of Slurm's squeue(1), and our own for a job that no queue knows; in
 any other state a job may still produce something."""
+_COMMAND_S = 60
+"""A command of Slurm's that takes longer hangs: ten times what a busy controller needs."""
 _ANY_CLUSTER = ("name", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
 """Parameters that submitit takes for any cluster; others are Slurm's alone."""
 
@@ -165,7 +167,7 @@ class _Slurm:
     def _output(self, *command: str) -> str | None:
         """Output of one of Slurm's commands; None if it fails: the controller may just be busy."""
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(_limited(*command), capture_output=True, text=True, check=False)
         except FileNotFoundError:
             return None
         return done.stdout if done.returncode == 0 else None
@@ -230,20 +232,33 @@ def _submit(
     # A trial is one process on one node, and has one log.
     settings |= {"nodes": 1, "tasks_per_node": 1, "stderr_to_stdout": True}
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    if cluster == "slurm":
+        # submitit waits for sbatch for ever.
+        slurm: Any = executor._executor
+        slurm._make_submission_command = lambda path: _limited("sbatch", str(path))
     try:
         executor.update_parameters(**settings)
         with _without_secrets():
-            return executor.submit(function, argument)
+            job = executor.submit(function, argument)
     except (submitit.core.utils.FailedJobError, ValueError, TypeError, NameError) as error:
         raise SlmEnergyError(
             f"the job was not accepted: {one_line(error)}; check hydra.launcher.*"
         ) from error
+    # A link with an absolute path, which a copy of the record would take elsewhere.
+    for link in folder.glob(".submission_file_*"):
+        link.unlink()
+    return job
+
+
+def _limited(*command: str) -> list[str]:
+    """A command of Slurm's that is ended when it hangs."""
+    return ["timeout", str(_COMMAND_S), *command]
 
 
 @contextlib.contextmanager
 def _without_secrets() -> Iterator[None]:
     """Hide what no job needs: submitit passes this process's own variables to a job."""
-    hidden = os.environ.keys() - redaction.for_sampler().keys()
+    hidden = os.environ.keys() - redaction.without_store().keys()
     values = {name: os.environ.pop(name) for name in hidden}
     try:
         yield

@@ -216,7 +216,13 @@ class _Attempt:
             with self.timed(mode):
                 self.progress(mode, 0.0)
                 error = child.run(
-                    mode, python, self.folder, self.exchange, trial.timeout_s, self.progress
+                    mode,
+                    python,
+                    self.folder,
+                    self.exchange,
+                    trial.timeout_s,
+                    self.progress,
+                    env=trial.cell.settings.engine.env,
                 )
             if error is not None and mode == "reference":
                 reference.give_up(trial, error)

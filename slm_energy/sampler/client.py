@@ -31,9 +31,11 @@ from slm_energy.derive.energy.coarse import next_step_s
 from slm_energy.derive.energy.latency import longest_latency_ns
 from slm_energy.errors import MeterError
 from slm_energy.record import SamplerReport, Series, Source
+from slm_energy.scratch import scratch
 from slm_energy.serialization import Json, from_plain, to_plain
 
 _START_S = 60.0
+_EXIT_S = 1.0
 _LONGEST_SOCKET_PATH = 100
 """The system takes 104 or 108 bytes, with a zero at the end."""
 
@@ -63,7 +65,7 @@ class Sampler:
         self._patience_s = patience_s
         self._process: subprocess.Popen[bytes] | None = None
         self._received = b""
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Sampler:
         self.start()
@@ -104,27 +106,17 @@ class Sampler:
         if self.alive:
             self.close()
         self._kill()
-        self._received = b""
-        config = json.dumps(to_plain(self.measurement))
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="slm-energy-")
-            self.marks = os.path.join(self._folder.name, "marks")
+        if not self.marks:
+            self.marks = str(self._stack.enter_context(scratch()) / "marks")
         if len(os.fsencode(self.marks)) > _LONGEST_SOCKET_PATH:
             self.close()
             raise MeterError(
                 f"TMPDIR={tempfile.gettempdir()} is too long for a socket's path: set a shorter one"
             )
-        with self._log.open("ab") as log, sigint.withheld():
-            # -P: a file named json.py in the working folder must not replace the library.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "slm_energy.sampler.service", config, self.marks],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=redaction.for_sampler(),
-                bufsize=0,
-            )
-        reply = self._reply(_START_S)
+        reply = self._spawn()
+        if reply is None and self._was_killed():  # that costs no more than one start
+            self._kill()
+            reply = self._spawn()
         if reply is None or "error" in reply:
             self.close()
             raise MeterError(
@@ -132,6 +124,22 @@ class Sampler:
             )
         self.sources = tuple(from_plain(Source, item) for item in reply["sources"])
         self.notes = tuple(reply["notes"])
+
+    def _spawn(self) -> dict[str, Any] | None:
+        """Start a child; return its first reply, None if it gives none."""
+        self._received = b""
+        config = json.dumps(to_plain(self.measurement))
+        with self._log.open("ab") as log, sigint.withheld():
+            # -P: a file named json.py in the working folder must not replace the library.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "slm_energy.sampler.service", config, self.marks],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=redaction.without_store(),
+                bufsize=0,
+            )
+        return self._reply(_START_S)
 
     def begin(self, pid: int, file: Path, *, slow: bool = True) -> None:
         """Sample into `file` from now on; the first reading is done when this returns.
@@ -174,9 +182,15 @@ class Sampler:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=self._patience_s)
             self._kill()
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        self._stack.close()
+        self.marks = ""
+
+    def _was_killed(self) -> bool:
+        """Whether a signal has ended the child, or does so now."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_EXIT_S)
+        return (self._process.returncode or 0) < 0
 
     def _kill(self) -> None:
         if self._process is None:

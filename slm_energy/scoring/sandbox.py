@@ -18,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.scoring.inside import wire
+from slm_energy.scratch import scratch
 
 _INSIDE = Path(__file__).parent / "inside"
 _MOUNTED = Path("/scoring/inside")
@@ -82,9 +83,10 @@ class Process:
     def __init__(self, module: str, limits: Limits, isolated: bool) -> None:
         """Start a module of `inside`."""
         ours, theirs = socket.socketpair()
-        self._folder = tempfile.TemporaryDirectory(prefix="slm-energy-answers-")
+        self._stack = ExitStack()
+        folder = self._stack.enter_context(scratch())
         command = _command() if isolated else ()
-        files = "/tmp" if isolated else self._folder.name
+        files = "/tmp" if isolated else str(folder)
         words = [module, str(limits.memory_mb * _MIB), files]
         with theirs:
             self._process = _start(command, words, theirs.fileno(), subprocess.DEVNULL)
@@ -121,7 +123,7 @@ class Process:
         self._channel.close()
         self._process.kill()
         self._process.wait()
-        self._folder.cleanup()
+        self._stack.close()
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
@@ -20,11 +21,23 @@ if TYPE_CHECKING:
 
 
 _SQLITE = "sqlite:///"
+_SQLITE_DRIVER = "sqlite+pysqlite:///"
 
 
 def store_uri(tracking: TrackingConfig) -> str:
     """The MLflow tracking URI of a configuration."""
-    return tracking.uri or f"{_SQLITE}{Path(tracking.folder).absolute() / 'mlflow.db'}"
+    return tracking.uri or database_uri(Path(tracking.folder).absolute() / "mlflow.db")
+
+
+def database_uri(path: Path) -> str:
+    """The SQLAlchemy URL of a SQLite file, whatever characters its path has.
+
+    In the path of such a URL `%XX` is decoded, and `?` and `#` end it; all others stand for
+    themselves (`sqlalchemy.engine.make_url`). MLflow makes the folder that the text after
+    `sqlite:///` names, encoded or not, so that an encoded path has the driver's name as well.
+    """
+    encoded = str(path).replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    return f"{_SQLITE if encoded == str(path) else _SQLITE_DRIVER}{encoded}"
 
 
 def exists(tracking: TrackingConfig) -> bool:
@@ -32,7 +45,9 @@ def exists(tracking: TrackingConfig) -> bool:
     if tracking.offline:
         return False
     uri = store_uri(tracking)
-    return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).is_file()
+    if not uri.startswith((_SQLITE, _SQLITE_DRIVER)):
+        return True
+    return Path(unquote(uri.partition(":///")[2].partition("?")[0])).is_file()
 
 
 def ask(server: str) -> None:
@@ -54,7 +69,7 @@ def create(database: Path) -> None:
     partial = database.with_name(f"{database.name}.partial")
     for leftover in database.parent.glob(f"{partial.name}*"):
         leftover.unlink()
-    uri, root = f"{_SQLITE}{partial}", (database.parent / "artifacts").as_uri()
+    uri, root = database_uri(partial), (database.parent / "artifacts").as_uri()
     store = SqlAlchemyStore(uri, root)  # type: ignore[no-untyped-call]
     store.engine.dispose()
     partial.rename(database)
@@ -72,8 +87,9 @@ def _hush() -> None:
     # After the import, which sets these levels itself; creating a store needs no log output.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # This package reports the result of the retries once.
+    # This package reports the result of the retries, or of a database's error, once and in a line.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # one per ended run
     for name, value in access.PATIENCE.items():

@@ -98,14 +98,15 @@ class Trials(Protocol):
         """Whether exactly `count` trials ended with this outcome."""
 
 
-def recall(ledger: Ledger, trials: Trials) -> list[Past]:
+def recall(ledger: Ledger, trials: Trials, *, keep: bool = True) -> list[Past]:
     """The trials of a store, oldest first, with as few reads as possible.
 
     The newest are read, up to the first page with a trial that the ledger has. The ledger, without
     deleted trials, must then match the store's count of each outcome; otherwise all are read and
     the ledger is rewritten. This detects trials that were deleted, restored, judged again, stored
     late or lost with the store's file. It does not detect a trial that was deleted permanently
-    (`mlflow gc`) if an older one of the same outcome was added before the next call.
+    (`mlflow gc`) if an older one of the same outcome was added before the next call. Without `keep`
+    the ledger is not rewritten: it cannot be.
     """
     cached = ledger.read()
     known = dict(cached)
@@ -116,7 +117,7 @@ def recall(ledger: Ledger, trials: Trials) -> list[Past]:
     known = newest if complete else known | newest
     if not complete and not _agree(trials, known):
         known = {entry.key: entry for page in trials.pages(small_first=False) for entry in page}
-    if known != cached:
+    if keep and known != cached:
         ledger.replace(known.values())
     return [entry.past for entry in sorted(known.values(), key=lambda entry: entry.started_ms)]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError, one_line
+from slm_energy.names import check_names
 from slm_energy.planning.plan import Past
 from slm_energy.record import Record
 from slm_energy.serialization import read_json, write_json
@@ -54,6 +55,12 @@ class Sweep:
     ended_ms: int | None = None
     status: str = "KILLED"
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse names that would leave their folder: a copied file may hold anything."""
+        check_names(sweep=self.id, study=self.study, machine=self.machine)
+        for name in self.files:
+            check_names(file=name)
 
 
 class Offline:
@@ -157,8 +164,11 @@ def _sent(folder: Path, study: str) -> Ledger:
 
 def remember(folder: Path, record: Record) -> None:
     """Note that a record of an invocation without a store has been sent to one."""
+    sent = _sent(folder, record.trial.study)
+    if sent.path.is_symlink():
+        raise TrackingError(f"{sent.path} is a link, which is not followed: remove it")
     if (folder / f"{record.trial.sweep}{_SWEEP}").is_file():
-        _sent(folder, record.trial.study).add(_entry(record))
+        sent.add(_entry(record))
 
 
 def _entry(record: Record) -> HistoryEntry:
@@ -169,6 +179,8 @@ def _entry(record: Record) -> HistoryEntry:
 
 
 def _read(path: Path) -> Sweep:
+    if path.is_symlink():
+        raise TrackingError(f"{path} is a link, which is not followed: remove it")
     try:
         return read_json(path, Sweep)
     except (ValueError, OSError) as error:

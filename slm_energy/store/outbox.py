@@ -8,6 +8,8 @@ Only complete records are sent, and none is removed before it was sent.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from slm_energy.errors import SlmEnergyError, TrackingError, one_line
 from slm_energy.machine import locked
+from slm_energy.names import not_plain
 from slm_energy.record import EXCHANGE, Record
 from slm_energy.store import artifacts
 
@@ -42,6 +45,8 @@ class Spool:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         with locked(self.folder / "lock", busy):
@@ -102,15 +107,20 @@ class Spool:
         return [folder for folder in self._folders() if not artifacts.is_complete(folder)]
 
     def _folders(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*/") if path.is_dir())
+        return sorted(p for p in self.folder.glob("*/") if p.is_dir() and not p.is_symlink())
 
 
 def read(folder: Path, load: Callable[[Path], Record] = artifacts.read) -> Record:
     """The complete record in a trial's folder.
 
     Raises:
-        TrackingError: it cannot be read.
+        TrackingError: it cannot be read, or has a link or another file that is not a regular one.
     """
+    if (entry := not_plain(folder)) is not None:
+        raise TrackingError(
+            f"{folder} holds {entry.relative_to(folder)}, a link out of it or no regular file,"
+            " which is not read: move it away"
+        )
     try:
         return load(folder)
     except (ValueError, OSError) as error:

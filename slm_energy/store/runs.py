@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from slm_energy.record import OutcomeName
@@ -26,15 +26,15 @@ _SERVED_PAGE = 100
 _SMALL_PAGE = 50
 
 
-def search(client: MlflowClient, experiment: str, query: str) -> list[Run]:
-    """Runs that match, oldest first."""
+def search(client: MlflowClient, experiments: Sequence[str], query: str) -> list[Run]:
+    """Runs of studies, by their ids, that match; oldest first."""
     with _uncollected():
-        return [run for page in pages(client, experiment, query) for run in page]
+        return [run for page in pages(client, experiments, query) for run in page]
 
 
 def pages(
     client: MlflowClient,
-    experiment: str,
+    experiments: Sequence[str],
     query: str,
     *,
     newest_first: bool = False,
@@ -45,7 +45,7 @@ def pages(
 
     Args:
         client: of the store.
-        experiment: id of the study.
+        experiments: ids of the studies.
         query: in MLflow's search language.
         newest_first: newest first, else oldest first.
         deleted: only runs that a user deleted, else only those that exist.
@@ -59,7 +59,7 @@ def pages(
     size, token = min(first, page_size), None
     while True:
         with _uncollected():
-            page = client.search_runs([experiment], query, view, size, order, token)
+            page = client.search_runs(list(experiments), query, view, size, order, token)
         yield list(page)
         size, token = page_size, page.token
         if not token:
@@ -78,13 +78,13 @@ class MachineTrials:
         """All of them, newest first."""
         first = _SMALL_PAGE if small_first else _PAGE
         query = f"{self._query} != ''"
-        for page in pages(self._client, self._experiment, query, newest_first=True, first=first):
+        for page in pages(self._client, [self._experiment], query, newest_first=True, first=first):
             yield [entry(run) for run in page]
 
     def deleted(self) -> set[str]:
         """Run ids of the trials that a user deleted."""
         query = f"{self._query} != ''"
-        deleted = pages(self._client, self._experiment, query, deleted=True)
+        deleted = pages(self._client, [self._experiment], query, deleted=True)
         return {run.info.run_id for page in deleted for run in page}
 
     def number(self, outcome: OutcomeName, count: int) -> bool:

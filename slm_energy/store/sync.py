@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from slm_energy.errors import TrackingError, one_line
-from slm_energy.machine import machine_id
+from slm_energy.errors import SlmEnergyError, TrackingError
+from slm_energy.names import is_name
 from slm_energy.record import Record
-from slm_energy.store import artifacts, offline
+from slm_energy.store import artifacts, offline, outbox
 from slm_energy.store.outbox import Spool
 from slm_energy.store.tracking import Store
 
@@ -75,22 +75,17 @@ def deliver_below(folder: Path, store: Store, progress: Callable[[int, int], Non
     for machine in sorted({record.parent for record in folders}):
         try:
             with Spool(machine).held(_busy):
+                if not is_name(machine.name):
+                    delivered.left[machine] = "its name is not one of a machine"
+                    continue
                 for record in sorted(path for path in folders if path.parent == machine):
                     _deliver_one(record, store, delivered)
                     progress(sum(delivered.sent.values()), len(folders))
         except _InUse:
             delivered.left[machine] = "a sweep is running there and sends its own records"
-    _close_left(store, delivered)
+        except SlmEnergyError as error:  # it cannot be locked
+            delivered.left[machine] = str(error)
     return delivered
-
-
-def _close_left(store: Store, delivered: Delivered) -> None:
-    """End parent runs that were left open without a store; no sweep is running on this machine."""
-    for study in delivered.sent:
-        try:
-            store.close_left(study, machine_id())
-        except TrackingError as error:
-            delivered.refused.setdefault(study, str(error))
 
 
 class _InUse(Exception):
@@ -114,10 +109,10 @@ def _below(folder: Path) -> list[Path]:
 
 def _deliver_one(folder: Path, store: Store, delivered: Delivered) -> None:
     try:
-        record = artifacts.read(folder)
-    except (ValueError, OSError) as error:
+        record = outbox.read(folder)
+    except TrackingError as error:
         if artifacts.is_complete(folder):  # otherwise another process has just sent it
-            delivered.left[folder] = f"cannot be read ({one_line(error)})"
+            delivered.left[folder] = str(error).removeprefix(f"{folder} ")
         return
     study = record.trial.study
     if folder.name != record.trial.id:

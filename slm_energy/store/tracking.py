@@ -12,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,9 @@ from slm_energy.errors import TrackingError
 from slm_energy.planning.plan import Past
 from slm_energy.record import EnergyFigure, Record
 from slm_energy.scope import Scope
+from slm_energy.scratch import scratch
 from slm_energy.serialization import from_plain, sync_files, to_plain, write_files
-from slm_energy.store import access, mlflow_schema
+from slm_energy.store import access, left, mlflow_schema
 from slm_energy.store.connection import clear_errors, connect, create, exists, store_uri, upload
 from slm_energy.store.history_cache import Ledger, recall
 from slm_energy.store.offline import Offline, Sweep, now_ms
@@ -67,7 +68,11 @@ def open_existing(tracking: TrackingConfig) -> Store:
 
 
 class Store:
-    """An open MLflow store."""
+    """An open MLflow store.
+
+    Attributes:
+        writable: it is a server, or its folder can be written; otherwise it can only be read.
+    """
 
     def __init__(self, tracking: TrackingConfig) -> None:
         """Open the store; a fresh SQLite file is created under a lock.
@@ -83,13 +88,23 @@ class Store:
         self._folder = Path(tracking.folder).absolute()
         self._uri = store_uri(tracking)
         self._local = not access.is_server(self._uri)
-        with clear_errors(self._uri):
-            (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / "mlflow.db.lock"):
-                if not exists(tracking):
-                    create(self._folder / "mlflow.db")
-                self._client = connect(self._uri)
-                self._client.search_experiments(max_results=1)
+        self._keeps = _can_be_written(self._folder)
+        self.writable = self._keeps or not self._local
+        with clear_errors(self._uri), self._opening(tracking):
+            if not exists(tracking):
+                create(self._folder / "mlflow.db")
+            self._client = connect(self._uri)
+            self._client.search_experiments(max_results=1)
+
+    @contextlib.contextmanager
+    def _opening(self, tracking: TrackingConfig) -> Iterator[None]:
+        """Keep other processes from making the store meanwhile, where it can be made."""
+        if not self._keeps and exists(tracking):
+            yield
+            return
+        (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / "mlflow.db.lock"):
+            yield
 
     def history(self, study: str, machine: str) -> list[Past]:
         """Earlier trials of a study on a machine, oldest first. An unknown study has none."""
@@ -98,7 +113,7 @@ class Store:
             if experiment is None:
                 return []
             trials = MachineTrials(self._client, experiment.experiment_id, machine)
-            return recall(self._ledger(experiment, machine), trials)
+            return recall(self._ledger(experiment, machine), trials, keep=self._keeps)
 
     def open_sweep(
         self,
@@ -126,18 +141,20 @@ class Store:
             )
             return str(self._create_sweep(experiment, started).info.run_id)
 
-    def close_left(self, study: str, machine: str) -> None:
-        """End the runs of this machine that an earlier invocation left open when it was killed.
+    def close_left(self, study: str | None, machine: str) -> None:
+        """Delete twins, and end what an earlier invocation left open on this machine (`left.py`).
 
-        The caller holds the machine's lock, so no other process is writing them.
+        The caller holds the machine's lock, so no other process is writing its runs.
+
+        Args:
+            study: where to look; None is every study.
+            machine: its name.
         """
         with clear_errors(self._uri):
-            experiment = self._client.get_experiment_by_name(study)
-            if experiment is None:
-                return
-            query = f"attributes.status = 'RUNNING' and tags.`slm.machine` = '{machine}'"
-            for run in search(self._client, experiment.experiment_id, query):
-                self._client.set_terminated(run.info.run_id, status="KILLED")
+            every = self._client.search_experiments()
+            ids = [each.experiment_id for each in every if study in (None, each.name)]
+            if ids:
+                left.settle(self._client, ids, machine)
 
     def close_sweep(self, run_id: str, status: str) -> None:
         """End the parent run: `FINISHED`, `FAILED` or `KILLED`."""
@@ -151,10 +168,10 @@ class Store:
 
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
         """Store artifacts of a run, name (with its folder) to content; return their URI."""
-        with clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
-            write_files(Path(folder), files)
+        with clear_errors(self._uri), scratch() as folder:
+            write_files(folder, files)
             artifact_uri = str(self._client.get_run(run_id).info.artifact_uri)
-            upload(Path(folder), artifact_uri, self._uri)
+            upload(folder, artifact_uri, self._uri)
             return artifact_uri
 
     def add(
@@ -184,8 +201,8 @@ class Store:
         Raises:
             TrackingError: the run has no such artifact, or it cannot be read.
         """
-        with clear_errors(self._uri), tempfile.TemporaryDirectory() as folder:
-            path = self._client.download_artifacts(run_id, name, folder)
+        with clear_errors(self._uri), scratch() as folder:
+            path = self._client.download_artifacts(run_id, name, str(folder))
             return Path(path).read_bytes()
 
     def adopt_sweep(self, sweep: Sweep) -> str:
@@ -196,7 +213,7 @@ class Store:
         with clear_errors(self._uri):
             experiment = self._experiment(sweep.study).experiment_id
             query = f"tags.`slm.kind` = '{mlflow_schema.SWEEP}' and tags.`slm.sweep` = '{sweep.id}'"
-            runs = search(self._client, experiment, query)
+            runs = search(self._client, [experiment], query)
             if runs and (runs[0].info.status != "RUNNING" or not sweep.files):
                 return str(runs[0].info.run_id)
             run = runs[0] if runs else self._create_sweep(experiment, sweep)
@@ -299,13 +316,14 @@ class Store:
                 for run in leftovers:
                     self._client.delete_run(run.info.run_id)
                 self._send(study, record, folder, parent, machine)
-                complete, _ = self._of_trial(study, trial.id)
+                complete, leftovers = self._of_trial(study, trial.id)
             if not complete:
                 raise TrackingError(
                     f"trial {trial.id} was being sent by another process too: run slm-energy sync"
                 )
-            # A process that sent it at the same time keeps the same run.
-            for run in complete[1:]:
+            # A process that sent it at the same time keeps the same run. What is left over is a
+            # twin (`left.py`), or such a process's run, which then is not needed.
+            for run in (*complete[1:], *leftovers):
                 self._client.delete_run(run.info.run_id)
             self._ledger(study, machine).add(entry(complete[0]))
             return str(complete[0].info.artifact_uri)
@@ -313,7 +331,7 @@ class Store:
     def _of_trial(self, study: Experiment, trial_id: str) -> tuple[list[Run], list[Run]]:
         """Complete runs of this trial, ordered by id, and incomplete runs of failed attempts."""
         query = f"tags.`slm.trial` = '{trial_id}'"
-        runs = search(self._client, study.experiment_id, query)
+        runs = search(self._client, [study.experiment_id], query)
         complete = [run for run in runs if "slm.outcome" in run.data.tags]
         leftovers = [run for run in runs if "slm.outcome" not in run.data.tags]
         return sorted(complete, key=lambda run: str(run.info.run_id)), leftovers
@@ -432,7 +450,7 @@ class Store:
             experiment = self._client.get_experiment_by_name(study)
             if experiment is None:
                 return []
-            return search(self._client, experiment.experiment_id, f"tags.`slm.kind` = '{kind}'")
+            return search(self._client, [experiment.experiment_id], f"tags.`slm.kind` = '{kind}'")
 
     def _ledger(self, study: Experiment, machine: str) -> Ledger:
         """This machine's cache of a study in this store."""
@@ -451,3 +469,9 @@ class Store:
         self._client.log_batch(run_id, metrics=metrics[:_BATCH], params=params)
         for start in range(_BATCH, len(metrics), _BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in the closest one above it that there is."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return os.access(there, os.W_OK | os.X_OK)

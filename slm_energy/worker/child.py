@@ -19,7 +19,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ def run(
     timeout_s: float,
     progress: ReportPhase,
     on_start: Callable[[int], None] = lambda pid: None,
+    env: Sequence[str] = (),
 ) -> str | None:
     """Run the worker module in a fresh interpreter to its end.
 
@@ -72,11 +73,12 @@ def run(
         timeout_s: it is ended after this long.
         progress: called about once a second with the phase and the share of it that is done.
         on_start: called with its process id.
+        env: `engine.env`.
 
     Returns:
         None, or one line that says how it failed.
     """
-    command, variables = interpreters.command(python, [mode, str(exchange)], exchange)
+    command, variables = interpreters.command(python, [mode, str(exchange)], exchange, env)
 
     def spawn(output: int, log: int) -> Worker:
         with sigint.withheld():

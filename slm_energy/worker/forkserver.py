@@ -16,13 +16,13 @@ What is different, and why `measurement.isolation` is part of a cell's identity:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -30,13 +30,14 @@ from typing import Any, Self
 from slm_energy import sigint
 from slm_energy.cell import Trial
 from slm_energy.errors import EngineError
+from slm_energy.scratch import scratch
 from slm_energy.serialization import Json
 from slm_energy.worker import child, interpreters
 from slm_energy.worker.child import ReportPhase, Worker
 
 _REPLY_BYTES = 65536
 _REAP_S = 60.0
-_Key = tuple[str | None, str, str, str]
+_Key = tuple[str | None, str, str, str, tuple[str, ...]]
 
 
 class Templates:
@@ -47,14 +48,15 @@ class Templates:
     """
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="slm-energy-")
+        self._stack = contextlib.ExitStack()
+        self._folder = self._stack.enter_context(scratch())
         self._templates: dict[_Key, _Template] = {}
         return self
 
     def __exit__(self, *_: object) -> None:
         for template in self._templates.values():
             template.close()
-        self._folder.cleanup()
+        self._stack.close()
 
     def serve(
         self,
@@ -66,8 +68,8 @@ class Templates:
     ) -> str | None:
         """Run a trial's worker to its end, spawned or forked; see `child.run`."""
         if trial.cell.settings.measurement.isolation == "spawn":
-            python, limit_s = trial.python, trial.timeout_s
-            return child.run("serve", python, folder, exchange, limit_s, progress, on_start)
+            python, limit_s, env = trial.python, trial.timeout_s, trial.cell.settings.engine.env
+            return child.run("serve", python, folder, exchange, limit_s, progress, on_start, env)
 
         def fork(output: int, log: int) -> Worker:
             template = self._template(trial, exchange, log)
@@ -81,14 +83,15 @@ class Templates:
     def _template(self, trial: Trial, exchange: Path, log: int) -> _Template:
         """The template for this trial; a new one if none is running."""
         engine = trial.cell.settings.engine
-        key = (trial.python, engine.name, engine.decode, engine.dtype)
+        key = (trial.python, engine.name, engine.decode, engine.dtype, engine.env)
         known = self._templates.get(key)
         if known is not None and known.alive:
             return known
         if known is not None:
             known.close()
-        arguments, folder = ["template", str(exchange)], Path(self._folder.name)
-        template = _Template(*interpreters.command(trial.python, arguments, folder), log)
+        arguments, folder = ["template", str(exchange)], self._folder
+        started = interpreters.command(trial.python, arguments, folder, engine.env)
+        template = _Template(*started, log)
         self._templates[key] = template
         return template
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines.describe import Description
 from slm_energy.errors import ConfigError, one_line
+from slm_energy.scratch import scratch
 from slm_energy.serialization import convert, to_plain
 
 _PACKAGE = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ sys.exit(main(["describe"]))
 
 
 def command(
-    python: str | None, arguments: Sequence[str], folder: Path
+    python: str | None, arguments: Sequence[str], folder: Path, env: Sequence[str] = ()
 ) -> tuple[list[str], dict[str, str]]:
     """How to start `slm_energy.worker` in an interpreter.
 
@@ -50,11 +50,14 @@ def command(
         python: the interpreter's path; None for this one.
         arguments: the worker's.
         folder: an existing one that outlives the process.
+        env: `engine.env`.
 
     Returns:
         The command and its environment variables.
     """
-    variables = redaction.inherited() if python is None else _with_package_only(folder)
+    variables = redaction.inherited(env)
+    if python is not None:
+        variables |= _package_only(folder)
     # -P keeps the current folder off the path: a file named json.py there is not the library.
     words = [python or sys.executable, "-P", "-m", "slm_energy.worker", *arguments]
     return words, variables | _VARIABLES
@@ -70,12 +73,14 @@ def ask(python: str, about: Sequence[Settings]) -> list[Description]:
     Raises:
         ConfigError: a worker cannot start in it.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    passed = [name for settings in about for name in settings.engine.env]
+    with scratch() as folder:
+        variables = {**redaction.inherited(passed), **_package_only(folder), "PYTHONSAFEPATH": "1"}
         try:
             answer = subprocess.run(
                 [python, "-c", _DESCRIBE],
                 # Python before 3.11 rejects -P, and could not report that it is too old.
-                env={**_with_package_only(Path(folder)), "PYTHONSAFEPATH": "1"},
+                env=variables,
                 input=json.dumps(to_plain(about)),
                 capture_output=True,
                 text=True,
@@ -95,11 +100,11 @@ def ask(python: str, about: Sequence[Settings]) -> list[Description]:
     return descriptions
 
 
-def _with_package_only(folder: Path) -> dict[str, str]:
-    """Environment variables that put this package, and nothing beside it, on the path."""
+def _package_only(folder: Path) -> dict[str, str]:
+    """The environment variable that puts this package, and nothing beside it, on the path."""
     alone = folder / "package"
     alone.mkdir(exist_ok=True)
     link = alone / _PACKAGE.name
     if not link.exists():
         link.symlink_to(_PACKAGE)
-    return {**redaction.inherited(), "PYTHONPATH": str(alone)}
+    return {"PYTHONPATH": str(alone)}

@@ -60,7 +60,7 @@ def test_a_plain_key_needs_no_quotes() -> None:
 def test_a_folder_with_spaces_and_accents_works_from_run_to_report_sync_and_ui(
     tmp_path: Path, slm_energy: Command, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = tmp_path / "my runs é"
+    here = tmp_path / "my runs é feature%2Fx a?b#c"
     here.mkdir()
     monkeypatch.chdir(here)
     ready_store(here / "mlruns", empty_store)
@@ -73,7 +73,7 @@ def test_a_folder_with_spaces_and_accents_works_from_run_to_report_sync_and_ui(
     assert "%20" not in done.stdout + done.stderr
 
     out = here / "a rapport é"
-    report = slm_energy("report", f"out={out}", "study=default", quick=False)
+    report = slm_energy("report", "out=a rapport é", "study=default", quick=False)
     assert report.returncode == 0, report.stderr
     assert (out / "report.html").is_file()
 

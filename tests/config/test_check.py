@@ -38,6 +38,7 @@ def test_a_composed_mapping_becomes_frozen_dataclasses(composed: dict[str, Any])
         ("study.rounds", 0, ["study.rounds=0", "at least 1"]),
         ("study.rounds", True, ["study.rounds=True", "int"]),
         ("study.name", "a/b", ["study.name='a/b'"]),
+        ("study.name", "..", ["study.name='..'", "neither . nor .."]),
         ("workload.new_tokens", 0, ["workload.new_tokens=0"]),
         (
             "measurement.period_s",

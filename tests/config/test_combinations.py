@@ -15,7 +15,6 @@ from slm_energy.errors import ConfigError
 from slm_energy.testing import CONF as TESTING_CONF
 
 GRID = ("-m", "engine=torch,onnx", "provider=cpu,cuda")
-GLOBAL = "# @package _global_\nengine: {name: torch}\nmodel: {attention: eager}\n"
 SPECIAL = """defaults:
   - config
   - optional tuning@_global_: ${engine}_${provider}
@@ -62,7 +61,6 @@ def test_groups_and_values_that_are_apart_are_composed_once(
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"engine/other.yaml": GLOBAL}, ("-m", "engine=torch,other", "provider=cpu,cuda")),
         (
             {"mine.yaml": SPECIAL, "tuning/onnx_cuda.yaml": "workload: {limit: 9}\n"},
             ("--config-name", "mine", *GRID),
@@ -72,7 +70,7 @@ def test_groups_and_values_that_are_apart_are_composed_once(
             ("-m", "engine=torch,onnx", "provider=cpu,other"),
         ),
     ],
-    ids=["a choice that changes another group", "a file for two choices", "a choice with defaults"],
+    ids=["a file for two choices", "a choice with defaults"],
 )
 def test_what_is_not_apart_is_composed_whole(
     tmp_path: Path, compositions: list[int], files: dict[str, str], words: Sequence[str]

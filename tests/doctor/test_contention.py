@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from slm_energy.doctor.contention import another_sweep, foreign_load, steal, usage
+from slm_energy.doctor.contention import another_sweep, foreign_load, machine_lock, steal, usage
 from slm_energy.machine import measuring
 
 BEFORE = (1000, 0, 500, 8000, 100, 0, 0, 50)
@@ -68,12 +68,6 @@ def test_without_proc_nothing_is_known(tmp_path):
     assert steal(nothing, nothing, 5).verdict == "unknown"
 
 
-@pytest.fixture
-def own_lock(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return tmp_path / "slm_energy.lock"
-
-
 def test_no_other_sweep(own_lock):
     assert another_sweep().verdict == "ok"
     assert another_sweep().verdict == "ok"
@@ -94,3 +88,26 @@ def test_a_lock_that_cannot_be_opened(own_lock):
     found = another_sweep()
     assert found.verdict == "fail"
     assert str(own_lock) in found.detail
+
+
+@pytest.mark.parametrize(
+    ("files", "verdict"),
+    [
+        ({"proc/sys/net/core/netdev_max_backlog": "1000"}, "ok"),
+        ({"proc/self/mountinfo": "23 27 0:22 / /run/lock rw - tmpfs tmpfs rw\n"}, "ok"),
+        ({"proc/self/mountinfo": "23 27 0:22 / /run rw - tmpfs tmpfs rw\n"}, "warn"),
+    ],
+)
+def test_a_lock_that_other_containers_do_not_see(own_lock, tmp_path, files, verdict):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(content)
+    found = machine_lock(tmp_path)
+    assert found.verdict == verdict
+    assert found.detail.startswith(str(own_lock))
+    assert ("-v /run/lock:/run/lock" in (found.remedy or "")) == (verdict == "warn")
+
+
+def test_a_machine_without_a_place_for_the_lock(monkeypatch, tmp_path):
+    monkeypatch.setattr("slm_energy.machine.LOCK_FOLDERS", (tmp_path / "missing",))
+    assert machine_lock().verdict == another_sweep().verdict == "fail"

@@ -218,6 +218,7 @@ def assert_json_is_stable(found):
         "GPU throttling",
         "MIG",
         "other sweep",
+        "machine lock",
         "other load",
         "steal",
         "governor",

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -45,11 +45,19 @@ def sweeps(folder: Path) -> list[str]:
     return [run.info.status for run in runs]
 
 
-def sweep(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """A sweep in a process of its own, as a terminal starts it."""
-    command = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), "engine=scripted"]
+def sweep(folder: Path, *words: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A sweep in a process of its own, as a terminal starts it, perhaps through a command."""
+    command = [
+        *before,
+        sys.executable,
+        "-m",
+        "slm_energy",
+        "--config-dir",
+        str(CONF),
+        "engine=scripted",
+    ]
     return subprocess.Popen(
-        [*command, *QUICK, *words],
+        [*command, "engine=scripted", *QUICK, *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         text=True,

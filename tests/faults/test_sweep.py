@@ -42,8 +42,9 @@ def test_a_sweep_that_is_killed(tmp_path: Path, slm_energy: Command, empty_store
         ([signal.SIGINT], "valid", ""),
         ([signal.SIGINT, signal.SIGINT], "failed", "interrupted"),
         ([signal.SIGTERM], "failed", "interrupted"),
+        ([signal.SIGHUP, signal.SIGHUP], "failed", "interrupted"),
     ],
-    ids=["ctrl_c_once", "ctrl_c_twice", "sigterm"],
+    ids=["ctrl_c_once", "ctrl_c_twice", "sigterm", "sighup_of_kernel_and_shell"],
 )
 def test_an_interrupt(
     tmp_path: Path,
@@ -53,7 +54,7 @@ def test_an_interrupt(
     outcome: str,
     reason: str,
 ) -> None:
-    """Once: the running trial comes to its end. Twice, or SIGTERM: it is on record as stopped."""
+    """Once: the running trial comes to its end. Otherwise it is on record as stopped."""
     ready_store(tmp_path / "mlruns", empty_store)
     study = sweep(tmp_path, "study.rounds=2", "study.attempts=1", SLOW)
     until(lambda: a_trial_runs(tmp_path))
@@ -69,6 +70,18 @@ def test_an_interrupt(
     assert (stopped["outcome"], stopped["reason"]) == (outcome, reason)
     again(slm_energy, "study.rounds=2", "study.attempts=1", SLOW)
     assert_sound(tmp_path, cells=1, rounds=2)
+
+
+def test_under_nohup_a_sweep_survives_its_terminal(
+    tmp_path: Path, slm_energy: Command, empty_store: Path
+) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
+    study = sweep(tmp_path, SLOW, before=("nohup",))
+    until(lambda: a_trial_runs(tmp_path))
+    os.killpg(study.pid, signal.SIGHUP)
+    output, _ = study.communicate(timeout=60)
+    assert study.returncode == 0, output
+    assert trials(tmp_path)["outcome"].tolist() == ["valid"]
 
 
 def test_power_loss_at_random_moments() -> None:

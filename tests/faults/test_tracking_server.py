@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import http.server
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.browsing import fetched, free_port
 from tests.conftest import Command, ready_store
@@ -130,6 +135,64 @@ def test_a_tracking_server_that_goes_down_in_the_middle(
     again(slm_energy, *words)
     assert trials(tmp_path, "middle", server.uri)["outcome"].tolist() == ["valid"] * 3
     assert_sound(tmp_path, cells=1, rounds=3, study="middle", uri=server.uri)
+
+
+@contextlib.contextmanager
+def losing_first_answers(server: Server) -> Iterator[str]:
+    """The URI of a proxy before the server that loses the first two answers to new runs."""
+    lost: list[str] = []
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            request = urllib.request.Request(server.uri + self.path, body, method=self.command)
+            request.add_header("Content-Type", self.headers.get("Content-Type", ""))
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    status, content = answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                status, content = error.code, error.read()
+            if self.path.endswith("/runs/create") and len(lost) < 2:
+                lost.append(self.path)
+                self.close_connection = True
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_PUT = do_PATCH = do_DELETE = do_POST
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing is printed."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{proxy.server_port}"
+        proxy.shutdown()
+        thread.join()
+    assert len(lost) == 2
+
+
+def test_a_tracking_server_whose_answers_are_lost_shows_each_run_once(
+    tmp_path: Path, slm_energy: Command, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    server.start()
+    with losing_first_answers(server) as uri:
+        words = ("tracking=server", f"tracking.uri={uri}", "study.name=lost")
+        again(slm_energy, *words)
+        again(slm_energy, *words)
+    assert_sound(tmp_path, cells=1, rounds=1, study="lost", uri=server.uri)
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name("lost")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted((run.data.tags["slm.kind"], run.info.status) for run in runs) == [
+        ("sweep", "FINISHED"),
+        ("trial", "FINISHED"),
+    ]
 
 
 def test_a_tracking_server_that_goes_down_at_the_end(

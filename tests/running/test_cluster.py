@@ -32,11 +32,7 @@ SLURM = LauncherConfig(cluster="slurm", at_once=2, parameters={})
 PROCESSES = LauncherConfig(cluster="local", at_once=2, parameters={"timeout_min": 5})
 
 
-@pytest.fixture(autouse=True)
-def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs wait for no other program that measures on this machine."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("own_lock")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from slm_energy.config.groups import LauncherConfig
 from slm_energy.errors import ConfigError, SlmEnergyError
-from slm_energy.running.slurm import Queue, open_queue
+from slm_energy.running.slurm import Queue, QueuedJob, open_queue
 from tests.fake_slurm import FakeSlurm
 
 
@@ -85,6 +85,19 @@ def test_a_controller_that_does_not_answer_is_no_verdict(slurm: FakeSlurm, tmp_p
     assert queue.jobs() is None
     with pytest.raises(SlmEnergyError, match=r"the job was not accepted: .*; check hydra.launcher"):
         queue.submit("trial1", tmp_path / "job", print, "a word")
+
+
+def test_a_command_that_hangs_is_ended(
+    slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = slurm_queue()
+    submitted(slurm, tmp_path / "first")
+    monkeypatch.setattr("slm_energy.running.slurm._COMMAND_S", 0.2)
+    slurm.hang()
+    assert queue.jobs() is None
+    assert not queue.cancel([QueuedJob(id="1", state="RUNNING")])
+    with pytest.raises(SlmEnergyError, match="the job was not accepted"):
+        queue.submit("trial2", tmp_path / "job", print, "a word")
 
 
 def test_a_parameter_that_submitit_does_not_know_is_named(slurm: FakeSlurm, tmp_path: Path) -> None:

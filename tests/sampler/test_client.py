@@ -1,11 +1,13 @@
 """The real sampling process: what it reads, and what its death looks like."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -202,6 +204,25 @@ def test_a_sampler_that_hangs_is_ended(tree, tmp_path):
         assert not sampling.alive
         assert gone(pid)
     assert not read_samples(file)[1].finished
+
+
+def test_a_sampler_that_is_killed_while_it_starts_is_started_again(tree, tmp_path):
+    killed = []
+
+    def kill() -> None:
+        while not killed:
+            for child in psutil.Process().children():
+                with contextlib.suppress(psutil.Error):
+                    if "slm_energy.sampler.service" in child.cmdline():
+                        child.kill()
+                        killed.append(child.pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with sampler(tree.root, tmp_path) as sampling:
+        thread.join()
+        assert sampling.pid not in killed
+        assert sampling.sources
 
 
 def test_the_sampler_ends_with_its_parent(tree, tmp_path):

@@ -120,7 +120,12 @@ def _start(daemons: Daemons, folder: Path) -> dict[str, str]:
         )
     )
     # The machine's lock is one of the cluster's own: jobs do not wait for who measures here.
-    variables = os.environ | {"SLURM_CONF": str(configuration), "TMPDIR": str(folder)}
+    own_lock = str(Path(__file__).parents[1] / "own_lock")
+    variables = os.environ | {
+        "SLURM_CONF": str(configuration),
+        "TMPDIR": str(folder),
+        "PYTHONPATH": own_lock,
+    }
     munged = ["munged", "--foreground", f"--key-file={key}", f"--socket={folder}/munge.socket"]
     munged += [f"--pid-file={folder}/munged.pid", f"--seed-file={folder}/munge.seed"]
     munged += [f"--log-file={folder}/munge.log"]

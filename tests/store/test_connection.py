@@ -7,10 +7,11 @@ import socket
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
-from slm_energy.store.connection import ask, ui_command
+from slm_energy.store.connection import ask, exists, store_uri, ui_command
 from slm_energy.store.tracking import Store
 from tests.conftest import Command
 from tests.store.conftest import (
@@ -122,6 +123,35 @@ def test_a_database_that_the_uri_names_has_its_files_in_the_folder(
     store = Store(TrackingConfig(name="server", folder=str(tmp_path / "runs"), uri=uri))
     place = store.attach(store.open_sweep("test", "s1", "here", "note"), {"a.txt": b"x"})
     assert place.startswith((tmp_path / "runs" / "artifacts" / "test").as_uri())
+
+
+PRINTABLE = [char for char in map(chr, range(32, 127)) if char != "/"]
+
+
+def test_a_folder_may_have_any_character(tmp_path: Path, empty_store: Path) -> None:
+    for name in (*(f"a{char}b" for char in PRINTABLE), "feature%2Fx", "%41", "a b\u00e9\u4e2d"):
+        folder = tmp_path / name
+        folder.mkdir()
+        here = TrackingConfig(name="local", folder=str(folder))
+        assert not exists(here)
+        shutil.copy(empty_store, folder)
+        assert exists(here)
+        engine = sqlalchemy.create_engine(store_uri(here))
+        with engine.connect() as connection:
+            assert connection.execute(sqlalchemy.text("SELECT count(*) FROM experiments")).scalar()
+        engine.dispose()
+        assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
+    assert len(list(tmp_path.iterdir())) == len(PRINTABLE) + 3
+
+
+def test_a_store_is_made_and_used_in_a_folder_of_all_characters(tmp_path: Path) -> None:
+    folder = tmp_path / ("".join(PRINTABLE) + "%2Fé") / "runs"
+    store = Store(TrackingConfig(name="local", folder=str(folder)))
+    parent = store.open_sweep("test", "s1", "here", "note")
+    store.attach(parent, {"a.txt": b"x"})
+    assert store.attached(parent, "a.txt") == "x"
+    assert len(list((folder / "artifacts" / "test").rglob("a.txt"))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folder.parent.name]
 
 
 def test_a_database_that_does_not_answer_is_asked_once(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.machine import locked
 from slm_energy.record import Record
 from slm_energy.running import trial
-from slm_energy.serialization import read_json
+from slm_energy.serialization import read_json, to_plain, write_json
 from slm_energy.store import artifacts
 from slm_energy.store.connection import store_uri
 from slm_energy.store.offline import Offline, Sweep
@@ -94,7 +96,7 @@ def test_every_record_below_a_folder_is_sent_but_for_damaged_ones_and_those_of_a
         done = slm_energy("sync", str(copy), quick=False)
     assert done.returncode == 1, done.stderr
     assert "study one: 2 records sent\nstudy two: 1 records sent\n" in done.stdout
-    assert f"left alone '{damaged}': cannot be read" in done.stdout
+    assert f"left alone '{damaged}': holds a record that cannot be read" in done.stdout
     assert f"left alone '{busy.parent}': a sweep is running there" in done.stdout
     assert (copy / "node-1" / "running").is_dir()
     assert sorted(trials("one")["machine"]) == ["node-1", "node-1"]
@@ -160,6 +162,80 @@ def test_one_study_that_the_store_refuses_keeps_no_other_back(
     assert "study deleted: 0 records sent; the rest waits: study.name=deleted was" in done.stdout
     assert "study other: 1 records sent" in done.stdout
     assert kept.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("study", "/tmp/elsewhere"), ("study", ".."), ("study", "a'b"), ("sweep", "../../elsewhere")],
+)
+def test_a_copied_record_makes_nothing_outside_the_store(
+    key: str, name: str, slm_energy: Command, empty_store: Path, config: RunConfig
+) -> None:
+    ready_store(Path("mlruns"), empty_store)
+    good = leave(a_record(config, "t1", "one"), Path("copy/node-1"))
+    bad = shutil.copytree(good, good.with_name("t2"))
+    record = json.loads((bad / "record.json").read_text())
+    record["trial"] |= {"id": "t2", key: name}
+    (bad / "record.json").write_text(json.dumps(record))
+    before = set(Path().rglob("*"))
+    done = slm_energy("sync", "copy", quick=False)
+    assert done.returncode == 1
+    assert f"left alone {bad.absolute()}" in done.stdout
+    assert f"{key} {name!r} is not a name" in done.stdout
+    assert trials("one")["outcome"].tolist() == ["valid"]
+    new = {path.parts[:3] for path in set(Path().rglob("*")) - before}
+    assert {parts for parts in new if parts[0] != "mlruns"} <= {("copy", "node-1", "lock")}
+    assert [path.name for path in Path("mlruns/artifacts").iterdir()] == ["one"]
+    assert not Path("/tmp/elsewhere").exists()
+
+
+def test_no_link_of_a_copied_folder_is_followed(
+    tmp_path: Path, slm_energy: Command, empty_store: Path, config: RunConfig
+) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
+    secret = tmp_path / "secret"
+    secret.write_text("of this user alone")
+    copy = tmp_path / "copy"
+    good = leave(a_record(config, "t1", "one"), copy / "node-1")
+    (good / "outputs" / "alias.json").symlink_to("generations.json")  # it stays in its record
+    file = leave(a_record(config, "t2", "one"), copy / "node-1")
+    (file / "outputs" / "notes.txt").symlink_to(secret)
+    folder = leave(a_record(config, "t3", "one"), copy / "node-1")
+    (folder / "outputs" / "more").symlink_to(tmp_path)
+    pipe = leave(a_record(config, "t4", "one"), copy / "node-1")
+    os.mkfifo(pipe / "outputs" / "pipe")
+    (copy / "node-1" / "linked").symlink_to(tmp_path)
+    locked_out = leave(a_record(config, "t5", "one"), copy / "node-2").parent
+    (locked_out / "lock").symlink_to(tmp_path / "made elsewhere")
+    for name, target in (("s1.sweep.json", secret), ("one.sent.jsonl", tmp_path / "made too")):
+        machine = leave(a_record(config, "t6", f"of {name}"), copy / f"with {name}").parent
+        (machine / name.replace("one", f"of {name}")).symlink_to(target)
+
+    done = slm_energy("sync", str(copy), quick=False)
+    assert done.returncode == 1
+    for record, name in ((file, "outputs/notes.txt"), (folder, "outputs/more"), (pipe, "pipe")):
+        assert f"left alone {record}: holds" in done.stdout
+        assert name in done.stdout
+    assert f"left alone {locked_out}: the lock" in done.stdout
+    assert done.stdout.count("is a link, which is not followed") == 2
+    assert trials("one")["outcome"].tolist() == ["valid"]
+    stored = [path.read_bytes() for path in (tmp_path / "mlruns").rglob("*") if path.is_file()]
+    assert not any(b"of this user alone" in content for content in stored)
+    assert not list(tmp_path.glob("made*"))
+    assert secret.read_text() == "of this user alone"
+
+
+def test_the_files_of_a_copied_sweep_stay_in_their_run(
+    tmp_path: Path, slm_energy: Command, empty_store: Path, config: RunConfig
+) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
+    machine = leave(a_record(config, "t1", "one"), tmp_path / "copy" / "node-1").parent
+    sweep = Sweep(id="s1", study="one", machine="node-1", started_ms=1)
+    write_json(machine / "s1.sweep.json", {**to_plain(sweep), "files": {"../../out.txt": "x"}})
+    done = slm_energy("sync", "copy", quick=False)
+    assert done.returncode == 1
+    assert "file '../../out.txt' is not a name" in done.stdout
+    assert not list(tmp_path.rglob("out.txt"))
 
 
 @pytest.mark.parametrize(

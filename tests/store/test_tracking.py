@@ -182,6 +182,59 @@ def test_runs_that_a_killed_sweep_left_open_are_closed_by_the_next(
     assert client.get_run(elsewhere).info.status == "RUNNING"
 
 
+def in_the_ui(tracking: TrackingConfig) -> list[tuple[str, str]]:
+    """Kind and status of the runs that the UI shows."""
+    client = MlflowClient(store_uri(tracking))
+    experiment = client.get_experiment_by_name("test")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    return sorted((run.data.tags["slm.kind"], run.info.status) for run in runs)
+
+
+def twin_of(tracking: TrackingConfig, run_id: str, status: str) -> None:
+    """What a request leaves whose answer was lost or late: a run without an outcome or a child."""
+    client = MlflowClient(store_uri(tracking))
+    run = client.get_run(run_id)
+    tags = {k: v for k, v in run.data.tags.items() if k != "slm.outcome"}
+    twin = client.create_run(run.info.experiment_id, tags=tags)
+    if status != "RUNNING":
+        client.set_terminated(twin.info.run_id, status)
+
+
+def test_a_request_that_was_answered_late_leaves_no_second_run_of_a_trial(
+    tmp_path: Path, tracking: TrackingConfig, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tracking)
+    parent = store.open_sweep("test", "s1", MACHINE, "note")
+    create = MlflowClient.create_run
+
+    def twice(*arguments: Any, **named: Any) -> Any:
+        create(*arguments, **named)
+        return create(*arguments, **named)
+
+    monkeypatch.setattr(MlflowClient, "create_run", twice)
+    stored(store, trial.derive(a_trial(config), a_capture(), 0), tmp_path / "record", parent)
+    assert in_the_ui(tracking) == [("sweep", "RUNNING"), ("trial", "FINISHED")]
+    assert store.frame("test")["outcome"].tolist() == ["valid"]
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "KILLED"])
+def test_the_next_sweep_removes_twins_that_came_later(
+    status: str, tmp_path: Path, tracking: TrackingConfig, config: RunConfig
+) -> None:
+    store = Store(tracking)
+    parent = store.open_sweep("test", "s1", "another machine", "note")
+    stored(store, trial.derive(a_trial(config), a_capture(), 0), tmp_path / "record", parent)
+    [run] = store.frame("test")["run_id"]
+    twin_of(tracking, run, status)
+    twin_of(tracking, parent, "RUNNING")
+    store.close_left(None, MACHINE)
+    assert in_the_ui(tracking) == [("sweep", "RUNNING"), ("trial", "FINISHED")]
+    assert store.frame("test")["run_id"].tolist() == [run]
+    store.close_left("test", MACHINE)
+    assert len(in_the_ui(tracking)) == 2
+
+
 def test_a_sweep_that_was_killed_before_its_plan_was_stored_is_no_first_one(
     tracking: TrackingConfig,
 ) -> None:

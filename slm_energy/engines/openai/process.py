@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from slm_energy import redaction
 from slm_energy.engines.openai import command, supervise
 from slm_energy.errors import EngineError, one_line
 
@@ -43,7 +42,7 @@ class ServerProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=redaction.inherited() | _variables(gpu),
+            env=os.environ | _variables(gpu),  # a worker has only what `redaction.inherited` passes
             start_new_session=True,
         )
         # The worker may end by an error without calling `stop`.

@@ -1,0 +1,68 @@
+"""A store that cannot be written, such as one that was archived: it can be looked at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slm_energy.testing import CONF
+from tests.browsing import fetched, free_port
+from tests.conftest import QUICK, Command
+
+SCRIPTED = ["--config-dir", str(CONF), "engine=scripted", *QUICK]
+
+
+@pytest.fixture
+def read_only(
+    tmp_path: Path, slm_energy: Command, bubblewrap: None, tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """The command line in a folder with two studies that nobody can write, root included."""
+    for study in ("one", "two"):
+        done = slm_energy(f"study.name={study}", "study.rounds=2")
+        assert done.returncode == 0, done.stderr
+    tmp = str(tmp_path_factory.mktemp("tmp"))
+    # With processes of its own, so that the server's end with it.
+    mounts = ["--dev-bind", "/", "/", "--unshare-pid", "--proc", "/proc"]
+    mounts += ["--ro-bind", str(tmp_path), str(tmp_path)]
+    variables = ["--setenv", "TMPDIR", tmp, "--setenv", "HOME", tmp]
+    shell = ["bwrap", *mounts, *variables, "--chdir", str(tmp_path), "--die-with-parent"]
+    return [*shell, sys.executable, "-m", "slm_energy"]
+
+
+def ran(command: list[str], code: int = 0) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_it_is_reported_planned_compared_and_browsed_and_a_sweep_is_refused(
+    read_only: list[str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path_factory.mktemp("out")
+    shown = ran([*read_only, "report", "study=one", f"out={out}"])
+    assert "2 of 2 trials valid" in shown
+    assert "the store is read-only: this report is not stored there" in shown
+    assert (out / "report.html").is_file()
+    planned = ran([*read_only, "plan", *SCRIPTED, "study.name=one", "study.rounds=3"])
+    assert "3 trials: 2 done, 1 to do" in planned
+    assert "two" in ran([*read_only, "compare", "one", "two"])
+    [line] = ran([*read_only, *SCRIPTED, "study.name=one", "study.rounds=3"], code=2).splitlines()
+    assert line.startswith("error: cannot write ")
+    assert os.path.join(tmp_path, "mlruns") in line
+    assert "tracking.folder=DIR" in line
+
+    port = free_port()
+    server = subprocess.Popen(
+        [*read_only, "ui", f"port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert fetched(f"http://127.0.0.1:{port}/health") == "OK"
+    finally:
+        server.kill()
+        server.wait()
+    assert sorted(tmp_path.rglob("*")) == before
