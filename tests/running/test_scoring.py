@@ -13,7 +13,7 @@ from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.record import Record
 from slm_energy.running import scoring, trial
 from slm_energy.running.scoring import score_study
-from slm_energy.scoring import sandbox
+from slm_energy.scoring import bubblewrap
 from slm_energy.store import artifacts
 from slm_energy.store.tracking import Store
 from tests.captures import a_capture
@@ -87,7 +87,7 @@ def test_without_a_sandbox_the_record_has_the_reason(
     record: Record, config: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    sandbox.version.cache_clear()
+    bubblewrap.version.cache_clear()
     scored = scoring.scored(record, config.study)
     assert "apt install bubblewrap" in scored.unscored
     assert scored.metrics == record.metrics

@@ -8,9 +8,8 @@ import pytest
 
 from slm_energy import tasks, workload
 from slm_energy.config.groups import BUNDLED, WorkloadConfig
-from slm_energy.errors import WorkloadError
 from slm_energy.record import TaskScore
-from slm_energy.scoring import sandbox
+from slm_energy.scoring import bubblewrap
 from slm_energy.scoring.score import Job, score
 from slm_energy.tasks import Case, Task, TaskTests
 from tests.scoring.conftest import LIMITS, ScoreOne, task
@@ -119,8 +118,9 @@ def test_mbpp_plus_gets_the_tuples_that_json_has_lost(score_one: ScoreOne) -> No
     picky = "def similar_elements(a, b):\n    return {*a} & {*b} if type(a) is tuple else None\n"
     assert score_one(one, picky).solved, "the order is left open, so a set will do"
     broken = tasks.read(row | {"base_input": [[1, 2]]})
-    with pytest.raises(WorkloadError, match="Mbpp/2"):
-        score_one(broken, picky)
+    refused = score_one(broken, picky)
+    assert refused.verdict == "refused"
+    assert refused.why.startswith("its base_input or plus_input is not that of the task")
 
 
 def test_mbpp_asserts_about_the_function_that_the_answer_defines(score_one: ScoreOne) -> None:
@@ -157,7 +157,7 @@ def test_equal_answers_are_tested_once_and_known_ones_never(
     seen: list[tuple[int, int]] = []
     both = score([job, job], known=tmp_path, workers=1, progress=lambda *now: seen.append(now))
     assert seen == [(0, 1), (1, 1)]
-    monkeypatch.setattr(sandbox, "Sandbox", None)
+    monkeypatch.setattr("slm_energy.scoring.score.Sandbox", None)
     assert score([job], known=tmp_path, workers=1) == both[:1]
 
 
@@ -174,6 +174,6 @@ def test_without_bubblewrap_one_line_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    sandbox.version.cache_clear()
-    with pytest.raises(sandbox.SandboxError, match="apt install bubblewrap"):
-        sandbox.version()
+    bubblewrap.version.cache_clear()
+    with pytest.raises(bubblewrap.SandboxError, match="apt install bubblewrap"):
+        bubblewrap.version()

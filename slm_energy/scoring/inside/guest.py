@@ -6,8 +6,8 @@
     {"get": object, "name": ...}  {"set": ...}  {"iterate": object}  {"length": object}
 
 Each is answered by {"value": ...}, for a call with {"args": ...} as the call left them, or by
-{"error": [type, text]}. The answer shares this process and can do with it what it likes: the other
-side takes values from here, and nothing else.
+{"error": [name, class, text]}. The answer shares this process and can do with it what it likes: the
+other side takes values from here, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from __future__ import annotations
 import itertools
 import json
 import marshal
+import sys
+import types
 from typing import TYPE_CHECKING
 
 from . import wire
@@ -29,7 +31,9 @@ class Guest:
     """The answer's names, and the objects that were handed out."""
 
     def __init__(self) -> None:
-        self.names: dict[str, Any] = {"__name__": "answer", "__builtins__": __builtins__}
+        # A module of its own: dataclasses and typing look up the module of a class.
+        module = sys.modules["answer"] = types.ModuleType("answer")
+        self.names: dict[str, Any] = module.__dict__
         self.objects: list[Any] = []
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -81,23 +85,29 @@ def serve(descriptor: int) -> None:
     while True:
         request = marshal.loads(wire.receive(descriptor))
         try:
-            reply = json.dumps(guest.answer(request))
+            reply = json.dumps(guest.answer(request)).encode()
+            if len(reply) > wire.LONGEST:
+                raise wire.NotPlain(f"a value of {len(reply)} bytes")
         except BaseException as error:  # SystemExit of the answer is a failure like any other
-            reply = json.dumps({"error": [type(error).__name__, described(error)]})
-        wire.send(descriptor, reply.encode())
+            reply = json.dumps({"error": described(error)}).encode()
+        wire.send(descriptor, reply)
 
 
-def described(error: BaseException) -> str:
-    """The text of an exception, as far as it has one."""
+def described(error: BaseException) -> list[str]:
+    """Name of an exception, of the built-in class that it is or derives from, and its text."""
     try:
         words = str(error)
     except BaseException:
         words = ""
     if isinstance(error, SyntaxError) and error.filename == "answer.py":
-        return f"{error.msg}, line {error.lineno}"
-    return str.__str__(words)[:1000]
+        words = f"{error.msg}, line {error.lineno}"
+    mro = type(error).__mro__
+    built_in = next(kind.__name__ for kind in mro if kind.__module__ == "builtins")
+    return [type(error).__name__, built_in, str.__str__(words)[:1000]]
 
 
-def run(source: str) -> None:
-    """Execute an answer as a program."""
-    exec(compile(source, "answer.py", "exec", dont_inherit=True), {"__name__": "__main__"})
+def run(sources: list[str]) -> None:
+    """Execute what is given to every program, and an answer as a program."""
+    names = {"__name__": "__main__"}
+    for source in sources:
+        exec(compile(source, "answer.py", "exec", dont_inherit=True), names)

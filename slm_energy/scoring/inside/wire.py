@@ -37,6 +37,14 @@ def channel() -> int:
     return taken
 
 
+def ready(descriptor: int) -> None:
+    """Tell the scorer that this process serves; what it prints from now on is of no interest."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+    send(descriptor, b"{}")
+
+
 def send(descriptor: int, data: bytes) -> None:
     """Send one frame.
 
