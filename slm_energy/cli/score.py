@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from rich.markup import escape
 from rich.progress import Progress
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: an option is not valid.
         TrackingError: there is no such store or study.
         SandboxError: this machine cannot isolate generated code.
+        SlmEnergyError: the cache cannot be written.
     """
     from slm_energy.running.scoring import score_study
     from slm_energy.store.tracking import open_existing
@@ -50,6 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
             folder,
             isolated=options.sandbox == "bubblewrap",
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            busy=lambda path: bar.console.print(
+                "a sweep is measuring on this machine"
+                f" ({escape(shlex.quote(str(path)))}); waiting for it to end",
+                soft_wrap=True,
+            ),
         )
     for label, (solved, scored) in result.solved.items():
         share = f"{100 * solved / scored:.1f} %" if scored else "none could be scored"

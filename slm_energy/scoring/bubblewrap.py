@@ -26,6 +26,11 @@ _START = (
     "import sys, importlib; sys.path.insert(0, sys.argv[1]);"
     " importlib.import_module(f'inside.{sys.argv[2]}').main(sys.argv[3:])"
 )
+_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "LANG": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "1",  # an arena for each thread would use up the address space
+}
 _SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache")
 
 
@@ -76,7 +81,7 @@ def start(
         stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=stderr,
-        env={"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "PATH": os.environ["PATH"]},
+        env={**_ENVIRONMENT, "PATH": os.environ["PATH"]},
         start_new_session=True,
     )
 
@@ -89,7 +94,8 @@ def _command() -> tuple[str, ...]:
     """
     words = ["bwrap", "--unshare-user", "--unshare-all", "--disable-userns", "--cap-drop", "ALL"]
     words += ["--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox"]
-    words += ["--setenv", "PYTHONHASHSEED", "0", "--setenv", "LANG", "C.UTF-8"]
+    for name, value in _ENVIRONMENT.items():
+        words += ["--setenv", name, value]
     words += ["--size", str(FILES_MIB * MIB), "--tmpfs", "/", "--dev", "/dev"]
     for path in _readable():
         link = os.path.islink(path)

@@ -5,7 +5,8 @@ the clock, and neither hashes of strings nor `random` are random. Verdicts are k
 of what was scored, so that rounds with equal answers cost one round of scoring.
 
 A failure counts only where the task's own canonical solution passes (if it has one): a task whose
-tests cannot run here, for want of a module for example, is refused.
+tests cannot run here, for want of a module for example, is refused. No answer can have its task
+refused, where that solution passes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import os
 import queue
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def score(
         missing = {key: job for key, job in asked.items() if key not in verdicts}
         total = len(verdicts) + len(missing)
         progress(len(verdicts), total)
-        with _Judges(limits, isolated) as judges, ThreadPoolExecutor(workers) as pool:
+        with _Judges(limits, isolated) as judges, _pool(workers) as pool:
             for key, result in zip(missing, pool.map(judges.score, missing.values()), strict=True):
                 _keep(known / f"{key}.json", result)
                 verdicts[key] = result
@@ -98,25 +99,38 @@ def score(
 
     distinct = {job.key: job for job in jobs}
     test(distinct)
-    failed = [job for key, job in distinct.items() if verdicts[key].verdict not in _NO_FAILURE]
-    controls = {job.key: job.control for job in failed}
-    if any(controls.values()):
-        test({control.key: control for control in controls.values() if control is not None})
+    failed = [job for key, job in distinct.items() if not verdicts[key].solved]
+    controls = {job.key: control for job in failed if (control := job.control) is not None}
+    if controls:
+        test({control.key: control for control in controls.values()})
 
     def final(job: Job) -> TaskScore:
-        result, control = verdicts[job.key], controls.get(job.key)
-        if control is not None and not verdicts[control.key].solved:
-            result = _unfit(verdicts[control.key])
+        control = controls.get(job.key)
+        result = verdicts[job.key]
+        if control is not None:
+            result = _controlled(result, verdicts[control.key])
         return dataclasses.replace(result, task_id=job.task.task_id)
 
     return [final(job) for job in jobs]
 
 
-_NO_FAILURE = ("passed", "refused")
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads; after an interrupt they finish their own answers, and not all that are left."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _unfit(control: TaskScore) -> TaskScore:
-    """The score of an answer to a task whose canonical solution does not pass."""
+def _controlled(result: TaskScore, control: TaskScore) -> TaskScore:
+    """The score of an answer that did not pass, seen beside that of the canonical solution."""
+    if control.verdict == "refused":
+        return control
+    if control.solved:
+        own = "exception" if result.verdict == "refused" else result.verdict
+        return dataclasses.replace(result, verdict=own)
     _, module, name = control.why.partition("ModuleNotFoundError: No module named ")
     missing = f"needs module {name.strip(chr(39)).partition('.')[0]}, which is not installed here"
     why = missing if module else f"its canonical solution does not pass: {control.why}"

@@ -4,10 +4,11 @@
     {"names": [...]}                        which of these are defined there
     {"call": target, "args": ..., ...}      call a function or an object of the answer
     {"get": object, "name": ...}  {"set": ...}  {"iterate": object}  {"length": object}
+    {"next": object}                        the next item of an iterator
 
-Each is answered by {"value": ...}, for a call with {"args": ...} as the call left them, or by
-{"error": [name, class, text]}. The answer shares this process and can do with it what it likes: the
-other side takes values from here, and nothing else.
+Each is answered by {"value": ...}, for a call with {"args": ...} as the call left them, by
+{"error": [name, class, text]}, or by {} at the end of an iterator. The answer shares this process
+and can do with it what it likes: the other side takes values from here, and nothing else.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Guest:
         module = sys.modules["answer"] = types.ModuleType("answer")
         self.names: dict[str, Any] = module.__dict__
         self.objects: list[Any] = []
+        self._numbers: dict[int, int] = {}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what a request asks for."""
@@ -54,6 +56,9 @@ class Guest:
             return {"value": None}
         if "length" in request:
             return {"value": len(target)}
+        if "next" in request:
+            items = list(itertools.islice(target, 1))
+            return {"value": self.encode(items[0])} if items else {}
         return {"value": self.encode(list(itertools.islice(target, _MOST_ITEMS)))}
 
     def _call(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +70,10 @@ class Guest:
         """The form of a value; what is not plain is kept here and goes out as a handle."""
 
         def keep(item: Any) -> list[Any]:
-            self.objects.append(item)
-            return ["object", len(self.objects) - 1, type(item).__name__]
+            number = self._numbers.setdefault(id(item), len(self.objects))
+            if number == len(self.objects):
+                self.objects.append(item)
+            return ["object", number]
 
         return wire.encode(value, keep)
 

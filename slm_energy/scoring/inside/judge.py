@@ -142,7 +142,7 @@ def _compare(task: dict[str, Any], program: Program) -> None:
         # Each side gets arguments of its own: a function may change them.
         ours, theirs = ([*wire.decode(form, _no_handle)] for _ in range(2))
         where = f"input {number} of {len(task['inputs'])}"
-        expected = _trusted(f" on {where}", lambda args=theirs: names[name](*args))  # type: ignore[misc]
+        expected = _trusted(f" on {where}", lambda args=theirs: names[name](*args))
         result = function(*ours)
         if not oracle.agrees(result, expected, theirs):
             raise AssertionError(f"{where}: another result")

@@ -86,6 +86,15 @@ class Program:
         with self._noted():
             return wire.encode(value, handle)
 
+    def refuse(self, why: str) -> None:
+        """Give up on the task.
+
+        Raises:
+            Refused: always.
+        """
+        with self._noted():
+            raise Refused(why)
+
     def call(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call, and carry over what the call did to its lists, sets and dictionaries."""
         reply = self.request(call=target, args=self.form(args), kwargs=self.form(kwargs))
@@ -141,7 +150,7 @@ def _exception(described: Any) -> BaseException:
 
 
 class Remote:
-    """A function or object of the answer. It is equal to nothing but itself."""
+    """A function or object of the answer. It is equal to no plain value, whatever it says."""
 
     __slots__ = ("_form", "_program")
 
@@ -158,6 +167,22 @@ class Remote:
     def __setattr__(self, name: str, value: Any) -> None:
         form = self._program.form(value)
         self._program.request(target=self._form, set=name, value=form)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Remote:
+            return False
+        if self is not other and self._form != other._form:
+            self._program.refuse("the test compares objects of the answer, which may say anything")
+        return True
+
+    def __hash__(self) -> int:
+        return hash(str(self._form))
+
+    def __next__(self) -> Any:
+        reply = self._program.request(target=self._form, next=True)
+        if not reply:
+            raise StopIteration
+        return self._program.value(reply.get("value"))
 
     def __iter__(self) -> Iterator[Any]:
         reply = self._program.request(target=self._form, iterate=True)
