@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     from slm_energy.running.scoring import score_study
     from slm_energy.store.tracking import open_existing
 
-    composed, console = compose("score", overrides(arguments)), terminal()
+    composed = compose("score", overrides(arguments), keys=("study",))
+    console = terminal()
     tracking, folder = tracking_group(composed), cache.root(cache_group(composed).folder)
     options = checked(ScoreOptions, composed, "score")
     with Progress(console=console, transient=True) as bar:
@@ -63,7 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"{escape(label)}: {solved} of {scored} answers pass ({share})")
     if result.skipped:
         console.print(f"{result.skipped} trials had scores already, or have no tests")
-    for run_id, why in result.left.items():
-        line = f"[yellow]not scored[/] run {run_id}: {escape(why)}"
+    left = [(f"task {task}", why) for task, why in result.refused.items()]
+    left += [(f"run {run_id}", why) for run_id, why in result.left.items()]
+    for name, why in left:
+        line = f"[yellow]not scored[/] {escape(name)}: {escape(why)}"
         console.print(line, highlight=False, soft_wrap=True)
     return 1 if result.left else 0

@@ -86,11 +86,13 @@ class StudyScores:
     Attributes:
         solved: label of a cell to its solved and scored answers, over the trials scored now.
         skipped: trials that had scores already, or whose tasks have no tests.
+        refused: task to the reason why it cannot be scored here.
         left: run id to the reason why a trial could not be scored.
     """
 
     solved: dict[str, tuple[int, int]]
     skipped: int
+    refused: dict[str, str]
     left: dict[str, str]
 
 
@@ -149,18 +151,19 @@ def score_study(
         else:
             skipped += 1
     if not to_score:
-        return StudyScores(solved={}, skipped=skipped, left=left)
+        return StudyScores(solved={}, skipped=skipped, refused={}, left=left)
     inputs = [(stored.tasks, stored.texts) for stored in to_score.values()]
     with measuring(busy):
         results = score_texts(inputs, cache, isolated=isolated, progress=progress)
-    counts = dict[str, tuple[int, int]]()
+    counts, refused = dict[str, tuple[int, int]](), dict[str, str]()
     for (run, stored), scores in zip(to_score.items(), results, strict=True):
         _add(store, run, stored, scores, _scored_in(isolated))
         label = str(stored.row["label"])
         passed, total = counts.get(label, (0, 0))
         own = [score for score in scores if score.verdict != "refused"]
+        refused |= {s.task_id: s.why for s in scores if s.verdict == "refused"}
         counts[label] = (passed + sum(s.solved for s in own), total + len(own))
-    return StudyScores(solved=counts, skipped=skipped, left=left)
+    return StudyScores(solved=counts, skipped=skipped, refused=refused, left=left)
 
 
 def _stored(
