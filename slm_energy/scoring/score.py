@@ -4,9 +4,9 @@ The same program and tests give the same verdict: an endless loop is ended by pr
 the clock, and neither hashes of strings nor `random` are random. Verdicts are kept by the content
 of what was scored, so that rounds with equal answers cost one round of scoring.
 
-A failure counts only where the task's own canonical solution passes (if it has one): a task whose
-tests cannot run here, for want of a module for example, is refused. No answer can have its task
-refused, where that solution passes.
+A verdict counts only where the task's own canonical solution passes (if it has one): a task whose
+tests cannot run here, for want of a module for example, is refused, for all answers alike. Where
+that solution passes, no answer can have its task refused.
 """
 
 from __future__ import annotations
@@ -99,8 +99,7 @@ def score(
 
     distinct = {job.key: job for job in jobs}
     test(distinct)
-    failed = [job for key, job in distinct.items() if not verdicts[key].solved]
-    controls = {job.key: control for job in failed if (control := job.control) is not None}
+    controls = {key: own for key, job in distinct.items() if (own := job.control) is not None}
     if controls:
         test({control.key: control for control in controls.values()})
 
@@ -125,7 +124,7 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _controlled(result: TaskScore, control: TaskScore) -> TaskScore:
-    """The score of an answer that did not pass, seen beside that of the canonical solution."""
+    """The score of an answer, seen beside that of the task's canonical solution."""
     if control.verdict == "refused":
         return control
     if control.solved:

@@ -12,6 +12,7 @@ import __future__
 import ast
 import builtins
 import contextlib
+import importlib
 import json
 import marshal
 import random
@@ -81,6 +82,7 @@ def _assert(task: dict[str, Any], program: Program) -> None:
         tests = ast.parse(task["tests"], "test.py")
     except (SyntaxError, ValueError) as error:
         raise Refused(f"its tests are no Python: {error}") from error
+    _import_all(tests)
     helpers = _helpers(task["prompt"], task["entry_point"])
     names: dict[str, Any] = {"__name__": "test"}
     for helper in helpers:
@@ -99,6 +101,28 @@ def _assert(task: dict[str, Any], program: Program) -> None:
         if "check" not in names:
             raise Refused("its test defines no function check")
         names["check"](names["candidate"])
+
+
+def _import_all(tests: ast.Module) -> None:
+    """Import what the tests import anywhere, so that all answers to a task are refused, or none.
+
+    Raises:
+        ModuleNotFoundError: a module is not there; not for one that the tests try to import.
+    """
+    tried = {
+        id(node)
+        for block in ast.walk(tests)
+        if isinstance(block, ast.Try)
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tests):
+        if id(node) in tried:
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                importlib.import_module(alias.name)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            importlib.import_module(node.module)
 
 
 def _define(task: dict[str, Any], program: Program) -> None:
