@@ -43,7 +43,7 @@ class Ended:
     """A program that ran.
 
     Attributes:
-        code: exit code; 128 + n for signal n.
+        code: exit code; -n if signal n ended it.
         cpu_s: processor time that it used.
         output: what it printed, up to the limit and one byte.
         error: the last line of its error output.

@@ -14,8 +14,7 @@ from slm_energy.scoring.sandbox import Broken, Ended, Limits, Sandbox, Slow
 from slm_energy.serialization import convert
 from slm_energy.tasks import Task, TaskTests
 
-_SIGNALS = 128
-"""An exit code above it: ended by a signal."""
+_SIGNALS = {number.value: number.name for number in signal.Signals}
 
 _NEARLY = 0.9
 """The kernel counts processor time in ticks where it limits it, and exactly where it reports it."""
@@ -136,10 +135,10 @@ def _forms(tests: TaskTests) -> list[Any]:
 def _how_it_ended(ended: Ended, limits: Limits) -> tuple[Verdict, str]:
     """How a process that was to answer ended."""
     used_up = ended.cpu_s >= _NEARLY * limits.cpu_s
-    if ended.code == _SIGNALS + signal.SIGXCPU or (ended.code > _SIGNALS and used_up):
+    if ended.code == -signal.SIGXCPU or (ended.code < 0 and used_up):
         return "timeout", f"more than {limits.cpu_s} s of processor time"
-    if ended.code > _SIGNALS:
-        name = signal.Signals(ended.code - _SIGNALS).name
+    if ended.code < 0:
+        name = _SIGNALS.get(-ended.code, f"signal {-ended.code}")
         return "exception", f"the program was ended by {name}"
     return "exception", f"the program ended itself (exit code {ended.code})"
 

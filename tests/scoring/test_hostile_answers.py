@@ -32,6 +32,7 @@ ANSWERS = {
     "sys.exit(0)": "import sys\nsys.exit(0)\n",
     "os._exit(0)": "import os\nos._exit(0)\n",
     "os._exit(0) when called": "import os\ndef f(x):\n    os._exit(0)\n",
+    "an exit code like that of a signal": "import os\ndef f(x):\n    os._exit(255)\n",
     "exit in atexit": "import atexit, os\natexit.register(os._exit, 0)\n" + WRONG,
     "raise SystemExit in the call": "def f(x):\n    raise SystemExit(0)\n",
     "KeyboardInterrupt": "def f(x):\n    raise KeyboardInterrupt\n",
@@ -96,6 +97,21 @@ ANSWERS = {
     "forged replies when called": "def f(x):\n" + "".join(
         f"    {line}\n" for line in FORGED.splitlines()
     ),
+    **{
+        f"a reply that is {name}": (
+            f"import os\nDATA = {data!r}\nfor n in range(3, 16):\n    try:\n"
+            "        os.write(n, len(DATA).to_bytes(4, 'big') + DATA)\n"
+            "    except OSError:\n        pass\n" + WRONG
+        )
+        for name, data in {
+            "no JSON": b"\xff",
+            "no object": b"[2]",
+            "nested too deeply": b"[" * 10**6,
+            "no form": b'{"value": []}',
+            "a list as a key": b'{"value": ["dict", [[["list", []], 1]]]}',
+            "an error without a text": b'{"error": 3}',
+        }.items()
+    },
     "equal to everything": (
         "class E:\n    def __eq__(self, other):\n        return True\ndef f(x):\n    return E()\n"
     ),
@@ -169,6 +185,10 @@ ANSWERS = {
         "    fcntl.fcntl(a, fcntl.F_SETFL, os.O_ASYNC)\n    b.send(b'x')\n"
     ),
     "stops itself": "import signal\ndef f(x):\n    signal.raise_signal(signal.SIGSTOP)\n",
+    "a signal of a timer": (
+        "import signal\ndef f(x):\n    signal.setitimer(signal.ITIMER_VIRTUAL, 0.01)\n"
+        "    while True:\n        pass\n"
+    ),
     "alarm": "import signal\ndef f(x):\n    signal.alarm(1)\n    signal.pause()\n",
     "sleeps": "import time\ndef f(x):\n    time.sleep(600)\n",
     "threads that stay": (

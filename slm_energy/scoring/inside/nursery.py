@@ -55,7 +55,7 @@ def main(words: list[str]) -> None:
                 os.close(descriptor)
             _, status, used = os.wait4(child, 0)
             ended = {
-                "code": _exit_code(status),
+                "code": os.waitstatus_to_exitcode(status),
                 "cpu_s": used.ru_utime + used.ru_stime,
                 "touched": os.stat(folder).st_ctime_ns != untouched,
             }
@@ -117,8 +117,3 @@ def _limit(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
         (resource.RLIMIT_CORE, 0, 0),
     ):
         resource.setrlimit(kind, (soft, hard))
-
-
-def _exit_code(status: int) -> int:
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
