@@ -127,6 +127,24 @@ def test_an_interrupt_while_answers_are_tested_keeps_what_was_measured(
     assert f"slm-energy score study={record.trial.study}" in kept.unscored
 
 
+def test_a_sweep_ends_after_such_an_interrupt(
+    record: Record, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(record: Record, *_: object) -> Record:
+        raise scoring.Interrupted(record)
+
+    monkeypatch.setattr("slm_energy.running.local.run_trial", lambda *_: record)
+    monkeypatch.setattr("slm_energy.running.local.scored", interrupted)
+    with LocalExecutor(config.study, tmp_path, Console(quiet=True)) as executor:
+        executor.ready([record.trial.cell.settings])
+        executor.start(record.trial, tmp_path)
+        ((kept, _),) = executor.ended(lambda trial, phase, share: None)
+        assert kept.outcome.name == "valid"
+        executor.start(record.trial, tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            executor.ended(lambda trial, phase, share: None)
+
+
 def test_answers_are_tested_between_trials_under_the_lock_of_the_machine(
     record: Record, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

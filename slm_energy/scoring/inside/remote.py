@@ -135,7 +135,7 @@ def _exception(described: Any) -> BaseException:
     """
     parts = described if isinstance(described, list) else []
     name, built_in, text = ([str(part) for part in parts] + ["", "", ""])[:3]
-    words = f"{name}: {text}" if text else name
+    words = f"{name}: {text}" if text else name or "an exception without a name"
     kind = getattr(builtins, built_in, None)
     if not isinstance(kind, type) or not issubclass(kind, Exception):
         return BaseOfAnswer(words)
