@@ -515,7 +515,7 @@ class Record:
         scoring: version of the scoring; 0 where there are no scores.
         scored_in: where the answers were tested, such as `bubblewrap 0.8.0, Python 3.11.7`, or
             `none, Python 3.11.7` without a sandbox; empty where there are no scores, or unknown.
-        unscored: why there are no scores; empty where the tasks have no tests.
+        unscored: why there are no scores, or not of all tasks; empty where the tasks have no tests.
         duration_s: time from the start to the outcome on the monotonic clock; None if unknown: a
             job that left no record, or an older record.
         schema: version of this format.

@@ -63,9 +63,19 @@ def scored(
         scores=tuple(solved.with_time_shares(scores, generations)),
         scoring=VERSION if scores else 0,
         scored_in=where,
+        unscored=_refused_tasks(scores),
         metrics=record.metrics | solved.metrics(scores, record.metrics),
         phases_s=record.phases_s | {"score": time.monotonic() - begun},
     )
+
+
+def _refused_tasks(scores: Sequence[TaskScore]) -> str:
+    """One line about the tasks that cannot be scored here; empty if there are none."""
+    refused = [score for score in scores if score.verdict == "refused"]
+    if not refused:
+        return ""
+    first = refused[0]
+    return f"{len(refused)} of {len(scores)} tasks are refused: {first.task_id} {first.why}"
 
 
 class Interrupted(Exception):
@@ -202,7 +212,7 @@ def _add(
     own = {name: value for name, value in known.items() if name not in gone}
     files = {
         artifacts.SCORES: artifacts.scores_text(
-            solved.with_time_shares(scores, stored.generations), scored_in
+            solved.with_time_shares(scores, stored.generations), scored_in, _refused_tasks(scores)
         ).encode()
     }
     store.add(run, gone | solved.metrics(scores, own), files, score_tags(scores, VERSION))

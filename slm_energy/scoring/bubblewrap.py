@@ -97,11 +97,12 @@ def _command() -> tuple[str, ...]:
     for name, value in _ENVIRONMENT.items():
         words += ["--setenv", name, value]
     words += ["--size", str(FILES_MIB * MIB), "--tmpfs", "/", "--dev", "/dev"]
+    words += ["--size", str(FILES_MIB * MIB), "--tmpfs", "/tmp"]
     for path in _readable():
         link = os.path.islink(path)
         words += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]
     words += ["--remount-ro", "/dev", "--ro-bind", str(_INSIDE), str(_MOUNTED)]
-    words += ["--size", str(FILES_MIB * MIB), "--tmpfs", "/tmp", "--remount-ro", "/"]
+    words += ["--remount-ro", "/"]
     return (*words, "--chdir", "/tmp", "--")
 
 

@@ -88,7 +88,7 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
     write_json(folder / RECORD, dataclasses.replace(record, capture=capture))
 
 
-def scores_text(scores: Sequence[TaskScore], scored_in: str, unscored: str = "") -> str:
+def scores_text(scores: Sequence[TaskScore], scored_in: str, unscored: str) -> str:
     """Content of `SCORES`: see the fields of `Record`."""
     return readable({"unscored": unscored, "scored_in": scored_in, "scores": scores})
 

@@ -87,6 +87,7 @@ def test_tests_that_do_not_fit_their_task_refuse_that_task_alone(
     capture = dataclasses.replace(capture, generations=tuple(renamed))
     scored = scoring.scored(dataclasses.replace(record, capture=capture), config.study)
     assert [s.verdict for s in scored.scores] == ["passed", "refused"]
+    assert scored.unscored.startswith("1 of 2 tasks are refused: Mbpp/2 its base_input")
     assert scored.metrics["quality/scored_count"] == 1
 
 
