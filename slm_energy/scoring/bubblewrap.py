@@ -7,6 +7,7 @@ libraries are there to read, and 64 MB of memory to write files in.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -20,6 +21,11 @@ MIB = 2**20
 FILES_MIB = 64
 """Memory for files in the sandbox."""
 
+TESTS = "judge"
+"""Module of `inside` that runs tests, which may use numpy: those of EvalPlus on the hub do."""
+PACKAGES = Path("/scoring/packages")
+"""Where it is in the sandbox."""
+
 _INSIDE = Path(__file__).parent / "inside"
 _MOUNTED = Path("/scoring/inside")
 _START = (
@@ -29,6 +35,7 @@ _START = (
 _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "LANG": "C.UTF-8",
+    "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",  # an arena for each thread would use up the address space
 }
 _SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache")
@@ -77,7 +84,7 @@ def start(
     folder = _MOUNTED if isolated else _INSIDE
     python = [os.path.realpath(sys.executable), "-I", "-S", "-B", "-c", _START]
     return subprocess.Popen(
-        [*(_command() if isolated else ()), *python, str(folder.parent), *words],
+        [*(_command(words[0]) if isolated else ()), *python, str(folder.parent), *words],
         stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=stderr,
@@ -87,8 +94,8 @@ def start(
 
 
 @functools.cache
-def _command() -> tuple[str, ...]:
-    """The words of bubblewrap, up to the command.
+def _command(module: str) -> tuple[str, ...]:
+    """The words of bubblewrap, up to the command, for a module of `inside`.
 
     There is no /proc: Python does not need one, and containers often forbid to mount it.
     """
@@ -98,12 +105,24 @@ def _command() -> tuple[str, ...]:
         words += ["--setenv", name, value]
     words += ["--size", str(FILES_MIB * MIB), "--tmpfs", "/", "--dev", "/dev"]
     words += ["--size", str(FILES_MIB * MIB), "--tmpfs", "/tmp"]
+    if module == TESTS:
+        for folder in packages():
+            words += ["--ro-bind", str(folder), str(PACKAGES / folder.name)]
     for path in _readable():
         link = os.path.islink(path)
         words += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]
     words += ["--remount-ro", "/dev", "--ro-bind", str(_INSIDE), str(_MOUNTED)]
     words += ["--remount-ro", "/"]
     return (*words, "--chdir", "/tmp", "--")
+
+
+def packages() -> list[Path]:
+    """Folders of numpy and of the libraries that it brings."""
+    spec = importlib.util.find_spec("numpy")
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
+    return [folder for folder in (package, package.with_name("numpy.libs")) if folder.is_dir()]
 
 
 def _readable() -> list[str]:

@@ -13,6 +13,7 @@ import struct
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from slm_energy.errors import one_line
@@ -73,7 +74,11 @@ class Process:
         self._folder = tempfile.TemporaryDirectory(prefix="slm-energy-answers-")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         files = "/tmp" if isolated else self._folder.name
-        words = [module, str(limits.memory_mb * MIB), files]
+        libraries = str(bubblewrap.PACKAGES) if isolated else self._folder.name
+        if module == bubblewrap.TESTS and not isolated:
+            for folder in bubblewrap.packages():
+                Path(libraries, folder.name).symlink_to(folder)
+        words = [module, str(limits.memory_mb * MIB), files, libraries]
         with theirs:
             self._process = bubblewrap.start(
                 words, theirs.fileno(), self._errors.fileno(), isolated=isolated

@@ -131,7 +131,7 @@ def _controlled(result: TaskScore, control: TaskScore) -> TaskScore:
         own = "exception" if result.verdict == "refused" else result.verdict
         return dataclasses.replace(result, verdict=own)
     _, module, name = control.why.partition("ModuleNotFoundError: No module named ")
-    missing = f"needs module {name.strip(chr(39)).partition('.')[0]}, which is not installed here"
+    missing = f"needs module {name.strip(chr(39)).partition('.')[0]}, which answers cannot import"
     why = missing if module else f"its canonical solution does not pass: {control.why}"
     return dataclasses.replace(control, verdict="refused", why=why)
 

@@ -46,12 +46,12 @@ def test_a_stored_study_is_scored_once(slm_energy: Command, workload: Path, tmp_
     assert again.returncode == 0
     assert "1 trials had scores already, or have no tests" in again.stdout
 
-    workload.write_text(workload.read_text().replace("def check", "import numpy\\ndef check", 1))
+    workload.write_text(workload.read_text().replace("def check", "import pandas\\ndef check", 1))
     store.add(store.frame("scored")["run_id"][0], {}, {}, {"slm.scored": "1"})
     refused = slm_energy(*SCORE, quick=False)
     assert refused.returncode == 0
     assert "0 of 1 answers pass" in refused.stdout
-    assert "not scored task f: needs module numpy, which is not installed here" in refused.stdout
+    assert "not scored task f: needs module pandas, which the sandbox lacks" in refused.stdout
 
     workload.write_text(workload.read_text().replace("(x)", "(y)"))
     store.add(store.frame("scored")["run_id"][0], {}, {}, {"slm.scored": "1"})

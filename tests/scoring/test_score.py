@@ -188,7 +188,7 @@ def test_without_bubblewrap_one_line_says_what_to_install(
         bubblewrap.version()
 
 
-NEEDS = "import numpy as np\n"
+NEEDS = "import pandas as pd\n"
 CHECK = "def check(candidate):\n    assert candidate(1) == 2\n"
 RIGHT = "def f(x):\n    return x + 1\n"
 
@@ -197,10 +197,12 @@ RIGHT = "def f(x):\n    return x + 1\n"
     ("one", "program"),
     [
         (task(NEEDS + CHECK), RIGHT),
-        (task(CHECK.replace("    assert", "    import numpy.linalg\n    assert")), RIGHT),
+        (task(CHECK.replace("    assert", "    import pandas.api\n    assert")), RIGHT),
         (task(CHECK, f"{NEEDS}def f(x):\n"), NEEDS + RIGHT),
         (
-            dataclasses.replace(task(CHECK), canonical_solution="    import numpy\n    return 2\n"),
+            dataclasses.replace(
+                task(CHECK), canonical_solution="    import pandas\n    return 2\n"
+            ),
             "def f(x):\n    return 3\n",
         ),
         (
@@ -216,11 +218,47 @@ def test_a_task_that_needs_a_module_that_is_not_there_is_refused_by_name(
     for answer in (program, "", "def f(x:", "def f(x):\n    raise SystemExit\n"):
         result = score_one(one, answer)
         assert result.verdict == "refused", "for all answers alike"
-        assert result.why.startswith("needs module numpy, which is not installed here")
+        assert result.why.startswith("needs module pandas, which ")
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_tests_have_numpy_and_answers_have_not(isolated: bool, tmp_path: Path) -> None:
+    """Those of HumanEval+ and MBPP+ on the hub use it."""
+    test = "import numpy as np\ndef check(candidate):\n    assert np.allclose(candidate(1), 2)\n"
+    liar = (
+        "class A:\n    __array_interface__ = {'data': (8, False), 'shape': (1,),"
+        " 'typestr': '<i8', 'version': 3}\n    def __array__(self, *args, **kwargs):\n"
+        "        return 2\ndef f(x):\n    return A()\n"
+    )
+    programs = [RIGHT, "def f(x):\n    return 3\n", liar, "import numpy\n" + RIGHT]
+    jobs = [Job(task=task(test), program=program) for program in programs]
+    verdicts = score(jobs, known=tmp_path, workers=1, limits=LIMITS, isolated=isolated)
+    assert [s.verdict for s in verdicts] == [
+        *("passed", "failed assertion", "exception", "exception")
+    ]
+    assert verdicts[-1].why == "ModuleNotFoundError: No module named 'numpy'"
+    needed = task(CHECK, "import numpy as np\ndef f(x):\n")
+    refused = Job(task=needed, program="import numpy as np\n" + RIGHT)
+    (result,) = score([refused], known=tmp_path, workers=1, limits=LIMITS, isolated=isolated)
+    assert (result.verdict, result.why[:21]) == ("refused", "needs module numpy, w")
+
+
+def test_mbpp_plus_of_the_hub_is_judged_by_its_own_comparison(score_one: ScoreOne) -> None:
+    test = (
+        "import numpy as np\ndef assertion(out, exp, atol):\n"
+        "    assert out == exp or (atol and np.allclose(out, exp, rtol=1e-07, atol=atol))\n"
+        "for inp, exp in zip([[(3, 4), (4, 5)], [(1,), (2,)]], [(4,), ()]):\n"
+        "    assertion(shared(*inp), exp, 0)\n"
+    )
+    one = tasks.read(MBPP | {"test": test})
+    assert score_one(one, one.canonical_solution).solved
+    first_only = "def shared(a, b):\n    return (4,)\n"
+    assert score_one(tasks.read(MBPP), first_only).solved
+    assert not score_one(one, first_only).solved
 
 
 def test_tests_may_try_to_import_a_module(score_one: ScoreOne) -> None:
-    test = "try:\n    import numpy\nexcept ImportError:\n    numpy = None\n" + CHECK
+    test = "try:\n    import pandas\nexcept ImportError:\n    pandas = None\n" + CHECK
     assert score_one(task(test), RIGHT).solved
 
 
@@ -228,7 +266,7 @@ def test_an_answer_that_needs_such_a_module_fails(score_one: ScoreOne) -> None:
     result = score_one(task(CHECK), NEEDS + RIGHT)
     assert (result.verdict, result.why) == (
         "exception",
-        "ModuleNotFoundError: No module named 'numpy'",
+        "ModuleNotFoundError: No module named 'pandas'",
     )
 
 

@@ -18,6 +18,7 @@ import marshal
 import random
 import resource
 import socket
+import sys
 import traceback
 from typing import Any
 
@@ -51,7 +52,7 @@ def _failed(error: BaseException, program: Program, tests: str) -> tuple[str, st
     if isinstance(error, AssertionError):
         return "failed assertion", str(error) or _assertion(error, tests)
     if isinstance(error, ModuleNotFoundError):
-        return "refused", _missing(error)
+        return "refused", _missing(error.name)
     return "exception", f"in the test: {_line(error)}"
 
 
@@ -65,9 +66,11 @@ def _line(error: BaseException) -> str:
     return next(iter(text.splitlines()), text)
 
 
-def _missing(error: ModuleNotFoundError) -> str:
-    module = (error.name or "").partition(".")[0]
-    return f"needs module {module}, which is not installed here: tests have the standard library"
+def _missing(module: str | None) -> str:
+    return (
+        f"needs module {(module or '').partition('.')[0]}, which the sandbox lacks: it has the"
+        " standard library, and numpy for tests"
+    )
 
 
 def _assertion(error: BaseException, tests: str) -> str:
@@ -82,8 +85,13 @@ def _assert(task: dict[str, Any], program: Program) -> None:
         tests = ast.parse(task["tests"], "test.py")
     except (SyntaxError, ValueError) as error:
         raise Refused(f"its tests are no Python: {error}") from error
-    _import_all(tests)
     helpers = _helpers(task["prompt"], task["entry_point"])
+    # Before the answer is seen: the task is refused for all answers, or for none.
+    for module in _imported(tests):
+        importlib.import_module(module)
+    for module in (name for helper in helpers for name in _imported(helper)):
+        if module.partition(".")[0] not in sys.stdlib_module_names:
+            raise Refused(_missing(module))
     names: dict[str, Any] = {"__name__": "test"}
     for helper in helpers:
         # One that needs a class of the prompt is the answer's, as its classes are.
@@ -103,26 +111,19 @@ def _assert(task: dict[str, Any], program: Program) -> None:
         names["check"](names["candidate"])
 
 
-def _import_all(tests: ast.Module) -> None:
-    """Import what the tests import anywhere, so that all answers to a task are refused, or none.
-
-    Raises:
-        ModuleNotFoundError: a module is not there; not for one that the tests try to import.
-    """
-    tried = {
-        id(node)
-        for block in ast.walk(tests)
-        if isinstance(block, ast.Try)
-        for node in ast.walk(block)
-    }
-    for node in ast.walk(tests):
+def _imported(tree: ast.AST) -> list[str]:
+    """Modules that code imports anywhere, except where it only tries to."""
+    blocks = [block for block in ast.walk(tree) if isinstance(block, ast.Try)]
+    tried = {id(node) for block in blocks for node in ast.walk(block)}
+    modules = list[str]()
+    for node in ast.walk(tree):
         if id(node) in tried:
             continue
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                importlib.import_module(alias.name)
+            modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            importlib.import_module(node.module)
+            modules.append(node.module)
+    return modules
 
 
 def _define(task: dict[str, Any], program: Program) -> None:
@@ -177,7 +178,7 @@ def _trusted(where: str, work: Any) -> Any:
     try:
         return work()
     except ModuleNotFoundError as error:
-        raise Refused(_missing(error)) from error
+        raise Refused(_missing(error.name)) from error
     except BaseException as error:
         raise Refused(f"its canonical solution fails{where}: {_line(error)}") from error
 
@@ -200,8 +201,9 @@ _RUNS = {"assertions": _assert, "inputs": _compare, "cases": _call_method}
 
 
 def main(words: list[str]) -> None:
-    """MEMORY_BYTES: serve until the other side closes."""
+    """MEMORY_BYTES FOLDER LIBRARIES: serve until the other side closes."""
     memory = int(words[0])
+    sys.path.append(words[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     with socket.socket(fileno=wire.channel()) as scorer:
         wire.ready(scorer.fileno())
