@@ -96,8 +96,8 @@ def _assert(task: dict[str, Any], program: Program) -> None:
     for helper in helpers:
         # One that needs a class of the prompt is the answer's, as its classes are.
         with contextlib.suppress(NameError):
-            module = ast.Module(body=[helper], type_ignores=[])
-            exec(compile(module, "prompt.py", "exec", _LATE, dont_inherit=True), names)
+            alone = ast.Module(body=[helper], type_ignores=[])
+            exec(compile(alone, "prompt.py", "exec", _LATE, dont_inherit=True), names)
     _define(task, program)
     nodes = (node for tree in (tests, *helpers) for node in ast.walk(tree))
     loaded = {node.id for node in nodes if isinstance(node, ast.Name)}
