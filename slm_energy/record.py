@@ -471,8 +471,8 @@ class TaskScore:
         task_id: the prompt of the workload.
         verdict: `passed`; `refused` if the task cannot be scored here; else how it failed.
         why: the first line of the reason; empty for a pass.
-        time_share: share of this task in the time that the serve window spent on its requests, by
-            which the window's energy is attributed to tasks; None where it is not known.
+        time_share: share of this task in the time that the serve window spent on requests, over all
+            passes (`derive/solved.py`); its energy is attributed to tasks by it. None if unknown.
     """
 
     task_id: str
@@ -513,7 +513,9 @@ class Record:
         job: that job's id; else empty.
         scores: whether the answers work, for tasks with tests.
         scoring: version of the scoring; 0 where there are no scores.
-        unscored: why there are no scores; empty where the tasks have no tests.
+        scored_in: where the answers were tested, such as `bubblewrap 0.8.0, Python 3.11.7`, or
+            `none, Python 3.11.7` without a sandbox; empty where there are no scores, or unknown.
+        unscored: why there are no scores, or not of all tasks; empty where the tasks have no tests.
         duration_s: time from the start to the outcome on the monotonic clock; None if unknown: a
             job that left no record, or an older record.
         schema: version of this format.
@@ -532,6 +534,7 @@ class Record:
     job: str = ""
     scores: tuple[TaskScore, ...] = ()
     scoring: int = 0
+    scored_in: str = ""
     unscored: str = ""
     duration_s: float | None = None
     schema: int = SCHEMA

@@ -5,7 +5,7 @@ A data set is one JSON object a row. Its form is recognised by its keys:
     task_id, prompt, entry_point, base_input, plus_input      HumanEval+ and MBPP+, EvalPlus
     task_id, prompt, entry_point, test                        HumanEval, and our own
     task_id, text or prompt, code, test_list                  MBPP
-    question_id, question_content, public_test_cases          LiveCodeBench, tests by standard input
+    question_id, question_content, public_test_cases          LiveCodeBench: programs, or a method
     task_id, prompt                                           no tests: nothing is scored
 """
 
@@ -40,7 +40,9 @@ class TaskTests:
         inputs: inputs: the arguments of each call, as JSON has them.
         mbpp: inputs: number of the MBPP+ task whose arguments have types that JSON has not; else 0.
         atol: inputs: absolute tolerance of numbers.
-        cases: cases: the runs.
+        cases: cases: the runs of a program.
+        method: cases: if not empty, a method of the answer's class Solution is called instead; each
+            of `inputs` is its arguments and the expected result.
         refused: why the task cannot be scored here; empty if it can.
     """
 
@@ -51,6 +53,7 @@ class TaskTests:
     mbpp: int = 0
     atol: float = 0.0
     cases: tuple[Case, ...] = ()
+    method: str = ""
     refused: str = ""
 
 
@@ -93,56 +96,105 @@ def read(row: Mapping[str, Any]) -> Task:
 
 def _human_eval(row: Mapping[str, Any]) -> Task:
     test = _text(row, "test")
-    tests = TaskTests(kind="assertions", program=test, check=True) if test else None
-    return _with_tests(row, tests)
+    if not test.strip():
+        return _with_tests(row, None)
+    refused = "" if _text(row, "entry_point") else "entry_point is empty"
+    return _with_tests(row, TaskTests(kind="assertions", program=test, check=True, refused=refused))
 
 
 def _evalplus(row: Mapping[str, Any]) -> Task:
     inputs = (*_list(row, "base_input"), *_list(row, "plus_input"))
-    name = _text(row, "task_id")
-    number = int(name.removeprefix("Mbpp/")) if name.startswith("Mbpp/") else 0
-    atol = float(row.get("atol") or 0)
-    tests = TaskTests(kind="inputs", inputs=inputs, mbpp=number, atol=atol)
-    return _with_tests(row, tests)
+    tests = TaskTests(
+        kind="inputs",
+        inputs=inputs,
+        mbpp=_mbpp_number(_text(row, "task_id")),
+        atol=_number(row, "atol"),
+        refused="" if _text(row, "canonical_solution") else "canonical_solution is empty",
+    )
+    return _with_tests(row, tests if inputs else None)
+
+
+def _mbpp_number(name: str) -> int:
+    number = name.removeprefix("Mbpp/")
+    return int(number) if number != name and number.isdecimal() else 0
 
 
 def _mbpp(row: Mapping[str, Any]) -> Task:
-    assertions = [str(line) for line in _list(row, "test_list")]
+    assertions = _texts(row, "test_list")
     code = _text(row, "code")
     asked = _text(row, "text") or _text(row, "prompt")
-    setup = _text(row, "test_setup_code")
-    imports = "\n".join(map(str, row.get("test_imports") or ()))
-    program = "\n".join([imports, setup, *assertions])
+    if not asked:
+        raise KeyError("text or prompt")
+    # MBPP+ as the hub has it: `test` has the further inputs, `test_list` only MBPP's.
+    tests = [_text(row, "test")] if row.get("test") else assertions
+    setup = [*_texts(row, "test_imports"), _text(row, "test_setup_code")]
+    program = "\n".join([*setup, *tests])
     return Task(
-        task_id=str(row["task_id"]),
-        prompt=f'"""\n{asked}\n{assertions[0]}\n"""\n',
+        task_id=_text(row, "task_id"),
+        prompt="\n".join(['"""', asked, *assertions[:1], '"""', ""]),
         entry_point=_called(code, assertions),
         canonical_solution=code,
-        tests=TaskTests(kind="assertions", program=program),
+        tests=TaskTests(kind="assertions", program=program) if tests else None,
     )
 
 
 def _live_code_bench(row: Mapping[str, Any]) -> Task:
-    cases = _json_list(row, "public_test_cases")
-    hidden = _text(row, "private_test_cases")
-    refused = ""
-    if hidden and not hidden.lstrip().startswith("["):
+    cases, refused = _cases(row, "public_test_cases"), ""
+    hidden = row.get("private_test_cases")
+    if isinstance(hidden, str) and hidden and not hidden.lstrip().startswith("["):
         refused = "private_test_cases is a pickle, which may run code: store them as JSON"
     elif hidden:
-        cases += _json_list(row, "private_test_cases")
-    if any(case.get("testtype", "stdin") != "stdin" for case in cases):
-        refused = "its tests call a function (testtype functional), not a program"
-    runs = tuple(Case(given=str(c["input"]), expected=str(c["output"])) for c in cases)
+        cases += _cases(row, "private_test_cases")
+    starter = _text(row, "starter_code")
+    code = f"\n\nComplete this code:\n```python\n{starter}\n```\n" if starter else ""
     return Task(
-        task_id=str(row["question_id"]),
-        prompt=_text(row, "question_content"),
-        tests=TaskTests(kind="cases", cases=runs, refused=refused),
+        task_id=_text(row, "question_id"),
+        prompt=_text(row, "question_content") + code,
+        tests=_case_tests(row, cases, refused) if cases or refused else None,
     )
+
+
+def _case_tests(row: Mapping[str, Any], cases: list[dict[str, str]], refused: str) -> TaskTests:
+    kinds = sorted({case["testtype"] for case in cases})
+    if kinds == ["functional"]:
+        method = _text(_object(row, "metadata"), "func_name")
+        refused = refused or ("" if method else "its metadata has no func_name to call")
+        calls = tuple(_call(case) for case in cases)
+        return TaskTests(kind="cases", method=method, inputs=calls, refused=refused)
+    if kinds not in ([], ["stdin"]):
+        refused = f"its testtype is {' and '.join(kinds)}, expected stdin or functional"
+    runs = tuple(Case(given=case["input"], expected=case["output"]) for case in cases)
+    return TaskTests(kind="cases", cases=runs, refused=refused)
+
+
+def _cases(row: Mapping[str, Any], key: str) -> list[dict[str, str]]:
+    """LiveCodeBench's columns of cases, which are lists of objects, or their JSON."""
+    cases = _json(row, key)
+    if not isinstance(cases, list) or not all(isinstance(case, Mapping) for case in cases):
+        raise ValueError(f"{key} is {type(cases).__name__}, expected a list of objects")
+    for case in cases:
+        for name in ("input", "output"):
+            if not isinstance(case.get(name), str):
+                kind = type(case.get(name)).__name__
+                raise ValueError(f"{key} has a case whose {name} is {kind}, expected text")
+    keys = ("input", "output", "testtype")
+    return [
+        {"testtype": "stdin"} | {k: _text(case, k) for k in keys if k in case} for case in cases
+    ]
+
+
+def _call(case: Mapping[str, str]) -> list[Json]:
+    """Arguments and expected result of a functional case: a line of JSON for each argument."""
+    try:
+        args = [json.loads(line) for line in case["input"].split("\n")]
+        return [args, json.loads(case["output"])]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"a functional case is not JSON: {error}") from error
 
 
 def _with_tests(row: Mapping[str, Any], tests: TaskTests | None) -> Task:
     return Task(
-        task_id=str(row["task_id"]),
+        task_id=_text(row, "task_id"),
         prompt=_text(row, "prompt"),
         entry_point=_text(row, "entry_point"),
         canonical_solution=_text(row, "canonical_solution"),
@@ -163,9 +215,25 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
     if value is None:
         return ""
-    if not isinstance(value, str | int):
+    if not isinstance(value, str | int) or isinstance(value, bool):
         raise ValueError(f"{key} is {type(value).__name__}, expected text")
     return str(value)
+
+
+def _texts(row: Mapping[str, Any], key: str) -> list[str]:
+    """A list of texts; empty if the key is missing or null."""
+    value = _list(row, key) if row.get(key) is not None else []
+    for item in value:
+        if not isinstance(item, str):
+            raise ValueError(f"{key} has an item of type {type(item).__name__}, expected text")
+    return value
+
+
+def _number(row: Mapping[str, Any], key: str) -> float:
+    value = row.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise ValueError(f"{key} is {type(value).__name__}, expected a number")
+    return float(value or 0)
 
 
 def _list(row: Mapping[str, Any], key: str) -> list[Any]:
@@ -175,11 +243,19 @@ def _list(row: Mapping[str, Any], key: str) -> list[Any]:
     return value
 
 
-def _json_list(row: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    value = json.loads(row[key]) if isinstance(row[key], str) else row[key]
-    if not isinstance(value, list):
-        raise ValueError(f"{key} is {type(value).__name__}, expected a list")
+def _object(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = _json(row, key) if row.get(key) else {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key} is {type(value).__name__}, expected an object")
     return value
+
+
+def _json(row: Mapping[str, Any], key: str) -> Any:
+    """A value, or that of its JSON."""
+    try:
+        return json.loads(row[key]) if isinstance(row[key], str) else row[key]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{key} is not JSON: {error}") from error
 
 
 def _called(code: str, assertions: list[str]) -> str:

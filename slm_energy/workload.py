@@ -30,8 +30,14 @@ def load(workload: WorkloadConfig) -> tuple[Task, ...]:
     read = read[: workload.limit]
     if not read:
         raise WorkloadError(f"workload.source={workload.source} contains no prompts")
-    if len({task.task_id for task in read}) < len(read):
-        raise WorkloadError(f"workload.source={workload.source}: task_id is not unique")
+    first = dict[str, int]()
+    for number, task in enumerate(read, start=1):
+        if task.task_id in first:
+            raise WorkloadError(
+                f"workload.source={workload.source}: task_id {task.task_id!r} is not unique (rows"
+                f" {first[task.task_id]} and {number})"
+            )
+        first[task.task_id] = number
     return read
 
 
@@ -59,7 +65,7 @@ def _path(workload: WorkloadConfig) -> Path:
 def _file_rows(path: Path) -> list[Any]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
+        with opener(path, "rt", encoding="utf-8-sig") as file:
             lines = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
     except (OSError, UnicodeDecodeError, EOFError) as error:
         raise WorkloadError(f"workload.source={path}: cannot be read: {error}") from error
@@ -119,6 +125,14 @@ def _task(row: Any, number: int, source: str) -> Task:
         raise WorkloadError(f"{where} needs {error.args[0]}") from error
     except ValueError as error:
         raise WorkloadError(f"{where}: {error}") from error
+    if not task.task_id:
+        raise WorkloadError(f"{where} has an empty task_id")
     if not task.prompt:
         raise WorkloadError(f"{where} has an empty prompt")
+    try:
+        f"{task.task_id}{task.prompt}".encode()
+    except UnicodeEncodeError as error:
+        raise WorkloadError(
+            f"{where}: prompt or task_id has a lone surrogate, which no tokenizer can read"
+        ) from error
     return task

@@ -122,7 +122,7 @@ def a_trial(config: RunConfig, **changes: Any) -> Trial:
         "order": 1,
         "attempt": 1,
         "model_path": str(Path(__file__).parent.parent / "slm_energy" / "bundled" / "model"),
-        "cache_path": "",
+        "cache_path": str(Path(tempfile.gettempdir()) / "slm-energy-test-cache"),
         "timeout_s": 60.0,
     }
     return Trial(**values | changes)

@@ -76,11 +76,46 @@ def test_pickled_tests_are_refused_by_name() -> None:
     assert "pickle" in task.tests.refused
 
 
-def test_tests_that_call_a_method_of_a_class_are_refused_by_name() -> None:
-    case = [{"input": "1", "output": "2", "testtype": "functional"}]
-    task = tasks.read(LIVE_CODE_BENCH | {"public_test_cases": case})
+def test_functional_cases_call_the_method_that_their_metadata_names() -> None:
+    case = [{"input": "[1, 2]\n3", "output": "[0]", "testtype": "functional"}]
+    row = LIVE_CODE_BENCH | {"public_test_cases": case, "starter_code": "class Solution:"}
+    task = tasks.read(row | {"metadata": json.dumps({"func_name": "find"})})
     assert task.tests is not None
-    assert "functional" in task.tests.refused
+    assert task.tests.method == "find"
+    assert task.tests.inputs == ([[[1, 2], 3], [0]],)
+    assert "class Solution:" in task.prompt
+    unnamed = tasks.read(row)
+    assert unnamed.tests is not None
+    assert "func_name" in unnamed.tests.refused
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        EVALPLUS | {"base_input": [], "plus_input": []},
+        MBPP | {"test_list": []},
+        LIVE_CODE_BENCH | {"public_test_cases": []},
+        HUMAN_EVAL | {"test": " "},
+        HUMAN_EVAL | {"test": None},
+    ],
+)
+def test_a_row_without_any_test_is_a_task_without_tests(row: dict[str, Any]) -> None:
+    assert tasks.read(row).tests is None
+
+
+def test_mbpp_plus_of_the_hub_is_tested_by_all_of_its_inputs() -> None:
+    task = tasks.read(MBPP | {"test": "assert shared((1,), (1,)) == (1,)", "test_imports": []})
+    assert task.tests is not None
+    assert task.tests.program.endswith("assert shared((1,), (1,)) == (1,)")
+
+
+@pytest.mark.parametrize(
+    ("row", "missing"),
+    [(MBPP | {"text": None}, "text or prompt"), ({"task_id": "a"}, "task_id and prompt")],
+)
+def test_a_missing_value_is_named(row: dict[str, Any], missing: str) -> None:
+    with pytest.raises(KeyError, match=missing):
+        tasks.read(row)
 
 
 def test_a_prompt_alone_has_no_tests() -> None:
@@ -93,6 +128,13 @@ def test_a_prompt_alone_has_no_tests() -> None:
         (HUMAN_EVAL | {"prompt": ["a"]}, "prompt is list"),
         (EVALPLUS | {"base_input": {}}, "base_input is dict"),
         (MBPP | {"test_list": "assert True"}, "test_list is str"),
+        (MBPP | {"test_list": [None]}, "test_list has an item of type NoneType"),
+        (MBPP | {"test_imports": "import re"}, "test_imports is str"),
+        (HUMAN_EVAL | {"test": True}, "test is bool"),
+        (EVALPLUS | {"atol": "small"}, "atol is str, expected a number"),
+        (LIVE_CODE_BENCH | {"public_test_cases": "no JSON"}, "public_test_cases is not JSON"),
+        (LIVE_CODE_BENCH | {"public_test_cases": [1]}, "public_test_cases is list"),
+        (LIVE_CODE_BENCH | {"public_test_cases": [{"input": "1"}]}, "output is NoneType"),
     ],
 )
 def test_a_value_of_another_type_is_named(row: dict[str, Any], named: str) -> None:

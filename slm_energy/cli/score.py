@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from rich.markup import escape
 from rich.progress import Progress
@@ -35,11 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: an option is not valid.
         TrackingError: there is no such store or study.
         SandboxError: this machine cannot isolate generated code.
+        SlmEnergyError: the cache cannot be written.
     """
     from slm_energy.running.scoring import score_study
     from slm_energy.store.tracking import open_existing
 
-    composed, console = compose("score", overrides(arguments)), terminal()
+    composed = compose("score", overrides(arguments), keys=("study",))
+    console = terminal()
     tracking, folder = tracking_group(composed), cache.root(cache_group(composed).folder)
     options = checked(ScoreOptions, composed, "score")
     with Progress(console=console, transient=True) as bar:
@@ -50,13 +53,20 @@ def run(arguments: argparse.Namespace) -> int:
             folder,
             isolated=options.sandbox == "bubblewrap",
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            busy=lambda path: bar.console.print(
+                "a sweep is measuring on this machine"
+                f" ({escape(shlex.quote(str(path)))}); waiting for it to end",
+                soft_wrap=True,
+            ),
         )
     for label, (solved, scored) in result.solved.items():
         share = f"{100 * solved / scored:.1f} %" if scored else "none could be scored"
         console.print(f"{escape(label)}: {solved} of {scored} answers pass ({share})")
     if result.skipped:
         console.print(f"{result.skipped} trials had scores already, or have no tests")
-    for run_id, why in result.left.items():
-        line = f"[yellow]not scored[/] run {run_id}: {escape(why)}"
+    left = [(f"task {task}", why) for task, why in result.refused.items()]
+    left += [(f"run {run_id}", why) for run_id, why in result.left.items()]
+    for name, why in left:
+        line = f"[yellow]not scored[/] {escape(name)}: {escape(why)}"
         console.print(line, highlight=False, soft_wrap=True)
     return 1 if result.left else 0

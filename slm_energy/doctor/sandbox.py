@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slm_energy.config.groups import StudyConfig
 from slm_energy.doctor.finding import Finding
-from slm_energy.scoring import sandbox
+from slm_energy.scoring import bubblewrap
 
 
 def generated_code(study: StudyConfig) -> Finding:
@@ -14,8 +14,8 @@ def generated_code(study: StudyConfig) -> Finding:
         detail = f"study.sandbox={study.sandbox}"
         return Finding(name=name, verdict="not applicable", detail=detail)
     try:
-        version = sandbox.version()
-    except sandbox.SandboxError as error:
+        version = bubblewrap.version()
+    except bubblewrap.SandboxError as error:
         detail, _, remedy = str(error).partition(": ")
         return Finding(name=name, verdict="warn", detail=detail, remedy=remedy)
     return Finding(name=name, verdict="ok", detail=f"{version} isolates generated code")

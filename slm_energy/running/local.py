@@ -20,7 +20,7 @@ from slm_energy.errors import MeterError, SlmEnergyError
 from slm_energy.machine import machine_id, measuring
 from slm_energy.record import Record
 from slm_energy.running.gate import Gate
-from slm_energy.running.scoring import scored
+from slm_energy.running.scoring import Interrupted, scored
 from slm_energy.running.trial import run as run_trial
 from slm_energy.sampler.client import Sampler
 from slm_energy.scope import Scope, of_sources, refusals
@@ -108,6 +108,7 @@ class LocalExecutor:
         self._samplers: dict[MeasurementConfig, Sampler | None] = {}
         self._gates: dict[MeasurementConfig, Gate] = {}
         self._next: tuple[Trial, Path] | None = None
+        self._interrupted = False
         self._stack = contextlib.ExitStack()
         self._templates = Templates()
 
@@ -186,8 +187,10 @@ class LocalExecutor:
         self._next = (trial, folder)
 
     def ended(self, progress: ReportProgress) -> list[tuple[Record, Path]]:
-        """Run the trial."""
+        """Run the trial, then test its answers: before the next trial waits at its gate."""
         assert self._next is not None
+        if self._interrupted:
+            raise KeyboardInterrupt
         (trial, folder), self._next = self._next, None
         measurement = trial.cell.settings.measurement
         try:
@@ -201,7 +204,12 @@ class LocalExecutor:
             )
         except OSError as error:
             raise cannot_write(folder, error) from error
-        return [(scored(record, self._study), folder)]
+        try:
+            record = scored(record, self._study, lambda n, of: progress(trial, "score", n / of))
+        except Interrupted as error:
+            # What was measured is kept first; the next trial then does not begin.
+            record, self._interrupted = error.record, True
+        return [(record, folder)]
 
 
 def when_busy(study: StudyConfig, console: Console, activity: str) -> Callable[[Path], None]:

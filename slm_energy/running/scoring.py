@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
+import io
 import math
+import os
+import platform
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -16,14 +18,13 @@ import yaml
 from slm_energy import workload
 from slm_energy.config.groups import StudyConfig, WorkloadConfig
 from slm_energy.derive import solved
-from slm_energy.errors import ConfigError, WorkloadError
-from slm_energy.machine import allowed_processors
-from slm_energy.record import Record, TaskScore
-from slm_energy.scoring import answer
-from slm_energy.scoring.sandbox import SandboxError
+from slm_energy.errors import SlmEnergyError, one_line
+from slm_energy.machine import measuring
+from slm_energy.record import Generation, Record, TaskScore
+from slm_energy.scoring import answer, bubblewrap
 from slm_energy.scoring.score import VERSION, Job, score
-from slm_energy.serialization import from_plain, readable
-from slm_energy.store.artifacts import SCORES, SETTINGS, TABLE
+from slm_energy.serialization import from_plain
+from slm_energy.store import artifacts
 from slm_energy.store.mlflow_schema import score_tags
 from slm_energy.store.tracking import Store
 from slm_energy.tasks import Task
@@ -31,29 +32,61 @@ from slm_energy.tasks import Task
 _KNOWN = "scores"
 """Folder of known verdicts in the cache."""
 
+Progress = Callable[[int, int], None]
+"""Called with the numbers of scored and of distinct answers."""
 
-def scored(record: Record, study: StudyConfig) -> Record:
+
+def scored(
+    record: Record, study: StudyConfig, progress: Progress = lambda done, total: None
+) -> Record:
     """The record of a valid trial with its scores, or with the reason why it has none."""
     if record.outcome.name != "valid" or study.sandbox == "off" or record.capture is None:
         return record
     begun = time.monotonic()
-    texts = {g.task_id: g.text or "" for g in record.capture.generations if g.pass_index == 0}
-    trial = record.trial
+    generations = record.capture.generations
+    texts = {g.task_id: g.text or "" for g in generations if g.pass_index == 0}
+    trial, isolated = record.trial, study.sandbox == "bubblewrap"
     try:
         (scores,) = score_texts(
             [(workload.load(trial.cell.settings.workload), texts)],
             Path(trial.cache_path),
-            isolated=study.sandbox == "bubblewrap",
+            isolated=isolated,
+            progress=progress,
         )
-    except (SandboxError, WorkloadError) as error:  # the trial itself is valid, and is kept
+        where = _scored_in(isolated) if scores else ""
+    except SlmEnergyError as error:  # the trial itself is valid, and is kept
         return dataclasses.replace(record, unscored=str(error))
+    except KeyboardInterrupt as error:
+        raise Interrupted(record) from error
     return dataclasses.replace(
         record,
-        scores=tuple(scores),
+        scores=tuple(solved.with_time_shares(scores, generations)),
         scoring=VERSION if scores else 0,
+        scored_in=where,
+        unscored=_refused_tasks(scores),
         metrics=record.metrics | solved.metrics(scores, record.metrics),
         phases_s=record.phases_s | {"score": time.monotonic() - begun},
     )
+
+
+def _refused_tasks(scores: Sequence[TaskScore]) -> str:
+    """One line about the tasks that cannot be scored here; empty if there are none."""
+    refused = [score for score in scores if score.verdict == "refused"]
+    if not refused:
+        return ""
+    first = refused[0]
+    return f"{len(refused)} of {len(scores)} tasks are refused: {first.task_id} {first.why}"
+
+
+class Interrupted(Exception):
+    """The user stopped the scoring of a trial; what was measured is in `record`."""
+
+    def __init__(self, record: Record) -> None:
+        """Take a valid record without scores."""
+        study = record.trial.study
+        why = f"scoring was interrupted: slm-energy score study={study} scores this trial"
+        self.record = dataclasses.replace(record, unscored=why)
+        super().__init__(why)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,12 +96,24 @@ class StudyScores:
     Attributes:
         solved: label of a cell to its solved and scored answers, over the trials scored now.
         skipped: trials that had scores already, or whose tasks have no tests.
+        refused: task to the reason why it cannot be scored here.
         left: run id to the reason why a trial could not be scored.
     """
 
     solved: dict[str, tuple[int, int]]
     skipped: int
+    refused: dict[str, str]
     left: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Stored:
+    """A stored trial that is to be scored: its row of the frame, and what its run has."""
+
+    row: Mapping[Hashable, Any]
+    tasks: Sequence[Task]
+    texts: Mapping[str, str]
+    generations: tuple[Generation, ...]
 
 
 def score_study(
@@ -77,18 +122,29 @@ def score_study(
     cache: Path,
     *,
     isolated: bool,
-    progress: Callable[[int, int], None],
+    progress: Progress,
+    busy: Callable[[Path], None],
 ) -> StudyScores:
-    """Score the valid trials of a stored study that have no scores yet.
+    """Score the valid trials of a stored study that have no scores of this version yet.
+
+    Holds the lock of this machine while it scores: the work would be in other sweeps' windows.
+
+    Args:
+        store: has the study.
+        study: its name.
+        cache: folder of the cache.
+        isolated: see `score`.
+        progress: see `Progress`.
+        busy: called if a sweep is measuring on this machine, see `machine.measuring`.
 
     Raises:
-        TrackingError: there is no such study, or the store cannot be read or written.
+        TrackingError: there is no such study, or the store cannot be written.
         SandboxError: this machine cannot isolate them.
+        SlmEnergyError: the cache cannot be written.
     """
     frame = store.frame(study)
     rows = frame[frame["outcome"] == "valid"] if len(frame) else frame
-    to_score, left, skipped = dict[str, dict[Hashable, Any]](), dict[str, str](), 0
-    inputs = dict[str, tuple[Sequence[Task], Mapping[str, str]]]()
+    to_score, left, skipped = dict[str, _Stored](), dict[str, str](), 0
     load = functools.cache(workload.load)
     for row in rows.to_dict("records"):
         run = str(row["run_id"])
@@ -96,42 +152,75 @@ def score_study(
             skipped += 1
             continue
         try:
-            tasks = load(_workload(store, run))
-        except (ConfigError, WorkloadError) as error:
-            left[run] = str(error)
+            stored = _stored(store, row, load)
+        except (SlmEnergyError, ValueError, TypeError, LookupError, yaml.YAMLError) as error:
+            left[run] = one_line(error)
             continue
-        if workload.digest(tasks) != row["workload.digest"]:
-            left[run] = f"workload.source={row['workload.source']} has changed since"
-        elif not any(task.tests for task in tasks):
-            skipped += 1
+        if any(task.tests for task in stored.tasks):
+            to_score[run] = stored
         else:
-            to_score[run] = row
-            inputs[run] = (tasks, _texts(store, run))
-    results = score_texts([*inputs.values()], cache, isolated=isolated, progress=progress)
-    solved_tasks = dict[str, tuple[int, int]]()
-    for (run, row), scores in zip(to_score.items(), results, strict=True):
-        label, values = str(row["label"]), _numbers(row)
-        files = {SCORES: readable({"unscored": "", "scores": scores}).encode()}
-        store.add(run, solved.metrics(scores, values), files, score_tags(scores, VERSION))
-        passed, total = solved_tasks.get(label, (0, 0))
+            skipped += 1
+    if not to_score:
+        return StudyScores(solved={}, skipped=skipped, refused={}, left=left)
+    inputs = [(stored.tasks, stored.texts) for stored in to_score.values()]
+    with measuring(busy):
+        results = score_texts(inputs, cache, isolated=isolated, progress=progress)
+    counts, refused = dict[str, tuple[int, int]](), dict[str, str]()
+    for (run, stored), scores in zip(to_score.items(), results, strict=True):
+        _add(store, run, stored, scores, _scored_in(isolated))
+        label = str(stored.row["label"])
+        passed, total = counts.get(label, (0, 0))
         own = [score for score in scores if score.verdict != "refused"]
-        solved_tasks[label] = (passed + sum(s.solved for s in own), total + len(own))
-    return StudyScores(solved=solved_tasks, skipped=skipped, left=left)
+        refused |= {s.task_id: s.why for s in scores if s.verdict == "refused"}
+        counts[label] = (passed + sum(s.solved for s in own), total + len(own))
+    return StudyScores(solved=counts, skipped=skipped, refused=refused, left=left)
 
 
-def _numbers(row: Mapping[Hashable, Any]) -> dict[str, float]:
-    return {str(k): v for k, v in row.items() if isinstance(v, float) and math.isfinite(v)}
+def _stored(
+    store: Store,
+    row: Mapping[Hashable, Any],
+    load: Callable[[WorkloadConfig], tuple[Task, ...]],
+) -> _Stored:
+    """What scoring needs of a trial.
+
+    Raises:
+        SlmEnergyError, ValueError, TypeError, LookupError, yaml.YAMLError: it cannot be had, or the
+            workload is another one now.
+    """
+    run = str(row["run_id"])
+    settings = yaml.safe_load(store.attached(run, artifacts.SETTINGS))
+    prompts = from_plain(WorkloadConfig, settings["workload"])
+    tasks = load(prompts)
+    if workload.digest(tasks) != row["workload.digest"]:
+        raise ValueError(f"workload.source={prompts.source} has changed since")
+    generations: tuple[Generation, ...] = ()
+    if any(task.tests for task in tasks):
+        file = io.BytesIO(store.artifact(run, artifacts.GENERATIONS.as_posix()))
+        generations = artifacts.read_generations(file)
+    texts = {g.task_id: g.text or "" for g in generations if g.pass_index == 0}
+    return _Stored(row=row, tasks=tasks, texts=texts, generations=generations)
 
 
-def _workload(store: Store, run: str) -> WorkloadConfig:
-    settings = yaml.safe_load(store.attached(run, SETTINGS))
-    return from_plain(WorkloadConfig, settings["workload"])
+def _add(
+    store: Store, run: str, stored: _Stored, scores: Sequence[TaskScore], scored_in: str
+) -> None:
+    """Add scores to a stored trial, as a trial that is scored at once has them."""
+    values = {str(k): v for k, v in stored.row.items() if isinstance(v, float)}
+    known = {name: value for name, value in values.items() if math.isfinite(value)}
+    # MLflow cannot remove what another version of the scoring stored and this one does not know.
+    gone = dict.fromkeys(filter(solved.is_of_scores, known), math.nan)
+    own = {name: value for name, value in known.items() if name not in gone}
+    files = {
+        artifacts.SCORES: artifacts.scores_text(
+            solved.with_time_shares(scores, stored.generations), scored_in, _refused_tasks(scores)
+        ).encode()
+    }
+    store.add(run, gone | solved.metrics(scores, own), files, score_tags(scores, VERSION))
 
 
-def _texts(store: Store, run: str) -> dict[str, str]:
-    table = json.loads(store.attached(run, TABLE))
-    at = {name: number for number, name in enumerate(table["columns"])}
-    return {row[at["task_id"]]: row[at["completion"]] or "" for row in table["data"]}
+def _scored_in(isolated: bool) -> str:
+    sandbox = bubblewrap.version() if isolated else "none"
+    return f"{sandbox}, Python {platform.python_version()}"
 
 
 def score_texts(
@@ -139,7 +228,7 @@ def score_texts(
     cache: Path,
     *,
     isolated: bool,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> list[list[TaskScore]]:
     """Score several trials; equal answers once.
 
@@ -147,13 +236,14 @@ def score_texts(
         trials: tasks, and task id to what was generated.
         cache: folder of the cache.
         isolated: see `score`.
-        progress: called with the numbers of scored and of distinct answers.
+        progress: see `Progress`.
 
     Returns:
         For each trial the scores of its tasks with tests.
 
     Raises:
         SandboxError: this machine cannot isolate them.
+        SlmEnergyError: the cache cannot be written.
     """
     jobs = [
         [
@@ -166,7 +256,7 @@ def score_texts(
     flat = [job for own in jobs for job in own]
     if not flat:
         return [[] for _ in jobs]
-    workers = len(allowed_processors())
+    workers = len(os.sched_getaffinity(0))
     scores = iter(
         score(flat, known=cache / _KNOWN, workers=workers, isolated=isolated, progress=progress)
     )

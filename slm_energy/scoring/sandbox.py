@@ -1,44 +1,26 @@
-"""Processes that code of a model may run in: bubblewrap with namespaces, limits and a filter.
-
-No network, no home, no other processes, no tracking store; the interpreter and the system's
-libraries are there to read, and 64 MB of memory to write files in. Needs no root and no daemon.
-"""
+"""Where answers are tested: two processes in sandboxes of their own, which serve many answers."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 import json
 import marshal
 import os
-import shutil
+import signal
 import socket
 import struct
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from slm_energy.errors import SlmEnergyError, one_line
+from slm_energy.errors import one_line
+from slm_energy.scoring import bubblewrap
+from slm_energy.scoring.bubblewrap import FILES_MIB, MIB, SandboxError
 from slm_energy.scoring.inside import wire
 from slm_energy.scratch import scratch
-
-_INSIDE = Path(__file__).parent / "inside"
-_MOUNTED = Path("/scoring/inside")
-_START = (
-    "import sys, importlib; sys.path.insert(0, sys.argv[1]);"
-    " importlib.import_module(f'inside.{sys.argv[2]}').main(sys.argv[3:])"
-)
-_SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache")
-_MIB = 2**20
-_FILES_MIB = 64
-
-
-class SandboxError(SlmEnergyError):
-    """Code cannot be isolated on this machine; the message says what to install or allow."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,92 +45,100 @@ class Ended:
     """A program that ran.
 
     Attributes:
-        code: exit code; 128 + n for signal n.
+        code: exit code; -n if signal n ended it.
+        cpu_s: processor time that it used.
         output: what it printed, up to the limit and one byte.
         error: the last line of its error output.
     """
 
     code: int
-    output: str
-    error: str
+    cpu_s: float
+    output: str = ""
+    error: str = ""
 
 
 class Broken(Exception):
-    """A process in the sandbox did not answer in time, or has ended."""
+    """A process in the sandbox has ended."""
+
+
+class Slow(Exception):
+    """A process in the sandbox did not answer in time."""
 
 
 class Process:
     """A trusted process in a sandbox of its own, and the channel to it."""
 
     def __init__(self, module: str, limits: Limits, isolated: bool) -> None:
-        """Start a module of `inside`."""
+        """Start a module of `inside`; `wait` before the first request."""
         ours, theirs = socket.socketpair()
+        self._module = module
         self._stack = ExitStack()
         folder = self._stack.enter_context(scratch())
-        command = _command() if isolated else ()
+        self._errors = self._stack.enter_context(tempfile.TemporaryFile())
         files = "/tmp" if isolated else str(folder)
-        words = [module, str(limits.memory_mb * _MIB), files]
+        libraries = str(bubblewrap.PACKAGES) if isolated else str(folder)
+        if module == bubblewrap.TESTS and not isolated:
+            for package in bubblewrap.packages():
+                Path(libraries, package.name).symlink_to(package)
+        words = [module, str(limits.memory_mb * MIB), files, libraries]
         with theirs:
-            self._process = _start(command, words, theirs.fileno(), subprocess.DEVNULL)
+            self._process = bubblewrap.start(
+                words, theirs.fileno(), self._errors.fileno(), isolated=isolated
+            )
         self._channel = ours
         patience = struct.pack("ll", *divmod(round(limits.wall_s * 1e6), 10**6))
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+
+    def wait(self) -> None:
+        """Until it serves.
+
+        Raises:
+            SandboxError: it does not.
+        """
+        try:
+            self.receive()
+        except (Broken, Slow) as error:
+            why = (_text(self._errors, MIB).splitlines() or [str(error)])[-1]
+            raise SandboxError(
+                f"a sandbox for generated code did not start ({self._module}: {one_line(why)}):"
+                " free memory, then run slm-energy score study=NAME"
+            ) from error
 
     def send(self, message: dict[str, Any], descriptors: Sequence[int]) -> None:
         """Send a request with descriptors.
 
         Raises:
             Broken: it has ended.
+            wire.NotPlain: it is too long.
         """
+        data = marshal.dumps(message)
         try:
             socket.send_fds(self._channel, [b"."], descriptors)
-            wire.send(self._channel.fileno(), marshal.dumps(message))
+            wire.send(self._channel.fileno(), data)
         except (wire.Closed, OSError) as error:
             raise Broken(str(error)) from error
 
-    def receive(self) -> object:
+    def receive(self) -> dict[str, Any]:
         """Its reply.
 
         Raises:
-            Broken: none came in time.
+            Slow: none came in time.
+            Broken: it has ended.
         """
         try:
-            reply: object = json.loads(wire.receive(self._channel.fileno()))
+            reply: dict[str, Any] = json.loads(wire.receive(self._channel.fileno()))
         except wire.Closed as error:
-            raise Broken(str(error)) from error
+            late = isinstance(error.__cause__, BlockingIOError)
+            raise (Slow if late else Broken)(str(error)) from error
         return reply
 
     def close(self) -> None:
-        """Kill it and all that it started: it is the first process of its namespace."""
+        """Kill it and all that it started: it is the first process of its namespace, or group."""
         self._channel.close()
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._stack.close()
-
-
-@functools.cache
-def version() -> str:
-    """Version of bubblewrap.
-
-    Raises:
-        SandboxError: it is not installed, or cannot make its namespaces here.
-    """
-    found = shutil.which("bwrap")
-    if found is None:
-        raise SandboxError(
-            "no sandbox for generated code: install bubblewrap (apt install bubblewrap), or set"
-            " study.sandbox=none to run it with your own rights"
-        )
-    shown = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
-    probe = _start(_command(), ["seccomp"], subprocess.DEVNULL, subprocess.PIPE)
-    _, errors = probe.communicate()
-    if probe.returncode != 0:
-        reason = one_line((errors.decode(errors="replace").splitlines() or ["no reason given"])[-1])
-        raise SandboxError(
-            f"bubblewrap cannot isolate generated code here ({reason}): allow user namespaces"
-            " (sysctl kernel.unprivileged_userns_clone=1), or set study.sandbox=none"
-        )
-    return shown.stdout.strip()
 
 
 class Sandbox:
@@ -160,59 +150,56 @@ class Sandbox:
         self._isolated = isolated
         self._processes: dict[str, Process] = {}
 
-    def judge(self, task: dict[str, Any], guests: int) -> tuple[dict[str, str], int]:
+    def judge(self, task: dict[str, Any]) -> tuple[dict[str, str], Ended]:
         """Let the judge test an answer.
 
         Args:
             task: for `inside/judge.py`.
-            guests: 1, or 2 if the canonical solution runs beside it.
 
         Returns:
-            The judge's reply, and the exit code of the answer's process.
+            The judge's reply, and how the answer's process ended.
 
         Raises:
-            Broken: it took longer than `limits.wall_s`.
+            Slow: it took longer than `limits.wall_s`.
+            Broken: a process of the sandbox has ended.
+            wire.NotPlain: the task is too long.
+            SandboxError: no sandbox can be started.
         """
-        pairs = [socket.socketpair() for _ in range(guests)]
-        try:
-            with self._whole():
-                nursery, judge = self._process("nursery"), self._process("judge")
-                nursery.send(self._request(), [theirs.fileno() for _, theirs in pairs])
-                judge.send(task, [ours.fileno() for ours, _ in pairs])
-                for pair in pairs:
-                    for end in pair:
-                        end.close()
-                reply, codes = judge.receive(), nursery.receive()
-        finally:
-            for pair in pairs:
-                for end in pair:
-                    end.close()
-        assert isinstance(reply, dict)
-        assert isinstance(codes, list)
-        return reply, codes[0]
+        ours, theirs = socket.socketpair()
+        with ours, theirs, self._whole():
+            nursery, judge = self._ready("nursery", "judge")
+            nursery.send(self._request(), [theirs.fileno()])
+            judge.send(task, [ours.fileno()])
+            ours.close()
+            theirs.close()
+            reply = judge.receive()
+            return reply, self._ended(nursery)
 
-    def run(self, program: str, given: str) -> Ended:
-        """Run a program with its input.
+    def run(self, programs: Sequence[str], given: str) -> Ended:
+        """Run a program, the last of those given, with its input; the others come before it.
 
         Raises:
-            Broken: it took longer than `limits.wall_s`.
+            Slow: it took longer than `limits.wall_s`.
+            Broken: a process of the sandbox has ended.
+            wire.NotPlain: the program is too long.
+            SandboxError: no sandbox can be started.
         """
         with (
             tempfile.TemporaryFile() as input_file,
             tempfile.TemporaryFile() as output,
             tempfile.TemporaryFile() as errors,
+            self._whole(),
         ):
             input_file.write(given.encode())
             input_file.seek(0)
-            with self._whole():
-                nursery = self._process("nursery")
-                files = [file.fileno() for file in (input_file, output, errors)]
-                nursery.send(self._request() | {"program": program}, files)
-                codes = nursery.receive()
-            assert isinstance(codes, list)
-            limit = self._limits.output_mb * _MIB + 1
+            (nursery,) = self._ready("nursery")
+            files = [file.fileno() for file in (input_file, output, errors)]
+            nursery.send(self._request() | {"programs": list(programs)}, files)
+            ended = self._ended(nursery)
+            limit = self._limits.output_mb * MIB + 1
             printed, failed = (_text(file, limit) for file in (output, errors))
-        return Ended(code=codes[0], output=printed, error=(failed.splitlines() or [""])[-1])
+        last = (failed.splitlines() or [""])[-1]
+        return dataclasses.replace(ended, output=printed, error=last)
 
     def close(self) -> None:
         """End all processes."""
@@ -222,15 +209,26 @@ class Sandbox:
 
     def _request(self) -> dict[str, Any]:
         return {
-            "memory_bytes": self._limits.memory_mb * _MIB,
+            "memory_bytes": self._limits.memory_mb * MIB,
             "cpu_s": self._limits.cpu_s,
-            "file_bytes": _FILES_MIB * _MIB,
+            "file_bytes": FILES_MIB * MIB,
         }
 
-    def _process(self, module: str) -> Process:
-        if module not in self._processes:
+    def _ready(self, *modules: str) -> list[Process]:
+        """Processes that serve; those that are missing are started side by side."""
+        missing = [module for module in modules if module not in self._processes]
+        for module in missing:
             self._processes[module] = Process(module, self._limits, self._isolated)
-        return self._processes[module]
+        for module in missing:
+            self._processes[module].wait()
+        return [self._processes[module] for module in modules]
+
+    def _ended(self, nursery: Process) -> Ended:
+        """How an answer's process ended; files that it wrote go with its sandbox."""
+        reply = nursery.receive()
+        if reply["touched"]:
+            self._processes.pop("nursery").close()
+        return Ended(code=reply["code"], cpu_s=reply["cpu_s"])
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -245,48 +243,3 @@ class Sandbox:
 def _text(file: IO[bytes], limit: int) -> str:
     file.seek(0)
     return file.read(limit).decode(errors="replace")
-
-
-def _start(
-    command: Sequence[str], words: Sequence[str], stdin: int, stderr: int
-) -> subprocess.Popen[bytes]:
-    """Start a module of `inside`: after bubblewrap's words in a new sandbox, without them here."""
-    folder = _MOUNTED if command else _INSIDE
-    python = [os.path.realpath(sys.executable), "-I", "-S", "-B", "-c", _START]
-    return subprocess.Popen(
-        [*command, *python, str(folder.parent), *words],
-        stdin=stdin,
-        stdout=subprocess.DEVNULL,
-        stderr=stderr,
-        env={"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "PATH": os.environ["PATH"]},
-        start_new_session=True,
-    )
-
-
-@functools.cache
-def _command() -> tuple[str, ...]:
-    """The words of bubblewrap, up to the command.
-
-    There is no /proc: Python does not need one, and containers often forbid to mount it.
-    """
-    words = ["bwrap", "--unshare-user", "--unshare-all", "--disable-userns", "--cap-drop", "ALL"]
-    words += ["--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox"]
-    words += ["--setenv", "PYTHONHASHSEED", "0", "--setenv", "LANG", "C.UTF-8"]
-    words += ["--size", str(_FILES_MIB * _MIB), "--tmpfs", "/", "--dev", "/dev"]
-    for path in _readable():
-        link = os.path.islink(path)
-        words += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]
-    words += ["--ro-bind", str(_INSIDE), str(_MOUNTED)]
-    words += ["--size", str(_FILES_MIB * _MIB), "--tmpfs", "/tmp", "--remount-ro", "/"]
-    return (*words, "--chdir", "/tmp", "--")
-
-
-def _readable() -> list[str]:
-    """The system's libraries and this interpreter with its standard library."""
-    interpreter = os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))
-    kept = list[str]()
-    for path in dict.fromkeys([*_SYSTEM, interpreter, sys.base_prefix]):
-        inside = any(path == other or path.startswith(f"{other}/") for other in kept)
-        if os.path.lexists(path) and not inside:
-            kept.append(path)
-    return kept

@@ -1,8 +1,12 @@
 """Programs and tests to verdicts: on the processors there are, each distinct pair once.
 
 The same program and tests give the same verdict: an endless loop is ended by processor time, not by
-the clock, and hashes of strings are not random. Verdicts are kept by the content of what was
-scored, so that rounds with equal answers cost one round of scoring.
+the clock, and neither hashes of strings nor `random` are random. Verdicts are kept by the content
+of what was scored, so that rounds with equal answers cost one round of scoring.
+
+A verdict counts only where the task's own canonical solution passes (if it has one): a task whose
+tests cannot run here, for want of a module for example, is refused, for all answers alike. Where
+that solution passes, no answer can have its task refused.
 """
 
 from __future__ import annotations
@@ -11,29 +15,27 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import queue
-import signal
-from collections.abc import Callable, Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from slm_energy.errors import WorkloadError
-from slm_energy.record import TaskScore, Verdict
-from slm_energy.scoring import sandbox
-from slm_energy.scoring.inside.wire import encode
-from slm_energy.scoring.mbpp_types import typed
+from slm_energy.errors import SlmEnergyError
+from slm_energy.record import TaskScore
+from slm_energy.scoring import bubblewrap
 from slm_energy.scoring.sandbox import Limits, Sandbox
-from slm_energy.serialization import convert, read_json, to_plain
-from slm_energy.tasks import Task, TaskTests
+from slm_energy.scoring.verdict import canonical, verdict
+from slm_energy.serialization import read_json, to_plain
+from slm_energy.tasks import Task
 
-VERSION = 1
+VERSION = 2
 """Raised with each change that may change a verdict."""
 
 LIMITS = Limits()
 """Of an answer, unless a caller has others."""
-
-_KILLED_BY_LIMIT = {128 + signal.SIGXCPU, 128 + signal.SIGKILL}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,10 +47,16 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Hash of everything that decides the verdict: 32 hex digits."""
+        """Hash of everything that decides the verdict but the limits: 32 hex digits."""
         task = dataclasses.replace(self.task, task_id="")
-        text = json.dumps([VERSION, to_plain(task), self.program])
+        text = json.dumps([VERSION, sys.version_info[:2], to_plain(task), self.program])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def control(self) -> Job | None:
+        """The canonical solution under the same tests; None if there is none."""
+        solution = canonical(self.task)
+        return Job(task=self.task, program=solution) if solution else None
 
 
 def score(
@@ -60,7 +68,7 @@ def score(
     limits: Limits = LIMITS,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[TaskScore]:
-    """TaskScore answers, in their order.
+    """The scores of answers, in their order.
 
     Args:
         jobs: the answers; their tasks have tests.
@@ -72,20 +80,60 @@ def score(
 
     Raises:
         SandboxError: this machine cannot isolate them.
+        SlmEnergyError: the folder cannot be written.
     """
     if isolated:
-        sandbox.version()
-    known.mkdir(parents=True, exist_ok=True)
+        bubblewrap.version()
+    verdicts: dict[str, TaskScore] = {}
+
+    def test(asked: Mapping[str, Job]) -> None:
+        verdicts.update({k: kept for k in asked if (kept := _kept(known / f"{k}.json"))})
+        missing = {key: job for key, job in asked.items() if key not in verdicts}
+        total = len(verdicts) + len(missing)
+        progress(len(verdicts), total)
+        with _Judges(limits, isolated) as judges, _pool(workers) as pool:
+            for key, result in zip(missing, pool.map(judges.score, missing.values()), strict=True):
+                _keep(known / f"{key}.json", result)
+                verdicts[key] = result
+                progress(len(verdicts), total)
+
     distinct = {job.key: job for job in jobs}
-    verdicts = {key: kept for key in distinct if (kept := _kept(known / f"{key}.json"))}
-    missing = {key: job for key, job in distinct.items() if key not in verdicts}
-    progress(len(verdicts), len(distinct))
-    with _Judges(limits, isolated) as judges, ThreadPoolExecutor(workers) as pool:
-        for key, result in zip(missing, pool.map(judges.score, missing.values()), strict=True):
-            _keep(known / f"{key}.json", result)
-            verdicts[key] = result
-            progress(len(verdicts), len(distinct))
-    return [dataclasses.replace(verdicts[job.key], task_id=job.task.task_id) for job in jobs]
+    test(distinct)
+    controls = {key: own for key, job in distinct.items() if (own := job.control) is not None}
+    if controls:
+        test({control.key: control for control in controls.values()})
+
+    def final(job: Job) -> TaskScore:
+        control = controls.get(job.key)
+        result = verdicts[job.key]
+        if control is not None:
+            result = _controlled(result, verdicts[control.key])
+        return dataclasses.replace(result, task_id=job.task.task_id)
+
+    return [final(job) for job in jobs]
+
+
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads; after an interrupt they finish their own answers, and not all that are left."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _controlled(result: TaskScore, control: TaskScore) -> TaskScore:
+    """The score of an answer, seen beside that of the task's canonical solution."""
+    if control.verdict == "refused":
+        return control
+    if control.solved:
+        own = "exception" if result.verdict == "refused" else result.verdict
+        return dataclasses.replace(result, verdict=own)
+    _, module, name = control.why.partition("ModuleNotFoundError: No module named ")
+    missing = f"needs module {name.strip(chr(39)).partition('.')[0]}, which answers cannot import"
+    why = missing if module else f"its canonical solution does not pass: {control.why}"
+    return dataclasses.replace(control, verdict="refused", why=why)
 
 
 def _kept(path: Path) -> TaskScore | None:
@@ -97,10 +145,24 @@ def _kept(path: Path) -> TaskScore | None:
 
 
 def _keep(path: Path, result: TaskScore) -> None:
-    """Keep a verdict; one that is lost with the power is found again."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(to_plain(result)), encoding="utf-8")
-    partial.replace(path)
+    """Keep a verdict; one that is lost with the power is found again.
+
+    Raises:
+        SlmEnergyError: the folder cannot be written.
+    """
+    text = json.dumps(to_plain(result))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may be keeping the same one.
+        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".")
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(partial, path)
+    except OSError as error:
+        raise SlmEnergyError(
+            f"cannot write {path.parent}: {error.strerror or error}; free space or set"
+            " cache.folder=DIR"
+        ) from error
 
 
 class _Judges:
@@ -120,19 +182,12 @@ class _Judges:
 
     def score(self, job: Job) -> TaskScore:
         """Test one answer."""
-        tests = job.task.tests
-        assert tests is not None
-        if tests.refused:
-            return TaskScore(task_id=job.task.task_id, verdict="refused", why=tests.refused)
         box = self._take()
         try:
-            run = _run_cases if tests.kind == "cases" else _judge
-            verdict, why = run(job, tests, box, self._limits)
-        except sandbox.Broken:
-            verdict, why = "timeout", f"more than {self._limits.wall_s:g} s"
+            found, why = verdict(job.task, job.program, box, self._limits)
         finally:
             self._free.put(box)
-        return TaskScore(task_id=job.task.task_id, verdict=verdict, why=why)
+        return TaskScore(task_id=job.task.task_id, verdict=found, why=why)
 
     def _take(self) -> Sandbox:
         try:
@@ -141,65 +196,3 @@ class _Judges:
             box = Sandbox(self._limits, isolated=self._isolated)
             self._stack.callback(box.close)
             return box
-
-
-def _judge(job: Job, tests: TaskTests, box: Sandbox, limits: Limits) -> tuple[Verdict, str]:
-    reply, code = box.judge(_message(job, tests), 2 if tests.kind == "inputs" else 1)
-    verdict: Verdict = convert(Verdict, reply["verdict"], "verdict")
-    why = str(reply["why"])
-    gone = why.startswith("the process of the answer")
-    return _ended(code, limits) if gone else (verdict, why)
-
-
-def _message(job: Job, tests: TaskTests) -> dict[str, Any]:
-    task = job.task
-    canonical = task.prompt + task.canonical_solution if task.continues else task.canonical_solution
-    return {
-        "kind": tests.kind,
-        "program": job.program,
-        "tests": tests.program,
-        "check": tests.check,
-        "entry_point": task.entry_point if tests.check or tests.kind == "inputs" else "",
-        "canonical": canonical,
-        "inputs": _forms(tests),
-        "atol": tests.atol,
-    }
-
-
-def _forms(tests: TaskTests) -> list[Any]:
-    """The arguments of each call, as they are sent to a sandbox.
-
-    Raises:
-        WorkloadError: they are not those of the task.
-    """
-
-    def refuse(item: Any) -> list[Any]:
-        raise TypeError(f"{type(item).__name__} is no plain value")
-
-    calls = [args if isinstance(args, list) else [args] for args in tests.inputs]
-    try:
-        return [encode(typed(tests.mbpp, args), refuse) for args in calls]
-    except (TypeError, LookupError, AttributeError, ValueError) as error:
-        raise WorkloadError(f"base_input or plus_input of Mbpp/{tests.mbpp}: {error}") from error
-
-
-def _ended(code: int, limits: Limits) -> tuple[Verdict, str]:
-    """How a process that was to answer ended, by its exit code."""
-    if code in _KILLED_BY_LIMIT:
-        return "timeout", f"more than {limits.cpu_s} s of processor time"
-    return "exception", f"the program ended itself (exit code {code})"
-
-
-def _run_cases(job: Job, tests: TaskTests, box: Sandbox, limits: Limits) -> tuple[Verdict, str]:
-    for number, case in enumerate(tests.cases, start=1):
-        where = f"case {number} of {len(tests.cases)}"
-        ended = box.run(job.program, case.given)
-        if ended.code:
-            verdict, why = _ended(ended.code, limits)
-            if verdict == "timeout":
-                return verdict, f"{where}: {why}"
-            syntax = ended.error.startswith(("SyntaxError", "IndentationError"))
-            return ("syntax error" if syntax else verdict), f"{where}: {ended.error or why}"
-        if ended.output.split() != case.expected.split():
-            return "failed assertion", f"{where}: another output"
-    return "passed", ""

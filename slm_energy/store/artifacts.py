@@ -23,12 +23,12 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import yaml
 
 from slm_energy.derive.quality import agreements
-from slm_energy.record import Capture, Generation, Record, ReferenceAnswer, Series
+from slm_energy.record import Capture, Generation, Record, ReferenceAnswer, Series, TaskScore
 from slm_energy.serialization import from_plain, readable, sync_files, to_plain, write_json
 from slm_energy.store import traces
 
@@ -67,7 +67,7 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
         "energy.json": readable(record.energy),
     }
     if record.scores or record.unscored:
-        texts[SCORES] = readable({"unscored": record.unscored, "scores": record.scores})
+        texts[SCORES] = scores_text(record.scores, record.scored_in, record.unscored)
     capture = record.capture
     if capture is not None:
         environment = {"environment": capture.environment, "effective": capture.effective}
@@ -86,6 +86,11 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     sync_files(folder)
     write_json(folder / RECORD, dataclasses.replace(record, capture=capture))
+
+
+def scores_text(scores: Sequence[TaskScore], scored_in: str, unscored: str) -> str:
+    """Content of `SCORES`: see the fields of `Record`."""
+    return readable({"unscored": unscored, "scored_in": scored_in, "scores": scores})
 
 
 def is_complete(folder: Path) -> bool:
@@ -118,7 +123,7 @@ def read(folder: Path) -> Record:
     record = from_plain(Record, json.loads((folder / RECORD).read_text(encoding="utf-8")))
     if record.capture is None:
         return record
-    generations = (from_plain(Generation, row) for row in _read_parquet(folder / GENERATIONS))
+    generations = read_generations(folder / GENERATIONS)
     reference = record.capture.reference
     if reference is not None and (folder / _REFERENCE).exists():
         answers = (from_plain(ReferenceAnswer, row) for row in _read_parquet(folder / _REFERENCE))
@@ -128,11 +133,20 @@ def read(folder: Path) -> Record:
         readings.setdefault(row["source"], []).append(row)
     capture = dataclasses.replace(
         record.capture,
-        generations=tuple(generations),
+        generations=generations,
         reference=reference,
         series=tuple(_filled(s, readings.get(s.source.id, ())) for s in record.capture.series),
     )
     return dataclasses.replace(record, capture=capture)
+
+
+def read_generations(source: Path | BinaryIO) -> tuple[Generation, ...]:
+    """The requests in a file `GENERATIONS`.
+
+    Raises:
+        ValueError: it is not in the format of `write`.
+    """
+    return tuple(from_plain(Generation, row) for row in _read_parquet(source))
 
 
 def _table(capture: Capture, prompts: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -192,7 +206,7 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     pyarrow.parquet.write_table(table, path)
 
 
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
+def _read_parquet(path: Path | BinaryIO) -> list[dict[str, Any]]:
     import pyarrow.parquet
 
     rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()

@@ -1,4 +1,4 @@
-"""Scores of a trial and of a stored study."""
+"""Scores of a trial."""
 
 from __future__ import annotations
 
@@ -7,39 +7,18 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from slm_energy import workload
-from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.cell import Trial
+from slm_energy.config.groups import RunConfig
+from slm_energy.machine import measuring
 from slm_energy.record import Record
-from slm_energy.running import scoring, trial
-from slm_energy.running.scoring import score_study
-from slm_energy.scoring import sandbox
-from slm_energy.store import artifacts
-from slm_energy.store.tracking import Store
+from slm_energy.running import scoring
+from slm_energy.running.local import LocalExecutor
+from slm_energy.scoring import bubblewrap
 from tests.captures import a_capture
-from tests.conftest import a_cell, a_trial
-from tests.store.test_tracking import a_sweep
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
-
-PASSES = "def check(candidate):\n    assert candidate() is None\n"
-FAILS = "def check(candidate):\n    assert candidate() == 1\n"
-
-
-@pytest.fixture
-def record(config: RunConfig, tmp_path: Path) -> Record:
-    """A valid trial whose two answers are `pass`: one of them passes its test."""
-    rows = [
-        {"task_id": name, "prompt": f"def {name}():", "entry_point": name, "test": test}
-        for name, test in (("a", PASSES), ("b", FAILS))
-    ]
-    file = tmp_path / "tasks.jsonl"
-    file.write_text("\n".join(map(json.dumps, rows)))
-    prompts = dataclasses.replace(config.workload, source=str(file))
-    cell = a_cell(config, workload=prompts)
-    cell = dataclasses.replace(cell, workload_digest=workload.digest(workload.load(prompts)))
-    own = dataclasses.replace(a_trial(config, cell=cell), cache_path=str(tmp_path / "cache"))
-    return trial.derive(own, a_capture(), 0)
 
 
 def test_a_valid_trial_gets_scores_and_the_energy_of_a_solved_task(
@@ -87,23 +66,29 @@ def test_without_a_sandbox_the_record_has_the_reason(
     record: Record, config: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    sandbox.version.cache_clear()
+    bubblewrap.version.cache_clear()
     scored = scoring.scored(record, config.study)
     assert "apt install bubblewrap" in scored.unscored
     assert scored.metrics == record.metrics
 
 
-def test_tests_that_do_not_fit_their_task_do_not_cost_the_trial(
+def test_tests_that_do_not_fit_their_task_refuse_that_task_alone(
     record: Record, config: RunConfig
 ) -> None:
     file = Path(record.trial.cell.settings.workload.source)
     row = {"task_id": "Mbpp/2", "prompt": "def a():", "entry_point": "a", "atol": 0}
-    file.write_text(json.dumps(row | {"base_input": [[1, 2]], "plus_input": []}))
-    generations = [dataclasses.replace(g, task_id="Mbpp/2") for g in a_capture().generations]
-    capture = dataclasses.replace(a_capture(), generations=tuple(generations))
+    row |= {"canonical_solution": " pass", "base_input": [[1, 2]], "plus_input": []}
+    file.write_text("\n".join([file.read_text().splitlines()[0], json.dumps(row)]))
+    capture = a_capture()
+    renamed = [
+        dataclasses.replace(g, task_id="Mbpp/2" if g.task_id == "b" else g.task_id)
+        for g in capture.generations
+    ]
+    capture = dataclasses.replace(capture, generations=tuple(renamed))
     scored = scoring.scored(dataclasses.replace(record, capture=capture), config.study)
-    assert "Mbpp/2" in scored.unscored
-    assert scored.outcome.name == "valid"
+    assert [s.verdict for s in scored.scores] == ["passed", "refused"]
+    assert scored.unscored.startswith("1 of 2 tasks are refused: Mbpp/2 its base_input")
+    assert scored.metrics["quality/scored_count"] == 1
 
 
 def test_without_isolation_the_verdicts_are_the_same(record: Record, config: RunConfig) -> None:
@@ -111,37 +96,87 @@ def test_without_isolation_the_verdicts_are_the_same(record: Record, config: Run
     assert scoring.scored(record, own_rights).scores == scoring.scored(record, config.study).scores
 
 
-def test_a_stored_study_is_scored_once(record: Record, tmp_path: Path, empty_store: Path) -> None:
-    store = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
-    parent = store.adopt_sweep(a_sweep(study=record.trial.study))
-    folder = tmp_path / "record"
-    folder.mkdir()
-    artifacts.write(folder, record, {})
-    store.store(record, folder, parent, "here")
-    study, cache = record.trial.study, tmp_path / "cache"
-
-    def score() -> scoring.StudyScores:
-        return score_study(store, study, cache, isolated=True, progress=lambda done, total: None)
-
-    first = score()
-    assert first.solved == {record.trial.label: (1, 2)}
-    frame = store.frame(study)
-    assert frame["quality/pass_at_1"].tolist() == [0.5]
-    stored = json.loads(store.attached(frame["run_id"][0], artifacts.SCORES))
-    assert [row["verdict"] for row in stored["scores"]] == ["passed", "failed assertion"]
-    assert (score().solved, score().skipped) == ({}, 1)
+def test_scores_have_their_share_of_the_time_and_say_where_they_were_made(
+    record: Record, config: RunConfig
+) -> None:
+    scored = scoring.scored(record, config.study)
+    assert [s.time_share for s in scored.scores] == [0.5, 0.5]
+    assert scored.scored_in.startswith("bubblewrap ")
+    own_rights = dataclasses.replace(config.study, sandbox="none")
+    assert scoring.scored(record, own_rights).scored_in.startswith("none, Python 3.")
 
 
-def test_a_workload_that_has_changed_since_is_not_scored(record: Record, tmp_path: Path) -> None:
-    store = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
-    parent = store.adopt_sweep(a_sweep(study=record.trial.study))
-    folder = tmp_path / "record"
-    folder.mkdir()
-    artifacts.write(folder, record, {})
-    store.store(record, folder, parent, "here")
-    file = Path(record.trial.cell.settings.workload.source)
-    file.write_text(file.read_text().replace("def a", "def  a"))
-    result = score_study(
-        store, record.trial.study, tmp_path, isolated=True, progress=lambda done, total: None
-    )
-    assert "has changed since" in next(iter(result.left.values()))
+def test_a_cache_that_cannot_be_written_does_not_cost_the_trial(
+    record: Record, config: RunConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    scored = scoring.scored(record, config.study)
+    assert "set cache.folder=DIR" in scored.unscored
+    assert scored.outcome.name == "valid"
+
+
+def test_an_interrupt_while_answers_are_tested_keeps_what_was_measured(
+    record: Record, config: RunConfig
+) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(scoring.Interrupted) as raised:
+        scoring.scored(record, config.study, interrupt)
+    kept = raised.value.record
+    assert (kept.outcome, kept.metrics) == (record.outcome, record.metrics)
+    assert f"slm-energy score study={record.trial.study}" in kept.unscored
+
+
+def test_a_sweep_ends_after_such_an_interrupt(
+    record: Record, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(record: Record, *_: object) -> Record:
+        raise scoring.Interrupted(record)
+
+    monkeypatch.setattr("slm_energy.running.local.run_trial", lambda *_: record)
+    monkeypatch.setattr("slm_energy.running.local.scored", interrupted)
+    with LocalExecutor(config.study, tmp_path, Console(quiet=True)) as executor:
+        executor.ready([record.trial.cell.settings])
+        executor.start(record.trial, tmp_path)
+        ((kept, _),) = executor.ended(lambda trial, phase, share: None)
+        assert kept.outcome.name == "valid"
+        executor.start(record.trial, tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            executor.ended(lambda trial, phase, share: None)
+
+
+def test_answers_are_tested_between_trials_under_the_lock_of_the_machine(
+    record: Record, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a window of this sweep nor one of another can contain the work."""
+    events = list[str]()
+
+    def lock_is_held() -> bool:
+        def refuse(path: Path) -> None:
+            raise BlockingIOError
+
+        try:
+            with measuring(refuse):
+                return False
+        except BlockingIOError:
+            return True
+
+    def serve(trial: Trial, *_: object) -> Record:
+        events.append("trial")
+        return record
+
+    def test_answers(record: Record, *_: object) -> Record:
+        assert lock_is_held()
+        events.append("answers")
+        return record
+
+    monkeypatch.setattr("slm_energy.running.local.run_trial", serve)
+    monkeypatch.setattr("slm_energy.running.local.scored", test_answers)
+    with LocalExecutor(config.study, tmp_path, Console(quiet=True)) as executor:
+        executor.ready([record.trial.cell.settings])
+        for _ in range(2):
+            executor.start(record.trial, tmp_path)
+            executor.ended(lambda trial, phase, share: None)
+    assert events == ["trial", "answers", "trial", "answers"]
+    assert not lock_is_held()

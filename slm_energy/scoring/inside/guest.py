@@ -4,10 +4,11 @@
     {"names": [...]}                        which of these are defined there
     {"call": target, "args": ..., ...}      call a function or an object of the answer
     {"get": object, "name": ...}  {"set": ...}  {"iterate": object}  {"length": object}
+    {"next": object}                        the next item of an iterator
 
-Each is answered by {"value": ...}, for a call with {"args": ...} as the call left them, or by
-{"error": [type, text]}. The answer shares this process and can do with it what it likes: the other
-side takes values from here, and nothing else.
+Each is answered by {"value": ...}, for a call with {"args": ...} as the call left them, by
+{"error": [name, class, text]}, or by {} at the end of an iterator. The answer shares this process
+and can do with it what it likes: the other side takes values from here, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 import itertools
 import json
 import marshal
+import sys
+import types
 from typing import TYPE_CHECKING
 
 from . import wire
@@ -29,8 +32,11 @@ class Guest:
     """The answer's names, and the objects that were handed out."""
 
     def __init__(self) -> None:
-        self.names: dict[str, Any] = {"__name__": "answer", "__builtins__": __builtins__}
+        # A module of its own: dataclasses and typing look up the module of a class.
+        module = sys.modules["answer"] = types.ModuleType("answer")
+        self.names: dict[str, Any] = module.__dict__
         self.objects: list[Any] = []
+        self._numbers: dict[int, int] = {}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what a request asks for."""
@@ -50,6 +56,9 @@ class Guest:
             return {"value": None}
         if "length" in request:
             return {"value": len(target)}
+        if "next" in request:
+            items = list(itertools.islice(target, 1))
+            return {"value": self.encode(items[0])} if items else {}
         return {"value": self.encode(list(itertools.islice(target, _MOST_ITEMS)))}
 
     def _call(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -61,8 +70,10 @@ class Guest:
         """The form of a value; what is not plain is kept here and goes out as a handle."""
 
         def keep(item: Any) -> list[Any]:
-            self.objects.append(item)
-            return ["object", len(self.objects) - 1, type(item).__name__]
+            number = self._numbers.setdefault(id(item), len(self.objects))
+            if number == len(self.objects):
+                self.objects.append(item)
+            return ["object", number]
 
         return wire.encode(value, keep)
 
@@ -81,23 +92,29 @@ def serve(descriptor: int) -> None:
     while True:
         request = marshal.loads(wire.receive(descriptor))
         try:
-            reply = json.dumps(guest.answer(request))
+            reply = json.dumps(guest.answer(request)).encode()
+            if len(reply) > wire.LONGEST:
+                raise wire.NotPlain(f"a value of {len(reply)} bytes")
         except BaseException as error:  # SystemExit of the answer is a failure like any other
-            reply = json.dumps({"error": [type(error).__name__, described(error)]})
-        wire.send(descriptor, reply.encode())
+            reply = json.dumps({"error": described(error)}).encode()
+        wire.send(descriptor, reply)
 
 
-def described(error: BaseException) -> str:
-    """The text of an exception, as far as it has one."""
+def described(error: BaseException) -> list[str]:
+    """Name of an exception, of the built-in class that it is or derives from, and its text."""
     try:
         words = str(error)
     except BaseException:
         words = ""
     if isinstance(error, SyntaxError) and error.filename == "answer.py":
-        return f"{error.msg}, line {error.lineno}"
-    return str.__str__(words)[:1000]
+        words = f"{error.msg}, line {error.lineno}"
+    mro = type(error).__mro__
+    built_in = next(kind.__name__ for kind in mro if kind.__module__ == "builtins")
+    return [type(error).__name__, built_in, str.__str__(words)[:1000]]
 
 
-def run(source: str) -> None:
-    """Execute an answer as a program."""
-    exec(compile(source, "answer.py", "exec", dont_inherit=True), {"__name__": "__main__"})
+def run(sources: list[str]) -> None:
+    """Execute what is given to every program, and an answer as a program."""
+    names = {"__name__": "__main__"}
+    for source in sources:
+        exec(compile(source, "answer.py", "exec", dont_inherit=True), names)
