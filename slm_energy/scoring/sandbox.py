@@ -74,7 +74,7 @@ class Process:
         self._module = module
         self._stack = ExitStack()
         folder = self._stack.enter_context(scratch())
-        self._errors = self._stack.enter_context(tempfile.TemporaryFile())
+        self._errors = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         files = "/tmp" if isolated else str(folder)
         libraries = str(bubblewrap.PACKAGES) if isolated else str(folder)
         if module == bubblewrap.TESTS and not isolated:
