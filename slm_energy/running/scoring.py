@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from slm_energy import workload
+from slm_energy import prompts, workload
 from slm_energy.config.groups import StudyConfig, WorkloadConfig
 from slm_energy.derive import solved
 from slm_energy.errors import ConfigError, WorkloadError
@@ -39,9 +39,10 @@ def scored(record: Record, study: StudyConfig) -> Record:
     begun = time.monotonic()
     texts = {g.task_id: g.text or "" for g in record.capture.generations if g.pass_index == 0}
     trial = record.trial
+    config = trial.cell.settings.workload
     try:
         (scores,) = score_texts(
-            [(workload.load(trial.cell.settings.workload), texts)],
+            [(config, workload.load(config), texts)],
             Path(trial.cache_path),
             isolated=study.sandbox == "bubblewrap",
         )
@@ -88,7 +89,7 @@ def score_study(
     frame = store.frame(study)
     rows = frame[frame["outcome"] == "valid"] if len(frame) else frame
     to_score, left, skipped = dict[str, dict[Hashable, Any]](), dict[str, str](), 0
-    inputs = dict[str, tuple[Sequence[Task], Mapping[str, str]]]()
+    inputs = dict[str, tuple[WorkloadConfig, Sequence[Task], Mapping[str, str]]]()
     load = functools.cache(workload.load)
     for row in rows.to_dict("records"):
         run = str(row["run_id"])
@@ -96,17 +97,19 @@ def score_study(
             skipped += 1
             continue
         try:
-            tasks = load(_workload(store, run))
+            config = _workload(store, run)
+            tasks = load(config)
+            same = prompts.digest(tasks, config) == row["workload.digest"]
         except (ConfigError, WorkloadError) as error:
             left[run] = str(error)
             continue
-        if workload.digest(tasks) != row["workload.digest"]:
+        if not same:
             left[run] = f"workload.source={row['workload.source']} has changed since"
         elif not any(task.tests for task in tasks):
             skipped += 1
         else:
             to_score[run] = row
-            inputs[run] = (tasks, _texts(store, run))
+            inputs[run] = (config, tasks, _texts(store, run))
     results = score_texts([*inputs.values()], cache, isolated=isolated, progress=progress)
     solved_tasks = dict[str, tuple[int, int]]()
     for (run, row), scores in zip(to_score.items(), results, strict=True):
@@ -135,7 +138,7 @@ def _texts(store: Store, run: str) -> dict[str, str]:
 
 
 def score_texts(
-    trials: Sequence[tuple[Sequence[Task], Mapping[str, str]]],
+    trials: Sequence[tuple[WorkloadConfig, Sequence[Task], Mapping[str, str]]],
     cache: Path,
     *,
     isolated: bool,
@@ -144,7 +147,7 @@ def score_texts(
     """Score several trials; equal answers once.
 
     Args:
-        trials: tasks, and task id to what was generated.
+        trials: how the model was asked, tasks, and task id to what was generated.
         cache: folder of the cache.
         isolated: see `score`.
         progress: called with the numbers of scored and of distinct answers.
@@ -157,11 +160,11 @@ def score_texts(
     """
     jobs = [
         [
-            Job(task=task, program=answer.program(task, texts[task.task_id]))
+            Job(task=task, program=answer.program(task, texts[task.task_id], config))
             for task in tasks
             if task.tests is not None and task.task_id in texts
         ]
-        for tasks, texts in trials
+        for config, tasks, texts in trials
     ]
     flat = [job for own in jobs for job in own]
     if not flat:
