@@ -16,6 +16,7 @@ from slm_energy.config.groups import WorkloadConfig
 from slm_energy.tasks import Task
 
 _FENCE = re.compile(
+    r"```[^`\n]*```|"  # within a line
     r"(?:^([ \t]*))?(`{3,}|~{3,})[ \t]*\{?\.?([\w+-]*)[^\n`]*\n(.*?)(?:\2[`~]*[ \t]*$|\Z)",
     re.DOTALL | re.MULTILINE,
 )
@@ -24,6 +25,8 @@ with the answer."""
 _PYTHON = ("python", "py", "python3", "py3")
 _CONTINUES = (")", "]", "}", "'''", '"""')
 """A line that begins so at the left margin still belongs to the statement before it."""
+_FUTURE = re.compile(r"^from __future__ import .*\n", re.MULTILINE)
+"""These must come first in a program."""
 _INDENT = "    "
 
 
@@ -97,7 +100,8 @@ def from_chat(text: str, name: str = "") -> str:
     text = text.replace("\r\n", "\n")
     blocks = [
         (language.lower(), textwrap.dedent(code) if margin else code)
-        for margin, _, language, code in _FENCE.findall(text)
+        for margin, fence, language, code in _FENCE.findall(text)
+        if fence
     ]
     python = [code for language, code in blocks if language in _PYTHON]
     defining = [code for code in python if name and _defines(code, name)]
@@ -107,18 +111,18 @@ def from_chat(text: str, name: str = "") -> str:
 def _with_function(task: Task, code: str) -> str:
     """The program of a code block: the function with what precedes it, or its body only.
 
-    Of several readings the first that is Python counts, so that a body may have lost its indent.
+    A body may have lost its indent: of several readings the first that is Python counts.
     """
     if not task.continues:
         return code
     if _defines(code, task.entry_point):
-        readings = [_before(task) + code, code]  # alone if it imports from __future__
-    else:
-        begun = task.prompt.rstrip() + "\n"
-        body = textwrap.indent(textwrap.dedent(code), _INDENT)
-        readings = [begun + body, begun + _INDENT + code.lstrip()]
-        if code.strip("\n")[:1].isspace():
-            readings = [begun + code, begun + code.expandtabs(4), *readings]
+        first = "".join(_FUTURE.findall(code))
+        return first + _before(task) + _FUTURE.sub("", code)
+    begun = task.prompt.rstrip() + "\n"
+    body = textwrap.indent(textwrap.dedent(code), _INDENT)
+    readings = [begun + body, begun + _INDENT + code.lstrip()]
+    if code.strip("\n")[:1].isspace():
+        readings = [begun + code, begun + code.expandtabs(4), *readings]
     return next((reading for reading in readings if _parses(reading)), readings[0])
 
 
@@ -134,10 +138,9 @@ def _defines(code: str, name: str) -> bool:
 
 def _definition(name: str) -> re.Pattern[str]:
     """The start of a function's definition at the left margin, with its decorators."""
-    return re.compile(
-        rf"(?:^@[^\n]*\n)*^(?:async[ \t]+)?def[ \t]+{re.escape(name)}\b|^{re.escape(name)}[ \t]*=(?!=)",
-        re.MULTILINE,
-    )
+    name = re.escape(name)
+    function = rf"(?:^@[^\n]*\n)*^(?:async[ \t]+)?def[ \t]+{name}\b"
+    return re.compile(rf"{function}|^{name}[ \t]*=(?!=)", re.MULTILINE)
 
 
 def _parses(code: str) -> bool:
