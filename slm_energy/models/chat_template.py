@@ -102,7 +102,7 @@ def _compiled(text: str) -> jinja2.Template:
     class Generation(jinja2.ext.Extension):
         """`{% generation %}` marks an assistant's tokens for training: its content, unchanged."""
 
-        tags = frozenset({"generation"})
+        tags = {"generation"}  # noqa: RUF012
 
         def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
             line = next(parser.stream).lineno
