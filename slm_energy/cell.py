@@ -44,7 +44,7 @@ class Cell:
         id: `cell_id` of the rest.
         settings: the levels.
         model_digest: identifies the weights, tokenizer and config by content.
-        workload_digest: identifies the prompts by content.
+        workload_digest: identifies what is asked by content (`prompts.digest`).
         versions: of Python and of the engine's libraries, in the environment where it runs.
     """
 
@@ -106,11 +106,12 @@ def settings(config: RunConfig) -> Settings:
 def flat(value: Settings) -> dict[str, Scalar]:
     """Dotted keys to scalars: `engine.decode`, `engine.options.io_binding`, ...
 
-    A model's architecture is left out: it is part of the model's digest.
+    A model's architecture is left out: it is part of the model's digest. So are its markers for
+    filling in the middle, which follow its name; `cell_id` adds them where they are used.
     """
     result: dict[str, Scalar] = {}
     plain = to_plain(value)
-    del plain["model"]["architecture"]
+    del plain["model"]["architecture"], plain["model"]["fim"]
 
     def walk(prefix: str, item: Any) -> None:
         if isinstance(item, dict):
@@ -144,9 +145,9 @@ with it they are not part of a cell's identity, so that those studies go on."""
 _CORE = ("model.name", "engine.name", "provider.name")
 _VERSION = "version."
 _IMPLIED_BY = {
-    "model.digest": "model.name",
-    "workload.digest": "workload.name",
-    "engine.options.command": "engine.options.server",
+    "model.digest": ("model.name",),
+    "workload.digest": ("workload.name", "workload.prompt", "workload.fim"),
+    "engine.options.command": ("engine.options.server",),
 }
 
 
@@ -164,6 +165,8 @@ def cell_id(
         if key not in PLACES and (key, value) not in _ADDED.items()
     }
     identity |= {"model.digest": model_digest, "workload.digest": workload_digest}
+    if settings.workload.fim:
+        identity["model.fim"] = to_plain(settings.model.fim)
     identity["versions"] = dict(versions)
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -260,11 +263,11 @@ def _distinguishes(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
 
     A constant option of only one engine is noise; so is a digest that follows a name.
     """
-    implied_by = _IMPLIED_BY.get(key, "engine.name")
-    groups: dict[str, set[str | None]] = {}
+    implied_by = _IMPLIED_BY.get(key, ("engine.name",))
+    groups: dict[tuple[str, ...], set[str | None]] = {}
     for row in rows:
         value = str(row[key]) if key in row else None
-        groups.setdefault(str(row.get(implied_by)), set()).add(value)
+        groups.setdefault(tuple(str(row.get(k)) for k in implied_by), set()).add(value)
     everywhere = {value for values in groups.values() for value in values if value is not None}
     differs_within = any(len(values) > 1 for values in groups.values())
     return differs_within or (key not in _IMPLIED_BY and len(everywhere) > 1)

@@ -80,6 +80,16 @@ class Task:
         """Whether the prompt begins the function, so that an answer continues its body."""
         return f"def {self.entry_point}(" in self.prompt
 
+    @property
+    def suffix(self) -> str:
+        """What follows the middle that a model fills in: the solution's last line, or none.
+
+        The middle is the rest of the canonical solution, or all of it if it has one line. The line
+        break between the two belongs to the suffix.
+        """
+        middle, _, last = self.canonical_solution.rstrip().rpartition("\n")
+        return f"\n{last}\n" if middle.strip() else "\n"
+
 
 def read(row: Mapping[str, Any]) -> Task:
     """The task of a row.

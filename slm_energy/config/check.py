@@ -56,6 +56,11 @@ def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = No
             f"study.busy=share with measurement.mode={measurement.mode}: energy counters are the"
             " whole machine's, so trials side by side would count each other; set measurement=off"
         )
+    if config.workload.fim and config.workload.prompt == "chat":
+        raise ConfigError(
+            "workload.fim=true with workload.prompt=chat: no chat template has a place for the"
+            " markers; set workload.prompt=completion or workload.fim=false"
+        )
     if config.workload.name == SENTINEL:
         raise ConfigError(
             f"workload.name={SENTINEL} is what study.sentinel names its cell: choose another name"

@@ -25,6 +25,22 @@ _DAY_S = 86400
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FimConfig:
+    """The tokens with which a model was trained to fill in the middle.
+
+    A prompt is `prefix`, what precedes the middle, `suffix`, what follows it, `middle`.
+    """
+
+    prefix: Annotated[str, Key("token before the text that precedes the middle")]
+    suffix: Annotated[str, Key("token before the text that follows it")]
+    middle: Annotated[str, Key("token after which the middle is generated")]
+    ends: Annotated[
+        tuple[str, ...],
+        Key("tokens that end the middle, besides the three above and the end of text"),
+    ] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """Which weights are served, and how far they are trusted."""
 
@@ -62,6 +78,13 @@ class ModelConfig:
             " it are refused; random weights are made from it."
         ),
     ] = dataclasses.field(default_factory=dict)
+    fim: Annotated[
+        FimConfig | None,
+        Key(
+            "tokens with which the model was trained to fill in the middle; null if it was not."
+            " Each is one token of its tokenizer."
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from slm_energy.cell import Settings, Trial
 from slm_energy.errors import ConfigError
-from slm_energy.models.folder import eos_ids
+from slm_energy.prompts import end_ids
 from slm_energy.serialization import Json
 
 TokenIds = npt.NDArray[np.int64]
@@ -36,7 +36,7 @@ class LoadRequest:
         model_digest: identifies the folder's contents.
         cache_path: where engines store what they derive from weights (`slm_energy.cache`).
         versions: of the engine's packages, in the environment where it runs.
-        eos_ids: end-of-text tokens.
+        eos_ids: tokens that end an answer (`prompts.end_ids`).
     """
 
     settings: Settings
@@ -85,7 +85,7 @@ def load_request_of(trial: Trial) -> LoadRequest:
         model_digest=trial.cell.model_digest,
         cache_path=Path(trial.cache_path),
         versions=trial.cell.versions,
-        eos_ids=eos_ids(path),
+        eos_ids=end_ids(path, trial.cell.settings),
     )
 
 

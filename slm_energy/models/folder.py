@@ -20,7 +20,7 @@ BUNDLED_MODEL = Path(__file__).parents[1] / "bundled" / "model"
 
 _CONTENT = (
     "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json",
-    "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.safetensors*",
+    "added_tokens.json", "chat_template.*", "vocab.*", "merges.txt", "*.model", "*.safetensors*",
     "pytorch_model*.bin*", "*.py",
 )  # fmt: skip
 

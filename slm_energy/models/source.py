@@ -66,6 +66,24 @@ def fetch(model: ModelConfig, cache: Path) -> Path:
     return _local_folder(model)
 
 
+def present(model: ModelConfig) -> Path | None:
+    """A folder with the model's tokenizer, if there is one without a download.
+
+    Raises:
+        ConfigError: a hub id has no pinned commit.
+        ModelError: a local folder holds no model that may be loaded.
+    """
+    if model.weights == "random":
+        return BUNDLED_MODEL  # whose tokenizer random models have
+    if not is_hub_id(model.source):
+        return _local_folder(model)
+    try:
+        commit = pinned_commit("model", model.source, model.revision)
+        return _snapshot(model, commit, local_files_only=True)
+    except (OSError, ModelError):  # LocalEntryNotFoundError is both of the hub's and an OSError
+        return None
+
+
 def needs_building(model: ModelConfig, folder: Path) -> bool:
     """Whether random weights must still be built; cached ones are marked as used now.
 
@@ -98,31 +116,15 @@ def _local_folder(model: ModelConfig) -> Path:
 
 
 def _fetch_snapshot(model: ModelConfig, commit: str) -> Path:
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    patterns = [*_TEXT_FILES, "*.safetensors"]
-    patterns += PICKLES if model.allow_pickle else ()
-    patterns += ("*.py",) if model.trust_remote_code else ()
-
-    def snapshot(local_files_only: bool) -> Path:
-        folder = snapshot_download(
-            model.source,
-            revision=commit,
-            allow_patterns=patterns,
-            ignore_patterns=list(_SECOND_COPIES),
-            local_files_only=local_files_only,
-        )
-        validate(Path(folder), model)
-        return Path(folder)
 
     try:
         # A commit never changes, so a complete snapshot in the cache needs no network.
-        return snapshot(local_files_only=True)
+        return _snapshot(model, commit, local_files_only=True)
     except (LocalEntryNotFoundError, ModelError):
         pass  # absent or interrupted: the download below completes it
     try:
-        return snapshot(local_files_only=False)
+        return _snapshot(model, commit, local_files_only=False)
     except LocalEntryNotFoundError as error:
         raise ModelError(
             f"model.source={model.source} is not in the local cache and the hub cannot be reached:"
@@ -132,3 +134,20 @@ def _fetch_snapshot(model: ModelConfig, commit: str) -> Path:
         raise ModelError(
             f"model.source={model.source} revision {commit}: {one_line(error)}"
         ) from error
+
+
+def _snapshot(model: ModelConfig, commit: str, *, local_files_only: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = [*_TEXT_FILES, "*.safetensors"]
+    patterns += PICKLES if model.allow_pickle else ()
+    patterns += ("*.py",) if model.trust_remote_code else ()
+    folder = snapshot_download(
+        model.source,
+        revision=commit,
+        allow_patterns=patterns,
+        ignore_patterns=list(_SECOND_COPIES),
+        local_files_only=local_files_only,
+    )
+    validate(Path(folder), model)
+    return Path(folder)

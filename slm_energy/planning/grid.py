@@ -10,14 +10,15 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
-from slm_energy import environments, workload
+from slm_energy import environments, prompts, workload
 from slm_energy.cell import Cell, Settings, cell_id, cell_labels, flat, sentinel, settings
 from slm_energy.config.groups import RunConfig, StudyConfig
 from slm_energy.engines.base import find
 from slm_energy.engines.describe import Description, describe
-from slm_energy.errors import ConfigError
+from slm_energy.errors import ConfigError, ModelError
 from slm_energy.models import source
 from slm_energy.planning.plan import Excluded, exclusion, matches
+from slm_energy.tasks import Task
 from slm_energy.worker import interpreters
 
 
@@ -30,7 +31,6 @@ class Grid:
         cells: runnable cells, with the sentinel if there is one.
         excluded: left out by `study.exclude`.
         unsupported: cells that engine or machine cannot run, with the reason.
-        prompts: workload digest to task id to prompt.
         pythons: `engine.python` as configured, to the interpreter's path.
     """
 
@@ -38,7 +38,6 @@ class Grid:
     cells: tuple[Cell, ...]
     excluded: tuple[Excluded, ...]
     unsupported: tuple[tuple[Cell, str], ...]
-    prompts: dict[str, dict[str, str]]
     pythons: dict[str, str]
 
 
@@ -60,7 +59,6 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         find(first.study.reference, "study.reference")
     cells: dict[str, Cell] = {}
     unsupported: dict[str, tuple[Cell, str]] = {}
-    prompts: dict[str, dict[str, str]] = {}
     included, excluded = _divided(configs)
     pythons = {
         name: environments.interpreter(name)
@@ -69,6 +67,7 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     }
     # Many cells share a model and a workload: each is read once.
     load, identities = functools.cache(workload.load), dict[str, str]()
+    refusals = dict[str, str | None]()
     descriptions = _described(included, pythons)
     # From all engines, so that one message names all that do not accept an option.
     if errors := dict.fromkeys(d.error for d in descriptions if d.error is not None):
@@ -79,8 +78,7 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
             identities[key] = source.identity(levels.model)
         model = identities[key]
         tasks = load(levels.workload)
-        digest = workload.digest(tasks)
-        prompts[digest] = {task.task_id: task.prompt for task in tasks}
+        digest = prompts.digest(tasks, levels.workload)
         cell = Cell(
             id=cell_id(levels, model, digest, described.versions),
             settings=levels,
@@ -88,18 +86,37 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
             workload_digest=digest,
             versions=described.versions,
         )
-        if described.unsupported is None:
+        way = repr((levels.model, levels.workload))
+        if way not in refusals:
+            refusals[way] = _refusal(levels, tasks)
+        reason = described.unsupported or refusals[way]
+        if reason is None:
             cells[cell.id] = cell
         else:
-            unsupported[cell.id] = (cell, described.unsupported)
+            unsupported[cell.id] = (cell, reason)
     return Grid(
         config=first,
         cells=(*cells.values(), *_sentinels(first.study, list(cells.values()))),
         excluded=excluded,
         unsupported=tuple(unsupported.values()),
-        prompts=prompts,
         pythons=pythons,
     )
+
+
+def _refusal(levels: Settings, tasks: Sequence[Task]) -> str | None:
+    """Why this model cannot be asked in this way, as far as its files are on this machine."""
+    model, config = levels.model, levels.workload
+    if config.prompt == "completion" and not config.fim:
+        return None
+    try:
+        if config.fim:
+            prompts.markers(model)
+        folder = source.present(model)
+        if folder is not None:
+            prompts.rendered(tasks, model, folder, config)
+    except ModelError as error:
+        return str(error)
+    return None
 
 
 def _sentinels(study: StudyConfig, cells: Sequence[Cell]) -> list[Cell]:

@@ -22,14 +22,13 @@ from typing import Self
 
 from rich.console import Console
 
-from slm_energy import workload
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import LauncherConfig, StudyConfig
 from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.record import EXCHANGE, Record
 from slm_energy.running.local import LocalExecutor, ReportProgress
 from slm_energy.running.slurm import GONE, QueuedJob, job_here, open_queue
-from slm_energy.running.trial import failed
+from slm_energy.running.trial import asked, failed
 from slm_energy.scope import Scope
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store import artifacts, outbox
@@ -249,11 +248,10 @@ def run_on_node(folder: str) -> None:
     record = _run(order, trial_folder)
     if interrupted(record):
         sys.exit("cancelled: no record is written")
-    tasks = workload.load(order.trial.cell.settings.workload)
     artifacts.write(
         trial_folder,
         dataclasses.replace(record, node=platform.node(), job=job_here()),
-        {task.task_id: task.prompt for task in tasks},
+        asked(trial_folder),
     )
     shutil.rmtree(trial_folder / EXCHANGE, ignore_errors=True)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from slm_energy import workload
+from slm_energy import prompts, workload
 from slm_energy.config.groups import StudyConfig, WorkloadConfig
 from slm_energy.derive import solved
 from slm_energy.errors import SlmEnergyError, one_line
@@ -46,9 +46,10 @@ def scored(
     generations = record.capture.generations
     texts = {g.task_id: g.text or "" for g in generations if g.pass_index == 0}
     trial, isolated = record.trial, study.sandbox == "bubblewrap"
+    config = trial.cell.settings.workload
     try:
         (scores,) = score_texts(
-            [(workload.load(trial.cell.settings.workload), texts)],
+            [(config, workload.load(config), texts)],
             Path(trial.cache_path),
             isolated=isolated,
             progress=progress,
@@ -111,6 +112,7 @@ class _Stored:
     """A stored trial that is to be scored: its row of the frame, and what its run has."""
 
     row: Mapping[Hashable, Any]
+    config: WorkloadConfig
     tasks: Sequence[Task]
     texts: Mapping[str, str]
     generations: tuple[Generation, ...]
@@ -162,7 +164,7 @@ def score_study(
             skipped += 1
     if not to_score:
         return StudyScores(solved={}, skipped=skipped, refused={}, left=left)
-    inputs = [(stored.tasks, stored.texts) for stored in to_score.values()]
+    inputs = [(stored.config, stored.tasks, stored.texts) for stored in to_score.values()]
     with measuring(busy):
         results = score_texts(inputs, cache, isolated=isolated, progress=progress)
     counts, refused = dict[str, tuple[int, int]](), dict[str, str]()
@@ -189,16 +191,16 @@ def _stored(
     """
     run = str(row["run_id"])
     settings = yaml.safe_load(store.attached(run, artifacts.SETTINGS))
-    prompts = from_plain(WorkloadConfig, settings["workload"])
-    tasks = load(prompts)
-    if workload.digest(tasks) != row["workload.digest"]:
-        raise ValueError(f"workload.source={prompts.source} has changed since")
+    config = from_plain(WorkloadConfig, settings["workload"])
+    tasks = load(config)
+    if prompts.digest(tasks, config) != row["workload.digest"]:
+        raise ValueError(f"workload.source={config.source} has changed since")
     generations: tuple[Generation, ...] = ()
     if any(task.tests for task in tasks):
         file = io.BytesIO(store.artifact(run, artifacts.GENERATIONS.as_posix()))
         generations = artifacts.read_generations(file)
     texts = {g.task_id: g.text or "" for g in generations if g.pass_index == 0}
-    return _Stored(row=row, tasks=tasks, texts=texts, generations=generations)
+    return _Stored(row=row, config=config, tasks=tasks, texts=texts, generations=generations)
 
 
 def _add(
@@ -224,7 +226,7 @@ def _scored_in(isolated: bool) -> str:
 
 
 def score_texts(
-    trials: Sequence[tuple[Sequence[Task], Mapping[str, str]]],
+    trials: Sequence[tuple[WorkloadConfig, Sequence[Task], Mapping[str, str]]],
     cache: Path,
     *,
     isolated: bool,
@@ -233,7 +235,7 @@ def score_texts(
     """Score several trials; equal answers once.
 
     Args:
-        trials: tasks, and task id to what was generated.
+        trials: how the model was asked, tasks, and task id to what was generated.
         cache: folder of the cache.
         isolated: see `score`.
         progress: see `Progress`.
@@ -247,11 +249,11 @@ def score_texts(
     """
     jobs = [
         [
-            Job(task=task, program=answer.program(task, texts[task.task_id]))
+            Job(task=task, program=answer.program(task, texts[task.task_id], config))
             for task in tasks
             if task.tests is not None and task.task_id in texts
         ]
-        for tasks, texts in trials
+        for config, tasks, texts in trials
     ]
     flat = [job for own in jobs for job in own]
     if not flat:

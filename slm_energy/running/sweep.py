@@ -33,7 +33,7 @@ from slm_energy.running.local import Executor, LocalExecutor, when_busy
 from slm_energy.running.progress import Display
 from slm_energy.running.resume import Resumed, frozen, machine_of, plan_of
 from slm_energy.running.summary import SweepSummary, TrialSummary, summarise
-from slm_energy.running.trial import PREPARATIONS, failed, unsupported
+from slm_energy.running.trial import PREPARATIONS, asked, failed, unsupported
 from slm_energy.serialization import readable, to_plain
 from slm_energy.store import artifacts
 from slm_energy.store.mlflow_schema import PLAN_FILE, interrupted
@@ -307,9 +307,8 @@ class _Invocation:
 
     def _keep(self, record: Record, folder: Path) -> None:
         """Write the record to disk, then send it; only then remove the folder."""
-        prompts = self._grid.prompts.get(record.trial.cell.workload_digest, {})
         with self._interrupts.held():
-            self._spool.keep(record, folder, prompts)
+            self._spool.keep(record, folder, asked(folder))
         log = f"/{LOG_FILE}" if (folder / LOG_FILE).is_file() else ""
         try:
             location = self._store.store(

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from slm_energy import workload
+from slm_energy import prompts, workload
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.derive import checks, metrics
 from slm_energy.engines.base import find, load_request_of
-from slm_energy.errors import ConfigError, MeterError, WorkloadError
+from slm_energy.errors import ConfigError, MeterError, ModelError, WorkloadError
 from slm_energy.models import source
 from slm_energy.record import (
     CAPTURE_FILE,
@@ -99,6 +100,14 @@ def run(
             ended_unix_ns=started.unix_ns + took_ns,
             duration_s=took_ns / 1e9,
         )
+
+
+def asked(folder: Path) -> dict[str, str]:
+    """Task id to prompt, as the worker of the trial in this folder got them; empty before that."""
+    file = folder / EXCHANGE / TASKS_FILE
+    if not file.is_file():
+        return {}
+    return {task["task_id"]: task["prompt"] for task in json.loads(file.read_text("utf-8"))}
 
 
 def derive(trial: Trial, capture: Capture, started_unix_ns: int) -> Record:
@@ -182,17 +191,23 @@ class _Attempt:
         self.exchange.mkdir()
         write_json(self.exchange / TRIAL_FILE, self.trial)
         try:
-            # Read here, because another interpreter may lack what reads data sets.
-            tasks = workload.load(self.trial.cell.settings.workload)
+            # Here, because another interpreter may lack what reads data sets and renders chats.
+            settings = self.trial.cell.settings
+            tasks = prompts.rendered(
+                workload.load(settings.workload),
+                settings.model,
+                Path(self.trial.model_path),
+                settings.workload,
+            )
             # The worker needs the prompts alone: tests may be many megabytes.
-            prompts = [Task(task_id=task.task_id, prompt=task.prompt) for task in tasks]
-            write_json(self.exchange / TASKS_FILE, prompts)
+            asked = [Task(task_id=task.task_id, prompt=task.prompt) for task in tasks]
+            write_json(self.exchange / TASKS_FILE, asked)
             self._prepare()
             gate = self._pass_gate()
             self._serve()
             capture = self._read_capture()
             reference_outputs = reference.read(self.trial)
-        except (MeterError, WorkloadError, ValueError) as error:
+        except (MeterError, ModelError, WorkloadError, ValueError) as error:
             raise _NoCapture(str(error)) from error
         return dataclasses.replace(capture, reference=reference_outputs, gate=gate)
 

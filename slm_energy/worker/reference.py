@@ -18,15 +18,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from slm_energy import cache, workload
+from slm_energy import cache, prompts, workload
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import EngineConfig, ProviderConfig
 from slm_energy.engines.base import Batch, Compiles, LoadRequest, find
 from slm_energy.errors import EngineError
-from slm_energy.models.folder import eos_ids
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Reference, ReferenceAnswer
-from slm_energy.serialization import Json, read_json, write_json
+from slm_energy.serialization import Json, read_json, to_plain, write_json
 
 _FILE = "reference.json"
 
@@ -84,15 +83,16 @@ def _serve(trial: Trial, settings: Settings) -> Reference:
         model_digest=trial.cell.model_digest,
         cache_path=Path(trial.cache_path),
         versions=spec.versions(),
-        eos_ids=eos_ids(path),
+        eos_ids=prompts.end_ids(path, settings),
     )
     tokenizer = load_tokenizer(path)
-    tasks = workload.load(settings.workload)
+    config = settings.workload
+    tasks = prompts.rendered(workload.load(config), settings.model, path, config)
     batches = [
         Batch(
-            prompts=(tuple(tokenizer.encode(task.prompt).ids),),
-            new_tokens=settings.workload.new_tokens,
-            stop=settings.workload.stop,
+            prompts=(prompts.token_ids(tokenizer, task.prompt, config),),
+            new_tokens=config.new_tokens,
+            stop=config.stop,
         )
         for task in tasks
     ]
@@ -142,6 +142,7 @@ def _identity(trial: Trial) -> dict[str, Json]:
         "attention": settings.model.attention,
         "model": trial.cell.model_digest,
         "workload": trial.cell.workload_digest,
+        "fim": to_plain(settings.model.fim) if settings.workload.fim else None,
         "new_tokens": settings.workload.new_tokens,
         "stop": settings.workload.stop,
         "versions": find(settings.engine.name).versions(),

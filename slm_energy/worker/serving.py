@@ -9,10 +9,11 @@ sampler is notified of each window; nothing else of it is known here.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,8 +24,8 @@ from slm_energy.energy_filter import energy_filter
 from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
 from slm_energy.errors import WorkloadError
 from slm_energy.machine import allowed_processors, processor
-from slm_energy.models.folder import eos_ids
 from slm_energy.models.tokenizer import load_tokenizer
+from slm_energy.prompts import end_ids, token_ids
 from slm_energy.record import Capture, Generation, Metering
 from slm_energy.serialization import Json
 from slm_energy.tasks import Task
@@ -49,7 +50,7 @@ def serve(
 
     Args:
         trial: what to run.
-        tasks: its workload's prompts.
+        tasks: its workload's prompts, as the model gets them (`prompts.rendered`).
         metering: None when nothing is metered.
         progress: called with the phase's name and the share of it that is done, between requests.
         clocks: reads the machine's clocks.
@@ -63,14 +64,15 @@ def serve(
     engine = find(settings.engine.name).create()
     timeline = Timeline(metering, clocks)
 
+    request = load_request_of(trial)
     progress("load", 0.0)
     with timeline.window("load"):
-        tokenizer = load_tokenizer(Path(trial.model_path))
-        effective = engine.load(load_request_of(trial))
+        tokenizer = load_tokenizer(request.model_path)
+        effective = engine.load(request)
     for pid in _adopted(effective):
         timeline.adopt(pid)
 
-    prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
+    prompts = [token_ids(tokenizer, task.prompt, settings.workload) for task in tasks]
     _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
     batches = list(_batches(prompts, settings.workload))
 
@@ -184,13 +186,15 @@ def _generations(
     trial: Trial,
     tokenizer: Tokenizer,
 ) -> Iterator[Generation]:
-    workload, ends = trial.cell.settings.workload, set(eos_ids(Path(trial.model_path)))
+    settings = trial.cell.settings
+    workload, ends = settings.workload, set(end_ids(Path(trial.model_path), settings))
     digests = [token_digest(prompt) for prompt in prompts]
     for pass_index, batches in enumerate(served):
         position = 0
         for batch_index, (start_ns, answers) in enumerate(batches):
             for answer in answers:
-                text = tokenizer.decode(list(answer.output_ids)) if pass_index == 0 else None
+                shown = _answer(answer.output_ids, ends, workload)
+                text = tokenizer.decode(shown) if pass_index == 0 else None
                 full = len(answer.output_ids) == workload.new_tokens
                 ended = workload.stop == "eos" and bool(ends.intersection(answer.output_ids[-1:]))
                 stop: Literal["length", "eos"] = "length" if full and not ended else "eos"
@@ -207,6 +211,17 @@ def _generations(
                     text=text,
                 )
                 position += 1
+
+
+def _answer(ids: Sequence[int], ends: Set[int], workload: WorkloadConfig) -> list[int]:
+    """The tokens whose text is the answer.
+
+    A chat's reply or a middle ends with its first end token, and `stop=fixed` generates on. A
+    completion is kept whole: it ends with a line of text (`scoring.answer.end`).
+    """
+    if workload.prompt == "completion" and not workload.fim:
+        return list(ids)
+    return list(itertools.takewhile(lambda token: token not in ends, ids))
 
 
 def _environment(trial: Trial) -> dict[str, Json]:

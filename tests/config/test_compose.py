@@ -43,7 +43,7 @@ COMPLETE = (
 """The files that show every key of their group."""
 CHANGED = {
     "engine": {"decode", "python", "options"},
-    "model": {"revision", "attention", "architecture"},
+    "model": {"revision", "attention", "architecture", "fim"},
     "measurement/off": {"mode", "baseline_s"},
     "measurement/strict": {
         "mode",

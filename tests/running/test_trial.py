@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from slm_energy import load_generations, load_trials
 from slm_energy.cell import Trial
 from slm_energy.config.groups import (
     EngineConfig,
@@ -31,8 +32,9 @@ from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.wall import FakeWallMeter
 from slm_energy.testing.waveform import constant
+from tests.asking import CHATML, CHATML_TOKENS, a_model
 from tests.clocks import FakeClocks
-from tests.conftest import a_cell, a_trial
+from tests.conftest import Command, a_cell, a_trial
 
 SHORT = MeasurementConfig(name="off", mode="off", baseline_s=0.05, warmup_requests=1, serve_s=0.2)
 FEW = WorkloadConfig(name="bundled", source="bundled", limit=3, new_tokens=4)
@@ -253,3 +255,18 @@ def test_a_plug_that_counts_watt_minutes_is_a_total_in_windows_as_long_as_its_st
     low_j, high_j = (record.metrics[f"energy/total_{end}_j"] for end in ("low", "high"))
     assert low_j <= 6000 * serve_s <= high_j
     assert (high_j - low_j) / 2 <= 0.2 * 6000 * serve_s
+
+
+def test_the_worker_and_the_table_have_the_prompt_in_the_models_template(
+    slm_energy: Command, tmp_path: Path
+) -> None:
+    folder = a_model(tmp_path / "chatting", tokens=CHATML_TOKENS, template=CHATML)
+    words = (f"model.source={folder}", "workload.prompt=chat", "study.reference=scripted")
+    done = slm_energy("-m", *words, "engine.threads=1,2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = load_generations("default", tracking=str(tmp_path / "mlruns"))
+    assert table["prompt"].str.startswith("<|im_start|>user\nComplete this Python function").all()
+    assert table["prompt"].str.endswith("<|im_end|>\n<|im_start|>assistant\n").all()
+    trials = load_trials("default", tracking=str(tmp_path / "mlruns"))
+    assert trials["quality/agreement"].tolist() == [1, 1]
+    assert trials["workload.prompt"].tolist() == ["chat", "chat"]

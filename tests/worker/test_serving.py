@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from slm_energy import workload
+from slm_energy import prompts, workload
 from slm_energy.cell import Trial
-from slm_energy.config.groups import EngineConfig, MeasurementConfig, RunConfig, WorkloadConfig
+from slm_energy.config.groups import (
+    EngineConfig,
+    FimConfig,
+    MeasurementConfig,
+    RunConfig,
+    WorkloadConfig,
+)
 from slm_energy.engines.base import find
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Capture
 from slm_energy.running.trial import derive
 from slm_energy.testing.completions import CompletionsServer
 from slm_energy.worker.serving import serve
+from tests.asking import CHATML, CHATML_TOKENS, MARKERS, a_model
 from tests.clocks import FakeClocks
 from tests.conftest import a_cell, a_trial
 
@@ -87,3 +97,34 @@ def test_a_machine_that_is_suspended_while_serving_makes_the_trial_invalid(
     )
     awake = serve(entry, tasks, None, lambda phase, share: None)
     assert derive(entry, awake, 0).outcome.name == "valid"
+
+
+@pytest.mark.parametrize("way", [{"prompt": "chat"}, {"fim": True}, {}], ids=str)
+def test_the_text_of_a_reply_or_a_middle_ends_with_its_first_end_token(
+    config: RunConfig, tmp_path: Path, way: dict[str, Any]
+) -> None:
+    """Half of the tokens that the scripted engine may generate end a text."""
+    folder = a_model(tmp_path / "m", tokens=(*CHATML_TOKENS, *MARKERS), template=CHATML)
+    (folder / "generation_config.json").unlink()
+    ends = list(range(128))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    model = dataclasses.replace(
+        config.model,
+        source=str(folder),
+        fim=FimConfig(prefix=MARKERS[0], suffix=MARKERS[1], middle=MARKERS[2]),
+    )
+    levels = dataclasses.replace(FEW, **way)
+    cell = a_cell(config, model=model, measurement=OFF, workload=levels)
+    entry = a_trial(config, cell=cell, model_path=str(folder))
+    asked = prompts.rendered(workload.load(levels), model, folder, levels)
+    capture = serve(entry, asked, None, lambda phase, share: None)
+    tokenizer = load_tokenizer(folder)
+    for task, generation in zip(asked, capture.generations, strict=False):
+        ids = prompts.token_ids(tokenizer, task.prompt, levels)
+        assert generation.prompt_digest == workload.token_digest(ids)
+        shown = list(generation.output_ids)
+        if way:
+            first = next((at for at, n in enumerate(shown) if n in ends), len(shown))
+            shown = shown[:first]
+        assert generation.text == tokenizer.decode(shown)
+        assert len(generation.output_ids) == FEW.new_tokens

@@ -193,6 +193,8 @@ class Client:
             "prompt": prompt,
             "max_tokens": batch.new_tokens,
             "ignore_eos": batch.stop == "fixed",
+            # vLLM: a middle ends with other tokens than a text.
+            "stop_token_ids": [] if batch.stop == "fixed" else list(self._eos_ids),
             "cache_salt": uuid.uuid4().hex,  # vLLM: share nothing with earlier requests
             **_GREEDY,
         }

@@ -53,8 +53,9 @@ class TokenTexts:
         Raises:
             EngineError: there is no such text.
         """
-        for skip in (True, False):
-            text: str = self._tokenizer.decode(list(ids), skip_special_tokens=skip)
+        # A chat holds its special tokens, and the first is added again when it is encoded.
+        for part, skip in ((ids, True), (ids, False), (ids[1:], False)):
+            text: str = self._tokenizer.decode(list(part), skip_special_tokens=skip)
             if self.encode(text) == tuple(ids):
                 return text
         raise EngineError(

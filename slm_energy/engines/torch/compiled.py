@@ -19,7 +19,7 @@ from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from slm_energy import cache, workload
+from slm_energy import cache, prompts, workload
 from slm_energy.cell import Settings
 from slm_energy.config.groups import ProviderConfig
 from slm_energy.devices.nvidia import visible_devices
@@ -236,7 +236,9 @@ def _expected(request: LoadRequest) -> Shapes:
     """The shapes of the request's workload."""
     config = request.settings.workload
     tokenizer = load_tokenizer(request.model_path)
-    lengths = [len(tokenizer.encode(task.prompt).ids) for task in workload.load(config)]
+    tasks = workload.load(config)
+    asked = prompts.rendered(tasks, request.settings.model, request.model_path, config)
+    lengths = [len(prompts.token_ids(tokenizer, task.prompt, config)) for task in asked]
     whole, rest = divmod(len(lengths), config.batch_size)
     sizes = ({config.batch_size} if whole else set()) | ({rest} if rest else set())
     return shapes_of(sizes, max(lengths) + config.new_tokens)
