@@ -13,6 +13,7 @@ import pandas as pd
 from slm_energy.analysis.blocked_metric import analyse_blocked
 from slm_energy.analysis.independent_metric import analyse_independent, not_possible
 from slm_energy.analysis.noise_floor import floor
+from slm_energy.analysis.recommend import recommend
 from slm_energy.analysis.resolve_design import Design, resolve_design, with_sharing
 from slm_energy.analysis.result.design import Cell, LeftOut
 from slm_energy.analysis.result.diagnostics import Diagnostics, NoiseFloor
@@ -21,7 +22,7 @@ from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import Sections
-from slm_energy.analysis.text import caveats, findings, independent, population
+from slm_energy.analysis.text import caveats, findings, independent, population, solved
 from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
@@ -39,6 +40,7 @@ def build(
     *,
     noise_floor: NoiseFloor | None = None,
     stopped: str = "",
+    unscored: str = "",
 ) -> Report:
     """Analyse a study whose cells ran in rounds.
 
@@ -47,6 +49,7 @@ def build(
         options: see `analysis.options`.
         noise_floor: what is stored of the machine; a study that measures it has its own.
         stopped: why the study ended before its last round; empty if it did not.
+        unscored: why its answers have no scores; empty if they have.
 
     Raises:
         AnalysisError: the study cannot be analysed as requested; the message names the key to
@@ -78,17 +81,23 @@ def build(
         _assembled(study, raw, design, metrics, left_out, sections),
         noise_floor=own_floor or noise_floor,
         stopped=stopped,
+        unscored=unscored,
+    )
+    recommendations = sections.make(
+        "recommendation", lambda: recommend(report, {}, {}), lambda failure: ()
     )
     return _worded(
-        report,
+        dataclasses.replace(report, recommendations=recommendations),
         sections,
         methods={"methods": methods, "methods over models": population.methods},
         findings={
+            "solved tasks in words": solved.findings,
             "verdicts in words": findings.findings,
             "verdicts over models in words": population.findings,
             "noise in words": caveats.findings,
         },
         notes={
+            "notes on solved tasks": solved.notes,
             "notes on the comparison": findings.notes,
             "notes on models": population.notes,
             "notes on the machine": caveats.notes,

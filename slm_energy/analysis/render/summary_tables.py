@@ -122,7 +122,7 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
         rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
     suffix, first = _against(report, family)
     return Grid(
-        title=f"{metric.heading} ({phrases.simultaneous(report, family)} intervals){suffix}"
+        title=f"{metric.heading}, {phrases.simultaneous(report, family)} intervals{suffix}"
         + phrases.titled(report, metric),
         head=(
             first,
