@@ -21,10 +21,12 @@ from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import Sections
+from slm_energy.analysis.solved import Answered, answered, solved
 from slm_energy.analysis.text import caveats, findings, independent, population
 from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
+from slm_energy.analysis.trials.answers import TrialAnswers
 from slm_energy.analysis.trials.frame import Study, level, tidy
 from slm_energy.analysis.trials.provenance import provenance, trial_rows
 from slm_energy.config.options import AnalysisOptions
@@ -39,6 +41,7 @@ def build(
     *,
     noise_floor: NoiseFloor | None = None,
     stopped: str = "",
+    answers: Mapping[str, TrialAnswers] | None = None,
 ) -> Report:
     """Analyse a study whose cells ran in rounds.
 
@@ -47,6 +50,7 @@ def build(
         options: see `analysis.options`.
         noise_floor: what is stored of the machine; a study that measures it has its own.
         stopped: why the study ended before its last round; empty if it did not.
+        answers: run id to scores, from `trials.answers.read_answers`.
 
     Raises:
         AnalysisError: the study cannot be analysed as requested; the message names the key to
@@ -55,10 +59,16 @@ def build(
     study = tidy(raw, options.study, options.machine)
     design = resolve_design(study, options)
     values, left_out = blocks.usable(study, options)
-    design = with_sharing(design, (block for _, block in values))
+    metrics, sections = [], Sections()
+    nothing: tuple[tuple[Answered, ...], list[LeftOut]] = (), []
+    scored, unusable = sections.make(
+        "answers", lambda: answered(study, answers or {}), lambda failure: nothing
+    )
+    left_out += unusable
+    tested = [block for _, block in values] + [block for each in scored for block in each.tested]
+    design = with_sharing(design, tested)
     trials = blocks.trial_facts(study.valid)
     first = values[0][0].quantity
-    metrics, sections = [], Sections()
     for metric, block in values:
         decides = metric.quantity == first
         result, missing = sections.make(
@@ -78,6 +88,11 @@ def build(
         _assembled(study, raw, design, metrics, left_out, sections),
         noise_floor=own_floor or noise_floor,
         stopped=stopped,
+        solved=sections.make(
+            "solved tasks",
+            lambda: tuple(solved(each, design) for each in scored),
+            lambda failure: (),
+        ),
     )
     return _worded(
         report,
