@@ -21,11 +21,14 @@ from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.analysis.result.solved import Solved
 from slm_energy.analysis.sections import Sections
-from slm_energy.analysis.text import caveats, findings, independent, population, solved
+from slm_energy.analysis.solved import Answered, answered, solved
+from slm_energy.analysis.text import caveats, findings, independent, population, solved_findings
 from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
+from slm_energy.analysis.trials.answers import TrialAnswers, answer_counts
 from slm_energy.analysis.trials.frame import Study, level, tidy
 from slm_energy.analysis.trials.provenance import provenance, trial_rows
 from slm_energy.config.options import AnalysisOptions
@@ -40,6 +43,7 @@ def build(
     *,
     noise_floor: NoiseFloor | None = None,
     stopped: str = "",
+    answers: Mapping[str, TrialAnswers] | None = None,
     unscored: str = "",
 ) -> Report:
     """Analyse a study whose cells ran in rounds.
@@ -49,7 +53,8 @@ def build(
         options: see `analysis.options`.
         noise_floor: what is stored of the machine; a study that measures it has its own.
         stopped: why the study ended before its last round; empty if it did not.
-        unscored: why its answers have no scores; empty if they have.
+        answers: run id to scores, from `trials.answers.read_answers`.
+        unscored: why there are no scores; empty if there are.
 
     Raises:
         AnalysisError: the study cannot be analysed as requested; the message names the key to
@@ -58,10 +63,16 @@ def build(
     study = tidy(raw, options.study, options.machine)
     design = resolve_design(study, options)
     values, left_out = blocks.usable(study, options)
-    design = with_sharing(design, (block for _, block in values))
+    metrics, sections = [], Sections()
+    nothing: tuple[tuple[Answered, ...], list[LeftOut]] = (), []
+    scored, unusable = sections.make(
+        "answers", lambda: answered(study, answers or {}), lambda failure: nothing
+    )
+    left_out += unusable
+    tested = [block for _, block in values] + [block for each in scored for block in each.tested]
+    design = with_sharing(design, tested)
     trials = blocks.trial_facts(study.valid)
     first = values[0][0].quantity
-    metrics, sections = [], Sections()
     for metric, block in values:
         decides = metric.quantity == first
         result, missing = sections.make(
@@ -77,11 +88,17 @@ def build(
     own_floor = sections.make(
         "noise floor", lambda: floor(study, values, options.alpha), lambda failure: None
     )
+    costs = sections.make(
+        "solved tasks",
+        lambda: tuple(solved(each, design) for each in scored),
+        lambda failure: (),
+    )
     report = dataclasses.replace(
-        _assembled(study, raw, design, metrics, left_out, sections),
+        _assembled(study, raw, design, metrics, left_out, sections, costs),
         noise_floor=own_floor or noise_floor,
         stopped=stopped,
         unscored=unscored,
+        answers=answer_counts(study, answers or {}),
     )
     recommendations = sections.make(
         "recommendation", lambda: recommend(report, {}, {}), lambda failure: ()
@@ -91,13 +108,13 @@ def build(
         sections,
         methods={"methods": methods, "methods over models": population.methods},
         findings={
-            "solved tasks in words": solved.findings,
+            "solved tasks in words": solved_findings.findings,
             "verdicts in words": findings.findings,
             "verdicts over models in words": population.findings,
             "noise in words": caveats.findings,
         },
         notes={
-            "notes on solved tasks": solved.notes,
+            "notes on solved tasks": solved_findings.notes,
             "notes on the comparison": findings.notes,
             "notes on models": population.notes,
             "notes on the machine": caveats.notes,
@@ -207,6 +224,7 @@ def _assembled(
     metrics: Sequence[MetricResult],
     left_out: Sequence[LeftOut],
     sections: Sections,
+    costs: tuple[Solved, ...] = (),
 ) -> Report:
     """The report without its sentences."""
     not_run = study.left_out()
@@ -225,11 +243,12 @@ def _assembled(
         metrics=tuple(metrics),
         pareto=sections.make(
             "trade-offs",
-            lambda: trade_offs(study, metrics, design.options),
+            lambda: trade_offs(study, metrics, costs, design.options),
             lambda failure: (),
         ),
         trials=trial_rows(study),
         scope="" if study.scope is None else study.scope.words,
+        solved=costs,
         methods=(),
         findings=(),
         notes=(),

@@ -73,6 +73,7 @@ def study_report(
     from slm_energy.analysis.registration import read
     from slm_energy.analysis.render.generated import generated
     from slm_energy.analysis.sections import Sections
+    from slm_energy.analysis.trials.answers import read_answers
 
     checked = analysis.options(options)
     frame = store.frame(checked.study)
@@ -86,7 +87,9 @@ def study_report(
     if stop_reason is not None:
         store.note_stop(checked.study, machine, stop_reason)
     stopped = store.stopped(checked.study, machine)
-    result = analysis.build(frame, checked, noise_floor=floor, stopped=stopped)
+    answers, lost = read_answers(frame[frame["machine"] == machine], store.attached)
+    gaps += lost
+    result = analysis.build(frame, checked, noise_floor=floor, stopped=stopped, answers=answers)
     sections = Sections()
     generations: tuple[Generated, ...] = ()
     try:

@@ -19,7 +19,7 @@ from slm_energy.analysis.result.solved import (
     SolvedFamily,
     SolvedPair,
 )
-from slm_energy.analysis.text import solved as text
+from slm_energy.analysis.text import solved_findings as text
 from tests.analysis.conftest import make_study
 
 TORCH, ONNX, INT8 = "torch-cpu", "onnx-cpu", "int8-cpu"

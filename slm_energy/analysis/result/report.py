@@ -46,7 +46,7 @@ from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.population import Population
 from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.registration import RegistrationCheck
-from slm_energy.analysis.result.solved import Solved
+from slm_energy.analysis.result.solved import AnswerCounts, Solved
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.serialization import to_plain
 
@@ -118,6 +118,7 @@ class Report:
         registration: how the study compares with its registration; None without one.
         solved: one per kind of energy; empty where nothing was scored.
         unscored: why not, where that is so; else empty.
+        answers: how the answers of each cell passed or failed.
         recommendations: one per family and kind of energy, without conditions.
         schema: version of this format.
     """
@@ -145,6 +146,7 @@ class Report:
     registration: RegistrationCheck | None = None
     solved: tuple[Solved, ...] = ()
     unscored: str = ""
+    answers: tuple[AnswerCounts, ...] = ()
     recommendations: tuple[Recommendation, ...] = ()
     schema: int = SCHEMA
 

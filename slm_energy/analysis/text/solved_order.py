@@ -94,8 +94,8 @@ def _about(report: Report, pair: SolvedPair, cell: str) -> Quality:
     low, high = pair.difference_range.low, pair.difference_range.high
     if low is None or high is None:
         return "inconclusive"
-    if high < 0:
+    if high < 0 and pair.p <= report.options.alpha:
         return "better"
-    if high <= margin:
-        return "not worse"
-    return "worse" if low > margin else "inconclusive"
+    if low > margin:
+        return "worse"
+    return "not worse" if high < margin or low == high == 0 else "inconclusive"
