@@ -216,7 +216,7 @@ def _candidate(
         low=None if cost is None else cost.low,
         high=None if cost is None else cost.high,
         readings=seen,
-        excluded="; ".join(missed),
+        excluded=", and ".join(missed),
     )
 
 

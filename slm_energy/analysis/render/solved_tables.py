@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+
 from slm_energy.analysis.render.tables import Grid, ratio
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.recommendation import Candidate, Recommendation
@@ -20,6 +22,7 @@ from slm_energy.analysis.text.phrases import (
     titled,
 )
 from slm_energy.analysis.text.solved_phrases import LIKE, count, points
+from slm_energy.record import Verdict
 
 _QUALITY = "Pass rate"
 
@@ -202,3 +205,15 @@ def _standing(made: Recommendation, candidate: Candidate) -> str:
     if candidate == made.candidates[0]:
         return "recommended"
     return candidate.verdict or "not compared"
+
+
+def verdicts(report: Report) -> Grid:
+    """How the answers of each cell passed or failed, over all rounds."""
+    kinds = dict.fromkeys(kind for row in report.answers for kind in row.counts)
+    order = [kind for kind in typing.get_args(Verdict) if kind in kinds]
+    rows = tuple(
+        (report.labels[row.cell], str(row.trials), *(str(row.counts.get(k, 0)) for k in order))
+        for row in report.answers
+    )
+    head = ("Cell", "Trials", *(f"{kind[:1].upper()}{kind[1:]}" for kind in order))
+    return Grid(title="Answers by verdict, all valid trials", head=head, rows=rows)

@@ -15,7 +15,7 @@ from slm_energy.analysis.regression.manifest import Difference
 from slm_energy.analysis.render.terminal import WIDTH
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.stats.welch import CellChange
-from slm_energy.analysis.text.phrases import difference, number, p_value, percent
+from slm_energy.analysis.text.phrases import number, p_value, percent
 from slm_energy.escape import visible
 
 
@@ -125,9 +125,9 @@ def _findings(result: StudyComparison) -> list[str]:
         lines.append(f"{name}: {summary}; all cells together {_signed(change.ratio)}{measured}.")
         if change.noise_pct is not None and change.verdict_pct is not None:
             lines.append(
-                f"Noise: trials of a cell scatter by {change.noise_pct:.2g} %; in a typical"
-                f" cell, {difference(change.verdict_pct)} gets a verdict (beyond the margin of"
-                f" {100 * result.options.margin:g} %) with a chance of 0.8."
+                f"Noise: trials of a cell scatter by {change.noise_pct:.2g} %; a change of"
+                f" {change.verdict_pct:.2g} % of a typical cell gets a verdict (beyond the margin"
+                f" of {100 * result.options.margin:g} %) with a chance of 0.8."
             )
         if change.correlation > 0 and change.effective_rounds is not None:
             lines.append(

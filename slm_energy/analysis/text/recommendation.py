@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from slm_energy.analysis.result.metric import Metric
@@ -24,6 +25,9 @@ from slm_energy.analysis.text.phrases import (
 from slm_energy.analysis.text.solved_order import fewer, other_order
 from slm_energy.analysis.text.solved_phrases import LIKE, facts, is_per_solved, row_of
 
+_MOST = 6
+"""Excluded configurations that a sentence names."""
+
 
 def sentences(report: Report, made: Recommendation) -> tuple[str, ...]:
     """All of it: what to use, how sure that is, what it ties with, doubts, what is excluded."""
@@ -40,10 +44,30 @@ def sentences(report: Report, made: Recommendation) -> tuple[str, ...]:
     )
 
 
+_MOST_IN_FULL = 3
+"""Recommendations whose every sentence a report begins with; of more, what and how sure."""
+
+
+def opening(report: Report) -> tuple[Recommendation, ...]:
+    """What a report begins with: the recommendations that had something to choose from."""
+    chosen = [
+        m for m in report.recommendations if sum(c.cost is not None for c in m.candidates) > 1
+    ]
+    if len(chosen) <= _MOST_IN_FULL:
+        return tuple(chosen)
+    return tuple(dataclasses.replace(made, sentences=made.sentences[:2]) for made in chosen)
+
+
 def condition(limit: Condition) -> str:
     """A condition in words: `pass rate of at least 30 %`."""
     side = "at least" if limit.at_least else "at most"
-    return f"{limit.metric.title}{kind(limit.metric)} of {side} {shown(limit.metric, limit.limit)}"
+    return f"{limit.metric.title}{kind(limit.metric)} of {side} {_limit(limit)}"
+
+
+def _limit(limit: Condition) -> str:
+    """The limit as it was set, in the unit of pages."""
+    metric = limit.metric
+    return f"{limit.limit * metric.scale:,.6g} {metric.unit}".strip()
 
 
 def lacks(metric: Metric) -> str:
@@ -57,10 +81,11 @@ def missed(limit: Condition, seen: Reading) -> str:
     if seen.value is None:
         return lacks(limit.metric)
     side = "below" if limit.at_least else "above"
-    within = ", which is within its interval" if seen.contains(limit.limit) else ""
+    within = ""
+    if seen.low is not None and seen.high is not None and seen.contains(limit.limit):
+        within = f", which its interval {between(limit.metric, seen.low, seen.high)} contains"
     return (
-        f"{limit.metric.title} {_reading(limit.metric, seen)} is {side} "
-        f"{shown(limit.metric, limit.limit)}{within}"
+        f"{limit.metric.title} {shown(limit.metric, seen.value)} is {side} {_limit(limit)}{within}"
     )
 
 
@@ -201,17 +226,18 @@ def _doubts(report: Report, made: Recommendation) -> Iterator[str]:
             if seen.contains(limit.limit):
                 yield (
                     f"Doubtful: {report.labels[candidate.cell]} meets the limit of "
-                    f"{shown(limit.metric, limit.limit)} with {limit.metric.title} "
-                    f"{_reading(limit.metric, seen)}, but the limit is within its "
-                    f"{confidence(report)} interval."
+                    f"{_limit(limit)} with {limit.metric.title} "
+                    f"{_reading(limit.metric, seen)}, but its {confidence(report)} interval "
+                    "contains the limit."
                 )
 
 
 def _excluded(report: Report, made: Recommendation) -> Iterator[str]:
     excluded = [c for c in made.candidates if c.excluded]
-    names = [f"{report.labels[c.cell]} ({c.excluded})" for c in excluded]
+    names = [f"{report.labels[c.cell]}: {c.excluded}" for c in excluded[:_MOST]]
+    more = f"; and {len(excluded) - _MOST} more" if len(excluded) > _MOST else ""
     if names:
-        yield f"Excluded: {joined(names)}."
+        yield f"Excluded: {'; '.join(names)}{more}."
 
 
 def _nothing(report: Report, made: Recommendation) -> Iterator[str]:
