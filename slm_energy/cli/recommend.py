@@ -14,9 +14,7 @@ from slm_energy.config.compose import compose
 from slm_energy.config.options import RecommendOptions
 from slm_energy.errors import ConfigError
 
-SUMMARY = (
-    "name the configuration that costs least under conditions (exit code 1 if none meets them)"
-)
+SUMMARY = "name the cheapest configuration under conditions (exit code 1 if none)"
 
 _LIMITS = ("at_least", "at_most")
 

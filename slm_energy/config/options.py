@@ -110,8 +110,8 @@ class RecommendOptions:
     families: Annotated[
         tuple[str, ...],
         Key(
-            "settings for each of whose levels there is a recommendation, such as [model]; []"
-            " chooses among all cells"
+            "settings for each of whose levels there is a recommendation; [] chooses among all"
+            " cells. [model] names one configuration for each model."
         ),
     ] = ()
     margin: Annotated[float, _MARGIN] = 0.02

@@ -252,14 +252,14 @@ def _nothing(report: Report, made: Recommendation) -> Iterator[str]:
     if not priced:
         return
     met = [
-        sum(limit.met_by(c.readings[i].value or 0.0) for c in priced)
+        sum(limit.met_by(c.readings[i].value or 0.0) for c in known)
         for i, limit in enumerate(made.conditions)
     ]
     if len(made.conditions) > 1:
         hardest = made.conditions[met.index(min(met))]
         yield (
             f"Hardest to meet is {condition(hardest)}: {min(met)} of "
-            f"{times(len(priced), 'configuration')}."
+            f"{times(len(known), 'configuration')}."
         )
     nearest = min(priced, key=lambda c: _miss(made, c))
     what = [
