@@ -159,8 +159,8 @@ def _cell(cell: str, own: CellAnswers, answered: Answered, alpha: float) -> Cell
         solved=count,
         scored=tasks,
         varying=int(((by_task > 0) & (by_task < 1)).sum()),
-        rate=count / tasks if tasks else 0.0,
-        rate_range=_range(*pass_rate.rate_interval(count, tasks, alpha)) if tasks else _range(0, 1),
+        rate=count / tasks,
+        rate_range=_range(*pass_rate.rate_interval(by_task, alpha)),
         attributed=own.shares is not None,
     )
     figures = describe(answered.block, cell, alpha)
