@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -142,7 +141,8 @@ def holds(row: CellSolved, chance: float, truth: float) -> bool:
     if row.per_solved_j is None:
         assert row.rate_range.high is not None
         return chance <= row.rate_range.high
-    assert row.like is not None and row.like.low is not None
+    assert row.like is not None
+    assert row.like.low is not None
     high = np.inf if row.like.high is None else row.like.high
     return bool(row.like.low <= np.exp(truth) <= high)
 
@@ -211,7 +211,8 @@ def coverage(
         [row] = analysed(answered).cells
         study[0], study[1] = row.per_solved_j is None, holds(row, own, float(like[0]))
         if row.these is not None:
-            assert row.these.low is not None and row.these.high is not None
+            assert row.these.low is not None
+            assert row.these.high is not None
             study[2] = row.these.low <= np.exp(these[0]) <= row.these.high
             if plain:
                 low, high = bootstrap(answered, generator)
@@ -309,7 +310,8 @@ def _judged(answered: Answered, like: Floats, chances: Floats) -> list[bool]:
 def print_errors(studies: int, tasks: tuple[int, ...]) -> None:
     """One line per number of cells and setting; fewer studies of larger families."""
     print(
-        "cells tasks chance alike  half are    | saves   equivalent  ratios  better  not worse  differences"
+        "cells tasks chance alike  half are    | "
+        "saves   equivalent  ratios  better  not worse  differences"
     )
     mixes = ((0.1, 0.9), (0.3, 0.5))
     for cells, n, (chance, alike) in itertools.product((2, 4, 12), tasks, mixes):
@@ -326,13 +328,14 @@ def print_errors(studies: int, tasks: tuple[int, ...]) -> None:
             e = errors(setting, chances, costs, count, seed=31)
             print(
                 f"{cells:5} {n:5} {chance:6} {alike:5}  {name:11} | {e.saves:.3f}   "
-                f"{e.equivalent:.3f}       {e.ratios:.3f}   {e.better:.3f}   {e.not_worse:.3f}      "
-                f"{e.differences:.3f}  ({count} studies)",
+                f"{e.equivalent:.3f}       {e.ratios:.3f}   {e.better:.3f}   "
+                f"{e.not_worse:.3f}      {e.differences:.3f}  ({count} studies)",
                 flush=True,
             )
 
 
 def main() -> None:
+    """Print the table that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--studies", type=int, default=1000, help="of each line")
     parser.add_argument("--tasks", type=int, nargs="+", default=None, help="sizes of workloads")

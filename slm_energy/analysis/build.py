@@ -22,7 +22,7 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import Sections
 from slm_energy.analysis.solved import Answered, answered, solved
-from slm_energy.analysis.text import caveats, findings, independent, population
+from slm_energy.analysis.text import caveats, findings, independent, population, solved_methods
 from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
@@ -97,7 +97,11 @@ def build(
     return _worded(
         report,
         sections,
-        methods={"methods": methods, "methods over models": population.methods},
+        methods={
+            "methods": methods,
+            "methods on solved tasks": solved_methods.methods,
+            "methods over models": population.methods,
+        },
         findings={
             "verdicts in words": findings.findings,
             "verdicts over models in words": population.findings,

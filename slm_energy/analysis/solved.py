@@ -272,11 +272,10 @@ def _pair(
         margin: the largest loss of pass rate that does not matter.
     """
     own = [answered.answers[cell] for cell in cells]
-    a, b = (each.solved.mean(axis=0) for each in own)
+    a, b = (cell.solved.mean(axis=0) for cell in own)
     identical = bool(own[0].digests) and own[0].digests == own[1].digests
     low, high = (0.0, 0.0) if identical else pass_rate.difference_interval(a, b, each)
     tied = a == b
-    lacking = [cell for cell in own if not cell.solved.any()]
     pair = SolvedPair(
         a=cells[0],
         b=cells[1],
@@ -292,7 +291,8 @@ def _pair(
         identical=identical,
     )
     if ratio is None:
-        why = "no task is solved by one of them" if lacking else "energy is not known of both"
+        lacking = {_no_figure(cell) for cell in own if cell.refused or not cell.solved.any()}
+        why = "; ".join(sorted(lacking)) or "no energy was recorded of one of them"
         return dataclasses.replace(pair, reason=why)
     return dataclasses.replace(
         pair,

@@ -11,9 +11,9 @@ Difference        Newcombe's square-and-add interval of Wilson's intervals with 
                   Lydersen and Laake (2014, Statistics in Medicine 33) recommend for small counts.
 
 Where answers differ between rounds, a task counts with the share of rounds in which it is solved.
-Such shares vary less over tasks than ones and zeros with the same mean, and are worth more tasks: by
-the ratio of the two variances, of a sample with two solved and two unsolved tasks added (Agresti and
-Coull 1998, The American Statistician 52), because few tasks show too little of what others do.
+Such shares vary less over tasks than ones and zeros with the same mean, and are worth more tasks:
+by the ratio of the two variances, of a sample with two solved and two unsolved tasks added (Agresti
+and Coull 1998, The American Statistician 52), because few tasks show too little of what others do.
 """
 
 from __future__ import annotations
