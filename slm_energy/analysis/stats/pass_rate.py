@@ -39,7 +39,7 @@ def rate_interval(solved: Floats, alpha: float) -> tuple[float, float]:
     limit = float(alpha ** (1 / len(solved)))  # each solved: the rate at which that has this chance
     if not solved.any():
         return 0.0, 1 - limit
-    if solved.all():
+    if solved.min() >= 1:
         return limit, 1.0
     return _wilson(solved, alpha)
 

@@ -52,8 +52,8 @@ def _two_cells(report: Report, *, identical: bool) -> str:
     options = report.options
     same = (
         " Cells that gave identical answers to all tasks are taken to do so for other tasks: the "
-        "difference of their pass rates is 0, and the ratio of their joules per solved task is that "
-        "of their energies, with its interval."
+        "difference of their pass rates is 0, and the ratio of their joules per solved task is "
+        "that of their energies, with its interval."
         if identical
         else ""
     )
