@@ -89,13 +89,13 @@ class Setting:
         measured = energies.mean(axis=2) * np.exp(noise)
         names = tuple(f"c{cell:02}" for cell in range(cells))
         rates = answers.mean(axis=(1, 2))
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             these = costs * (common * (1 + self.longer * (1 - expected))).mean(axis=1)
             these = np.log(these / expected.mean(axis=1))
             values = np.where(rates[:, None] > 0, measured / rates[:, None], np.nan)
+            if self.sampled:  # as `analysis.solved` does
+                values = values * np.exp(1 - answers.mean(axis=2) / rates[:, None])
         like = np.log(costs * (1 + self.longer * (1 - chances)) / chances)
-        if self.sampled:  # as `analysis.solved` does
-            values = values * np.exp(1 - answers.mean(axis=2) / rates[:, None])
         shares = (energies / energies.mean(axis=2, keepdims=True)).mean(axis=1)
         scores = {
             name: CellAnswers(
@@ -281,7 +281,8 @@ def errors(setting: Setting, chances: Floats, costs: Floats, studies: int, seed:
     seen = np.array(
         [_judged(*setting.study(chances, costs, generator)[:2], chances) for _ in range(studies)]
     )
-    return Errors(*seen.mean(axis=0))  # type: ignore[misc]
+    names = [field.name for field in dataclasses.fields(Errors)]
+    return Errors(**dict(zip(names, seen.mean(axis=0).tolist(), strict=True)))
 
 
 def _judged(answered: Answered, like: Floats, chances: Floats) -> list[bool]:

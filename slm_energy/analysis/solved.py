@@ -77,8 +77,8 @@ def answered(
     kinds, rest = list[Answered](), dict(scores)
     for kind in _ATTEMPT.kinds:
         block, unused = blocks.block(study, kind)
-        there = dict(zip(study.cells, ~np.isnan(block.values).all(axis=0), strict=True))
-        own = {cell: rest.pop(cell) for cell in scores if there[cell] and cell in rest}
+        there = _valued(block)
+        own = {cell: rest.pop(cell) for cell in scores if cell in there and cell in rest}
         if own:
             metric = Metric(name=kind.name.replace("per_request", "per_solved"))
             kinds.append(Answered(metric=metric, answers=own, block=_per_solved(block, own)))
@@ -89,6 +89,12 @@ def answered(
         unknown = Block(cells=study.cells, values=np.full((1, len(study.cells)), np.nan))
         kinds.append(Answered(metric=None, answers=rest, block=unknown))
     return tuple(kinds), left_out
+
+
+def _valued(block: Block) -> set[str]:
+    """Cells that have any value."""
+    columns = zip(block.cells, block.values.T, strict=True)
+    return {cell for cell, values in columns if not np.isnan(values).all()}
 
 
 def _per_solved(block: Block, answers: Mapping[str, CellAnswers]) -> Block:
@@ -228,9 +234,8 @@ def _family(
 
 def _ratios(group: Sequence[str], answered: Answered, rule: Rule) -> dict[tuple[str, str], Pair]:
     """Joules per solved task of each pair of cells that have them."""
-    known = ~np.isnan(answered.block.values).all(axis=0)
-    index = {cell: column for column, cell in enumerate(answered.block.cells)}
-    cells = tuple(cell for cell in group if known[index[cell]])
+    known = _valued(answered.block)
+    cells = tuple(cell for cell in group if cell in known)
     if len(cells) < 2:
         return {}
     own = [answered.answers[cell] for cell in cells]
