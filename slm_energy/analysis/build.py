@@ -24,7 +24,14 @@ from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.solved import Solved
 from slm_energy.analysis.sections import Sections
 from slm_energy.analysis.solved import Answered, answered, solved
-from slm_energy.analysis.text import caveats, findings, independent, population, solved_findings
+from slm_energy.analysis.text import (
+    caveats,
+    findings,
+    independent,
+    population,
+    solved_findings,
+    solved_methods,
+)
 from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
@@ -106,7 +113,11 @@ def build(
     return _worded(
         dataclasses.replace(report, recommendations=recommendations),
         sections,
-        methods={"methods": methods, "methods over models": population.methods},
+        methods={
+            "methods": methods,
+            "methods on solved tasks": solved_methods.methods,
+            "methods over models": population.methods,
+        },
         findings={
             "solved tasks in words": solved_findings.findings,
             "verdicts in words": findings.findings,

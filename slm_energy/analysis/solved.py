@@ -77,8 +77,8 @@ def answered(
     kinds, rest = list[Answered](), dict(scores)
     for kind in _ATTEMPT.kinds:
         block, unused = blocks.block(study, kind)
-        there = dict(zip(study.cells, ~np.isnan(block.values).all(axis=0), strict=True))
-        own = {cell: rest.pop(cell) for cell in scores if there[cell] and cell in rest}
+        there = _valued(block)
+        own = {cell: rest.pop(cell) for cell in scores if cell in there and cell in rest}
         if own:
             metric = Metric(name=kind.name.replace("per_request", "per_solved"))
             kinds.append(Answered(metric=metric, answers=own, block=_per_solved(block, own)))
@@ -89,6 +89,12 @@ def answered(
         unknown = Block(cells=study.cells, values=np.full((1, len(study.cells)), np.nan))
         kinds.append(Answered(metric=None, answers=rest, block=unknown))
     return tuple(kinds), left_out
+
+
+def _valued(block: Block) -> set[str]:
+    """Cells that have any value."""
+    columns = zip(block.cells, block.values.T, strict=True)
+    return {cell for cell, values in columns if not np.isnan(values).all()}
 
 
 def _per_solved(block: Block, answers: Mapping[str, CellAnswers]) -> Block:
@@ -159,8 +165,8 @@ def _cell(cell: str, own: CellAnswers, answered: Answered, alpha: float) -> Cell
         solved=count,
         scored=tasks,
         varying=int(((by_task > 0) & (by_task < 1)).sum()),
-        rate=count / tasks if tasks else 0.0,
-        rate_range=_range(*pass_rate.rate_interval(count, tasks, alpha)) if tasks else _range(0, 1),
+        rate=count / tasks,
+        rate_range=_range(*pass_rate.rate_interval(by_task, alpha)),
         attributed=own.shares is not None,
     )
     figures = describe(answered.block, cell, alpha)
@@ -228,9 +234,8 @@ def _family(
 
 def _ratios(group: Sequence[str], answered: Answered, rule: Rule) -> dict[tuple[str, str], Pair]:
     """Joules per solved task of each pair of cells that have them."""
-    known = ~np.isnan(answered.block.values).all(axis=0)
-    index = {cell: column for column, cell in enumerate(answered.block.cells)}
-    cells = tuple(cell for cell in group if known[index[cell]])
+    known = _valued(answered.block)
+    cells = tuple(cell for cell in group if cell in known)
     if len(cells) < 2:
         return {}
     own = [answered.answers[cell] for cell in cells]
@@ -272,11 +277,10 @@ def _pair(
         margin: the largest loss of pass rate that does not matter.
     """
     own = [answered.answers[cell] for cell in cells]
-    a, b = (each.solved.mean(axis=0) for each in own)
+    a, b = (cell.solved.mean(axis=0) for cell in own)
     identical = bool(own[0].digests) and own[0].digests == own[1].digests
     low, high = (0.0, 0.0) if identical else pass_rate.difference_interval(a, b, each)
     tied = a == b
-    lacking = [cell for cell in own if not cell.solved.any()]
     pair = SolvedPair(
         a=cells[0],
         b=cells[1],
@@ -292,7 +296,8 @@ def _pair(
         identical=identical,
     )
     if ratio is None:
-        why = "no task is solved by one of them" if lacking else "energy is not known of both"
+        lacking = {_no_figure(cell) for cell in own if cell.refused or not cell.solved.any()}
+        why = "; ".join(sorted(lacking)) or "no energy was recorded of one of them"
         return dataclasses.replace(pair, reason=why)
     return dataclasses.replace(
         pair,

@@ -11,7 +11,9 @@ Difference        Newcombe's square-and-add interval of Wilson's intervals with 
                   Lydersen and Laake (2014, Statistics in Medicine 33) recommend for small counts.
 
 Where answers differ between rounds, a task counts with the share of rounds in which it is solved.
-Its variance is at most that of a task that is solved or not, which these intervals take it to have.
+Such shares vary less over tasks than ones and zeros with the same mean, and are worth more tasks:
+by the ratio of the two variances, of a sample with two solved and two unsolved tasks added (Agresti
+and Coull 1998, The American Statistician 52), because few tasks show too little of what others do.
 """
 
 from __future__ import annotations
@@ -27,28 +29,34 @@ from slm_energy.analysis.stats.effect_size import Floats
 _TOLERANCE = 1e-9
 
 
-def rate_interval(solved: float, tasks: int, alpha: float) -> tuple[float, float]:
+def rate_interval(solved: Floats, alpha: float) -> tuple[float, float]:
     """Interval of a pass rate, for tasks like these.
 
     Args:
-        solved: how many; the mean over rounds.
-        tasks: of how many, at least 1.
+        solved: (n,) share of rounds in which each task is solved.
         alpha: 1 - confidence.
     """
-    limit = alpha ** (1 / tasks)  # each solved: the rate at which that has chance alpha
-    if solved <= 0:
+    limit = float(alpha ** (1 / len(solved)))  # each solved: the rate at which that has this chance
+    if not solved.any():
         return 0.0, 1 - limit
-    if solved >= tasks:
+    if solved.min() >= 1:
         return limit, 1.0
-    return wilson(solved / tasks, tasks, alpha)
+    return _wilson(solved, alpha)
 
 
-def wilson(rate: float, tasks: int, alpha: float) -> tuple[float, float]:
+def _wilson(solved: Floats, alpha: float) -> tuple[float, float]:
     """Wilson's score interval of a rate."""
+    rate, tasks = float(solved.mean()), _worth(solved)
     z2 = float(ndtri(1 - alpha / 2)) ** 2
     middle = (rate + z2 / (2 * tasks)) / (1 + z2 / tasks)
     half = math.sqrt(z2 * (rate * (1 - rate) + z2 / (4 * tasks)) / tasks) / (1 + z2 / tasks)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _worth(solved: Floats) -> float:
+    """How many tasks that are solved or not are as informative: see the top of this file."""
+    more = np.concatenate([solved, [0.0, 0.0, 1.0, 1.0]])
+    return float(len(solved) * more.mean() * (1 - more.mean()) / more.var())
 
 
 def mcnemar(differences: Sequence[int]) -> float:
@@ -88,8 +96,8 @@ def difference_interval(a: Floats, b: Floats, alpha: float) -> tuple[float, floa
         b: (n,) the same of the other cell.
         alpha: 1 - confidence.
     """
-    n, rates = len(a), (float(a.mean()), float(b.mean()))
-    (low_a, high_a), (low_b, high_b) = (wilson(rate, n, alpha) for rate in rates)
+    rates = float(a.mean()), float(b.mean())
+    (low_a, high_a), (low_b, high_b) = _wilson(a, alpha), _wilson(b, alpha)
     difference = rates[0] - rates[1]
     shared = _correlation(a, b)
 

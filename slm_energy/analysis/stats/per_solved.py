@@ -23,7 +23,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from slm_energy.analysis.stats.effect_size import Floats
-from slm_energy.analysis.stats.pass_rate import wilson
+from slm_energy.analysis.stats.pass_rate import rate_interval
 
 _TOLERANCE = 1e-12
 
@@ -41,7 +41,7 @@ def like_interval(
         alpha: 1 - confidence.
     """
     n, rate = len(solved), float(solved.mean())
-    low, high = wilson(rate, n, alpha)
+    low, high = rate_interval(solved, alpha)
     energy = float(stdtrit(n - 1, 1 - alpha / 2)) * float(np.std(shares, ddof=1)) / math.sqrt(n)
     spread = float(shares.std() * solved.std())
     covariance = float((shares * solved).mean() - shares.mean() * rate)
