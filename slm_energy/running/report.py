@@ -17,7 +17,7 @@ import yaml
 
 from slm_energy import workload
 from slm_energy.config.groups import TrackingConfig, WorkloadConfig
-from slm_energy.config.options import METRICS, AnalysisOptions, RecommendOptions
+from slm_energy.config.options import AnalysisOptions, RecommendOptions
 from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError, TrackingError
 from slm_energy.planning.freeze import Frozen
 from slm_energy.running.stop_rule import noise_floor
@@ -191,7 +191,6 @@ def study_recommendations(store: Store, options: RecommendOptions) -> StoredReco
 
     asked = AnalysisOptions(
         study=options.study,
-        metrics=METRICS[:1],
         families=options.families,
         margin=options.margin,
         margin_points=options.margin_points,

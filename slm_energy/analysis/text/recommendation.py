@@ -100,7 +100,7 @@ def _first(report: Report, made: Recommendation) -> str:
     best = made.eligible[0]
     limits = f" with {_listed(made.conditions)}" if made.conditions else ""
     of = f" of {made.family}" if made.family else ""
-    what = "Best" if made.metric.higher_is_better else "Cheapest"
+    what = "Cheapest" if made.metric.is_energy else "Best"
     return (
         f"{what} configuration{of}{limits}: {report.labels[best.cell]}, "
         f"{_facts(report, made, best)}.{measured(report, made.metric)}"
@@ -139,7 +139,14 @@ def _certainty(report: Report, made: Recommendation) -> Iterator[str]:
         return
     interval = _interval(report, made, following)
     if following.verdict in SEPARATES:
-        has, less = ("has", "more") if made.metric.higher_is_better else ("costs", "less")
+        has = "costs" if made.metric.is_energy else f"has {made.metric.title}"
+        less = (
+            "higher"
+            if made.metric.higher_is_better
+            else "less"
+            if made.metric.is_energy
+            else "lower"
+        )
         yield (
             f"It {has} {percent(abs(1 - following.ratio))} % {less} than the next best, {name}"
             f"{interval}: {following.verdict}."
@@ -174,7 +181,7 @@ def _ties(report: Report, made: Recommendation) -> Iterator[str]:
     """What else is not separated from it, and what the first costs that is."""
     others = made.eligible[1:]
     ties = [c for c in others if c.tied]
-    if ties and ties != others[:1]:
+    if len(ties) > 1 or (ties and ties[0] is not others[0]):
         names = joined([f"{report.labels[c.cell]} ({c.verdict})" for c in ties])
         yield f"Statistically tied with it: {names}."
     separated = [c for c in others if c.verdict in SEPARATES]
@@ -183,7 +190,7 @@ def _ties(report: Report, made: Recommendation) -> Iterator[str]:
         assert first.cost is not None
         assert first.ratio is not None
         more = percent(1 / first.ratio - 1)
-        costs = "has" if made.metric.higher_is_better else "costs"
+        costs = "costs" if made.metric.is_energy else "has"
         yield (
             f"The first that differs for certain is {report.labels[first.cell]} with "
             f"{amount(made.metric, first.cost)}: it {costs} {more} % "
@@ -268,7 +275,7 @@ def _nothing(report: Report, made: Recommendation) -> Iterator[str]:
     ]
     assert nearest.cost is not None
     yield (
-        f"Nearest is {report.labels[nearest.cell]} with {' and '.join(what)}; it costs "
+        f"Nearest is {report.labels[nearest.cell]} with {' and '.join(what)}, and has "
         f"{amount(made.metric, nearest.cost)}{kind(made.metric)}."
     )
 
