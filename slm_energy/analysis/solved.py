@@ -182,11 +182,12 @@ def _cell(cell: str, own: CellAnswers, answered: Answered, alpha: float) -> Cell
         few = "one round gives no interval"
         same = "energy is the same in every round, so its spread is unknown"
         return dataclasses.replace(row, reason=few if figures.trials < 2 else same)
+    row = dataclasses.replace(row, these=_range(figures.low, figures.high))
+    if tasks < 2:
+        return dataclasses.replace(row, reason="one task gives no interval for tasks like it")
     log, half = math.log(figures.mean), math.log(figures.high / figures.mean)
     like = per_solved.like_interval(log, half, _shares(own), by_task, alpha)
-    return dataclasses.replace(
-        row, these=_range(figures.low, figures.high), like=_range(*map(math.exp, like))
-    )
+    return dataclasses.replace(row, like=_range(*map(math.exp, like)))
 
 
 def _no_figure(own: CellAnswers) -> str:
@@ -236,9 +237,9 @@ def _ratios(group: Sequence[str], answered: Answered, rule: Rule) -> dict[tuple[
     """Joules per solved task of each pair of cells that have them."""
     known = _valued(answered.block)
     cells = tuple(cell for cell in group if cell in known)
-    if len(cells) < 2:
-        return {}
     own = [answered.answers[cell] for cell in cells]
+    if len(cells) < 2 or len(own[0].tasks) < 2:
+        return {}
     given = [each.digests or (cell,) for cell, each in zip(cells, own, strict=True)]
     lasting = per_solved.lasting(
         np.array([_shares(each) for each in own]),
@@ -297,7 +298,9 @@ def _pair(
     )
     if ratio is None:
         lacking = {_no_figure(cell) for cell in own if cell.refused or not cell.solved.any()}
-        why = "; ".join(sorted(lacking)) or "no energy was recorded of one of them"
+        alone = "one task gives no interval for tasks like it"
+        other = alone if len(a) < 2 else "no energy was recorded of one of them"
+        why = "; ".join(sorted(lacking)) or other
         return dataclasses.replace(pair, reason=why)
     return dataclasses.replace(
         pair,
