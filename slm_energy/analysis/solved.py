@@ -22,7 +22,7 @@ from slm_energy.analysis.result.solved import (
     SolvedPair,
 )
 from slm_energy.analysis.stats import pass_rate, per_solved
-from slm_energy.analysis.stats.comparison import Block, Rule
+from slm_energy.analysis.stats.comparison import Block, Rule, ranking
 from slm_energy.analysis.stats.diagnostics import describe
 from slm_energy.analysis.stats.effect_size import Floats
 from slm_energy.analysis.stats.paired import compare
@@ -212,7 +212,7 @@ def _family(
     same = dict[tuple[str, ...], list[str]]()
     for cell in cells:
         same.setdefault(answered.answers[cell].tasks, []).append(cell)
-    groups = [tuple(group) for group in same.values()]
+    groups = [_ranked(group, answered, rule) for group in same.values()]
     pairs = [pair for group in groups for pair in itertools.combinations(group, 2)]
     compared = sum(len(group) > 1 for group in groups)
     rule = dataclasses.replace(rule, sharing=rule.sharing * max(1, compared))
@@ -224,13 +224,21 @@ def _family(
     each = rule.own_alpha / max(1, len(pairs))
     return SolvedFamily(
         name=name,
-        ranked=tuple(cells),
+        ranked=groups[0] if len(groups) == 1 else tuple(cells),
         pairs=tuple(
             _pair(answered, pair, ratios.get(pair), (p, q), each, rule.alpha, margin)
             for pair, p, q in zip(pairs, tests, adjusted, strict=True)
         ),
         reason="" if len(groups) < 2 else "cells that did not answer the same tasks are not paired",
     )
+
+
+def _ranked(group: Sequence[str], answered: Answered, rule: Rule) -> tuple[str, ...]:
+    """In the order in which `compare` pairs them, those without joules per solved task last."""
+    known = _valued(answered.block)
+    costly = tuple(cell for cell in group if cell in known)
+    order = ranking(answered.block.of(costly), rule) if costly else ()
+    return (*order, *(cell for cell in group if cell not in known))
 
 
 def _ratios(group: Sequence[str], answered: Answered, rule: Rule) -> dict[tuple[str, str], Pair]:

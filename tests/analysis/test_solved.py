@@ -150,6 +150,16 @@ def test_one_task_or_one_round_gives_no_interval_and_says_so(frame):
     assert pair(solved, "onnx-cpu", "torch-cpu").reason == "one round gives no interval"
 
 
+def test_a_round_that_one_cell_lacks_counts_for_no_pair(frame):
+    torch, last = frame["cell"] == "torch-cpu", frame["round"] == 6
+    odd = frame[~(torch & last)].copy()
+    odd.loc[last & ~torch, "energy/per_request_j"] *= 1e6
+    solved, _ = only(report(odd, {c: trial(SOME) for c in ("onnx-cpu", "torch-cpu")}))
+    apart = pair(solved, "onnx-cpu", "torch-cpu")
+    assert (apart.a, apart.reason) == ("onnx-cpu", "")
+    assert apart.ratio == pytest.approx(0.012 / 0.033, rel=0.05)
+
+
 def test_without_energy_there_are_pass_rates(frame):
     bare = frame.drop(columns=[c for c in frame if str(c).startswith("energy/")])
     solved, cells = only(report(bare, {"onnx-cpu": trial(SOME)}, metrics=["latency/e2e_p50_s"]))
