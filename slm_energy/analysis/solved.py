@@ -22,7 +22,7 @@ from slm_energy.analysis.result.solved import (
     SolvedPair,
 )
 from slm_energy.analysis.stats import pass_rate, per_solved
-from slm_energy.analysis.stats.comparison import Block, Rule
+from slm_energy.analysis.stats.comparison import Block, Rule, ranking
 from slm_energy.analysis.stats.diagnostics import describe
 from slm_energy.analysis.stats.effect_size import Floats
 from slm_energy.analysis.stats.paired import compare
@@ -182,11 +182,12 @@ def _cell(cell: str, own: CellAnswers, answered: Answered, alpha: float) -> Cell
         few = "one round gives no interval"
         same = "energy is the same in every round, so its spread is unknown"
         return dataclasses.replace(row, reason=few if figures.trials < 2 else same)
+    row = dataclasses.replace(row, these=_range(figures.low, figures.high))
+    if tasks < 2:
+        return dataclasses.replace(row, reason="one task gives no interval for tasks like it")
     log, half = math.log(figures.mean), math.log(figures.high / figures.mean)
     like = per_solved.like_interval(log, half, _shares(own), by_task, alpha)
-    return dataclasses.replace(
-        row, these=_range(figures.low, figures.high), like=_range(*map(math.exp, like))
-    )
+    return dataclasses.replace(row, like=_range(*map(math.exp, like)))
 
 
 def _no_figure(own: CellAnswers) -> str:
@@ -211,7 +212,7 @@ def _family(
     same = dict[tuple[str, ...], list[str]]()
     for cell in cells:
         same.setdefault(answered.answers[cell].tasks, []).append(cell)
-    groups = [tuple(group) for group in same.values()]
+    groups = [_ranked(group, answered, rule) for group in same.values()]
     pairs = [pair for group in groups for pair in itertools.combinations(group, 2)]
     compared = sum(len(group) > 1 for group in groups)
     rule = dataclasses.replace(rule, sharing=rule.sharing * max(1, compared))
@@ -223,7 +224,7 @@ def _family(
     each = rule.own_alpha / max(1, len(pairs))
     return SolvedFamily(
         name=name,
-        ranked=tuple(cells),
+        ranked=groups[0] if len(groups) == 1 else tuple(cells),
         pairs=tuple(
             _pair(answered, pair, ratios.get(pair), (p, q), each, rule.alpha, margin)
             for pair, p, q in zip(pairs, tests, adjusted, strict=True)
@@ -232,13 +233,21 @@ def _family(
     )
 
 
+def _ranked(group: Sequence[str], answered: Answered, rule: Rule) -> tuple[str, ...]:
+    """In the order in which `compare` pairs them, those without joules per solved task last."""
+    known = _valued(answered.block)
+    costly = tuple(cell for cell in group if cell in known)
+    order = ranking(answered.block.of(costly), rule) if costly else ()
+    return (*order, *(cell for cell in group if cell not in known))
+
+
 def _ratios(group: Sequence[str], answered: Answered, rule: Rule) -> dict[tuple[str, str], Pair]:
     """Joules per solved task of each pair of cells that have them."""
     known = _valued(answered.block)
     cells = tuple(cell for cell in group if cell in known)
-    if len(cells) < 2:
-        return {}
     own = [answered.answers[cell] for cell in cells]
+    if len(cells) < 2 or len(own[0].tasks) < 2:
+        return {}
     given = [each.digests or (cell,) for cell, each in zip(cells, own, strict=True)]
     lasting = per_solved.lasting(
         np.array([_shares(each) for each in own]),
@@ -297,7 +306,9 @@ def _pair(
     )
     if ratio is None:
         lacking = {_no_figure(cell) for cell in own if cell.refused or not cell.solved.any()}
-        why = "; ".join(sorted(lacking)) or "no energy was recorded of one of them"
+        alone = "one task gives no interval for tasks like it"
+        other = alone if len(a) < 2 else "no energy was recorded of one of them"
+        why = "; ".join(sorted(lacking)) or other
         return dataclasses.replace(pair, reason=why)
     return dataclasses.replace(
         pair,

@@ -136,6 +136,30 @@ def test_a_task_solved_in_some_rounds_counts_with_its_share(frame):
     assert both.quality == "not worse"
 
 
+def test_one_task_or_one_round_gives_no_interval_and_says_so(frame):
+    solved, cells = only(report(frame, {c: trial([True]) for c in ("onnx-cpu", "torch-cpu")}))
+    assert cells["onnx-cpu"].these is not None
+    assert cells["onnx-cpu"].like is None
+    assert cells["onnx-cpu"].reason == "one task gives no interval for tasks like it"
+    assert pair(solved, "onnx-cpu", "torch-cpu").reason == cells["onnx-cpu"].reason
+    alone = frame[frame["round"] == 1]
+    solved, cells = only(report(alone, {c: trial(SOME) for c in ("onnx-cpu", "torch-cpu")}))
+    assert cells["onnx-cpu"].per_solved_j > 0
+    assert cells["onnx-cpu"].these is cells["onnx-cpu"].like is None
+    assert cells["onnx-cpu"].reason == "one round gives no interval"
+    assert pair(solved, "onnx-cpu", "torch-cpu").reason == "one round gives no interval"
+
+
+def test_a_round_that_one_cell_lacks_counts_for_no_pair(frame):
+    torch, last = frame["cell"] == "torch-cpu", frame["round"] == 6
+    odd = frame[~(torch & last)].copy()
+    odd.loc[last & ~torch, "energy/per_request_j"] *= 1e6
+    solved, _ = only(report(odd, {c: trial(SOME) for c in ("onnx-cpu", "torch-cpu")}))
+    apart = pair(solved, "onnx-cpu", "torch-cpu")
+    assert (apart.a, apart.reason) == ("onnx-cpu", "")
+    assert apart.ratio == pytest.approx(0.012 / 0.033, rel=0.05)
+
+
 def test_without_energy_there_are_pass_rates(frame):
     bare = frame.drop(columns=[c for c in frame if str(c).startswith("energy/")])
     solved, cells = only(report(bare, {"onnx-cpu": trial(SOME)}, metrics=["latency/e2e_p50_s"]))

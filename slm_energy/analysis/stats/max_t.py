@@ -19,6 +19,9 @@ Three rounds   are too few for more than two cells: where one of 4 to 8 cells is
                than the others, 0.08 to 0.10 of studies have a false difference at alpha 0.05;
                with four rounds 0.05 to 0.08, with five or more 0.03 to 0.07.
 
+Errors that are the same in each round, such as that of the choice of tasks, are drawn beside the
+noise of the rounds (`comparison.Block.lasting`), and no number of rounds reduces them.
+
 Why labels are not permuted over more than two cells: that takes all of them to be equally noisy.
 With 8 equal cells of which 2 are ten times noisier it finds a false difference in 0.14 to 0.19 of
 studies at alpha 0.05. A plain paired t finds more only among the quiet cells where few cells, half

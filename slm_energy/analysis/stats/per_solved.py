@@ -11,8 +11,12 @@ One cell     The ends of three intervals are combined by squaring and adding the
              rate, whose distances are unequal. The correlation of a task's energy with its being
              solved counts: failing answers may be longer.
 Two cells    Their difference is nearly symmetric, so its standard error decides: each task moves
-             the log of a cell by its `influence`, and the noise of the rounds is added. See
-             `lasting`.
+             the log of a cell by its `influence`, and the noise of the rounds is added. To each
+             cell is added the variance of one more or one fewer solved task that it shares with no
+             other (Bonett and Price 2006, Journal of Educational and Behavioral Statistics 31, add
+             one task to each count): equal verdicts on few tasks would else prove that cells solve
+             the same ones. Weights of tasks are normal, not counts of a resampling: no draw is
+             without a solved task, so none has to be dropped.
 """
 
 from __future__ import annotations
