@@ -163,3 +163,14 @@ def test_measured_and_estimated_energy_have_recommendations_of_their_own() -> No
 def test_a_recommendation_survives_json() -> None:
     made = only(scored_report(), at_least={"pass_at_1": 0.26})
     assert from_plain(Recommendation, to_plain(made)) == made
+
+
+def test_equal_answers_are_said_to_be_equal() -> None:
+    onnx, torch = cell(ONNX, 11, 12.3), cell(TORCH, 11, 15.0)
+    report = with_solved(
+        solved_of(onnx, torch, pairs=(pair(onnx, torch, 0.8, 0.85, identical=True),))
+    )
+    assert (
+        "onnx and torch gave the same answers to all tasks: their pass rates are equal."
+        in report.findings
+    )

@@ -81,6 +81,9 @@ def _pair(report: Report, solved: Solved, family: SolvedFamily, pair: SolvedPair
     if solved.metric is not None:
         yield _energy(report, solved.metric, family, pair)
     a, b = report.labels[pair.a], report.labels[pair.b]
+    if pair.identical:
+        yield f"{a} and {b} gave the same answers to all tasks: their pass rates are equal."
+        return
     difference = points(pair.difference, signed=True)
     name = f"{simultaneous(report, family)} interval"
     yield (
