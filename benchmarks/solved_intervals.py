@@ -29,11 +29,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from slm_energy.analysis.answered import Answered
 from slm_energy.analysis.options import AnalysisOptions
 from slm_energy.analysis.resolve_design import Design
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.solved import CellSolved, Solved
-from slm_energy.analysis.solved import Answered, solved
+from slm_energy.analysis.solved import solved
 from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.trials.answers import CellAnswers
 

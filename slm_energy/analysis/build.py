@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from slm_energy.analysis.answered import Answered, answered
 from slm_energy.analysis.blocked_metric import analyse_blocked
 from slm_energy.analysis.independent_metric import analyse_independent, not_possible
 from slm_energy.analysis.noise_floor import floor
@@ -23,7 +24,7 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.solved import Solved
 from slm_energy.analysis.sections import Sections
-from slm_energy.analysis.solved import Answered, answered, solved
+from slm_energy.analysis.solved import solved
 from slm_energy.analysis.text import (
     caveats,
     findings,

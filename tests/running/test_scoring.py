@@ -12,6 +12,7 @@ from slm_energy import workload
 from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.record import Record
 from slm_energy.running import scoring, trial
+from slm_energy.running.report import study_report
 from slm_energy.running.scoring import score_study
 from slm_energy.scoring import sandbox
 from slm_energy.store import artifacts
@@ -130,6 +131,29 @@ def test_a_stored_study_is_scored_once(record: Record, tmp_path: Path, empty_sto
     stored = json.loads(store.attached(frame["run_id"][0], artifacts.SCORES))
     assert [row["verdict"] for row in stored["scores"]] == ["passed", "failed assertion"]
     assert (score().solved, score().skipped) == ({}, 1)
+
+
+def test_a_report_says_what_a_solved_task_cost_and_which_scores_are_lost(
+    record: Record, tmp_path: Path, config: RunConfig
+) -> None:
+    store = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
+    parent = store.adopt_sweep(a_sweep(study=record.trial.study))
+    scored = scoring.scored(record, config.study)
+    folder = tmp_path / "record"
+    folder.mkdir()
+    artifacts.write(folder, scored, {})
+    store.store(scored, folder, parent, "here")
+    options = {"study": record.trial.study, "metrics": ["energy/per_request_j"]}
+    [solved] = study_report(store, options).result.solved
+    [cell] = solved.cells
+    assert (cell.solved, cell.scored, solved.tasks) == (1, 2, 2)
+    assert cell.per_solved_j == pytest.approx(scored.metrics["energy/per_solved_j"])
+    assert cell.reason == "one round gives no interval"
+    for file in (tmp_path / "mlruns").rglob("scores.json"):
+        file.unlink()
+    without = study_report(store, options)
+    assert without.result.solved == ()
+    assert without.gaps[0].startswith("scores of 1 of 1 scored trials cannot be read")
 
 
 def test_a_workload_that_has_changed_since_is_not_scored(record: Record, tmp_path: Path) -> None:
