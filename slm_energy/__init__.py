@@ -7,6 +7,7 @@ For notebooks and scripts:
     load_readings     one row per reading of a sensor
     plan, run         the same words as on the command line
     report, compare   verdicts, as sentences and as DataFrames
+    recommend         the configuration that costs least under conditions
 
 For packages that add an engine (entry-point group `slm_energy.engines`) or a meter
 (`slm_energy.meters`): `EngineSpec`, `Engine`, `LoadRequest`, `Batch`, `Completion`, `EngineError`;
@@ -43,6 +44,7 @@ from slm_energy._version import __version__
 if TYPE_CHECKING:
     from slm_energy.api.comparisons import StudyComparison, compare
     from slm_energy.api.loading import load_generations, load_readings, load_trials
+    from slm_energy.api.recommendations import StudyRecommendation, recommend
     from slm_energy.api.reports import StudyReport, report
     from slm_energy.api.sweeps import StudyPlan, SweepResult, plan, run
     from slm_energy.config.groups import MeasurementConfig
@@ -68,6 +70,7 @@ __all__ = [
     "Source",
     "StudyComparison",
     "StudyPlan",
+    "StudyRecommendation",
     "StudyReport",
     "SweepResult",
     "__version__",
@@ -76,6 +79,7 @@ __all__ = [
     "load_readings",
     "load_trials",
     "plan",
+    "recommend",
     "report",
     "run",
 ]
@@ -83,6 +87,7 @@ __all__ = [
 _MODULES = {
     "api.comparisons": ("StudyComparison", "compare"),
     "api.loading": ("load_generations", "load_readings", "load_trials"),
+    "api.recommendations": ("StudyRecommendation", "recommend"),
     "api.reports": ("StudyReport", "report"),
     "api.sweeps": ("StudyPlan", "SweepResult", "plan", "run"),
     "config.groups": ("MeasurementConfig",),

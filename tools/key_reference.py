@@ -46,6 +46,7 @@ default is *required*; the files of a group set most of these.
 """
 VERBS = {
     "analysis": "`slm-energy report`",
+    "recommend": "`slm-energy recommend`",
     "compare": "`slm-energy compare A B`",
     "calibrate": "`slm-energy calibrate`",
     "ui": "`slm-energy ui`",

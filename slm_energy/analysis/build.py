@@ -10,8 +10,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from slm_energy.analysis.answered import Answered, answered
 from slm_energy.analysis.metric_result import analyse, not_possible
 from slm_energy.analysis.noise_floor import floor
+from slm_energy.analysis.recommend import recommend
 from slm_energy.analysis.resolve_design import Design, resolve_design, with_sharing
 from slm_energy.analysis.result.design import Cell, LeftOut
 from slm_energy.analysis.result.diagnostics import Diagnostics, NoiseFloor
@@ -19,11 +21,21 @@ from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.analysis.result.solved import Solved
 from slm_energy.analysis.sections import Sections
-from slm_energy.analysis.text import caveats, findings, independent, population
+from slm_energy.analysis.solved import solved
+from slm_energy.analysis.text import (
+    caveats,
+    findings,
+    independent,
+    population,
+    solved_findings,
+    solved_methods,
+)
 from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
+from slm_energy.analysis.trials.answers import TrialAnswers, answer_counts
 from slm_energy.analysis.trials.frame import Study, level, tidy
 from slm_energy.analysis.trials.provenance import provenance, trial_rows
 from slm_energy.config.options import AnalysisOptions
@@ -38,6 +50,8 @@ def build(
     *,
     noise_floor: NoiseFloor | None = None,
     stopped: str = "",
+    answers: Mapping[str, TrialAnswers] | None = None,
+    unscored: str = "",
 ) -> Report:
     """Analyse a study whose cells ran in rounds.
 
@@ -46,26 +60,42 @@ def build(
         options: see `analysis.options`.
         noise_floor: what is stored of the machine; a study that measures it has its own.
         stopped: why the study ended before its last round; empty if it did not.
+        answers: run id to scores, from `trials.answers.read_answers`.
+        unscored: why there are no scores; empty if there are.
 
     Raises:
         AnalysisError: the study cannot be analysed as requested; the message names the key to
             change.
     """
     sections, study = Sections(), tidy(raw, options.study, options.machine)
-    report = _analysed(study, raw, options, sections, rounds=True)
+    scores = answers or {}
+    report = _analysed(study, raw, options, sections, rounds=True, answers=scores)
     report = dataclasses.replace(
-        report, noise_floor=report.noise_floor or noise_floor, stopped=stopped
+        report,
+        noise_floor=report.noise_floor or noise_floor,
+        stopped=stopped,
+        unscored=unscored,
+        answers=answer_counts(study, scores),
+    )
+    recommendations = sections.make(
+        "recommendation", lambda: recommend(report, {}, {}), lambda failure: ()
     )
     return _worded(
-        report,
+        dataclasses.replace(report, recommendations=recommendations),
         sections,
-        methods={"methods": methods, "methods over models": population.methods},
+        methods={
+            "methods": methods,
+            "methods on solved tasks": solved_methods.methods,
+            "methods over models": population.methods,
+        },
         findings={
+            "solved tasks in words": solved_findings.findings,
             "verdicts in words": findings.findings,
             "verdicts over models in words": population.findings,
             "noise in words": caveats.findings,
         },
         notes={
+            "notes on solved tasks": solved_findings.notes,
             "notes on the comparison": findings.notes,
             "notes on models": population.notes,
             "notes on the machine": caveats.notes,
@@ -88,7 +118,7 @@ def build_independent(raw: pd.DataFrame, options: AnalysisOptions, aggregate: st
     study = _without_rounds(tidy(raw, options.study, options.machine))
     sections = Sections()
     return _worded(
-        _analysed(study, raw, options, sections, rounds=False),
+        _analysed(study, raw, options, sections, rounds=False, answers={}),
         sections,
         methods={
             "methods": partial(independent.methods, figure=aggregate or "one value"),
@@ -103,12 +133,24 @@ def build_independent(raw: pd.DataFrame, options: AnalysisOptions, aggregate: st
 
 
 def _analysed(
-    study: Study, raw: pd.DataFrame, options: AnalysisOptions, sections: Sections, *, rounds: bool
+    study: Study,
+    raw: pd.DataFrame,
+    options: AnalysisOptions,
+    sections: Sections,
+    *,
+    rounds: bool,
+    answers: Mapping[str, TrialAnswers],
 ) -> Report:
     """The report without its sentences."""
     design = resolve_design(study, options, rounds=rounds)
     values, left_out = blocks.usable(study, options)
-    design = with_sharing(design, (block for _, block in values))
+    nothing: tuple[tuple[Answered, ...], list[LeftOut]] = (), []
+    scored, unusable = sections.make(
+        "answers", lambda: answered(study, answers), lambda failure: nothing
+    )
+    left_out += unusable
+    tested = [block for _, block in values] + [block for each in scored for block in each.tested]
+    design = with_sharing(design, tested)
     trials = blocks.trial_facts(study.valid)
     first, metrics = values[0][0].quantity, []
     for metric, block in values:
@@ -124,7 +166,12 @@ def _analysed(
     if not rounds:
         left_out = [not_possible(metrics), *left_out]
         return _assembled(study, raw, design, metrics, left_out, sections)
-    report = _assembled(study, raw, design, metrics, left_out, sections)
+    costs = sections.make(
+        "solved tasks",
+        lambda: tuple(solved(each, design) for each in scored),
+        lambda failure: (),
+    )
+    report = _assembled(study, raw, design, metrics, left_out, sections, costs)
     own_floor = sections.make(
         "noise floor", lambda: floor(study, values, options.alpha), lambda failure: None
     )
@@ -190,6 +237,7 @@ def _assembled(
     metrics: Sequence[MetricResult],
     left_out: Sequence[LeftOut],
     sections: Sections,
+    costs: tuple[Solved, ...] = (),
 ) -> Report:
     """What was analysed, with the cells, trials and trade-offs that it is about."""
     not_run = study.left_out()
@@ -208,11 +256,12 @@ def _assembled(
         metrics=tuple(metrics),
         pareto=sections.make(
             "trade-offs",
-            lambda: trade_offs(study, metrics, design.options),
+            lambda: trade_offs(study, metrics, costs, design.options),
             lambda failure: (),
         ),
         trials=trial_rows(study),
         scope="" if study.scope is None else study.scope.words,
+        solved=costs,
         methods=(),
         findings=(),
         notes=(),

@@ -193,8 +193,8 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
     difference = minimum_detectable(math.log1p(noise.sd_pct / 100), rounds, most, rule)
     if difference is not None:
         console.print(
-            f"{rounds} rounds of {most} cells that are as noisy give a difference of"
-            f" {phrases.number(difference)} % a verdict (saves or worse, beyond the margin of"
+            f"{rounds} rounds of {most} cells that are as noisy give"
+            f" {phrases.difference(difference)} a verdict (saves or worse, beyond the margin of"
             f" {100 * rule.margin:g} %) with a chance of {GOOD_POWER}",
             highlight=False,
             soft_wrap=True,

@@ -11,6 +11,7 @@ from slm_energy.config.options import (
     AnalysisOptions,
     CalibrateOptions,
     CompareOptions,
+    RecommendOptions,
     ReportFiles,
     ScoreOptions,
     UiOptions,
@@ -25,6 +26,7 @@ FILES: dict[str, tuple[type, ...]] = {
     "analysis": (AnalysisOptions, ReportFiles),
     "compare": (CompareOptions,),
     "calibrate": (CalibrateOptions,),
+    "recommend": (RecommendOptions,),
     "score": (ScoreOptions,),
     "ui": (UiOptions,),
 }

@@ -1,4 +1,4 @@
-"""The keys of the verbs that have a file of their own in conf/: analysis, compare, score, ui."""
+"""The keys of the verbs that have a file of their own in conf/."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ _MARGIN = Key(
     " results.",
     low=0,
     high=0.5,
+)
+_MARGIN_POINTS = Key(
+    "largest loss of pass rate, in percentage points, that does not matter. Declare it before you"
+    " look at the results.",
+    low=0,
+    high=50,
 )
 _MACHINE = Key("machine whose trials are read; needed only where a study has trials of several")
 
@@ -53,15 +59,7 @@ class AnalysisOptions:
         ),
     ] = None
     margin: Annotated[float, _MARGIN] = 0.02
-    margin_points: Annotated[
-        float,
-        Key(
-            "largest loss of pass rate, in percentage points, that does not matter. Declare it"
-            " before you look at the results.",
-            low=0,
-            high=50,
-        ),
-    ] = 2.0
+    margin_points: Annotated[float, _MARGIN_POINTS] = 2.0
     alpha: Annotated[
         float,
         Key(
@@ -87,6 +85,45 @@ class AnalysisOptions:
         ),
     ] = 9999
     seed: Annotated[int, Key("seed of all random draws", low=0, high=2**32 - 1)] = 0
+    machine: Annotated[str | None, _MACHINE] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RecommendOptions:
+    """Under which conditions `slm-energy recommend` names the cheapest configuration."""
+
+    study: Annotated[str, Key("name of the study")]
+    at_least: Annotated[
+        dict[str, float],
+        Key(
+            "smallest acceptable values, such as at_least.pass_at_1=0.3. Names are those of"
+            " `slm-energy metrics`, values in the unit that it lists; the group of a name may be"
+            " omitted where the rest identifies it."
+        ),
+    ] = dataclasses.field(default_factory=dict)
+    at_most: Annotated[
+        dict[str, float],
+        Key(
+            "largest acceptable values, such as at_most.latency/e2e_p95_s=2. Names as in at_least."
+        ),
+    ] = dataclasses.field(default_factory=dict)
+    families: Annotated[
+        tuple[str, ...],
+        Key(
+            "settings for each of whose levels there is a recommendation; [] chooses among all"
+            " cells. [model] names one configuration for each model."
+        ),
+    ] = ()
+    margin: Annotated[float, _MARGIN] = 0.02
+    margin_points: Annotated[float, _MARGIN_POINTS] = 2.0
+    alpha: Annotated[
+        float,
+        Key(
+            "error rate of all verdicts of a family together; intervals have confidence 1 - alpha",
+            low=0.001,
+            high=0.2,
+        ),
+    ] = 0.05
     machine: Annotated[str | None, _MACHINE] = None
 
 

@@ -5,6 +5,7 @@ Prints nothing; the command line and a notebook share it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -12,19 +13,28 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slm_energy.config.groups import TrackingConfig
-from slm_energy.errors import AnalysisError, ConfigError, TrackingError
+import yaml
+
+from slm_energy import workload
+from slm_energy.config.groups import TrackingConfig, WorkloadConfig
+from slm_energy.config.options import AnalysisOptions, RecommendOptions
+from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError, TrackingError
 from slm_energy.planning.freeze import Frozen
 from slm_energy.running.stop_rule import noise_floor
 from slm_energy.serialization import from_plain
+from slm_energy.store.artifacts import SCORES, SETTINGS
 from slm_energy.store.connection import store_uri
 from slm_energy.store.tracking import Store, open_existing
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from slm_energy.analysis.regression import Side
     from slm_energy.analysis.render.files import RenderedFiles
     from slm_energy.analysis.render.generated import Generated
+    from slm_energy.analysis.result.recommendation import Recommendation
     from slm_energy.analysis.result.report import Report
+    from slm_energy.analysis.trials.answers import TrialAnswers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,23 +85,12 @@ def study_report(
     from slm_energy.analysis.sections import Sections
 
     checked = analysis.options(options)
-    frame = store.frame(checked.study)
-    machine = analysis.one_machine(frame, checked.study, checked.machine)
-    gaps = list[str]()
-    floor = None
-    try:
-        floor = noise_floor(store, machine)
-    except AnalysisError as error:
-        gaps.append(f"no noise floor: {error}")
-    if stop_reason is not None:
-        store.note_stop(checked.study, machine, stop_reason)
-    stopped = store.stopped(checked.study, machine)
-    result = analysis.build(frame, checked, noise_floor=floor, stopped=stopped)
+    result, answers, gaps = _analysed(store, checked, stop_reason)
     sections = Sections()
     generations: tuple[Generated, ...] = ()
     try:
         generations = sections.make(
-            "generated code", lambda: generated(result, store.attached), lambda failure: ()
+            "generated code", lambda: generated(result, store.attached, answers), lambda failure: ()
         )
     except TrackingError as error:  # artifacts were lost
         gaps.append(f"no generated code in the report: {error}")
@@ -99,7 +98,7 @@ def study_report(
         declared = read(Path(registration))
         plans = [
             from_plain(Frozen, json.loads(plan)["frozen"])
-            for plan in store.plans(checked.study, machine)
+            for plan in store.plans(checked.study, result.machine)
         ]
         result = sections.make(
             "registration",
@@ -108,6 +107,99 @@ def study_report(
         )
     result = with_failures(result, sections.failures)
     return StoredReport(result=result, generations=generations, gaps=tuple(gaps))
+
+
+def _analysed(
+    store: Store, options: AnalysisOptions, stop_reason: str | None = None
+) -> tuple[Report, dict[str, TrialAnswers], list[str]]:
+    """The analysis of a stored study, its scores by run id, and what it goes without."""
+    from slm_energy import analysis
+    from slm_energy.analysis.trials.answers import read_answers
+
+    frame = store.frame(options.study)
+    machine = analysis.one_machine(frame, options.study, options.machine)
+    gaps = list[str]()
+    floor = None
+    try:
+        floor = noise_floor(store, machine)
+    except AnalysisError as error:
+        gaps.append(f"no noise floor: {error}")
+    if stop_reason is not None:
+        store.note_stop(options.study, machine, stop_reason)
+    own = frame[frame["machine"] == machine]
+    answers, lost = read_answers(own, store.attached)
+    result = analysis.build(
+        frame,
+        options,
+        noise_floor=floor,
+        stopped=store.stopped(options.study, machine),
+        answers=answers,
+        unscored="" if answers else why_unscored(store, own, options.study),
+    )
+    return result, answers, [*gaps, *lost]
+
+
+def why_unscored(store: Store, rows: pd.DataFrame, study: str) -> str:
+    """Why the answers of a study have no scores.
+
+    Args:
+        store: has its files.
+        rows: its trials, as `Store.frame` has them.
+        study: its name.
+    """
+    valid = rows[rows["outcome"] == "valid"]
+    if valid.empty:
+        return "no trial is valid"
+    run = str(valid["run_id"].iloc[-1])
+    with contextlib.suppress(TrackingError, ValueError, KeyError):  # files of older versions
+        return str(json.loads(store.attached(run, SCORES))["unscored"])
+    with contextlib.suppress(SlmEnergyError, ValueError, KeyError):  # the data set may have moved
+        settings = yaml.safe_load(store.attached(run, SETTINGS))
+        tasks = workload.load(from_plain(WorkloadConfig, settings["workload"]))
+        if not any(task.tests for task in tasks):
+            return "the tasks of its workload have no tests"
+    return (
+        "they were not tested when its trials ran (study.sandbox=off, or an older version); "
+        f"slm-energy score study={study} tests them"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class StoredRecommendations:
+    """Recommendations for a stored study.
+
+    Attributes:
+        result: the comparison that they rest on.
+        recommendations: one per family and kind of energy.
+        gaps: what they go without and why, one line each.
+    """
+
+    result: Report
+    recommendations: tuple[Recommendation, ...]
+    gaps: tuple[str, ...]
+
+
+def study_recommendations(store: Store, options: RecommendOptions) -> StoredRecommendations:
+    """Recommend a configuration for each family of a study.
+
+    Raises:
+        ConfigError: a condition names no metric of the study.
+        TrackingError: there is no such study.
+        AnalysisError: the trials cannot be compared.
+    """
+    from slm_energy.analysis.recommend import recommend
+
+    asked = AnalysisOptions(
+        study=options.study,
+        families=options.families,
+        margin=options.margin,
+        margin_points=options.margin_points,
+        alpha=options.alpha,
+        machine=options.machine,
+    )
+    result, _, gaps = _analysed(store, asked)
+    made = recommend(result, options.at_least, options.at_most)
+    return StoredRecommendations(result=result, recommendations=made, gaps=tuple(gaps))
 
 
 def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str) -> str:

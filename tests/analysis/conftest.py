@@ -113,3 +113,11 @@ def with_scope(rows: pd.DataFrame, *scopes: Scope | None) -> pd.DataFrame:
 def study() -> Callable[..., pd.DataFrame]:
     """Build a synthetic study; see `make_study`."""
     return make_study
+
+
+def with_requests(frame: pd.DataFrame, tokens: int = 100) -> pd.DataFrame:
+    """The study with joules per request, which are those of so many tokens."""
+    frame = frame.copy()
+    for name in [str(c) for c in frame.columns if "/per_output_token" in str(c)]:
+        frame[name.replace("output_token", "request")] = frame[name] * tokens
+    return frame

@@ -143,7 +143,7 @@ def test_findings_show_the_interval_of_the_extreme_pair_that_holds_for_all_pairs
     low, high = (round(100 * (1 - end)) for end in (last.joint_high, last.joint_low))
     assert f"simultaneous 95 % interval {low} to {high} %" in result.findings[-1]
     page = to_markdown(result)
-    assert "(simultaneous 95 % intervals)" in page
+    assert ", simultaneous 95 % intervals" in page
 
 
 def test_equivalence_shows_the_interval_of_two_one_sided_tests(study):

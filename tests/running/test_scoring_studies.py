@@ -15,6 +15,7 @@ import pytest
 from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.record import Record
 from slm_energy.running import scoring
+from slm_energy.running.report import study_report
 from slm_energy.scoring.score import VERSION
 from slm_energy.store import artifacts, outbox
 from slm_energy.store.tracking import Store
@@ -144,3 +145,21 @@ def test_a_workload_without_tests_is_skipped(
     file.write_text("\n".join(map(json.dumps, rows)))
     result = score(store, tmp_path)
     assert (result.solved, result.left, result.skipped) == ({}, {}, 1)
+
+
+def test_a_report_says_what_a_solved_task_cost_and_which_scores_are_lost(
+    record: Record, config: RunConfig, store: Store, keep: Keep, tmp_path: Path
+) -> None:
+    scored = scoring.scored(record, config.study)
+    keep(scored)
+    options = {"study": record.trial.study, "metrics": ["energy/per_request_j"]}
+    [solved] = study_report(store, options).result.solved
+    [cell] = solved.cells
+    assert (cell.solved, cell.scored, solved.tasks) == (1, 2, 2)
+    assert cell.per_solved_j == pytest.approx(scored.metrics["energy/per_solved_j"])
+    assert cell.reason == "one round gives no interval"
+    for file in (tmp_path / "mlruns").rglob("scores.json"):
+        file.unlink()
+    without = study_report(store, options)
+    assert without.result.solved == ()
+    assert without.gaps[0].startswith("scores of 1 of 1 scored trials cannot be read")

@@ -4,7 +4,10 @@ report.html         the page
 report.md           the same in short
 comparisons.json    the whole result, unrounded, in SI units
 trials.parquet      one row per trial: factors, outcome, metrics
-tables/             LaTeX: METRIC-cells.tex, METRIC-pairs.tex
+tables/             LaTeX: METRIC-cells.tex, METRIC-pairs.tex; with scores solved-cells.tex and
+                    solved-pairs-1.tex, ... (solved-estimated-... for estimated energy)
+solved-cells.csv    with scores: tasks solved, pass rate and joules per solved task, unrounded
+solved-pairs.csv    the same pair by pair
 figures/            of the metric that decides, family by family: ratios (SVG) and the critical
                     difference diagram (SVG and TikZ); with several models, METRIC-models.svg
 errors.log          only if a section was left out after an error: the tracebacks
@@ -21,7 +24,14 @@ from typing import Literal
 
 import pandas as pd
 
-from slm_energy.analysis.render import critical_difference, figures, interaction, latex
+from slm_energy.analysis.render import (
+    critical_difference,
+    figures,
+    interaction,
+    latex,
+    solved_data,
+    solved_tables,
+)
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.markdown import to_markdown
@@ -84,6 +94,7 @@ def _makers(
     yield "report.md", partial(to_markdown, report, makes)
     yield JSON, report.to_json
     yield "trials.parquet", partial(_trials, report)
+    yield from _solved(report)
     for result in report.metrics:
         stem = f"tables/{_slug(result.metric.name)}"
         yield f"{stem}-cells.tex", partial(latex.descriptive, report, result)
@@ -93,6 +104,25 @@ def _makers(
         if result.population is not None and not result.population.reason:
             stem = f"figures/{_slug(result.metric.name)}"
             yield f"{stem}-models.svg", partial(_models, report, result, result.population)
+
+
+def _solved(report: Report) -> Iterator[tuple[str, Callable[[], str | bytes]]]:
+    for result in report.solved:
+        kind = "" if result.metric is None else result.metric.name.partition("/")[0]
+        stem = "-".join(["solved", *kind.split("_")[1:]])
+        cells = partial(solved_tables.cells, report, result)
+        yield f"tables/{stem}-cells.tex", partial(_latex, cells, f"{stem}-cells")
+        for number, family in enumerate(result.families, start=1):
+            pairs = partial(solved_tables.pairs, report, result, family)
+            label = f"{stem}-pairs-{number}"
+            yield f"tables/{label}.tex", partial(_latex, pairs, label)
+    if report.solved:
+        yield "solved-cells.csv", lambda: solved_data.cells(report)
+        yield "solved-pairs.csv", lambda: solved_data.pairs(report)
+
+
+def _latex(grid: Callable[[], Grid], label: str) -> str:
+    return latex.solved(grid(), label)
 
 
 def _figures(

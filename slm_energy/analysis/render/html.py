@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from slm_energy.analysis.render import tables
 from slm_energy.analysis.render.generated import Generated
-from slm_energy.analysis.render.page import Part, Section, sections
-from slm_energy.analysis.render.page_blocks import Block, Text
+from slm_energy.analysis.render.page import sections
+from slm_energy.analysis.render.page_blocks import Block, Part, Section, Text
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.sections import Sections

@@ -35,6 +35,11 @@ def pairs(report: Report, result: MetricResult) -> str:
     )
 
 
+def solved(grid: Grid, label: str) -> str:
+    """A table about solved tasks; empty without rows."""
+    return _table(grid, label) if grid.rows else ""
+
+
 def _table(grid: Grid, label: str) -> str:
     grid = grid.without(*_BESIDE_THE_POINT)
     columns = "".join("l" if grid.left_aligned(i) else "r" for i in range(len(grid.head)))

@@ -6,13 +6,17 @@ from slm_energy.analysis.render.summary_tables import grids
 from slm_energy.analysis.render.tables import heading
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.sections import Sections
+from slm_energy.analysis.text.recommendation import opening
 from slm_energy.escape import markdown
 
 
 def to_markdown(report: Report, makes: Sections | None = None) -> str:
     """Write as Markdown; `makes` makes its tables, and keeps what failed."""
     lines = [f"# {markdown(heading(report))}", ""]
-    # The findings come first: MLflow shows the first lines of a description, and folds the rest.
+    # These come first: MLflow shows the first lines of a description, and folds the rest.
+    for made in opening(report):
+        first, *rest = (markdown(sentence) for sentence in made.sentences)
+        lines += [" ".join([f"**{first}**", *rest]), ""]
     for line in report.findings:
         lines += [f"**{markdown(line)}**", ""]
     if report.shared:

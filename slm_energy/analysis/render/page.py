@@ -7,18 +7,10 @@ comparisons.json has all of it.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
 
-from slm_energy.analysis.render import (
-    critical_difference,
-    figures,
-    interaction,
-    supporting_tables,
-    tables,
-)
+from slm_energy.analysis.render import figures, page_metric, page_solved, tables
 from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.page_blocks import (
@@ -31,48 +23,31 @@ from slm_energy.analysis.render.page_blocks import (
     Fold,
     Heading,
     Matrix,
-    Table,
+    Part,
+    Section,
     Text,
+    filled,
 )
 from slm_energy.analysis.render.tables import Grid
-from slm_energy.analysis.result.comparison import Family, Savings
 from slm_energy.analysis.result.design import Slot
-from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.result.pareto import Pareto
-from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.sections import of_family
-from slm_energy.analysis.text.phrases import confidence, percent, simultaneous, titled
-from slm_energy.analysis.text.population import shown
 
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
-_MOST_OPEN = 30
-_MOST_IN_MATRIX = 30
-
-
-class Part(NamedTuple):
-    """A part of a section: its name, and what makes its blocks; none where it shows nothing."""
-
-    name: str
-    blocks: Callable[[], Iterable[Block]]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Section:
-    """A titled part of the page; one whose parts show nothing is left out."""
-
-    id: str
-    title: str
-    parts: tuple[Part, ...]
 
 
 def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid]) -> list[Section]:
     """The page from top to bottom."""
-    contents = [("findings", "Findings", _findings(report, more))]
+    contents = [
+        ("recommendation", "Recommendation", page_solved.recommendation(report)),
+        ("findings", "Findings", _findings(report, more)),
+        ("solved", "Solved tasks", page_solved.solved(report)),
+    ]
     for result in report.metrics:
         anchor = result.metric.name.replace("/", "-")
-        contents.append((anchor, result.metric.heading, _metric(report, result)))
+        contents.append((anchor, result.metric.heading, page_metric.metric(report, result)))
     contents += [
-        ("trade-offs", "Trade-offs", _trade_offs(report)),
+        ("trade-offs", "Trade-offs", page_metric.trade_offs(report)),
         ("parts", "Where the energy goes", iter([Part("bars", partial(_breakdown, report))])),
         ("trials", "Trials", _trials(report)),
         ("generated", "Generated code", _generated(report, generated)),
@@ -83,178 +58,15 @@ def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid
 
 def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
     yield Part("sentences", lambda: [Text(text=t, style="finding") for t in report.findings])
-    yield Part("errors", partial(_failures, report, ""))
-    yield Part("registration", lambda: _filled(tables.registration(report)))
+    yield Part("errors", partial(page_metric.failures, report, ""))
+    yield Part("registration", lambda: filled(tables.registration(report)))
     for result in report.deciding:
         for family in result.families:
             if family.headline:
                 name = f"ratios{of_family(family.name)}"
-                yield Part(name, partial(_forest, report, result, family))
+                yield Part(name, partial(page_metric.forest, report, result, family))
     for grid in more:
-        yield Part(grid.title, partial(_filled, grid))
-
-
-def _failures(report: Report, metric: str) -> list[Block]:
-    """What errors kept out of the analysis: of a metric, or of the whole report."""
-    failed = [failure for failure in report.failures if failure.metric == metric]
-    return [Text(text=failure.sentence(), style="failed") for failure in failed]
-
-
-def _filled(*grids: Grid) -> list[Block]:
-    return [Table(grid=grid) for grid in grids if grid.rows]
-
-
-def _forest(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
-    yield from _family_heading(family, result.metric)
-    wide = any(pair.wide_low is not None for pair in family.headline)
-    yield Figure(
-        svg=figures.forest(report, result.metric, family),
-        caption=f"{result.metric.heading} as a ratio to"
-        f" {report.labels[family.reference]}: bar, {simultaneous(report, family)} interval;"
-        f"{' thin line, with the instruments in it;' * wide}"
-        f" shaded, the margin of {100 * report.options.margin:g}\u00a0%"
-        f"{titled(report, result.metric)}",
-    )
-
-
-def _family_heading(family: Family, metric: Metric) -> Iterator[Block]:
-    if family.name:
-        yield Heading(text=family.name + " (estimated)" * metric.estimated)
-
-
-def _metric(report: Report, result: MetricResult) -> Iterator[Part]:
-    yield Part("errors", partial(_failures, report, result.metric.name))
-    if result.descriptive:
-        yield Part("every trial", partial(_strip, report, result))
-        yield Part("cell by cell", partial(_descriptive, report, result))
-    for family in result.families:
-        if len(family.ranked) > 1:
-            yield from _family(report, result, family)
-    yield Part("over models", partial(_over_models, report, result))
-    if result.diagnostics.drifts:
-        yield Part("drift and outliers", partial(_drift, report, result))
-    for name, grids in (
-        ("Diagnostics", partial(supporting_tables.diagnostics, report, result)),
-        ("Effects of the factors", partial(supporting_tables.effects, result)),
-        ("Conventional tests", partial(supporting_tables.conventional, report, result)),
-        ("What more rounds would show", partial(supporting_tables.power, result)),
-    ):
-        yield Part(name, partial(_fold, name, grids))
-
-
-def _fold(name: str, grids: Callable[[], Sequence[Grid]]) -> Iterator[Block]:
-    if made := grids():
-        yield Fold(title=name, grids=tuple(made))
-
-
-def _strip(report: Report, result: MetricResult) -> Iterator[Block]:
-    yield Figure(
-        svg=figures.strip(report, result),
-        caption="Dots, trials (with a ring: flagged); diamond, geometric mean; bar, its"
-        f" {confidence(report)} interval{_instruments(result)}{titled(report, result.metric)}",
-    )
-
-
-def _descriptive(report: Report, result: MetricResult) -> Iterator[Block]:
-    grid = tables.descriptive(report, result)
-    crowded = len(grid.rows) > _MOST_OPEN
-    yield Fold(title="Cell by cell", grids=(grid,)) if crowded else Table(grid=grid)
-
-
-def _drift(report: Report, result: MetricResult) -> Iterator[Block]:
-    yield Heading(text="Drift and outliers")
-    yield Figure(
-        svg=figures.drift(report, result),
-        caption="Each trial against the mean of its cell, in the order of the plan"
-        f"{'; diamonds, the sentinel' * (result.sentinel is not None)}",
-    )
-
-
-def _over_models(report: Report, result: MetricResult) -> Iterator[Block]:
-    """Models in general, and how much the models of the study differ."""
-    seen = result.population
-    pairs = () if seen is None else shown(seen)
-    if pairs:
-        yield Heading(text="Over models")
-        yield Figure(
-            svg=interaction.to_svg(report, result.metric, pairs),
-            caption=f"Ratio on each model with its {confidence(report)} interval over rounds, and"
-            f" over models like these (diamond) with the {confidence(report)} interval of all pairs"
-            f" together; shaded, the margin of {100 * report.options.margin:g}\u00a0%"
-            f"{titled(report, result.metric)}",
-        )
-    yield from _filled(supporting_tables.over_models(report, result))
-
-
-def _instruments(result: MetricResult) -> str:
-    known = any(row.instrument_low is not None for row in result.descriptive)
-    return "; thin line below, the instruments' own" if known else ""
-
-
-def _family(report: Report, result: MetricResult, family: Family) -> Iterator[Part]:
-    where = of_family(family.name)
-    yield Part(f"heading{where}", partial(_family_heading, family, result.metric))
-    if family.pairs:
-        yield Part(f"pairs{where}", partial(_pairs, report, result, family))
-    if 2 < len(family.ranked) <= _MOST_IN_MATRIX and family.savings.cells:
-        name = f"savings{where}"
-        yield Part(name, lambda: [_savings(report, result.metric, family.savings)])
-    yield Part(f"mean ranks{where}", partial(_ranks, report, result, family))
-
-
-def _pairs(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
-    grid = tables.pairs(report, result.metric, family)
-    decides = result in report.deciding
-    yield Table(grid=grid) if decides else Fold(title="Pair by pair", grids=(grid,))
-
-
-def _ranks(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
-    ranking = critical_difference.ranking(result, family, report.options.alpha)
-    if ranking is not None:
-        yield Figure(
-            svg=critical_difference.to_svg(ranking, report.labels, result.metric.heading),
-            caption=f"Mean ranks over {ranking.rounds} complete rounds, 1 is best; a bar joins"
-            " cells that do not differ",
-        )
-
-
-def _savings(report: Report, metric: Metric, savings: Savings) -> Matrix:
-    rows = []
-    for shares, verdicts in zip(savings.saving_pct, savings.verdicts, strict=True):
-        row = []
-        for share, verdict in zip(shares, verdicts, strict=True):
-            if share is None:
-                row.append(EMPTY)
-                continue
-            decided = verdict in ("saves", "gains", "worse", "equivalent")
-            side = "plus" if share > 0 else "minus"
-            row.append(Field(percent(share / 100), side if decided else "open", str(verdict)))
-        rows.append(tuple(row))
-    gain = "Gain" if metric.higher_is_better else "Saving"
-    return Matrix(
-        caption=f"{gain} of the row against the column, in per cent; hatched: not conclusive",
-        labels=tuple(report.labels[cell] for cell in savings.cells),
-        rows=tuple(rows),
-    )
-
-
-def _trade_offs(report: Report) -> Iterator[Part]:
-    for front in report.pareto:
-        if len(front.points) > 1:
-            yield Part(f"{front.y.heading} against energy", partial(_front, report, front))
-
-
-def _front(report: Report, front: Pareto) -> Iterator[Block]:
-    better = "upper" if front.y.higher_is_better else "lower"
-    yield Figure(
-        svg=figures.pareto(report, front),
-        caption=f"{front.y.heading} against {front.x.title}"
-        f"{' (estimated)' * front.x.estimated}: best is the {better} left;"
-        f" lines, {confidence(report)} intervals. Per cent: of"
-        f" {front.resamples or 'all'} resamples of the rounds, those in which the cell is on the"
-        " front; how stable the front is from round to round, not the chance that the cell is truly"
-        f" on it{titled(report, front.x)}",
-    )
+        yield Part(grid.title, partial(filled, grid))
 
 
 def _breakdown(report: Report) -> Iterator[Block]:
@@ -271,8 +83,8 @@ def _breakdown(report: Report) -> Iterator[Block]:
 
 def _trials(report: Report) -> Iterator[Part]:
     yield Part("outcomes", partial(_outcomes, report))
-    yield Part("what is not valid", lambda: _filled(tables.audit(report)))
-    yield Part("what was left out", lambda: _filled(tables.left_out(report)))
+    yield Part("what is not valid", lambda: filled(tables.audit(report)))
+    yield Part("what was left out", lambda: filled(tables.left_out(report)))
 
 
 def _outcomes(report: Report) -> Iterator[Block]:
@@ -302,7 +114,7 @@ def _slot(slot: Slot | None) -> Field:
 
 
 def _generated(report: Report, generated: Sequence[Generated]) -> Iterator[Part]:
-    yield Part("agreement", lambda: _filled(tables.agreement(report)))
+    yield Part("agreement", lambda: filled(tables.agreement(report)))
     if generated:
         yield Part("samples", partial(_samples, generated))
 
@@ -314,17 +126,17 @@ def _samples(generated: Sequence[Generated]) -> Iterator[Block]:
         " prompt for which any cell's tokens differ from the reference engine's, unedited.",
         style="muted",
     )
-    writers: dict[tuple[str, str, int | None], list[str]] = {}
+    writers: dict[tuple[str, str, str, int | None], list[str]] = {}
     for sample in generated:
-        key = (sample.task_id, sample.completion, sample.differs_at)
+        key = (sample.task_id, sample.completion, sample.verdict, sample.differs_at)
         writers.setdefault(key, []).append(sample.label)
-    for (task, completion, differs_at), labels in writers.items():
-        mark = (
-            ""
-            if differs_at is None
-            else f" (differs from the reference from token {differs_at} on)"
-        )
-        yield Code(title=f"{task}: {', '.join(labels)}{mark}", text=completion)
+    for (task, completion, verdict, differs_at), labels in writers.items():
+        differs = ""
+        if differs_at is not None:
+            differs = f"differs from the reference from token {differs_at} on"
+        marks = "; ".join(filter(None, (verdict, differs)))
+        title = f"{task}: {', '.join(labels)}"
+        yield Code(title=f"{title} ({marks})" if marks else title, text=completion)
 
 
 def _methods(report: Report) -> Iterator[Part]:

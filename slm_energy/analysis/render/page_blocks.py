@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from slm_energy.analysis.render.tables import Grid
@@ -83,3 +84,24 @@ class Code:
 
 
 Block = Text | Heading | Bullets | Figure | Table | Fold | Matrix | Code
+
+
+class Part(NamedTuple):
+    """A part of a section: its name, and what makes its blocks; none where it shows nothing."""
+
+    name: str
+    blocks: Callable[[], Iterable[Block]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A titled part of the page; one whose parts show nothing is left out."""
+
+    id: str
+    title: str
+    parts: tuple[Part, ...]
+
+
+def filled(*grids: Grid) -> list[Block]:
+    """The tables that have rows."""
+    return [Table(grid=grid) for grid in grids if grid.rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from slm_energy.analysis.render import supporting_tables
+from slm_energy.analysis.render import solved_tables, supporting_tables
 from slm_energy.analysis.render.tables import MARGINAL, Grid, audit, registration
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.diagnostics import Descriptive
@@ -32,6 +32,18 @@ def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
         for name, grid in (
             ("table of trials that are not valid", partial(audit, report)),
             ("table of cells", partial(cells, report)),
+            *(
+                ("table of solved tasks", partial(solved_tables.cells, report, s))
+                for s in report.solved
+            ),
+            *(
+                (
+                    f"table of solved tasks by pair{of_family(f.name)}",
+                    partial(solved_tables.short_pairs, report, s, f),
+                )
+                for s in report.solved
+                for f in s.families
+            ),
             *(
                 (f"table of pairs{of_family(family.name)}", partial(pairs, report, main, family))
                 for main in lead
@@ -122,7 +134,7 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
         rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
     suffix, first = _against(report, family)
     return Grid(
-        title=f"{metric.heading} ({phrases.simultaneous(report, family)} intervals){suffix}"
+        title=f"{metric.heading}, {phrases.simultaneous(report, family)} intervals{suffix}"
         + phrases.titled(report, metric),
         head=(
             first,

@@ -11,7 +11,7 @@ from slm_energy.analysis.render.tables import MARGINAL, MOST_PAIRS, Grid, figure
 from slm_energy.analysis.result.comparison import Conventional
 from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.text.phrases import confidence, number, p_value, titled
+from slm_energy.analysis.text.phrases import confidence, difference, number, p_value, titled
 
 
 def diagnostics(report: Report, result: MetricResult) -> list[Grid]:
@@ -219,8 +219,8 @@ def power(result: MetricResult) -> list[Grid]:
         beyond = "" if plan.margin_pct is None else f", beyond {number(plan.margin_pct)} %"
         detectable = (
             "" if plan.detectable_pct is None
-            else f"; a difference of {number(plan.detectable_pct)} % gets a verdict with a chance"
-            " of 0.8"
+            else f"; {difference(plan.detectable_pct)} gets a verdict with a"
+            " chance of 0.8"
         )  # fmt: skip
         grids.append(
             Grid(

@@ -10,7 +10,9 @@ from rich.text import Text
 
 from slm_energy.analysis.render.summary_tables import grids
 from slm_energy.analysis.render.tables import Grid, heading
+from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.report import Report
+from slm_energy.analysis.text.recommendation import opening
 from slm_energy.escape import visible
 
 WIDTH = 100
@@ -26,6 +28,8 @@ def to_terminal(report: Report, console: Console) -> None:
         console.print(_safe("all cells: " + ", ".join(report.shared), style="dim"), width=width)
     if report.scope:
         console.print(_safe(f"measured: {report.scope}", style="dim"), width=width)
+    for made in opening(report):
+        print_sentences(made, console)
     for grid in grids(report):
         print_grid(grid, console)
     for line in report.findings:
@@ -33,6 +37,16 @@ def to_terminal(report: Report, console: Console) -> None:
     console.print()
     for line in report.notes:
         console.print(Padding(_safe(line, style="dim"), (0, 0, 0, 2)), width=width)
+
+
+def print_sentences(made: Recommendation, console: Console) -> None:
+    """Print a recommendation; the first sentence stands out."""
+    width = min(console.width, WIDTH)
+    first, *rest = made.sentences
+    console.print()
+    console.print(_safe(first, style="bold"), width=width)
+    for sentence in rest:
+        console.print(Padding(_safe(sentence), (0, 0, 0, 2)), width=width)
 
 
 def print_grid(grid: Grid, console: Console) -> None:

@@ -46,12 +46,13 @@ from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.population import Population
 from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.registration import RegistrationCheck
-from slm_energy.analysis.result.solved import Solved
+from slm_energy.analysis.result.solved import AnswerCounts, Solved
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.serialization import to_plain
 
-SCHEMA = 2
-"""2: verdicts, `Pair.p_equivalent` and `Pair.reason` rest on simultaneous intervals, which pairs
+SCHEMA = 3
+"""3: has `solved`, `unscored` and `recommendations`; all else is as in 2.
+2: verdicts, `Pair.p_equivalent` and `Pair.reason` rest on simultaneous intervals, which pairs
 have; in 1 verdicts rested on the interval of each pair alone (`Pair.low`, `Pair.high`).
 Drift is tested on one value per round (no `order`), outliers without rounds, effects with a noise
 of its own for each cell; `Power` and `Pair.more_rounds` are about a verdict; the intervals of delta
@@ -116,6 +117,8 @@ class Report:
         failures: sections that errors kept out of the report.
         registration: how the study compares with its registration; None without one.
         solved: one per kind of energy; empty where nothing was scored.
+        unscored: why not, where that is so; else empty.
+        answers: how the answers of each cell passed or failed.
         recommendations: one per family and kind of energy, without conditions.
         schema: version of this format.
     """
@@ -142,6 +145,8 @@ class Report:
     failures: tuple[Failure, ...] = ()
     registration: RegistrationCheck | None = None
     solved: tuple[Solved, ...] = ()
+    unscored: str = ""
+    answers: tuple[AnswerCounts, ...] = ()
     recommendations: tuple[Recommendation, ...] = ()
     schema: int = SCHEMA
 

@@ -33,11 +33,17 @@ class CellSolved:
         varying: tasks that are solved in some rounds and not in others.
         rate: solved / scored.
         rate_range: for tasks like these; where none is solved, its high end is the upper limit.
-        per_solved_j: joules of all attempts over the number solved, the mean over rounds of the
-            logarithm; None where no task is solved, or some task could not be scored.
-        these: its interval for these tasks: over rounds, energy only.
+        per_solved_j: joules of all attempts, the geometric mean over rounds, over `solved`; None
+            where no task is solved, or some task could not be scored.
+        these: its interval for these tasks: over rounds, of energy and, where answers differ
+            between rounds, of the number solved.
         like: its interval for tasks like these: over rounds and tasks.
         reason: why `per_solved_j` or an interval is None; else empty.
+        attributed: whether energy is attributed to tasks by the time that each took; else all are
+            taken to cost the same, and `like` is without their spread.
+        instrument: the measurement's own interval of `per_solved_j`; its ends are None where
+            unknown.
+        with_gain: the one that also covers the gain of the sensors, for the absolute figure.
     """
 
     cell: str
@@ -50,6 +56,9 @@ class CellSolved:
     these: Range | None = None
     like: Range | None = None
     reason: str = ""
+    attributed: bool = False
+    instrument: Range | None = None
+    with_gain: Range | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +68,12 @@ class SolvedPair:
     Attributes:
         a: a cell id.
         b: another.
-        both: tasks that both solve.
-        only_a: tasks that only `a` solves.
-        only_b: tasks that only `b` solves.
+        both: tasks that both solve; where answers differ between rounds, equally often.
+        only_a: tasks that only `a` solves, or more often.
+        only_b: tasks that only `b` solves, or more often.
         neither: tasks that neither solves.
         mcnemar_p: exact p of equal pass rates, from `only_a` and `only_b`; for this pair alone.
-        p: the same, adjusted for all pairs of the family.
+        p: the same, adjusted for all pairs of the family (Holm).
         difference: pass rate of `a` less that of `b`.
         difference_range: simultaneous for all pairs of the family, for tasks like these.
         quality: the verdict about the pass rate.
@@ -72,6 +81,10 @@ class SolvedPair:
         ratio_range: simultaneous for all pairs of the family, for tasks like these.
         verdict: about joules per solved task, against the margin.
         reason: why a verdict or the ratio is missing; else empty.
+        identical: both gave the same answers to all tasks, and are taken to do so for others: the
+            difference is 0 and the ratio that of their energies, whichever tasks are chosen.
+        wide_range: `ratio_range` with the instruments' own intervals added; None where unknown.
+        instrument: factor by which the instruments could be off; see `Pair.instrument`.
     """
 
     a: str
@@ -89,6 +102,9 @@ class SolvedPair:
     ratio_range: Range | None = None
     verdict: Verdict = "inconclusive"
     reason: str = ""
+    identical: bool = False
+    wide_range: Range | None = None
+    instrument: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,12 +115,14 @@ class SolvedFamily:
         name: of the family; empty where there is one.
         ranked: cells from the cheapest working answer to the dearest; those without one come last,
             the highest pass rate first.
-        pairs: every pair.
+        pairs: every pair of cells that answered the same tasks.
+        reason: why some cells are not paired; else empty.
     """
 
     name: str
     ranked: tuple[str, ...]
     pairs: tuple[SolvedPair, ...]
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,3 +142,18 @@ class Solved:
     cells: tuple[CellSolved, ...]
     families: tuple[SolvedFamily, ...]
     reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerCounts:
+    """How the answers of a cell passed or failed, over its valid trials.
+
+    Attributes:
+        cell: its id.
+        trials: with scores.
+        counts: verdict, such as `passed` or `timeout`, to the number of answers.
+    """
+
+    cell: str
+    trials: int
+    counts: dict[str, int]

@@ -8,6 +8,8 @@ Verdict = Literal[
     "saves", "gains", "worse", "equivalent", "inconclusive", "below the instrument's resolution"
 ]
 COARSE: Verdict = "below the instrument's resolution"
+SEPARATES: tuple[Verdict, ...] = ("saves", "gains", "worse")
+"""The verdicts that state a difference beyond the margin."""
 
 
 def mirrored(verdict: Verdict, higher_is_better: bool) -> Verdict:

@@ -9,6 +9,8 @@ simultaneous       p-values and intervals from the draws, for all pairs at once
 cell_variances     how noisy each cell is
 decision           from a ratio and its simultaneous interval to a verdict
 effect_size        t intervals, Cliff's delta, Vargha-Delaney
+pass_rate          pass rates: intervals, McNemar's test, paired differences
+per_solved         what the choice of tasks adds to the error of joules per solved task
 power              the chance of a verdict, and rounds needed
 settling           how many more rounds bring a verdict
 population         configurations over models in general

@@ -22,6 +22,9 @@ class Block:
         high: upper ends.
         with_gain: lower and upper ends of the intervals that also cover the gain of the sensors,
             for absolute figures; None if they are unknown.
+        lasting: m x k, errors of the log values that are the same in each round, such as those of
+            the choice of tasks: m independent sources, each with these standard deviations, signed;
+            None if there are none.
     """
 
     cells: tuple[str, ...]
@@ -29,6 +32,7 @@ class Block:
     low: Floats | None = None
     high: Floats | None = None
     with_gain: tuple[Floats, Floats] | None = None
+    lasting: Floats | None = None
 
     def of(self, cells: tuple[str, ...]) -> Block:
         """The block of some of its cells, in their order."""
@@ -39,7 +43,12 @@ class Block:
             self.with_gain[1][:, columns],
         )
         return Block(
-            cells=cells, values=self.values[:, columns], low=low, high=high, with_gain=with_gain
+            cells=cells,
+            values=self.values[:, columns],
+            low=low,
+            high=high,
+            with_gain=with_gain,
+            lasting=None if self.lasting is None else self.lasting[:, columns],
         )
 
 

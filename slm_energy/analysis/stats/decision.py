@@ -104,7 +104,7 @@ def decide(
     test: Tested | None,
     resolution: float | None,
     rule: Rule,
-    freedom: float,
+    freedom: float | None,
 ) -> Pair:
     """Add the verdict.
 
@@ -114,7 +114,7 @@ def decide(
         test: what was found of it; None where it could not be tested.
         resolution: how far the instruments could be off on the log scale; None without intervals.
         rule: how to decide.
-        freedom: degrees of freedom of the standard error.
+        freedom: degrees of freedom of the standard error; None where rounds do not reduce it.
     """
     n = pair.rounds
     if n == 0:
@@ -128,7 +128,7 @@ def decide(
         reason = f"a simultaneous interval needs {FEWEST} rounds valid for both"
         return dataclasses.replace(pair, reason=reason)
     verdict, reason, is_open = judge(pair, test, resolution or 0.0, rule)
-    if not is_open:
+    if not is_open or freedom is None:
         return dataclasses.replace(pair, verdict=verdict, reason=reason)
     assert pair.ratio is not None
     needed = more_rounds(

@@ -19,6 +19,9 @@ Three rounds   are too few for more than two cells: where one of 4 to 8 cells is
                than the others, 0.08 to 0.10 of studies have a false difference at alpha 0.05;
                with four rounds 0.05 to 0.08, with five or more 0.03 to 0.07.
 
+Errors that are the same in each round, such as that of the choice of tasks, are drawn beside the
+noise of the rounds (`comparison.Block.lasting`), and no number of rounds reduces them.
+
 Why labels are not permuted over more than two cells: that takes all of them to be equally noisy.
 With 8 equal cells of which 2 are ten times noisier it finds a false difference in 0.14 to 0.19 of
 studies at alpha 0.05. A plain paired t finds more only among the quiet cells where few cells, half
@@ -33,6 +36,7 @@ import itertools
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtr
 
 from slm_energy.analysis.stats.cell_variances import cell_variances
 from slm_energy.analysis.stats.simultaneous import (
@@ -77,7 +81,15 @@ class MaxT:
         return None if self.pairs is None else self.pairs.p
 
 
-def max_t(logs: Floats, draws: int, seed: int, *, band: float = 0.0, alpha: float = 0.05) -> MaxT:
+def max_t(
+    logs: Floats,
+    draws: int,
+    seed: int,
+    *,
+    band: float = 0.0,
+    alpha: float = 0.05,
+    lasting: Floats | None = None,
+) -> MaxT:
     """Test all pairs of cells.
 
     Args:
@@ -86,18 +98,20 @@ def max_t(logs: Floats, draws: int, seed: int, *, band: float = 0.0, alpha: floa
         seed: of the draws.
         band: the margin, on the log scale.
         alpha: error rate of the critical values.
+        lasting: see `comparison.Block`; more rounds do not reduce it.
     """
     cells = logs.shape[1]
     there = ~np.isnan(logs)
+    lasting = np.zeros((0, cells)) if lasting is None else lasting
     if cells == 2:
-        return _paired(logs[there.all(axis=1)], draws, seed, band, alpha)
+        return _paired(logs[there.all(axis=1)], lasting, draws, seed, band, alpha)
     shared = there.T.astype(float) @ there
     np.fill_diagonal(shared, 0)
     testable = np.asarray((shared >= FEWEST).any(axis=0))
     if not testable.any():
         return MaxT(pairs=None, draws=0, exact=False)
     draws = min(draws, max(999, _MOST_WORK // cells**2))
-    pairs, prior_df = _tested(logs[:, testable], draws, seed, band, alpha)
+    pairs, prior_df = _tested(logs[:, testable], lasting[:, testable], draws, seed, band, alpha)
     return MaxT(pairs=_spread(pairs, testable), draws=draws, exact=False, prior_df=prior_df)
 
 
@@ -120,7 +134,7 @@ def _spread(pairs: Simultaneous, testable: Flags) -> Simultaneous:
 
 
 def _tested(
-    logs: Floats, draws: int, seed: int, band: float, alpha: float
+    logs: Floats, lasting: Floats, draws: int, seed: int, band: float, alpha: float
 ) -> tuple[Simultaneous, float]:
     """Cells that each share enough rounds with another, and their `MaxT.prior_df`."""
     there = ~np.isnan(logs)
@@ -133,19 +147,24 @@ def _tested(
     _, variances, prior_df = cell_variances(values[None], present)
     first, size = halves(variances[0]), np.sqrt(variances[0]) * present
     generator = np.random.default_rng(seed)
+    other = np.random.default_rng([seed, 1])  # the noise of rounds is the same without lasting
+    added = ((lasting[:, :, None] - lasting[:, None, :]) ** 2).sum(axis=0)
     reference = np.empty((draws, 3))
     chunk = max(1, _CHUNK // max(logs.size, shared.size))
     for start in range(0, draws, chunk):
         drawn = generator.standard_normal((min(chunk, draws - start), *logs.shape)) * size
-        apart, error = _pairs(drawn, present, shared, cell_variances(drawn, present).shrunk)
+        variance = cell_variances(drawn, present).shrunk
+        apart, error = _pairs(drawn, present, shared, variance, added)
+        level = other.standard_normal((len(drawn), len(lasting))) @ lasting
+        apart += (level[:, :, None] - level[:, None, :]) * (shared >= FEWEST)
         reference[start : start + chunk] = largest(apart / error, error, first, band)
-    apart, error = (part[0] for part in _pairs(values[None], present, shared, variances))
+    apart, error = (part[0] for part in _pairs(values[None], present, shared, variances, added))
     pairs = judged(apart, error, shared >= FEWEST, reference, band, alpha)
     return pairs, float(prior_df[0])
 
 
 def _pairs(
-    values: Floats, present: Floats, shared: Floats, variances: Floats
+    values: Floats, present: Floats, shared: Floats, variances: Floats, added: Floats
 ) -> tuple[Floats, Floats]:
     """Mean difference of every pair over the rounds that both have, and its standard error.
 
@@ -154,15 +173,22 @@ def _pairs(
         present: rounds x cells, 1 where there is a value.
         shared: cells x cells, rounds that both have; where they are too few the difference is 0.
         variances: draws x cells.
+        added: cells x cells, variance of the difference that rounds do not reduce.
     """
     rounds = shared.clip(1)
     sums = values.swapaxes(-1, -2) @ present
     apart = np.where(shared >= FEWEST, (sums - sums.swapaxes(-1, -2)) / rounds, 0.0)
-    return apart, np.sqrt((variances[:, :, None] + variances[:, None, :]) / rounds)
+    return apart, np.sqrt((variances[:, :, None] + variances[:, None, :]) / rounds + added)
 
 
-def _paired(logs: Floats, draws: int, seed: int, band: float, alpha: float) -> MaxT:
-    """Permuting two labels in a round flips the sign of its difference."""
+def _paired(
+    logs: Floats, lasting: Floats, draws: int, seed: int, band: float, alpha: float
+) -> MaxT:
+    """Permuting two labels in a round flips the sign of its difference.
+
+    That is no test of a difference with lasting errors: it has a t of Satterthwaite's degrees of
+    freedom.
+    """
     apart = logs[:, 0] - logs[:, 1]
     if len(apart) < 2:
         return MaxT(pairs=None, draws=0, exact=False)
@@ -174,8 +200,14 @@ def _paired(logs: Floats, draws: int, seed: int, band: float, alpha: float) -> M
         signs = np.random.default_rng(seed).integers(0, 2, (draws, len(apart))) * 2.0 - 1
     reached = int((np.abs(signs @ apart) >= abs(apart.sum()) * (1 - _TOLERANCE)).sum())
     p = reached / len(signs) if exact else (1 + reached) / (1 + len(signs))
+    mean, freedom = float(apart.mean()), float(len(apart) - 1)
     error = max(float(np.std(apart, ddof=1)) / np.sqrt(len(apart)), 1e-300)
-    pairs = two_cells(float(apart.mean()), error, len(apart) - 1, p, band, alpha)
+    if added := float(((lasting[:, 0] - lasting[:, 1]) ** 2).sum()):
+        total = error**2 + added
+        freedom = total**2 / (error**4 / freedom + added**2 / len(lasting))
+        error = np.sqrt(total)
+        p, exact = 2 * float(stdtr(freedom, -abs(mean) / error)), False
+    pairs = two_cells(mean, error, freedom, p, band, alpha)
     return MaxT(pairs=pairs, draws=len(signs), exact=exact)
 
 

@@ -53,7 +53,10 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
     """
     block = block.of(ranking(block, rule))
     logs = np.log(block.values)
-    family = max_t(logs, rule.draws, rule.seed, band=rule.band, alpha=rule.own_alpha)
+    lasting = block.lasting
+    family = max_t(
+        logs, rule.draws, rule.seed, band=rule.band, alpha=rule.own_alpha, lasting=lasting
+    )
     indices = list(itertools.combinations(range(len(block.cells)), 2))
     indices = [(j, i) if block.cells[i] == reference else (i, j) for i, j in indices]
     pairs = []
@@ -66,7 +69,8 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
                 pair = with_intervals(pair, test, seen.resolution, rule)
         own = max(pair.rounds - 1, 1)
         freedom = min(own + family.prior_df, own * len(block.cells) / 2)
-        pairs.append(decide(pair, seen.half, test, seen.resolution, rule, freedom))
+        settled = freedom if lasting is None else None
+        pairs.append(decide(pair, seen.half, test, seen.resolution, rule, settled))
     return Comparison(
         ranked=block.cells,
         complete_rounds=int((~np.isnan(logs).any(axis=1)).sum()),

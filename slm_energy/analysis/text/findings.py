@@ -8,6 +8,7 @@ from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import COARSE
 from slm_energy.analysis.stats.leave_one_out import MOST_TRIALS
 from slm_energy.analysis.text.phrases import (
+    difference,
     equivalence_interval,
     interval,
     joined,
@@ -180,8 +181,8 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
         verdict = "gains" if result.metric.higher_is_better else "saves"
         beyond = "" if plan.margin_pct is None else f", beyond the margin of {plan.margin_pct:g} %"
         lines.append(
-            f"{where}With {times(plan.rounds, 'round')}, a difference of "
-            f"{number(plan.detectable_pct)} % gets a verdict ({verdict} or worse{beyond}) with a "
+            f"{where}With {times(plan.rounds, 'round')}, "
+            f"{difference(plan.detectable_pct)} gets a verdict ({verdict} or worse{beyond}) with a "
             "chance of 0.8."
         )
     if family.rests_on is None and cells * family.complete_rounds > MOST_TRIALS:

@@ -7,6 +7,7 @@ import typing
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import Report
+from slm_energy.analysis.result.solved import SolvedFamily
 from slm_energy.analysis.result.verdict import COARSE
 
 
@@ -84,6 +85,32 @@ def kind(metric: Metric) -> str:
     return " (estimated)" if metric.estimated else ""
 
 
+def amount(metric: Metric, value: float) -> str:
+    """A value in a sentence: `21.0 mJ per output token`, `end-to-end latency p95 38.4 ms`."""
+    of_what, per, unit = metric.title.partition(" per ")
+    figure = shown(metric, value)
+    if not (metric.is_energy and per):
+        return f"{metric.title} {figure}"
+    kind_of = "" if of_what == "energy" else f" of {of_what}"
+    return f"{figure.partition('/')[0]}{kind_of} per {unit}"
+
+
+def shown(metric: Metric, value: float) -> str:
+    """A value with the unit of pages: `38.4 ms`, `27.5 %`."""
+    return f"{number(value * metric.scale)} {metric.unit}".strip()
+
+
+def between(metric: Metric, low: float, high: float) -> str:
+    """An interval in the unit of pages, without it: `8.90 to 18.1`."""
+    return f"{number(low * metric.scale)} to {number(high * metric.scale)}"
+
+
+def difference(pct: float) -> str:
+    """A true difference of two cells; above 100 % a factor, because nothing saves more than all."""
+    size = f"of {number(pct)} %" if pct <= 100 else f"by a factor of {number(1 + pct / 100)}"
+    return f"a difference {size}"
+
+
 def measured(report: Report, metric: Metric) -> str:
     """The sentence that follows one about a measured sum: what it is the energy of."""
     return f" Measured: {report.scope}." if _has_scope(report, metric) else ""
@@ -103,9 +130,14 @@ def confidence(report: Report) -> str:
     return f"{100 * (1 - report.options.alpha):g} %"
 
 
-def simultaneous(report: Report, family: Family) -> str:
+def simultaneous(report: Report, family: Family | SolvedFamily) -> str:
     """What a family's intervals are called: `simultaneous 95 %`, or `95 %` of a single pair."""
-    alone = len(family.pairs) == 1 and report.options.adjust == "family"
+    return simultaneous_for(report, len(family.pairs))
+
+
+def simultaneous_for(report: Report, pairs: int) -> str:
+    """The same for a number of pairs."""
+    alone = pairs == 1 and report.options.adjust == "family"
     return confidence(report) if alone else f"simultaneous {confidence(report)}"
 
 

@@ -1,0 +1,202 @@
+"""The sections of a report's page about single metrics and pairs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from slm_energy.analysis.render import (
+    critical_difference,
+    figures,
+    interaction,
+    supporting_tables,
+    tables,
+)
+from slm_energy.analysis.render.page_blocks import (
+    EMPTY,
+    Block,
+    Field,
+    Figure,
+    Fold,
+    Heading,
+    Matrix,
+    Part,
+    Table,
+    Text,
+    filled,
+)
+from slm_energy.analysis.render.tables import Grid
+from slm_energy.analysis.result.comparison import Family, Savings
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.pareto import Pareto
+from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.analysis.sections import of_family
+from slm_energy.analysis.text.phrases import confidence, percent, simultaneous, titled
+from slm_energy.analysis.text.population import shown
+from slm_energy.analysis.text.solved_phrases import LIKE
+
+_MOST_OPEN = 30
+_MOST_IN_MATRIX = 30
+
+
+def forest(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
+    """Ratios of a family's cells to its reference."""
+    yield from _family_heading(family, result.metric)
+    wide = any(pair.wide_low is not None for pair in family.headline)
+    yield Figure(
+        svg=figures.forest(report, result.metric, family),
+        caption=f"{result.metric.heading} as a ratio to"
+        f" {report.labels[family.reference]}: bar, {simultaneous(report, family)} interval;"
+        f"{' thin line, with the instruments in it;' * wide}"
+        f" shaded, the margin of {100 * report.options.margin:g}\u00a0%"
+        f"{titled(report, result.metric)}",
+    )
+
+
+def _family_heading(family: Family, metric: Metric) -> Iterator[Block]:
+    if family.name:
+        yield Heading(text=family.name + " (estimated)" * metric.estimated)
+
+
+def failures(report: Report, metric: str) -> list[Block]:
+    """What errors kept out of the analysis: of a metric, or of the whole report."""
+    failed = [failure for failure in report.failures if failure.metric == metric]
+    return [Text(text=failure.sentence(), style="failed") for failure in failed]
+
+
+def metric(report: Report, result: MetricResult) -> Iterator[Part]:
+    """The section of one metric."""
+    yield Part("errors", partial(failures, report, result.metric.name))
+    if result.descriptive:
+        yield Part("every trial", partial(_strip, report, result))
+        yield Part("cell by cell", partial(_descriptive, report, result))
+    for family in result.families:
+        if len(family.ranked) > 1:
+            yield from _family(report, result, family)
+    yield Part("over models", partial(_over_models, report, result))
+    if result.diagnostics.drifts:
+        yield Part("drift and outliers", partial(_drift, report, result))
+    for name, grids in (
+        ("Diagnostics", partial(supporting_tables.diagnostics, report, result)),
+        ("Effects of the factors", partial(supporting_tables.effects, result)),
+        ("Conventional tests", partial(supporting_tables.conventional, report, result)),
+        ("What more rounds would show", partial(supporting_tables.power, result)),
+    ):
+        yield Part(name, partial(_fold, name, grids))
+
+
+def _fold(name: str, grids: Callable[[], Sequence[Grid]]) -> Iterator[Block]:
+    if made := grids():
+        yield Fold(title=name, grids=tuple(made))
+
+
+def _strip(report: Report, result: MetricResult) -> Iterator[Block]:
+    yield Figure(
+        svg=figures.strip(report, result),
+        caption="Dots, trials (with a ring: flagged); diamond, geometric mean; bar, its"
+        f" {confidence(report)} interval{_instruments(result)}{titled(report, result.metric)}",
+    )
+
+
+def _descriptive(report: Report, result: MetricResult) -> Iterator[Block]:
+    grid = tables.descriptive(report, result)
+    crowded = len(grid.rows) > _MOST_OPEN
+    yield Fold(title="Cell by cell", grids=(grid,)) if crowded else Table(grid=grid)
+
+
+def _drift(report: Report, result: MetricResult) -> Iterator[Block]:
+    yield Heading(text="Drift and outliers")
+    yield Figure(
+        svg=figures.drift(report, result),
+        caption="Each trial against the mean of its cell, in the order of the plan"
+        f"{'; diamonds, the sentinel' * (result.sentinel is not None)}",
+    )
+
+
+def _over_models(report: Report, result: MetricResult) -> Iterator[Block]:
+    """Models in general, and how much the models of the study differ."""
+    seen = result.population
+    pairs = () if seen is None else shown(seen)
+    if pairs:
+        yield Heading(text="Over models")
+        yield Figure(
+            svg=interaction.to_svg(report, result.metric, pairs),
+            caption=f"Ratio on each model with its {confidence(report)} interval over rounds, and"
+            f" over models like these (diamond) with the {confidence(report)} interval of all pairs"
+            f" together; shaded, the margin of {100 * report.options.margin:g}\u00a0%"
+            f"{titled(report, result.metric)}",
+        )
+    yield from filled(supporting_tables.over_models(report, result))
+
+
+def _instruments(result: MetricResult) -> str:
+    known = any(row.instrument_low is not None for row in result.descriptive)
+    return "; thin line below, the instruments' own" if known else ""
+
+
+def _family(report: Report, result: MetricResult, family: Family) -> Iterator[Part]:
+    where = of_family(family.name)
+    yield Part(f"heading{where}", partial(_family_heading, family, result.metric))
+    if family.pairs:
+        yield Part(f"pairs{where}", partial(_pairs, report, result, family))
+    if 2 < len(family.ranked) <= _MOST_IN_MATRIX and family.savings.cells:
+        name = f"savings{where}"
+        yield Part(name, lambda: [_savings(report, result.metric, family.savings)])
+    yield Part(f"mean ranks{where}", partial(_ranks, report, result, family))
+
+
+def _pairs(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
+    grid = tables.pairs(report, result.metric, family)
+    decides = result in report.deciding
+    yield Table(grid=grid) if decides else Fold(title="Pair by pair", grids=(grid,))
+
+
+def _ranks(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
+    ranking = critical_difference.ranking(result, family, report.options.alpha)
+    if ranking is not None:
+        yield Figure(
+            svg=critical_difference.to_svg(ranking, report.labels, result.metric.heading),
+            caption=f"Mean ranks over {ranking.rounds} complete rounds, 1 is best; a bar joins"
+            " cells that do not differ",
+        )
+
+
+def _savings(report: Report, metric: Metric, savings: Savings) -> Matrix:
+    rows = []
+    for shares, verdicts in zip(savings.saving_pct, savings.verdicts, strict=True):
+        row = []
+        for share, verdict in zip(shares, verdicts, strict=True):
+            if share is None:
+                row.append(EMPTY)
+                continue
+            decided = verdict in ("saves", "gains", "worse", "equivalent")
+            side = "plus" if share > 0 else "minus"
+            row.append(Field(percent(share / 100), side if decided else "open", str(verdict)))
+        rows.append(tuple(row))
+    gain = "Gain" if metric.higher_is_better else "Saving"
+    return Matrix(
+        caption=f"{gain} of the row against the column, in per cent; hatched: not conclusive",
+        labels=tuple(report.labels[cell] for cell in savings.cells),
+        rows=tuple(rows),
+    )
+
+
+def trade_offs(report: Report) -> Iterator[Part]:
+    """Pairs of metrics with the cells that are the best trade-offs."""
+    for front in report.pareto:
+        if len(front.points) > 1:
+            yield Part(f"{front.y.heading} against energy", partial(_front, report, front))
+
+
+def _front(report: Report, front: Pareto) -> Iterator[Block]:
+    better = "upper" if front.y.higher_is_better else "lower"
+    tasks = f"; of the pass rate {LIKE}" if front.y.name == "quality/pass_at_1" else ""
+    yield Figure(
+        svg=figures.pareto(report, front),
+        caption=f"{front.y.heading} against {front.x.title}"
+        f"{' (estimated)' * front.x.estimated}: best is the {better} left;"
+        f" lines, {confidence(report)} intervals{tasks}. Per cent: of"
+        f" {front.resamples or 'all'} resamples of the rounds, those in which the cell is on the"
+        " front; how stable the front is from round to round, not the chance that the cell is truly"
+        f" on it{titled(report, front.x)}",
+    )

@@ -1,0 +1,71 @@
+"""The sections of a report's page about the recommendation and about solved tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from slm_energy.analysis.render import solved_figure, solved_tables
+from slm_energy.analysis.render.page_blocks import Block, Figure, Fold, Heading, Part, Text, filled
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.recommendation import Recommendation
+from slm_energy.analysis.result.report import Report
+from slm_energy.analysis.result.solved import Solved, SolvedFamily
+from slm_energy.analysis.sections import of_family
+from slm_energy.analysis.text.phrases import confidence, titled
+from slm_energy.analysis.text.recommendation import opening
+from slm_energy.analysis.text.solved_phrases import LIKE, THESE
+
+_MOST_OPEN = 12
+"""Pairs that a table shows without being opened."""
+
+
+def recommendation(report: Report) -> Iterator[Part]:
+    """The box that opens the page."""
+    for made in opening(report):
+        yield Part(f"recommendation{of_family(made.family)}", partial(_recommended, made))
+
+
+def _recommended(made: Recommendation) -> Iterator[Block]:
+    first, *rest = made.sentences
+    yield Text(text=first, style="recommended")
+    yield from (Text(text=sentence, style="because") for sentence in rest)
+
+
+def solved(report: Report) -> Iterator[Part]:
+    """Tasks solved, what one costs, pair by pair, and how the other answers failed."""
+    for result in report.solved:
+        kind = of_family("" if result.metric is None else result.metric.heading)
+        yield Part(f"cells{kind}", partial(_cells, report, result))
+        for family in result.families:
+            name = f"pairs{kind}{of_family(family.name)}"
+            yield Part(name, partial(_pairs, report, result, family))
+    yield Part("verdicts", lambda: filled(solved_tables.verdicts(report)))
+
+
+def _cells(report: Report, result: Solved) -> Iterator[Block]:
+    if result.metric is not None:
+        yield from _figure(report, result, result.metric)
+    yield from filled(solved_tables.cells(report, result))
+
+
+def _figure(report: Report, result: Solved, metric: Metric) -> Iterator[Block]:
+    rows = tuple(row for row in result.cells if row.per_solved_j is not None)
+    if rows:
+        yield Figure(
+            svg=solved_figure.to_svg(report, metric, rows),
+            caption=f"{metric.heading}: bar, {confidence(report)} interval {THESE} (energy"
+            f" varies); thin line, {LIKE} (energy and tasks vary){titled(report, metric)}",
+        )
+
+
+def _pairs(report: Report, result: Solved, family: SolvedFamily) -> Iterator[Block]:
+    grid = solved_tables.pairs(report, result, family)
+    if not grid.rows:
+        return
+    if family.name:
+        yield Heading(text=family.name)
+    if len(grid.rows) > _MOST_OPEN:
+        yield Fold(title="Pair by pair", grids=(grid,))
+    else:
+        yield from filled(grid)

@@ -1,0 +1,286 @@
+"""The sentences about which configuration to use, and how sure that is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.recommendation import Candidate, Condition, Reading, Recommendation
+from slm_energy.analysis.result.report import Report
+from slm_energy.analysis.result.verdict import COARSE, SEPARATES
+from slm_energy.analysis.text.phrases import (
+    amount,
+    between,
+    confidence,
+    joined,
+    kind,
+    measured,
+    number,
+    percent,
+    shown,
+    simultaneous_for,
+    times,
+)
+from slm_energy.analysis.text.solved_order import fewer, other_order
+from slm_energy.analysis.text.solved_phrases import LIKE, facts, is_per_solved, row_of
+
+_MOST = 6
+"""Excluded configurations that a sentence names."""
+
+
+def sentences(report: Report, made: Recommendation) -> tuple[str, ...]:
+    """All of it: what to use, how sure that is, what it ties with, doubts, what is excluded."""
+    if not made.eligible:
+        return (*_nothing(report, made), *_excluded(report, made))
+    return (
+        _first(report, made),
+        *_certainty(report, made),
+        *_ties(report, made),
+        *_pass_rate(report, made),
+        *_other_order(report, made),
+        *_doubts(report, made),
+        *_excluded(report, made),
+    )
+
+
+_MOST_IN_FULL = 3
+"""Recommendations whose every sentence a report begins with; of more, what and how sure."""
+
+
+def opening(report: Report) -> tuple[Recommendation, ...]:
+    """What a report begins with: the recommendations that had something to choose from."""
+    chosen = [
+        m for m in report.recommendations if sum(c.cost is not None for c in m.candidates) > 1
+    ]
+    if len(chosen) <= _MOST_IN_FULL:
+        return tuple(chosen)
+    return tuple(dataclasses.replace(made, sentences=made.sentences[:2]) for made in chosen)
+
+
+def condition(limit: Condition) -> str:
+    """A condition in words: `pass rate of at least 30 %`."""
+    side = "at least" if limit.at_least else "at most"
+    return f"{limit.metric.title}{kind(limit.metric)} of {side} {_limit(limit)}"
+
+
+def _limit(limit: Condition) -> str:
+    """The limit as it was set, in the unit of pages."""
+    metric = limit.metric
+    return f"{limit.limit * metric.scale:,.6g} {metric.unit}".strip()
+
+
+def lacks(metric: Metric) -> str:
+    """That a cell does not have a metric."""
+    which = "" if not metric.is_energy else "estimated " if metric.estimated else "measured "
+    return f"has no {which}{metric.title}"
+
+
+def missed(limit: Condition, seen: Reading) -> str:
+    """Why a cell does not keep a condition."""
+    if seen.value is None:
+        return lacks(limit.metric)
+    side = "below" if limit.at_least else "above"
+    within = ""
+    if seen.low is not None and seen.high is not None and seen.contains(limit.limit):
+        within = f", which its interval {between(limit.metric, seen.low, seen.high)} contains"
+    return (
+        f"{limit.metric.title} {shown(limit.metric, seen.value)} is {side} {_limit(limit)}{within}"
+    )
+
+
+def _reading(metric: Metric, seen: Reading) -> str:
+    assert seen.value is not None
+    if seen.low is None or seen.high is None:
+        return shown(metric, seen.value)
+    return f"{shown(metric, seen.value)} ({between(metric, seen.low, seen.high)})"
+
+
+def _first(report: Report, made: Recommendation) -> str:
+    best = made.eligible[0]
+    limits = f" with {_listed(made.conditions)}" if made.conditions else ""
+    of = f" of {made.family}" if made.family else ""
+    what = "Cheapest" if made.metric.is_energy else "Best"
+    return (
+        f"{what} configuration{of}{limits}: {report.labels[best.cell]}, "
+        f"{_facts(report, made, best)}.{measured(report, made.metric)}"
+    )
+
+
+def _listed(limits: Sequence[Condition]) -> str:
+    return " and ".join(condition(limit) for limit in limits)
+
+
+def _facts(report: Report, made: Recommendation, best: Candidate) -> str:
+    """What it costs; of joules per solved task with both intervals, tasks and joules per token."""
+    row = row_of(report, made.metric, best.cell)
+    if row is not None:
+        return facts(report, made.metric, row)
+    assert best.cost is not None
+    span = ""
+    if best.low is not None and best.high is not None:
+        span = f"{confidence(report)} interval {between(made.metric, best.low, best.high)}"
+    notes = "; ".join(filter(None, ("estimated" * made.metric.estimated, span)))
+    return amount(made.metric, best.cost) + (f" ({notes})" if notes else "")
+
+
+def _certainty(report: Report, made: Recommendation) -> Iterator[str]:
+    """How the recommended configuration compares with the next best."""
+    others = made.eligible[1:]
+    if not others:
+        which = "meets the conditions" if made.conditions else f"has {made.metric.title}"
+        yield f"No other configuration {which}: there is nothing to compare it with."
+        return
+    following = others[0]
+    assert following.cost is not None
+    name = f"{report.labels[following.cell]} ({amount(made.metric, following.cost)})"
+    if following.ratio is None:
+        yield f"The next best is {name}; the two were not compared."
+        return
+    interval = _interval(report, made, following)
+    if following.verdict in SEPARATES:
+        has = "costs" if made.metric.is_energy else f"has {made.metric.title}"
+        less = (
+            "higher"
+            if made.metric.higher_is_better
+            else "less"
+            if made.metric.is_energy
+            else "lower"
+        )
+        yield (
+            f"It {has} {percent(abs(1 - following.ratio))} % {less} than the next best, {name}"
+            f"{interval}: {following.verdict}."
+        )
+    elif following.verdict == "equivalent":
+        yield (
+            f"The next best, {name}, is equivalent: the difference lies within the margin of "
+            f"{100 * report.options.margin:g} %{interval}."
+        )
+    else:
+        coarse = f" ({COARSE})" * (following.verdict == COARSE)
+        yield (
+            f"Not certain: no verdict separates it from the next best, {name}; ratio "
+            f"{number(following.ratio)}{interval}: inconclusive{coarse}."
+        )
+
+
+def _interval(report: Report, made: Recommendation, candidate: Candidate) -> str:
+    """The interval of a ratio, with its name, after a comma; empty where there is none."""
+    low, high = candidate.ratio_low, candidate.ratio_high
+    if low is None or high is None:
+        return ""
+    tasks = f" {LIKE}" if is_per_solved(made.metric) else ""
+    name = f"{simultaneous_for(report, made.pairs)} interval"
+    if candidate.verdict in SEPARATES:
+        sizes = sorted(abs(1 - value) for value in (low, high))
+        return f", {name} {percent(sizes[0])} to {percent(sizes[1])} %{tasks}"
+    return f", {name} of the ratio {number(low)} to {number(high)}{tasks}"
+
+
+def _ties(report: Report, made: Recommendation) -> Iterator[str]:
+    """What else is not separated from it, and what the first costs that is."""
+    others = made.eligible[1:]
+    ties = [c for c in others if c.tied]
+    if len(ties) > 1 or (ties and ties[0] is not others[0]):
+        names = joined([f"{report.labels[c.cell]} ({c.verdict})" for c in ties])
+        yield f"Statistically tied with it: {names}."
+    separated = [c for c in others if c.verdict in SEPARATES]
+    if separated and separated[0] is not others[0]:
+        first = separated[0]
+        assert first.cost is not None
+        assert first.ratio is not None
+        more = percent(1 / first.ratio - 1)
+        costs = "costs" if made.metric.is_energy else "has"
+        yield (
+            f"The first that differs for certain is {report.labels[first.cell]} with "
+            f"{amount(made.metric, first.cost)}: it {costs} {more} % "
+            f"{'more' if first.ratio < 1 else 'less'}{_ratio(report, made, first)}."
+        )
+
+
+def _ratio(report: Report, made: Recommendation, candidate: Candidate) -> str:
+    low, high = candidate.ratio_low, candidate.ratio_high
+    if not low or not high:
+        return ""
+    ends = sorted(abs(1 / value - 1) for value in (low, high))
+    name = f"{simultaneous_for(report, made.pairs)} interval"
+    return f", {name} {percent(ends[0])} to {percent(ends[1])} %"
+
+
+def _pass_rate(report: Report, made: Recommendation) -> Iterator[str]:
+    """How the recommended one solves tasks, against the one that solves most of those eligible."""
+    best, *others = made.eligible
+    rows = [row_of(report, made.metric, c.cell) for c in (best, *others)]
+    known = [row for row in rows if row is not None]
+    if not known or rows[0] is None:
+        return
+    most = max(known, key=lambda row: row.rate)
+    if most.rate > rows[0].rate:
+        yield fewer(report, made.metric, rows[0], most)
+
+
+def _other_order(report: Report, made: Recommendation) -> Iterator[str]:
+    """What is cheaper by the metric that decides, and dearer per solved task."""
+    if is_per_solved(made.metric):
+        cells = [candidate.cell for candidate in made.eligible]
+        yield from other_order(report, made.metric, made.family, cells)
+
+
+def _doubts(report: Report, made: Recommendation) -> Iterator[str]:
+    """Conditions that are met by a value whose interval contains the limit."""
+    for candidate in made.eligible:
+        for limit, seen in zip(made.conditions, candidate.readings, strict=True):
+            if seen.contains(limit.limit):
+                yield (
+                    f"Doubtful: {report.labels[candidate.cell]} meets the limit of "
+                    f"{_limit(limit)} with {limit.metric.title} "
+                    f"{_reading(limit.metric, seen)}, but its {confidence(report)} interval "
+                    "contains the limit."
+                )
+
+
+def _excluded(report: Report, made: Recommendation) -> Iterator[str]:
+    excluded = [c for c in made.candidates if c.excluded]
+    names = [f"{report.labels[c.cell]}: {c.excluded}" for c in excluded[:_MOST]]
+    more = f"; and {len(excluded) - _MOST} more" if len(excluded) > _MOST else ""
+    if names:
+        yield f"Excluded: {'; '.join(names)}{more}."
+
+
+def _nothing(report: Report, made: Recommendation) -> Iterator[str]:
+    """Which condition is hardest to meet, and what comes nearest."""
+    of = f" of {made.family}" if made.family else ""
+    known = [c for c in made.candidates if all(r.value is not None for r in c.readings)]
+    priced = [c for c in known if c.cost is not None]
+    if not made.conditions:
+        yield f"No configuration{of} has {made.metric.title}{kind(made.metric)}."
+        return
+    yield f"No configuration{of} meets the conditions: {_listed(made.conditions)}."
+    if not priced:
+        return
+    met = [
+        sum(limit.met_by(c.readings[i].value or 0.0) for c in known)
+        for i, limit in enumerate(made.conditions)
+    ]
+    if len(made.conditions) > 1:
+        hardest = made.conditions[met.index(min(met))]
+        yield (
+            f"Hardest to meet is {condition(hardest)}: {min(met)} of "
+            f"{times(len(known), 'configuration')}."
+        )
+    nearest = min(priced, key=lambda c: _miss(made, c))
+    what = [
+        f"{limit.metric.title} {_reading(limit.metric, seen)}"
+        for limit, seen in zip(made.conditions, nearest.readings, strict=True)
+    ]
+    assert nearest.cost is not None
+    yield (
+        f"Nearest is {report.labels[nearest.cell]} with {' and '.join(what)}, and has "
+        f"{amount(made.metric, nearest.cost)}{kind(made.metric)}."
+    )
+
+
+def _miss(made: Recommendation, candidate: Candidate) -> float:
+    """The largest distance from a limit, as a share of it."""
+    pairs = zip(made.conditions, candidate.readings, strict=True)
+    return max(limit.missed_by(seen.value or 0.0) for limit, seen in pairs)
