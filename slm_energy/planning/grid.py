@@ -18,6 +18,7 @@ from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
 from slm_energy.models import source
 from slm_energy.planning.plan import Excluded, exclusion, matches
+from slm_energy.scoring.stop_texts import stop_texts
 from slm_energy.worker import interpreters
 
 
@@ -80,6 +81,9 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         model = identities[key]
         tasks = load(levels.workload)
         digest = workload.digest(tasks)
+        if levels.workload.stop == "code":
+            for task in tasks:
+                stop_texts(task, levels.workload)  # refuses a task without code
         prompts[digest] = {task.task_id: task.prompt for task in tasks}
         cell = Cell(
             id=cell_id(levels, model, digest, described.versions),

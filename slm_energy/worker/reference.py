@@ -21,12 +21,14 @@ from pathlib import Path
 from slm_energy import cache, workload
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import EngineConfig, ProviderConfig
-from slm_energy.engines.base import Batch, Compiles, LoadRequest, find
+from slm_energy.engines.base import Compiles, LoadRequest, find
 from slm_energy.errors import EngineError
 from slm_energy.models.folder import eos_ids
+from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Reference, ReferenceAnswer
 from slm_energy.serialization import Json, read_json, write_json
+from slm_energy.worker import requests
 
 _FILE = "reference.json"
 
@@ -88,14 +90,9 @@ def _serve(trial: Trial, settings: Settings) -> Reference:
     )
     tokenizer = load_tokenizer(path)
     tasks = workload.load(settings.workload)
-    batches = [
-        Batch(
-            prompts=(tuple(tokenizer.encode(task.prompt).ids),),
-            new_tokens=settings.workload.new_tokens,
-            stop=settings.workload.stop,
-        )
-        for task in tasks
-    ]
+    prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
+    texts = TokenTexts(tokenizer)
+    batches = list(requests.batches(tasks, prompts, settings.workload, texts, size=1))
     if spec.needs_preparation(request):
         spec.prepare(request)
     engine = spec.create()
