@@ -47,6 +47,7 @@ def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_request
     assert [*served(engine, LONG), *served(engine, SHORT)] == alone
     assert served(engine, LONG, SHORT) == alone
     assert served(engine, SHORT, new_tokens=1) == [alone[1][:1]]
+    assert answers_to_code(engine, alone) == answers_to_code(eager, alone)
     assert added.pop("compile_deviation") < 1e-4
     assert added == {
         "compiled_sizes": [1, 2],
@@ -55,6 +56,17 @@ def test_the_compiled_step_generates_torchs_tokens_alone_and_padded(make_request
         "recompilation": "refused",
     }
     engine.close()
+
+
+def answers_to_code(engine: Engine, expected: list[tuple]) -> list[tuple]:
+    """What two requests get if the sixth token of the first one ends it."""
+    written = {token: f"<{token}>" for ids in expected for token in ids}
+    stops = ((written[expected[0][5]],), ("never",))
+    batch = dataclasses.replace(BATCHES[1], stop="code", stop_texts=stops, token_texts=written)
+    answers = [answer.output_ids for answer in engine.generate(batch)]
+    assert len(answers[0]) <= 6
+    assert len(answers[1]) == 24
+    return answers
 
 
 def see_padding(explicit, keys, positions, unpadded):
