@@ -4,8 +4,9 @@
         --port {port} --model {model} --fault cut"'
 
 It computes nothing: the output is a fixed text, from a position that depends on the prompt. It
-accepts and returns token ids, as vLLM does, also those of a stop text; with `--text` it handles text
-only, withholds the stop text and reports no usage in its streams, as llama-cpp-python's server does.
+accepts and returns token ids, as vLLM does, also those of a stop text; with `--text` it handles
+text only, withholds the stop text and reports no usage in its streams, as llama-cpp-python's server
+does.
 """
 
 from __future__ import annotations

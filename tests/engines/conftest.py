@@ -110,9 +110,7 @@ def code_ends(make_request: MakeRequest, prompts: tuple[tuple[int, ...], ...]) -
     engine.close()
     texts = TokenTexts(load_tokenizer(target.model_path))
     stops = ((texts.text(answers[0][3:8])[1:-1],), (texts[answers[1][9]], "never"), ("\a",))
-    batch = Batch(
-        prompts=prompts, new_tokens=24, stop="code", stop_texts=stops, token_texts=texts
-    )
+    batch = Batch(prompts=prompts, new_tokens=24, stop="code", stop_texts=stops, token_texts=texts)
     expected = []
     for ids, own in zip(answers, stops, strict=True):
         ends = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -31,11 +32,7 @@ LINES = (
 
 def stops(task: Task, **changes: object) -> tuple[str, ...]:
     workload = WorkloadConfig(name="w", source="s", stop="code")
-    return stop_texts(task, WorkloadConfig(**{**_plain(workload), **changes}))  # type: ignore[arg-type]
-
-
-def _plain(workload: WorkloadConfig) -> dict[str, object]:
-    return {"name": workload.name, "source": workload.source, "stop": workload.stop}
+    return stop_texts(task, dataclasses.replace(workload, **changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("task", [BEGUN, ASKED], ids=["continued", "defined"])
@@ -75,5 +72,5 @@ def test_what_is_filled_in_has_no_stop_texts() -> None:
 
 
 def test_a_task_that_names_no_function_is_refused_by_name() -> None:
-    with pytest.raises(WorkloadError, match=r"t of workload\.source=s has no entry_point.*stop=eos"):
+    with pytest.raises(WorkloadError, match=r"t of .*source=s has no entry_point.*stop=eos"):
         stops(Task(task_id="t", prompt="Once upon a time"))

@@ -267,9 +267,7 @@ def code_batch(server: CompletionsServer, prompts: tuple) -> Batch:
     """Prompts whose answers reach the next function after different numbers of tokens."""
     texts = TokenTexts(server.tokenizer)
     stops = (("\ndef ", "\nclass "),) * len(prompts)
-    return Batch(
-        prompts=prompts, new_tokens=60, stop="code", stop_texts=stops, token_texts=texts
-    )
+    return Batch(prompts=prompts, new_tokens=60, stop="code", stop_texts=stops, token_texts=texts)
 
 
 def test_servers_end_code_alike_whether_they_send_ids_or_withhold_the_stop_text(
@@ -307,7 +305,7 @@ def test_a_withheld_token_is_stamped_with_the_end_of_the_stream(load, serving, p
 def test_a_server_that_ignores_stop_texts_is_an_error(load, serving, prompts, text):
     server = serving("no_stop", text=text)
     engine, _ = load(url=url(server))
-    with pytest.raises(EngineError, match=r"does not stop at the stop texts of workload\.stop=code"):
+    with pytest.raises(EngineError, match=r"does not stop at the stop texts of"):
         engine.generate(code_batch(server, prompts[:1]))
 
 
