@@ -124,7 +124,7 @@ def criterion_ns(batch: Batch) -> float:
     from transformers import StoppingCriteriaList
 
     ids = torch.zeros((1, 64), dtype=torch.int64)
-    lists = ([], [_EndOfCode(Ends(batch, ()))])
+    lists: tuple[list[object], ...] = ([], [_EndOfCode(Ends(batch, ()))])
     fastest = []
     for each in map(StoppingCriteriaList, lists):
         passes = []
@@ -146,12 +146,10 @@ def savings(trial: Trial) -> None:
     tasks, texts = workload.load(asked), TokenTexts(tokenizer)
     prompts = [tuple(tokenizer.encode(task.prompt).ids) for task in tasks]
     stops = ("fixed", "eos", "code")
-    batches = {
-        stop: list(
-            requests.batches(tasks, prompts, dataclasses.replace(asked, stop=stop), texts, 1)
-        )
-        for stop in stops
-    }
+    batches: dict[str, list[Batch]] = {}
+    for stop in stops:
+        ending = dataclasses.replace(asked, stop=stop)  # type: ignore[arg-type]
+        batches[stop] = list(requests.batches(tasks, prompts, ending, texts, size=1))
     engine.generate(batches["fixed"][0])
     seconds, tokens = dict.fromkeys(stops, 0.0), dict.fromkeys(stops, 0)
     for number in range(len(tasks)):
