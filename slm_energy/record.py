@@ -316,11 +316,13 @@ class Generation:
         batch_index: requests with equal (pass_index, batch_index) were served together.
         prompt_digest: hash of the prompt's token ids (`workload.token_digest`).
         input_tokens: prompt length in tokens, without padding.
-        output_ids: generated token ids, without padding; an end-of-text token counts.
+        output_ids: generated token ids, without padding. The one that ended the request counts: an
+            end-of-text token, or with `workload.stop=code` the one that completed a stop text.
         start_ns: when the request was passed to the engine.
         token_ns: (len(output_ids),) when the caller received each token.
-        stop: `length` or `eos`.
-        text: the decoded output; kept for the first pass, None afterwards.
+        stop: what ended it: `length`, `eos` or `code`.
+        text: the decoded output, up to the stop text where `stop` is `code`; kept for the first
+            pass, None afterwards.
     """
 
     task_id: str
@@ -331,7 +333,7 @@ class Generation:
     output_ids: tuple[int, ...]
     start_ns: int
     token_ns: tuple[int, ...]
-    stop: Literal["length", "eos"]
+    stop: Literal["length", "eos", "code"]
     text: str | None = None
 
 

@@ -23,7 +23,7 @@ def trade_offs(
     solved: Sequence[Solved],
     options: AnalysisOptions,
 ) -> tuple[Pareto, ...]:
-    """The metric that decides against each quality that cells differ in, and the first latency.
+    """The metric that decides against the pass rate, the first latency, and other quality.
 
     Joules per solved task contain the pass rate: against it stand joules per request.
 
@@ -40,7 +40,7 @@ def trade_offs(
     for result in deciding:
         cells = tuple(cell for family in result.families for cell in family.ranked)
         columns = [study.cells.index(cell) for cell in cells]
-        for other in [*_qualities(study), *latency]:
+        for other in sorted([*latency, *_qualities(study)], key=lambda m: m.name != PASS_RATE):
             energy = result.metric
             if other.name == PASS_RATE:
                 energy = Metric(name=energy.name.replace("per_solved", "per_request"))
@@ -56,9 +56,8 @@ def trade_offs(
 
 
 def _qualities(study: Study) -> Iterator[Metric]:
-    """Shares that describe answers, the pass rate first; counts of tasks would repeat it."""
-    names = sorted((str(each) for each in study.trials.columns), key=lambda n: (n != PASS_RATE, n))
-    for name in names:
+    """Shares that describe answers; counts of tasks would repeat the pass rate."""
+    for name in sorted(map(str, study.trials.columns)):
         if name.startswith("quality/") and not name.endswith("_count"):
             yield Metric(name=name)
 

@@ -75,7 +75,7 @@ def load_generations(
         - `pass_index`: the workload is repeated inside a trial; 0 is the first pass;
         - `batch_index`: requests of a pass with the same index were served together;
         - `task_id`, `prompt`; `completion`: text, kept for the first pass only;
-        - `input_tokens`, `output_tokens`; `stop`: `length` or `eos`;
+        - `input_tokens`, `output_tokens`; `stop`: `length`, `eos` or `code`;
         - `ttft_s`, `e2e_s`: seconds from the request to its first and its last token;
         - `output_ids`, `token_s`: arrays of (output_tokens,), the generated token ids and the
           seconds from the request to each of them.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -55,12 +55,30 @@ class Batch:
         prompts: one sequence of token ids per request, not padded.
         new_tokens: tokens to generate per request.
         stop: `fixed` generates exactly new_tokens, past any end-of-text token; `eos` ends each
-            request at its first end-of-text token (which counts).
+            request at its first end-of-text token; `code` also with the token that completes one
+            of its stop texts. The token that ends a request counts (`ends.py`).
+        stop_texts: `code`: the texts of each request (b,); a request without any ends as with
+            `eos`.
+        token_texts: `code`: the text of each token inside a longer text (`TokenTexts`).
     """
 
     prompts: tuple[tuple[int, ...], ...]
     new_tokens: int
     stop: Literal["fixed", "eos", "code"]
+    stop_texts: tuple[tuple[str, ...], ...] = ()
+    token_texts: Mapping[int, str] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        if self.stop == "code" and len(self.stop_texts) != len(self.prompts):
+            raise ValueError("stop=code needs the stop texts of each prompt")
+
+    def request(self, row: int) -> Batch:
+        """One of the requests, as a batch of its own."""
+        return dataclasses.replace(
+            self, prompts=self.prompts[row : row + 1], stop_texts=self.stop_texts[row : row + 1]
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Decoding shared by all engines: the end of a request, token timestamps, checks of the logits.
+"""Decoding shared by all engines: loops, token timestamps, checks of the logits.
 
 Decoding is greedy. A token is timestamped when the caller has its id in Python: on an accelerator
 the copy to the host waits for the device, so the timestamp follows the work.
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_energy.engines.base import Batch, Completion, TokenIds, left_padded
+from slm_energy.engines.ends import Ends
 from slm_energy.errors import EngineError
 
 TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "int8": 0.3}
@@ -68,36 +69,31 @@ def collect(steps: Iterator[list[int]], batch: Batch, eos_ids: Sequence[int]) ->
         batch: the requests.
         eos_ids: end-of-text tokens.
     """
-    running = set(range(len(batch.prompts)))
+    ends = Ends(batch, eos_ids)
     columns: list[list[int]] = []
     times_ns: list[int] = []
     for column in islice(steps, batch.new_tokens):
         times_ns.append(time.monotonic_ns())
         columns.append(column)
-        if batch.stop == "eos":
-            running -= {row for row in running if column[row] in eos_ids}
-            if not running:
-                break
-    return completions(columns, times_ns, batch, eos_ids)
+        if ends.after(column):
+            break
+    return completions(columns, times_ns, ends.lengths)
 
 
 def completions(
-    columns: Sequence[Sequence[int]], times_ns: Sequence[int], batch: Batch, eos_ids: Sequence[int]
+    columns: Sequence[Sequence[int]], times_ns: Sequence[int], lengths: Sequence[int]
 ) -> list[Completion]:
-    """Turn decoding steps into one completion per request, cut after its first end-of-text token.
+    """Turn decoding steps into one completion per request.
 
     Args:
         columns: (steps, b) token ids.
         times_ns: (steps,) monotonic ns.
-        batch: b prompts; with `stop=fixed` nothing is cut.
-        eos_ids: end-of-text tokens.
+        lengths: (b,) tokens of each request; what follows them is dropped.
     """
-    result = []
-    for ids in zip(*columns, strict=True):
-        ends = (n for n, token in enumerate(ids, 1) if batch.stop == "eos" and token in eos_ids)
-        length = next(ends, len(ids))
-        result.append(Completion(output_ids=ids[:length], token_ns=tuple(times_ns[:length])))
-    return result
+    return [
+        Completion(output_ids=ids[:length], token_ns=tuple(times_ns[:length]))
+        for ids, length in zip(zip(*columns, strict=True), lengths, strict=True)
+    ]
 
 
 def require_numbers(peaks: Sequence[Sequence[float]]) -> None:
@@ -119,9 +115,10 @@ def require_numbers(peaks: Sequence[Sequence[float]]) -> None:
 
 
 class _Recorder:
-    """Streamer and logits processor for `generate`: records token times and largest logits."""
+    """Streamer and logits processor for `generate`: records tokens, times and largest logits."""
 
-    def __init__(self) -> None:
+    def __init__(self, ends: Ends) -> None:
+        self._ends = ends
         self.columns: list[list[int]] = []
         self.times_ns: list[int] = []
         self.peaks: list[Any] = []
@@ -132,6 +129,7 @@ class _Recorder:
         if self._prompt_received:
             self.columns.append(value.tolist())
             self.times_ns.append(time.monotonic_ns())
+            self._ends.after(self.columns[-1])
         self._prompt_received = True
 
     def end(self) -> None:
@@ -141,6 +139,23 @@ class _Recorder:
         """Record the largest scores; return the scores (b, vocabulary) unchanged."""
         self.peaks.append(scores.max(dim=-1).values)
         return scores
+
+
+class _EndOfCode:
+    """Stopping criterion for `generate`, which calls it after the streamer."""
+
+    def __init__(self, ends: Ends) -> None:
+        self._ends = ends
+        self._known: list[bool] = []
+        self._tensor: Any = None
+
+    def __call__(self, input_ids: Any, scores: Any, **_: object) -> Any:
+        """Return which requests have ended, (b,) on the device of the inputs."""
+        ended = self._ends.ended
+        if ended != self._known:  # a new tensor costs more than all else here
+            self._known = ended
+            self._tensor = input_ids.new_tensor(ended, dtype=bool)
+        return self._tensor
 
 
 def skip_extras() -> None:
@@ -183,7 +198,8 @@ def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> l
 
     new_config: Any = transformers.GenerationConfig
     ids, mask = left_padded(batch.prompts)
-    recorder = _Recorder()
+    ends = Ends(batch, eos_ids)
+    recorder = _Recorder(ends)
     model.generate(
         torch.from_numpy(ids).to(device),
         attention_mask=torch.from_numpy(mask).to(device),
@@ -191,14 +207,15 @@ def generate(model: Any, batch: Batch, eos_ids: Sequence[int], device: Any) -> l
             do_sample=False,
             use_cache=True,
             max_new_tokens=batch.new_tokens,
-            eos_token_id=list(eos_ids) if batch.stop == "eos" and eos_ids else None,
+            eos_token_id=list(eos_ids) if batch.stop != "fixed" and eos_ids else None,
             pad_token_id=eos_ids[0] if eos_ids else 0,
         ),
         logits_processor=[recorder],
+        stopping_criteria=[_EndOfCode(ends)] if batch.stop == "code" else None,
         streamer=recorder,
     )
     require_numbers(torch.stack(recorder.peaks).tolist())
-    return completions(recorder.columns, recorder.times_ns, batch, eos_ids)
+    return completions(recorder.columns, recorder.times_ns, ends.lengths)
 
 
 def probe(vocabulary: int) -> Batch:

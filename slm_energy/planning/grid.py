@@ -18,6 +18,7 @@ from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError, ModelError
 from slm_energy.models import source
 from slm_energy.planning.plan import Excluded, exclusion, matches
+from slm_energy.scoring.stop_texts import stop_texts
 from slm_energy.tasks import Task
 from slm_energy.worker import interpreters
 
@@ -79,6 +80,9 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         model = identities[key]
         tasks = load(levels.workload)
         digest = prompts.digest(tasks, levels.workload)
+        if levels.workload.stop == "code":
+            for task in tasks:
+                stop_texts(task, levels.workload)  # refuses a task without code
         cell = Cell(
             id=cell_id(levels, model, digest, described.versions),
             settings=levels,

@@ -4,8 +4,9 @@
         --port {port} --model {model} --fault cut"'
 
 It computes nothing: the output is a fixed text, from a position that depends on the prompt. It
-accepts and returns token ids, as vLLM does; with `--text` it handles text only and reports no usage
-in its streams, as llama-cpp-python's server does.
+accepts and returns token ids, as vLLM does, also those of a stop text; with `--text` it handles
+text only, withholds the stop text and reports no usage in its streams, as llama-cpp-python's server
+does.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slm_energy.engines.base import Batch
+from slm_energy.engines.ends import Ends, cut
 from slm_energy.models.folder import eos_ids
+from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
 
 FAULTS = {
@@ -43,6 +47,8 @@ FAULTS = {
     "miscount": "reports one token too many",
     "short": "generates one token less than requested",
     "eos": "stops at an end-of-text token in the middle, even with ignore_eos",
+    "few_stops": "accepts at most four stop texts",
+    "no_stop": "ignores stop texts",
     "burst": "sends several tokens per event",
     "idle": "waits before each event, as if another program computed",
 }
@@ -99,6 +105,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(404, {"error": {"message": "The model `scripted` does not exist."}})
         elif self.server.text and not isinstance(prompt, str):
             self._answer(422, {"detail": [{"msg": "Input should be a valid string"}]})
+        elif self.server.fault == "few_stops" and len(request.get("stop", ())) > 4:
+            self._answer(400, {"error": {"message": "stop has more than 4 entries"}})
         else:
             ids = prompt if isinstance(prompt, list) else self.server.tokenizer.encode(prompt).ids
             self._complete(ids, request)
@@ -107,7 +115,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Log nothing."""
 
     def _complete(self, prompt: Sequence[int], completion: dict[str, Any]) -> None:
-        ids, finish = self._output(prompt, completion["max_tokens"])
+        stop = tuple(completion.get("stop", ()))
+        ids, finish = self._output(prompt, completion["max_tokens"], stop)
         usage = self._usage(len(prompt), len(ids))
         if not completion.get("stream"):
             self._answer(200, {"choices": [], "usage": usage})
@@ -119,29 +128,42 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self._send_event(": a comment")
         step = _MIDDLE if self.server.fault == "burst" else 1
+        decode = self.server.tokenizer.decode
+        visible = decode(ids)
+        if self.server.text and finish == "stop":
+            visible = cut(visible, stop) or ""
         for start in range(0, len(ids), step):
             if start == _MIDDLE:
                 self._misbehave()
             if self.server.fault == "idle":
                 time.sleep(_WAIT_S)
-            self._send_data(self._event(ids[start : start + step], None))
-        self._send_data(self._event([], None if self.server.fault == "unfinished" else finish))
+            before, after = len(decode(ids[:start])), len(decode(ids[: start + step]))
+            self._send_data(self._event(ids[start : start + step], visible[before:after], None))
+        self._send_data(self._event([], "", None if self.server.fault == "unfinished" else finish))
         if not self.server.text:
             self._send_data({"choices": [], "usage": usage})
         self._send_event("data: [DONE]")
 
-    def _output(self, prompt: Sequence[int], count: int) -> tuple[list[int], str]:
+    def _output(
+        self, prompt: Sequence[int], count: int, stop: tuple[str, ...]
+    ) -> tuple[list[int], str]:
         fault = self.server.fault
         count -= fault == "short"
         source = self.server.tokenizer.encode(_TEXT).ids
         ids = [source[(sum(prompt) + n) % len(source)] for n in range(count)]
         if fault == "eos" and count > _MIDDLE:
             return [*ids[:_MIDDLE], self.server.eos_id], "stop"
-        return ids, "length"
+        texts = TokenTexts(self.server.tokenizer)
+        one = Batch(
+            prompts=(tuple(prompt),), new_tokens=count, stop="code",
+            stop_texts=(() if fault == "no_stop" else stop,), token_texts=texts,
+        )  # fmt: skip
+        ends = Ends(one, ())
+        stopped = any(ends.after([number]) for number in ids)
+        return ids[: ends.lengths[0]], "stop" if stopped else "length"
 
-    def _event(self, ids: list[int], finish: str | None) -> dict[str, Any]:
-        choice = {"index": 0, "finish_reason": finish}
-        choice["text"] = self.server.tokenizer.decode(ids)
+    def _event(self, ids: list[int], text: str, finish: str | None) -> dict[str, Any]:
+        choice = {"index": 0, "finish_reason": finish, "text": text}
         return {"choices": [choice if self.server.text else {**choice, "token_ids": ids}]}
 
     def _misbehave(self) -> None:

@@ -23,6 +23,7 @@ from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.config.groups import Scalar
 from slm_energy.engines.base import Batch, Completion, Engine, EngineSpec, LoadRequest, derived_from
+from slm_energy.engines.ends import Ends
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 
@@ -51,6 +52,7 @@ class ScriptedEngine:
         self._fail = _fault(options, SERVING)
         self._token_s = float(options.get("token_s") or 0.0)
         self._batches = 0
+        self._eos_ids = request.eos_ids
         if self._fail == "load":
             raise EngineError("engine.options.fail=load: the script says that loading fails")
         if _exports(request):
@@ -75,13 +77,19 @@ class ScriptedEngine:
         ids = [
             [self._token(prompt, n) for n in range(batch.new_tokens)] for prompt in batch.prompts
         ]
+        ends = Ends(batch, self._eos_ids)
         stamps: list[Any] = []
-        for _ in range(batch.new_tokens):
+        for column in zip(*ids, strict=True):
             time.sleep(self._token_s)
             stamps.append("noon" if self._fail == "garbage" else time.monotonic_ns())
+            if ends.after(column):
+                break
         if self._fail == "unstamped":
             stamps.clear()
-        return [Completion(output_ids=tuple(row), token_ns=tuple(stamps)) for row in ids]
+        return [
+            Completion(output_ids=tuple(row[:length]), token_ns=tuple(stamps[:length]))
+            for row, length in zip(ids, ends.lengths, strict=True)
+        ]
 
     def close(self) -> None:
         """Do nothing: no resources are held."""

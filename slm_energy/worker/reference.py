@@ -21,11 +21,13 @@ from pathlib import Path
 from slm_energy import cache, prompts, workload
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import EngineConfig, ProviderConfig
-from slm_energy.engines.base import Batch, Compiles, LoadRequest, find
+from slm_energy.engines.base import Compiles, LoadRequest, find
 from slm_energy.errors import EngineError
+from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Reference, ReferenceAnswer
 from slm_energy.serialization import Json, read_json, to_plain, write_json
+from slm_energy.worker import requests
 
 _FILE = "reference.json"
 
@@ -88,14 +90,8 @@ def _serve(trial: Trial, settings: Settings) -> Reference:
     tokenizer = load_tokenizer(path)
     config = settings.workload
     tasks = prompts.rendered(workload.load(config), settings.model, path, config)
-    batches = [
-        Batch(
-            prompts=(prompts.token_ids(tokenizer, task.prompt, config),),
-            new_tokens=config.new_tokens,
-            stop=config.stop,
-        )
-        for task in tasks
-    ]
+    ids = [prompts.token_ids(tokenizer, task.prompt, config) for task in tasks]
+    batches = list(requests.batches(tasks, ids, config, TokenTexts(tokenizer), size=1))
     if spec.needs_preparation(request):
         spec.prepare(request)
     engine = spec.create()

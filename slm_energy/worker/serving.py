@@ -15,26 +15,25 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
-from slm_energy.config.groups import WorkloadConfig
 from slm_energy.energy_filter import energy_filter
 from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
+from slm_energy.engines.ends import cut
 from slm_energy.errors import WorkloadError
 from slm_energy.machine import allowed_processors, processor
+from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.prompts import end_ids, token_ids
 from slm_energy.record import Capture, Generation, Metering
 from slm_energy.serialization import Json
 from slm_energy.tasks import Task
+from slm_energy.worker import requests
 from slm_energy.worker.timeline import Timeline
 from slm_energy.worker.warmup import warm_up
 from slm_energy.workload import token_digest
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 ReportPhase = Callable[[str, float], None]
 
@@ -74,7 +73,8 @@ def serve(
 
     prompts = [token_ids(tokenizer, task.prompt, settings.workload) for task in tasks]
     _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
-    batches = list(_batches(prompts, settings.workload))
+    texts, workload = TokenTexts(tokenizer), settings.workload
+    batches = list(requests.batches(tasks, prompts, workload, texts, workload.batch_size))
 
     if isinstance(engine, Compiles):
         progress("compile", 0.0)
@@ -111,7 +111,7 @@ def serve(
     engine.close()
     return Capture(
         windows=tuple(timeline.windows),
-        generations=tuple(_generations(served, tasks, prompts, trial, tokenizer)),
+        generations=tuple(_generations(served, tasks, batches, trial, texts)),
         effective=effective,
         environment=_environment(trial),
         clock=clock,
@@ -138,15 +138,6 @@ def _check_context(
                 f"prompt {task.task_id} has {len(prompt)} tokens; with workload.new_tokens={new} it"
                 f" exceeds the model's context of {context}: {remedy}"
             )
-
-
-def _batches(prompts: Sequence[tuple[int, ...]], workload: WorkloadConfig) -> Iterator[Batch]:
-    for start in range(0, len(prompts), workload.batch_size):
-        yield Batch(
-            prompts=tuple(prompts[start : start + workload.batch_size]),
-            new_tokens=workload.new_tokens,
-            stop=workload.stop,
-        )
 
 
 def _repeat(
@@ -182,46 +173,57 @@ def _repeat(
 def _generations(
     served: Sequence[Sequence[tuple[int, list[Completion]]]],
     tasks: Sequence[Task],
-    prompts: Sequence[tuple[int, ...]],
+    batches: Sequence[Batch],
     trial: Trial,
-    tokenizer: Tokenizer,
+    texts: TokenTexts,
 ) -> Iterator[Generation]:
     settings = trial.cell.settings
-    workload, ends = settings.workload, set(end_ids(Path(trial.model_path), settings))
-    digests = [token_digest(prompt) for prompt in prompts]
-    for pass_index, batches in enumerate(served):
+    ends = end_ids(Path(trial.model_path), settings)
+    requests = [batch.request(row) for batch in batches for row in range(len(batch.prompts))]
+    digests = [token_digest(request.prompts[0]) for request in requests]
+    for pass_index, answered in enumerate(served):
         position = 0
-        for batch_index, (start_ns, answers) in enumerate(batches):
+        for batch_index, (start_ns, answers) in enumerate(answered):
             for answer in answers:
-                shown = _answer(answer.output_ids, ends, workload)
-                text = tokenizer.decode(shown) if pass_index == 0 else None
-                full = len(answer.output_ids) == workload.new_tokens
-                ended = workload.stop == "eos" and bool(ends.intersection(answer.output_ids[-1:]))
-                stop: Literal["length", "eos"] = "length" if full and not ended else "eos"
+                request = requests[position]
+                text, stop = _ending(answer.output_ids, request, ends, texts, settings.workload)
                 yield Generation(
                     task_id=tasks[position].task_id,
                     pass_index=pass_index,
                     batch_index=batch_index,
                     prompt_digest=digests[position],
-                    input_tokens=len(prompts[position]),
+                    input_tokens=len(request.prompts[0]),
                     output_ids=answer.output_ids,
                     start_ns=start_ns,
                     token_ns=answer.token_ns,
                     stop=stop,
-                    text=text,
+                    text=text if pass_index == 0 else None,
                 )
                 position += 1
 
 
-def _answer(ids: Sequence[int], ends: Set[int], workload: WorkloadConfig) -> list[int]:
-    """The tokens whose text is the answer.
+def _ending(
+    ids: Sequence[int],
+    request: Batch,
+    ends: Sequence[int],
+    texts: TokenTexts,
+    workload: WorkloadConfig,
+) -> tuple[str, Literal["length", "eos", "code"]]:
+    """The text of an answer up to where it ends, and what ended it.
 
     A chat's reply or a middle ends with its first end token, and `stop=fixed` generates on. A
     completion is kept whole: it ends with a line of text (`scoring.answer.end`).
     """
-    if workload.prompt == "completion" and not workload.fim:
-        return list(ids)
-    return list(itertools.takewhile(lambda token: token not in ends, ids))
+    kept = ids
+    if workload.prompt == "chat" or workload.fim:
+        kept = list(itertools.takewhile(lambda token: token not in ends, ids))
+    text = texts.text(kept)
+    ended = request.stop != "fixed" and bool(ids) and ids[-1] in ends
+    if request.stop == "code" and not ended:
+        code = cut(text, request.stop_texts[0])
+        return (text, "length") if code is None else (code, "code")
+    full = len(ids) == request.new_tokens
+    return text, "length" if full and not ended else "eos"
 
 
 def _environment(trial: Trial) -> dict[str, Json]:

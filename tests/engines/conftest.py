@@ -15,9 +15,10 @@ from slm_energy.config.groups import (
     ProviderConfig,
     WorkloadConfig,
 )
-from slm_energy.engines.base import LoadRequest, find
+from slm_energy.engines.base import Batch, LoadRequest, find
 from slm_energy.models import source
 from slm_energy.models.folder import digest, eos_ids
+from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
 from tests.shipped import MODELS, TWINS, tiny
 
@@ -88,3 +89,35 @@ def prompts() -> tuple[tuple[int, ...], ...]:
         "import os\n",
     )
     return tuple(tuple(tokenizer.encode(text).ids) for text in texts)
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeEnds:
+    """A batch with `stop=code`, and the tokens at which its requests end, by torch's tokens."""
+
+    batch: Batch
+    expected: list[tuple[int, ...]]
+
+
+@pytest.fixture
+def code_ends(make_request: MakeRequest, prompts: tuple[tuple[int, ...], ...]) -> CodeEnds:
+    """Stop texts that cross tokens, that are one token, and that do not occur."""
+    target = make_request("torch")
+    engine = find("torch").create()
+    engine.load(target)
+    fixed = Batch(prompts=prompts, new_tokens=24, stop="fixed")
+    answers = [answer.output_ids for answer in engine.generate(fixed)]
+    engine.close()
+    texts = TokenTexts(load_tokenizer(target.model_path))
+    stops = ((texts.text(answers[0][3:8])[1:-1],), (texts[answers[1][9]], "never"), ("\a",))
+    batch = Batch(prompts=prompts, new_tokens=24, stop="code", stop_texts=stops, token_texts=texts)
+    expected = []
+    for ids, own in zip(answers, stops, strict=True):
+        ends = (
+            n
+            for n in range(1, 25)
+            if ids[n - 1] in target.eos_ids or any(s in texts.text(ids[:n]) for s in own)
+        )
+        expected.append(ids[: next(ends, 24)])
+    assert len({len(ids) for ids in expected}) == 3, "no different ends: the tests show too little"
+    return CodeEnds(batch=batch, expected=expected)

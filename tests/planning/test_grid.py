@@ -80,3 +80,14 @@ def test_markers_are_part_of_a_cell_where_they_are_used(config: RunConfig) -> No
 
     assert cell(True, "<m>") != cell(True, "<n>")
     assert cell(False, "<m>") == cell(False, "<n>") == cell_id(settings(config), "m", "w", {})
+
+
+def test_stop_code_is_refused_for_a_task_that_names_no_function(
+    slm_energy: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "plain.jsonl").write_text('{"task_id": "poem", "prompt": "Once upon a time"}\n')
+    done = slm_energy("plan", "workload.source=plain.jsonl", "workload.stop=code")
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: workload.stop=code: poem of workload.source=plain.jsonl has no")
+    assert line.endswith("set workload.stop=eos")

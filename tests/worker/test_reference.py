@@ -60,7 +60,7 @@ def test_it_serves_one_prompt_at_a_time_whatever_the_trial_does(
     assert reference.read(compared(config, tmp_path, workload=batched)) == reference.read(entry)
 
 
-@pytest.mark.parametrize("changes", [{"new_tokens": 5}, {"stop": "eos"}])
+@pytest.mark.parametrize("changes", [{"new_tokens": 5}, {"stop": "eos"}, {"stop": "code"}])
 def test_other_work_has_another_reference(
     tmp_path: Path, config: RunConfig, changes: dict[str, Any]
 ) -> None:

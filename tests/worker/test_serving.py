@@ -20,12 +20,16 @@ from slm_energy.config.groups import (
     RunConfig,
     WorkloadConfig,
 )
+from slm_energy.derive import metrics
 from slm_energy.engines.base import find
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Capture
 from slm_energy.running.trial import derive
+from slm_energy.scoring import answer
 from slm_energy.testing.completions import CompletionsServer
+from slm_energy.worker import requests
 from slm_energy.worker.serving import serve
+from slm_energy.workload import load
 from tests.asking import CHATML, CHATML_TOKENS, MARKERS, a_model
 from tests.clocks import FakeClocks
 from tests.conftest import a_cell, a_trial
@@ -81,6 +85,44 @@ def test_a_text_that_ends_with_the_last_token_asked_for_has_ended(config: RunCon
     assert {len(g.output_ids) for g in exactly} == {length}
     fixed = torchs(config, stop="fixed", new_tokens=length).generations
     assert [g.stop for g in fixed] == ["length", "length"]
+
+
+def test_the_text_of_an_answer_ends_before_the_stop_text_that_ended_it(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stop texts are pieces of what the model generates: one crosses two tokens."""
+    fixed = torchs(config, stop="fixed", new_tokens=24).generations
+    texts = [g.text or "" for g in fixed]
+    stops = {fixed[0].task_id: (texts[0][9:14],), fixed[1].task_id: ("never",)}
+    monkeypatch.setattr(requests, "stop_texts", lambda task, workload: stops[task.task_id])
+    capture = torchs(config, stop="code", new_tokens=24)
+    first, second = capture.generations
+    assert (first.stop, first.text) == ("code", texts[0][: texts[0].index(texts[0][9:14])])
+    assert first.output_ids == fixed[0].output_ids[: len(first.output_ids)]
+    assert len(first.output_ids) == len(first.token_ns) < 24
+    assert second.stop in ("length", "eos")
+    assert derive_tokens(capture) == len(first.output_ids) + len(second.output_ids)
+
+
+def derive_tokens(capture: Capture) -> float:
+    return metrics.derive(capture, [])["tokens/output"]
+
+
+def test_equal_tokens_make_equal_texts_programs_and_reasons_to_end(config: RunConfig) -> None:
+    """Two engines' captures of the same code workload differ in times only."""
+    workload = dataclasses.replace(FEW, limit=3, stop="code", new_tokens=48)
+    tasks = load(workload)
+
+    def programs(decode: str) -> list[tuple[object, ...]]:
+        engine = EngineConfig(name="torch", threads=1, decode=decode)  # type: ignore[arg-type]
+        cell = a_cell(config, engine=engine, measurement=OFF, workload=workload)
+        answers = captured(a_trial(config, cell=cell)).generations
+        return [
+            (g.output_ids, g.stop, answer.program(task, g.text or ""))
+            for task, g in zip(tasks, answers, strict=True)
+        ]
+
+    assert programs("session") == programs("generate")
 
 
 def test_a_machine_that_is_suspended_while_serving_makes_the_trial_invalid(

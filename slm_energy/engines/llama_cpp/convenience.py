@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -87,11 +86,10 @@ class Convenience:
         """
         self.reserve(1, longest(batch), 1)
         result = []
-        for prompt in batch.prompts:
+        for row, prompt in enumerate(batch.prompts):
             self._model.reset()  # otherwise it reuses the prefix shared with the previous prompt
-            single = dataclasses.replace(batch, prompts=(prompt,))
             peaks: list[list[float]] = []
-            result += collect(self._steps(prompt, peaks), single, eos_ids)
+            result += collect(self._steps(prompt, peaks), batch.request(row), eos_ids)
             require_numbers(peaks)
         return result
 

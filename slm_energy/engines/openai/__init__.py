@@ -4,6 +4,7 @@ engine        engine `openai_server`
 client        requests to a server, and the checks of its answers
 stream        one streamed completion over HTTP
 token_times   token ids with time stamps from a stream
+withheld      the tokens that a server does not show where it stops
 command       the command that starts a server
 process       a started server
 running       a server that runs already

@@ -14,8 +14,9 @@ import uuid
 from typing import Any
 
 from slm_energy.engines.base import Batch, Completion
+from slm_energy.engines.openai import withheld
 from slm_energy.engines.openai.stream import Address, Refused, StreamedCompletion, Usage, usage_of
-from slm_energy.engines.openai.token_times import TokenTexts, to_completion
+from slm_energy.engines.openai.token_times import ServedTexts, to_completion
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 
@@ -54,10 +55,11 @@ class Client:
         eos_ids: tokens that end a text.
     """
 
-    def __init__(self, address: Address, texts: TokenTexts, eos_ids: tuple[int, ...]) -> None:
+    def __init__(self, address: Address, texts: ServedTexts, eos_ids: tuple[int, ...]) -> None:
         self._address, self._texts, self._eos_ids = address, texts, eos_ids
-        self._takes_ids = True
+        self._takes_ids = self._sends_ids = True
         self._checked: dict[Prompt, Json] = {}
+        self._whole: dict[Prompt, withheld.Whole] = {}
 
     def models(self, patience_s: float) -> Any:
         """Return the server's answer to `/v1/models`, or None while it is loading.
@@ -135,12 +137,12 @@ class Client:
             self._takes_ids = False
             self.check(prompt)
         completion = self._stream(prompt, Batch(prompts=(prompt,), new_tokens=4, stop="fixed"))
-        has_ids = all(piece.ids is not None for piece in completion.pieces)
-        if not has_ids:
+        self._sends_ids = all(piece.ids is not None for piece in completion.pieces)
+        if not self._sends_ids:
             self._texts.build_index()
         return {
             "prompt": "token ids" if self._takes_ids else "text",
-            "output_ids": "told by the server" if has_ids else "looked up by text",
+            "output_ids": "told by the server" if self._sends_ids else "looked up by text",
             "output_count": "told by the server"
             if completion.usage
             else "meaning of finish_reason",
@@ -172,23 +174,58 @@ class Client:
         _require_same_prompt(usage_of(reply), prompt)
         self._checked[prompt] = sent
 
-    def complete(self, prompt: Prompt, batch: Batch) -> Completion:
-        """Complete one prompt of a batch.
+    def prepare(self, request: Batch) -> None:
+        """Check a prompt and learn what the server will withhold of its answer, if anything.
+
+        Raises:
+            EngineError: as for `check` and `complete`.
+        """
+        self.check(request.prompts[0])
+        if request.stop == "code" and not self._sends_ids:
+            self.complete(request)
+
+    def complete(self, request: Batch) -> Completion:
+        """Complete one prompt.
+
+        Args:
+            request: a batch of one.
 
         Raises:
             EngineError: the server returned an error, cut the stream, or ignored a parameter.
         """
+        (prompt,) = request.prompts
         self.check(prompt)
-        completion = self._stream(prompt, batch)
+        completion = self._stream(prompt, request)
         if completion.usage is not None:
             _require_same_prompt(completion.usage, prompt)
-        return to_completion(completion, batch, self._eos_ids, self._texts)
+        if request.stop != "code" or self._sends_ids or completion.finish != "stop":
+            return to_completion(completion, request, self._eos_ids, self._texts)
+        if prompt not in self._whole:
+            longer = withheld.longer(request, completion)
+            shown = self._stream(prompt, longer)
+            ids = to_completion(shown, longer, self._eos_ids, self._texts).output_ids
+            self._whole[prompt] = withheld.whole(ids, request, self._eos_ids, self._texts)
+        return withheld.stamped(self._whole[prompt], completion)
 
     def _stream(self, prompt: Prompt, batch: Batch) -> StreamedCompletion:
-        return self._address.stream({**self._body(self._checked[prompt], batch), **_STREAM})
+        body = self._body(self._checked[prompt], batch)
+        try:
+            return self._address.stream({**body, **_STREAM})
+        except Refused as refusal:
+            if "stop" not in body:
+                raise
+            raise EngineError(
+                f"{refusal}; workload.stop=code sends {len(batch.stop_texts[0])} stop texts:"
+                " set workload.stop=eos if the server accepts fewer"
+            ) from refusal
 
     def _body(self, prompt: Json, batch: Batch) -> dict[str, Json]:
+        stop: dict[str, Json] = {}
+        if batch.stop == "code" and batch.stop_texts[0]:
+            stop["stop"] = list(self._texts.stop_texts(batch.stop_texts[0]))
+            stop["include_stop_str_in_output"] = True  # vLLM: withhold nothing meanwhile
         return {
+            **stop,
             "model": self._model,
             "prompt": prompt,
             "max_tokens": batch.new_tokens,

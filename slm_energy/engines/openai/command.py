@@ -37,6 +37,7 @@ _GGML_TYPES = {"float32": 0, "float16": 1, "bfloat16": 30, "int8": 0}
 _GGUF_STOPS = {
     "fixed": "tokenizer.ggml.model=str:no_vocab",
     "eos": "tokenizer.ggml.add_bos_token=bool:false",
+    "code": "tokenizer.ggml.add_bos_token=bool:false",
 }
 """Overrides of the file's metadata for llama.cpp. A model without a vocabulary has no end-of-text
 token and is never stopped by one; the other override repeats the file's own value."""

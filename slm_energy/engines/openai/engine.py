@@ -26,7 +26,7 @@ from slm_energy.engines.openai import command, listener, process_table, running
 from slm_energy.engines.openai.client import Client
 from slm_energy.engines.openai.process import ServerProcess
 from slm_energy.engines.openai.stream import Address
-from slm_energy.engines.openai.token_times import TokenTexts
+from slm_energy.engines.openai.token_times import ServedTexts
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json
@@ -61,6 +61,8 @@ class OpenAiServer:
     def compile(self, batches: Sequence[Batch]) -> dict[str, Json]:
         """Check the server's token count of every prompt, before any measured window.
 
+        With `stop=code` a server that sends no token ids also answers every prompt (`withheld`).
+
         Returns:
             `prompt_reuse_pct`, if the server keeps its last prompt.
 
@@ -70,8 +72,9 @@ class OpenAiServer:
         """
         prompts = [prompt for batch in batches for prompt in batch.prompts]
         with self._server_end_in_errors():
-            for prompt in prompts:
-                self._client.check(prompt)
+            for batch in batches:
+                for row in range(len(batch.prompts)):
+                    self._client.prepare(batch.request(row))
         if self._effective["prompt_reuse"] != "last request":
             return {}
         return {"prompt_reuse_pct": _shared_pct(prompts)}
@@ -84,7 +87,7 @@ class OpenAiServer:
         """
         with self._server_end_in_errors():
             if len(batch.prompts) == 1:
-                answers = [self._client.complete(batch.prompts[0], batch)]
+                answers = [self._client.complete(batch)]
             else:
                 answers = self._simultaneously(batch)
         counts = (Counter(answer.token_ns).values() for answer in answers)
@@ -101,7 +104,7 @@ class OpenAiServer:
         """Start or reach the server; return its answer to `/v1/models`."""
         options, provider = request.settings.engine.options, request.settings.provider
         tokenizer = load_tokenizer(request.model_path)
-        texts = TokenTexts(tokenizer, command.served_tokenizer(request))
+        texts = ServedTexts(tokenizer, command.served_tokenizer(request))
         if options.get("url"):
             address = Address.of(str(options["url"]))
             self._client = Client(address, texts, request.eos_ids)
@@ -162,7 +165,7 @@ class OpenAiServer:
 
         def complete(number: int) -> None:
             try:
-                results.put((number, self._client.complete(batch.prompts[number], batch)))
+                results.put((number, self._client.complete(batch.request(number))))
             except Exception as error:  # raised again in the waiting thread
                 results.put((number, error))
 

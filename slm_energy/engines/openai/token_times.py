@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from slm_energy.engines.base import Batch, Completion
+from slm_energy.engines.ends import Ends
 from slm_energy.engines.openai.stream import Piece, StreamedCompletion
 from slm_energy.errors import EngineError
 
@@ -20,8 +21,8 @@ _BROKEN = "\ufffd"
 """Replaces bytes that do not form a complete character."""
 
 
-class TokenTexts:
-    """The text of each token inside a longer text.
+class ServedTexts:
+    """The text of each token inside a longer text, as the server writes it.
 
     Args:
         tokenizer: the model's.
@@ -30,18 +31,33 @@ class TokenTexts:
 
     def __init__(self, tokenizer: Tokenizer, served: Tokenizer | None = None) -> None:
         self._tokenizer, self._served = tokenizer, served
+        self._writer = served or tokenizer
+        # After another token, because a first token may lose its leading space.
+        self._anchor = tokenizer.encode("a", add_special_tokens=False).ids[0]
+        self._skipped = len(self._writer.decode([self._anchor], skip_special_tokens=False))
         self._ids: dict[str, int | None] = {}
 
     def build_index(self) -> None:
         """Index all tokens by their text; a text shared by several tokens belongs to none."""
-        # After another token, because a first token may lose its leading space.
-        anchor = self._tokenizer.encode("a", add_special_tokens=False).ids[0]
-        rows = [[anchor, number] for number in range(self._tokenizer.get_vocab_size())]
-        served = self._served or self._tokenizer
-        skip = len(served.decode([anchor], skip_special_tokens=False))
-        texts = served.decode_batch(rows, skip_special_tokens=False)
-        for number, text in enumerate(text[skip:] for text in texts):
+        rows = [[self._anchor, number] for number in range(self._tokenizer.get_vocab_size())]
+        texts = self._writer.decode_batch(rows, skip_special_tokens=False)
+        for number, text in enumerate(text[self._skipped :] for text in texts):
             self._ids[text] = None if text in self._ids else number
+
+    def written(self, ids: Sequence[int]) -> str:
+        """Return the text of these ids, special tokens included."""
+        text: str = self._writer.decode([self._anchor, *ids], skip_special_tokens=False)
+        return text[self._skipped :]
+
+    def stop_texts(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """Return ASCII texts as the server writes them, character by character."""
+        if self._served is None:
+            return tuple(texts)
+        written = {
+            character: self.written(self._encoded(character))
+            for character in sorted(set("".join(texts)))
+        }
+        return tuple("".join(written[character] for character in text) for text in texts)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Encode a text as a prompt."""
@@ -93,7 +109,7 @@ class TokenTexts:
 
 
 def to_completion(
-    completion: StreamedCompletion, batch: Batch, eos_ids: Sequence[int], texts: TokenTexts
+    completion: StreamedCompletion, batch: Batch, eos_ids: Sequence[int], texts: ServedTexts
 ) -> Completion:
     """Return the ids of a stream, each stamped with the arrival of its piece.
 
@@ -114,7 +130,8 @@ def to_completion(
     stamps = [
         piece.arrived_ns for piece, row in zip(completion.pieces, rows, strict=True) for _ in row
     ]
-    if stopped and not (ids and ids[-1] in eos_ids):
+    has_ids = all(piece.ids is not None for piece in completion.pieces)
+    if stopped and not (ids and ids[-1] in eos_ids) and not (batch.stop == "code" and has_ids):
         # The token that ended the text was computed too, but is in none of the pieces.
         if len(eos_ids) != 1:
             raise EngineError("the server does not report at which end-of-text token it stopped")
@@ -125,18 +142,40 @@ def to_completion(
             f"the server stopped at an end-of-text token after {len(ids)} of {batch.new_tokens}"
             " tokens, and does not support ignore_eos: set workload.stop=eos, or use another engine"
         )
-    if batch.stop == "eos" and any(number in eos_ids for number in ids[:-1]):
-        raise EngineError(
-            "the server does not stop at the model's end-of-text token: set workload.stop=fixed,"
-            " or take another engine"
-        )
+    if batch.stop != "fixed":
+        _require_end(ids, rows, stopped, batch, eos_ids)
     if not stopped and len(ids) != batch.new_tokens:
         raise EngineError(f"the server returned {len(ids)} tokens instead of {batch.new_tokens}")
     return Completion(output_ids=tuple(ids), token_ns=tuple(stamps))
 
 
+def _require_end(
+    ids: Sequence[int],
+    rows: Sequence[Sequence[int]],
+    stopped: bool,
+    batch: Batch,
+    eos_ids: Sequence[int],
+) -> None:
+    """Refuse an answer that does not end where it should: with one of the last event's tokens."""
+    ends = Ends(batch, eos_ids)
+    ended = any(ends.after([number]) for number in ids)
+    last_event = len(ids) - max(1, len(rows[-1]) if rows else 0)
+    if ended and ends.lengths[0] <= last_event:
+        where = "the model's end-of-text token"
+        if ids[ends.lengths[0] - 1] not in eos_ids:
+            where = "the stop texts of workload.stop=code"
+        raise EngineError(
+            f"the server does not stop at {where}: set workload.stop=fixed, or take another engine"
+        )
+    if stopped and not ended:
+        raise EngineError(
+            f"the server stopped after {len(ids)} tokens, at neither an end-of-text token nor a"
+            " stop text of workload.stop=code: set workload.stop=fixed, or take another engine"
+        )
+
+
 def _rows(
-    completion: StreamedCompletion, new_tokens: int, texts: TokenTexts
+    completion: StreamedCompletion, new_tokens: int, texts: ServedTexts
 ) -> list[tuple[int, ...]]:
     """Return the ids of each piece, verified against the server's count."""
     stopped, usage = completion.finish == "stop", completion.usage

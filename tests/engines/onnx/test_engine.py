@@ -31,7 +31,9 @@ def loaded(target: LoadRequest) -> tuple[Engine, dict]:
     return engine, engine.load(target)
 
 
-def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_request, prompts):
+def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(
+    make_request, prompts, code_ends
+):
     fixed = Batch(prompts=prompts, new_tokens=24, stop="fixed")
     until_eos = dataclasses.replace(fixed, stop="eos")
     outputs = {}
@@ -43,6 +45,7 @@ def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(make_request
             engine.generate(dataclasses.replace(fixed, prompts=(prompt,)))[0].output_ids
             for prompt in prompts
         ]
+        assert [a.output_ids for a in engine.generate(code_ends.batch)] == code_ends.expected
         engine.close()
         # A token that the first request generates serves as the end-of-text token.
         other, _ = loaded(dataclasses.replace(target, eos_ids=(batched[0][5], 4095)))

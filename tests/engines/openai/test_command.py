@@ -119,7 +119,11 @@ def test_without_that_placeholder_texts_are_the_models(target):
 
 @pytest.mark.parametrize(
     ("stop", "override"),
-    [("fixed", "tokenizer.ggml.model=str:no_vocab"), ("eos", "tokenizer.ggml.add_bos_token=")],
+    [
+        ("fixed", "tokenizer.ggml.model=str:no_vocab"),
+        ("eos", "tokenizer.ggml.add_bos_token="),
+        ("code", "tokenizer.ggml.add_bos_token="),
+    ],
 )
 def test_llama_cpp_is_kept_from_stopping_only_where_the_length_is_fixed(target, stop, override):
     found = target(RUN + " {gguf_stop}")

@@ -20,6 +20,7 @@ from slm_energy.engines.openai.command import free_port
 from slm_energy.engines.openai.engine import ENGINE, OpenAiServer, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.meters.process_tree import ProcessTree
+from slm_energy.models.token_texts import TokenTexts
 from slm_energy.testing.completions import CompletionsServer
 
 CONF = Path(__file__).parents[3] / "conf" / "engine"
@@ -162,6 +163,21 @@ def test_llama_cpps_server_stops_at_the_end_of_a_text_if_it_may(make_request, lo
     assert [answer.output_ids for answer in engine.generate(batch)] == expected
 
 
+def test_llama_cpps_server_ends_code_where_our_loops_do(load, code_ends):
+    """It withholds the stop text, counts nothing in its streams, and all tokens are known."""
+    batch = code_ends.batch
+    engine, _ = load(stop="code", **llama_cpp_server())
+    engine.compile([batch])
+    together = engine.generate(batch)
+    assert [answer.output_ids for answer in together] == code_ends.expected
+    assert [
+        engine.generate(batch.request(row))[0].output_ids for row in range(len(batch.prompts))
+    ] == code_ends.expected
+    for answer in together:
+        assert len(answer.token_ns) == len(answer.output_ids)
+        assert list(answer.token_ns) == sorted(answer.token_ns)
+
+
 def test_a_server_is_started_queried_and_ended(load, prompts):
     engine, effective = load(command=SCRIPTED)
     batch = Batch(prompts=prompts, new_tokens=8, stop="fixed")
@@ -245,6 +261,62 @@ def test_a_server_that_knows_text_only_gets_text(load, serving, prompts):
         answer.output_ids for answer in reporting.generate(batch)
     ]
     assert effective["output_count"] == "meaning of finish_reason"
+
+
+def code_batch(server: CompletionsServer, prompts: tuple) -> Batch:
+    """Prompts whose answers reach the next function after different numbers of tokens."""
+    texts = TokenTexts(server.tokenizer)
+    stops = (("\ndef ", "\nclass "),) * len(prompts)
+    return Batch(prompts=prompts, new_tokens=60, stop="code", stop_texts=stops, token_texts=texts)
+
+
+def test_servers_end_code_alike_whether_they_send_ids_or_withhold_the_stop_text(
+    load, serving, prompts
+):
+    sending, withholding = serving(), serving(text=True)
+    batch = code_batch(sending, prompts)
+    answers = []
+    for server in (sending, withholding):
+        engine, _ = load(url=url(server))
+        engine.compile([batch])
+        server.requests_seen.clear()
+        answers.append([answer.output_ids for answer in engine.generate(batch)])
+        assert len(server.requests_seen) == len(prompts), "nothing more is sent within a window"
+        asked = server.requests_seen[0]
+        assert (asked["stop"], asked["ignore_eos"]) == (["\ndef ", "\nclass "], False)
+    assert answers[0] == answers[1]
+    for ids in answers[0]:
+        text = batch.token_texts.text(ids)
+        assert text.endswith("\ndef total")
+        assert "\ndef " not in batch.token_texts.text(ids[:-1])
+    assert len(set(map(len, answers[0]))) > 1, "all end alike: the test shows too little"
+
+
+def test_a_withheld_token_is_stamped_with_the_end_of_the_stream(load, serving, prompts):
+    server = serving(text=True)
+    engine, _ = load(url=url(server))
+    (answer,) = engine.generate(code_batch(server, prompts[:1]))
+    assert len(answer.token_ns) == len(answer.output_ids)
+    assert list(answer.token_ns) == sorted(answer.token_ns)
+    assert answer.token_ns[0] < answer.token_ns[-1]
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_server_that_ignores_stop_texts_is_an_error(load, serving, prompts, text):
+    server = serving("no_stop", text=text)
+    engine, _ = load(url=url(server))
+    with pytest.raises(EngineError, match=r"does not stop at the stop texts of"):
+        engine.generate(code_batch(server, prompts[:1]))
+
+
+def test_a_server_that_accepts_few_stop_texts_is_an_error(load, serving, prompts):
+    server = serving("few_stops")
+    engine, _ = load(url=url(server))
+    batch = dataclasses.replace(
+        code_batch(server, prompts[:1]), stop_texts=(("\na", "\nb", "\nc", "\nd", "\ne"),)
+    )
+    with pytest.raises(EngineError, match=r"more than 4 entries.*sends 5 stop texts.*stop=eos"):
+        engine.generate(batch)
 
 
 def test_events_with_several_tokens_are_reported(load, serving, prompts):

@@ -10,7 +10,7 @@ import pytest
 from slm_energy.config.groups import ModelConfig
 from slm_energy.engines.openai.client import Client
 from slm_energy.engines.openai.stream import Address, Refused, usage_of
-from slm_energy.engines.openai.token_times import TokenTexts
+from slm_energy.engines.openai.token_times import ServedTexts
 from slm_energy.errors import EngineError
 from slm_energy.models import source
 from slm_energy.models.tokenizer import load_tokenizer
@@ -85,7 +85,7 @@ def test_a_server_that_listens_but_does_not_answer_is_loading(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = Address(host="127.0.0.1", port=silent.getsockname()[1])
         tokenizer = load_tokenizer(source.fetch(ModelConfig(name="m", source="bundled"), tmp_path))
-        client = Client(address, TokenTexts(tokenizer, None), ())
+        client = Client(address, ServedTexts(tokenizer, None), ())
         assert client.models(patience_s=0.1) is None
 
 

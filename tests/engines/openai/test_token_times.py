@@ -3,7 +3,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from slm_energy.engines.base import Batch
 from slm_energy.engines.openai.stream import Piece, StreamedCompletion, Usage
-from slm_energy.engines.openai.token_times import TokenTexts, to_completion
+from slm_energy.engines.openai.token_times import ServedTexts, to_completion
 from slm_energy.errors import EngineError
 
 EOS = 0
@@ -21,8 +21,8 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture
-def texts() -> TokenTexts:
-    learned = TokenTexts(tokenizer())
+def texts() -> ServedTexts:
+    learned = ServedTexts(tokenizer())
     learned.build_index()
     return learned
 
@@ -83,7 +83,7 @@ def test_a_piece_of_a_character_is_an_error_and_not_a_guess(texts):
 def test_a_server_may_write_tokens_as_their_entries_in_the_vocabulary():
     served = tokenizer()
     served.decoder = decoders.Fuse()
-    learned = TokenTexts(tokenizer(), served)
+    learned = ServedTexts(tokenizer(), served)
     learned.build_index()
     found = to_completion(stream("Ã", "©", "Ã©", "Ġb"), asked(4), [EOS], learned)
     assert found.output_ids == (4, 5, 6, 3)

@@ -67,6 +67,7 @@ def test_a_trial_compiles_from_the_prepared_cache_and_generates_torchs_tokens_al
     assert [*served(engine, LONG), *served(engine, SHORT)] == alone
     assert served(engine, LONG, SHORT) == alone
     assert served(engine, SHORT, new_tokens=1) == [alone[1][:1]]
+    assert answers_to_code(engine, alone) == answers_to_code(eager, alone)
     engine.close()
 
     for file in entry.path.rglob("*"):
@@ -83,6 +84,19 @@ def batches_of(shapes: compiled.Shapes, new_tokens: int) -> list[Batch]:
         Batch(prompts=(longest,) * size, new_tokens=new_tokens, stop="fixed")
         for size in shapes.sizes
     ]
+
+
+def answers_to_code(engine: Engine, expected: list[tuple]) -> list[tuple]:
+    """What two requests get if the sixth token of the first one ends it."""
+    written = {token: f"<{token}>" for ids in expected for token in ids}
+    stops = ((written[expected[0][5]],), ("never",))
+    batch = Batch(
+        prompts=(LONG, SHORT), new_tokens=24, stop="code", stop_texts=stops, token_texts=written
+    )
+    answers = [answer.output_ids for answer in engine.generate(batch)]
+    assert len(answers[0]) <= 6
+    assert len(answers[1]) == 24
+    return answers
 
 
 def see_padding(explicit, keys, positions, unpadded):
