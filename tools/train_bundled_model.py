@@ -19,8 +19,8 @@ of its greedy completions are Python that the standard ``tokenize`` module accep
 Examples:
     python tools/train_bundled_model.py --max-minutes 45
     python tools/train_bundled_model.py --steps 2123 --decay-start 1592 --output FIRST
-    python tools/train_bundled_model.py --continue-from FIRST --generated 30000 --steps 1600 \\
-        --decay-start 1200 --tokens-per-step 2048 --learning-rate 2e-3
+    python tools/train_bundled_model.py --continue-from FIRST --generated 30000 --steps 1600
+        --decay-start 1200 --tokens-per-step 2048 --learning-rate 2e-3  (on one line)
     python tools/train_bundled_model.py --evaluate
 """
 
@@ -48,6 +48,7 @@ import tokenizers
 import torch
 import torch.nn.functional as F
 import transformers
+from synthetic_functions import Function, functions
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -57,8 +58,6 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
-
-from synthetic_functions import Function, functions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEFAULT_OUTPUT = REPOSITORY / "slm_energy" / "bundled" / "model"
@@ -557,7 +556,7 @@ def train(
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = args.learning_rate * factor
-        # Short rows are cheaper per token; the first stage's decay teaches the whole context length.
+        # Short rows are cheaper per token; the first decay teaches the whole context length.
         decaying = schedule.decay_start is not None and step >= schedule.decay_start
         long = decaying and args.continue_from is None
         length = CONTEXT_LENGTH if long else CONTEXT_LENGTH // 2
