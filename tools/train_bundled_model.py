@@ -2,8 +2,9 @@
 """Train the small language model that ships inside ``slm_energy``.
 
 The model exists so that the tool can run a complete measurement with no network: it is a
-Llama-shaped toy of a few million weights that has read nothing but the Python sources of the
-interpreter's own standard library. The stages, in the order in which they run:
+Llama-shaped toy of a few million weights. It learns first from the Python sources of the
+interpreter's own standard library, and then, with ``--continue-from``, also from the generated
+functions of ``synthetic_functions.py``. The steps of either run, in the order in which they run:
 
 1. collect the corpus (deterministic file order, split into training and held-out files);
 2. train a byte-level BPE tokenizer on the training files;
@@ -17,7 +18,9 @@ of its greedy completions are Python that the standard ``tokenize`` module accep
 
 Examples:
     python tools/train_bundled_model.py --max-minutes 45
-    python tools/train_bundled_model.py --steps 2123 --decay-start 1592
+    python tools/train_bundled_model.py --steps 2123 --decay-start 1592 --output FIRST
+    python tools/train_bundled_model.py --continue-from FIRST --generated 30000 --steps 1600
+        --decay-start 1200 --tokens-per-step 2048 --learning-rate 2e-3  (on one line)
     python tools/train_bundled_model.py --evaluate
 """
 
@@ -36,7 +39,7 @@ import sysconfig
 import textwrap
 import time
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,7 @@ import tokenizers
 import torch
 import torch.nn.functional as F
 import transformers
+from synthetic_functions import Function, functions
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -88,6 +92,10 @@ PRE_TOKEN_PATTERN = (
     r"|[^\S\n]+"
 )
 
+IGNORED = -100
+"""Stands for a token that is not to be learned."""
+
+VALIDATION_FUNCTIONS = 100
 HELD_OUT_SHARE = 0.02
 DECAY_SHARE = 0.25
 WARMUP_STEPS = 60
@@ -241,14 +249,24 @@ class TrainingData:
     Half of a batch's rows are windows of whole files that begin at a line start; the other half
     are rows packed with shuffled functions, each closed by the end-of-text mark. The function rows
     resemble the bundled prompts: a signature, a docstring, then a body.
+
+    In the second stage, three quarters of the rows are packed with generated functions instead. Of
+    these only the bodies are learned: the values in an example are random.
     """
 
-    def __init__(self, tokenizer: Tokenizer, files: list[SourceFile], seed: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        files: list[SourceFile],
+        generated: Iterable[Function],
+        seed: int,
+    ) -> None:
         """Tokenize all documents.
 
         Args:
             tokenizer: Trained tokenizer.
             files: Training files.
+            generated: Generated functions; none in the first stage.
             seed: Seed of the sampling order.
         """
         self._random = random.Random(seed)
@@ -270,6 +288,8 @@ class TrainingData:
         self.function_count = len(sources)
         self._newline = newline
         self._queue: list[int] = []
+        self._generated = [generated_document(tokenizer, function) for function in generated]
+        self._generated_queue: list[int] = []
 
     def _file_row(self, length: int) -> list[int]:
         """Take the next window of a whole file, refilling the shuffled window list when empty.
@@ -314,19 +334,63 @@ class TrainingData:
             row += self._functions[self._queue.pop()]
         return row[:length]
 
-    def batch(self, rows: int, length: int) -> torch.Tensor:
+    def _generated_row(self, length: int) -> list[tuple[int, int]]:
+        """Pack shuffled generated functions into one row.
+
+        Args:
+            length: Number of tokens in the row.
+
+        Returns:
+            Token ids, each with what is to be predicted in its place.
+        """
+        row: list[tuple[int, int]] = []
+        while len(row) < length:
+            if not self._generated_queue:
+                self._generated_queue = list(range(len(self._generated)))
+                self._random.shuffle(self._generated_queue)
+            row += self._generated[self._generated_queue.pop()]
+        return row[:length]
+
+    def batch(self, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw one batch.
 
         Args:
-            rows: Number of rows; the second half are function rows.
+            rows: Number of rows.
             length: Tokens per row.
 
         Returns:
-            Token ids of shape ``(rows, length)``.
+            Token ids of shape ``(rows, length)``, and the same with ``IGNORED`` in place of those
+            that are not to be learned.
         """
-        file_rows = [self._file_row(length) for _ in range(rows // 2)]
-        function_rows = [self._function_row(length) for _ in range(rows - rows // 2)]
-        return torch.tensor(file_rows + function_rows)
+        library = rows // 4 if self._generated else rows
+        file_rows = [self._file_row(length) for _ in range(library // 2)]
+        function_rows = [self._function_row(length) for _ in range(library - library // 2)]
+        learned = [[(i, i) for i in row] for row in file_rows + function_rows]
+        pairs = torch.tensor(learned + [self._generated_row(length) for _ in range(rows - library)])
+        return pairs[..., 0], pairs[..., 1]
+
+
+def generated_document(tokenizer: Tokenizer, function: Function) -> list[tuple[int, int]]:
+    """Tokenize a generated function and close it with the end-of-text mark.
+
+    Args:
+        tokenizer: Trained tokenizer.
+        function: A generated function.
+
+    Returns:
+        Token ids, each with what is to be predicted in its place: ``IGNORED`` in the prompt.
+
+    Raises:
+        ValueError: If the prompt alone would be cut into other tokens.
+    """
+    ids = [
+        *tokenizer.encode(function.prompt + function.body).ids,
+        tokenizer.token_to_id(END_OF_TEXT),
+    ]
+    prompt = tokenizer.encode(function.prompt).ids
+    if ids[: len(prompt)] != prompt:
+        raise ValueError(f"the prompt of {function.name} ends inside a token")
+    return [(i, i if n >= len(prompt) else IGNORED) for n, i in enumerate(ids)]
 
 
 # --------------------------------------------------------------------------------------
@@ -432,12 +496,15 @@ class Schedule:
         return warmup * (self.steps - step) / (self.steps - self.decay_start)
 
 
-def loss_of(model: Callable[..., Any], ids: torch.Tensor, bf16: bool) -> torch.Tensor:
+def loss_of(
+    model: Callable[..., Any], ids: torch.Tensor, learned: torch.Tensor, bf16: bool
+) -> torch.Tensor:
     """Compute the mean next-token loss of a batch.
 
     Args:
         model: Network, compiled or not.
         ids: Token ids of shape ``(rows, length + 1)``.
+        learned: The same, with ``IGNORED`` in place of those that do not count.
         bf16: Whether matrix products run in bfloat16.
 
     Returns:
@@ -445,7 +512,9 @@ def loss_of(model: Callable[..., Any], ids: torch.Tensor, bf16: bool) -> torch.T
     """
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-    return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+    return F.cross_entropy(
+        logits.flatten(0, 1).float(), learned[:, 1:].flatten(), ignore_index=IGNORED
+    )
 
 
 def train(
@@ -487,11 +556,12 @@ def train(
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = args.learning_rate * factor
-        # Short rows are cheaper per token; the decay teaches the whole context length.
+        # Short rows are cheaper per token; the first decay teaches the whole context length.
         decaying = schedule.decay_start is not None and step >= schedule.decay_start
-        length = CONTEXT_LENGTH if decaying else CONTEXT_LENGTH // 2
+        long = decaying and args.continue_from is None
+        length = CONTEXT_LENGTH if long else CONTEXT_LENGTH // 2
         batch = data.batch(args.tokens_per_step // length, length + 1)
-        loss = loss_of(forward, batch, args.bf16)
+        loss = loss_of(forward, *batch, args.bf16)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -517,7 +587,7 @@ def train(
         "decay_start": schedule.decay_start,
         "warmup_steps": WARMUP_STEPS,
         "tokens_per_step": args.tokens_per_step,
-        "tokens_per_row": [CONTEXT_LENGTH // 2, CONTEXT_LENGTH],
+        "tokens_per_row": sorted({CONTEXT_LENGTH // 2, length}),
         "tokens_seen": tokens,
         "learning_rate": args.learning_rate,
         "matrix_products": "bfloat16" if args.bf16 else "float32",
@@ -596,7 +666,7 @@ def held_out_loss(
         for start in range(0, len(ids) - 1, CONTEXT_LENGTH):
             window = torch.tensor([ids[start : start + CONTEXT_LENGTH + 1]])
             count = window.shape[1] - 1
-            nats += loss_of(model, window, bf16=False).item() * count
+            nats += loss_of(model, window, window, bf16=False).item() * count
             tokens += count
     return {
         "held_out_tokens": tokens,
@@ -606,6 +676,43 @@ def held_out_loss(
     }
 
 
+@torch.inference_mode()
+def exact_bodies(
+    model: LlamaForCausalLM, tokenizer: Tokenizer, generated: Sequence[Function]
+) -> int:
+    """Count the functions whose body the model writes token for token, and then ends.
+
+    Args:
+        model: Trained network.
+        tokenizer: Its tokenizer.
+        generated: Generated functions.
+
+    Returns:
+        How many bodies are exact; a correct body written in another way does not count.
+    """
+    model.eval()
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    exact = 0
+    for function in generated:
+        prompt = tokenizer.encode(function.prompt).ids
+        wanted = [i for i, _ in generated_document(tokenizer, function)][len(prompt) :]
+        output = model.generate(
+            input_ids=torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=len(wanted),
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        exact += output[0, len(prompt) :].tolist() == wanted
+    return exact
+
+
+def read_tasks(path: Path) -> list[dict[str, Any]]:
+    """Read tasks, one JSON object a line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
 def run_training(args: argparse.Namespace) -> None:
     """Run stages 1 to 6.
 
@@ -613,6 +720,11 @@ def run_training(args: argparse.Namespace) -> None:
         args: Command-line options.
     """
     root = Path(args.corpus)
+    first_stage = (
+        json.loads((args.continue_from / "training.json").read_text(encoding="utf-8"))
+        if args.continue_from
+        else None
+    )
     files = collect_corpus(root)
     held_out = [f for f in files if is_held_out(f)]
     training = [f for f in files if not is_held_out(f)]
@@ -621,11 +733,18 @@ def run_training(args: argparse.Namespace) -> None:
     tokenizer = train_tokenizer([f.text for f in training])
     args.output.mkdir(parents=True, exist_ok=True)
     save_tokenizer(tokenizer, args.output)
-    data = TrainingData(tokenizer, training, args.seed)
+    avoid = frozenset(task["entry_point"] for task in read_tasks(args.prompts))
+    generated = list(functions("training", args.generated, args.seed, avoid))
+    validation = list(functions("validation", VALIDATION_FUNCTIONS, args.seed, avoid))
+    data = TrainingData(tokenizer, training, generated, args.seed)
     print(f"training tokens: {data.file_tokens}, functions: {data.function_count}", flush=True)
 
     torch.manual_seed(args.seed)
-    model = build_model(tokenizer.token_to_id(END_OF_TEXT), args)
+    if args.continue_from is None:
+        model = build_model(tokenizer.token_to_id(END_OF_TEXT), args)
+    else:
+        model = LlamaForCausalLM.from_pretrained(args.continue_from, dtype=torch.float32)
+        model.model.embed_tokens.padding_idx = None
     parameters = sum(p.numel() for p in model.parameters())
     print(f"parameters: {parameters}", flush=True)
 
@@ -633,8 +752,9 @@ def run_training(args: argparse.Namespace) -> None:
         """Save weights, and print the held-out loss, in the middle of training."""
         save_model(model, args.output)
         measured = held_out_loss(model, tokenizer, held_out)
+        exact = exact_bodies(model, tokenizer, validation)
         model.train()
-        print(f"checkpoint at step {step}: {measured}", flush=True)
+        print(f"checkpoint at step {step}: {measured}, {exact} of {len(validation)}", flush=True)
 
     facts = train(model, data, args, checkpoint)
     save_model(model, args.output)
@@ -651,8 +771,12 @@ def run_training(args: argparse.Namespace) -> None:
         "vocabulary_size": VOCABULARY_SIZE,
         "parameters": parameters,
         "seed": args.seed,
+        "generated_functions": len(generated),
         **facts,
         **held_out_loss(saved, tokenizer, held_out),
+        "validation_functions": len(validation),
+        "validation_exact_bodies": exact_bodies(saved, tokenizer, validation),
+        "first_stage": first_stage,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "tokenizers": tokenizers.__version__,
@@ -699,8 +823,7 @@ def run_evaluation(args: argparse.Namespace) -> None:
     """
     model = AutoModelForCausalLM.from_pretrained(args.output, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(args.output)
-    lines = Path(args.prompts).read_text(encoding="utf-8").splitlines()
-    prompts = [json.loads(line)["prompt"] for line in lines if line.strip()]
+    prompts = [task["prompt"] for task in read_tasks(args.prompts)]
     verdicts = []
     for index, prompt in enumerate(prompts):
         inputs = tokenizer(prompt, return_tensors="pt")
@@ -754,6 +877,12 @@ def parse_arguments() -> argparse.Namespace:
     course.add_argument("--decay-start", type=int, help="with --steps: step that begins the decay")
     course.add_argument(
         "--max-minutes", type=float, default=45.0, help="without --steps: time to aim for"
+    )
+    course.add_argument(
+        "--continue-from", type=Path, help="second stage: folder of the weights to start from"
+    )
+    course.add_argument(
+        "--generated", type=int, default=0, help="second stage: number of generated functions"
     )
     course.add_argument("--tokens-per-step", type=int, default=4096, help="batch size in tokens")
     course.add_argument("--learning-rate", type=float, default=3e-3, help="peak learning rate")

@@ -13,12 +13,13 @@ import itertools
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
+from slm_energy.config.groups import WorkloadConfig
 from slm_energy.energy_filter import energy_filter
 from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
 from slm_energy.engines.ends import cut
