@@ -134,7 +134,9 @@ def analysed(answered: Answered) -> Solved:
         study="simulated", draws=999, alpha=ALPHA, margin=MARGIN, margin_points=100 * POINTS
     )
     families = dict.fromkeys(answered.block.cells, "")
-    return solved(answered, Design(options=asked, factors=(), families=families, references={}))
+    return solved(
+        answered, Design(options=asked, factors=(), families=families, references={}, rounds=True)
+    )
 
 
 def holds(row: CellSolved, chance: float, truth: float) -> bool:

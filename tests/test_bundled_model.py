@@ -21,6 +21,7 @@ from slm_energy.tasks import Task
 from tests.conftest import a_cell, a_trial
 
 TOOLS = Path(__file__).parent.parent / "tools"
+ASKED = WorkloadConfig(name=BUNDLED, source=BUNDLED)
 FOLDER = source.fetch(ModelConfig(name=BUNDLED, source=BUNDLED), Path())
 
 
@@ -49,7 +50,7 @@ def test_it_is_a_small_llama_in_safetensors_with_its_card_and_its_making() -> No
 def body(task: Task, text: str) -> str:
     """The syntax tree of an answer's program; an answer equal to the solution needs no sandbox."""
     try:
-        return ast.dump(ast.parse(answer.program(task, text)))
+        return ast.dump(ast.parse(answer.program(task, text, ASKED)))
     except SyntaxError:
         return "not Python"
 
@@ -58,7 +59,7 @@ def body(task: Task, text: str) -> str:
 def answered(config: RunConfig) -> dict[Task, str]:
     """The greedy answers of the bundled tasks, as a trial with stop=eos gives them."""
     tokenizer = load_tokenizer(FOLDER)
-    tasks = workload.load(WorkloadConfig(name=BUNDLED, source=BUNDLED))
+    tasks = workload.load(ASKED)
     engine = find("torch").create()
     cell = a_cell(config, engine=EngineConfig(name="torch", threads=1))
     engine.load(load_request_of(a_trial(config, cell=cell, model_path=str(FOLDER))))

@@ -87,7 +87,7 @@ def test_random_weights_need_no_commit():
 @pytest.mark.parametrize(
     ("model", "identity"),
     [
-        (config("bundled"), "f2be8397f604b031"),
+        (config("bundled"), "0c4d18a6f1a583b6"),
         (tiny("pythia-410m"), "45aebcdfee00263b"),
         (tiny("smollm3-3b"), "9fe61b3327699351"),
         (shipped("pythia-410m", weights="random"), "d9d2335caf39ac89"),

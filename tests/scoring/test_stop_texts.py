@@ -14,6 +14,7 @@ from slm_energy.scoring import answer
 from slm_energy.scoring.stop_texts import stop_texts
 from slm_energy.tasks import Case, Task, TaskTests
 
+CODE = WorkloadConfig(name="w", source="s", stop="code")
 TESTED = TaskTests(kind="assertions", program="assert f(1)")
 BEGUN = Task(task_id="t", prompt="def f(x):\n", entry_point="f", tests=TESTED)
 ASKED = Task(task_id="t", prompt='"""Add one."""\n', entry_point="f", tests=TESTED)
@@ -31,8 +32,7 @@ LINES = (
 
 
 def stops(task: Task, **changes: object) -> tuple[str, ...]:
-    workload = WorkloadConfig(name="w", source="s", stop="code")
-    return stop_texts(task, dataclasses.replace(workload, **changes))  # type: ignore[arg-type]
+    return stop_texts(task, dataclasses.replace(CODE, **changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("task", [BEGUN, ASKED], ids=["continued", "defined"])
@@ -46,7 +46,10 @@ def test_the_program_of_an_answer_whose_body_has_begun_is_the_same(task: Task) -
         shorter = cut(text, stops(task))
         if shorter is not None:
             stopped += 1
-            assert answer.program(task, shorter).rstrip() == answer.program(task, text).rstrip()
+            assert (
+                answer.program(task, shorter, CODE).rstrip()
+                == answer.program(task, text, CODE).rstrip()
+            )
     assert stopped > 1000
 
 

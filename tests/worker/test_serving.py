@@ -118,7 +118,7 @@ def test_equal_tokens_make_equal_texts_programs_and_reasons_to_end(config: RunCo
         cell = a_cell(config, engine=engine, measurement=OFF, workload=workload)
         answers = captured(a_trial(config, cell=cell)).generations
         return [
-            (g.output_ids, g.stop, answer.program(task, g.text or ""))
+            (g.output_ids, g.stop, answer.program(task, g.text or "", workload))
             for task, g in zip(tasks, answers, strict=True)
         ]
 
