@@ -86,7 +86,7 @@ def prompts() -> tuple[tuple[int, ...], ...]:
     texts = (
         "def add(a, b):\n    return",
         "class Stack:\n    def __init__(self, items",
-        "@cache\ndef twice(text):\n    return text",  # its answer ends
+        "@cache\ndef add(a, b):\n    return a +",  # its answer ends
     )
     return tuple(tuple(tokenizer.encode(text).ids) for text in texts)
 
