@@ -86,7 +86,7 @@ def prompts() -> tuple[tuple[int, ...], ...]:
     texts = (
         "def add(a, b):\n    return",
         "class Stack:\n    def __init__(self, items",
-        "@cache\ndef add(a, b):\n    return a +",  # its answer ends
+        "async def name(self):\n    return self",  # its answer ends
     )
     return tuple(tuple(tokenizer.encode(text).ids) for text in texts)
 
