@@ -325,5 +325,6 @@ class _Invocation:
         self._summaries.append(summarise(record, location + log))
         if record.unscored and record.unscored != self._unscored:
             self._unscored = record.unscored
-            text = f"[dim]answers are not scored: {escape(record.unscored)}[/]"
+            what = "" if record.scores else "answers are not scored: "
+            text = f"[dim]{what}{escape(record.unscored)}[/]"
             self._console.print(text, highlight=False, soft_wrap=True)

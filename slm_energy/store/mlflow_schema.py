@@ -171,7 +171,6 @@ def _note(record: Record) -> str:
     lines = [f"**{record.outcome.name}**: {record.trial.label}, round {record.trial.round}", ""]
     lines += [f"- {reason}" for reason in record.outcome.reasons]
     lines += [f"- flagged, {c.name}: {c.detail}" for c in record.checks if c.flagged]
-    lines += [f"- answers are not scored: {record.unscored}"] if record.unscored else []
     lines += [f"- {_figure(name, record)}" for name in _NOTED if name in record.metrics]
     scope = scope_of(record.energy, interchangeable=bool(record.job))
     lines += [] if scope is None else [f"- energy of: {scope.words}"]
