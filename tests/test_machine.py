@@ -162,7 +162,9 @@ def test_processes_with_their_own_tmp_shm_and_run_exclude_each_other(
     chosen = f"folder = Path({str(folder)!r}); machine._PROCESSORS = folder"
     # It dies with us or its wrapper: else `end` waits until its 60 s are over.
     private = ("bwrap", "--die-with-parent", "--dev-bind", "/", "/", "--tmpfs", "/run")
-    other = holder_in(f"{chosen}; machine.LOCK_FOLDERS = (folder,)", *private, "--tmpfs", "/dev/shm")
+    other = holder_in(
+        f"{chosen}; machine.LOCK_FOLDERS = (folder,)", *private, "--tmpfs", "/dev/shm"
+    )
     with pytest.raises(Refused, match=str(folder)), measuring(refuse):
         pytest.fail("it must not measure")
     end(other)
