@@ -47,6 +47,33 @@ QUICK = (
     "workload.new_tokens=4",
 )
 
+LONGEST = (
+    "test_browser.py",
+    "faults/test_worker.py",
+    "test_examples.py",
+    "scoring/test_hostile_answers.py",
+    "faults/test_sweep.py",
+    "test_environments.py",
+    "test_end_to_end.py",
+    "test_packaging.py",
+    "engines/torch/test_compiled.py",
+    "running/test_sweep.py",
+    "running/test_scope.py",
+    "faults/test_tracking_server.py",
+    "analysis/test_simulated_lab.py",
+    "engines/test_isolation.py",
+    "running/test_cluster.py",
+    "store/test_tracking.py",
+    "cli/test_main.py",
+    "api/test_sweeps.py",
+    "faults/test_output.py",
+    "faults/test_disk.py",
+    "store/test_read_only.py",
+    "running/test_stop_rule.py",
+    "doctor/test_calibrate.py",
+)
+"""Files of 10 s and more, roughly by their length."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tests lock a folder of their own, also those that run side by side (`pytest -n 2`)."""
@@ -61,6 +88,16 @@ def pytest_configure(config: pytest.Config) -> None:
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     own = str(Path(__file__).parent / "own_lock")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (own, *known)))
+
+    # Of the files, those of `LONGEST` go first: xdist's own order is by the number of their tests.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: one that starts last keeps one worker busy while the other has ended."""
+    tests = Path(__file__).parent
+    places = {tests / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True)

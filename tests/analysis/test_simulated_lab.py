@@ -1,5 +1,6 @@
 """The simulated laboratory in small: fewer studies, wider bounds."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -13,6 +14,14 @@ UNEQUAL = Lab(launch=(0.01, 0.1, 0.1, 0.01, 0.01))
 EIGHT = "ours, 8 rounds"
 
 
+@pytest.fixture
+def frozen():
+    """Each of Dunn's tests collects garbage: a second, with all that a suite has imported."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.parametrize("lab", [EQUAL, UNEQUAL], ids=["equal noise", "unequal noise"])
 def test_ours_errs_as_often_as_it_says(lab):
     found = score(EIGHT, lab, studies=150, effect=0.05, draws=299, seed=3)
@@ -21,6 +30,7 @@ def test_ours_errs_as_often_as_it_says(lab):
     assert found.power > 0.85
 
 
+@pytest.mark.usefixtures("frozen")
 def test_common_practice_is_blind_with_prompts_and_led_astray_by_drift_without():
     pooled = score("in a row, prompts pooled, 10 repetitions", EQUAL, 8, 0.05, 0, 3)
     trials = score("in a row, trials, 10 repetitions", EQUAL, 10, 0.05, 0, 3)

@@ -85,8 +85,8 @@ def test_under_nohup_a_sweep_survives_its_terminal(
 
 
 def test_power_loss_at_random_moments() -> None:
-    """All processes of a sweep are killed at once, again and again."""
-    command = [sys.executable, str(FOLDER / "random_kills.py"), "--kills", "2", "--seed", "4"]
+    """All processes of a sweep are killed at once; the program does so 200 times by default."""
+    command = [sys.executable, str(FOLDER / "random_kills.py"), "--kills", "1", "--seed", "6"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 kills" in done.stdout
+    assert "1 kills" in done.stdout
