@@ -22,6 +22,7 @@ from slm_energy.analysis.text.phrases import (
     simultaneous_for,
     times,
 )
+from slm_energy.analysis.text.solved_findings import of_best
 from slm_energy.analysis.text.solved_order import fewer, other_order
 from slm_energy.analysis.text.solved_phrases import LIKE, facts, is_per_solved, row_of
 
@@ -56,6 +57,20 @@ def opening(report: Report) -> tuple[Recommendation, ...]:
     if len(chosen) <= _MOST_IN_FULL:
         return tuple(chosen)
     return tuple(dataclasses.replace(made, sentences=made.sentences[:2]) for made in chosen)
+
+
+def unsaid(report: Report) -> tuple[str, ...]:
+    """The findings without those that the recommendations of `opening` state too."""
+    said = {
+        line
+        for made in opening(report)
+        for solved in report.solved
+        if solved.metric == made.metric
+        for family in solved.families
+        if family.name == made.family
+        for line in of_best(report, solved, family)
+    }
+    return tuple(line for line in report.findings if line not in said)
 
 
 def condition(limit: Condition) -> str:
