@@ -108,14 +108,15 @@ def pairs(report: Report, solved: Solved, family: SolvedFamily) -> Grid:
         "Ratio",
         "Pass rate, points",
         _QUALITY,
-        "Both solve",
+        "Both",
         "Only cell",
         "Only other",
         "Neither",
         "McNemar p",
         *(["p, adjusted"] if adjusted else []),
     )
-    grid = Grid(title=_pairs_title(report, solved, family), head=head, rows=rows)
+    title = f"{_pairs_title(report, solved, family)}; tasks that both, one or neither solve"
+    grid = Grid(title=title, head=head, rows=rows)
     return grid.without_empty() if rows else grid
 
 
@@ -169,7 +170,7 @@ def _points(pair: SolvedPair) -> str:
 
 def candidates(report: Report, made: Recommendation) -> Grid:
     """What was chosen from: each configuration with its cost, against the recommended one."""
-    limits = [f"{c.metric.title}, {c.metric.unit}".removesuffix(", ") for c in made.conditions]
+    limits = [f"{c.metric.heading}, {c.metric.unit}".removesuffix(", ") for c in made.conditions]
     rows = tuple(
         (
             report.labels[candidate.cell],
@@ -184,13 +185,15 @@ def candidates(report: Report, made: Recommendation) -> Grid:
         for candidate in made.candidates
     )
     of = f" of {made.family}" if made.family else ""
-    title = (
-        f"Configurations{of} by {made.metric.title}{kind(made.metric)}; ratio of the recommended"
-        f" one to each, {simultaneous_for(report, made.pairs)} interval"
-    )
+    title = f"Configurations{of} by {made.metric.title}{kind(made.metric)}"
+    if any(candidate.ratio is not None for candidate in made.candidates):
+        title += (
+            "; ratio of the recommended one to each with its"
+            f" {simultaneous_for(report, made.pairs)} interval"
+        )
     unit = f"{made.metric.heading.removesuffix(' (estimated)')}, {made.metric.unit}"
     head = ("Cell", unit.removesuffix(", "), "Ratio", "Verdict", *limits)
-    return Grid(title=title, head=head, rows=rows)
+    return Grid(title=title, head=head, rows=rows).without_empty()
 
 
 def _cost(made: Recommendation, candidate: Candidate) -> str:
