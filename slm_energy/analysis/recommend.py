@@ -147,6 +147,8 @@ def _solved_pairs(family: SolvedFamily) -> Iterator[tuple[tuple[str, str], _Comp
 def _by_deciding(results: Iterable[MetricResult]) -> Iterator[_Contest]:
     for result in results:
         rows = {row.cell: row for row in result.descriptive}
+        if not rows:  # an error kept them out of the report, which says so
+            continue
         for family in result.families:
             yield _Contest(
                 family=family.name,

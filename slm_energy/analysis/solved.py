@@ -14,11 +14,11 @@ from slm_energy.analysis.resolve_design import Design, members
 from slm_energy.analysis.result.comparison import Pair
 from slm_energy.analysis.result.solved import (
     CellSolved,
-    Quality,
     Range,
     Solved,
     SolvedFamily,
     SolvedPair,
+    quality_verdict,
 )
 from slm_energy.analysis.stats import pass_rate, per_solved
 from slm_energy.analysis.stats.comparison import Rule, ranking
@@ -207,7 +207,7 @@ def _pair(
         p=p[1],
         difference=float(a.mean() - b.mean()),
         difference_range=_range(low, high),
-        quality=_quality(low, high, p[1] <= alpha, margin),
+        quality=quality_verdict(low, high, p[1] <= alpha, margin),
         identical=identical,
     )
     if ratio is None:
@@ -229,12 +229,3 @@ def _pair(
 
 def _ends(low: float | None, high: float | None) -> Range | None:
     return None if low is None and high is None else Range(low=low, high=high)
-
-
-def _quality(low: float, high: float, differs: bool, margin: float) -> Quality:
-    """The verdict about a difference of pass rates from its interval."""
-    if low > 0 and differs:
-        return "better"
-    if high < -margin:
-        return "worse"
-    return "not worse" if low > -margin or low == high == 0 else "inconclusive"

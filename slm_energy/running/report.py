@@ -171,7 +171,7 @@ class StoredRecommendations:
     Attributes:
         result: the comparison that they rest on.
         recommendations: one per family and kind of energy.
-        gaps: what they go without and why, one line each.
+        gaps: what they go without and why, one line each; errors in the comparison first.
     """
 
     result: Report
@@ -199,7 +199,8 @@ def study_recommendations(store: Store, options: RecommendOptions) -> StoredReco
     )
     result, _, gaps = _analysed(store, asked)
     made = recommend(result, options.at_least, options.at_most)
-    return StoredRecommendations(result=result, recommendations=made, gaps=tuple(gaps))
+    failed = (failure.sentence() for failure in result.failures)
+    return StoredRecommendations(result=result, recommendations=made, gaps=(*failed, *gaps))
 
 
 def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str) -> str:

@@ -132,8 +132,12 @@ def test_a_section_of_the_analysis_that_fails_is_left_out_alone(analysed, broken
         "trade-offs",
         "trials",
     }
+    if part == "recommendation" or metric == report.metrics[0].metric.name:
+        touched.add("recommendation")  # which the metric that decides makes
     for name, markup in page_sections(whole()[1].contents["report.html"]).items():
         assert name in touched or shown[name] == markup
+    decided = [made.metric.name for made in report.recommendations if made.eligible]
+    assert [made.metric.name for made in report.recommendations] == decided  # nothing false
     stored = from_plain(Report, json.loads(rendered.contents["comparisons.json"]))
     assert stored.failures == (failure,)
 

@@ -27,7 +27,7 @@ def test_a_study_is_recommended_from_or_nothing_meets_the_conditions(slm_energy:
     assert "configuration with TTFT p50 of at least 0 ms and end-to-end latency p95" in met.stdout
     unmet = slm_energy("recommend", "study=default", "at_least.e2e_p95_s=900", quick=False)
     assert unmet.returncode == 1
-    assert "No configuration meets the conditions" in unmet.stdout
+    assert "No configuration meets the condition: end-to-end latency" in unmet.stdout
     unknown = slm_energy("recommend", "study=default", "at_least.e2e_p59_s=1", quick=False)
     assert unknown.returncode == 2
     assert unknown.stderr == "error: at_least.e2e_p59_s: no such metric; did you mean e2e_p95_s?\n"

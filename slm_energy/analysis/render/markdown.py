@@ -6,7 +6,7 @@ from slm_energy.analysis.render.summary_tables import grids
 from slm_energy.analysis.render.tables import heading
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.sections import Sections
-from slm_energy.analysis.text.recommendation import opening
+from slm_energy.analysis.text.recommendation import opening, unsaid
 from slm_energy.escape import markdown
 
 
@@ -17,7 +17,7 @@ def to_markdown(report: Report, makes: Sections | None = None) -> str:
     for made in opening(report):
         first, *rest = (markdown(sentence) for sentence in made.sentences)
         lines += [" ".join([f"**{first}**", *rest]), ""]
-    for line in report.findings:
+    for line in unsaid(report):
         lines += [f"**{markdown(line)}**", ""]
     if report.shared:
         lines += ["All cells: " + markdown(", ".join(report.shared)) + ".", ""]

@@ -32,6 +32,7 @@ from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.design import Slot
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.sections import of_family
+from slm_energy.analysis.text.recommendation import unsaid
 
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
 
@@ -57,7 +58,7 @@ def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid
 
 
 def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
-    yield Part("sentences", lambda: [Text(text=t, style="finding") for t in report.findings])
+    yield Part("sentences", lambda: [Text(text=t, style="finding") for t in unsaid(report)])
     yield Part("errors", partial(page_metric.failures, report, ""))
     yield Part("registration", lambda: filled(tables.registration(report)))
     for result in report.deciding:

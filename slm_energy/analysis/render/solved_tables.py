@@ -33,8 +33,7 @@ def cells(report: Report, solved: Solved) -> Grid:
         (
             report.labels[row.cell],
             f"{count(row.solved)}/{row.scored}",
-            share(row.rate),
-            _shares(row.rate_range),
+            _rate(row),
             _joules(solved, row),
             _span(solved.metric, row.these),
             _span(solved.metric, row.like),
@@ -45,11 +44,10 @@ def cells(report: Report, solved: Solved) -> Grid:
     head = (
         "Cell",
         "Solved",
-        "Pass rate, %",
-        "Tasks like these, %",
-        "J per solved task",
-        "These tasks, J",
-        "Tasks like these, J",
+        "Pass rate\n%",
+        "J per\nsolved task",
+        "For these\ntasks, J",
+        "For tasks\nlike these, J",
         "Vary",
     )
     grid = Grid(title=_title(report, solved), head=head, rows=tuple(rows))
@@ -58,16 +56,19 @@ def cells(report: Report, solved: Solved) -> Grid:
 
 def _title(report: Report, solved: Solved) -> str:
     metric, level = solved.metric, confidence(report)
-    intervals = f"{level} intervals for these tasks and {LIKE}"
     if metric is None:
         return f"Solved tasks, {level} intervals {LIKE}"
-    return f"Solved tasks and {metric.title}{kind(metric)}, {intervals}{titled(report, metric)}"
+    return (
+        f"Solved tasks and {metric.title}{kind(metric)}, {level} intervals, that of the pass rate "
+        f"{LIKE}{titled(report, metric)}"
+    )
 
 
-def _shares(interval: Range) -> str:
-    if interval.low is None or interval.high is None:
-        return "-"
-    return f"{share(interval.low)} to {share(interval.high)}"
+def _rate(row: CellSolved) -> str:
+    low, high = row.rate_range.low, row.rate_range.high
+    if low is None or high is None:
+        return share(row.rate)
+    return f"{share(row.rate)} ({share(low)} to {share(high)})"
 
 
 def _joules(solved: Solved, row: CellSolved) -> str:
@@ -82,6 +83,7 @@ def _span(metric: Metric | None, interval: Range | None) -> str:
 
 def pairs(report: Report, solved: Solved, family: SolvedFamily) -> Grid:
     """Every pair of a family: joules per solved task, and the same tasks counted both ways."""
+    adjusted = any(pair.p != pair.mcnemar_p for pair in family.pairs)
     rows = tuple(
         (
             report.labels[pair.a],
@@ -95,7 +97,7 @@ def pairs(report: Report, solved: Solved, family: SolvedFamily) -> Grid:
             str(pair.only_b),
             str(pair.neither),
             p_value(pair.mcnemar_p),
-            p_value(pair.p),
+            *([p_value(pair.p)] if adjusted else []),
         )
         for pair in family.pairs
     )
@@ -103,17 +105,18 @@ def pairs(report: Report, solved: Solved, family: SolvedFamily) -> Grid:
         "Cell",
         "Against",
         "Verdict",
-        "Ratio of J per solved task",
+        "Ratio",
         "Pass rate, points",
         _QUALITY,
-        "Both solve",
+        "Both",
         "Only cell",
         "Only other",
         "Neither",
         "McNemar p",
-        "p, adjusted",
+        *(["p, adjusted"] if adjusted else []),
     )
-    grid = Grid(title=_pairs_title(report, solved, family), head=head, rows=rows)
+    title = f"{_pairs_title(report, solved, family)}; tasks that both, one or neither solve"
+    grid = Grid(title=title, head=head, rows=rows)
     return grid.without_empty() if rows else grid
 
 
@@ -132,7 +135,7 @@ def short_pairs(report: Report, solved: Solved, family: SolvedFamily) -> Grid:
         for pair in family.pairs
         if pair.a == best
     )
-    head = ("Against", "Ratio", "Verdict", "Pass rate, points", _QUALITY, "p")
+    head = ("Against", "Ratio", "Verdict", "Pass rate, points", _QUALITY, "McNemar p")
     title = _pairs_title(report, solved, family)
     return Grid(title=f"{title}: {report.labels[best]} against", head=head, rows=rows)
 
@@ -167,7 +170,7 @@ def _points(pair: SolvedPair) -> str:
 
 def candidates(report: Report, made: Recommendation) -> Grid:
     """What was chosen from: each configuration with its cost, against the recommended one."""
-    limits = [f"{c.metric.title}, {c.metric.unit}".removesuffix(", ") for c in made.conditions]
+    limits = [f"{c.metric.heading}, {c.metric.unit}".removesuffix(", ") for c in made.conditions]
     rows = tuple(
         (
             report.labels[candidate.cell],
@@ -182,13 +185,15 @@ def candidates(report: Report, made: Recommendation) -> Grid:
         for candidate in made.candidates
     )
     of = f" of {made.family}" if made.family else ""
-    title = (
-        f"Configurations{of} by {made.metric.title}{kind(made.metric)}; ratio of the recommended"
-        f" one to each, {simultaneous_for(report, made.pairs)} interval"
-    )
+    title = f"Configurations{of} by {made.metric.title}{kind(made.metric)}"
+    if any(candidate.ratio is not None for candidate in made.candidates):
+        title += (
+            "; ratio of the recommended one to each with its"
+            f" {simultaneous_for(report, made.pairs)} interval"
+        )
     unit = f"{made.metric.heading.removesuffix(' (estimated)')}, {made.metric.unit}"
     head = ("Cell", unit.removesuffix(", "), "Ratio", "Verdict", *limits)
-    return Grid(title=title, head=head, rows=rows)
+    return Grid(title=title, head=head, rows=rows).without_empty()
 
 
 def _cost(made: Recommendation, candidate: Candidate) -> str:

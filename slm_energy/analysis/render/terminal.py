@@ -12,7 +12,7 @@ from slm_energy.analysis.render.summary_tables import grids
 from slm_energy.analysis.render.tables import Grid, heading
 from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.report import Report
-from slm_energy.analysis.text.recommendation import opening
+from slm_energy.analysis.text.recommendation import opening, unsaid
 from slm_energy.escape import visible
 
 WIDTH = 100
@@ -32,7 +32,7 @@ def to_terminal(report: Report, console: Console) -> None:
         print_sentences(made, console)
     for grid in grids(report):
         print_grid(grid, console)
-    for line in report.findings:
+    for line in unsaid(report):
         console.print(_safe(line, style="bold"), width=width)
     console.print()
     for line in report.notes:

@@ -14,6 +14,22 @@ Quality = Literal["better", "not worse", "worse", "inconclusive"]
 the margin."""
 
 
+def quality_verdict(low: float, high: float, differs: bool, margin: float) -> Quality:
+    """The verdict about a difference of pass rates; with (-high, -low) that of the other cell.
+
+    Args:
+        low: lower end of the simultaneous interval of the difference.
+        high: upper end.
+        differs: McNemar's adjusted test rejects equal pass rates.
+        margin: the largest loss of pass rate that does not matter.
+    """
+    if low > 0 and differs:
+        return "better"
+    if high < -margin:
+        return "worse"
+    return "not worse" if low > -margin or low == high == 0 else "inconclusive"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Range:
     """An interval; an end that does not exist, such as that of a ratio to nothing, is None."""

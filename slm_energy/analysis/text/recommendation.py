@@ -22,6 +22,7 @@ from slm_energy.analysis.text.phrases import (
     simultaneous_for,
     times,
 )
+from slm_energy.analysis.text.solved_findings import of_best
 from slm_energy.analysis.text.solved_order import fewer, other_order
 from slm_energy.analysis.text.solved_phrases import LIKE, facts, is_per_solved, row_of
 
@@ -56,6 +57,20 @@ def opening(report: Report) -> tuple[Recommendation, ...]:
     if len(chosen) <= _MOST_IN_FULL:
         return tuple(chosen)
     return tuple(dataclasses.replace(made, sentences=made.sentences[:2]) for made in chosen)
+
+
+def unsaid(report: Report) -> tuple[str, ...]:
+    """The findings without those that the recommendations of `opening` state too."""
+    said = {
+        line
+        for made in opening(report)
+        for solved in report.solved
+        if solved.metric == made.metric
+        for family in solved.families
+        if family.name == made.family
+        for line in of_best(report, solved, family)
+    }
+    return tuple(line for line in report.findings if line not in said)
 
 
 def condition(limit: Condition) -> str:
@@ -227,16 +242,18 @@ def _other_order(report: Report, made: Recommendation) -> Iterator[str]:
 
 
 def _doubts(report: Report, made: Recommendation) -> Iterator[str]:
-    """Conditions that are met by a value whose interval contains the limit."""
-    for candidate in made.eligible:
-        for limit, seen in zip(made.conditions, candidate.readings, strict=True):
-            if seen.contains(limit.limit):
-                yield (
-                    f"Doubtful: {report.labels[candidate.cell]} meets the limit of "
-                    f"{_limit(limit)} with {limit.metric.title} "
-                    f"{_reading(limit.metric, seen)}, but its {confidence(report)} interval "
-                    "contains the limit."
-                )
+    """Conditions that are met by values whose intervals contain the limit."""
+    for i, limit in enumerate(made.conditions):
+        names = [
+            f"{report.labels[candidate.cell]} with {_reading(limit.metric, candidate.readings[i])}"
+            for candidate in made.eligible
+            if candidate.readings[i].contains(limit.limit)
+        ]
+        if names:
+            yield (
+                f"Doubtful: the limit of {_limit(limit)} lies within the {confidence(report)} "
+                f"interval of {limit.metric.title}{kind(limit.metric)} of {joined(names)}."
+            )
 
 
 def _excluded(report: Report, made: Recommendation) -> Iterator[str]:
@@ -255,7 +272,8 @@ def _nothing(report: Report, made: Recommendation) -> Iterator[str]:
     if not made.conditions:
         yield f"No configuration{of} has {made.metric.title}{kind(made.metric)}."
         return
-    yield f"No configuration{of} meets the conditions: {_listed(made.conditions)}."
+    conditions = f"condition{'s' * (len(made.conditions) > 1)}"
+    yield f"No configuration{of} meets the {conditions}: {_listed(made.conditions)}."
     if not priced:
         return
     met = [

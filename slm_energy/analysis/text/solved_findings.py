@@ -47,11 +47,23 @@ def _family(report: Report, solved: Solved, family: SolvedFamily) -> Iterator[st
     if metric is None:
         yield f"{report.labels[best.cell]}: {tasks(best)}, {pass_rate(report, best)}."
     else:
-        yield (
-            f"{report.labels[best.cell]}: {facts(report, metric, best)}.{measured(report, metric)}"
-        )
+        yield _cost(report, metric, best)
     for pair in stated(family):
         yield from _pair(report, solved, family, pair)
+
+
+def of_best(report: Report, solved: Solved, family: SolvedFamily) -> tuple[str, ...]:
+    """What a recommendation states as well: the best cell, alone and against the next."""
+    metric, first, *others = solved.metric, *family.ranked
+    if metric is None:
+        return ()
+    costs = [_cost(report, metric, row) for row in solved.cells if row.cell == first]
+    next_best = [p for p in stated(family) if p.b in others[:1] and p.ratio_range is not None]
+    return (*costs, *(_energy(report, metric, family, pair) for pair in next_best))
+
+
+def _cost(report: Report, metric: Metric, row: CellSolved) -> str:
+    return f"{report.labels[row.cell]}: {facts(report, metric, row)}.{measured(report, metric)}"
 
 
 def stated(family: SolvedFamily) -> tuple[SolvedPair, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.result.solved import CellSolved, Quality, SolvedPair
+from slm_energy.analysis.result.solved import CellSolved, Quality, SolvedPair, quality_verdict
 from slm_energy.analysis.result.verdict import Verdict, mirrored
 from slm_energy.analysis.text.phrases import amount, number
 from slm_energy.analysis.text.solved_phrases import count, quality, row_of, same_kind
@@ -90,12 +90,8 @@ def _about(report: Report, pair: SolvedPair, cell: str) -> Quality:
     """The verdict about the pass rate of one of a pair's cells against the other's."""
     if pair.a == cell:
         return pair.quality
-    margin = report.options.margin_points / 100
     low, high = pair.difference_range.low, pair.difference_range.high
     if low is None or high is None:
         return "inconclusive"
-    if high < 0 and pair.p <= report.options.alpha:
-        return "better"
-    if low > margin:
-        return "worse"
-    return "not worse" if high < margin or low == high == 0 else "inconclusive"
+    options = report.options
+    return quality_verdict(-high, -low, pair.p <= options.alpha, options.margin_points / 100)
