@@ -157,7 +157,7 @@ def test_the_sweep_shows_its_report_with_its_style(
     browser: Chrome, served: Served, tmp_path: Path
 ) -> None:
     opened(browser, served.parent)
-    shows(browser, "4 of 4 trials valid", "energy per output token")
+    shows(browser, "4 of 4 trials valid", "per output token")
     opened(browser, f"{served.parent}/artifacts/report.html")
     words = ("Study default", "energy measured", "Findings", "Generated code")
     try:
