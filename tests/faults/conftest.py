@@ -27,7 +27,7 @@ from tests.browsing import WAIT_S
 from tests.conftest import QUICK, Command
 
 assert_sound = load("soundness").assert_sound
-SLOW = "measurement.serve_s=0.4"
+SLOW = "measurement.serve_s=1.0"
 
 
 def trials(folder: Path, study: str = "default", uri: str | None = None) -> pd.DataFrame:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import platform
 import re
+import shutil
 import sqlite3
-import tarfile
 from pathlib import Path
 
 import pandas as pd
@@ -28,8 +28,7 @@ ROUNDS = {"before": 3, "kept": 2}
 @pytest.fixture
 def older(tmp_path: Path) -> Path:
     """A folder with what was written then; its artifacts are where the database says they are."""
-    with tarfile.open(DATA / "before.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(DATA / "before.tar.xz", tmp_path)
     database = sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")
     with database:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
