@@ -58,16 +58,16 @@ def _trial(levels: Settings, cache: Path) -> tuple[Trial, str | None]:
         python = environments.interpreter(name)
         (told,) = interpreters.ask(python, [levels])
     cell = Cell(
-        id="",
+        id="benchmark",
         settings=levels,
         model_digest=source.identity(levels.model),
         workload_digest="",
         versions=told.versions,
     )
     trial = Trial(
-        id="",
-        study="",
-        sweep="",
+        id="benchmark",
+        study="benchmark",
+        sweep="benchmark",
         cell=cell,
         label="",
         round=1,
