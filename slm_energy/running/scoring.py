@@ -44,12 +44,11 @@ def scored(
         return record
     begun = time.monotonic()
     generations = record.capture.generations
-    texts = {g.task_id: g.text or "" for g in generations if g.pass_index == 0}
     trial, isolated = record.trial, study.sandbox == "bubblewrap"
     config = trial.cell.settings.workload
     try:
-        (scores,) = score_texts(
-            [(config, workload.load(config), texts)],
+        (scores,) = _score_answers(
+            [(config, workload.load(config), generations)],
             Path(trial.cache_path),
             isolated=isolated,
             progress=progress,
@@ -114,7 +113,6 @@ class _Stored:
     row: Mapping[Hashable, Any]
     config: WorkloadConfig
     tasks: Sequence[Task]
-    texts: Mapping[str, str]
     generations: tuple[Generation, ...]
 
 
@@ -164,9 +162,9 @@ def score_study(
             skipped += 1
     if not to_score:
         return StudyScores(solved={}, skipped=skipped, refused={}, left=left)
-    inputs = [(stored.config, stored.tasks, stored.texts) for stored in to_score.values()]
+    inputs = [(stored.config, stored.tasks, stored.generations) for stored in to_score.values()]
     with measuring(busy):
-        results = score_texts(inputs, cache, isolated=isolated, progress=progress)
+        results = _score_answers(inputs, cache, isolated=isolated, progress=progress)
     counts, refused = dict[str, tuple[int, int]](), dict[str, str]()
     for (run, stored), scores in zip(to_score.items(), results, strict=True):
         _add(store, run, stored, scores, _scored_in(isolated))
@@ -199,8 +197,7 @@ def _stored(
     if any(task.tests for task in tasks):
         file = io.BytesIO(store.artifact(run, artifacts.GENERATIONS.as_posix()))
         generations = artifacts.read_generations(file)
-    texts = {g.task_id: g.text or "" for g in generations if g.pass_index == 0}
-    return _Stored(row=row, config=config, tasks=tasks, texts=texts, generations=generations)
+    return _Stored(row=row, config=config, tasks=tasks, generations=generations)
 
 
 def _add(
@@ -225,8 +222,8 @@ def _scored_in(isolated: bool) -> str:
     return f"{sandbox}, Python {platform.python_version()}"
 
 
-def score_texts(
-    trials: Sequence[tuple[WorkloadConfig, Sequence[Task], Mapping[str, str]]],
+def _score_answers(
+    trials: Sequence[tuple[WorkloadConfig, Sequence[Task], Sequence[Generation]]],
     cache: Path,
     *,
     isolated: bool,
@@ -235,7 +232,7 @@ def score_texts(
     """Score several trials; equal answers once.
 
     Args:
-        trials: how the model was asked, tasks, and task id to what was generated.
+        trials: how the model was asked, tasks, and what was generated; the first pass is scored.
         cache: folder of the cache.
         isolated: see `score`.
         progress: see `Progress`.
@@ -247,14 +244,7 @@ def score_texts(
         SandboxError: this machine cannot isolate them.
         SlmEnergyError: the cache cannot be written.
     """
-    jobs = [
-        [
-            Job(task=task, program=answer.program(task, texts[task.task_id], config))
-            for task in tasks
-            if task.tests is not None and task.task_id in texts
-        ]
-        for config, tasks, texts in trials
-    ]
+    jobs = [_jobs(*trial) for trial in trials]
     flat = [job for own in jobs for job in own]
     if not flat:
         return [[] for _ in jobs]
@@ -263,3 +253,15 @@ def score_texts(
         score(flat, known=cache / _KNOWN, workers=workers, isolated=isolated, progress=progress)
     )
     return [[next(scores) for _ in own] for own in jobs]
+
+
+def _jobs(
+    config: WorkloadConfig, tasks: Sequence[Task], generations: Sequence[Generation]
+) -> list[Job]:
+    """The answers of a trial's first pass to tasks with tests."""
+    texts = {g.task_id: g.text or "" for g in generations if g.pass_index == 0}
+    return [
+        Job(task=task, program=answer.program(task, texts[task.task_id], config))
+        for task in tasks
+        if task.tests is not None and task.task_id in texts
+    ]

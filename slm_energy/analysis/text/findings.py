@@ -8,6 +8,7 @@ from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import COARSE
 from slm_energy.analysis.stats.leave_one_out import MOST_TRIALS
 from slm_energy.analysis.text.phrases import (
+    changes,
     difference,
     equivalence_interval,
     interval,
@@ -83,11 +84,10 @@ def _sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str
         )
     assert pair.joint_low is not None
     assert pair.joint_high is not None
-    sizes = sorted(abs(1 - value) for value in (pair.joint_low, pair.joint_high))
     return (
         f"{a} {'costs' if metric.is_energy else 'has'} {percent(abs(1 - pair.ratio))} % "
         f"{'less' if pair.ratio < 1 else 'more'} {metric.title} than {b}{kind(metric)}, "
-        f"{simultaneous(report, family)} interval {percent(sizes[0])} to {percent(sizes[1])} %, "
+        f"{simultaneous(report, family)} interval {changes(pair.joint_low, pair.joint_high)}, "
         f"{won}."
     )
 

@@ -31,6 +31,12 @@ def percent(share: float) -> str:
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
 
 
+def changes(low: float, high: float) -> str:
+    """The interval of a ratio as sizes of the saving or the loss, the smaller first: 66 to 94 %."""
+    smaller, larger = sorted(abs(1 - value) for value in (low, high))
+    return f"{percent(smaller)} to {percent(larger)} %"
+
+
 def share(value: float | None) -> str:
     """A share in per cent; 100 only where it is the whole."""
     if value is None:

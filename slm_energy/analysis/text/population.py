@@ -5,7 +5,15 @@ from __future__ import annotations
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.population import Population, PopulationPair
 from slm_energy.analysis.result.report import Report
-from slm_energy.analysis.text.phrases import confidence, kind, measured, number, percent, times
+from slm_energy.analysis.text.phrases import (
+    changes,
+    confidence,
+    kind,
+    measured,
+    number,
+    percent,
+    times,
+)
 
 _MOST = 6
 """Pairs that have a sentence; of more, those with the best configuration have one."""
@@ -40,12 +48,11 @@ def sentence(report: Report, metric: Metric, seen: Population, pair: PopulationP
     won = f"{better} on {pair.won} of {times(len(pair.models), 'model')}"
     interval = f"{name}{confidence(report)} interval"
     if pair.verdict in ("saves", "gains", "worse"):
-        sizes = sorted(abs(1 - value) for value in (pair.joint_low, pair.joint_high))
         return (
             f"{start}{pair.a} {'costs' if metric.is_energy else 'has'} "
             f"{percent(abs(1 - pair.ratio))} % {'less' if pair.ratio < 1 else 'more'} "
-            f"{metric.title} than {pair.b}{kind(metric)}, {interval} {percent(sizes[0])} to "
-            f"{percent(sizes[1])} %, {won}.{measured(report, metric)}"
+            f"{metric.title} than {pair.b}{kind(metric)}, {interval} "
+            f"{changes(pair.joint_low, pair.joint_high)}, {won}.{measured(report, metric)}"
         )
     span = f"{number(pair.joint_low)} to {number(pair.joint_high)}"
     return (

@@ -12,6 +12,7 @@ from slm_energy.analysis.result.verdict import COARSE, SEPARATES
 from slm_energy.analysis.text.phrases import (
     amount,
     between,
+    changes,
     confidence,
     joined,
     kind,
@@ -187,8 +188,7 @@ def _interval(report: Report, made: Recommendation, candidate: Candidate) -> str
     tasks = f" {LIKE}" if is_per_solved(made.metric) else ""
     name = f"{simultaneous_for(report, made.pairs)} interval"
     if candidate.verdict in SEPARATES:
-        sizes = sorted(abs(1 - value) for value in (low, high))
-        return f", {name} {percent(sizes[0])} to {percent(sizes[1])} %{tasks}"
+        return f", {name} {changes(low, high)}{tasks}"
     return f", {name} of the ratio {number(low)} to {number(high)}{tasks}"
 
 
@@ -217,9 +217,8 @@ def _ratio(report: Report, made: Recommendation, candidate: Candidate) -> str:
     low, high = candidate.ratio_low, candidate.ratio_high
     if not low or not high:
         return ""
-    ends = sorted(abs(1 / value - 1) for value in (low, high))
     name = f"{simultaneous_for(report, made.pairs)} interval"
-    return f", {name} {percent(ends[0])} to {percent(ends[1])} %"
+    return f", {name} {changes(1 / low, 1 / high)}"
 
 
 def _pass_rate(report: Report, made: Recommendation) -> Iterator[str]:

@@ -15,6 +15,7 @@ from slm_energy.analysis.result.solved import (
 )
 from slm_energy.analysis.result.verdict import SEPARATES
 from slm_energy.analysis.text.phrases import (
+    changes,
     confidence,
     joined,
     kind,
@@ -124,11 +125,10 @@ def _energy(report: Report, metric: Metric, family: SolvedFamily, pair: SolvedPa
     if interval is None or interval.low is None or interval.high is None:
         return f"{a} against {b}, {what}: ratio {number(pair.ratio)}, no verdict: {pair.reason}."
     if pair.verdict in SEPARATES:
-        sizes = sorted(abs(1 - value) for value in (interval.low, interval.high))
         return (
             f"{a} costs {percent(abs(1 - pair.ratio))} % {'less' if pair.ratio < 1 else 'more'} "
-            f"{metric.title} than {b}{kind(metric)}, {name} {percent(sizes[0])} to "
-            f"{percent(sizes[1])} % {LIKE}."
+            f"{metric.title} than {b}{kind(metric)}, {name} "
+            f"{changes(interval.low, interval.high)} {LIKE}."
         )
     ends = f"{number(interval.low)} to {number(interval.high)}"
     if pair.verdict == "equivalent":
