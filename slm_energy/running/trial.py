@@ -41,7 +41,7 @@ from slm_energy.running.gate import Gate
 from slm_energy.sampler.client import Sampler, read_samples
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store.mlflow_schema import INTERRUPTED
-from slm_energy.tasks import Task
+from slm_energy.tasks import Task, TaskTests
 from slm_energy.worker import child, reference
 from slm_energy.worker.child import ReportPhase
 from slm_energy.worker.forkserver import Templates
@@ -100,6 +100,12 @@ def run(
             ended_unix_ns=started.unix_ns + took_ns,
             duration_s=took_ns / 1e9,
         )
+
+
+def _without_answer(task: Task) -> Task:
+    """What the worker gets: the prompt, and what says where an answer to it ends."""
+    tests = None if task.tests is None else TaskTests(kind=task.tests.kind)
+    return dataclasses.replace(task, canonical_solution="", tests=tests)
 
 
 def asked(folder: Path) -> dict[str, str]:
@@ -200,8 +206,7 @@ class _Attempt:
                 settings.workload,
             )
             # The worker needs the prompts alone: tests may be many megabytes.
-            asked = [Task(task_id=task.task_id, prompt=task.prompt) for task in tasks]
-            write_json(self.exchange / TASKS_FILE, asked)
+            write_json(self.exchange / TASKS_FILE, [_without_answer(task) for task in tasks])
             self._prepare()
             gate = self._pass_gate()
             self._serve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -161,3 +162,16 @@ def test_a_damaged_store_is_one_clear_line(tmp_path: Path, slm_energy: Command) 
     assert line.startswith("error: tracking store")
     assert "file is not a database" in line
     assert os.listdir(tmp_path / "mlruns" / "artifacts") == []
+
+
+@pytest.mark.parametrize("prompts", ["bundled", "program.jsonl"])
+def test_a_trial_ends_where_the_code_is_complete(
+    slm_energy: Command, tmp_path: Path, prompts: str
+) -> None:
+    """The worker knows of each task what its stop texts depend on."""
+    case = {"input": "1", "output": "1", "testtype": "stdin"}
+    row = {"question_id": "q", "question_content": "Echo.", "public_test_cases": [case]}
+    (tmp_path / "program.jsonl").write_text(json.dumps(row))
+    done = slm_energy(f"workload.source={prompts}", "workload.stop=code")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert trials(tmp_path)["outcome"].tolist() == ["valid"]
