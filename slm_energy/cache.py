@@ -200,9 +200,13 @@ def trim(cache: Path, limit_bytes: float, spare_since_unix_s: float) -> list[Cac
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file as hex digits; a file is read once per process unless it changes."""
+    """SHA-256 of a file as hex digits; a file is read once per process unless it changes.
+
+    The time of its last change of status is set by the kernel, so that a new content with the old
+    size and date is noticed too.
+    """
     status = path.stat()
-    return _file_digest(path, status.st_size, status.st_mtime_ns)
+    return _file_digest(path, status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _seal(folder: Path, identity: Mapping[str, Json], facts: Mapping[str, Json]) -> None:
@@ -260,6 +264,6 @@ def _manifest(folder: Path) -> Manifest | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _file_digest(path: Path, size: int, mtime_ns: int) -> str:
+def _file_digest(path: Path, size: int, inode: int, mtime_ns: int, ctime_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

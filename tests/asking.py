@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def a_model(
     folder.mkdir(parents=True)
     for file in BUNDLED_MODEL.iterdir():
         if not file.name.startswith("tokenizer"):
-            (folder / file.name).symlink_to(file)
+            shutil.copy(file, folder)
     data = json.loads((BUNDLED_MODEL / "tokenizer.json").read_text(encoding="utf-8"))
     own = json.loads((BUNDLED_MODEL / "tokenizer_config.json").read_text(encoding="utf-8"))
     if adds_first:

@@ -146,3 +146,14 @@ def test_what_is_asked_is_part_of_what_identifies_a_workload() -> None:
     for config, same, changed in ((FIM, other_name, other_end), (CHAT, other_end, other_name)):
         assert prompts.digest([same], config) == prompts.digest([TASK], config)
         assert prompts.digest([changed], config) != prompts.digest([TASK], config)
+
+
+def test_a_workload_that_changed_since_the_sweep_began_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"task_id": "a", "prompt": "def f():"}\n')
+    config = WorkloadConfig(name="own", source=str(file))
+    known = prompts.digest(workload.load(config), config)
+    prompts.require_unchanged(config, known)
+    file.write_text('{"task_id": "a", "prompt": "def g():"}\n')
+    with pytest.raises(WorkloadError, match=r"has changed since the sweep began: run it again"):
+        prompts.require_unchanged(config, known)

@@ -58,6 +58,21 @@ def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFi
     return True, ", ".join(f"{key}={value}" for key, value in wanted.items())
 
 
+def _versions(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    """Compare the packages that the worker loaded with those that the cell is named after."""
+    loaded = capture.environment.get("versions")
+    if not isinstance(loaded, dict):  # captures of other programs
+        return None, "the worker reported no versions"
+    for name, planned in trial.cell.versions.items():
+        found = loaded.get(name, planned if name == "python" else "absent")
+        if found != planned:
+            return False, (
+                f"{name} was {planned} when the sweep began and is now {found}: run it again, the"
+                " changed package is another cell"
+            )
+    return True, f"{len(trial.cell.versions)} versions as planned"
+
+
 def _as_planned(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     """Flag a study whose plan was changed: it holds several experiments, which can be separated."""
     if not trial.changed:
@@ -284,6 +299,7 @@ def _total_watts(
 
 _CHECKS: dict[str, _Check] = {
     "settings_in_force": _settings_in_force,
+    "versions": _versions,
     "whole_workload": _whole_workload,
     "token_counts": _token_counts,
     "time_stamps": _time_stamps,

@@ -20,9 +20,12 @@ BUNDLED_MODEL = Path(__file__).parents[1] / "bundled" / "model"
 
 _CONTENT = (
     "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json",
-    "added_tokens.json", "chat_template.*", "vocab.*", "merges.txt", "*.model", "*.safetensors*",
-    "pytorch_model*.bin*", "*.py",
+    "added_tokens.json", "chat_template.*", "additional_chat_templates/*", "vocab.*", "merges.txt",
+    "*.model", "*.tiktoken", "adapter_config.json", "*.safetensors*", "pytorch_model*.bin*",
+    "**/*.py",
 )  # fmt: skip
+_INDICES = ("*.safetensors.index.json", "pytorch_model*.bin.index.json")
+"""Files whose `weight_map` names other files, which may be in folders of their own."""
 
 
 def digest(folder: Path) -> str:
@@ -31,13 +34,54 @@ def digest(folder: Path) -> str:
     Files that cannot change a result (README, licence, training logs) are left out.
 
     Raises:
-        ModelError: the folder holds none of these files.
+        ModelError: the folder holds none of these files, or one of them is outside the folder.
     """
-    files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern)})
+    files = sorted(_content(folder))
     if not files:
         raise ModelError(f"{folder} contains no model: set model.source to a model folder")
-    lines = "".join(f"{path.name} {file_digest(path)}\n" for path in files)
+    lines = "".join(f"{path.relative_to(folder)} {file_digest(path)}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+def _content(folder: Path) -> set[Path]:
+    """The files that can change a result, each by the name under which it is read.
+
+    Raises:
+        ModelError: a name or a link leaves the folder.
+    """
+    files = {path for pattern in _CONTENT for path in folder.glob(pattern) if path.is_file()}
+    for index in (path for pattern in _INDICES for path in folder.glob(pattern)):
+        files |= {folder / part for part in weight_files(index)}
+    for path in files:
+        _require_inside(folder, path)
+    return files
+
+
+def weight_files(index: Path) -> set[str]:
+    """The files that an index of weights names, relative to its folder.
+
+    Raises:
+        ModelError: it is no such index, or a name leaves the folder.
+    """
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(each, str) for each in names.values()):
+        raise ModelError(f"{index} names no files of weights: fetch the model again")
+    for name in set(names.values()):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ModelError(
+                f"{index} names {name!r}, which is outside the model's folder: change model.source"
+            )
+    return set(names.values())
+
+
+def _require_inside(folder: Path, path: Path) -> None:
+    """Refuse a link out of the folder; those of the hub's own cache lead to its blobs."""
+    target, root = path.resolve(), folder.resolve()
+    allowed = [root, *([root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [])]
+    if not any(target.is_relative_to(place) for place in allowed):
+        raise ModelError(
+            f"{path} is a link to {target}, outside the model's folder: copy the file there"
+        )
 
 
 def eos_ids(folder: Path) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ commit. In the order in which a study calls them:
 
     identity   when the grid is resolved; downloads and builds nothing
     fetch      before a trial; downloads a snapshot that is not in the hub's local cache
+    require_unchanged  then: compares it with its identity
     build      in a separate process; writes random weights into this project's cache
 
 huggingface_hub is imported only for a download: it takes a second, and a worker never needs it.
@@ -45,6 +46,19 @@ def identity(model: ModelConfig) -> str:
     if is_hub_id(model.source):
         return pinned_commit("model", model.source, model.revision)
     return digest(_local_folder(model))
+
+
+def require_unchanged(model: ModelConfig, known: str) -> None:
+    """Compare a model with its `identity` when the grid was resolved; unchanged files are not read.
+
+    Raises:
+        ModelError: it has changed since, or cannot be loaded any more.
+    """
+    if identity(model) != known:
+        raise ModelError(
+            f"model.source={model.source} has changed since the sweep began: run it again, the"
+            " changed model is another cell"
+        )
 
 
 def fetch(model: ModelConfig, cache: Path) -> Path:

@@ -14,7 +14,7 @@ from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ModelError
 from slm_energy.models import tokenizer
 from slm_energy.models.architecture import disagreement
-from slm_energy.models.folder import read_json
+from slm_energy.models.folder import read_json, weight_files
 
 PICKLES = ("pytorch_model*.bin",)
 """Weight files that can run code when they are read."""
@@ -97,6 +97,4 @@ def _complete(folder: Path, name: str) -> bool:
     if (folder / name).is_file():
         return True
     index = folder / f"{name}.index.json"
-    return index.is_file() and all(
-        (folder / part).is_file() for part in set(read_json(index).get("weight_map", {}).values())
-    )
+    return index.is_file() and all((folder / part).is_file() for part in weight_files(index))

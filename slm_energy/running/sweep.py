@@ -19,9 +19,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from slm_energy import cache
+from slm_energy import cache, prompts
 from slm_energy.cell import Cell, Trial
-from slm_energy.errors import ConfigError, ModelError, TrackingError
+from slm_energy.errors import ConfigError, ModelError, TrackingError, WorkloadError
 from slm_energy.models import source
 from slm_energy.planning.freeze import Frozen, scope_change
 from slm_energy.planning.grid import Grid
@@ -269,7 +269,9 @@ class _Invocation:
         self._running[trial.id] = planned
         try:
             model_path = source.fetch(planned.cell.settings.model, self._cache)
-        except ModelError as error:
+            source.require_unchanged(planned.cell.settings.model, planned.cell.model_digest)
+            prompts.require_unchanged(planned.cell.settings.workload, planned.cell.workload_digest)
+        except (ModelError, WorkloadError) as error:
             return [(failed(trial, str(error), time.time_ns()), folder)]
         self._executor.start(dataclasses.replace(trial, model_path=str(model_path)), folder)
         return []

@@ -53,6 +53,25 @@ def test_a_setting_that_is_not_in_force_is_named(
     assert setting in failing(config, capture)["settings_in_force"]
 
 
+@pytest.mark.parametrize(
+    ("loaded", "reason"),
+    [
+        ({"torch": "2.13.0"}, None),
+        ({"torch": "2.14.0"}, "torch was 2.13.0 when the sweep began and is now 2.14.0"),
+        ({}, "torch was 2.13.0 when the sweep began and is now absent"),
+    ],
+)
+def test_a_package_that_was_replaced_during_the_sweep_makes_a_trial_invalid(
+    config: RunConfig, loaded: dict[str, str], reason: str | None
+) -> None:
+    cell = dataclasses.replace(a_cell(config), versions={"python": "3.11.2", "torch": "2.13.0"})
+    capture = a_capture(environment={"python": "3.11", "versions": loaded})
+    energy = metrics.energy_figures(capture, cell.settings.measurement)
+    results = {r.name: r for r in checks.run(a_trial(config, cell=cell), capture, energy)}
+    assert results["versions"].passed is (reason is None)
+    assert (reason or "2 versions as planned") in results["versions"].detail
+
+
 def test_a_trial_must_be_isolated_as_asked(config: RunConfig) -> None:
     measurement = MeasurementConfig(name="test", isolation="forkserver")
     trial = a_trial(config, cell=a_cell(config, measurement=measurement))

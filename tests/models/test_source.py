@@ -118,3 +118,12 @@ def test_importing_this_module_costs_no_heavy_library():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_a_model_that_changed_since_the_sweep_began_is_refused(tmp_path):
+    model = config(write_model(tmp_path))
+    known = source.identity(model)
+    source.require_unchanged(model, known)
+    (tmp_path / "model.safetensors").write_bytes(b"WEIGHTS")
+    with pytest.raises(ModelError, match=r"has changed since the sweep began: run it again"):
+        source.require_unchanged(model, known)
