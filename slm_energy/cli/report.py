@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from slm_energy.cli import key_help
 from slm_energy.cli.console import shell_path, terminal
+from slm_energy.cli.study import compose_study
 from slm_energy.cli.words import add_words, overrides
 from slm_energy.config.check import tracking_group
 from slm_energy.config.compose import compose
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     words, console = overrides(arguments), terminal()
     if any(word.startswith("data=") for word in words):
         return _report_table(words, console)
-    composed = compose("analysis", words, keys=["study"])
+    composed = compose_study("analysis", words)
     del composed["data"], composed["columns"]
     out, registration = composed.pop("out"), composed.pop("registration")
     tracking = tracking_group(composed)
