@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED
+from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED, bounds
 
 KEY = "slm_energy"
 TAG = f"mlflow.sharedViewState.{KEY}"
@@ -63,7 +63,7 @@ def _with_bounds(metrics: Sequence[str]) -> list[str]:
     for name in metrics:
         names.append(name)
         if name.startswith(_ENERGY):
-            names += [f"{name.removesuffix('_j')}_{end}_j" for end in ("low", "high")]
+            names += bounds(name)
     return names
 
 
