@@ -25,6 +25,9 @@ from selenium.webdriver.support.ui import WebDriverWait
 from slm_energy.analysis import build, options
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
+from slm_energy.config.groups import TrackingConfig
+from slm_energy.store.shared_view import address
+from slm_energy.store.tracking import Store
 from slm_energy.testing import CONF
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
@@ -46,8 +49,9 @@ HOSTILE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """A study in the MLflow UI: addresses of its runs' pages."""
+    """A study in the MLflow UI: addresses of its view and of its runs' pages."""
 
+    view: str
     table: str
     trial: str
     parent: str
@@ -63,21 +67,23 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
+    Store(TrackingConfig(name="local", folder=str(folder / "mlruns")))
     port = browsing.free_port()
-    address = f"http://127.0.0.1:{port}"
+    server_url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "slm_energy", "ui", f"port={port}"]
     with (folder / "ui.log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
         study, trial, sweep = measured(folder)
-        browsing.fetched(address)
-        table = f"{address}/#/experiments/{study}/runs"
-        yield Served(table=table, trial=f"{table}/{trial}", parent=f"{table}/{sweep}")
+        browsing.fetched(server_url)
+        table = f"{server_url}/#/experiments/{study}/runs"
+        view = address(server_url, study)
+        yield Served(view=view, table=table, trial=f"{table}/{trial}", parent=f"{table}/{sweep}")
     finally:
         server.terminate()
         server.wait(timeout=30)
     with pytest.raises(urllib.error.URLError):  # nothing of it is left behind
-        urllib.request.urlopen(address, timeout=5)
+        urllib.request.urlopen(server_url, timeout=5)
 
 
 def measured(folder: Path) -> tuple[str, str, str]:
@@ -133,6 +139,19 @@ def test_the_table_of_runs(browser: Chrome, served: Served, tmp_path: Path) -> N
     opened(browser, served.table)
     shows(browser, "Training runs", "sweep ", "5 matching runs")
     browser.save_screenshot(tmp_path / "runs.png")
+
+
+def test_the_view_of_a_study_has_its_energy_and_charts(
+    browser: Chrome, served: Served, tmp_path: Path
+) -> None:
+    opened(browser, served.view)
+    shows(browser, "Energy per cell", "Sort: energy/per_output_token_j", "4 matching runs")
+    headers = {each.text for each in browser.find_elements(By.CSS_SELECTOR, "[role=columnheader]")}
+    assert {"slm.label", "energy/per_output_token_j"} <= headers
+    browser.save_screenshot(tmp_path / "view.png")
+    opened(browser, f"{served.view}&compareRunsMode=CHART")
+    shows(browser, "Energy\n(1)", "Other metrics\n(3)")
+    browser.save_screenshot(tmp_path / "charts.png")
 
 
 def test_a_trial_says_what_came_of_it(browser: Chrome, served: Served, tmp_path: Path) -> None:

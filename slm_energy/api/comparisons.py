@@ -92,7 +92,9 @@ def compare(a: str, b: str, *, tracking: Tracking = None, **options: Any) -> Stu
         AnalysisError: nothing can be decided: the studies differ in facts that `allow` does not
             name, no cell is in both, or no cell can be judged.
     """
-    asked = regression.options(with_defaults("compare", options))
+    keys = with_defaults("compare", options)
+    del keys["out"]  # nothing is written
+    asked = regression.options(keys)
     first, second = open_sides(a, b, tracking_config(tracking))
     result = regression.build(first, second, asked)
     if result.refusal:

@@ -8,6 +8,7 @@ import sys
 
 from slm_energy.cli import key_help
 from slm_energy.cli.console import terminal
+from slm_energy.cli.out import write_out
 from slm_energy.config.check import tracking_group
 from slm_energy.config.compose import compose
 from slm_energy.errors import AnalysisError, ConfigError
@@ -28,13 +29,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result for programs")
     examples = (
         ("slm-energy compare main branch allow=versions", "package versions may differ"),
-        ("slm-energy compare main branch@other/mlruns --json", "a study of another store"),
+        (
+            "slm-energy compare main@baseline/mlruns branch fail_on=regression,missing out=gate",
+            "a study of another store; Markdown, JSON and JUnit files for CI",
+        ),
     )
     parser.epilog = key_help.help_text(examples, ("compare", "tracking"))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare and print; 1 if something got worse.
+    """Compare and print; 1 if something happened that `fail_on` names.
 
     Raises:
         ConfigError: two studies are not named, or an option is not valid.
@@ -42,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         AnalysisError: the two cannot be compared.
     """
     from slm_energy.analysis import regression
-    from slm_energy.analysis.render.study_comparison import to_terminal
+    from slm_energy.analysis.render.study_comparison import files, to_terminal
     from slm_energy.running.report import open_sides
 
     studies = [word for word in arguments.words if "=" not in word.partition("@")[0]]
@@ -52,12 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     composed = compose(
         "compare",
         [
-            re.sub(r"^(allow|metrics)=([^\[].*)$", r"\1=[\2]", word)
+            re.sub(r"^(allow|fail_on|metrics)=([^\[].*)$", r"\1=[\2]", word)
             for word in arguments.words
             if word not in studies
         ],
     )
-    tracking = tracking_group(composed)
+    tracking, out = tracking_group(composed), composed.pop("out")
     options = regression.options(composed)
     a, b = open_sides(studies[0], studies[1], tracking)
     result = regression.build(a, b, options)
@@ -65,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(readable(result.to_json()))
     else:
         to_terminal(result, terminal())
+    write_out(out, files(result))
     if result.refusal:
         raise AnalysisError(result.refusal)
     return result.exit_code

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from slm_energy.cli import key_help
 from slm_energy.cli.console import terminal
+from slm_energy.cli.study import compose_study
 from slm_energy.cli.words import add_words, overrides
 from slm_energy.config.check import checked, tracking_group
-from slm_energy.config.compose import compose
 from slm_energy.config.options import RecommendOptions
 from slm_energy.errors import ConfigError
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from slm_energy.running.report import study_recommendations
     from slm_energy.store.tracking import open_existing
 
-    composed = compose("recommend", gathered(overrides(arguments)), keys=["study", *_LIMITS])
+    composed = compose_study("recommend", gathered(overrides(arguments)), _LIMITS)
     tracking = tracking_group(composed)
     options, console = checked(RecommendOptions, composed, "recommend"), terminal()
     made = study_recommendations(open_existing(tracking), options)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,11 +10,11 @@ from rich.markup import escape
 
 from slm_energy.cli import key_help
 from slm_energy.cli.console import shell_path, terminal
+from slm_energy.cli.out import write_out
+from slm_energy.cli.study import compose_study
 from slm_energy.cli.words import add_words, overrides
 from slm_energy.config.check import tracking_group
 from slm_energy.config.compose import compose
-from slm_energy.errors import ConfigError
-from slm_energy.serialization import write_files
 
 if TYPE_CHECKING:
     from slm_energy.analysis.render.files import RenderedFiles
@@ -51,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     words, console = overrides(arguments), terminal()
     if any(word.startswith("data=") for word in words):
         return _report_table(words, console)
-    composed = compose("analysis", words, keys=["study"])
+    composed = compose_study("analysis", words)
     del composed["data"], composed["columns"]
     out, registration = composed.pop("out"), composed.pop("registration")
     tracking = tracking_group(composed)
@@ -59,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = open_existing(tracking)
     report = study_report(store, composed, registration=registration)
     files = show_report(report, store, store.last_sweep(composed["study"]), console)
-    _write(out, files.contents)
+    write_out(out, files.contents)
     return 1 if files.failures else 0
 
 
@@ -106,15 +104,5 @@ def _report_table(words: list[str], console: Console) -> int:
     external_tables.to_terminal(result, console)
     rendered = files(result.report, more=external_tables.grids(result))
     _show_failures(rendered, console)
-    _write(out, rendered.contents)
+    write_out(out, rendered.contents)
     return 1 if rendered.failures else 0
-
-
-def _write(out: str | None, files: Mapping[str, bytes]) -> None:
-    """Write a report's files to the folder `out`, if one is given."""
-    if out is None:
-        return
-    try:
-        write_files(Path(out), files)
-    except OSError as error:
-        raise ConfigError(f"out={out} cannot be written: {error.strerror or error}") from error

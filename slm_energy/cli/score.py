@@ -11,9 +11,9 @@ from rich.progress import Progress
 from slm_energy import cache
 from slm_energy.cli import key_help
 from slm_energy.cli.console import terminal
+from slm_energy.cli.study import compose_study
 from slm_energy.cli.words import add_words, overrides
 from slm_energy.config.check import cache_group, checked, tracking_group
-from slm_energy.config.compose import compose
 from slm_energy.config.options import ScoreOptions
 
 SUMMARY = "test the generated code of a stored study"
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from slm_energy.running.scoring import score_study
     from slm_energy.store.tracking import open_existing
 
-    composed = compose("score", overrides(arguments), keys=("study",))
+    composed = compose_study("score", overrides(arguments))
     console = terminal()
     tracking, folder = tracking_group(composed), cache.root(cache_group(composed).folder)
     options = checked(ScoreOptions, composed, "score")

@@ -11,6 +11,7 @@ from slm_energy.config.options import (
     AnalysisOptions,
     CalibrateOptions,
     CompareOptions,
+    ComparisonFiles,
     RecommendOptions,
     ReportFiles,
     ScoreOptions,
@@ -24,7 +25,7 @@ GROUPS: dict[str, type] = {
 """The folders of conf/ that a run is composed of."""
 FILES: dict[str, tuple[type, ...]] = {
     "analysis": (AnalysisOptions, ReportFiles),
-    "compare": (CompareOptions,),
+    "compare": (CompareOptions, ComparisonFiles),
     "calibrate": (CalibrateOptions,),
     "recommend": (RecommendOptions,),
     "score": (ScoreOptions,),

@@ -189,6 +189,23 @@ class CompareOptions:
         ),
     ] = ()
     machine: Annotated[str | None, _MACHINE] = None
+    fail_on: Annotated[
+        tuple[Literal["regression", "inconclusive", "missing"], ...],
+        Key(
+            "what ends with exit code 1: a cell that got worse, one without a verdict, a value of A"
+            " that B lacks. [] never does."
+        ),
+    ] = ("regression",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ComparisonFiles:
+    """Where `slm-energy compare` writes."""
+
+    out: Annotated[
+        str | None,
+        Key("folder for comparison.md, comparison.json and junit.xml; null writes none"),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

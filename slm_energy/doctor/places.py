@@ -11,6 +11,7 @@ from slm_energy.doctor.finding import Finding
 from slm_energy.errors import TrackingError
 from slm_energy.store import connection
 from slm_energy.store.access import is_server
+from slm_energy.store.location import DATABASE
 from slm_energy.store.tracking import Store
 
 _FULL_GB = 0.1
@@ -54,7 +55,7 @@ def store(tracking: TrackingConfig) -> Finding:
             detail=str(error),
             remedy="tracking.folder=DIR begins another store; keep this one for its records",
         )
-    if tracking.uri is None and not os.access(Path(tracking.folder) / "mlflow.db", os.W_OK):
+    if tracking.uri is None and not os.access(Path(tracking.folder) / DATABASE, os.W_OK):
         detail = f"{connection.store_uri(tracking)} is read-only for this user"
         return Finding(name=name, verdict="fail", detail=detail, remedy="tracking.folder=DIR")
     return Finding(name=name, verdict="ok", detail=f"{connection.store_uri(tracking)} opens")

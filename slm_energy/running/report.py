@@ -204,13 +204,24 @@ def study_recommendations(store: Store, options: RecommendOptions) -> StoredReco
 
 
 def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str) -> str:
-    """Store a report and its files on the parent run of a sweep; return the artifacts' URI."""
+    """Store a report and its files on the parent run of a sweep; return the artifacts' URI.
+
+    The study's view in the UI shows what the report is about.
+    """
     from slm_energy.analysis.noise_floor import to_text
 
     floor = result.noise_floor
     if floor is not None and floor.study == result.study:
         store.set_noise_floor(parent, result.machine, to_text(floor))
     store.describe(parent, files.get("report.md", b"").decode())
+    names = [each.metric.name for each in result.metrics]
+    if names:
+        solved = [
+            each.metric.name
+            for each in result.solved
+            if each.metric and any(cell.per_solved_j is not None for cell in each.cells)
+        ]
+        store.set_view(result.study, [names[0], *solved, *names[1:]])
     return store.attach(parent, files)
 
 

@@ -15,9 +15,11 @@ from urllib.parse import unquote
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.store import access
+from slm_energy.store.location import DATABASE, artifact_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 
 _SQLITE = "sqlite:///"
@@ -26,7 +28,7 @@ _SQLITE_DRIVER = "sqlite+pysqlite:///"
 
 def store_uri(tracking: TrackingConfig) -> str:
     """The MLflow tracking URI of a configuration."""
-    return tracking.uri or database_uri(Path(tracking.folder).absolute() / "mlflow.db")
+    return tracking.uri or database_uri(Path(tracking.folder).absolute() / DATABASE)
 
 
 def database_uri(path: Path) -> str:
@@ -69,7 +71,7 @@ def create(database: Path) -> None:
     partial = database.with_name(f"{database.name}.partial")
     for leftover in database.parent.glob(f"{partial.name}*"):
         leftover.unlink()
-    uri, root = database_uri(partial), (database.parent / "artifacts").as_uri()
+    uri, root = database_uri(partial), artifact_root(database.parent)
     store = SqlAlchemyStore(uri, root)  # type: ignore[no-untyped-call]
     store.engine.dispose()
     partial.rename(database)
@@ -126,20 +128,23 @@ def _reach(database: str) -> None:
 
 
 def upload(folder: Path, artifact_uri: str, uri: str) -> None:
-    """Store a folder's files as artifacts of a run.
+    """Store a folder's files as artifacts of a run; for the rest see `files_at`."""
+    files_at(artifact_uri, uri).log_artifacts(str(folder))  # type: ignore[no-untyped-call]
+
+
+def files_at(artifact_uri: str, uri: str) -> ArtifactRepository:
+    """The artifacts of a run.
 
     Avoids MLflow's client, which keeps a thread pool and a queue for each of its last 1,024 runs:
     7 kB per trial.
 
     Args:
-        folder: its files are stored.
         artifact_uri: the run's artifact URI.
         uri: the store's tracking URI.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    repository = get_artifact_repository(artifact_uri, tracking_uri=uri)
-    repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
+    return get_artifact_repository(artifact_uri, tracking_uri=uri)
 
 
 @contextlib.contextmanager
@@ -163,6 +168,6 @@ def ui_command(tracking: TrackingConfig, port: int) -> tuple[list[str], dict[str
     command += ["--backend-store-uri", store_uri(tracking)]
     command += [
         "--default-artifact-root",
-        (Path(tracking.folder).absolute() / "artifacts").as_uri(),
+        artifact_root(Path(tracking.folder).absolute()),
     ]
     return command, os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

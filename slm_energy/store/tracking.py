@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,18 @@ from slm_energy.record import EnergyFigure, Record
 from slm_energy.scope import Scope
 from slm_energy.scratch import scratch
 from slm_energy.serialization import from_plain, sync_files, to_plain, write_files
-from slm_energy.store import access, left, mlflow_schema
-from slm_energy.store.connection import clear_errors, connect, create, exists, store_uri, upload
+from slm_energy.store import access, left, mlflow_schema, shared_view
+from slm_energy.store.connection import (
+    clear_errors,
+    connect,
+    create,
+    exists,
+    files_at,
+    store_uri,
+    upload,
+)
 from slm_energy.store.history_cache import Ledger, recall
+from slm_energy.store.location import DATABASE, relocated
 from slm_energy.store.offline import Offline, Sweep, now_ms
 from slm_energy.store.runs import MachineTrials, entry, search
 
@@ -87,12 +96,13 @@ class Store:
             )
         self._folder = Path(tracking.folder).absolute()
         self._uri = store_uri(tracking)
+        self._movable = tracking.uri is None
         self._local = not access.is_server(self._uri)
         self._keeps = _can_be_written(self._folder)
         self.writable = self._keeps or not self._local
         with clear_errors(self._uri), self._opening(tracking):
             if not exists(tracking):
-                create(self._folder / "mlflow.db")
+                create(self._folder / DATABASE)
             self._client = connect(self._uri)
             self._client.search_experiments(max_results=1)
 
@@ -103,7 +113,7 @@ class Store:
             yield
             return
         (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
-        with FileLock(self._folder / "mlflow.db.lock"):
+        with FileLock(self._folder / f"{DATABASE}.lock"):
             yield
 
     def history(self, study: str, machine: str) -> list[Past]:
@@ -170,7 +180,7 @@ class Store:
         """Store artifacts of a run, name (with its folder) to content; return their URI."""
         with clear_errors(self._uri), scratch() as folder:
             write_files(folder, files)
-            artifact_uri = str(self._client.get_run(run_id).info.artifact_uri)
+            artifact_uri = self._files_of(self._client.get_run(run_id))
             upload(folder, artifact_uri, self._uri)
             return artifact_uri
 
@@ -202,7 +212,10 @@ class Store:
             TrackingError: the run has no such artifact, or it cannot be read.
         """
         with clear_errors(self._uri), scratch() as folder:
-            path = self._client.download_artifacts(run_id, name, str(folder))
+            artifact_uri = self._files_of(self._client.get_run(run_id))
+            files = files_at(artifact_uri, self._uri)
+            copy_to = None if self._local else str(folder)
+            path = files.download_artifacts(name, copy_to)  # type: ignore[no-untyped-call]
             return Path(path).read_bytes()
 
     def adopt_sweep(self, sweep: Sweep) -> str:
@@ -248,7 +261,8 @@ class Store:
     def _complete_plan(self, run_id: str) -> str | None:
         """`plan.json` of an invocation; None if it was killed before it was complete."""
         with clear_errors(self._uri):
-            names = {artifact.path for artifact in self._client.list_artifacts(run_id)}
+            artifact_uri = self._files_of(self._client.get_run(run_id))
+            names = {file.path for file in files_at(artifact_uri, self._uri).list_artifacts()}
         if mlflow_schema.PLAN_FILE not in names:
             return None
         text = self.attached(run_id, mlflow_schema.PLAN_FILE)
@@ -326,7 +340,12 @@ class Store:
             for run in (*complete[1:], *leftovers):
                 self._client.delete_run(run.info.run_id)
             self._ledger(study, machine).add(entry(complete[0]))
-            return str(complete[0].info.artifact_uri)
+            return self._files_of(complete[0])
+
+    def _files_of(self, run: Run) -> str:
+        """The URI of a run's artifacts; those of a folder's own store are in that folder."""
+        uri = str(run.info.artifact_uri)
+        return relocated(uri, self._folder) if self._movable else uri
 
     def _of_trial(self, study: Experiment, trial_id: str) -> tuple[list[Run], list[Run]]:
         """Complete runs of this trial, ordered by id, and incomplete runs of failed attempts."""
@@ -349,9 +368,10 @@ class Store:
         )
         run_id = run.info.run_id
         self._log_numbers(run_id, record)
-        upload(folder, run.info.artifact_uri, self._uri)
+        artifact_uri = self._files_of(run)
+        upload(folder, artifact_uri, self._uri)
         if self._local:  # the outcome guarantees complete files, after a power loss too
-            path = local_file_uri_to_path(run.info.artifact_uri)  # type: ignore[no-untyped-call]
+            path = local_file_uri_to_path(artifact_uri)  # type: ignore[no-untyped-call]
             sync_files(Path(path))
         good = record.outcome.name in ("valid", "unsupported")
         self._client.set_terminated(
@@ -360,6 +380,24 @@ class Store:
             end_time=record.ended_unix_ns // 1_000_000,
         )
         self._client.set_tag(run_id, "slm.outcome", record.outcome.name)
+
+    def studies(self) -> dict[str, str]:
+        """Name to experiment id of each study, the one that changed last first."""
+        with clear_errors(self._uri):
+            found = self._client.search_experiments(order_by=["last_update_time DESC"])
+        return {each.name: each.experiment_id for each in found if each.experiment_id != "0"}
+
+    def set_view(self, study: str, metrics: Sequence[str]) -> None:
+        """Store the view with which the UI opens a study's trials (`shared_view.py`).
+
+        Args:
+            study: its name.
+            metrics: stored names, the deciding one first.
+        """
+        with clear_errors(self._uri):
+            experiment = self._experiment(study).experiment_id
+            view = shared_view.shared_view(metrics, now_ms())
+            self._client.set_experiment_tag(experiment, shared_view.TAG, view)
 
     def frame(self, study: str) -> pd.DataFrame:
         """One row per trial: identity, scope, dotted settings, metrics.
@@ -375,8 +413,7 @@ class Store:
 
         with clear_errors(self._uri):
             if self._client.get_experiment_by_name(study) is None:
-                known = sorted(e.name for e in self._client.search_experiments())
-                names = ", ".join(known) or "none"
+                names = ", ".join(self.studies()) or "none"
                 raise TrackingError(f"study={study!r} is not in {self._uri}; it has: {names}")
         rows = []
         older: dict[tuple[str, str], Scope | None] = {}
@@ -427,7 +464,7 @@ class Store:
         location = (self._folder / "artifacts" / study).as_uri() if self._local else None
         # Makes the UI open the table of runs instead of asking for the kind of experiment.
         tags = {"mlflow.experimentKind": "custom_model_development"}
-        with FileLock(self._folder / "mlflow.db.lock"):
+        with FileLock(self._folder / f"{DATABASE}.lock"):
             experiment = self._client.get_experiment_by_name(study)
             if experiment is None:
                 self._create_experiment(study, location, tags)

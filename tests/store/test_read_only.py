@@ -60,7 +60,7 @@ def test_it_is_reported_planned_compared_and_browsed_and_a_sweep_is_refused(
         read_only,
         ["report", "study=one", f"out={out}"],
         ["plan", *SCRIPTED, "study.name=one", "study.rounds=3"],
-        ["compare", "one", "two"],
+        ["compare", "one", "two", f"out={out}", "fail_on=regression,missing"],
         [*SCRIPTED, "study.name=one", "study.rounds=3"],
     )
     assert (reported, plans, compares, sweeps) == (0, 0, 0, 2)
@@ -69,6 +69,7 @@ def test_it_is_reported_planned_compared_and_browsed_and_a_sweep_is_refused(
     assert (out / "report.html").is_file()
     assert "3 trials: 2 done, 1 to do" in planned
     assert "two" in compared
+    assert (out / "junit.xml").is_file()
     [line] = refused.splitlines()
     assert line.startswith("error: cannot write ")
     assert os.path.join(tmp_path, "mlruns") in line

@@ -125,7 +125,7 @@ def test_the_frame_has_one_row_per_trial_with_settings_and_metrics(
     assert frame["round"].tolist() == [1]
     assert frame["energy/per_output_token_j"].tolist() == pytest.approx([2.5])
     assert not [column for column in frame if column.startswith("system/")]
-    with pytest.raises(TrackingError, match=r"study='other' is not in .*; it has: Default, test"):
+    with pytest.raises(TrackingError, match=r"study='other' is not in .*; it has: test"):
         store.frame("other")
 
 

@@ -19,7 +19,7 @@ from scipy.special import nctdtrinc, stdtrit
 
 from slm_energy.analysis.regression.floors import StoredFloor, floor_warnings, no_floor
 from slm_energy.analysis.regression.manifest import Attached, Difference, Group, differences, match
-from slm_energy.analysis.regression.samples import pair_up
+from slm_energy.analysis.regression.samples import not_in_second, pair_up
 from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
 from slm_energy.analysis.stats.autocorrelation import dependence
@@ -97,6 +97,8 @@ class StudyComparison:
         a_scope: what measured energy of the first study covers, in words; empty if not known.
         b_scope: the same of the second.
         warnings: what makes verdicts less certain than they are stated, one line each.
+        missing: values of the first study that the second lacks, such as those of a cell whose
+            trials all failed: `METRIC of CELL`.
         schema: version of this format.
     """
 
@@ -110,15 +112,17 @@ class StudyComparison:
     a_scope: str = ""
     b_scope: str = ""
     warnings: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     @property
     def exit_code(self) -> int:
-        """0 no regression, 1 at least one, 2 nothing can be said."""
+        """0 nothing that `options.fail_on` names, 1 something, 2 nothing can be said."""
         if self.refusal:
             return 2
-        verdicts = {cell.verdict for metric in self.metrics for cell in metric.cells}
-        return 1 if "regression" in verdicts else 0
+        happened = {str(cell.verdict) for metric in self.metrics for cell in metric.cells}
+        happened |= {"missing"} if self.missing else set()
+        return 1 if happened & set(self.options.fail_on) else 0
 
     def to_json(self) -> dict[str, Any]:
         """All figures, unrounded and in SI units."""
@@ -155,9 +159,11 @@ def build(a: Side, b: Side, options: CompareOptions) -> StudyComparison:
     refusal = _refused(a.name, b.name, facts, options.allow)
     left_out = list(matched.left_out)
     metrics: tuple[MetricChange, ...] = ()
+    missing: tuple[str, ...] = ()
     if not refusal:
         pairs, not_paired = pair_up(studies, matched.pairs, options.metrics)
         left_out += not_paired
+        missing = not_in_second(studies[0], pairs, options.metrics)
         metrics = _judged(pairs, options)
         refusal = _undecided(metrics)
     judged = [change.metric for change in metrics]
@@ -171,6 +177,7 @@ def build(a: Side, b: Side, options: CompareOptions) -> StudyComparison:
         refusal=refusal,
         a_scope=_scope(studies[0]),
         b_scope=_scope(studies[1]),
+        missing=missing,
         warnings=tuple(
             dict.fromkeys(
                 line

@@ -47,6 +47,23 @@ def pair_up(
     return pairs, left_out
 
 
+def not_in_second(
+    first: Study, pairs: Sequence[IndependentPair], metrics: Iterable[str]
+) -> tuple[str, ...]:
+    """Values of the first study that are in no pair, as `METRIC of CELL`."""
+    paired = {(pair.metric.quantity, pair.cell) for pair in pairs}
+    missing = []
+    for metric in (Metric(name=name) for name in dict.fromkeys(metrics)):
+        kinds = metric.kinds if metric.name.startswith(MEASURED) else (metric,)
+        known = np.any([np.isfinite(first.block(kind.name)).any(axis=0) for kind in kinds], axis=0)
+        missing += [
+            f"{metric.title} of {label}"
+            for label, has in zip(map(first.labels.get, first.cells), known, strict=True)
+            if has and (metric.quantity, label) not in paired
+        ]
+    return tuple(missing)
+
+
 def _pairs_of_metric(
     studies: tuple[Study, Study], cells: Sequence[tuple[str, str]], name: str
 ) -> Pairing:

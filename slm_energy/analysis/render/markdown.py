@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slm_energy.analysis.render.summary_tables import grids
-from slm_energy.analysis.render.tables import heading
+from slm_energy.analysis.render.tables import Grid, heading
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.sections import Sections
 from slm_energy.analysis.text.recommendation import opening, unsaid
@@ -24,14 +24,19 @@ def to_markdown(report: Report, makes: Sections | None = None) -> str:
     if report.scope:
         lines += [f"Measured: {markdown(report.scope)}.", ""]
     for grid in grids(report, makes):
-        lines += [f"## {markdown(grid.title)}", ""]
-        lines.append("| " + " | ".join(markdown(name) for name in grid.head) + " |")
-        marks = (":--" if grid.left_aligned(column) else "--:" for column in range(len(grid.head)))
-        lines.append("| " + " | ".join(marks) + " |")
-        for i, row in enumerate(grid.rows):
-            texts = [markdown(cell) for cell in row]
-            texts = [f"**{t}**" if (i, j) in grid.bold else t for j, t in enumerate(texts)]
-            lines.append("| " + " | ".join(texts) + " |")
-        lines.append("")
+        lines += [*table_lines(grid), ""]
     lines += ["## Notes", "", *(f"- {markdown(line)}" for line in report.notes), ""]
     return "\n".join(lines)
+
+
+def table_lines(grid: Grid) -> list[str]:
+    """A table under its title, line by line."""
+    marks = (":--" if grid.left_aligned(column) else "--:" for column in range(len(grid.head)))
+    lines = [f"## {markdown(grid.title)}", ""]
+    lines.append("| " + " | ".join(markdown(name) for name in grid.head) + " |")
+    lines.append("| " + " | ".join(marks) + " |")
+    for i, row in enumerate(grid.rows):
+        texts = [markdown(cell) for cell in row]
+        texts = [f"**{t}**" if (i, j) in grid.bold else t for j, t in enumerate(texts)]
+        lines.append("| " + " | ".join(texts) + " |")
+    return lines

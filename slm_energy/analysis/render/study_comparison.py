@@ -1,38 +1,65 @@
-"""A comparison of two studies on the terminal."""
+"""A comparison of two studies: on the terminal, and as files for a review and for CI."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from slm_energy.analysis.regression.comparison import StudyComparison
 from slm_energy.analysis.regression.manifest import Difference
-from slm_energy.analysis.render.terminal import WIDTH
+from slm_energy.analysis.render.junit import to_junit, with_interval
+from slm_energy.analysis.render.markdown import table_lines
+from slm_energy.analysis.render.tables import Grid
+from slm_energy.analysis.render.terminal import WIDTH, print_grid
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.stats.welch import CellChange
 from slm_energy.analysis.text.phrases import number, p_value, percent
-from slm_energy.escape import visible
+from slm_energy.escape import markdown, visible
+from slm_energy.serialization import readable
 
 
 def to_terminal(result: StudyComparison, console: Console) -> None:
     """Print with rich; text from runs is never read as markup."""
     width = min(console.width, WIDTH)
-    console.print(_safe(f"{result.b} against {result.a}", style="bold"), width=width)
+    console.print(_safe(_title(result), style="bold"), width=width)
     if scope := scope_in_words(result):
         console.print(_safe(f"measured: {scope}", style="dim"), width=width)
-    for title, table in _tables(result):
-        console.print()
-        console.print(_safe(title, style="bold"), width=width)
-        console.print(table, width=width)
+    for grid in _grids(result):
+        print_grid(grid, console)
     for line in _findings(result):
         console.print(_safe(line, style="bold"), width=width)
     for line in result.warnings:
         console.print(_safe(f"Warning: {line}.", style="yellow"), width=width)
+
+
+def files(result: StudyComparison) -> dict[str, bytes]:
+    """The files of `out=FOLDER`, name to content."""
+    return {
+        "comparison.md": to_markdown(result).encode(),
+        "comparison.json": readable(result.to_json()).encode(),
+        "junit.xml": to_junit(result),
+    }
+
+
+def to_markdown(result: StudyComparison) -> str:
+    """Write as Markdown, findings first."""
+    lines = [f"# {markdown(_title(result))}", ""]
+    if result.refusal:
+        lines += [f"**No verdict: {markdown(result.refusal)}.**", ""]
+    lines += [f"- {markdown(line)}" for line in _findings(result)]
+    lines += [f"- Warning: {markdown(line)}." for line in result.warnings]
+    if scope := scope_in_words(result):
+        lines += ["", f"Measured: {markdown(scope)}."]
+    for grid in _grids(result):
+        lines += ["", *table_lines(grid)]
+    return "\n".join(lines) + "\n"
+
+
+def _title(result: StudyComparison) -> str:
+    return f"{result.b} against {result.a}"
 
 
 def scope_in_words(result: StudyComparison) -> str:
@@ -48,38 +75,30 @@ def _measured(result: StudyComparison, metric: Metric) -> str:
     return f"; measured: {scope}" if scope and metric.is_sum and not metric.estimated else ""
 
 
-def _tables(result: StudyComparison) -> Iterator[tuple[str, Table]]:
-    """What differs, what was compared, what was not: title and table."""
+def _grids(result: StudyComparison) -> Iterator[Grid]:
+    """What was compared, what was not, what differs besides."""
+    ratio = f"Ratio (simultaneous {100 * (1 - result.options.alpha):g} % interval)"
+    for change in result.metrics:
+        metric = change.metric
+        unit = f", {metric.unit}" if metric.unit else ""
+        yield Grid(
+            title=f"{metric.heading}{unit}: mean (trials){_measured(result, metric)}",
+            head=("Cell", result.a, result.b, ratio, "p", "Verdict"),
+            rows=tuple(_row(metric, cell) for cell in change.cells),
+        )
+    if result.left_out:
+        rows = tuple((row.name, row.reason) for row in result.left_out)
+        yield Grid(title="Not compared", head=("What", "Reason"), rows=rows)
     if result.differences:
         facts = (
             (row.fact, _values(row.a), _values(row.b), str(row.cells), _may(row))
             for row in result.differences
         )
-        yield (
-            "What differs besides the cells",
-            _table(("Fact", result.a, result.b, "Cells", "Allowed"), facts),
+        yield Grid(
+            title="What differs besides the cells",
+            head=("Fact", result.a, result.b, "Cells", "Allowed"),
+            rows=tuple(facts),
         )
-    ratio = f"Ratio (simultaneous {100 * (1 - result.options.alpha):g} % interval)"
-    for change in result.metrics:
-        metric = change.metric
-        unit = f", {metric.unit}" if metric.unit else ""
-        head = ("Cell", result.a, result.b, ratio, "p", "Verdict")
-        rows = (_row(metric, cell) for cell in change.cells)
-        title = f"{metric.heading}{unit}: mean (trials){_measured(result, metric)}"
-        yield title, _table(head, rows)
-    if result.left_out:
-        missing = ((row.name, row.reason) for row in result.left_out)
-        yield "Not compared", _table(("What", "Reason"), missing)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in head:
-        whole = name == "p" or name.startswith("Ratio")
-        table.add_column(_safe(name), overflow="fold", no_wrap=whole)
-    for row in rows:
-        table.add_row(*map(_safe, row))
-    return table
 
 
 def _safe(text: str, style: str = "") -> Text:
@@ -95,14 +114,11 @@ def _may(row: Difference) -> str:
 
 
 def _row(metric: Metric, cell: CellChange) -> tuple[str, ...]:
-    ratio = number(cell.ratio)
-    if cell.joint_low is not None and cell.joint_high is not None:
-        ratio += f" ({number(cell.joint_low)} to {number(cell.joint_high)})"
     return (
         cell.cell,
         f"{number(cell.a * metric.scale)} ({cell.a_trials})",
         f"{number(cell.b * metric.scale)} ({cell.b_trials})",
-        ratio,
+        with_interval(cell),
         p_value(cell.p),
         f"{cell.verdict}: {cell.reason}" if cell.reason else cell.verdict,
     )
@@ -140,4 +156,5 @@ def _findings(result: StudyComparison) -> list[str]:
             for cell in change.cells
             if cell.verdict == "regression"
         ]
+    lines += [f"Missing in {result.b}: {what}." for what in result.missing]
     return lines

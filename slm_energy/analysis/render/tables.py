@@ -32,7 +32,7 @@ MARGINAL = "This pair alone"
 
 _MOST_REASONS = 20
 _SENTENCES = ("Levels", "Reason", "Version", "Registered", "This study")
-_WORDS = ("Against", "Verdict", "Without", *_SENTENCES)
+_WORDS = ("Against", "Verdict", "Without", "Allowed", *_SENTENCES)
 """Heads of columns that hold words, not figures."""
 
 
