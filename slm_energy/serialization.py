@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from slm_energy.places import naming
+
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 T = TypeVar("T")
 
@@ -107,7 +109,7 @@ def readable(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` atomically: the file is complete or absent, even after a power loss."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with naming(path), partial.open("w", encoding="utf-8") as file:
         json.dump(to_plain(value), file, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
@@ -118,7 +120,8 @@ def sync(path: Path) -> None:
     """Sync a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -136,9 +139,26 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        with naming(path):
+            path.write_bytes(content)
+
+
+def parsed(text: str | bytes) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is not JSON, or is nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """Read a file in the format of `write_json`."""
-    return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))
+    """Read a file in the format of `write_json`.
+
+    Raises:
+        ValueError: it is not in that format.
+    """
+    return from_plain(kind, parsed(path.read_text(encoding="utf-8")))

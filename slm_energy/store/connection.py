@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from slm_energy import shared
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.store import access
@@ -72,6 +73,7 @@ def create(database: Path) -> None:
     uri, root = database_uri(partial), (database.parent / "artifacts").as_uri()
     store = SqlAlchemyStore(uri, root)  # type: ignore[no-untyped-call]
     store.engine.dispose()
+    shared.share(partial)
     partial.rename(database)
 
 
@@ -137,9 +139,16 @@ def upload(folder: Path, artifact_uri: str, uri: str) -> None:
         uri: the store's tracking URI.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.utils.file_utils import local_file_uri_to_path
 
     repository = get_artifact_repository(artifact_uri, tracking_uri=uri)
+    local = artifact_uri.startswith("file:")
+    path = Path(local_file_uri_to_path(artifact_uri)) if local else None  # type: ignore[no-untyped-call]
+    if path is not None:  # .../artifacts/STUDY/RUN/artifacts
+        shared.add_folder(path, within=path.parents[2])
     repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
+    if path is not None:
+        shared.share(path)
 
 
 @contextlib.contextmanager
