@@ -163,9 +163,15 @@ def facts(folder: Path) -> dict[str, Json]:
 
 
 def entries(cache: Path) -> list[CacheEntry]:
-    """Every entry in any state, least recently used first."""
-    paths = [path for path in cache.glob("*/*/") if path.suffix in ("", _PARTIAL)]
-    existing = [entry for path in paths if (entry := _entry(path)) is not None]
+    """Every entry in any state, least recently used first; a `closed` kind is one entry.
+
+    Raises:
+        OSError: the cache's folder cannot be read.
+    """
+    kinds = [path for path in cache.iterdir() if path.is_dir()] if cache.exists() else []
+    paths = [(kind, p) for kind in kinds for p in (kind.glob("*/") if _is_open(kind) else [kind])]
+    paths = [(kind, path) for kind, path in paths if path.suffix in ("", _PARTIAL)]
+    existing = [entry for kind, path in paths if (entry := _entry(kind.name, path)) is not None]
     return sorted(existing, key=lambda entry: entry.used_unix_s)
 
 
@@ -267,14 +273,14 @@ def _lock(folder: Path) -> Path:
     return folder.with_name(folder.name + _LOCK)
 
 
-def _entry(path: Path) -> CacheEntry | None:
+def _entry(kind: str, path: Path) -> CacheEntry | None:
     """The entry on disk; None if another process removed it meanwhile."""
     state: State = "whole"
     identity: dict[str, Json] = {}
     size: int | None = None
     try:
         used_unix_s = path.stat().st_mtime
-        if not os.access(path, os.R_OK | os.X_OK):
+        if not _is_open(path):
             state = "closed"
         elif path.suffix == _PARTIAL:
             state = "unfinished"
@@ -292,13 +298,17 @@ def _entry(path: Path) -> CacheEntry | None:
     except PermissionError:
         state = "closed"
     return CacheEntry(
-        kind=path.parent.name,
+        kind=kind,
         path=path.with_suffix(""),
         size_bytes=size,
         used_unix_s=used_unix_s,
         state=state,
         identity=identity,
     )
+
+
+def _is_open(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _manifest(folder: Path) -> Manifest | None:

@@ -108,6 +108,9 @@ def _clear(entries: Sequence[cache.CacheEntry], names: Sequence[str], console: C
     removed, stay = list[cache.CacheEntry](), list[str]()
     with measuring(waiting):
         for entry in chosen:
+            if entry.state == "closed":
+                stay.append(f"{shell_path(entry.path)} is another user's, closed to this one")
+                continue
             try:
                 if cache.remove(entry.path):
                     removed.append(entry)

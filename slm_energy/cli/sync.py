@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         line = f"a sweep is measuring on this machine ({lock}); waiting for it to end"
         console.print(line, soft_wrap=True, highlight=False)
 
-    places = [("FOLDER", str(folder)), ("tracking.folder", tracking.folder)]
+    places = [("tracking.folder", tracking.folder)]
     with file_errors(places), measuring(waiting), console.status("looking ...") as status:
         store = Store(tracking)
         delivered = deliver_below(

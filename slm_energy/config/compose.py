@@ -22,6 +22,7 @@ from slm_energy.config.foreign_files import foreign_files_checked
 from slm_energy.config.groups import LauncherConfig, RunConfig
 from slm_energy.config.keys import GROUPS
 from slm_energy.errors import ConfigError, SlmEnergyError
+from slm_energy.places import file_errors
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -30,6 +31,8 @@ _CLUSTERS: dict[str, Literal["slurm", "local"]] = {
     "LocalLauncher": "local",
 }
 """Classes of Hydra's submitit launcher, and what they submit to."""
+_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+"""Keys of folders that Hydra makes."""
 _NOT_ASKED = (
     "submitit_folder", "wait_for_completion", "max_num_timeout", "nodes", "tasks_per_node",
     "stderr_to_stdout",
@@ -74,7 +77,9 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
     # Hydra's parser wants all KEY=VALUE in one piece; people put -m anywhere.
     words = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
     words = [_parsable(word) for word in words]
-    with _clear_errors(tuple(GROUPS)), foreign_files_checked():
+    assigned = [(key, value) for key, _, value in (word.partition("=") for word in words)]
+    folders = [(key, value) for key, value in assigned if key in _FOLDERS]
+    with file_errors(folders), _clear_errors(tuple(GROUPS)), foreign_files_checked():
         try:
             run_hydra(words)
         except ConfigCompositionException as error:

@@ -74,22 +74,23 @@ def failure(uri: str, error: Exception) -> str:
         if text is not None:
             return f"tracking.uri={uri}: {text}"
     if isinstance(error, OSError) and error.filename is not None:
-        return str(file_error(error, [("tracking.folder", _database(uri).parent)]))
+        return str(file_error(error, [("tracking.folder", database(uri).parent)]))
     for cause in _causes(error):
         if isinstance(cause, sqlite3.Error):
-            return _of_database(_database(uri), str(cause))
+            return _of_database(database(uri), str(cause))
     if isinstance(error, ModuleNotFoundError):
         return (
             f"tracking.uri={uri} needs the package {error.name}: for PostgreSQL pip install"
             " 'slm-energy[server]', and write postgresql+psycopg2://"
         )
+    kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
     return (
-        f"tracking store {uri} cannot be used: {type(error).__name__}: {one_line(error)};"
+        f"tracking store {uri} cannot be used: {kind}{one_line(error)};"
         " check it or set tracking.folder=DIR or tracking.uri=URI"
     )
 
 
-def _database(uri: str) -> Path:
+def database(uri: str) -> Path:
     """The file of a SQLite store."""
     return Path(unquote(uri.partition(":///")[2].partition("?")[0]))
 

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from slm_energy import shared
 from slm_energy.config.groups import TrackingConfig
@@ -42,13 +41,18 @@ def database_uri(path: Path) -> str:
 
 
 def exists(tracking: TrackingConfig) -> bool:
-    """Whether the store exists already; a server is assumed to exist."""
+    """Whether the store exists already; a server is assumed to exist.
+
+    Raises:
+        TrackingError: its folder cannot be read.
+    """
     if tracking.offline:
         return False
     uri = store_uri(tracking)
     if not uri.startswith((_SQLITE, _SQLITE_DRIVER)):
         return True
-    return Path(unquote(uri.partition(":///")[2].partition("?")[0])).is_file()
+    with clear_errors(uri):
+        return access.database(uri).is_file()
 
 
 def ask(server: str) -> None:
@@ -146,6 +150,9 @@ def upload(folder: Path, artifact_uri: str, uri: str) -> None:
     path = Path(local_file_uri_to_path(artifact_uri)) if local else None  # type: ignore[no-untyped-call]
     if path is not None:  # .../artifacts/STUDY/RUN/artifacts
         shared.add_folder(path, within=path.parents[2])
+        for file in folder.rglob("*"):  # MLflow cannot write over another user's
+            if file.is_file():
+                (path / file.relative_to(folder)).unlink(missing_ok=True)
     repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
     if path is not None:
         shared.share(path)
