@@ -72,11 +72,14 @@ def file_error(error: OSError, places: Places) -> SlmEnergyError:
         advice = ("free space", setting)
     elif error.errno in _FORBIDDEN:
         advice = ("give this user access", setting)
+    elif error.errno == errno.ENOENT:
+        advice = ("put it back", setting)
     else:
         advice = (setting or "check it",)
     verb = "write" if error.errno in (*_FULL, errno.EROFS) else "use"
     remedy = ", or ".join(filter(None, advice))
-    return SlmEnergyError(f"cannot {verb} {path}: {error.strerror}; {remedy}")
+    reason = os.strerror(error.errno) if error.errno else error.strerror
+    return SlmEnergyError(f"cannot {verb} {path}: {reason}; {remedy}")
 
 
 def _key(path: str, places: Places) -> str | None:

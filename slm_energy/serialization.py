@@ -67,7 +67,10 @@ def convert(kind: Any, data: Any, where: str) -> Any:
             raise ValueError(f"{where}: expected a mapping, got {data!r}")
         return {key: convert(args[1], item, f"{where}.{key}") for key, item in data.items()}
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:
+            raise ValueError(f"{where}: expected a number below 1e308, got a larger one") from None
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         raise ValueError(f"{where}: expected {kind.__name__}, got {data!r}")
     return data
@@ -143,16 +146,16 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             path.write_bytes(content)
 
 
-def parsed(text: str | bytes) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """What a JSON text says.
 
     Raises:
-        ValueError: it is not JSON, or is nested too deeply to be read.
+        ValueError: it is not JSON, or Python cannot hold it.
     """
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("JSON that is nested too deeply") from None
+        raise ValueError("too many lists or objects inside each other") from None
 
 
 def read_json(path: Path, kind: type[T]) -> T:
@@ -161,4 +164,4 @@ def read_json(path: Path, kind: type[T]) -> T:
     Raises:
         ValueError: it is not in that format.
     """
-    return from_plain(kind, parsed(path.read_text(encoding="utf-8")))
+    return from_plain(kind, parse_json(path.read_text(encoding="utf-8")))

@@ -80,19 +80,20 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         store = Store(config.tracking)
         report = study_report(store, {"study": config.study.name}, summary.stop_reason)
-        complete = not show_report(report, store, summary.parent, console).failures
+        _, complete = show_report(report, store, summary.parent, console)
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
     except TrackingError as error:
         if not summary.unsent:
             raise
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
-        return exit_codes.UNSENT if summary.all_valid else exit_codes.FAILED
     browse = escape(ui_command(config.tracking))
     console.print(f"browse the runs: [bold]{browse}[/]", soft_wrap=True, highlight=False)
-    if not (summary.all_valid and complete):
+    if not summary.all_valid:
         return exit_codes.FAILED
-    return exit_codes.UNSENT if summary.unsent else exit_codes.GOOD
+    if summary.unsent:  # and the report may be incomplete for want of them
+        return exit_codes.UNSENT
+    return exit_codes.GOOD if complete else exit_codes.FAILED
 
 
 def ui_command(tracking: TrackingConfig) -> str:

@@ -75,7 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
             folder, store, lambda sent, of: status.update(f"{sent} of {of} records sent ...")
         )
         _show(delivered, folder, console)
-        store.close_left(None, machine_id())
+        if not delivered.refused:
+            store.close_left(None, machine_id())
     if delivered.left:
         return exit_codes.FAILED
     return exit_codes.UNSENT if delivered.refused else exit_codes.GOOD

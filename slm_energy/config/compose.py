@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ import yaml
 
 from slm_energy.config.check import run_config
 from slm_energy.config.composition_errors import one_line
-from slm_energy.config.foreign_files import foreign_files_checked
+from slm_energy.config.foreign_files import DEPTH, foreign_files_checked
 from slm_energy.config.groups import LauncherConfig, RunConfig
 from slm_energy.config.keys import GROUPS
 from slm_energy.errors import ConfigError, SlmEnergyError
@@ -33,6 +34,8 @@ _CLUSTERS: dict[str, Literal["slurm", "local"]] = {
 """Classes of Hydra's submitit launcher, and what they submit to."""
 _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 """Keys of folders that Hydra makes."""
+_DIGITS = 300
+"""No number needs more, and Python reads at most 4,300."""
 _NOT_ASKED = (
     "submitit_folder", "wait_for_completion", "max_num_timeout", "nodes", "tasks_per_node",
     "stderr_to_stdout",
@@ -117,8 +120,17 @@ def _for_each_choice(word: str) -> str:
 
 
 def _parsable(word: str) -> str:
-    """Quote what Hydra has no token for: letters beyond ASCII, outside quotes and mappings."""
+    """Quote what Hydra has no token for: letters beyond ASCII, outside quotes and mappings.
+
+    Raises:
+        ConfigError: Python's or Hydra's parser would fail with an error of its own.
+    """
     key, equals, value = word.partition("=")
+    if re.search(rf"\d{{{_DIGITS}}}", value):
+        raise ConfigError(f"{key}: a number of more than {_DIGITS} digits")
+    opened = [(char in "[{(") - (char in "]})") for char in value]
+    if max(accumulate(opened), default=0) > DEPTH:
+        raise ConfigError(f"{key}: more than {DEPTH} lists or mappings inside each other")
     if value.isascii() or word.startswith("-") or set(value) & set("'\"{}"):
         return word
     return key + equals + re.sub(r"[^][,()]*[^\x00-\x7f][^][,()]*", r'"\g<0>"', value)

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import LauncherConfig, StudyConfig
-from slm_energy.errors import SlmEnergyError, one_line
+from slm_energy.errors import ConfigError, SlmEnergyError, one_line
 from slm_energy.places import file_errors
 from slm_energy.record import EXCHANGE, Record
 from slm_energy.running.local import LocalExecutor, ReportProgress
@@ -74,8 +74,13 @@ class ClusterExecutor:
             ending: whether the sweep was asked to end once the running trials have.
 
         Raises:
-            ConfigError: there is no such cluster here.
+            ConfigError: there is no such cluster here, or it cannot use the folder.
         """
+        if "%" in str(folder):
+            raise ConfigError(
+                f"tracking.folder: {folder} has a %, which jobs replace in the paths of their logs"
+                " (%j by the job's id): set a folder without one"
+            )
         self._queue = open_queue(launcher)
         self.machine = self._queue.machine
         self._folder = folder

@@ -74,10 +74,10 @@ def failure(uri: str, error: Exception) -> str:
         if text is not None:
             return f"tracking.uri={uri}: {text}"
     if isinstance(error, OSError) and error.filename is not None:
-        return str(file_error(error, [("tracking.folder", database(uri).parent)]))
+        return str(file_error(error, [(_key(uri), database(uri).parent)]))
     for cause in _causes(error):
         if isinstance(cause, sqlite3.Error):
-            return _of_database(database(uri), str(cause))
+            return _of_database(uri, str(cause))
     if isinstance(error, ModuleNotFoundError):
         return (
             f"tracking.uri={uri} needs the package {error.name}: for PostgreSQL pip install"
@@ -95,14 +95,19 @@ def database(uri: str) -> Path:
     return Path(unquote(uri.partition(":///")[2].partition("?")[0]))
 
 
-def _of_database(database: Path, text: str) -> str:
+def _key(uri: str) -> str:
+    """The key that names a SQLite store; in `tracking.folder` it is `mlflow.db`."""
+    return "tracking.folder" if database(uri).name == "mlflow.db" else "tracking.uri"
+
+
+def _of_database(uri: str, text: str) -> str:
     """Explain an error of SQLite's (its result codes, https://sqlite.org/rescode.html)."""
-    remedy = "check it, or set tracking.folder=PATH"
+    remedy = "check it"
     if "full" in text:
-        remedy = "free space, or set tracking.folder=PATH"
+        remedy = "free space"
     elif "readonly" in text or "unable to open" in text:
-        remedy = "give this user access to it and its folder, or set tracking.folder=PATH"
-    return f"cannot use {database}: {text}; {remedy}"
+        remedy = "check that it is in place and that this user may write it and its folder"
+    return f"cannot use {database(uri)}: {text}; {remedy}, or set {_key(uri)}=..."
 
 
 def _connection(cause: BaseException) -> str | None:

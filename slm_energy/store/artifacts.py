@@ -31,7 +31,7 @@ from slm_energy.places import naming
 from slm_energy.record import Capture, Generation, Record, ReferenceAnswer, Series, TaskScore
 from slm_energy.serialization import (
     from_plain,
-    parsed,
+    parse_json,
     read_json,
     readable,
     sync_files,
@@ -118,7 +118,7 @@ def outline(folder: Path) -> Record:
     Raises:
         ValueError: `record.json` is not in the format of `write`.
     """
-    plain = parsed((folder / RECORD).read_text(encoding="utf-8"))
+    plain = parse_json((folder / RECORD).read_text(encoding="utf-8"))
     return from_plain(Record, {**plain, "capture": None, "energy": [], "checks": []})
 
 

@@ -20,7 +20,7 @@ from slm_energy import shared
 from slm_energy.places import naming
 from slm_energy.planning.plan import Past
 from slm_energy.record import OutcomeName
-from slm_energy.serialization import from_plain, parsed, to_plain
+from slm_energy.serialization import from_plain, parse_json, to_plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ def _line(entry: HistoryEntry) -> str:
 
 def _parsed(line: str) -> HistoryEntry | None:
     try:
-        return from_plain(HistoryEntry, parsed(line))
+        return from_plain(HistoryEntry, parse_json(line))
     except ValueError:
         return None
 
