@@ -18,6 +18,9 @@ from slm_energy.places import naming
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 T = TypeVar("T")
 
+_DEPTH = 100
+"""How many lists and objects may be inside each other: what follows them recurses."""
+
 
 def to_plain(value: Any) -> Any:
     """Turn dataclasses, tuples and mappings into values that `json` can write."""
@@ -146,16 +149,32 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             path.write_bytes(content)
 
 
-def parse_json(text: str | bytes) -> Any:
+def _items(value: Any) -> list[Any]:
+    """The lists and objects directly inside a value of JSON."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [each for each in items if type(each) in (dict, list)]
+
+
+def parse_json(text: str) -> Any:
     """What a JSON text says.
 
     Raises:
         ValueError: it is not JSON, or Python cannot hold it.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        level = [value]
+        for _ in range(_DEPTH):
+            level = [each for one in level for each in _items(one)]
+        if level:
+            raise RecursionError
+        return value
     except RecursionError:
-        raise ValueError("too many lists or objects inside each other") from None
+        raise ValueError(f"more than {_DEPTH} lists or objects inside each other") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        raise ValueError("a number of more than 4,300 digits") from None
 
 
 def read_json(path: Path, kind: type[T]) -> T:
