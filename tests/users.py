@@ -1,10 +1,8 @@
-"""Two users of this machine, as which code and commands run: only root can become others."""
+"""Two users of this machine, as which code runs: only root can become others."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -59,52 +57,3 @@ def as_user(user: int, act: Callable[[], object], umask: int = 0o077) -> None:
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-COMMANDS = """
-import json, os, sys
-sys.path.insert(0, {repository!r})
-from tests.conftest import _here
-from tests.users import become
-become({user}, 0o077)
-done = [_here(words) for words in json.loads(sys.stdin.read())]
-print(json.dumps([(each.returncode, each.stdout + each.stderr) for each in done]))
-"""
-
-
-def command(user: int, folder: Path) -> tuple[list[str], dict[str, str], str]:
-    """Arguments, variables and program of a Python that runs commands as that user in a folder.
-
-    Its interpreter may be in root's home folder, which is closed to others: it gets a file system
-    view in which that folder has nothing but the interpreter.
-    """
-    prefix = Path(sys.base_prefix)
-    home = f"mkdir -p $HIDDEN{prefix} && mount --bind {prefix} $HIDDEN{prefix}"
-    script = f"""
-        set -e
-        if ! setpriv --reuid {user} --regid {user} --clear-groups test -x {prefix}/bin; then
-            HIDDEN=$(mktemp -d)
-            mount -t tmpfs -o mode=755 tmpfs $HIDDEN
-            {home}
-            mount --rbind $HIDDEN/{prefix.parts[1]} /{prefix.parts[1]}
-        fi
-        cd {folder} && exec "$0" -c "$1"
-    """
-    variables = os.environ | {"HOME": str(folder), "TMPDIR": str(folder)}
-    words = ["unshare", "--mount", "sh", "-c", script, sys.executable]
-    program = COMMANDS.format(repository=str(Path(__file__).parents[1]), user=user)
-    return words, variables, program
-
-
-def ran(user: int, folder: Path, commands: str) -> subprocess.CompletedProcess[str]:
-    """Run commands, JSON lists of words, as that user; JSON of exit codes and outputs."""
-    words, variables, program = command(user, folder)
-    return subprocess.run(
-        [*words, program],
-        env=variables,
-        input=commands,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
