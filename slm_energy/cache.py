@@ -10,11 +10,17 @@ all its files are on disk, so a killed build is never visible; the manifest reve
 which is rebuilt. The manifest's modification time is the time of last use. Entries used within the
 last hour are never removed to make room, because a running trial may be reading them. Lock files
 are empty and stay, because a process may be waiting for one.
+
+Several users may share a cache: what is new in it gets the access of its folder (`shared.py`).
+Entries of others are used as they are, also in a cache that cannot be written; their time of last
+use is updated only where the user may write them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -25,9 +31,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
+from slm_energy import shared
 from slm_energy.errors import EngineError
+from slm_energy.machine import locked
+from slm_energy.places import naming
 from slm_energy.serialization import Json, read_json, sync, write_json
 
 MANIFEST = "manifest.json"
@@ -50,6 +57,9 @@ class Manifest:
     facts: dict[str, Json]
 
 
+State = Literal["whole", "damaged", "unfinished", "closed"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CacheEntry:
     """One entry on disk.
@@ -57,19 +67,19 @@ class CacheEntry:
     Attributes:
         kind: its producer.
         path: its folder, or its `place` if it was never finished.
-        size_bytes: of all its files.
+        size_bytes: of all its files; None if it is `closed`.
         used_unix_s: when it was last used.
-        state: `damaged` if a file is missing or its manifest cannot be read (the content of files
-            is checked only when they are used); `unfinished` if its build has not finished, running
-            or not.
+        state: `damaged` if a file is missing or its manifest is not one (the content of files is
+            checked only when they are used); `unfinished` if its build has not finished, running or
+            not; `closed` if another user made it and this one may not read it.
         identity: the values hashed into its key; empty without a manifest.
     """
 
     kind: str
     path: Path
-    size_bytes: int
+    size_bytes: int | None
     used_unix_s: float
-    state: Literal["whole", "damaged", "unfinished"]
+    state: State
     identity: dict[str, Json]
 
 
@@ -90,6 +100,9 @@ def intact(folder: Path) -> bool:
     """Whether an entry exists with all files unchanged; if so, update its time of last use.
 
     A file is hashed once per process.
+
+    Raises:
+        OSError: it cannot be read.
     """
     manifest = _manifest(folder)
     if manifest is None:
@@ -97,7 +110,7 @@ def intact(folder: Path) -> bool:
     files = manifest.files.items()
     if not all((folder / name).is_file() and file_digest(folder / name) == h for name, h in files):
         return False
-    os.utime(folder / MANIFEST)
+    _note_use(folder)
     return True
 
 
@@ -110,9 +123,14 @@ def make(
         folder: its `place`.
         identity: the values hashed into its key, for listings of the cache.
         fill: writes the files into the folder it is passed; returns facts for the manifest.
+
+    Raises:
+        OSError: the cache cannot be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    if intact(folder):  # perhaps in a cache that cannot be written
+        return
+    shared.add_folder(folder.parent, within=folder.parent.parent)
+    with locked(_lock(folder), lambda path: None):
         if intact(folder):
             return
         partial = _partial(folder)
@@ -121,7 +139,9 @@ def make(
                 shutil.rmtree(leftover)
         try:
             partial.mkdir()
-            _seal(partial, identity, fill(partial))
+            shared.share(partial)
+            with naming(partial):
+                _seal(partial, identity, fill(partial))
             partial.rename(folder)
             sync(folder.parent)
         finally:
@@ -136,16 +156,22 @@ def facts(folder: Path) -> dict[str, Json]:
         EngineError: it was never built.
     """
     try:
-        os.utime(folder / MANIFEST)
+        _note_use(folder)
     except FileNotFoundError:
         raise EngineError(f"no cache entry in {folder}: run the prepare step first") from None
     return read_json(folder / MANIFEST, Manifest).facts
 
 
 def entries(cache: Path) -> list[CacheEntry]:
-    """Every entry in any state, least recently used first."""
-    paths = [path for path in cache.glob("*/*/") if path.suffix in ("", _PARTIAL)]
-    existing = [entry for path in paths if (entry := _entry(path)) is not None]
+    """Every entry in any state, least recently used first; a `closed` kind is one entry.
+
+    Raises:
+        OSError: the cache's folder cannot be read.
+    """
+    kinds = [path for path in cache.iterdir() if path.is_dir()] if cache.exists() else []
+    paths = [(kind, p) for kind in kinds for p in (kind.glob("*/") if _is_open(kind) else [kind])]
+    paths = [(kind, path) for kind, path in paths if path.suffix in ("", _PARTIAL)]
+    existing = [entry for kind, path in paths if (entry := _entry(kind.name, path)) is not None]
     return sorted(existing, key=lambda entry: entry.used_unix_s)
 
 
@@ -160,19 +186,29 @@ def remove(folder: Path) -> bool:
     """
     partial = _partial(folder)
     try:
-        with _lock(folder, timeout_s=0):
+        with locked(_lock(folder), _give_up):
             if partial.exists():
                 shutil.rmtree(partial)
             if folder.exists():
                 folder.rename(partial)  # at once: half an entry must not look whole
                 shutil.rmtree(partial)
-    except Timeout:
+    except _InUse:
         return False
     return True
 
 
+class _InUse(Exception):
+    """Another process holds the lock of an entry."""
+
+
+def _give_up(path: Path) -> None:
+    raise _InUse
+
+
 def trim(cache: Path, limit_bytes: float, spare_since_unix_s: float) -> list[CacheEntry]:
     """Remove the least recently used entries until the cache is within its limit.
+
+    Those that this user may not remove stay.
 
     Args:
         cache: the cache's folder.
@@ -184,18 +220,19 @@ def trim(cache: Path, limit_bytes: float, spare_since_unix_s: float) -> list[Cac
         The removed entries.
 
     Raises:
-        OSError: an entry's files cannot be removed.
+        OSError: an entry's files cannot be removed, for another reason.
     """
     spare_since_unix_s = min(spare_since_unix_s, time.time() - _IN_USE_S)
-    candidates = entries(cache)
-    total = sum(entry.size_bytes for entry in candidates)
+    candidates = [(entry, entry.size_bytes) for entry in entries(cache)]
+    total = sum(size for _, size in candidates if size is not None)
     removed = []
-    for entry in candidates:
+    for entry, size in candidates:
         if total <= limit_bytes or entry.used_unix_s >= spare_since_unix_s:
             break
-        if remove(entry.path):
-            total -= entry.size_bytes
-            removed.append(entry)
+        with contextlib.suppress(PermissionError):
+            if size is not None and remove(entry.path):
+                total -= size
+                removed.append(entry)
     return removed
 
 
@@ -219,40 +256,63 @@ def _seal(folder: Path, identity: Mapping[str, Json], facts: Mapping[str, Json])
         facts=dict(facts),
     )
     write_json(folder / MANIFEST, manifest)
+    shared.share(folder)
     sync(folder)
+
+
+def _note_use(folder: Path) -> None:
+    """Update an entry's time of last use, where this user may."""
+    try:
+        os.utime(folder / MANIFEST)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
 
 
 def _partial(folder: Path) -> Path:
     return folder.with_name(folder.name + _PARTIAL)
 
 
-def _lock(folder: Path, timeout_s: float = -1) -> FileLock:
-    return FileLock(f"{folder}{_LOCK}", timeout=timeout_s)
+def _lock(folder: Path) -> Path:
+    return folder.with_name(folder.name + _LOCK)
 
 
-def _entry(path: Path) -> CacheEntry | None:
+def _entry(kind: str, path: Path) -> CacheEntry | None:
     """The entry on disk; None if another process removed it meanwhile."""
-    state: Literal["whole", "damaged", "unfinished"] = "whole"
+    state: State = "whole"
     identity: dict[str, Json] = {}
+    size: int | None = None
     try:
-        if path.suffix == _PARTIAL:
+        used_unix_s = path.stat().st_mtime
+        if not _is_open(path):
+            state = "closed"
+        elif path.suffix == _PARTIAL:
             state = "unfinished"
         else:
             manifest = _manifest(path)
             whole = manifest is not None and all((path / name).is_file() for name in manifest.files)
             state = "whole" if whole else "damaged"
             identity = manifest.identity if manifest else {}
-        manifest_path = path / MANIFEST
-        return CacheEntry(
-            kind=path.parent.name,
-            path=path.with_suffix(""),
-            size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
-            used_unix_s=(manifest_path if manifest_path.exists() else path).stat().st_mtime,
-            state=state,
-            identity=identity,
-        )
+        if state != "closed":
+            if (path / MANIFEST).exists():
+                used_unix_s = (path / MANIFEST).stat().st_mtime
+            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     except FileNotFoundError:
         return None
+    except PermissionError:
+        state = "closed"
+    return CacheEntry(
+        kind=kind,
+        path=path.with_suffix(""),
+        size_bytes=size,
+        used_unix_s=used_unix_s,
+        state=state,
+        identity=identity,
+    )
+
+
+def _is_open(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _manifest(folder: Path) -> Manifest | None:

@@ -11,18 +11,21 @@ and counts as complete only once it holds the copy of its requirements.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
 
 from slm_energy import redaction
 from slm_energy.errors import ConfigError, one_line
+from slm_energy.machine import locked
+from slm_energy.shared import share
 
 REQUIREMENTS = "installed.txt"
 _READY = Path(__file__).parent / "conf" / "env"
@@ -64,7 +67,7 @@ def ready() -> dict[str, Path]:
 
 
 def existing() -> list[Environment]:
-    """Every environment, complete or not."""
+    """Every environment that this user may read, complete or not."""
     return [
         Environment(
             name=folder.name,
@@ -73,6 +76,7 @@ def existing() -> list[Environment]:
             size_bytes=sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir()),
         )
         for folder in sorted(place().glob("*/"))
+        if os.access(folder, os.R_OK | os.X_OK)
     ]
 
 
@@ -127,7 +131,7 @@ def create(name: str, requirements: Path | None, python: str | None, on_output: 
     text = _read(name, requirements)
     folder = place() / name
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with _alone(folder):
         marker = folder / REQUIREMENTS
         if marker.is_file() and marker.read_text(encoding="utf-8") == text:
             return False
@@ -138,6 +142,7 @@ def create(name: str, requirements: Path | None, python: str | None, on_output: 
         try:
             _install(folder, text, python or sys.executable, on_output)
             marker.write_text(text, encoding="utf-8")
+            share(folder)
         finally:
             if not marker.is_file():
                 shutil.rmtree(folder, ignore_errors=True)
@@ -154,10 +159,15 @@ def remove(name: str) -> None:
     if not _NAME.fullmatch(name) or not folder.is_dir():
         names = ", ".join(environment.name for environment in existing()) or "none"
         raise ConfigError(f"env remove {name}: no such environment; existing: {names}")
-    with FileLock(f"{folder}.lock"):
+    with _alone(folder):
         (folder / REQUIREMENTS).unlink(missing_ok=True)  # a half-removed one must not look complete
         shutil.rmtree(folder)
         Path(f"{folder}.log").unlink(missing_ok=True)
+
+
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """Keep out other processes that make or remove an environment."""
+    return locked(Path(f"{folder}.lock"), lambda path: None)
 
 
 def _read(name: str, requirements: Path | None) -> str:

@@ -118,8 +118,11 @@ def locked(path: Path, busy: Callable[[Path], None], *, share: bool = False) -> 
 
     Raises:
         SlmEnergyError: it cannot be opened, or is a link or of another type.
+        OSError: it does not exist, and its folder cannot be written.
     """
     kind = fcntl.LOCK_SH if share else fcntl.LOCK_EX
+    if not os.path.lexists(path):
+        _create(path)
     try:
         lock = _open(path)
     except OSError as error:
@@ -139,18 +142,17 @@ def locked(path: Path, busy: Callable[[Path], None], *, share: bool = False) -> 
 
 
 def _open(path: Path) -> int:
-    """Open a lock of any user; create it only if it is missing.
+    """Open a lock of any user, which exists.
 
     Kernels refuse to open another user's file in a world-writable folder for creation
-    (fs.protected_regular), although a lock needs only read access. No link is followed, and a FIFO
-    does not block.
+    (fs.protected_regular). A lock needs only read access, except on NFS, whose exclusive locks need
+    write access (flock(2)). No link is followed, and a FIFO does not block.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        lock = os.open(path, flags)
-    except FileNotFoundError:
-        _create(path)
-        lock = os.open(path, flags)
+        lock = os.open(path, flags | os.O_RDWR)
+    except OSError:  # a folder, another user's, or on a read-only file system
+        lock = os.open(path, flags | os.O_RDONLY)
     mode = os.fstat(lock).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         os.close(lock)
@@ -159,8 +161,15 @@ def _open(path: Path) -> int:
 
 
 def _create(path: Path) -> None:
-    """Create a lock that every user can open, in one step: the umask would close it to others."""
-    new, name = tempfile.mkstemp(dir=path.parent, prefix=".slm_energy.")
+    """Create a lock that every user can open, in one step: the umask would close it to others.
+
+    Raises:
+        OSError: its folder cannot be written.
+    """
+    try:
+        new, name = tempfile.mkstemp(dir=path.parent, prefix=".slm_energy.")
+    except OSError as error:  # with the lock's own name
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         os.fchmod(new, 0o666)
         os.link(name, path)

@@ -13,8 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from slm_energy.places import naming
+
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 T = TypeVar("T")
+
+_DEPTH = 100
+"""How many lists and objects may be inside each other: what follows them recurses."""
 
 
 def to_plain(value: Any) -> Any:
@@ -65,7 +70,10 @@ def convert(kind: Any, data: Any, where: str) -> Any:
             raise ValueError(f"{where}: expected a mapping, got {data!r}")
         return {key: convert(args[1], item, f"{where}.{key}") for key, item in data.items()}
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:
+            raise ValueError(f"{where}: expected a number below 1e308, got a larger one") from None
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         raise ValueError(f"{where}: expected {kind.__name__}, got {data!r}")
     return data
@@ -107,7 +115,7 @@ def readable(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` atomically: the file is complete or absent, even after a power loss."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with naming(path), partial.open("w", encoding="utf-8") as file:
         json.dump(to_plain(value), file, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
@@ -118,7 +126,8 @@ def sync(path: Path) -> None:
     """Sync a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -136,9 +145,42 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        with naming(path):
+            path.write_bytes(content)
+
+
+def _items(value: Any) -> list[Any]:
+    """The lists and objects directly inside a value of JSON."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [each for each in items if type(each) in (dict, list)]
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is not JSON, or Python cannot hold it.
+    """
+    try:
+        value = json.loads(text)
+        level = [value]
+        for _ in range(_DEPTH):
+            level = [each for one in level for each in _items(one)]
+        if level:
+            raise RecursionError
+        return value
+    except RecursionError:
+        raise ValueError(f"more than {_DEPTH} lists or objects inside each other") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        raise ValueError("a number of more than 4,300 digits") from None
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """Read a file in the format of `write_json`."""
-    return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))
+    """Read a file in the format of `write_json`.
+
+    Raises:
+        ValueError: it is not in that format.
+    """
+    return from_plain(kind, parse_json(path.read_text(encoding="utf-8")))

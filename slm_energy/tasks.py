@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from slm_energy.serialization import Json
+from slm_energy.serialization import Json, parse_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,9 +195,9 @@ def _cases(row: Mapping[str, Any], key: str) -> list[dict[str, str]]:
 def _call(case: Mapping[str, str]) -> list[Json]:
     """Arguments and expected result of a functional case: a line of JSON for each argument."""
     try:
-        args = [json.loads(line) for line in case["input"].split("\n")]
-        return [args, json.loads(case["output"])]
-    except json.JSONDecodeError as error:
+        args = [parse_json(line) for line in case["input"].split("\n")]
+        return [args, parse_json(case["output"])]
+    except ValueError as error:
         raise ValueError(f"a functional case is not JSON: {error}") from error
 
 
@@ -263,8 +262,8 @@ def _object(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _json(row: Mapping[str, Any], key: str) -> Any:
     """A value, or that of its JSON."""
     try:
-        return json.loads(row[key]) if isinstance(row[key], str) else row[key]
-    except json.JSONDecodeError as error:
+        return parse_json(row[key]) if isinstance(row[key], str) else row[key]
+    except ValueError as error:
         raise ValueError(f"{key} is not JSON: {error}") from error
 
 

@@ -13,6 +13,7 @@ from slm_energy import tasks
 from slm_energy.config.groups import BUNDLED, WorkloadConfig
 from slm_energy.errors import WorkloadError
 from slm_energy.hub import is_hub_id, pinned_commit
+from slm_energy.serialization import parse_json
 from slm_energy.tasks import Task
 
 _BUNDLED_FILE = Path(__file__).parent / "bundled" / "tasks.jsonl"
@@ -72,8 +73,8 @@ def _file_rows(path: Path) -> list[Any]:
     rows = []
     for number, line in lines:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            rows.append(parse_json(line))
+        except ValueError as error:
             raise WorkloadError(
                 f"workload.source={path}: line {number} is not JSON: {error}"
             ) from error

@@ -6,16 +6,18 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from slm_energy import cache
 from slm_energy.cache import CacheEntry
-from slm_energy.errors import EngineError
+from slm_energy.errors import EngineError, SlmEnergyError
+from slm_energy.places import file_errors
 from slm_energy.serialization import Json
 from tests.conftest import Command
+from tests.users import ANN, BOB, LAB, as_user, needs_root, open_folder, owned
 
 FORK = multiprocessing.get_context("fork")
 DAY_S = 86400.0
@@ -210,3 +212,71 @@ def test_the_verb_lists_and_clears(tmp_path: Path, slm_energy: Command) -> None:
     assert wrong.stderr == "error: cache clear onyx: no such kind or key; did you mean onnx?\n"
     assert "removed 2 entries" in slm_energy("cache", "clear", *words, quick=False).stdout
     assert cache.entries(tmp_path / "cache") == []
+
+
+@pytest.fixture
+def lab() -> Iterator[Path]:
+    """A cache of two users, each of whose files the other may use."""
+    for folder in open_folder():
+        yield owned(folder / "cache", 0, LAB, 0o2775)
+
+
+@needs_root
+def test_what_one_user_made_another_uses_and_replaces(lab: Path) -> None:
+    as_user(ANN, lambda: made(lab, "a"))
+    place = cache.place(lab, "onnx", identity("a"))
+
+    def bob() -> None:
+        cache.make(place, identity("a"), lambda partial: pytest.fail("made twice"))
+        assert cache.facts(place) == {"name": "a"}
+        (place / "weights").write_bytes(b"damaged")
+        made(lab, "a")
+        assert cache.intact(place)
+
+    as_user(BOB, bob)
+    as_user(ANN, lambda: made(lab, "b"))
+    assert state(lab) == {
+        place.name: "whole",
+        cache.place(lab, "onnx", identity("b")).name: "whole",
+    }
+    as_user(ANN, lambda: names(cache.trim(lab, 0, time.time())))
+
+
+@needs_root
+def test_a_cache_that_cannot_be_written_is_used_for_what_is_in_it(lab: Path) -> None:
+    as_user(ANN, lambda: made(lab, "a", age_s=DAY_S))
+    for path in (lab, *lab.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o022)
+    place = cache.place(lab, "onnx", identity("a"))
+
+    def bob() -> None:
+        assert cache.intact(place)
+        cache.make(place, identity("a"), lambda partial: pytest.fail("made twice"))
+        assert cache.facts(place) == {"name": "a"}
+        with (
+            pytest.raises(SlmEnergyError, match=r"cannot use .*\.lock: .*cache\.folder=PATH"),
+            file_errors([("cache.folder", lab)]),
+        ):
+            made(lab, "b")
+        assert cache.trim(lab, 0, time.time()) == []
+
+    as_user(BOB, bob)
+
+
+@needs_root
+def test_an_entry_that_is_closed_to_others_is_listed_and_left_alone(lab: Path) -> None:
+    as_user(ANN, lambda: made(lab, "a", age_s=DAY_S))
+    as_user(ANN, lambda: made(lab, "b", kind="gguf", age_s=DAY_S))
+    cache.place(lab, "onnx", identity("a")).chmod(0o700)
+    (lab / "gguf").chmod(0o700)
+
+    def bob() -> None:
+        entries = cache.entries(lab)
+        assert {(e.kind, e.state, e.size_bytes) for e in entries} == {
+            ("onnx", "closed", None),
+            ("gguf", "closed", None),
+        }
+        assert cache.trim(lab, 0, time.time()) == []
+
+    as_user(BOB, bob)
+    assert len(list(lab.glob("*/*/weights"))) == 2

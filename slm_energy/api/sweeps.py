@@ -15,10 +15,12 @@ from rich.markup import escape
 
 from slm_energy.api import display
 from slm_energy.api.reports import StudyReport, of_stored
+from slm_energy.config import files
 from slm_energy.config.compose import compose_grid
 from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.duration import duration
-from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError
+from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError, TrackingError
+from slm_energy.places import file_errors
 from slm_energy.planning.grid import Grid, resolve
 from slm_energy.planning.plan import Plan, Status
 from slm_energy.running import stop_rule, sweep
@@ -142,7 +144,7 @@ class SweepResult:
     @property
     def all_valid(self) -> bool:
         """Every planned trial now has a valid record in the store."""
-        return self.summary.all_valid
+        return self.summary.all_valid and not self.summary.unsent
 
     @property
     def interrupted(self) -> bool:
@@ -205,7 +207,9 @@ def plan(words: Words = ()) -> StudyPlan:
     Raises:
         SlmEnergyError: a word is not valid, or a model, workload or engine does not exist.
     """
-    return StudyPlan(plan=current_plan(resolve(_composed(words))))
+    configs = _composed(words)
+    with file_errors(files.places(configs)):
+        return StudyPlan(plan=current_plan(resolve(configs)))
 
 
 def run(words: Words = (), *, quiet: bool = False) -> SweepResult:
@@ -229,8 +233,10 @@ def run(words: Words = (), *, quiet: bool = False) -> SweepResult:
             " there, or start `python -m slm_energy` as a process"
         )
     configs = _composed(words)
-    grid, console = resolve(configs), display.progress_console(quiet=quiet)
-    summary = sweep.run(grid, console, stop_rule.stopping_rule(grid, console))
+    console = display.progress_console(quiet=quiet)
+    with file_errors(files.places(configs)):
+        grid = resolve(configs)
+        summary = sweep.run(grid, console, stop_rule.stopping_rule(grid, console))
     return SweepResult(
         summary=summary,
         tracking=_place(grid.config.tracking),
@@ -255,13 +261,20 @@ def _composed(words: Words) -> list[RunConfig]:
 
 
 def _final_report(grid: Grid, summary: SweepSummary, console: Console) -> StudyReport | None:
-    """The report that a sweep ends with, kept in the store; None where there is none."""
+    """The report that a sweep ends with, kept in the store; None where there is none.
+
+    Raises:
+        TrackingError: the store cannot be used, although it took every record.
+    """
     if grid.config.tracking.offline or summary.interrupted:
         return None
-    store, study = Store(grid.config.tracking), grid.config.study.name
+    study = grid.config.study.name
     try:
+        store = Store(grid.config.tracking)
         report = study_report(store, {"study": study}, summary.stop_reason)
-    except AnalysisError as error:
+    except (AnalysisError, TrackingError) as error:
+        if isinstance(error, TrackingError) and not summary.unsent:
+            raise
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
         return None
     for gap in report.gaps:

@@ -19,6 +19,7 @@ from slm_energy.config.check import run_config
 from slm_energy.config.compose import compose
 from slm_energy.errors import ConfigError, did_you_mean
 from slm_energy.machine import measuring
+from slm_energy.places import file_error, file_errors
 
 SUMMARY = "list or remove what was derived from weights, such as exports"
 
@@ -43,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List or remove entries; 1 if some are in use and stay.
+    """List or remove entries; 1 if some stay.
 
     Raises:
         ConfigError: the cache has no such kind or key.
@@ -52,9 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     action, *names = [word for word in arguments.words if not is_override(word)] or ["list"]
     config, console = run_config(compose("config", changes)).cache, terminal()
     folder = cache.root(config.folder)
-    entries = cache.entries(folder)
-    if action == "clear":
-        return _clear(entries, names, console)
+    with file_errors([("cache.folder", folder)]):
+        entries = cache.entries(folder)
+        if action == "clear":
+            return _clear(entries, names, console)
     if action != "list" or names:
         advice = did_you_mean(action, ["clear", "list"], otherwise="cache clear [KIND|KEY ...]")
         raise ConfigError(f"cache {' '.join([action, *names])}: no such action; {advice}")
@@ -74,12 +76,11 @@ def _show(
     for entry in reversed(entries):
         used = datetime.datetime.fromtimestamp(entry.used_unix_s).strftime("%Y-%m-%d %H:%M")
         what = _content(entry) if entry.state == "whole" else f"[yellow]{entry.state}[/]"
-        size = f"{entry.size_bytes / 1e9:.3f}"
+        size = "?" if entry.size_bytes is None else f"{entry.size_bytes / 1e9:.3f}"
         table.add_row(entry.kind, entry.path.name, size, used, what)
     if entries:
         console.print(table)
-    total_gb = sum(entry.size_bytes for entry in entries) / 1e9
-    line = f"{len(entries)} entries, {total_gb:.3f} GB of cache.limit_gb={limit_gb:g}, in "
+    line = f"{len(entries)} entries, {_size_gb(entries)} of cache.limit_gb={limit_gb:g}, in "
     console.print(line + escape(shell_path(folder)), highlight=False, soft_wrap=True)
 
 
@@ -104,11 +105,25 @@ def _clear(entries: Sequence[cache.CacheEntry], names: Sequence[str], console: C
         line = f"a sweep is using the cache ({shell_path(path)}); waiting for it to end"
         console.print(escape(line), soft_wrap=True, highlight=False)
 
+    removed, stay = list[cache.CacheEntry](), list[str]()
     with measuring(waiting):
-        removed = [entry for entry in chosen if cache.remove(entry.path)]
-    size_gb = sum(entry.size_bytes for entry in removed) / 1e9
-    console.print(f"removed {len(removed)} entries, {size_gb:.3f} GB", highlight=False)
-    if len(removed) == len(chosen):
-        return 0
-    console.print(f"{len(chosen) - len(removed)} entries are being made right now and stay")
-    return 1
+        for entry in chosen:
+            if entry.state == "closed":
+                stay.append(f"{shell_path(entry.path)} is another user's, closed to this one")
+                continue
+            try:
+                if cache.remove(entry.path):
+                    removed.append(entry)
+                else:
+                    stay.append(f"{shell_path(entry.path)} is being made right now")
+            except PermissionError as error:  # another user's
+                stay.append(str(file_error(error, [("cache.folder", entry.path.parents[1])])))
+    console.print(f"removed {len(removed)} entries, {_size_gb(removed)}", highlight=False)
+    for reason in stay:
+        console.print(f"[yellow]stays[/]: {escape(reason)}", highlight=False, soft_wrap=True)
+    return 1 if stay else 0
+
+
+def _size_gb(entries: Sequence[cache.CacheEntry]) -> str:
+    known = [entry.size_bytes for entry in entries if entry.size_bytes is not None]
+    return f"{'at least ' * (len(known) < len(entries))}{sum(known) / 1e9:.3f} GB"

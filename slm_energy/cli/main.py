@@ -1,9 +1,4 @@
-"""The parser of the command line: which verb is meant, and how the program ends.
-
-Exit codes: 0 everything went well, 1 some trial or some section of a report did not or something
-got worse, 2 the command cannot be carried out, 4 everything went well but for output that could not
-be written, 130 Ctrl-C, SIGTERM or SIGHUP.
-"""
+"""The parser of the command line: which verb is meant, and how the program ends."""
 
 from __future__ import annotations
 
@@ -13,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
+import platformdirs
 from rich.console import Console
 from rich.markup import escape
 
@@ -23,6 +19,7 @@ from slm_energy.cli import (
     compare,
     doctor,
     env,
+    exit_codes,
     metrics,
     plan,
     recommend,
@@ -36,9 +33,13 @@ from slm_energy.cli.console import Output, occupy_standard_descriptors
 from slm_energy.cli.key_help import group_lines, help_text
 from slm_energy.cli.words import Parser, is_override
 from slm_energy.errors import ConfigError, SlmEnergyError, did_you_mean
+from slm_energy.places import file_errors
 
 PROGRAM = "slm-energy"
-_UNWRITTEN = 4
+_USERS_FOLDERS = [
+    ("XDG_CACHE_HOME", platformdirs.user_cache_dir("slm_energy")),
+    ("XDG_DATA_HOME", platformdirs.user_data_dir("slm_energy")),
+]
 
 
 class Verb(Protocol):
@@ -77,15 +78,18 @@ def main() -> None:
     output, errors = Output(sys.stdout), Output(sys.stderr)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:
-            code = _run_verb(sys.argv[1:])
+            with file_errors(_USERS_FOLDERS):
+                code = _run_verb(sys.argv[1:])
         except SlmEnergyError as error:
             stderr = Console(stderr=True, soft_wrap=True)
             stderr.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-            code = 2
+            code = exit_codes.STOPPED
         except KeyboardInterrupt:
-            code = 130
+            code = exit_codes.INTERRUPTED
+        except SystemExit as end:  # of argparse or Hydra, after they have printed a help text
+            code = int(end.code or 0)
         output.flush()
-    sys.exit(code or (_UNWRITTEN if output.lost else 0))
+    sys.exit(code or (exit_codes.UNWRITTEN if output.lost else exit_codes.GOOD))
 
 
 def _run_verb(words: Sequence[str]) -> int:
@@ -141,4 +145,4 @@ def _epilog() -> str:
         "slm-energy run --help explains every key of a trial;\n"
         "slm-energy VERB --help the options and keys of a verb."
     )
-    return "\n\n".join([help_text(examples), groups, where])
+    return "\n\n".join([help_text(examples), groups, where, exit_codes.HELP])

@@ -15,9 +15,11 @@ from slm_energy.cell import is_sentinel
 from slm_energy.cli import key_help, registration
 from slm_energy.cli.console import terminal
 from slm_energy.cli.words import add_hydra, hydra_words
+from slm_energy.config import files
 from slm_energy.config.compose import compose_grid
 from slm_energy.duration import duration
 from slm_energy.errors import AnalysisError
+from slm_energy.places import file_errors
 
 if TYPE_CHECKING:
     from slm_energy.analysis.result.diagnostics import NoiseFloor
@@ -66,9 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
     configs = compose_grid(hydra_words(arguments))
     if not configs:
         return 0
-    console, grid = terminal(), resolve(configs)
-    tracking, machine, floor = grid.config.tracking, machine_id(), None
-    with console.status("reading finished trials ..."):
+    console = terminal()
+    with file_errors(files.places(configs)), console.status("reading finished trials ..."):
+        grid = resolve(configs)
+        tracking, machine, floor = grid.config.tracking, machine_id(), None
         if exists(tracking):
             try:
                 floor = stop_rule.noise_floor(Store(tracking), machine)

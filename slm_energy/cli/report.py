@@ -15,6 +15,7 @@ from slm_energy.cli.study import compose_study
 from slm_energy.cli.words import add_words, overrides
 from slm_energy.config.check import tracking_group
 from slm_energy.config.compose import compose
+from slm_energy.errors import TrackingError
 
 if TYPE_CHECKING:
     from slm_energy.analysis.render.files import RenderedFiles
@@ -35,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Report on `study=NAME`, or on `data=FILE.csv`; 1 if a section was left out after an error.
+    """Report on `study=NAME`, or on `data=FILE.csv`; 1 if it is incomplete or could not be stored.
 
     Raises:
         ConfigError: an option is not valid, or `out` cannot be written.
@@ -56,15 +57,19 @@ def run(arguments: argparse.Namespace) -> int:
     options(composed)  # reports a wrong key before a missing store
     store = open_existing(tracking)
     report = study_report(store, composed, registration=registration)
-    files = show_report(report, store, store.last_sweep(composed["study"]), console)
+    files, complete = show_report(report, store, store.last_sweep(composed["study"]), console)
     write_out(out, files.contents)
-    return 1 if files.failures else 0
+    return 0 if complete else 1
 
 
 def show_report(
     report: StoredReport, store: Store, parent: str | None, console: Console
-) -> RenderedFiles:
-    """Print a study's report, and store it on the parent run of a sweep if there is one."""
+) -> tuple[RenderedFiles, bool]:
+    """Print a study's report, and store it on the parent run of a sweep if there is one.
+
+    Returns:
+        Its files, and whether it is complete and could be stored.
+    """
     from slm_energy.analysis.render.terminal import to_terminal
     from slm_energy.running.report import attach
 
@@ -72,13 +77,18 @@ def show_report(
     for gap in report.gaps:
         console.print(f"[yellow]{escape(gap)}[/]", soft_wrap=True, highlight=False)
     files = report.files()
+    complete = not files.failures
     if not store.writable:
         console.print("[yellow]the store is read-only: this report is not stored there[/]")
     elif parent is not None:
-        page = shell_path(f"{attach(report.result, files.contents, store, parent)}/report.html")
-        console.print(f"report: {escape(page)}", soft_wrap=True, highlight=False)
+        try:
+            place = attach(report.result, files.contents, store, parent)
+            line = f"report: {escape(shell_path(f'{place}/report.html'))}"
+        except TrackingError as error:
+            complete, line = False, f"[yellow]this report is not stored[/]: {escape(str(error))}"
+        console.print(line, soft_wrap=True, highlight=False)
     _show_failures(files, console)
-    return files
+    return files, complete
 
 
 def _show_failures(files: RenderedFiles, console: Console) -> None:

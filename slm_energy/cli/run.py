@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from slm_energy.cli import key_help
+from slm_energy.cli import exit_codes, key_help
 from slm_energy.cli.console import shell_override, shell_path, terminal
 from slm_energy.cli.plan import show_left_out
 from slm_energy.cli.words import add_hydra, hydra_words
+from slm_energy.config import files
 from slm_energy.config.compose import compose_grid
 from slm_energy.config.groups import TrackingConfig
-from slm_energy.errors import AnalysisError
+from slm_energy.errors import AnalysisError, TrackingError
+from slm_energy.places import file_errors
 
 if TYPE_CHECKING:
     from slm_energy.running.summary import SweepSummary
 
 SUMMARY = "run one trial, or with -m a grid; the same command resumes it"
+
+_THEN = ", then run the same command again: finished trials are kept"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run what is to do, then print and store the report.
 
     Returns:
-        1 if a trial has no valid record, or an error kept a section out of the report.
+        The exit code (`cli/exit_codes.py`).
+
+    Raises:
+        SlmEnergyError: the sweep cannot begin or go on.
     """
     from slm_energy.cli.report import show_report
     from slm_energy.planning.grid import resolve
@@ -56,27 +63,37 @@ def run(arguments: argparse.Namespace) -> int:
     configs = compose_grid(hydra_words(arguments))
     if not configs:  # Hydra has printed what a flag such as --cfg requests
         return 0
-    console, grid = terminal(), resolve(configs)
-    summary = sweep.run(grid, console, stop_rule.stopping_rule(grid, console))
+    console, config = terminal(), configs[0]
+    with file_errors(files.places(configs), then=_THEN):
+        grid = resolve(configs)
+        summary = sweep.run(grid, console, stop_rule.stopping_rule(grid, console))
     show_summary(summary, console)
     if summary.interrupted:
         console.print("interrupted: run the same command again to continue")
-        return 130
-    config = configs[0]
+        return exit_codes.INTERRUPTED
     if config.tracking.offline:
         folder = shell_path(Path(config.tracking.folder).absolute())
         line = f"slm-energy sync {folder} tracking=NAME sends the records"
         console.print(escape(line), soft_wrap=True, highlight=False)
-        return 0 if summary.all_valid else 1
-    store, complete = Store(config.tracking), True
+        return exit_codes.GOOD if summary.all_valid else exit_codes.FAILED
+    complete = True
     try:
+        store = Store(config.tracking)
         report = study_report(store, {"study": config.study.name}, summary.stop_reason)
-        complete = not show_report(report, store, summary.parent, console).failures
+        _, complete = show_report(report, store, summary.parent, console)
     except AnalysisError as error:
+        console.print(f"no report: {escape(str(error))}", soft_wrap=True)
+    except TrackingError as error:
+        if not summary.unsent:
+            raise
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)
     browse = escape(ui_command(config.tracking))
     console.print(f"browse the runs: [bold]{browse}[/]", soft_wrap=True, highlight=False)
-    return 0 if summary.all_valid and complete else 1
+    if not summary.all_valid:
+        return exit_codes.FAILED
+    if summary.unsent:  # and the report may be incomplete for want of them
+        return exit_codes.UNSENT
+    return exit_codes.GOOD if complete else exit_codes.FAILED
 
 
 def ui_command(tracking: TrackingConfig) -> str:

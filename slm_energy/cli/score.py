@@ -15,6 +15,7 @@ from slm_energy.cli.study import compose_study
 from slm_energy.cli.words import add_words, overrides
 from slm_energy.config.check import cache_group, checked, tracking_group
 from slm_energy.config.options import ScoreOptions
+from slm_energy.places import file_errors
 
 SUMMARY = "test the generated code of a stored study"
 
@@ -36,7 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: an option is not valid.
         TrackingError: there is no such store or study.
         SandboxError: this machine cannot isolate generated code.
-        SlmEnergyError: the cache cannot be written.
     """
     from slm_energy.running.scoring import score_study
     from slm_energy.store.tracking import open_existing
@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     console = terminal()
     tracking, folder = tracking_group(composed), cache.root(cache_group(composed).folder)
     options = checked(ScoreOptions, composed, "score")
-    with Progress(console=console, transient=True) as bar:
+    places = [("tracking.folder", tracking.folder), ("cache.folder", str(folder))]
+    with file_errors(places), Progress(console=console, transient=True) as bar:
         task = bar.add_task("testing answers", total=None)
         result = score_study(
             open_existing(tracking),

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from slm_energy.cli import key_help
+from slm_energy.cli import exit_codes, key_help
 from slm_energy.cli.console import shell_path, terminal
 from slm_energy.cli.words import is_override
 from slm_energy.config.check import tracking_group
 from slm_energy.config.compose import compose
 from slm_energy.errors import ConfigError
+from slm_energy.places import file_errors
 
 if TYPE_CHECKING:
     from slm_energy.store.sync import Delivered
@@ -43,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send the records; 0 if none is left.
+    """Send the records; 1 if some cannot be sent at all, 3 if the store did not take them.
 
     Raises:
         ConfigError: there is no such folder, or `tracking` is not valid.
@@ -61,20 +62,24 @@ def run(arguments: argparse.Namespace) -> int:
     folder = Path(folders[0] if folders else tracking.folder).absolute()
     if not folder.is_dir():
         raise ConfigError(f"sync {shell_path(folder)}: there is no such folder")
-    store = Store(tracking)
 
     def waiting(path: Path) -> None:
         lock = escape(shell_path(path))
         line = f"a sweep is measuring on this machine ({lock}); waiting for it to end"
         console.print(line, soft_wrap=True, highlight=False)
 
-    with measuring(waiting), console.status("looking ...") as status:
+    places = [("tracking.folder", tracking.folder)]
+    with file_errors(places), measuring(waiting), console.status("looking ...") as status:
+        store = Store(tracking)
         delivered = deliver_below(
             folder, store, lambda sent, of: status.update(f"{sent} of {of} records sent ...")
         )
         _show(delivered, folder, console)
-        store.close_left(None, machine_id())
-    return 1 if delivered.refused or delivered.left else 0
+        if not delivered.refused:
+            store.close_left(None, machine_id())
+    if delivered.left:
+        return exit_codes.FAILED
+    return exit_codes.UNSENT if delivered.refused else exit_codes.GOOD
 
 
 def _show(delivered: Delivered, folder: Path, console: Console) -> None:

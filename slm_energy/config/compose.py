@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +19,11 @@ import yaml
 
 from slm_energy.config.check import run_config
 from slm_energy.config.composition_errors import one_line
-from slm_energy.config.foreign_files import foreign_files_checked
+from slm_energy.config.foreign_files import DEPTH, foreign_files_checked
 from slm_energy.config.groups import LauncherConfig, RunConfig
 from slm_energy.config.keys import GROUPS
 from slm_energy.errors import ConfigError, SlmEnergyError
+from slm_energy.places import file_errors
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -30,6 +32,10 @@ _CLUSTERS: dict[str, Literal["slurm", "local"]] = {
     "LocalLauncher": "local",
 }
 """Classes of Hydra's submitit launcher, and what they submit to."""
+_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+"""Keys of folders that Hydra makes."""
+_DIGITS = 300
+"""No number needs more, and Python reads at most 4,300."""
 _NOT_ASKED = (
     "submitit_folder", "wait_for_completion", "max_num_timeout", "nodes", "tasks_per_node",
     "stderr_to_stdout",
@@ -74,7 +80,9 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
     # Hydra's parser wants all KEY=VALUE in one piece; people put -m anywhere.
     words = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
     words = [_parsable(word) for word in words]
-    with _clear_errors(tuple(GROUPS)), foreign_files_checked():
+    assigned = [(key, value) for key, _, value in (word.partition("=") for word in words)]
+    folders = [(key, value) for key, value in assigned if key in _FOLDERS]
+    with file_errors(folders), _clear_errors(tuple(GROUPS)), foreign_files_checked():
         try:
             run_hydra(words)
         except ConfigCompositionException as error:
@@ -112,8 +120,17 @@ def _for_each_choice(word: str) -> str:
 
 
 def _parsable(word: str) -> str:
-    """Quote what Hydra has no token for: letters beyond ASCII, outside quotes and mappings."""
+    """Quote what Hydra has no token for: letters beyond ASCII, outside quotes and mappings.
+
+    Raises:
+        ConfigError: Python's or Hydra's parser would fail with an error of its own.
+    """
     key, equals, value = word.partition("=")
+    if re.search(rf"\d{{{_DIGITS}}}", value):
+        raise ConfigError(f"{key}: a number of more than {_DIGITS} digits")
+    opened = [(char in "[{(") - (char in "]})") for char in value]
+    if max(accumulate(opened), default=0) > DEPTH:
+        raise ConfigError(f"{key}: more than {DEPTH} lists or mappings inside each other")
     if value.isascii() or word.startswith("-") or set(value) & set("'\"{}"):
         return word
     return key + equals + re.sub(r"[^][,()]*[^\x00-\x7f][^][,()]*", r'"\g<0>"', value)

@@ -10,6 +10,7 @@ This is refused while Hydra reads and resolves, with the file or key that has it
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,13 @@ import yaml
 from slm_energy.errors import ConfigError
 
 _OURS = tuple(Path(__file__).parents[1] / name for name in ("conf", "sweeps"))
+DEPTH = 20
+"""How many lists and mappings may be inside each other: no key needs more, and parsers recurse."""
+_OPENS = (
+    *(yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken),
+    *(yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken),
+)
+_CLOSES = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 _HEADER = re.compile(r"^\s*#\s*@package\s+(\S+)", re.MULTILINE)
 _NEEDED = ("hydra", "now", "oc.decode")
 """Resolvers that Hydra's own configuration and `compose` use."""
@@ -57,7 +65,11 @@ def foreign_files_checked() -> Iterator[None]:
 def _check(file: Path, config_path: str) -> None:
     try:
         text = file.read_text(encoding="utf-8")
-        tags = [token for token in yaml.scan(text) if isinstance(token, yaml.TagToken)]
+        tokens = list(yaml.scan(text))
+        tags = [token for token in tokens if isinstance(token, yaml.TagToken)]
+        steps = (isinstance(token, _OPENS) - isinstance(token, _CLOSES) for token in tokens)
+        if max(accumulate(steps), default=0) > DEPTH:
+            raise ConfigError(f"{file}: more than {DEPTH} lists or mappings inside each other")
         plain = None if tags else yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error

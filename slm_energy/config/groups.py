@@ -523,7 +523,8 @@ class CacheConfig:
 
     name: Annotated[str, Key("name of the group file")]
     folder: Annotated[
-        str | None, Key("null is the user's cache folder; the nodes of a cluster may share one")
+        str | None,
+        Key("null is the user's cache folder; users and nodes of a cluster may share one"),
     ] = None
     limit_gb: Annotated[
         float,

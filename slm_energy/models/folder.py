@@ -7,13 +7,13 @@ whether the model may be loaded (see `validation`) or imports a library to read 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from slm_energy.cache import file_digest
 from slm_energy.errors import ModelError
 from slm_energy.models.architecture import CONTEXT
+from slm_energy.serialization import parse_json
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "bundled" / "model"
 """The model shipped with this package; random models use its tokenizer."""
@@ -115,7 +115,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelError: it is missing or does not contain a JSON object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
             f"{path} is missing: set model.source to a complete model folder"

@@ -24,7 +24,8 @@ from rich.console import Console
 
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import LauncherConfig, StudyConfig
-from slm_energy.errors import SlmEnergyError, one_line
+from slm_energy.errors import ConfigError, SlmEnergyError, one_line
+from slm_energy.places import file_errors
 from slm_energy.record import EXCHANGE, Record
 from slm_energy.running.local import LocalExecutor, ReportProgress
 from slm_energy.running.slurm import GONE, QueuedJob, job_here, open_queue
@@ -33,6 +34,7 @@ from slm_energy.scope import Scope
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store import artifacts, outbox
 from slm_energy.store.mlflow_schema import INTERRUPTED, interrupted
+from slm_energy.worker import files
 
 _ORDER_FILE = "job.json"
 _SUBMITIT = "submitit"
@@ -72,8 +74,13 @@ class ClusterExecutor:
             ending: whether the sweep was asked to end once the running trials have.
 
         Raises:
-            ConfigError: there is no such cluster here.
+            ConfigError: there is no such cluster here, or it cannot use the folder.
         """
+        if "%" in str(folder):
+            raise ConfigError(
+                f"tracking.folder: {folder} has a %, which jobs replace in the paths of their logs"
+                " (%j by the job's id): set a folder without one"
+            )
         self._queue = open_queue(launcher)
         self.machine = self._queue.machine
         self._folder = folder
@@ -134,12 +141,10 @@ class ClusterExecutor:
         """Submit a trial to the queue.
 
         Raises:
-            SlmEnergyError: the queue refuses it, or the folder cannot be written.
+            SlmEnergyError: the queue refuses it.
+            OSError: the folder cannot be written.
         """
-        try:
-            write_json(folder / _ORDER_FILE, Order(trial=trial, study=self._study))
-        except OSError as error:
-            raise outbox.cannot_write(folder, error) from error
+        write_json(folder / _ORDER_FILE, Order(trial=trial, study=self._study))
         self._queue.submit(trial.id, folder / _SUBMITIT, run_on_node, str(folder))
         self._running[trial.id] = (trial, folder)
 
@@ -261,7 +266,10 @@ def _run(order: Order, folder: Path) -> Record:
     trial, begun_ns = order.trial, time.time_ns()
     try:
         rest_file = folder.parent / f"{_REST}{platform.node()}.json"
-        with LocalExecutor(order.study, folder, Console(width=100), rest_file) as executor:
+        with (
+            file_errors(files.places(trial, folder)),
+            LocalExecutor(order.study, folder, Console(width=100), rest_file) as executor,
+        ):
             executor.ready([trial.cell.settings])
             executor.start(trial, folder)
             [(record, _)] = executor.ended(lambda trial, phase, share: None)

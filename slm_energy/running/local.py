@@ -25,7 +25,6 @@ from slm_energy.running.trial import run as run_trial
 from slm_energy.sampler.client import Sampler
 from slm_energy.scope import Scope, of_sources, refusals
 from slm_energy.scratch import collect
-from slm_energy.store.outbox import cannot_write
 from slm_energy.worker.forkserver import Templates
 
 ReportProgress = Callable[[Trial, str, float], None]
@@ -82,7 +81,7 @@ class Executor(Protocol):
         (`mlflow_schema.interrupted`).
 
         Raises:
-            SlmEnergyError: a folder cannot be written.
+            OSError: a folder cannot be written.
         """
 
 
@@ -193,17 +192,14 @@ class LocalExecutor:
             raise KeyboardInterrupt
         (trial, folder), self._next = self._next, None
         measurement = trial.cell.settings.measurement
-        try:
-            record = run_trial(
-                trial,
-                folder,
-                self._samplers[measurement],
-                lambda phase, share: progress(trial, phase, share),
-                self._gates[measurement],
-                self._templates,
-            )
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+        record = run_trial(
+            trial,
+            folder,
+            self._samplers[measurement],
+            lambda phase, share: progress(trial, phase, share),
+            self._gates[measurement],
+            self._templates,
+        )
         try:
             record = scored(record, self._study, lambda n, of: progress(trial, "score", n / of))
         except Interrupted as error:

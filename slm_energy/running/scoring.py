@@ -140,7 +140,6 @@ def score_study(
     Raises:
         TrackingError: there is no such study, or the store cannot be written.
         SandboxError: this machine cannot isolate them.
-        SlmEnergyError: the cache cannot be written.
     """
     frame = store.frame(study)
     rows = frame[frame["outcome"] == "valid"] if len(frame) else frame
@@ -242,7 +241,6 @@ def _score_answers(
 
     Raises:
         SandboxError: this machine cannot isolate them.
-        SlmEnergyError: the cache cannot be written.
     """
     jobs = [_jobs(*trial) for trial in trials]
     flat = [job for own in jobs for job in own]

@@ -53,12 +53,12 @@ class SweepSummary:
 
     @property
     def all_valid(self) -> bool:
-        """Every planned trial has a valid record in the store."""
+        """Every planned trial has a valid record, sent or not."""
         last = {(trial.cell, trial.round): trial.outcome for trial in self.trials if trial.round}
         failed = sum(1 for outcome in last.values() if outcome != "valid")
         left = len(self.plan.with_status("to do")) - len(last)
         unfinished = failed or self.plan.with_status("given up") or (left and not self.stop_reason)
-        return bool(self.plan.trials) and not self.unsent and not unfinished
+        return bool(self.plan.trials) and not unfinished
 
 
 def summarise(record: Record, location: str) -> TrialSummary:

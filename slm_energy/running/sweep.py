@@ -7,13 +7,14 @@ for the next invocation.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 import shutil
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -21,8 +22,15 @@ from rich.markup import escape
 
 from slm_energy import cache, prompts
 from slm_energy.cell import Cell, Trial
-from slm_energy.errors import ConfigError, ModelError, TrackingError, WorkloadError
+from slm_energy.errors import (
+    ConfigError,
+    ModelError,
+    SlmEnergyError,
+    TrackingError,
+    WorkloadError,
+)
 from slm_energy.models import source
+from slm_energy.places import file_error
 from slm_energy.planning.freeze import Frozen, scope_change
 from slm_energy.planning.grid import Grid
 from slm_energy.planning.plan import Past, Plan, Planned
@@ -58,6 +66,7 @@ def run(
         stopping_rule: decides between rounds whether the study may end.
 
     Raises:
+        OSError: a file or folder cannot be used.
         SlmEnergyError: the store cannot be opened, a record cannot be written,
             measurement=strict found no sensor, or study.busy=refuse and another sweep measures.
     """
@@ -111,6 +120,7 @@ class _Invocation:
         status = "FAILED"
         try:
             with self._console.status("reading finished trials ..."):
+                self._spool.recover()
                 # In this order: what a job completes in between is delivered, not run again.
                 adopted = self._adopt()
                 if isinstance(self._store, Store):
@@ -138,7 +148,9 @@ class _Invocation:
         running = {trial.id for trial in adopted}
         for folder in unfinished:
             if folder.name not in running:
-                shutil.rmtree(folder)
+                # Another user's may stay: nothing reads it, and that user's next sweep removes it.
+                with contextlib.suppress(PermissionError):
+                    shutil.rmtree(folder)
         return adopted
 
     def _open_parent(self) -> str:
@@ -308,9 +320,17 @@ class _Invocation:
         )
 
     def _keep(self, record: Record, folder: Path) -> None:
-        """Write the record to disk, then send it; only then remove the folder."""
+        """Write the record to disk, then send it; only then remove the folder.
+
+        Raises:
+            SlmEnergyError: it cannot be written; the message says where else it was kept.
+        """
         with self._interrupts.held():
-            self._spool.keep(record, folder, asked(folder))
+            prompts = asked(folder)
+            try:
+                self._spool.keep(record, folder, prompts)
+            except OSError as error:
+                raise self._kept_elsewhere(record, folder, prompts, error) from error
         log = f"/{LOG_FILE}" if (folder / LOG_FILE).is_file() else ""
         try:
             location = self._store.store(
@@ -330,3 +350,20 @@ class _Invocation:
             what = "" if record.scores else "answers are not scored: "
             text = f"[dim]{what}{escape(record.unscored)}[/]"
             self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _kept_elsewhere(
+        self, record: Record, folder: Path, prompts: Mapping[str, str], error: OSError
+    ) -> SlmEnergyError:
+        """Keep in TMPDIR what was measured and cannot be kept in its folder."""
+        cannot = file_error(error, [("tracking.folder", folder)])
+        try:
+            kept = shlex.quote(str(self._spool.keep_elsewhere(record, prompts)))
+        except OSError as second:
+            return SlmEnergyError(
+                f"{cannot}. The trial that has just ended is lost: TMPDIR cannot be used either"
+                f" ({second.strerror}). The same command runs it again"
+            )
+        return SlmEnergyError(
+            f"{cannot}. The trial that has just ended is kept in {kept}: the same command, with the"
+            " same TMPDIR, stores it and goes on"
+        )

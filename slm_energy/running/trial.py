@@ -25,6 +25,7 @@ from slm_energy.derive import checks, metrics
 from slm_energy.engines.base import find, load_request_of
 from slm_energy.errors import ConfigError, MeterError, ModelError, WorkloadError
 from slm_energy.models import source
+from slm_energy.places import file_error
 from slm_energy.record import (
     CAPTURE_FILE,
     EXCHANGE,
@@ -36,13 +37,14 @@ from slm_energy.record import (
     Metering,
     Outcome,
     Record,
+    Reference,
 )
 from slm_energy.running.gate import Gate
 from slm_energy.sampler.client import Sampler, read_samples
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.tasks import Task, TaskTests
-from slm_energy.worker import child, reference
+from slm_energy.worker import child, files, reference
 from slm_energy.worker.child import ReportPhase
 from slm_energy.worker.forkserver import Templates
 
@@ -181,6 +183,7 @@ class _Attempt:
     gate: Gate | None
     templates: Templates
     phases_s: dict[str, float] = dataclasses.field(default_factory=dict)
+    no_reference: Reference | None = None
 
     @property
     def exchange(self) -> Path:
@@ -211,9 +214,15 @@ class _Attempt:
             gate = self._pass_gate()
             self._serve()
             capture = self._read_capture()
-            reference_outputs = reference.read(self.trial)
+            reference_outputs = self.no_reference or reference.read(self.trial)
         except (MeterError, ModelError, WorkloadError, ValueError) as error:
             raise _NoCapture(str(error)) from error
+        except OSError as error:
+            # One of the trial's own folder ends the sweep: the next trial would fail too.
+            if error.filename is None or Path(error.filename).is_relative_to(self.folder):
+                raise
+            places = files.places(self.trial, self.folder)
+            raise _NoCapture(str(file_error(error, places))) from error
         return dataclasses.replace(capture, reference=reference_outputs, gate=gate)
 
     @contextlib.contextmanager
@@ -245,7 +254,7 @@ class _Attempt:
                     env=trial.cell.settings.engine.env,
                 )
             if error is not None and mode == "reference":
-                reference.give_up(trial, error)
+                self.no_reference = reference.give_up(trial, error)
             elif error is not None:
                 raise _NoCapture(f"{mode} (before the trial) failed: {error}")
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from slm_energy.errors import SlmEnergyError
+from slm_energy import shared
 from slm_energy.record import TaskScore
 from slm_energy.scoring import bubblewrap
 from slm_energy.scoring.sandbox import Limits, Sandbox
@@ -72,7 +72,7 @@ def score(
 
     Args:
         jobs: the answers; their tasks have tests.
-        known: folder of verdicts that are known; gets the new ones.
+        known: folder of verdicts that are known; gets the new ones if it can be written.
         workers: how many answers are tested at a time.
         isolated: in the sandbox; else with the rights of this user.
         limits: of each.
@@ -80,7 +80,6 @@ def score(
 
     Raises:
         SandboxError: this machine cannot isolate them.
-        SlmEnergyError: the folder cannot be written.
     """
     if isolated:
         bubblewrap.version()
@@ -145,24 +144,16 @@ def _kept(path: Path) -> TaskScore | None:
 
 
 def _keep(path: Path, result: TaskScore) -> None:
-    """Keep a verdict; one that is lost with the power is found again.
-
-    Raises:
-        SlmEnergyError: the folder cannot be written.
-    """
+    """Keep a verdict; one that is lost, or cannot be written, is tested again."""
     text = json.dumps(to_plain(result))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        shared.add_folder(path.parent, within=path.parents[1])
         # Another process may be keeping the same one.
         descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".")
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+        shared.share(Path(partial))
         os.replace(partial, path)
-    except OSError as error:
-        raise SlmEnergyError(
-            f"cannot write {path.parent}: {error.strerror or error}; free space or set"
-            " cache.folder=DIR"
-        ) from error
 
 
 class _Judges:

@@ -10,14 +10,17 @@ import contextlib
 import ipaddress
 import re
 import socket
+import sqlite3
 import ssl
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from urllib3.exceptions import NewConnectionError, ResponseError
 from urllib3.exceptions import TimeoutError as RequestTimeout
 
 from slm_energy.errors import TrackingError, one_line
+from slm_energy.places import file_error
 
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -70,15 +73,41 @@ def failure(uri: str, error: Exception) -> str:
         text = next(filter(None, map(_connection, causes)), None) or _answer(causes, str(error))
         if text is not None:
             return f"tracking.uri={uri}: {text}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return str(file_error(error, [(_key(uri), database(uri).parent)]))
+    for cause in _causes(error):
+        if isinstance(cause, sqlite3.Error):
+            return _of_database(uri, str(cause))
     if isinstance(error, ModuleNotFoundError):
         return (
             f"tracking.uri={uri} needs the package {error.name}: for PostgreSQL pip install"
             " 'slm-energy[server]', and write postgresql+psycopg2://"
         )
+    kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
     return (
-        f"tracking store {uri} cannot be used: {type(error).__name__}: {one_line(error)};"
+        f"tracking store {uri} cannot be used: {kind}{one_line(error)};"
         " check it or set tracking.folder=DIR or tracking.uri=URI"
     )
+
+
+def database(uri: str) -> Path:
+    """The file of a SQLite store."""
+    return Path(unquote(uri.partition(":///")[2].partition("?")[0]))
+
+
+def _key(uri: str) -> str:
+    """The key that names a SQLite store; in `tracking.folder` it is `mlflow.db`."""
+    return "tracking.folder" if database(uri).name == "mlflow.db" else "tracking.uri"
+
+
+def _of_database(uri: str, text: str) -> str:
+    """Explain an error of SQLite's (its result codes, https://sqlite.org/rescode.html)."""
+    remedy = "check it"
+    if "full" in text:
+        remedy = "free space"
+    elif "readonly" in text or "unable to open" in text:
+        remedy = "check that it is in place and that this user may write it and its folder"
+    return f"cannot use {database(uri)}: {text}; {remedy}, or set {_key(uri)}=..."
 
 
 def _connection(cause: BaseException) -> str | None:

@@ -19,7 +19,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,8 +27,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import yaml
 
 from slm_energy.derive.quality import agreements
+from slm_energy.places import naming
 from slm_energy.record import Capture, Generation, Record, ReferenceAnswer, Series, TaskScore
-from slm_energy.serialization import from_plain, readable, sync_files, to_plain, write_json
+from slm_energy.serialization import (
+    from_plain,
+    parse_json,
+    read_json,
+    readable,
+    sync_files,
+    to_plain,
+    write_files,
+    write_json,
+)
 from slm_energy.store import traces
 
 if TYPE_CHECKING:
@@ -59,7 +68,7 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
         OSError: the disk is full or the folder cannot be written.
     """
     for name in ("config", "capture", "outputs"):
-        (folder / name).mkdir(exist_ok=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
     settings = to_plain(record.trial.cell.settings)
     texts = {
         SETTINGS: yaml.safe_dump(settings, sort_keys=False),
@@ -82,8 +91,7 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
             reference = dataclasses.replace(capture.reference, answers=())
             capture = dataclasses.replace(capture, reference=reference)
         capture = dataclasses.replace(capture, generations=(), series=sources)
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    write_files(folder, {name: text.encode() for name, text in texts.items()})
     sync_files(folder)
     write_json(folder / RECORD, dataclasses.replace(record, capture=capture))
 
@@ -110,7 +118,7 @@ def outline(folder: Path) -> Record:
     Raises:
         ValueError: `record.json` is not in the format of `write`.
     """
-    plain = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    plain = parse_json((folder / RECORD).read_text(encoding="utf-8"))
     return from_plain(Record, {**plain, "capture": None, "energy": [], "checks": []})
 
 
@@ -120,7 +128,7 @@ def read(folder: Path) -> Record:
     Raises:
         ValueError: a file is not in the format of `write`.
     """
-    record = from_plain(Record, json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    record = read_json(folder / RECORD, Record)
     if record.capture is None:
         return record
     generations = read_generations(folder / GENERATIONS)
@@ -203,7 +211,8 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     import pyarrow.parquet
 
     table: pyarrow.Table = pyarrow.Table.from_pylist(rows)
-    pyarrow.parquet.write_table(table, path)
+    with naming(path):
+        pyarrow.parquet.write_table(table, path)
 
 
 def _read_parquet(path: Path | BinaryIO) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
+from slm_energy import shared
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.store import access
@@ -43,13 +43,18 @@ def database_uri(path: Path) -> str:
 
 
 def exists(tracking: TrackingConfig) -> bool:
-    """Whether the store exists already; a server is assumed to exist."""
+    """Whether the store exists already; a server is assumed to exist.
+
+    Raises:
+        TrackingError: its folder cannot be read.
+    """
     if tracking.offline:
         return False
     uri = store_uri(tracking)
     if not uri.startswith((_SQLITE, _SQLITE_DRIVER)):
         return True
-    return Path(unquote(uri.partition(":///")[2].partition("?")[0])).is_file()
+    with clear_errors(uri):
+        return access.database(uri).is_file()
 
 
 def ask(server: str) -> None:
@@ -74,6 +79,7 @@ def create(database: Path) -> None:
     uri, root = database_uri(partial), artifact_root(database.parent)
     store = SqlAlchemyStore(uri, root)  # type: ignore[no-untyped-call]
     store.engine.dispose()
+    shared.share(partial)
     partial.rename(database)
 
 
@@ -129,7 +135,18 @@ def _reach(database: str) -> None:
 
 def upload(folder: Path, artifact_uri: str, uri: str) -> None:
     """Store a folder's files as artifacts of a run; for the rest see `files_at`."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    local = artifact_uri.startswith("file:")
+    path = Path(local_file_uri_to_path(artifact_uri)) if local else None  # type: ignore[no-untyped-call]
+    if path is not None:  # .../artifacts/STUDY/RUN/artifacts
+        shared.add_folder(path, within=path.parents[2])
+        for file in folder.rglob("*"):  # MLflow cannot write over another user's
+            if file.is_file():
+                (path / file.relative_to(folder)).unlink(missing_ok=True)
     files_at(artifact_uri, uri).log_artifacts(str(folder))  # type: ignore[no-untyped-call]
+    if path is not None:
+        shared.share(path)
 
 
 def files_at(artifact_uri: str, uri: str) -> ArtifactRepository:

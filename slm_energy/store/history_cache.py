@@ -16,9 +16,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from slm_energy import shared
+from slm_energy.places import naming
 from slm_energy.planning.plan import Past
 from slm_energy.record import OutcomeName
-from slm_energy.serialization import from_plain, to_plain
+from slm_energy.serialization import from_plain, parse_json, to_plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,9 +59,10 @@ class Ledger:
         Raises:
             OSError: the file cannot be written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
+        shared.add_folder(self.path.parent, within=self.path.parents[1])
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(_line(entry))
+        shared.share(self.path)
 
     def replace(self, entries: Iterable[HistoryEntry]) -> None:
         """Rewrite the file atomically.
@@ -67,10 +70,11 @@ class Ledger:
         Raises:
             OSError: it cannot be written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        shared.add_folder(self.path.parent, within=self.path.parents[1])
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
-        with partial.open("w", encoding="utf-8") as file:
+        with naming(partial), partial.open("w", encoding="utf-8") as file:
             file.writelines(map(_line, entries))
+        shared.share(partial)
         partial.replace(self.path)
 
 
@@ -80,7 +84,7 @@ def _line(entry: HistoryEntry) -> str:
 
 def _parsed(line: str) -> HistoryEntry | None:
     try:
-        return from_plain(HistoryEntry, json.loads(line))
+        return from_plain(HistoryEntry, parse_json(line))
     except ValueError:
         return None
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from slm_energy import shared
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError, one_line
 from slm_energy.names import check_names
@@ -23,7 +24,7 @@ from slm_energy.serialization import read_json, write_json
 from slm_energy.store import mlflow_schema
 from slm_energy.store.history_cache import HistoryEntry, Ledger
 from slm_energy.store.mlflow_schema import PLAN_FILE
-from slm_energy.store.outbox import Spool, cannot_write
+from slm_energy.store.outbox import Spool
 
 _SWEEP = ".sweep.json"
 
@@ -97,7 +98,7 @@ class Offline:
         """Record the start of an invocation; return the path of its file.
 
         Raises:
-            SlmEnergyError: it cannot be written.
+            OSError: it cannot be written.
         """
         path = self._pending / machine / f"{sweep}{_SWEEP}"
         started = Sweep(
@@ -188,11 +189,9 @@ def _read(path: Path) -> Sweep:
 
 
 def _write(path: Path, sweep: Sweep) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, sweep)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    shared.add_folder(path.parent, within=path.parents[2])
+    write_json(path, sweep)
+    shared.share(path)
 
 
 def now_ms() -> int:

@@ -9,13 +9,16 @@ Only complete records are sent, and none is removed before it was sent.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from slm_energy.errors import SlmEnergyError, TrackingError, one_line
+from slm_energy import shared
+from slm_energy.errors import TrackingError, one_line
 from slm_energy.machine import locked
 from slm_energy.names import not_plain
 from slm_energy.record import EXCHANGE, Record
@@ -41,14 +44,12 @@ class Spool:
             busy: see `machine.locked`.
 
         Raises:
-            SlmEnergyError: the folder cannot be written.
+            SlmEnergyError: the lock cannot be opened.
+            OSError: the folder cannot be written.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.folder, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
+        self._add(self.folder)
+        if not os.access(self.folder, os.W_OK | os.X_OK):  # before anything is measured
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
         with locked(self.folder / "lock", busy):
             yield
 
@@ -56,30 +57,66 @@ class Spool:
         """Create the folder of a new trial.
 
         Raises:
-            SlmEnergyError: it cannot be written.
+            OSError: it cannot be written.
         """
         folder = self.folder / trial
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+        self._add(folder)
         return folder
+
+    def _add(self, folder: Path) -> None:
+        """Create a folder below `tracking.folder`, which its users may share."""
+        shared.add_folder(folder, within=self.folder.parents[1])
 
     def keep(self, record: Record, folder: Path, prompts: Mapping[str, str]) -> None:
         """Write a record into its trial's folder and so complete it.
 
-        A record that a job wrote on its node is complete already.
+        A record that a job wrote on its node is complete already. A folder that was removed
+        meanwhile is made again.
 
         Raises:
-            SlmEnergyError: it cannot be written.
+            OSError: it cannot be written.
         """
-        if artifacts.is_complete(folder):
-            return
-        try:
+        if not artifacts.is_complete(folder):
+            self._add(folder)
             artifacts.write(folder, record, prompts)
             shutil.rmtree(folder / EXCHANGE, ignore_errors=True)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+            shared.share(folder)
+
+    def keep_elsewhere(self, record: Record, prompts: Mapping[str, str]) -> Path:
+        """Write a record to TMPDIR where its own folder cannot be; `recover` brings it back.
+
+        Returns:
+            A folder that `slm-energy sync` can send from.
+
+        Raises:
+            OSError: it cannot be written either.
+        """
+        kept = Path(tempfile.mkdtemp(prefix=self._elsewhere))
+        artifacts.write(kept / self.folder.name / record.trial.id, record, prompts)
+        return kept
+
+    def recover(self) -> None:
+        """Move what this user's `keep_elsewhere` has left into the folder of these records.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        for kept in Path(tempfile.gettempdir()).glob(f"{self._elsewhere}*"):
+            if kept.is_symlink() or kept.stat().st_uid != os.geteuid():
+                continue
+            for folder in filter(artifacts.is_complete, (kept / self.folder.name).glob("*/")):
+                here = self.folder / folder.name
+                if here.exists():
+                    shutil.rmtree(here)  # what could be written of it
+                shutil.move(folder, here)
+                shared.share(here)
+            shutil.rmtree(kept)
+
+    @property
+    def _elsewhere(self) -> str:
+        """What names of folders in TMPDIR begin with."""
+        digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]
+        return f"slm-energy-kept-{digest}-"
 
     def waiting(self) -> Iterator[tuple[Path, Record]]:
         """Complete records and their folders.
@@ -127,11 +164,3 @@ def read(folder: Path, load: Callable[[Path], Record] = artifacts.read) -> Recor
         raise TrackingError(
             f"{folder} holds a record that cannot be read ({one_line(error)}): move it away"
         ) from error
-
-
-def cannot_write(path: Path, error: OSError) -> SlmEnergyError:
-    """The error of a sweep whose disk is full or read-only."""
-    return SlmEnergyError(
-        f"cannot write {path}: {error.strerror or error}; free space or set tracking.folder=DIR,"
-        " then run the same command again: finished trials are kept"
-    )

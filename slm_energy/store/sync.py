@@ -69,6 +69,9 @@ def deliver_below(folder: Path, store: Store, progress: Callable[[int, int], Non
         folder: where to look.
         store: receives the records.
         progress: called with the numbers of records sent and in total.
+
+    Raises:
+        OSError: a folder cannot be read.
     """
     delivered = Delivered(Counter(), {}, {})
     folders = _below(folder)
@@ -97,9 +100,17 @@ def _busy(path: Path) -> None:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Folders of complete records."""
+    """Folders of complete records.
+
+    Raises:
+        OSError: a folder cannot be read, and may have some.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
     complete = []
-    for base, names, _ in os.walk(folder):
+    for base, names, _ in os.walk(folder, onerror=fail):
         if artifacts.is_complete(Path(base)):
             complete.append(Path(base))
             names.clear()

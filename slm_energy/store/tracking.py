@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
+from slm_energy import shared
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
+from slm_energy.machine import locked
 from slm_energy.planning.plan import Past
 from slm_energy.record import EnergyFigure, Record
 from slm_energy.scope import Scope
@@ -112,9 +112,13 @@ class Store:
         if not self._keeps and exists(tracking):
             yield
             return
-        (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
-        with FileLock(self._folder / f"{DATABASE}.lock"):
+        shared.add_folder(self._folder / "artifacts", within=self._folder)
+        with self._alone():
             yield
+
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
+        """Keep out other processes that make the store or a study in it."""
+        return locked(self._folder / f"{DATABASE}.lock", lambda path: None)
 
     def history(self, study: str, machine: str) -> list[Past]:
         """Earlier trials of a study on a machine, oldest first. An unknown study has none."""
@@ -464,7 +468,7 @@ class Store:
         location = (self._folder / "artifacts" / study).as_uri() if self._local else None
         # Makes the UI open the table of runs instead of asking for the kind of experiment.
         tags = {"mlflow.experimentKind": "custom_model_development"}
-        with FileLock(self._folder / f"{DATABASE}.lock"):
+        with self._alone():
             experiment = self._client.get_experiment_by_name(study)
             if experiment is None:
                 self._create_experiment(study, location, tags)

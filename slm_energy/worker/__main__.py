@@ -11,8 +11,8 @@ forked into workers that serve, for trials like the first one (`template.py`).
 
 Progress goes to the parent as JSON lines on the original standard output; whatever libraries print
 goes to standard error, which the parent keeps as `worker.log`. The worker computes no metric and
-knows no MLflow, pandas or Hydra; in another interpreter it needs only numpy, tokenizers, filelock
-and the engine's libraries.
+knows no MLflow, pandas or Hydra; in another interpreter it needs only numpy, tokenizers and the
+engine's libraries.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -35,6 +35,7 @@ from slm_energy.engines.base import find, load_request_of
 from slm_energy.engines.describe import describe
 from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.models import source
+from slm_energy.places import file_errors
 from slm_energy.record import (
     CAPTURE_FILE,
     METERING_FILE,
@@ -44,7 +45,7 @@ from slm_energy.record import (
 )
 from slm_energy.serialization import from_plain, read_json, to_plain, write_json
 from slm_energy.tasks import Task
-from slm_energy.worker import reference, template
+from slm_energy.worker import files, reference, template
 from slm_energy.worker.out_of_memory import out_of_memory
 from slm_energy.worker.serving import serve
 
@@ -70,17 +71,31 @@ def main(arguments: Sequence[str]) -> int:
     if _is_closed(channel):  # the parent died before its death could end this process
         print("the parent has exited", file=sys.stderr)
         return 1
+    step = mode
+
+    def report(phase: str, share: float) -> None:
+        nonlocal step
+        step = phase
+        _send(channel, phase=phase, share=share)
+
+    where = ""
     try:
-        _run(mode, isolation, read_json(folder / TRIAL_FILE, Trial), folder, channel)
+        trial = read_json(folder / TRIAL_FILE, Trial)
+        where = _where(mode, trial)
+        with file_errors(files.places(trial, folder)):
+            _run(mode, isolation, trial, folder, report)
     except Exception as error:
         # Libraries raise a lack of memory as any type, and engines may wrap it in another error.
-        _send(channel, error=out_of_memory(error) or _message(error))
+        message = out_of_memory(error) or _message(error, where.format(step=step))
+        _send(channel, error=message)
         traceback.print_exc()
         return 1
     return 0
 
 
-def _run(mode: str, isolation: str, trial: Trial, folder: Path, channel: TextIO) -> None:
+def _run(
+    mode: str, isolation: str, trial: Trial, folder: Path, report: Callable[[str, float], None]
+) -> None:
     if mode == "build":
         source.build(trial.cell.settings.model, Path(trial.cache_path))
     elif mode == "prepare":
@@ -94,16 +109,27 @@ def _run(mode: str, isolation: str, trial: Trial, folder: Path, channel: TextIO)
             trial,
             [from_plain(Task, task) for task in tasks],
             read_json(metered, Metering) if metered.exists() else None,
-            lambda phase, share: _send(channel, phase=phase, share=share),
+            report,
         )
         environment = capture.environment | {"isolation": isolation}
         write_json(folder / CAPTURE_FILE, dataclasses.replace(capture, environment=environment))
 
 
-def _message(error: Exception) -> str:
+def _where(mode: str, trial: Trial) -> str:
+    """What precedes an error that is not ours: the engine and, as `{step}`, what it was doing.
+
+    The parent adds the mode to what precedes a trial, and the engine to a reference.
+    """
+    if mode in ("build", "reference"):
+        return ""
+    name = f"engine {trial.cell.settings.engine.name}"
+    return f"{name}: " if mode == "prepare" else f"{name} failed in {{step}}: "
+
+
+def _message(error: Exception, where: str) -> str:
     if isinstance(error, SlmEnergyError):
         return str(error)
-    return f"{type(error).__name__}: {one_line(error)}"
+    return f"{where}{type(error).__name__}: {one_line(error)}"
 
 
 def _send(channel: TextIO, **message: str | float) -> None:

@@ -33,7 +33,7 @@ import sys
 from importlib.util import find_spec
 if sys.version_info < (3, 11):
     sys.exit("it is Python %d.%d, and 3.11 is the oldest that can" % sys.version_info[:2])
-missing = [name for name in ("numpy", "tokenizers", "filelock") if find_spec(name) is None]
+missing = [name for name in ("numpy", "tokenizers") if find_spec(name) is None]
 if missing:
     sys.exit("install what it lacks: %s -m pip install %s" % (sys.executable, " ".join(missing)))
 from slm_energy.worker.__main__ import main

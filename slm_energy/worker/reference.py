@@ -15,7 +15,9 @@ next sweep tries again, not every trial of this one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 from slm_energy import cache, prompts, workload
@@ -46,16 +48,20 @@ def make(trial: Trial) -> None:
 
     Raises:
         SlmEnergyError: it cannot serve them.
+        OSError: the cache cannot be written.
     """
     settings = _settings(trial)
     reason = find(settings.engine.name).unsupported(settings)
     if reason is not None:
         raise EngineError(reason)
-    _store(trial, _identity(trial), _serve(trial, settings))
+    _store(trial, _identity(trial), lambda: _serve(trial, settings))
 
 
-def give_up(trial: Trial, error: str) -> None:
-    """Keep why there is no reference, for the other trials of this sweep."""
+def give_up(trial: Trial, error: str) -> Reference:
+    """Keep why there is no reference, for the other trials of this sweep; return it.
+
+    In a cache that cannot be written, each of them tries again.
+    """
     settings = _settings(trial)
     failed = Reference(
         engine=settings.engine.name,
@@ -63,7 +69,9 @@ def give_up(trial: Trial, error: str) -> None:
         provider=settings.provider.name,
         error=error,
     )
-    _store(trial, _failure(trial), failed)
+    with contextlib.suppress(OSError):
+        _store(trial, _failure(trial), lambda: failed)
+    return failed
 
 
 def read(trial: Trial) -> Reference | None:
@@ -153,9 +161,9 @@ def _place(trial: Trial, identity: dict[str, Json]) -> Path:
     return cache.place(Path(trial.cache_path), "reference", identity)
 
 
-def _store(trial: Trial, identity: dict[str, Json], made: Reference) -> None:
+def _store(trial: Trial, identity: dict[str, Json], make_it: Callable[[], Reference]) -> None:
     def fill(partial: Path) -> dict[str, Json]:
-        write_json(partial / _FILE, made)
+        write_json(partial / _FILE, make_it())
         return {}
 
     cache.make(_place(trial, identity), identity, fill)

@@ -73,7 +73,8 @@ def _import(settings: Settings) -> str | None:
         find(settings.engine.name).imports(settings)
         importlib.import_module("tokenizers")
     except Exception as error:
-        return f"{type(error).__name__}: {one_line(error)}"
+        where = f"engine {settings.engine.name} failed in import"
+        return f"{where}: {type(error).__name__}: {one_line(error)}"
     # OpenBLAS, which numpy brings, starts threads when it is loaded. It ends them when its process
     # forks, and each side starts its own again when it computes.
     if (pid := os.fork()) == 0:

@@ -68,3 +68,60 @@ def test_a_database_that_another_process_has_locked(tmp_path: Path, slm_energy: 
         again(slm_energy, "study.rounds=2")
     assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
     assert_sound(tmp_path, cells=1, rounds=2)
+
+
+def test_what_cannot_be_kept_in_its_folder_is_kept_and_stored_by_the_same_command(
+    tmp_path: Path, empty_store: Path
+) -> None:
+    """The disk fills while a trial serves."""
+    small, tmp = tmp_path / "small", tmp_path / "tmp"
+    small.mkdir()
+    tmp.mkdir()
+    module = f"{sys.executable} -m slm_energy --config-dir {CONF} engine=scripted {' '.join(QUICK)}"
+    sweep = f"TMPDIR={tmp} {module} tracking.folder={small}/mlruns measurement.serve_s=1"
+    script = f"""
+        mount -t tmpfs -o size=4m tmpfs {small}
+        mkdir {small}/mlruns && cp {empty_store} {small}/mlruns
+        (until ls {small}/mlruns/pending/*/*/exchange/tasks.json 2>/dev/null; do sleep 0.01; done
+        dd if=/dev/zero of={small}/filler bs=1k status=none) >/dev/null 2>&1 &
+        {sweep}; echo "exit $?"
+        wait
+        ls {tmp}
+        rm {small}/filler
+        {sweep}; echo "exit $?"
+        ls -A {tmp}; echo end
+    """
+    become_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *become_root, "--mount", "sh", "-c", script]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "No space left on device; free space, or set tracking.folder=PATH" in line
+    assert f"is kept in {tmp}/slm-energy-kept-" in line
+    _, second = done.stdout.split("exit 2\n")
+    assert "slm-energy-kept-" in second
+    assert "1 of 1 trials valid" in second
+    after = second.partition("exit 0\n")[2]
+    assert after.endswith("end\n")
+    assert "kept" not in after
+
+
+def test_a_store_that_is_lost_in_the_middle_costs_no_record(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    """All is measured and not all is sent: exit code 3, and the next command sends it."""
+
+    def remove() -> None:
+        until(lambda: a_trial_runs(tmp_path))
+        (tmp_path / "mlruns" / "mlflow.db").unlink()
+
+    with meanwhile(remove):
+        done = slm_energy("measurement.serve_s=1")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "not sent, kept in" in done.stdout
+    assert "tracking.folder" in done.stdout
+    # In another process: this one keeps the connection to the file that is gone.
+    done = slm_energy("measurement.serve_s=1", env=os.environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing to do" in done.stdout

@@ -21,7 +21,8 @@ from tests.faults.conftest import (
 )
 
 SWEEP = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), "engine=scripted", *QUICK]
-METRICS = f"{sys.executable} -m slm_energy metrics"
+PROGRAM = f"{sys.executable} -m slm_energy"
+METRICS = f"{PROGRAM} metrics"
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["the pipe's reader", "the terminal"])
@@ -43,12 +44,22 @@ def test_a_sweep_goes_on_when_what_shows_it_is_gone(
     ("command", "code"),
     [
         (f"{METRICS} >/dev/full", 4),
+        (f"{PROGRAM} --help >/dev/full", 4),
+        (f"{PROGRAM} sync --help >&-", 4),
         (f"{METRICS} >&-", 4),
         (f"{METRICS} | head -1 >/dev/null", 4),
         (f"{METRICS} nothing-of-this-name >&- 2>&-", 2),
         (f"{METRICS} <&- >/dev/null", 0),
     ],
-    ids=["disk full", "closed", "reader gone", "errors too", "input closed"],
+    ids=[
+        "disk full",
+        "help: disk full",
+        "help: closed",
+        "closed",
+        "reader gone",
+        "errors too",
+        "input closed",
+    ],
 )
 def test_the_exit_code_says_that_output_is_lost(command: str, code: int) -> None:
     script = f"set -o pipefail; {command}; echo $? >&3"

@@ -15,7 +15,6 @@ import pytest
 
 from slm_energy import tasks, workload
 from slm_energy.config.groups import BUNDLED, WorkloadConfig
-from slm_energy.errors import SlmEnergyError
 from slm_energy.record import TaskScore
 from slm_energy.scoring import bubblewrap
 from slm_energy.scoring.score import Job, score
@@ -377,11 +376,11 @@ def test_two_scorers_may_share_a_cache(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{j.key}.json" for j in jobs)
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(SlmEnergyError, match=r"cannot write .* set cache\.folder=DIR"):
-        score([Job(task=task(CHECK), program=RIGHT)], known=file / "scores", workers=1)
+    [result] = score([Job(task=task(CHECK), program=RIGHT)], known=file / "scores", workers=1)
+    assert result.solved
 
 
 def test_verdicts_of_another_version_are_not_used(

@@ -71,9 +71,9 @@ def test_it_is_reported_planned_compared_and_browsed_and_a_sweep_is_refused(
     assert "two" in compared
     assert (out / "junit.xml").is_file()
     [line] = refused.splitlines()
-    assert line.startswith("error: cannot write ")
+    assert line.startswith("error: cannot use ")
     assert os.path.join(tmp_path, "mlruns") in line
-    assert "tracking.folder=DIR" in line
+    assert "tracking.folder=PATH" in line
 
     port = free_port()
     server = subprocess.Popen(

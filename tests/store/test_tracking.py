@@ -274,7 +274,7 @@ def test_a_store_that_cannot_be_used_is_one_clear_line(
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    with pytest.raises(TrackingError, match=r"tracking\.folder=DIR") as raised:
+    with pytest.raises(TrackingError, match=r"tracking\.folder=PATH") as raised:
         Store(TrackingConfig(name="local", folder=str(blocked / "mlruns")))
     assert "\n" not in str(raised.value)
     folder = Path(fresh.folder)

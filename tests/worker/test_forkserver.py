@@ -157,7 +157,8 @@ def test_a_template_that_cannot_import_says_why(
     (run.folder / "tokenizers.py").write_text("raise ImportError('this is not the library')")
     monkeypatch.setenv("PYTHONPATH", str(run.folder))
     [reason] = run(entry(config)).outcome.reasons
-    assert reason == "measurement.isolation=forkserver: ImportError: this is not the library"
+    what = "engine scripted failed in import: ImportError: this is not the library"
+    assert reason == f"measurement.isolation=forkserver: {what}"
 
 
 def test_template_and_worker_die_with_the_sweep(tmp_path: Path, config: RunConfig) -> None:

@@ -194,7 +194,7 @@ def read(path: Path) -> RegistrationFile:
         )
     except OSError as error:
         raise ConfigError(f"registration={path}: {error.strerror or error}") from error
-    except (TypeError, ValueError, yaml.YAMLError) as error:
+    except (TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(
             f"registration={path} is not a registration of this version ({one_line(error)}):"
             " slm-energy plan --register FILE writes one"
