@@ -9,6 +9,7 @@ import os
 import platform
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -38,6 +39,25 @@ def processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def machine_kind(root: Path = Path("/")) -> str:
+    """What machines have in common whose figures may be compared: model, processors, GPUs.
+
+    GPUs are PCI ids of vendor and product: they need no driver and no permission. Memory is left
+    out, as the kernel's own share of it differs between equal machines.
+    """
+    product = root / "sys/class/dmi/id/product_name"
+    model = product.read_text(encoding="utf-8").strip() if product.is_file() else ""
+    displays = Counter[str]()
+    for device in (root / "sys/bus/pci/devices").glob("*"):
+        # Display controllers (03) and processing accelerators (12): pci.ids, classes.
+        if (device / "class").read_text(encoding="utf-8").startswith(("0x03", "0x12")):
+            ids = [(device / name).read_text(encoding="utf-8") for name in ("vendor", "device")]
+            displays[":".join(text.strip().removeprefix("0x") for text in ids)] += 1
+    processors = f"{processor()} x {os.cpu_count()}"
+    parts = [model, processors, *(f"PCI {name} x {n}" for name, n in sorted(displays.items()))]
+    return ", ".join(filter(None, parts))
 
 
 def allowed_processors() -> str:

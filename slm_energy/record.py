@@ -513,6 +513,10 @@ class Record:
         phases_s: wall seconds the parent spent per phase (`prepare`, `gate`, `worker`, `derive`).
         node: host name of the node if it ran as a cluster job; else empty.
         job: that job's id; else empty.
+        node_kind: that node's model, processors and GPUs (`machine.machine_kind`); else empty.
+        restarts: how often Slurm had requeued that job.
+        ended_by: what ended that job through no fault of the trial, which does not count as an
+            attempt then: a state of Slurm's, such as `PREEMPTED`, or a signal; else empty.
         scores: whether the answers work, for tasks with tests.
         scoring: version of the scoring; 0 where there are no scores.
         scored_in: where the answers were tested, such as `bubblewrap 0.8.0, Python 3.11.7`, or
@@ -534,6 +538,9 @@ class Record:
     phases_s: dict[str, float] = dataclasses.field(default_factory=dict)
     node: str = ""
     job: str = ""
+    node_kind: str = ""
+    restarts: int = 0
+    ended_by: str = ""
     scores: tuple[TaskScore, ...] = ()
     scoring: int = 0
     scored_in: str = ""

@@ -15,8 +15,10 @@ cd "$(dirname "$0")" || exit 1
 case "$(basename "$0")" in
 scontrol) echo "ClusterName             = alpha" ;;
 sbatch)
+  [ -e full ] && cat full >&2 && exit 1
   id=$(($(wc -l < jobs) + 1))
-  echo "$id|PENDING|Priority||$(sed -n 's/^#SBATCH --job-name=//p' "$1")" >> jobs
+  fate=$(cat fate 2> /dev/null || echo "PENDING|Priority|")
+  echo "$id|$fate|$(sed -n 's/^#SBATCH --job-name=//p' "$1")" >> jobs
   cp "$1" submission
   env > environment
   echo "Submitted batch job $id" ;;
@@ -60,6 +62,18 @@ class FakeSlurm:
         name = lines[number - 1].split("|")[-1]
         lines[number - 1] = f"{number}|{state}|{why}|{node}|{name}"
         self._jobs.write_text("\n".join(lines) + "\n")
+
+    def fated(self, state: str | None, why: str = "None", node: str = "") -> None:
+        """Put each job that is submitted from now on in a state at once; None lets it wait."""
+        (self._folder / "fate").unlink(missing_ok=True)
+        if state is not None:
+            (self._folder / "fate").write_text(f"{state}|{why}|{node}")
+
+    def full(self, error: str | None) -> None:
+        """Accept no job, with this error; None accepts them again."""
+        (self._folder / "full").unlink(missing_ok=True)
+        if error is not None:
+            (self._folder / "full").write_text(f"{error}\n")
 
     def forget(self) -> None:
         """Ended jobs are forgotten after some minutes."""

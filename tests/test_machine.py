@@ -13,7 +13,7 @@ import pytest
 
 from slm_energy import machine
 from slm_energy.errors import SlmEnergyError
-from slm_energy.machine import lock_paths, machine_id, measuring
+from slm_energy.machine import lock_paths, machine_id, machine_kind, measuring, processor
 
 HOLDER = """
 import os, sys, time
@@ -236,3 +236,20 @@ def test_the_processors_that_may_be_used_are_told() -> None:
 
 def test_the_machine_has_one_name() -> None:
     assert machine_id() == machine_id()
+
+
+def test_the_kind_of_a_machine_is_its_model_processors_and_gpus(tmp_path: Path) -> None:
+    product = tmp_path / "sys/class/dmi/id/product_name"
+    product.parent.mkdir(parents=True)
+    product.write_text("PowerEdge R7525\n")
+    for number, (kind, name) in enumerate(
+        [("0x030200", "0x20b0"), ("0x030200", "0x20b0"), ("0x020000", "0x1521")]
+    ):
+        device = tmp_path / f"sys/bus/pci/devices/0000:0{number}:00.0"
+        device.mkdir(parents=True)
+        facts = {"class": kind, "vendor": "0x10de", "device": name}
+        for fact, text in facts.items():
+            (device / fact).write_text(f"{text}\n")
+    model, *processors, gpus = machine_kind(tmp_path).split(", ")
+    assert (model, gpus) == ("PowerEdge R7525", "PCI 10de:20b0 x 2")
+    assert ", ".join(processors) == f"{processor()} x {os.cpu_count()}"

@@ -42,7 +42,8 @@ class Past:
         reason: why, in one line.
         duration_s: wall time of the trial; None if unknown.
         joules: energy inside its windows, `measured` or `estimated`.
-        interrupted: it was stopped by Ctrl-C or SIGTERM, so it does not count as an attempt.
+        interrupted: it was stopped by Ctrl-C or SIGTERM, or the cluster ended its job, so it does
+            not count as an attempt.
     """
 
     cell: str
@@ -66,6 +67,7 @@ class Planned:
         order: position over all rounds, from 1.
         status: `given up` after `study.attempts` failures.
         attempts: number of attempts so far.
+        losses: jobs of it that the cluster ended in this invocation; these are no attempts.
         expected_s: expected wall seconds; None without earlier trials of the cell or its model.
         expected_j: expected joules inside its windows; empty without such trials.
     """
@@ -78,6 +80,7 @@ class Planned:
     attempts: int
     expected_s: float | None
     expected_j: dict[EnergyKind, float] = dataclasses.field(default_factory=dict)
+    losses: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

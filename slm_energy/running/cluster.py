@@ -1,7 +1,7 @@
 """Trials as jobs: one per trial, on a node of its own.
 
     the sweep, on the login node    job.json -> queue ... poll ... record.json -> MLflow
-    the job, on a compute node      job.json -> lock, meters, trial -> record.json
+    the job, on a compute node      job.json -> trial -> record.json (`job.py`)
 
 Both use the trial's folder, which must be on a file system that they share. The sweep alone plans,
 counts attempts and writes to the store: nodes need no network. A sweep that was killed finds its
@@ -11,48 +11,26 @@ jobs again by the trials' ids, and reads from disk the records of those that end
 from __future__ import annotations
 
 import dataclasses
-import platform
-import shutil
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from rich.console import Console
-
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import LauncherConfig, StudyConfig
 from slm_energy.errors import ConfigError, SlmEnergyError, one_line
-from slm_energy.places import file_errors
-from slm_energy.record import EXCHANGE, Record
-from slm_energy.running.local import LocalExecutor, ReportProgress
-from slm_energy.running.slurm import GONE, QueuedJob, job_here, open_queue
-from slm_energy.running.trial import asked, failed
+from slm_energy.record import Record
+from slm_energy.running.job import ORDER_FILE, REST, Order, run_on_node
+from slm_energy.running.local import ReportProgress
+from slm_energy.running.slurm import QueuedJob, QueueFull, open_queue
+from slm_energy.running.trial import failed
 from slm_energy.scope import Scope
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store import artifacts, outbox
 from slm_energy.store.mlflow_schema import INTERRUPTED, interrupted
-from slm_energy.worker import files
 
-_ORDER_FILE = "job.json"
 _SUBMITIT = "submitit"
-_REST = "rest-"
 _EXIT_GRACE_S = 60.0  # twice what Slurm gives a job by default (KillWait)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
-    """The input of a job.
-
-    Attributes:
-        trial: what to run.
-        study: its settings: how to share the node with others, and how long to wait at the gate.
-    """
-
-    trial: Trial
-    study: StudyConfig
 
 
 class ClusterExecutor:
@@ -88,6 +66,8 @@ class ClusterExecutor:
         self._study = study
         self._ending = ending
         self._running: dict[str, tuple[Trial, Path]] = {}
+        self._seen: dict[str, QueuedJob] = {}
+        self._refused: dict[str, QueuedJob] = {}
         self._withdrawn: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -111,9 +91,9 @@ class ClusterExecutor:
                 f"{self.machine} does not report which jobs are running: try again, or check squeue"
             )
         for folder in unfinished:
-            if folder.name not in jobs or not (folder / _ORDER_FILE).exists():
+            if folder.name not in jobs or not (folder / ORDER_FILE).exists():
                 continue
-            trial = read_json(folder / _ORDER_FILE, Order).trial
+            trial = read_json(folder / ORDER_FILE, Order).trial
             if trial.study != self._study.name:
                 raise SlmEnergyError(
                     f"jobs of study.name={trial.study} are still pending in {folder.parent}: run"
@@ -128,25 +108,32 @@ class ClusterExecutor:
         The first job of this sweep on a node measures how it is at rest, for all that follow. What
         a node's meters sum is known when its first trial ends.
         """
-        for file in self._folder.glob(f"{_REST}*"):
+        for file in self._folder.glob(f"{REST}*"):
             file.unlink()
         return ()
 
     @property
     def room(self) -> bool:
-        """Whether fewer jobs are queued or running than `launcher.at_once`."""
-        return len(self._running) < self._at_once
+        """Whether fewer jobs are queued or running than `launcher.at_once`, and than users may."""
+        return len(self._running) < self._at_once and not self._refused
 
     def start(self, trial: Trial, folder: Path) -> None:
-        """Submit a trial to the queue.
+        """Submit a trial to the queue, or later if the user has as many jobs in it as allowed.
 
         Raises:
             SlmEnergyError: the queue refuses it.
             OSError: the folder cannot be written.
         """
-        write_json(folder / _ORDER_FILE, Order(trial=trial, study=self._study))
-        self._queue.submit(trial.id, folder / _SUBMITIT, run_on_node, str(folder))
+        write_json(folder / ORDER_FILE, Order(trial=trial, study=self._study))
+        self._submit(trial, folder)
         self._running[trial.id] = (trial, folder)
+
+    def _submit(self, trial: Trial, folder: Path) -> None:
+        try:
+            self._queue.submit(trial.id, folder / _SUBMITIT, run_on_node, str(folder))
+            self._refused.pop(trial.id, None)
+        except QueueFull as error:
+            self._refused[trial.id] = QueuedJob(id="", state="PENDING", why=str(error))
 
     def ended(self, progress: ReportProgress) -> list[tuple[Record, Path]]:
         """Wait until at least one job has ended.
@@ -167,27 +154,42 @@ class ClusterExecutor:
         jobs = self._queue.jobs()
         if jobs is None:
             return []
-        ours = {name: jobs.get(name, GONE) for name in self._running}
+        ours = self._ours(jobs)
         if self._ending():
             self._withdraw({name: job for name, job in ours.items() if job.waits})
         for name, job in ours.items():
             if not job.ended:
                 progress(self._running[name][0], job.description, 0.0)
+        for name in list(self._refused):
+            self._submit(*self._running[name])
         ended = [name for name, job in ours.items() if job.ended]
         if len(ended) < len(ours):
             ended = [name for name in ended if name not in self._withdrawn]
         return self._records({name: ours[name] for name in ended})
 
+    def _ours(self, jobs: Mapping[str, QueuedJob]) -> dict[str, QueuedJob]:
+        """The jobs of the running trials; of one that the queue has forgotten, what is known."""
+        self._seen |= {name: jobs[name] for name in self._running if name in jobs}
+        unknown = self._queue.unknown
+        return {
+            name: self._refused.get(name)
+            or jobs.get(name)
+            or dataclasses.replace(self._seen.get(name, unknown), state=unknown.state, why="")
+            for name in self._running
+        }
+
     def _withdraw(self, waiting: Mapping[str, QueuedJob]) -> None:
-        if waiting:
-            self._withdrawn |= waiting.keys()
-            self._queue.cancel(waiting.values())
+        self._withdrawn |= waiting.keys()
+        queued = [job for name, job in waiting.items() if name not in self._refused]
+        self._refused.clear()
+        if queued:
+            self._queue.cancel(queued)
 
     def _stop(self) -> list[tuple[Record, Path]]:
         """Cancel every job; return the records."""
         self._withdrawn |= self._running.keys()
-        jobs = self._cancel()
-        return self._records({name: jobs.get(name, GONE) for name in self._running})
+        self._refused.clear()
+        return self._records(self._ours(self._cancel()))
 
     def _cancel(self) -> dict[str, QueuedJob]:
         """Cancel every job, give them time to end, and return their states then."""
@@ -218,61 +220,27 @@ class ClusterExecutor:
 
     def _without(self, trial: Trial, folder: Path, job: QueuedJob) -> Record:
         """The record of a trial whose job left none."""
-        order, reason = folder / _ORDER_FILE, _how_it_ended(job, folder)
-        begun_ns = order.stat().st_mtime_ns
-        if trial.id in self._withdrawn:
+        order, reason = folder / ORDER_FILE, _how_it_ended(job, folder)
+        begun_ns, withdrawn = order.stat().st_mtime_ns, trial.id in self._withdrawn
+        if withdrawn:
             reason = INTERRUPTED
             order.unlink()  # so that it is not adopted, and does not count as an attempt
-        record = failed(trial, reason, begun_ns)
-        return dataclasses.replace(record, node=job.node, job=job.id)
+        return dataclasses.replace(
+            failed(trial, reason, begun_ns),
+            node=job.node,
+            job=job.id,
+            ended_by=job.state if job.lost and not withdrawn else "",
+        )
 
 
 def _how_it_ended(job: QueuedJob, folder: Path) -> str:
     """One line about a job that left no record: its state, and the last line of its log."""
     where = f" on {job.node}" if job.node else ""
+    text = f"job {job.id or folder.name}{where} left no record ({job.description})"
     logs = sorted((folder / _SUBMITIT).glob("*.out"))
-    lines = logs[-1].read_text(encoding="utf-8", errors="replace").split("\n") if logs else []
+    if not logs:
+        shared = "is tracking.folder on a file system that the nodes share?"
+        return f"{text} and no log: {shared}" if job.node else f"{text} and no log"
+    lines = logs[-1].read_text(encoding="utf-8", errors="replace").split("\n")
     last = next((line for line in reversed(lines) if line.strip()), "nothing")
-    name = job.id or folder.name
-    return (
-        f"job {name}{where} left no record ({job.description}); its log ends with: {one_line(last)}"
-    )
-
-
-def run_on_node(folder: str) -> None:
-    """Run a trial in its job, and write its record to its folder.
-
-    Args:
-        folder: the trial's; absolute.
-    """
-    trial_folder = Path(folder)
-    order = read_json(trial_folder / _ORDER_FILE, Order)
-    # submitit would requeue a job that is about to be ended: the sweep decides that.
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    record = _run(order, trial_folder)
-    if interrupted(record):
-        sys.exit("cancelled: no record is written")
-    artifacts.write(
-        trial_folder,
-        dataclasses.replace(record, node=platform.node(), job=job_here()),
-        asked(trial_folder),
-    )
-    shutil.rmtree(trial_folder / EXCHANGE, ignore_errors=True)
-
-
-def _run(order: Order, folder: Path) -> Record:
-    """Run the trial as a sweep of one on this node."""
-    trial, begun_ns = order.trial, time.time_ns()
-    try:
-        rest_file = folder.parent / f"{_REST}{platform.node()}.json"
-        with (
-            file_errors(files.places(trial, folder)),
-            LocalExecutor(order.study, folder, Console(width=100), rest_file) as executor,
-        ):
-            executor.ready([trial.cell.settings])
-            executor.start(trial, folder)
-            [(record, _)] = executor.ended(lambda trial, phase, share: None)
-            return record
-    except SlmEnergyError as error:
-        return failed(trial, str(error), begun_ns)
+    return f"{text}; its log ends with: {one_line(last)}"

@@ -61,7 +61,8 @@ class Display:
     def finished(self, record: Record) -> None:
         """Print a line for a trial that will not be tried again."""
         self._done += 1
-        self._line(record, "")
+        again = "; not retried any more: run the same command again when the cause is gone"
+        self._line(record, again if record.ended_by else "")
 
     def _line(self, record: Record, ending: str) -> None:
         seconds = record.duration_s

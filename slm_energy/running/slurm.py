@@ -10,8 +10,10 @@ import contextlib
 import dataclasses
 import os
 import re
+import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,12 +26,20 @@ from slm_energy.machine import machine_id
 if TYPE_CHECKING:
     import submitit
 
+REPEATS = 5
+"""How often one invocation repeats a trial whose job the cluster ended. Of jobs that are preempted
+every third time, one trial in a thousand needs more."""
+
+_FORGOTTEN = "FORGOTTEN"
+"""Our own state of a job that Slurm no longer knows: it keeps an ended one for MinJobAge."""
+_LOST = ("BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "REVOKED", "TIMEOUT", _FORGOTTEN)
 _ENDED = (
-    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
-    "PREEMPTED", "REVOKED", "TIMEOUT", "GONE",
+    *_LOST, "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "GONE",
 )  # fmt: skip
 """Source: JOB STATE CODES of Slurm's squeue(1), and our own for a job that no queue knows; in
 any other state a job may still produce something."""
+_FULL = re.compile(r"\w*MaxSubmitJob\w*|temporarily unable to accept job")
+"""What sbatch prints when the user, or the cluster (MaxJobCount), has as many jobs as allowed."""
 _COMMAND_S = 60
 """A command of Slurm's that takes longer hangs: ten times what a busy controller needs."""
 _ANY_CLUSTER = ("name", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
@@ -67,8 +77,14 @@ class QueuedJob:
         """It has come to its end."""
         return self.state in _ENDED
 
+    @property
+    def lost(self) -> bool:
+        """The cluster ended it, and not what ran in it; or nobody knows what did."""
+        return self.state in _LOST
 
-GONE = QueuedJob(id="", state="GONE")
+
+class QueueFull(SlmEnergyError):
+    """The user may not have more jobs in the queue now."""
 
 
 class Queue(Protocol):
@@ -77,10 +93,12 @@ class Queue(Protocol):
     Attributes:
         machine: the cluster's name in the store.
         poll_s: time between two queries.
+        unknown: a job that is not among `jobs`.
     """
 
     machine: str
     poll_s: float
+    unknown: QueuedJob
 
     def submit(
         self, name: str, folder: Path, function: Callable[[str], None], argument: str
@@ -94,6 +112,7 @@ class Queue(Protocol):
             argument: what it is called with.
 
         Raises:
+            QueueFull: the queue takes it when others have ended.
             SlmEnergyError: the queue refuses it.
         """
 
@@ -123,6 +142,7 @@ class _Slurm:
     """
 
     poll_s = 3.0
+    unknown = QueuedJob(id="", state=_FORGOTTEN)
 
     def __init__(self, parameters: dict[str, Any]) -> None:
         settings = self._output("scontrol", "show", "config")
@@ -139,7 +159,12 @@ class _Slurm:
         self, name: str, folder: Path, function: Callable[[str], None], argument: str
     ) -> None:
         parameters = self._parameters
-        further = {"no_requeue": True} | parameters.get("additional_parameters", {})
+        further = parameters.get("additional_parameters", {})
+        # The sweep repeats a trial, and records why; unless Slurm is to do so.
+        further = {"no_requeue": not further.get("requeue")} | further
+        if warning_s := parameters.get("signal_delay_s"):
+            # To the batch step (B), which is this program; submitit addresses other steps.
+            further = {"signal": f"B:USR1@{warning_s}"} | further
         own = {
             # The batch step has every processor of the job; srun would give a task one of them.
             "use_srun": False,
@@ -177,6 +202,7 @@ class _Processes:
     """Processes of this machine, each under submitit's controller, which outlives the sweep."""
 
     poll_s = 0.2
+    unknown = QueuedJob(id="", state="GONE")
 
     def __init__(self, parameters: dict[str, Any]) -> None:
         self.machine = machine_id()
@@ -231,7 +257,9 @@ def _submit(
     settings = {k if k in _ANY_CLUSTER else f"slurm_{k}": v for k, v in parameters.items()}
     # A trial is one process on one node, and has one log.
     settings |= {"nodes": 1, "tasks_per_node": 1, "stderr_to_stdout": True}
-    executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    # In place of the shell of the batch script, which would pass no signal on.
+    python = f"exec {shlex.quote(sys.executable)}"
+    executor = submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_python=python)
     if cluster == "slurm":
         # submitit waits for sbatch for ever.
         slurm: Any = executor._executor
@@ -241,6 +269,8 @@ def _submit(
         with _without_secrets():
             job = executor.submit(function, argument)
     except (submitit.core.utils.FailedJobError, ValueError, TypeError, NameError) as error:
+        if limit := _FULL.search(str(error)):
+            raise QueueFull(limit[0]) from error
         raise SlmEnergyError(
             f"the job was not accepted: {one_line(error)}; check hydra.launcher.*"
         ) from error

@@ -40,6 +40,7 @@ from slm_energy.running.interrupts import Interrupts
 from slm_energy.running.local import Executor, LocalExecutor, when_busy
 from slm_energy.running.progress import Display
 from slm_energy.running.resume import Resumed, frozen, machine_of, plan_of
+from slm_energy.running.slurm import REPEATS
 from slm_energy.running.summary import SweepSummary, TrialSummary, summarise
 from slm_energy.running.trial import PREPARATIONS, asked, failed, unsupported
 from slm_energy.serialization import readable, to_plain
@@ -261,12 +262,20 @@ class _Invocation:
                 planned = self._running.pop(record.trial.id, None)
                 if planned is None:  # adopted, and not in this plan
                     continue
-                attempts = planned.attempts + 1
-                if record.outcome.name == "valid" or attempts >= self._study.attempts:
+                again = None if record.outcome.name == "valid" else self._again(planned, record)
+                if again is None:
                     display.finished(record)
                 else:
                     display.retrying(record)
-                    block.append(dataclasses.replace(planned, attempts=attempts))
+                    block.append(again)
+
+    def _again(self, planned: Planned, record: Record) -> Planned | None:
+        """A trial that failed as it is to be repeated; None if it was repeated often enough."""
+        if record.ended_by:
+            again = dataclasses.replace(planned, losses=planned.losses + 1)
+            return again if again.losses <= REPEATS else None
+        again = dataclasses.replace(planned, attempts=planned.attempts + 1)
+        return again if again.attempts < self._study.attempts else None
 
     def _start(self, planned: Planned) -> list[tuple[Record, Path]]:
         """Start a trial; return its record at once if its model is not available."""

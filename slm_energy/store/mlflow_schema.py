@@ -105,8 +105,12 @@ def tags(record: Record, machine: str) -> dict[str, str]:
         result |= score_tags(record.scores, record.scoring)
     result |= _scope_tags(record)
     if record.job:
-        result |= _tags(node=record.node, job=record.job)
-    if interrupted(record):
+        result |= _tags(node=record.node, job=record.job, node_kind=record.node_kind)
+    if record.restarts:
+        result |= _tags(restarts=str(record.restarts))
+    if record.ended_by:
+        result |= _tags(ended_by=record.ended_by)
+    if interrupted(record) or record.ended_by:
         result["slm.interrupted"] = "true"
     if record.capture is not None:
         result["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])

@@ -22,10 +22,13 @@ from slm_energy.machine import measuring
 from slm_energy.record import Record
 from slm_energy.running import trial
 from slm_energy.running.cluster import ClusterExecutor
-from slm_energy.store import artifacts
+from slm_energy.running.job import NodeKind
+from slm_energy.running.slurm import REPEATS
+from slm_energy.serialization import write_json
+from slm_energy.store import artifacts, mlflow_schema
 from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.testing import CONF
-from tests.conftest import QUICK, Command, a_trial, ready_store, trials
+from tests.conftest import QUICK, Command, a_cell, a_trial, ready_store, trials
 from tests.fake_slurm import FakeSlurm
 
 SLURM = LauncherConfig(cluster="slurm", at_once=2, parameters={})
@@ -94,11 +97,16 @@ def test_a_job_that_has_ended_is_told_by_the_record_that_it_left(
 
 
 @pytest.mark.parametrize(
-    ("state", "why", "told"),
+    ("state", "why", "told", "ended_by"),
     [
-        ("TIMEOUT", "TimeLimit", r"job 1 on n7 left no record \(TIMEOUT: TimeLimit\)"),
-        ("NODE_FAIL", "None", r"job 1 on n7 left no record \(NODE_FAIL\)"),
-        (None, "", r"job t1 left no record \(GONE\)"),
+        ("TIMEOUT", "TimeLimit", r"job 1 on n7 left no record \(TIMEOUT: TimeLimit\)", "TIMEOUT"),
+        ("NODE_FAIL", "None", r"job 1 on n7 left no record \(NODE_FAIL\)", "NODE_FAIL"),
+        ("PREEMPTED", "None", r"job 1 on n7 left no record \(PREEMPTED\)", "PREEMPTED"),
+        ("BOOT_FAIL", "None", r"job 1 on n7 left no record \(BOOT_FAIL\)", "BOOT_FAIL"),
+        (None, "", r"job t1 left no record \(FORGOTTEN\)", "FORGOTTEN"),
+        # What a person or the trial itself has ended counts as an attempt.
+        ("CANCELLED", "None", r"job 1 on n7 left no record \(CANCELLED\)", ""),
+        ("OUT_OF_MEMORY", "None", r"job 1 on n7 left no record \(OUT_OF_MEMORY\)", ""),
     ],
 )
 def test_a_job_without_a_record_has_failed_and_the_queue_and_its_log_say_why(
@@ -109,6 +117,7 @@ def test_a_job_without_a_record_has_failed_and_the_queue_and_its_log_say_why(
     state: str | None,
     why: str,
     told: str,
+    ended_by: str,
 ) -> None:
     start(jobs, config, tmp_path, "t1")
     (tmp_path / "t1" / "submitit" / "1_0_log.out").write_text("began\nOSError: disk full\n\n")
@@ -119,9 +128,91 @@ def test_a_job_without_a_record_has_failed_and_the_queue_and_its_log_say_why(
     [record] = ended(jobs)
     [reason] = record.outcome.reasons
     assert record.outcome.name == "failed"
+    assert record.ended_by == ended_by
+    assert mlflow_schema.past_of(record).interrupted == bool(ended_by)
     assert record.started_unix_ns <= record.ended_unix_ns
     assert record.duration_s is None  # two machines' dates have no difference
     assert re.fullmatch(f"{told}; its log ends with: OSError: disk full", reason)
+
+
+def test_a_job_that_the_queue_has_forgotten_keeps_its_number_and_node(
+    config: RunConfig,
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    jobs: ClusterExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start(jobs, config, tmp_path, "t1")
+    slurm.now(1, "RUNNING", node="n7")
+    as_time_passes(monkeypatch, slurm.forget)
+    [record] = ended(jobs)
+    assert (record.node, record.job, record.ended_by) == ("n7", "1", "FORGOTTEN")
+    assert (
+        "and no log: is tracking.folder on a file system that the nodes share?"
+        in (reasons([record])[0])
+    )
+
+
+def test_a_job_that_slurm_starts_again_is_waited_for(
+    config: RunConfig,
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    jobs: ClusterExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = start(jobs, config, tmp_path, "t1")
+    slurm.now(1, "RUNNING", node="n7")
+
+    def ends() -> None:
+        leaves(entry, tmp_path)
+        slurm.now(1, "COMPLETED")
+
+    requeued = (lambda: slurm.now(1, "REQUEUED"), lambda: slurm.now(1, "PENDING", "BeginTime"))
+    as_time_passes(monkeypatch, *requeued, lambda: slurm.now(1, "RUNNING"), ends)
+    assert reasons(ended(jobs)) == ["done"]
+
+
+LIMITS = (
+    "sbatch: error: QOSMaxSubmitJobPerUserLimit",
+    "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying",
+)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_job_beyond_the_site_s_limit_is_submitted_when_another_has_ended(
+    config: RunConfig,
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    jobs: ClusterExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+) -> None:
+    slurm.full(limit)
+    entry = start(jobs, config, tmp_path, "t1")
+    assert not jobs.room
+    told: list[str] = []
+
+    def ends() -> None:
+        leaves(entry, tmp_path)
+        slurm.now(1, "COMPLETED")
+
+    as_time_passes(monkeypatch, lambda: slurm.full(None), lambda: None, ends)
+    [(record, _)] = jobs.ended(lambda entry, phase, share: told.append(phase))
+    assert record.outcome.reasons == ("done",)
+    assert told[0].removeprefix("PENDING: ") in limit
+    assert told[-1] == "PENDING: Priority"
+    assert jobs.room
+
+
+def test_a_job_that_was_not_accepted_yet_goes_with_the_sweep(
+    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = cluster(config, tmp_path, ending=lambda: True)
+    slurm.full(LIMITS[0])
+    start(jobs, config, tmp_path, "t1")
+    as_time_passes(monkeypatch, lambda: None)
+    assert reasons(ended(jobs)) == [INTERRUPTED]
+    assert slurm.states == []
 
 
 def test_only_so_many_jobs_wait_or_run(
@@ -259,7 +350,9 @@ def test_a_killed_job_has_failed(config: RunConfig, tmp_path: Path) -> None:
         time.sleep(0.05)
     [file] = log.glob("*_log.out")
     os.kill(int(file.name.partition("_")[0]), signal.SIGKILL)
-    assert reasons(ended(jobs))[0].startswith("job t1 left no record (GONE)")
+    [record] = ended(jobs)
+    assert re.match(r"job \d+ left no record \(GONE\)", reasons([record])[0])
+    assert record.ended_by == ""
 
 
 def test_a_job_on_a_busy_node_says_so_in_its_record(config: RunConfig, tmp_path: Path) -> None:
@@ -270,3 +363,93 @@ def test_a_job_on_a_busy_node_says_so_in_its_record(config: RunConfig, tmp_path:
         [record] = ended(jobs)
     assert "another sweep is measuring on this machine" in reasons([record])[0]
     assert record.job
+
+
+def test_what_the_cluster_ends_is_repeated_so_often_and_counts_as_no_attempt(
+    tmp_path: Path, slurm: FakeSlurm, slm_energy: Command
+) -> None:
+    slurm.fated("PREEMPTED", node="n7")
+    done = slm_energy("hydra/launcher=slurm", "study.attempts=1")
+    assert done.returncode == 1
+    assert done.stdout.count("will be retried at the end of the round") == REPEATS
+    assert "not retried any more: run the same command again when the cause is gone" in done.stdout
+    frame = trials(tmp_path)
+    assert len(frame) == REPEATS + 1
+    assert set(frame["attempt"]) == {1}
+    assert set(frame["ended_by"]) == {"PREEMPTED"}
+    slurm.fated("OUT_OF_MEMORY")
+    again = slm_energy("hydra/launcher=slurm", "study.attempts=1")
+    assert again.returncode == 1
+    assert trials(tmp_path)["ended_by"].tolist()[REPEATS + 1 :] == [""]
+    assert "1 trial" in slm_energy("hydra/launcher=slurm", "study.attempts=1").stdout
+
+
+def test_a_trial_that_is_warned_of_its_limit_ends_cleanly_and_runs_again(
+    tmp_path: Path, slm_energy: Command, empty_store: Path
+) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
+    words = ("hydra/launcher=processes", "measurement.serve_s=2.0", "study.attempts=1")
+    command = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), "engine=scripted"]
+    sweep = subprocess.Popen([*command, *QUICK, *words], cwd=tmp_path)
+    pending = tmp_path / "mlruns" / "pending"
+    while not (logs := list(pending.glob("*/*/submitit/*_log.out"))) or not list(
+        pending.glob("*/*/exchange")
+    ):
+        time.sleep(0.05)
+    controller = logs[0].name.partition("_")[0]
+    job = Path(f"/proc/{controller}/task/{controller}/children").read_text()
+    os.kill(int(job), signal.SIGUSR1)
+    assert sweep.wait() == 0
+    frame = trials(tmp_path).sort_values("outcome")
+    assert frame["outcome"].tolist() == ["failed", "valid"]
+    assert frame["ended_by"].tolist() == ["SIGUSR1", ""]
+    assert frame["attempt"].tolist() == [1, 1]
+    assert (
+        "got this signal ahead of its time limit, hydra.launcher.timeout_min"
+        in (frame["reason"].iloc[0])
+    )
+
+
+@pytest.fixture
+def requeued(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], Record]:
+    """The record of a job that Slurm has started so many times before."""
+
+    def run(restarts: int) -> Record:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+        jobs = ClusterExecutor(PROCESSES, config.study, tmp_path, lambda: False)
+        (tmp_path / "t1" / "exchange").mkdir(parents=True)
+        engine = dataclasses.replace(config.engine, options={"fail": "load"})
+        jobs.start(a_trial(config, cell=a_cell(config, engine=engine)), tmp_path / "t1")
+        [record] = ended(jobs)
+        return record
+
+    return run
+
+
+def test_a_requeued_job_begins_again_in_its_folder(requeued: Callable[[int], Record]) -> None:
+    record = requeued(2)
+    assert "the script says that loading fails" in reasons([record])[0]
+    assert mlflow_schema.tags(record, "alpha")["slm.restarts"] == "2"
+
+
+def test_a_job_that_is_requeued_over_and_over_says_so(requeued: Callable[[int], Record]) -> None:
+    record = requeued(REPEATS + 1)
+    assert record.ended_by == "REQUEUED"
+    assert reasons([record])[0].endswith("ended early (REQUEUED): it was started 7 times")
+
+
+def test_a_node_of_another_kind_than_the_study_s_is_refused_by_name(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    write_json(tmp_path / "kind-test.json", NodeKind(node="n1", kind="Zeta 9 x 64"))
+    jobs = ClusterExecutor(PROCESSES, config.study, tmp_path, lambda: False)
+    start(jobs, config, tmp_path, "t1")
+    [record] = ended(jobs)
+    assert record.ended_by == "UNLIKE_NODE"
+    assert re.search(
+        r"it is of another kind \(.+\) than n1 \(Zeta 9 x 64\), on which study\.name=test began; "
+        rf"set hydra\.launcher\.exclude={os.uname().nodename},",
+        reasons([record])[0],
+    )

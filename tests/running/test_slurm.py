@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,21 @@ def test_slurm_neither_repeats_a_trial_nor_binds_it_to_one_processor(
     text = submitted(slurm, tmp_path / "job")
     assert "#SBATCH --no-requeue" in text.splitlines()
     assert "srun" not in text
+
+
+def test_slurm_repeats_a_trial_where_it_is_to(slurm: FakeSlurm, tmp_path: Path) -> None:
+    text = submitted(slurm, tmp_path / "job", additional_parameters={"requeue": True})
+    assert "#SBATCH --requeue" in text.splitlines()
+    assert "no-requeue" not in text
+
+
+def test_a_trial_itself_is_warned_ahead_of_its_limit(slurm: FakeSlurm, tmp_path: Path) -> None:
+    lines = submitted(slurm, tmp_path / "job", signal_delay_s=60).splitlines()
+    assert "#SBATCH --signal=B:USR1@60" in lines
+    # B is the batch step's own process, which has to be the trial's.
+    assert any(line.startswith(f"exec {sys.executable} ") for line in lines)
+    never = submitted(slurm, tmp_path / "other", signal_delay_s=0)
+    assert "B:USR1" not in never
 
 
 def test_a_job_gets_no_password_of_the_store(

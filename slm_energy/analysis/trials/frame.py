@@ -13,6 +13,7 @@ import pandas as pd
 
 from slm_energy.analysis.result.design import Audit, Factor, LeftOut, Slot, SlotOutcome
 from slm_energy.analysis.trials.course import late_trials, varied_order
+from slm_energy.analysis.trials.kinds import one_kind
 from slm_energy.analysis.trials.scopes import one_scope
 from slm_energy.cell import cell_labels
 from slm_energy.config.groups import SENTINEL, Scalar
@@ -40,7 +41,8 @@ class Study:
         repeated: attempts that another one of the same cell and round replaces.
         sentinel: the trials of the study's sentinel, which are not among these; None without one.
         scope: what the measured sums of all valid trials cover; None where it is not known.
-        other_scopes: the trials that are left out because they measured something else.
+        other_scopes: the trials that are left out because they measured something else, or on
+            other nodes.
     """
 
     name: str
@@ -154,8 +156,8 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     """Choose the trials that count.
 
     Of several attempts at a cell in a round the latest valid one counts, else the latest. A
-    sentinel's trials are kept separate: it is compared with nothing. Trials of another scope than
-    most are not valid.
+    sentinel's trials are kept separate: it is compared with nothing. Trials of another scope, or on
+    another kind of node, than most are not valid.
 
     Args:
         raw: what `tracking.Store.frame` returns.
@@ -166,7 +168,8 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
         AnalysisError: no trials, none valid, or several machines and none chosen.
     """
     machine = one_machine(raw, study, machine)
-    scoped = one_scope(raw[raw["machine"].astype(str) == machine])
+    alike, unlike = one_kind(raw[raw["machine"].astype(str) == machine])
+    scoped = one_scope(alike)
     rows = scoped.rows
     is_sentinel = rows.get("workload.name", pd.Series("", rows.index)) == SENTINEL
     if is_sentinel.all():
@@ -176,7 +179,7 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
         raise AnalysisError(_none_valid(study, own.trials))
     extra = _study(rows[is_sentinel], study, machine) if is_sentinel.any() else None
     return dataclasses.replace(
-        own, sentinel=extra, scope=scoped.scope, other_scopes=scoped.left_out
+        own, sentinel=extra, scope=scoped.scope, other_scopes=(*unlike, *scoped.left_out)
     )
 
 

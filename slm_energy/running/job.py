@@ -1,0 +1,177 @@
+"""A trial in its job, on a compute node; `cluster.py` submits it and reads what it leaves.
+
+    job.json -> kind of the node, lock, meters, trial -> record.json
+
+A job that is cancelled (SIGTERM), or killed with its node, leaves no record: then the queue knows
+how it ended. Slurm may start a job again in the same folder (`--requeue`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from slm_energy.cell import Trial
+from slm_energy.config.groups import StudyConfig
+from slm_energy.errors import SlmEnergyError
+from slm_energy.machine import machine_kind
+from slm_energy.places import file_errors
+from slm_energy.record import EXCHANGE, Record
+from slm_energy.running.local import LocalExecutor
+from slm_energy.running.slurm import REPEATS, job_here
+from slm_energy.running.trial import asked, failed
+from slm_energy.serialization import read_json, write_json
+from slm_energy.store import artifacts
+from slm_energy.store.mlflow_schema import INTERRUPTED, interrupted
+from slm_energy.worker import files
+
+ORDER_FILE = "job.json"
+REST = "rest-"
+UNLIKE_NODE = "UNLIKE_NODE"
+"""`Record.ended_by` of a trial that its job refused, since its node is not like the study's."""
+
+_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+"""What Slurm sends ahead of a time limit, as `--signal` requests; with some sites' settings also
+ahead of a preemption."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """The input of a job.
+
+    Attributes:
+        trial: what to run.
+        study: its settings: how to share the node with others, and how long to wait at the gate.
+    """
+
+    trial: Trial
+    study: StudyConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class NodeKind:
+    """The node on which a study began.
+
+    Attributes:
+        node: its host name.
+        kind: what the study's other nodes must have in common with it (`machine_kind`).
+    """
+
+    node: str
+    kind: str
+
+
+def run_on_node(folder: str) -> None:
+    """Run a trial in its job, and write its record to its folder.
+
+    Args:
+        folder: the trial's; absolute.
+    """
+    trial_folder = Path(folder)
+    if artifacts.is_complete(trial_folder):  # Slurm requeued the job after its end
+        return
+    shutil.rmtree(trial_folder / EXCHANGE, ignore_errors=True)  # of a start before a requeue
+    # The variable is the submitting machine's, and its folder may not exist here.
+    os.environ["TMPDIR"] = tempfile.gettempdir()
+    order, received = read_json(trial_folder / ORDER_FILE, Order), _interrupted_by()
+    record = _run(order, trial_folder)
+    for number in (signal.SIGTERM, *_WARNINGS):
+        signal.signal(number, signal.SIG_IGN)
+    if interrupted(record):
+        if received[0] not in _WARNINGS:
+            sys.exit("cancelled: no record is written")
+        near = "got this signal ahead of its time limit, hydra.launcher.timeout_min"
+        record = _ended(order.trial, received[0].name, near, record.started_unix_ns)
+    restarts = _restarts()
+    artifacts.write(
+        trial_folder,
+        dataclasses.replace(
+            record,
+            node=platform.node(),
+            node_kind=machine_kind(),
+            job=job_here(),
+            restarts=restarts,
+        ),
+        asked(trial_folder),
+    )
+    shutil.rmtree(trial_folder / EXCHANGE, ignore_errors=True)
+
+
+def _interrupted_by() -> list[signal.Signals]:
+    """Let the first signal that ends a job interrupt it, and list it; a second must not disturb."""
+    received: list[signal.Signals] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        if len(received) == 1:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, *_WARNINGS):
+        signal.signal(number, interrupt)
+    return received
+
+
+def _run(order: Order, folder: Path) -> Record:
+    """Run the trial as a sweep of one on this node."""
+    trial, begun_ns = order.trial, time.time_ns()
+    try:
+        if (restarts := _restarts()) > REPEATS:
+            return _ended(trial, "REQUEUED", f"was started {restarts + 1} times", begun_ns)
+        if (why := _unlike(trial, folder.parent)) is not None:
+            return _ended(trial, UNLIKE_NODE, why, begun_ns)
+        rest_file = folder.parent / f"{REST}{platform.node()}.json"
+        with (
+            file_errors(files.places(trial, folder)),
+            LocalExecutor(order.study, folder, Console(width=100), rest_file) as executor,
+        ):
+            executor.ready([trial.cell.settings])
+            executor.start(trial, folder)
+            [(record, _)] = executor.ended(lambda trial, phase, share: None)
+            return record
+    except SlmEnergyError as error:
+        return failed(trial, str(error), begun_ns)
+    except KeyboardInterrupt:
+        return failed(trial, INTERRUPTED, begun_ns)
+
+
+def _ended(trial: Trial, by: str, why: str, begun_ns: int) -> Record:
+    """The record of a trial whose end is no fault of its cell."""
+    reason = f"job {job_here()} on {platform.node()} ended early ({by}): it {why}"
+    return dataclasses.replace(failed(trial, reason, begun_ns), ended_by=by)
+
+
+def _restarts() -> int:
+    """How often Slurm has requeued this job."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
+def _unlike(trial: Trial, spool: Path) -> str | None:
+    """How this node differs from the one on which the study began; None if it does not.
+
+    The first job of a study says what the kind is; a hard link is made by exactly one.
+    """
+    here = NodeKind(node=platform.node(), kind=machine_kind())
+    mine, first = spool / f"kind-{trial.id}", spool / f"kind-{trial.study}.json"
+    write_json(mine, here)
+    with contextlib.suppress(FileExistsError):
+        os.link(mine, first)
+    mine.unlink()
+    begun = read_json(first, NodeKind)
+    if here.kind == begun.kind:
+        return None
+    return (
+        f"is of another kind ({here.kind}) than {begun.node} ({begun.kind}), on which"
+        f" study.name={trial.study} began; set hydra.launcher.exclude={here.node}, or"
+        " hydra.launcher.constraint or partition to nodes of one kind"
+    )
