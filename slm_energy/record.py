@@ -520,6 +520,8 @@ class Record:
         unscored: why there are no scores, or not of all tasks; empty where the tasks have no tests.
         duration_s: time from the start to the outcome on the monotonic clock; None if unknown: a
             job that left no record, or an older record.
+        code: digest of this package's code in the process that ran the trial, and in its worker and
+            sampler (`source_code.py`); empty if unknown, and where nothing ran.
         schema: version of this format.
     """
 
@@ -539,4 +541,5 @@ class Record:
     scored_in: str = ""
     unscored: str = ""
     duration_s: float | None = None
+    code: str = ""
     schema: int = SCHEMA
