@@ -13,6 +13,7 @@ import dataclasses
 from typing import Literal
 
 from slm_energy.cell import Trial
+from slm_energy.cpu_quota import CpuQuota
 from slm_energy.serialization import Json
 
 SCHEMA = 1
@@ -71,6 +72,8 @@ class Window:
         passes: number of passes over the workload within it.
         suspended_ns: time between its ends in which the machine was suspended, which the other
             times do not contain; exact within some microseconds. None if unknown.
+        quota: the tightest CPU quota, with what it withheld within the window; None without one,
+            or if unknown.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Window:
     end_ns: int
     passes: int = 0
     suspended_ns: int | None = None
+    quota: CpuQuota | None = None
 
     @property
     def duration_s(self) -> float:
@@ -524,6 +528,8 @@ class Record:
         unscored: why there are no scores, or not of all tasks; empty where the tasks have no tests.
         duration_s: time from the start to the outcome on the monotonic clock; None if unknown: a
             job that left no record, or an older record.
+        code: digest of this package's code in the process that ran the trial, and in its worker and
+            sampler (`source_code.py`); empty if unknown, and where nothing ran.
         schema: version of this format.
     """
 
@@ -546,4 +552,5 @@ class Record:
     scored_in: str = ""
     unscored: str = ""
     duration_s: float | None = None
+    code: str = ""
     schema: int = SCHEMA

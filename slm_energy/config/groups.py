@@ -111,7 +111,7 @@ class EngineConfig:
     threads: Annotated[
         int | None,
         Key(
-            "intra-op threads; null is one per processor that the process may use",
+            "intra-op threads; null is one per processor that affinity and CPU quota allow",
             low=1,
             high=4096,
         ),
@@ -225,7 +225,7 @@ class LimitsConfig:
     ] = 5.0
     throttled_pct: Annotated[
         float,
-        Key("time in which heat slowed down a GPU or processor", low=0, high=100),
+        Key("time in which heat, or a CPU quota, slowed down a GPU or processor", low=0, high=100),
     ] = 5.0
     gpu_processes: Annotated[
         int,

@@ -316,6 +316,7 @@ _CHECKS: dict[str, _Check] = {
     "alone_on_gpu": _alone_on_gpu,
     "no_steal": _mean_within("cpu_steal_percentage", "steal_pct", "% of processor time"),
     "cpu_not_throttled": _mean_within("cpu_throttled_percentage", "throttled_pct", "% of the time"),
+    "quota_not_throttled": instrument_checks.quota_not_throttled,
     "gpu_not_throttled": _mean_within("_throttled", "throttled_pct", "% of the time", factor=100.0),
     "same_governor": _same_governor,
     "wall_unit": instrument_checks.wall_unit_plausible,

@@ -1,4 +1,4 @@
-"""Checks of the clocks, and of a meter at the wall: its steps and its unit. Pure.
+"""Checks of the clocks, of the CPU quota, and of a meter at the wall: its steps and its unit. Pure.
 
 Each gives what `checks.run` makes a `CheckResult` of: whether it passed (None if it does not apply)
 and a detail.
@@ -15,6 +15,27 @@ from slm_energy.record import Capture, EnergyFigure
 _CLOCK_ERROR_NS = 10_000_000
 """Clocks differ by less unless one was set or stopped: both are slewed by the same rate, and they
 are read within microseconds."""
+
+
+def quota_not_throttled(
+    trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]
+) -> tuple[bool | None, str]:
+    """Threads that a CPU quota stops make times and powers those of the quota."""
+    serve = capture.window("serve")
+    quota = None if serve is None else serve.quota
+    if quota is None or quota.throttled_pct is None:
+        return None, "there is no CPU quota, or it is unknown"
+    limit = trial.cell.settings.measurement.limits.throttled_pct
+    detail = (
+        f"the quota of {quota.processors:g} processors of {quota.folder} stopped threads in"
+        f" {quota.throttled_periods:,} of {quota.periods:,} periods"
+    )
+    if quota.throttled_pct <= limit:
+        return True, detail
+    return False, (
+        f"{detail}: measurement.limits.throttled_pct={limit:g} allows less; raise the quota"
+        " (docker --cpus, the pod's CPU limit, the job's processors) or lower engine.threads"
+    )
 
 
 def not_suspended(

@@ -38,6 +38,7 @@ HOST_CHECKS: tuple[Callable[[], Finding], ...] = (
     processor.turbo,
     processor.smt,
     processor.throttling,
+    processor.quota,
     processor.energy_filter,
     system.perf_events,
     system.virtual_machine,

@@ -7,7 +7,9 @@ import struct
 from collections.abc import Collection
 from pathlib import Path
 
+from slm_energy import cpu_quota
 from slm_energy.doctor.finding import CPUS, ROOT, Finding, each_cpu, field, text
+from slm_energy.errors import one_line
 
 _GUEST = " (that of a virtual machine leaves it to its host)"
 
@@ -103,6 +105,28 @@ def throttling(root: Path = ROOT) -> Finding:
         verdict="warn",
         detail=f"heat slowed it down up to {max(counts):,} times since the machine started",
         remedy="cool it, or turn turbo off; measurement.limits.throttled_pct judges each trial",
+    )
+
+
+def quota(root: Path = ROOT) -> Finding:
+    """Check for a limit on processor time, of a container, a pod or a cluster's job."""
+    name = "CPU quota"
+    try:
+        found = cpu_quota.read(root)
+    except (OSError, ValueError) as error:
+        return Finding(name=name, verdict="unknown", detail=one_line(error))
+    if found is None:
+        return Finding(name=name, verdict="ok", detail="none")
+    share = ""
+    if found.periods:
+        share = f", throttled in {found.throttled_periods:,} of {found.periods:,} periods so far"
+    return Finding(
+        name=name,
+        verdict="warn",
+        detail=f"{found.processors:g} processors ({found.quota_us / 1000:g} ms in each"
+        f" {found.period_us / 1000:g} ms) by {found.folder}{share}",
+        remedy="docker run without --cpus, a pod without a CPU limit, or a job with whole"
+        " processors; else engine.threads below the quota",
     )
 
 

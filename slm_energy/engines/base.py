@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from slm_energy import cpu_quota
 from slm_energy.cell import Settings, Trial
 from slm_energy.errors import ConfigError
 from slm_energy.prompts import end_ids
@@ -123,8 +123,8 @@ def derived_from(load_request: LoadRequest, recipe: int) -> dict[str, Json]:
 
 
 def threads(settings: Settings) -> int:
-    """Number of compute threads: as configured, or one per usable CPU."""
-    return settings.engine.threads or len(os.sched_getaffinity(0))
+    """Number of compute threads: as configured, or one per processor that may be kept busy."""
+    return settings.engine.threads or cpu_quota.usable_processors()
 
 
 class Engine(Protocol):

@@ -196,6 +196,14 @@ OTHERS = (
         origin="worker: windows",
     ),
     MetricDefinition(
+        name="utilization/quota_throttled_pct",
+        title="periods throttled by a CPU quota",
+        meaning="Periods of the serve window in which threads had used up the quota of their"
+        " control group and waited, in percent; absent without a quota.",
+        origin="worker: windows, from cpu.stat of the control group",
+        better="lower",
+    ),
+    MetricDefinition(
         name="time/trial_s",
         title="trial time",
         meaning="From the start of the trial to its record, also of a failed one.",

@@ -16,14 +16,13 @@ import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from importlib import metadata
-from pathlib import Path
 
+from slm_energy import source_code
 from slm_energy.cell import Cell
 from slm_energy.config.groups import StudyConfig
 from slm_energy.scope import Scope, difference
 from slm_energy.serialization import to_plain
 
-_PACKAGE = Path(__file__).parents[1]
 _NOT_THE_EXPERIMENT = ("name", "rounds", "busy", "attempts", "timeout_s")
 """Keys of the study that do not affect a trial: more rounds extend a study."""
 
@@ -67,7 +66,7 @@ def freeze(study: StudyConfig, cells: Sequence[Cell]) -> Frozen:
         for key, value in to_plain(study).items()
         if key not in _NOT_THE_EXPERIMENT
     }
-    facts = {"code": _code_digest(), "kernel": platform.release()} | _versions() | settings
+    facts = {"code": source_code.digest(), "kernel": platform.release()} | _versions() | settings
     return Frozen(facts=facts, cells=tuple(cell.id for cell in cells), git=_git())
 
 
@@ -103,15 +102,6 @@ def scope_change(first: Frozen, now: Frozen) -> str:
 
 def _words(scopes: Iterable[Scope]) -> str:
     return " or ".join(scope.words for scope in scopes)
-
-
-@functools.cache
-def _code_digest() -> str:
-    """Digest of the content of this package's files: an edit in a checkout counts as a change."""
-    digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 @functools.cache

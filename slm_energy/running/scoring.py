@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import io
 import math
-import os
 import platform
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from slm_energy import prompts, workload
+from slm_energy import cpu_quota, prompts, workload
 from slm_energy.config.groups import StudyConfig, WorkloadConfig
 from slm_energy.derive import solved
 from slm_energy.errors import SlmEnergyError, one_line
@@ -246,7 +245,7 @@ def _score_answers(
     flat = [job for own in jobs for job in own]
     if not flat:
         return [[] for _ in jobs]
-    workers = len(os.sched_getaffinity(0))
+    workers = cpu_quota.usable_processors()
     scores = iter(
         score(flat, known=cache / _KNOWN, workers=workers, isolated=isolated, progress=progress)
     )

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from slm_energy import prompts, workload
+from slm_energy import prompts, source_code, workload
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.derive import checks, metrics
@@ -101,6 +101,7 @@ def run(
             phases_s=attempt.phases_s,
             ended_unix_ns=started.unix_ns + took_ns,
             duration_s=took_ns / 1e9,
+            code=source_code.digest(),
         )
 
 

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from slm_energy import redaction, sigint
+from slm_energy import redaction, sigint, source_code
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.derive.energy.accounting import shortest_window_s
 from slm_energy.derive.energy.coarse import next_step_s
@@ -122,12 +122,17 @@ class Sampler:
             raise MeterError(
                 reply["error"] if reply else f"the sampler did not start: see {self._log}"
             )
+        if differs := source_code.difference(reply.get("code"), reply.get("package")):
+            self.close()
+            raise MeterError(f"the sampler was ended: {differs}")
         self.sources = tuple(from_plain(Source, item) for item in reply["sources"])
         self.notes = tuple(reply["notes"])
 
     def _spawn(self) -> dict[str, Any] | None:
         """Start a child; return its first reply, None if it gives none."""
         self._received = b""
+        variables = redaction.without_store()
+        variables |= source_code.on_path(Path(self.marks).parent, variables.get("PYTHONPATH"))
         config = json.dumps(to_plain(self.measurement))
         with self._log.open("ab") as log, sigint.withheld():
             # -P: a file named json.py in the working folder must not replace the library.
@@ -136,7 +141,7 @@ class Sampler:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=redaction.without_store(),
+                env=variables,
                 bufsize=0,
             )
         return self._reply(_START_S)

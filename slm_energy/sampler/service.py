@@ -13,12 +13,13 @@ import json
 import os
 import re
 import selectors
+import shutil
 import socket
 import sys
 from pathlib import Path
 from typing import Any
 
-from slm_energy import sigint
+from slm_energy import sigint, source_code
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.errors import MeterError
 from slm_energy.exchange import Edge
@@ -51,9 +52,10 @@ def serve(requests: int, replies: int, measurement: MeasurementConfig, marks: st
             return
         with contextlib.closing(instruments):
             sources, notes = to_plain(instruments.sources), to_plain(instruments.notes)
-            _send(replies, {"sources": sources, "notes": notes})
+            _send(replies, {"sources": sources, "notes": notes, **source_code.report()})
             _Service(requests, replies, listener, instruments, measurement.period_s).run()
     # The parent removes them too, unless it was killed.
+    shutil.rmtree(Path(marks).parent / source_code.FOLDER, ignore_errors=True)
     with contextlib.suppress(OSError):
         Path(marks).unlink()
         Path(marks).parent.rmdir()

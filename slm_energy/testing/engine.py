@@ -22,7 +22,15 @@ from typing import Any
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.config.groups import Scalar
-from slm_energy.engines.base import Batch, Completion, Engine, EngineSpec, LoadRequest, derived_from
+from slm_energy.engines.base import (
+    Batch,
+    Completion,
+    Engine,
+    EngineSpec,
+    LoadRequest,
+    derived_from,
+    threads,
+)
 from slm_energy.engines.ends import Ends
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
@@ -60,7 +68,7 @@ class ScriptedEngine:
         return {
             "provider": request.settings.provider.name,
             "dtype": request.settings.engine.dtype,
-            "threads": request.settings.engine.threads or len(os.sched_getaffinity(0)),
+            "threads": threads(request.settings),
             "kv_cache": True,
             "attention": "none",
             "context": 512,

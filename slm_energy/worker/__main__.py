@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from slm_energy import sigint
+from slm_energy import sigint, source_code
 from slm_energy.cell import Settings, Trial
 from slm_energy.engines.base import find, load_request_of
 from slm_energy.engines.describe import describe
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         json.dump(to_plain([describe(settings) for settings in cells]), sys.stdout)
         return 0
     mode, folder, isolation = arguments[0], Path(arguments[1]), "spawn"
+    source_code.digest()  # a template's forks report the code that it has imported
     _die_with_parent()
     if mode == "template":
         trial_folder = template.forked(read_json(folder / TRIAL_FILE, Trial).cell.settings)
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     if _is_closed(channel):  # the parent died before its death could end this process
         print("the parent has exited", file=sys.stderr)
         return 1
+    _send(channel, **source_code.report())
     step = mode
 
     def report(phase: str, share: float) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from slm_energy import sigint
+from slm_energy import sigint, source_code
 from slm_energy.worker import interpreters
 
 LOG_FILE = "worker.log"
@@ -118,7 +118,7 @@ def watch(
         finally:
             pipe.close()  # so that a worker that is still writing does not wait for a reader
             by_itself, code, peak_bytes = _end(worker, patience_s)
-    if not in_time:
+    if not in_time and message is None:
         return f"took longer than study.timeout_s={timeout_s:g} and was ended"
     if message is None and not by_itself:
         return f"the worker did not exit within {_EXIT_GRACE_S:g} s of its result and was ended"
@@ -171,9 +171,10 @@ def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[str | No
     """Read progress until the worker closes its end of the pipe.
 
     Returns:
-        The error that it reported, if any; and whether it ended in time.
+        The error that it reported, if any, or how its code differs from ours; and whether it ended
+        in time, False also where it must be ended because of its code.
     """
-    pending, error = b"", None
+    pending, error, same_code = b"", None, False
     phase, share = "start", 0.0
     while time.monotonic() < deadline:
         ready, _, _ = select.select([pipe], [], [], _TICK_S)
@@ -184,10 +185,19 @@ def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[str | No
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
                 message: dict[str, Any] = json.loads(line)
+                if not same_code and (differs := _difference(message)):
+                    return differs, False
+                same_code = True
                 error = message.get("error", error)
                 phase, share = message.get("phase", phase), message.get("share", share)
         progress(phase, share)
     return error, False
+
+
+def _difference(first: dict[str, Any]) -> str | None:
+    """How a worker's code differs from ours, by its first message; None if it does not."""
+    differs = source_code.difference(first.get("code"), first.get("package"))
+    return None if differs is None else f"the worker was ended: {differs}"
 
 
 def _end(worker: Worker, patience_s: float) -> tuple[bool, int, int | None]:

@@ -1,7 +1,7 @@
 """How a worker is started in this or another Python, and how another one describes its engines.
 
-A worker in another environment needs that environment's libraries and this package's files, nothing
-that the sweep itself needs: the package is put on its path through a folder that holds only it.
+A worker runs this package's files, also where its interpreter has another copy installed. One in
+another environment gets nothing else that the sweep has on its path.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_energy import redaction
+from slm_energy import redaction, source_code
 from slm_energy.cell import Settings
 from slm_energy.devices import nvidia
 from slm_energy.engines.describe import Description
@@ -20,7 +20,6 @@ from slm_energy.errors import ConfigError, one_line
 from slm_energy.scratch import scratch
 from slm_energy.serialization import convert, to_plain
 
-_PACKAGE = Path(__file__).parents[1]
 _PATIENCE_S = 120.0
 _VARIABLES = {"NVIDIA_TF32_OVERRIDE": "0", **nvidia.ORDER}
 """`provider.device` and CUDA_VISIBLE_DEVICES mean the same GPUs for CUDA as for the meters; and
@@ -56,8 +55,8 @@ def command(
         The command and its environment variables.
     """
     variables = redaction.inherited(env)
-    if python is not None:
-        variables |= _package_only(folder)
+    inherited = variables.get("PYTHONPATH") if python is None else None
+    variables |= source_code.on_path(folder, inherited)
     # -P keeps the current folder off the path: a file named json.py there is not the library.
     words = [python or sys.executable, "-P", "-m", "slm_energy.worker", *arguments]
     return words, variables | _VARIABLES
@@ -75,7 +74,11 @@ def ask(python: str, about: Sequence[Settings]) -> list[Description]:
     """
     passed = [name for settings in about for name in settings.engine.env]
     with scratch() as folder:
-        variables = {**redaction.inherited(passed), **_package_only(folder), "PYTHONSAFEPATH": "1"}
+        variables = {
+            **redaction.inherited(passed),
+            **source_code.on_path(folder),
+            "PYTHONSAFEPATH": "1",
+        }
         try:
             answer = subprocess.run(
                 [python, "-c", _DESCRIBE],
@@ -98,13 +101,3 @@ def ask(python: str, about: Sequence[Settings]) -> list[Description]:
         convert(Description, row, "description") for row in json.loads(answer.stdout)
     ]
     return descriptions
-
-
-def _package_only(folder: Path) -> dict[str, str]:
-    """The environment variable that puts this package, and nothing beside it, on the path."""
-    alone = folder / "package"
-    alone.mkdir(exist_ok=True)
-    link = alone / _PACKAGE.name
-    if not link.exists():
-        link.symlink_to(_PACKAGE)
-    return {"PYTHONPATH": str(alone)}

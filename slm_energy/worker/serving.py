@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from slm_energy import cpu_quota
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.config.groups import WorkloadConfig
@@ -228,12 +229,14 @@ def _ending(
 
 
 def _environment(trial: Trial) -> dict[str, Json]:
+    quota = cpu_quota.read()
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),
         "processors_usable": len(os.sched_getaffinity(0)),
         "processors_allowed": allowed_processors(),
+        "cpu_quota": None if quota is None else [quota.quota_us, quota.period_us],
         "nvidia_driver": _nvidia_driver(),
         "rapl_energy_filter": energy_filter(),
         "hostname": platform.node(),

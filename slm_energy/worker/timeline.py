@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from slm_energy import cpu_quota
 from slm_energy.clocks import ReadClocks, read_clocks
+from slm_energy.cpu_quota import CpuQuota
 from slm_energy.exchange import Edge, Marks
 from slm_energy.record import Metering, Window
 
@@ -27,11 +29,17 @@ class Timeline:
     Args:
         metering: how to reach the sampler; None when nothing is metered.
         clocks: reads all clocks, to see whether the machine was suspended within a window.
+        quota: reads this process's CPU quota, which a server that it starts shares.
     """
 
-    def __init__(self, metering: Metering | None, clocks: ReadClocks = read_clocks) -> None:
+    def __init__(
+        self,
+        metering: Metering | None,
+        clocks: ReadClocks = read_clocks,
+        quota: Callable[[], CpuQuota | None] = cpu_quota.read,
+    ) -> None:
         self.windows: list[Window] = []
-        self._clocks = clocks
+        self._clocks, self._quota = clocks, quota
         self._marks: Marks | None = None
         if metering is not None:
             try:
@@ -44,12 +52,13 @@ class Timeline:
         """Open a window for the length of a `with` block; an exception leaves none."""
         span = Span()
         self._mark("start")
-        opened = self._clocks()
+        quota, opened = self._quota(), self._clocks()
         start_ns = time.monotonic_ns()
         yield span
         end_ns = time.monotonic_ns()
         suspended_ns = self._clocks().suspended_ns(opened)
         self._mark("end")
+        now = self._quota()
         self.windows.append(
             Window(
                 name=name,
@@ -57,6 +66,7 @@ class Timeline:
                 end_ns=end_ns,
                 passes=span.passes,
                 suspended_ns=suspended_ns,
+                quota=None if now is None else now.since(quota),
             )
         )
 

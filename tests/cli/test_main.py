@@ -179,7 +179,7 @@ def test_doctor_says_in_its_first_line_whether_energy_can_be_measured(
     done = slm_energy("doctor", none, quick=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("No energy can be measured here: no sensor can be read; ")
-    assert "32 checks: " in done.stdout
+    assert "33 checks: " in done.stdout
     strict = slm_energy("doctor", "measurement=strict", "--json", none, quick=False)
     assert strict.returncode == 1
     assert json.loads(strict.stdout)["exit_code"] == 1

@@ -11,7 +11,6 @@ prepare step stores inductor's output in the cache, so every trial compiles from
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from slm_energy import cache, prompts, workload
+from slm_energy import cache, cpu_quota, prompts, workload
 from slm_energy.cell import Settings
 from slm_energy.config.groups import ProviderConfig
 from slm_energy.devices.nvidia import visible_devices
@@ -254,7 +253,7 @@ def _prepare(request: LoadRequest) -> None:
     def fill(folder: Path) -> Mapping[str, Json]:
         engine = TorchCompileEngine()
         engine.load(request)
-        facts = engine.compile_in(folder, shapes, threads=len(os.sched_getaffinity(0)))
+        facts = engine.compile_in(folder, shapes, threads=cpu_quota.usable_processors())
         shutil.rmtree(folder / "locks", ignore_errors=True)
         engine.close()
         return facts
