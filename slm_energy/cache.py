@@ -184,6 +184,8 @@ def remove(folder: Path) -> bool:
     Raises:
         OSError: its files cannot be removed.
     """
+    if not folder.parent.exists():
+        return True
     partial = _partial(folder)
     try:
         with locked(_lock(folder), _give_up):

@@ -117,6 +117,10 @@ def test_what_a_killed_maker_left_is_listed_and_made_anew_by_the_next(tmp_path: 
     assert state(tmp_path) == {place.name: "whole"}
 
 
+def test_removing_what_was_never_made_is_no_error(tmp_path: Path) -> None:
+    assert cache.remove(cache.place(tmp_path, "onnx", identity("a")))
+
+
 def test_what_a_killed_maker_left_can_be_removed(tmp_path: Path) -> None:
     place = cache.place(tmp_path, "onnx", identity("a"))
     place.with_name(f"{place.name}.partial").mkdir(parents=True)

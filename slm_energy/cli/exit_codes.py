@@ -16,8 +16,8 @@ GOOD = 0
 HELP = """\
 exit codes; where several apply, the first of 130, 2, 1, 3, 4:
   0    all went well
-  1    a trial is failed, invalid or missing, or something was found wrong or worse
+  1    a trial is failed, invalid or missing; something is wrong or worse
   2    cannot go on: the configuration or the environment must change first
-  3    all is measured but not all is sent: slm-energy sync sends what waits on disk
+  3    all is measured but not all is sent: slm-energy sync sends the rest
   4    all went well, but output was lost (disk full, closed, reader gone)
   130  interrupted: the same command resumes"""

@@ -62,10 +62,8 @@ def test_a_stored_study_is_scored_once(slm_energy: Command, workload: Path, tmp_
 
 
 def test_wrong_input_is_one_line(slm_energy: Command, workload: Path, tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("no folder")
     for words, line in (
         (("score", "study=other"), "study='other' is not in"),
-        (SCORE, "set cache.folder=DIR"),
         ((*SCORE, "sandbox=off"), "sandbox='off'"),
     ):
         result = slm_energy(*words, quick=False)

@@ -111,8 +111,9 @@ def test_a_cache_that_cannot_be_written_does_not_cost_the_trial(
 ) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     scored = scoring.scored(record, config.study)
-    assert "set cache.folder=DIR" in scored.unscored
     assert scored.outcome.name == "valid"
+    assert len(scored.scores) > 0
+    assert not scored.unscored
 
 
 def test_an_interrupt_while_answers_are_tested_keeps_what_was_measured(

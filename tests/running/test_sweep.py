@@ -159,7 +159,7 @@ def test_a_damaged_store_is_one_clear_line(tmp_path: Path, slm_energy: Command) 
     (tmp_path / "mlruns" / "mlflow.db").write_bytes(b"this is no database" * 100)
     done = slm_energy()
     line = refusal(done)
-    assert line.startswith("error: tracking store")
+    assert line.startswith("error: cannot use ")
     assert "file is not a database" in line
     assert os.listdir(tmp_path / "mlruns" / "artifacts") == []
 
