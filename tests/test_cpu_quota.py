@@ -11,6 +11,7 @@ from slm_energy import cpu_quota
 from slm_energy.doctor import processor
 from slm_energy.running import trial
 from slm_energy.worker.timeline import Timeline
+from tests.captures import a_capture
 from tests.conftest import a_trial
 from tests.doctor.conftest import root  # noqa: F401
 
@@ -125,10 +126,8 @@ def test_doctor_names_the_quota(root, groups, verdict, detail):  # noqa: F811
 
 
 @pytest.mark.parametrize(("throttled", "passed"), [(5, True), (6, False)])
-def test_a_trial_that_its_quota_stopped_is_invalid(tmp_path, config, throttled, passed):
-    entry = a_trial(config, cache_path=str(tmp_path / "cache"))
-    capture = trial.run(entry, tmp_path, None, lambda phase, share: None).capture
-    assert capture is not None
+def test_a_trial_that_its_quota_stopped_is_invalid(config, throttled, passed):
+    entry, capture = a_trial(config), a_capture()
     quota = cpu_quota.CpuQuota(
         folder="/sys/fs/cgroup/pod",
         quota_us=50_000,
