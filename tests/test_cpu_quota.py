@@ -143,3 +143,12 @@ def test_a_trial_that_its_quota_stopped_is_invalid(config, throttled, passed):
     assert check.passed is passed
     assert "0.5 processors of /sys/fs/cgroup/pod" in check.detail
     assert ("raise the quota" in check.detail) is not passed
+
+
+def test_a_plan_warns_of_less_than_one_processor(slm_energy, root, monkeypatch):  # noqa: F811
+    groups = {"cpu.max": "50000 100000\n", "cpu.stat": STAT.format(0, 0, 0)}
+    quota = cpu_quota.read(root(files(V2.format("/"), "/", groups)))
+    monkeypatch.setattr(cpu_quota, "read", lambda: quota)
+    done = slm_energy("plan")
+    assert done.returncode == 0, done.stderr
+    assert "CPU quota: 0.5 processors by /sys/fs/cgroup: even one thread is" in done.stdout
