@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
 
 from slm_energy import cpu_quota
+from slm_energy.doctor import processor
+from slm_energy.running import trial
 from slm_energy.worker.timeline import Timeline
+from tests.captures import a_capture
+from tests.conftest import a_trial
 from tests.doctor.conftest import root  # noqa: F401
 
 V2 = "29 23 0:26 {} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -100,3 +105,50 @@ def test_moved_to_another_group_within_a_window_is_unknown(root):  # noqa: F811
     other = cpu_quota.read(root(files(V2.format("/"), "/", OWN)))
     assert other is not None
     assert other.since(before) is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "verdict", "detail"),
+    [
+        (
+            {"cpu.max": "50000 100000\n", "cpu.stat": STAT.format(231, 218, 9)},
+            "warn",
+            "0.5 processors (50 ms in each 100 ms) by /sys/fs/cgroup, throttled in 218 of 231"
+            " periods so far",
+        ),
+        ({"cpu.max": "max 100000\n"}, "ok", "none"),
+        ({"cpu.max": "broken\n"}, "unknown", "not enough values to unpack (expected 2, got 1)"),
+    ],
+)
+def test_doctor_names_the_quota(root, groups, verdict, detail):  # noqa: F811
+    finding = processor.quota(root(files(V2.format("/"), "/", groups)))
+    assert (finding.verdict, finding.detail) == (verdict, detail)
+
+
+@pytest.mark.parametrize(("throttled", "passed"), [(5, True), (6, False)])
+def test_a_trial_that_its_quota_stopped_is_invalid(config, throttled, passed):
+    entry, capture = a_trial(config), a_capture()
+    quota = cpu_quota.CpuQuota(
+        folder="/sys/fs/cgroup/pod",
+        quota_us=50_000,
+        period_us=100_000,
+        periods=100,
+        throttled_periods=throttled,
+        throttled_us=1,
+    )
+    windows = tuple(dataclasses.replace(w, quota=quota) for w in capture.windows)
+    record = trial.derive(entry, dataclasses.replace(capture, windows=windows), 0)
+    assert record.metrics["utilization/quota_throttled_pct"] == throttled
+    [check] = [check for check in record.checks if check.name == "quota_not_throttled"]
+    assert check.passed is passed
+    assert "0.5 processors of /sys/fs/cgroup/pod" in check.detail
+    assert ("raise the quota" in check.detail) is not passed
+
+
+def test_a_plan_warns_of_less_than_one_processor(slm_energy, root, monkeypatch):  # noqa: F811
+    groups = {"cpu.max": "50000 100000\n", "cpu.stat": STAT.format(0, 0, 0)}
+    quota = cpu_quota.read(root(files(V2.format("/"), "/", groups)))
+    monkeypatch.setattr(cpu_quota, "read", lambda: quota)
+    done = slm_energy("plan")
+    assert done.returncode == 0, done.stderr
+    assert "CPU quota: 0.5 processors by /sys/fs/cgroup: even one thread is" in done.stdout

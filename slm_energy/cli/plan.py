@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from slm_energy import cpu_quota
 from slm_energy.cell import is_sentinel
 from slm_energy.cli import key_help, registration
 from slm_energy.cli.console import terminal
@@ -112,6 +113,14 @@ def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: s
         console.print(escape(f"energy of: {plan.measured}"), highlight=False, soft_wrap=True)
     for change in plan.changed:
         console.print(f"[yellow]changed since the study began[/]: {escape(change)}", soft_wrap=True)
+    quota = cpu_quota.read()
+    if quota is not None and quota.processors < 1:
+        line = (
+            f"[yellow]CPU quota[/]: {quota.processors:g} processors by {escape(quota.folder)}: even"
+            " one thread is throttled, and trials are invalid above"
+            " measurement.limits.throttled_pct"
+        )
+        console.print(line, highlight=False, soft_wrap=True)
     _show_expected(plan, console)
     _show_power(plan, floor, console)
     if study.precision_pct is not None:

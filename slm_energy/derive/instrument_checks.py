@@ -34,7 +34,7 @@ def quota_not_throttled(
         return True, detail
     return False, (
         f"{detail}: measurement.limits.throttled_pct={limit:g} allows less; raise the quota"
-        " (docker --cpus, the pod's CPU limit, the job's processors) or lower engine.threads"
+        " (docker --cpus, the pod's CPU limit, the job's processors)"
     )
 
 

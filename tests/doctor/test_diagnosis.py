@@ -226,6 +226,7 @@ def assert_json_is_stable(found):
         "turbo",
         "SMT",
         "throttling",
+        "CPU quota",
         "RAPL filter",
         "perf events",
         "virtual machine",

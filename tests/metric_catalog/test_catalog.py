@@ -17,6 +17,7 @@ from slm_energy.analysis.options import METRICS as COMPARED
 from slm_energy.analysis.render.files import files
 from slm_energy.config.groups import MeasurementConfig, RunConfig, TrackingConfig
 from slm_energy.config.options import AnalysisOptions
+from slm_energy.cpu_quota import CpuQuota
 from slm_energy.derive import metrics, solved
 from slm_energy.meters.domains import KNOWN
 from slm_energy.metric_catalog import gauges
@@ -85,9 +86,17 @@ def rich_capture() -> Capture:
     # Long enough for its unsteadiness to be known.
     before_serving.append(Window(name="baseline", start_ns=S // 2, end_ns=4 * S))
     temperatures = [name for name in GAUGES if "temperature" in name]
+    quota = CpuQuota(
+        folder="/sys/fs/cgroup",
+        quota_us=50_000,
+        period_us=100_000,
+        periods=100,
+        throttled_periods=1,
+        throttled_us=9,
+    )
     return dataclasses.replace(
         plain,
-        windows=(*before_serving, plain.windows[-1]),
+        windows=(*before_serving, dataclasses.replace(plain.windows[-1], quota=quota)),
         warmup=WarmUp(paces_ns=(3, 2, 2), steady=True),
         reference=a_reference(plain.generations),
         sampler=SamplerReport(
