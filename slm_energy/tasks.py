@@ -116,7 +116,7 @@ def _evalplus(row: Mapping[str, Any]) -> Task:
     tests = TaskTests(
         kind="inputs",
         inputs=inputs,
-        mbpp=_mbpp_number(_text(row, "task_id")),
+        mbpp=_mbpp_number(_id(row, "task_id")),
         atol=_number(row, "atol"),
         refused="" if _text(row, "canonical_solution") else "canonical_solution is empty",
     )
@@ -139,7 +139,7 @@ def _mbpp(row: Mapping[str, Any]) -> Task:
     setup = [*_texts(row, "test_imports"), _text(row, "test_setup_code")]
     program = "\n".join([*setup, *tests])
     return Task(
-        task_id=_text(row, "task_id"),
+        task_id=_id(row, "task_id"),
         prompt="\n".join(['"""', asked, *assertions[:1], '"""', ""]),
         entry_point=_called(code, assertions),
         canonical_solution=code,
@@ -157,7 +157,7 @@ def _live_code_bench(row: Mapping[str, Any]) -> Task:
     starter = _text(row, "starter_code")
     code = f"\n\nComplete this code:\n```python\n{starter}\n```\n" if starter else ""
     return Task(
-        task_id=_text(row, "question_id"),
+        task_id=_id(row, "question_id"),
         prompt=_text(row, "question_content") + code,
         tests=_case_tests(row, cases, refused) if cases or refused else None,
     )
@@ -203,7 +203,7 @@ def _call(case: Mapping[str, str]) -> list[Json]:
 
 def _with_tests(row: Mapping[str, Any], tests: TaskTests | None) -> Task:
     return Task(
-        task_id=_text(row, "task_id"),
+        task_id=_id(row, "task_id"),
         prompt=_text(row, "prompt"),
         entry_point=_text(row, "entry_point"),
         canonical_solution=_text(row, "canonical_solution"),
@@ -221,17 +221,30 @@ _FORMS: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Task]], ...] = (
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
+    """A text; empty if the key is missing or null."""
     value = row.get(key)
     if value is None:
         return ""
-    if not isinstance(value, str | int) or isinstance(value, bool):
+    if not isinstance(value, str):
         raise ValueError(f"{key} is {type(value).__name__}, expected text")
-    return str(value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{key} has a lone surrogate, which no tokenizer can read") from error
+    return value
+
+
+def _id(row: Mapping[str, Any], key: str) -> str:
+    """A text, or a whole number: MBPP's ids are numbers."""
+    value = row.get(key)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _text(row, key)
 
 
 def _texts(row: Mapping[str, Any], key: str) -> list[str]:
     """A list of texts; empty if the key is missing or null."""
-    value = _list(row, key) if row.get(key) is not None else []
+    value = _list(row, key)
     for item in value:
         if not isinstance(item, str):
             raise ValueError(f"{key} has an item of type {type(item).__name__}, expected text")
@@ -246,7 +259,10 @@ def _number(row: Mapping[str, Any], key: str) -> float:
 
 
 def _list(row: Mapping[str, Any], key: str) -> list[Any]:
+    """A list; empty if the key is missing or null."""
     value = row.get(key)
+    if value is None:
+        return []
     if not isinstance(value, list):
         raise ValueError(f"{key} is {type(value).__name__}, expected a list")
     return value

@@ -119,7 +119,10 @@ def _parquet_rows(path: Path) -> list[Any]:
 def _task(row: Any, number: int, source: str) -> Task:
     where = f"workload.source={source}: row {number}"
     if not isinstance(row, Mapping):
-        raise WorkloadError(f"{where} is no JSON object")
+        raise WorkloadError(
+            f"{where} is {type(row).__name__}, expected a JSON object"
+            " (one to a line, not in an array)"
+        )
     try:
         task = tasks.read(row)
     except KeyError as error:
@@ -130,10 +133,4 @@ def _task(row: Any, number: int, source: str) -> Task:
         raise WorkloadError(f"{where} has an empty task_id")
     if not task.prompt:
         raise WorkloadError(f"{where} has an empty prompt")
-    try:
-        f"{task.task_id}{task.prompt}".encode()
-    except UnicodeEncodeError as error:
-        raise WorkloadError(
-            f"{where}: prompt or task_id has a lone surrogate, which no tokenizer can read"
-        ) from error
     return task

@@ -50,6 +50,12 @@ def test_the_digest_covers_ids_and_prompts_in_order() -> None:
         (b'{"task_id": "a", "prompt": "x"}\nnonsense\n', "line 2 is not JSON"),
         (b'{"task_id": "a", "prompt": "x"}\n{"task_id": "a", "prompt": "y"}\n', "not unique"),
         (b"\xff\xfe\x00", "cannot be read"),
+        (b'[{"task_id": "a", "prompt": "x"}]\n', "row 1 is list, expected a JSON object"),
+        (b'{"task_id": "a", "prompt": [{"role": "user"}]}\n', "row 1: prompt is list"),
+        (b'{"task_id": "a", "prompt": false}\n', "row 1: prompt is bool"),
+        (b'{"task_id": "a", "prompt": 7}\n', "row 1: prompt is int"),
+        (b'{"task_id": "a", "prompt": null}\n', "row 1 has an empty prompt"),
+        (b'{"task_id": "a", "prompt": "\\ud83d"}\n', "row 1: prompt has a lone surrogate"),
     ],
 )
 def test_a_bad_file_is_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -58,6 +64,14 @@ def test_a_bad_file_is_one_clear_line(tmp_path: Path, content: bytes, message: s
     with pytest.raises(WorkloadError, match=message) as raised:
         workload.load(given(path))
     assert "\n" not in str(raised.value)
+
+
+def test_null_in_an_optional_field_is_absent_and_an_id_may_be_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    row = {"task_id": 7, "prompt": "x", "entry_point": "f", "base_input": None, "plus_input": None}
+    path.write_text("\ufeff" + json.dumps(row | {"canonical_solution": None}), encoding="utf-8")
+    (task,) = workload.load(given(path))
+    assert (task.task_id, task.canonical_solution, task.tests) == ("7", "", None)
 
 
 def test_a_missing_file_and_a_broken_archive_are_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ empty value is missing, and the report counts it. Rows are those of the file, th
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import re
@@ -68,14 +69,27 @@ def read(path: Path, mapping: Columns) -> pd.DataFrame:
 def _load(path: Path) -> pd.DataFrame:
     """All columns as text, and the row number of each row in the file."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
+        with path.open(encoding=_encoding(path), newline="") as file:
+            start = file.readline()
+            named = re.fullmatch(r"sep=(.)", start.strip("\r\n"))  # as Excel writes it
+            above = 1 if named else 0
+            if not named:
+                file.seek(0)
+            lines = csv.reader(
+                file, delimiter=named[1] if named else _separator(start), strict=True
+            )
             head = next(lines, [])
-            body = [(lines.line_num, line) for line in lines if any(text.strip() for text in line)]
+            body = [
+                (lines.line_num + above, line)
+                for line in lines
+                if any(text.strip() for text in line)
+            ]
     except OSError as error:
         raise AnalysisError(f"data={path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise AnalysisError(f"data={path}: not a CSV file in UTF-8 ({one_line(error)})") from None
+    except (UnicodeError, csv.Error) as error:
+        raise AnalysisError(
+            f"data={path}: not a CSV file in UTF-8 or UTF-16 ({one_line(error)})"
+        ) from None
     head = [name.strip() for name in head]
     if not any(head) or not body:
         raise AnalysisError(f"data={path}: {'no data below its head' if any(head) else 'empty'}")
@@ -88,6 +102,18 @@ def _load(path: Path) -> pd.DataFrame:
             )
     table = pd.DataFrame([[text.strip() for text in line] for _, line in body], columns=head)
     return table.assign(**{_ROW: [number for number, _ in body]})
+
+
+def _encoding(path: Path) -> str:
+    """UTF-16 if the file begins with its byte order mark, as Excel's "Unicode text" does."""
+    with path.open("rb") as file:
+        mark = file.read(2)
+    return "utf-16" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _separator(head: str) -> str:
+    """The one of semicolon and tab that a head without commas has; else a comma."""
+    return next((mark for mark in ";\t" if mark in head and "," not in head), ",")
 
 
 def _require(table: pd.DataFrame, required: Mapping[str, str], path: Path) -> None:
@@ -231,7 +257,9 @@ def _numbers(
         if bad.any():
             row = int(table[_ROW].to_numpy()[bad][0])
             text = texts.to_numpy()[bad][0]
-            raise AnalysisError(f"data={path}: row {row}, column {column!r}: {text!r} {why}")
+            comma = "; write it with a decimal point and without a thousands separator"
+            hint = comma if "," in text else ""
+            raise AnalysisError(f"data={path}: row {row}, column {column!r}: {text!r} {why}{hint}")
     if missing.all():
         raise AnalysisError(f"data={path}: no row has a value of {metric.column!r} ({metric.name})")
     return np.asarray(values * metric.factor)

@@ -199,7 +199,7 @@ def _study(rows: pd.DataFrame, study: str, machine: str) -> Study:
     cells = (*supported, *(cell for cell in rows["cell"].unique() if cell not in tried))
     rounds = tuple(range(1, int(rows["round"].max()) + 1))
     settings = _settings(rows)
-    labels, shared = _short_labels(cell_labels(settings.items()))
+    labels, shared = _short_labels(cell_labels(settings.items()), settings)
     return Study(
         name=study,
         machine=machine,
@@ -250,9 +250,15 @@ def _settings(rows: pd.DataFrame) -> dict[str, dict[str, Scalar]]:
     }
 
 
-def _short_labels(labels: dict[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+def _short_labels(
+    labels: dict[str, str], settings: dict[str, dict[str, Scalar]]
+) -> tuple[dict[str, str], tuple[str, ...]]:
     """Take out of `model / engine / provider / ...` what is the same in all cells."""
-    parts = {cell: label.split(" / ") for cell, label in labels.items()}
+    parts = {}
+    for cell, label in labels.items():
+        core = [str(settings[cell].get(key)) for key in _CORE]  # a name may contain " / "
+        rest = label.removeprefix(" / ".join(core)).removeprefix(" / ")
+        parts[cell] = [*core, rest] if rest else core
     words = ("model", "engine", "provider")
     same = [i for i in range(3) if len({row[i] for row in parts.values()}) == 1]
     if len(labels) == 1 or len(same) == 3:

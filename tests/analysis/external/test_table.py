@@ -193,3 +193,24 @@ def test_a_file_that_is_no_table(tmp_path: Path, content: bytes | None, message:
 def test_a_bad_mapping_is_one_clear_line(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         columns({"factors": FACTORS, **keys})
+
+
+@pytest.mark.parametrize("mark", [";", "\t", ","])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_spreadsheets_dialects_are_read(
+    tmp_path: Path, mark: str, encoding: str, named: bool
+) -> None:
+    path = tmp_path / "t.csv"
+    lines = [line.replace(",", mark) for line in (HEAD, "m,a,1.5", "m,b,3")]
+    path.write_bytes("\r\n".join([*[f"sep={mark}"] * named, *lines]).encode(encoding))
+    frame = read(path, columns({"factors": FACTORS}))
+    assert energies(frame) == {("a", 1): 1.5, ("b", 1): 3}
+    first = 3 if named else 2  # rows are those of the file
+    assert list(frame["run_id"]) == [f"row {first}", f"row {first + 1}"]
+
+
+def test_a_comma_in_a_number_is_never_guessed(table: Read) -> None:
+    lines = (HEAD.replace(",", ";"), "m;a;1,234")
+    with pytest.raises(AnalysisError, match=r"row 2.*'1,234' is not a number.*decimal point"):
+        table(*lines)
