@@ -48,6 +48,13 @@ def test_options_that_only_one_engine_has_are_named_only_where_they_differ(study
     assert labels["torch-cpu"] == "torch"
 
 
+def test_models_whose_names_have_the_separator_keep_their_names(study):
+    frame = study({"torch/cpu": 0.03, "onnx/cpu": 0.01})
+    frame["model.name"] = frame["engine.name"].map({"torch": "Llama / 1B", "onnx": "Llama / 3B"})
+    labels = tidy(frame, "toy").labels
+    assert labels == {"torch-cpu": "Llama / 1B / torch", "onnx-cpu": "Llama / 3B / onnx"}
+
+
 def test_a_single_cell_keeps_a_label(study):
     assert tidy(study({"torch/cpu": 0.03}), "toy").labels == {"torch-cpu": "torch / cpu"}
 
