@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from slm_energy.serialization import from_plain, read_json, to_plain, write_json
+from slm_energy.serialization import from_plain, parse_json, read_json, to_plain, write_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,26 @@ def test_dataclasses_survive_a_file(tmp_path: Path) -> None:
 def test_a_wrong_shape_is_named(data: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_plain(Line, data)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 101 + "]" * 101, "more than 100 lists or objects inside each other"),
+        ("[" * 200_000, "more than 100 lists or objects inside each other"),
+        ("9" * 5000, "a number of more than 4,300 digits"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_what_python_cannot_hold_is_a_wrong_value_like_any_other(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_json(text)
+    assert parse_json("[" * 100 + "]" * 100)
+
+
+def test_an_integer_too_large_for_a_number_is_named() -> None:
+    with pytest.raises(ValueError, match=r"Point\.y: expected a number below 1e308"):
+        from_plain(Point, {"x": 1, "y": 10**400})
 
 
 def test_not_a_number_is_not_json(tmp_path: Path) -> None:

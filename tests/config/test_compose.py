@@ -198,6 +198,12 @@ def test_a_launcher_that_runs_no_trial_is_one_line(words: list[str], message: st
             r"engine\.decod: no such key; did you mean engine\.decode\?",
         ),
         ("config", ["foo=1"], "foo: no such key or group"),
+        ("config", [f"study.rounds={'9' * 5000}"], r"study\.rounds: a number of more than 300"),
+        (
+            "config",
+            [f"engine.options={'[' * 99}{']' * 99}"],
+            r"engine\.options: more than 20 lists",
+        ),
         (
             "config",
             ["measurement.limits.steal=1"],

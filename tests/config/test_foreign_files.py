@@ -34,6 +34,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         ("name: torch\ndtype: !!binary aGVsbG8=", "line 2: a tag of YAML is not allowed"),
         ("name: !own torch", "a tag of YAML is not allowed"),
         ("name: [", "is not valid YAML: while parsing"),
+        (f"name: {'[' * 1000}{']' * 1000}", "more than 20 lists or mappings inside each other"),
         ("# @package _global_\nstudy: {name: x}", "@package _global_ is not allowed"),
         ("  #  @package _global_.study\nname: x", "@package _global_.study is not allowed"),
         ("# @package hydra\nrun: {dir: made}", "@package hydra is not allowed"),

@@ -17,7 +17,7 @@ import pytest
 
 from slm_energy.cell import Trial
 from slm_energy.config.groups import LauncherConfig, RunConfig
-from slm_energy.errors import SlmEnergyError
+from slm_energy.errors import ConfigError, SlmEnergyError
 from slm_energy.machine import measuring
 from slm_energy.record import Record
 from slm_energy.running import trial
@@ -47,6 +47,12 @@ def cluster(
     config: RunConfig, folder: Path, ending: Callable[[], bool] = lambda: False
 ) -> ClusterExecutor:
     return ClusterExecutor(SLURM, config.study, folder, ending)
+
+
+def test_a_folder_with_a_percent_sign_is_refused(config: RunConfig, tmp_path: Path) -> None:
+    """Jobs replace %j, %u and others in the paths of their logs."""
+    with pytest.raises(ConfigError, match=r"tracking\.folder: .*feature%2Fx.* without one"):
+        cluster(config, tmp_path / "feature%2Fx")
 
 
 def start(jobs: ClusterExecutor, config: RunConfig, folder: Path, name: str) -> Trial:

@@ -34,14 +34,14 @@ def bare(folder: Path, *packages: str) -> str:
 @pytest.fixture(scope="session")
 def lean(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("lean")
-    return bare(folder / "venv", "numpy", "tokenizers", "filelock")
+    return bare(folder / "venv", "numpy", "tokenizers")
 
 
 def levels(config: RunConfig, **engine: object) -> Settings:
     return a_cell(config, engine=EngineConfig(**{"name": "scripted"} | engine)).settings  # type: ignore[arg-type]
 
 
-def test_a_worker_needs_only_numpy_tokenizers_and_filelock(
+def test_a_worker_needs_only_numpy_and_tokenizers(
     tmp_path: Path, config: RunConfig, lean: str
 ) -> None:
     cell = a_cell(config, measurement=OFF)
