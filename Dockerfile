@@ -9,14 +9,15 @@ USER mlflow
 WORKDIR /home/mlflow
 
 # The pinned installation of `make demo`, for machines without Python. Runs the demo by default:
-#   docker build -t slm-energy . && docker run --rm -v "$PWD/mlruns:/work/mlruns" slm-energy
+#   docker build -t slm-energy . && docker run --rm -v slm-mlruns:/work/mlruns slm-energy
+# docs/containers.md has the rest.
 # RAPL and GPUs need the host's devices: -v /sys/class/powercap:/sys/class/powercap:ro --gpus all
 # Measurements in other containers wait for this one's with -v /run/lock:/run/lock.
 # A server on a GPU also needs --pid=host: it is found there by its process ids.
 FROM python:3.11-slim-bookworm
 
 RUN useradd --create-home --uid 1000 slm \
-    && mkdir /work && chown slm /work
+    && mkdir -p /work/mlruns /home/slm/.cache && chown -R slm:slm /work /home/slm/.cache
 WORKDIR /opt/slm_energy
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY hydra_plugins hydra_plugins

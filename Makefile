@@ -1,15 +1,17 @@
 # `make demo` and `make test` first create .venv from the pins in constraints.txt.
+# `make sbom` writes a bill of materials of the pins (CycloneDX); `make audit` asks a vulnerability
+# service about each of them, so it needs the network.
 # `make cluster` (as root on Debian) installs and starts a Slurm cluster, and runs a study on it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test cluster lint clean
+.PHONY: demo test cluster lint sbom audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m slm_energy --config-dir sweeps --config-name demo
 
-test: $(VENV)/.installed-test $(VENV)/.installed-envs lint
+test: $(VENV)/.installed-test $(VENV)/.installed-envs lint sbom
 	$(BIN)/pytest -n 2 --dist loadfile
 
 cluster: $(VENV)/.installed-test
@@ -22,6 +24,19 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 	$(BIN)/deptry slm_energy hydra_plugins
 	$(BIN)/pip check --disable-pip-version-check
+
+sbom: $(VENV)/.installed-test
+	mkdir -p dist
+	$(BIN)/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml \
+	  --output-reproducible --short-PURLs -o dist/sbom.cdx.json
+
+# pip-audit has an environment of its own: its packages are not among the pins that it looks up.
+audit:
+	mkdir -p dist && rm -f dist/audit.json
+	$(PYTHON) -m venv dist/audit
+	dist/audit/bin/pip install --disable-pip-version-check pip-audit==2.10.1
+	-dist/audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip -f json -o dist/audit.json
+	$(PYTHON) tools/audit.py dist/audit.json
 
 # torch is installed first, so that pip selects the build for this machine.
 $(VENV)/.installed: constraints.txt pyproject.toml

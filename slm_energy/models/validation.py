@@ -30,6 +30,7 @@ def validate(folder: Path, model: ModelConfig) -> None:
     """
     config = read_json(folder / "config.json")
     _require_causal_lm(folder, config, model)
+    _refuse_kernels(folder, config)
     _require_architecture(folder, config, model)
     _require_weights(folder, model)
     if not any((folder / name).is_file() for name in (tokenizer.FAST, *tokenizer.SLOW)):
@@ -53,6 +54,24 @@ def _require_causal_lm(folder: Path, config: dict[str, Any], model: ModelConfig)
         raise ModelError(
             f"{folder} needs its own Python code: read it, then set model.trust_remote_code=true"
         )
+
+
+def _refuse_kernels(folder: Path, config: object) -> None:
+    """Refuse an attention that names a repository of code, at any depth of the configuration.
+
+    transformers below 5.3 runs it without `trust_remote_code`: CVE-2026-4372.
+    """
+    if isinstance(config, list):
+        config = dict(enumerate(config))
+    if not isinstance(config, dict):
+        return
+    for key, value in config.items():
+        if "attn_implementation" in str(key) and "/" in str(value):
+            raise ModelError(
+                f"{folder}/config.json names code to download ({key}={value}):"
+                f" remove {key} there, or change model.source"
+            )
+        _refuse_kernels(folder, value)
 
 
 def _built_in(config: dict[str, Any], folder: Path) -> bool:

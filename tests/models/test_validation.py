@@ -99,3 +99,23 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     assert f"model.architecture.num_hidden_layers=3, but {tmp_path} has 2" in said
     asked["num_hidden_layers"] = 2
     validate(tmp_path, config(architecture=asked))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"_attn_implementation_internal": "someone/kernel"},
+        {"_attn_implementation": "someone/kernel@main:flash"},
+        {"attn_implementation": {"": "someone/kernel"}},
+        {"text_config": {"_attn_implementation_internal": "someone/kernel"}},
+        {"layers": [{"_attn_implementation_internal": "someone/kernel"}]},
+    ],
+)
+def test_an_attention_that_is_downloaded_code_is_refused(tmp_path, changes):
+    write_model(tmp_path, **changes)
+    assert "names code to download" in refusal(tmp_path, config(trust_remote_code=True))
+
+
+def test_an_attention_of_transformers_is_not_code_to_download(tmp_path):
+    write_model(tmp_path, _attn_implementation="sdpa")
+    validate(tmp_path, config())
