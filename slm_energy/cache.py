@@ -130,7 +130,7 @@ def make(
     if intact(folder):  # perhaps in a cache that cannot be written
         return
     shared.add_folder(folder.parent, within=folder.parent.parent)
-    with locked(_lock(folder), lambda path: None):
+    with locked(_lock(folder)):
         if intact(folder):
             return
         partial = _partial(folder)

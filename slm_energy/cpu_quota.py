@@ -61,18 +61,17 @@ class CpuQuota:
         )
 
 
-def read(root: Path = _ROOT, pid: int | str = "self") -> CpuQuota | None:
-    """The tightest quota of a process; None if it has none, or this system no control groups.
+def read(root: Path = _ROOT) -> CpuQuota | None:
+    """The tightest quota of this process; None if it has none, or this system no control groups.
 
     Args:
         root: the folder that holds `proc` and `sys`.
-        pid: the process.
 
     Raises:
         OSError: a file of a control group cannot be read.
         ValueError: a file of a control group is not in the kernel's format.
     """
-    quotas = (_quota(folder, root) for folder in _groups(root, pid))
+    quotas = (_quota(folder, root) for folder in _groups(root))
     known = [quota for quota in quotas if quota is not None]
     return min(known, key=lambda quota: quota.processors, default=None)
 
@@ -86,12 +85,12 @@ def usable_processors(root: Path = _ROOT) -> int:
     return allowed if quota is None else max(1, min(allowed, int(quota.processors)))
 
 
-def _groups(root: Path, pid: int | str) -> Iterator[Path]:
-    """Folders of the groups of a process that may have a quota, with those of their ancestors."""
-    if not (root / f"proc/{pid}/cgroup").is_file():
+def _groups(root: Path) -> Iterator[Path]:
+    """Folders of this process's groups that may have a quota, with those of their ancestors."""
+    if not (root / "proc/self/cgroup").is_file():
         return
-    mounts = list(_mounts(root, pid))
-    for line in (root / f"proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines():
+    mounts = list(_mounts(root))
+    for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
         number, controllers, name = line.split(":", 2)
         kind = "cgroup2" if number == "0" else "cgroup"
         for its_kind, top, place, options in mounts:
@@ -110,9 +109,9 @@ def _groups(root: Path, pid: int | str) -> Iterator[Path]:
             break
 
 
-def _mounts(root: Path, pid: int | str) -> Iterator[tuple[str, str, str, list[str]]]:
+def _mounts(root: Path) -> Iterator[tuple[str, str, str, list[str]]]:
     """Type, mounted group, mount point and options of each mounted tree of control groups."""
-    for line in (root / f"proc/{pid}/mountinfo").read_text(encoding="utf-8").splitlines():
+    for line in (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
         place, _, tree = line.partition(" - ")
         kind, _, options = tree.split(" ", 2)
         if kind in ("cgroup", "cgroup2"):

@@ -167,7 +167,7 @@ def remove(name: str) -> None:
 
 def _alone(folder: Path) -> AbstractContextManager[None]:
     """Keep out other processes that make or remove an environment."""
-    return locked(Path(f"{folder}.lock"), lambda path: None)
+    return locked(Path(f"{folder}.lock"))
 
 
 def _read(name: str, requirements: Path | None) -> str:

@@ -128,7 +128,9 @@ def measuring(busy: Callable[[Path], None], *, share: bool = False) -> Iterator[
 
 
 @contextmanager
-def locked(path: Path, busy: Callable[[Path], None], *, share: bool = False) -> Iterator[None]:
+def locked(
+    path: Path, busy: Callable[[Path], None] = lambda path: None, *, share: bool = False
+) -> Iterator[None]:
     """Hold a lock; the kernel releases it when the process ends, even if killed.
 
     Args:

@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(readable(result.to_json()))
     else:
         to_terminal(result, terminal())
-    write_out(out, files(result))
+    if out is not None:
+        write_out(out, files(result))
     if result.refusal:
         raise AnalysisError(result.refusal)
     return result.exit_code

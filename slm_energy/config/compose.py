@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ import yaml
 
 from slm_energy.config.check import run_config
 from slm_energy.config.composition_errors import one_line
-from slm_energy.config.foreign_files import DEPTH, foreign_files_checked
+from slm_energy.config.foreign_files import foreign_files_checked, refuse_deep
 from slm_energy.config.groups import LauncherConfig, RunConfig
 from slm_energy.config.keys import GROUPS
 from slm_energy.errors import ConfigError, SlmEnergyError
@@ -128,9 +127,7 @@ def _parsable(word: str) -> str:
     key, equals, value = word.partition("=")
     if re.search(rf"\d{{{_DIGITS}}}", value):
         raise ConfigError(f"{key}: a number of more than {_DIGITS} digits")
-    opened = [(char in "[{(") - (char in "]})") for char in value]
-    if max(accumulate(opened), default=0) > DEPTH:
-        raise ConfigError(f"{key}: more than {DEPTH} lists or mappings inside each other")
+    refuse_deep(((char in "[{(") - (char in "]})") for char in value), key)
     if value.isascii() or word.startswith("-") or set(value) & set("'\"{}"):
         return word
     return key + equals + re.sub(r"[^][,()]*[^\x00-\x7f][^][,()]*", r'"\g<0>"', value)

@@ -8,7 +8,7 @@ This is refused while Hydra reads and resolves, with the file or key that has it
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -19,7 +19,7 @@ import yaml
 from slm_energy.errors import ConfigError
 
 _OURS = tuple(Path(__file__).parents[1] / name for name in ("conf", "sweeps"))
-DEPTH = 20
+_DEPTH = 20
 """How many lists and mappings may be inside each other: no key needs more, and parsers recurse."""
 _OPENS = (
     *(yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken),
@@ -62,14 +62,27 @@ def foreign_files_checked() -> Iterator[None]:
         BaseContainer._resolvers.update(resolvers)
 
 
+def refuse_deep(steps: Iterable[int], where: str) -> None:
+    """Refuse nesting on which a parser would fail with an error of its own.
+
+    Args:
+        steps: 1 where a list or mapping begins, -1 where one ends, 0 elsewhere.
+        where: the key or file.
+
+    Raises:
+        ConfigError: too many are inside each other.
+    """
+    if max(accumulate(steps), default=0) > _DEPTH:
+        raise ConfigError(f"{where}: more than {_DEPTH} lists or mappings inside each other")
+
+
 def _check(file: Path, config_path: str) -> None:
     try:
         text = file.read_text(encoding="utf-8")
         tokens = list(yaml.scan(text))
         tags = [token for token in tokens if isinstance(token, yaml.TagToken)]
         steps = (isinstance(token, _OPENS) - isinstance(token, _CLOSES) for token in tokens)
-        if max(accumulate(steps), default=0) > DEPTH:
-            raise ConfigError(f"{file}: more than {DEPTH} lists or mappings inside each other")
+        refuse_deep(steps, str(file))
         plain = None if tags else yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error

@@ -11,12 +11,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED, bounds
+from slm_energy.metric_catalog.definition import SUMS, bounds
 
 KEY = "slm_energy"
 TAG = f"mlflow.sharedViewState.{KEY}"
 
-_ENERGY = (MEASURED, DEVICES, ESTIMATED)
+_ENERGY = tuple(SUMS)
 _WIDTHS_PX = {"slm.label": 170, "slm.round": 90, "slm.outcome": 100}
 """Of the columns of tags: the label comes before the metrics, the others after them."""
 _METRIC_PX = 190

@@ -118,7 +118,7 @@ class Store:
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Keep out other processes that make the store or a study in it."""
-        return locked(self._folder / f"{DATABASE}.lock", lambda path: None)
+        return locked(self._folder / f"{DATABASE}.lock")
 
     def history(self, study: str, machine: str) -> list[Past]:
         """Earlier trials of a study on a machine, oldest first. An unknown study has none."""
@@ -215,10 +215,9 @@ class Store:
         Raises:
             TrackingError: the run has no such artifact, or it cannot be read.
         """
-        with clear_errors(self._uri), scratch() as folder:
-            artifact_uri = self._files_of(self._client.get_run(run_id))
-            files = files_at(artifact_uri, self._uri)
-            copy_to = None if self._local else str(folder)
+        with clear_errors(self._uri), contextlib.ExitStack() as stack:
+            copy_to = None if self._local else str(stack.enter_context(scratch()))
+            files = files_at(self._files_of(self._client.get_run(run_id)), self._uri)
             path = files.download_artifacts(name, copy_to)  # type: ignore[no-untyped-call]
             return Path(path).read_bytes()
 

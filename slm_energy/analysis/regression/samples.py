@@ -53,8 +53,8 @@ def not_in_second(
     """Values of the first study that are in no pair, as `METRIC of CELL`."""
     paired = {(pair.metric.quantity, pair.cell) for pair in pairs}
     missing = []
-    for metric in (Metric(name=name) for name in dict.fromkeys(metrics)):
-        kinds = metric.kinds if metric.name.startswith(MEASURED) else (metric,)
+    for kinds in map(_kinds, dict.fromkeys(metrics)):
+        metric = kinds[0]
         known = np.any([np.isfinite(first.block(kind.name)).any(axis=0) for kind in kinds], axis=0)
         missing += [
             f"{metric.title} of {label}"
@@ -64,14 +64,18 @@ def not_in_second(
     return tuple(missing)
 
 
+def _kinds(name: str) -> tuple[Metric, ...]:
+    """What a metric of the options stands for: measured joules also for their estimate."""
+    metric = Metric(name=name)
+    return metric.kinds if name.startswith(MEASURED) else (metric,)
+
+
 def _pairs_of_metric(
     studies: tuple[Study, Study], cells: Sequence[tuple[str, str]], name: str
 ) -> Pairing:
-    kinds = [Metric(name=name)]
+    kinds = _kinds(name)
     if why := _other_scope(studies, kinds[0]):
         return [], [LeftOut(scope="metric", name=kinds[0].heading, reason=why)]
-    if name.startswith(MEASURED):
-        kinds = list(kinds[0].kinds)
     samples: list[dict[Metric, dict[str, Sample]]] = []
     left_out: list[LeftOut] = []
     machines = {study.machine for study in studies}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from slm_energy.analysis.regression.comparison import StudyComparison
+from slm_energy.analysis.render.tables import ratio
 from slm_energy.analysis.stats.welch import CellChange
-from slm_energy.analysis.text.phrases import number
 from slm_energy.escape import visible
 
 _COUNTS = (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
@@ -41,16 +41,9 @@ def to_junit(result: StudyComparison) -> bytes:
     return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n".encode()
 
 
-def with_interval(cell: CellChange) -> str:
-    """The ratio of B to A with its simultaneous interval."""
-    ratio = number(cell.ratio)
-    if cell.joint_low is not None and cell.joint_high is not None:
-        ratio += f" ({number(cell.joint_low)} to {number(cell.joint_high)})"
-    return ratio
-
-
 def _message(cell: CellChange) -> str:
-    return ": ".join(filter(None, [f"ratio {with_interval(cell)}", cell.verdict, cell.reason]))
+    shown = ratio(cell.ratio, cell.joint_low, cell.joint_high)
+    return ": ".join(filter(None, [f"ratio {shown}", cell.verdict, cell.reason]))
 
 
 def _kind(cell: CellChange, fail_on: Sequence[str]) -> str | None:

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from slm_energy.analysis.regression.comparison import StudyComparison
 from slm_energy.analysis.regression.manifest import Difference
-from slm_energy.analysis.render.junit import to_junit, with_interval
+from slm_energy.analysis.render.junit import to_junit
 from slm_energy.analysis.render.markdown import table_lines
-from slm_energy.analysis.render.tables import Grid
+from slm_energy.analysis.render.tables import Grid, ratio
 from slm_energy.analysis.render.terminal import WIDTH, print_grid
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.stats.welch import CellChange
@@ -77,13 +77,13 @@ def _measured(result: StudyComparison, metric: Metric) -> str:
 
 def _grids(result: StudyComparison) -> Iterator[Grid]:
     """What was compared, what was not, what differs besides."""
-    ratio = f"Ratio (simultaneous {100 * (1 - result.options.alpha):g} % interval)"
+    with_interval = f"Ratio (simultaneous {100 * (1 - result.options.alpha):g} % interval)"
     for change in result.metrics:
         metric = change.metric
         unit = f", {metric.unit}" if metric.unit else ""
         yield Grid(
             title=f"{metric.heading}{unit}: mean (trials){_measured(result, metric)}",
-            head=("Cell", result.a, result.b, ratio, "p", "Verdict"),
+            head=("Cell", result.a, result.b, with_interval, "p", "Verdict"),
             rows=tuple(_row(metric, cell) for cell in change.cells),
         )
     if result.left_out:
@@ -118,7 +118,7 @@ def _row(metric: Metric, cell: CellChange) -> tuple[str, ...]:
         cell.cell,
         f"{number(cell.a * metric.scale)} ({cell.a_trials})",
         f"{number(cell.b * metric.scale)} ({cell.b_trials})",
-        with_interval(cell),
+        ratio(cell.ratio, cell.joint_low, cell.joint_high),
         p_value(cell.p),
         f"{cell.verdict}: {cell.reason}" if cell.reason else cell.verdict,
     )
