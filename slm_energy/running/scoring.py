@@ -152,7 +152,7 @@ def score_study(
         try:
             stored = _stored(store, row, load)
         except (SlmEnergyError, ValueError, TypeError, LookupError, yaml.YAMLError) as error:
-            left[run] = one_line(error)
+            left[run] = one_line(error, 500)  # a path must not cut off what is missing
             continue
         if any(task.tests for task in stored.tasks):
             to_score[run] = stored
