@@ -99,8 +99,14 @@ class Trial:
 
 
 def settings(config: RunConfig) -> Settings:
-    """The part of a configuration that can change a result."""
-    return Settings(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Settings)})
+    """The part of a configuration that can change a result.
+
+    With provider cpu `provider.device` chooses nothing: all its values are one cell.
+    """
+    levels = Settings(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Settings)})
+    if levels.provider.name != "cpu":
+        return levels
+    return dataclasses.replace(levels, provider=dataclasses.replace(levels.provider, device=0))
 
 
 def flat(value: Settings) -> dict[str, Scalar]:

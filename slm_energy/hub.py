@@ -19,7 +19,7 @@ def is_hub_id(source: str) -> bool:
         source != BUNDLED
         and re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
         and not source.startswith(".")
-        and not source.endswith((".jsonl", ".gz"))
+        and not source.endswith((".jsonl", ".gz", ".gguf", ".safetensors"))
         and not Path(source).exists()
     )
 

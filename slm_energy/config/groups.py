@@ -7,6 +7,7 @@ range.
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Annotated, Any, Literal
 
 from slm_energy import redaction
@@ -20,6 +21,11 @@ Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 BUNDLED = "bundled"
 SENTINEL = "sentinel"
 """Name of the workload of the cell that `study.sentinel` runs once more; no other may have it."""
+
+_STORE = re.compile(
+    r"https?://[^/]|(postgresql|mysql|mssql)(\+\w+)?://.|sqlite(\+\w+)?:///(?!:memory:)."
+)
+"""The URIs of servers, and of the databases that MLflow knows; one in memory would keep nothing."""
 
 _DAY_S = 86400
 
@@ -508,6 +514,12 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         if self.uri is None:
             return
+        if not _STORE.match(self.uri):
+            raise ConfigError(
+                f"tracking.uri={self.uri} is no server and no database: for a store in a folder set"
+                " tracking.folder=PATH; a URI is https://HOST, sqlite:///FILE or"
+                " postgresql+psycopg2://USER@HOST/NAME"
+            )
         remedy = "set PGPASSWORD, or write ~/.pgpass (other databases need an MLflow server)"
         if self.uri.startswith(("http://", "https://")):
             remedy = (

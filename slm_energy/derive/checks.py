@@ -120,6 +120,19 @@ def _time_stamps(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure])
     return True, "tokens in order, within the serve window"
 
 
+def _all_weights_used(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    """Flag a model that serves a part of what its files hold: its config.json may be wrong."""
+    unused = capture.effective.get("unused_weights")
+    if not isinstance(unused, list):
+        return None, "the engine does not report it"
+    if not unused:
+        return True, "all stored weights are used"
+    return False, (
+        f"{len(unused)} stored tensors have no place in the model that config.json describes, for"
+        f" example {unused[0]}: check that it belongs to these weights"
+    )
+
+
 def _same_outputs(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     first = {g.task_id: g.output_ids for g in capture.generations if g.pass_index == 0}
     for g in capture.generations:
@@ -322,6 +335,7 @@ _CHECKS: dict[str, _Check] = {
     "wall_unit": instrument_checks.wall_unit_plausible,
 }
 _FLAGS: dict[str, _Check] = {
+    "all_weights_used": _all_weights_used,
     "rested": _rested,
     "as_planned": _as_planned,
     "steady": _steady,

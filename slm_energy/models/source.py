@@ -22,7 +22,7 @@ from slm_energy.errors import ModelError, one_line
 from slm_energy.hub import is_hub_id, pinned_commit
 from slm_energy.models import random_weights
 from slm_energy.models.folder import BUNDLED_MODEL, digest
-from slm_energy.models.validation import PICKLES, validate
+from slm_energy.models.validation import NOT_GGUF, PICKLES, validate
 
 _TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 _SECOND_COPIES = ("*/*", "consolidated*")
@@ -123,6 +123,9 @@ def _require_full_scale(model: ModelConfig) -> None:
 def _local_folder(model: ModelConfig) -> Path:
     path = Path(model.source).expanduser().resolve()
     folder = BUNDLED_MODEL if model.source == BUNDLED else path
+    if folder.is_file():
+        advice = NOT_GGUF if folder.suffix == ".gguf" else "give the folder of the model"
+        raise ModelError(f"model.source={model.source} is a file: {advice}")
     if not folder.is_dir():
         raise ModelError(f"model.source={model.source}: there is no folder {folder}")
     validate(folder, model)

@@ -12,12 +12,16 @@ from typing import Any
 from slm_energy import extras
 from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ModelError
-from slm_energy.models import tokenizer
+from slm_energy.models import quantization, tokenizer, weights
 from slm_energy.models.architecture import disagreement
-from slm_energy.models.folder import read_json, weight_files
+from slm_energy.models.folder import read_json
 
 PICKLES = ("pytorch_model*.bin",)
 """Weight files that can run code when they are read."""
+NOT_GGUF = (
+    "set model.source to the folder of the model that they were made from (config.json,"
+    " tokenizer.json, *.safetensors); engine llama_cpp makes its own GGUF file from that"
+)
 _CAUSAL_LM = ("ForCausalLM", "LMHeadModel")
 
 
@@ -28,12 +32,20 @@ def validate(folder: Path, model: ModelConfig) -> None:
         ModelError: files are missing or broken, it is not a causal language model, its architecture
             differs, or it needs trust that the configuration does not grant.
     """
+    _refuse_other_kinds(folder)
     config = read_json(folder / "config.json")
     _require_causal_lm(folder, config, model)
     _refuse_kernels(folder, config)
     _require_architecture(folder, config, model)
-    _require_weights(folder, model)
-    if not any((folder / name).is_file() for name in (tokenizer.FAST, *tokenizer.SLOW)):
+    quantization.refuse_method(folder, config)
+    files = _weights(folder, model)
+    for file in files:
+        weights.require_content(file)
+    quantization.refuse_types(folder, [file for file in files if file.suffix != ".bin"])
+    texts = [folder / name for name in (tokenizer.FAST, *tokenizer.SLOW)]
+    for file in filter(Path.is_file, texts):
+        weights.require_content(file)
+    if not any(file.is_file() for file in texts):
         raise ModelError(
             f"{folder} has no tokenizer: put its tokenizer.json there, or change model.source"
         )
@@ -95,25 +107,26 @@ def _require_architecture(folder: Path, config: dict[str, Any], model: ModelConf
         )
 
 
-def _require_weights(folder: Path, model: ModelConfig) -> None:
-    if _complete(folder, "model.safetensors"):
-        return
-    if model.allow_pickle and _complete(folder, "pytorch_model.bin"):
-        return
-    if not model.allow_pickle and any(True for name in PICKLES for _ in folder.glob(name)):
+def _refuse_other_kinds(folder: Path) -> None:
+    """Refuse a folder with something else than a model in the Hugging Face layout."""
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder} holds an adapter (adapter_config.json), not a model: merge it into its base"
+            " model, and set model.source to the result"
+        )
+    if any(folder.glob("*.gguf")) and not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} holds GGUF files only: {NOT_GGUF}")
+
+
+def _weights(folder: Path, model: ModelConfig) -> list[Path]:
+    if files := weights.stored(folder, pickled=model.allow_pickle):
+        return files
+    if any(True for name in PICKLES for _ in folder.glob(name)):
         raise ModelError(
             f"{folder} has only pickled weights, which can run code when read:"
             " set model.allow_pickle=true if you trust their author"
         )
     raise ModelError(
-        f"{folder} has no complete safetensors weights: change model.source,"
+        f"{folder} has no safetensors weights: change model.source,"
         " or set model.allow_pickle=true if its author offers only pickled ones"
     )
-
-
-def _complete(folder: Path, name: str) -> bool:
-    """Whether the weights exist, in one file or in all parts that their index names."""
-    if (folder / name).is_file():
-        return True
-    index = folder / f"{name}.index.json"
-    return index.is_file() and all((folder / part).is_file() for part in weight_files(index))

@@ -12,6 +12,13 @@ from tokenizers import models as tokenizer_models
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
+def write_weights(file: Path, dtype: str = "F32", name: str = "weight", size: int = 8) -> None:
+    """A safetensors file of one tensor, without a library that knows all types."""
+    tensor = {"dtype": dtype, "shape": [size], "data_offsets": [0, size]}
+    header = json.dumps({name: tensor}).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+
+
 def write_model(folder: Path, **entries) -> Path:
     """A folder that has all the files of a causal language model, and nothing in them.
 
@@ -22,7 +29,7 @@ def write_model(folder: Path, **entries) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     entries = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"} | entries
     (folder / "config.json").write_text(json.dumps(entries))
-    (folder / "model.safetensors").write_bytes(b"weights")
+    write_weights(folder / "model.safetensors")
     tokenizer = Tokenizer(tokenizer_models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.enable_truncation(2)

@@ -9,7 +9,7 @@ from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ConfigError, ModelError
 from slm_energy.models import source
 from slm_energy.models.folder import context_length, digest, eos_ids
-from tests.models.conftest import COMMIT, write_model
+from tests.models.conftest import COMMIT, write_model, write_weights
 from tests.shipped import shipped, tiny
 
 
@@ -34,6 +34,15 @@ def test_a_local_folder_is_returned_as_an_absolute_path(tmp_path, monkeypatch):
     write_model(tmp_path / "here")
     monkeypatch.chdir(tmp_path)
     assert source.fetch(config("./here"), Path()) == tmp_path / "here"
+
+
+def test_a_single_file_is_told_from_a_folder(tmp_path):
+    gguf, other = tmp_path / "model.gguf", tmp_path / "model.safetensors"
+    gguf.write_bytes(b"GGUF")
+    other.write_bytes(b"")
+    assert "engine llama_cpp makes its own GGUF file from" in refusal(config(gguf))
+    assert f"{other} is a file: give the folder of the model" in refusal(config(other))
+    assert "there is no folder" in refusal(config("org/model.gguf"))  # not a hub id
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -124,6 +133,6 @@ def test_a_model_that_changed_since_the_sweep_began_is_refused(tmp_path):
     model = config(write_model(tmp_path))
     known = source.identity(model)
     source.require_unchanged(model, known)
-    (tmp_path / "model.safetensors").write_bytes(b"WEIGHTS")
+    write_weights(tmp_path / "model.safetensors", name="other")
     with pytest.raises(ModelError, match=r"has changed since the sweep began: run it again"):
         source.require_unchanged(model, known)

@@ -10,7 +10,7 @@ import pytest
 from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ModelError
 from slm_energy.models.validation import validate
-from tests.models.conftest import write_model
+from tests.models.conftest import write_model, write_weights
 
 
 def config(**changes) -> ModelConfig:
@@ -61,7 +61,7 @@ def test_pickled_weights_are_refused_unless_allowed(tmp_path):
 def test_missing_weights_are_refused(tmp_path):
     write_model(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    assert "no complete safetensors weights" in refusal(tmp_path)
+    assert "no safetensors weights" in refusal(tmp_path)
 
 
 def test_every_part_of_split_weights_must_be_there(tmp_path):
@@ -69,9 +69,35 @@ def test_every_part_of_split_weights_must_be_there(tmp_path):
     (tmp_path / "model.safetensors").rename(tmp_path / "part-1.safetensors")
     index = {"weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "no complete safetensors weights" in refusal(tmp_path)
-    (tmp_path / "part-2.safetensors").write_bytes(b"more")
+    assert "part-2.safetensors, a part of the weights, is missing" in refusal(tmp_path)
+    write_weights(tmp_path / "part-2.safetensors")
     validate(tmp_path, config())
+
+
+def test_a_folder_with_something_else_than_a_model_says_what_it_has(tmp_path):
+    (tmp_path / "model-q4_0.gguf").write_bytes(b"GGUF")
+    assert "holds GGUF files only: set model.source to the folder" in refusal(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "holds an adapter (adapter_config.json), not a model" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_file_that_git_lfs_has_not_fetched_is_named_with_the_command(tmp_path, name):
+    write_model(tmp_path)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:12ab\nsize 523\n"
+    (tmp_path / name).write_text(pointer)
+    said = refusal(tmp_path)
+    assert f"{tmp_path / name} is a Git LFS pointer" in said
+    assert f"git lfs pull in {tmp_path}" in said
+
+
+def test_weights_that_were_fetched_in_part_are_refused(tmp_path):
+    file = write_model(tmp_path) / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    assert f"{file} has {len(whole) - 1} of its {len(whole)} bytes" in refusal(tmp_path)
+    file.write_bytes(whole[:20])
+    assert "is no safetensors file: fetch the model again" in refusal(tmp_path)
 
 
 def test_a_models_own_code_runs_only_with_trust(tmp_path):

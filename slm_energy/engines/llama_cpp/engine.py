@@ -82,6 +82,7 @@ class LlamaCppEngine:
             "architecture": exported["architecture"],
             "matrices": exported["matrices"],
             "export_deviation": exported["deviation"],
+            "unused_weights": exported.get("unused_weights"),
             "decode": engine.decode,
             "batched": engine.decode == "session",
         }

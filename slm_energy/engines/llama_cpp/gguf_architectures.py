@@ -34,7 +34,6 @@ class Architecture:
             each has a default.
         requires: values without which llama.cpp computes something else.
         changes: transformations of a tensor, in order, by the end of its name.
-        skips: ends of names of tensors that are not weights.
         own_head: it needs a separate output matrix even where it is the token embedding.
     """
 
@@ -44,7 +43,6 @@ class Architecture:
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     requires: Config = dataclasses.field(default_factory=dict)
     changes: Mapping[str, tuple[Change, ...]] = dataclasses.field(default_factory=dict)
-    skips: tuple[str, ...] = (".rotary_emb.inv_freq",)
     own_head: bool = False
 
 
@@ -78,7 +76,12 @@ ARCHITECTURES = {
             "logit_scale": "logits_scaling",
         },
     ),
-    "smollm3": Architecture(name="smollm3", changes=_PAIRS, requires={"no_rope_layer_interval": 4}),
+    "smollm3": Architecture(
+        name="smollm3",
+        defaults=_TIED,
+        changes=_PAIRS,
+        requires={"no_rope_layer_interval": 4},
+    ),
     "gemma": Architecture(
         name="gemma",
         activations=_GELU,
@@ -106,7 +109,6 @@ ARCHITECTURES = {
         defaults={"rotary_pct": 0.25, "use_parallel_residual": True},
         settings={"use_parallel_residual": "use_parallel_residual"},
         changes=_GROUPS,
-        skips=(".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"),
         own_head=True,
     ),
     "bloom": Architecture(
@@ -128,14 +130,12 @@ ARCHITECTURES = {
             "c_proj.weight": ("transpose",),
             "c_fc.weight": ("transpose",),
         },
-        skips=(".attn.bias", ".attn.masked_bias"),
     ),
     "gpt_bigcode": Architecture(
         name="starcoder",
         activations=_GELU,
         defaults=_TIED,
         requires={"scale_attn_weights": True, "multi_query": True},
-        skips=(".attn.bias", ".attn.masked_bias"),
     ),
 }
 """Architecture by `model_type` of config.json."""

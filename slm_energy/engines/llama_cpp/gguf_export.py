@@ -22,8 +22,9 @@ from slm_energy.engines.base import LoadRequest
 from slm_energy.engines.llama_cpp import gguf_architectures as table
 from slm_energy.engines.llama_cpp import gguf_tokenizer
 from slm_energy.engines.llama_cpp.gguf_weights import Array, Tensor, open_weights
-from slm_energy.errors import EngineError
+from slm_energy.errors import EngineError, ModelError
 from slm_energy.models.folder import eos_ids
+from slm_energy.models.weights import is_weight
 from slm_energy.serialization import Json
 
 FILE = "model.gguf"
@@ -86,8 +87,9 @@ def convert(model_path: Path, out: Path, dtype: Dtype) -> dict[str, Json]:
         dtype: type of the matrices.
 
     Returns:
-        `architecture` as llama.cpp calls it, `tokenizer` (exact, approximate or none) and
-        `matrices`: how many there are of each type.
+        `architecture` as llama.cpp calls it, `tokenizer` (exact, approximate or none),
+        `matrices`: how many there are of each type, and `unused_weights`: names of the stored
+        tensors for which config.json has no place.
 
     Raises:
         EngineError: llama.cpp has no such architecture, or computes it differently.
@@ -98,7 +100,7 @@ def convert(model_path: Path, out: Path, dtype: Dtype) -> dict[str, Json]:
     config = json.loads((model_path / "config.json").read_text(encoding="utf-8"))
     architecture, config = table.find(config)
     settings = table.settings(architecture, config)
-    parts = _plan(architecture, config, open_weights(model_path), TYPES[dtype])
+    parts, unused = _plan(architecture, config, open_weights(model_path), TYPES[dtype])
     with closing(gguf.GGUFWriter(out, architecture.name)) as writer:
         for key, value in settings.items():
             writer.add_key_value(f"{architecture.name}.{key}", value, _value_type(value))
@@ -122,24 +124,28 @@ def convert(model_path: Path, out: Path, dtype: Dtype) -> dict[str, Json]:
         "architecture": architecture.name,
         "tokenizer": tokenizer,
         "matrices": {kind: matrices.count(kind) for kind in sorted(set(matrices))},
+        "unused_weights": list[Json](unused),
     }
 
 
 def _plan(
     architecture: table.Architecture, config: table.Config, weights: Mapping[str, Tensor], kind: str
-) -> list[_Part]:
-    """List the tensors of the file, from names and shapes alone.
+) -> tuple[list[_Part], list[str]]:
+    """List the tensors of the file, and the names of stored weights that are not in it.
 
     Raises:
         EngineError: llama.cpp does not know a tensor.
+        ModelError: the output layer is missing, in place of which llama.cpp would take another.
     """
     import gguf
 
     arch = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}[architecture.name]
     names = gguf.get_tensor_name_map(arch, table.layer_count(config))
     sources: dict[str, str] = {}
-    for source in weights:
-        if source.endswith(architecture.skips):
+    unused: list[str] = []
+    for source in filter(is_weight, weights):
+        if _layer(source) >= table.layer_count(config):
+            unused.append(source)
             continue
         shorter = source.removeprefix("transformer.")  # Bloom's files have both
         targets = [names.get_name(key, (".weight", ".bias")) for key in (source, shorter)]
@@ -150,15 +156,23 @@ def _plan(
             )
         sources[str(targets[0] or targets[1])] = source
     if config.get("tie_word_embeddings"):
-        sources.pop(_HEAD, None)
+        head, embedding = sources.pop(_HEAD, None), sources[_EMBEDDING]
+        if head and not np.array_equal(weights[head].read(), weights[embedding].read()):
+            unused.append(head)
+    elif _HEAD not in sources:
+        raise ModelError(
+            "the weights lack the output layer, which config.json (tie_word_embeddings) does not"
+            " share with the embedding: fetch the model again, or change model.source"
+        )
     if architecture.own_head:
         sources.setdefault(_HEAD, sources[_EMBEDDING])
     looked_up = {_POSITIONS, *({_EMBEDDING} if _HEAD in sources else ())}
     in_float = looked_up if kind == "Q8_0" else set()
-    return [
+    parts = [
         _part(architecture, name, source, weights[source], "F32" if name in in_float else kind)
         for name, source in sources.items()
     ]
+    return parts, unused
 
 
 def _part(
@@ -170,15 +184,20 @@ def _part(
     changes = next(ends, ())
     shape = tensor.shape[::-1] if "transpose" in changes else tensor.shape
     block, _ = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
-    layer = re.search(r"\.(\d+)\.", source)
     return _Part(
         name=name,
         kind="F32" if len(shape) == 1 or shape[-1] % block else kind,
         shape=shape,
-        layer=int(layer[1]) if layer else 0,
+        layer=max(0, _layer(source)),
         changes=changes,
         tensor=tensor,
     )
+
+
+def _layer(source: str) -> int:
+    """Index of a tensor's layer; -1 if it belongs to none."""
+    found = re.search(r"\.(\d+)\.", source)
+    return int(found[1]) if found else -1
 
 
 def _values(part: _Part, config: table.Config) -> Array:

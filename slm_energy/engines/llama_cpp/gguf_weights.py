@@ -1,14 +1,12 @@
 """Reading a Hugging Face model's weights one tensor at a time, without torch.
 
-The safetensors format is a JSON header followed by plain arrays
-(https://huggingface.co/docs/safetensors, "Format"). It is parsed here because numpy has no
-bfloat16, and because a tensor that is read, not mapped, leaves memory once it is written.
+safetensors files are read here because numpy has no bfloat16, and because a tensor that is read,
+not mapped, leaves memory once it is written.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -19,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_energy.errors import ModelError
+from slm_energy.models import weights
 
 Array = npt.NDArray[np.float32]
 
 _STORED_AS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-_SINGLE = "model.safetensors"
-_PICKLED = "pytorch_model.bin"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,39 +44,23 @@ def open_weights(folder: Path) -> dict[str, Tensor]:
         ModelError: there are no weights, or their format is not supported here.
     """
     tensors: dict[str, Tensor] = {}
-    for file in _parts(folder):
+    for file in weights.stored(folder, pickled=True):
         tensors |= _pickled(file) if file.suffix == ".bin" else _safetensors(file)
+    if not tensors:
+        raise ModelError(f"{folder} has no weights: set model.source to a complete model folder")
     return tensors
 
 
-def _parts(folder: Path) -> list[Path]:
-    for name in (_SINGLE, _PICKLED):
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            return [folder / part for part in sorted(set(names))]
-        if (folder / name).is_file():
-            return [folder / name]
-    raise ModelError(f"{folder} has no weights: set model.source to a complete model folder")
-
-
 def _safetensors(file: Path) -> dict[str, Tensor]:
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header: dict[str, Any] = json.loads(stream.read(length))
-    header.pop("__metadata__", None)
+    listed, start = weights.header(file)
     return {
         name: Tensor(
-            shape=tuple(info["shape"]),
+            shape=tuple(each["shape"]),
             read=partial(
-                _read,
-                file,
-                info["dtype"],
-                tuple(info["shape"]),
-                8 + length + info["data_offsets"][0],
+                _read, file, each["dtype"], tuple(each["shape"]), start + each["data_offsets"][0]
             ),
         )
-        for name, info in header.items()
+        for name, each in listed.items()
     }
 
 

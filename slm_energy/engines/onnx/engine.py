@@ -67,6 +67,7 @@ class OnnxEngine:
             "kv_cache": bool(self._graph.caches),
             "attention": exported["attention"],
             "export_deviation": exported["deviation"],
+            "unused_weights": exported.get("unused_weights"),
             "context": context_length(request.model_path),
             "decode": engine.decode,
         }

@@ -124,7 +124,7 @@ def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
         warnings.simplefilter("ignore")
         model = load_weights(settings.model, request.model_path, settings.engine.dtype)
         attention_deviation(model)
-        attention = model.config._attn_implementation
+        attention, unused = model.config._attn_implementation, model.unused_weights
         try:
             _write(folder, model, request)
         except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
@@ -137,7 +137,7 @@ def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
         del model  # so that memory does not hold the weights twice
     ours = _probe_logits(folder, request)
     deviation = decode.require_close(ours, theirs, settings.engine.dtype, what)
-    return {"attention": attention, "deviation": deviation}
+    return {"attention": attention, "unused_weights": unused, "deviation": deviation}
 
 
 def _write(folder: Path, model: Any, request: LoadRequest) -> None:

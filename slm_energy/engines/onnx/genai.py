@@ -94,6 +94,7 @@ class GenaiEngine:
             "kv_cache": True,
             "attention": facts["attention"],
             "export_deviation": facts["deviation"],
+            "unused_weights": facts.get("unused_weights"),
             "padding_deviation": padded,
             "exported_by": facts["versions"],
             "context": context_length(request.model_path),

@@ -67,6 +67,7 @@ class OpenVinoEngine:
             "attention_fused": fused,
             "logits_of": "last position" if cut else "all positions",
             "export_deviation": exported["deviation"],
+            "unused_weights": exported.get("unused_weights"),
             "context": context_length(request.model_path),
             "decode": engine.decode,
             **in_force,

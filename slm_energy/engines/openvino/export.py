@@ -63,7 +63,7 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
         model = load_weights(request.settings.model, request.model_path, traced)
         attention_deviation(model)
         attention, kind = model.config._attn_implementation, model.config.model_type
-        vocabulary = model.config.vocab_size
+        vocabulary, unused = model.config.vocab_size, model.unused_weights
         expected = probe_logits(model, decode.probe(vocabulary))
         write = _through_transformers if request.versions["optimum-intel"] == "absent" else _optimum
         try:
@@ -78,7 +78,7 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
             _round_to_8_bits(folder)
     label = f"engine.name=openvino: the graph made from {kind}"
     deviation = decode.require_close(_probed(folder, request, vocabulary), expected, dtype, label)
-    return {"attention": attention, "deviation": deviation}
+    return {"attention": attention, "unused_weights": unused, "deviation": deviation}
 
 
 def _optimum(model: Any, folder: Path) -> None:

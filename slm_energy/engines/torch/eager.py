@@ -101,6 +101,7 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
         "device": str(first.device),
         **device_identity(first.device),
         **precision(model),
+        "unused_weights": model.unused_weights,
         "threads": torch.get_num_threads(),
         "kv_cache": trial.cache.get_seq_length() > 0,
         "cache": type(trial.cache).__name__,

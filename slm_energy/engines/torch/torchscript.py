@@ -51,6 +51,7 @@ class TorchScriptEngine:
             "device": str(first.device),
             **eager.device_identity(first.device),
             **precision(self._module),
+            "unused_weights": facts.get("unused_weights"),
             "threads": torch.get_num_threads(),
             "kv_cache": decoding.caches[0].shape[2] == 1,
             "attention": facts["attention"],

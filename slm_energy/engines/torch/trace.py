@@ -161,6 +161,7 @@ def _traced(model: Any) -> tuple[Any, dict[str, Json]]:
     facts: dict[str, Json] = {
         "attention": model.config._attn_implementation,
         "caches": [[t.shape[1], t.shape[3]] for t in caches],
+        "unused_weights": model.unused_weights,
     }
     lengths = [len(prompt) for prompt in prompts]
     starts = torch.tensor([max(lengths) - length for length in lengths], device=model.device)

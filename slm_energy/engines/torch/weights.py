@@ -6,7 +6,6 @@ shared mapping would stay in memory beside the converted weights until the last 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ from typing import Any
 from slm_energy.config.groups import Dtype, ModelConfig
 from slm_energy.engines import decode
 from slm_energy.errors import EngineError, one_line
-
-_FILE = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
+from slm_energy.models import weights
 
 
 def library() -> Any:
@@ -31,8 +28,11 @@ def library() -> Any:
 def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
     """Load a causal language model into CPU memory, in `dtype` whatever type is stored.
 
+    Returns:
+        The model; its attribute `unused_weights` names the stored tensors that it has no place for.
+
     Raises:
-        EngineError: transformers cannot load it as requested.
+        EngineError: transformers cannot load it as requested, or weights are missing.
     """
     import torch
 
@@ -48,7 +48,7 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
         # None leaves the choice to the library: SDPA where the architecture supports it.
         attention = "eager" if eager else None if model.attention == "auto" else "sdpa"
         model_classes = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-        files = _safetensors(path)
+        files = weights.stored(path, pickled=False)
         if files and type(config) in model_classes:
             options = {"state_dict": dict(_tensors(files, kind))}
             model_class, source = model_classes[type(config)], None
@@ -63,18 +63,33 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
             output_loading_info=True,
             **options,
         )
-    except (OSError, ValueError, ImportError) as error:
-        raise EngineError(
-            f"transformers cannot load {path} with {model.attention=}: {one_line(error)}"
-        ) from error
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.filename is not None:  # see `places.py`
+            raise
+        asked = "attention" in str(error) or "attn_" in str(error)
+        with_it = f" with {model.attention=}" if asked and model.attention != "auto" else ""
+        raise EngineError(f"transformers cannot load {path}{with_it}: {one_line(error)}") from error
     if missing := sorted(loading_info["missing_keys"]):
         raise EngineError(
             f"{path} lacks weights of {config.model_type}, for example {missing[0]}: fetch the"
             " model again, or change model.source"
         )
+    unused = {*filter(weights.is_weight, loading_info["unexpected_keys"])}
+    loaded.unused_weights = sorted(unused | _replaced(loaded, options.get("state_dict", {})))
     if dtype == "int8":
         quantize(loaded)
     return loaded.eval()
+
+
+def _replaced(model: Any, stored: dict[str, Any]) -> set[str]:
+    """Stored weights in place of which the model takes others: an output layer that is tied."""
+    import torch
+
+    return {
+        name
+        for name in model._tied_weights_keys or ()
+        if name in stored and not torch.equal(stored[name], model.get_parameter(name))
+    }
 
 
 def keep_last_position(model: Any) -> Any:
@@ -97,16 +112,6 @@ def sdpa_is_wrong(config: Any) -> bool:
     """GPT-2's SDPA path ignores two switches (transformers 4.57: `sdpa_attention_forward`)."""
     switches = ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn")
     return config.model_type == "gpt2" and any(getattr(config, name, False) for name in switches)
-
-
-def _safetensors(path: Path) -> list[Path]:
-    """The safetensors files of a model; none if its weights are pickled."""
-    if (path / _FILE).is_file():
-        return [path / _FILE]
-    if not (path / _INDEX).is_file():
-        return []
-    parts = json.loads((path / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-    return [path / part for part in sorted(set(parts))]
 
 
 def _tensors(files: list[Path], dtype: Any) -> Iterator[tuple[str, Any]]:
