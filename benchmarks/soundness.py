@@ -69,7 +69,8 @@ def assert_sound(
 ) -> None:
     """Fail, with everything that was found; the arguments are `examine`'s."""
     found = examine(folder, cells=cells, rounds=rounds, study=study, uri=uri)
-    assert not any(found.values()), {kind: texts for kind, texts in found.items() if texts}
+    if any(found.values()):
+        raise AssertionError({kind: texts for kind, texts in found.items() if texts})
 
 
 def processes(folder: Path) -> list[psutil.Process]:

@@ -159,7 +159,8 @@ def texts(count: int) -> list[str]:
         for start in range(0, len(ids), PROMPT_TOKENS)
     )
     found = [text for text in pieces if len(tokenizer.encode(text).ids) == PROMPT_TOKENS]
-    assert len(found) >= count
+    if len(found) < count:
+        raise SystemExit(f"the bundled tasks give {len(found)} prompts, {count} are needed")
     return found[:count]
 
 

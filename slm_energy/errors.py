@@ -28,22 +28,41 @@ def did_you_mean(
 
 
 class SlmEnergyError(Exception):
-    """Base of everything this package raises on purpose; messages contain no secrets."""
+    """Base of everything this package raises on purpose; messages contain no secrets.
 
-    def __init__(self, message: str) -> None:
+    Args:
+        message: one line.
+        permanent: see the attribute; None leaves it to the class.
+
+    Attributes:
+        permanent: it is found in the settings or files themselves, so that a trial which fails with
+            it is not tried again in the same sweep.
+    """
+
+    permanent = False
+
+    def __init__(self, message: str, *, permanent: bool | None = None) -> None:
         super().__init__(redaction.masked(message))
+        if permanent is not None:
+            self.permanent = permanent
 
 
 class ConfigError(SlmEnergyError):
     """A configuration value is unknown, out of range or contradicts another one."""
 
+    permanent = True
+
 
 class ModelError(SlmEnergyError):
     """A model's files cannot be found, read or trusted."""
 
+    permanent = True
+
 
 class WorkloadError(SlmEnergyError):
     """The prompts cannot be found, read, or do not fit the model."""
+
+    permanent = True
 
 
 class EngineError(SlmEnergyError):

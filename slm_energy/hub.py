@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 
 from slm_energy.config.groups import BUNDLED
-from slm_energy.errors import ConfigError
+from slm_energy.errors import ConfigError, one_line
+from slm_energy.places import file_error
 
 
 def is_hub_id(source: str) -> bool:
@@ -43,3 +44,12 @@ def pinned_commit(group: str, source: str, revision: str | None) -> str:
             f" exists; revision is {revision!r}"
         )
     return revision
+
+
+def failure(error: OSError) -> str:
+    """Why a download failed, in one line: the hub's answer, or the file that cannot be used."""
+    if error.filename is None:
+        return one_line(error)
+    from huggingface_hub import constants
+
+    return str(file_error(error, [("HF_HUB_CACHE", constants.HF_HUB_CACHE)]))

@@ -494,10 +494,17 @@ class TaskScore:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a trial ended. `valid` has no reasons; the other three do."""
+    """How a trial ended. `valid` has no reasons; the other three do.
+
+    Attributes:
+        name: in one word.
+        reasons: one line each.
+        permanent: a failure that another try would repeat (`SlmEnergyError.permanent`).
+    """
 
     name: OutcomeName
     reasons: tuple[str, ...] = ()
+    permanent: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,9 +23,14 @@ _LISTED = {
     *("VIRTUAL_ENV", "CONDA_PREFIX", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_MODULES_CACHE", "GLIBC_TUNABLES"),
     "TOKENIZERS_PARALLELISM",
+    *("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUSERBASE", "PYTHONNOUSERSITE"),
+    *("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
 }
+"""Of Python's own only those that say where files are and how text is encoded. Others change what
+is served without a trace in the record: PYTHONOPTIMIZE removes the checks in libraries,
+PYTHONWARNINGS makes their remarks errors, PYTHONMALLOC and PYTHONHASHSEED change what they cost."""
 _LIBRARIES = (
-    *("LC_", "LD_", "PYTHON", "MALLOC_", "MIMALLOC_"),
+    *("LC_", "LD_", "MALLOC_", "MIMALLOC_"),
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMEXPR_", "TBB_"),
     *("CUDA_", "CUDNN_", "CUBLAS_", "NVIDIA_", "NCCL_", "ROCM_", "ROCR_", "HIP_", "HSA_", "AMD_"),
     *("MIOPEN_", "ONEAPI_", "ONEDNN_", "DNNL_", "SYCL_", "ZE_"),

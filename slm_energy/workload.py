@@ -12,7 +12,7 @@ from typing import Any
 from slm_energy import tasks
 from slm_energy.config.groups import BUNDLED, WorkloadConfig
 from slm_energy.errors import WorkloadError
-from slm_energy.hub import is_hub_id, pinned_commit
+from slm_energy.hub import failure, is_hub_id, pinned_commit
 from slm_energy.serialization import parse_json
 from slm_energy.tasks import Task
 
@@ -84,7 +84,7 @@ def _file_rows(path: Path) -> list[Any]:
 def _hub_rows(workload: WorkloadConfig) -> list[Any]:
     """Rows of a hub data set's JSON Lines or Parquet files, `test` split first if there is one."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     commit = pinned_commit("workload", workload.source, workload.revision)
     patterns = ["*.jsonl", "*.jsonl.gz", "*.parquet"]
@@ -95,10 +95,16 @@ def _hub_rows(workload: WorkloadConfig) -> list[Any]:
             revision=commit,
             allow_patterns=patterns,
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except LocalEntryNotFoundError as error:
         raise WorkloadError(
             f"workload.source={workload.source}: the hub cannot be reached and the data set is not"
-            f" in its cache; give a .jsonl file instead ({type(error).__name__})"
+            " in its cache; go online once, or give a .jsonl file instead",
+            permanent=False,
+        ) from error
+    except OSError as error:  # also of the hub's answers
+        raise WorkloadError(
+            f"workload.source={workload.source} revision {commit}: {failure(error)}",
+            permanent=False,
         ) from error
     files = sorted(path for pattern in patterns for path in Path(folder).rglob(pattern))
     files = [path for path in files if "test" in path.name] or files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ def test_issue_forms_ask_for_what_is_needed_to_reproduce() -> None:
 def test_links_to_files_lead_to_files(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_an_assert_in_the_package_only_tells_the_type_checker_what_is_known() -> None:
+    """Python removes them with PYTHONOPTIMIZE, so that a check must be an exception."""
+    narrowing = re.compile(r"[\w.]+ is not None|isinstance\([\w.]+, \w+\)")
+    for path in (ROOT / "slm_energy").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assert):
+                assert narrowing.fullmatch(ast.unparse(node.test)), f"{path}:{node.lineno}"
 
 
 def test_decisions_are_dated_and_newest_first() -> None:

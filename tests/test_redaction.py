@@ -110,6 +110,19 @@ def test_a_worker_gets_what_is_listed_and_no_more(python: str | None, tmp_path: 
     assert "NOT_SET" not in variables
 
 
+def test_a_worker_s_python_runs_as_always_whatever_the_caller_s_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = {"PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error", "PYTHONINSPECT": "1"}
+    told |= {"PYTHONHASHSEED": "1", "PYTHONDEVMODE": "1", "PYTHONUTF8": "1"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    _, variables = interpreters.command(None, ["serve"], tmp_path)
+    assert told.keys() & variables.keys() == {"PYTHONUTF8"}
+    _, variables = interpreters.command(None, ["serve"], tmp_path, ["PYTHONOPTIMIZE"])
+    assert variables["PYTHONOPTIMIZE"] == "2"  # engine.env is part of a cell's identity
+
+
 @pytest.mark.usefixtures("set_variables")
 def test_the_sampler_gets_the_wall_meter_s_token_but_nothing_that_opens_the_store(
     tmp_path: Path,

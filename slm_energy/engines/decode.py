@@ -242,7 +242,8 @@ def difference(ours: Any, reference: Any) -> float:
     share = float(abs(ours - reference).max() / abs(reference).max())
     if math.isnan(share):
         raise EngineError(
-            "NaN logits in a probe of the model: try engine.dtype=float32, or another model.source"
+            "NaN logits in a probe of the model: try engine.dtype=float32, or another model.source",
+            permanent=True,
         )
     return share
 
@@ -278,6 +279,7 @@ def require_close(
     if largest > tolerances[dtype]:
         raise EngineError(
             f"{what} differs from torch by {largest:.1e} of the largest logit:"
-            " use another engine for this model"
+            " use another engine for this model",
+            permanent=True,
         )
     return largest

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from slm_energy.cache import intact
 from slm_energy.config.groups import BUNDLED, ModelConfig
-from slm_energy.errors import ModelError, one_line
-from slm_energy.hub import is_hub_id, pinned_commit
+from slm_energy.errors import ModelError
+from slm_energy.hub import failure, is_hub_id, pinned_commit
 from slm_energy.models import random_weights
 from slm_energy.models.folder import BUNDLED_MODEL, digest
 from slm_energy.models.validation import NOT_GGUF, PICKLES, validate
@@ -133,7 +133,7 @@ def _local_folder(model: ModelConfig) -> Path:
 
 
 def _fetch_snapshot(model: ModelConfig, commit: str) -> Path:
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         # A commit never changes, so a complete snapshot in the cache needs no network.
@@ -145,11 +145,12 @@ def _fetch_snapshot(model: ModelConfig, commit: str) -> Path:
     except LocalEntryNotFoundError as error:
         raise ModelError(
             f"model.source={model.source} is not in the local cache and the hub cannot be reached:"
-            " go online once, or set model.source to a local folder"
+            " go online once, or set model.source to a local folder",
+            permanent=False,
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except OSError as error:  # also of the hub's answers
         raise ModelError(
-            f"model.source={model.source} revision {commit}: {one_line(error)}"
+            f"model.source={model.source} revision {commit}: {failure(error)}", permanent=False
         ) from error
 
 

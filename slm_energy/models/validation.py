@@ -127,6 +127,6 @@ def _weights(folder: Path, model: ModelConfig) -> list[Path]:
             " set model.allow_pickle=true if you trust their author"
         )
     raise ModelError(
-        f"{folder} has no safetensors weights: change model.source,"
+        f"{folder} has no complete safetensors weights: change model.source,"
         " or set model.allow_pickle=true if its author offers only pickled ones"
     )

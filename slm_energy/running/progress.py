@@ -58,11 +58,15 @@ class Display:
         """Print a line for a trial that will be tried again."""
         self._line(record, "; will be retried at the end of the round")
 
+    def left_out(self, trials: int) -> None:
+        """Count trials that are not tried: another of their cell failed for a reason that stays."""
+        self._done += trials
+
     def finished(self, record: Record) -> None:
         """Print a line for a trial that will not be tried again."""
         self._done += 1
         again = "; not retried any more: run the same command again when the cause is gone"
-        self._line(record, again if record.ended_by else "")
+        self._line(record, again if record.ended_by or record.outcome.permanent else "")
 
     def _line(self, record: Record, ending: str) -> None:
         seconds = record.duration_s

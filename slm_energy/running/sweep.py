@@ -112,6 +112,7 @@ class _Invocation:
         self._begun_unix_s = time.time()
         self._parent: str | None = None
         self._running: dict[str, Planned] = {}
+        self._hopeless: set[str] = set()
         self._summaries: list[TrialSummary] = []
         self._unsent = 0
         self._unscored = ""
@@ -209,7 +210,9 @@ class _Invocation:
                 for number, block in blocks.items():
                     if number > todo[0].round and self._enough(number):
                         break
-                    self._run_block(block, display)
+                    kept = deque(each for each in block if each.cell.id not in self._hopeless)
+                    display.left_out(len(block) - len(kept))
+                    self._run_block(kept, display)
         except KeyboardInterrupt:
             return "KILLED"
         finally:
@@ -263,6 +266,8 @@ class _Invocation:
                 if planned is None:  # adopted, and not in this plan
                     continue
                 again = None if record.outcome.name == "valid" else self._again(planned, record)
+                if record.outcome.permanent:
+                    self._hopeless.add(planned.cell.id)
                 if again is None:
                     display.finished(record)
                 else:
@@ -274,6 +279,8 @@ class _Invocation:
         if record.ended_by:
             again = dataclasses.replace(planned, losses=planned.losses + 1)
             return again if again.losses <= REPEATS else None
+        if record.outcome.permanent:
+            return None
         again = dataclasses.replace(planned, attempts=planned.attempts + 1)
         return again if again.attempts < self._study.attempts else None
 
@@ -293,7 +300,8 @@ class _Invocation:
             source.require_unchanged(planned.cell.settings.model, planned.cell.model_digest)
             prompts.require_unchanged(planned.cell.settings.workload, planned.cell.workload_digest)
         except (ModelError, WorkloadError) as error:
-            return [(failed(trial, str(error), time.time_ns()), folder)]
+            record = failed(trial, str(error), time.time_ns(), permanent=error.permanent)
+            return [(record, folder)]
         self._executor.start(dataclasses.replace(trial, model_path=str(model_path)), folder)
         return []
 

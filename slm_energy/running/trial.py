@@ -94,7 +94,7 @@ def run(
         except KeyboardInterrupt:
             record = failed(trial, INTERRUPTED, started.unix_ns)
         except _NoCapture as error:
-            record = failed(trial, str(error), started.unix_ns)
+            record = failed(trial, str(error), started.unix_ns, permanent=error.permanent)
         took_ns = clocks().monotonic_ns - started.monotonic_ns
         return dataclasses.replace(
             record,
@@ -138,10 +138,15 @@ def derive(trial: Trial, capture: Capture, started_unix_ns: int) -> Record:
 
 
 def failed(
-    trial: Trial, error: str, started_unix_ns: int, phases_s: dict[str, float] | None = None
+    trial: Trial,
+    error: str,
+    started_unix_ns: int,
+    phases_s: dict[str, float] | None = None,
+    *,
+    permanent: bool = False,
 ) -> Record:
     """The record of a trial that gave no capture."""
-    outcome = Outcome(name="failed", reasons=(error,))
+    outcome = Outcome(name="failed", reasons=(error,), permanent=permanent)
     return _without_capture(trial, outcome, started_unix_ns, phases_s or {})
 
 
@@ -171,6 +176,10 @@ def _without_capture(
 
 class _NoCapture(Exception):
     """The trial gave no capture; the text says why."""
+
+    def __init__(self, why: str, *, permanent: bool = False) -> None:
+        super().__init__(why)
+        self.permanent = permanent
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -216,7 +225,9 @@ class _Attempt:
             self._serve()
             capture = self._read_capture()
             reference_outputs = self.no_reference or reference.read(self.trial)
-        except (MeterError, ModelError, WorkloadError, ValueError) as error:
+        except (MeterError, ModelError, WorkloadError) as error:
+            raise _NoCapture(str(error), permanent=error.permanent) from error
+        except ValueError as error:
             raise _NoCapture(str(error)) from error
         except OSError as error:
             # One of the trial's own folder ends the sweep: the next trial would fail too.
@@ -245,7 +256,7 @@ class _Attempt:
             python = trial.python if mode == "prepare" and not _prepares_here(trial) else None
             with self.timed(mode):
                 self.progress(mode, 0.0)
-                error = child.run(
+                failure = child.run(
                     mode,
                     python,
                     self.folder,
@@ -254,10 +265,11 @@ class _Attempt:
                     self.progress,
                     env=trial.cell.settings.engine.env,
                 )
-            if error is not None and mode == "reference":
-                self.no_reference = reference.give_up(trial, error)
-            elif error is not None:
-                raise _NoCapture(f"{mode} (before the trial) failed: {error}")
+            if failure is not None and mode == "reference":
+                self.no_reference = reference.give_up(trial, failure.why)
+            elif failure is not None:
+                why = f"{mode} (before the trial) failed: {failure.why}"
+                raise _NoCapture(why, permanent=failure.permanent)
 
     def _pass_gate(self) -> GateReport | None:
         report = None if self.gate is None else self.gate.wait(self.progress)
@@ -277,16 +289,16 @@ class _Attempt:
 
         with self.timed("worker"):
             try:
-                error = self.templates.serve(
+                failure = self.templates.serve(
                     self.trial, self.folder, self.exchange, self.progress, on_start=sample
                 )
             finally:
                 if sampler is not None:
                     sampler.end()
-        if error is None and not (self.exchange / CAPTURE_FILE).exists():
-            error = "the worker ended without a result (exit code 0)"
-        if error is not None:
-            raise _NoCapture(error)
+        if failure is not None:
+            raise _NoCapture(failure.why, permanent=failure.permanent)
+        if not (self.exchange / CAPTURE_FILE).exists():
+            raise _NoCapture("the worker ended without a result (exit code 0)")
 
     def _ready_sampler(self, sampler: Sampler) -> None:
         """Start the sampler again if it has died, and give the worker its address."""

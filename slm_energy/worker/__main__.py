@@ -88,8 +88,10 @@ def main(arguments: Sequence[str]) -> int:
             _run(mode, isolation, trial, folder, report)
     except Exception as error:
         # Libraries raise a lack of memory as any type, and engines may wrap it in another error.
-        message = out_of_memory(error) or _message(error, where.format(step=step))
-        _send(channel, error=message)
+        no_memory = out_of_memory(error)
+        message = no_memory or _message(error, where.format(step=step))
+        permanent = isinstance(error, SlmEnergyError) and error.permanent and no_memory is None
+        _send(channel, error=message, permanent=permanent)
         traceback.print_exc()
         return 1
     return 0

@@ -3,7 +3,7 @@
     run     spawn a fresh interpreter, and watch it
     watch   the same for a worker that is started in another way (`forkserver.py`)
 
-Whatever it does (raise, hang, vanish, exit without output), the outcome is one line.
+Whatever it does (raise, hang, vanish, exit without output), the outcome is one line: a `Failure`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,19 @@ class Worker:
     reap: Callable[[], tuple[int, int | None]]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """How a worker failed.
+
+    Attributes:
+        why: one line.
+        permanent: another try would fail in the same way (`SlmEnergyError.permanent`).
+    """
+
+    why: str
+    permanent: bool = False
+
+
 Start = Callable[[int, int], Worker]
 """Start a worker in a session of its own with these two descriptors as its output and its log."""
 
@@ -62,7 +75,7 @@ def run(
     progress: ReportPhase,
     on_start: Callable[[int], None] = lambda pid: None,
     env: Sequence[str] = (),
-) -> str | None:
+) -> Failure | None:
     """Run the worker module in a fresh interpreter to its end.
 
     Args:
@@ -76,7 +89,7 @@ def run(
         env: `engine.env`.
 
     Returns:
-        None, or one line that says how it failed.
+        None if it did not fail.
     """
     command, variables = interpreters.command(python, [mode, str(exchange)], exchange, env)
 
@@ -103,7 +116,7 @@ def watch(
     timeout_s: float,
     progress: ReportPhase,
     on_start: Callable[[int], None] = lambda pid: None,
-) -> str | None:
+) -> Failure | None:
     """Start a worker and watch it to its end; see `run`."""
     kills = memory_kills()
     reading, writing = os.pipe()
@@ -113,16 +126,20 @@ def watch(
         patience_s = 0.0
         try:
             on_start(worker.pid)
-            message, in_time = _listen(pipe.fileno(), time.monotonic() + timeout_s, progress)
+            failure, in_time = _listen(pipe.fileno(), time.monotonic() + timeout_s, progress)
             patience_s = _EXIT_GRACE_S if in_time else 0.0
         finally:
             pipe.close()  # so that a worker that is still writing does not wait for a reader
             by_itself, code, peak_bytes = _end(worker, patience_s)
-    if not in_time and message is None:
-        return f"took longer than study.timeout_s={timeout_s:g} and was ended"
-    if message is None and not by_itself:
-        return f"the worker did not exit within {_EXIT_GRACE_S:g} s of its result and was ended"
-    return message or exit_error(code, peak_bytes, kills, memory_kills())
+    if failure is not None:
+        return failure
+    if not in_time:
+        return Failure(why=f"took longer than study.timeout_s={timeout_s:g} and was ended")
+    if not by_itself:
+        why = f"the worker did not exit within {_EXIT_GRACE_S:g} s of its result and was ended"
+        return Failure(why=why)
+    ended = exit_error(code, peak_bytes, kills, memory_kills())
+    return None if ended is None else Failure(why=ended)
 
 
 def memory_kills(vmstat: Path = Path("/proc/vmstat")) -> int | None:
@@ -167,31 +184,32 @@ def exit_error(
     return f"out of memory: the kernel killed the worker (SIGKILL){peak}; {remedy}"
 
 
-def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[str | None, bool]:
+def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[Failure | None, bool]:
     """Read progress until the worker closes its end of the pipe.
 
     Returns:
         The error that it reported, if any, or how its code differs from ours; and whether it ended
         in time, False also where it must be ended because of its code.
     """
-    pending, error, same_code = b"", None, False
+    pending, failure, same_code = b"", None, False
     phase, share = "start", 0.0
     while time.monotonic() < deadline:
         ready, _, _ = select.select([pipe], [], [], _TICK_S)
         if ready:
             data = os.read(pipe, 65536)
             if not data:
-                return error, True
+                return failure, True
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
                 message: dict[str, Any] = json.loads(line)
                 if not same_code and (differs := _difference(message)):
-                    return differs, False
+                    return Failure(why=differs), False
                 same_code = True
-                error = message.get("error", error)
+                if "error" in message:
+                    failure = Failure(why=message["error"], permanent=message["permanent"])
                 phase, share = message.get("phase", phase), message.get("share", share)
         progress(phase, share)
-    return error, False
+    return failure, False
 
 
 def _difference(first: dict[str, Any]) -> str | None:

@@ -33,7 +33,7 @@ from slm_energy.errors import EngineError
 from slm_energy.scratch import scratch
 from slm_energy.serialization import Json
 from slm_energy.worker import child, interpreters
-from slm_energy.worker.child import ReportPhase, Worker
+from slm_energy.worker.child import Failure, ReportPhase, Worker
 
 _REPLY_BYTES = 65536
 _REAP_S = 60.0
@@ -65,7 +65,7 @@ class Templates:
         exchange: Path,
         progress: ReportPhase,
         on_start: Callable[[int], None],
-    ) -> str | None:
+    ) -> Failure | None:
         """Run a trial's worker to its end, spawned or forked; see `child.run`."""
         if trial.cell.settings.measurement.isolation == "spawn":
             python, limit_s, env = trial.python, trial.timeout_s, trial.cell.settings.engine.env
@@ -78,7 +78,7 @@ class Templates:
         try:
             return child.watch(fork, folder, trial.timeout_s, progress, on_start)
         except EngineError as error:
-            return f"measurement.isolation=forkserver: {error}"
+            return Failure(why=f"measurement.isolation=forkserver: {error}")
 
     def _template(self, trial: Trial, exchange: Path, log: int) -> _Template:
         """The template for this trial; a new one if none is running."""

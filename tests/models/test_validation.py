@@ -61,7 +61,7 @@ def test_pickled_weights_are_refused_unless_allowed(tmp_path):
 def test_missing_weights_are_refused(tmp_path):
     write_model(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    assert "no safetensors weights" in refusal(tmp_path)
+    assert "no complete safetensors weights" in refusal(tmp_path)
 
 
 def test_every_part_of_split_weights_must_be_there(tmp_path):

@@ -133,9 +133,13 @@ def _require(facts: Mapping[str, Any], request: LoadRequest) -> None:
     """Raise EngineError unless the library reports what was requested."""
     dtype, provider = request.settings.engine.dtype, request.settings.provider.name
     if set(facts["tensors"]) != {gguf_export.TYPES[dtype].lower(), "f32"}:
-        raise EngineError(f"engine.dtype={dtype}: llama.cpp loaded tensors of {facts['tensors']}")
+        raise EngineError(
+            f"engine.dtype={dtype}: llama.cpp loaded tensors of {facts['tensors']}", permanent=True
+        )
     if facts["kv_type"] != _CACHE_TYPES[dtype]:
-        raise EngineError(f"engine.dtype={dtype}: the KV cache is {facts['kv_type']}")
+        raise EngineError(
+            f"engine.dtype={dtype}: the KV cache is {facts['kv_type']}", permanent=True
+        )
     on_gpu = any(name.startswith("CUDA") for name in facts["weights_mib"])
     if on_gpu != (provider == "cuda"):
         raise EngineError(f"provider.name={provider}: weights are in {facts['weights_mib']}")

@@ -151,7 +151,8 @@ def find(config: Config) -> tuple[Architecture, Config]:
     if kind not in ARCHITECTURES:
         raise EngineError(
             f"engine llama_cpp does not support architecture {kind}: choose another engine for"
-            " this model"
+            " this model",
+            permanent=True,
         )
     architecture = ARCHITECTURES[kind]
     complete = {**architecture.defaults, **config}
@@ -166,7 +167,8 @@ def find(config: Config) -> tuple[Architecture, Config]:
         key, value = next(iter(wrong.items()))
         raise EngineError(
             f"llama.cpp computes {kind} differently where {key}={value}:"
-            " choose another engine for this model"
+            " choose another engine for this model",
+            permanent=True,
         )
     return architecture, complete
 
@@ -236,7 +238,8 @@ def _rope(config: Config, head_dim: int) -> dict[str, Setting]:
     elif scaling != "default":
         raise EngineError(
             f"engine llama_cpp: rope scaling {scaling!r} is not supported:"
-            " choose another engine for this model"
+            " choose another engine for this model",
+            permanent=True,
         )
     return values
 
@@ -256,7 +259,9 @@ def _smollm3_pattern(config: Config) -> list[int]:
 def _size(config: Config, *names: str) -> int:
     value = _first(config, *names)
     if value is None:
-        raise EngineError(f"config.json lacks {' or '.join(names)}: set another model.source")
+        raise EngineError(
+            f"config.json lacks {' or '.join(names)}: set another model.source", permanent=True
+        )
     return int(value)
 
 

@@ -152,7 +152,8 @@ def _plan(
         if targets == [None, None]:
             raise EngineError(
                 f"llama.cpp does not know the tensor {source} in {architecture.name}:"
-                " choose another engine for this model"
+                " choose another engine for this model",
+                permanent=True,
             )
         sources[str(targets[0] or targets[1])] = source
     if config.get("tie_word_embeddings"):

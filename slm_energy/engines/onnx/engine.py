@@ -143,7 +143,8 @@ def quantization(exported: dict[str, Json], computed: list[Node]) -> dict[str, J
     if running != exported["quantized"] or not running:
         raise EngineError(
             f"engine.dtype=int8: {running} integer matrix products run,"
-            f" {exported['quantized']} were exported: use engine.dtype=float32"
+            f" {exported['quantized']} were exported: use engine.dtype=float32",
+            permanent=True,
         )
     return {
         "dtype": "int8",

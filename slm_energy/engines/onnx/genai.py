@@ -152,7 +152,8 @@ class GenaiEngine:
         if largest > decode.TOLERANCE[dtype]:
             raise EngineError(
                 f"engine.name=onnxruntime_genai: a padded batch differs by {largest:.1e} of the"
-                " largest logit from its prompts alone: set workload.batch_size=1"
+                " largest logit from its prompts alone: set workload.batch_size=1",
+                permanent=True,
             )
         return largest
 
@@ -190,7 +191,8 @@ def right_padded(prompts: tuple[tuple[int, ...], ...], reserved: int) -> Any:
 def _reserved_token_error(reserved: int) -> EngineError:
     return EngineError(
         f"engine.name=onnxruntime_genai: token {reserved} occurs, which is reserved as padding"
-        " and end-of-text token: use engine.name=onnx"
+        " and end-of-text token: use engine.name=onnx",
+        permanent=True,
     )
 
 

@@ -133,7 +133,8 @@ def placement(provider: str, in_force: Sequence[str], computed: Sequence[Node]) 
         raise EngineError(
             f"provider.name={provider}: {len(fallen_back)} of the graph's heavy nodes run on other"
             f" providers, for example {example.operator} {example.name!r} on {example.provider}:"
-            " use another engine.dtype or provider.name=cpu"
+            " use another engine.dtype or provider.name=cpu",
+            permanent=True,
         )
     share = sum(node.provider == requested for node in computed) / len(computed)
     return {"providers": list(in_force), "provider_node_share": share}

@@ -76,7 +76,8 @@ class ServedTexts:
                 return text
         raise EngineError(
             "a prompt is not what its tokens say, and the server takes no token ids:"
-            " use a server that does (vLLM), or another workload"
+            " use a server that does (vLLM), or another workload",
+            permanent=True,
         )
 
     def ids(self, pieces: Sequence[Piece], totals: Sequence[int]) -> list[tuple[int, ...]] | None:

@@ -139,7 +139,8 @@ def _dtype(requested: Dtype, linear: dict[str, int]) -> Dtype:
     if set(linear) != {precision}:
         raise EngineError(
             f"engine.dtype={requested}: OpenVINO computes linear layers in"
-            f" {', '.join(sorted(linear)) or 'an unknown precision'}: choose another engine.dtype"
+            f" {', '.join(sorted(linear)) or 'an unknown precision'}: choose another engine.dtype",
+            permanent=True,
         )
     return requested
 

@@ -260,7 +260,8 @@ def attention_deviation(model: Any) -> float | None:
     if deviation > decode.TOLERANCE[dtype] or sdpa_is_wrong(model.config):
         raise EngineError(
             f"SDPA attention of {model.config.model_type} differs from eager attention by"
-            f" {deviation:.1e} of the largest logit: set model.attention=eager"
+            f" {deviation:.1e} of the largest logit: set model.attention=eager",
+            permanent=True,
         )
     return deviation
 

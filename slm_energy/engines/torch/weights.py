@@ -72,7 +72,8 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
     if missing := sorted(loading_info["missing_keys"]):
         raise EngineError(
             f"{path} lacks weights of {config.model_type}, for example {missing[0]}: fetch the"
-            " model again, or change model.source"
+            " model again, or change model.source",
+            permanent=True,
         )
     unused = {*filter(weights.is_weight, loading_info["unexpected_keys"])}
     loaded.unused_weights = sorted(unused | _replaced(loaded, options.get("state_dict", {})))
