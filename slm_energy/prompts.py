@@ -28,6 +28,9 @@ from slm_energy.tasks import Task
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_SPECIAL_TOKENS = 16
+"""More than any tokenizer adds to a text."""
+
 _CONTINUE = (
     "Complete this Python function. Answer with the whole function in one Python code block."
 )
@@ -126,6 +129,62 @@ def token_ids(tokenizer: Tokenizer, text: str, config: WorkloadConfig) -> tuple[
     A chat template writes the special tokens itself: adding them again would give two at the start.
     """
     return tuple(tokenizer.encode(text, add_special_tokens=config.prompt != "chat").ids)
+
+
+def may_exceed(tasks: Sequence[Task], new_tokens: int, context: int | None) -> list[Task]:
+    """The tasks that may be too long for a context; none if that is not known.
+
+    A token has at least one byte, and a tokenizer adds a few special ones.
+    """
+    if context is None:
+        return []
+    room = context - new_tokens - _SPECIAL_TOKENS
+    return [task for task in tasks if len(task.prompt.encode("utf-8", "surrogatepass")) > room]
+
+
+def require_room(
+    tasks: Sequence[Task], folder: Path, config: WorkloadConfig, context: int | None
+) -> None:
+    """Check, before anything is loaded, that each prompt and its answer fit a model's context.
+
+    Args:
+        tasks: with the text that the model gets.
+        folder: with its tokenizer, which is loaded only for texts that may not fit.
+        config: how the model is asked.
+        context: its longest sequence in tokens; None if it is not known.
+
+    Raises:
+        WorkloadError: one does not fit.
+    """
+    long = may_exceed(tasks, config.new_tokens, context)
+    if long and context is not None:
+        tokenizer = load_tokenizer(folder)
+        ids = [token_ids(tokenizer, task.prompt, config) for task in long]
+        require_fit(long, ids, config.new_tokens, context)
+
+
+def require_fit(
+    tasks: Sequence[Task], ids: Sequence[tuple[int, ...]], new_tokens: int, context: int
+) -> None:
+    """Check that each prompt and its answer fit a model's context.
+
+    Args:
+        tasks: n tasks.
+        ids: n sequences of token ids, one per task.
+        new_tokens: that are generated for each.
+        context: longest sequence in tokens.
+
+    Raises:
+        WorkloadError: one does not fit.
+    """
+    for task, prompt in zip(tasks, ids, strict=True):
+        room = context - len(prompt)
+        if new_tokens > room:
+            remedy = f"at most {room} fit" if room > 0 else "take a model with a longer context"
+            raise WorkloadError(
+                f"prompt {task.task_id} has {len(prompt)} tokens; with workload.new_tokens="
+                f"{new_tokens} it exceeds the model's context of {context}: {remedy}"
+            )
 
 
 def end_ids(folder: Path, settings: Settings) -> tuple[int, ...]:

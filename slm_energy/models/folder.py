@@ -7,6 +7,7 @@ whether the model may be loaded (see `validation`) or imports a library to read 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,11 @@ def context_length(folder: Path) -> int | None:
     Raises:
         ModelError: config.json is missing or cannot be read.
     """
-    config = read_json(folder / "config.json")
+    return context_of(read_json(folder / "config.json"))
+
+
+def context_of(config: Mapping[str, Any]) -> int | None:
+    """The same, of the content of a config.json or of `model.architecture`."""
     return next((config[key] for key in CONTEXT if isinstance(config.get(key), int)), None)
 
 

@@ -80,7 +80,7 @@ def build(model: ModelConfig, cache_path: Path) -> None:
     """
 
     def fill(partial: Path) -> dict[str, Json]:
-        config = _config(model)
+        config = config_of(model)
         for name in _TOKENIZER_FILES:
             shutil.copy(BUNDLED_MODEL / name, partial)
         special = {key: config[key] for key in _SPECIAL}
@@ -96,12 +96,12 @@ def _content(model: ModelConfig) -> dict[str, Json]:
     return {
         "recipe": _RECIPE,
         "seed": _SEED,
-        "config": _config(model),
+        "config": config_of(model),
         "tokenizer": {name: file_digest(BUNDLED_MODEL / name) for name in _TOKENIZER_FILES},
     }
 
 
-def _config(model: ModelConfig) -> dict[str, Any]:
+def config_of(model: ModelConfig) -> dict[str, Any]:
     """config.json: the model's architecture with the special tokens of the bundled tokenizer."""
     bundled = read_json(BUNDLED_MODEL / "config.json")
     config = model.architecture

@@ -21,7 +21,7 @@ from slm_energy.config.groups import BUNDLED, ModelConfig
 from slm_energy.errors import ModelError
 from slm_energy.hub import failure, is_hub_id, pinned_commit
 from slm_energy.models import random_weights
-from slm_energy.models.folder import BUNDLED_MODEL, digest
+from slm_energy.models.folder import BUNDLED_MODEL, context_length, context_of, digest
 from slm_energy.models.validation import NOT_GGUF, PICKLES, validate
 
 _TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -96,6 +96,19 @@ def present(model: ModelConfig) -> Path | None:
         return _snapshot(model, commit, local_files_only=True)
     except (OSError, ModelError):  # LocalEntryNotFoundError is both of the hub's and an OSError
         return None
+
+
+def context(model: ModelConfig) -> int | None:
+    """The model's longest sequence in tokens, as far as it is known without a download.
+
+    Raises:
+        ModelError: a local folder holds no model that may be loaded.
+    """
+    if model.weights == "random":
+        return context_of(random_weights.config_of(model))
+    if is_hub_id(model.source):
+        return context_of(model.architecture)  # which `validate` compares with the files
+    return context_length(_local_folder(model))
 
 
 def needs_building(model: ModelConfig, folder: Path) -> bool:

@@ -15,12 +15,16 @@ from slm_energy.cell import Cell, Settings, cell_id, cell_labels, flat, sentinel
 from slm_energy.config.groups import RunConfig, StudyConfig
 from slm_energy.engines.base import find
 from slm_energy.engines.describe import Description, describe
-from slm_energy.errors import ConfigError, ModelError
+from slm_energy.errors import ConfigError, ModelError, WorkloadError
 from slm_energy.models import source
 from slm_energy.planning.plan import Excluded, exclusion, matches
 from slm_energy.scoring.stop_texts import stop_texts
 from slm_energy.tasks import Task
 from slm_energy.worker import interpreters
+
+
+_OWN_CONTEXT = ("openai_server",)
+"""Engines whose server decides how long a sequence may be."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +94,7 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
             workload_digest=digest,
             versions=described.versions,
         )
-        way = repr((levels.model, levels.workload))
+        way = repr((levels.model, levels.workload, levels.engine.name in _OWN_CONTEXT))
         if way not in refusals:
             refusals[way] = _refusal(levels, tasks)
         reason = described.unsupported or refusals[way]
@@ -110,15 +114,19 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
 def _refusal(levels: Settings, tasks: Sequence[Task]) -> str | None:
     """Why this model cannot be asked in this way, as far as its files are on this machine."""
     model, config = levels.model, levels.workload
-    if config.prompt == "completion" and not config.fim:
-        return None
+    as_it_is = config.prompt == "completion" and not config.fim
+    limit = None if levels.engine.name in _OWN_CONTEXT else source.context(model)
     try:
         if config.fim:
             prompts.markers(model)
+        if as_it_is and not prompts.may_exceed(tasks, config.new_tokens, limit):
+            return None
         folder = source.present(model)
-        if folder is not None:
-            prompts.rendered(tasks, model, folder, config)
-    except ModelError as error:
+        if folder is None:
+            return None
+        asked = prompts.rendered(tasks, model, folder, config)
+        prompts.require_room(asked, folder, config, limit)
+    except (ModelError, WorkloadError) as error:
         return str(error)
     return None
 

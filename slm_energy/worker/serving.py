@@ -24,11 +24,10 @@ from slm_energy.config.groups import WorkloadConfig
 from slm_energy.energy_filter import energy_filter
 from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
 from slm_energy.engines.ends import cut
-from slm_energy.errors import WorkloadError
 from slm_energy.machine import allowed_processors, processor
 from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
-from slm_energy.prompts import end_ids, token_ids
+from slm_energy.prompts import end_ids, require_fit, token_ids
 from slm_energy.record import Capture, Generation, Metering
 from slm_energy.serialization import Json
 from slm_energy.tasks import Task
@@ -74,7 +73,9 @@ def serve(
         timeline.adopt(pid)
 
     prompts = [token_ids(tokenizer, task.prompt, settings.workload) for task in tasks]
-    _check_context(tasks, prompts, settings.workload.new_tokens, effective.get("context"))
+    context = effective.get("context")
+    if isinstance(context, int):
+        require_fit(tasks, prompts, settings.workload.new_tokens, context)
     texts, workload = TokenTexts(tokenizer), settings.workload
     batches = list(requests.batches(tasks, prompts, workload, texts, workload.batch_size))
 
@@ -125,21 +126,6 @@ def _adopted(effective: dict[str, Json]) -> list[int]:
     """Processes of a running server that computes for the engine."""
     listed = effective.get("adopted")
     return [pid for pid in listed if isinstance(pid, int)] if isinstance(listed, list) else []
-
-
-def _check_context(
-    tasks: Sequence[Task], prompts: Sequence[tuple[int, ...]], new: int, context: Json
-) -> None:
-    if not isinstance(context, int):
-        return
-    for task, prompt in zip(tasks, prompts, strict=True):
-        if len(prompt) + new > context:
-            room = context - len(prompt)
-            remedy = f"at most {room} fit" if room > 0 else "take a model with a longer context"
-            raise WorkloadError(
-                f"prompt {task.task_id} has {len(prompt)} tokens; with workload.new_tokens={new} it"
-                f" exceeds the model's context of {context}: {remedy}"
-            )
 
 
 def _repeat(

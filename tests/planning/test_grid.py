@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from slm_energy.cell import cell_id, settings
-from slm_energy.config.groups import FimConfig, RunConfig
+from slm_energy.config.groups import (
+    EngineConfig,
+    FimConfig,
+    ProviderConfig,
+    RunConfig,
+    WorkloadConfig,
+)
 from slm_energy.planning import grid
 from tests.asking import CHATML, CHATML_TOKENS, a_model
 from tests.conftest import Command, refusal
+from tests.shipped import shipped, tiny
 
 
 @pytest.mark.parametrize("verb", [(), ("plan",)], ids=["run", "plan"])
@@ -37,6 +45,56 @@ def test_a_model_without_a_template_or_markers_is_named_by_the_plan(
     assert lines.count("unsupported") == 1
     done = slm_energy(*words, "workload.fim=true")
     assert done.stdout.count("model.fim is null") == 2
+
+
+def planned(
+    config: RunConfig, tasks: Path, provider: str = "cpu", device: int = 0, **changes: object
+) -> RunConfig:
+    workload = WorkloadConfig(name="own", source=str(tasks), **changes)
+    where = ProviderConfig(name=provider, device=device)
+    return dataclasses.replace(config, workload=workload, provider=where)
+
+
+def test_a_prompt_that_does_not_fit_is_found_before_anything_runs(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    """The bundled model has 512 places; these words have a token each, and more than one byte."""
+    tasks = tmp_path / "tasks.jsonl"
+    tasks.write_text(json.dumps({"task_id": "long", "prompt": "return " * 300}))
+    assert len(grid.resolve([planned(config, tasks, new_tokens=64)]).cells) == 1
+    found = grid.resolve([planned(config, tasks, new_tokens=n) for n in (64, 300)])
+    assert len(found.cells) == 1
+    [(cell, reason)] = found.unsupported
+    assert cell.settings.workload.new_tokens == 300
+    assert "prompt long has 30" in reason
+    assert "with workload.new_tokens=300 it exceeds the model's context of 512: at most 2" in reason
+    other = EngineConfig(name="openai_server", decode="generate")  # it may serve longer sequences
+    served = dataclasses.replace(planned(config, tasks, new_tokens=300), engine=other)
+    assert not any("context" in reason for _, reason in grid.resolve([served]).unsupported)
+
+
+def test_a_random_model_is_asked_no_more_than_its_own_context(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    tasks = tmp_path / "tasks.jsonl"
+    tasks.write_text(json.dumps({"task_id": "long", "prompt": "return " * 600}))
+    asked = planned(config, tasks, new_tokens=8)
+    twin = dataclasses.replace(asked, model=tiny("tinyllama-1.1b"))
+    whole = dataclasses.replace(asked, model=shipped("tinyllama-1.1b", weights="random"))
+    found = grid.resolve([twin, whole])
+    assert [cell.settings.model.scale for cell in found.cells] == ["full"]
+    assert "exceeds the model's context of 512" in found.unsupported[0][1]
+
+
+def test_the_processor_has_no_devices_to_choose_from(config: RunConfig, tmp_path: Path) -> None:
+    """`provider=cpu,cuda provider.device=0,1` is one cell on the processor, and two on GPUs."""
+    tasks = tmp_path / "tasks.jsonl"
+    tasks.write_text('{"task_id": "a", "prompt": "def f():"}\n')
+    where = [("cpu", 0), ("cpu", 1), ("cuda", 0), ("cuda", 1)]
+    found = grid.resolve([planned(config, tasks, name, device) for name, device in where])
+    cells = [*found.cells, *(cell for cell, _ in found.unsupported)]
+    places = [(c.settings.provider.name, c.settings.provider.device) for c in cells]
+    assert sorted(places) == [("cpu", 0), ("cuda", 0), ("cuda", 1)]
 
 
 def test_a_middle_within_a_chat_is_refused(slm_energy: Command) -> None:

@@ -18,6 +18,7 @@ from slm_energy.running import trial
 from slm_energy.store import artifacts
 from slm_energy.store.connection import store_uri
 from slm_energy.testing import CONF
+from tests.asking import a_model
 from tests.captures import a_capture
 from tests.conftest import QUICK, Command, a_trial, refusal, trials
 
@@ -72,6 +73,20 @@ def test_a_grid_with_a_failing_cell_ends_with_the_report_and_resumes_to_no_work(
     longer = slm_energy("-m", "engine.decode=session,generate", "study.rounds=3")
     assert longer.returncode == 0, longer.stderr
     assert len(trials(tmp_path)) == 10
+
+
+def test_a_failure_that_another_try_would_repeat_is_tried_once(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    """The engine has 512 places, and config.json promises more, so that no plan can tell."""
+    folder = a_model(tmp_path / "promising")
+    promised = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": 9999}
+    (folder / "config.json").write_text(json.dumps(promised))
+    words = (f"model.source={folder}", "workload.new_tokens=500", "study.rounds=3")
+    done = slm_energy(*words, "study.attempts=3")
+    assert done.returncode == 1
+    assert "not retried any more: run the same command again when the cause is gone" in done.stdout
+    assert trials(tmp_path)["outcome"].tolist() == ["failed"]
 
 
 def test_trials_after_a_change_of_the_plan_are_flagged(slm_energy: Command) -> None:

@@ -96,6 +96,7 @@ def test_whatever_a_worker_does_there_is_a_record_with_the_error(
     record = run(scripted(config, fail=fail), tmp_path)
     assert record.outcome.name == "failed"
     assert message in record.outcome.reasons[0]
+    assert not record.outcome.permanent
     assert (tmp_path / "worker.log").exists()
 
 
@@ -123,6 +124,7 @@ def test_a_prompt_longer_than_the_context_names_itself_and_the_key(
     assert "prompt slm/0" in reason
     assert "workload.new_tokens=500" in reason
     assert "fit" in reason
+    assert record.outcome.permanent
 
 
 def test_batches_keep_every_prompt(tmp_path: Path, config: RunConfig) -> None:

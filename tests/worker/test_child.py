@@ -72,7 +72,8 @@ def ran(script: str, folder: Path) -> str | None:
     python = folder / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
-    return child.run("serve", str(python), folder, folder, 60.0, lambda phase, share: None)
+    failure = child.run("serve", str(python), folder, folder, 60.0, lambda phase, share: None)
+    return None if failure is None else failure.why
 
 
 def test_what_a_worker_started_ends_with_it(tmp_path: Path) -> None:
