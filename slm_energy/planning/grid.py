@@ -22,7 +22,6 @@ from slm_energy.scoring.stop_texts import stop_texts
 from slm_energy.tasks import Task
 from slm_energy.worker import interpreters
 
-
 _OWN_CONTEXT = ("openai_server",)
 """Engines whose server decides how long a sequence may be."""
 

@@ -15,6 +15,7 @@ from slm_energy.config.groups import (
 )
 from slm_energy.derive import checks, metrics
 from slm_energy.record import Capture, CheckResult, SamplerReport, WarmUp
+from slm_energy.serialization import Json
 from tests.captures import (
     S,
     a_capture,
@@ -191,6 +192,18 @@ def test_a_warm_up_that_never_settled_is_kept_as_a_flag(config: RunConfig) -> No
     assert flagged(config, a_capture(warmup=WarmUp(paces_ns=(5, 5), steady=True))) == {}
     found = flagged(config, a_capture(warmup=WarmUp(paces_ns=(9, 5), steady=False)))
     assert "2 batches" in found["steady"]
+
+
+def test_weights_that_a_model_does_not_use_are_flagged(config: RunConfig) -> None:
+    def capture(unused: list[Json]) -> Capture:
+        plain = a_capture()
+        effective = plain.effective | {"unused_weights": unused}
+        return dataclasses.replace(plain, effective=effective)
+
+    assert flagged(config, capture([])) == {}
+    found = flagged(config, capture(["model.layers.2.mlp.up_proj.weight", "score.weight"]))
+    assert found["all_weights_used"].startswith("2 stored tensors have no place in the model")
+    assert "for example model.layers.2.mlp.up_proj.weight" in found["all_weights_used"]
 
 
 def test_tokens_that_are_not_the_reference_s_are_flagged_beyond_a_share(config: RunConfig) -> None:

@@ -178,6 +178,7 @@ def test_effective_settings_are_read_back(make_request, decode):
         "decode": decode,
         "batched": decode == "session",
         "quantization": None,
+        "unused_weights": [],
     }
     assert {key: effective[key] for key in expected} == expected
     assert effective["export_deviation"] < 1e-5

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from slm_energy.engines.llama_cpp.gguf_export import convert
 from slm_energy.errors import EngineError, ModelError
-from tests.engines.llama_cpp.conftest import WEIGHTS, kinds, values
+from tests.engines.llama_cpp.conftest import WEIGHTS, configure, kinds, values
 
 
 def test_a_folder_becomes_one_file(bundled, tmp_path):
@@ -17,6 +17,7 @@ def test_a_folder_becomes_one_file(bundled, tmp_path):
         "architecture": "llama",
         "tokenizer": "approximate",
         "matrices": {"F32": 36},
+        "unused_weights": [],
     }
     source = load_file(bundled / WEIGHTS)
     embedding = source["model.embed_tokens.weight"].float().numpy()
@@ -64,6 +65,26 @@ def test_what_cannot_be_read_is_said(copy, tmp_path, monkeypatch):
     (copy / "pytorch_model.bin").unlink()
     with pytest.raises(ModelError, match="has no weights: set"):
         convert(copy, out, "float32")
+
+
+def test_weights_that_the_model_does_not_use_are_named(copy, tmp_path):
+    """A layer more than config.json has, an output layer of its own where it is tied, a table."""
+    state = load_file(copy / WEIGHTS)
+    layers = len({name.split(".")[2] for name in state if ".layers." in name})
+    last = f"model.layers.{layers - 1}.mlp.up_proj.weight"
+    beyond, head = last.replace(f".{layers - 1}.", f".{layers}."), "lm_head.weight"
+    embedding = state["model.embed_tokens.weight"]
+    same = state | {head: embedding.clone(), "model.layers.0.rotary_emb.inv_freq": torch.ones(2)}
+    save_file(same, copy / WEIGHTS)
+    assert convert(copy, tmp_path / "same.gguf", "float32")["unused_weights"] == []
+    save_file(same | {head: embedding + 1, beyond: state[last].clone()}, copy / WEIGHTS)
+    assert convert(copy, tmp_path / "other.gguf", "float32")["unused_weights"] == [beyond, head]
+
+
+def test_an_output_layer_that_is_missing_is_not_replaced_by_the_embedding(copy, tmp_path):
+    configure(copy, tie_word_embeddings=False)
+    with pytest.raises(ModelError, match="the weights lack the output layer"):
+        convert(copy, tmp_path / "model.gguf", "float32")
 
 
 def test_a_tensor_without_a_place_is_refused(copy, tmp_path):

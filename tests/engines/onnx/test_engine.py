@@ -69,6 +69,7 @@ def test_every_kind_of_architecture_generates_what_torch_does(make_request, twin
     assert [alone(engine, batch, prompt) for prompt in prompts] == expected
     assert [answer.output_ids for answer in engine.generate(batch)] == expected
     assert effective["export_deviation"] < 1e-4
+    assert effective["unused_weights"] == []
 
 
 def alone(engine: Engine, batch: Batch, prompt: tuple[int, ...]) -> tuple[int, ...]:

@@ -50,6 +50,7 @@ def test_every_kind_of_architecture_gets_the_tokens_of_torch_alone_and_padded(
     assert found[-1] == [ids for (ids,) in expected]
     assert effective["dtype"] == "float32"
     assert effective["export_deviation"] < 1e-3
+    assert effective["unused_weights"] == []
 
 
 @pytest.mark.parametrize("name", ["tinyllama-1.1b", "starcoderbase-1b", "bloomz-560m"])

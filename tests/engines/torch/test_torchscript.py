@@ -38,6 +38,7 @@ def test_a_trace_generates_torchs_tokens_alone_and_padded(make_request, twin, na
     assert served(traced, LONG, SHORT) == alone
     assert served(eager, LONG, SHORT) == alone
     assert effective["trace_deviation"] < 1e-3
+    assert effective["unused_weights"] == []
     assert effective["kv_cache"] is True
 
 
