@@ -27,7 +27,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +40,7 @@ from slm_energy.serialization import Json, read_json, sync, write_json
 MANIFEST = "manifest.json"
 _PARTIAL, _LOCK = ".partial", ".lock"
 _IN_USE_S = 3600.0
+_NO_SPACE_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +141,7 @@ def make(
         try:
             partial.mkdir()
             shared.share(partial)
-            with naming(partial):
+            with naming(partial), _full_disk_named(partial):
                 _seal(partial, identity, fill(partial))
             partial.rename(folder)
             sync(folder.parent)
@@ -246,6 +247,17 @@ def file_digest(path: Path) -> str:
     """
     status = path.stat()
     return _file_digest(path, status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@contextlib.contextmanager
+def _full_disk_named(folder: Path) -> Iterator[None]:
+    """Name a full disk as that: libraries raise what cannot be written as any type of error."""
+    try:
+        yield
+    except Exception as error:
+        if shutil.disk_usage(folder).free < _NO_SPACE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
 
 
 def _seal(folder: Path, identity: Mapping[str, Json], facts: Mapping[str, Json]) -> None:

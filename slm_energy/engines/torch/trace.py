@@ -7,6 +7,9 @@ Its sizes are dynamic: one graph serves prompts of any length and every further 
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -126,12 +129,16 @@ def _write(folder: Path, request: LoadRequest) -> Mapping[str, Json]:
         with torch.inference_mode():
             module, facts = _traced(model)
             facts["deviation"] = _deviation(module, facts, model, request)
-        write(module, folder / GRAPH)
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise EngineError(
             f"engine.name=torchscript: {model.config.model_type} cannot be traced:"
             f" {one_line(error)}"
         ) from error
+    # Where the disk becomes full, torch does not raise: it ends the process.
+    size = sum(parameter.nbytes for parameter in model.parameters())
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / GRAPH))
+    write(module, folder / GRAPH)
     return facts
 
 

@@ -66,7 +66,7 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         if isinstance(error, OSError) and error.filename is not None:  # see `places.py`
             raise
-        asked = "attention" in str(error) or "attn_" in str(error)
+        asked = any(f"{word} implementation" in str(error) for word in ("attention", "attn"))
         with_it = f" with {model.attention=}" if asked and model.attention != "auto" else ""
         raise EngineError(f"transformers cannot load {path}{with_it}: {one_line(error)}") from error
     if missing := sorted(loading_info["missing_keys"]):
