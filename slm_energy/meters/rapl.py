@@ -241,7 +241,7 @@ def _without_mirrors(
     alike: dict[tuple[bool, str | None], list[ZoneCounter]] = defaultdict(list)
     for zone in zones:
         if zone.source.id not in failed:
-            alike["mmio" in zone.source.id, zone.source.device].append(zone)
+            alike[_is_mmio(zone.source), zone.source.device].append(zone)
     mirrors = dict[str, str]()
     for group in alike.values():
         if len(group) > 1:
@@ -251,6 +251,10 @@ def _without_mirrors(
         for one, other in mirrors.items()
     ]
     return [zone for zone in zones if zone.source.id not in mirrors], notes
+
+
+def _is_mmio(source: Source) -> bool:
+    return source.id.startswith("rapl/intel-rapl-mmio:")
 
 
 def _watched(zones: Sequence[ZoneCounter]) -> dict[str, list[int]]:
@@ -268,14 +272,17 @@ def _watched(zones: Sequence[ZoneCounter]) -> dict[str, list[int]]:
 def _missing(
     zones: Sequence[ZoneCounter], failed: Collection[str], given: Sequence[Source]
 ) -> list[ZoneCounter]:
-    """The zones that cannot be read and have no substitute: a copy, or perf events."""
-    devices = {(source.domain, source.device) for source in given}
+    """The zones that cannot be read and have no substitute: a copy, or perf events.
+
+    A zone's copy is in the other interface; one of its name in its own may be another counter.
+    """
+    copies = {(source.domain, source.device, not _is_mmio(source)) for source in given}
     packages = {domain_and_package(source) for source in given if source.unit != "uJ"}
     return [
         zone
         for zone in zones
         if zone.source.id in failed
-        and (zone.source.domain, zone.source.device) not in devices
+        and (zone.source.domain, zone.source.device, _is_mmio(zone.source)) not in copies
         and domain_and_package(zone.source) not in packages
     ]
 

@@ -319,6 +319,23 @@ def test_two_zones_of_one_name_with_different_counters_are_not_summed(machine, o
         cut(sources(result.meter))
 
 
+def test_a_zone_that_cannot_be_read_is_not_replaced_by_another_of_its_name(machine, opened):
+    machine(twins(constant(70))).set_fault("intel-rapl:1", "denied")
+    with pytest.raises(MeterError, match="intel-rapl:1 are two zones named package-0"):
+        cut(sources(opened().meter))
+
+
+def test_two_platforms_of_one_name_are_named_apart_by_their_folders(machine, opened):
+    machine(
+        [
+            Zone(folder=f"intel-rapl:{number}", name="psys", waveform=constant(50 + number))
+            for number in (1, 2)
+        ]
+    )
+    with pytest.raises(MeterError, match="rapl/intel-rapl:1 and rapl/intel-rapl:2 are two zones"):
+        cut(sources(opened().meter))
+
+
 def test_a_zone_without_a_name_is_left_out(machine, opened):
     tree = machine(server(BUSY, BUSY))
     (tree.root / "intel-rapl:0:0/name").unlink()
