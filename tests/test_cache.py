@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,6 +100,31 @@ def test_a_maker_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="export failed"):
         cache.make(place, identity("a"), fill)
     assert cache.entries(tmp_path) == []
+
+
+def test_a_full_disk_is_named_whatever_error_a_library_makes_of_it(tmp_path: Path) -> None:
+    maker = f"""
+from pathlib import Path
+from slm_energy import cache
+from slm_energy.places import file_errors
+
+def fill(partial):
+    try:
+        (partial / "weights").write_bytes(bytes(2**21))
+    except OSError:
+        raise RuntimeError("the stream is bad") from None
+    return {{}}
+
+with file_errors([("cache.folder", {str(tmp_path)!r})]):
+    cache.make(Path({str(tmp_path)!r}) / "onnx" / "entry", {{}}, fill)
+"""
+    script = f'mount -t tmpfs -o size=1m tmpfs {tmp_path} && exec "$0" -c "$1"'
+    # A mount of its own needs root, or a user namespace in which to be root.
+    become_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *become_root, "--mount", "sh", "-c", script, sys.executable, maker]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert "No space left on device; free space, or set cache.folder=PATH" in last
 
 
 def test_what_a_killed_maker_left_is_listed_and_made_anew_by_the_next(tmp_path: Path) -> None:

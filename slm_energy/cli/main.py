@@ -78,6 +78,7 @@ def main() -> None:
     output, errors = Output(sys.stdout), Output(sys.stderr)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:
+            _refuse_warnings_as_errors()
             with file_errors(_USERS_FOLDERS):
                 code = _run_verb(sys.argv[1:])
         except SlmEnergyError as error:
@@ -90,6 +91,18 @@ def main() -> None:
             code = int(end.code or 0)
         output.flush()
     sys.exit(code or (exit_codes.UNWRITTEN if output.lost else exit_codes.GOOD))
+
+
+def _refuse_warnings_as_errors() -> None:
+    """Refuse what would fail in a library, and be taken for an error of its files.
+
+    Raises:
+        ConfigError: Python is told to raise remarks of libraries, such as on deprecation.
+    """
+    if options := [option for option in sys.warnoptions if option.startswith("error")]:
+        raise ConfigError(
+            f"PYTHONWARNINGS or -W {options[0]} makes errors of the warnings of libraries: unset it"
+        )
 
 
 def _run_verb(words: Sequence[str]) -> int:

@@ -446,7 +446,8 @@ class StudyConfig:
     attempts: Annotated[
         int,
         Key(
-            "tries of a failing trial, over this and later invocations",
+            "tries of a failing trial, over this and later invocations. A failure that its settings"
+            " or files explain, such as weights that are missing, is tried once in each.",
             low=1,
             high=1000,
         ),

@@ -28,6 +28,8 @@ from tests.conftest import Command, refusal
         (["study.rounds=0"], "study.rounds=0 is out of range: at least 1"),
         (["+engine.options.x=1"], "engine torch has no such option"),
         (["model.source=/nowhere"], "model.source=/nowhere: there is no folder"),
+        (["tracking.uri=./mlr"], "tracking.uri=./mlr is no server and no database: for a store"),
+        (["tracking.uri=sqlite:///:memory:"], "is no server and no database"),
         (["workload.source=none.jsonl"], "workload.source=none.jsonl: no such file"),
         (["model.source=org/name"], "pin it with model.revision=COMMIT"),
         (["-m", "study.seed=1,2"], "study.*, tracking.* and cache.* belong to the whole sweep"),
@@ -128,6 +130,14 @@ def test_words_that_fit_nowhere_are_one_clear_line(
     slm_energy: Command, words: str, message: str
 ) -> None:
     assert message in refusal(slm_energy(*words.split(), quick=False))
+
+
+def test_python_that_raises_warnings_is_refused_before_a_library_is_blamed(
+    slm_energy: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "warnoptions", ["default", "error::DeprecationWarning"])
+    line = refusal(slm_energy("plan"))
+    assert line.startswith("error: PYTHONWARNINGS or -W error::DeprecationWarning makes errors of")
 
 
 def test_the_version_is_ours(slm_energy: Command) -> None:

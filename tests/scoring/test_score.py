@@ -42,6 +42,21 @@ def test_a_function_that_returns_nothing_passes_no_bundled_task(tmp_path: Path) 
     assert all(s.why for s in verdicts)
 
 
+@pytest.mark.parametrize("isolated", [True, False], ids=["sandbox", "none"])
+def test_tests_count_whatever_the_environment_tells_python(
+    isolated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PYTHONOPTIMIZE removes assert statements: every answer would pass."""
+    told = {"OPTIMIZE": "2", "INSPECT": "1", "WARNINGS": "error", "STARTUP": "/nowhere.py"}
+    for name, value in told.items():
+        monkeypatch.setenv(f"PYTHON{name}", value)
+    one = task("def check(candidate):\n    assert candidate(1) == 2\n")
+    programs = [f"def f(x):\n    return x + {number}\n" for number in (1, 0)]
+    jobs = [Job(task=one, program=program) for program in programs]
+    found = score(jobs, known=tmp_path, workers=1, isolated=isolated, limits=LIMITS)
+    assert [each.verdict for each in found] == ["passed", "failed assertion"]
+
+
 @pytest.mark.parametrize(
     ("program", "verdict", "why"),
     [
