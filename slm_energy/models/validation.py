@@ -114,7 +114,8 @@ def _refuse_other_kinds(folder: Path) -> None:
             f"{folder} holds an adapter (adapter_config.json), not a model: merge it into its base"
             " model, and set model.source to the result"
         )
-    if any(folder.glob("*.gguf")) and not any(folder.glob("*.safetensors")):
+    others = any(path for name in ("*.safetensors", *PICKLES) for path in folder.glob(name))
+    if any(folder.glob("*.gguf")) and not others:
         raise ModelError(f"{folder} holds GGUF files only: {NOT_GGUF}")
 
 

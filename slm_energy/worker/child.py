@@ -206,7 +206,9 @@ def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[Failure 
                     return Failure(why=differs), False
                 same_code = True
                 if "error" in message:
-                    failure = Failure(why=message["error"], permanent=message["permanent"])
+                    failure = Failure(
+                        why=message["error"], permanent=message.get("permanent", False)
+                    )
                 phase, share = message.get("phase", phase), message.get("share", share)
         progress(phase, share)
     return failure, False

@@ -79,6 +79,9 @@ def test_a_folder_with_something_else_than_a_model_says_what_it_has(tmp_path):
     assert "holds GGUF files only: set model.source to the folder" in refusal(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
     assert "holds an adapter (adapter_config.json), not a model" in refusal(tmp_path)
+    write_model(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    validate(tmp_path, config(allow_pickle=True))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
