@@ -13,7 +13,7 @@ import dataclasses
 from typing import Literal
 
 from slm_energy.cell import Trial
-from slm_energy.cpu_quota import CpuQuota
+from slm_energy.cpu_quota import CpuQuota, Quotas
 from slm_energy.serialization import Json
 
 SCHEMA = 1
@@ -72,8 +72,8 @@ class Window:
         passes: number of passes over the workload within it.
         suspended_ns: time between its ends in which the machine was suspended, which the other
             times do not contain; exact within some microseconds. None if unknown.
-        quota: the tightest CPU quota, with what it withheld within the window; None without one,
-            or if unknown.
+        quota: the tightest CPU quota alone, in records of versions that read no others.
+        quotas: all CPU quotas, with what each withheld within the window; None in those records.
     """
 
     name: str
@@ -82,6 +82,16 @@ class Window:
     passes: int = 0
     suspended_ns: int | None = None
     quota: CpuQuota | None = None
+    quotas: Quotas | None = None
+
+    @property
+    def withheld(self) -> Quotas:
+        """What is known of CPU quotas and what they withheld, whatever version recorded it."""
+        if self.quotas is not None:
+            return self.quotas
+        if self.quota is not None:
+            return Quotas(groups=(self.quota,))
+        return Quotas(unknown="there is no CPU quota, or it is unknown")
 
     @property
     def duration_s(self) -> float:
