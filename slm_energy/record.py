@@ -533,6 +533,8 @@ class Record:
             attempt then: a state of Slurm's, such as `PREEMPTED`, or a signal; else empty.
         scores: whether the answers work, for tasks with tests.
         scoring: version of the scoring; 0 where there are no scores.
+        tests: digest of the tests that the scores are by (`score.tests_digest`); empty where there
+            are no scores, or unknown.
         scored_in: where the answers were tested, such as `bubblewrap 0.8.0, Python 3.11.7`, or
             `none, Python 3.11.7` without a sandbox; empty where there are no scores, or unknown.
         unscored: why there are no scores, or not of all tasks; empty where the tasks have no tests.
@@ -559,6 +561,7 @@ class Record:
     ended_by: str = ""
     scores: tuple[TaskScore, ...] = ()
     scoring: int = 0
+    tests: str = ""
     scored_in: str = ""
     unscored: str = ""
     duration_s: float | None = None

@@ -230,14 +230,14 @@ def _ending(
 
 def _environment(trial: Trial) -> dict[str, Json]:
     quotas = cpu_quota.read()
-    tightest = quotas.tightest
+    quota = quotas.tightest
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),
         "processors_usable": len(os.sched_getaffinity(0)),
         "processors_allowed": allowed_processors(),
-        "cpu_quota": quotas.unknown or (tightest and [tightest.quota_us, tightest.period_us]),
+        "cpu_quota": quotas.unknown or None if quota is None else [quota.quota_us, quota.period_us],
         "nvidia_driver": _nvidia_driver(),
         "rapl_energy_filter": energy_filter(),
         "hostname": platform.node(),
