@@ -17,11 +17,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from slm_energy import machine
+from slm_energy import machine, prompts, workload
 from slm_energy.__main__ import main
 from slm_energy.cell import Cell, Trial, settings
 from slm_energy.config.check import run_config
-from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.config.groups import ModelConfig, RunConfig, TrackingConfig, WorkloadConfig
+from slm_energy.errors import SlmEnergyError
+from slm_energy.models import source
 from slm_energy.store.tracking import Store
 from slm_energy.testing import CONF
 from tests.debian import ensure
@@ -138,13 +140,28 @@ def config(composed: dict[str, Any]) -> RunConfig:
 
 def a_cell(config: RunConfig, name: str = "c1", **changes: Any) -> Cell:
     """A cell of that id; changes replace whole groups of its settings."""
+    levels = dataclasses.replace(settings(config), **changes)
     return Cell(
         id=name,
-        settings=dataclasses.replace(settings(config), **changes),
-        model_digest="m",
-        workload_digest="w",
+        settings=levels,
+        model_digest=_model_digest(levels.model),
+        workload_digest=_workload_digest(levels.workload),
         versions={},
     )
+
+
+def _model_digest(model: ModelConfig) -> str:
+    try:
+        return source.identity(model)
+    except SlmEnergyError:  # a model that does not exist, in a test that reads none
+        return "m"
+
+
+def _workload_digest(config: WorkloadConfig) -> str:
+    try:
+        return prompts.digest(workload.load(config), config)
+    except SlmEnergyError:  # the same
+        return "w"
 
 
 def a_trial(config: RunConfig, **changes: Any) -> Trial:

@@ -46,7 +46,7 @@ def scored(
     trial, isolated = record.trial, study.sandbox == "bubblewrap"
     config = trial.cell.settings.workload
     try:
-        tasks = workload.load(config)
+        tasks = prompts.load_unchanged(config, trial.cell.workload_digest)
         (scores,) = _score_answers(
             [(config, tasks, generations)],
             Path(trial.cache_path),
