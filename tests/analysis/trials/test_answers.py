@@ -78,7 +78,7 @@ def test_scores_by_other_tests_than_the_newest_trials_are_in_no_figure(scored):
     [left] = study.left_out()
     assert left.name == "scores of 4 trials"
     assert left.reason.endswith("slm-energy score study=toy scores them again")
-    energy = study.block("energy_devices/per_request_j")
+    energy = study.block("energy/per_output_token_j")
     assert not np.isnan(energy).any(), "their energy counts"
 
 
