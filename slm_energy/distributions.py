@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 
 BUILDS = "builds"
@@ -24,6 +26,18 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
         Package to version; and `BUILDS` to a digest of what was installed, wherever it is and by
         whatever installer. Without it if no package has a list of its files.
     """
+    return dict(_versions(tuple(packages), _folders()))
+
+
+def _folders() -> tuple[tuple[str, int], ...]:
+    """Where packages may be, and when one was last installed or removed there."""
+    folders = [folder for folder in sys.path if os.path.isdir(folder)]
+    return tuple((folder, os.stat(folder).st_mtime_ns) for folder in folders)
+
+
+@functools.lru_cache(maxsize=64)
+def _versions(packages: tuple[str, ...], folders: tuple[tuple[str, int], ...]) -> Mapping[str, str]:
+    """See `versions`; the lists of a large stack take as long to read as all else of a cell."""
     installed, builds = dict[str, str](), dict[str, str]()
     for package in packages:
         try:
@@ -40,7 +54,6 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return installed
 
 
-@functools.lru_cache(maxsize=64)
 def _content(record: str) -> str:
     """Hash of a package's own files by their hashes.
 

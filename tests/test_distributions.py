@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,11 @@ PACKAGE = "llama-cpp-python"
 
 def install(site: Path, library: str, *, script: str = "s1", installer: str = "pip") -> None:
     """A package of always the same version, with what pip lists of its files."""
+    time.sleep(0.01)  # the kernel's clock of files may tick every 4 ms only
     info = site / "llama_cpp_python-9.9.dist-info"
-    info.mkdir(exist_ok=True)
+    if info.exists():
+        shutil.rmtree(info)
+    info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 9.9\n")
     (info / "RECORD").write_text(
         f"../../../bin/convert,sha256={script},99\n"
@@ -73,7 +78,7 @@ def test_another_installation_of_the_same_wheel_is_the_same(site: Path) -> None:
 
 
 def test_packages_without_a_list_of_files_have_versions_alone(site: Path) -> None:
-    install(site, "aaaa")
+    install(site, "aaaa")  # not looked at yet
     (site / "llama_cpp_python-9.9.dist-info" / "RECORD").unlink()
     assert distributions.versions([PACKAGE, "not-there"]) == {PACKAGE: "9.9", "not-there": "absent"}
     assert base.find("scripted").versions() == {}
