@@ -63,9 +63,9 @@ def require_unchanged(model: ModelConfig, folder: Path, known: str) -> None:
     """
     if model.weights == "random":
         now = random_weights.identity(model)
-    elif is_hub_id(model.source):
+    elif known == model.revision:  # the commit of a hub model
         require_hub_content(folder)
-        now = str(model.revision)
+        now = known
     else:
         now = digest(folder)
     if now != known:

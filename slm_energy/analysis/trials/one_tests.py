@@ -26,8 +26,8 @@ def one_tests(rows: pd.DataFrame, study: str) -> tuple[pd.DataFrame, tuple[LeftO
     scored = (rows["outcome"] == "valid") & (rows["scored"].fillna("") != "")
     blank = pd.Series("", rows.index)
     tests = rows.get("tests", blank).fillna("") + " " + rows["scored"].fillna("")
-    newest = tests[scored].groupby(rows.get("workload.digest", blank)).last()
-    other = scored & (tests != rows.get("workload.digest", blank).map(newest))
+    workloads = rows.get("workload.digest", blank).fillna("")
+    other = scored & (tests != workloads.map(tests[scored].groupby(workloads).last()))
     if not other.any():
         return rows, ()
     own = [str(name) for name in rows if is_of_scores(str(name))]
