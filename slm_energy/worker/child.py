@@ -166,9 +166,9 @@ def exit_error(
     if -code != signal.SIGKILL:
         return killed
     peak = "" if peak_bytes is None else f"; it had used up to {peak_bytes / 1e9:.1f} GB"
-    if reached is None and (before is None or after is None):
+    if before is None or after is None:
         return f"{killed}: the system may have run out of memory{peak}"
-    if before is not None and after == before:
+    if after == before:
         return f"{killed}, not by the kernel: it has killed no process for lack of memory{peak}"
     remedy = "try a smaller workload.batch_size, engine.dtype or model"
     if reached is None:
