@@ -138,30 +138,35 @@ def config(composed: dict[str, Any]) -> RunConfig:
     return run_config(composed)
 
 
+_BUNDLED = dict[str, str]()
+
+
 def a_cell(config: RunConfig, name: str = "c1", **changes: Any) -> Cell:
     """A cell of that id; changes replace whole groups of its settings."""
     levels = dataclasses.replace(settings(config), **changes)
     return Cell(
         id=name,
         settings=levels,
-        model_digest=_model_digest(levels.model),
-        workload_digest=_workload_digest(levels.workload),
+        model_digest=_digest(levels.model, lambda: source.identity(levels.model)),
+        workload_digest=_digest(
+            levels.workload, lambda: prompts.digest(workload.load(levels.workload), levels.workload)
+        ),
         versions={},
     )
 
 
-def _model_digest(model: ModelConfig) -> str:
-    try:
-        return source.identity(model)
-    except SlmEnergyError:  # a model that does not exist, in a test that reads none
-        return "m"
-
-
-def _workload_digest(config: WorkloadConfig) -> str:
-    try:
-        return prompts.digest(workload.load(config), config)
-    except SlmEnergyError:  # the same
-        return "w"
+def _digest(config: ModelConfig | WorkloadConfig, compute: Callable[[], str]) -> str:
+    """The digest that a grid would find; that of a bundled one is computed once."""
+    key = repr(config)
+    if key not in _BUNDLED:
+        try:
+            digest = compute()
+        except SlmEnergyError:  # there is no such model or file, in a test that reads none
+            return "none"
+        if config.source != "bundled":
+            return digest
+        _BUNDLED[key] = digest
+    return _BUNDLED[key]
 
 
 def a_trial(config: RunConfig, **changes: Any) -> Trial:
