@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_energy import environments, workload
+from slm_energy import environments, prompts, workload
 from slm_energy.cell import Cell, Settings, Trial, settings
 from slm_energy.config.check import run_config
 from slm_energy.config.compose import compose
@@ -61,7 +61,7 @@ def _trial(levels: Settings, cache: Path) -> tuple[Trial, str | None]:
         id="benchmark",
         settings=levels,
         model_digest=source.identity(levels.model),
-        workload_digest="",
+        workload_digest=prompts.digest(workload.load(levels.workload), levels.workload),
         versions=told.versions,
     )
     trial = Trial(

@@ -239,14 +239,19 @@ def trim(cache: Path, limit_bytes: float, spare_since_unix_s: float) -> list[Cac
     return removed
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file as hex digits; a file is read once per process unless it changes.
+def file_digest(path: Path, kind: Literal["sha256", "git"] = "sha256") -> str:
+    """Hash of a file as hex digits; a file is read once per process unless it changes.
 
     The time of its last change of status is set by the kernel, so that a new content with the old
     size and date is noticed too.
+
+    Args:
+        path: the file.
+        kind: `git` is SHA-1 of the content as an object of Git.
     """
     status = path.stat()
-    return _file_digest(path, status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+    times_ns = status.st_mtime_ns, status.st_ctime_ns
+    return _file_digest(path, kind, status.st_size, status.st_ino, times_ns)
 
 
 @contextlib.contextmanager
@@ -338,6 +343,9 @@ def _manifest(folder: Path) -> Manifest | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _file_digest(path: Path, size: int, inode: int, mtime_ns: int, ctime_ns: int) -> str:
+def _file_digest(path: Path, kind: str, size: int, inode: int, times_ns: tuple[int, int]) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if kind == "sha256":
+            return hashlib.file_digest(file, kind).hexdigest()
+        git = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+        return hashlib.file_digest(file, lambda: git).hexdigest()

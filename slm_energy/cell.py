@@ -45,7 +45,8 @@ class Cell:
         settings: the levels.
         model_digest: identifies the weights, tokenizer and config by content.
         workload_digest: identifies what is asked by content (`prompts.digest`).
-        versions: of Python and of the engine's libraries, in the environment where it runs.
+        versions: of Python and of the engine's libraries, and a digest of what is installed as
+            them (`distributions.versions`), in the environment where it runs.
     """
 
     id: str

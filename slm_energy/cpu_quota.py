@@ -1,27 +1,29 @@
-"""How much processor time the control groups (cgroups) of a process allow, and what they withheld.
+"""How much processor time the control groups of a process allow, and what they withheld.
 
-A container, a Kubernetes pod or a Slurm job may have a quota: so many microseconds of processor
-time in each period. When its threads have used them they all wait for the next period. Neither the
-affinity mask nor /proc/stat shows that. The group and all its ancestors each have a quota; the
-tightest counts.
+A group may have a quota: so many microseconds of processor time in each period. When its threads
+have used them they all wait for the next period. Neither the affinity mask nor /proc/stat shows
+that. The group and all its ancestors each have a quota: the tightest says how many threads are
+useful, and any of them may withhold time, as a larger one is shared with more processes.
 
 Sources: Linux's Documentation/admin-guide/cgroup-v2.rst (cpu.max, cpu.stat) and
-Documentation/scheduler/sched-bwc.rst (version 1); mounts as in proc_pid_mountinfo(5).
+Documentation/scheduler/sched-bwc.rst (version 1).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
-_ROOT = Path("/")
+from slm_energy import control_groups
+from slm_energy.control_groups import ROOT
+from slm_energy.errors import one_line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CpuQuota:
-    """The tightest quota of a process.
+    """The quota of one control group.
 
     Attributes:
         folder: of the control group that has it.
@@ -49,73 +51,74 @@ class CpuQuota:
         """Periods in which threads had to wait, in percent; None if no period has passed."""
         return 100 * self.throttled_periods / self.periods if self.periods else None
 
-    def since(self, earlier: CpuQuota | None) -> CpuQuota | None:
-        """The counts since an earlier reading; None if another group had the tightest quota."""
-        if earlier is None or earlier.folder != self.folder:
-            return None
-        return dataclasses.replace(
-            self,
-            periods=self.periods - earlier.periods,
-            throttled_periods=self.throttled_periods - earlier.throttled_periods,
-            throttled_us=self.throttled_us - earlier.throttled_us,
-        )
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Quotas:
+    """Every quota that limits one or several processes.
+
+    Attributes:
+        groups: the quota of each group that has one, outermost first.
+        unknown: why they are not known; empty if they are.
+    """
+
+    groups: tuple[CpuQuota, ...] = ()
+    unknown: str = ""
+
+    @property
+    def tightest(self) -> CpuQuota | None:
+        """The quota that allows the fewest processors; None without a known one."""
+        return min(self.groups, key=lambda quota: quota.processors, default=None)
+
+    @property
+    def worst(self) -> CpuQuota | None:
+        """The quota that made threads wait in the largest share of its periods; None as above."""
+        return max(self.groups, key=lambda quota: quota.throttled_pct or 0.0, default=None)
+
+    def since(self, earlier: Quotas) -> Quotas:
+        """The counts since an earlier reading; unknown if a quota came, went or changed."""
+        if self.unknown or earlier.unknown:
+            return Quotas(unknown=earlier.unknown or self.unknown)
+        if [_limit(quota) for quota in self.groups] != [_limit(quota) for quota in earlier.groups]:
+            return Quotas(unknown="the control group or its quota changed meanwhile")
+        pairs = zip(self.groups, earlier.groups, strict=True)
+        return Quotas(groups=tuple(_difference(quota, before) for quota, before in pairs))
 
 
-def read(root: Path = _ROOT) -> CpuQuota | None:
-    """The tightest quota of this process; None if it has none, or this system no control groups.
+def read(root: Path = ROOT, pids: Sequence[int] = ()) -> Quotas:
+    """Every quota of this process now, and of others that work for it.
 
     Args:
         root: the folder that holds `proc` and `sys`.
-
-    Raises:
-        OSError: a file of a control group cannot be read.
-        ValueError: a file of a control group is not in the kernel's format.
+        pids: the other processes.
     """
-    quotas = (_quota(folder, root) for folder in _groups(root))
-    known = [quota for quota in quotas if quota is not None]
-    return min(known, key=lambda quota: quota.processors, default=None)
+    try:
+        folders = [f for pid in (None, *pids) for f in control_groups.folders("cpu", root, pid)]
+        found = (_quota(folder, root) for folder in dict.fromkeys(folders))
+        return Quotas(groups=tuple(quota for quota in found if quota is not None))
+    except (OSError, ValueError, KeyError) as error:
+        return Quotas(unknown=f"the CPU quota cannot be read: {one_line(error)}")
 
 
-def usable_processors(root: Path = _ROOT) -> int:
-    """How many processors this process can keep busy: by its affinity mask and its quota.
+def usable_processors(root: Path = ROOT) -> int:
+    """How many processors this process can keep busy: by its affinity mask and its known quotas.
 
     A quota is rounded down: one thread more than it pays for makes all threads wait in each period.
     """
-    allowed, quota = len(os.sched_getaffinity(0)), read(root)
+    allowed, quota = len(os.sched_getaffinity(0)), read(root).tightest
     return allowed if quota is None else max(1, min(allowed, int(quota.processors)))
 
 
-def _groups(root: Path) -> Iterator[Path]:
-    """Folders of this process's groups that may have a quota, with those of their ancestors."""
-    if not (root / "proc/self/cgroup").is_file():
-        return
-    mounts = list(_mounts(root))
-    for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-        number, controllers, name = line.split(":", 2)
-        kind = "cgroup2" if number == "0" else "cgroup"
-        for its_kind, top, place, options in mounts:
-            if its_kind != kind or (kind == "cgroup" and "cpu" not in options):
-                continue
-            if kind == "cgroup" and "cpu" not in controllers.split(","):
-                continue
-            # A container without a namespace of its own sees the host's name of a group that is
-            # mounted as the root; and a group outside the mounted ones cannot be seen.
-            inside = Path(name).relative_to(top) if Path(name).is_relative_to(top) else Path()
-            group = root / place.lstrip("/")
-            yield group
-            for part in inside.parts:
-                group = group / part
-                yield group
-            break
+def _limit(quota: CpuQuota) -> tuple[str, int, int]:
+    return quota.folder, quota.quota_us, quota.period_us
 
 
-def _mounts(root: Path) -> Iterator[tuple[str, str, str, list[str]]]:
-    """Type, mounted group, mount point and options of each mounted tree of control groups."""
-    for line in (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        place, _, tree = line.partition(" - ")
-        kind, _, options = tree.split(" ", 2)
-        if kind in ("cgroup", "cgroup2"):
-            yield kind, place.split(" ")[3], place.split(" ")[4], options.split(",")
+def _difference(quota: CpuQuota, before: CpuQuota) -> CpuQuota:
+    return dataclasses.replace(
+        quota,
+        periods=quota.periods - before.periods,
+        throttled_periods=quota.throttled_periods - before.throttled_periods,
+        throttled_us=quota.throttled_us - before.throttled_us,
+    )
 
 
 def _quota(folder: Path, root: Path) -> CpuQuota | None:

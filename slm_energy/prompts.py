@@ -69,17 +69,19 @@ def digest(tasks: Sequence[Task], config: WorkloadConfig) -> str:
     return workload.digest(_with_prompts(tasks, texts))
 
 
-def require_unchanged(config: WorkloadConfig, known: str) -> None:
-    """Compare a workload with its `digest` when the grid was resolved.
+def load_unchanged(config: WorkloadConfig, known: str) -> tuple[Task, ...]:
+    """Read a workload that must have this `digest`, that of when the grid was resolved.
 
     Raises:
         WorkloadError: it has changed since, or cannot be read any more.
     """
-    if digest(workload.load(config), config) != known:
+    tasks = workload.load(config)
+    if digest(tasks, config) != known:
         raise WorkloadError(
             f"workload.source={config.source} has changed since the sweep began: run it again, the"
             " changed workload is another cell"
         )
+    return tasks
 
 
 def rendered(

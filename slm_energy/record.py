@@ -13,7 +13,7 @@ import dataclasses
 from typing import Literal
 
 from slm_energy.cell import Trial
-from slm_energy.cpu_quota import CpuQuota
+from slm_energy.cpu_quota import CpuQuota, Quotas
 from slm_energy.serialization import Json
 
 SCHEMA = 1
@@ -72,8 +72,8 @@ class Window:
         passes: number of passes over the workload within it.
         suspended_ns: time between its ends in which the machine was suspended, which the other
             times do not contain; exact within some microseconds. None if unknown.
-        quota: the tightest CPU quota, with what it withheld within the window; None without one,
-            or if unknown.
+        quota: the tightest CPU quota alone, in records of versions that read no others.
+        quotas: all CPU quotas, with what each withheld within the window; None in those records.
     """
 
     name: str
@@ -82,6 +82,16 @@ class Window:
     passes: int = 0
     suspended_ns: int | None = None
     quota: CpuQuota | None = None
+    quotas: Quotas | None = None
+
+    @property
+    def withheld(self) -> Quotas:
+        """What is known of CPU quotas and what they withheld, whatever version recorded it."""
+        if self.quotas is not None:
+            return self.quotas
+        if self.quota is not None:
+            return Quotas(groups=(self.quota,))
+        return Quotas(unknown="there is no CPU quota, or it is unknown")
 
     @property
     def duration_s(self) -> float:
@@ -530,6 +540,8 @@ class Record:
             attempt then: a state of Slurm's, such as `PREEMPTED`, or a signal; else empty.
         scores: whether the answers work, for tasks with tests.
         scoring: version of the scoring; 0 where there are no scores.
+        tests: digest of the tests that the scores are by (`score.tests_digest`); empty where there
+            are no scores, or unknown.
         scored_in: where the answers were tested, such as `bubblewrap 0.8.0, Python 3.11.7`, or
             `none, Python 3.11.7` without a sandbox; empty where there are no scores, or unknown.
         unscored: why there are no scores, or not of all tasks; empty where the tasks have no tests.
@@ -556,6 +568,7 @@ class Record:
     ended_by: str = ""
     scores: tuple[TaskScore, ...] = ()
     scoring: int = 0
+    tests: str = ""
     scored_in: str = ""
     unscored: str = ""
     duration_s: float | None = None

@@ -17,11 +17,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from slm_energy import machine
+from slm_energy import machine, prompts, workload
 from slm_energy.__main__ import main
 from slm_energy.cell import Cell, Trial, settings
 from slm_energy.config.check import run_config
-from slm_energy.config.groups import RunConfig, TrackingConfig
+from slm_energy.config.groups import ModelConfig, RunConfig, TrackingConfig, WorkloadConfig
+from slm_energy.errors import SlmEnergyError
+from slm_energy.models import source
 from slm_energy.store.tracking import Store
 from slm_energy.testing import CONF
 from tests.debian import ensure
@@ -136,15 +138,35 @@ def config(composed: dict[str, Any]) -> RunConfig:
     return run_config(composed)
 
 
+_BUNDLED = dict[str, str]()
+
+
 def a_cell(config: RunConfig, name: str = "c1", **changes: Any) -> Cell:
     """A cell of that id; changes replace whole groups of its settings."""
+    levels = dataclasses.replace(settings(config), **changes)
     return Cell(
         id=name,
-        settings=dataclasses.replace(settings(config), **changes),
-        model_digest="m",
-        workload_digest="w",
+        settings=levels,
+        model_digest=_digest(levels.model, lambda: source.identity(levels.model)),
+        workload_digest=_digest(
+            levels.workload, lambda: prompts.digest(workload.load(levels.workload), levels.workload)
+        ),
         versions={},
     )
+
+
+def _digest(config: ModelConfig | WorkloadConfig, compute: Callable[[], str]) -> str:
+    """The digest that a grid would find; that of a bundled one is computed once."""
+    key = repr(config)
+    if key not in _BUNDLED:
+        try:
+            digest = compute()
+        except SlmEnergyError:  # there is no such model or file, in a test that reads none
+            return "none"
+        if config.source != "bundled":
+            return digest
+        _BUNDLED[key] = digest
+    return _BUNDLED[key]
 
 
 def a_trial(config: RunConfig, **changes: Any) -> Trial:

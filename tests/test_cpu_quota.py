@@ -1,13 +1,19 @@
-"""CPU quotas as the kernel reports them, in both versions of control groups."""
+"""CPU quotas as the kernel reports them, in both versions of control groups; in real ones too."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from slm_energy import cpu_quota
+from slm_energy.cpu_quota import CpuQuota, Quotas
 from slm_energy.doctor import processor
 from slm_energy.running import trial
 from slm_energy.worker.timeline import Timeline
@@ -58,7 +64,7 @@ FREE = {"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}
     ids=["the tightest ancestor counts", "a container's own root", "version 1 in docker"],
 )
 def test_the_tightest_quota(root, tree, processors, folder, throttled):  # noqa: F811
-    quota = cpu_quota.read(root(tree))
+    quota = cpu_quota.read(root(tree)).tightest
     assert (quota.processors, quota.folder) == (processors, folder)
     assert (quota.throttled_periods, quota.periods, quota.throttled_us) == throttled
 
@@ -74,7 +80,29 @@ def test_the_tightest_quota(root, tree, processors, folder, throttled):  # noqa:
     ids=["version 1", "version 2", "no controller", "no control groups"],
 )
 def test_no_quota(root, tree):  # noqa: F811
-    assert cpu_quota.read(root(tree)) is None
+    quotas = cpu_quota.read(root(tree))
+    assert quotas == Quotas()
+    assert (quotas.tightest, quotas.worst) == (None, None)
+
+
+BROKEN = {"cpu.max": "50000 100000\n", "cpu.stat": "usage_usec 9\n"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [
+        ({"cpu.max": "broken\n"}, "not enough values to unpack (expected 2, got 1)"),
+        (BROKEN, "nr_periods"),
+        ({"cpu.max": "50000 100000\n"}, "No such file or directory"),
+    ],
+    ids=["no period", "no counts", "no file of counts"],
+)
+def test_a_quota_that_cannot_be_read_is_unknown_and_stops_nothing(root, groups, reason):  # noqa: F811
+    tree = root(files(V2.format("/"), "/", groups))
+    quotas = cpu_quota.read(tree)
+    assert reason in quotas.unknown
+    assert cpu_quota.usable_processors(tree) == len(os.sched_getaffinity(0))
+    assert quotas.since(Quotas()) == Quotas().since(quotas) == quotas
 
 
 @pytest.mark.parametrize(("quota", "threads"), [("50000", 1), ("199999", 1), ("1600000000", None)])
@@ -84,27 +112,128 @@ def test_threads_are_what_the_quota_pays_for_and_never_none(root, quota, threads
     assert cpu_quota.usable_processors(tree) == (threads or len(os.sched_getaffinity(0)))
 
 
-def test_a_window_holds_what_was_throttled_within_it(root):  # noqa: F811
-    groups = {"cpu.max": "50000 100000\n", "cpu.stat": STAT.format(100, 90, 5000)}
-    place = root(files(V2.format("/"), "/", groups))
-    timeline = Timeline(None, quota=lambda: cpu_quota.read(place))
-    with timeline.window("serve"):
-        (place / "sys/fs/cgroup/cpu.stat").write_text(STAT.format(110, 94, 5600))
-    quota = timeline.windows[0].quota
-    assert quota is not None
-    assert (quota.periods, quota.throttled_periods, quota.throttled_us) == (10, 4, 600)
-    assert quota.throttled_pct == 40.0
+Throttled = Callable[[], None]
+"""Returns when the larger quota, of the outer group, has made threads wait."""
 
 
-def test_moved_to_another_group_within_a_window_is_unknown(root):  # noqa: F811
-    before, after = (
-        cpu_quota.read(root(files(V2.format("/"), name, POD))) for name in ("/pods", "/")
-    )
-    assert before is not None
-    assert after is None
-    other = cpu_quota.read(root(files(V2.format("/"), "/", OWN)))
-    assert other is not None
-    assert other.since(before) is None
+@contextlib.contextmanager
+def fake_groups(folder: Path) -> Iterator[tuple[Path, int, Throttled]]:
+    """A job with 0.3 processors, of which its step may use 0.2, as files."""
+    groups = {
+        "job/cpu.max": "30000 100000\n",
+        "job/cpu.stat": STAT.format(100, 10, 5000),
+        "job/step/cpu.max": "20000 100000\n",
+        "job/step/cpu.stat": STAT.format(100, 0, 0),
+    }
+    tree = files(V2.format("/"), "/", groups) | {"proc/77/cgroup": "0::/job/step\n"}
+    for name, content in tree.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+    def throttle() -> None:
+        stat = folder / "sys/fs/cgroup/job/cpu.stat"
+        stat.write_text(STAT.format(105, 14, 5600))
+
+    yield folder, 77, throttle
+
+
+CPU_GROUPS = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
+REAL = [
+    group
+    for group in CPU_GROUPS
+    if os.access(group, os.W_OK)
+    and ((group / "cpu.cfs_quota_us").exists() or (group / "cpu.weight").exists())
+]
+
+
+@contextlib.contextmanager
+def real_groups(_folder: Path) -> Iterator[tuple[Path, int, Throttled]]:
+    """The same groups of the kernel: a neighbour in the job's group uses up the job's time."""
+    job = REAL[0] / f"slm_energy-test-{os.getpid()}"
+    places = [job, job / "step", job / "neighbour"]
+    with contextlib.ExitStack() as stack:
+        for place, quota in zip(places, ("3000", "2000", None), strict=True):
+            place.mkdir()
+            stack.callback(place.rmdir)
+            if quota is not None and (place / "cpu.max").exists():
+                (place / "cpu.max").write_text(f"{quota} 10000")
+            elif quota is not None:
+                (place / "cpu.cfs_period_us").write_text("10000")
+                (place / "cpu.cfs_quota_us").write_text(quota)
+            if place == job and (job / "cgroup.subtree_control").exists():
+                (job / "cgroup.subtree_control").write_text("+cpu")
+        pids = []
+        for place, work in zip(places[1:], ("read line", "while :; do :; done"), strict=True):
+            process = subprocess.Popen(
+                ["sh", "-c", f"echo $$ > {place / 'cgroup.procs'}; echo; {work}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            process.stdout.readline()
+            pids.append(process.pid)
+
+        def throttle() -> None:
+            before_us = cpu_quota.read(pids=pids).groups[0].throttled_us  # when the wait has ended
+            while cpu_quota.read(pids=pids).groups[0].throttled_us == before_us:
+                time.sleep(0.005)
+
+        yield Path("/"), pids[0], throttle
+
+
+@pytest.mark.parametrize("groups", [fake_groups, *([real_groups] if REAL else [])])
+def test_a_larger_quota_further_out_that_makes_threads_wait_is_not_missed(tmp_path, groups):
+    with groups(tmp_path) as (place, pid, throttle):
+        timeline = Timeline(None, quotas=lambda pids: cpu_quota.read(place, pids))
+        timeline.adopt(pid)
+        with timeline.window("serve"):
+            throttle()
+        quotas = timeline.windows[0].withheld
+    assert quotas.unknown == ""
+    assert quotas.tightest.processors == 0.2
+    assert quotas.tightest.throttled_periods == 0
+    assert quotas.worst.processors == 0.3
+    assert quotas.worst.throttled_periods > 0
+    assert quotas.worst.throttled_us > 0
+    assert quotas.worst.throttled_pct > 0
+
+
+def test_the_quota_of_a_server_in_another_group_counts(root):  # noqa: F811
+    tree = root(files(V2.format("/"), "/other", POD) | {"proc/77/cgroup": "0::/pods/one/job\n"})
+    assert cpu_quota.read(tree) == Quotas()
+    quotas = cpu_quota.read(tree, pids=(77,))
+    assert [quota.folder for quota in quotas.groups] == [
+        "/sys/fs/cgroup/pods",
+        "/sys/fs/cgroup/pods/one",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mount", "name", "reason"),
+    [
+        ("/", "/../../docker/b2", "the control group /../../docker/b2 of process 77"),
+        ("/docker/a1", "/docker/b2", "the control group /docker/b2 of process 77"),
+        ("/", None, "proc/77/cgroup"),
+    ],
+    ids=["outside the namespace", "not mounted", "ended"],
+)
+def test_the_quota_of_a_server_that_cannot_be_seen_is_unknown(root, mount, name, reason):  # noqa: F811
+    tree = files(V2.format(mount), mount, {})
+    tree |= {} if name is None else {"proc/77/cgroup": f"0::{name}\n"}
+    assert reason in cpu_quota.read(root(tree), pids=(77,)).unknown
+
+
+@pytest.mark.parametrize(
+    ("name", "quota"),
+    [("/pods", 400000), ("/pods/one", 200000)],
+    ids=["moved to another group", "the quota was changed"],
+)
+def test_what_changed_within_a_window_is_unknown(root, name, quota):  # noqa: F811
+    before = cpu_quota.read(root(files(V2.format("/"), "/pods/one", POD)))
+    after = POD | {"pods/one/cpu.max": f"{quota} 100000\n"}
+    now = cpu_quota.read(root(files(V2.format("/"), name, after)))
+    assert now.since(before).unknown == "the control group or its quota changed meanwhile"
 
 
 @pytest.mark.parametrize(
@@ -116,39 +245,93 @@ def test_moved_to_another_group_within_a_window_is_unknown(root):  # noqa: F811
             "0.5 processors (50 ms in each 100 ms) by /sys/fs/cgroup, throttled in 218 of 231"
             " periods so far",
         ),
+        (
+            {
+                "cpu.max": "90000 100000\n",
+                "cpu.stat": STAT.format(9, 3, 9),
+                "a/cpu.max": "50000 100000\n",
+                "a/cpu.stat": STAT.format(7, 0, 0),
+            },
+            "warn",
+            "0.5 processors (50 ms in each 100 ms) by /sys/fs/cgroup/a, throttled in 3 of 9"
+            " periods so far by /sys/fs/cgroup",
+        ),
         ({"cpu.max": "max 100000\n"}, "ok", "none"),
-        ({"cpu.max": "broken\n"}, "unknown", "not enough values to unpack (expected 2, got 1)"),
+        (
+            {"cpu.max": "broken\n"},
+            "unknown",
+            "the CPU quota cannot be read: not enough values to unpack (expected 2, got 1)",
+        ),
     ],
+    ids=["a quota", "two quotas", "none", "broken"],
 )
 def test_doctor_names_the_quota(root, groups, verdict, detail):  # noqa: F811
-    finding = processor.quota(root(files(V2.format("/"), "/", groups)))
+    finding = processor.quota(root(files(V2.format("/"), "/a", groups)))
     assert (finding.verdict, finding.detail) == (verdict, detail)
 
 
-@pytest.mark.parametrize(("throttled", "passed"), [(5, True), (6, False)])
-def test_a_trial_that_its_quota_stopped_is_invalid(config, throttled, passed):
-    entry, capture = a_trial(config), a_capture()
-    quota = cpu_quota.CpuQuota(
-        folder="/sys/fs/cgroup/pod",
-        quota_us=50_000,
+def checked(config, **of_window):
+    """The record of a trial whose windows have this of quotas, and its check of them."""
+    capture = a_capture()
+    windows = tuple(dataclasses.replace(w, **of_window) for w in capture.windows)
+    record = trial.derive(a_trial(config), dataclasses.replace(capture, windows=windows), 0)
+    [check] = [check for check in record.checks if check.name == "quota_not_throttled"]
+    return record, check
+
+
+def a_quota(throttled_periods: int, name: str = "pod", quota_us: int = 50_000) -> CpuQuota:
+    return CpuQuota(
+        folder=f"/sys/fs/cgroup/{name}",
+        quota_us=quota_us,
         period_us=100_000,
         periods=100,
-        throttled_periods=throttled,
+        throttled_periods=throttled_periods,
         throttled_us=1,
     )
-    windows = tuple(dataclasses.replace(w, quota=quota) for w in capture.windows)
-    record = trial.derive(entry, dataclasses.replace(capture, windows=windows), 0)
+
+
+@pytest.mark.parametrize(("throttled", "passed"), [(5, True), (6, False)])
+@pytest.mark.parametrize("version", ["stored before", "now"])
+def test_a_trial_that_its_quota_stopped_is_invalid(config, throttled, passed, version):
+    quota, tighter = a_quota(throttled), a_quota(0, "pod/step", 40_000)
+    of_window = {"quota": quota} if version == "stored before" else {}
+    if version == "now":
+        of_window = {"quotas": Quotas(groups=(quota, tighter))}
+    record, check = checked(config, **of_window)
     assert record.metrics["utilization/quota_throttled_pct"] == throttled
-    [check] = [check for check in record.checks if check.name == "quota_not_throttled"]
     assert check.passed is passed
-    assert "0.5 processors of /sys/fs/cgroup/pod" in check.detail
+    assert "0.5 processors of /sys/fs/cgroup/pod " in check.detail
     assert ("raise the quota" in check.detail) is not passed
 
 
-def test_a_plan_warns_of_less_than_one_processor(slm_energy, root, monkeypatch):  # noqa: F811
-    groups = {"cpu.max": "50000 100000\n", "cpu.stat": STAT.format(0, 0, 0)}
-    quota = cpu_quota.read(root(files(V2.format("/"), "/", groups)))
-    monkeypatch.setattr(cpu_quota, "read", lambda: quota)
+@pytest.mark.parametrize(
+    ("quotas", "detail"),
+    [
+        (Quotas(), "there is no CPU quota"),
+        (Quotas(unknown="cannot be read"), "cannot be read"),
+        (None, "there is no CPU quota, or it is unknown"),
+    ],
+    ids=["none", "unknown", "stored before"],
+)
+def test_a_check_says_that_a_quota_is_unknown(config, quotas, detail):
+    record, check = checked(config, quotas=quotas)
+    assert (check.passed, check.detail) == (None, detail)
+    assert "utilization/quota_throttled_pct" not in record.metrics
+
+
+@pytest.mark.parametrize(
+    ("quotas", "line"),
+    [
+        (
+            Quotas(groups=(a_quota(0),)),
+            "CPU quota: 0.5 processors by /sys/fs/cgroup/pod: even one thread is",
+        ),
+        (Quotas(unknown="it cannot be read"), "CPU quota: it cannot be read"),
+    ],
+    ids=["less than one processor", "unknown"],
+)
+def test_a_plan_warns_of_the_quota(slm_energy, monkeypatch, quotas, line):
+    monkeypatch.setattr(cpu_quota, "read", lambda: quotas)
     done = slm_energy("plan")
     assert done.returncode == 0, done.stderr
-    assert "CPU quota: 0.5 processors by /sys/fs/cgroup: even one thread is" in done.stdout
+    assert line in done.stdout

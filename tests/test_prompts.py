@@ -153,7 +153,7 @@ def test_a_workload_that_changed_since_the_sweep_began_is_refused(tmp_path: Path
     file.write_text('{"task_id": "a", "prompt": "def f():"}\n')
     config = WorkloadConfig(name="own", source=str(file))
     known = prompts.digest(workload.load(config), config)
-    prompts.require_unchanged(config, known)
+    assert [task.prompt for task in prompts.load_unchanged(config, known)] == ["def f():"]
     file.write_text('{"task_id": "a", "prompt": "def g():"}\n')
     with pytest.raises(WorkloadError, match=r"has changed since the sweep began: run it again"):
-        prompts.require_unchanged(config, known)
+        prompts.load_unchanged(config, known)

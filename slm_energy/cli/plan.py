@@ -113,7 +113,10 @@ def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: s
         console.print(escape(f"energy of: {plan.measured}"), highlight=False, soft_wrap=True)
     for change in plan.changed:
         console.print(f"[yellow]changed since the study began[/]: {escape(change)}", soft_wrap=True)
-    quota = cpu_quota.read()
+    quotas = cpu_quota.read()
+    quota = quotas.tightest
+    if quotas.unknown:
+        console.print(f"[yellow]CPU quota[/]: {escape(quotas.unknown)}", soft_wrap=True)
     if quota is not None and quota.processors < 1:
         line = (
             f"[yellow]CPU quota[/]: {quota.processors:g} processors by {escape(quota.folder)}: even"

@@ -22,9 +22,11 @@ def quota_not_throttled(
 ) -> tuple[bool | None, str]:
     """Threads that a CPU quota stops make times and powers those of the quota."""
     serve = capture.window("serve")
-    quota = None if serve is None else serve.quota
+    if serve is None:
+        return None, "there is no serve window"
+    quota = serve.withheld.worst
     if quota is None or quota.throttled_pct is None:
-        return None, "there is no CPU quota, or it is unknown"
+        return None, serve.withheld.unknown or "there is no CPU quota"
     limit = trial.cell.settings.measurement.limits.throttled_pct
     detail = (
         f"the quota of {quota.processors:g} processors of {quota.folder} stopped threads in"

@@ -103,8 +103,9 @@ def _serving(capture: Capture, serve: Window, energy: Sequence[EnergyFigure]) ->
         values |= _energy(group, figures, tokens, requests)
         values |= _net(group, figures, capture)
         values |= _phases(group, figures, capture, tokens, requests)
-    if serve.quota is not None and serve.quota.throttled_pct is not None:
-        values["utilization/quota_throttled_pct"] = serve.quota.throttled_pct
+    quota = serve.withheld.worst
+    if quota is not None and quota.throttled_pct is not None:
+        values["utilization/quota_throttled_pct"] = quota.throttled_pct
     return values | _crosschecks(energy) | _gauges(capture, serve)
 
 

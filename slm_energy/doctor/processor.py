@@ -9,7 +9,6 @@ from pathlib import Path
 
 from slm_energy import cpu_quota
 from slm_energy.doctor.finding import CPUS, ROOT, Finding, each_cpu, field, text
-from slm_energy.errors import one_line
 
 _GUEST = " (that of a virtual machine leaves it to its host)"
 
@@ -111,15 +110,16 @@ def throttling(root: Path = ROOT) -> Finding:
 def quota(root: Path = ROOT) -> Finding:
     """Check for a limit on processor time, of a container, a pod or a cluster's job."""
     name = "CPU quota"
-    try:
-        found = cpu_quota.read(root)
-    except (OSError, ValueError) as error:
-        return Finding(name=name, verdict="unknown", detail=one_line(error))
+    quotas = cpu_quota.read(root)
+    if quotas.unknown:
+        return Finding(name=name, verdict="unknown", detail=quotas.unknown)
+    found = quotas.tightest
     if found is None:
         return Finding(name=name, verdict="ok", detail="none")
-    share = ""
-    if found.periods:
-        share = f", throttled in {found.throttled_periods:,} of {found.periods:,} periods so far"
+    share, worst = "", quotas.worst or found
+    if worst.periods:
+        share = f", throttled in {worst.throttled_periods:,} of {worst.periods:,} periods so far"
+        share += f" by {worst.folder}" * (worst != found)
     return Finding(
         name=name,
         verdict="warn",

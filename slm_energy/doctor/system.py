@@ -6,6 +6,7 @@ import ctypes
 import os
 from pathlib import Path
 
+from slm_energy import memory_limit
 from slm_energy.doctor.finding import ROOT, Finding, field, text
 
 _LITTLE_MEMORY_GB = 4.0
@@ -32,16 +33,24 @@ def swap(root: Path = ROOT) -> Finding:
 
 
 def memory(root: Path = ROOT) -> Finding:
-    """Check the memory available for a model."""
+    """Check the memory available for a model: what the machine has, within its control groups."""
     name = "memory"
     sizes = [field(root, "proc/meminfo", key) for key in ("MemAvailable", "MemTotal")]
     if None in sizes:
         return Finding(name=name, verdict="unknown", detail="not available in /proc/meminfo")
     free_gb, all_gb = (int((size or "").split()[0]) * 1024 / 1e9 for size in sizes)
-    detail = f"{free_gb:.1f} of {all_gb:.1f} GB available"
+    limits = memory_limit.read(root)
+    detail, remedy = f"{free_gb:.1f} of {all_gb:.1f} GB available", "close other programs"
+    limit = limits.tightest
+    if limits.unknown:
+        return Finding(name=name, verdict="unknown", detail=f"{detail}; {limits.unknown}")
+    if limit is not None and limit.free_bytes / 1e9 < free_gb:
+        free_gb, all_gb = limit.free_bytes / 1e9, limit.limit_bytes / 1e9
+        detail = f"{free_gb:.1f} of {all_gb:.1f} GB available: the limit of {limit.folder}"
+        remedy = "raise it (docker --memory, the pod's memory limit, the job's --mem)"
     if free_gb >= _LITTLE_MEMORY_GB:
         return Finding(name=name, verdict="ok", detail=detail)
-    remedy = "close other programs; a model of 1 B parameters in float32 takes 4 GB"
+    remedy = f"{remedy}; a model of 1 B parameters in float32 takes 4 GB"
     return Finding(name=name, verdict="warn", detail=detail, remedy=remedy)
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from slm_energy import cpu_quota
+from slm_energy import cpu_quota, distributions
 from slm_energy.cell import Settings, Trial
 from slm_energy.errors import ConfigError
 from slm_energy.prompts import end_ids
@@ -35,7 +35,7 @@ class LoadRequest:
         model_path: folder with config.json, tokenizer.json and the weights.
         model_digest: identifies the folder's contents.
         cache_path: where engines store what they derive from weights (`slm_energy.cache`).
-        versions: of the engine's packages, in the environment where it runs.
+        versions: of the engine's packages, and their builds, in the environment where it runs.
         eos_ids: tokens that end an answer (`prompts.end_ids`).
     """
 
@@ -45,6 +45,11 @@ class LoadRequest:
     cache_path: Path
     versions: dict[str, str]
     eos_ids: tuple[int, ...]
+
+    def installed(self, *packages: str) -> dict[str, Json]:
+        """Versions of these packages, and the digest of builds, for what is derived with them."""
+        names = (*packages, distributions.BUILDS)
+        return {name: self.versions[name] for name in names if name in self.versions}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,7 +184,7 @@ class EngineSpec:
 
     Attributes:
         name: as in conf/engine/NAME.yaml.
-        packages: distributions whose versions can change a result; part of a cell's identity.
+        packages: distributions whose content can change a result; part of a cell's identity.
         create: build an engine; called in the worker.
         imports: import what `load` imports for these settings, in the same way, except what depends
             on the model; start and open nothing (`template.py`).
@@ -201,14 +206,8 @@ class EngineSpec:
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def versions(self) -> dict[str, str]:
-        """Installed versions of `packages`; `absent` for a missing one."""
-        installed = {}
-        for package in self.packages:
-            try:
-                installed[package] = version(package)
-            except PackageNotFoundError:
-                installed[package] = "absent"
-        return installed
+        """Installed versions and builds of `packages`."""
+        return distributions.versions(self.packages)
 
 
 _BUILT_IN = {

@@ -198,8 +198,9 @@ OTHERS = (
     MetricDefinition(
         name="utilization/quota_throttled_pct",
         title="periods throttled by a CPU quota",
-        meaning="Periods of the serve window in which threads had used up the quota of their"
-        " control group and waited, in percent; absent without a quota.",
+        meaning="Periods of the serve window in which threads had used up the quota of a control"
+        " group and waited, in percent; of its group and those above it, the one with the largest"
+        " share; absent without a quota.",
         origin="worker: windows, from cpu.stat of the control group",
         better="lower",
     ),

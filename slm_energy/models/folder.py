@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from slm_energy.cache import file_digest
 from slm_energy.errors import ModelError
@@ -25,6 +25,8 @@ _CONTENT = (
     "*.model", "*.tiktoken", "adapter_config.json", "*.safetensors*", "pytorch_model*.bin*",
     "**/*.py",
 )  # fmt: skip
+_KINDS: dict[int, Literal["sha256", "git"]] = {64: "sha256", 40: "git"}
+"""Length of an ETag of the hub to the kind of hash that it is."""
 _INDICES = ("*.safetensors.index.json", "pytorch_model*.bin.index.json")
 """Files whose `weight_map` names other files, which may be in folders of their own."""
 
@@ -56,6 +58,30 @@ def _content(folder: Path) -> set[Path]:
     for path in files:
         _require_inside(folder, path)
     return files
+
+
+def require_hub_content(folder: Path) -> None:
+    """Compare a snapshot in the hub's cache with the hashes that the hub gave for its files.
+
+    The cache names each blob by that hash, its ETag: SHA-256 of a large file, Git's SHA-1 of
+    another (huggingface_hub, "Understand caching").
+
+    Raises:
+        ModelError: a file is not what the hub sent, or that is not known.
+    """
+    for path in sorted(_content(folder)):
+        blob = path.resolve()
+        kind = _KINDS.get(len(blob.name)) if path.is_symlink() else None
+        if kind is None:
+            raise ModelError(
+                f"{path} is not a link to what the hub sent: remove {folder}, so that it is fetched"
+                " again; or set model.source to a copy of that folder, which counts by its content"
+            )
+        if file_digest(blob, kind) != blob.name:
+            raise ModelError(
+                f"{path} has been changed in the hub's cache: remove {blob}, so that it is fetched"
+                " again; or set model.source to a copy of that folder, which counts by its content"
+            )
 
 
 def weight_files(index: Path) -> set[str]:

@@ -6,7 +6,7 @@ commit. In the order in which a study calls them:
 
     identity   when the grid is resolved; downloads and builds nothing
     fetch      before a trial; downloads a snapshot that is not in the hub's local cache
-    require_unchanged  then: compares it with its identity
+    require_unchanged  in the trial, where it runs: compares the files with the identity
     build      in a separate process; writes random weights into this project's cache
 
 huggingface_hub is imported only for a download: it takes a second, and a worker never needs it.
@@ -21,7 +21,13 @@ from slm_energy.config.groups import BUNDLED, ModelConfig
 from slm_energy.errors import ModelError
 from slm_energy.hub import failure, is_hub_id, pinned_commit
 from slm_energy.models import random_weights
-from slm_energy.models.folder import BUNDLED_MODEL, context_length, context_of, digest
+from slm_energy.models.folder import (
+    BUNDLED_MODEL,
+    context_length,
+    context_of,
+    digest,
+    require_hub_content,
+)
 from slm_energy.models.validation import NOT_GGUF, PICKLES, validate
 
 _TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -48,13 +54,27 @@ def identity(model: ModelConfig) -> str:
     return digest(_local_folder(model))
 
 
-def require_unchanged(model: ModelConfig, known: str) -> None:
-    """Compare a model with its `identity` when the grid was resolved; unchanged files are not read.
+def require_unchanged(model: ModelConfig, folder: Path, known: str) -> None:
+    """Compare a model with its `identity` when the grid was resolved.
+
+    A file is read once per process unless it changes.
+
+    Args:
+        model: the configuration.
+        folder: what `fetch` returned; random weights need not exist yet.
+        known: its identity.
 
     Raises:
-        ModelError: it has changed since, or cannot be loaded any more.
+        ModelError: it has changed since.
     """
-    if identity(model) != known:
+    if model.weights == "random":
+        now = random_weights.identity(model)
+    elif known == model.revision:  # the commit of a hub model
+        require_hub_content(folder)
+        now = known
+    else:
+        now = digest(folder)
+    if now != known:
         raise ModelError(
             f"model.source={model.source} has changed since the sweep began: run it again, the"
             " changed model is another cell"

@@ -8,7 +8,7 @@ import io
 import math
 import platform
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.machine import measuring
 from slm_energy.record import Generation, Record, TaskScore
 from slm_energy.scoring import answer, bubblewrap
-from slm_energy.scoring.score import VERSION, Job, score
+from slm_energy.scoring.score import VERSION, Job, score, tests_digest
 from slm_energy.serialization import from_plain
 from slm_energy.store import artifacts
 from slm_energy.store.mlflow_schema import score_tags
@@ -46,8 +46,9 @@ def scored(
     trial, isolated = record.trial, study.sandbox == "bubblewrap"
     config = trial.cell.settings.workload
     try:
+        tasks = prompts.load_unchanged(config, trial.cell.workload_digest)
         (scores,) = _score_answers(
-            [(config, workload.load(config), generations)],
+            [(config, tasks, generations)],
             Path(trial.cache_path),
             isolated=isolated,
             progress=progress,
@@ -61,6 +62,7 @@ def scored(
         record,
         scores=tuple(solved.with_time_shares(scores, generations)),
         scoring=VERSION if scores else 0,
+        tests=tests_digest(tasks) if scores else "",
         scored_in=where,
         unscored=_refused_tasks(scores),
         metrics=record.metrics | solved.metrics(scores, record.metrics),
@@ -94,7 +96,7 @@ class StudyScores:
 
     Attributes:
         solved: label of a cell to its solved and scored answers, over the trials scored now.
-        skipped: trials that had scores already, or whose tasks have no tests.
+        skipped: trials that had scores by these tests already, or whose tasks have no tests.
         refused: task to the reason why it cannot be scored here.
         left: run id to the reason why a trial could not be scored.
     """
@@ -106,12 +108,20 @@ class StudyScores:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """What stored trials of one cell were asked, and the digest of today's tests of it."""
+
+    config: WorkloadConfig
+    tasks: Sequence[Task]
+    tests: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class _Stored:
     """A stored trial that is to be scored: its row of the frame, and what its run has."""
 
     row: Mapping[Hashable, Any]
-    config: WorkloadConfig
-    tasks: Sequence[Task]
+    asked: _Asked
     generations: tuple[Generation, ...]
 
 
@@ -124,7 +134,7 @@ def score_study(
     progress: Progress,
     busy: Callable[[Path], None],
 ) -> StudyScores:
-    """Score the valid trials of a stored study that have no scores of this version yet.
+    """Score the valid trials of a stored study that have no scores by today's tests yet.
 
     Holds the lock of this machine while it scores: the work would be in other sweeps' windows.
 
@@ -142,25 +152,11 @@ def score_study(
     """
     frame = store.frame(study)
     rows = frame[frame["outcome"] == "valid"] if len(frame) else frame
-    to_score, left, skipped = dict[str, _Stored](), dict[str, str](), 0
-    load = functools.cache(workload.load)
-    for row in rows.to_dict("records"):
-        run = str(row["run_id"])
-        if row["scored"] == str(VERSION):
-            skipped += 1
-            continue
-        try:
-            stored = _stored(store, row, load)
-        except (SlmEnergyError, ValueError, TypeError, LookupError, yaml.YAMLError) as error:
-            left[run] = one_line(error, 500)  # a path must not cut off what is missing
-            continue
-        if any(task.tests for task in stored.tasks):
-            to_score[run] = stored
-        else:
-            skipped += 1
+    to_score, left = _to_score(store, rows.to_dict("records"))
+    skipped = len(rows) - len(to_score) - len(left)
     if not to_score:
         return StudyScores(solved={}, skipped=skipped, refused={}, left=left)
-    inputs = [(stored.config, stored.tasks, stored.generations) for stored in to_score.values()]
+    inputs = [(each.asked.config, each.asked.tasks, each.generations) for each in to_score.values()]
     with measuring(busy):
         results = _score_answers(inputs, cache, isolated=isolated, progress=progress)
     counts, refused = dict[str, tuple[int, int]](), dict[str, str]()
@@ -174,28 +170,52 @@ def score_study(
     return StudyScores(solved=counts, skipped=skipped, refused=refused, left=left)
 
 
-def _stored(
+def _to_score(
+    store: Store, rows: Iterable[Mapping[Hashable, Any]]
+) -> tuple[dict[str, _Stored], dict[str, str]]:
+    """The trials without scores by today's tests, and why some of them cannot be scored.
+
+    Scores stay where today's tests cannot be had: they are by those of their time.
+    """
+    to_score, left = dict[str, _Stored](), dict[str, str]()
+    load = functools.cache(workload.load)
+    known = dict[tuple[Any, ...], _Asked]()
+    for row in rows:
+        run, has_scores = str(row["run_id"]), row["scored"] == str(VERSION)
+        key = tuple(row.get(k) for k in ("cell", "workload.source", "workload.revision"))
+        asked = known.get(key)
+        try:
+            if asked is None:
+                asked = known[key] = _asked(store, row, load)
+            if any(task.tests for task in asked.tasks) and not (
+                has_scores and row["tests"] == asked.tests
+            ):
+                file = io.BytesIO(store.artifact(run, artifacts.GENERATIONS.as_posix()))
+                generations = artifacts.read_generations(file)
+                to_score[run] = _Stored(row=row, asked=asked, generations=generations)
+        except (SlmEnergyError, ValueError, TypeError, LookupError, yaml.YAMLError) as error:
+            if asked is not None or not has_scores:
+                left[run] = one_line(error, 500)  # a path must not cut off what is missing
+    return to_score, left
+
+
+def _asked(
     store: Store,
     row: Mapping[Hashable, Any],
     load: Callable[[WorkloadConfig], tuple[Task, ...]],
-) -> _Stored:
-    """What scoring needs of a trial.
+) -> _Asked:
+    """What a trial was asked.
 
     Raises:
         SlmEnergyError, ValueError, TypeError, LookupError, yaml.YAMLError: it cannot be had, or the
             workload is another one now.
     """
-    run = str(row["run_id"])
-    settings = yaml.safe_load(store.attached(run, artifacts.SETTINGS))
+    settings = yaml.safe_load(store.attached(str(row["run_id"]), artifacts.SETTINGS))
     config = from_plain(WorkloadConfig, settings["workload"])
     tasks = load(config)
     if prompts.digest(tasks, config) != row["workload.digest"]:
         raise ValueError(f"workload.source={config.source} has changed since")
-    generations: tuple[Generation, ...] = ()
-    if any(task.tests for task in tasks):
-        file = io.BytesIO(store.artifact(run, artifacts.GENERATIONS.as_posix()))
-        generations = artifacts.read_generations(file)
-    return _Stored(row=row, config=config, tasks=tasks, generations=generations)
+    return _Asked(config=config, tasks=tasks, tests=tests_digest(tasks))
 
 
 def _add(
@@ -212,7 +232,8 @@ def _add(
             solved.with_time_shares(scores, stored.generations), scored_in, _refused_tasks(scores)
         ).encode()
     }
-    store.add(run, gone | solved.metrics(scores, own), files, score_tags(scores, VERSION))
+    tags = score_tags(scores, VERSION, stored.asked.tests)
+    store.add(run, gone | solved.metrics(scores, own), files, tags)
 
 
 def _scored_in(isolated: bool) -> str:

@@ -20,14 +20,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from slm_energy import cache, prompts
+from slm_energy import cache
 from slm_energy.cell import Cell, Trial
 from slm_energy.errors import (
     ConfigError,
     ModelError,
     SlmEnergyError,
     TrackingError,
-    WorkloadError,
 )
 from slm_energy.models import source
 from slm_energy.places import file_error
@@ -297,9 +296,7 @@ class _Invocation:
         self._running[trial.id] = planned
         try:
             model_path = source.fetch(planned.cell.settings.model, self._cache)
-            source.require_unchanged(planned.cell.settings.model, planned.cell.model_digest)
-            prompts.require_unchanged(planned.cell.settings.workload, planned.cell.workload_digest)
-        except (ModelError, WorkloadError) as error:
+        except ModelError as error:
             record = failed(trial, str(error), time.time_ns(), permanent=error.permanent)
             return [(record, folder)]
         self._executor.start(dataclasses.replace(trial, model_path=str(model_path)), folder)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from slm_energy import prompts, source_code, workload
+from slm_energy import prompts, source_code
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.derive import checks, metrics
@@ -211,13 +211,11 @@ class _Attempt:
         write_json(self.exchange / TRIAL_FILE, self.trial)
         try:
             # Here, because another interpreter may lack what reads data sets and renders chats.
-            settings = self.trial.cell.settings
-            tasks = prompts.rendered(
-                workload.load(settings.workload),
-                settings.model,
-                Path(self.trial.model_path),
-                settings.workload,
-            )
+            cell, model_path = self.trial.cell, Path(self.trial.model_path)
+            model, config = cell.settings.model, cell.settings.workload
+            source.require_unchanged(model, model_path, cell.model_digest)
+            tasks = prompts.load_unchanged(config, cell.workload_digest)
+            tasks = prompts.rendered(tasks, model, model_path, config)
             # The worker needs the prompts alone: tests may be many megabytes.
             write_json(self.exchange / TASKS_FILE, [_without_answer(task) for task in tasks])
             self._prepare()

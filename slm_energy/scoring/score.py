@@ -19,7 +19,7 @@ import os
 import queue
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -57,6 +57,14 @@ class Job:
         """The canonical solution under the same tests; None if there is none."""
         solution = canonical(self.task)
         return Job(task=self.task, program=solution) if solution else None
+
+
+def tests_digest(tasks: Iterable[Task]) -> str:
+    """Hash of what decides verdicts of the same answers: tests and solutions, 16 hex digits."""
+    digest = hashlib.sha256()
+    for task in tasks:
+        digest.update(json.dumps(to_plain(task)).encode() + b"\n")
+    return digest.hexdigest()[:16]
 
 
 def score(

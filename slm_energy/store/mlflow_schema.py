@@ -28,6 +28,8 @@ STOPPED = "slm.stopped"
 
 SCORED = "slm.scored"
 """Tag of a trial with scores: the version of the scoring."""
+TESTS = "slm.tests"
+"""Tag of a trial with scores: digest of the tests that they are by (`score.tests_digest`)."""
 VERDICTS = "slm.verdicts"
 """Tag of a trial with scores: hash of which tasks are solved; equal hashes mean equal verdicts."""
 SCOPE = "slm.scope_parts"
@@ -102,7 +104,7 @@ def tags(record: Record, machine: str) -> dict[str, str]:
     if flags:
         result["slm.flags"] = "; ".join(flags)[:4000]
     if record.scores:
-        result |= score_tags(record.scores, record.scoring)
+        result |= score_tags(record.scores, record.scoring, record.tests)
     result |= _scope_tags(record)
     if record.job:
         result |= _tags(node=record.node, job=record.job, node_kind=record.node_kind)
@@ -118,11 +120,11 @@ def tags(record: Record, machine: str) -> dict[str, str]:
     return result
 
 
-def score_tags(scores: Sequence[TaskScore], version: int) -> dict[str, str]:
-    """Tags of a trial with scores, which `version` of the scoring made."""
+def score_tags(scores: Sequence[TaskScore], version: int, tests: str) -> dict[str, str]:
+    """Tags of a trial with scores, which `version` of the scoring made by these tests."""
     verdicts = json.dumps([(score.task_id, score.verdict) for score in scores])
     digest = hashlib.sha256(verdicts.encode()).hexdigest()[:16]
-    return {SCORED: str(version), VERDICTS: digest}
+    return {SCORED: str(version), TESTS: tests, VERDICTS: digest}
 
 
 def _scope_tags(record: Record) -> dict[str, str]:

@@ -50,7 +50,7 @@ _BATCH = 1000
 _NOTE_LENGTH = 8000
 _FRAME_TAGS = (
     *("study", "sweep", "cell", "label", "machine", "outcome", "reason"),
-    *("scored", "verdicts", "node", "node_kind", "ended_by"),
+    *("scored", "tests", "verdicts", "node", "node_kind", "ended_by"),
 )
 _FRAME_NUMBERS = ("round", "order", "attempt")
 

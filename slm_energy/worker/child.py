@@ -23,7 +23,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from slm_energy import sigint, source_code
+from slm_energy import memory_limit, sigint, source_code
+from slm_energy.memory_limit import MemoryLimit
 from slm_energy.worker import interpreters
 
 LOG_FILE = "worker.log"
@@ -118,7 +119,7 @@ def watch(
     on_start: Callable[[int], None] = lambda pid: None,
 ) -> Failure | None:
     """Start a worker and watch it to its end; see `run`."""
-    kills = memory_kills()
+    kills, limits = memory_kills(), memory_limit.read()
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as pipe:
         with open(writing, "wb") as output, (folder / LOG_FILE).open("ab") as log:
@@ -138,7 +139,8 @@ def watch(
     if not by_itself:
         why = f"the worker did not exit within {_EXIT_GRACE_S:g} s of its result and was ended"
         return Failure(why=why)
-    ended = exit_error(code, peak_bytes, kills, memory_kills())
+    reached = memory_limit.read().reached_since(limits)
+    ended = exit_error(code, peak_bytes, kills, memory_kills(), reached)
     return None if ended is None else Failure(why=ended)
 
 
@@ -158,7 +160,11 @@ def memory_kills(vmstat: Path = Path("/proc/vmstat")) -> int | None:
 
 
 def exit_error(
-    code: int, peak_bytes: int | None, before: int | None, after: int | None
+    code: int,
+    peak_bytes: int | None,
+    before: int | None,
+    after: int | None,
+    reached: MemoryLimit | None = None,
 ) -> str | None:
     """How a worker that left no message ended, in one line; None if it ended well.
 
@@ -167,6 +173,7 @@ def exit_error(
         peak_bytes: the most memory that it had; None if unknown.
         before: `memory_kills` when it started.
         after: `memory_kills` when it had ended.
+        reached: the memory limit that was in the way meanwhile; None if none is known to be.
     """
     if code == 0:
         return None
@@ -181,7 +188,13 @@ def exit_error(
     if after == before:
         return f"{killed}, not by the kernel: it has killed no process for lack of memory{peak}"
     remedy = "try a smaller workload.batch_size, engine.dtype or model"
-    return f"out of memory: the kernel killed the worker (SIGKILL){peak}; {remedy}"
+    if reached is None:
+        return f"out of memory: the kernel killed the worker (SIGKILL){peak}; {remedy}"
+    return (
+        f"out of memory: the control group {reached.folder} allows"
+        f" {reached.limit_bytes / 1e9:.1f} GB, and the kernel killed the worker (SIGKILL){peak};"
+        f" raise that limit (docker --memory, the pod's memory limit, the job's --mem), or {remedy}"
+    )
 
 
 def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[Failure | None, bool]:

@@ -97,7 +97,8 @@ def _serve(trial: Trial, settings: Settings) -> Reference:
     )
     tokenizer = load_tokenizer(path)
     config = settings.workload
-    tasks = prompts.rendered(workload.load(config), settings.model, path, config)
+    tasks = prompts.load_unchanged(config, trial.cell.workload_digest)
+    tasks = prompts.rendered(tasks, settings.model, path, config)
     ids = [prompts.token_ids(tokenizer, task.prompt, config) for task in tasks]
     batches = list(requests.batches(tasks, ids, config, TokenTexts(tokenizer), size=1))
     if spec.needs_preparation(request):

@@ -215,14 +215,15 @@ def _ending(
 
 
 def _environment(trial: Trial) -> dict[str, Json]:
-    quota = cpu_quota.read()
+    quotas = cpu_quota.read()
+    quota = quotas.tightest
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),
         "processors_usable": len(os.sched_getaffinity(0)),
         "processors_allowed": allowed_processors(),
-        "cpu_quota": None if quota is None else [quota.quota_us, quota.period_us],
+        "cpu_quota": quotas.unknown or None if quota is None else [quota.quota_us, quota.period_us],
         "nvidia_driver": _nvidia_driver(),
         "rapl_energy_filter": energy_filter(),
         "hostname": platform.node(),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from slm_energy import cpu_quota
 from slm_energy.clocks import ReadClocks, read_clocks
-from slm_energy.cpu_quota import CpuQuota
+from slm_energy.cpu_quota import Quotas
 from slm_energy.exchange import Edge, Marks
 from slm_energy.record import Metering, Window
 
@@ -29,17 +29,19 @@ class Timeline:
     Args:
         metering: how to reach the sampler; None when nothing is metered.
         clocks: reads all clocks, to see whether the machine was suspended within a window.
-        quota: reads this process's CPU quota, which a server that it starts shares.
+        quotas: reads the CPU quotas of this process, which a server that it starts shares, and of
+            adopted processes.
     """
 
     def __init__(
         self,
         metering: Metering | None,
         clocks: ReadClocks = read_clocks,
-        quota: Callable[[], CpuQuota | None] = cpu_quota.read,
+        quotas: Callable[[Sequence[int]], Quotas] = lambda pids: cpu_quota.read(pids=pids),
     ) -> None:
         self.windows: list[Window] = []
-        self._clocks, self._quota = clocks, quota
+        self._clocks, self._quotas = clocks, quotas
+        self._adopted: list[int] = []
         self._marks: Marks | None = None
         if metering is not None:
             try:
@@ -52,13 +54,12 @@ class Timeline:
         """Open a window for the length of a `with` block; an exception leaves none."""
         span = Span()
         self._mark("start")
-        quota, opened = self._quota(), self._clocks()
+        before, opened = self._quotas(self._adopted), self._clocks()
         start_ns = time.monotonic_ns()
         yield span
         end_ns = time.monotonic_ns()
         suspended_ns = self._clocks().suspended_ns(opened)
         self._mark("end")
-        now = self._quota()
         self.windows.append(
             Window(
                 name=name,
@@ -66,12 +67,13 @@ class Timeline:
                 end_ns=end_ns,
                 passes=span.passes,
                 suspended_ns=suspended_ns,
-                quota=None if now is None else now.since(quota),
+                quotas=self._quotas(self._adopted).since(before),
             )
         )
 
     def adopt(self, pid: int) -> None:
-        """Have the sampler count process `pid` and its descendants as the trial's."""
+        """Count process `pid` and its descendants, and its CPU quotas, as the trial's."""
+        self._adopted.append(pid)
         self._notify(lambda marks: marks.adopt(pid))
 
     def close(self) -> None:

@@ -39,12 +39,8 @@ def test_a_forked_engine_gives_the_same_tokens(
     for isolation in ("spawn", "forkserver"):
         measurement = dataclasses.replace(ONCE, isolation=isolation)
         levels = dataclasses.replace(target.settings, measurement=measurement, workload=FEW)
-        cell = dataclasses.replace(
-            a_cell(config),
-            settings=levels,
-            model_digest=target.model_digest,
-            versions=target.versions,
-        )
+        groups = {field.name: getattr(levels, field.name) for field in dataclasses.fields(levels)}
+        cell = dataclasses.replace(a_cell(config, **groups), versions=target.versions)
         entry = a_trial(config, cell=cell, cache_path=str(target.cache_path))
         captures.append(served(entry, tmp_path / str(len(captures)), templates))
     spawned, forked = captures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -36,6 +37,21 @@ def write_model(folder: Path, **entries) -> Path:
     tokenizer.enable_padding(length=8)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+def as_fetched(snapshot: Path) -> Path:
+    """Make links to blobs of a snapshot's files, as the hub's own cache has them."""
+    blobs = snapshot.parents[1] / "blobs"
+    blobs.mkdir()
+    for file in snapshot.iterdir():
+        content = file.read_bytes()
+        if file.suffix == ".safetensors":
+            name = hashlib.sha256(content).hexdigest()
+        else:  # what `git hash-object` prints
+            name = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+        file.rename(blobs / name)
+        file.symlink_to(Path("..", "..", "blobs", name))
+    return snapshot
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ConfigError, ModelError
 from slm_energy.models import source
 from slm_energy.models.folder import context_length, digest, eos_ids
-from tests.models.conftest import COMMIT, write_model, write_weights
+from tests.models.conftest import COMMIT, as_fetched, write_model, write_weights
 from tests.shipped import shipped, tiny
 
 
@@ -132,7 +132,34 @@ def test_importing_this_module_costs_no_heavy_library():
 def test_a_model_that_changed_since_the_sweep_began_is_refused(tmp_path):
     model = config(write_model(tmp_path))
     known = source.identity(model)
-    source.require_unchanged(model, known)
+    source.require_unchanged(model, tmp_path, known)
     write_weights(tmp_path / "model.safetensors", name="other")
     with pytest.raises(ModelError, match=r"has changed since the sweep began: run it again"):
-        source.require_unchanged(model, known)
+        source.require_unchanged(model, tmp_path, known)
+
+
+def test_random_weights_are_identified_by_what_they_are_made_from():
+    model = tiny("pythia-410m")
+    source.require_unchanged(model, Path("not built yet"), source.identity(model))
+    with pytest.raises(ModelError, match="has changed since"):
+        source.require_unchanged(model, Path("not built yet"), source.identity(tiny("smollm3-3b")))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_file_that_was_changed_in_the_hubs_cache_is_refused(snapshot, name):
+    model = config("org/model", revision=COMMIT)
+    folder = as_fetched(write_model(snapshot))
+    assert source.fetch(model, Path()) == folder
+    source.require_unchanged(model, folder, COMMIT)
+    blob = (folder / name).resolve()
+    blob.write_bytes(b" " + blob.read_bytes()[1:])  # of the same size
+    with pytest.raises(ModelError, match=rf"{name} has been changed in the hub's cache: remove"):
+        source.require_unchanged(model, folder, COMMIT)
+
+
+def test_a_file_that_took_the_place_of_a_link_in_the_hubs_cache_is_refused(snapshot):
+    folder = as_fetched(write_model(snapshot))
+    (folder / "config.json").unlink()
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"config\.json is not a link to what the hub sent"):
+        source.require_unchanged(config("org/model", revision=COMMIT), folder, COMMIT)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from slm_energy import workload
 from slm_energy.config.groups import RunConfig
 from slm_energy.record import Record
 from slm_energy.running import trial
@@ -30,6 +29,5 @@ def record(config: RunConfig, tmp_path: Path) -> Record:
     file.write_text("\n".join(map(json.dumps, rows)))
     prompts = dataclasses.replace(config.workload, source=str(file))
     cell = a_cell(config, workload=prompts)
-    cell = dataclasses.replace(cell, workload_digest=workload.digest(workload.load(prompts)))
     own = dataclasses.replace(a_trial(config, cell=cell), cache_path=str(tmp_path / "cache"))
     return trial.derive(own, a_capture(), 0)

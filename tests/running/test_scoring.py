@@ -17,6 +17,7 @@ from slm_energy.running import scoring
 from slm_energy.running.local import LocalExecutor
 from slm_energy.scoring import bubblewrap
 from tests.captures import a_capture
+from tests.conftest import a_cell
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
 
@@ -85,7 +86,11 @@ def test_tests_that_do_not_fit_their_task_refuse_that_task_alone(
         for g in capture.generations
     ]
     capture = dataclasses.replace(capture, generations=tuple(renamed))
-    scored = scoring.scored(dataclasses.replace(record, capture=capture), config.study)
+    changed = scoring.scored(dataclasses.replace(record, capture=capture), config.study)
+    assert "has changed since the sweep began" in changed.unscored
+    own = a_cell(config, workload=record.trial.cell.settings.workload)
+    entry = dataclasses.replace(record.trial, cell=own)
+    scored = scoring.scored(dataclasses.replace(record, capture=capture, trial=entry), config.study)
     assert [s.verdict for s in scored.scores] == ["passed", "refused"]
     assert scored.unscored.startswith("1 of 2 tasks are refused: Mbpp/2 its base_input")
     assert scored.metrics["quality/scored_count"] == 1

@@ -126,6 +126,33 @@ def test_scores_of_an_older_version_are_replaced(
     assert math.isnan(row["energy/per_solved_j"]), "it has no value any more"
 
 
+def test_scores_by_tests_that_have_changed_since_are_in_no_figure_and_are_replaced(
+    record: Record, config: RunConfig, store: Store, keep: Keep, tmp_path: Path
+) -> None:
+    first = scoring.scored(record, config.study)
+    keep(first)
+    file = Path(record.trial.cell.settings.workload.source)
+    file.write_text(file.read_text().replace("is None", "== 2"))  # the prompts are the same
+    second = scoring.scored(renamed(record, trial="t2"), config.study)
+    assert second.tests != first.tests
+    keep(dataclasses.replace(second, trial=dataclasses.replace(second.trial, round=2)))
+
+    def reported() -> tuple[list[tuple[int, dict[str, int]]], bool]:
+        options = {"study": record.trial.study, "metrics": ["energy/per_request_j"]}
+        report = study_report(store, options).result
+        left = any(left.name == "scores of 1 trial" for left in report.left_out)
+        return [(own.trials, own.counts) for own in report.answers], left
+
+    assert reported() == ([(1, {"failed assertion": 2})], True)
+    assert score(store, tmp_path).solved == {record.trial.label: (0, 2)}
+    assert store.frame("test")["quality/pass_at_1"].tolist() == [0, 0]
+    assert reported() == ([(2, {"failed assertion": 4})], False)
+    assert score(store, tmp_path).skipped == 2
+    file.unlink()
+    again = score(store, tmp_path)
+    assert (again.skipped, again.left) == (2, {}), "scores stay what they are"
+
+
 def test_a_workload_that_has_changed_since_is_not_scored(
     record: Record, store: Store, keep: Keep, tmp_path: Path
 ) -> None:

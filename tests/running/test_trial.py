@@ -20,10 +20,12 @@ from slm_energy.config.groups import (
     EngineConfig,
     LimitsConfig,
     MeasurementConfig,
+    ModelConfig,
     RunConfig,
     WorkloadConfig,
 )
 from slm_energy.engines.openai.command import free_port
+from slm_energy.models.folder import BUNDLED_MODEL
 from slm_energy.record import Record
 from slm_energy.running import trial
 from slm_energy.sampler.client import Sampler
@@ -47,6 +49,27 @@ def scripted(config: RunConfig, workload: WorkloadConfig = FEW, **options: Any) 
 
 def run(entry: Trial, folder: Path) -> Record:
     return trial.run(entry, folder, None, lambda phase, share: None)
+
+
+@pytest.mark.parametrize("changed", ["model", "prompts"])
+def test_what_changed_since_the_grid_was_resolved_is_not_served(
+    tmp_path: Path, config: RunConfig, changed: str
+) -> None:
+    folder, file = tmp_path / "model", tmp_path / "own.jsonl"
+    shutil.copytree(BUNDLED_MODEL, folder)
+    file.write_text('{"task_id": "a", "prompt": "def f():"}\n')
+    own = dataclasses.replace(FEW, source=str(file))
+    model = ModelConfig(name="own", source=str(folder))
+    cell = a_cell(config, model=model, workload=own, measurement=SHORT)
+    if changed == "prompts":
+        file.write_text('{"task_id": "a", "prompt": "def g():"}\n')
+    else:  # a file that decides where an answer ends
+        (folder / "generation_config.json").write_text('{"eos_token_id": 1}')
+    (tmp_path / "trial").mkdir()
+    record = run(a_trial(config, cell=cell, model_path=str(folder)), tmp_path / "trial")
+    assert record.outcome.name == "failed"
+    assert "has changed since the sweep began: run it again" in record.outcome.reasons[0]
+    assert not (tmp_path / "trial" / "worker.log").exists()
 
 
 def test_a_trial_is_a_fresh_process_that_leaves_a_valid_record(

@@ -11,7 +11,7 @@ import pytest
 from slm_energy import cache
 from slm_energy.cell import Trial
 from slm_energy.config.groups import EngineConfig, MeasurementConfig, ProviderConfig, RunConfig
-from slm_energy.errors import ConfigError
+from slm_energy.errors import ConfigError, WorkloadError
 from slm_energy.record import Record
 from slm_energy.running import trial
 from slm_energy.worker import reference
@@ -69,6 +69,20 @@ def test_other_work_has_another_reference(
     assert not reference.needed(entry)
     other = dataclasses.replace(entry.cell.settings.workload, **changes)
     assert reference.needed(compared(config, tmp_path, workload=other))
+
+
+def test_a_reference_of_prompts_that_have_changed_is_not_made(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"task_id": "a", "prompt": "def f():"}\n')
+    entry = compared(
+        config, tmp_path, workload=dataclasses.replace(config.workload, source=str(file))
+    )
+    file.write_text('{"task_id": "a", "prompt": "def g():"}\n')
+    with pytest.raises(WorkloadError, match="has changed since the sweep began"):
+        reference.make(entry)
+    assert reference.read(entry) is None
 
 
 def test_nothing_is_compared_where_the_study_has_no_reference(

@@ -23,6 +23,7 @@ import pandas as pd
 from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.trials.frame import Study
 from slm_energy.cell import PLACES
+from slm_energy.distributions import BUILDS
 from slm_energy.errors import AnalysisError
 
 Group = Literal[
@@ -44,7 +45,10 @@ _GROUPS: dict[str, Group] = {
 }  # fmt: skip
 _PROCESSES = ("pid", "adopted")
 """Process ids in the effective settings: they differ from trial to trial."""
-_ADDED = ("effective.device_uuid", "effective.device_pci", "effective.device_type")
+_ADDED = (
+    *("effective.device_uuid", "effective.device_pci", "effective.device_type"),
+    *(f"version.{BUILDS}", "workload.tests"),
+)
 """Facts that older studies do not record: compared only where both have them."""
 
 _NOT_KNOWN = (("rapl_energy_filter", "unknown"), ("rapl_energy_filter", "none"))
@@ -212,6 +216,8 @@ def _facts(study: Study, attached: Attached, cell: str) -> dict[str, tuple[str, 
     valid = study.valid[study.valid["cell"] == cell].drop_duplicates("sweep")
     seen: dict[str, set[str]] = {key: {value} for key, value in _params(study, cell).items()}
     seen["machine"] = {study.machine}
+    if "tests" in valid and (tests := set(valid["tests"].dropna()) - {""}):
+        seen["workload.tests"] = tests
     for run in valid["run_id"]:
         for fact, value in _attached_facts(run, attached).items():
             seen.setdefault(fact, set()).add(value)

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -118,11 +118,20 @@ def by_cell(study: Study, answers: Mapping[str, TrialAnswers]) -> dict[str, Cell
         answers: from `read_answers`.
     """
     trials: dict[str, dict[int, TrialAnswers]] = {}
+    for cell, number, own in _scored(study, answers):
+        trials.setdefault(cell, {})[number] = own
+    return {cell: _cell(trials[cell]) for cell in study.cells if cell in trials}
+
+
+def _scored(
+    study: Study, answers: Mapping[str, TrialAnswers]
+) -> Iterator[tuple[str, int, TrialAnswers]]:
+    """Cell, round and scores of the valid trials whose scores count (`one_tests`)."""
     valid = study.valid
+    valid = valid[valid["scored"].fillna("") != ""] if "scored" in valid else valid[:0]
     for run, cell, number in zip(valid["run_id"], valid["cell"], valid["round"], strict=True):
         if run in answers:
-            trials.setdefault(str(cell), {})[int(number)] = answers[run]
-    return {cell: _cell(trials[cell]) for cell in study.cells if cell in trials}
+            yield str(cell), int(number), answers[run]
 
 
 def _cell(trials: Mapping[int, TrialAnswers]) -> CellAnswers:
@@ -161,9 +170,8 @@ def answer_counts(study: Study, answers: Mapping[str, TrialAnswers]) -> tuple[An
         answers: from `read_answers`.
     """
     trials: dict[str, list[TrialAnswers]] = {}
-    for run, cell in zip(study.valid["run_id"], study.valid["cell"], strict=True):
-        if run in answers:
-            trials.setdefault(str(cell), []).append(answers[run])
+    for cell, _, own in _scored(study, answers):
+        trials.setdefault(cell, []).append(own)
     return tuple(
         AnswerCounts(
             cell=cell,

@@ -14,6 +14,7 @@ import pandas as pd
 from slm_energy.analysis.result.design import Audit, Factor, LeftOut, Slot, SlotOutcome
 from slm_energy.analysis.trials.course import late_trials, varied_order
 from slm_energy.analysis.trials.kinds import one_kind
+from slm_energy.analysis.trials.one_tests import one_tests
 from slm_energy.analysis.trials.scopes import one_scope
 from slm_energy.cell import cell_labels
 from slm_energy.config.groups import SENTINEL, Scalar
@@ -41,8 +42,8 @@ class Study:
         repeated: attempts that another one of the same cell and round replaces.
         sentinel: the trials of the study's sentinel, which are not among these; None without one.
         scope: what the measured sums of all valid trials cover; None where it is not known.
-        other_scopes: the trials that are left out because they measured something else, or on
-            other nodes.
+        other_scopes: what is left out because trials measured something else, or on other nodes, or
+            have scores by other tests.
     """
 
     name: str
@@ -170,7 +171,7 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     machine = one_machine(raw, study, machine)
     alike, unlike = one_kind(raw[raw["machine"].astype(str) == machine])
     scoped = one_scope(alike)
-    rows = scoped.rows
+    rows, other_tests = one_tests(scoped.rows, study)
     is_sentinel = rows.get("workload.name", pd.Series("", rows.index)) == SENTINEL
     if is_sentinel.all():
         raise AnalysisError(f"study={study}: only its sentinel has run; run the sweep again")
@@ -179,7 +180,10 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
         raise AnalysisError(_none_valid(study, own.trials))
     extra = _study(rows[is_sentinel], study, machine) if is_sentinel.any() else None
     return dataclasses.replace(
-        own, sentinel=extra, scope=scoped.scope, other_scopes=(*unlike, *scoped.left_out)
+        own,
+        sentinel=extra,
+        scope=scoped.scope,
+        other_scopes=(*unlike, *scoped.left_out, *other_tests),
     )
 
 

@@ -70,7 +70,7 @@ def identity(request: LoadRequest) -> dict[str, Json]:
         "model": request.model_digest,
         "dtype": request.settings.engine.dtype,
         # llama.cpp computes the deviation stored with the file.
-        "versions": {name: request.versions[name] for name in ("gguf", "llama-cpp-python")},
+        "versions": request.installed("gguf", "llama-cpp-python"),
     }
 
 

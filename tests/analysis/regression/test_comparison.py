@@ -168,6 +168,15 @@ def test_differences_are_shown_and_refused_unless_allowed(study):
         assert "yes, allow=versions" in terminal(allowed)
 
 
+@pytest.mark.parametrize(("fact", "allow"), [("tests", "workload"), ("version.builds", "versions")])
+def test_facts_of_newer_versions_are_compared_where_both_studies_have_them(study, fact, allow):
+    old, one, other = (
+        calm(study, COSTS, 1).assign(**values) for values in ({}, {fact: "a"}, {fact: "b"})
+    )
+    assert compared(old, one).refusal == compared(one, one).refusal == ""
+    assert compared(one, other).refusal.endswith(f"allow={allow}")
+
+
 def test_measured_and_estimated_energy_are_never_compared(study):
     measured, guessed = calm(study, COSTS, 1), calm(study, COSTS, 2, kind="energy_estimated")
     with pytest.raises(AnalysisError, match="measured in one study and estimated in the other"):

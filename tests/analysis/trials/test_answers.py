@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from slm_energy.analysis.trials.answers import by_cell, read_answers
+from slm_energy.analysis.trials.answers import answer_counts, by_cell, read_answers
 from slm_energy.analysis.trials.frame import tidy
 from slm_energy.errors import TrackingError
 from slm_energy.store.artifacts import SCORES, TABLE
@@ -63,6 +63,28 @@ def test_trials_of_older_stores_have_no_hash_and_are_read_one_by_one(scored):
     store = Store(scored, VERDICTS)
     read_answers(scored.assign(verdicts=""), store.attached)
     assert len(store.read) == 12
+
+
+def test_scores_by_other_tests_than_the_newest_trials_are_in_no_figure(scored):
+    scored["workload.digest"] = "w"
+    scored["tests"] = ["", "", "old", "old", "new", "new"]
+    scored["quality/pass_at_1"] = 0.5
+    store = Store(scored, VERDICTS)
+    study = tidy(scored, "toy")
+    answers = read_answers(scored, store.attached)[0]
+    assert [own.rounds for own in by_cell(study, answers).values()] == [(3,), (3,)]
+    assert [own.trials for own in answer_counts(study, answers)] == [1, 1]
+    assert np.isnan(study.block("quality/pass_at_1")).tolist() == [[True] * 2] * 2 + [[False] * 2]
+    [left] = study.left_out()
+    assert left.name == "scores of 4 trials"
+    assert left.reason.endswith("slm-energy score study=toy scores them again")
+    energy = study.block("energy/per_output_token_j")
+    assert not np.isnan(energy).any(), "their energy counts"
+
+
+def test_scores_that_recorded_no_tests_are_kept_among_themselves(scored):
+    assert tidy(scored.assign(tests=None), "toy").left_out() == []
+    assert tidy(scored, "toy").left_out() == []
 
 
 def test_a_store_without_scores_has_no_answers(study):

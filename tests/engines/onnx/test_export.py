@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import CTRLConfig, CTRLLMHeadModel, GPT2Config, GPT2LMHeadModel
 
+from slm_energy.distributions import BUILDS
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, LoadRequest
 from slm_energy.engines.onnx import export
@@ -77,7 +78,7 @@ def test_the_manifest_records_what_was_exported_and_how(target):
     manifest = json.loads((entry(target) / "manifest.json").read_text())
     assert manifest["facts"]["attention"] == "eager"
     assert manifest["facts"]["deviation"] < 1e-3
-    makers = (*export.PACKAGES, *export.RUNTIMES)
+    makers = (*export.PACKAGES, *export.RUNTIMES, BUILDS)
     assert manifest["identity"]["versions"] == {name: target.versions[name] for name in makers}
     assert "model.onnx" in manifest["files"]
 

@@ -1,5 +1,4 @@
 import dataclasses
-import importlib.metadata
 import json
 import os
 import subprocess
@@ -7,9 +6,9 @@ import sys
 
 import pytest
 
+from slm_energy import distributions
 from slm_energy.cell import Settings
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.engines import base
 from slm_energy.engines.base import Batch, find
 from slm_energy.engines.openvino import session as ov
 from slm_energy.engines.openvino.engine import ENGINE
@@ -155,12 +154,8 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
 ):
     settings = make_request("openvino", **changes).settings
 
-    def version(package: str) -> str:
-        if package in lacks:
-            raise importlib.metadata.PackageNotFoundError(package)
-        return importlib.metadata.version(package)
-
-    monkeypatch.setattr(base, "version", version)
+    installed = distributions.versions(ENGINE.packages) | dict.fromkeys(lacks, "absent")
+    monkeypatch.setattr(distributions, "versions", lambda packages: installed)
     reported = str(ENGINE.unsupported(settings))
     assert reason in reported
     assert reported.endswith("pip install 'slm-energy[openvino]'")

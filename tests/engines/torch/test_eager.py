@@ -10,6 +10,7 @@ from transformers import GPT2LMHeadModel
 
 from slm_energy.config.groups import ProviderConfig
 from slm_energy.devices import cuda
+from slm_energy.distributions import BUILDS
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, find
 from slm_energy.engines.torch.eager import (
@@ -158,7 +159,7 @@ def test_a_cpu_only_torch_is_detected_without_importing_it(make_request):
 
 
 def test_versions_name_the_computing_packages():
-    assert set(ENGINE.versions()) == {"torch", "transformers", "torchao"}
+    assert set(ENGINE.versions()) == {"torch", "transformers", "torchao", BUILDS}
     assert "absent" not in ENGINE.versions().values()
 
 

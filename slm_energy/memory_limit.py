@@ -1,0 +1,105 @@
+"""How much memory the control groups of this process allow, and which of them refused more.
+
+Sources: Linux's Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.current, memory.stat,
+memory.events) and cgroup-v1/memory.rst.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from slm_energy import control_groups
+from slm_energy.control_groups import ROOT
+from slm_energy.errors import one_line
+
+_NO_LIMIT = 1 << 60
+"""Version 1 writes the largest number of whole pages that a counter holds."""
+_VERSIONS = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Files of the limit and of the use, and the line of memory.stat about page cache that the kernel
+takes back first: in version 2 and 1."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryLimit:
+    """The memory limit of one control group.
+
+    Attributes:
+        folder: of the control group that has it.
+        limit_bytes: what its processes may use together.
+        free_bytes: what they may still use; page cache that the kernel takes back first is free.
+        refusals: how often this limit was in the way of more, in version 2 also one further in.
+    """
+
+    folder: str
+    limit_bytes: int
+    free_bytes: int
+    refusals: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryLimits:
+    """Every memory limit of this process.
+
+    Attributes:
+        groups: the limit of each group that has one, outermost first.
+        unknown: why they are not known; empty if they are.
+    """
+
+    groups: tuple[MemoryLimit, ...] = ()
+    unknown: str = ""
+
+    @property
+    def tightest(self) -> MemoryLimit | None:
+        """The limit that leaves the least memory; None without a known one."""
+        return min(self.groups, key=lambda limit: limit.free_bytes, default=None)
+
+    def reached_since(self, earlier: MemoryLimits) -> MemoryLimit | None:
+        """The limit that was in the way of more memory since then; None if none is known to be."""
+        before = {limit.folder: limit.refusals for limit in earlier.groups}
+        found = [g for g in self.groups if g.refusals > before.get(g.folder, g.refusals)]
+        return found[-1] if found else None  # the innermost: those around it count it too
+
+
+def read(root: Path = ROOT) -> MemoryLimits:
+    """Every memory limit of this process now.
+
+    Args:
+        root: the folder that holds `proc` and `sys`.
+    """
+    try:
+        found = (_limit(folder, root) for folder in control_groups.folders("memory", root))
+        return MemoryLimits(groups=tuple(limit for limit in found if limit is not None))
+    except (OSError, ValueError, KeyError) as error:
+        return MemoryLimits(unknown=f"the memory limit cannot be read: {one_line(error)}")
+
+
+def _limit(folder: Path, root: Path) -> MemoryLimit | None:
+    """The limit of one group; None if it has none, or no controller of memory."""
+    for limit_file, use_file, cache in _VERSIONS:
+        if not (folder / limit_file).is_file():
+            continue
+        text = _text(folder / limit_file)
+        if text == "max" or int(text) >= _NO_LIMIT:
+            return None
+        used = int(_text(folder / use_file)) - _counts(folder / "memory.stat")[cache]
+        return MemoryLimit(
+            folder=f"/{folder.relative_to(root)}",
+            limit_bytes=int(text),
+            free_bytes=max(0, int(text) - used),
+            refusals=_counts(folder / "memory.events")["oom"]
+            if limit_file == "memory.max"
+            else int(_text(folder / "memory.failcnt")),
+        )
+    return None
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _counts(file: Path) -> dict[str, int]:
+    return {key: int(value) for key, value in map(str.split, _text(file).splitlines())}
