@@ -206,7 +206,7 @@ class ClusterExecutor:
         return self._records({name: ours[name] for name in ended})
 
     def _tell(self, text: str) -> None:
-        """Say from time to time what is waited for: a job may pend for ever, on a node that died."""
+        """Say from time to time what is waited for: without its node a job pends for ever."""
         if time.monotonic() >= self._news_at_s:
             self._news_at_s = time.monotonic() + _NEWS_S
             line = f"[dim]{time.strftime('%H:%M')} {escape(text)}[/]"

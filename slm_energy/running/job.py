@@ -160,8 +160,8 @@ def _run(order: Order, folder: Path) -> Record:
 def _other_code(order: Order) -> str:
     return (
         f"job {job_here()} on {platform.node()} imports other code ({source_code.digest()} in"
-        f" {source_code.PACKAGE}) than its sweep did ({order.code} in {order.package}): run the same"
-        " command again if that was edited; else let hydra.launcher.setup keep PYTHONPATH"
+        f" {source_code.PACKAGE}) than its sweep did ({order.code} in {order.package}): run the"
+        " same command again if that was edited; else let hydra.launcher.setup keep PYTHONPATH"
     )
 
 

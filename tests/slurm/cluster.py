@@ -14,21 +14,24 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.slurm.daemons import Daemons, free_port, wait
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "postgresql")
-NODES = {"n1": 2, "n2": 1}
-"""Name to number of processors; the second has GPUs."""
+NODES = ("n1", "n2")
+"""The second has GPUs."""
+PROCESSORS = 2
 GPUS = 2
 LOW, HIGH = "low", "high"
 """Partitions: jobs of the second one preempt those of the first."""
-FORGET_S = 8
-"""How long Slurm remembers an ended job. `purge_old_job` runs as often, but at most once a minute
-(`_slurmctld_background` in Slurm's controller.c)."""
+FORGET_S = 15
+"""How long Slurm remembers an ended job; 300 s unless a site has set MinJobAge."""
+_SENSORS = ("powercap", "driver")
+"""Folders in which each node sees its own: RAPL counters, and the libraries of GPUs."""
 CONFIGURATION = """
 ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
@@ -96,14 +99,15 @@ class Cluster:
         variables: the environment with which Slurm's commands find it.
     """
 
-    def __init__(self, daemons: Daemons, folder: Path) -> None:
+    def __init__(self, daemons: Daemons, folder: Path, tmp: str) -> None:
         self._daemons = daemons
         self._folder = folder
         self.variables = os.environ | {
             "SLURM_CONF": str(folder / "slurm.conf"),
-            # The machine's locks are below the TMPDIR of each node, which is the node's own.
+            # The machine's locks are below TMPDIR. No node has this one, and each its own /tmp.
             "PYTHONPATH": str(Path(__file__).parents[1] / "own_lock"),
-            "TMPDIR": str(folder),
+            "TMPDIR": tmp,
+            "LD_LIBRARY_PATH": str(folder / "driver"),
         }
 
     def run(self, *command: str) -> str:
@@ -126,8 +130,9 @@ class Cluster:
         script = NODE.format(name=name, binds="\n".join(self._binds(name)))
         namespaces = ["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         command = ["unshare", *namespaces, "sh", "-c", script]
+        states = ("idle", "alloc", "mix", "comp")  # a waiting job may start at once
         self._daemons.start(
-            name, command, lambda: self.node_state(name) == "idle", env=self.variables
+            name, command, lambda: self.node_state(name) in states, env=self.variables
         )
 
     def power_off(self, name: str) -> None:
@@ -144,13 +149,18 @@ class Cluster:
                 yield f"mkdir -p {shlex.quote(str(own))}"
                 yield f"{mount} {shlex.quote(str(path))} {shlex.quote(str(own))}"
         yield f"mount --rbind {tmp} /tmp"
-        yield f"{mount} {self._folder}/powercap-{name} {self._folder}/powercap"
+        for sensors in _SENSORS:
+            yield f"{mount} {self._folder}/{sensors}-{name} {self._folder}/{sensors}"
 
 
 @contextmanager
 def started(daemons: Daemons, folder: Path) -> Iterator[Cluster]:
     """Start a cluster in a folder; jobs that are left at the end are cancelled."""
-    cluster = Cluster(daemons, folder)
+    with tempfile.TemporaryDirectory(dir="/tmp") as tmp:
+        yield from _run(Cluster(daemons, folder, tmp), daemons, folder)
+
+
+def _run(cluster: Cluster, daemons: Daemons, folder: Path) -> Iterator[Cluster]:
     _configure(folder)
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(1024))
@@ -175,9 +185,9 @@ def started(daemons: Daemons, folder: Path) -> Iterator[Cluster]:
 def _configure(folder: Path) -> None:
     """Write the configuration, and make the folders that it names."""
     nodes = [
-        f"NodeName={name} NodeAddr=127.0.0.1 Port={free_port()} CPUs={processors}"
+        f"NodeName={name} NodeAddr=127.0.0.1 Port={free_port()} CPUs={PROCESSORS}"
         + (f" Gres=gpu:{GPUS}" if name == "n2" else "")
-        for name, processors in NODES.items()
+        for name in NODES
     ]
     text = CONFIGURATION.format(
         host=socket.gethostname().partition(".")[0],
@@ -194,8 +204,8 @@ def _configure(folder: Path) -> None:
         os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))  # as /dev/null is
     files = f"{folder}/nvidia[0-{GPUS - 1}]"
     (folder / "gres.conf").write_text(f"AutoDetect=off\nNodeName=n2 Name=gpu File={files}\n")
-    own = [f"{what}-{name}" for name in NODES for what in ("spool", "tmp", "powercap")]
-    for name in ("state", "powercap", *own):
+    own = [f"{what}-{name}" for name in NODES for what in ("spool", "tmp", *_SENSORS)]
+    for name in ("state", *_SENSORS, *own):
         (folder / name).mkdir()
 
 

@@ -53,7 +53,7 @@ class Daemons:
                 **owner,
             )
         self._running[name] = process
-        wait(f"{name} is up", lambda: process.poll() is not None or ready(), timeout_s=60)
+        wait(f"{name} is up", lambda: process.poll() is not None or ready(), timeout_s=120)
         if process.poll() is not None:
             raise SystemExit(f"{name} ended at once:\n{self.logs()}")
 
