@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tests.slurm.daemons import Daemons, free_port, wait
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "postgresql")
 NODES = ("n1", "n2")
 """The second has GPUs."""
@@ -105,7 +106,7 @@ class Cluster:
         self.variables = os.environ | {
             "SLURM_CONF": str(folder / "slurm.conf"),
             # The machine's locks are below TMPDIR. No node has this one, and each its own /tmp.
-            "PYTHONPATH": str(Path(__file__).parents[1] / "own_lock"),
+            "PYTHONPATH": f"{REPOSITORY}/tests/own_lock:{REPOSITORY}",
             "TMPDIR": tmp,
             "LD_LIBRARY_PATH": str(folder / "driver"),
         }
@@ -143,7 +144,7 @@ class Cluster:
     def _binds(self, name: str) -> Iterator[str]:
         """Give the node its own /tmp, without hiding the repository where that is in /tmp."""
         tmp, mount = self._folder / f"tmp-{name}", "mount --bind"
-        for path in {Path(__file__).parents[2], Path(sys.prefix)}:
+        for path in {REPOSITORY, Path(sys.prefix)}:
             if path.is_relative_to("/tmp"):
                 own = tmp / path.relative_to("/tmp")
                 yield f"mkdir -p {shlex.quote(str(own))}"
@@ -179,7 +180,7 @@ def _run(cluster: Cluster, daemons: Daemons, folder: Path) -> Iterator[Cluster]:
     finally:
         cluster.run("scancel", "--me")
         unended = "--states=PENDING,RUNNING,COMPLETING"
-        wait("no job is left", lambda: not cluster.jobs(unended), timeout_s=30)
+        wait("no job is left", lambda: not cluster.jobs(unended))
 
 
 def _configure(folder: Path) -> None:

@@ -34,7 +34,7 @@ def hold(cluster: Cluster, but: Collection[Held] = ()) -> Held:
                 found.extend(Held(id=job, node=node, worker=pid) for pid in _workers(trial))
         return bool(found)
 
-    wait("a job with a worker runs", look, timeout_s=60)
+    wait("a job with a worker runs", look)
     os.kill(found[0].worker, signal.SIGSTOP)
     return found[0]
 
@@ -55,7 +55,7 @@ def limit(cluster: Cluster, job: Held, in_s: int) -> None:
 def become(cluster: Cluster, job: Held, state: str) -> None:
     """Wait until Slurm says that a job is in a state."""
     step = f"job {job.id} on {job.node} is {state}"
-    wait(step, lambda: cluster.jobs("--states=all").get(job.id) == state, timeout_s=90)
+    wait(step, lambda: cluster.jobs("--states=all").get(job.id) == state)
 
 
 def start_again(cluster: Cluster, job: Held) -> None:

@@ -6,9 +6,9 @@ As root on Debian; it installs Slurm, munge and PostgreSQL if they are missing. 
 of two nodes (`cluster.py`), a PostgreSQL server and an MLflow server, all on loopback and in one
 folder that goes afterwards. Then
 
-    faults   exclusive nodes, metered: a job each is cancelled, preempted, over its time limit, lost
-             with its node; the sweep is killed, and Slurm forgets its jobs; the same command goes
-             on, now with --requeue: a job each is preempted, lost with its node, warned of its limit
+    faults   exclusive nodes, metered: a job each is cancelled, preempted, over its time limit, and
+             lost with its node; the sweep is killed, and Slurm forgets its jobs; the same command
+             goes on, now with --requeue: again one is preempted and one lost, and one is warned
     shared   two jobs at a time share a node, each with a processor of its own
     gpus     one of two GPUs is granted; a job that needs two, and one without any, are refused
 
@@ -36,7 +36,7 @@ from tests.conftest import LENIENT
 from tests.slurm import checks, cluster, server
 from tests.slurm.checks import Row, Study
 from tests.slurm.cluster import Cluster
-from tests.slurm.daemons import Daemons, wait
+from tests.slurm.daemons import LONGEST_S, Daemons, wait
 from tests.slurm.faults import become, hold, limit, preempt, processes, start_again
 
 WATTS = {"n1": 20, "n2": 50}
@@ -78,16 +78,13 @@ class Test:
         command += [*LENIENT, "study.reference=null", "study.sandbox=off"]
         command += [f"measurement.powercap_root={self.folder}/powercap"]
         command += ["tracking=server", f"tracking.uri={self.uri}"]
-        return [
-            *command,
-            f"tracking.folder={self.folder}/mlruns",
-            f"cache.folder={self.folder}/cache",
-        ]
+        command += [f"tracking.folder={self.folder}/mlruns", f"cache.folder={self.folder}/cache"]
+        return command
 
     def sweep(self, *words: str) -> int:
         """Run one to its end; return its exit code."""
         return subprocess.run(
-            self.command(*words), env=self.slurm.variables, timeout=120, check=False
+            self.command(*words), env=self.slurm.variables, timeout=LONGEST_S, check=False
         ).returncode
 
     @contextmanager
@@ -178,11 +175,11 @@ def faults(test: Test) -> list[Row]:
         slurm.run("scancel", cancelled.id)
         become(slurm, cancelled, "CANCELLED")
         test.told(f"job {cancelled.id} is cancelled")
-        wait("all four are noted", lambda: len(Study(test.uri, "faults").other) == 4, timeout_s=60)
+        wait("all four are noted", lambda: len(Study(test.uri, "faults").other) == 4)
         last = hold(slurm, but=[late, lost, taken, cancelled])
     slurm.run("scancel", last.id)
     test.told("the sweep is killed")
-    wait("Slurm has forgotten all jobs", lambda: not slurm.jobs("--states=all"), timeout_s=90)
+    wait("Slurm has forgotten all jobs", lambda: not slurm.jobs("--states=all"))
     test.told("Slurm has forgotten its jobs")
     with test.running(*FAULTS, "hydra.launcher.additional_parameters.requeue=true") as resumed:
         warned = hold(slurm)
@@ -198,7 +195,7 @@ def faults(test: Test) -> list[Row]:
         preempt(slurm, test.folder, taken)
         start_again(slurm, taken)
         test.told(f"job {taken.id} is preempted, and requeued")
-        code = resumed.wait(timeout=120)
+        code = resumed.wait(timeout=LONGEST_S)
     study = Study(test.uri, "faults")
     return [
         ("the resumed sweep ended well", code == 0, f"exit code {code}"),
@@ -227,7 +224,7 @@ def gpus(test: Test, uuids: list[str]) -> list[Row]:
     script.write_text("#!/bin/sh\nexec sleep 600\n")
     output = f"--output={test.folder}/other.log"
     other = test.slurm.run("sbatch", "--parsable", "--gres=gpu:1", output, str(script)).strip()
-    wait("another job has a GPU", lambda: other in test.slurm.jobs("--states=R"), timeout_s=30)
+    wait("another job has a GPU", lambda: other in test.slurm.jobs("--states=R"))
     granted = (*GPUS, "study.name=gpus", "hydra.launcher.gpus_per_node=1")
     codes = (test.sweep(*granted, "provider.device=0,1"), test.sweep(*GPUS, "study.name=no_gpu"))
     test.slurm.run("scancel", other)
