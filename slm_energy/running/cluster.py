@@ -151,7 +151,7 @@ class ClusterExecutor:
     def _submit(self, trial: Trial, folder: Path) -> None:
         try:
             job_folder = folder / _SUBMITIT
-            self._queue.submit(
+            self._seen[trial.id] = self._queue.submit(
                 trial.id, job_folder, run_on_node, str(folder), self._job_variables()
             )
             self._refused.pop(trial.id, None)

@@ -110,8 +110,8 @@ class Queue(Protocol):
         function: Callable[[str], None],
         argument: str,
         variables: Mapping[str, str],
-    ) -> None:
-        """Run `function(argument)` as a job.
+    ) -> QueuedJob:
+        """Run `function(argument)` as a job, and return it.
 
         Args:
             name: unique; the key of the job in `jobs`.
@@ -174,7 +174,7 @@ class _Slurm:
         function: Callable[[str], None],
         argument: str,
         variables: Mapping[str, str],
-    ) -> None:
+    ) -> QueuedJob:
         parameters = self._parameters
         further = parameters.get("additional_parameters", {})
         # The sweep repeats a trial, and records why; unless Slurm is to do so.
@@ -189,7 +189,8 @@ class _Slurm:
         }
         named = {"name": f"{parameters.get('name', 'slm_energy')}.{name}"}
         with _environment(variables, hidden=_GRANTS):
-            _submit("slurm", parameters | own | named, folder, function, argument)
+            job = _submit("slurm", parameters | own | named, folder, function, argument)
+        return QueuedJob(id=job.job_id, state="PENDING")
 
     def jobs(self) -> dict[str, QueuedJob] | None:
         rows = self._output(
@@ -243,9 +244,11 @@ class _Processes:
         function: Callable[[str], None],
         argument: str,
         variables: Mapping[str, str],
-    ) -> None:
+    ) -> QueuedJob:
         with _environment(variables):
-            self._ours[name] = _submit("local", self._parameters, folder, function, argument)
+            job = _submit("local", self._parameters, folder, function, argument)
+        self._ours[name] = job
+        return QueuedJob(id=job.job_id, state="RUNNING")
 
     def jobs(self) -> dict[str, QueuedJob]:
         adopted = dict(filter(None, map(self._running, Path("/proc").glob("[0-9]*"))))

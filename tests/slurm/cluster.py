@@ -178,7 +178,7 @@ def _run(cluster: Cluster, daemons: Daemons, folder: Path) -> Iterator[Cluster]:
     try:
         yield cluster
     finally:
-        cluster.run("scancel", "--me")
+        subprocess.run(["scancel", "--me"], env=cluster.variables, check=False)
         unended = "--states=PENDING,RUNNING,COMPLETING"
         wait("no job is left", lambda: not cluster.jobs(unended))
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -22,11 +23,13 @@ class Held:
     worker: int
 
 
-def hold(cluster: Cluster, but: Collection[Held] = ()) -> Held:
+def hold(cluster: Cluster, sweep: subprocess.Popen[bytes], but: Collection[Held] = ()) -> Held:
     """Stop the worker of a running job of a sweep, other than these."""
     found: list[Held] = []
 
     def look() -> bool:
+        if sweep.poll() is not None:
+            raise TimeoutError(f"the sweep has ended with exit code {sweep.returncode}")
         rows = cluster.run("squeue", "--noheader", "--states=RUNNING", "--format=%i|%N|%j")
         for job, node, name in (row.split("|") for row in rows.splitlines()):
             if job not in {held.id for held in but}:

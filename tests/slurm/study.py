@@ -57,11 +57,13 @@ SHARED = (
     "engine=onnx", "workload.new_tokens=16,32", "workload.limit=4",
     "measurement=off", "measurement.serve_s=2", "measurement.warmup_s=1",
     "hydra.launcher.cpus_per_task=1", "hydra.launcher.array_parallelism=2",
-    "hydra.launcher.additional_parameters={exclusive: false, nodelist: n1}",
+    "hydra.launcher.additional_parameters.exclusive=false",
+    "hydra.launcher.additional_parameters.nodelist=n1",
 )  # fmt: skip
 GPUS = (
     *METERED, "provider=cuda", "hydra.launcher.cpus_per_task=1",
-    "hydra.launcher.additional_parameters={exclusive: false, nodelist: n2}",
+    "hydra.launcher.additional_parameters.exclusive=false",
+    "hydra.launcher.additional_parameters.nodelist=n2",
 )  # fmt: skip
 
 
@@ -157,45 +159,45 @@ def studies(test: Test, stack: ExitStack) -> list[Row]:
 def faults(test: Test) -> list[Row]:
     """The study on exclusive nodes, with one of each fault."""
     slurm = test.slurm
-    with test.running(*FAULTS, "hydra.launcher.signal_delay_s=0"):
-        late, lost = hold(slurm), None
+    with test.running(*FAULTS, "hydra.launcher.signal_delay_s=0") as sweep:
+        late = hold(slurm, sweep)
         limit(slurm, late, 1)
-        lost = hold(slurm, but=[late])
+        lost = hold(slurm, sweep, but=[late])
         slurm.power_off(lost.node)
         become(slurm, lost, "NODE_FAIL")
         test.told(f"job {lost.id} is lost with its node {lost.node}")
         slurm.power_on(lost.node)
         become(slurm, late, "TIMEOUT")
         test.told(f"job {late.id} is over its limit")
-        taken = hold(slurm, but=[late, lost])
+        taken = hold(slurm, sweep, but=[late, lost])
         preempt(slurm, test.folder, taken)
         become(slurm, taken, "PREEMPTED")
         test.told(f"job {taken.id} is preempted")
-        cancelled = hold(slurm, but=[late, lost, taken])
+        cancelled = hold(slurm, sweep, but=[late, lost, taken])
         slurm.run("scancel", cancelled.id)
         become(slurm, cancelled, "CANCELLED")
         test.told(f"job {cancelled.id} is cancelled")
         wait("all four are noted", lambda: len(Study(test.uri, "faults").other) == 4)
-        last = hold(slurm, but=[late, lost, taken, cancelled])
+        last = hold(slurm, sweep, but=[late, lost, taken, cancelled])
     slurm.run("scancel", last.id)
     test.told("the sweep is killed")
     wait("Slurm has forgotten all jobs", lambda: not slurm.jobs("--states=all"))
     test.told("Slurm has forgotten its jobs")
-    with test.running(*FAULTS, "hydra.launcher.additional_parameters.requeue=true") as resumed:
-        warned = hold(slurm)
+    with test.running(*FAULTS, "hydra.launcher.additional_parameters.requeue=true") as sweep:
+        warned = hold(slurm, sweep)
         limit(slurm, warned, 90)
-        lost = hold(slurm, but=[warned])
+        lost = hold(slurm, sweep, but=[warned])
         slurm.power_off(lost.node)
         start_again(slurm, lost)
         slurm.power_on(lost.node)
         test.told(f"job {lost.id} is lost with its node {lost.node}, and requeued")
         become(slurm, warned, "COMPLETED")
         test.told(f"job {warned.id} was warned of its limit")
-        taken = hold(slurm, but=[warned, lost])
+        taken = hold(slurm, sweep, but=[warned, lost])
         preempt(slurm, test.folder, taken)
         start_again(slurm, taken)
         test.told(f"job {taken.id} is preempted, and requeued")
-        code = resumed.wait(timeout=LONGEST_S)
+        code = sweep.wait(timeout=LONGEST_S)
     study = Study(test.uri, "faults")
     return [
         ("the resumed sweep ended well", code == 0, f"exit code {code}"),
