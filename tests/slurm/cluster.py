@@ -108,7 +108,6 @@ class Cluster:
             # The machine's locks are below TMPDIR. No node has this one, and each its own /tmp.
             "PYTHONPATH": f"{REPOSITORY}/tests/own_lock:{REPOSITORY}",
             "TMPDIR": tmp,
-            "LD_LIBRARY_PATH": str(folder / "driver"),
         }
 
     def run(self, *command: str) -> str:

@@ -83,11 +83,11 @@ class Test:
         command += [f"tracking.folder={self.folder}/mlruns", f"cache.folder={self.folder}/cache"]
         return command
 
-    def sweep(self, *words: str) -> int:
-        """Run one to its end; return its exit code."""
-        return subprocess.run(
-            self.command(*words), env=self.slurm.variables, timeout=LONGEST_S, check=False
-        ).returncode
+    def sweep(self, *words: str, **more: str) -> int:
+        """Run one to its end, with more variables; return its exit code."""
+        env = self.slurm.variables | more
+        command = self.command(*words)
+        return subprocess.run(command, env=env, timeout=LONGEST_S, check=False).returncode
 
     @contextmanager
     def running(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -227,8 +227,9 @@ def gpus(test: Test, uuids: list[str]) -> list[Row]:
     output = f"--output={test.folder}/other.log"
     other = test.slurm.run("sbatch", "--parsable", "--gres=gpu:1", output, str(script)).strip()
     wait("another job has a GPU", lambda: other in test.slurm.jobs("--states=R"))
-    granted = (*GPUS, "study.name=gpus", "hydra.launcher.gpus_per_node=1")
-    codes = (test.sweep(*granted, "provider.device=0,1"), test.sweep(*GPUS, "study.name=no_gpu"))
+    driver = {"LD_LIBRARY_PATH": f"{test.folder}/driver"}  # of n2; elsewhere it is empty
+    granted = (*GPUS, "study.name=gpus", "hydra.launcher.gpus_per_node=1", "provider.device=0,1")
+    codes = (test.sweep(*granted, **driver), test.sweep(*GPUS, "study.name=no_gpu", **driver))
     test.slurm.run("scancel", other)
     test.told("one of two GPUs was granted, then none")
     none = Study(test.uri, "no_gpu")
