@@ -70,7 +70,7 @@ def joules(study: Study, watts: Mapping[str, int]) -> list[Row]:
     """Each trial has the power of the node that it names, and of no other."""
     seen: dict[str, list[float]] = {name: [] for name in watts}
     for run in study.valid:
-        seen[run.data.tags["slm.node"]].append(run.data.metrics["power/cpu_package_mean_w"])
+        seen[run.data.tags["slm.node"]].append(_mean_w(run, "cpu_package"))
     good = all(abs(w - watts[name]) < watts[name] / 20 for name, own in seen.items() for w in own)
     listed = "; ".join(
         f"{name}: {min(own):.1f} to {max(own):.1f} W" for name, own in seen.items() if own
@@ -102,7 +102,7 @@ def gpus(study: Study, granted: str, watts: int) -> list[Row]:
     [run] = study.valid
     figures = study.artifact(run, "energy.json")
     devices = {f["pedigree"].get("device") for f in figures if f["domain"] == "gpu"}
-    mean_w = run.data.metrics["power/gpu_mean_w"]
+    mean_w = _mean_w(run, "gpu")
     good = all(granted in str(device) for device in devices) and abs(mean_w - watts) < watts / 20
     return [
         ("the granted GPU is metered, by its UUID", good, f"{devices}, {mean_w:.1f} W"),
@@ -121,6 +121,10 @@ def nodes(study: Study) -> list[Row]:
     """Every node had its part."""
     used = sorted({run.data.tags["slm.node"] for run in study.valid})
     return [("both nodes were used", used == sorted(NODES), ", ".join(used))]
+
+
+def _mean_w(run: Run, domain: str) -> float:
+    return float(run.data.metrics[f"energy/{domain}_j"] / run.data.metrics["time/serve_s"])
 
 
 def _numbers(listed: str) -> frozenset[int]:
