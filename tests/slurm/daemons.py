@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 _LINES = 12
-LONGEST_S = 300
-"""Of any step: ten times what it takes on two processors that have nothing else to do."""
+LONGEST_S = 600
+"""Of any step: ten times what the longest takes on two processors that have nothing else to do."""
 
 
 class Daemons:

@@ -53,7 +53,7 @@ FAULTS = (
     "hydra.launcher.array_parallelism=2",
 )  # fmt: skip
 SHARED = (
-    "study.name=shared", "study.rounds=2", "study.busy=share",
+    "study.name=shared", "study.busy=share",
     "engine=onnx", "workload.new_tokens=16,32", "workload.limit=4",
     "measurement=off", "measurement.serve_s=2", "measurement.warmup_s=1",
     "hydra.launcher.cpus_per_task=1", "hydra.launcher.array_parallelism=2",
@@ -215,7 +215,7 @@ def shared(test: Test) -> list[Row]:
     study = Study(test.uri, "shared")
     return [
         ("the sweep on a shared node ended well", code == 0, f"exit code {code}"),
-        *study.once_each("shared", 4),
+        *study.once_each("shared", 2),
         *checks.side_by_side(study),
     ]
 
