@@ -13,7 +13,7 @@ folder that goes afterwards. Then
     gpus     one of two GPUs is granted; a job that needs two, and one without any, are refused
 
 Exit code 1 if anything in the table is not so. A step that takes too long is named, with the last
-lines of the daemons' logs. Takes three to four minutes.
+lines of the daemons' logs.
 """
 
 from __future__ import annotations
