@@ -1,7 +1,7 @@
 # `make demo` and `make test` first create .venv from the pins in constraints.txt.
 # `make sbom` writes a bill of materials of the pins (CycloneDX); `make audit` asks a vulnerability
 # service about each of them, so it needs the network.
-# `make cluster` (as root on Debian) installs and starts a Slurm cluster, and runs a study on it.
+# `make cluster` (as root on Debian) installs and starts a Slurm cluster, and runs studies on it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

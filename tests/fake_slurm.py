@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("scontrol", "sbatch", "squeue", "scancel", "srun")
+COMMANDS = ("scontrol", "sbatch", "squeue", "scancel", "srun", "sacct")
 SCRIPT = r"""#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 [ -e down ] && exit 1
@@ -23,6 +23,7 @@ sbatch)
   env > environment
   echo "Submitted batch job $id" ;;
 squeue) cat jobs ;;
+sacct) cat accounts ;;
 scancel) for id; do sed -i "s/^$id|[^|]*|[^|]*/$id|CANCELLED|None/" jobs; done ;;
 esac
 """
@@ -75,9 +76,15 @@ class FakeSlurm:
         if error is not None:
             (self._folder / "full").write_text(f"{error}\n")
 
-    def forget(self) -> None:
-        """Ended jobs are forgotten after some minutes."""
+    def forget(self, account: str | None = None) -> None:
+        """Ended jobs are forgotten after some minutes, but not by the accounting, if there is any.
+
+        Args:
+            account: `STATE|NODE`; None for a cluster without accounting.
+        """
         self._jobs.write_text("")
+        if account is not None:
+            (self._folder / "accounts").write_text(f"{account}\n")
 
     def down(self) -> None:
         """Let no command succeed."""

@@ -58,10 +58,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; nothing is run, locked or created but the file of `--register`."""
-    from slm_energy.machine import lock_paths, machine_id
     from slm_energy.planning.grid import resolve
     from slm_energy.running import stop_rule
-    from slm_energy.running.resume import current_plan
+    from slm_energy.running.resume import current_plan, machine_of
     from slm_energy.store.connection import exists
     from slm_energy.store.tracking import Store
 
@@ -72,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = terminal()
     with file_errors(files.places(configs)), console.status("reading finished trials ..."):
         grid = resolve(configs)
-        tracking, machine, floor = grid.config.tracking, machine_id(), None
+        tracking, machine, floor = grid.config.tracking, machine_of(grid.config), None
         if exists(tracking):
             try:
                 floor = stop_rule.noise_floor(Store(tracking), machine)
@@ -81,23 +80,30 @@ def run(arguments: argparse.Namespace) -> int:
                 console.print(line, soft_wrap=True)
         plan = current_plan(grid)
         settled = stop_rule.status(grid, machine) if plan.with_status("done") else None
-    show_plan(plan, console, floor, settled)
-    if grid.config.launcher is None:
-        places = ", ".join(map(str, lock_paths()))
-        console.print(f"machine lock: {places or 'no place'}", highlight=False, soft_wrap=True)
+    here = grid.config.launcher is None
+    show_plan(plan, console, floor, settled, "this machine" if here else machine)
+    if here:
+        _show_this_machine(console)
     if arguments.register is not None:
         registration.write(arguments, analysis, grid, plan, console)
     return 0
 
 
-def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: str | None) -> None:
+def show_plan(
+    plan: Plan,
+    console: Console,
+    floor: NoiseFloor | None,
+    settled: str | None,
+    machine: str = "this machine",
+) -> None:
     """Print cells, what is left out and why, done and to do, the order, the expected time.
 
     Args:
         plan: what it is about.
         console: where to.
-        floor: what is stored of this machine.
+        floor: what is stored of the machine or cluster that it runs on.
         settled: what the rule of `study.precision_pct` says of the trials there are.
+        machine: how the text calls it.
     """
     from slm_energy.analysis.text import phrases
 
@@ -113,6 +119,17 @@ def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: s
         console.print(escape(f"energy of: {plan.measured}"), highlight=False, soft_wrap=True)
     for change in plan.changed:
         console.print(f"[yellow]changed since the study began[/]: {escape(change)}", soft_wrap=True)
+    _show_expected(plan, console)
+    _show_power(plan, floor, machine, console)
+    if study.precision_pct is not None:
+        state = settled or "no trial yet"
+        console.print(f"study.precision_pct={study.precision_pct}: {state}", soft_wrap=True)
+
+
+def _show_this_machine(console: Console) -> None:
+    """Print what limits trials on it: a quota of less than a processor, and the lock."""
+    from slm_energy.machine import lock_paths
+
     quotas = cpu_quota.read()
     quota = quotas.tightest
     if quotas.unknown:
@@ -124,11 +141,8 @@ def show_plan(plan: Plan, console: Console, floor: NoiseFloor | None, settled: s
             " measurement.limits.throttled_pct"
         )
         console.print(line, highlight=False, soft_wrap=True)
-    _show_expected(plan, console)
-    _show_power(plan, floor, console)
-    if study.precision_pct is not None:
-        state = settled or "no trial yet"
-        console.print(f"study.precision_pct={study.precision_pct}: {state}", soft_wrap=True)
+    places = ", ".join(map(str, lock_paths()))
+    console.print(f"machine lock: {places or 'no place'}", highlight=False, soft_wrap=True)
 
 
 def _show_cells(plan: Plan, console: Console) -> None:
@@ -178,7 +192,7 @@ def _show_expected(plan: Plan, console: Console) -> None:
             console.print(f"expected energy inside windows, {kind}: {_energy(joules)}")
 
 
-def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
+def _show_power(plan: Plan, floor: NoiseFloor | None, machine: str, console: Console) -> None:
     """Print what this many rounds can show, on a machine with that noise floor."""
     from slm_energy.analysis.stats.comparison import Rule
     from slm_energy.analysis.stats.effect_size import GOOD_POWER
@@ -197,14 +211,15 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
     )
     if floor is None:
         console.print(
-            "no noise floor of this machine is known: slm-energy --config-name aa_noise_floor"
-            " measures it",
+            f"no noise floor of {escape(machine)} is known: slm-energy --config-name aa_noise_floor"
+            " measures it there",
+            highlight=False,
             soft_wrap=True,
         )
         return
     rounds, most = plan.study.rounds, max(sizes)
     noise, rule = floor.metrics[0], Rule(alpha=_ALPHA, margin=_MARGIN)
-    console.print(_noise(floor), highlight=False, soft_wrap=True)
+    console.print(escape(_noise(floor, machine)), highlight=False, soft_wrap=True)
     difference = minimum_detectable(math.log1p(noise.sd_pct / 100), rounds, most, rule)
     if difference is not None:
         console.print(
@@ -216,14 +231,14 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, console: Console) -> None:
         )
 
 
-def _noise(floor: NoiseFloor) -> str:
+def _noise(floor: NoiseFloor, machine: str) -> str:
     from slm_energy.analysis.result.metric import Metric
     from slm_energy.analysis.text import phrases
 
     noise = floor.metrics[0]
     metric = Metric(name=noise.name)
     return (
-        f"noise floor of this machine (study {floor.study} of {floor.day}, {floor.cell}):"
+        f"noise floor of {machine} (study {floor.study} of {floor.day}, {floor.cell}):"
         f" {phrases.number(noise.sd_pct)} % per trial in {metric.title}{phrases.kind(metric)}"
     )
 

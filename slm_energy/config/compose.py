@@ -41,6 +41,9 @@ _NOT_ASKED = (
 )  # fmt: skip
 """Settings that are the same for every sweep: it waits, and a trial is one process on one node."""
 
+_OPEN = "hydra.launcher.additional_parameters."
+"""Below it every option of sbatch is a key."""
+
 
 def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
     """Compose one configuration, or with `-m` a grid.
@@ -121,6 +124,8 @@ def _for_each_choice(word: str) -> str:
 def _parsable(word: str) -> str:
     """Quote what Hydra has no token for: letters beyond ASCII, outside quotes and mappings.
 
+    A key of the open mapping gets the sign with which Hydra adds it.
+
     Raises:
         ConfigError: Python's or Hydra's parser would fail with an error of its own.
     """
@@ -128,6 +133,8 @@ def _parsable(word: str) -> str:
     if re.search(rf"\d{{{_DIGITS}}}", value):
         raise ConfigError(f"{key}: a number of more than {_DIGITS} digits")
     refuse_deep(((char in "[{(") - (char in "]})") for char in value), key)
+    if key.startswith(_OPEN):
+        key, word = f"++{key}", f"++{word}"
     if value.isascii() or word.startswith("-") or set(value) & set("'\"{}"):
         return word
     return key + equals + re.sub(r"[^][,()]*[^\x00-\x7f][^][,()]*", r'"\g<0>"', value)

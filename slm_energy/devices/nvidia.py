@@ -12,6 +12,9 @@ from typing import Any
 
 from slm_energy.errors import MeterError
 
+PROVIDERS = ("cuda", "tensorrt")
+"""Names of execution providers that compute on an NVIDIA GPU."""
+
 ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 """Environment variable with which CUDA numbers GPUs as NVML does; by default the fastest is 0.
 
@@ -179,12 +182,19 @@ def _parent_uuid(nvml: Any, entry: str) -> str | None:
         return None
 
 
-def missing(index: int) -> str | None:
-    """The reason why GPU number `index` among the visible ones cannot be used, or None."""
+def missing(provider: str, index: int) -> str | None:
+    """Why a provider's GPU cannot be used here, or None; None too if it uses no NVIDIA GPU.
+
+    Args:
+        provider: `provider.name`.
+        index: `provider.device`, among the visible GPUs.
+    """
+    if provider not in PROVIDERS:
+        return None
     try:
         count = len(visible_devices())
     except MeterError as error:
-        return f"provider.name=cuda: {error}"
+        return f"provider.name={provider}: {error}"
     if index >= count:
         return f"provider.device={index}: only {count} GPU(s) visible, counted from 0"
     return None

@@ -188,7 +188,8 @@ class EngineSpec:
         create: build an engine; called in the worker.
         imports: import what `load` imports for these settings, in the same way, except what depends
             on the model; start and open nothing (`template.py`).
-        unsupported: why these settings cannot run on this machine, or None. Cheap: no heavy import.
+        unsupported: why these settings cannot run with what is installed, or None; whether there is
+            an NVIDIA GPU is not its concern (`devices.nvidia.missing`). Cheap: no heavy import.
         needs_preparation: whether something (an export) must be derived from the weights first.
         prepare: derive it; runs in a separate process before the trial, never inside a window.
         prepares_in_sweep: `prepare` runs in the sweep's interpreter, whatever `engine.python` is.

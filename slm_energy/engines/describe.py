@@ -6,6 +6,7 @@ import dataclasses
 import platform
 
 from slm_energy.cell import Settings
+from slm_energy.devices import nvidia
 from slm_energy.engines.base import EngineSpec, find
 from slm_energy.errors import ConfigError, did_you_mean
 
@@ -16,7 +17,7 @@ class Description:
 
     Attributes:
         versions: of Python and of the packages that can change a result.
-        unsupported: why the cell cannot run here, or None.
+        unsupported: why the cell cannot run with what is installed here, or None.
         error: what makes the configuration invalid on any machine, or None.
     """
 
@@ -34,6 +35,13 @@ def describe(settings: Settings) -> Description:
         return Description(versions={}, unsupported=None, error=str(error))
     versions = {"python": platform.python_version(), **spec.versions()}
     return Description(versions=versions, unsupported=spec.unsupported(settings))
+
+
+def refusal(settings: Settings) -> str | None:
+    """Why settings cannot run where this process does, or None: their engine, or their GPU."""
+    provider = settings.provider
+    reason = find(settings.engine.name).unsupported(settings)
+    return reason or nvidia.missing(provider.name, provider.device)
 
 
 def _check_options(spec: EngineSpec, settings: Settings) -> None:

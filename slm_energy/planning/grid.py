@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from slm_energy import environments, prompts, workload
 from slm_energy.cell import Cell, Settings, cell_id, cell_labels, flat, sentinel, settings
 from slm_energy.config.groups import RunConfig, StudyConfig
+from slm_energy.devices import nvidia
 from slm_energy.engines.base import find
 from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError, ModelError, WorkloadError
@@ -73,6 +74,8 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     load, identities = functools.cache(workload.load), dict[str, str]()
     refusals = dict[str, str | None]()
     descriptions = _described(included, pythons)
+    # A login node may have no GPU; a job says whether its node has.
+    elsewhere = first.launcher is not None and first.launcher.cluster == "slurm"
     # From all engines, so that one message names all that do not accept an option.
     if errors := dict.fromkeys(d.error for d in descriptions if d.error is not None):
         raise ConfigError("; ".join(errors))
@@ -97,6 +100,8 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         if way not in refusals:
             refusals[way] = _refusal(levels, tasks)
         reason = described.unsupported or refusals[way]
+        if reason is None and not elsewhere:
+            reason = nvidia.missing(levels.provider.name, levels.provider.device)
         if reason is None:
             cells[cell.id] = cell
         else:

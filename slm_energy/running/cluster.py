@@ -11,11 +11,18 @@ jobs again by the trials' ids, and reads from disk the records of those that end
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from rich.console import Console
+from rich.markup import escape
+
+from slm_energy import shared, source_code
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import LauncherConfig, StudyConfig
 from slm_energy.errors import ConfigError, SlmEnergyError, one_line
@@ -30,6 +37,7 @@ from slm_energy.store import artifacts, outbox
 from slm_energy.store.mlflow_schema import INTERRUPTED, interrupted
 
 _SUBMITIT = "submitit"
+_NEWS_S = 600.0
 _EXIT_GRACE_S = 60.0  # twice what Slurm gives a job by default (KillWait)
 
 
@@ -41,6 +49,7 @@ class ClusterExecutor:
         launcher: LauncherConfig,
         study: StudyConfig,
         folder: Path,
+        console: Console,
         ending: Callable[[], bool],
     ) -> None:
         """Do nothing yet: work begins when it is entered.
@@ -48,7 +57,9 @@ class ClusterExecutor:
         Args:
             launcher: which cluster, and the resources of a job.
             study: its settings.
-            folder: keeps how each node is at rest; the nodes share it.
+            folder: `tracking.folder`/pending/MACHINE; keeps how each node is at rest, and the nodes
+                share it.
+            console: for what the jobs wait for.
             ending: whether the sweep was asked to end once the running trials have.
 
         Raises:
@@ -62,6 +73,7 @@ class ClusterExecutor:
         self._queue = open_queue(launcher)
         self.machine = self._queue.machine
         self._folder = folder
+        self._console = console
         self._at_once = launcher.at_once
         self._study = study
         self._ending = ending
@@ -69,6 +81,8 @@ class ClusterExecutor:
         self._seen: dict[str, QueuedJob] = {}
         self._refused: dict[str, QueuedJob] = {}
         self._withdrawn: set[str] = set()
+        self._variables = dict[str, str]()
+        self._news_at_s = time.monotonic() + _NEWS_S
 
     def __enter__(self) -> Self:
         """Each job keeps others out of its node."""
@@ -124,16 +138,37 @@ class ClusterExecutor:
             SlmEnergyError: the queue refuses it.
             OSError: the folder cannot be written.
         """
-        write_json(folder / ORDER_FILE, Order(trial=trial, study=self._study))
+        order = Order(
+            trial=trial,
+            study=self._study,
+            code=source_code.digest(),
+            package=str(source_code.PACKAGE),
+        )
+        write_json(folder / ORDER_FILE, order)
         self._submit(trial, folder)
         self._running[trial.id] = (trial, folder)
 
     def _submit(self, trial: Trial, folder: Path) -> None:
         try:
-            self._queue.submit(trial.id, folder / _SUBMITIT, run_on_node, str(folder))
+            job_folder = folder / _SUBMITIT
+            self._seen[trial.id] = self._queue.submit(
+                trial.id, job_folder, run_on_node, str(folder), self._job_variables()
+            )
             self._refused.pop(trial.id, None)
         except QueueFull as error:
             self._refused[trial.id] = QueuedJob(id="", state="PENDING", why=str(error))
+
+    def _job_variables(self) -> dict[str, str]:
+        """What makes a job import this process's code: the nodes share the folder of the link."""
+        if not self._variables:
+            store = self._folder.parents[1]
+            # Jobs outlive a sweep, and that of another checkout must not change their code.
+            checkout = hashlib.sha256(str(source_code.PACKAGE).encode()).hexdigest()[:8]
+            own = store / "code" / checkout
+            shared.add_folder(own, within=store)
+            path = source_code.on_path(own, os.environ.get("PYTHONPATH"))
+            self._variables = path | {"PYTHONSAFEPATH": "1"}
+        return self._variables
 
     def ended(self, progress: ReportProgress) -> list[tuple[Record, Path]]:
         """Wait until at least one job has ended.
@@ -153,6 +188,7 @@ class ClusterExecutor:
     def _poll(self, progress: ReportProgress) -> list[tuple[Record, Path]]:
         jobs = self._queue.jobs()
         if jobs is None:
+            self._tell(f"{self.machine} does not report its jobs; check squeue")
             return []
         ours = self._ours(jobs)
         if self._ending():
@@ -162,10 +198,19 @@ class ClusterExecutor:
                 progress(self._running[name][0], job.description, 0.0)
         for name in list(self._refused):
             self._submit(*self._running[name])
+        states = Counter(job.description for job in ours.values())
+        self._tell("jobs: " + ", ".join(f"{n} {state}" for state, n in states.items()))
         ended = [name for name, job in ours.items() if job.ended]
         if len(ended) < len(ours):
             ended = [name for name in ended if name not in self._withdrawn]
         return self._records({name: ours[name] for name in ended})
+
+    def _tell(self, text: str) -> None:
+        """Say from time to time what is waited for: without its node a job pends for ever."""
+        if time.monotonic() >= self._news_at_s:
+            self._news_at_s = time.monotonic() + _NEWS_S
+            line = f"[dim]{time.strftime('%H:%M')} {escape(text)}[/]"
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def _ours(self, jobs: Mapping[str, QueuedJob]) -> dict[str, QueuedJob]:
         """The jobs of the running trials; of one that the queue has forgotten, what is known."""
@@ -216,10 +261,13 @@ class ClusterExecutor:
                 complete = artifacts.is_complete(folder)
                 record = outbox.read(folder) if complete else self._without(trial, folder, job)
                 records.append((record, folder))
+                self._news_at_s = time.monotonic() + _NEWS_S
         return records
 
     def _without(self, trial: Trial, folder: Path, job: QueuedJob) -> Record:
         """The record of a trial whose job left none."""
+        if job.state == self._queue.unknown.state:
+            job = self._queue.recall(job)
         order, reason = folder / ORDER_FILE, _how_it_ended(job, folder)
         begun_ns, withdrawn = order.stat().st_mtime_ns, trial.id in self._withdrawn
         if withdrawn:

@@ -1,6 +1,6 @@
 """A trial in its job, on a compute node; `cluster.py` submits it and reads what it leaves.
 
-    job.json -> kind of the node, lock, meters, trial -> record.json
+    job.json -> code, kind of the node, GPU, lock, meters, trial -> record.json
 
 A job that is cancelled (SIGTERM), or killed with its node, leaves no record: then the queue knows
 how it ended. Slurm may start a job again in the same folder (`--requeue`).
@@ -22,8 +22,10 @@ from types import FrameType
 
 from rich.console import Console
 
+from slm_energy import source_code
 from slm_energy.cell import Trial
-from slm_energy.config.groups import StudyConfig
+from slm_energy.config.groups import ProviderConfig, StudyConfig
+from slm_energy.devices import nvidia
 from slm_energy.errors import SlmEnergyError
 from slm_energy.machine import machine_kind
 from slm_energy.places import file_errors
@@ -40,6 +42,8 @@ ORDER_FILE = "job.json"
 REST = "rest-"
 UNLIKE_NODE = "UNLIKE_NODE"
 """`Record.ended_by` of a trial that its job refused, since its node is not like the study's."""
+NO_GPU = "NO_GPU"
+"""The same, since the job has not the GPU that the trial needs; another job will not either."""
 
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 """What Slurm sends ahead of a time limit, as `--signal` requests; with some sites' settings also
@@ -53,10 +57,14 @@ class Order:
     Attributes:
         trial: what to run.
         study: its settings: how to share the node with others, and how long to wait at the gate.
+        code: digest of the sweep's code; empty in an order of an older version.
+        package: the folder of that code.
     """
 
     trial: Trial
     study: StudyConfig
+    code: str = ""
+    package: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,8 +136,12 @@ def _run(order: Order, folder: Path) -> Record:
     try:
         if (restarts := _restarts()) > REPEATS:
             return _ended(trial, "REQUEUED", f"was started {restarts + 1} times", begun_ns)
+        if order.code not in ("", source_code.digest()):
+            return failed(trial, _other_code(order), begun_ns)
         if (why := _unlike(trial, folder.parent)) is not None:
             return _ended(trial, UNLIKE_NODE, why, begun_ns)
+        if (why := _no_gpu(trial.cell.settings.provider)) is not None:
+            return _ended(trial, NO_GPU, why, begun_ns)
         rest_file = folder.parent / f"{REST}{platform.node()}.json"
         with (
             file_errors(files.places(trial, folder)),
@@ -143,6 +155,35 @@ def _run(order: Order, folder: Path) -> Record:
         return failed(trial, str(error), begun_ns)
     except KeyboardInterrupt:
         return failed(trial, INTERRUPTED, begun_ns)
+
+
+def _other_code(order: Order) -> str:
+    return (
+        f"job {job_here()} on {platform.node()} imports other code ({source_code.digest()} in"
+        f" {source_code.PACKAGE}) than its sweep did ({order.code} in {order.package}): run the"
+        " same command again if that was edited; else let hydra.launcher.setup keep PYTHONPATH"
+    )
+
+
+def _no_gpu(provider: ProviderConfig) -> str | None:
+    """Why this job cannot compute on the GPU that a trial needs; None if it can, or needs none.
+
+    Slurm tells a job by this variable which GPUs it was granted, and all others by its absence.
+    """
+    if provider.name not in nvidia.PROVIDERS:
+        return None
+    if "SLURM_JOB_ID" in os.environ and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        return (
+            f"was granted no GPU; set hydra.launcher.gpus_per_node={provider.device + 1}, or where"
+            " Slurm does not manage GPUs hydra.launcher.setup=['export CUDA_VISIBLE_DEVICES=0']"
+        )
+    if (why := nvidia.missing(provider.name, provider.device)) is None:
+        return None
+    granted = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    return (
+        f"cannot use its GPU: {why}; it was granted CUDA_VISIBLE_DEVICES={granted}, and"
+        " hydra.launcher.gpus_per_node requests more"
+    )
 
 
 def _ended(trial: Trial, by: str, why: str, begun_ns: int) -> Record:

@@ -14,7 +14,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,6 +42,9 @@ _FULL = re.compile(r"\w*MaxSubmitJob\w*|temporarily unable to accept job")
 """What sbatch prints when the user, or the cluster (MaxJobCount), has as many jobs as allowed."""
 _COMMAND_S = 60
 """A command of Slurm's that takes longer hangs: ten times what a busy controller needs."""
+_GRANTS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+"""Variables with which Slurm tells a job its GPUs. It sets none of them in a job without GPUs, and
+there the submitting machine's own would pass for a grant."""
 _ANY_CLUSTER = ("name", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
 """Parameters that submitit takes for any cluster; others are Slurm's alone."""
 
@@ -101,15 +104,21 @@ class Queue(Protocol):
     unknown: QueuedJob
 
     def submit(
-        self, name: str, folder: Path, function: Callable[[str], None], argument: str
-    ) -> None:
-        """Run `function(argument)` as a job.
+        self,
+        name: str,
+        folder: Path,
+        function: Callable[[str], None],
+        argument: str,
+        variables: Mapping[str, str],
+    ) -> QueuedJob:
+        """Run `function(argument)` as a job, and return it.
 
         Args:
             name: unique; the key of the job in `jobs`.
             folder: gets its log, and what submitit needs.
             function: importable from a module.
             argument: what it is called with.
+            variables: environment variables that it gets beside this process's own.
 
         Raises:
             QueueFull: the queue takes it when others have ended.
@@ -118,6 +127,9 @@ class Queue(Protocol):
 
     def jobs(self) -> dict[str, QueuedJob] | None:
         """Name to job, also of those that ended some minutes ago; None without an answer."""
+
+    def recall(self, job: QueuedJob) -> QueuedJob:
+        """What the cluster's accounting knows of a job that is not among `jobs` any more."""
 
     def cancel(self, jobs: Iterable[QueuedJob]) -> bool:
         """Cancel jobs; return whether the queue accepted the request."""
@@ -156,8 +168,13 @@ class _Slurm:
         self._parameters = parameters
 
     def submit(
-        self, name: str, folder: Path, function: Callable[[str], None], argument: str
-    ) -> None:
+        self,
+        name: str,
+        folder: Path,
+        function: Callable[[str], None],
+        argument: str,
+        variables: Mapping[str, str],
+    ) -> QueuedJob:
         parameters = self._parameters
         further = parameters.get("additional_parameters", {})
         # The sweep repeats a trial, and records why; unless Slurm is to do so.
@@ -171,7 +188,9 @@ class _Slurm:
             "additional_parameters": {k: v for k, v in further.items() if v not in (False, None)},
         }
         named = {"name": f"{parameters.get('name', 'slm_energy')}.{name}"}
-        _submit("slurm", parameters | own | named, folder, function, argument)
+        with _environment(variables, hidden=_GRANTS):
+            job = _submit("slurm", parameters | own | named, folder, function, argument)
+        return QueuedJob(id=job.job_id, state="PENDING")
 
     def jobs(self) -> dict[str, QueuedJob] | None:
         rows = self._output(
@@ -185,6 +204,15 @@ class _Slurm:
             reason = "" if why == "None" else why
             jobs[name.rpartition(".")[2]] = QueuedJob(id=number, state=state, why=reason, node=node)
         return jobs
+
+    def recall(self, job: QueuedJob) -> QueuedJob:
+        columns = ("--allocations", "--noheader", "--parsable2", "--format=State,NodeList")
+        row = self._output("sacct", f"--jobs={job.id}", *columns) if job.id else None
+        if not row:  # no accounting here
+            return job
+        state, node = row.splitlines()[-1].split("|", 1)  # after a requeue, the latest start
+        known = dataclasses.replace(job, state=state.split()[0], node=node)  # CANCELLED by 1000
+        return known if known.ended else job
 
     def cancel(self, jobs: Iterable[QueuedJob]) -> bool:
         return self._output("scancel", *(job.id for job in jobs)) is not None
@@ -210,9 +238,17 @@ class _Processes:
         self._ours: dict[str, submitit.Job[None]] = {}
 
     def submit(
-        self, name: str, folder: Path, function: Callable[[str], None], argument: str
-    ) -> None:
-        self._ours[name] = _submit("local", self._parameters, folder, function, argument)
+        self,
+        name: str,
+        folder: Path,
+        function: Callable[[str], None],
+        argument: str,
+        variables: Mapping[str, str],
+    ) -> QueuedJob:
+        with _environment(variables):
+            job = _submit("local", self._parameters, folder, function, argument)
+        self._ours[name] = job
+        return QueuedJob(id=job.job_id, state="RUNNING")
 
     def jobs(self) -> dict[str, QueuedJob]:
         adopted = dict(filter(None, map(self._running, Path("/proc").glob("[0-9]*"))))
@@ -220,6 +256,9 @@ class _Processes:
         return adopted | {
             name: QueuedJob(id=job.job_id, state="RUNNING") for name, job in self._ours.items()
         }
+
+    def recall(self, job: QueuedJob) -> QueuedJob:
+        return job
 
     def _running(self, process: Path) -> tuple[str, QueuedJob] | None:
         try:
@@ -266,8 +305,7 @@ def _submit(
         slurm._make_submission_command = lambda path: _limited("sbatch", str(path))
     try:
         executor.update_parameters(**settings)
-        with _without_secrets():
-            job = executor.submit(function, argument)
+        job = executor.submit(function, argument)
     except (submitit.core.utils.FailedJobError, ValueError, TypeError, NameError) as error:
         if limit := _FULL.search(str(error)):
             raise QueueFull(limit[0]) from error
@@ -286,11 +324,15 @@ def _limited(*command: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _without_secrets() -> Iterator[None]:
-    """Hide what no job needs: submitit passes this process's own variables to a job."""
-    hidden = os.environ.keys() - redaction.without_store().keys()
-    values = {name: os.environ.pop(name) for name in hidden}
+def _environment(variables: Mapping[str, str], hidden: Collection[str] = ()) -> Iterator[None]:
+    """Set what a job gets, as submitit passes on this process's own variables; hide secrets."""
+    before = dict(os.environ)
+    for name in before.keys() - redaction.without_store().keys() | (before.keys() & {*hidden}):
+        del os.environ[name]
+    os.environ.update(variables)
     try:
         yield
     finally:
-        os.environ.update(values)
+        for name in variables:
+            del os.environ[name]
+        os.environ.update(before)

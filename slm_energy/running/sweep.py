@@ -36,6 +36,7 @@ from slm_energy.planning.plan import Past, Plan, Planned
 from slm_energy.record import Record
 from slm_energy.running.cluster import ClusterExecutor
 from slm_energy.running.interrupts import Interrupts
+from slm_energy.running.job import NO_GPU
 from slm_energy.running.local import Executor, LocalExecutor, when_busy
 from slm_energy.running.progress import Display
 from slm_energy.running.resume import Resumed, frozen, machine_of, plan_of
@@ -78,7 +79,9 @@ def run(
         executor: Executor = (
             LocalExecutor(study, spool.folder, console)
             if launcher is None
-            else ClusterExecutor(launcher, study, spool.folder, lambda: interrupts.requested)
+            else ClusterExecutor(
+                launcher, study, spool.folder, console, lambda: interrupts.requested
+            )
         )
         with executor, spool.held(busy):
             return _Invocation(grid, console, executor, spool, stopping_rule, interrupts).run()
@@ -277,7 +280,7 @@ class _Invocation:
         """A trial that failed as it is to be repeated; None if it was repeated often enough."""
         if record.ended_by:
             again = dataclasses.replace(planned, losses=planned.losses + 1)
-            return again if again.losses <= REPEATS else None
+            return again if again.losses <= REPEATS and record.ended_by != NO_GPU else None
         if record.outcome.permanent:
             return None
         again = dataclasses.replace(planned, attempts=planned.attempts + 1)

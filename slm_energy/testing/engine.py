@@ -1,7 +1,8 @@
 """A scripted engine: real processes, files and time stamps, no weights, and optional faults.
 
 It generates token ids that depend only on the prompt, takes a given time per token, and fails as
-real engines do: always, once, or at random. Use it with the configuration shipped with it:
+real engines do: always, once, or at random. With provider=cuda it names the GPU that it would use,
+and computes nothing there either. Use it with the configuration shipped with it:
 
     slm-energy --config-dir "$(python -c 'from slm_energy.testing import CONF; print(CONF)')" \
         engine=scripted
@@ -22,6 +23,7 @@ from typing import Any
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.config.groups import Scalar
+from slm_energy.devices import cuda
 from slm_energy.engines.base import (
     Batch,
     Completion,
@@ -65,8 +67,10 @@ class ScriptedEngine:
             raise EngineError("engine.options.fail=load: the script says that loading fails")
         if _exports(request):
             _read_export(request)
+        provider = request.settings.provider
         return {
-            "provider": request.settings.provider.name,
+            **(cuda.identity(provider.device) if provider.name == "cuda" else {}),
+            "provider": provider.name,
             "dtype": request.settings.engine.dtype,
             "threads": threads(request.settings),
             "kv_cache": True,
@@ -201,7 +205,7 @@ def _create() -> Engine:
 
 
 def _unsupported(settings: Settings) -> str | None:
-    if settings.provider.name != "cpu":
+    if settings.provider.name not in ("cpu", "cuda"):
         return f"engine scripted has no provider {settings.provider.name}"
     return None
 

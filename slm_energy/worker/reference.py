@@ -24,6 +24,7 @@ from slm_energy import cache, prompts, workload
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import EngineConfig, ProviderConfig
 from slm_energy.engines.base import Compiles, LoadRequest, find
+from slm_energy.engines.describe import refusal
 from slm_energy.errors import EngineError
 from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
@@ -51,7 +52,7 @@ def make(trial: Trial) -> None:
         OSError: the cache cannot be written.
     """
     settings = _settings(trial)
-    reason = find(settings.engine.name).unsupported(settings)
+    reason = refusal(settings)
     if reason is not None:
         raise EngineError(reason)
     _store(trial, _identity(trial), lambda: _serve(trial, settings))
@@ -134,8 +135,7 @@ def _settings(trial: Trial) -> Settings:
         dataclasses.replace(own, engine=engine, provider=provider)
         for provider in (own.provider, cuda, ProviderConfig(name="cpu"))
     ]
-    spec = find(engine.name)
-    return next((c for c in candidates if spec.unsupported(c) is None), candidates[0])
+    return next((c for c in candidates if refusal(c) is None), candidates[0])
 
 
 def _identity(trial: Trial) -> dict[str, Json]:

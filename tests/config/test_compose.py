@@ -163,11 +163,12 @@ def test_a_launcher_is_taken_from_hydra_in_a_single_run_and_in_a_grid(mode: list
         "hydra/launcher=slurm",
         "hydra.launcher.partition=big",
         "hydra.launcher.array_parallelism=7",
+        "hydra.launcher.additional_parameters.gres=gpu:1",
     )
     assert asked is not None
     assert (asked.cluster, asked.at_once) == ("slurm", 7)
     assert asked.parameters["partition"] == "big"
-    assert asked.parameters["additional_parameters"] == {"exclusive": True}
+    assert asked.parameters["additional_parameters"] == {"exclusive": True, "gres": "gpu:1"}
     assert "account" not in asked.parameters
     processes = launcher(*mode, "hydra/launcher=processes")
     assert processes is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from slm_energy.cell import Trial
 from slm_energy.config.groups import LauncherConfig, RunConfig
@@ -25,14 +27,18 @@ from slm_energy.running.cluster import ClusterExecutor
 from slm_energy.running.job import NodeKind
 from slm_energy.running.slurm import REPEATS
 from slm_energy.serialization import write_json
+from slm_energy.source_code import PACKAGE
 from slm_energy.store import artifacts, mlflow_schema
 from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.testing import CONF
+from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
+from slm_energy.testing.waveform import constant
 from tests.conftest import QUICK, Command, a_cell, a_trial, ready_store, trials
 from tests.fake_slurm import FakeSlurm
 
 SLURM = LauncherConfig(cluster="slurm", at_once=2, parameters={})
 PROCESSES = LauncherConfig(cluster="local", at_once=2, parameters={"timeout_min": 5})
+QUIET = Console(quiet=True)
 
 
 pytestmark = pytest.mark.usefixtures("own_lock")
@@ -44,9 +50,12 @@ def jobs(config: RunConfig, tmp_path: Path, slurm: FakeSlurm) -> ClusterExecutor
 
 
 def cluster(
-    config: RunConfig, folder: Path, ending: Callable[[], bool] = lambda: False
+    config: RunConfig,
+    folder: Path,
+    ending: Callable[[], bool] = lambda: False,
+    console: Console = QUIET,
 ) -> ClusterExecutor:
-    return ClusterExecutor(SLURM, config.study, folder, ending)
+    return ClusterExecutor(SLURM, config.study, folder, console, ending)
 
 
 def test_a_folder_with_a_percent_sign_is_refused(config: RunConfig, tmp_path: Path) -> None:
@@ -109,7 +118,7 @@ def test_a_job_that_has_ended_is_told_by_the_record_that_it_left(
         ("NODE_FAIL", "None", r"job 1 on n7 left no record \(NODE_FAIL\)", "NODE_FAIL"),
         ("PREEMPTED", "None", r"job 1 on n7 left no record \(PREEMPTED\)", "PREEMPTED"),
         ("BOOT_FAIL", "None", r"job 1 on n7 left no record \(BOOT_FAIL\)", "BOOT_FAIL"),
-        (None, "", r"job t1 left no record \(FORGOTTEN\)", "FORGOTTEN"),
+        (None, "", r"job 1 left no record \(FORGOTTEN\)", "FORGOTTEN"),
         # What a person or the trial itself has ended counts as an attempt.
         ("CANCELLED", "None", r"job 1 on n7 left no record \(CANCELLED\)", ""),
         ("OUT_OF_MEMORY", "None", r"job 1 on n7 left no record \(OUT_OF_MEMORY\)", ""),
@@ -157,6 +166,56 @@ def test_a_job_that_the_queue_has_forgotten_keeps_its_number_and_node(
         "and no log: is tracking.folder on a file system that the nodes share?"
         in (reasons([record])[0])
     )
+
+
+@pytest.mark.parametrize(
+    ("account", "told", "ended_by"),
+    [
+        ("REQUEUED|n3\nPREEMPTED|n7", r"job 1 on n7 left no record \(PREEMPTED\)", "PREEMPTED"),
+        ("CANCELLED by 1000|n7", r"job 1 on n7 left no record \(CANCELLED\)", ""),
+        ("RUNNING|n7", r"job 1 on n7 left no record \(FORGOTTEN\)", "FORGOTTEN"),
+    ],
+)
+def test_of_a_forgotten_job_the_accounting_knows_the_end(
+    config: RunConfig,
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    jobs: ClusterExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    account: str,
+    told: str,
+    ended_by: str,
+) -> None:
+    start(jobs, config, tmp_path, "t1")
+    slurm.now(1, "RUNNING", node="n7")
+    as_time_passes(monkeypatch, lambda: slurm.forget(account))
+    [record] = ended(jobs)
+    assert re.match(told, reasons([record])[0])
+    assert (record.node, record.ended_by) == ("n7", ended_by)
+
+
+def test_what_jobs_wait_for_is_printed_from_time_to_time(
+    config: RunConfig, tmp_path: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slm_energy.running.cluster._NEWS_S", 0.0)
+    printed = io.StringIO()
+    jobs = cluster(config, tmp_path, console=Console(file=printed))
+    first, second = (start(jobs, config, tmp_path, name) for name in ("t1", "t2"))
+    slurm.now(1, "PENDING", "ReqNodeNotAvail")
+
+    def ends() -> None:
+        for entry, number in ((first, 1), (second, 2)):
+            leaves(entry, tmp_path)
+            slurm.now(number, "COMPLETED")
+
+    as_time_passes(monkeypatch, slurm.down, slurm.up, ends)
+    assert reasons(ended(jobs)) == ["done", "done"]
+    assert [line.partition(" ")[2] for line in printed.getvalue().splitlines()] == [
+        "jobs: 1 PENDING: ReqNodeNotAvail, 1 PENDING: Priority",
+        "alpha does not report its jobs; check squeue",
+        "jobs: 1 PENDING: ReqNodeNotAvail, 1 PENDING: Priority",
+        "jobs: 2 COMPLETED",
+    ]
 
 
 def test_a_job_that_slurm_starts_again_is_waited_for(
@@ -349,7 +408,7 @@ def test_jobs_outlive_a_killed_sweep_and_the_same_command_takes_them_over(
 
 
 def test_a_killed_job_has_failed(config: RunConfig, tmp_path: Path) -> None:
-    jobs = ClusterExecutor(PROCESSES, config.study, tmp_path, lambda: False)
+    jobs = ClusterExecutor(PROCESSES, config.study, tmp_path, QUIET, lambda: False)
     start(jobs, config, tmp_path, "t1")
     log = tmp_path / "t1" / "submitit"
     while not list(log.glob("*_log.out")):
@@ -363,12 +422,59 @@ def test_a_killed_job_has_failed(config: RunConfig, tmp_path: Path) -> None:
 
 def test_a_job_on_a_busy_node_says_so_in_its_record(config: RunConfig, tmp_path: Path) -> None:
     study = dataclasses.replace(config.study, busy="refuse")
-    jobs = ClusterExecutor(PROCESSES, study, tmp_path, lambda: False)
+    jobs = ClusterExecutor(PROCESSES, study, tmp_path, QUIET, lambda: False)
     with measuring(lambda path: None):
         start(jobs, config, tmp_path, "t1")
         [record] = ended(jobs)
     assert "another sweep is measuring on this machine" in reasons([record])[0]
     assert record.job
+
+
+def test_a_job_imports_the_code_of_its_sweep_and_no_other(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "slm_energy"
+    other.mkdir()
+    (other / "__init__.py").write_text("raise ImportError('another checkout')")
+    monkeypatch.chdir(tmp_path)
+    jobs = ClusterExecutor(PROCESSES, config.study, tmp_path, QUIET, lambda: False)
+    fails = dataclasses.replace(config.engine, options={"fail": "load"})
+    config = dataclasses.replace(config, engine=fails)
+    start(jobs, config, tmp_path, "t1")
+    # As if it did: an interpreter may ignore PYTHONPATH, and files may be edited.
+    monkeypatch.setattr("slm_energy.running.cluster.source_code.digest", lambda: "0ther")
+    start(jobs, config, tmp_path, "t2")
+    records = ended(jobs)
+    while len(records) < 2:
+        records += ended(jobs)
+    of_trial = {record.trial.id: reasons([record])[0] for record in records}
+    assert "the script says that loading fails" in of_trial["t1"]
+    assert re.search(
+        rf"imports other code \(\w+ in {PACKAGE}\) than its sweep did \(0ther in {PACKAGE}\): run",
+        of_trial["t2"],
+    )
+
+
+def test_a_gpu_that_only_nodes_have_is_looked_for_in_the_job(
+    slurm: FakeSlurm, slm_energy: Command
+) -> None:
+    planned = slm_energy("plan", "hydra/launcher=slurm", "provider=cuda").stdout
+    assert "1 trials: 0 done, 1 to do" in planned
+    assert "unsupported" not in planned
+    assert "machine lock" not in planned
+
+
+def test_a_job_without_a_gpu_says_how_to_request_one_and_is_not_repeated(
+    tmp_path: Path, slm_energy: Command
+) -> None:
+    machine = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(70)),))
+    with_gpu = os.environ | {"LD_LIBRARY_PATH": str(write_library(machine, tmp_path))}
+    with_gpu.pop("CUDA_VISIBLE_DEVICES", None)
+    done = slm_energy("hydra/launcher=processes", "provider=cuda", env=with_gpu)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "hydra.launcher.gpus_per_node requests more" in done.stdout
+    assert "run the same command again when the cause is gone" in done.stdout
+    assert trials(tmp_path)["ended_by"].tolist() == ["NO_GPU"]
 
 
 def test_what_the_cluster_ends_is_repeated_so_often_and_counts_as_no_attempt(
@@ -424,7 +530,7 @@ def requeued(
 
     def run(restarts: int) -> Record:
         monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
-        jobs = ClusterExecutor(PROCESSES, config.study, tmp_path, lambda: False)
+        jobs = ClusterExecutor(PROCESSES, config.study, tmp_path, QUIET, lambda: False)
         (tmp_path / "t1" / "exchange").mkdir(parents=True)
         engine = dataclasses.replace(config.engine, options={"fail": "load"})
         jobs.start(a_trial(config, cell=a_cell(config, engine=engine)), tmp_path / "t1")
@@ -450,7 +556,7 @@ def test_a_node_of_another_kind_than_the_study_s_is_refused_by_name(
     config: RunConfig, tmp_path: Path
 ) -> None:
     write_json(tmp_path / "kind-test.json", NodeKind(node="n1", kind="Zeta 9 x 64"))
-    jobs = ClusterExecutor(PROCESSES, config.study, tmp_path, lambda: False)
+    jobs = ClusterExecutor(PROCESSES, config.study, tmp_path, QUIET, lambda: False)
     start(jobs, config, tmp_path, "t1")
     [record] = ended(jobs)
     assert record.ended_by == "UNLIKE_NODE"

@@ -20,7 +20,7 @@ def slurm_queue(**parameters: Any) -> Queue:
 
 
 def submitted(slurm: FakeSlurm, folder: Path, **parameters: Any) -> str:
-    slurm_queue(**parameters).submit("trial1", folder, print, "a word")
+    slurm_queue(**parameters).submit("trial1", folder, print, "a word", {"OWN": "x"})
     return slurm.submission
 
 
@@ -80,6 +80,17 @@ def test_a_job_gets_no_password_of_the_store(
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "hush"
 
 
+def test_a_job_gets_the_gpus_that_slurm_grants_it_and_not_those_of_the_login_node(
+    slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    submitted(slurm, tmp_path / "job")
+    assert "OWN=x" in slurm.environment
+    assert "CUDA_VISIBLE_DEVICES" not in slurm.environment
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "OWN" not in os.environ
+
+
 def test_a_job_is_found_again_by_its_trial(slurm: FakeSlurm, tmp_path: Path) -> None:
     submitted(slurm, tmp_path / "job", name="nightly")
     slurm.now(1, "RUNNING", node="n7")
@@ -100,7 +111,7 @@ def test_a_controller_that_does_not_answer_is_no_verdict(slurm: FakeSlurm, tmp_p
     slurm.down()
     assert queue.jobs() is None
     with pytest.raises(SlmEnergyError, match=r"the job was not accepted: .*; check hydra.launcher"):
-        queue.submit("trial1", tmp_path / "job", print, "a word")
+        queue.submit("trial1", tmp_path / "job", print, "a word", {})
 
 
 def test_a_command_that_hangs_is_ended(
@@ -113,7 +124,7 @@ def test_a_command_that_hangs_is_ended(
     assert queue.jobs() is None
     assert not queue.cancel([QueuedJob(id="1", state="RUNNING")])
     with pytest.raises(SlmEnergyError, match="the job was not accepted"):
-        queue.submit("trial2", tmp_path / "job", print, "a word")
+        queue.submit("trial2", tmp_path / "job", print, "a word", {})
 
 
 def test_a_parameter_that_submitit_does_not_know_is_named(slurm: FakeSlurm, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from slm_energy.config.groups import RunConfig, StudyConfig, TrackingConfig
 from slm_energy.planning.grid import resolve
 from slm_energy.running import stop_rule
 from tests.conftest import Command, ready_store, refusal, trials
+from tests.fake_slurm import FakeSlurm
 
 
 def test_one_cell_under_three_names_until_its_intervals_are_narrow_with_a_sentinel(
-    tmp_path: Path, slm_energy: Command
+    tmp_path: Path, slm_energy: Command, slurm: FakeSlurm
 ) -> None:
     grid = ("-m", "workload.name=A,B,C", "study.rounds=5", "study.precision_pct=100")
     grid = (*grid, "study.sentinel={workload: A}")
@@ -44,6 +45,8 @@ def test_one_cell_under_three_names_until_its_intervals_are_narrow_with_a_sentin
     assert "% per trial in end-to-end latency p50" in planned
     assert "5 rounds of 3 cells that are as noisy give a difference of" in planned
     assert "a verdict (saves or worse, beyond the margin of 2 %) with a chance of 0.8" in planned
+    elsewhere = slm_energy("plan", *grid, "hydra/launcher=slurm").stdout
+    assert "no noise floor of alpha is known" in elsewhere
 
 
 @pytest.mark.parametrize(

@@ -121,12 +121,12 @@ def test_a_cell_that_cannot_run_here_is_noted_once_and_the_sweep_goes_on(
     tmp_path: Path, slm_energy: Command
 ) -> None:
     for _ in range(2):
-        done = slm_energy("-m", "provider=cpu,cuda")
+        done = slm_energy("-m", "provider=cpu,tensorrt")
         assert done.returncode == 0, done.stderr
-        assert "engine scripted has no provider cuda" in done.stdout
+        assert "engine scripted has no provider tensorrt" in done.stdout
     frame = trials(tmp_path)
     assert frame["outcome"].value_counts().to_dict() == {"valid": 1, "unsupported": 1}
-    only = slm_energy("provider=cuda", "study.name=other")
+    only = slm_energy("provider=tensorrt", "study.name=other")
     assert only.returncode == 1
     assert "no report" in only.stdout
 
@@ -158,11 +158,11 @@ def test_a_waiting_record_that_is_damaged_is_named(tmp_path: Path, slm_energy: C
 
 
 def test_a_plan_shows_the_grid_and_creates_nothing(tmp_path: Path, slm_energy: Command) -> None:
-    grid = ("-m", "engine.decode=session,generate", "provider=cpu,cuda", "study.rounds=2")
+    grid = ("-m", "engine.decode=session,generate", "provider=cpu,tensorrt", "study.rounds=2")
     fresh = slm_energy("plan", *grid)
     assert fresh.returncode == 0, fresh.stderr
     assert "4 trials: 0 done, 4 to do; expected time: unknown" in fresh.stdout
-    assert "engine scripted has no provider cuda" in fresh.stdout
+    assert "engine scripted has no provider tensorrt" in fresh.stdout
     assert not (tmp_path / "mlruns").exists()
     assert slm_energy("-m", "engine.decode=session").returncode == 0
     later = slm_energy("plan", *grid)

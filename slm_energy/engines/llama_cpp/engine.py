@@ -21,7 +21,7 @@ from typing import Any
 
 from slm_energy import cache, extras
 from slm_energy.cell import Settings
-from slm_energy.devices import cuda, nvidia
+from slm_energy.devices import cuda
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
 from slm_energy.engines.llama_cpp import gguf_architectures, gguf_export
@@ -173,14 +173,12 @@ def unsupported(settings: Settings) -> str | None:
             gguf_architectures.find(shrink(model.architecture, 1) if tiny else model.architecture)
     except EngineError as error:
         return str(error)
-    if provider.name == "cpu":
-        return None
-    if not _has_cuda_build():
+    if provider.name == "cuda" and not _has_cuda_build():
         return (
             "provider.name=cuda: this llama-cpp-python is a CPU-only build; build it with"
             " CMAKE_ARGS=-DGGML_CUDA=on"
         )
-    return nvidia.missing(provider.device)
+    return None
 
 
 def _has_cuda_build() -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.devices import cuda, nvidia
+from slm_energy.devices import cuda
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 
@@ -52,7 +52,7 @@ def missing(provider: ProviderConfig) -> str | None:
         )
     if provider.name == "tensorrt" and _package("tensorrt_libs") is None:
         return "provider.name=tensorrt needs NVIDIA's libraries: pip install tensorrt-cu13-libs"
-    return nvidia.missing(provider.device)
+    return None
 
 
 def chain(provider: ProviderConfig, tensorrt: dict[str, str] | None = None) -> list[Any]:

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slm_energy.cell import Settings
-from slm_energy.devices import nvidia
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
 from slm_energy.engines.openai import command, listener, process_table, running
 from slm_energy.engines.openai.client import Client
@@ -244,10 +243,7 @@ def unsupported(settings: Settings) -> str | None:
             return f"engine.options.{key}={value} is not a number above 0"
     if provider.name not in ("cpu", "cuda"):
         return f"engine openai_server has no provider {provider.name}: use cpu or cuda"
-    reason = command.unsupported(settings) if start else running.unreachable(settings, str(url))
-    if reason is not None or provider.name == "cpu":
-        return reason
-    return nvidia.missing(provider.device)
+    return command.unsupported(settings) if start else running.unreachable(settings, str(url))
 
 
 ENGINE = EngineSpec(

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from slm_energy import extras
 from slm_energy.cell import Settings
-from slm_energy.devices import cuda, nvidia
+from slm_energy.devices import cuda
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, left_padded, threads
 from slm_energy.engines.torch.weights import (
@@ -302,11 +302,9 @@ def library_unsupported(settings: Settings) -> str | None:
         return f"engine {engine} has no provider {provider.name}: use cpu or cuda"
     if package := extras.missing("torch", "torch", "transformers"):
         return f"engine {engine} needs {package}"
-    if provider.name == "cpu":
-        return None
-    if not has_cuda_build():
+    if provider.name == "cuda" and not has_cuda_build():
         return "provider.name=cuda: this torch is a CPU-only build; install a CUDA build"
-    return nvidia.missing(provider.device)
+    return None
 
 
 def has_cuda_build() -> bool:
