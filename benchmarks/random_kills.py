@@ -6,7 +6,7 @@ Studies of two scripted cells and two rounds, each with an export in the cache, 
 each: the parent, its process group (as a terminal does), a worker, the sampler, or a template that
 forks workers, by SIGKILL, SIGTERM, SIGHUP or SIGINT; or everything by SIGKILL, as a power loss does
 (but for what the system had not yet written to the disk: that is not lost here). Two users start the
-sweeps in turn, if this is root, and the wall clock of the parent is set forward and back. Every tenth
+sweeps in turn, if this is root, and the wall clock of the parent is set forward and back. Every twentieth
 study also meets something that ends a sweep with another exit code. After its strikes a study is run
 to its end by each user, and examined (`soundness.py`).
 
@@ -142,7 +142,7 @@ class Ordeal:
     def run(self, kinds: list[Kind]) -> None:
         """Strike, let every user run the study to its end, examine."""
         before = len(self._tally.texts)
-        if self._number % 10 == 4:
+        if self._number % 20 == 1:
             self._other_codes()
         for kind in kinds:
             while not self._strike(kind):
@@ -164,7 +164,7 @@ class Ordeal:
             self._start()
         moments: dict[str, tuple[int, Callable[[], bool], float]] = {
             "start": (2, lambda: True, pace.start_s),
-            "trial": (4, study.trial_begun, pace.trials_s),
+            "trial": (4, study.trial_begun, pace.trials_s / 4),
             "export": (1, study.exporting, 0.2),
             "record": (3, study.recording, 0.2),
             "end": (1, study.complete, pace.end_s),
@@ -273,7 +273,7 @@ def main() -> None:
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     place, tally = Place(folder), Tally()
-    with _counters(folder / "powercap"):
+    with _counters(folder / "powercap"), contextlib.suppress(KeyboardInterrupt):
         try:
             pace = Pace.measured(place)
             for number, kinds in enumerate(_plan(asked.kills, random.Random(asked.seed))):
@@ -281,6 +281,7 @@ def main() -> None:
                     Ordeal(place, number, asked.seed, pace, tally).run(kinds)
         finally:
             kill_all(folder)
+    print(f"{tally.struck.total()} strikes; ", end="")
     tally.show(place, asked.seed, time.monotonic() - begun)
     if tally.texts:
         print(f"\nstudies with findings are left in {folder}; repeat one with --only STUDY")

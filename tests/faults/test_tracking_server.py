@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import http.server
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
 
+from tests.benchmark import load
 from tests.browsing import fetched, free_port
 from tests.conftest import Command, ready_store
 from tests.faults.conftest import (
@@ -28,6 +26,8 @@ from tests.faults.conftest import (
     trials,
     until,
 )
+
+FaultProxy = load("fault_proxy").FaultProxy
 
 
 @dataclasses.dataclass
@@ -98,6 +98,12 @@ def server(module_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     return module_server
 
 
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each request up soon, and repeat it at once."""
+    for name, value in {"TIMEOUT": "1", "BACKOFF_FACTOR": "0", "BACKOFF_JITTER": "0"}.items():
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
+
+
 def at(server: Server, study: str, *words: str) -> tuple[str, ...]:
     return ("tracking=server", f"tracking.uri={server.uri}", f"study.name={study}", *words)
 
@@ -137,62 +143,97 @@ def test_a_tracking_server_that_goes_down_in_the_middle(
     assert_sound(tmp_path, cells=1, rounds=3, study="middle", uri=server.uri)
 
 
-@contextlib.contextmanager
-def losing_first_answers(server: Server) -> Iterator[str]:
-    """The URI of a proxy before the server that loses the first two answers to new runs."""
-    lost: list[str] = []
-
-    class Proxy(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            request = urllib.request.Request(server.uri + self.path, body, method=self.command)
-            request.add_header("Content-Type", self.headers.get("Content-Type", ""))
-            try:
-                with urllib.request.urlopen(request) as answer:
-                    status, content = answer.status, answer.read()
-            except urllib.error.HTTPError as error:
-                status, content = error.code, error.read()
-            if self.path.endswith("/runs/create") and len(lost) < 2:
-                lost.append(self.path)
-                self.close_connection = True
-                return
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_PUT = do_PATCH = do_DELETE = do_POST
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing is printed."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{proxy.server_port}"
-        proxy.shutdown()
-        thread.join()
-    assert len(lost) == 2
-
-
-def test_a_tracking_server_whose_answers_are_lost_shows_each_run_once(
-    tmp_path: Path, slm_energy: Command, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    server.start()
-    with losing_first_answers(server) as uri:
-        words = ("tracking=server", f"tracking.uri={uri}", "study.name=lost")
-        again(slm_energy, *words)
-        again(slm_energy, *words)
-    assert_sound(tmp_path, cells=1, rounds=1, study="lost", uri=server.uri)
+def deleted(server: Server, study: str) -> list[Run]:
+    """The runs of a study that the UI hides."""
     client = MlflowClient(server.uri)
-    experiment = client.get_experiment_by_name("lost")
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    found = client.search_runs(
+        [experiment.experiment_id], run_view_type=ViewType.DELETED_ONLY, max_results=1000
+    )
+    return list(found)
+
+
+def shown(server: Server, study: str) -> list[tuple[str, str]]:
+    """Kind and status of the runs of a study that the UI shows."""
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name(study)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
-    assert sorted((run.data.tags["slm.kind"], run.info.status) for run in runs) == [
-        ("sweep", "FINISHED"),
-        ("trial", "FINISHED"),
-    ]
+    return sorted((run.data.tags["slm.kind"], run.info.status) for run in runs)
+
+
+def first(count: int, fault: str, path: str) -> Callable[[str], str | None]:
+    """A fault of the first requests to a path."""
+    left = [fault] * count
+    return lambda asked: left.pop() if left and asked.endswith(path) else None
+
+
+@pytest.mark.parametrize("fault", ["drop after", "503 after", "truncated", "late answer"])
+def test_a_tracking_server_whose_answers_are_lost_shows_each_run_once(
+    fault: str,
+    tmp_path: Path,
+    slm_energy: Command,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    impatient(monkeypatch)
+    server.start()
+    study = fault.replace(" ", "_")
+    with FaultProxy(server.uri, first(2, fault, "/runs/create"), late_s=1.2) as proxy:
+        words = ("tracking=server", f"tracking.uri={proxy.uri}", f"study.name={study}")
+        slm_energy(*words)
+        again(slm_energy, *words)
+    assert len(proxy.done) == 2
+    assert_sound(tmp_path, cells=1, rounds=1, study=study, uri=server.uri)
+    assert shown(server, study)[-1] == ("trial", "FINISHED")
+    twins = deleted(server, study)
+    assert all("slm.deleted" in run.data.tags for run in twins)
+    assert len(twins) >= 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("401", "authentication required (HTTP 401): set MLFLOW_TRACKING_USERNAME"),
+        ("429", "too many 429 error responses: look at the server's log"),
+        ("503", "too many 503 error responses: look at the server's log"),
+        ("HTML", "not an MLflow server"),
+        ("drop before", "connection reset"),
+    ],
+)
+def test_what_a_server_refuses_waits_and_is_sent_once(
+    fault: str,
+    said: str,
+    tmp_path: Path,
+    slm_energy: Command,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a trial; the sweep's own run is there already."""
+    impatient(monkeypatch)
+    server.start()
+    study, refuses = f"refused_{fault.replace(' ', '_')}", [True]
+
+    def choose(path: str) -> str | None:
+        return fault if refuses and path.endswith("/runs/log-batch") else None
+
+    with FaultProxy(server.uri, choose) as proxy:
+        to = ("tracking=server", f"tracking.uri={proxy.uri}")
+        done = slm_energy(*to, f"study.name={study}")
+        assert done.returncode == 3, done.stdout + done.stderr
+        [line] = [line for line in done.stdout.splitlines() if "not sent, kept in" in line]
+        assert f"tracking.uri={proxy.uri}: {said}" in line
+        assert "Traceback" not in done.stdout + done.stderr
+        assert len(proxy.done) == (2 if fault in ("429", "503", "drop before") else 1)
+        refuses.clear()
+        for sent in ("1 records sent", "nothing is pending"):
+            done = slm_energy("sync", *to, quick=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert sent in done.stdout
+    assert_sound(tmp_path, cells=1, rounds=1, study=study, uri=server.uri)
+    assert shown(server, study)[-1] == ("trial", "FINISHED")
 
 
 def test_a_tracking_server_that_goes_down_at_the_end(
