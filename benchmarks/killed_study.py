@@ -266,10 +266,13 @@ class Study:
         code: object = 70
         try:
             os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # as a terminal starts it
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
             os.chdir(self.folder)
             file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            for number in (1, 2):
-                os.dup2(file, number)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
             machine.LOCK_FOLDERS = (self._place.folder / "locks",)
             os.environ["HOME"] = str(self._place.folder / f"home-{user}")
             os.environ["TMPDIR"] = tempfile.tempdir = str(self._place.folder / "tmp")

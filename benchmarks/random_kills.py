@@ -22,6 +22,7 @@ import importlib
 import itertools
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -88,7 +89,10 @@ class Tally:
         """Print the table, and the first findings in words."""
         sweeps = self.codes.total()
         print(f"seed {seed}; {len(place.users)} users; the clock was set {self.steps} times")
-        print(f"{took_s:.0f} s; {sweeps} sweeps ended with {_counts(self.codes)}")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = (used.ru_utime + used.ru_stime) / max(1, self.struck.total())
+        print(f"{took_s:.0f} s, {cpu_s:.1f} s of a processor per strike")
+        print(f"{sweeps} sweeps ended with {_counts(self.codes)}")
         print(f"moments: {_counts(self.moments)}\n")
         print(f"{'':<28}{'n':>5}" + "".join(f"{name:>11}" for name in COLUMNS))
         for kind, count in sorted(self.struck.items()):
@@ -229,8 +233,8 @@ class Ordeal:
             study.strike("worker", signal.SIGKILL)
 
         def close_trial() -> None:
-            study.wait(study.serving)
-            study.newest_trial().chmod(0o555)
+            if not study.wait(study.serving):
+                study.newest_trial().chmod(0o555)
 
         def close_store() -> None:
             study.wait(study.serving)
