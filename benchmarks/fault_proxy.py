@@ -1,12 +1,14 @@
 """A proxy before an HTTP server that lets requests fail; shared by `proxy_faults.py` and tests.
 
-    with FaultProxy("http://127.0.0.1:5000", lambda path: "503") as proxy:
-        ...  # tracking.uri=proxy.uri
+with FaultProxy("http://127.0.0.1:5000", lambda path: "503") as proxy:
+    ...  # tracking.uri=proxy.uri
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import socket
 import threading
 import time
 import urllib.error
@@ -27,9 +29,10 @@ Fault = Literal[
     "503 after",
     "HTML",
 ]
-"""What happens to a request. "Before" and "after" it has reached the server: the connection is closed
-or an error is answered; "late": it reaches the server, or its answer the client, when the client has
-given up; "truncated": half of the answer comes; "HTML": the page of a portal comes instead."""
+"""What happens to a request. "Before" and "after" it has reached the server: the connection is
+closed or an error is answered; "late request": it reaches the server when the client's connection
+is closed; "late answer": the answer comes when the client has given up; "truncated": half of it
+comes; "HTML": the page of a portal comes instead."""
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 _PAGE = b"<html><body>Please log in</body></html>"
@@ -42,7 +45,7 @@ class FaultProxy(http.server.ThreadingHTTPServer):
         server: URI of the server behind it.
         choose: the fault of the next request to a path, None for none; called by one thread at a
             time.
-        late_s: how late "late" is; the client's time-out must be shorter.
+        late_s: how late "late" is; for answers, the client's time-out must be shorter.
 
     Attributes:
         done: each fault, and the path of its request.
@@ -99,12 +102,14 @@ class _Exchange(http.server.BaseHTTPRequestHandler):
         elif fault == "HTML":
             self._answer(200, "text/html", _PAGE)
         else:
-            self._forward(body, fault)
+            with contextlib.suppress(ConnectionError):  # the client has left
+                self._forward(body, fault)
 
     do_GET = do_PUT = do_PATCH = do_DELETE = do_POST
 
     def _forward(self, body: bytes, fault: Fault | None) -> None:
         if fault == "late request":
+            self.connection.shutdown(socket.SHUT_RDWR)
             time.sleep(self.server.late_s)
         request = urllib.request.Request(self.server.behind + self.path, body, method=self.command)
         request.add_header("Content-Type", self.headers.get("Content-Type", ""))

@@ -1,7 +1,6 @@
-"""A study whose sweeps are killed: start one as some user, strike a process of it, see what is left.
+"""A study whose sweeps are killed: start one as some user, strike a process, see what is left.
 
-Shared by `random_kills.py` and its test. The program is imported once, and forked at each start:
-this saves seconds.
+The program is imported once, and forked at each start: this saves seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ CELLS, ROUNDS = 2, 2
 ANN, BOB, LAB = 54321, 54322, 54300
 """Ids of two users, each with a group of the same number, and of a group that both are in."""
 FORK = multiprocessing.get_context("fork")
-WORDS = f"""
+WORDS = """
     -m engine=scripted engine.options.export_s=0.2 measurement.isolation=spawn,forkserver
     measurement=strict measurement.powercap_root=../powercap measurement.target_error=1
     measurement.baseline_s=0 measurement.warmup_requests=0 measurement.serve_s=0.2
@@ -45,7 +44,9 @@ WORDS = f"""
 """
 """Each trial has a sampler, and half of them a template that forks their workers."""
 LONGEST_S = 120.0
-_DUMPABLE = 4  # PR_SET_DUMPABLE: otherwise a process that has changed its user cannot read its /proc
+_DUMPABLE = (
+    4  # PR_SET_DUMPABLE: otherwise a process that has changed its user cannot read its /proc
+)
 
 
 class Place:
@@ -93,7 +94,7 @@ class Study:
     """
 
     def __init__(self, place: Place, name: str, store: Path | None = None) -> None:
-        """Make the folder; `store` is a store without runs, without it the first sweep makes one."""
+        """Make the folder, with a copy of `store`, which has no runs; or leave that to a sweep."""
         self.folder = place.folder / name
         self.rounds, self.running = ROUNDS, False
         self._place, self._pid = place, 0
@@ -123,7 +124,10 @@ class Study:
             self._become_sweep(user, asked, output or self.folder / "output")
 
     def finish(self, user: int) -> tuple[float, float, float]:
-        """Run a sweep to its end; the seconds to its first trial, then to its last, then to its end.
+        """Run a sweep to its end.
+
+        Returns:
+            The seconds to its first trial, from there to its last, and from there to its end.
 
         Raises:
             SystemExit: it failed; its output is told.

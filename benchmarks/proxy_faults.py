@@ -2,10 +2,10 @@
 
     python benchmarks/proxy_faults.py [--faults 110] [--share 0.1] [--seed 0]
 
-A proxy lets a share of the requests fail, each kind of fault (`fault_proxy.py`) equally often, while
-sweeps over two scripted cells and `slm-energy sync` run in turn. When all faults have struck, `sync`
-sends what waits, the last sweep is repeated, and the study is examined (`soundness.py`), as the server
-has it. A run that was deleted must say why.
+A proxy lets a share of the requests fail, each kind of fault (`fault_proxy.py`) equally often,
+while sweeps over two scripted cells and `slm-energy sync` run in turn. When all faults have struck,
+`sync` sends what waits, the last sweep is repeated, and the study is examined (`soundness.py`), as
+the server has it. A run that was deleted must say why.
 """
 
 from __future__ import annotations
@@ -70,14 +70,19 @@ def main() -> None:
             (folder / each).mkdir()
         create(folder / "server" / "mlflow.db")
         database = database_uri(folder / "server" / "mlflow.db")
-        with mlflow_server(database, folder / "server") as server, FaultProxy(server, draw) as proxy:
+        with (
+            mlflow_server(database, folder / "server") as server,
+            FaultProxy(server, draw) as proxy,
+        ):
             ended, texts, rounds = run(folder, proxy.uri, draw)
             found = soundness.examine(folder, cells=2, rounds=rounds, uri=server)
             deleted, found["untold"] = deleted_runs(server)
     found["exit code"] = texts
     print(f"{len(proxy.done)} faults in {time.monotonic() - begun:.0f} s; seed {asked.seed}")
     print(f"{2 * rounds} trials, {deleted} runs deleted as twins or incomplete")
-    print(f"commands ended with {', '.join(f'{code} ({n})' for code, n in sorted(ended.items()))}\n")
+    print(
+        f"commands ended with {', '.join(f'{code} ({n})' for code, n in sorted(ended.items()))}\n"
+    )
     for fault, count in Counter(fault for fault, _ in proxy.done).items():
         print(f"{fault:<16}{count:>6}")
     print()

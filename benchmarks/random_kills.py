@@ -5,10 +5,10 @@
 Studies of two scripted cells and two rounds, each with an export in the cache, are struck ten times
 each: the parent, its process group (as a terminal does), a worker, the sampler, or a template that
 forks workers, by SIGKILL, SIGTERM, SIGHUP or SIGINT; or everything by SIGKILL, as a power loss does
-(but for what the system had not yet written to the disk: that is not lost here). Two users start the
-sweeps in turn, if this is root, and the wall clock of the parent is set forward and back. Every twentieth
-study also meets something that ends a sweep with another exit code. After its strikes a study is run
-to its end by each user, and examined (`soundness.py`).
+(but for what the system had not yet written to the disk: that is not lost here). Two users start
+sweeps, if this is root, and the wall clock of the parent is set forward and back. Every twentieth
+study also meets what ends a sweep with another exit code. After its strikes a study is run to its
+end, by the other user too if something of that user is left, and examined (`soundness.py`).
 
 `--only STUDY` repeats one study, struck in the same way, as far as moments can be repeated.
 """
@@ -96,9 +96,7 @@ class Tally:
         print(f"moments: {_counts(self.moments)}\n")
         print(f"{'':<28}{'n':>5}" + "".join(f"{name:>11}" for name in COLUMNS))
         for kind, count in sorted(self.struck.items()):
-            numbers = [
-                sum(self.found[kind, name] for name in names) for names in COLUMNS.values()
-            ]
+            numbers = [sum(self.found[kind, name] for name in names) for names in COLUMNS.values()]
             print(f"{' '.join(kind):<28}{count:>5}" + "".join(f"{n:>11}" for n in numbers))
         for text in self.texts[:20]:
             print(f"\n{text}")
@@ -254,7 +252,10 @@ class Ordeal:
             act()
             self._end({code}, kind)
             if kept:
-                records = [*tmp.glob(f"{kept}record.json"), *study.mlruns.glob(f"{kept}record.json")]
+                records = [
+                    *tmp.glob(f"{kept}record.json"),
+                    *study.mlruns.glob(f"{kept}record.json"),
+                ]
                 self._note({kind}, {"lost": [] if records else [f"no record in {kept}"]})
             study.mlruns.chmod(0o2775)
             for trial in study.mlruns.glob("pending/*/*/"):
@@ -296,7 +297,9 @@ def main() -> None:
 
 def _plan(kills: int, chance: random.Random) -> Iterator[list[Kind]]:
     """What strikes each study: every kind equally often, in random order."""
-    kinds = [kind for _ in range(-(-kills // len(KINDS))) for kind in chance.sample(KINDS, len(KINDS))]
+    kinds = [
+        kind for _ in range(-(-kills // len(KINDS))) for kind in chance.sample(KINDS, len(KINDS))
+    ]
     for first in range(0, kills, PER_STUDY):
         yield kinds[first : min(first + PER_STUDY, kills)]
 
