@@ -36,7 +36,7 @@ WORDS = """
     measurement.limits.steal_pct=100 measurement.limits.throttled_pct=100
     measurement.baseline_s=0.05 measurement.serve_s=0.05 workload.limit=3 workload.new_tokens=4
 """
-MLFLOW = {"TIMEOUT": "1", "BACKOFF_FACTOR": "0", "BACKOFF_JITTER": "0"}
+MLFLOW = {"TIMEOUT": "5", "BACKOFF_FACTOR": "0", "BACKOFF_JITTER": "0"}
 """Of each request: it fails soon, and is repeated at once."""
 ROUNDS_AT_ONCE = 2
 
@@ -72,7 +72,7 @@ def main() -> None:
         database = database_uri(folder / "server" / "mlflow.db")
         with (
             mlflow_server(database, folder / "server") as server,
-            FaultProxy(server, draw) as proxy,
+            FaultProxy(server, draw, late_s=6) as proxy,
         ):
             ended, texts, rounds = run(folder, proxy.uri, draw)
             found = soundness.examine(folder, cells=2, rounds=rounds, uri=server)
