@@ -1,15 +1,16 @@
-"""Does a study survive that everything is killed, again and again, at random moments?
+"""Does a study survive that its processes are killed, again and again, at random moments?
 
-    python benchmarks/random_kills.py [--kills 200] [--seed 0]
+    python benchmarks/random_kills.py [--kills 200] [--seed 0] [--only STUDY]
 
-A sweep over four scripted cells, each with an export in the cache, is killed with SIGKILL and run
-again. Two thirds of the kills strike all its processes at once, as a power loss does (but for what
-the system had not yet written to the disk: that is not lost here); one third strikes the parent
-alone, and the others have to go by themselves. Every tenth strikes while a new store is made.
-Whenever a sweep comes to its end the study is examined (`soundness.py`), loses its exports, and
-goes on with one more round.
+Studies of two scripted cells and two rounds, each with an export in the cache, are struck ten times
+each: the parent, its process group (as a terminal does), a worker, the sampler, or a template that
+forks workers, by SIGKILL, SIGTERM, SIGHUP or SIGINT; or everything by SIGKILL, as a power loss does
+(but for what the system had not yet written to the disk: that is not lost here). Two users start
+sweeps, if this is root, and the wall clock of the parent is set forward and back. Every twentieth
+study also meets what ends a sweep with another exit code. After its strikes a study is run to its
+end, by the other user too if something of that user is left, and examined (`soundness.py`).
 
-The program is imported once, and forked at each start: this saves seconds.
+`--only STUDY` repeats one study, struck in the same way, as far as moments can be repeated.
 """
 
 from __future__ import annotations
@@ -19,315 +20,288 @@ import contextlib
 import dataclasses
 import importlib
 import itertools
-import multiprocessing
 import os
 import random
+import resource
 import shutil
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NamedTuple
 
-import psutil
 import soundness
+from killed_study import FORK, Place, Study, kill_all
 
-from slm_energy.__main__ import main as slm_energy
-from slm_energy.testing import CONF
+from slm_energy.store.connection import create
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
 
-CELLS = 4
-COUNTERS = "powercap"
-WORDS = """
-    -m engine=scripted engine.options.export_s=0.2 engine.decode=session,generate
-    measurement=strict measurement.isolation=spawn,forkserver measurement.target_error=1
-    measurement.baseline_s=0 measurement.warmup_requests=0 measurement.serve_s=0.2
-    measurement.max_gap_s=30 measurement.limits.foreign_cpu_pct=100
-    measurement.limits.steal_pct=100 measurement.limits.throttled_pct=100 workload.limit=3
-    workload.new_tokens=4 study.reference=null study.gate.at_most_s=0 study.attempts=20
-    cache.folder=cache
-"""
-"""Each trial has a sampler, and half of them a template that forks their workers."""
-
+TARGETS = ("parent", "group", "worker", "sampler", "template")
+SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
+PER_STUDY = 10
+COLUMNS = {
+    "lost": ("lost", "unreadable"),
+    "doubled": ("duplicated",),
+    "running": ("running", "half sent"),
+    "orphans": ("orphans",),
+    "leftovers": ("waiting", "broken cache", "left over"),
+    "exit code": ("exit code",),
+}
+"""Column of the table to the findings that it counts."""
 IMPORTED = """
     alembic.command hydra mlflow.store.tracking.sqlalchemy_store pandas scipy.stats
     slm_energy.analysis.render.files slm_energy.planning.grid slm_energy.running.sweep
     slm_energy.running.report
 """
-FORK = multiprocessing.get_context("fork")
-T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
-    """Seconds that a sweep takes: to its first trial, from there to its last, and to its end."""
+class Kind(NamedTuple):
+    """What is struck, and by which signal."""
 
-    start_s: float
-    trials_s: float
-    end_s: float
+    target: str
+    by: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Moment:
-    """When to kill: so many seconds after something."""
-
-    after: Callable[[], bool]
-    delay_s: float
+KINDS = [Kind(*each) for each in itertools.product(TARGETS, SIGNALS)]
+KINDS.append(Kind("everything", "SIGKILL"))
 
 
-class Study:
-    """A study in a folder of its own, one sweep at a time.
-
-    Attributes:
-        folder: where its sweeps run.
-        rounds: how many are asked for.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.folder = folder
-        self.rounds = 1
-        self._pid = 0
-        self._began_unix_s = 0.0
-        self._left: set[Path] = set()
-
-    def start(self) -> None:
-        """Start a sweep in a session of its own."""
-        self._left, self._began_unix_s = self._trials(), time.time()
-        self._pid = os.fork()
-        if self._pid == 0:
-            root = self.folder.parent / COUNTERS
-            own = (f"study.rounds={self.rounds}", f"measurement.powercap_root={root}")
-            _become_sweep(self.folder, ["--config-dir", str(CONF), *WORDS.split(), *own])
-
-    def finish(self) -> Pace:
-        """Start a sweep and wait for its end.
-
-        Raises:
-            SystemExit: it failed; its output is told.
-        """
-        times = [time.monotonic()]
-        self.start()
-        for reason in (self.trial_begun, self.complete, lambda: False):
-            self._wait(reason)
-            times.append(time.monotonic())
-        self.end()
-        start_s, trials_s, end_s = (b - a for a, b in itertools.pairwise(times))
-        return Pace(start_s=start_s, trials_s=trials_s, end_s=end_s)
-
-    def kill(self, moment: Moment, *, alone: bool) -> bool:
-        """Kill the sweep that was started, the parent alone or everything.
-
-        Returns:
-            False if it came to its end before.
-        """
-        self._wait(moment.after)
-        until = time.monotonic() + moment.delay_s
-        if self._wait(lambda: time.monotonic() >= until):
-            self.end()
-            return False
-        os.kill(self._pid, signal.SIGKILL)
-        if not alone:
-            _kill_all(self.folder)
-        os.waitpid(self._pid, 0)
-        return True
-
-    def end(self) -> None:
-        """Put a sweep away that has ended by itself.
-
-        Raises:
-            SystemExit: it failed; its output is told.
-        """
-        _, status = os.waitpid(self._pid, 0)
-        if status != 0:
-            output = (self.folder / "output").read_text()[-4000:]
-            sys.exit(f"the same command failed: {os.waitstatus_to_exitcode(status)}\n{output}")
-
-    def extend(self) -> None:
-        """One more round, with exports to make."""
-        self.rounds += 1
-        shutil.rmtree(self.folder / "cache")
-
-    def examine(self) -> dict[str, list[str]]:
-        """What must not be; looked for in another process, which shares nothing with sweeps."""
-        return _apart(lambda: soundness.examine(self.folder, cells=CELLS, rounds=self.rounds))
-
-    def phase(self) -> str:
-        """What the sweep was at when it was killed, from what it left."""
-        try:
-            outcomes, opened = self._stored()
-        except sqlite3.Error:
-            return "making the store"
-        begun = self._trials() - self._left
-        if self.exporting():
-            return "export"
-        if not begun and self.complete():
-            return "ending, report"
-        if not begun:
-            return "between trials" if opened else "start"
-        folder = max(begun, key=lambda path: path.stat().st_mtime_ns)
-        if folder.name in outcomes:
-            return "dropping the record" if outcomes[folder.name] else "sending the record"
-        if (folder / "record.json").exists():
-            return "before sending"
-        return "writing the record" if (folder / "config").exists() else "trial"
-
-    def _stored(self) -> tuple[dict[str, str | None], bool]:
-        """Outcomes of the trials that the store knows, and whether it knows this sweep."""
-        outcomes = (
-            "SELECT a.value, b.value FROM tags AS a LEFT JOIN tags AS b"
-            " ON b.run_uuid = a.run_uuid AND b.key = 'slm.outcome' WHERE a.key = 'slm.trial'"
-        )
-        sweeps = (
-            "SELECT count(*) FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid"
-            " WHERE tags.key = 'slm.kind' AND tags.value = 'sweep' AND runs.start_time >= ?"
-        )
-        there = f"file:{self.folder / 'mlruns' / 'mlflow.db'}?mode=rw"  # never made here
-        with contextlib.closing(sqlite3.connect(there, timeout=60, uri=True)) as database:
-            (opened,) = database.execute(sweeps, (self._began_unix_s * 1000,)).fetchone()
-            return dict(database.execute(outcomes).fetchall()), opened > 0
-
-    def _trials(self) -> set[Path]:
-        """Folders of trials that run, or whose records wait."""
-        return set((self.folder / "mlruns" / "pending").glob("*/*/"))
-
-    def trial_begun(self) -> bool:
-        """Whether this sweep has begun a trial."""
-        return bool(self._trials() - self._left)
-
-    def exporting(self) -> bool:
-        """Whether an entry of the cache is in the making."""
-        for path in (self.folder / "cache").glob("*/*.partial"):
-            with contextlib.suppress(FileNotFoundError):  # just finished
-                if path.stat().st_mtime >= self._began_unix_s:
-                    return True
-        return False
-
-    def recording(self) -> bool:
-        """Whether this sweep has begun to write a record."""
-        return any((trial / "config").exists() for trial in self._trials() - self._left)
-
-    def complete(self) -> bool:
-        """Whether all trials are stored."""
-        outcomes, _ = self._stored()
-        return sum(map(bool, outcomes.values())) >= CELLS * self.rounds
-
-    def _wait(self, reason: Callable[[], bool]) -> bool:
-        """Wait for a reason or the sweep's end; tell whether it was the end."""
-        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        while os.waitid(os.P_PID, self._pid, ended) is None:
-            if reason():
-                return False
-            time.sleep(0.005)
-        return True
+def _counts(counter: Counter[Any]) -> str:
+    return ", ".join(f"{key} ({count})" for key, count in sorted(counter.items()))
 
 
 @dataclasses.dataclass(kw_only=True)
 class Tally:
-    """What came of it."""
+    """What was done, and what came of it."""
 
-    phases: Counter[str] = dataclasses.field(default_factory=Counter)
-    alone: int = 0
-    examined: int = 0
-    found: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    struck: Counter[Kind] = dataclasses.field(default_factory=Counter)
+    moments: Counter[str] = dataclasses.field(default_factory=Counter)
+    codes: Counter[int] = dataclasses.field(default_factory=Counter)
+    found: Counter[tuple[Kind, str]] = dataclasses.field(default_factory=Counter)
+    texts: list[str] = dataclasses.field(default_factory=list)
+    steps: int = 0
 
-    def struck(self, study: Study, *, alone: bool) -> None:
-        """Note a kill; where only the parent was killed, see that the others go."""
-        self.phases[study.phase()] += 1
-        self.alone += alone
-        self._add({"orphans": [str(each) for each in soundness.orphans(study.folder)]})
+    def show(self, place: Place, seed: int, took_s: float) -> None:
+        """Print the table, and the first findings in words."""
+        sweeps = self.codes.total()
+        print(f"seed {seed}; {len(place.users)} users; the clock was set {self.steps} times")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = (used.ru_utime + used.ru_stime) / max(1, self.struck.total())
+        print(f"{took_s:.0f} s, {cpu_s:.1f} s of a processor per strike")
+        print(f"{sweeps} sweeps ended with {_counts(self.codes)}")
+        print(f"moments: {_counts(self.moments)}\n")
+        print(f"{'':<28}{'n':>5}" + "".join(f"{name:>11}" for name in COLUMNS))
+        for kind, count in sorted(self.struck.items()):
+            numbers = [sum(self.found[kind, name] for name in names) for names in COLUMNS.values()]
+            print(f"{' '.join(kind):<28}{count:>5}" + "".join(f"{n:>11}" for n in numbers))
+        for text in self.texts[:20]:
+            print(f"\n{text}")
 
-    def examine(self, study: Study) -> None:
-        """Note what is not as it must be after a sweep came to its end."""
-        self.examined += 1
-        self._add(study.examine())
+    def note(self, number: int, kinds: set[Kind], found: dict[str, list[str]]) -> None:
+        """Count findings in a study for each kind of strike that may have caused them."""
+        for name, texts in found.items():
+            self.texts += [f"study {number}: {name}: {text}" for text in texts]
+            self.found.update({(kind, name): len(texts) for kind in kinds})
 
-    def leftovers(self, place: Path) -> None:
-        """Note what killed sweeps left in TMPDIR, and the last one did not remove."""
-        ours = {COUNTERS, "study", *(path.name for path in place.glob("new*"))}
-        self._add({"left in TMPDIR": [p.name for p in place.iterdir() if p.name not in ours]})
 
-    def _add(self, found: dict[str, list[str]]) -> None:
-        for kind, texts in found.items():
-            self.found.setdefault(kind, []).extend(texts)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """Seconds that a sweep takes: to its first trial, from there to its last, and to its end.
+
+    Attributes:
+        store: the file of a store without runs.
+    """
+
+    start_s: float
+    trials_s: float
+    end_s: float
+    store: Path
+
+    @classmethod
+    def measured(cls, place: Place) -> Pace:
+        """Of one sweep that is left alone."""
+        store = place.folder / "mlflow.db"
+        create(store)
+        study = Study(place, "pace", store)
+        start_s, trials_s, end_s = study.finish(place.users[0])
+        shutil.rmtree(study.folder)
+        return cls(start_s=start_s, trials_s=trials_s, end_s=end_s, store=store)
+
+
+class Ordeal:
+    """One study from its first strike to its examination."""
+
+    def __init__(self, place: Place, number: int, seed: int, pace: Pace, tally: Tally) -> None:
+        self._chance = random.Random(f"{seed}/{number}")
+        self._place, self._number, self._pace, self._tally = place, number, pace, tally
+        self._study = Study(place, f"study-{number}", None if number % 5 == 3 else pace.store)
+        self._kinds: set[Kind] = set()
+
+    def run(self, kinds: list[Kind]) -> None:
+        """Strike, let every user run the study to its end, examine."""
+        before = len(self._tally.texts)
+        if self._number % 20 == 1:
+            self._other_codes()
+        for kind in kinds:
+            while not self._strike(kind):
+                self._study.extend()
+            self._kinds.add(kind)
+            self._tally.struck[kind] += 1
+        if self._study.running:
+            self._end({0})
+        self._examine()
+        found = self._tally.texts[before:]
+        print(f"study {self._number}, {len(kinds)} strikes: {len(found)} findings", flush=True)
+        if not found:
+            shutil.rmtree(self._study.folder)
+
+    def _strike(self, kind: Kind) -> bool:
+        """Strike a sweep somewhere, in short phases more often; False if it ended before."""
+        study, chance, pace = self._study, self._chance, self._pace
+        if not study.running:
+            self._start()
+        moments: dict[str, tuple[int, Callable[[], bool], float]] = {
+            "start": (2, lambda: True, pace.start_s),
+            "trial": (4, study.trial_begun, pace.trials_s / 4),
+            "export": (1, study.exporting, 0.2),
+            "record": (3, study.recording, 0.2),
+            "end": (1, study.complete, pace.end_s),
+        }
+        [name] = chance.choices(list(moments), [weight for weight, _, _ in moments.values()])
+        if kind.target in ("worker", "sampler", "template"):
+            name = "trial"
+        _, after, longest_s = moments[name]
+        delay_s = chance.uniform(0, longest_s)
+        if chance.random() < 1 / 3:
+            self._place.step_s.value += chance.choice((86_400, -86_400, 3600, -3600, 2, -2))
+            self._tally.steps += 1
+        ended = study.wait(after)
+        until = time.monotonic() + delay_s
+        ended = ended or study.wait(lambda: time.monotonic() >= until)
+        number = signal.Signals[kind.by]
+        if ended or not study.strike(kind.target, number):
+            self._end({0})
+            return False
+        self._tally.moments[name] += 1
+        if kind.target in ("parent", "group", "everything"):
+            # Before its handlers are set, and when it has ended but for the report, it dies of it.
+            self._kinds.add(kind)
+            self._end({130, 0, -number} if number != signal.SIGKILL else {-number})
+        return True
+
+    def _start(self, *words: str, output: Path | None = None) -> None:
+        self._user = self._chance.choice(self._place.users)
+        self._study.start(self._user, *words, output=output)
+
+    def _end(self, allowed: set[int], kind: Kind | None = None) -> None:
+        """Wait for the end of a sweep, and that of its processes."""
+        try:
+            code = self._study.end()
+        except TimeoutError:
+            code = 999
+        self._tally.codes[code] += 1
+        found = {} if code in allowed else {"exit code": [f"{code}: {self._study.said()[-600:]}"]}
+        kinds = self._kinds if kind is None else {kind}
+        orphans = [str(each) for each in soundness.orphans(self._study.folder)]
+        self._note(kinds, found | {"orphans": orphans})
+
+    def _note(self, kinds: set[Kind], found: dict[str, list[str]]) -> None:
+        self._tally.note(self._number, kinds, found)
+
+    def _examine(self) -> None:
+        """Note what is not as it must be when every user has run the study to its end."""
+        first = self._chance.choice(self._place.users)
+        for user in sorted(self._place.users, key=lambda user: user != first):
+            if user == first or self._study.left_by(user):
+                self._study.start(user)
+                self._end({0})
+        self._note(self._kinds, self._study.examine())
+        left = self._place.leftovers()
+        self._note(self._kinds, {"left over": left})
+
+    def _other_codes(self) -> None:
+        """Let sweeps end with 1, 2, 3 and 4; the next one has to make good what is missing."""
+        study, tmp = self._study, self._place.folder / "tmp"
+
+        def kill_worker() -> None:
+            study.strike("worker", signal.SIGKILL)
+
+        def close_trial() -> None:
+            if not study.wait(study.serving):
+                study.newest_trial().chmod(0o555)
+
+        def close_store() -> None:
+            study.wait(study.serving)
+            study.mlruns.chmod(0o555)
+
+        troubles: dict[int, tuple[Kind, Callable[[], None], list[str], str]] = {
+            1: (Kind("worker", "one attempt"), kill_worker, ["study.attempts=1"], ""),
+            2: (Kind("trial's folder", "mode 555"), close_trial, [], "slm-energy-kept-*/*/*/"),
+            3: (Kind("store's folder", "mode 555"), close_store, [], "pending/*/*/"),
+            4: (Kind("output", "/dev/full"), lambda: None, [], ""),
+        }
+        for code, (kind, act, words, kept) in troubles.items():
+            if code in (2, 3) and os.geteuid() == 0 and len(self._place.users) == 1:
+                continue  # no mode keeps root from writing
+            self._tally.struck[kind] += 1
+            self._start(*words, output=Path("/dev/full") if code == 4 else None)
+            act()
+            self._end({code}, kind)
+            if kept:
+                records = [
+                    *tmp.glob(f"{kept}record.json"),
+                    *study.mlruns.glob(f"{kept}record.json"),
+                ]
+                self._note({kind}, {"lost": [] if records else [f"no record in {kept}"]})
+            study.mlruns.chmod(0o2775)
+            for trial in study.mlruns.glob("pending/*/*/"):
+                trial.chmod(0o2775)
+            study.start(self._user)  # what is kept in TMPDIR is for the user who has kept it
+            self._end({0}, kind)
+            self._kinds.add(kind)
+            study.extend()
 
 
 def main() -> None:
-    """Kill, examine, print; exit with 1 if anything was found."""
+    """Strike, examine, print; exit with 1 if anything was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0, help="decides when to kill what")
+    parser.add_argument("--seed", type=int, default=0, help="decides when what is struck")
+    parser.add_argument("--only", type=int, help="this study alone")
     asked = parser.parse_args()
     for name in IMPORTED.split():
         importlib.import_module(name)
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="kills") as name:
-        place = Path(name)
-        os.environ["TMPDIR"] = tempfile.tempdir = name  # what they leave is found below
-        with _counters(place / COUNTERS):
-            try:
-                tally = strike(place, asked.kills, random.Random(asked.seed))
-                tally.leftovers(place)
-            finally:
-                _kill_all(place)
-    print(f"{asked.kills} kills, {tally.alone} of them of the parent alone; seed {asked.seed}")
-    print(f"{time.monotonic() - begun:.0f} s; {tally.examined} times the study was examined\n")
-    for phase, count in tally.phases.most_common():
-        print(f"{phase:<24}{count:>6}")
-    print()
-    for kind, texts in tally.found.items():
-        print(f"{kind:<24}{len(texts):>6}  {'; '.join(texts[:3])}")
-    sys.exit(any(tally.found.values()))
+    folder = Path(tempfile.mkdtemp(prefix="kills-"))
+    place, tally = Place(folder), Tally()
+    with _counters(folder / "powercap"), contextlib.suppress(KeyboardInterrupt):
+        try:
+            pace = Pace.measured(place)
+            for number, kinds in enumerate(_plan(asked.kills, random.Random(asked.seed))):
+                if asked.only in (None, number):
+                    Ordeal(place, number, asked.seed, pace, tally).run(kinds)
+        finally:
+            kill_all(folder)
+    print(f"{tally.struck.total()} strikes; ", end="")
+    tally.show(place, asked.seed, time.monotonic() - begun)
+    if tally.texts:
+        print(f"\nstudies with findings are left in {folder}; repeat one with --only STUDY")
+    else:
+        shutil.rmtree(folder)
+    sys.exit(bool(tally.texts))
 
 
-def strike(place: Path, kills: int, chance: random.Random) -> Tally:
-    """Kill so often, then let the study come to its end."""
-    tally, study = Tally(), Study(place / "study")
-    pace = study.finish()
-    for number in range(kills):
-        alone = chance.random() < 1 / 3
-        if number % 10 == 9:
-            _strike_new(Study(place / f"new{number}"), pace, tally, chance)
-            continue
-        while not _strike(study, pace, tally, chance, alone=alone):
-            tally.examine(study)
-            study.extend()
-    study.finish()
-    tally.examine(study)
-    return tally
-
-
-def _strike(study: Study, pace: Pace, tally: Tally, chance: random.Random, *, alone: bool) -> bool:
-    """Kill a sweep somewhere, in short phases more often; False if it ended before."""
-    moments = (
-        Moment(after=lambda: True, delay_s=chance.uniform(0, pace.start_s)),
-        Moment(after=study.trial_begun, delay_s=chance.uniform(0, pace.trials_s)),
-        Moment(after=study.exporting, delay_s=chance.uniform(0, 0.2)),
-        Moment(after=study.recording, delay_s=chance.uniform(0, 0.2)),
-        Moment(after=study.complete, delay_s=chance.uniform(0, pace.end_s)),
-    )
-    [moment] = chance.choices(moments, weights=(2, 4, 1, 3, 1))
-    study.start()
-    killed = study.kill(moment, alone=alone)
-    if killed:
-        tally.struck(study, alone=alone)
-    return killed
-
-
-def _strike_new(study: Study, pace: Pace, tally: Tally, chance: random.Random) -> None:
-    """Kill the first sweep of a study; the second one has to come to its end."""
-    study.start()
-    moment = Moment(after=lambda: True, delay_s=chance.uniform(0, pace.start_s))
-    if study.kill(moment, alone=False):
-        tally.struck(study, alone=False)
-        study.finish()
-    tally.examine(study)
+def _plan(kills: int, chance: random.Random) -> Iterator[list[Kind]]:
+    """What strikes each study: every kind equally often, in random order."""
+    kinds = [
+        kind for _ in range(-(-kills // len(KINDS))) for kind in chance.sample(KINDS, len(KINDS))
+    ]
+    for first in range(0, kills, PER_STUDY):
+        yield kinds[first : min(first + PER_STUDY, kills)]
 
 
 @contextlib.contextmanager
@@ -347,45 +321,6 @@ def _counters(root: Path) -> Iterator[None]:
     finally:
         process.kill()
         process.join()
-
-
-def _kill_all(folder: Path) -> None:
-    """Kill whatever works in a folder, until there is nothing."""
-    while found := soundness.processes(folder):
-        for each in found:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
-
-
-def _become_sweep(folder: Path, words: list[str]) -> NoReturn:
-    """Turn a fork into the command, with its output in a file."""
-    code: object = 70
-    try:
-        os.setsid()
-        os.chdir(folder)
-        output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        for number in (1, 2):
-            os.dup2(output, number)
-        sys.argv = ["slm-energy", *words]
-        slm_energy()
-    except SystemExit as ended:
-        code = ended.code
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(code if isinstance(code, int) else 70)
-
-
-def _apart(work: Callable[[], T]) -> T:
-    """Do something in a fork; return its result."""
-    here, there = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=lambda: there.send(work()))
-    process.start()
-    there.close()
-    result: T = here.recv()
-    process.join()
-    return result
 
 
 if __name__ == "__main__":

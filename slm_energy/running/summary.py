@@ -19,7 +19,7 @@ class TrialSummary:
         outcome: how it ended.
         reasons: why.
         flags: names and details of what a reader should know of a valid one.
-        location: path or URI of its worker's log, or of its files if it wrote none.
+        location: path or URI of its worker's log, or of its files if that is empty.
     """
 
     label: str

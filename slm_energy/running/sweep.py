@@ -348,7 +348,8 @@ class _Invocation:
                 self._spool.keep(record, folder, prompts)
             except OSError as error:
                 raise self._kept_elsewhere(record, folder, prompts, error) from error
-        log = f"/{LOG_FILE}" if (folder / LOG_FILE).is_file() else ""
+        written = folder / LOG_FILE
+        log = f"/{LOG_FILE}" if written.is_file() and written.stat().st_size else ""
         try:
             location = self._store.store(
                 record, folder, self._open_parent(), self._executor.machine

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from slm_energy import redaction, sigint, source_code
+from slm_energy import redaction, shared, sigint, source_code
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.derive.energy.accounting import shortest_window_s
 from slm_energy.derive.energy.coarse import next_step_s
@@ -135,6 +135,7 @@ class Sampler:
         variables |= source_code.on_path(Path(self.marks).parent, variables.get("PYTHONPATH"))
         config = json.dumps(to_plain(self.measurement))
         with self._log.open("ab") as log, sigint.withheld():
+            shared.share(self._log)
             # -P: a file named json.py in the working folder must not replace the library.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "slm_energy.sampler.service", config, self.marks],

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from urllib3.exceptions import NewConnectionError, ResponseError
+from urllib3.exceptions import IncompleteRead, NewConnectionError, ResponseError
 from urllib3.exceptions import TimeoutError as RequestTimeout
 
 from slm_energy.errors import TrackingError, one_line
@@ -135,6 +135,8 @@ def _connection(cause: BaseException) -> str | None:
             return (
                 "connection reset: check the server, and whether the URL must begin with https://"
             )
+        case IncompleteRead():
+            return "an answer was cut off: check the network and proxies up to the server"
         case ResponseError():
             return f"{reason}: look at the server's log"
     return None

@@ -2,7 +2,8 @@
 
 A request to create a run can reach the server although its answer is lost or late. MLflow then
 repeats it, and the first run, the twin, never gets an outcome or a child. The twin is deleted, as a
-user of the UI would: the UI shows each trial once, and `mlflow gc` frees the space.
+user of the UI would: the UI shows each trial once, and `mlflow gc` frees the space. Among deleted
+runs, a tag tells it from one that a user has deleted.
 """
 
 from __future__ import annotations
@@ -34,9 +35,16 @@ def settle(client: MlflowClient, studies: Sequence[str], machine: str) -> None:
     for query in ("attributes.status = 'RUNNING'", killed):
         for run in search(client, studies, query):
             if _is_twin(client, run):
-                client.delete_run(run.info.run_id)
+                delete(client, run)
             elif run.info.status == "RUNNING" and run.data.tags.get("slm.machine") == machine:
                 client.set_terminated(run.info.run_id, status="KILLED")
+
+
+def delete(client: MlflowClient, run: Run) -> None:
+    """Delete a run that another one of the same trial or invocation replaces."""
+    why = "incomplete: a request was repeated, or sending was; another run has all of it"
+    client.set_tag(run.info.run_id, mlflow_schema.DELETED, why)
+    client.delete_run(run.info.run_id)
 
 
 def _is_twin(client: MlflowClient, run: Run) -> bool:

@@ -25,6 +25,8 @@ PLAN_FILE = "plan.json"
 """Artifact of a parent run: the plan of its invocation, and what it depends on."""
 STOPPED = "slm.stopped"
 """Tag of a parent run: why the study ended before its last round (`study.precision_pct`)."""
+DELETED = "slm.deleted"
+"""Tag of a run that this program has deleted: why."""
 
 SCORED = "slm.scored"
 """Tag of a trial with scores: the version of the scoring."""

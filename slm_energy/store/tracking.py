@@ -331,7 +331,7 @@ class Store:
             complete, leftovers = self._of_trial(study, trial.id)
             if not complete:
                 for run in leftovers:
-                    self._client.delete_run(run.info.run_id)
+                    left.delete(self._client, run)
                 self._send(study, record, folder, parent, machine)
                 complete, leftovers = self._of_trial(study, trial.id)
             if not complete:
@@ -341,7 +341,7 @@ class Store:
             # A process that sent it at the same time keeps the same run. What is left over is a
             # twin (`left.py`), or such a process's run, which then is not needed.
             for run in (*complete[1:], *leftovers):
-                self._client.delete_run(run.info.run_id)
+                left.delete(self._client, run)
             self._ledger(study, machine).add(entry(complete[0]))
             return self._files_of(complete[0])
 

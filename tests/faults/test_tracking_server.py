@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import http.server
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 
+from tests.benchmark import load
 from tests.browsing import fetched, free_port
 from tests.conftest import Command, ready_store
 from tests.faults.conftest import (
@@ -28,6 +26,8 @@ from tests.faults.conftest import (
     trials,
     until,
 )
+
+FaultProxy = load("fault_proxy").FaultProxy
 
 
 @dataclasses.dataclass
@@ -93,8 +93,9 @@ def module_server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -
 
 @pytest.fixture
 def server(module_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """The server, not necessarily started; who finds it down asks once more and no more."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    """The server, not necessarily started; who finds it down asks once more, and no more."""
+    for name, value in {"MAX_RETRIES": "1", "BACKOFF_FACTOR": "0", "BACKOFF_JITTER": "0"}.items():
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
     return module_server
 
 
@@ -137,42 +138,10 @@ def test_a_tracking_server_that_goes_down_in_the_middle(
     assert_sound(tmp_path, cells=1, rounds=3, study="middle", uri=server.uri)
 
 
-@contextlib.contextmanager
-def losing_first_answers(server: Server) -> Iterator[str]:
-    """The URI of a proxy before the server that loses the first two answers to new runs."""
-    lost: list[str] = []
-
-    class Proxy(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            request = urllib.request.Request(server.uri + self.path, body, method=self.command)
-            request.add_header("Content-Type", self.headers.get("Content-Type", ""))
-            try:
-                with urllib.request.urlopen(request) as answer:
-                    status, content = answer.status, answer.read()
-            except urllib.error.HTTPError as error:
-                status, content = error.code, error.read()
-            if self.path.endswith("/runs/create") and len(lost) < 2:
-                lost.append(self.path)
-                self.close_connection = True
-                return
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_PUT = do_PATCH = do_DELETE = do_POST
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing is printed."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{proxy.server_port}"
-        proxy.shutdown()
-        thread.join()
-    assert len(lost) == 2
+def one_by_one(faults: Sequence[str | None], path: str) -> Callable[[str], str | None]:
+    """What happens to the first requests to a path."""
+    coming = iter(faults)
+    return lambda asked: next(coming, None) if asked.endswith(path) else None
 
 
 def test_a_tracking_server_whose_answers_are_lost_shows_each_run_once(
@@ -180,10 +149,13 @@ def test_a_tracking_server_whose_answers_are_lost_shows_each_run_once(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     server.start()
-    with losing_first_answers(server) as uri:
-        words = ("tracking=server", f"tracking.uri={uri}", "study.name=lost")
+    # Of the sweep's run, and of the trial's.
+    faults = ["drop after", "503 after", None, "late request", "drop after", None]
+    with FaultProxy(server.uri, one_by_one(faults, "/runs/create"), late_s=0.1) as proxy:
+        words = ("tracking=server", f"tracking.uri={proxy.uri}", "study.name=lost")
         again(slm_energy, *words)
         again(slm_energy, *words)
+    assert len(proxy.done) == 4
     assert_sound(tmp_path, cells=1, rounds=1, study="lost", uri=server.uri)
     client = MlflowClient(server.uri)
     experiment = client.get_experiment_by_name("lost")
@@ -193,6 +165,36 @@ def test_a_tracking_server_whose_answers_are_lost_shows_each_run_once(
         ("sweep", "FINISHED"),
         ("trial", "FINISHED"),
     ]
+    twins = client.search_runs([experiment.experiment_id], run_view_type=ViewType.DELETED_ONLY)
+    assert ["slm.deleted" in run.data.tags for run in twins] == [True] * 4
+
+
+def test_what_a_server_refuses_waits_and_is_sent_once(
+    tmp_path: Path, slm_energy: Command, server: Server
+) -> None:
+    server.start()
+    said = {
+        "401": "authentication required (HTTP 401): set MLFLOW_TRACKING_USERNAME",
+        "429": "too many 429 error responses: look at the server's log",
+        "503": "too many 503 error responses: look at the server's log",
+        "HTML": "not an MLflow server",
+        "truncated": "an answer was cut off",
+    }
+    # Each strikes one trial. What may pass is asked for once more, as the fixture says.
+    faults = [fault for fault in said for _ in range(2 if fault in ("429", "503") else 1)]
+    with FaultProxy(server.uri, one_by_one(faults, "/runs/log-batch")) as proxy:
+        to = ("tracking=server", f"tracking.uri={proxy.uri}")
+        done = slm_energy(*to, "study.name=refused", f"study.rounds={len(said)}")
+        assert done.returncode == 3, done.stdout + done.stderr
+        told = [line for line in done.stdout.splitlines() if "not sent, kept in" in line]
+        for line, why in zip(told, said.values(), strict=True):
+            assert f"tracking.uri={proxy.uri}: {why}" in line
+        assert [fault for fault, _ in proxy.done] == faults
+        for sent in ("study refused: 5 records sent", "nothing is pending"):
+            done = slm_energy("sync", *to, quick=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert sent in done.stdout
+    assert_sound(tmp_path, cells=1, rounds=len(said), study="refused", uri=server.uri)
 
 
 def test_a_tracking_server_that_goes_down_at_the_end(

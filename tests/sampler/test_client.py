@@ -298,6 +298,20 @@ def test_a_meter_that_breaks_is_told_with_its_log(tmp_path, monkeypatch):
     assert "broken" in (tmp_path / "sampler.log").read_text()
 
 
+def test_its_log_is_open_to_all_users_of_a_shared_folder(machine, tmp_path):
+    """Else the first user's sweep keeps others from measuring there."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o2775)
+    before = os.umask(0o077)
+    try:
+        with pytest.raises(MeterError):
+            sampler(machine(), folder, "strict").start()
+    finally:
+        os.umask(before)
+    assert (folder / "sampler.log").stat().st_mode & 0o777 == 0o664
+
+
 def test_a_torn_last_line_is_dropped(tree, tmp_path):
     file = tmp_path / "samples.jsonl"
     with sampler(tree.root, tmp_path) as sampling:

@@ -13,6 +13,7 @@ from typing import Any
 import mlflow.artifacts
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from slm_energy.config.groups import RunConfig, TrackingConfig
@@ -231,6 +232,13 @@ def test_the_next_sweep_removes_twins_that_came_later(
     store.close_left(None, MACHINE)
     assert in_the_ui(tracking) == [("sweep", "RUNNING"), ("trial", "FINISHED")]
     assert store.frame("test")["run_id"].tolist() == [run]
+    client = MlflowClient(store_uri(tracking))
+    experiment = client.get_run(run).info.experiment_id
+    deleted = client.search_runs([experiment], run_view_type=ViewType.DELETED_ONLY)
+    assert ["another run has all of it" in each.data.tags["slm.deleted"] for each in deleted] == [
+        True,
+        True,
+    ]
     store.close_left("test", MACHINE)
     assert len(in_the_ui(tracking)) == 2
 
