@@ -42,6 +42,10 @@ class ModelError(SlmEnergyError):
     """A model's files cannot be found, read or trusted."""
 
 
+class HubUnreachable(ModelError):
+    """The hub cannot be reached: every download would fail for the same reason."""
+
+
 class WorkloadError(SlmEnergyError):
     """The prompts cannot be found, read, or do not fit the model."""
 
