@@ -257,7 +257,7 @@ def show_left_out(plan: Plan, console: Console) -> None:
 
 
 def _joined(cells: Sequence[Cell], labels: Mapping[str, str]) -> str:
-    """The labels of some cells; `phi-2 / torch, onnx / cpu, cuda` where they are a whole product."""
+    """The labels of some cells; `phi-2 / torch, onnx / cpu, cuda` where they are a product."""
     levels = [
         [getattr(cell.settings, group).name for cell in cells]
         for group in ("model", "engine", "provider")

@@ -442,7 +442,7 @@ class StudyConfig:
     revisions: Annotated[
         dict[str, str] | None,
         Key(
-            "commits of models that have no model.revision, by name, such as {codegemma-2b: COMMIT}."
+            "commits of models without a model.revision, by name, such as {codegemma-2b: COMMIT}."
             " slm-energy fetch prints them."
         ),
     ] = None

@@ -1,8 +1,8 @@
 """Models and workloads that are named by their source: a folder, a file, or a hub id.
 
-`model=ORG/NAME` and `model=FOLDER` are choices that no file of conf/model has: they are conf/model's
-default with that source. And a shipped file's name stands for its own source only: another source
-is named after its folder or id, so that tables never call it `bundled`.
+`model=ORG/NAME` and `model=FOLDER` are choices that no file in conf/model has: they are
+conf/model/bundled.yaml with that source. A shipped file's name stands for its own source only;
+another source is named after its folder, file or id, so that no table calls it `bundled`.
 """
 
 from __future__ import annotations

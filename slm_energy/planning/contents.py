@@ -59,7 +59,7 @@ class Contents:
         return self._workloads[config]
 
     def refusal(self, levels: Settings) -> str | None:
-        """Why this model cannot be asked these problems, as far as its files are on this machine."""
+        """Why this model cannot be asked these problems, as far as its files are here."""
         model, asked = self.model(levels.model), self.workload(levels.workload)
         if error := model.error or asked.error:
             return str(error)

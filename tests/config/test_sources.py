@@ -33,9 +33,7 @@ def test_a_file_of_the_users_own_comes_first(tmp_path: Path) -> None:
 
 
 def test_a_mistyped_name_is_no_source() -> None:
-    with pytest.raises(
-        ConfigError, match=r"model=phi2: there is no such model; did you mean phi-2"
-    ):
+    with pytest.raises(ConfigError, match=r"model=phi2: there is no such model; did you mean"):
         models("model=phi2")
 
 
