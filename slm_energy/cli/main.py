@@ -20,6 +20,7 @@ from slm_energy.cli import (
     doctor,
     env,
     exit_codes,
+    fetch,
     metrics,
     plan,
     recommend,
@@ -58,6 +59,7 @@ class Verb(Protocol):
 VERBS: dict[str, Verb] = {
     "run": run,
     "plan": plan,
+    "fetch": fetch,
     "doctor": doctor,
     "calibrate": calibrate,
     "report": report,

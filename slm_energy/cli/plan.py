@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from slm_energy.places import file_errors
 
 if TYPE_CHECKING:
     from slm_energy.analysis.result.diagnostics import NoiseFloor
+    from slm_energy.cell import Cell
     from slm_energy.planning.plan import Plan
 
 SUMMARY = "show what a grid would run, in which order and for how long"
@@ -82,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         settled = stop_rule.status(grid, machine) if plan.with_status("done") else None
     here = grid.config.launcher is None
     show_plan(plan, console, floor, settled, "this machine" if here else machine)
+    _show_downloads(grid.downloads, console)
     if here:
         _show_this_machine(console)
     if arguments.register is not None:
@@ -124,6 +127,17 @@ def show_plan(
     if study.precision_pct is not None:
         state = settled or "no trial yet"
         console.print(f"study.precision_pct={study.precision_pct}: {state}", soft_wrap=True)
+
+
+def _show_downloads(sizes: Mapping[str, int], console: Console) -> None:
+    if sizes:
+        models = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sizes.items())
+        console.print(
+            f"to download: {sum(sizes.values()) / 1e9:.2f} GB ({escape(models)}); slm-energy fetch,"
+            " with the same words, does it beforehand",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _show_this_machine(console: Console) -> None:
@@ -250,9 +264,27 @@ def _energy(joules: float) -> str:
 
 def show_left_out(plan: Plan, console: Console) -> None:
     """Print the cells that are excluded, or that cannot run here, and why."""
+    rules: dict[str, list[str]] = {}
     for excluded in plan.excluded:
-        line = f"[dim]excluded[/]    {escape(excluded.label)}: {escape(excluded.reason)}"
+        rules.setdefault(excluded.reason, []).append(excluded.label)
+    for reason, names in rules.items():
+        line = f"[dim]excluded[/]    {escape('; '.join(names))}: {escape(reason)}"
         console.print(line, highlight=False, soft_wrap=True)
+    reasons: dict[str, list[Cell]] = {}
     for cell, reason in plan.unsupported:
-        line = f"[cyan]unsupported[/] {escape(plan.labels[cell.id])}: {escape(reason)}"
+        reasons.setdefault(reason, []).append(cell)
+    for reason, cells in reasons.items():
+        line = f"[cyan]unsupported[/] {escape(_joined(cells, plan.labels))}: {escape(reason)}"
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _joined(cells: Sequence[Cell], labels: Mapping[str, str]) -> str:
+    """The labels of some cells; `phi-2 / torch, onnx / cpu, cuda` where they are a product."""
+    levels = [
+        [getattr(cell.settings, group).name for cell in cells]
+        for group in ("model", "engine", "provider")
+    ]
+    distinct = [list(dict.fromkeys(names)) for names in levels]
+    if 1 < len(cells) == math.prod(map(len, distinct)) == len({*zip(*levels, strict=True)}):
+        return " / ".join(", ".join(names) for names in distinct)
+    return "; ".join(labels[cell.id] for cell in cells)

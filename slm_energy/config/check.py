@@ -7,6 +7,7 @@ the key, the value and the choices.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from slm_energy.config.groups import (
 )
 from slm_energy.config.key import keys_of
 from slm_energy.config.keys import GROUPS
+from slm_energy.config.sources import named_after_source
 from slm_energy.errors import ConfigError
 from slm_energy.names import is_name
 from slm_energy.serialization import convert, field_types, from_plain
@@ -43,8 +45,11 @@ def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = No
         raise ConfigError(f"unknown key {unknown[0]!r}; known groups: {', '.join(GROUPS)}")
     groups: dict[str, Any] = {}
     for name, kind in GROUPS.items():
-        groups[name] = _group(kind, name, composed.get(name))
-    config = RunConfig(**groups, launcher=launcher)
+        keys = composed.get(name)
+        if name in ("model", "workload") and isinstance(keys, Mapping):
+            keys = named_after_source(name, keys)
+        groups[name] = _group(kind, name, keys)
+    config = _with_revision(RunConfig(**groups, launcher=launcher))
     measurement = config.measurement
     if measurement.period_s is not None and measurement.period_s >= measurement.max_gap_s:
         raise ConfigError(
@@ -71,6 +76,12 @@ def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = No
             " and neither . nor .."
         )
     return config
+
+
+def _with_revision(config: RunConfig) -> RunConfig:
+    """Fill in a model's revision from `study.revisions`; its own comes first."""
+    revision = config.model.revision or (config.study.revisions or {}).get(config.model.name)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, revision=revision))
 
 
 def tracking_group(composed: dict[str, Any]) -> TrackingConfig:

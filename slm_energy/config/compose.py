@@ -6,9 +6,11 @@ Hydra. An error that Hydra prints over several lines becomes one `ConfigError`.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from slm_energy.config.composition_errors import one_line
 from slm_energy.config.foreign_files import foreign_files_checked, refuse_deep
 from slm_energy.config.groups import LauncherConfig, RunConfig
 from slm_energy.config.keys import GROUPS
+from slm_energy.config.sources import is_source, model_of
 from slm_energy.errors import ConfigError, SlmEnergyError
 from slm_energy.places import file_errors
 
@@ -35,6 +38,8 @@ _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 """Keys of folders that Hydra makes."""
 _DIGITS = 300
 """No number needs more, and Python reads at most 4,300."""
+_NO_TOKEN = r"[^\x00-\x7d\x7f]"
+"""What Hydra's grammar has no token for: letters beyond ASCII, and the home folder."""
 _NOT_ASKED = (
     "submitit_folder", "wait_for_completion", "max_num_timeout", "nodes", "tasks_per_node",
     "stderr_to_stdout",
@@ -85,6 +90,7 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
     assigned = [(key, value) for key, _, value in (word.partition("=") for word in words)]
     folders = [(key, value) for key, value in assigned if key in _FOLDERS]
     with file_errors(folders), _clear_errors(tuple(GROUPS)), foreign_files_checked():
+        words = _with_source_choices(words)
         try:
             run_hydra(words)
         except ConfigCompositionException as error:
@@ -100,6 +106,36 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
     if errors:
         raise errors[0]
     return configs
+
+
+def _with_source_choices(words: Sequence[str]) -> list[str]:
+    """Make each folder and hub id in `model=...` a choice of that group."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    folders = [
+        Path(folder)
+        for flag, folder in itertools.pairwise(words)
+        if flag in ("--config-dir", "-cd")
+    ]
+
+    def choice(value: object) -> str:
+        name = str(getattr(value, "text", value))  # within quotes it is an object of Hydra's
+        if not is_source(name, folders):
+            return name
+        quoted = urllib.parse.quote(name, safe="").replace("~", "%7E")
+        ConfigStore.instance().store(quoted, model_of(name), group="model")
+        return quoted
+
+    result = []
+    for word in words:
+        if word.startswith("model="):
+            [override] = OverridesParser.create().parse_overrides([word])
+            swept = override.is_sweep_override()
+            values = override.sweep_iterator() if swept else [override.value()]
+            word = f"model={','.join(map(choice, values))}"
+        result.append(word)
+    return result
 
 
 def _for_each_choice(word: str) -> str:
@@ -122,7 +158,7 @@ def _for_each_choice(word: str) -> str:
 
 
 def _parsable(word: str) -> str:
-    """Quote what Hydra has no token for: letters beyond ASCII, outside quotes and mappings.
+    """Quote what Hydra has no token for, outside quotes and mappings.
 
     A key of the open mapping gets the sign with which Hydra adds it.
 
@@ -135,9 +171,9 @@ def _parsable(word: str) -> str:
     refuse_deep(((char in "[{(") - (char in "]})") for char in value), key)
     if key.startswith(_OPEN):
         key, word = f"++{key}", f"++{word}"
-    if value.isascii() or word.startswith("-") or set(value) & set("'\"{}"):
+    if not re.search(_NO_TOKEN, value) or word.startswith("-") or set(value) & set("'\"{}"):
         return word
-    return key + equals + re.sub(r"[^][,()]*[^\x00-\x7f][^][,()]*", r'"\g<0>"', value)
+    return key + equals + re.sub(rf"[^][,()]*{_NO_TOKEN}[^][,()]*", r'"\g<0>"', value)
 
 
 @contextmanager

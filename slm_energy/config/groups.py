@@ -356,7 +356,9 @@ class WorkloadConfig:
     """Which prompts are served, and what is generated for each."""
 
     name: Annotated[str, Key("name in tables and runs")]
-    source: Annotated[str, Key("bundled, a .jsonl or .jsonl.gz file, or the hub id of a data set")]
+    source: Annotated[
+        str, Key("bundled, humaneval, a .jsonl or .jsonl.gz file, or the hub id of a data set")
+    ]
     revision: Annotated[str | None, Key("commit of a hub id, 40 hex digits; null for a file")] = (
         None
     )
@@ -443,6 +445,13 @@ class StudyConfig:
             " Each maps dotted keys to a value or a list of values; a reason is optional."
         ),
     ] = ()
+    revisions: Annotated[
+        dict[str, str] | None,
+        Key(
+            "commits of models without a model.revision, by name, such as {codegemma-2b: COMMIT}."
+            " slm-energy fetch prints them."
+        ),
+    ] = None
     attempts: Annotated[
         int,
         Key(

@@ -5,6 +5,7 @@
 commit. In the order in which a study calls them:
 
     identity   when the grid is resolved; downloads and builds nothing
+    download_bytes  then: whether the hub has what is not here, and how much that is
     fetch      before a trial; downloads a snapshot that is not in the hub's local cache
     require_unchanged  in the trial, where it runs: compares the files with the identity
     build      in a separate process; writes random weights into this project's cache
@@ -14,12 +15,20 @@ huggingface_hub is imported only for a download: it takes a second, and a worker
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from slm_energy.cache import intact
 from slm_energy.config.groups import BUNDLED, ModelConfig
 from slm_energy.errors import ModelError
-from slm_energy.hub import failure, is_hub_id, pinned_commit
+from slm_energy.hub import (
+    Repository,
+    failure,
+    is_hub_id,
+    pinned_commit,
+    repository,
+    unreachable,
+)
 from slm_energy.models import random_weights
 from slm_energy.models.folder import (
     BUNDLED_MODEL,
@@ -131,6 +140,28 @@ def context(model: ModelConfig) -> int | None:
     return context_length(_local_folder(model))
 
 
+def download_bytes(model: ModelConfig, ask: Callable[[str, str], Repository] = repository) -> int:
+    """Bytes that `fetch` would download; 0 if it would download nothing.
+
+    Args:
+        model: the configuration.
+        ask: asks the hub for a repository at a commit.
+
+    Raises:
+        ConfigError: a hub id has no pinned commit.
+        HubUnreachable: the hub cannot be asked.
+        ModelError: the hub does not have the model, or a local folder holds none.
+    """
+    if model.weights == "random" or present(model) is not None:
+        return 0
+    from huggingface_hub.utils import filter_repo_objects
+
+    sizes = ask(model.source, pinned_commit("model", model.source, model.revision)).sizes
+    allowed, ignored = _patterns(model)
+    wanted = filter_repo_objects(sizes, allow_patterns=allowed, ignore_patterns=ignored)
+    return sum(sizes[name] for name in wanted)
+
+
 def needs_building(model: ModelConfig, folder: Path) -> bool:
     """Whether random weights must still be built; cached ones are marked as used now.
 
@@ -176,11 +207,7 @@ def _fetch_snapshot(model: ModelConfig, commit: str) -> Path:
     try:
         return _snapshot(model, commit, local_files_only=False)
     except LocalEntryNotFoundError as error:
-        raise ModelError(
-            f"model.source={model.source} is not in the local cache and the hub cannot be reached:"
-            " go online once, or set model.source to a local folder",
-            permanent=False,
-        ) from error
+        raise unreachable(model.source) from error
     except OSError as error:  # also of the hub's answers
         raise ModelError(
             f"model.source={model.source} revision {commit}: {failure(error)}", permanent=False
@@ -190,15 +217,21 @@ def _fetch_snapshot(model: ModelConfig, commit: str) -> Path:
 def _snapshot(model: ModelConfig, commit: str, *, local_files_only: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = [*_TEXT_FILES, "*.safetensors"]
-    patterns += PICKLES if model.allow_pickle else ()
-    patterns += ("*.py",) if model.trust_remote_code else ()
+    allowed, ignored = _patterns(model)
     folder = snapshot_download(
         model.source,
         revision=commit,
-        allow_patterns=patterns,
-        ignore_patterns=list(_SECOND_COPIES),
+        allow_patterns=allowed,
+        ignore_patterns=ignored,
         local_files_only=local_files_only,
     )
     validate(Path(folder), model)
     return Path(folder)
+
+
+def _patterns(model: ModelConfig) -> tuple[list[str], list[str]]:
+    """Names of the files to download, and of those to leave."""
+    allowed = [*_TEXT_FILES, "*.safetensors"]
+    allowed += PICKLES if model.allow_pickle else ()
+    allowed += ("*.py",) if model.trust_remote_code else ()
+    return allowed, list(_SECOND_COPIES)

@@ -23,8 +23,9 @@ from slm_energy.config.groups import StudyConfig
 from slm_energy.scope import Scope, difference
 from slm_energy.serialization import to_plain
 
-_NOT_THE_EXPERIMENT = ("name", "rounds", "busy", "attempts", "timeout_s")
-"""Keys of the study that do not affect a trial: more rounds extend a study."""
+_NOT_THE_EXPERIMENT = ("name", "rounds", "busy", "revisions", "attempts", "timeout_s")
+"""Keys of the study that do not affect a trial: more rounds extend a study, and a commit is part of
+its cell."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,24 +7,18 @@ are queried in the environment where it would run.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 
-from slm_energy import environments, prompts, workload
+from slm_energy import environments
 from slm_energy.cell import Cell, Settings, cell_id, cell_labels, flat, sentinel, settings
 from slm_energy.config.groups import RunConfig, StudyConfig
 from slm_energy.devices import nvidia
 from slm_energy.engines.base import find
 from slm_energy.engines.describe import Description, describe
-from slm_energy.errors import ConfigError, ModelError, WorkloadError
-from slm_energy.models import source
+from slm_energy.errors import ConfigError
+from slm_energy.planning.contents import Contents
 from slm_energy.planning.plan import Excluded, exclusion, matches
-from slm_energy.scoring.stop_texts import stop_texts
-from slm_energy.tasks import Task
 from slm_energy.worker import interpreters
-
-_OWN_CONTEXT = ("openai_server",)
-"""Engines whose server decides how long a sequence may be."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +31,7 @@ class Grid:
         excluded: left out by `study.exclude`.
         unsupported: cells that engine or machine cannot run, with the reason.
         pythons: `engine.python` as configured, to the interpreter's path.
+        downloads: models of runnable cells that are not here, and the bytes of their files.
     """
 
     config: RunConfig
@@ -44,14 +39,16 @@ class Grid:
     excluded: tuple[Excluded, ...]
     unsupported: tuple[tuple[Cell, str], ...]
     pythons: dict[str, str]
+    downloads: dict[str, int]
 
 
 def resolve(configs: Sequence[RunConfig]) -> Grid:
     """Turn configurations into cells; nothing is downloaded and nothing heavy is imported.
 
     Raises:
-        SlmEnergyError: a model, workload, engine or option does not exist, or `study.*`,
-            `tracking.*` differ between the configurations, or `engine.python` cannot run a worker.
+        SlmEnergyError: no cell has a model and a workload that can be had, an engine or option
+            does not exist, `study.*`, `tracking.*` differ between the configurations, or
+            `engine.python` cannot run a worker.
     """
     first = configs[0]
     for config in configs:
@@ -70,9 +67,8 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         for name in dict.fromkeys(levels.engine.python for levels in included)
         if name is not None and environments.missing(name) is None
     }
-    # Many cells share a model and a workload: each is read once.
-    load, identities = functools.cache(workload.load), dict[str, str]()
-    refusals = dict[str, str | None]()
+    contents = Contents()
+    contents.require_any(included)
     descriptions = _described(included, pythons)
     # A login node may have no GPU; a job says whether its node has.
     elsewhere = first.launcher is not None and first.launcher.cluster == "slurm"
@@ -80,26 +76,15 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     if errors := dict.fromkeys(d.error for d in descriptions if d.error is not None):
         raise ConfigError("; ".join(errors))
     for levels, described in zip(included, descriptions, strict=True):
-        key = repr(levels.model)
-        if key not in identities:
-            identities[key] = source.identity(levels.model)
-        model = identities[key]
-        tasks = load(levels.workload)
-        digest = prompts.digest(tasks, levels.workload)
-        if levels.workload.stop == "code":
-            for task in tasks:
-                stop_texts(task, levels.workload)  # refuses a task without code
+        model, asked = contents.model(levels.model), contents.workload(levels.workload)
         cell = Cell(
-            id=cell_id(levels, model, digest, described.versions),
+            id=cell_id(levels, model.digest, asked.digest, described.versions),
             settings=levels,
-            model_digest=model,
-            workload_digest=digest,
+            model_digest=model.digest,
+            workload_digest=asked.digest,
             versions=described.versions,
         )
-        way = repr((levels.model, levels.workload, levels.engine.name in _OWN_CONTEXT))
-        if way not in refusals:
-            refusals[way] = _refusal(levels, tasks)
-        reason = described.unsupported or refusals[way]
+        reason = described.unsupported or contents.refusal(levels)
         if reason is None and not elsewhere:
             reason = nvidia.missing(levels.provider.name, levels.provider.device)
         if reason is None:
@@ -112,27 +97,12 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         excluded=excluded,
         unsupported=tuple(unsupported.values()),
         pythons=pythons,
+        downloads={
+            cell.settings.model.name: size
+            for cell in cells.values()
+            if (size := contents.model(cell.settings.model).download_bytes)
+        },
     )
-
-
-def _refusal(levels: Settings, tasks: Sequence[Task]) -> str | None:
-    """Why this model cannot be asked in this way, as far as its files are on this machine."""
-    model, config = levels.model, levels.workload
-    as_it_is = config.prompt == "completion" and not config.fim
-    limit = None if levels.engine.name in _OWN_CONTEXT else source.context(model)
-    try:
-        if config.fim:
-            prompts.markers(model)
-        if as_it_is and not prompts.may_exceed(tasks, config.new_tokens, limit):
-            return None
-        folder = source.present(model)
-        if folder is None:
-            return None
-        asked = prompts.rendered(tasks, model, folder, config)
-        prompts.require_room(asked, folder, config, limit)
-    except (ModelError, WorkloadError) as error:
-        return str(error)
-    return None
 
 
 def _sentinels(study: StudyConfig, cells: Sequence[Cell]) -> list[Cell]:
