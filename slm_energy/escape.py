@@ -7,6 +7,8 @@ or hide what it is.
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Mapping, Sequence
 
 from slm_energy.errors import one_line
 
@@ -33,6 +35,27 @@ def visible(text: str) -> str:
 def _shown(character: str) -> str:
     code = ord(character)
     return chr(0x2400 + code) if code < 0x20 else f"<U+{code:04X}>"
+
+
+def shell_override(key: str, value: str | None | Sequence[object] | Mapping[str, object]) -> str:
+    """KEY=VALUE, quoted for Hydra where its grammar needs that, and then for a shell."""
+    return shlex.quote(f"{key}={_for_hydra(value)}")
+
+
+def _for_hydra(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_for_hydra(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_for_hydra, value)) + "]"
+    text = str(value)
+    is_plain = re.fullmatch(r"[A-Za-z./][\w/.:+@%-]*", text, re.ASCII) is not None
+    if is_plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
+    # Within quotes Hydra's grammar takes a backslash as it is, except before a quote.
+    doubled = re.sub(r'(\\+)(?="|\Z)', r"\1\1", text)
+    return '"' + doubled.replace('"', '\\"') + '"'
 
 
 def markdown(text: str) -> str:

@@ -354,6 +354,13 @@ class WorkloadConfig:
     revision: Annotated[str | None, Key("commit of a hub id, 40 hex digits; null for a file")] = (
         None
     )
+    columns: Annotated[
+        dict[str, str],
+        Key(
+            "field of a task to the column that holds it, such as {prompt: text}. Fields that are"
+            " not named have columns of their own names; docs/answers.md lists them."
+        ),
+    ] = dataclasses.field(default_factory=dict, hash=False)  # workloads are keys of caches
     limit: Annotated[
         int | None,
         Key("use only this many prompts, from the first; null uses all", low=1, high=1_000_000_000),
@@ -369,7 +376,10 @@ class WorkloadConfig:
     ] = "fixed"
     prompt: Annotated[
         Literal["completion", "chat"],
-        Key("send the prompt as it is, to be continued, or within the model's chat template"),
+        Key(
+            "send the prompt as it is, to be continued, or within the model's chat template. With"
+            " chat, a prompt may be a list of messages, which are sent as they are."
+        ),
     ] = "completion"
     fim: Annotated[
         bool,
