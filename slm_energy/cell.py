@@ -136,6 +136,7 @@ _ADDED: dict[str, Scalar] = {
     "engine.env": "[]",
     "measurement.leave_out": "[]",
     "measurement.wall_meter.power_path": None,
+    "workload.columns": None,
     "workload.prompt": "completion",
     "workload.fim": False,
 }
@@ -146,7 +147,9 @@ _CORE = ("model.name", "engine.name", "provider.name")
 _VERSION = "version."
 _IMPLIED_BY = {
     "model.digest": ("model.name",),
-    "workload.digest": ("workload.name", "workload.prompt", "workload.fim"),
+    "workload.digest": (
+        "workload.name", "workload.columns.prompt", "workload.prompt", "workload.fim"
+    ),
     "engine.options.command": ("engine.options.server",),
 }
 
@@ -274,8 +277,13 @@ def _distinguishes(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
 
 
 def _short(key: str) -> str:
-    """`engine.decode` is `decode`; `workload.name` is `workload`; a version is its package's."""
+    """`engine.decode` is `decode`; `workload.name` is `workload`; a version is its package's.
+
+    `workload.columns.prompt` keeps `columns`: there is a `workload.prompt` too.
+    """
     if key.startswith(_VERSION):
         return key.removeprefix(_VERSION)
+    if key.startswith("workload.columns."):
+        return key.removeprefix("workload.")
     group, _, field = key.rpartition(".")
     return group if field == "name" else field

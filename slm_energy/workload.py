@@ -27,7 +27,7 @@ def load(workload: WorkloadConfig) -> tuple[Task, ...]:
         ConfigError: a hub id has no pinned commit, or a field in `columns` is none.
         WorkloadError: the file or data set is missing, malformed or empty.
     """
-    for field in workload.columns:
+    for field in workload.columns or ():
         if field not in tasks.FIELDS:
             advice = did_you_mean(field, tasks.FIELDS, otherwise=f"use {', '.join(tasks.FIELDS)}")
             raise ConfigError(f"workload.columns.{field}: no such field; {advice}")
@@ -74,23 +74,26 @@ def _file_rows(path: Path) -> list[Any]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig") as file:
-            lines = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
+            text = file.read()
     except (OSError, UnicodeDecodeError, EOFError) as error:
         raise WorkloadError(f"workload.source={path}: cannot be read: {error}") from error
-    rows: list[Any] = []
+    if text.lstrip().startswith("["):
+        rows: list[Any] = _json(text, f"workload.source={path}:")
+        return rows
+    return [
+        _json(line, f"workload.source={path}: line {number}")
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    ]
+
+
+def _json(text: str, where: str) -> Any:
     try:
-        if lines and lines[0][1].lstrip().startswith("["):
-            number = lines[0][0]
-            rows = parse_json("".join(line for _, line in lines))
-        else:
-            for number, line in lines:
-                rows.append(parse_json(line))
+        return parse_json(text)
     except ValueError as error:
         raise WorkloadError(
-            f"workload.source={path}: line {number} is not JSON: {error}; give one object a line, "
-            "or one array of objects"
+            f"{where} is not JSON ({error}); give one object a line, or one array of objects"
         ) from error
-    return rows
 
 
 def _hub_rows(workload: WorkloadConfig) -> list[Any]:
@@ -130,7 +133,7 @@ def _parquet_rows(path: Path) -> list[Any]:
 
 def _renamed(rows: Sequence[Any], workload: WorkloadConfig) -> list[Any]:
     """Rows with their fields under our names; what is no object is left for `_task` to refuse."""
-    columns = workload.columns
+    columns = workload.columns or {}
     objects = [row for row in rows if isinstance(row, Mapping)]
     present = dict.fromkeys(str(name) for row in objects for name in row)
     for field, column in columns.items():
@@ -177,5 +180,5 @@ def _task(row: Any, number: int, workload: WorkloadConfig) -> Task:
 def _proposed(row: Mapping[str, Any], workload: WorkloadConfig) -> str:
     """The mapping to paste: what the user gave, and the likely columns of what is missing."""
     likely = tasks.likely_columns(row)
-    columns = workload.columns | {k: v or "COLUMN" for k, v in likely.items()}
+    columns = (workload.columns or {}) | {k: v or "COLUMN" for k, v in likely.items()}
     return shell_override("workload.columns", columns)

@@ -170,7 +170,10 @@ def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) ->
         foreign_files_checked(),
         hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)),
     ):
-        parsed = OverridesParser.create().parse_overrides([_parsable(word) for word in overrides])
+        words = [_parsable(word) for word in overrides]
+        # Hydra merges a mapping into the file's, and new keys of it need ++; they are checked later.
+        words = [f"++{word}" if re.match(r"[\w.]+=\{", word) else word for word in words]
+        parsed = OverridesParser.create().parse_overrides(words)
         others = [str(each.input_line) for each in parsed if each.key_or_group not in keys]
         config = hydra.compose(name, others)
         for override in parsed:

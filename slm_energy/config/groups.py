@@ -355,12 +355,12 @@ class WorkloadConfig:
         None
     )
     columns: Annotated[
-        dict[str, str],
+        dict[str, str] | None,
         Key(
-            "field of a task to the column that holds it, such as {prompt: text}. Fields that are"
-            " not named have columns of their own names; docs/answers.md lists them."
+            "{prompt: text} reads a task's prompt from a column of another name; null renames none."
+            " docs/answers.md lists the fields that have columns."
         ),
-    ] = dataclasses.field(default_factory=dict, hash=False)  # workloads are keys of caches
+    ] = dataclasses.field(default=None, hash=False)  # a workload is the key of a cache
     limit: Annotated[
         int | None,
         Key("use only this many prompts, from the first; null uses all", low=1, high=1_000_000_000),
