@@ -193,6 +193,13 @@ def cell_levels(cell: Cell) -> dict[str, Scalar]:
     return flat(cell.settings) | {f"{_VERSION}{name}": v for name, v in cell.versions.items()}
 
 
+def joined(levels: Sequence[str]) -> str:
+    """Levels as one name, which no others have: one that looks like several is quoted."""
+    if len(levels) == 1:
+        return levels[0]
+    return " / ".join(f'"{each}"' if " /" in each or "/ " in each else each for each in levels)
+
+
 def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, str]:
     """Short, distinct names for cells: `model / engine / provider`, then what else differs.
 

@@ -16,6 +16,7 @@ from slm_energy.errors import one_line
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
+_FORMULA = re.compile(r"'*[=+@\t\r-]")
 _MARKDOWN = re.compile(r"[\\|*`\[_~$]")
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%",
@@ -30,6 +31,11 @@ _LAST_IN_FONT = 0x17F
 def visible(text: str) -> str:
     """Show what a terminal would obey, or a reader not see: an escape becomes `␛`."""
     return _HIDDEN.sub(lambda match: _shown(match[0]), text)
+
+
+def visible_line(text: str) -> str:
+    """The same in one line: where a label breaks a line, a reader sees `␊`."""
+    return visible(text).replace("\t", "␉").replace("\n", "␊")
 
 
 def _shown(character: str) -> str:
@@ -56,6 +62,19 @@ def _for_hydra(value: object) -> str:
     # Within quotes Hydra's grammar takes a backslash as it is, except before a quote.
     doubled = re.sub(r'(\\+)(?="|\Z)', r"\1\1", text)
     return '"' + doubled.replace('"', '\\"') + '"'
+
+
+def spreadsheet(text: str) -> str:
+    """Text that a spreadsheet takes for text: it would compute what begins with `=`, `+`, `-`, `@`.
+
+    An apostrophe before it is what spreadsheets themselves write; `from_spreadsheet` removes it.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def from_spreadsheet(text: str) -> str:
+    """The text that `spreadsheet` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def markdown(text: str) -> str:

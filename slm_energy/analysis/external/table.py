@@ -26,6 +26,7 @@ from slm_energy.analysis.external.columns import Columns, MetricColumn, by_name
 from slm_energy.cell import cell_labels
 from slm_energy.config.groups import Scalar
 from slm_energy.errors import AnalysisError, one_line
+from slm_energy.escape import from_spreadsheet
 
 _ROW = "row of the file"
 _REPETITION = "repetition of the cell"
@@ -100,7 +101,8 @@ def _load(path: Path) -> pd.DataFrame:
             raise AnalysisError(
                 f"data={path}: row {number} has {len(line)} values and the head {len(head)}"
             )
-    table = pd.DataFrame([[text.strip() for text in line] for _, line in body], columns=head)
+    texts = [[from_spreadsheet(text.strip()) for text in line] for _, line in body]
+    table = pd.DataFrame(texts, columns=head)
     return table.assign(**{_ROW: [number for number, _ in body]})
 
 
