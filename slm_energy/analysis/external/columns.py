@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from slm_energy.analysis.external.claims import Claim
+from slm_energy.analysis.external.csv_file import Decimal, Thousands
 from slm_energy.config.key import Key
 from slm_energy.errors import ConfigError
 from slm_energy.serialization import from_plain
@@ -116,6 +117,14 @@ class Columns:
         Key("column that names what each value is, in a table with one value per row"),
     ] = None
     value: Annotated[str, Key("column of these values")] = "value"
+    decimal: Annotated[
+        Decimal | None,
+        Key("mark before decimals; null is a point, unless the file leaves that open"),
+    ] = None
+    thousands: Annotated[
+        Thousands | None,
+        Key("mark between thousands: 1,234.5 has a comma; null is none"),
+    ] = None
     keep: Annotated[
         dict[str, tuple[str | int | float, ...]],
         Key("column to the values that are read, such as {engine: [TORCH]}; drops other rows"),

@@ -51,7 +51,8 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
     path, meaning = Path(str(keys.pop("data"))), columns(keys.pop("columns"))
     if (registration := keys.pop("registration", None)) is not None:
         raise ConfigError(f"registration={registration} belongs to study=NAME, not to data=FILE")
-    frame = read(path, meaning)
+    table = read(path, meaning)
+    frame = table.rows
     keys["study"] = keys.get("study") or path.stem
     if tuple(keys.get("metrics", METRICS)) == METRICS:
         keys["metrics"] = [str(name) for name in frame.columns if "/" in str(name)]
@@ -81,7 +82,7 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
             lambda failure: (),
         )
     )
-    attributed = _attributed(report, path.name, meaning.source, ranges, checked)
+    attributed = _attributed(report, path.name, table.dialect, meaning.source, ranges, checked)
     attributed = with_failures(attributed, sections.failures)
     return ExternalReport(report=attributed, ranges=ranges, checked=checked)
 
@@ -101,14 +102,15 @@ def _of_declared_rounds(report: Report) -> Report:
 def _attributed(
     report: Report,
     file: str,
+    dialect: str,
     source: str,
     ranges: tuple[savings.SavingsRange, ...],
     checked: tuple[claims.CheckedClaim, ...],
 ) -> Report:
     """Say first whose data it is, then what follows from it."""
     origin = (
-        f"Data from {file}, not measured by slm_energy; what energy means in it is as declared by "
-        "its authors." + (f" {source.rstrip('.')}." if source else "")
+        f"Data from {file} ({dialect}), not measured by slm_energy; what energy means in it is as "
+        "declared by its authors." + (f" {source.rstrip('.')}." if source else "")
     )
     first = report.deciding[0].metric
     saved = tuple(saved.sentence() for saved in ranges if saved.metric == first)
