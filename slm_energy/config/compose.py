@@ -35,6 +35,9 @@ _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 """Keys of folders that Hydra makes."""
 _DIGITS = 300
 """No number needs more, and Python reads at most 4,300."""
+_MAY_BE_NEW = re.compile(r"[\w.]+=\{|columns\.(metrics|repetition|decimal|thousands)=")
+"""Words for what a file may lack: keys of a mapping, and those that a refused table asks for. They
+are checked after composition."""
 _NOT_ASKED = (
     "submitit_folder", "wait_for_completion", "max_num_timeout", "nodes", "tasks_per_node",
     "stderr_to_stdout",
@@ -171,8 +174,7 @@ def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) ->
         hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)),
     ):
         words = [_parsable(word) for word in overrides]
-        # Hydra merges a mapping into the file's, and new keys of it need ++; they are checked later.
-        words = [f"++{word}" if re.match(r"[\w.]+=\{", word) else word for word in words]
+        words = [f"++{word}" if _MAY_BE_NEW.match(word) else word for word in words]
         parsed = OverridesParser.create().parse_overrides(words)
         others = [str(each.input_line) for each in parsed if each.key_or_group not in keys]
         config = hydra.compose(name, others)

@@ -28,11 +28,13 @@ class ExternalReport:
         report: the analysis; its notes and findings say the other two in sentences.
         ranges: savings over models, metric by metric.
         checked: its authors' claims.
+        guessed: what its columns were taken for; empty where nothing was guessed.
     """
 
     report: Report
     ranges: tuple[savings.SavingsRange, ...]
     checked: tuple[claims.CheckedClaim, ...]
+    guessed: str = ""
 
 
 def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
@@ -84,7 +86,12 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
     )
     attributed = _attributed(report, path.name, table.dialect, meaning.source, ranges, checked)
     attributed = with_failures(attributed, sections.failures)
-    return ExternalReport(report=attributed, ranges=ranges, checked=checked)
+    if table.guessed:
+        notes = (attributed.notes[0], table.guessed, *attributed.notes[1:])
+        attributed = dataclasses.replace(attributed, notes=notes)
+    return ExternalReport(
+        report=attributed, ranges=ranges, checked=checked, guessed=table.guessed
+    )
 
 
 def _checked(

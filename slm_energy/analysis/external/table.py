@@ -29,6 +29,7 @@ from slm_energy.analysis.external.csv_file import (
     notation_in_words,
     notations,
 )
+from slm_energy.analysis.external.guess import proposal, taken
 from slm_energy.cell import cell_labels
 from slm_energy.config.groups import Scalar
 from slm_energy.errors import AnalysisError, one_line
@@ -46,10 +47,12 @@ class Table:
         rows: one row per cell and repetition with the columns of `tracking.Store.frame`; metrics
             under our names, in the units that end them; NaN where the table has no value.
         dialect: how the file was read, such as `semicolon-separated, decimal comma`.
+        guessed: what its columns were taken for, in a sentence; empty where nothing was guessed.
     """
 
     rows: pd.DataFrame
     dialect: str
+    guessed: str = ""
 
 
 def read(path: Path, mapping: Columns) -> Table:
@@ -62,11 +65,14 @@ def read(path: Path, mapping: Columns) -> Table:
     Raises:
         AnalysisError: with the row and column at fault.
     """
-    file = load(path)
+    file, guessed = load(path), ""
+    if mapping.guess:
+        mapping, guessed = taken(file.table, mapping, f"data={path}")
     table = _kept(file.table, mapping, path)
     table, metrics = _one_metric_per_column(table, mapping, path)
     factors = mapping.present
-    _require(table, {f"columns.factors.{k}": v for k, v in factors.items()}, path)
+    required = {f"columns.factors.{name}": column for name, column in factors.items()}
+    _require(table, required, path, proposal(table, mapping))
     if mapping.repetition is not None:
         _require(table, {"columns.repetition": mapping.repetition}, path)
     _refuse_doubt(table, mapping, metrics, file.separator, path)
@@ -81,10 +87,13 @@ def read(path: Path, mapping: Columns) -> Table:
     rows = pd.DataFrame({**levels, **values, "round": numbers})
     rows["row"] = table[ROW].to_numpy()
     dialect = f"{file.separator}-separated, {notation_in_words(mapping.decimal, mapping.thousands)}"
-    return Table(rows=_as_stored(rows, list(levels), path.name, mapping.rounds), dialect=dialect)
+    stored = _as_stored(rows, list(levels), path.name, mapping.rounds)
+    return Table(rows=stored, dialect=dialect, guessed=guessed)
 
 
-def _require(table: pd.DataFrame, required: Mapping[str, str], path: Path) -> None:
+def _require(
+    table: pd.DataFrame, required: Mapping[str, str], path: Path, proposed: str = ""
+) -> None:
     """Refuse a table that lacks a column; `required` maps the key that names it to the column."""
     known = [str(name) for name in table.columns if name not in (ROW, _REPETITION)]
     for key, name in required.items():
@@ -92,7 +101,7 @@ def _require(table: pd.DataFrame, required: Mapping[str, str], path: Path) -> No
             none = ", or to null where there is none" if key.startswith("columns.factors.") else ""
             raise AnalysisError(
                 f"data={path}: no column {name!r}; it has {one_line(', '.join(known), 300)}; set "
-                f"{key} to one of them{none}, or choose other columns=NAME"
+                f"{key} to one of them{none}, or choose other columns=NAME{proposed}"
             )
 
 
@@ -135,7 +144,7 @@ def _one_metric_per_column(
         known = ", ".join(str(name) for name in table.columns if name not in (ROW, _REPETITION))
         raise AnalysisError(
             f"data={path}: no column has the name of a metric (energy/total_j); it has "
-            f"{one_line(known, 300)}; name them with columns.metrics"
+            f"{one_line(known, 300)}; name them with columns.metrics{proposal(table, mapping)}"
         )
     return table, metrics
 

@@ -39,6 +39,11 @@ def to_terminal(report: Report, console: Console) -> None:
         console.print(Padding(_safe(line, style="dim"), (0, 0, 0, 2)), width=width)
 
 
+def print_line(text: str, console: Console) -> None:
+    """Print one sentence that stands out."""
+    console.print(_safe(text, style="bold"), width=min(console.width, WIDTH))
+
+
 def print_sentences(made: Recommendation, console: Console) -> None:
     """Print a recommendation; the first sentence stands out."""
     width = min(console.width, WIDTH)
