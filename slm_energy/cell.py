@@ -148,7 +148,10 @@ _VERSION = "version."
 _IMPLIED_BY = {
     "model.digest": ("model.name",),
     "workload.digest": (
-        "workload.name", "workload.columns.prompt", "workload.prompt", "workload.fim"
+        "workload.name",
+        "workload.columns.prompt",
+        "workload.prompt",
+        "workload.fim",
     ),
     "engine.options.command": ("engine.options.server",),
 }

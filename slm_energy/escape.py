@@ -43,7 +43,7 @@ def _shown(character: str) -> str:
     return chr(0x2400 + code) if code < 0x20 else f"<U+{code:04X}>"
 
 
-def shell_override(key: str, value: str | None | Sequence[object] | Mapping[str, object]) -> str:
+def shell_override(key: str, value: str | Sequence[object] | Mapping[str, object] | None) -> str:
     """KEY=VALUE, quoted for Hydra where its grammar needs that, and then for a shell."""
     return shlex.quote(f"{key}={_for_hydra(value)}")
 

@@ -60,7 +60,10 @@ def test_the_digest_covers_ids_and_prompts_in_order() -> None:
         (b'{"task_id": "a", "prompt": "x"}\n{"task_id": "a", "prompt": "y"}\n', "not unique"),
         (b"\xff\xfe\x00", "cannot be read"),
         (b'[{"task_id": "a"},\n3\n]', "row 1 needs task_id and prompt"),
-        (b'[{"task_id": "a", "prompt": "x"}\n', "is not JSON .*; give one object a line, or one arr"),
+        (
+            b'[{"task_id": "a", "prompt": "x"}\n',
+            "is not JSON .*; give one object a line, or one arr",
+        ),
         (b"[]", "contains no prompts"),
         (b"3\n", "row 1 is int, expected a JSON object"),
         (

@@ -94,7 +94,7 @@ def guess(names: Sequence[str], given: Columns) -> Guess:
     if repetition is not None and given.repetition is None:
         added.append(f"repetition from {repetition!r}")
         words.append(shell_override("columns.repetition", repetition))
-    used = {*factors.values(), *(metric.column for metric in metrics), repetition}
+    used = {*factors.values(), *(metric.column for metric in metrics), repetition, *given.keep}
     return Guess(
         columns=dataclasses.replace(
             given, factors=core | factors, metrics=metrics, repetition=repetition
@@ -120,9 +120,9 @@ def taken(table: pd.DataFrame, given: Columns, where: str) -> tuple[Columns, str
     names = [str(name) for name in table.columns if name != ROW]
     found = guess(names, given)
     if not found.columns.present or not found.columns.metrics:
-        what = "engine or model" if found.columns.metrics else "metric with its unit"
+        what = "an engine or a model" if found.columns.metrics else "a metric with its unit"
         raise AnalysisError(
-            f"{where}: no column has a usual name of a {what}; it has "
+            f"{where}: no column has a usual name of {what}; it has "
             f"{one_line(', '.join(names), 300)}; name them with columns.factors and columns.metrics"
         )
     for name in found.unused:

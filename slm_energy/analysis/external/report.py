@@ -89,9 +89,7 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
     if table.guessed:
         notes = (attributed.notes[0], table.guessed, *attributed.notes[1:])
         attributed = dataclasses.replace(attributed, notes=notes)
-    return ExternalReport(
-        report=attributed, ranges=ranges, checked=checked, guessed=table.guessed
-    )
+    return ExternalReport(report=attributed, ranges=ranges, checked=checked, guessed=table.guessed)
 
 
 def _checked(

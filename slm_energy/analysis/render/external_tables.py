@@ -10,7 +10,7 @@ from slm_energy.analysis.render.tables import Grid
 
 
 def to_terminal(external: ExternalReport, console: Console) -> None:
-    """Print what was guessed, the report, then the savings over models and the claims; fits in 100 columns."""
+    """Print what was guessed, the report, savings over models and claims; fits in 100 columns."""
     if external.guessed:
         terminal.print_line(external.guessed, console)
     terminal.to_terminal(external.report, console)

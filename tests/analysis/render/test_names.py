@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import io
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -74,11 +73,12 @@ def test_markdown_has_a_name_in_one_field_of_its_row(name: str) -> None:
 def test_latex_has_a_name_in_one_field_of_its_row(name: str) -> None:
     text = latex.solved(a_grid(name), "t")
     [row] = [row for row in text.split("\n") if row.endswith(r" & 1 \\")]
-    plain = re.sub(r"\\(textbackslash|textasciicircum|textless|textgreater|textbar|char\d+)\{\}",
-                   "", row)
+    plain = re.sub(
+        r"\\(textbackslash|textasciicircum|textless|textgreater|textbar|char\d+)\{\}", "", row
+    )
     assert len(re.split(r"(?<!\\)&", plain)) == 2
     bare = re.sub(r"\\[{}$&%#_~]|\{\[\}|\{\]\}|\\textasciitilde\{\}|\$-\$", "", plain)
-    assert not set(bare.removesuffix(r"& 1 \\")) & set("\\{}$&%#_^~<>|\"`")
+    assert not set(bare.removesuffix(r"& 1 \\")) & set('\\{}$&%#_^~<>|"`')
     assert max(map(ord, text)) <= 0x17F
 
 
@@ -109,7 +109,7 @@ def test_a_name_survives_a_csv_file_and_no_spreadsheet_computes_it(
         rows = (("engine", "energy/total_j"), (spreadsheet(name), -0.0), ("other", 2.0))
         csv.writer(file).writerows(rows)
     assert not re.match(r"[=+@\t\r-]", spreadsheet(name))
-    frame = read(path, columns({"factors": {"engine": "engine"}}))
+    frame = read(path, columns({"factors": {"engine": "engine"}})).rows
     assert list(frame["engine.name"]) == [name, "other"]
 
 
