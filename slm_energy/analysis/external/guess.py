@@ -18,13 +18,13 @@ from slm_energy.errors import AnalysisError, one_line
 from slm_energy.escape import shell_override
 
 _FACTORS = {
-    "model": "model name llm checkpoint network",
+    "model": "model modelname llm checkpoint",
     "engine": "engine runtime backend framework",
-    "provider": "provider device ep hardware accelerator executionprovider",
+    "provider": "provider executionprovider device accelerator",
     "engine.dtype": "dtype precision quantization quantisation",
     "engine.threads": "threads",
     "workload.batch_size": "batch batchsize",
-    "workload.name": "workload dataset task benchmark",
+    "workload.name": "workload dataset",
 }
 _REPETITION = "repetition rep repeat run trial iteration round"
 _METRICS = (
@@ -44,7 +44,7 @@ _METRICS = (
 _UNIT_NAMES = {
     "joule": "J", "joules": "J", "watt": "W", "watts": "W", "sec": "s", "secs": "s",
     "second": "s", "seconds": "s", "tok/s": "tokens/s", "token/s": "tokens/s",
-    "mb/s": "", "\u00b5s": "us", "\u03bcs": "us", "milliseconds": "ms",
+    "\u00b5s": "us", "\u03bcs": "us", "milliseconds": "ms",
 }  # fmt: skip
 
 
@@ -126,8 +126,10 @@ def taken(table: pd.DataFrame, given: Columns, where: str) -> tuple[Columns, str
             f"{one_line(', '.join(names), 300)}; name them with columns.factors and columns.metrics"
         )
     for name in found.unused:
+        levels = table[name].nunique()
         texts = table[name].str.replace(r"[-+.,'\s%eE]", "", regex=True)
-        if table[name].nunique() > 1 and not texts.str.fullmatch(r"\d*").all():
+        is_measured = texts.str.fullmatch(r"\d*").all() and levels > len(table) / 2
+        if levels > 1 and not is_measured:
             factors = found.columns.present | {f"engine.{_bare(name)}": name}
             raise AnalysisError(
                 f"{where}: column {name!r} may be a factor, and cells that differ in it would be"

@@ -89,6 +89,10 @@ def test_a_metric_is_known_by_its_quantity_and_unit(
             "column 'quant' may be a factor, .*: add "
             "'columns.factors={engine: engine, engine.quant: quant}', or delete it",
         ),
+        (
+            ("engine,Energy (J),context", "a,1,512", "a,2,512", "a,3,1024", "a,4,1024"),
+            "column 'context' may be a factor",
+        ),
     ],
 )
 def test_what_cannot_be_guessed_is_one_clear_line(
