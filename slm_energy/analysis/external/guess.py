@@ -84,11 +84,11 @@ def guess(names: Sequence[str], given: Columns) -> Guess:
     repetition = given.repetition
     if repetition is None and len(runs) == 1 and given.aggregate is None:
         repetition = runs[0]
-    core = {name: factors.get(name) for name in ("model", "engine", "provider")}
+    whole: dict[str, str | None] = {"model": None, "engine": None, "provider": None, **factors}
     new = [metric for metric in metrics if metric not in given.metrics]
     added = [f"{factor} from {column!r}" for factor, column in found.items()]
     added += [f"{m.name} from {m.column!r} in {m.unit or 'no unit'}" for m in new]
-    words = [shell_override("columns.factors", core | factors)]
+    words = [shell_override("columns.factors", whole)]
     if any(metric.name != metric.column for metric in new):
         words.append(shell_override("columns.metrics", [dataclasses.asdict(m) for m in metrics]))
     if repetition is not None and given.repetition is None:
@@ -96,9 +96,7 @@ def guess(names: Sequence[str], given: Columns) -> Guess:
         words.append(shell_override("columns.repetition", repetition))
     used = {*factors.values(), *(metric.column for metric in metrics), repetition, *given.keep}
     return Guess(
-        columns=dataclasses.replace(
-            given, factors=core | factors, metrics=metrics, repetition=repetition
-        ),
+        columns=dataclasses.replace(given, factors=whole, metrics=metrics, repetition=repetition),
         added=tuple(added),
         words=" ".join(words),
         unused=tuple(name for name in names if name not in used),
