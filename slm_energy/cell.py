@@ -143,6 +143,7 @@ _ADDED: dict[str, Scalar] = {
     "engine.env": "[]",
     "measurement.leave_out": "[]",
     "measurement.wall_meter.power_path": None,
+    "workload.columns": None,
     "workload.prompt": "completion",
     "workload.fim": False,
 }
@@ -153,7 +154,12 @@ _CORE = ("model.name", "engine.name", "provider.name")
 _VERSION = "version."
 _IMPLIED_BY = {
     "model.digest": ("model.name",),
-    "workload.digest": ("workload.name", "workload.prompt", "workload.fim"),
+    "workload.digest": (
+        "workload.name",
+        "workload.columns.prompt",
+        "workload.prompt",
+        "workload.fim",
+    ),
     "engine.options.command": ("engine.options.server",),
 }
 
@@ -195,6 +201,13 @@ def is_sentinel(cell: Cell) -> bool:
 def cell_levels(cell: Cell) -> dict[str, Scalar]:
     """Settings and versions that distinguish a cell from others, under the names of the params."""
     return flat(cell.settings) | {f"{_VERSION}{name}": v for name, v in cell.versions.items()}
+
+
+def joined(levels: Sequence[str]) -> str:
+    """Levels as one name, which no others have: one that looks like several is quoted."""
+    if len(levels) == 1:
+        return levels[0]
+    return " / ".join(f'"{each}"' if " /" in each or "/ " in each else each for each in levels)
 
 
 def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, str]:
@@ -281,8 +294,13 @@ def _distinguishes(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
 
 
 def _short(key: str) -> str:
-    """`engine.decode` is `decode`; `workload.name` is `workload`; a version is its package's."""
+    """`engine.decode` is `decode`; `workload.name` is `workload`; a version is its package's.
+
+    `workload.columns.prompt` keeps `columns`: there is a `workload.prompt` too.
+    """
     if key.startswith(_VERSION):
         return key.removeprefix(_VERSION)
+    if key.startswith("workload.columns."):
+        return key.removeprefix("workload.")
     group, _, field = key.rpartition(".")
     return group if field == "name" else field

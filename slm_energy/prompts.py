@@ -1,7 +1,8 @@
 """What a model is asked: the text of each prompt, its token ids, and where the answer ends.
 
     completion  the task's prompt as it is, to be continued
-    chat        an instruction with the task's prompt, in the model's chat template
+    chat        an instruction with the task's prompt, or the task's own messages as they are, in
+                the model's chat template
     fim         the task's prompt and the last line of its solution, between the model's markers
 
 The text is made once for each trial, in the sweep's environment, and sent to the worker; the token
@@ -12,6 +13,7 @@ ids are made from it before any window. So every engine gets the same ids. Serve
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +55,13 @@ def instruction(task: Task) -> str:
     return f"{words}\n\n```python\n{task.prompt.strip()}\n```\n"
 
 
+def _messages(task: Task) -> list[dict[str, str]]:
+    """What a chat sends: the task's own messages, or one with its instruction."""
+    if task.messages:
+        return [{"role": each.role, "content": each.content} for each in task.messages]
+    return [{"role": "user", "content": instruction(task)}]
+
+
 def digest(tasks: Sequence[Task], config: WorkloadConfig) -> str:
     """Hash of ids and of what is asked, in order, whichever model is asked: 16 hex digits.
 
@@ -60,7 +69,9 @@ def digest(tasks: Sequence[Task], config: WorkloadConfig) -> str:
         WorkloadError: the middle is to be filled in, and a task has no canonical solution.
     """
     if config.prompt == "chat":
-        texts = [instruction(task) for task in tasks]
+        texts = [
+            json.dumps(_messages(task)) if task.messages else instruction(task) for task in tasks
+        ]
     elif config.fim:
         _require_solutions(tasks)
         texts = [f"{task.prompt}\0{task.suffix}" for task in tasks]
@@ -103,7 +114,7 @@ def rendered(
     with_texts = folder if model.weights == "stored" else BUNDLED_MODEL
     if config.prompt == "chat":
         return _with_prompts(
-            tasks, [chat_template.render(with_texts, instruction(task)) for task in tasks]
+            tasks, [chat_template.render(with_texts, _messages(task)) for task in tasks]
         )
     if config.fim:
         return _with_prompts(tasks, _between_markers(tasks, model, with_texts))

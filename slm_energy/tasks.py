@@ -1,12 +1,14 @@
 """Tasks of a workload: the prompt, and the tests that a working answer passes.
 
-A data set is one JSON object a row. Its form is recognised by its keys:
+A data set is one JSON object a row. Its form is recognised by its keys, which `FIELDS` lists:
 
     task_id, prompt, entry_point, base_input, plus_input      HumanEval+ and MBPP+, EvalPlus
     task_id, prompt, entry_point, test                        HumanEval, and our own
     task_id, text or prompt, code, test_list                  MBPP
     question_id, question_content, public_test_cases          LiveCodeBench: programs, or a method
     task_id, prompt                                           no tests: nothing is scored
+
+A prompt is text, or a list of messages, `{"role": "user", "content": "..."}`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from slm_energy.serialization import Json, parse_json
 
@@ -56,13 +58,25 @@ class TaskTests:
     refused: str = ""
 
 
+_Role = Literal["system", "user", "assistant"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One message of a chat."""
+
+    role: _Role
+    content: str
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
     """One problem.
 
     Attributes:
         task_id: unique in its workload.
-        prompt: the model's input.
+        prompt: the model's input; empty where the data set has messages.
+        messages: of a chat, the last one of the user; empty where the data set has text.
         entry_point: name of the function that is asked for; empty if unknown.
         canonical_solution: a correct continuation of the prompt; empty if unknown.
         tests: what a working answer passes; None if there are none.
@@ -70,6 +84,7 @@ class Task:
 
     task_id: str
     prompt: str
+    messages: tuple[Message, ...] = ()
     entry_point: str = ""
     canonical_solution: str = ""
     tests: TaskTests | None = None
@@ -112,7 +127,7 @@ def _human_eval(row: Mapping[str, Any]) -> Task:
 
 
 def _evalplus(row: Mapping[str, Any]) -> Task:
-    inputs = (*_list(row, "base_input"), *_list(row, "plus_input"))
+    inputs = (*_calls(row, "base_input"), *_calls(row, "plus_input"))
     tests = TaskTests(
         kind="inputs",
         inputs=inputs,
@@ -178,14 +193,11 @@ def _case_tests(row: Mapping[str, Any], cases: list[dict[str, str]], refused: st
 
 def _cases(row: Mapping[str, Any], key: str) -> list[dict[str, str]]:
     """LiveCodeBench's columns of cases, which are lists of objects, or their JSON."""
-    cases = _json(row, key)
-    if not isinstance(cases, list) or not all(isinstance(case, Mapping) for case in cases):
-        raise ValueError(f"{key} is {type(cases).__name__}, expected a list of objects")
-    for case in cases:
+    cases = _objects(_json(row, key), key)
+    for number, case in enumerate(cases):
         for name in ("input", "output"):
             if not isinstance(case.get(name), str):
-                kind = type(case.get(name)).__name__
-                raise ValueError(f"{key} has a case whose {name} is {kind}, expected text")
+                raise _wrong(f"{key}[{number}].{name}", case.get(name), "text")
     keys = ("input", "output", "testtype")
     return [
         {"testtype": "stdin"} | {k: _text(case, k) for k in keys if k in case} for case in cases
@@ -202,9 +214,11 @@ def _call(case: Mapping[str, str]) -> list[Json]:
 
 
 def _with_tests(row: Mapping[str, Any], tests: TaskTests | None) -> Task:
+    is_chat = isinstance(row["prompt"], list)
     return Task(
         task_id=_id(row, "task_id"),
-        prompt=_text(row, "prompt"),
+        prompt="" if is_chat else _text(row, "prompt"),
+        messages=_messages(row, "prompt") if is_chat else (),
         entry_point=_text(row, "entry_point"),
         canonical_solution=_text(row, "canonical_solution"),
         tests=tests,
@@ -219,19 +233,53 @@ _FORMS: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Task]], ...] = (
     ({"task_id", "prompt"}, lambda row: _with_tests(row, None)),
 )
 
+FIELDS = (
+    "task_id", "prompt", "entry_point", "canonical_solution", "test", "base_input", "plus_input",
+    "atol", "text", "code", "test_list", "test_imports", "test_setup_code", "question_id",
+    "question_content", "public_test_cases", "private_test_cases", "starter_code", "metadata",
+)  # fmt: skip
+"""Everything that is read of a row."""
+
+_OTHER_NAMES = {
+    "task_id": ("id", "name", "problem_id", "question_id", "uid", "index", "idx"),
+    "prompt": (
+        "text", "question", "instruction", "problem", "problem_statement", "question_content",
+        "description", "messages", "query", "input",
+    ),
+}  # fmt: skip
+
+
+def likely_columns(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """The fields that every row needs and this one lacks, and the column that may hold each.
+
+    None where no column has a usual name.
+    """
+    lower = {str(name).lower(): str(name) for name in row}
+    return {
+        field: next((lower[name] for name in names if name in lower), None)
+        for field, names in _OTHER_NAMES.items()
+        if row.get(field) is None
+    }
+
 
 def _text(row: Mapping[str, Any], key: str) -> str:
     """A text; empty if the key is missing or null."""
     value = row.get(key)
-    if value is None:
-        return ""
+    return "" if value is None else _checked_text(value, key)
+
+
+def _checked_text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{key} is {type(value).__name__}, expected text")
+        raise _wrong(where, value, "text")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{key} has a lone surrogate, which no tokenizer can read") from error
+        raise ValueError(f"{where} has a lone surrogate, which no tokenizer can read") from error
     return value
+
+
+def _wrong(where: str, value: Any, expected: str) -> ValueError:
+    return ValueError(f"{where} is {type(value).__name__}, expected {expected}")
 
 
 def _id(row: Mapping[str, Any], key: str) -> str:
@@ -244,17 +292,50 @@ def _id(row: Mapping[str, Any], key: str) -> str:
 
 def _texts(row: Mapping[str, Any], key: str) -> list[str]:
     """A list of texts; empty if the key is missing or null."""
-    value = _list(row, key)
-    for item in value:
-        if not isinstance(item, str):
-            raise ValueError(f"{key} has an item of type {type(item).__name__}, expected text")
+    items = enumerate(_list(row, key))
+    return [_checked_text(item, f"{key}[{number}]") for number, item in items]
+
+
+def _calls(row: Mapping[str, Any], key: str) -> list[list[Json]]:
+    """A list of calls, each the list of its arguments."""
+    calls = _list(row, key)
+    for number, arguments in enumerate(calls):
+        if not isinstance(arguments, list):
+            raise _wrong(f"{key}[{number}]", arguments, "a list of arguments")
+    return calls
+
+
+def _objects(value: Any, where: str) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list):
+        raise _wrong(where, value, "a list of objects")
+    for number, item in enumerate(value):
+        if not isinstance(item, Mapping):
+            raise _wrong(f"{where}[{number}]", item, "an object")
     return value
+
+
+def _messages(row: Mapping[str, Any], key: str) -> tuple[Message, ...]:
+    """The messages of a chat, up to the one that is to be answered."""
+    messages: list[Message] = []
+    for number, item in enumerate(_objects(row[key], key)):
+        where = f"{key}[{number}]"
+        if set(item) != {"role", "content"}:
+            raise ValueError(f"{where} has {', '.join(item) or 'no keys'}, expected role, content")
+        if item["role"] not in get_args(_Role):
+            raise ValueError(f"{where}.role is {item['role']!r}, expected system, user, assistant")
+        if item["role"] == "system" and number:
+            raise ValueError(f"{where}.role is 'system', which only the first message may be of")
+        content = _checked_text(item["content"], f"{where}.content")
+        messages.append(Message(role=item["role"], content=content))
+    if messages and messages[-1].role != "user":
+        raise ValueError(f"{key}[{len(messages) - 1}].role is 'assistant', but user comes last")
+    return tuple(messages)
 
 
 def _number(row: Mapping[str, Any], key: str) -> float:
     value = row.get(key)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise ValueError(f"{key} is {type(value).__name__}, expected a number")
+        raise _wrong(key, value, "a number")
     return float(value or 0)
 
 
@@ -264,14 +345,14 @@ def _list(row: Mapping[str, Any], key: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise ValueError(f"{key} is {type(value).__name__}, expected a list")
+        raise _wrong(key, value, "a list")
     return value
 
 
 def _object(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = _json(row, key) if row.get(key) else {}
     if not isinstance(value, Mapping):
-        raise ValueError(f"{key} is {type(value).__name__}, expected an object")
+        raise _wrong(key, value, "an object")
     return value
 
 

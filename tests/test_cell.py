@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -29,6 +29,11 @@ def leaving_out(config: RunConfig, *sources: str) -> Cell:
     return a_cell(config, "+".join(sources), measurement=measurement)
 
 
+def mapping(config: RunConfig, column: str, prompt: Literal["completion", "chat"]) -> Cell:
+    workload = dataclasses.replace(config.workload, columns={"prompt": column}, prompt=prompt)
+    return a_cell(config, column + prompt, workload=workload)
+
+
 def test_a_key_that_came_later_is_part_of_the_identity_only_once_it_is_used(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,8 +42,9 @@ def test_a_key_that_came_later_is_part_of_the_identity_only_once_it_is_used(
 
     unused, used = leaving_out(config), leaving_out(config, "rapl/intel-rapl:0:2")
     assert identity(unused.settings) != identity(used.settings)
+    assert identity(unused.settings) != identity(mapping(config, "text", "completion").settings)
     earlier = cell_levels(unused)
-    del earlier["measurement.leave_out"]
+    del earlier["measurement.leave_out"], earlier["workload.columns"]
     monkeypatch.setattr("slm_energy.cell.flat", lambda settings: earlier)
     as_before = identity(unused.settings)
     monkeypatch.undo()
@@ -54,6 +60,13 @@ def test_a_study_that_began_before_a_key_was_added_has_the_labels_it_had(
     assert list(found.values()) == [
         "bundled / torch / cpu / threads=None",
         "bundled / torch / cpu / threads=2",
+    ]
+
+
+def test_prompts_from_two_columns_are_told_apart_from_two_ways_to_ask(config: RunConfig) -> None:
+    assert labels(mapping(config, "a", "chat"), mapping(config, "b", "completion")) == [
+        "bundled / scripted / cpu / columns.prompt=a / prompt=chat",
+        "bundled / scripted / cpu / columns.prompt=b / prompt=completion",
     ]
 
 

@@ -13,7 +13,7 @@ from slm_energy.cell import settings
 from slm_energy.config.groups import BUNDLED, FimConfig, ModelConfig, RunConfig, WorkloadConfig
 from slm_energy.errors import ModelError, WorkloadError
 from slm_energy.models.tokenizer import load_tokenizer
-from slm_energy.tasks import Task
+from slm_energy.tasks import Message, Task
 from tests.asking import CHATML, CHATML_TOKENS, MARKERS, a_model
 from tests.test_tasks import HUMAN_EVAL, LIVE_CODE_BENCH, MBPP
 
@@ -45,6 +45,21 @@ def test_a_chat_asks_for_the_whole_function_in_the_models_template(tmp_path: Pat
         "\n```python\ndef add(a, b):\n```\n"
         "<|im_end|>\n<|im_start|>assistant\n"
     ]
+
+
+def test_the_messages_of_a_task_go_through_the_models_template_as_they_are(tmp_path: Path) -> None:
+    folder = a_model(tmp_path / "m", tokens=CHATML_TOKENS, template=CHATML)
+    messages = (
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="Add."),
+    )
+    task = Task(task_id="t", prompt="", messages=messages)
+    assert asked(folder, CHAT, task) == [
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nAdd.<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    ]
+    other = dataclasses.replace(task, messages=messages[1:])
+    assert prompts.digest([task], CHAT) != prompts.digest([other], CHAT)
 
 
 def test_an_instruction_fits_the_form_of_its_task() -> None:

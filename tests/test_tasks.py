@@ -40,6 +40,8 @@ LIVE_CODE_BENCH: dict[str, Any] = {
     "public_test_cases": json.dumps([{"input": "1 2\n", "output": "3\n", "testtype": "stdin"}]),
 }
 
+USER, ASSISTANT = ({"role": role, "content": "Add."} for role in ("user", "assistant"))
+
 
 def test_human_eval_has_a_check_of_the_candidate() -> None:
     task = tasks.read(HUMAN_EVAL)
@@ -118,6 +120,12 @@ def test_a_missing_value_is_named(row: dict[str, Any], missing: str) -> None:
         tasks.read(row)
 
 
+def test_a_prompt_may_be_the_messages_of_a_chat() -> None:
+    task = tasks.read({"task_id": "a", "prompt": [USER, ASSISTANT, USER]})
+    assert [message.role for message in task.messages] == ["user", "assistant", "user"]
+    assert not task.prompt
+
+
 def test_a_prompt_alone_has_no_tests() -> None:
     assert tasks.read({"task_id": "a", "prompt": "x"}).tests is None
 
@@ -125,16 +133,26 @@ def test_a_prompt_alone_has_no_tests() -> None:
 @pytest.mark.parametrize(
     ("row", "named"),
     [
-        (HUMAN_EVAL | {"prompt": ["a"]}, "prompt is list"),
+        (HUMAN_EVAL | {"prompt": ["a"]}, r"prompt\[0\] is str, expected an object"),
         (EVALPLUS | {"base_input": {}}, "base_input is dict"),
         (MBPP | {"test_list": "assert True"}, "test_list is str"),
-        (MBPP | {"test_list": [None]}, "test_list has an item of type NoneType"),
+        (MBPP | {"test_list": ["assert 1", None]}, r"test_list\[1\] is NoneType, expected text"),
+        (MBPP | {"test_list": ["\ud83d"]}, r"test_list\[0\] has a lone surrogate"),
+        (EVALPLUS | {"plus_input": [[1], 2]}, r"plus_input\[1\] is int, expected a list of arg"),
         (MBPP | {"test_imports": "import re"}, "test_imports is str"),
         (HUMAN_EVAL | {"test": True}, "test is bool"),
         (EVALPLUS | {"atol": "small"}, "atol is str, expected a number"),
         (LIVE_CODE_BENCH | {"public_test_cases": "no JSON"}, "public_test_cases is not JSON"),
-        (LIVE_CODE_BENCH | {"public_test_cases": [1]}, "public_test_cases is list"),
-        (LIVE_CODE_BENCH | {"public_test_cases": [{"input": "1"}]}, "output is NoneType"),
+        (LIVE_CODE_BENCH | {"public_test_cases": [1]}, r"public_test_cases\[0\] is int"),
+        (
+            LIVE_CODE_BENCH | {"public_test_cases": [{"input": "1"}]},
+            r"public_test_cases\[0\].output is NoneType",
+        ),
+        (HUMAN_EVAL | {"prompt": [{"role": "user", "content": 1}]}, r"prompt\[0\].content is int"),
+        (HUMAN_EVAL | {"prompt": [{"role": "bot", "content": "a"}]}, r"\[0\].role is 'bot'"),
+        (HUMAN_EVAL | {"prompt": [USER, {"role": "system", "content": ""}]}, r"\[1\].role is 'sys"),
+        (HUMAN_EVAL | {"prompt": [USER | {"name": "n"}]}, r"\[0\] has role, content, name"),
+        (HUMAN_EVAL | {"prompt": [USER, ASSISTANT]}, r"\[1\].role is 'assistant', but user comes"),
     ],
 )
 def test_a_value_of_another_type_is_named(row: dict[str, Any], named: str) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from slm_energy import workload
+from slm_energy import tasks, workload
 from slm_energy.config.groups import BUNDLED, WorkloadConfig
-from slm_energy.errors import WorkloadError
+from slm_energy.errors import ConfigError, WorkloadError
+from tests.test_tasks import MBPP
 
 
 def given(source: str | Path, **changes: Any) -> WorkloadConfig:
@@ -45,13 +46,30 @@ def test_the_digest_covers_ids_and_prompts_in_order() -> None:
     [
         (b"", "contains no prompts"),
         (b"\n\n", "contains no prompts"),
-        (b'{"task_id": "a"}\n', "row 1 needs task_id and prompt"),
+        (
+            b'{"id": "a", "question": "x"}\n',
+            "row 1 needs task_id and prompt; it has id, question: name the columns with"
+            " 'workload.columns={task_id: id, prompt: question}'",
+        ),
+        (
+            b'{"task_id": "a", "code": "", "test_list": [], "my text": "x"}\n',
+            "row 1 needs text or prompt; .*'workload.columns={prompt: COLUMN}'",
+        ),
         (b'{"task_id": "a", "prompt": ""}\n', "row 1 has an empty prompt"),
-        (b'{"task_id": "a", "prompt": "x"}\nnonsense\n', "line 2 is not JSON"),
+        (b'{"task_id": "a", "prompt": "x"}\nnonsense\n', "line 2 is not JSON .* one array"),
         (b'{"task_id": "a", "prompt": "x"}\n{"task_id": "a", "prompt": "y"}\n', "not unique"),
         (b"\xff\xfe\x00", "cannot be read"),
-        (b'[{"task_id": "a", "prompt": "x"}]\n', "row 1 is list, expected a JSON object"),
-        (b'{"task_id": "a", "prompt": [{"role": "user"}]}\n', "row 1: prompt is list"),
+        (b'[{"task_id": "a"},\n3\n]', "row 1 needs task_id and prompt"),
+        (
+            b'[{"task_id": "a", "prompt": "x"}\n',
+            "is not JSON .*; give one object a line, or one arr",
+        ),
+        (b"[]", "contains no prompts"),
+        (b"3\n", "row 1 is int, expected a JSON object"),
+        (
+            b'{"task_id": "a", "prompt": [{"role": "user"}]}\n',
+            "row 1: prompt is list, expected text; workload.prompt=chat sends",
+        ),
         (b'{"task_id": "a", "prompt": false}\n', "row 1: prompt is bool"),
         (b'{"task_id": "a", "prompt": 7}\n', "row 1: prompt is int"),
         (b'{"task_id": "a", "prompt": null}\n', "row 1 has an empty prompt"),
@@ -64,6 +82,44 @@ def test_a_bad_file_is_one_clear_line(tmp_path: Path, content: bytes, message: s
     with pytest.raises(WorkloadError, match=message) as raised:
         workload.load(given(path))
     assert "\n" not in str(raised.value)
+
+
+def test_an_array_over_several_lines_is_read_like_lines(tmp_path: Path) -> None:
+    rows = [{"task_id": f"t/{n}", "prompt": "a\u2028b"} for n in range(3)]
+    lines, array = tmp_path / "tasks.jsonl", tmp_path / "tasks.json"
+    lines.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    array.write_text("\n" + json.dumps(rows, indent=2))
+    assert workload.load(given(array)) == workload.load(given(lines))
+
+
+def test_columns_of_other_names_are_mapped_to_the_fields_of_every_form(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    renamed = MBPP | {"id": 2, "ask": MBPP["text"], "tests": MBPP["test_list"], "prompt": 7}
+    for name in ("task_id", "text", "test_list"):
+        del renamed[name]
+    path.write_text(json.dumps(renamed))
+    columns = {"task_id": "id", "prompt": "ask", "test_list": "tests"}
+    assert workload.load(given(path, columns=columns)) == (tasks.read(MBPP),)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"promt": "ask"}, "workload.columns.promt: no such field; did you mean prompt"),
+        ({"prompt": "aks"}, "workload.columns.prompt=aks: no such column in .*; it has id, ask"),
+        (
+            {"prompt": "ask"},
+            "row 1 needs task_id and prompt; .*'workload.columns={prompt: ask, task_id: id}'",
+        ),
+    ],
+)
+def test_a_wrong_mapping_of_columns_is_one_clear_line(
+    tmp_path: Path, columns: dict[str, str], message: str
+) -> None:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text('{"id": "a", "ask": "x"}\n{"id": "b", "ask": "y"}\n')
+    with pytest.raises((WorkloadError, ConfigError), match=message):
+        workload.load(given(path, columns=columns))
 
 
 def test_null_in_an_optional_field_is_absent_and_an_id_may_be_a_number(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+import numpy as np
+
 from slm_energy.analysis.over_models import over_models
 from slm_energy.analysis.resolve_design import Design, levels, members
 from slm_energy.analysis.result.comparison import Conventional, Family, Pair, Savings
@@ -236,8 +238,9 @@ def _conventional(
     if rounds:
         return conventional.chain(block, pairs, rule.alpha, where)
     chain, missing = conventional.chain(one_value_per_row(block), pairs, rule.alpha, where)
-    # `not_possible` says once for all families why there is no Friedman and no Conover.
-    return chain, [out for out in missing if chain is not None and "Friedman" not in out.name]
+    # `not_possible` says once for all families what needs rounds, or a second value of a cell.
+    repeated = (~np.isnan(block.values)).sum(axis=0).max() > 1
+    return chain, [out for out in missing if repeated and "Friedman" not in out.name]
 
 
 def _effects(

@@ -12,6 +12,7 @@ import numpy as np
 from slm_energy.analysis.result.design import Factor
 from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.trials.frame import Study, level
+from slm_energy.cell import joined
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.errors import AnalysisError
 
@@ -48,32 +49,31 @@ def resolve_design(study: Study, options: AnalysisOptions, *, rounds: bool = Tru
     Raises:
         AnalysisError: the study has no such factor or cell.
     """
-    families = _families(study, options)
+    split = [factor.key for factor in study.factors(options.families, "families")]
+    families = {
+        cell: joined([level(study.settings[cell], key) for key in split]) for cell in study.cells
+    }
     return Design(
         options=options,
         factors=study.factors(options.factors, "factors"),
         families=families,
-        references=_references(study, families, options.reference),
+        references=_references(study, families, split, options.reference),
         rounds=rounds,
     )
 
 
-def _families(study: Study, options: AnalysisOptions) -> dict[str, str]:
-    """Cell id to the name of its family: its levels of the factors that make one."""
-    split = study.factors(options.families, "families")
-    return {
-        cell: " / ".join(level(study.settings[cell], factor.key) for factor in split)
-        for cell in study.cells
-    }
+def _references(
+    study: Study, families: dict[str, str], split: Sequence[str], named: str | None
+) -> dict[str, str]:
+    """Family to the cell that was named as its reference; empty when none was.
 
-
-def _references(study: Study, families: dict[str, str], named: str | None) -> dict[str, str]:
-    """Family to the cell that was named as its reference; empty when none was."""
+    It may be named by its id, by its label, or by what of its label is not its family's.
+    """
     if named is None:
         return {}
     references: dict[str, str] = {}
     for cell, label in study.labels.items():
-        within = [part for part in label.split(" / ") if part not in families[cell].split(" / ")]
+        within = [text for key, text in study.label_parts[cell].items() if key not in split]
         if named in (cell, label, " / ".join(within)):
             references.setdefault(families[cell], cell)
     if not references:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -89,12 +88,3 @@ def shell_path(location: str | Path) -> str:
     if text.startswith("file://"):
         text = url2pathname(urlsplit(text).path)
     return shlex.quote(text)
-
-
-def shell_override(key: str, value: str) -> str:
-    """KEY=VALUE, quoted for Hydra where its grammar needs that, and then for a shell."""
-    if not re.fullmatch(r"[A-Za-z./][\w/.:+@%-]*", value, re.ASCII):
-        # Within quotes Hydra's grammar takes a backslash as it is, except before a quote.
-        doubled = re.sub(r'(\\+)(?="|\Z)', r"\1\1", value)
-        value = '"' + doubled.replace('"', '\\"') + '"'
-    return shlex.quote(f"{key}={value}")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from slm_energy.cli.console import shell_override
 from slm_energy.config.compose import compose
 from slm_energy.config.options import AnalysisOptions, ReportFiles
 from slm_energy.errors import ConfigError
+from slm_energy.escape import shell_override
 
 if TYPE_CHECKING:
     from slm_energy.planning.grid import Grid

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from slm_energy.cli import exit_codes, key_help
-from slm_energy.cli.console import shell_override, shell_path, terminal
+from slm_energy.cli.console import shell_path, terminal
 from slm_energy.cli.plan import show_left_out
 from slm_energy.cli.words import add_hydra, hydra_words
 from slm_energy.config import files
 from slm_energy.config.compose import compose_grid
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import AnalysisError, TrackingError
+from slm_energy.escape import shell_override
 from slm_energy.places import file_errors
 
 if TYPE_CHECKING:

@@ -40,6 +40,9 @@ _DIGITS = 300
 """No number needs more, and Python reads at most 4,300."""
 _NO_TOKEN = r"[^\x00-\x7d\x7f]"
 """What Hydra's grammar has no token for: letters beyond ASCII, and the home folder."""
+_MAY_BE_NEW = re.compile(r"[\w.]+=\{|columns\.(metrics|repetition|decimal|thousands)=")
+"""Words for what a file may lack: keys of a mapping, and those that a refused table asks for. They
+are checked after composition."""
 _NOT_ASKED = (
     "submitit_folder", "wait_for_completion", "max_num_timeout", "nodes", "tasks_per_node",
     "stderr_to_stdout",
@@ -213,7 +216,9 @@ def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) ->
         foreign_files_checked(),
         hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)),
     ):
-        parsed = OverridesParser.create().parse_overrides([_parsable(word) for word in overrides])
+        words = [_parsable(word) for word in overrides]
+        words = [f"++{word}" if _MAY_BE_NEW.match(word) else word for word in words]
+        parsed = OverridesParser.create().parse_overrides(words)
         others = [str(each.input_line) for each in parsed if each.key_or_group not in keys]
         config = hydra.compose(name, others)
         for override in parsed:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from slm_energy.config.keys import GROUPS, known_keys
+from slm_energy.config.keys import GROUPS, keys, known_keys
 from slm_energy.errors import did_you_mean
 from slm_energy.serialization import field_types
 
@@ -68,6 +68,9 @@ def _no_such_key(key: str, parent: Mapping[str, Any] | None, names: Sequence[str
     folder, _, name = key.rpartition(".")
     path, known = known_keys(key) if group in GROUPS else ("", list[str]())
     if path != folder and parent is not None:  # such as engine.options, whose keys a file decides
+        infos = keys(group) if group in GROUPS else ()
+        if any(each.name == folder and each.nullable for each in infos):
+            return f"{key}: give the whole mapping: {folder}={{{name}: VALUE}}"
         path, known = folder, [each for each in parent if not each.startswith("_")]
     elif path == folder and name in known:
         if parent:

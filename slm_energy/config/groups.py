@@ -362,6 +362,13 @@ class WorkloadConfig:
     revision: Annotated[str | None, Key("commit of a hub id, 40 hex digits; null for a file")] = (
         None
     )
+    columns: Annotated[
+        dict[str, str] | None,
+        Key(
+            "{prompt: text} reads a task's prompt from a column of another name; null renames none."
+            " docs/answers.md lists the fields that have columns."
+        ),
+    ] = dataclasses.field(default=None, hash=False)  # a workload is the key of a cache
     limit: Annotated[
         int | None,
         Key("use only this many prompts, from the first; null uses all", low=1, high=1_000_000_000),
@@ -377,7 +384,10 @@ class WorkloadConfig:
     ] = "fixed"
     prompt: Annotated[
         Literal["completion", "chat"],
-        Key("send the prompt as it is, to be continued, or within the model's chat template"),
+        Key(
+            "send the prompt as it is, to be continued, or within the model's chat template. With"
+            " chat, a prompt may be a list of messages, which are sent as they are."
+        ),
     ] = "completion"
     fim: Annotated[
         bool,

@@ -1,7 +1,7 @@
-"""A model's chat template: read it from the model's folder and render one user message.
+"""A model's chat template: read it from the model's folder and render messages.
 
 Templates are code that comes with a model. As in transformers they run in Jinja's immutable
-sandbox, and a message is rendered as `apply_chat_template` renders it, with one exception: the
+sandbox, and messages are rendered as `apply_chat_template` renders it, with one exception: the
 date is always the same.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -29,8 +30,8 @@ It is the date that Llama 3's templates have where there is no clock."""
 _REMEDY = "set workload.prompt=completion, or take a model that was tuned for chat"
 
 
-def render(folder: Path, message: str) -> str:
-    """One user message in the model's template, up to where the model's answer begins.
+def render(folder: Path, messages: Sequence[dict[str, str]]) -> str:
+    """Messages (`role`, `content`) in the model's template, up to where its answer begins.
 
     Models that can think before they answer are told not to (`enable_thinking`, which the templates
     of Qwen3 and SmolLM3 know). The result holds its own special tokens.
@@ -41,7 +42,7 @@ def render(folder: Path, message: str) -> str:
     text, tokens = _template(folder), _special_tokens(folder)
     try:
         return _compiled(text).render(
-            messages=[{"role": "user", "content": message}],
+            messages=list(messages),
             tools=None,
             documents=None,
             add_generation_prompt=True,

@@ -179,6 +179,19 @@ def test_a_reference_is_named_in_every_family_or_in_one(study):
     assert [pair.b for pair in headline(each)] == ["torch-cpu", "large-torch-cpu"]
 
 
+def test_names_with_a_separator_are_neither_split_nor_merged(study):
+    frame = two_models(study)
+    large = frame["model.name"] == "large"
+    names = ["model.name", "provider.name"]
+    frame.loc[large, names], frame.loc[~large, names] = ["a / torch", "c"], ["a", "torch / c"]
+    pair = ["model", "provider"]
+    families = report(frame, families=pair).metrics[0].families
+    assert {family.name for family in families} == {'"a / torch" / c', 'a / "torch / c"'}
+    frame.loc[~large, "provider.name"] = "d"
+    families = report(frame, families=pair, reference="torch").metrics[0].families
+    assert [family.named for family in families] == [True, True]
+
+
 def test_one_cell_per_model_is_not_ranked_across_models(study):
     small, large = study({"onnx/cpu": 0.010}), study({"onnx/cpu": 0.500}, seed=2)
     large["model.name"], large["cell"] = "large", "large-" + large["cell"]

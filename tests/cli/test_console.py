@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from slm_energy.cli.console import shell_override, shell_path
+from slm_energy.cli.console import shell_path
 from slm_energy.cli.run import ui_command
 from slm_energy.config.check import tracking_group
 from slm_energy.config.compose import compose
 from slm_energy.config.groups import TrackingConfig
+from slm_energy.escape import shell_override
 from tests.conftest import Command, ready_store
 
 

@@ -16,6 +16,7 @@ from slm_energy.models.folder import digest
 from tests.asking import CHATML, CHATML_TOKENS, a_model
 
 MESSAGE = 'Complete this.\n\n```python\ndef f(x: str) -> str:\n    """It\'s <b>."""\n```\n'
+CHAT = [{"role": "user", "content": MESSAGE}]
 
 STYLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "chatml, with a system prompt of its own and tools (Qwen2.5)": (
@@ -213,17 +214,16 @@ def test_text_and_ids_are_those_of_transformers(
     )
     monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", SameDay)
     theirs: Any = transformers.AutoTokenizer.from_pretrained(folder)  # type: ignore[no-untyped-call]
-    chat = [{"role": "user", "content": MESSAGE}]
     asked = {"add_generation_prompt": True, "enable_thinking": False}
-    text = chat_template.render(folder, MESSAGE)
-    assert text == theirs.apply_chat_template(chat, tokenize=False, **asked)
+    text = chat_template.render(folder, CHAT)
+    assert text == theirs.apply_chat_template(CHAT, tokenize=False, **asked)
     ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text, add_special_tokens=False)
-    assert ids.ids == theirs.apply_chat_template(chat, tokenize=True, **asked)
+    assert ids.ids == theirs.apply_chat_template(CHAT, tokenize=True, **asked)
 
 
 def test_a_prompt_is_the_same_on_every_day(tmp_path: Path) -> None:
     folder = a_model(tmp_path / "m", template="{{ strftime_now('%d %b %Y') }}")
-    assert chat_template.render(folder, MESSAGE) == "26 Jul 2024"
+    assert chat_template.render(folder, CHAT) == "26 Jul 2024"
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_template_may_be_in_any_of_three_files(
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content)
         (folder / name).write_text(text)
-    assert chat_template.render(folder, MESSAGE) == used
+    assert chat_template.render(folder, CHAT) == used
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_a_model_without_a_usable_template_is_one_line_with_the_remedy(
 ) -> None:
     folder = a_model(tmp_path / "m", template=template)
     with pytest.raises(ModelError, match=message) as raised:
-        chat_template.render(folder, MESSAGE)
+        chat_template.render(folder, CHAT)
     assert "set workload.prompt=completion" in str(raised.value)
     assert "\n" not in str(raised.value)
 

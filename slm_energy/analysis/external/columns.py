@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from slm_energy.analysis.external.claims import Claim
+from slm_energy.analysis.external.csv_file import Decimal, Thousands
 from slm_energy.config.key import Key
 from slm_energy.errors import ConfigError
 from slm_energy.serialization import from_plain
@@ -20,7 +21,7 @@ _GROUPS = (
     "energy", "energy_devices", "energy_estimated", "latency", "throughput", "time", "power",
     "memory", "utilization", "quality",
 )  # fmt: skip
-_UNITS: tuple[tuple[str, dict[str, float]], ...] = (
+UNITS: tuple[tuple[str, dict[str, float]], ...] = (
     ("_per_s", {"1/s": 1, "tokens/s": 1, "requests/s": 1}),
     ("_j", {"J": 1, "mJ": 1e-3, "kJ": 1e3, "MJ": 1e6, "mWh": 3.6, "Wh": 3600, "kWh": 3.6e6}),
     ("_s", {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60, "h": 3600}),
@@ -58,7 +59,7 @@ class MetricColumn:
                 f"columns.metrics: {self.name!r} is no name of a metric; it must be GROUP/QUANTITY_"
                 f"UNIT, such as energy/total_j, with a group of {', '.join(_GROUPS)}"
             )
-        units = next((units for end, units in _UNITS if quantity.endswith(end)), {"": 1.0})
+        units = next((units for end, units in UNITS if quantity.endswith(end)), {"": 1.0})
         if self.unit not in units:
             known = ", ".join(units) if "" not in units else "an empty one only, it counts"
             raise ConfigError(
@@ -69,7 +70,7 @@ class MetricColumn:
 
 def by_name(column: str) -> MetricColumn | None:
     """A column that bears the name of one of our metrics, in its unit; None for any other."""
-    units = next((units for end, units in _UNITS if column.endswith(end)), {"": 1.0})
+    units = next((units for end, units in UNITS if column.endswith(end)), {"": 1.0})
     if column.partition("/")[0] not in _GROUPS or "/" not in column:
         return None
     return MetricColumn(name=column, column=column, unit=next(iter(units)))
@@ -116,6 +117,21 @@ class Columns:
         Key("column that names what each value is, in a table with one value per row"),
     ] = None
     value: Annotated[str, Key("column of these values")] = "value"
+    guess: Annotated[
+        bool,
+        Key(
+            "take columns by their usual names, such as Energy (Wh), where nothing else is said."
+            " The report says what was taken."
+        ),
+    ] = False
+    decimal: Annotated[
+        Decimal | None,
+        Key("mark before decimals; null is a point, unless the file leaves that open"),
+    ] = None
+    thousands: Annotated[
+        Thousands | None,
+        Key("mark between thousands: 1,234.5 has a comma; null is none"),
+    ] = None
     keep: Annotated[
         dict[str, tuple[str | int | float, ...]],
         Key("column to the values that are read, such as {engine: [TORCH]}; drops other rows"),
@@ -147,7 +163,7 @@ def columns(mapping: Mapping[str, Any]) -> Columns:
     except ValueError as error:
         text = str(error).replace("Columns", "columns", 1)
         raise ConfigError(f"{text}; see conf/columns/tidy.yaml") from None
-    if not result.present:
+    if not result.present and not result.guess:
         raise ConfigError("columns.factors names no column; set columns.factors.engine=COLUMN")
     for name in result.factors:
         if name.partition(".")[0] not in _SETTINGS:

@@ -28,11 +28,13 @@ class ExternalReport:
         report: the analysis; its notes and findings say the other two in sentences.
         ranges: savings over models, metric by metric.
         checked: its authors' claims.
+        guessed: what its columns were taken for; empty where nothing was guessed.
     """
 
     report: Report
     ranges: tuple[savings.SavingsRange, ...]
     checked: tuple[claims.CheckedClaim, ...]
+    guessed: str = ""
 
 
 def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
@@ -51,7 +53,8 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
     path, meaning = Path(str(keys.pop("data"))), columns(keys.pop("columns"))
     if (registration := keys.pop("registration", None)) is not None:
         raise ConfigError(f"registration={registration} belongs to study=NAME, not to data=FILE")
-    frame = read(path, meaning)
+    table = read(path, meaning)
+    frame = table.rows
     keys["study"] = keys.get("study") or path.stem
     if tuple(keys.get("metrics", METRICS)) == METRICS:
         keys["metrics"] = [str(name) for name in frame.columns if "/" in str(name)]
@@ -81,9 +84,12 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
             lambda failure: (),
         )
     )
-    attributed = _attributed(report, path.name, meaning.source, ranges, checked)
+    attributed = _attributed(report, path.name, table.dialect, meaning.source, ranges, checked)
     attributed = with_failures(attributed, sections.failures)
-    return ExternalReport(report=attributed, ranges=ranges, checked=checked)
+    if table.guessed:
+        notes = (attributed.notes[0], table.guessed, *attributed.notes[1:])
+        attributed = dataclasses.replace(attributed, notes=notes)
+    return ExternalReport(report=attributed, ranges=ranges, checked=checked, guessed=table.guessed)
 
 
 def _checked(
@@ -101,14 +107,15 @@ def _of_declared_rounds(report: Report) -> Report:
 def _attributed(
     report: Report,
     file: str,
+    dialect: str,
     source: str,
     ranges: tuple[savings.SavingsRange, ...],
     checked: tuple[claims.CheckedClaim, ...],
 ) -> Report:
     """Say first whose data it is, then what follows from it."""
     origin = (
-        f"Data from {file}, not measured by slm_energy; what energy means in it is as declared by "
-        "its authors." + (f" {source.rstrip('.')}." if source else "")
+        f"Data from {file} ({dialect}), not measured by slm_energy; what energy means in it is as "
+        "declared by its authors." + (f" {source.rstrip('.')}." if source else "")
     )
     first = report.deciding[0].metric
     saved = tuple(saved.sentence() for saved in ranges if saved.metric == first)

@@ -1,6 +1,6 @@
 """Read a table measured elsewhere: a CSV file becomes the rows that `build` takes.
 
-    load        all as text, with the row of the file
+    load        all as text, with the row of the file (`csv_file`)
     keep        the rows that `columns.keep` selects
     reshape     one row per cell and repetition, one column per metric
     number      repetitions from 1; values in our units
@@ -12,8 +12,7 @@ empty value is missing, and the report counts it. Rows are those of the file, th
 
 from __future__ import annotations
 
-import codecs
-import csv
+import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
@@ -23,36 +22,60 @@ import numpy as np
 import pandas as pd
 
 from slm_energy.analysis.external.columns import Columns, MetricColumn, by_name
+from slm_energy.analysis.external.csv_file import (
+    ROW,
+    as_numbers,
+    load,
+    notation_in_words,
+    notations,
+)
+from slm_energy.analysis.external.guess import proposal, taken
 from slm_energy.cell import cell_labels
 from slm_energy.config.groups import Scalar
 from slm_energy.errors import AnalysisError, one_line
 
-_ROW = "row of the file"
 _REPETITION = "repetition of the cell"
 _MISSING = ("", "na", "n/a", "nan", "null", "none", "-")
 _CORE = ("model.name", "engine.name", "provider.name")
 
 
-def read(path: Path, mapping: Columns) -> pd.DataFrame:
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table measured elsewhere.
+
+    Attributes:
+        rows: one row per cell and repetition with the columns of `tracking.Store.frame`; metrics
+            under our names, in the units that end them; NaN where the table has no value.
+        dialect: how the file was read, such as `semicolon-separated, decimal comma`.
+        guessed: what its columns were taken for, in a sentence; empty where nothing was guessed.
+    """
+
+    rows: pd.DataFrame
+    dialect: str
+    guessed: str = ""
+
+
+def read(path: Path, mapping: Columns) -> Table:
     """Read a table.
 
     Args:
         path: a CSV file.
         mapping: what its columns mean.
 
-    Returns:
-        One row per cell and repetition with the columns of `tracking.Store.frame`; metrics under
-        our names, in the units that end them; NaN where the table has no value.
-
     Raises:
         AnalysisError: with the row and column at fault.
     """
-    table = _kept(_load(path), mapping, path)
+    file, guessed = load(path), ""
+    if mapping.guess:
+        mapping, guessed = taken(file.table, mapping, f"data={path}")
+    table = _kept(file.table, mapping, path)
     table, metrics = _one_metric_per_column(table, mapping, path)
     factors = mapping.present
-    _require(table, {f"columns.factors.{k}": v for k, v in factors.items()}, path)
+    required = {f"columns.factors.{name}": column for name, column in factors.items()}
+    _require(table, required, path, proposal(table, mapping))
     if mapping.repetition is not None:
         _require(table, {"columns.repetition": mapping.repetition}, path)
+    _refuse_doubt(table, mapping, metrics, file.separator, path)
     table = _spread(table, mapping, metrics, path)
     numbers = _repetitions(table, list(factors.values()), mapping, path)
     levels = {
@@ -60,71 +83,25 @@ def read(path: Path, mapping: Columns) -> pd.DataFrame:
         for name, column in factors.items()
     }
     levels |= {name: np.full(len(table), "not given") for name in _CORE if name not in levels}
-    values = {metric.name: _numbers(table, metric, path) for metric in metrics}
+    values = {metric.name: _numbers(table, metric, mapping, path) for metric in metrics}
     rows = pd.DataFrame({**levels, **values, "round": numbers})
-    rows["row"] = table[_ROW].to_numpy()
-    return _as_stored(rows, list(levels), path.name, mapping.rounds)
+    rows["row"] = table[ROW].to_numpy()
+    dialect = f"{file.separator}-separated, {notation_in_words(mapping.decimal, mapping.thousands)}"
+    stored = _as_stored(rows, list(levels), path.name, mapping.rounds)
+    return Table(rows=stored, dialect=dialect, guessed=guessed)
 
 
-def _load(path: Path) -> pd.DataFrame:
-    """All columns as text, and the row number of each row in the file."""
-    try:
-        with path.open(encoding=_encoding(path), newline="") as file:
-            start = file.readline()
-            named = re.fullmatch(r"sep=(.)", start.strip("\r\n"))  # as Excel writes it
-            above = 1 if named else 0
-            if not named:
-                file.seek(0)
-            lines = csv.reader(
-                file, delimiter=named[1] if named else _separator(start), strict=True
-            )
-            head = next(lines, [])
-            body = [
-                (lines.line_num + above, line)
-                for line in lines
-                if any(text.strip() for text in line)
-            ]
-    except OSError as error:
-        raise AnalysisError(f"data={path}: cannot be read ({error.strerror})") from None
-    except (UnicodeError, csv.Error) as error:
-        raise AnalysisError(
-            f"data={path}: not a CSV file in UTF-8 or UTF-16 ({one_line(error)})"
-        ) from None
-    head = [name.strip() for name in head]
-    if not any(head) or not body:
-        raise AnalysisError(f"data={path}: {'no data below its head' if any(head) else 'empty'}")
-    if twice := [name for name in head if head.count(name) > 1]:
-        raise AnalysisError(f"data={path}: two columns are named {twice[0]!r}; rename one")
-    for number, line in body:
-        if len(line) != len(head):
-            raise AnalysisError(
-                f"data={path}: row {number} has {len(line)} values and the head {len(head)}"
-            )
-    table = pd.DataFrame([[text.strip() for text in line] for _, line in body], columns=head)
-    return table.assign(**{_ROW: [number for number, _ in body]})
-
-
-def _encoding(path: Path) -> str:
-    """UTF-16 if the file begins with its byte order mark, as Excel's "Unicode text" does."""
-    with path.open("rb") as file:
-        mark = file.read(2)
-    return "utf-16" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-
-
-def _separator(head: str) -> str:
-    """The one of semicolon and tab that a head without commas has; else a comma."""
-    return next((mark for mark in ";\t" if mark in head and "," not in head), ",")
-
-
-def _require(table: pd.DataFrame, required: Mapping[str, str], path: Path) -> None:
+def _require(
+    table: pd.DataFrame, required: Mapping[str, str], path: Path, proposed: str = ""
+) -> None:
     """Refuse a table that lacks a column; `required` maps the key that names it to the column."""
-    known = [str(name) for name in table.columns if name not in (_ROW, _REPETITION)]
+    known = [str(name) for name in table.columns if name not in (ROW, _REPETITION)]
     for key, name in required.items():
         if name not in known:
             none = ", or to null where there is none" if key.startswith("columns.factors.") else ""
             raise AnalysisError(
                 f"data={path}: no column {name!r}; it has {one_line(', '.join(known), 300)}; set "
-                f"{key} to one of them{none}, or choose other columns=NAME"
+                f"{key} to one of them{none}, or choose other columns=NAME{proposed}"
             )
 
 
@@ -164,10 +141,10 @@ def _one_metric_per_column(
     candidates = [by_name(str(name)) for name in table.columns]
     metrics = tuple(metric for metric in candidates if metric is not None)
     if not metrics:
-        known = ", ".join(str(name) for name in table.columns if name not in (_ROW, _REPETITION))
+        known = ", ".join(str(name) for name in table.columns if name not in (ROW, _REPETITION))
         raise AnalysisError(
             f"data={path}: no column has the name of a metric (energy/total_j); it has "
-            f"{one_line(known, 300)}; name them with columns.metrics"
+            f"{one_line(known, 300)}; name them with columns.metrics{proposal(table, mapping)}"
         )
     return table, metrics
 
@@ -200,17 +177,18 @@ def _spread(
         keys.append(_REPETITION)
     _refuse_twice(table, [*keys, mapping.variable], mapping, path)
     for metric in metrics:  # while each value still has its row
-        _numbers(table[table[mapping.variable] == metric.column], metric, path, mapping.value)
+        own = table[table[mapping.variable] == metric.column]
+        _numbers(own, metric, mapping, path, mapping.value)
     wide = table.pivot(index=keys, columns=mapping.variable, values=mapping.value)
-    rows = table.groupby(keys, sort=False)[_ROW].min()
-    return wide.reindex(rows.index).assign(**{_ROW: rows}).reset_index().fillna("")
+    rows = table.groupby(keys, sort=False)[ROW].min()
+    return wide.reindex(rows.index).assign(**{ROW: rows}).reset_index().fillna("")
 
 
 def _repetitions(table: pd.DataFrame, keys: list[str], mapping: Columns, path: Path) -> list[int]:
     """Number the repetitions of each cell from 1; the same name has one number in all cells."""
     for column in keys:
         if (empty := table[column] == "").any():
-            row = int(table.loc[empty, _ROW].iloc[0])
+            row = int(table.loc[empty, ROW].iloc[0])
             raise AnalysisError(f"data={path}: row {row}, column {column!r} is empty")
     column = mapping.repetition if mapping.repetition is not None else _REPETITION
     if column not in table:
@@ -236,29 +214,56 @@ def _refuse_twice(table: pd.DataFrame, keys: list[str], mapping: Columns, path: 
     if mapping.aggregate is not None:
         hint = "with columns.aggregate each cell has one row"
     raise AnalysisError(
-        f"data={path}: rows {', '.join(str(row) for row in same[_ROW][:3])} are the same cell and "
+        f"data={path}: rows {', '.join(str(row) for row in same[ROW][:3])} are the same cell and "
         f"repetition ({what}); {hint}"
     )
 
 
+def _refuse_doubt(
+    table: pd.DataFrame,
+    mapping: Columns,
+    metrics: tuple[MetricColumn, ...],
+    separator: str,
+    path: Path,
+) -> None:
+    """Refuse points that may be of decimals or of thousands: where commas do not separate values.
+
+    Such files come from where `1.234` is a thousand; one value like `1.5` in any metric decides.
+    """
+    if separator == "comma" or mapping.decimal is not None or mapping.thousands is not None:
+        return
+    columns = {mapping.value} if mapping.variable is not None else {m.column for m in metrics}
+    texts = [text for column in columns if column in table for text in table[column]]
+    ways = notations(texts)
+    if len(ways) > 1 and all(as_numbers([text for text in texts if "." in text], None, None)):
+        raise AnalysisError(
+            f"data={path}: its numbers can be read in {len(ways)} ways: add {', or '.join(ways)}"
+        )
+
+
 def _numbers(
-    table: pd.DataFrame, metric: MetricColumn, path: Path, column: str | None = None
+    table: pd.DataFrame,
+    metric: MetricColumn,
+    mapping: Columns,
+    path: Path,
+    column: str | None = None,
 ) -> np.ndarray:
     """The values of one metric in our unit; NaN where missing."""
     column = metric.column if column is None else column
     texts = table[column]
     missing = texts.str.lower().isin(_MISSING).to_numpy(dtype=bool)
-    values = pd.to_numeric(texts.mask(missing), errors="coerce").to_numpy(dtype=float)
+    plain = pd.Series(as_numbers(list(texts), mapping.decimal, mapping.thousands))
+    values = pd.to_numeric(plain, errors="coerce").to_numpy(dtype=float)
     for bad, why in (
         (~missing & np.isnan(values), "is not a number"),
         (np.isinf(values), "is infinite"),
         (values < 0, "is negative, which this metric cannot be"),
     ):
         if bad.any():
-            row = int(table[_ROW].to_numpy()[bad][0])
+            row = int(table[ROW].to_numpy()[bad][0])
             text = texts.to_numpy()[bad][0]
-            comma = "; write it with a decimal point and without a thousands separator"
-            hint = comma if "," in text else ""
+            ways = notations(texts) if why == "is not a number" else []
+            hint = f"; add {', or '.join(ways)}" if ways else ""
             raise AnalysisError(f"data={path}: row {row}, column {column!r}: {text!r} {why}{hint}")
     if missing.all():
         raise AnalysisError(f"data={path}: no row has a value of {metric.column!r} ({metric.name})")

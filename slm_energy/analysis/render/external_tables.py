@@ -10,7 +10,9 @@ from slm_energy.analysis.render.tables import Grid
 
 
 def to_terminal(external: ExternalReport, console: Console) -> None:
-    """Print the report, then the savings over models and the claims; fits in 100 columns."""
+    """Print what was guessed, the report, savings over models and claims; fits in 100 columns."""
+    if external.guessed:
+        terminal.print_line(external.guessed, console)
     terminal.to_terminal(external.report, console)
     for grid in grids(external):
         terminal.print_grid(grid, console)

@@ -119,7 +119,7 @@ class _Against:
         self.interval = side(pair.joint_low, pair.joint_high)
         self.wide = side(pair.joint_wide_low, pair.joint_wide_high)
         about = mirrored(pair.verdict, metric.higher_is_better) if turned else pair.verdict
-        self.verdict = str(about)
+        self.verdict = str(about) if pair.is_tested else "not tested"
 
     def ends(self) -> list[float]:
         """All values that must fit into the picture."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.result.solved import Range, Solved
+from slm_energy.escape import spreadsheet
 
 
 def cells(report: Report) -> str:
@@ -54,4 +55,8 @@ def _flat(row: Any) -> dict[str, Any]:
 
 
 def _csv(rows: Iterable[dict[str, Any]]) -> str:
-    return str(pd.DataFrame(list(rows)).to_csv(index=False))
+    texts = [
+        {name: spreadsheet(item) if isinstance(item, str) else item for name, item in row.items()}
+        for row in rows
+    ]
+    return str(pd.DataFrame(texts).to_csv(index=False))

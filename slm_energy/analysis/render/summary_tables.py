@@ -8,6 +8,7 @@ from functools import partial
 from slm_energy.analysis.render import solved_tables, supporting_tables
 from slm_energy.analysis.render.tables import MARGINAL, Grid, audit, registration
 from slm_energy.analysis.result.comparison import Family, Pair
+from slm_energy.analysis.result.design import Cell
 from slm_energy.analysis.result.diagnostics import Descriptive
 from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import DEVICES, Metric
@@ -78,7 +79,8 @@ def cells(report: Report) -> Grid:
         ]
         if compared:
             texts.insert(0, phrases.share(cell.agreement))
-        rows.append((cell.label, f"{cell.valid}/{cell.rounds}" if cell.rounds else "-", *texts))
+        valued = sum(of[cell.id].trials for of in by_cell[: len(lead)] if cell.id in of)
+        rows.append((cell.label, _valid(cell, valued), *texts))
     rows_of = {cell.id: i for i, cell in enumerate(report.cells)}
     bold = {
         (rows_of[family.ranked[0]], column)
@@ -89,6 +91,15 @@ def cells(report: Report) -> Grid:
     heading = f"Per cell: geometric means, {phrases.confidence(report)} interval in brackets"
     heading += next(filter(None, (phrases.titled(report, metric) for metric in columns)), "")
     return Grid(title=heading, head=head, rows=tuple(rows), bold=frozenset(bold))
+
+
+def _valid(cell: Cell, valued: int) -> str:
+    """How many trials count; `valued` of the valid ones have a value of the metric that decides."""
+    if not cell.rounds:
+        return "-"
+    if valued < cell.valid:
+        return f"{valued} of {cell.rounds} have a value"
+    return f"{cell.valid}/{cell.rounds}"
 
 
 def _short(metric: Metric) -> str:
@@ -128,7 +139,7 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
         if pair.joint_low is not None and pair.joint_high is not None:
             span = f"{phrases.number(pair.joint_low)} to {phrases.number(pair.joint_high)}"
             ratio += f" ({span})"
-        won = f"{pair.won}/{pair.rounds}"
+        won = f"{pair.won}/{pair.rounds}" if pair.rounds else "-"
         change, p = phrases.change(metric, pair), phrases.p_value(pair.p)
         name = _name(report, pair, family)
         rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
@@ -145,7 +156,7 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
             "Verdict",
         ),
         rows=tuple(rows),
-    )
+    ).without_empty()
 
 
 def others(report: Report, rest: Sequence[MetricResult]) -> Grid:
@@ -157,14 +168,16 @@ def others(report: Report, rest: Sequence[MetricResult]) -> Grid:
     families = [f for result in report.deciding for f in result.families if f.headline]
     only = families[0] if len(families) == 1 else None
     rows = []
-    for pair in (pair for family in families for pair in family.headline):
+    for pair in (pair for family in families for pair in family.headline if rest):
         texts = []
         for result, table in zip(rest, tables, strict=True):
             same, turned = table.get((pair.a, pair.b)), table.get((pair.b, pair.a))
             if same is not None and same.ratio is not None:
-                texts.append(f"{phrases.number(same.ratio)} {same.verdict}")
+                about = same.verdict if same.is_tested else "not tested"
+                texts.append(f"{phrases.number(same.ratio)} {about}")
             elif turned is not None and turned.ratio is not None:
                 about = mirrored(turned.verdict, result.metric.higher_is_better)
+                about = about if turned.is_tested else "not tested"
                 texts.append(f"{phrases.number(1 / turned.ratio)} {about}")
             else:
                 texts.append("-")

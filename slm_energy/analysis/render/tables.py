@@ -85,7 +85,7 @@ def counts(report: Report) -> str:
     outcomes = report.audit.outcomes
     cells = times(len(report.cells), "cell")
     if report.origin and not report.audit.rounds:
-        return f"{cells}, {times(outcomes.get('valid', 0), 'value')} per metric"
+        return f"{cells}, {times(outcomes.get('valid', 0), 'repetition')}"
     rounds = max((cell.rounds for cell in report.cells), default=0)
     return (
         f"{cells}, {times(rounds, 'round')}, "

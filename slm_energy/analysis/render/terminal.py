@@ -13,7 +13,7 @@ from slm_energy.analysis.render.tables import Grid, heading
 from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.text.recommendation import opening, unsaid
-from slm_energy.escape import visible
+from slm_energy.escape import visible, visible_line
 
 WIDTH = 100
 _FEWEST = 20
@@ -39,6 +39,11 @@ def to_terminal(report: Report, console: Console) -> None:
         console.print(Padding(_safe(line, style="dim"), (0, 0, 0, 2)), width=width)
 
 
+def print_line(text: str, console: Console) -> None:
+    """Print one sentence that stands out."""
+    console.print(_safe(text, style="bold"), width=min(console.width, WIDTH))
+
+
 def print_sentences(made: Recommendation, console: Console) -> None:
     """Print a recommendation; the first sentence stands out."""
     width = min(console.width, WIDTH)
@@ -57,7 +62,7 @@ def print_grid(grid: Grid, console: Console) -> None:
     for column, name in enumerate(grid.head):
         left = grid.left_aligned(column)
         table.add_column(
-            _safe(name),
+            Text(visible(name)),  # of several lines
             justify="left" if left else "right",
             overflow="fold",
             no_wrap=not left and roomy,
@@ -71,5 +76,5 @@ def print_grid(grid: Grid, console: Console) -> None:
 
 
 def _safe(text: str, style: str = "") -> Text:
-    """Text that rich never reads as markup."""
-    return Text(visible(text), style=style)
+    """One line of text that rich never reads as markup."""
+    return Text(visible_line(text), style=style)

@@ -83,6 +83,11 @@ class Pair:
     tost_low: float | None = None
     tost_high: float | None = None
 
+    @property
+    def is_tested(self) -> bool:
+        """Whether anything was decided: without any spread there is a ratio and a `reason` only."""
+        return self.verdict != "inconclusive" or self.low is not None or self.joint_low is not None
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Savings:

@@ -28,6 +28,10 @@ from slm_energy.analysis.stats.independent_max_t import FEWEST, independent_max_
 from slm_energy.analysis.stats.simultaneous import Simultaneous
 
 NO_SPREAD = "values that do not vary, such as one per cell, leave nothing to test"
+_CONSTANT = (
+    "the values do not vary within cells, so no spread is known to test the difference against"
+)
+_SINGLE = "one value of a cell gives no spread to test the difference against"
 
 
 def compare(block: Block, metric: Metric, rule: Rule, reference: str | None = None) -> Comparison:
@@ -58,7 +62,8 @@ def compare(block: Block, metric: Metric, rule: Rule, reference: str | None = No
     family = _family([logs[i].logs for i in enough], rule)
     pairs = []
     for (i, j), change in zip(indices, changes, strict=True):
-        pair = _pair(block.cells[i], block.cells[j], change, metric, rule)
+        reason = _SINGLE if min(len(samples[i]), len(samples[j])) < 2 else _CONSTANT
+        pair = _pair(block.cells[i], block.cells[j], change, metric, rule, reason)
         if change.low is not None and family is not None and i in enough and j in enough:
             test = tested(family, (enough.index(i), enough.index(j)), rule)
             assert test is not None
@@ -102,7 +107,9 @@ def one_row(block: Block) -> Block:
     )
 
 
-def _pair(a: str, b: str, change: welch.CellChange, metric: Metric, rule: Rule) -> Pair:
+def _pair(
+    a: str, b: str, change: welch.CellChange, metric: Metric, rule: Rule, reason: str
+) -> Pair:
     """The change from `b` to `a` as a pair of one family; no rounds are shared.
 
     Its verdict is that of values that do not vary: of a share, or none.
@@ -126,7 +133,7 @@ def _pair(a: str, b: str, change: welch.CellChange, metric: Metric, rule: Rule) 
         difference=change.b - change.a,
         p=None if change.p is None else min(1.0, rule.sharing * change.p),
         verdict=verdict,
-        reason=NO_SPREAD,
+        reason=reason,
     )
 
 

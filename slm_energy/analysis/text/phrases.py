@@ -68,6 +68,8 @@ def change(metric: Metric, pair: Pair) -> str:
 
 def verdict(pair: Pair) -> str:
     """The verdict in a table: with the further rounds that would settle it."""
+    if not pair.is_tested:
+        return "not tested"
     if pair.verdict == COARSE:
         return "below resolution"
     if pair.verdict == "inconclusive" and pair.more_rounds is not None:

@@ -34,6 +34,8 @@ class Study:
         machine: where it ran.
         cells: ids in the order of the first round, unsupported ones last.
         labels: cell id to its name; what all cells share is left out of it.
+        label_parts: cell id to what its label is made of: setting to level, and under no setting
+            what else differs.
         settings: cell id to its dotted settings and library versions.
         shared: what all cells share, as `model bundled`, `provider cpu`.
         rounds: 1 to the last round that was begun.
@@ -50,6 +52,7 @@ class Study:
     machine: str
     cells: tuple[str, ...]
     labels: dict[str, str]
+    label_parts: dict[str, dict[str, str]]
     settings: dict[str, dict[str, Scalar]]
     shared: tuple[str, ...]
     rounds: tuple[int, ...]
@@ -203,12 +206,13 @@ def _study(rows: pd.DataFrame, study: str, machine: str) -> Study:
     cells = (*supported, *(cell for cell in rows["cell"].unique() if cell not in tried))
     rounds = tuple(range(1, int(rows["round"].max()) + 1))
     settings = _settings(rows)
-    labels, shared = _short_labels(cell_labels(settings.items()), settings)
+    label_parts, shared = _label_parts(cell_labels(settings.items()), settings)
     return Study(
         name=study,
         machine=machine,
         cells=cells,
-        labels=labels,
+        labels={cell: " / ".join(parts.values()) for cell, parts in label_parts.items()},
+        label_parts=label_parts,
         settings=settings,
         shared=shared,
         rounds=rounds,
@@ -254,22 +258,22 @@ def _settings(rows: pd.DataFrame) -> dict[str, dict[str, Scalar]]:
     }
 
 
-def _short_labels(
+def _label_parts(
     labels: dict[str, str], settings: dict[str, dict[str, Scalar]]
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Take out of `model / engine / provider / ...` what is the same in all cells."""
+) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+    """What `model / engine / provider / ...` is made of, and what of it all cells share."""
     parts = {}
     for cell, label in labels.items():
-        core = [str(settings[cell].get(key)) for key in _CORE]  # a name may contain " / "
-        rest = label.removeprefix(" / ".join(core)).removeprefix(" / ")
-        parts[cell] = [*core, rest] if rest else core
-    words = ("model", "engine", "provider")
-    same = [i for i in range(3) if len({row[i] for row in parts.values()}) == 1]
-    if len(labels) == 1 or len(same) == 3:
-        same = [0]  # a name must be left
-    shared = tuple(f"{words[i]} {next(iter(parts.values()))[i]}" for i in same)
+        core = {key: str(settings[cell].get(key)) for key in _CORE}
+        rest = label.removeprefix(" / ".join(core.values())).removeprefix(" / ")
+        parts[cell] = core | ({"": rest} if rest else {})
+    same = [key for key in _CORE if len({row[key] for row in parts.values()}) == 1]
+    if len(labels) == 1 or len(same) == len(_CORE):
+        same = [_CORE[0]]  # a name must be left
+    first = next(iter(parts.values()))
+    shared = tuple(f"{key.removesuffix('.name')} {first[key]}" for key in same)
     short = {
-        cell: " / ".join(part for i, part in enumerate(row) if i not in same)
+        cell: {key: part for key, part in row.items() if key not in same}
         for cell, row in parts.items()
     }
     return short, shared

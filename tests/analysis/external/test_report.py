@@ -13,6 +13,7 @@ import scikit_posthocs
 from scipy import stats
 
 from slm_energy.analysis import external
+from slm_energy.analysis.render import summary_tables
 from slm_energy.analysis.render.external_tables import grids
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.markdown import to_markdown
@@ -175,6 +176,48 @@ def test_a_verdict_that_rests_on_a_flagged_value_is_told(tmp_path: Path) -> None
     assert (changed.verdict, changed.without) == ("inconclusive", "saves")
 
 
+CASES = "model,engine,provider,energy/total_j"
+
+
+@pytest.mark.parametrize(
+    ("rows", "valid", "verdict", "reason"),
+    [
+        (["a,100", "b,101"] * 3, "3/3", "not tested", "do not vary within cells"),
+        (["a,1", "b,2"], "1/1", "not tested", None),
+        (["a,1", "b,2", "b,2.1"], "1/1", "not tested", "one value of a cell gives no spread"),
+        (["a,1", "b,2", "a,1.01", "b,2.1"], "2/2", "saves", None),
+    ],
+    ids=["constant", "one value", "one against two", "two values"],
+)
+def test_what_could_not_be_decided_says_why(
+    tmp_path: Path, rows: list[str], valid: str, verdict: str, reason: str | None
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "\n".join([CASES, *(row.replace(",", ",cpu,") for row in rows)]).replace("\n", "\nm,")
+    )
+    report = analysed(path).report
+    cells, pairs = summary_tables.grids(report)
+    assert cells.rows[0][1] == valid
+    assert pairs.rows[0][-1] == verdict
+    assert "Won" not in pairs.head
+    assert reason is None or reason in report.findings[-1]
+    assert "inconclusive" not in to_markdown(report)
+    few = [out for out in report.left_out if "conventional tests" in out.name]
+    assert bool(few) == (reason != "do not vary within cells" and len(rows) > 2)
+
+
+def test_a_cell_without_a_value_is_not_valid(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = ("m,a,cpu,1", "m,a,cpu,1.1", "m,b,cpu,", "m,b,cpu,NA", "m,c,cpu,2", "m,c,cpu,")
+    path.write_text("\n".join([CASES, *rows]))
+    report = analysed(path).report
+    table = {row[0]: row[1:] for row in summary_tables.cells(report).rows}
+    assert table["a"][0] == "2/2"
+    assert table["c"] == ("1 of 2 have a value", "2.00")
+    assert table["b"] == ("0 of 2 have a value", "-")
+
+
 def test_a_part_of_the_models_bears_no_claim_out() -> None:
     for each in analysed(SERIES, "columns=paper_series").checked:
         assert each.follows == "cannot be determined"
@@ -270,7 +313,10 @@ def test_the_command_line_reads_a_mapping_of_ones_own(tmp_path: Path, slm_energy
     ("words", "message"),
     [
         (["data=none.csv"], "data=none.csv: cannot be read"),
-        (["data=none.csv", "columns=foo"], "choose one of paper_medians, paper_series, tidy"),
+        (
+            ["data=none.csv", "columns=foo"],
+            "choose one of guess, paper_medians, paper_series, tidy",
+        ),
         (["data=none.csv", "columns.foo=1"], "columns.foo: no such key"),
     ],
 )

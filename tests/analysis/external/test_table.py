@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def table(tmp_path: Path) -> Read:
     def reader(*lines: str, **keys: Any) -> pd.DataFrame:
         path = tmp_path / "t.csv"
         path.write_text("\n".join(lines) + "\n" if lines else "")
-        return read(path, columns({"factors": FACTORS, **keys}))
+        return read(path, columns({"factors": FACTORS, **keys})).rows
 
     return reader
 
@@ -204,13 +205,60 @@ def test_a_spreadsheets_dialects_are_read(
     path = tmp_path / "t.csv"
     lines = [line.replace(",", mark) for line in (HEAD, "m,a,1.5", "m,b,3")]
     path.write_bytes("\r\n".join([*[f"sep={mark}"] * named, *lines]).encode(encoding))
-    frame = read(path, columns({"factors": FACTORS}))
+    table = read(path, columns({"factors": FACTORS}))
+    words = {";": "semicolon", "\t": "tab", ",": "comma"}
+    assert table.dialect == f"{words[mark]}-separated, decimal point"
+    frame = table.rows
     assert energies(frame) == {("a", 1): 1.5, ("b", 1): 3}
     first = 3 if named else 2  # rows are those of the file
     assert list(frame["run_id"]) == [f"row {first}", f"row {first + 1}"]
 
 
-def test_a_comma_in_a_number_is_never_guessed(table: Read) -> None:
-    lines = (HEAD.replace(",", ";"), "m;a;1,234")
-    with pytest.raises(AnalysisError, match=r"row 2.*'1,234' is not a number.*decimal point"):
-        table(*lines)
+COMMA, POINT = "columns.decimal=comma", "columns.decimal=point"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "advice"),
+    [
+        (("1,234",), f"add {COMMA} (1,234 is 1.234), or columns.thousands=comma (1,234 is 1234)"),
+        (("1,234", "99,9"), f"add {COMMA} (1,234 is 1.234)"),
+        (("1,234,567",), "add columns.thousands=comma (1,234,567 is 1234567)"),
+        (("1.234", "1.234,5"), f"add {COMMA} columns.thousands=point (1.234 is 1234)"),
+        (("1,234.5",), "add columns.thousands=comma (1,234.5 is 1234.5)"),
+        (("1 234,5",), f"add {COMMA} columns.thousands=space (1 234,5 is 1234.5)"),
+        (("1'234.5",), "add columns.thousands=apostrophe (1'234.5 is 1234.5)"),
+        (("1.234",), f"2 ways: add {POINT} (1.234 is 1.234), or {COMMA} columns.thousands=point"),
+    ],
+)
+def test_a_mark_in_a_number_is_never_guessed_and_the_keys_to_add_are_named(
+    tmp_path: Path, numbers: tuple[str, ...], advice: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([HEAD.replace(",", ";"), *(f"m;a;{each}" for each in numbers)]))
+    with pytest.raises(AnalysisError) as caught:
+        read(path, columns({"factors": FACTORS}))
+    assert str(caught.value).find(advice) > 0
+    for words in re.findall(
+        r"((?:columns\.\w+=\w+ ?)+)\(\S.* is ([\d.]+)\)", advice.partition(", or")[0]
+    ):
+        keys = dict(re.findall(r"columns\.(\w+)=(\w+)", words[0]))
+        read_again = read(path, columns({"factors": FACTORS, **keys}))
+        assert read_again.rows["energy/total_j"][0] == float(words[1])
+
+
+def test_one_number_in_a_column_decides_what_points_are(table: Read) -> None:
+    lines = [line.replace(",", ";") for line in (HEAD, "m,a,1.234", "m,b,1.5")]
+    assert energies(table(*lines)) == {("a", 1): 1.234, ("b", 1): 1.5}
+
+
+def test_numbers_of_a_notation_that_was_named_are_checked_against_it(table: Read) -> None:
+    lines = (HEAD.replace(",", ";"), "m;a;1.234,5", "m;b;1.5")
+    with pytest.raises(AnalysisError, match=r"row 3.*'1.5' is not a number"):
+        table(*lines, decimal="comma", thousands="point")
+
+
+def test_a_head_with_two_separators_asks_which_one_it_is(table: Read) -> None:
+    with pytest.raises(AnalysisError, match="both comma and semicolon: write 'sep=,' or 'sep=;'"):
+        table("model;engine, the one;energy/total_j", "m;a;1")
+    quoted = table('"model";"engine";"energy/total_j";"a, b"', "m;a;1;x")
+    assert energies(quoted) == {("a", 1): 1}
