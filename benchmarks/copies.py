@@ -27,6 +27,7 @@ class Copy(NamedTuple):
         round: from 1.
         number: place over all rounds, from 1; a second lies between two.
         factor: what the values of its metrics are multiplied by.
+        valid: its outcome; else it is invalid, and says why.
     """
 
     run: str
@@ -38,6 +39,7 @@ class Copy(NamedTuple):
     round: int
     number: int
     factor: float
+    valid: bool = True
 
 
 def run_id(generator: random.Random) -> str:
@@ -62,7 +64,8 @@ def make(
     with sqlalchemy.create_engine(uri).begin() as base:
         base.execute(sqlalchemy.text(
             "CREATE TEMPORARY TABLE copied (run TEXT, cell TEXT, label TEXT, model TEXT,"
-            " engine TEXT, provider TEXT, round BIGINT, number BIGINT, factor DOUBLE PRECISION)"
+            " engine TEXT, provider TEXT, round BIGINT, number BIGINT, factor DOUBLE PRECISION,"
+            " valid BOOLEAN)"
         ))  # fmt: skip
         names = ", ".join(f":{name}" for name in Copy._fields)
         rows = [copy._asdict() for copy in copies]
@@ -84,8 +87,11 @@ _STATEMENTS = (
     SELECT key, CASE key WHEN 'slm.study' THEN :study WHEN 'slm.cell' THEN c.cell
     WHEN 'slm.label' THEN c.label WHEN 'slm.round' THEN CAST(c.round AS TEXT)
     WHEN 'slm.order' THEN CAST(c.number AS TEXT) WHEN 'slm.trial' THEN c.run
+    WHEN 'slm.outcome' THEN CASE WHEN c.valid THEN 'valid' ELSE 'invalid' END
     WHEN 'mlflow.parentRunId' THEN :parent ELSE value END,
     c.run FROM tags, copied c WHERE run_uuid = :source ORDER BY c.number""",
+    """INSERT INTO tags (key, value, run_uuid)
+    SELECT 'slm.reason', 'copied as invalid', run FROM copied WHERE NOT valid""",
     """INSERT INTO params (key, value, run_uuid)
     SELECT key, CASE key WHEN 'model.name' THEN c.model WHEN 'engine.name' THEN c.engine
     WHEN 'provider.name' THEN c.provider ELSE value END,
