@@ -56,6 +56,8 @@ FEWEST = 4
 _TOLERANCE = 1e-9
 _CHUNK = 200_000
 _MOST_WORK = 10**9
+_MOST_VALUES = 4 * 10**7
+"""Of all draws together: a family of 4,000 trials has all 9,999, one of 16,000 has 2,500."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +96,8 @@ def max_t(
 
     Args:
         logs: rounds x cells; NaN where there is no value.
-        draws: of the reference; fewer for more than 300 cells, and never fewer than 999.
+        draws: of the reference; fewer for more than 300 cells or 4,000 trials, and never fewer than
+            999.
         seed: of the draws.
         band: the margin, on the log scale.
         alpha: error rate of the critical values.
@@ -110,7 +113,7 @@ def max_t(
     testable = np.asarray((shared >= FEWEST).any(axis=0))
     if not testable.any():
         return MaxT(pairs=None, draws=0, exact=False)
-    draws = min(draws, max(999, _MOST_WORK // cells**2))
+    draws = min(draws, max(999, min(_MOST_WORK // cells**2, _MOST_VALUES // logs.size)))
     pairs, prior_df = _tested(logs[:, testable], lasting[:, testable], draws, seed, band, alpha)
     return MaxT(pairs=_spread(pairs, testable), draws=draws, exact=False, prior_df=prior_df)
 
