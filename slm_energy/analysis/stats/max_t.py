@@ -179,7 +179,9 @@ def _pairs(
         added: cells x cells, variance of the difference that rounds do not reduce.
     """
     rounds = shared.clip(1)
-    sums = values.swapaxes(-1, -2) @ present
+    draws, length, cells = values.shape  # one large product: draw by draw takes ten times as long
+    rows = values.swapaxes(-1, -2).reshape(-1, length)
+    sums = (rows @ present).reshape(draws, cells, cells)
     apart = np.where(shared >= FEWEST, (sums - sums.swapaxes(-1, -2)) / rounds, 0.0)
     return apart, np.sqrt((variances[:, :, None] + variances[:, None, :]) / rounds + added)
 
