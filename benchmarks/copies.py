@@ -23,7 +23,7 @@ class Copy(NamedTuple):
         label: the cell's name.
         model: name of its model.
         engine: name of its engine.
-        provider: name of its provider.
+        batch: its batch size.
         round: from 1.
         number: place over all rounds, from 1; a second lies between two.
         factor: what the values of its metrics are multiplied by.
@@ -35,7 +35,7 @@ class Copy(NamedTuple):
     label: str
     model: str
     engine: str
-    provider: str
+    batch: int
     round: int
     number: int
     factor: float
@@ -64,7 +64,7 @@ def make(
     with sqlalchemy.create_engine(uri).begin() as base:
         base.execute(sqlalchemy.text(
             "CREATE TEMPORARY TABLE copied (run TEXT, cell TEXT, label TEXT, model TEXT,"
-            " engine TEXT, provider TEXT, round BIGINT, number BIGINT, factor DOUBLE PRECISION,"
+            " engine TEXT, batch BIGINT, round BIGINT, number BIGINT, factor DOUBLE PRECISION,"
             " valid BOOLEAN)"
         ))  # fmt: skip
         names = ", ".join(f":{name}" for name in Copy._fields)
@@ -94,7 +94,7 @@ _STATEMENTS = (
     SELECT 'slm.reason', 'copied as invalid', run FROM copied WHERE NOT valid""",
     """INSERT INTO params (key, value, run_uuid)
     SELECT key, CASE key WHEN 'model.name' THEN c.model WHEN 'engine.name' THEN c.engine
-    WHEN 'provider.name' THEN c.provider ELSE value END,
+    WHEN 'workload.batch_size' THEN CAST(c.batch AS TEXT) ELSE value END,
     c.run FROM params, copied c WHERE run_uuid = :source ORDER BY c.number""",
     """INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid)
     SELECT key, value * c.factor, timestamp, step, is_nan,

@@ -49,12 +49,12 @@ class Shape(NamedTuple):
 
     models: int = 5
     engines: int = 5
-    providers: int = 4
+    batches: int = 4
 
     @property
     def cells(self) -> int:
         """Of them all."""
-        return self.models * self.engines * self.providers
+        return self.models * self.engines * self.batches
 
 
 INVALID = 0.005
@@ -111,17 +111,17 @@ def _different(trials: int, shape: Shape) -> Iterator[Copy]:
     generator = random.Random(trials)
     for n in range(trials):
         number, cell = divmod(n, shape.cells)
-        model, rest = divmod(cell, shape.engines * shape.providers)
-        engine, provider = divmod(rest, shape.providers)
-        names = f"model-{model}", f"engine-{engine}", f"provider-{provider}"
-        factor = math.exp(0.1 * model + 0.03 * engine + 0.002 * provider + generator.gauss(0, 0.01))
+        model, rest = divmod(cell, shape.engines * shape.batches)
+        engine, batch = divmod(rest, shape.batches)
+        names = f"model-{model}", f"engine-{engine}", f"batch_size={batch + 1}"
+        factor = math.exp(0.1 * model + 0.03 * engine + 0.002 * batch + generator.gauss(0, 0.01))
         yield Copy(
             run=copies.run_id(generator),
             cell=f"cell-{cell:03}",
             label=" / ".join(names),
             model=names[0],
             engine=names[1],
-            provider=names[2],
+            batch=batch + 1,
             round=number + 1,
             number=n + 1,
             factor=factor,

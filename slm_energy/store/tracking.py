@@ -450,7 +450,9 @@ class Store:
         tags = trial.tags
         older = mlflow_schema.SCOPE not in tags and "slm.scope" in tags
         key = (
-            (tags["slm.sweep"], tags["slm.scope"]) if older else (tags.get(mlflow_schema.SCOPE, ""),)
+            (tags["slm.sweep"], tags["slm.scope"])
+            if older
+            else (tags.get(mlflow_schema.SCOPE, ""),)
         )
         if key not in known:
             known[key] = mlflow_schema.stored_scope(tags)

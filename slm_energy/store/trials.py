@@ -74,7 +74,9 @@ def read(
         first: largest size of the first page.
     """
     if not is_server(client.tracking_uri):
-        yield from _of_database(client.tracking_uri, experiment, wanted, machine, newest_first, first)
+        yield from _of_database(
+            client.tracking_uri, experiment, wanted, machine, newest_first, first
+        )
         return
     query = f"tags.`slm.kind` = '{mlflow_schema.TRIAL}' and tags.`slm.outcome` != ''"
     query += "" if machine is None else f" and tags.`slm.machine` = '{machine}'"
@@ -173,9 +175,7 @@ def _matching(experiment: str, machine: str | None, newest_first: bool) -> Any:
     return query.order_by(began, SqlRun.run_uuid)
 
 
-def _filled(
-    connection: sqlalchemy.Connection, found: Sequence[Any], wanted: Wanted
-) -> list[Trial]:
+def _filled(connection: sqlalchemy.Connection, found: Sequence[Any], wanted: Wanted) -> list[Trial]:
     """These runs with what is wanted of them."""
     import sqlalchemy
     from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlParam, SqlTag
