@@ -70,8 +70,7 @@ LATER_S = 3600
 
 
 class Spent(NamedTuple):
-    """Seconds of something, the processor seconds in them, which a busy machine leaves alike, and
-    the peak memory of a process."""
+    """What something took; a busy machine leaves its processor seconds nearly alike."""
 
     wall_s: float
     cpu_s: float

@@ -93,8 +93,8 @@ def _fold(name: str, grids: Callable[[], Sequence[Grid]]) -> Iterator[Block]:
 def _strip(report: Report, result: MetricResult) -> Iterator[Block]:
     yield Figure(
         svg=figures.strip(report, result),
-        caption=f"Dots, trials (with a ring: flagged{_tips(result)}); diamond, geometric mean; bar, its"
-        f" {confidence(report)} interval{_instruments(result)}{titled(report, result.metric)}",
+        caption=f"Dots, trials (with a ring: flagged{_tips(result)}); diamond, geometric mean; bar,"
+        f" its {confidence(report)} interval{_instruments(result)}{titled(report, result.metric)}",
     )
 
 

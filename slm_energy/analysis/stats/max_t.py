@@ -56,8 +56,8 @@ FEWEST = 4
 _TOLERANCE = 1e-9
 _CHUNK = 200_000
 _MOST_WORK = 10**9
-_MOST_VALUES = 4 * 10**7
-"""Of all draws together: a family of 4,000 trials has all 9,999, one of 16,000 has 2,500."""
+_MOST_VALUES = 2 * 10**7
+"""Of all draws together: a family of 2,000 trials has all 9,999, one of 16,000 has 1,250."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +96,7 @@ def max_t(
 
     Args:
         logs: rounds x cells; NaN where there is no value.
-        draws: of the reference; fewer for more than 300 cells or 4,000 trials, and never fewer than
+        draws: of the reference; fewer for more than 300 cells or 2,000 trials, and never fewer than
             999.
         seed: of the draws.
         band: the margin, on the log scale.
