@@ -23,10 +23,11 @@ class Copy(NamedTuple):
         label: the cell's name.
         model: name of its model.
         engine: name of its engine.
-        provider: name of its provider.
+        batch: its batch size.
         round: from 1.
         number: place over all rounds, from 1; a second lies between two.
         factor: what the values of its metrics are multiplied by.
+        valid: its outcome; else it is invalid, and says why.
     """
 
     run: str
@@ -34,10 +35,11 @@ class Copy(NamedTuple):
     label: str
     model: str
     engine: str
-    provider: str
+    batch: int
     round: int
     number: int
     factor: float
+    valid: bool = True
 
 
 def run_id(generator: random.Random) -> str:
@@ -62,7 +64,8 @@ def make(
     with sqlalchemy.create_engine(uri).begin() as base:
         base.execute(sqlalchemy.text(
             "CREATE TEMPORARY TABLE copied (run TEXT, cell TEXT, label TEXT, model TEXT,"
-            " engine TEXT, provider TEXT, round BIGINT, number BIGINT, factor DOUBLE PRECISION)"
+            " engine TEXT, batch BIGINT, round BIGINT, number BIGINT, factor DOUBLE PRECISION,"
+            " valid BOOLEAN)"
         ))  # fmt: skip
         names = ", ".join(f":{name}" for name in Copy._fields)
         rows = [copy._asdict() for copy in copies]
@@ -84,11 +87,14 @@ _STATEMENTS = (
     SELECT key, CASE key WHEN 'slm.study' THEN :study WHEN 'slm.cell' THEN c.cell
     WHEN 'slm.label' THEN c.label WHEN 'slm.round' THEN CAST(c.round AS TEXT)
     WHEN 'slm.order' THEN CAST(c.number AS TEXT) WHEN 'slm.trial' THEN c.run
+    WHEN 'slm.outcome' THEN CASE WHEN c.valid THEN 'valid' ELSE 'invalid' END
     WHEN 'mlflow.parentRunId' THEN :parent ELSE value END,
     c.run FROM tags, copied c WHERE run_uuid = :source ORDER BY c.number""",
+    """INSERT INTO tags (key, value, run_uuid)
+    SELECT 'slm.reason', 'copied as invalid', run FROM copied WHERE NOT valid""",
     """INSERT INTO params (key, value, run_uuid)
     SELECT key, CASE key WHEN 'model.name' THEN c.model WHEN 'engine.name' THEN c.engine
-    WHEN 'provider.name' THEN c.provider ELSE value END,
+    WHEN 'workload.batch_size' THEN CAST(c.batch AS TEXT) ELSE value END,
     c.run FROM params, copied c WHERE run_uuid = :source ORDER BY c.number""",
     """INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid)
     SELECT key, value * c.factor, timestamp, step, is_nan,

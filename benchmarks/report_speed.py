@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import copies
 import mlflow
@@ -41,8 +42,23 @@ from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
 
 TEMPLATE = "template"
-MODELS, ENGINES, PROVIDERS = 5, 5, 4
-CELLS = MODELS * ENGINES * PROVIDERS
+
+
+class Shape(NamedTuple):
+    """How many cells of which kinds a study of copies has."""
+
+    models: int = 5
+    engines: int = 5
+    batches: int = 4
+
+    @property
+    def cells(self) -> int:
+        """Of them all."""
+        return self.models * self.engines * self.batches
+
+
+INVALID = 0.005
+"""Share of the copied trials that are not valid."""
 QUICK = (
     "engine=torch",
     "measurement.baseline_s=0.2",
@@ -71,13 +87,14 @@ def run_template(tracking: TrackingConfig) -> None:
             sweep.run(resolve([run_config(compose("config", asked))]), Console(quiet=True))
 
 
-def fill(tracking: TrackingConfig, study: str, trials: int) -> None:
+def fill(tracking: TrackingConfig, study: str, trials: int, shape: Shape) -> None:
     """Make a study of copies of the template, with a sweep of its own.
 
     Args:
         tracking: a store with the template.
         study: its name.
-        trials: how many, a multiple of `CELLS`.
+        trials: how many, a multiple of its cells.
+        shape: its cells.
     """
     store = Store(tracking)
     [source] = store.frame(TEMPLATE)["run_id"]
@@ -86,28 +103,29 @@ def fill(tracking: TrackingConfig, study: str, trials: int) -> None:
     experiment = mlflow.MlflowClient(store_uri(tracking)).get_experiment_by_name(study)
     assert experiment is not None
     id_ = experiment.experiment_id
-    copies.make(store_uri(tracking), source, study, id_, parent, _different(trials))
+    copies.make(store_uri(tracking), source, study, id_, parent, _different(trials, shape))
 
 
-def _different(trials: int) -> Iterator[Copy]:
+def _different(trials: int, shape: Shape) -> Iterator[Copy]:
     """Cells differ by a few per cent, a trial's noise is 1 %."""
     generator = random.Random(trials)
     for n in range(trials):
-        number, cell = divmod(n, CELLS)
-        model, rest = divmod(cell, ENGINES * PROVIDERS)
-        engine, provider = divmod(rest, PROVIDERS)
-        names = f"model-{model}", f"engine-{engine}", f"provider-{provider}"
-        factor = math.exp(0.1 * model + 0.03 * engine + 0.002 * provider + generator.gauss(0, 0.01))
+        number, cell = divmod(n, shape.cells)
+        model, rest = divmod(cell, shape.engines * shape.batches)
+        engine, batch = divmod(rest, shape.batches)
+        names = f"model-{model}", f"engine-{engine}", f"batch_size={batch + 1}"
+        factor = math.exp(0.1 * model + 0.03 * engine + 0.002 * batch + generator.gauss(0, 0.01))
         yield Copy(
             run=copies.run_id(generator),
             cell=f"cell-{cell:03}",
             label=" / ".join(names),
             model=names[0],
             engine=names[1],
-            provider=names[2],
+            batch=batch + 1,
             round=number + 1,
             number=n + 1,
             factor=factor,
+            valid=generator.random() >= INVALID,
         )
 
 
@@ -155,7 +173,7 @@ def measure(folder: Path, sizes: list[int], turns: int) -> None:
     for trials in sizes:
         study = f"copies-{trials}"
         if store.last_sweep(study) is None:
-            fill(tracking, study, trials)
+            fill(tracking, study, trials, Shape())
         seconds, busy, peak = report(tracking, study, folder / study)
         ours, theirs = loading(tracking, study, turns)
         print(f"{trials:>8,}{seconds:>12.1f}{busy:>14.1f}{peak:>10,.0f}{ours:>12.2f}{theirs:>16.2f}"
@@ -169,8 +187,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="of loading")
     parser.add_argument("--folder", type=Path, help="of the store; kept, and used again")
     asked = parser.parse_args()
-    if any(trials % CELLS for trials in asked.trials):
-        raise SystemExit(f"--trials: multiples of {CELLS}")
+    if any(trials % Shape().cells for trials in asked.trials):
+        raise SystemExit(f"--trials: multiples of {Shape().cells}")
     with tempfile.TemporaryDirectory() as temporary:
         measure(asked.folder or Path(temporary), asked.trials, asked.turns)
 

@@ -22,6 +22,7 @@ STYLE = """
 .fig .soft{fill:var(--soft)} .fig .small{font-size:11.5px}
 .fig .rule{stroke:var(--rule);stroke-width:1} .fig .axis{stroke:var(--soft);stroke-width:1}
 .fig .dot{fill:var(--mark);fill-opacity:.4}
+.fig .dots{fill:none;stroke:var(--mark);stroke-opacity:.4;stroke-width:8;stroke-linecap:round}
 .fig .flag{fill:none;stroke:var(--warm);stroke-width:1.6}
 .fig .line{fill:none;stroke:var(--mark);stroke-width:1.5}
 .fig .bar{stroke:var(--mark);stroke-width:2.4} .fig .thin{stroke:var(--soft);stroke-width:1}
@@ -113,6 +114,12 @@ class Picture:
         self._parts.append(
             f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}">{inner}</circle>'
         )
+
+    def dots(self, points: Iterable[tuple[float, float]], grid: float) -> None:
+        """Many discs as one element; those at the same place of a grid, in pixels, are one."""
+        places = sorted({(round(x / grid), round(y / grid)) for x, y in points})
+        drawn = "".join(f"M{x * grid:g} {y * grid:g}h0" for x, y in places)
+        self._parts.append(f'<path class="dots" d="{drawn}"/>')
 
     def diamond(self, x: float, y: float, style: str) -> None:
         """A diamond, which is distinct from discs."""

@@ -213,6 +213,16 @@ def metrics(record: Record) -> dict[str, float]:
     return values
 
 
+_JOULES: dict[EnergyKind, tuple[str, ...]] = {
+    kind: tuple(energy_name(group, window, SUMS[group]) for group in groups for window in WINDOWS)
+    for kind, groups in (("measured", (MEASURED, DEVICES)), ("estimated", (ESTIMATED,)))
+}
+PAST_TAGS = ("slm.cell", "slm.round", "slm.outcome", "slm.reason", "slm.interrupted")
+PAST_PARAMS = ("model.name",)
+PAST_METRICS = ("time/trial_s", *_JOULES["measured"], *_JOULES["estimated"])
+"""What `past` reads."""
+
+
 def past(tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]) -> Past:
     """What a plan needs to know about an earlier trial, from its run's data in MLflow."""
     took_s = metrics.get("time/trial_s")
@@ -237,13 +247,8 @@ def past_of(record: Record) -> Past:
 
 def joules(metrics: Mapping[str, float]) -> dict[EnergyKind, float]:
     """Joules inside a trial's windows, from its metrics; measured and estimated kept apart."""
-    groups: dict[EnergyKind, tuple[str, ...]] = {
-        "measured": (MEASURED, DEVICES),
-        "estimated": (ESTIMATED,),
-    }
     sums: dict[EnergyKind, float] = {}
-    for kind, of_kind in groups.items():
-        names = [energy_name(g, window, SUMS[g]) for g in of_kind for window in WINDOWS]
+    for kind, names in _JOULES.items():
         totals = [metrics[name] for name in names if name in metrics]
         if totals:
             sums[kind] = math.fsum(totals)

@@ -40,7 +40,8 @@ from slm_energy.store.connection import (
 from slm_energy.store.history_cache import Ledger, recall
 from slm_energy.store.location import DATABASE, relocated
 from slm_energy.store.offline import Offline, Sweep, now_ms
-from slm_energy.store.runs import MachineTrials, entry, search
+from slm_energy.store.runs import search
+from slm_energy.store.trials import MachineTrials, Trial, Wanted, entry, of_run, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,8 @@ _FRAME_TAGS = (
     *("scored", "tests", "verdicts", "node", "node_kind", "ended_by"),
 )
 _FRAME_NUMBERS = ("round", "order", "attempt")
+_OF_SCOPE = (mlflow_schema.SCOPE, "slm.scope", "slm.job", "slm.sweep")
+_FRAME = Wanted([*(f"slm.{name}" for name in (*_FRAME_TAGS, *_FRAME_NUMBERS)), *_OF_SCOPE])
 
 
 def open_store(tracking: TrackingConfig) -> Store | Offline:
@@ -342,7 +345,7 @@ class Store:
             # twin (`left.py`), or such a process's run, which then is not needed.
             for run in (*complete[1:], *leftovers):
                 left.delete(self._client, run)
-            self._ledger(study, machine).add(entry(complete[0]))
+            self._ledger(study, machine).add(entry(of_run(complete[0])))
             return self._files_of(complete[0])
 
     def _files_of(self, run: Run) -> str:
@@ -415,45 +418,50 @@ class Store:
         import pandas as pd
 
         with clear_errors(self._uri):
-            if self._client.get_experiment_by_name(study) is None:
+            experiment = self._client.get_experiment_by_name(study)
+            if experiment is None:
                 names = ", ".join(self.studies()) or "none"
                 raise TrackingError(f"study={study!r} is not in {self._uri}; it has: {names}")
-        rows = []
-        older: dict[tuple[str, str], Scope | None] = {}
-        for run in self._runs(study, mlflow_schema.TRIAL):
-            tags = run.data.tags
-            if "slm.outcome" not in tags:
-                continue
-            scope = self._scope(run, older)
-            row: dict[str, Any] = {"run_id": run.info.run_id, "started": run.info.start_time}
-            row |= {name: tags.get(f"slm.{name}", "") for name in _FRAME_TAGS}
-            row |= {name: int(tags[f"slm.{name}"]) for name in _FRAME_NUMBERS}
-            row |= {
-                "scope": "" if scope is None else json.dumps(to_plain(scope)),
-                "measured": "" if scope is None else scope.words,
-            }
-            series = {key for key in run.data.metrics if key.startswith("system/")}
-            metrics = {k: v for k, v in run.data.metrics.items() if k not in series}
-            rows.append(row | run.data.params | metrics)
-        return pd.DataFrame(rows)
+            scopes: dict[tuple[str, ...], Scope | None] = {}
+            pages = [  # a frame holds floats, the rows of a large study would take 0.3 GB
+                pd.DataFrame([self._row(trial, scopes) for trial in page])
+                for page in read(self._client, experiment.experiment_id, _FRAME)
+            ]
+        return pd.concat(pages, ignore_index=True) if pages else pd.DataFrame()
 
-    def _scope(self, run: Run, older: dict[tuple[str, str], Scope | None]) -> Scope | None:
+    def _row(self, trial: Trial, scopes: dict[tuple[str, ...], Scope | None]) -> dict[str, Any]:
+        """A trial's row in the frame; `scopes` has those that earlier trials had."""
+        tags, scope = trial.tags, self._scope(trial, scopes)
+        row: dict[str, Any] = {"run_id": trial.run_id, "started": trial.started_ms}
+        row |= {name: tags.get(f"slm.{name}", "") for name in _FRAME_TAGS}
+        row |= {name: int(tags[f"slm.{name}"]) for name in _FRAME_NUMBERS}
+        row |= {
+            "scope": "" if scope is None else json.dumps(to_plain(scope)),
+            "measured": "" if scope is None else scope.words,
+        }
+        return row | trial.params | trial.metrics
+
+    def _scope(self, trial: Trial, known: dict[tuple[str, ...], Scope | None]) -> Scope | None:
         """What the sum of a trial covers.
 
         Older versions stored the domains as a tag, and the devices only in the trial's files: these
         are read once per invocation and domains, because meters are opened once per invocation.
         """
-        tags = run.data.tags
-        if mlflow_schema.SCOPE in tags or "slm.scope" not in tags:
-            return mlflow_schema.stored_scope(tags)
-        key = (tags["slm.sweep"], tags["slm.scope"])
-        if key not in older:
-            older[key] = mlflow_schema.stored_scope(tags)
-            with contextlib.suppress(TrackingError, ValueError):  # files may have been lost
-                figures = json.loads(self.attached(run.info.run_id, "energy.json"))
-                energy = [from_plain(EnergyFigure, figure) for figure in figures]
-                older[key] = mlflow_schema.scope_of(energy, interchangeable="slm.job" in tags)
-        return older[key]
+        tags = trial.tags
+        older = mlflow_schema.SCOPE not in tags and "slm.scope" in tags
+        key = (
+            (tags["slm.sweep"], tags["slm.scope"])
+            if older
+            else (tags.get(mlflow_schema.SCOPE, ""),)
+        )
+        if key not in known:
+            known[key] = mlflow_schema.stored_scope(tags)
+            if older:
+                with contextlib.suppress(TrackingError, ValueError):  # files may have been lost
+                    figures = json.loads(self.attached(trial.run_id, "energy.json"))
+                    energy = [from_plain(EnergyFigure, figure) for figure in figures]
+                    known[key] = mlflow_schema.scope_of(energy, interchangeable="slm.job" in tags)
+        return known[key]
 
     def _experiment(self, study: str) -> Experiment:
         experiment = self._client.get_experiment_by_name(study)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from slm_energy.analysis.result.comparison import Family, Pair
+from slm_energy.analysis.result.diagnostics import Point
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.report import MetricResult, Report
@@ -21,6 +22,9 @@ from slm_energy.svg import CHARACTER, ROW, WIDTH, Picture, Scale, room, scale, s
 
 _RIGHT = WIDTH - 32
 """Where axes end: the last tick's figure needs room."""
+
+MOST_TIPS = 2000
+"""Trials of a figure up to which each is an element with a tooltip; more are drawn as one."""
 
 _NAMED = 14
 """Cells on a front that are named beside it."""
@@ -35,9 +39,10 @@ def strip(report: Report, result: MetricResult) -> str:
     The thin line under a mean spans the instruments' own interval. Flagged trials have a ring.
     """
     metric, rows = result.metric, result.descriptive
-    points: dict[str, list[tuple[float, bool, int]]] = {}
+    points: dict[str, list[Point]] = {}
     for point in result.diagnostics.points:
-        points.setdefault(point.cell, []).append((point.value, point.outlier, point.round))
+        points.setdefault(point.cell, []).append(point)
+    many = len(result.diagnostics.points) > MOST_TIPS
     values = [v * metric.scale for row in rows for v in (row.minimum, row.maximum)]
     values += [
         v * metric.scale
@@ -60,10 +65,15 @@ def strip(report: Report, result: MetricResult) -> str:
             picture.line(axis(low), y + 9, axis(high), y + 9, "thin")
         if row.low is not None and row.high is not None:
             picture.span(axis(row.low * metric.scale), axis(row.high * metric.scale), y)
-        for value, flagged, round_ in points.get(row.cell, []):
-            shown = value * metric.scale
-            picture.circle(axis(shown), y, 4, "dot", f"round {round_}: {number(shown)}")
-            if flagged:
+        own = points.get(row.cell, [])
+        if many:
+            picture.dots(((axis(p.value * metric.scale), y) for p in own), 1)
+        for point in own:
+            shown = point.value * metric.scale
+            tip = f"round {point.round}: {number(shown)}"
+            if not many or point.outlier:
+                picture.circle(axis(shown), y, 4, "dot", tip)
+            if point.outlier:
                 picture.circle(axis(shown), y, 7, "flag")
         picture.diamond(axis(row.mean * metric.scale), y, "mean")
     return picture.svg()
@@ -145,11 +155,16 @@ def drift(report: Report, result: MetricResult) -> str:
     for tick in up.ticks():
         picture.text(left - 8, up(tick) + 4, f"{tick:+.3g} %" if tick else "0", "small soft", "end")
     draw_axis(picture, across, height - 40, "position in the planned order")
+    many, labels = len(points) > MOST_TIPS, report.labels
+    if many:
+        picture.dots(((across(p.order), up(100 * p.residual)) for p in points), 2)
     for point in points:
-        tip = f"{report.labels[point.cell]}, round {point.round}: {100 * point.residual:+.2f} %"
-        picture.circle(across(point.order), up(100 * point.residual), 4, "dot", tip)
+        x, y = across(point.order), up(100 * point.residual)
+        tip = f"{labels[point.cell]}, round {point.round}: {100 * point.residual:+.2f} %"
+        if not many or point.outlier:
+            picture.circle(x, y, 4, "dot", tip)
         if point.outlier:
-            picture.circle(across(point.order), up(100 * point.residual), 7, "flag")
+            picture.circle(x, y, 7, "flag")
     for point in sentinel:
         picture.diamond(across(point.order), up(100 * point.residual), "mean")
     return picture.svg()

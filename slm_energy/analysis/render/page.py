@@ -34,6 +34,9 @@ from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.sections import of_family
 from slm_energy.analysis.text.recommendation import unsaid
 
+_MOST_SLOTS = 2000
+"""Trials up to which the page shows the outcome of each."""
+
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
 
 
@@ -83,7 +86,8 @@ def _breakdown(report: Report) -> Iterator[Block]:
 
 
 def _trials(report: Report) -> Iterator[Part]:
-    yield Part("outcomes", partial(_outcomes, report))
+    many = len(report.audit.slots) > _MOST_SLOTS
+    yield Part("outcomes", partial(_counts if many else _outcomes, report))
     yield Part("what is not valid", lambda: filled(tables.audit(report)))
     yield Part("what was left out", lambda: filled(tables.left_out(report)))
 
@@ -105,6 +109,12 @@ def _outcomes(report: Report) -> Iterator[Block]:
             labels=tuple(cell.label for cell in report.cells),
             rows=tuple(rows),
         )
+
+
+def _counts(report: Report) -> Iterator[Block]:
+    """A row for each cell in place of a field for each trial."""
+    grid = tables.outcomes(report)
+    yield Fold(title=f"Outcomes of {len(report.audit.slots):,} trials, cell by cell", grids=(grid,))
 
 
 def _slot(slot: Slot | None) -> Field:

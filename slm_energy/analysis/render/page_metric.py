@@ -93,9 +93,15 @@ def _fold(name: str, grids: Callable[[], Sequence[Grid]]) -> Iterator[Block]:
 def _strip(report: Report, result: MetricResult) -> Iterator[Block]:
     yield Figure(
         svg=figures.strip(report, result),
-        caption="Dots, trials (with a ring: flagged); diamond, geometric mean; bar, its"
-        f" {confidence(report)} interval{_instruments(result)}{titled(report, result.metric)}",
+        caption=f"Dots, trials (with a ring: flagged{_tips(result)}); diamond, geometric mean; bar,"
+        f" its {confidence(report)} interval{_instruments(result)}{titled(report, result.metric)}",
     )
+
+
+def _tips(result: MetricResult) -> str:
+    """What a figure of many trials says about their dots."""
+    many = len(result.diagnostics.points) > figures.MOST_TIPS
+    return "; trials at the same place are one dot, trials.parquet has their values" if many else ""
 
 
 def _descriptive(report: Report, result: MetricResult) -> Iterator[Block]:
@@ -109,7 +115,7 @@ def _drift(report: Report, result: MetricResult) -> Iterator[Block]:
     yield Figure(
         svg=figures.drift(report, result),
         caption="Each trial against the mean of its cell, in the order of the plan"
-        f"{'; diamonds, the sentinel' * (result.sentinel is not None)}",
+        f"{_tips(result)}{'; diamonds, the sentinel' * (result.sentinel is not None)}",
     )
 
 

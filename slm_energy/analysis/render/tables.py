@@ -7,9 +7,12 @@ short tables of the terminal and of Markdown, `supporting_tables` those that sup
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
+from typing import get_args
 
 from slm_energy.analysis.result.comparison import Family
+from slm_energy.analysis.result.design import Slot, SlotOutcome
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.text.phrases import (
@@ -31,6 +34,7 @@ MARGINAL = "This pair alone"
 """Head of the column of marginal intervals."""
 
 _MOST_REASONS = 20
+_MOST_ROUNDS = 10
 _SENTENCES = ("Levels", "Reason", "Version", "Registered", "This study")
 _WORDS = ("Against", "Verdict", "Without", "Allowed", *_SENTENCES)
 """Heads of columns that hold words, not figures."""
@@ -194,6 +198,23 @@ def audit(report: Report) -> Grid:
     return Grid(
         title="Trials that are not valid", head=("Cells", "Trials", "Reason"), rows=tuple(rows)
     )
+
+
+def outcomes(report: Report) -> Grid:
+    """How often each outcome occurred in each cell, and in which rounds one that is not valid."""
+    slots: dict[str, list[Slot]] = {cell.id: [] for cell in report.cells}
+    for slot in report.audit.slots:
+        slots[slot.cell].append(slot)
+    names = [name for name in get_args(SlotOutcome) if name in report.audit.outcomes]
+    rows = []
+    for cell in report.cells:
+        counts = Counter(slot.outcome for slot in slots[cell.id])
+        bad = [str(slot.round) for slot in slots[cell.id] if slot.outcome != "valid" and slot.round]
+        more = f" and {len(bad) - _MOST_ROUNDS} more" if len(bad) > _MOST_ROUNDS else ""
+        where = ", ".join(bad[:_MOST_ROUNDS]) + more
+        rows.append((cell.label, *(str(counts[name]) for name in names), where or "-"))
+    head = ("Cell", *(name.capitalize() for name in names), "Rounds not valid")
+    return Grid(title="Outcomes; comparisons.json has each trial's", head=head, rows=tuple(rows))
 
 
 def agreement(report: Report) -> Grid:

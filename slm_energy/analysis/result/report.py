@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.design import Audit, Cell, Factor, LeftOut, Provenance, TrialRow
@@ -48,7 +49,6 @@ from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.registration import RegistrationCheck
 from slm_energy.analysis.result.solved import AnswerCounts, Solved
 from slm_energy.config.options import AnalysisOptions
-from slm_energy.serialization import to_plain
 
 SCHEMA = 3
 """3: has `solved`, `unscored` and `recommendations`; all else is as in 2.
@@ -173,4 +173,9 @@ class Report:
 
     def to_json(self) -> str:
         """All figures, unrounded and in SI units, as JSON text."""
-        return json.dumps(to_plain(self), allow_nan=False)
+        return json.dumps(self, default=_fields, allow_nan=False)
+
+
+def _fields(part: Any) -> dict[str, Any]:
+    """One level of it: `to_plain` would be a second copy of everything."""
+    return {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}

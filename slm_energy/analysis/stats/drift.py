@@ -60,7 +60,8 @@ def round_effects(logs: Floats, cells: np.ndarray, rounds: np.ndarray) -> Floats
         One value per round; their mean has no meaning.
     """
     design = np.hstack([np.eye(part.max() + 1)[part] for part in (rounds, cells)])
-    return np.asarray(np.linalg.lstsq(design, logs, rcond=None)[0][: rounds.max() + 1])
+    normal = np.linalg.lstsq(design.T @ design, design.T @ logs, rcond=None)
+    return np.asarray(normal[0][: rounds.max() + 1])
 
 
 def slope(

@@ -69,7 +69,14 @@ def holm(p: Floats) -> Floats:
 
 def cliffs_delta(x: Floats, y: Floats) -> float:
     """Share of pairs with x > y minus share with x < y (Cliff 1993)."""
-    return float(np.sign(x[:, None] - y[None, :]).mean())
+    return float(_above(x, y)[0].sum()) / (len(x) * len(y))
+
+
+def _above(x: Floats, y: Floats) -> tuple[npt.NDArray[np.int64], int]:
+    """For each of x, how many of y it exceeds less how many exceed it; and how many pairs tie."""
+    y = np.sort(y)
+    below, through = np.searchsorted(y, x, "left"), np.searchsorted(y, x, "right")
+    return below + through - len(y), int((through - below).sum())
 
 
 def cliffs_interval(x: Floats, y: Floats, alpha: float) -> tuple[float, float] | None:
@@ -84,15 +91,15 @@ def cliffs_interval(x: Floats, y: Floats, alpha: float) -> tuple[float, float] |
     n, m = len(x), len(y)
     if min(n, m) < 2:
         return None
-    signs = np.sign(x[:, None] - y[None, :])
-    delta = float(signs.mean())
+    (of_x, tied), (of_y, _) = _above(x, y), _above(y, x)
+    delta = float(of_x.sum()) / (n * m)
     z = float(special.stdtrit(n + m - 2, 1 - alpha / 2))
     if abs(delta) == 1:
         end = 2 * _separated(n, m, alpha) - 1
         return (end, 1.0) if delta > 0 else (-1.0, -end)
-    rows = float(((signs.mean(axis=1) - delta) ** 2).sum())
-    columns = float(((signs.mean(axis=0) - delta) ** 2).sum())
-    rest = float(((signs - delta) ** 2).sum())
+    rows = float(((of_x / m - delta) ** 2).sum())
+    columns = float(((-of_y / n - delta) ** 2).sum())
+    rest = n * m * (1 - delta**2) - tied  # of the n m signs: their squares less their mean's
     variance = (m**2 * rows + n**2 * columns - rest) / (n * m * (n - 1) * (m - 1))
     variance = max(variance, (1 - delta**2) / (n * m - 1))
     root = z * np.sqrt(variance) * np.sqrt((1 - delta**2) ** 2 + z**2 * variance)

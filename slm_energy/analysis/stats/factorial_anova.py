@@ -40,19 +40,19 @@ class _Fit:
     """A model of n trials.
 
     Attributes:
-        design: n x p, the columns of the mean, the terms and the rounds.
+        weights: p x n, of the log values in the coefficients: of the mean, the terms, the rounds.
         own: per term n x df, orthonormal: what it explains beyond all terms that do not contain it.
         rest: residual sum of squares.
     """
 
-    design: Floats
+    weights: Floats
     own: dict[_Term, Floats]
     rest: float
 
     @property
     def freedom(self) -> int:
         """Degrees of freedom of the residual."""
-        return int(self.design.shape[0] - self.design.shape[1])
+        return int(self.weights.shape[1] - self.weights.shape[0])
 
 
 def effects(
@@ -174,8 +174,9 @@ def _fit(columns: dict[_Term, Floats], blocks: Floats, design: Floats, y: Floats
         others = [c for t, c in terms.items() if t != term and not set(term) < set(t)]
         before = np.linalg.qr(np.hstack([mean, *others]))[0]
         own[term] = np.linalg.qr(block - before @ (before.T @ block))[0]
-    whole = np.linalg.qr(design)[0]
-    return _Fit(design=design, own=own, rest=float(((y - whole @ (whole.T @ y)) ** 2).sum()))
+    whole, triangle = np.linalg.qr(design)
+    rest = float(((y - whole @ (whole.T @ y)) ** 2).sum())
+    return _Fit(weights=np.linalg.solve(triangle, whole.T), own=own, rest=rest)
 
 
 def _effect(term: _Term, basis: Floats, y: Floats, fit: _Fit, p: float | None) -> Effect:
@@ -197,7 +198,7 @@ def _levels(
     names: list[str], start: int, fit: _Fit, y: Floats, noise: CellNoise | None, alpha: float
 ) -> tuple[LevelEffect, ...]:
     """Each level's coefficient; the last one's is what makes the sum zero."""
-    own = np.linalg.pinv(fit.design)[start : start + len(names) - 1]
+    own = fit.weights[start : start + len(names) - 1]
     alike = float(stats.t.ppf(1 - alpha / 2, fit.freedom)) * math.sqrt(fit.rest / fit.freedom)
     result = []
     for name, weights in zip(names, [*own, -own.sum(axis=0)], strict=True):

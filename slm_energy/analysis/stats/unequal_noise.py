@@ -23,7 +23,7 @@ from slm_energy.analysis.stats.effect_size import Floats
 _MOST_DRAWS = 1999
 _FEWEST_DRAWS = 499
 _MOST_WORK = 3_000_000
-_CHUNK = 100_000
+_CHUNK = 1_000_000
 _SMALLEST = 1e-20
 
 

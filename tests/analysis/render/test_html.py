@@ -158,6 +158,20 @@ def test_84_cells_with_10_rounds_stay_below_2_mb(report: Report) -> None:
     Outline(page)
 
 
+def test_thousands_of_trials_are_no_element_each(report: Report) -> None:
+    wide = widened(report, 84, 50)
+    page = to_html(wide)
+    print(f"84 cells x 50 rounds: {len(page.encode()):,} bytes")
+    assert len(page.encode()) < 2_000_000
+    outline = Outline(page)
+    dots = outline.attributes.count(("class", "dots"))
+    assert dots == sum(84 + bool(result.diagnostics.drifts) for result in wide.metrics)
+    assert ("class", "dot") not in outline.attributes
+    assert "trials at the same place are one dot, trials.parquet has their values" in page
+    assert "Outcomes of 4,200 trials, cell by cell" in page
+    assert "Outcome of every trial" not in page
+
+
 def test_12_cells_show_every_pair(report: Report) -> None:
     page = to_html(widened(report, 12, 2))
     assert "comparisons.json has all" not in page

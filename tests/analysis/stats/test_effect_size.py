@@ -77,3 +77,19 @@ def test_welchs_interval_is_scipys():
     assert welch_half_width(x, y[:5], 0.1) == pytest.approx((ends.high - ends.low) / 2)
     assert welch_half_width(x, y[:1], 0.1) is None
     assert welch_half_width(np.ones(3), np.ones(3), 0.1) is None
+
+
+def test_cliffs_delta_and_its_variance_count_every_pair_of_values():
+    generator = np.random.default_rng(4)
+    x, y = generator.integers(0, 9, 23) + 1.0, generator.integers(0, 9, 17) + 0.0
+    signs = np.sign(x[:, None] - y[None, :])
+    delta = signs.mean()
+    assert cliffs_delta(x, y) == delta
+    rows = ((signs.mean(axis=1) - delta) ** 2).sum()
+    columns = ((signs.mean(axis=0) - delta) ** 2).sum()
+    rest = ((signs - delta) ** 2).sum()
+    variance = (17**2 * rows + 23**2 * columns - rest) / (23 * 17 * 22 * 16)
+    z = stats.t.ppf(0.975, 38)
+    root = z * np.sqrt(variance * ((1 - delta**2) ** 2 + z**2 * variance))
+    ends = [(delta - delta**3 + side * root) / (1 - delta**2 + z**2 * variance) for side in (-1, 1)]
+    assert cliffs_interval(x, y, 0.05) == pytest.approx(ends, rel=1e-12)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from slm_energy.analysis.stats import max_t as module
 from slm_energy.analysis.stats.max_t import max_t, smallest_rounds
 
 
@@ -137,3 +138,24 @@ def test_a_difference_of_four_times_the_noise_is_found_in_eight_rounds():
         values = generator.normal(0, 0.02, (8, 4)) + generator.normal(0, 0.05, (8, 1))
         found += max_t(values + np.array([0, 0, 0, 0.08]), 199, study).p[3, 0] <= 0.05
     assert found / 100 > 0.9
+
+
+def test_seeded_figures_of_a_study_with_gaps_stay_what_they_were():
+    values = np.random.default_rng(7).normal(0, 0.01, (9, 5)) + 0.01 * np.arange(5)
+    values[2, 1] = values[5, 3] = np.nan
+    found = max_t(values, draws=999, seed=0, band=0.02)
+    assert found.draws == 999
+    assert found.p[0].tolist() == pytest.approx([1, 0.169, 0.001, 0.001, 0.001])
+    criticals = (found.pairs.difference, found.pairs.margin, found.pairs.equivalence)
+    assert criticals == pytest.approx((3.0023807626, 2.4541979032, 2.4541979032), rel=1e-9)
+    errors = [1, 0.00439933, 0.00414773, 0.00439933, 0.00414773]
+    assert found.pairs.error[0].tolist() == pytest.approx(errors, rel=2e-6)
+
+
+def test_a_family_of_many_trials_has_fewer_draws_and_says_so(monkeypatch):
+    values = logs(10, 4)
+    assert max_t(values, draws=1999, seed=0).draws == 1999
+    monkeypatch.setattr(module, "_MOST_VALUES", 1200 * values.size)
+    assert max_t(values, draws=1999, seed=0).draws == 1200
+    monkeypatch.setattr(module, "_MOST_VALUES", values.size)
+    assert max_t(values, draws=1999, seed=0).draws == 999

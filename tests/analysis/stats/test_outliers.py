@@ -74,3 +74,12 @@ def test_a_cell_that_does_not_vary_leaves_the_others_their_scores():
     seen = find(values, 0.05, rounds=False)
     assert np.isnan(seen.scores[:, 0]).all()
     assert seen.flags[3, 2]
+
+
+def test_seeded_scores_of_a_study_with_gaps_stay_what_they_were():
+    values = np.random.default_rng(7).normal(0, 0.01, (9, 5)) + 0.01 * np.arange(5)
+    values[2, 1] = values[5, 3] = np.nan
+    found = find(np.exp(values), 0.05, rounds=True)
+    assert found.limit == pytest.approx(8.075260960520, rel=1e-9)
+    assert np.nanmax(found.scores) == pytest.approx(14.620810319097, rel=1e-9)
+    assert np.isnan(found.scores).sum() == 2
