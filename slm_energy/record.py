@@ -10,6 +10,8 @@ them to wall-clock time.
 from __future__ import annotations
 
 import dataclasses
+from array import array
+from collections.abc import Sequence
 from typing import Literal
 
 from slm_energy.cell import Trial
@@ -188,7 +190,8 @@ class Source:
 class Series:
     """The readings of one source, in columns of equal length n.
 
-    A failed reading is a row with an error and the value None: missing is never zero.
+    A failed reading is a row with an error and the value None: missing is never zero. Columns
+    become arrays of 8 bytes per value where their values allow it: a long trial has millions.
 
     Attributes:
         source: their source.
@@ -199,14 +202,27 @@ class Series:
     """
 
     source: Source
-    before_ns: tuple[int, ...]
-    raw: tuple[int | float | None, ...]
-    after_ns: tuple[int, ...]
+    before_ns: Sequence[int]
+    raw: Sequence[int | float | None]
+    after_ns: Sequence[int]
     errors: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("before_ns", "raw", "after_ns"):
+            object.__setattr__(self, name, _compact(getattr(self, name)))
         if not len(self.before_ns) == len(self.raw) == len(self.after_ns):
             raise ValueError(f"{self.source.id}: the columns of its readings differ in length")
+
+
+def _compact(column: Sequence[int | float | None]) -> Sequence[int | float | None]:
+    """An array if all values are integers of 64 bits, or all are floats; else a tuple."""
+    if isinstance(column, array):
+        return column
+    try:
+        kinds = set(map(type, column))
+        return array("d" if kinds == {float} else "q", column)  # type: ignore[arg-type]
+    except (TypeError, OverflowError):
+        return tuple(column)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -397,7 +413,7 @@ class Capture:
     """
 
     windows: tuple[Window, ...]
-    generations: tuple[Generation, ...]
+    generations: Sequence[Generation]
     effective: dict[str, Json]
     environment: dict[str, Json]
     clock: ClockAnchor

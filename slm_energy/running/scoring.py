@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import math
 import platform
 import time
@@ -24,6 +23,7 @@ from slm_energy.scoring import answer, bubblewrap
 from slm_energy.scoring.score import VERSION, Job, score
 from slm_energy.serialization import from_plain
 from slm_energy.store import artifacts
+from slm_energy.store.capture_files import StoredGenerations
 from slm_energy.store.mlflow_schema import score_tags
 from slm_energy.store.tracking import Store
 from slm_energy.tasks import Task
@@ -112,7 +112,7 @@ class _Stored:
     row: Mapping[Hashable, Any]
     config: WorkloadConfig
     tasks: Sequence[Task]
-    generations: tuple[Generation, ...]
+    generations: Sequence[Generation]
 
 
 def score_study(
@@ -191,10 +191,9 @@ def _stored(
     tasks = load(config)
     if prompts.digest(tasks, config) != row["workload.digest"]:
         raise ValueError(f"workload.source={config.source} has changed since")
-    generations: tuple[Generation, ...] = ()
+    generations: Sequence[Generation] = ()
     if any(task.tests for task in tasks):
-        file = io.BytesIO(store.artifact(run, artifacts.GENERATIONS.as_posix()))
-        generations = artifacts.read_generations(file)
+        generations = StoredGenerations(store.artifact(run, artifacts.GENERATIONS.as_posix()))
     return _Stored(row=row, config=config, tasks=tasks, generations=generations)
 
 

@@ -1,7 +1,7 @@
 """One trial seen from the parent: start a fresh worker, sleep until it ends, derive, check.
 
-    trial.json -> [build, prepare, reference] -> serve -> capture.json -+-> metrics, checks: Record
-    metering.json -> sampler -> samples.jsonl --------------------------+
+    trial.json -> [build, prepare, reference] -> serve -> capture.json, served.bin -+-> metrics,
+    metering.json -> sampler -> samples.jsonl --------------------------------------+   checks: Record
 
 Words between files are processes; those in brackets run where the cache lacks something. The files,
 and tasks.json, are the exchange between processes; the record holds all that they say.
@@ -42,11 +42,13 @@ from slm_energy.record import (
 from slm_energy.running.gate import Gate
 from slm_energy.sampler.client import Sampler, read_samples
 from slm_energy.serialization import read_json, write_json
+from slm_energy.store import artifacts
 from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.tasks import Task, TaskTests
 from slm_energy.worker import child, files, reference
 from slm_energy.worker.child import ReportPhase
 from slm_energy.worker.forkserver import Templates
+from slm_energy.worker.served import REQUESTS_FILE, SERVED_FILE, Served, generations
 
 _SAMPLES_FILE = "samples.jsonl"
 
@@ -300,10 +302,15 @@ class _Attempt:
         """What worker and sampler wrote.
 
         Raises:
-            ValueError: the worker's file is not a capture.
+            ValueError: the worker's files are not a capture.
             MeterError: the sampler's file is damaged.
         """
         capture = read_json(self.exchange / CAPTURE_FILE, Capture)
+        served = read_json(self.exchange / REQUESTS_FILE, Served)
+        answers = generations(served, self.exchange / SERVED_FILE)
+        capture = dataclasses.replace(
+            capture, generations=artifacts.keep_generations(self.folder, answers)
+        )
         samples = self.exchange / _SAMPLES_FILE
         if not samples.exists():
             return capture

@@ -70,7 +70,7 @@ def run(
         python: path of the interpreter; None for this one.
         folder: gets its log.
         exchange: folder of its input and output files.
-        timeout_s: it is ended after this long.
+        timeout_s: it is ended when it reports no progress for this long.
         progress: called about once a second with the phase and the share of it that is done.
         on_start: called with its process id.
         env: `engine.env`.
@@ -113,13 +113,13 @@ def watch(
         patience_s = 0.0
         try:
             on_start(worker.pid)
-            message, in_time = _listen(pipe.fileno(), time.monotonic() + timeout_s, progress)
+            message, in_time = _listen(pipe.fileno(), timeout_s, progress)
             patience_s = _EXIT_GRACE_S if in_time else 0.0
         finally:
             pipe.close()  # so that a worker that is still writing does not wait for a reader
             by_itself, code, peak_bytes = _end(worker, patience_s)
     if not in_time and message is None:
-        return f"took longer than study.timeout_s={timeout_s:g} and was ended"
+        return f"made no progress for study.timeout_s={timeout_s:g} and was ended"
     if message is None and not by_itself:
         return f"the worker did not exit within {_EXIT_GRACE_S:g} s of its result and was ended"
     return message or exit_error(code, peak_bytes, kills, memory_kills())
@@ -167,8 +167,8 @@ def exit_error(
     return f"out of memory: the kernel killed the worker (SIGKILL){peak}; {remedy}"
 
 
-def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[str | None, bool]:
-    """Read progress until the worker closes its end of the pipe.
+def _listen(pipe: int, timeout_s: float, progress: ReportPhase) -> tuple[str | None, bool]:
+    """Read progress until the worker closes its end of the pipe, or is silent for too long.
 
     Returns:
         The error that it reported, if any, or how its code differs from ours; and whether it ended
@@ -176,12 +176,14 @@ def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[str | No
     """
     pending, error, same_code = b"", None, False
     phase, share = "start", 0.0
-    while time.monotonic() < deadline:
+    heard = time.monotonic()
+    while time.monotonic() < heard + timeout_s:
         ready, _, _ = select.select([pipe], [], [], _TICK_S)
         if ready:
             data = os.read(pipe, 65536)
             if not data:
                 return error, True
+            heard = time.monotonic()
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
                 message: dict[str, Any] = json.loads(line)
