@@ -1,7 +1,9 @@
 """One trial seen from the parent: start a fresh worker, sleep until it ends, derive, check.
 
-    trial.json -> [build, prepare, reference] -> serve -> capture.json, served.bin -+-> metrics,
-    metering.json -> sampler -> samples.jsonl --------------------------------------+   checks: Record
+    trial.json -> [build, prepare, reference] -> serve -> capture.json, served.* -+-> Record
+    metering.json -> sampler -> samples.jsonl ------------------------------------+
+
+The record has metrics and checks besides the capture.
 
 Words between files are processes; those in brackets run where the cache lacks something. The files,
 and tasks.json, are the exchange between processes; the record holds all that they say.

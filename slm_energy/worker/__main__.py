@@ -5,9 +5,10 @@
     python -m slm_energy.worker describe < settings.json > descriptions.json
 
 FOLDER holds `trial.json`, `tasks.json` and, where energy is metered, `metering.json`; `serve`
-leaves `capture.json` there, and its answers (`served.py`). Three modes fill the cache: `build` with random weights, `prepare` with
-what the engine derives from weights, `reference` with the tokens to compare with. A `template` is
-forked into workers that serve, for trials like the first one (`template.py`).
+leaves `capture.json` there, and its answers (`served.py`). Three modes fill the cache: `build` with
+random weights, `prepare` with what the engine derives from weights, `reference` with the tokens to
+compare with. A `template` is forked into workers that serve, for trials like the first one
+(`template.py`).
 
 Progress goes to the parent as JSON lines on the original standard output; whatever libraries print
 goes to standard error, which the parent keeps as `worker.log`. The worker computes no metric and

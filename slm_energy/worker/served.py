@@ -1,8 +1,8 @@
 """Answers on their way from the engine to the record: written as they come, read one by one.
 
 The memory of a trial does not grow with its passes. The worker appends each batch to `SERVED_FILE`,
-which takes microseconds per request; what all passes share is in `Served`, made once the windows are
-over. The file has integers of 64 bits, for each batch
+which takes microseconds per request; what all passes share is in `Served`, made once the windows
+are over. The file has integers of 64 bits, for each batch
 
     start_ns, number of answers; for each answer: tokens, times, token ids ..., token times ...
 """

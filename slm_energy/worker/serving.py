@@ -107,11 +107,14 @@ def serve(
             at_least_s = max(measurement.prefill_s, shortest_s)
             span.passes = _repeat(engine, one_token, at_least_s, progress, "prefill")
 
-    with file.open("wb", buffering=served.BUFFER_BYTES) as output:
-        with timeline.window("serve") as span:
-            at_least_s = max(measurement.serve_s, shortest_s)
-            keep = functools.partial(served.append, output)
-            span.passes = _repeat(engine, batches, at_least_s, progress, "serve", keep)
+    # The window ends before the file is closed, and the rest of the answers written.
+    with (
+        file.open("wb", buffering=served.BUFFER_BYTES) as output,
+        timeline.window("serve") as span,
+    ):
+        at_least_s = max(measurement.serve_s, shortest_s)
+        keep = functools.partial(served.append, output)
+        span.passes = _repeat(engine, batches, at_least_s, progress, "serve", keep)
     timeline.close()
     engine.close()
     capture = Capture(
@@ -154,13 +157,9 @@ def _repeat(
     phase: str,
     keep: Callable[[int, Sequence[Completion]], None] = lambda start_ns, answers: None,
 ) -> int:
-    """Repeat the whole workload until `at_least_s` have passed.
+    """Repeat the whole workload until `at_least_s` have passed; return the number of passes.
 
-    Args:
-        keep: called with when a batch was handed to the engine, and its answers.
-
-    Returns:
-        The number of passes.
+    `keep` is called with when each batch was handed to the engine, and its answers.
 
     Raises:
         EngineError: the engine did not answer each request.
