@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slm_energy import prompts, source_code, workload
@@ -36,6 +36,7 @@ from slm_energy.record import (
     TRIAL_FILE,
     Capture,
     GateReport,
+    Generation,
     Metering,
     Outcome,
     Record,
@@ -308,16 +309,19 @@ class _Attempt:
             MeterError: the sampler's file is damaged.
         """
         capture = read_json(self.exchange / CAPTURE_FILE, Capture)
-        served = read_json(self.exchange / REQUESTS_FILE, Served)
-        answers = generations(served, self.exchange / SERVED_FILE)
-        capture = dataclasses.replace(
-            capture, generations=artifacts.keep_generations(self.folder, answers)
-        )
         samples = self.exchange / _SAMPLES_FILE
-        if not samples.exists():
-            return capture
-        series, report = read_samples(samples)
-        return dataclasses.replace(capture, series=series, sampler=report)
+        if samples.exists():
+            series, report = read_samples(samples)
+            capture = dataclasses.replace(capture, series=series, sampler=report)
+        return dataclasses.replace(capture, generations=self._generations())
+
+    def _generations(self) -> Sequence[Generation]:
+        """What was served, from its place in the record."""
+        served, file = read_json(self.exchange / REQUESTS_FILE, Served), self.exchange / SERVED_FILE
+        try:
+            return artifacts.keep_generations(self.folder, generations(served, file))
+        except OSError:  # the disk is full: the record will be written elsewhere
+            return tuple(generations(served, file))
 
 
 def _prepares_here(trial: Trial) -> bool:

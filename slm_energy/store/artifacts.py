@@ -154,13 +154,13 @@ def read(folder: Path) -> Record:
 
 
 def keep_generations(folder: Path, generations: Iterable[Generation]) -> StoredGenerations:
-    """Write the requests of a trial into its folder, unless they are there already.
+    """Write the requests of a trial into its folder, unless this has been done.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
     path = folder / GENERATIONS
-    if isinstance(generations, StoredGenerations) and generations.source == path:
+    if isinstance(generations, StoredGenerations) and path.exists():
         return generations
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_generations(path, generations)

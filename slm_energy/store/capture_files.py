@@ -29,20 +29,22 @@ _REPEATED_TOO = ("pass_index", "batch_index", "input_tokens", "raw_float", "erro
 
 
 class StoredGenerations(Sequence[Generation]):
-    """The requests in a file: each is read when it comes, and none is kept.
+    """The requests in a file: each is read when its turn comes, and none is kept.
+
+    The file stays open, so that it can be read after it was removed.
 
     Args:
         source: the file, or its content.
-
-    Attributes:
-        source: the same.
 
     Raises:
         ValueError: it is not in the format of `write_generations`.
     """
 
     def __init__(self, source: Path | bytes) -> None:
-        self.source = source
+        import pyarrow
+
+        content = isinstance(source, bytes)
+        self._file = pyarrow.BufferReader(source) if content else pyarrow.OSFile(str(source))
         self._length = self._open().metadata.num_rows
 
     def __len__(self) -> int:
@@ -72,11 +74,9 @@ class StoredGenerations(Sequence[Generation]):
     __hash__ = None  # type: ignore[assignment]
 
     def _open(self) -> ParquetFile:
-        import pyarrow
         from pyarrow.parquet import ParquetFile
 
-        content = isinstance(self.source, bytes)
-        return ParquetFile(pyarrow.BufferReader(self.source) if content else self.source)
+        return ParquetFile(self._file)
 
 
 def _values(column: pyarrow.Array) -> list[Any]:
