@@ -10,6 +10,7 @@ are over. The file has integers of 64 bits, for each batch
 from __future__ import annotations
 
 import dataclasses
+import struct
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,17 +65,17 @@ def append(file: BinaryIO, start_ns: int, answers: Sequence[Completion]) -> None
         TypeError: a token id or time is not an integer.
         OSError: the disk is full.
     """
-    numbers = array("q", (start_ns, len(answers)))
+    numbers = [start_ns, len(answers)]
+    for answer in answers:
+        numbers += (len(answer.output_ids), len(answer.token_ns))
+        numbers += answer.output_ids
+        numbers += answer.token_ns
     try:
-        for answer in answers:
-            numbers.append(len(answer.output_ids))
-            numbers.append(len(answer.token_ns))
-            numbers.extend(answer.output_ids)
-            numbers.extend(answer.token_ns)
-    except TypeError as error:
+        packed = struct.pack(f"{len(numbers)}q", *numbers)
+    except struct.error as error:
         raise TypeError(f"a token id or time is not an integer: {error}") from None
     with naming(Path(file.name)):
-        file.write(numbers)
+        file.write(packed)
 
 
 def answers(path: Path) -> Iterator[tuple[int, int, array[int], array[int]]]:
