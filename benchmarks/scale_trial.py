@@ -270,7 +270,7 @@ def main() -> None:
         )
     if seen:
         first, last = seen[0], seen[-1]
-        more = last["passes"] - first["passes"]
+        more = max(1, last["passes"] - first["passes"])
         for role in ("worker", "sampler", "sweep"):
             growth_kb = (last[role] - first[role]) * 1024 / more * 1000 / asked.prompts[0]
             missed = role != "sweep" and growth_kb > MOST_GROWTH_KB

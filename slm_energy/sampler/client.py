@@ -267,7 +267,7 @@ def read_samples(file: Path) -> tuple[tuple[Series, ...], SamplerReport]:
                     columns[number].add(*reading)
     except OSError as error:
         raise MeterError(f"the sampler's file cannot be read: {error}") from error
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise MeterError(f"{file} is damaged, run the trial again: {error}") from error
     series = tuple(
         Series(
@@ -301,7 +301,9 @@ class _Columns:
     def add(
         self, before_ns: int, raw: int | float | None, after_ns: int, error: str | None = None
     ) -> None:
-        if error is not None:
+        if raw is None:
+            if error is None:
+                raise ValueError("a failed reading without its error")
             self.errors[str(len(self.raw))] = error
         self.before_ns.append(before_ns)
         self.after_ns.append(after_ns)
