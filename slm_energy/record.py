@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from array import array
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from slm_energy.cell import Trial
 from slm_energy.cpu_quota import CpuQuota
@@ -214,13 +214,13 @@ class Series:
             raise ValueError(f"{self.source.id}: the columns of its readings differ in length")
 
 
-def _compact(column: Sequence[int | float | None]) -> Sequence[int | float | None]:
+def _compact(column: Sequence[Any]) -> Sequence[Any]:
     """An array if all values are integers of 64 bits, or all are floats; else a tuple."""
     if isinstance(column, array):
         return column
     try:
-        kinds = set(map(type, column))
-        return array("d" if kinds == {float} else "q", column)  # type: ignore[arg-type]
+        kind: Any = "d" if set(map(type, column)) == {float} else "q"
+        return array(kind, column)
     except (TypeError, OverflowError):
         return tuple(column)
 

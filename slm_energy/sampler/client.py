@@ -295,7 +295,7 @@ class _Columns:
 
     def __init__(self) -> None:
         self.before_ns, self.after_ns = array("q"), array("q")
-        self.raw: array[int] | array[float] | list[int | float | None] = array("q")
+        self.raw: Any = array("q")  # of "d" for floats; a list where values differ in type
         self.errors: dict[str, str] = {}
 
     def add(
