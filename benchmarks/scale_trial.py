@@ -48,8 +48,8 @@ from slm_energy.testing.waveform import constant
 
 TOKENS = 64
 MOST_GROWTH_KB = 1000
-"""Of worker and sampler, per pass of 1,000 prompts: what an answer of 64 tokens takes in a file, and
-a fifth of what it takes as Python's objects. Two equal runs differ by 300 kB."""
+"""Of worker and sampler, per pass of 1,000 prompts: what an answer of 64 tokens takes in a file,
+and a fifth of what it takes as Python's objects. Two equal runs differ by 300 kB."""
 MOST_ARTIFACT_MB = 100
 DOMAINS = ("package-0", "core", "uncore", "dram")
 S = 10**9
