@@ -54,7 +54,7 @@ SAID = {
     "memory": "out of memory",
     "kill": "the worker was killed by SIGKILL",
     "exit": "ended without a result",
-    "hang": "took longer than study.timeout_s",
+    "hang": "made no progress for study.timeout_s",
     "sampler killed": "sampl",
 }
 """Fault to what its record says."""

@@ -72,7 +72,7 @@ class Trial:
         model_path: absolute path of the model's folder; empty if it was never prepared.
         python: absolute path of the interpreter that runs the engine; None is the sweep's own.
         cache_path: absolute path of the cache of exported models.
-        timeout_s: the worker is killed after this time.
+        timeout_s: the worker is killed when it has made no progress for this time.
         reference: the engine whose tokens this trial's are compared with; None compares nothing.
         plan: digest of what the plan depends on (`freeze.py`).
         changed: changes since the study started, one text each.

@@ -9,7 +9,8 @@ import math
 import os
 import types
 import typing
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,6 +29,8 @@ def to_plain(value: Any) -> Any:
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, array):
+        return value.tolist()
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return value
@@ -61,7 +64,7 @@ def convert(kind: Any, data: Any, where: str) -> Any:
         return _convert_union(args, data, where)
     if dataclasses.is_dataclass(kind):
         return _convert_dataclass(typing.cast(type, kind), data, where)
-    if origin is tuple:
+    if origin in (tuple, Sequence):
         if not isinstance(data, list | tuple):
             raise ValueError(f"{where}: expected a list, got {data!r}")
         return tuple(convert(args[0], item, where) for item in data)

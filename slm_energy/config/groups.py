@@ -473,7 +473,13 @@ class StudyConfig:
     ] = 2
     timeout_s: Annotated[
         float,
-        Key("a worker that takes longer is stopped; its trial has failed", low=1, high=10_000_000),
+        Key(
+            "a worker without progress for this long is stopped; its trial has failed. Progress is"
+            " a prompt or batch that was answered, or another phase: a large workload needs no"
+            " longer limit than a small one.",
+            low=1,
+            high=10_000_000,
+        ),
     ] = 3600.0
     reference: Annotated[
         str | None,

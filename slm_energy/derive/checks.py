@@ -81,16 +81,16 @@ def _as_planned(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) 
 
 
 def _whole_workload(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    passes: dict[int, list[str]] = {}
-    for generation in capture.generations:
-        passes.setdefault(generation.pass_index, []).append(generation.task_id)
-    if not passes:
-        return False, "no request was served"
-    first = passes.get(0, [])
-    for number, tasks in passes.items():
+    first, count = list[str](), 0
+    passes = itertools.groupby(capture.generations, key=lambda g: g.pass_index)
+    for number, generations in passes:
+        tasks = [g.task_id for g in generations]
+        first, count = first or tasks, count + 1
         if tasks != first:
             return False, f"pass {number} served {len(tasks)} requests, the first {len(first)}"
-    return True, f"{len(first)} prompts, {len(passes)} times"
+    if not first:
+        return False, "no request was served"
+    return True, f"{len(first)} prompts, {count} times"
 
 
 def _token_counts(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:

@@ -15,8 +15,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from array import array
 from collections.abc import Iterable, Sequence
 from statistics import fmean
+
+import numpy as np
 
 from slm_energy.config.groups import MeasurementConfig
 from slm_energy.derive import quality
@@ -123,19 +126,19 @@ def _tokens(generations: Sequence[Generation]) -> dict[str, float]:
 
 
 def _latency(generations: Iterable[Generation]) -> dict[str, float]:
-    ttft, itl, tpot, e2e = [], [], [], []
+    ttft, itl, tpot, e2e = array("d"), array("d"), array("d"), array("d")
     for g in generations:
         if not g.token_ns:
             continue  # the checks tell of it
         ttft.append((g.token_ns[0] - g.start_ns) / 1e9)
         e2e.append((g.token_ns[-1] - g.start_ns) / 1e9)
-        itl += [(b - a) / 1e9 for a, b in itertools.pairwise(g.token_ns)]
+        itl.extend((b - a) / 1e9 for a, b in itertools.pairwise(g.token_ns))
         if len(g.token_ns) > 1:
             tpot.append((g.token_ns[-1] - g.token_ns[0]) / 1e9 / (len(g.token_ns) - 1))
     values: dict[str, float] = {}
     for name, data in (("ttft", ttft), ("itl", itl), ("tpot", tpot), ("e2e", e2e)):
         if data:
-            ordered = sorted(data)
+            ordered = array("d", np.sort(data).tobytes())
             values[f"latency/{name}_mean_s"] = fmean(ordered)
             values[f"latency/{name}_p50_s"] = quantile(ordered, 0.50)
             values[f"latency/{name}_p95_s"] = quantile(ordered, 0.95)

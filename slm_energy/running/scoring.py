@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import math
 import platform
 import time
@@ -24,6 +23,7 @@ from slm_energy.scoring import answer, bubblewrap
 from slm_energy.scoring.score import VERSION, Job, score, tests_digest
 from slm_energy.serialization import from_plain
 from slm_energy.store import artifacts
+from slm_energy.store.capture_files import StoredGenerations
 from slm_energy.store.mlflow_schema import score_tags
 from slm_energy.store.tracking import Store
 from slm_energy.tasks import Task
@@ -122,7 +122,7 @@ class _Stored:
 
     row: Mapping[Hashable, Any]
     asked: _Asked
-    generations: tuple[Generation, ...]
+    generations: Sequence[Generation]
 
 
 def score_study(
@@ -190,8 +190,8 @@ def _to_score(
             if any(task.tests for task in asked.tasks) and not (
                 has_scores and row["tests"] == asked.tests
             ):
-                file = io.BytesIO(store.artifact(run, artifacts.GENERATIONS.as_posix()))
-                generations = artifacts.read_generations(file)
+                answers = store.artifact(run, artifacts.GENERATIONS.as_posix())
+                generations = StoredGenerations(answers)
                 to_score[run] = _Stored(row=row, asked=asked, generations=generations)
         except (SlmEnergyError, ValueError, TypeError, LookupError, yaml.YAMLError) as error:
             if asked is not None or not has_scores:

@@ -1,7 +1,9 @@
 """One trial seen from the parent: start a fresh worker, sleep until it ends, derive, check.
 
-    trial.json -> [build, prepare, reference] -> serve -> capture.json -+-> metrics, checks: Record
-    metering.json -> sampler -> samples.jsonl --------------------------+
+    trial.json -> [build, prepare, reference] -> serve -> capture.json, served.* -+-> Record
+    metering.json -> sampler -> samples.jsonl ------------------------------------+
+
+The record has metrics and checks besides the capture.
 
 Words between files are processes; those in brackets run where the cache lacks something. The files,
 and tasks.json, are the exchange between processes; the record holds all that they say.
@@ -15,7 +17,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slm_energy import prompts, source_code
@@ -34,6 +36,7 @@ from slm_energy.record import (
     TRIAL_FILE,
     Capture,
     GateReport,
+    Generation,
     Metering,
     Outcome,
     Record,
@@ -42,11 +45,13 @@ from slm_energy.record import (
 from slm_energy.running.gate import Gate
 from slm_energy.sampler.client import Sampler, read_samples
 from slm_energy.serialization import read_json, write_json
+from slm_energy.store import artifacts
 from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.tasks import Task, TaskTests
 from slm_energy.worker import child, files, reference
 from slm_energy.worker.child import ReportPhase
 from slm_energy.worker.forkserver import Templates
+from slm_energy.worker.served import REQUESTS_FILE, SERVED_FILE, Served, generations
 
 _SAMPLES_FILE = "samples.jsonl"
 
@@ -310,15 +315,23 @@ class _Attempt:
         """What worker and sampler wrote.
 
         Raises:
-            ValueError: the worker's file is not a capture.
+            ValueError: the worker's files are not a capture.
             MeterError: the sampler's file is damaged.
         """
         capture = read_json(self.exchange / CAPTURE_FILE, Capture)
         samples = self.exchange / _SAMPLES_FILE
-        if not samples.exists():
-            return capture
-        series, report = read_samples(samples)
-        return dataclasses.replace(capture, series=series, sampler=report)
+        if samples.exists():
+            series, report = read_samples(samples)
+            capture = dataclasses.replace(capture, series=series, sampler=report)
+        return dataclasses.replace(capture, generations=self._generations())
+
+    def _generations(self) -> Sequence[Generation]:
+        """What was served, from its place in the record."""
+        served, file = read_json(self.exchange / REQUESTS_FILE, Served), self.exchange / SERVED_FILE
+        try:
+            return artifacts.keep_generations(self.folder, generations(served, file))
+        except OSError:  # the disk is full: the record will be written elsewhere
+            return tuple(generations(served, file))
 
 
 def _prepares_here(trial: Trial) -> bool:

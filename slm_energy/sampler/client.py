@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -249,39 +250,65 @@ def read_samples(file: Path) -> tuple[tuple[Series, ...], SamplerReport]:
         MeterError: there is no such file, no head, or a line in the middle is damaged.
     """
     try:
-        *lines, torn = file.read_bytes().split(b"\n")
+        with file.open("rb") as lines:
+            head = json.loads(lines.readline())
+            sources = [from_plain(Source, item) for item in head["sources"]]
+            columns = [_Columns() for _ in sources]
+            footer: dict[str, Any] = {}
+            for line in lines:
+                if line[-1:] != b"\n":
+                    break  # torn
+                if footer:
+                    raise ValueError("there is more after its last line")
+                row = json.loads(line)
+                if isinstance(row, dict):
+                    footer = row
+                    continue
+                for number, *reading in row:
+                    columns[number].add(*reading)
     except OSError as error:
         raise MeterError(f"the sampler's file cannot be read: {error}") from error
-    del torn  # empty when the last line is whole
-    try:
-        head, *rest = (json.loads(line) for line in lines)
-        sources = [from_plain(Source, item) for item in head["sources"]]
-        footer = rest.pop() if rest and isinstance(rest[-1], dict) else None
-        return _series(sources, rest), SamplerReport(
-            period_s=head["period_s"],
-            cpu_s=footer["cpu_s"] if footer else None,
-            wall_s=footer["wall_s"] if footer else None,
-            largest_pause_s=footer["largest_pause_s"] if footer else None,
-            cpus=tuple(head["cpus"]),
-            finished=footer is not None,
-            notes=tuple(head["notes"]),
-        )
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise MeterError(f"{file} is damaged, run the trial again: {error}") from error
-
-
-def _series(sources: list[Source], ticks: list[list[list[Any]]]) -> tuple[Series, ...]:
-    rows: list[list[list[Any]]] = [[] for _ in sources]
-    for tick in ticks:
-        for index, *row in tick:
-            rows[index].append(row)
-    return tuple(
+    series = tuple(
         Series(
             source=source,
-            before_ns=tuple(row[0] for row in mine),
-            raw=tuple(row[1] for row in mine),
-            after_ns=tuple(row[2] for row in mine),
-            errors={str(number): row[3] for number, row in enumerate(mine) if row[1] is None},
+            before_ns=own.before_ns,
+            raw=own.raw,
+            after_ns=own.after_ns,
+            errors=own.errors,
         )
-        for source, mine in zip(sources, rows, strict=True)
+        for source, own in zip(sources, columns, strict=True)
     )
+    return series, SamplerReport(
+        period_s=head["period_s"],
+        cpu_s=footer.get("cpu_s"),
+        wall_s=footer.get("wall_s"),
+        largest_pause_s=footer.get("largest_pause_s"),
+        cpus=tuple(head["cpus"]),
+        finished=bool(footer),
+        notes=tuple(head["notes"]),
+    )
+
+
+class _Columns:
+    """The readings of one source while they are read: 24 bytes each, as long as none fails."""
+
+    def __init__(self) -> None:
+        self.before_ns, self.after_ns = array("q"), array("q")
+        self.raw: Any = array("q")  # of "d" for floats; a list where values differ in type
+        self.errors: dict[str, str] = {}
+
+    def add(
+        self, before_ns: int, raw: int | float | None, after_ns: int, error: str | None = None
+    ) -> None:
+        if raw is None:
+            if error is None:
+                raise ValueError("a failed reading without its error")
+            self.errors[str(len(self.raw))] = error
+        self.before_ns.append(before_ns)
+        self.after_ns.append(after_ns)
+        kind = {int: "q", float: "d"}.get(type(raw))
+        if isinstance(self.raw, array) and self.raw.typecode != kind:
+            self.raw = self.raw.tolist() if self.raw or kind is None else array(kind)
+        self.raw.append(raw)

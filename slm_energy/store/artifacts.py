@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -40,6 +40,12 @@ from slm_energy.serialization import (
     write_json,
 )
 from slm_energy.store import traces
+from slm_energy.store.capture_files import (
+    StoredGenerations,
+    read_readings,
+    write_generations,
+    write_readings,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -83,9 +89,12 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
         texts["environment.json"] = readable(environment)
         texts[TABLE] = readable(_table(capture, prompts))
         texts["power.svg"] = traces.power_svg(capture)
-        _write_parquet(folder / GENERATIONS, [to_plain(g) for g in capture.generations])
-        _write_parquet(folder / READINGS, _reading_rows(capture))
-        sources = tuple(_filled(series, ()) for series in capture.series)
+        keep_generations(folder, capture.generations)
+        write_readings(folder / READINGS, capture.series)
+        sources = tuple(
+            Series(source=series.source, before_ns=(), raw=(), after_ns=())
+            for series in capture.series
+        )
         if capture.reference is not None and capture.reference.answers:
             _write_parquet(folder / _REFERENCE, [to_plain(a) for a in capture.reference.answers])
             reference = dataclasses.replace(capture.reference, answers=())
@@ -131,30 +140,30 @@ def read(folder: Path) -> Record:
     record = read_json(folder / RECORD, Record)
     if record.capture is None:
         return record
-    generations = read_generations(folder / GENERATIONS)
     reference = record.capture.reference
     if reference is not None and (folder / _REFERENCE).exists():
         answers = (from_plain(ReferenceAnswer, row) for row in _read_parquet(folder / _REFERENCE))
         reference = dataclasses.replace(reference, answers=tuple(answers))
-    readings: dict[str, list[dict[str, Any]]] = {}
-    for row in _read_parquet(folder / READINGS):
-        readings.setdefault(row["source"], []).append(row)
     capture = dataclasses.replace(
         record.capture,
-        generations=generations,
+        generations=StoredGenerations(folder / GENERATIONS),
         reference=reference,
-        series=tuple(_filled(s, readings.get(s.source.id, ())) for s in record.capture.series),
+        series=read_readings(folder / READINGS, record.capture.series),
     )
     return dataclasses.replace(record, capture=capture)
 
 
-def read_generations(source: Path | BinaryIO) -> tuple[Generation, ...]:
-    """The requests in a file `GENERATIONS`.
+def keep_generations(folder: Path, generations: Iterable[Generation]) -> StoredGenerations:
+    """Write the requests of a trial into its folder, unless this has been done.
 
     Raises:
-        ValueError: it is not in the format of `write`.
+        OSError: the disk is full or the folder cannot be written.
     """
-    return tuple(from_plain(Generation, row) for row in _read_parquet(source))
+    path = folder / GENERATIONS
+    if isinstance(generations, StoredGenerations) and path.exists():
+        return generations
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_generations(path, generations)
 
 
 def _table(capture: Capture, prompts: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -178,34 +187,6 @@ def _table(capture: Capture, prompts: Mapping[str, str]) -> dict[str, list[Any]]
     return {"columns": columns, "data": rows}
 
 
-def _reading_rows(capture: Capture) -> list[dict[str, Any]]:
-    """One row per reading; an integer column keeps all digits of counters."""
-    return [
-        {
-            "source": series.source.id,
-            "before_ns": before,
-            "after_ns": after,
-            "raw_int": raw if isinstance(raw, int) else None,
-            "raw_float": raw if isinstance(raw, float) else None,
-            "error": series.errors.get(str(row)),
-        }
-        for series in capture.series
-        for row, (before, raw, after) in enumerate(
-            zip(series.before_ns, series.raw, series.after_ns, strict=True)
-        )
-    ]
-
-
-def _filled(series: Series, rows: Sequence[Mapping[str, Any]]) -> Series:
-    return Series(
-        source=series.source,
-        before_ns=tuple(row["before_ns"] for row in rows),
-        raw=tuple(row["raw_float"] if row["raw_int"] is None else row["raw_int"] for row in rows),
-        after_ns=tuple(row["after_ns"] for row in rows),
-        errors={str(n): row["error"] for n, row in enumerate(rows) if row["error"] is not None},
-    )
-
-
 def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     import pyarrow
     import pyarrow.parquet
@@ -215,7 +196,7 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
         pyarrow.parquet.write_table(table, path)
 
 
-def _read_parquet(path: Path | BinaryIO) -> list[dict[str, Any]]:
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet
 
     rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()

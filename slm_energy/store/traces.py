@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Sequence
 
 from slm_energy.record import UNITS_PER_JOULE, Capture, Series
@@ -22,6 +23,9 @@ _STYLE = "\n.fig .window{fill:#eeeeee} .fig .title{font-weight:bold} " + " ".joi
 _SHORTEST_NS = 50_000_000
 """Counters are read densely at ticks and edges; shorter slopes are quantisation noise."""
 
+_MOST_POINTS = 4 * _WIDTH
+"""Of a line; what a long trial has beyond them cannot be seen."""
+
 Points = list[tuple[float, float]]
 
 
@@ -31,9 +35,11 @@ def power_svg(capture: Capture) -> str:
     Returns:
         A stand-alone SVG document with a title and a text alternative.
     """
-    panels = [(_title(s), "W", _power(s)) for s in capture.series if s.source.kind != "gauge"]
+    panels = [
+        (_title(s), "W", _visible(_power(s))) for s in capture.series if s.source.kind != "gauge"
+    ]
     panels += [
-        ("processor utilization", "%", _values(s))
+        ("processor utilization", "%", _visible(_values(s)))
         for s in capture.series
         if s.source.id == "cpu_utilization_percentage"
     ]
@@ -76,6 +82,21 @@ def _description(capture: Capture, panels: Sequence[tuple[str, str, Points]]) ->
     windows = ", ".join(f"{w.name} {w.duration_s:.1f} s" for w in capture.windows)
     peaks = ", ".join(f"{name} up to {max(v for _, v in p):.3g} {unit}" for name, unit, p in panels)
     return f"Windows: {windows}. {peaks or 'No readings'}."
+
+
+def _visible(points: Points) -> Points:
+    """The lowest and the highest of every few points, in order of time, where there are many."""
+    few = -(-2 * len(points) // _MOST_POINTS)
+    if few <= 2:
+        return points
+    kept = Points()
+    for begin in range(0, len(points), few):
+        own = points[begin : begin + few]
+        kept += sorted({min(own, key=_of_value), max(own, key=_of_value)})
+    return kept
+
+
+_of_value = operator.itemgetter(1)
 
 
 def _values(series: Series) -> Points:

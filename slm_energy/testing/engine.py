@@ -45,8 +45,7 @@ SERVING = (
     *("memory", "kill", "exit", "hang"),
 )
 """Faults of the serving process. `drift`: outputs change from pass to pass; `mute`: there are none;
-`unstamped`: tokens have no times; `garbage`: their times are not numbers; the last three produce
-no error message."""
+`unstamped`: tokens have no times; `garbage`: their times are not numbers."""
 
 _VOCABULARY = 256
 _EXPORT_FILE = "export.bin"

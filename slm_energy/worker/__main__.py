@@ -5,9 +5,10 @@
     python -m slm_energy.worker describe < settings.json > descriptions.json
 
 FOLDER holds `trial.json`, `tasks.json` and, where energy is metered, `metering.json`; `serve`
-leaves `capture.json` there. Three modes fill the cache: `build` with random weights, `prepare` with
-what the engine derives from weights, `reference` with the tokens to compare with. A `template` is
-forked into workers that serve, for trials like the first one (`template.py`).
+leaves `capture.json` there, and its answers (`served.py`). Three modes fill the cache: `build` with
+random weights, `prepare` with what the engine derives from weights, `reference` with the tokens to
+compare with. A `template` is forked into workers that serve, for trials like the first one
+(`template.py`).
 
 Progress goes to the parent as JSON lines on the original standard output; whatever libraries print
 goes to standard error, which the parent keeps as `worker.log`. The worker computes no metric and
@@ -47,6 +48,7 @@ from slm_energy.serialization import from_plain, read_json, to_plain, write_json
 from slm_energy.tasks import Task
 from slm_energy.worker import files, reference, template
 from slm_energy.worker.out_of_memory import out_of_memory
+from slm_energy.worker.served import REQUESTS_FILE, SERVED_FILE
 from slm_energy.worker.serving import serve
 
 
@@ -105,16 +107,18 @@ def _run(
     elif mode == "prepare":
         find(trial.cell.settings.engine.name).prepare(load_request_of(trial))
     elif mode == "reference":
-        reference.make(trial)
+        reference.make(trial, lambda share: report("reference", share))
     else:
         tasks = json.loads((folder / TASKS_FILE).read_text(encoding="utf-8"))
         metered = folder / METERING_FILE
-        capture = serve(
+        capture, served = serve(
             trial,
             [from_plain(Task, task) for task in tasks],
             read_json(metered, Metering) if metered.exists() else None,
             report,
+            folder / SERVED_FILE,
         )
+        write_json(folder / REQUESTS_FILE, served)
         environment = capture.environment | {"isolation": isolation}
         write_json(folder / CAPTURE_FILE, dataclasses.replace(capture, environment=environment))
 

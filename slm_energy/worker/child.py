@@ -84,7 +84,7 @@ def run(
         python: path of the interpreter; None for this one.
         folder: gets its log.
         exchange: folder of its input and output files.
-        timeout_s: it is ended after this long.
+        timeout_s: it is ended when it reports no progress for this long.
         progress: called about once a second with the phase and the share of it that is done.
         on_start: called with its process id.
         env: `engine.env`.
@@ -127,7 +127,7 @@ def watch(
         patience_s = 0.0
         try:
             on_start(worker.pid)
-            failure, in_time = _listen(pipe.fileno(), time.monotonic() + timeout_s, progress)
+            failure, in_time = _listen(pipe.fileno(), timeout_s, progress)
             patience_s = _EXIT_GRACE_S if in_time else 0.0
         finally:
             pipe.close()  # so that a worker that is still writing does not wait for a reader
@@ -135,7 +135,7 @@ def watch(
     if failure is not None:
         return failure
     if not in_time:
-        return Failure(why=f"took longer than study.timeout_s={timeout_s:g} and was ended")
+        return Failure(why=f"made no progress for study.timeout_s={timeout_s:g} and was ended")
     if not by_itself:
         why = f"the worker did not exit within {_EXIT_GRACE_S:g} s of its result and was ended"
         return Failure(why=why)
@@ -197,8 +197,8 @@ def exit_error(
     )
 
 
-def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[Failure | None, bool]:
-    """Read progress until the worker closes its end of the pipe.
+def _listen(pipe: int, timeout_s: float, progress: ReportPhase) -> tuple[Failure | None, bool]:
+    """Read progress until the worker closes its end of the pipe, or is silent for too long.
 
     Returns:
         The error that it reported, if any, or how its code differs from ours; and whether it ended
@@ -206,12 +206,14 @@ def _listen(pipe: int, deadline: float, progress: ReportPhase) -> tuple[Failure 
     """
     pending, failure, same_code = b"", None, False
     phase, share = "start", 0.0
-    while time.monotonic() < deadline:
+    heard = time.monotonic()
+    while time.monotonic() < heard + timeout_s:
         ready, _, _ = select.select([pipe], [], [], _TICK_S)
         if ready:
             data = os.read(pipe, 65536)
             if not data:
                 return failure, True
+            heard = time.monotonic()
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
                 message: dict[str, Any] = json.loads(line)

@@ -44,8 +44,12 @@ def needed(trial: Trial) -> bool:
     return trial.reference is not None and read(trial) is None
 
 
-def make(trial: Trial) -> None:
+def make(trial: Trial, progress: Callable[[float], None] = lambda share: None) -> None:
     """Serve the trial's prompts with the reference engine, and keep the outputs.
+
+    Args:
+        trial: whose prompts.
+        progress: called with the share of them that is done, after each.
 
     Raises:
         SlmEnergyError: it cannot serve them.
@@ -55,7 +59,7 @@ def make(trial: Trial) -> None:
     reason = refusal(settings)
     if reason is not None:
         raise EngineError(reason)
-    _store(trial, _identity(trial), lambda: _serve(trial, settings))
+    _store(trial, _identity(trial), lambda: _serve(trial, settings, progress))
 
 
 def give_up(trial: Trial, error: str) -> Reference:
@@ -86,7 +90,7 @@ def read(trial: Trial) -> Reference | None:
     return None
 
 
-def _serve(trial: Trial, settings: Settings) -> Reference:
+def _serve(trial: Trial, settings: Settings, progress: Callable[[float], None]) -> Reference:
     path, spec = Path(trial.model_path), find(settings.engine.name)
     request = LoadRequest(
         settings=settings,
@@ -108,20 +112,22 @@ def _serve(trial: Trial, settings: Settings) -> Reference:
     effective = engine.load(request)
     if isinstance(engine, Compiles):
         engine.compile(batches)
-    answers = tuple(
-        ReferenceAnswer(
-            task_id=task.task_id,
-            prompt_digest=workload.token_digest(batch.prompts[0]),
-            output_ids=engine.generate(batch)[0].output_ids,
+    answers = list[ReferenceAnswer]()
+    for task, batch in zip(tasks, batches, strict=True):
+        answers.append(
+            ReferenceAnswer(
+                task_id=task.task_id,
+                prompt_digest=workload.token_digest(batch.prompts[0]),
+                output_ids=engine.generate(batch)[0].output_ids,
+            )
         )
-        for task, batch in zip(tasks, batches, strict=True)
-    )
+        progress(len(answers) / len(tasks))
     engine.close()
     return Reference(
         engine=settings.engine.name,
         dtype=str(effective["dtype"]),
         provider=str(effective["provider"]),
-        answers=answers,
+        answers=tuple(answers),
     )
 
 

@@ -9,32 +9,30 @@ sampler is notified of each window; nothing else of it is known here.
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import functools
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from slm_energy import cpu_quota
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
-from slm_energy.config.groups import WorkloadConfig
 from slm_energy.energy_filter import energy_filter
 from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
-from slm_energy.engines.ends import cut
+from slm_energy.errors import EngineError
 from slm_energy.machine import allowed_processors, processor
 from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
-from slm_energy.prompts import end_ids, require_fit, token_ids
-from slm_energy.record import Capture, Generation, Metering
+from slm_energy.prompts import require_fit, token_ids
+from slm_energy.record import Capture, Metering
 from slm_energy.serialization import Json
 from slm_energy.tasks import Task
-from slm_energy.worker import requests
+from slm_energy.worker import endings, requests, served
+from slm_energy.worker.served import Served
 from slm_energy.worker.timeline import Timeline
 from slm_energy.worker.warmup import warm_up
-from slm_energy.workload import token_digest
 
 ReportPhase = Callable[[str, float], None]
 
@@ -44,8 +42,9 @@ def serve(
     tasks: Sequence[Task],
     metering: Metering | None,
     progress: ReportPhase,
+    file: Path,
     clocks: ReadClocks = read_clocks,
-) -> Capture:
+) -> tuple[Capture, Served]:
     """Run the windows of one trial.
 
     Args:
@@ -53,7 +52,11 @@ def serve(
         tasks: its workload's prompts, as the model gets them (`prompts.rendered`).
         metering: None when nothing is metered.
         progress: called with the phase's name and the share of it that is done, between requests.
+        file: is created, and gets the answers (`served.py`).
         clocks: reads the machine's clocks.
+
+    Returns:
+        The capture without its generations, and what they are made of besides the file.
 
     Raises:
         SlmEnergyError: model, engine and prompts do not allow these settings.
@@ -104,22 +107,27 @@ def serve(
         one_token = [dataclasses.replace(batch, new_tokens=1) for batch in batches]
         with timeline.window("prefill") as span:
             at_least_s = max(measurement.prefill_s, shortest_s)
-            span.passes = len(_repeat(engine, one_token, at_least_s, progress, "prefill"))
+            span.passes = _repeat(engine, one_token, at_least_s, progress, "prefill")
 
-    with timeline.window("serve") as span:
+    # The window ends before the file is closed, and the rest of the answers written.
+    with (
+        file.open("wb", buffering=served.BUFFER_BYTES) as output,
+        timeline.window("serve") as span,
+    ):
         at_least_s = max(measurement.serve_s, shortest_s)
-        served = _repeat(engine, batches, at_least_s, progress, "serve")
-        span.passes = len(served)
+        keep = functools.partial(served.append, output)
+        span.passes = _repeat(engine, batches, at_least_s, progress, "serve", keep)
     timeline.close()
     engine.close()
-    return Capture(
+    capture = Capture(
         windows=tuple(timeline.windows),
-        generations=tuple(_generations(served, tasks, batches, trial, texts)),
+        generations=(),
         effective=effective,
         environment=_environment(trial),
         clock=clock,
         warmup=warmed,
     )
+    return capture, endings.served_of(file, tasks, batches, trial, texts)
 
 
 def _adopted(effective: dict[str, Json]) -> list[int]:
@@ -134,84 +142,34 @@ def _repeat(
     at_least_s: float,
     progress: ReportPhase,
     phase: str,
-) -> list[list[tuple[int, list[Completion]]]]:
-    """Repeat the whole workload until `at_least_s` have passed.
+    keep: Callable[[int, Sequence[Completion]], None] = lambda start_ns, answers: None,
+) -> int:
+    """Repeat the whole workload until `at_least_s` have passed; return the number of passes.
 
-    Returns:
-        Per pass and batch: when it was handed to the engine, and its answers.
+    `keep` is called with when each batch was handed to the engine, and its answers.
+
+    Raises:
+        EngineError: the engine did not answer each request.
     """
-    served: list[list[tuple[int, list[Completion]]]] = []
-    reported_ns = 0
+    passes, reported_ns = 0, 0
     start_ns = time.monotonic_ns()
     enough_ns = start_ns + round(at_least_s * 1e9)
-    while not served or time.monotonic_ns() < enough_ns:
-        answers: list[tuple[int, list[Completion]]] = []
+    while not passes or time.monotonic_ns() < enough_ns:
         for number, batch in enumerate(batches):
             now_ns = time.monotonic_ns()
             if now_ns - reported_ns > 1_000_000_000:
                 reported_ns = now_ns
                 by_time = (now_ns - start_ns) / max(1, enough_ns - start_ns)
-                by_pass = (len(served) + number / len(batches)) / (len(served) + 1)
+                by_pass = (passes + number / len(batches)) / (passes + 1)
                 progress(phase, min(by_time, by_pass))
-            answers.append((time.monotonic_ns(), engine.generate(batch)))
-        served.append(answers)
-    return served
-
-
-def _generations(
-    served: Sequence[Sequence[tuple[int, list[Completion]]]],
-    tasks: Sequence[Task],
-    batches: Sequence[Batch],
-    trial: Trial,
-    texts: TokenTexts,
-) -> Iterator[Generation]:
-    settings = trial.cell.settings
-    ends = end_ids(Path(trial.model_path), settings)
-    requests = [batch.request(row) for batch in batches for row in range(len(batch.prompts))]
-    digests = [token_digest(request.prompts[0]) for request in requests]
-    for pass_index, answered in enumerate(served):
-        position = 0
-        for batch_index, (start_ns, answers) in enumerate(answered):
-            for answer in answers:
-                request = requests[position]
-                text, stop = _ending(answer.output_ids, request, ends, texts, settings.workload)
-                yield Generation(
-                    task_id=tasks[position].task_id,
-                    pass_index=pass_index,
-                    batch_index=batch_index,
-                    prompt_digest=digests[position],
-                    input_tokens=len(request.prompts[0]),
-                    output_ids=answer.output_ids,
-                    start_ns=start_ns,
-                    token_ns=answer.token_ns,
-                    stop=stop,
-                    text=text if pass_index == 0 else None,
-                )
-                position += 1
-
-
-def _ending(
-    ids: Sequence[int],
-    request: Batch,
-    ends: Sequence[int],
-    texts: TokenTexts,
-    workload: WorkloadConfig,
-) -> tuple[str, Literal["length", "eos", "code"]]:
-    """The text of an answer up to where it ends, and what ended it.
-
-    A chat's reply or a middle ends with its first end token, and `stop=fixed` generates on. A
-    completion is kept whole: it ends with a line of text (`scoring.answer.end`).
-    """
-    kept = ids
-    if workload.prompt == "chat" or workload.fim:
-        kept = list(itertools.takewhile(lambda token: token not in ends, ids))
-    text = texts.text(kept)
-    ended = request.stop != "fixed" and bool(ids) and ids[-1] in ends
-    if request.stop == "code" and not ended:
-        code = cut(text, request.stop_texts[0])
-        return (text, "length") if code is None else (code, "code")
-    full = len(ids) == request.new_tokens
-    return text, "length" if full and not ended else "eos"
+            batch_ns = time.monotonic_ns()
+            answers = engine.generate(batch)
+            if len(answers) != len(batch.prompts):
+                asked = len(batch.prompts)
+                raise EngineError(f"the engine gave {len(answers)} answers to {asked} requests")
+            keep(batch_ns, answers)
+        passes += 1
+    return passes
 
 
 def _environment(trial: Trial) -> dict[str, Json]:

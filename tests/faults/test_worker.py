@@ -27,13 +27,13 @@ WORKER_FAULTS = {
     "generate": ("failed", "the script says that generation fails"),
     "nan_logits": ("failed", "NaN logits at token 0"),
     "drift": ("invalid", "same_outputs"),
-    "mute": ("invalid", "no request was served"),
+    "mute": ("failed", "the engine gave 0 answers to 1 requests"),
     "unstamped": ("invalid", "tokens but 0 time stamps"),
-    "garbage": ("failed", "token_ns: expected int, got 'noon'"),
+    "garbage": ("failed", "failed in serve: TypeError: a token id or time is not an integer"),
     "memory": ("failed", "out of memory"),
     "kill": ("failed", "the worker was killed by SIGKILL, not by the kernel"),
     "exit": ("failed", "the worker ended without a result"),
-    "hang": ("failed", "took longer than study.timeout_s=6 and was ended"),
+    "hang": ("failed", "made no progress for study.timeout_s=6 and was ended"),
 }
 
 

@@ -126,7 +126,7 @@ def test_whatever_a_worker_does_there_is_a_record_with_the_error(
 def test_a_worker_that_hangs_is_ended_at_the_timeout(tmp_path: Path, config: RunConfig) -> None:
     entry = dataclasses.replace(scripted(config, fail="hang"), timeout_s=2.0)
     record = run(entry, tmp_path)
-    assert record.outcome.reasons == ("took longer than study.timeout_s=2 and was ended",)
+    assert record.outcome.reasons == ("made no progress for study.timeout_s=2 and was ended",)
     assert workers() == []
 
 

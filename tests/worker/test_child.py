@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from slm_energy import source_code
 from slm_energy.config.groups import EngineConfig, RunConfig
 from slm_energy.record import TRIAL_FILE
 from slm_energy.serialization import write_json
@@ -67,12 +71,12 @@ def test_the_count_is_read_from_vmstat(tmp_path: Path) -> None:
     assert memory_kills(tmp_path / "none") is None
 
 
-def ran(script: str, folder: Path) -> str | None:
+def ran(script: str, folder: Path, timeout_s: float = 60.0) -> str | None:
     """How a worker ended that is this shell script; its log is in the folder."""
     python = folder / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
-    failure = child.run("serve", str(python), folder, folder, 60.0, lambda phase, share: None)
+    failure = child.run("serve", str(python), folder, folder, timeout_s, lambda phase, share: None)
     return None if failure is None else failure.why
 
 
@@ -109,3 +113,17 @@ def test_a_worker_whose_parent_has_gone_already_does_nothing(
         done = subprocess.run(command, env=variables, stdout=unheard, check=False)
     assert done.returncode == 1
     assert not cache.exists()
+
+
+def test_the_time_limit_is_for_a_worker_that_reports_no_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that is a second later at each look: ten steps take longer than five seconds."""
+    looks = itertools.count()
+    monkeypatch.setattr(child, "time", SimpleNamespace(monotonic=lambda: float(next(looks))))
+    report = json.dumps(source_code.report())
+    step = """printf '{"phase": "serve", "share": 0.5}\\n'; sleep 0.02"""
+    steps = f"echo '{report}'\n" + "\n".join([step] * 10)
+    assert ran(steps, tmp_path, timeout_s=5.0) is None
+    silent = ran(f"{steps}\nsleep 60", tmp_path, timeout_s=5.0)
+    assert silent == "made no progress for study.timeout_s=5 and was ended"

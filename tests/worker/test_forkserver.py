@@ -109,7 +109,7 @@ def test_a_template_that_was_killed_is_replaced(run: Runner, config: RunConfig) 
         ("load", "the script says that loading fails"),
         ("kill", "the worker was killed by SIGKILL, not by the kernel"),
         ("exit", "the worker ended without a result"),
-        ("hang", "took longer than study.timeout_s=1 and was ended"),
+        ("hang", "made no progress for study.timeout_s=1 and was ended"),
     ],
 )
 def test_a_forked_worker_that_fails_is_told_of_and_does_no_harm(

@@ -54,8 +54,9 @@ def test_every_trial_of_a_model_and_workload_is_compared_with_one_reference(
 def test_it_serves_one_prompt_at_a_time_whatever_the_trial_does(
     tmp_path: Path, config: RunConfig
 ) -> None:
-    entry = compared(config, tmp_path)
-    reference.make(entry)
+    entry, shares = compared(config, tmp_path), list[float]()
+    reference.make(entry, shares.append)
+    assert shares == [1 / 3, 2 / 3, 1]
     batched = dataclasses.replace(entry.cell.settings.workload, batch_size=3)
     assert reference.read(compared(config, tmp_path, workload=batched)) == reference.read(entry)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from slm_energy import prompts, workload
 from slm_energy.cell import Trial
+from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.config.groups import (
     EngineConfig,
     FimConfig,
@@ -26,8 +28,10 @@ from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.record import Capture
 from slm_energy.running.trial import derive
 from slm_energy.scoring import answer
+from slm_energy.tasks import Task
 from slm_energy.testing.completions import CompletionsServer
 from slm_energy.worker import requests
+from slm_energy.worker.served import generations
 from slm_energy.worker.serving import serve
 from slm_energy.workload import load
 from tests.asking import CHATML, CHATML_TOKENS, MARKERS, a_model
@@ -52,9 +56,14 @@ def bursts(config: RunConfig) -> Iterator[Trial]:
     server.server_close()
 
 
-def captured(entry: Trial) -> Capture:
-    tasks = workload.load(entry.cell.settings.workload)
-    return serve(entry, tasks, None, lambda phase, share: None)
+def captured(
+    entry: Trial, tasks: Sequence[Task] | None = None, clocks: ReadClocks = read_clocks
+) -> Capture:
+    tasks = tasks or workload.load(entry.cell.settings.workload)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "served.bin")
+        capture, served = serve(entry, tasks, None, lambda phase, share: None, file, clocks)
+        return dataclasses.replace(capture, generations=tuple(generations(served, file)))
 
 
 def torchs(config: RunConfig, **changes: object) -> Capture:
@@ -130,15 +139,12 @@ def test_a_machine_that_is_suspended_while_serving_makes_the_trial_invalid(
 ) -> None:
     """Read as the trial begins, and at both edges of the windows load and serve."""
     entry = a_trial(config, cell=a_cell(config, measurement=OFF, workload=FEW))
-    tasks = workload.load(entry.cell.settings.workload)
-    clocks = FakeClocks(suspended_s=(0, 0, 0, 0, 42))
-    capture = serve(entry, tasks, None, lambda phase, share: None, clocks)
+    capture = captured(entry, clocks=FakeClocks(suspended_s=(0, 0, 0, 0, 42)))
     assert derive(entry, capture, 0).outcome.reasons == (
         "not_suspended: the machine was suspended for 42.00 s within window serve: run"
         " `systemd-inhibit --what=sleep slm-energy ...`",
     )
-    awake = serve(entry, tasks, None, lambda phase, share: None)
-    assert derive(entry, awake, 0).outcome.name == "valid"
+    assert derive(entry, captured(entry), 0).outcome.name == "valid"
 
 
 @pytest.mark.parametrize("way", [{"prompt": "chat"}, {"fim": True}, {}], ids=str)
@@ -159,7 +165,7 @@ def test_the_text_of_a_reply_or_a_middle_ends_with_its_first_end_token(
     cell = a_cell(config, model=model, measurement=OFF, workload=levels)
     entry = a_trial(config, cell=cell, model_path=str(folder))
     asked = prompts.rendered(workload.load(levels), model, folder, levels)
-    capture = serve(entry, asked, None, lambda phase, share: None)
+    capture = captured(entry, asked)
     tokenizer = load_tokenizer(folder)
     for task, generation in zip(asked, capture.generations, strict=False):
         ids = prompts.token_ids(tokenizer, task.prompt, levels)

@@ -1,0 +1,127 @@
+"""Answers on their way from the engine to the record: written as they come, read one by one.
+
+The memory of a trial does not grow with its passes. The worker appends each batch to `SERVED_FILE`,
+which takes microseconds per request; what all passes share is in `Served`, made once the windows
+are over. The file has integers of 64 bits, for each batch
+
+    start_ns, number of answers; for each answer: tokens, times, token ids ..., token times ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from slm_energy.engines.base import Completion
+from slm_energy.places import naming
+from slm_energy.record import Generation
+
+SERVED_FILE = "served.bin"
+REQUESTS_FILE = "served.json"
+BUFFER_BYTES = 1 << 20
+"""What is collected before the disk is bothered: about a thousand answers of 64 tokens."""
+_BYTES = 8
+
+Stop = Literal["length", "eos", "code"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A prompt of the workload and its first answer; see `Generation` for the fields."""
+
+    task_id: str
+    prompt_digest: str
+    input_tokens: int
+    stop: Stop
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """What `SERVED_FILE` does not have.
+
+    Attributes:
+        requests: of one pass, in order.
+        batches: into how many batches they are divided.
+        passes: number of passes over them.
+        stops: what ended answers of later passes whose tokens differ from the first pass's, by the
+            answer's position in the file.
+    """
+
+    requests: tuple[Request, ...]
+    batches: int
+    passes: int
+    stops: dict[str, Stop] = dataclasses.field(default_factory=dict)
+
+
+def append(file: BinaryIO, start_ns: int, answers: Sequence[Completion]) -> None:
+    """Write one batch.
+
+    Raises:
+        TypeError: a token id or time is not an integer.
+        OSError: the disk is full.
+    """
+    numbers = [start_ns, len(answers)]
+    for answer in answers:
+        numbers += (len(answer.output_ids), len(answer.token_ns))
+        numbers += answer.output_ids
+        numbers += answer.token_ns
+    try:
+        packed = struct.pack(f"{len(numbers)}q", *numbers)
+    except struct.error as error:
+        raise TypeError(f"a token id or time is not an integer: {error}") from None
+    with naming(Path(file.name)):
+        file.write(packed)
+
+
+def answers(path: Path) -> Iterator[tuple[int, int, array[int], array[int]]]:
+    """Read a file: number of the batch, its start, and token ids and times of each answer.
+
+    Raises:
+        ValueError: the file ends within a batch.
+    """
+    batch = 0
+    with path.open("rb", buffering=BUFFER_BYTES) as file:
+        while head := file.read(2 * _BYTES):
+            start_ns, count = array("q", head)
+            for _ in range(count):
+                tokens, times = _read(file, 2)
+                yield batch, start_ns, _read(file, tokens), _read(file, times)
+            batch += 1
+
+
+def _read(file: BinaryIO, count: int) -> array[int]:
+    data = file.read(count * _BYTES)
+    if len(data) < count * _BYTES:
+        raise ValueError(f"{file.name} ends within an answer")
+    return array("q", data)
+
+
+def generations(served: Served, path: Path) -> Iterator[Generation]:
+    """Every request of the serve window, in order.
+
+    Raises:
+        ValueError: the file does not hold what was served.
+    """
+    number = -1
+    for number, (batch, start_ns, ids, times) in enumerate(answers(path)):
+        pass_index, batch_index = divmod(batch, served.batches)
+        request = served.requests[number % len(served.requests)]
+        yield Generation(
+            task_id=request.task_id,
+            pass_index=pass_index,
+            batch_index=batch_index,
+            prompt_digest=request.prompt_digest,
+            input_tokens=request.input_tokens,
+            output_ids=tuple(ids),
+            start_ns=start_ns,
+            token_ns=tuple(times),
+            stop=served.stops.get(str(number), request.stop),
+            text=request.text if pass_index == 0 else None,
+        )
+    if number + 1 != len(served.requests) * served.passes:
+        raise ValueError(f"{path} holds {number + 1} answers of {served.passes} passes")
