@@ -31,7 +31,7 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import of_family
-from slm_energy.analysis.text.phrases import confidence, percent, simultaneous, titled
+from slm_energy.analysis.text.phrases import confidence, of_reference, simultaneous, titled
 from slm_energy.analysis.text.population import shown
 from slm_energy.analysis.text.solved_phrases import LIKE
 
@@ -171,11 +171,12 @@ def _savings(report: Report, metric: Metric, savings: Savings) -> Matrix:
                 continue
             decided = verdict in ("saves", "gains", "worse", "equivalent")
             side = "plus" if share > 0 else "minus"
-            row.append(Field(percent(share / 100), side if decided else "open", str(verdict)))
+            ratio = 1 + share / 100 if metric.higher_is_better else 1 - share / 100
+            style = side if decided else "open"
+            row.append(Field(of_reference(ratio), style, str(verdict)))
         rows.append(tuple(row))
-    gain = "Gain" if metric.higher_is_better else "Saving"
     return Matrix(
-        caption=f"{gain} of the row against the column, in per cent; hatched: not conclusive",
+        caption=f"{metric.heading} of the row against the column; hatched: not conclusive",
         labels=tuple(report.labels[cell] for cell in savings.cells),
         rows=tuple(rows),
     )

@@ -128,9 +128,8 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
         if pair.joint_low is not None and pair.joint_high is not None:
             span = f"{phrases.number(pair.joint_low)} to {phrases.number(pair.joint_high)}"
             ratio += f" ({span})"
-        won = f"{pair.won}/{pair.rounds}"
-        change, p = phrases.change(metric, pair), phrases.p_value(pair.p)
-        name = _name(report, pair, family)
+        name, change = _name(report, pair, family), phrases.change(pair)
+        p, won = phrases.pair_p(family, pair), phrases.won(pair)
         rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
     suffix, first = _against(report, family)
     return Grid(
@@ -139,13 +138,13 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
         head=(
             first,
             "Ratio",
-            "Gain" if metric.higher_is_better else "Saving",
+            "Difference",
             "p",
             "Won",
             "Verdict",
         ),
         rows=tuple(rows),
-    )
+    ).without_empty()
 
 
 def others(report: Report, rest: Sequence[MetricResult]) -> Grid:

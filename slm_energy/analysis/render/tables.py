@@ -16,12 +16,13 @@ from slm_energy.analysis.text.phrases import (
     change,
     confidence,
     number,
-    p_value,
+    pair_p,
     share,
     simultaneous,
     times,
     titled,
     verdict,
+    won,
 )
 
 MOST_PAIRS = 66
@@ -135,9 +136,9 @@ def pairs(report: Report, metric: Metric, family: Family) -> Grid:
             report.labels[pair.b],
             verdict(pair),
             ratio(pair.ratio, pair.joint_low, pair.joint_high),
-            change(metric, pair),
-            p_value(pair.p),
-            f"{pair.won}/{pair.rounds}" if pair.rounds else "-",
+            change(pair),
+            pair_p(family, pair),
+            won(pair),
             ratio(None, pair.joint_wide_low, pair.joint_wide_high),
             "-" if alone else ratio(None, pair.low, pair.high),
             _effect(pair.delta, pair.delta_low, pair.delta_high),
@@ -145,13 +146,12 @@ def pairs(report: Report, metric: Metric, family: Family) -> Grid:
         )
         for pair in shown
     ]
-    gain = "Gain" if metric.higher_is_better else "Saving"
     head = (
         "Cell",
         "Against",
         "Verdict",
         "Ratio",
-        gain,
+        "Difference",
         "p",
         "Won",
         "Ratio with instruments",

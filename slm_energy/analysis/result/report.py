@@ -155,6 +155,11 @@ class Report:
         """Cell id to name."""
         return {cell.id: cell.label for cell in self.cells}
 
+    def short_label(self, cell: str) -> str:
+        """A cell's name where its family is named: without the level that this one shares."""
+        family = {each.id: each.family for each in self.cells}[cell]
+        return self.labels[cell].removeprefix(f"{family} / ")
+
     @property
     def compared(self) -> tuple[Family, ...]:
         """The comparisons of all metrics: families with at least one pair that has p."""
