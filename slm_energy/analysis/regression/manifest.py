@@ -44,7 +44,8 @@ _GROUPS: dict[str, Group] = {
 }  # fmt: skip
 _PROCESSES = ("pid", "adopted")
 """Process ids in the effective settings: they differ from trial to trial."""
-_ADDED = ("effective.device_uuid", "effective.device_pci", "effective.device_type")
+_ADDED = ("effective.device_uuid", "effective.device_pci", "effective.device_type",
+          "environment.memory_gib", "environment.governor")  # fmt: skip
 """Facts that older studies do not record: compared only where both have them."""
 
 _NOT_KNOWN = (("rapl_energy_filter", "unknown"), ("rapl_energy_filter", "none"))

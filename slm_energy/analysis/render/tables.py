@@ -32,7 +32,7 @@ MARGINAL = "This pair alone"
 """Head of the column of marginal intervals."""
 
 _MOST_REASONS = 20
-_SENTENCES = ("Levels", "Reason", "Version", "Registered", "This study")
+_SENTENCES = ("Levels", "Reading", "Meaning", "Compared", "Reason", "Version", "Registered", "This study")
 _WORDS = ("Against", "Verdict", "Without", "Allowed", *_SENTENCES)
 """Heads of columns that hold words, not figures."""
 
@@ -87,11 +87,12 @@ def counts(report: Report) -> str:
     cells = times(len(report.cells), "cell")
     if report.origin and not report.audit.rounds:
         return f"{cells}, {times(outcomes.get('valid', 0), 'value')} per metric"
-    rounds = max((cell.rounds for cell in report.cells), default=0)
-    return (
-        f"{cells}, {times(rounds, 'round')}, "
-        f"{outcomes.get('valid', 0)} of {sum(outcomes.values())} trials valid"
-    )
+    rounds, slots = max((cell.rounds for cell in report.cells), default=0), sum(outcomes.values())
+    valid, planned = outcomes.get("valid", 0), report.planned_rounds
+    if planned <= rounds or report.stopped:
+        return f"{cells}, {times(rounds, 'round')}, {valid} of {slots} trials valid"
+    slots += (planned - rounds) * sum(cell.rounds > 0 for cell in report.cells)
+    return f"{cells}, {rounds} of {planned} rounds, {valid} of {slots} planned trials valid"
 
 
 def descriptive(report: Report, result: MetricResult) -> Grid:
@@ -233,6 +234,12 @@ def versions(report: Report) -> Grid:
     span = report.provenance
     rows = [*span.versions.items(), *((k, ", ".join(v)) for k, v in span.libraries.items())]
     return Grid(title="Versions", head=("Name", "Version"), rows=tuple(rows))
+
+
+def hardware(report: Report) -> Grid:
+    """What the study ran on."""
+    rows = tuple(report.hardware.items())
+    return Grid(title=f"{report.machine}, from its last valid trial", head=("What", "Reading"), rows=rows)
 
 
 def unit(metric: Metric) -> str:
