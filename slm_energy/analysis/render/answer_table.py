@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 
+from slm_energy.analysis.render.summary_tables import short_name
 from slm_energy.analysis.render.tables import Grid, figure
 from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.metric import Metric
@@ -15,7 +16,7 @@ from slm_energy.metric_catalog import catalog
 
 def answer(report: Report) -> Grid:
     """One row per cell: energy, latency, quality, and the verdict in words; best first."""
-    shown = [*report.deciding, *_first(report, "latency/"), *_first(report, "throughput/")]
+    shown = [*report.deciding, *_first(report, "latency/")]
     by_cell = [{row.cell: row for row in result.descriptive} for result in shown]
     solved = {row.cell: f"{row.solved:g}/{row.scored}" for s in report.solved for row in s.cells}
     words = {c: said for result in report.deciding for c, said in _verdicts(report, result).items()}
@@ -33,9 +34,9 @@ def answer(report: Report) -> Grid:
         rows.append((cell.label, *texts, words.get(cell.id, "no valid trial")))
     head = (
         "Cell",
-        *(", ".join(filter(None, (r.metric.heading, r.metric.unit))) for r in shown),
-        "Tasks solved",
-        "Equal to reference, %",
+        *(f"{short_name(r.metric)}\n{r.metric.unit}".strip() for r in shown),
+        "Tasks\nsolved",
+        "Equal\nanswers, %",
         "Compared",
     )
     title = f"Every cell: means, {confidence(report)} intervals in brackets"

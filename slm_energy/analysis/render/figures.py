@@ -4,22 +4,23 @@ strip         every trial of a metric, cell by cell, with the mean's interval
 forest        every cell's ratio to the reference, with the margin
 drift         residuals in the order in which trials ran
 pareto        two metrics, with the front of best trade-offs
-stacked_bars  where the energy goes: components, or phases
+breakdown     where the energy goes: components, or phases
 
 Names are above what they name, not beside it: a phone has room for them there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
+from slm_energy.analysis.render.energy_breakdown import Breakdown
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.diagnostics import Descriptive
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import mirrored
-from slm_energy.analysis.text.phrases import change, number, of_reference, percent, shown, titled
+from slm_energy.analysis.text.phrases import number, of_reference, percent, shown, titled
 from slm_energy.svg import ROW, WIDTH, Picture, Scale, scale, shortened
 
 MARKED = 40.0
@@ -254,38 +255,25 @@ def pareto(report: Report, front: Pareto) -> str:
     return picture.svg()
 
 
-def stacked_bars(
-    title: str,
-    unit: str,
-    labels: Sequence[str],
-    values: Mapping[str, Sequence[float]],
-    *,
-    estimated: bool,
-) -> str:
-    """Stacked bars.
-
-    Args:
-        title: what is shown.
-        unit: of the values.
-        labels: (n,) one per bar.
-        values: part to its (n,) values.
-        estimated: they come from a model.
-    """
+def breakdown(report: Report, parts: Breakdown) -> str:
+    """Stacked bars of joules, a bar per cell."""
+    values = parts.values
+    labels = [report.labels[cell] for cell in parts.cells]
     sums = [sum(column) for column in zip(*values.values(), strict=True)]
     axis = Scale(low=0, high=max(sums) * 1.05, left=0, right=_RIGHT)
     height = ROW * len(values) + len(labels) * MARKED + 60
     words = "; ".join(f"{label} {number(total)}" for label, total in zip(labels, sums, strict=True))
-    words = f"{', '.join(values)}. In all, {unit}: {words}."
-    picture = Picture(WIDTH, height, title, words, estimated=estimated)
+    words = f"{', '.join(values)}. In all, J: {words}."
+    picture = Picture(WIDTH, height, parts.title, words, estimated=parts.estimated)
     for position, name in enumerate(values):
         y = position * ROW
         picture.rect(0, y + 4, 14, 12, f"part part{position}")
         picture.text(0.05 * WIDTH, y + 14, name, "small")
-    draw_axis(picture, axis, height - 40, unit, "")
+    draw_axis(picture, axis, height - 40, "J", "")
     for row, label in enumerate(labels):
         top = ROW * len(values) + 4 + row * MARKED
-        parts = " + ".join(number(column[row]) for column in values.values())
-        y, start = draw_name(picture, label, top, f"{number(sums[row])} = {parts}"), axis(0)
+        said = f"{number(sums[row])} = {' + '.join(number(c[row]) for c in values.values())}"
+        y, start = draw_name(picture, label, top, said), axis(0)
         for position, column in enumerate(values.values()):
             width = axis(column[row]) - axis(0)
             picture.rect(start, y - 8, width, 16, f"part part{position}")

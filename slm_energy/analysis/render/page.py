@@ -68,15 +68,8 @@ def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
 
 
 def _breakdown(report: Report) -> Iterator[Block]:
-    for breakdown in breakdowns(report):
-        svg = figures.stacked_bars(
-            breakdown.title,
-            "J",
-            [report.labels[cell] for cell in breakdown.cells],
-            breakdown.values,
-            estimated=breakdown.estimated,
-        )
-        yield Figure(svg=svg, caption=breakdown.title)
+    for parts in breakdowns(report):
+        yield Figure(svg=figures.breakdown(report, parts), caption=parts.title)
 
 
 def _resources(report: Report) -> Iterator[Block]:

@@ -31,7 +31,7 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import of_family
-from slm_energy.analysis.text.phrases import confidence, of_reference, simultaneous, titled
+from slm_energy.analysis.text.phrases import confidence, number, percent, simultaneous, titled
 from slm_energy.analysis.text.population import shown
 from slm_energy.analysis.text.solved_phrases import LIKE
 
@@ -96,7 +96,7 @@ def strip(report: Report, result: MetricResult) -> Iterator[Block]:
         svg=figures.strip(report, result),
         caption=f"{result.metric.heading}, best first. Dots, trials (with a ring: flagged);"
         f" diamond, geometric mean; bar, its {confidence(report)} interval{_instruments(result)};"
-        f" dashed, the mean of the reference{titled(report, result.metric)}",
+        f" dashed, the mean of the reference",
     )
     folded = len(result.descriptive) > MOST_OPEN and result not in report.deciding
     yield Fold(title="Every trial", figure=figure) if folded else figure
@@ -179,7 +179,8 @@ def _savings(report: Report, metric: Metric, savings: Savings) -> Matrix:
             side = "plus" if share > 0 else "minus"
             ratio = 1 + share / 100 if metric.higher_is_better else 1 - share / 100
             style = side if decided else "open"
-            row.append(Field(of_reference(ratio), style, str(verdict)))
+            text = f"{number(ratio)}×" if ratio >= 2 else f"{percent(ratio - 1)} %"
+            row.append(Field(text, style, str(verdict)))
         rows.append(tuple(row))
     return Matrix(
         caption=f"{metric.heading} of the row against the column; hatched: not conclusive",

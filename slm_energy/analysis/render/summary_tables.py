@@ -69,7 +69,7 @@ def cells(report: Report) -> Grid:
     by_cell = [{row.cell: row for row in result.descriptive} for result in report.metrics]
     compared = any(cell.agreement is not None for cell in report.cells)
     fixed = ("Cell", "Valid", *(["Agrees\n%"] if compared else []))
-    head = (*fixed, *(f"{_short(metric)}\n{metric.unit}".strip() for metric in columns))
+    head = (*fixed, *(f"{short_name(metric)}\n{metric.unit}".strip() for metric in columns))
     rows = []
     for cell in report.cells:
         texts = [
@@ -91,7 +91,8 @@ def cells(report: Report) -> Grid:
     return Grid(title=heading, head=head, rows=tuple(rows), bold=frozenset(bold))
 
 
-def _short(metric: Metric) -> str:
+def short_name(metric: Metric) -> str:
+    """What the head of a narrow column calls a metric."""
     name = _SHORT.get(metric.quantity, metric.title)
     name = name if name[:2].isupper() else name[:1].upper() + name[1:]
     if metric.name.startswith(DEVICES):

@@ -156,10 +156,10 @@ def _certainty(report: Report, made: Recommendation) -> Iterator[str]:
         return
     interval = _interval(report, made, following)
     if following.verdict in SEPARATES:
-        yield (
-            f"It {than(made.metric, following.ratio, f'the next best, {name}')}"
-            f"{interval}: {following.verdict}."
-        )
+        said = f"costs {of_reference(following.ratio)} than the next best, {name}"
+        if not made.metric.is_energy:
+            said = than(made.metric, following.ratio, f"the next best, {name}")
+        yield f"It {said}{interval}: {following.verdict}."
     elif following.verdict == "equivalent":
         yield (
             f"The next best, {name}, is equivalent: the difference lies within the margin of "
