@@ -95,7 +95,7 @@ def to_svg(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
     """
     names = [labels[cell] for cell in ranking.cells]
     top = 40.0 + 10 * len(ranking.cliques)
-    axis = Scale(low=1, high=max(2, len(names)), left=16, right=WIDTH - 16)
+    axis = Scale(low=1, high=max(2, len(names)), left=48, right=WIDTH - 48)
     words = "; ".join(
         f"{name} {rank:.2f}" for name, rank in zip(names, ranking.mean_ranks, strict=True)
     )
@@ -113,9 +113,12 @@ def to_svg(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
         at, y = axis(rank), top + 4 + position * ROW
         picture.line(at, 26, at, y, "thin")
         picture.circle(at, y, 4, "best")
-        left = at < WIDTH / 2
-        text = f"{shortened(name)} {rank:.2f}"
-        picture.text(at + (8 if left else -8), y + 4, text, "", "start" if left else "end")
+        sides = ((8, "start"), (-8, "end")) if at < WIDTH / 2 else ((-8, "end"), (8, "start"))
+        for text, style, (away, anchor) in (
+            (shortened(name), "", sides[0]),
+            (f"{rank:.2f}", "small soft", sides[1]),
+        ):
+            picture.text(at + away, y + 4, text, style, anchor)
     return picture.svg()
 
 

@@ -75,9 +75,7 @@ def strip(report: Report, result: MetricResult) -> str:
     return picture.svg()
 
 
-def _by_family(
-    report: Report, result: MetricResult
-) -> Iterator[tuple[Family, list[Descriptive]]]:
+def _by_family(report: Report, result: MetricResult) -> Iterator[tuple[Family, list[Descriptive]]]:
     """The families, each with the rows of its cells, best first."""
     rows = {row.cell: row for row in result.descriptive}
     for family in result.families:

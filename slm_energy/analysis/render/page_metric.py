@@ -179,7 +179,7 @@ def _savings(report: Report, metric: Metric, savings: Savings) -> Matrix:
             side = "plus" if share > 0 else "minus"
             ratio = 1 + share / 100 if metric.higher_is_better else 1 - share / 100
             style = side if decided else "open"
-            text = f"{number(ratio)}×" if ratio >= 2 else f"{percent(ratio - 1)} %"
+            text = f"{number(ratio)} x" if ratio >= 2 else f"{percent(ratio - 1)} %"
             row.append(Field(text, style, str(verdict)))
         rows.append(tuple(row))
     return Matrix(

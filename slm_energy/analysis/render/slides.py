@@ -1,8 +1,8 @@
 """PNG and PDF of figures, for slides and for papers that take no SVG.
 
 matplotlib is installed with MLflow and brings its own fonts, so that text looks alike on every
-machine. A figure has few kinds of elements, all made by `svg.Picture`, and its style is `svg.STYLE`:
-what is drawn here is what those classes say on white.
+machine. A figure has few kinds of elements, all made by `svg.Picture`; their style is what
+`svg.STYLE` says of their classes, on white.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def _draw(
             fill |= {"facecolor": "white", "edgecolor": fill["facecolor"], "hatch": "/////"}
         match element.tag.rpartition("}")[2]:
             case "line":
-                x, y = (
-                    [_px(element, f"{axis}{end}") for end in (1, 2)] for axis in ("x", "y")
-                )
+                x, y = ([_px(element, f"{axis}{end}") for end in (1, 2)] for axis in ("x", "y"))
                 axes.plot(x, y, zorder=order, **_LINES[style])
             case "rect" if style:
                 corner = _px(element, "x"), _px(element, "y")

@@ -32,7 +32,16 @@ MARGINAL = "This pair alone"
 """Head of the column of marginal intervals."""
 
 _MOST_REASONS = 20
-_SENTENCES = ("Levels", "Reading", "Meaning", "Compared", "Reason", "Version", "Registered", "This study")
+_SENTENCES = (
+    "Levels",
+    "Reading",
+    "Meaning",
+    "Compared",
+    "Reason",
+    "Version",
+    "Registered",
+    "This study",
+)
 _WORDS = ("Against", "Verdict", "Without", "Allowed", *_SENTENCES)
 """Heads of columns that hold words, not figures."""
 
@@ -239,7 +248,9 @@ def versions(report: Report) -> Grid:
 def hardware(report: Report) -> Grid:
     """What the study ran on."""
     rows = tuple(report.hardware.items())
-    return Grid(title=f"{report.machine}, from its last valid trial", head=("What", "Reading"), rows=rows)
+    return Grid(
+        title=f"{report.machine}, from its last valid trial", head=("What", "Reading"), rows=rows
+    )
 
 
 def unit(metric: Metric) -> str:

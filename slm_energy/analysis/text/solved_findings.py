@@ -24,6 +24,7 @@ from slm_energy.analysis.text.phrases import (
     p_is,
     share,
     simultaneous,
+    than,
 )
 from slm_energy.analysis.text.solved_phrases import LIKE, facts, pass_rate, points, quality, tasks
 
