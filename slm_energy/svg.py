@@ -19,10 +19,10 @@ from html import escape
 from slm_energy.escape import visible
 
 STYLE = """
-.fig{overflow:visible;--ink:#1c2430;--soft:#5b6777;--rule:#d5dbe3;--face:#ffffff;--mark:#1f6f8b;--warm:#b4532a;
---good:#2f7d4f;--pale:#dfeaf0}
-.fig text{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--ink);paint-order:stroke;
-stroke:var(--face);stroke-width:3px;stroke-linejoin:round}
+.fig{overflow:visible;--ink:#1c2430;--soft:#5b6777;--rule:#d5dbe3;--face:#ffffff;--mark:#1f6f8b;
+--warm:#b4532a;--good:#2f7d4f;--pale:#dfeaf0}
+.fig text{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--ink);
+paint-order:stroke;stroke:var(--face);stroke-width:3px;stroke-linejoin:round}
 .fig .head{font-weight:600} .fig .soft{fill:var(--soft)} .fig .small{font-size:11.5px}
 .fig .rule{stroke:var(--rule);stroke-width:1} .fig .axis{stroke:var(--soft);stroke-width:1}
 .fig .dot{fill:var(--mark);fill-opacity:.55;stroke:var(--face);stroke-width:.8}

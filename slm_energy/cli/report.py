@@ -117,7 +117,7 @@ def _report_table(words: list[str], console: Console) -> int:
 
 
 def _write(out: str | None, files: RenderedFiles, console: Console) -> bool:
-    """Write the files, with figures for slides, to a folder if one is named; whether all is well."""
+    """Write the files, with figures for slides, if a folder is named; whether all is well."""
     from slm_energy.analysis.render.files import with_slides
 
     if out is None:

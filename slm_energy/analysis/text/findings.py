@@ -85,10 +85,9 @@ def _sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str
         )
     assert pair.joint_low is not None
     assert pair.joint_high is not None
-    return (
-        f"{a} {than(metric, pair.ratio, b)}, {simultaneous(report, family)} interval {changes(pair.joint_low, pair.joint_high)}, "
-        f"{won}."
-    )
+    span = changes(pair.joint_low, pair.joint_high)
+    name = f"{simultaneous(report, family)} interval"
+    return f"{a} {than(metric, pair.ratio, b)}, {name} {span}, {won}."
 
 
 def _without_a_round(family: Family, pair: Pair) -> list[str]:
@@ -155,8 +154,9 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
     lines = []
     if too_few_for_p(family) and family.power is not None:
         lines.append(
-            f"{where}The verdict rests on the t interval. No p is stated: of two cells, it can reach "
-            f"{report.options.alpha:g} only with {times(family.power.smallest_rounds, 'round')}."
+            f"{where}The verdict rests on the t interval. No p is stated: of two cells, it can "
+            f"reach {report.options.alpha:g} only with "
+            f"{times(family.power.smallest_rounds, 'round')}."
         )
     elif family.draws:
         how = (
