@@ -54,7 +54,7 @@ def _verdicts(report: Report, result: MetricResult) -> dict[str, str]:
     """Cell to how it compares with its family's reference."""
     words = {}
     for family in result.families:
-        words[family.reference] = "reference" if len(family.ranked) > 1 else "nothing to compare"
+        words[family.reference] = "reference" if family.headline else "not compared"
         words |= _against(report, result.metric, family)
     return words
 
@@ -77,10 +77,6 @@ def _against(report: Report, metric: Metric, family: Family) -> dict[str, str]:
             why = "below the resolution of the sensors" if verdict == COARSE else "not decided"
             words[cell] = f"{why}: {size}{' that of' if 'times' in size else ' than'} {name}"
     return words
-
-
-_RESOURCES = ("utilization", "memory", "thermal")
-_PARTS = ("_mean_", "_peak_")
 
 
 def resources(report: Report) -> Grid:

@@ -57,7 +57,7 @@ def strip(report: Report, result: MetricResult) -> str:
             picture.text(0, y + 14, family.name, "head")
             y += ROW
         means = {row.cell: row.mean * metric.scale for row in group}
-        if len(group) > 1 and family.reference in means:
+        if family.headline and family.reference in means:
             at = axis(means[family.reference])
             picture.line(at, y, at, y + len(group) * MARKED, "zero")
         against = {row.cell: row for row in _against(metric, family)}
@@ -65,7 +65,7 @@ def strip(report: Report, result: MetricResult) -> str:
             said = shown(metric, row.mean)
             if row.cell in against:
                 said += f", {against[row.cell].change}"
-            elif len(group) > 1 and row.cell == family.reference:
+            elif family.headline and row.cell == family.reference:
                 said += ", reference"
             label = report.short_label(row.cell)
             middle = draw_name(picture, label, y, said)
@@ -326,9 +326,8 @@ def _draw_upright_axis(picture: Picture, axis: Scale, right: float, unit: str, f
         picture.text(0, axis(tick) - 3, f"{tick:{form}} {unit}".strip(), "small soft")
 
 
-def draw_name(picture: Picture, name: str, y: float, said: str = "", style: str = "") -> float:
+def draw_name(picture: Picture, name: str, y: float, said: str) -> float:
     """What a row shows at the left, and a remark at the right; where its marks belong."""
-    picture.text(0, y + 11, shortened(name), style)
-    if said:
-        picture.text(WIDTH, y + 11, said, "small soft", "end")
+    picture.text(0, y + 11, shortened(name))
+    picture.text(WIDTH, y + 11, said, "small soft", "end")
     return y + 25
