@@ -67,15 +67,6 @@ def test_trials_that_were_planned_and_have_not_run_are_counted() -> None:
     assert "8 of 8" in counts(dataclasses.replace(planned, stopped="after 4 rounds"))
 
 
-def test_a_cell_without_a_valid_trial_has_the_reason_of_its_last_one() -> None:
-    frame = make_study({"torch/cpu": 0.03, "onnx/cpu": 0.01}, 3)
-    own = frame["engine.name"] == "torch"
-    frame.loc[own, "outcome"] = "failed"
-    frame.loc[own, "reason"] = ["no space left", "no space left", "not enough memory"]
-    [out] = build(frame, options(ENERGY)).left_out[:1]
-    assert out.reason == "failed in 3 of 3 rounds: not enough memory"
-
-
 def test_sums_over_different_numbers_of_passes_are_not_compared() -> None:
     frame = make_study({"torch/cpu": 0.03, "onnx/cpu": 0.01})
     frame["energy/total_j"] = 50.0
