@@ -95,7 +95,7 @@ def to_svg(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
     """
     names = [labels[cell] for cell in ranking.cells]
     top = 40.0 + 10 * len(ranking.cliques)
-    axis = Scale(low=1, high=max(2, len(names)), left=48, right=WIDTH - 48)
+    axis = Scale(low=1, high=max(2, len(names)), left=100, right=WIDTH - 100)
     words = "; ".join(
         f"{name} {rank:.2f}" for name, rank in zip(names, ranking.mean_ranks, strict=True)
     )
