@@ -41,6 +41,12 @@ def processor() -> str:
     return platform.machine()
 
 
+def governor(root: Path = Path("/")) -> str | None:
+    """The frequency governors of the processors; None where the kernel shows none."""
+    paths = root.glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")
+    return ", ".join(sorted({path.read_text(encoding="utf-8").strip() for path in paths})) or None
+
+
 def machine_kind(root: Path = Path("/")) -> str:
     """What machines have in common whose figures may be compared: model, processors, GPUs.
 

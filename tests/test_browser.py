@@ -247,9 +247,9 @@ def brightness(element: WebElement, name: str) -> float:
 def test_the_keyboard_reaches_all_that_scrolls_or_opens(browser: Chrome, page: str) -> None:
     browser.get(page)
     focus = Keyboard(browser)
-    assert focus.next().text == "Skip to the findings"
+    assert focus.next().text == "Skip to the answer"
     focus.press(Keys.ENTER)
-    assert browser.current_url.endswith("#findings")
+    assert browser.current_url.endswith("#answer")
     reached = [focus.next() for _ in range(12)]
     assert "region" in {each.get_attribute("role") for each in reached}
     summary = focus.until(lambda element: element.tag_name == "summary")
@@ -292,15 +292,54 @@ def test_figures_have_a_text_and_regions_have_a_name(browser: Chrome, page: str)
         assert region.accessible_name
 
 
-def test_a_phone_shows_the_page_without_scrolling_it_sideways(
-    browser: Chrome, page: str, tmp_path: Path
+CLIPPED = """
+const found = [], width = document.documentElement.clientWidth;
+if (document.documentElement.scrollWidth > width) found.push("the page scrolls sideways");
+const boxes = document.querySelectorAll(arguments[0]);
+for (const box of boxes)
+    if (box.scrollWidth > box.clientWidth + 1) found.push(box.textContent.trim().slice(0, 60));
+for (const figure of document.querySelectorAll("figure svg.fig")) {
+    const edge = figure.getBoundingClientRect();
+    for (const mark of figure.querySelectorAll("text, rect, circle, line, path, polyline")) {
+        const at = mark.getBoundingClientRect();
+        if (edge.width && (at.left < edge.left - 2 || at.right > edge.right + 2))
+            found.push(`${mark.tagName} ${mark.textContent} in ${figure.textContent.slice(0, 60)}`);
+    }
+}
+return found;
+"""
+"""What is wider than its place: boxes of a selector, marks of figures, the page."""
+
+
+@pytest.mark.parametrize("width", [390, 580, 1400])
+def test_no_figure_is_clipped_at_any_width(
+    browser: Chrome, page: str, tmp_path: Path, width: int
 ) -> None:
-    phone = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     try:
         browser.get(page)
-        browsing.picture(browser, tmp_path / "phone.png")
-        width = browser.execute_script("return document.documentElement.scrollWidth")
-        assert width <= 400
+        browsing.picture(browser, tmp_path / "page.png")
+        assert browser.execute_script(CLIPPED, "figure, figcaption, section > p") == []
+        label = browser.find_element(By.CSS_SELECTOR, "svg.fig text")
+        assert label.value_of_css_property("font-size") == "13px"
     finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_paper_shows_what_is_folded_and_cuts_no_table(
+    browser: Chrome, page: str, tmp_path: Path
+) -> None:
+    paper = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        browser.get(page)
+        browsing.picture(browser, tmp_path / "paper.png")
+        assert browser.execute_script(CLIPPED, "figure, .scroll, pre") == []
+        folded = browser.find_elements(By.CSS_SELECTOR, "details table")
+        assert folded
+        assert all(table.size["height"] > 0 for table in folded)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -8,7 +8,6 @@ estimated joules never compete.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -224,12 +223,10 @@ def _candidate(
 
 def _no_cost(report: Report, metric: Metric, cell: str) -> str:
     """Why a cell does not have the metric."""
-    outcomes = Counter(
-        (slot.outcome, slot.reason) for slot in report.audit.slots if slot.cell == cell
-    )
-    if outcomes and not any(outcome == "valid" for outcome, _ in outcomes):
-        outcome, reason = outcomes.most_common(1)[0][0]
-        return f"no valid trial ({outcome}: {reason})" if reason else f"no valid trial ({outcome})"
+    slots = [slot for slot in report.audit.slots if slot.cell == cell]
+    if slots and not any(slot.outcome == "valid" for slot in slots):
+        last = [slot for slot in slots if slot.outcome != "missing"][-1]
+        return f"no valid trial ({last.outcome}: {last.reason})".replace(": )", ")")
     return text.lacks(metric)
 
 

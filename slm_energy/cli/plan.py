@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from slm_energy import cpu_quota
-from slm_energy.cell import is_sentinel
+from slm_energy.cell import Cell, is_sentinel
 from slm_energy.cli import key_help, registration
 from slm_energy.cli.console import terminal
 from slm_energy.cli.words import add_hydra, hydra_words
@@ -206,23 +206,39 @@ def _show_expected(plan: Plan, console: Console) -> None:
             console.print(f"expected energy inside windows, {kind}: {_energy(joules)}")
 
 
+def warn_of_few_rounds(cells: Collection[Cell], rounds: int, console: Console) -> None:
+    """Print a warning where a study's rounds can give no verdict, however large a difference is."""
+    from slm_energy.analysis.stats.max_t import fewest_rounds
+
+    most = _most_compared(cells)
+    fewest = fewest_rounds(most)
+    if most > 1 and rounds < fewest:
+        console.print(
+            f"[yellow]no verdict possible[/]: study.rounds={rounds}, and {most} cells of one model"
+            f" need at least {fewest} rounds",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _most_compared(cells: Collection[Cell]) -> int:
+    """Of the cells of one model, which are compared with each other."""
+    models = Counter(cell.settings.model.name for cell in cells if not is_sentinel(cell))
+    return max(models.values(), default=0)
+
+
 def _show_power(plan: Plan, floor: NoiseFloor | None, machine: str, console: Console) -> None:
     """Print what this many rounds can show, on a machine with that noise floor."""
     from slm_energy.analysis.stats.comparison import Rule
     from slm_energy.analysis.stats.effect_size import GOOD_POWER
-    from slm_energy.analysis.stats.max_t import smallest_rounds
     from slm_energy.analysis.stats.power import minimum_detectable
     from slm_energy.analysis.text import phrases
 
-    cells = {t.cell.id: t.cell.settings.model.name for t in plan.trials if not is_sentinel(t.cell)}
-    sizes = [size for size in Counter(cells.values()).values() if size > 1]
-    if not sizes:
+    cells = {trial.cell.id: trial.cell for trial in plan.trials}.values()
+    most = _most_compared(cells)
+    if most < 2:
         return
-    fewest, size = max((smallest_rounds(size, _ALPHA), size) for size in sizes)
-    console.print(
-        f"{fewest} rounds are the fewest in which p of {size} cells can be at most {_ALPHA}",
-        soft_wrap=True,
-    )
+    warn_of_few_rounds(cells, plan.study.rounds, console)
     if floor is None:
         console.print(
             f"no noise floor of {escape(machine)} is known: slm-energy --config-name aa_noise_floor"
@@ -231,7 +247,7 @@ def _show_power(plan: Plan, floor: NoiseFloor | None, machine: str, console: Con
             soft_wrap=True,
         )
         return
-    rounds, most = plan.study.rounds, max(sizes)
+    rounds = plan.study.rounds
     noise, rule = floor.metrics[0], Rule(alpha=_ALPHA, margin=_MARGIN)
     console.print(escape(_noise(floor, machine)), highlight=False, soft_wrap=True)
     difference = minimum_detectable(math.log1p(noise.sd_pct / 100), rounds, most, rule)

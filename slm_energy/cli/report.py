@@ -58,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = open_existing(tracking)
     report = study_report(store, composed, registration=registration)
     files, complete = show_report(report, store, store.last_sweep(composed["study"]), console)
-    write_out(out, files.contents)
-    return 0 if complete else 1
+    return 0 if _write(out, files, console) and complete else 1
 
 
 def show_report(
@@ -114,5 +113,17 @@ def _report_table(words: list[str], console: Console) -> int:
     external_tables.to_terminal(result, console)
     rendered = files(result.report, more=external_tables.grids(result))
     _show_failures(rendered, console)
-    write_out(out, rendered.contents)
-    return 1 if rendered.failures else 0
+    return 0 if _write(out, rendered, console) and not rendered.failures else 1
+
+
+def _write(out: str | None, files: RenderedFiles, console: Console) -> bool:
+    """Write the files, with figures for slides, if a folder is named; whether all is well."""
+    from slm_energy.analysis.render.files import with_slides
+
+    if out is None:
+        return True
+    whole = with_slides(files)
+    write_out(out, whole.contents)
+    for failure in whole.failures[len(files.failures) :]:
+        console.print(f"[red]{escape(failure.sentence())}[/]", soft_wrap=True, highlight=False)
+    return whole.failures == files.failures

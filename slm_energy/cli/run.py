@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from slm_energy.cli import exit_codes, key_help
 from slm_energy.cli.console import shell_path, terminal
-from slm_energy.cli.plan import show_left_out
+from slm_energy.cli.plan import show_left_out, warn_of_few_rounds
 from slm_energy.cli.words import add_hydra, hydra_words
 from slm_energy.config import files
 from slm_energy.config.compose import compose_grid
@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     console, config = terminal(), configs[0]
     with file_errors(files.places(configs), then=_THEN):
         grid = resolve(configs)
+        warn_of_few_rounds(grid.cells, config.study.rounds, console)
         summary = sweep.run(grid, console, stop_rule.stopping_rule(grid, console))
     show_summary(summary, console)
     if summary.interrupted:

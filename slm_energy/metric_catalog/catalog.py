@@ -10,7 +10,13 @@ import re
 from typing import NamedTuple
 
 from slm_energy.metric_catalog import entries, gauges
-from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED, MetricDefinition
+from slm_energy.metric_catalog.definition import (
+    DEVICES,
+    ESTIMATED,
+    MEASURED,
+    SUMS,
+    MetricDefinition,
+)
 
 GROUPS = {
     MEASURED: "joules that sensors counted; NAME_low_j and NAME_high_j are the interval's ends",
@@ -113,6 +119,18 @@ def listed(values: dict[str, float]) -> dict[str, float]:
     for name in values:
         describe(name)
     return values
+
+
+def sums_passes(name: str) -> bool:
+    """Whether a metric is joules of the whole serve window, over as many passes as fitted in."""
+    group, _, quantity = name.partition("/")
+    other = tuple(f"{window}_" for window in WINDOWS)
+    found = find(name)
+    return (
+        group in SUMS
+        and not quantity.startswith(other)
+        and (found is None or found.better == "neither")
+    )
 
 
 def _expression(name: str) -> str:

@@ -79,14 +79,14 @@ def energy(group: str) -> Iterator[MetricDefinition]:
         ),
         (
             name,
-            f"{name} energy" if single else energy,
+            f"{name} energy of all passes" if single else f"{energy} of all passes",
             "Energy of the serve window: the sum over the devices that the tag slm.measured names,"
             " or the estimate. Passes vary, so compare it per token or request.",
             "neither",
         ),
         (
             f"net_{name}",
-            f"net {name} energy" if single else f"net {energy}",
+            f"net {name} energy of all passes" if single else f"net {energy} of all passes",
             f"{joules} of the serve window less the baseline's power over the same time. The"
             " interval covers the baseline's unsteadiness; it is absent where the baseline is too"
             " short to know that.",

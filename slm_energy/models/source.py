@@ -154,7 +154,7 @@ def download_bytes(model: ModelConfig, ask: Callable[[str, str], Repository] = r
     """
     if model.weights == "random" or present(model) is not None:
         return 0
-    from huggingface_hub.utils import filter_repo_objects
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
     sizes = ask(model.source, pinned_commit("model", model.source, model.revision)).sizes
     allowed, ignored = _patterns(model)

@@ -115,6 +115,7 @@ def _analysed(
     """The analysis of a stored study, its scores by run id, and what it goes without."""
     from slm_energy import analysis
     from slm_energy.analysis.trials.answers import read_answers
+    from slm_energy.analysis.trials.hardware import hardware
 
     frame = store.frame(options.study)
     machine = analysis.one_machine(frame, options.study, options.machine)
@@ -136,7 +137,21 @@ def _analysed(
         answers=answers,
         unscored="" if answers else why_unscored(store, own, options.study),
     )
+    result = dataclasses.replace(
+        result, planned_rounds=_planned_rounds(store, options.study, machine)
+    )
+    try:
+        seen = hardware(str(own[own["outcome"] == "valid"]["run_id"].iloc[-1]), store.attached)
+        result = dataclasses.replace(result, hardware=seen)
+    except (TrackingError, ValueError, KeyError) as error:  # files were lost, or of an old version
+        gaps.append(f"no hardware in the report: {error}")
     return result, answers, [*gaps, *lost]
+
+
+def _planned_rounds(store: Store, study: str, machine: str) -> int:
+    """How many rounds the last plan of a study has; 0 without a plan."""
+    plans = [json.loads(plan) for plan in store.plans(study, machine)]
+    return int(plans[-1]["study"]["rounds"]) if plans else 0
 
 
 def why_unscored(store: Store, rows: pd.DataFrame, study: str) -> str:

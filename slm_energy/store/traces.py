@@ -61,7 +61,7 @@ def power_svg(capture: Capture) -> str:
         picture.text(_LEFT - 6, top + _HEIGHT, "0", anchor="end")
     seconds = (end_ns - start_ns) / 1e9
     picture.text(_WIDTH - 10, height - 8, f"{seconds:.1f} s", anchor="end")
-    return standalone(picture.svg(), _STYLE)
+    return standalone(picture.svg(), _STYLE, _WIDTH)
 
 
 def _draw_windows(picture: Picture, capture: Capture, across: Scale, top: int) -> None:

@@ -22,7 +22,7 @@ from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.energy_filter import energy_filter
 from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
 from slm_energy.errors import EngineError
-from slm_energy.machine import allowed_processors, processor
+from slm_energy.machine import allowed_processors, governor, processor
 from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.prompts import require_fit, token_ids
@@ -181,6 +181,8 @@ def _environment(trial: Trial) -> dict[str, Json]:
         "processor": processor(),
         "processors_usable": len(os.sched_getaffinity(0)),
         "processors_allowed": allowed_processors(),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
+        "governor": governor(),
         "cpu_quota": quotas.unknown or None if quota is None else [quota.quota_us, quota.period_us],
         "nvidia_driver": _nvidia_driver(),
         "rapl_energy_filter": energy_filter(),

@@ -199,12 +199,12 @@ def test_the_metrics_that_a_report_compares_have_a_direction() -> None:
 @pytest.mark.parametrize(
     ("name", "title", "unit"),
     [
-        ("energy/total_j", "total energy", "J"),
+        ("energy/total_j", "total energy of all passes", "J"),
         ("energy/cpu_package_j", "CPU package energy", "J"),
         ("energy/load_total_j", "load total energy", "J"),
         ("energy/load_dram_high_j", "load DRAM energy, upper bound", "J"),
         ("energy_devices/per_output_token_j", "device energy per output token", "J/token"),
-        ("energy_devices/sum_j", "device energy", "J"),
+        ("energy_devices/sum_j", "device energy of all passes", "J"),
         ("energy_devices/load_sum_high_j", "load device energy, upper bound", "J"),
         ("energy_estimated/per_request_low_j", "energy per request, lower bound", "J"),
         ("energy/fan-tray_j", "fan-tray energy", "J"),

@@ -114,7 +114,7 @@ def test_the_picture_is_an_svg_with_a_text_alternative(tmp_path: Path, config: R
     assert root.find(f"{space}title") is not None
     description = root.findtext(f"{space}desc") or ""
     assert "serve 4.0 s" in description
-    assert len(root.findall(f"{space}polyline")) == 2
+    assert len(list(root.iter(f"{space}polyline"))) == 2
 
 
 def test_the_picture_of_an_estimate_says_so(config: RunConfig) -> None:

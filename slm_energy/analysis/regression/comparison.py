@@ -137,7 +137,9 @@ def options(mapping: Mapping[str, Any]) -> CompareOptions:
     """
     result = checked(CompareOptions, mapping, "compare")
     if not result.metrics:
-        raise ConfigError(f"metrics=[] is empty: name at least one, such as {MEASURED}total_j")
+        raise ConfigError(
+            f"metrics=[] is empty: name at least one, such as {MEASURED}per_output_token_j"
+        )
     groups = (*typing.get_args(Group), "all")
     if unknown := [name for name in result.allow if name not in groups]:
         raise ConfigError(f"allow={unknown[0]}: no such group; choose from {', '.join(groups)}")

@@ -47,6 +47,7 @@ _PROCESSES = ("pid", "adopted")
 """Process ids in the effective settings: they differ from trial to trial."""
 _ADDED = (
     *("effective.device_uuid", "effective.device_pci", "effective.device_type"),
+    *("environment.memory_gib", "environment.governor"),
     *(f"version.{BUILDS}", "workload.tests"),
 )
 """Facts that older studies do not record: compared only where both have them."""

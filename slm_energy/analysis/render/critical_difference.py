@@ -20,7 +20,7 @@ import scipy.stats
 from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.report import MetricResult
 from slm_energy.escape import latex
-from slm_energy.svg import ROW, WIDTH, Picture, Scale, room, shortened
+from slm_energy.svg import ROW, WIDTH, Picture, Scale, shortened
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,30 +94,31 @@ def to_svg(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
         title: what is ranked.
     """
     names = [labels[cell] for cell in ranking.cells]
-    half = (len(names) + 1) // 2
-    left, right = room(names[:half]) + 10, WIDTH - room(names[half:]) - 10
     top = 40.0 + 10 * len(ranking.cliques)
-    axis = Scale(low=1, high=max(2, len(names)), left=left, right=right)
+    axis = Scale(low=1, high=max(2, len(names)), left=100, right=WIDTH - 100)
     words = "; ".join(
         f"{name} {rank:.2f}" for name, rank in zip(names, ranking.mean_ranks, strict=True)
     )
-    picture = Picture(WIDTH, top + 10 + half * ROW, f"{title}: mean ranks, 1 is best", words)
-    picture.line(left, 26, right, 26, "axis")
+    height = top + 10 + len(names) * ROW
+    picture = Picture(WIDTH, height, f"{title}: mean ranks, 1 is best", words)
+    picture.line(axis.left, 26, axis.right, 26, "axis")
     for tick in _ticks(len(names)):
         picture.line(axis(tick), 21, axis(tick), 26, "axis")
         picture.text(axis(tick), 16, str(tick), "small soft", "middle")
     for level, (first, last) in enumerate(ranking.cliques):
         y = 36.0 + 10 * level
         low, high = ranking.mean_ranks[first], ranking.mean_ranks[last]
-        picture.line(axis(low) - 3, y, axis(high) + 3, y, "bar")
+        picture.line(axis(low) - 3, y, axis(high) + 3, y, "clique")
     for position, (name, rank) in enumerate(zip(names, ranking.mean_ranks, strict=True)):
-        on_left = position < half
-        y = top + 4 + (position if on_left else len(names) - 1 - position) * ROW
-        end = left - 8 if on_left else right + 8
-        picture.line(axis(rank), 26, axis(rank), y, "thin")
-        picture.line(axis(rank), y, end, y, "thin")
-        anchor = "end" if on_left else "start"
-        picture.text(end + (-4 if on_left else 4), y + 4, shortened(name), "", anchor)
+        at, y = axis(rank), top + 4 + position * ROW
+        picture.line(at, 26, at, y, "thin")
+        picture.circle(at, y, 4, "best")
+        sides = ((8, "start"), (-8, "end")) if at < WIDTH / 2 else ((-8, "end"), (8, "start"))
+        for text, style, (away, anchor) in (
+            (shortened(name), "", sides[0]),
+            (f"{rank:.2f}", "small soft", sides[1]),
+        ):
+            picture.text(at + away, y + 4, text, style, anchor)
     return picture.svg()
 
 

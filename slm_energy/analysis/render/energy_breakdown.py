@@ -1,4 +1,7 @@
-"""Where the energy goes: means over a cell's valid trials, by component and by phase."""
+"""Where the energy goes: means over a cell's valid trials, by component and by phase.
+
+What serving costs is that of one pass of the workload: windows of faster cells have more passes.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,10 @@ _CUTS = (
     {"processor": "cpu_package", "memory": "dram", "GPU": "gpu"},
     {"platform": "psys", "GPU": "gpu"},
 )
-_PHASES = {"load": "load_total", "warm-up": "warmup_total", "serve": "total"}
-_DEVICE_PHASES = {"load": "load_sum", "warm-up": "warmup_sum", "serve": "sum"}
+_PHASES = {"load": "load_total", "warm-up": "warmup_total", "one pass": "total"}
+_DEVICE_PHASES = {"load": "load_sum", "warm-up": "warmup_sum", "one pass": "sum"}
+_ONCE = ("load", "warm-up")
+_PASSES = "tokens/passes"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +46,11 @@ def breakdowns(report: Report) -> Iterator[Breakdown]:
     """Components and phases of each kind of energy; what has fewer than two parts is left out."""
     for kind in (MEASURED, DEVICES, ESTIMATED):
         for title, names in (
-            ("Energy of serving by component", _components(report, kind)),
-            ("Energy of a trial by phase", _DEVICE_PHASES if kind == DEVICES else _PHASES),
+            ("Energy of one pass of the workload by component", _components(report, kind)),
+            (
+                "Energy by phase: load and warm-up once, and one pass of the workload",
+                _DEVICE_PHASES if kind == DEVICES else _PHASES,
+            ),
         ):
             means = _means(report, kind, names)
             values = next(iter(means.values()), {})
@@ -74,13 +82,17 @@ def _means(report: Report, kind: str, names: Mapping[str, str]) -> dict[str, dic
     columns = {part: f"{kind}{name}_j" for part, name in names.items()}
     trials: dict[str, list[TrialRow]] = {}
     for trial in report.trials:
-        if trial.outcome == "valid" and any(name in trial.values for name in columns.values()):
+        has_any = any(name in trial.values for name in columns.values())
+        if trial.outcome == "valid" and has_any and trial.values.get(_PASSES):
             trials.setdefault(trial.cell, []).append(trial)
     rows = [row.values for cell_trials in trials.values() for row in cell_trials]
     shared = {p: name for p, name in columns.items() if all(name in row for row in rows)}
     return {
         cell.id: {
-            part: statistics.fmean(row.values[name] for row in trials[cell.id])
+            part: statistics.fmean(
+                row.values[name] / (1 if part in _ONCE else row.values[_PASSES])
+                for row in trials[cell.id]
+            )
             for part, name in shared.items()
         }
         for cell in report.cells

@@ -4,91 +4,131 @@ strip         every trial of a metric, cell by cell, with the mean's interval
 forest        every cell's ratio to the reference, with the margin
 drift         residuals in the order in which trials ran
 pareto        two metrics, with the front of best trade-offs
-stacked_bars  where the energy goes: components, or phases
+breakdown     where the energy goes: components, or phases
+
+Names are above what they name, not beside it: a phone has room for them there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
+from slm_energy.analysis.render.energy_breakdown import Breakdown
 from slm_energy.analysis.result.comparison import Family, Pair
-from slm_energy.analysis.result.diagnostics import Point
+from slm_energy.analysis.result.diagnostics import Descriptive, Point
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.verdict import mirrored
-from slm_energy.analysis.text.phrases import number, percent, titled
-from slm_energy.svg import CHARACTER, ROW, WIDTH, Picture, Scale, room, scale, shortened
+from slm_energy.analysis.text.phrases import number, of_reference, percent, shown, titled
+from slm_energy.svg import ROW, WIDTH, Picture, Scale, scale, shortened
 
-_RIGHT = WIDTH - 32
-"""Where axes end: the last tick's figure needs room."""
+MARKED = 40.0
+"""Height of a row with a name and, below it, marks."""
+
+_LEFT, _RIGHT = 8.0, WIDTH - 8
+"""Where axes begin and end."""
 
 MOST_TIPS = 2000
 """Trials of a figure up to which each is an element with a tooltip; more are drawn as one."""
 
 _NAMED = 14
-"""Cells on a front that are named beside it."""
-
-_VERDICT = 230.0
-"""Room for the verdict at the right."""
+"""Cells on a front that are named below it."""
 
 
 def strip(report: Report, result: MetricResult) -> str:
-    """Every trial as a dot, the geometric mean as a diamond on its t interval.
+    """Every trial as a dot on its cell's t interval; the geometric mean is a diamond.
 
-    The thin line under a mean spans the instruments' own interval. Flagged trials have a ring.
+    Each cell states its mean and how it compares with the reference of its family, whose mean is
+    the dashed line. The thin line below spans the instruments' own interval. Flagged trials have a
+    ring.
     """
-    metric, rows = result.metric, result.descriptive
+    metric = result.metric
     points: dict[str, list[Point]] = {}
     for point in result.diagnostics.points:
         points.setdefault(point.cell, []).append(point)
     many = len(result.diagnostics.points) > MOST_TIPS
-    values = [v * metric.scale for row in rows for v in (row.minimum, row.maximum)]
-    values += [
-        v * metric.scale
-        for row in rows
-        for v in (row.low, row.high, row.instrument_low, row.instrument_high)
-        if v is not None
-    ]
-    left = room(report.labels[row.cell] for row in rows)
-    axis = _axis(values, left)
-    height = len(rows) * ROW + 56
+    groups = list(_by_family(report, result))
+    axis = _axis([v * metric.scale for row in result.descriptive for v in _values(row)])
+    rows = sum(len(group) for _, group in groups)
+    height = rows * MARKED + ROW * sum(bool(f.name) for f, _ in groups) + 56
     title = f"{metric.heading}, every trial{titled(report, metric)}"
     words = _means(report, result)
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
-    draw_axis(picture, axis, height - 40, f"{metric.heading}, {metric.unit}".strip(", "))
-    for position, row in enumerate(rows):
-        y = 16 + position * ROW
-        draw_label(picture, report.labels[row.cell], left, y)
-        if row.instrument_low is not None and row.instrument_high is not None:
-            low, high = row.instrument_low * metric.scale, row.instrument_high * metric.scale
-            picture.line(axis(low), y + 9, axis(high), y + 9, "thin")
-        if row.low is not None and row.high is not None:
-            picture.span(axis(row.low * metric.scale), axis(row.high * metric.scale), y)
-        own = points.get(row.cell, [])
-        if many:
-            picture.dots(((axis(p.value * metric.scale), y) for p in own), 1)
-        for point in own:
-            shown = point.value * metric.scale
-            tip = f"round {point.round}: {number(shown)}"
-            if not many or point.outlier:
-                picture.circle(axis(shown), y, 4, "dot", tip)
-            if point.outlier:
-                picture.circle(axis(shown), y, 7, "flag")
-        picture.diamond(axis(row.mean * metric.scale), y, "mean")
+    y = 4.0
+    for family, group in groups:
+        if family.name:
+            picture.text(0, y + 14, family.name, "head")
+            y += ROW
+        means = {row.cell: row.mean * metric.scale for row in group}
+        if family.headline and family.reference in means:
+            at = axis(means[family.reference])
+            picture.line(at, y, at, y + len(group) * MARKED, "zero")
+        against = {row.cell: row for row in _against(metric, family)}
+        for row in group:
+            said = shown(metric, row.mean)
+            if row.cell in against:
+                said += f", {against[row.cell].change}"
+            elif family.headline and row.cell == family.reference:
+                said += ", reference"
+            label = report.short_label(row.cell)
+            middle = draw_name(picture, label, y, said)
+            _draw_cell(picture, axis, middle, row, metric, points.get(row.cell, []), many)
+            y += MARKED
+    draw_axis(picture, axis, height - 40, metric.heading, metric.unit)
     return picture.svg()
+
+
+def _by_family(report: Report, result: MetricResult) -> Iterator[tuple[Family, list[Descriptive]]]:
+    """The families, each with the rows of its cells, best first."""
+    rows = {row.cell: row for row in result.descriptive}
+    for family in result.families:
+        if group := [rows.pop(cell) for cell in family.ranked if cell in rows]:
+            yield family, group
+    if rows:  # an error kept their comparison out
+        yield Family.not_compared("", tuple(rows), ""), list(rows.values())
+
+
+def _values(row: Descriptive) -> list[float]:
+    """All values of a row that must fit into the picture."""
+    ends = (row.low, row.high, row.instrument_low, row.instrument_high)
+    return [row.minimum, row.maximum, *(v for v in ends if v is not None)]
+
+
+def _draw_cell(
+    picture: Picture,
+    axis: Scale,
+    y: float,
+    row: Descriptive,
+    metric: Metric,
+    points: Sequence[Point],
+    many: bool,
+) -> None:
+    if row.instrument_low is not None and row.instrument_high is not None:
+        ends = row.instrument_low * metric.scale, row.instrument_high * metric.scale
+        picture.line(axis(ends[0]), y + 9, axis(ends[1]), y + 9, "thin")
+    if row.low is not None and row.high is not None:
+        picture.span(axis(row.low * metric.scale), axis(row.high * metric.scale), y)
+    picture.diamond(axis(row.mean * metric.scale), y, "mean")
+    if many:
+        picture.dots(((axis(point.value * metric.scale), y) for point in points), 1)
+    for point in points:
+        value = point.value * metric.scale
+        if not many or point.outlier:
+            picture.circle(axis(value), y, 3.5, "dot", f"round {point.round}: {number(value)}")
+        if point.outlier:
+            picture.circle(axis(value), y, 7, "flag")
 
 
 def forest(report: Report, metric: Metric, family: Family) -> str:
     """Ratio of each cell to the reference with its interval, against the margin."""
-    rows = [_Against(metric, pair, family.reference) for pair in family.headline]
+    rows = list(_against(metric, family))
     known = [row for row in rows if row.ratio is not None]
     margin = report.options.margin
     band = (1 - margin, 1 / (1 - margin))
-    values = [*band, *(v for row in known for v in row.ends())]
-    left = room(report.labels[row.cell] for row in rows)
-    axis = scale(values, left, WIDTH - _VERDICT, log=True)
-    height = len(rows) * ROW + 56
+    axis = scale([*band, *(v for row in known for v in row.ends())], _LEFT, _RIGHT, log=True)
+    height = len(rows) * MARKED + 56
+    reference = report.short_label(family.reference)
     title = f"{metric.heading}: ratio to {report.labels[family.reference]}"
     title += titled(report, metric)
     words = "; ".join(
@@ -98,18 +138,22 @@ def forest(report: Report, metric: Metric, family: Family) -> str:
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
     picture.rect(axis(band[0]), 4, axis(band[1]) - axis(band[0]), height - 48, "band")
     picture.line(axis(1), 4, axis(1), height - 44, "zero")
-    draw_axis(picture, axis, height - 40, f"ratio to {report.labels[family.reference]}")
+    draw_axis(picture, axis, height - 40, f"ratio to {reference}", "")
     for position, row in enumerate(rows):
-        y = 16 + position * ROW
-        draw_label(picture, report.labels[row.cell], left, y)
+        said = f"{row.change}: {row.verdict}" if row.ratio is not None else row.verdict
+        label = report.short_label(row.cell)
+        y = draw_name(picture, label, 4 + position * MARKED, said)
         if row.wide is not None:
             picture.line(axis(row.wide[0]), y, axis(row.wide[1]), y, "thin")
         if row.interval is not None:
             picture.span(axis(row.interval[0]), axis(row.interval[1]), y)
         if row.ratio is not None:
             picture.diamond(axis(row.ratio), y, "mean")
-        picture.text(WIDTH - _VERDICT + 12, y + 4, row.verdict, "small soft")
     return picture.svg()
+
+
+def _against(metric: Metric, family: Family) -> Iterator[_Against]:
+    return (_Against(metric, pair, family.reference) for pair in family.headline)
 
 
 class _Against:
@@ -130,6 +174,7 @@ class _Against:
         self.wide = side(pair.joint_wide_low, pair.joint_wide_high)
         about = mirrored(pair.verdict, metric.higher_is_better) if turned else pair.verdict
         self.verdict = str(about) if pair.is_tested else "not tested"
+        self.change = "" if self.ratio is None else of_reference(self.ratio)
 
     def ends(self) -> list[float]:
         """All values that must fit into the picture."""
@@ -141,9 +186,9 @@ def drift(report: Report, result: MetricResult) -> str:
     """Each trial's residual from its cell's mean, in planned order; the sentinel's are diamonds."""
     points = result.diagnostics.points
     sentinel = () if result.sentinel is None else result.sentinel.points
-    height, left = 240.0, 64.0
-    across = scale([p.order for p in (*points, *sentinel)], left, _RIGHT)
-    up = scale([100 * p.residual for p in (*points, *sentinel)] + [0.0], height - 48, 12)
+    height = 240.0
+    across = scale([p.order for p in (*points, *sentinel)], _LEFT, _RIGHT)
+    up = scale([100 * p.residual for p in (*points, *sentinel)] + [0.0], height - 48, 20)
     slopes = [
         f"{d.slope_pct:+.2g} % per {_STEPS[d.against]} (p {number(d.p)})"
         for d in result.diagnostics.drifts
@@ -151,10 +196,9 @@ def drift(report: Report, result: MetricResult) -> str:
     title = f"{result.metric.heading}: residuals in execution order"
     estimated = result.metric.estimated
     picture = Picture(WIDTH, height, title, "; ".join(slopes), estimated=estimated)
-    picture.line(left, up(0), _RIGHT, up(0), "zero")
-    for tick in up.ticks():
-        picture.text(left - 8, up(tick) + 4, f"{tick:+.3g} %" if tick else "0", "small soft", "end")
-    draw_axis(picture, across, height - 40, "position in the planned order")
+    _draw_upright_axis(picture, up, _RIGHT, "%", "+.3g")
+    picture.line(0, up(0), _RIGHT, up(0), "zero")
+    draw_axis(picture, across, height - 40, "position in the planned order", "")
     many, labels = len(points) > MOST_TIPS, report.labels
     if many:
         picture.dots(((across(p.order), up(100 * p.residual)) for p in points), 2)
@@ -181,19 +225,20 @@ _STEPS = {
 def pareto(report: Report, front: Pareto) -> str:
     """Cells on the plane of two metrics; the front is joined and named, bars are t intervals."""
     x, y = front.x, front.y
-    height, left, right = 380.0, 76.0, 660.0
-    pixels_x = scale(_ends(x, [(p.x, p.x_low, p.x_high) for p in front.points]), left, right)
-    pixels_y = scale(_ends(y, [(p.y, p.y_low, p.y_high) for p in front.points]), height - 52, 24)
     on_front = [p for p in front.points if p.front]
+    plane = 380.0
+    height = plane + ROW * (1 + min(len(on_front), _NAMED + 1))
+    ends_x = _ends(x, [(p.x, p.x_low, p.x_high) for p in front.points])
+    ends_y = _ends(y, [(p.y, p.y_low, p.y_high) for p in front.points])
+    pixels_x = _axis(ends_x, 56)
+    pixels_y = scale(ends_y, plane - 52, 44, log=_wide(ends_y))
     words = ", ".join(report.labels[p.cell] for p in on_front)
     title = f"{y.heading} against {x.heading[:1].lower()}{x.heading[1:]}"
     estimated = x.estimated or y.estimated
     picture = Picture(WIDTH, height, title, f"On the front: {words}.", estimated=estimated)
-    draw_axis(picture, pixels_x, height - 42, f"{x.heading}, {x.unit}".strip(", "))
-    for tick in pixels_y.ticks():
-        picture.text(left - 8, pixels_y(tick) + 4, f"{tick:,.6g}", "small soft", "end")
-        picture.line(left, pixels_y(tick), right, pixels_y(tick), "rule")
-    picture.text(left, 14, f"{y.heading}, {y.unit}".strip(", "), "small soft")
+    draw_axis(picture, pixels_x, plane - 42, x.heading, x.unit)
+    _draw_upright_axis(picture, pixels_y, _RIGHT, "", ",.6g")
+    picture.text(0, 14, _axis_name(pixels_y, y.heading, y.unit), "small soft")
     corners = [(pixels_x(p.x * x.scale), pixels_y(p.y * y.scale)) for p in on_front]
     picture.path(sorted(corners), "front")
     for p in sorted(front.points, key=lambda p: p.front):
@@ -206,50 +251,40 @@ def pareto(report: Report, front: Pareto) -> str:
             picture.line(at[0], ends[0], at[0], ends[1], "thin")
         tip = f"{report.labels[p.cell]}: on the front in {100 * p.probability:.0f} % of resamples"
         picture.circle(*at, 6 if p.front else 4.5, "best" if p.front else "dot", tip)
-        if p.front:
-            picture.text(at[0] + 9, at[1] - 7, str(on_front.index(p) + 1), "small")
-    picture.text(right + 30, 14, "On the front; in % of resamples", "small soft")
+        name = str(on_front.index(p) + 1) if p.front else report.short_label(p.cell)
+        if p.front or len(front.points) <= _NAMED:
+            late = at[0] > WIDTH * 0.6
+            picture.text(at[0] + (-9 if late else 9), at[1] - 7, name, "small soft",
+                         "end" if late else "start")  # fmt: skip
+    picture.text(0, plane + 14, "On the front; in % of resamples", "small soft")
     for position, p in enumerate(on_front[:_NAMED]):
         words = f"{position + 1}  {shortened(report.labels[p.cell])}, {100 * p.probability:.0f} %"
-        picture.text(right + 30, 38 + 20 * position, words)
+        picture.text(0, plane + 14 + ROW * (position + 1), words)
     if len(on_front) > _NAMED:
-        picture.text(right + 30, 38 + 20 * _NAMED, f"and {len(on_front) - _NAMED} more", "soft")
+        more = f"and {len(on_front) - _NAMED} more"
+        picture.text(0, plane + 14 + ROW * (_NAMED + 1), more, "soft")
     return picture.svg()
 
 
-def stacked_bars(
-    title: str,
-    unit: str,
-    labels: Sequence[str],
-    values: Mapping[str, Sequence[float]],
-    *,
-    estimated: bool,
-) -> str:
-    """Stacked bars.
-
-    Args:
-        title: what is shown.
-        unit: of the values.
-        labels: (n,) one per bar.
-        values: part to its (n,) values.
-        estimated: they come from a model.
-    """
-    left = room(labels)
+def breakdown(report: Report, parts: Breakdown) -> str:
+    """Stacked bars of joules, a bar per cell."""
+    values = parts.values
+    labels = [report.labels[cell] for cell in parts.cells]
     sums = [sum(column) for column in zip(*values.values(), strict=True)]
-    axis = Scale(low=0, high=max(sums) * 1.05, left=left, right=_RIGHT)
-    height = len(labels) * ROW + 78
+    axis = Scale(low=0, high=max(sums) * 1.05, left=0, right=_RIGHT)
+    height = ROW * len(values) + len(labels) * MARKED + 60
     words = "; ".join(f"{label} {number(total)}" for label, total in zip(labels, sums, strict=True))
-    words = f"{', '.join(values)}. In all, {unit}: {words}."
-    picture = Picture(WIDTH, height, title, words, estimated=estimated)
-    at = left
+    words = f"{', '.join(values)}. In all, J: {words}."
+    picture = Picture(WIDTH, height, parts.title, words, estimated=parts.estimated)
     for position, name in enumerate(values):
-        picture.rect(at, 4, 12, 12, f"part part{position}")
-        picture.text(at + 17, 14, name, "small")
-        at += 30 + len(name) * CHARACTER
-    draw_axis(picture, axis, height - 40, unit)
+        y = position * ROW
+        picture.rect(0, y + 4, 14, 12, f"part part{position}")
+        picture.text(0.05 * WIDTH, y + 14, name, "small")
+    draw_axis(picture, axis, height - 40, "J", "")
     for row, label in enumerate(labels):
-        y, start = 38 + row * ROW, axis(0)
-        draw_label(picture, label, left, y)
+        top = ROW * len(values) + 4 + row * MARKED
+        said = f"{number(sums[row])} = {' + '.join(number(c[row]) for c in values.values())}"
+        y, start = draw_name(picture, label, top, said), axis(0)
         for position, column in enumerate(values.values()):
             width = axis(column[row]) - axis(0)
             picture.rect(start, y - 8, width, 16, f"part part{position}")
@@ -269,24 +304,43 @@ def _interval(low: float, high: float, mean: float) -> str:
     return f" (-{percent(1 - low / mean)} % to +{percent(high / mean - 1)} %)"
 
 
-def _axis(values: Sequence[float], left: float) -> Scale:
-    wide = min(values) > 0 and max(values) / min(values) > 8
-    return scale(values, left, _RIGHT, log=wide)
+def _axis(values: Sequence[float], left: float = _LEFT) -> Scale:
+    return scale(values, left, _RIGHT, log=_wide(values))
+
+
+def _wide(values: Sequence[float]) -> bool:
+    """Whether values range so far that small ones need a logarithmic axis."""
+    return min(values) > 0 and max(values) / min(values) > 8
 
 
 def _ends(metric: Metric, rows: Sequence[tuple[float, float | None, float | None]]) -> list[float]:
     return [value * metric.scale for row in rows for value in row if value is not None]
 
 
-def draw_axis(picture: Picture, axis: Scale, y: float, name: str) -> None:
+def _axis_name(axis: Scale, name: str, unit: str) -> str:
+    return ", ".join(filter(None, (name, unit, "logarithmic" * axis.log)))
+
+
+def draw_axis(picture: Picture, axis: Scale, y: float, name: str, unit: str) -> None:
     """A horizontal axis with its ticks and what it shows."""
     picture.line(axis.left, y, axis.right, y, "axis")
     for tick in axis.ticks():
-        picture.line(axis(tick), y, axis(tick), y + 4, "axis")
-        picture.text(axis(tick), y + 16, f"{tick:,.6g}", "small soft", "middle")
-    picture.text(axis.right, y + 33, name, "small soft", "end")
+        at = axis(tick)
+        picture.line(at, y, at, y + 4, "axis")
+        anchor = "start" if at < WIDTH * 0.05 else "end" if at > WIDTH * 0.95 else "middle"
+        picture.text(at, y + 16, f"{tick:,.6g}", "small soft", anchor)
+    picture.text(axis.right, y + 33, _axis_name(axis, name, unit), "small soft", "end")
 
 
-def draw_label(picture: Picture, label: str, left: float, y: float, style: str = "") -> None:
-    """A label that ends at the left of the plot."""
-    picture.text(left - 10, y + 4, shortened(label), style, "end")
+def _draw_upright_axis(picture: Picture, axis: Scale, right: float, unit: str, form: str) -> None:
+    """Rules across the picture, each with its value above its left end."""
+    for tick in axis.ticks():
+        picture.line(0, axis(tick), right, axis(tick), "rule")
+        picture.text(0, axis(tick) - 3, f"{tick:{form}} {unit}".strip(), "small soft")
+
+
+def draw_name(picture: Picture, name: str, y: float, said: str) -> float:
+    """What a row shows at the left, and a remark at the right; where its marks belong."""
+    picture.text(0, y + 11, shortened(name))
+    picture.text(WIDTH, y + 11, said, "small soft", "end")
+    return y + 25

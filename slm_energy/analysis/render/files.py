@@ -8,8 +8,9 @@ tables/             LaTeX: METRIC-cells.tex, METRIC-pairs.tex; with scores solve
                     solved-pairs-1.tex, ... (solved-estimated-... for estimated energy)
 solved-cells.csv    with scores: tasks solved, pass rate and joules per solved task, unrounded
 solved-pairs.csv    the same pair by pair
-figures/            of the metric that decides, family by family: ratios (SVG) and the critical
-                    difference diagram (SVG and TikZ); with several models, METRIC-models.svg
+figures/            METRIC-trials of each metric; of the one that decides, family by family, ratios
+                    and ranks (the critical difference diagram, also as TikZ), and METRIC-models
+                    over several models; trade-off-N, energy-N. SVG; `with_slides` adds PNG and PDF
 errors.log          only if a section was left out after an error: the tracebacks
 """
 
@@ -32,12 +33,15 @@ from slm_energy.analysis.render import (
     solved_data,
     solved_tables,
 )
+from slm_energy.analysis.render.energy_breakdown import Breakdown, breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.markdown import to_markdown
+from slm_energy.analysis.render.slides import slides
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.failure import Failure
+from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.population import Population
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import Sections
@@ -86,6 +90,17 @@ def files(
     return RenderedFiles(contents=contents, failures=failures)
 
 
+def with_slides(made: RenderedFiles) -> RenderedFiles:
+    """The files with each figure also as PNG and PDF."""
+    makes, contents = Sections(), dict(made.contents)
+    for name, content in made.contents.items():
+        stem, _, form = name.rpartition(".")
+        if form == "svg":
+            drawn = makes.make(name, partial(slides, content.decode()), lambda failure: {})
+            contents |= {f"{stem}.{form}": data for form, data in drawn.items()}
+    return RenderedFiles(contents=contents, failures=(*made.failures, *makes.failures))
+
+
 def _makers(
     report: Report, generated: Sequence[Generated], more: Sequence[Grid], makes: Sections
 ) -> Iterator[tuple[str, Callable[[], str | bytes]]]:
@@ -99,6 +114,11 @@ def _makers(
         stem = f"tables/{_slug(result.metric.name)}"
         yield f"{stem}-cells.tex", partial(latex.descriptive, report, result)
         yield f"{stem}-pairs.tex", partial(latex.pairs, report, result)
+        yield f"figures/{_slug(result.metric.name)}-trials.svg", partial(_strip, report, result)
+    for number, front in enumerate(report.pareto, start=1):
+        yield f"figures/trade-off-{number}.svg", partial(_front, report, front)
+    for number, parts in enumerate(breakdowns(report), start=1):
+        yield f"figures/energy-{number}.svg", partial(_parts, report, parts)
     for result in report.deciding:
         yield from _figures(report, result)
         if result.population is not None and not result.population.reason:
@@ -138,6 +158,18 @@ def _figures(
             yield f"{stem}-ratios.svg", partial(_forest, report, result, family)
         yield f"{stem}-ranks.svg", partial(_ranks, report, result, family, "svg")
         yield f"{stem}-ranks.tex", partial(_ranks, report, result, family, "tikz")
+
+
+def _strip(report: Report, result: MetricResult) -> str:
+    return standalone(figures.strip(report, result)) if result.descriptive else ""
+
+
+def _front(report: Report, front: Pareto) -> str:
+    return standalone(figures.pareto(report, front)) if len(front.points) > 1 else ""
+
+
+def _parts(report: Report, parts: Breakdown) -> str:
+    return standalone(figures.breakdown(report, parts))
 
 
 def _forest(report: Report, result: MetricResult, family: Family) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from slm_energy.analysis.render.figures import draw_axis, draw_label
+from slm_energy.analysis.render.figures import MARKED, draw_axis, draw_name
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.population import PopulationPair
 from slm_energy.analysis.result.report import Report
-from slm_energy.analysis.text.phrases import number, titled
-from slm_energy.svg import ROW, WIDTH, Picture, room, scale
+from slm_energy.analysis.text.phrases import number, of_reference, titled
+from slm_energy.svg import ROW, WIDTH, Picture, scale
 
 _OVER = "over models"
-_VERDICT = 230.0
-"""Room for the verdict at the right."""
 
 
 def to_svg(report: Report, metric: Metric, pairs: tuple[PopulationPair, ...]) -> str:
@@ -35,9 +33,8 @@ def to_svg(report: Report, metric: Metric, pairs: tuple[PopulationPair, ...]) ->
     ]
     ends += [v for _, model in rows for v in (model.low, model.high)]
     heads = [f"{pair.a} against {pair.b}" for pair in pairs]
-    left = room([*heads, *(model.model for _, model in rows), _OVER])
-    axis = scale([*band, *(v for v in ends if v)], left, WIDTH - _VERDICT, log=True)
-    height = (len(rows) + 2 * len(pairs)) * ROW + 56
+    axis = scale([*band, *(v for v in ends if v)], 8, WIDTH - 8, log=True)
+    height = (len(rows) + len(pairs)) * MARKED + len(pairs) * ROW + 56
     words = "; ".join(
         f"{head}: " + ", ".join(f"{m.model} {number(m.ratio)}" for m in pair.models)
         + f", {_OVER} {number(pair.ratio)}"
@@ -47,21 +44,20 @@ def to_svg(report: Report, metric: Metric, pairs: tuple[PopulationPair, ...]) ->
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
     picture.rect(axis(band[0]), 4, axis(band[1]) - axis(band[0]), height - 48, "band")
     picture.line(axis(1), 4, axis(1), height - 44, "zero")
-    draw_axis(picture, axis, height - 40, "ratio")
-    y = 16.0
+    draw_axis(picture, axis, height - 40, "ratio", "")
+    top = 4.0
     for head, pair in zip(heads, pairs, strict=True):
-        draw_label(picture, head, left, y)
+        picture.text(0, top + 14, head, "head")
+        top += ROW
         for model in pair.models:
-            y += ROW
-            draw_label(picture, model.model, left, y, "soft")
+            y = draw_name(picture, model.model, top, of_reference(model.ratio))
             if model.low is not None and model.high is not None:
                 picture.line(axis(model.low), y, axis(model.high), y, "thin")
             picture.circle(axis(model.ratio), y, 4, "dot", f"{model.model}: {number(model.ratio)}")
-        y += ROW
-        draw_label(picture, _OVER, left, y)
+            top += MARKED
+        y = draw_name(picture, _OVER, top, f"{of_reference(pair.ratio)}: {pair.verdict}")
         if pair.joint_low is not None and pair.joint_high is not None:
             picture.span(axis(pair.joint_low), axis(pair.joint_high), y)
         picture.diamond(axis(pair.ratio), y, "mean")
-        picture.text(WIDTH - _VERDICT + 12, y + 4, str(pair.verdict), "small soft")
-        y += ROW
+        top += MARKED
     return picture.svg()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from slm_energy.analysis.render import figures, page_metric, page_solved, tables
+from slm_energy.analysis.render import answer_table, figures, page_metric, page_solved, tables
 from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.page_blocks import (
@@ -31,7 +31,6 @@ from slm_energy.analysis.render.page_blocks import (
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.design import Slot
 from slm_energy.analysis.result.report import Report
-from slm_energy.analysis.sections import of_family
 from slm_energy.analysis.text.recommendation import unsaid
 
 _MOST_SLOTS = 2000
@@ -43,7 +42,7 @@ MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "m
 def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid]) -> list[Section]:
     """The page from top to bottom."""
     contents = [
-        ("recommendation", "Recommendation", page_solved.recommendation(report)),
+        ("answer", "Answer", page_solved.answer(report)),
         ("findings", "Findings", _findings(report, more)),
         ("solved", "Solved tasks", page_solved.solved(report)),
     ]
@@ -53,9 +52,12 @@ def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid
     contents += [
         ("trade-offs", "Trade-offs", page_metric.trade_offs(report)),
         ("parts", "Where the energy goes", iter([Part("bars", partial(_breakdown, report))])),
+        ("resources", "Utilization and memory", iter([Part("table", partial(_resources, report))])),
         ("trials", "Trials", _trials(report)),
         ("generated", "Generated code", _generated(report, generated)),
+        ("machine", "Machine", iter([Part("table", lambda: filled(tables.hardware(report)))])),
         ("methods", "Methods", _methods(report)),
+        ("terms", "Terms", iter([Part("table", lambda: filled(answer_table.terms(report)))])),
     ]
     return [Section(id=i, title=title, parts=tuple(parts)) for i, title, parts in contents]
 
@@ -64,25 +66,19 @@ def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
     yield Part("sentences", lambda: [Text(text=t, style="finding") for t in unsaid(report)])
     yield Part("errors", partial(page_metric.failures, report, ""))
     yield Part("registration", lambda: filled(tables.registration(report)))
-    for result in report.deciding:
-        for family in result.families:
-            if family.headline:
-                name = f"ratios{of_family(family.name)}"
-                yield Part(name, partial(page_metric.forest, report, result, family))
     for grid in more:
         yield Part(grid.title, partial(filled, grid))
 
 
 def _breakdown(report: Report) -> Iterator[Block]:
-    for breakdown in breakdowns(report):
-        svg = figures.stacked_bars(
-            breakdown.title,
-            "J",
-            [report.labels[cell] for cell in breakdown.cells],
-            breakdown.values,
-            estimated=breakdown.estimated,
-        )
-        yield Figure(svg=svg, caption=breakdown.title)
+    for parts in breakdowns(report):
+        yield Figure(svg=figures.breakdown(report, parts), caption=parts.title)
+
+
+def _resources(report: Report) -> Iterator[Block]:
+    grid = answer_table.resources(report)
+    crowded = len(grid.rows) > page_metric.MOST_OPEN
+    yield from [Fold(title=grid.title, grids=(grid,))] if crowded else filled(grid)
 
 
 def _trials(report: Report) -> Iterator[Part]:

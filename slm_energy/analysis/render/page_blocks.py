@@ -59,10 +59,11 @@ class Table:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Fold:
-    """Tables that are folded until a reader opens them."""
+    """Tables or a figure that are folded until a reader opens them."""
 
     title: str
-    grids: tuple[Grid, ...]
+    grids: tuple[Grid, ...] = ()
+    figure: Figure | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

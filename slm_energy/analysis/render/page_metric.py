@@ -31,17 +31,16 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import of_family
-from slm_energy.analysis.text.phrases import confidence, percent, simultaneous, titled
+from slm_energy.analysis.text.phrases import confidence, number, percent, simultaneous, titled
 from slm_energy.analysis.text.population import shown
 from slm_energy.analysis.text.solved_phrases import LIKE
 
-_MOST_OPEN = 30
+MOST_OPEN = 30
 _MOST_IN_MATRIX = 30
 
 
-def forest(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
+def _forest(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
     """Ratios of a family's cells to its reference."""
-    yield from _family_heading(family, result.metric)
     wide = any(pair.wide_low is not None for pair in family.headline)
     yield Figure(
         svg=figures.forest(report, result.metric, family),
@@ -68,7 +67,8 @@ def metric(report: Report, result: MetricResult) -> Iterator[Part]:
     """The section of one metric."""
     yield Part("errors", partial(failures, report, result.metric.name))
     if result.descriptive:
-        yield Part("every trial", partial(_strip, report, result))
+        if result not in report.deciding:  # theirs open the page
+            yield Part("every trial", partial(strip, report, result))
         yield Part("cell by cell", partial(_descriptive, report, result))
     for family in result.families:
         if len(family.ranked) > 1:
@@ -90,12 +90,16 @@ def _fold(name: str, grids: Callable[[], Sequence[Grid]]) -> Iterator[Block]:
         yield Fold(title=name, grids=tuple(made))
 
 
-def _strip(report: Report, result: MetricResult) -> Iterator[Block]:
-    yield Figure(
+def strip(report: Report, result: MetricResult) -> Iterator[Block]:
+    """Every trial of every cell, folded where a page would be of nothing else."""
+    figure = Figure(
         svg=figures.strip(report, result),
-        caption=f"Dots, trials (with a ring: flagged{_tips(result)}); diamond, geometric mean; bar,"
-        f" its {confidence(report)} interval{_instruments(result)}{titled(report, result.metric)}",
+        caption=f"{result.metric.heading}, best first. Dots, trials (with a ring: flagged"
+        f"{_tips(result)}); diamond, geometric mean; bar, its {confidence(report)} interval"
+        f"{_instruments(result)}; dashed, the mean of the reference",
     )
+    folded = len(result.descriptive) > MOST_OPEN and result not in report.deciding
+    yield Fold(title="Every trial", figure=figure) if folded else figure
 
 
 def _tips(result: MetricResult) -> str:
@@ -106,7 +110,7 @@ def _tips(result: MetricResult) -> str:
 
 def _descriptive(report: Report, result: MetricResult) -> Iterator[Block]:
     grid = tables.descriptive(report, result)
-    crowded = len(grid.rows) > _MOST_OPEN
+    crowded = len(grid.rows) > MOST_OPEN
     yield Fold(title="Cell by cell", grids=(grid,)) if crowded else Table(grid=grid)
 
 
@@ -143,6 +147,8 @@ def _instruments(result: MetricResult) -> str:
 def _family(report: Report, result: MetricResult, family: Family) -> Iterator[Part]:
     where = of_family(family.name)
     yield Part(f"heading{where}", partial(_family_heading, family, result.metric))
+    if family.headline and result in report.deciding:
+        yield Part(f"ratios{where}", partial(_forest, report, result, family))
     if family.pairs:
         yield Part(f"pairs{where}", partial(_pairs, report, result, family))
     if 2 < len(family.ranked) <= _MOST_IN_MATRIX and family.savings.cells:
@@ -177,11 +183,13 @@ def _savings(report: Report, metric: Metric, savings: Savings) -> Matrix:
                 continue
             decided = verdict in ("saves", "gains", "worse", "equivalent")
             side = "plus" if share > 0 else "minus"
-            row.append(Field(percent(share / 100), side if decided else "open", str(verdict)))
+            ratio = 1 + share / 100 if metric.higher_is_better else 1 - share / 100
+            style = side if decided else "open"
+            text = f"{number(ratio)} x" if ratio >= 2 else f"{percent(ratio - 1)} %"
+            row.append(Field(text, style, str(verdict)))
         rows.append(tuple(row))
-    gain = "Gain" if metric.higher_is_better else "Saving"
     return Matrix(
-        caption=f"{gain} of the row against the column, in per cent; hatched: not conclusive",
+        caption=f"{metric.heading} of the row against the column; hatched: not conclusive",
         labels=tuple(report.labels[cell] for cell in savings.cells),
         rows=tuple(rows),
     )

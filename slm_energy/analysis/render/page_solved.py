@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from slm_energy.analysis.render import solved_figure, solved_tables
+from slm_energy.analysis.render import answer_table, page_metric, solved_figure, solved_tables
 from slm_energy.analysis.render.page_blocks import Block, Figure, Fold, Heading, Part, Text, filled
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.recommendation import Recommendation
@@ -20,16 +20,27 @@ _MOST_OPEN = 12
 """Pairs that a table shows without being opened."""
 
 
-def recommendation(report: Report) -> Iterator[Part]:
-    """The box that opens the page."""
+def answer(report: Report) -> Iterator[Part]:
+    """What opens the page: what to use, all cells in a figure, and in a table with verdicts."""
     for made in opening(report):
         yield Part(f"recommendation{of_family(made.family)}", partial(_recommended, made))
+    for result in report.deciding:
+        if result.descriptive:
+            name = of_family(result.metric.heading)
+            yield Part(f"every trial{name}", partial(page_metric.strip, report, result))
+    yield Part("cells", partial(_cells_at_a_glance, report))
 
 
 def _recommended(made: Recommendation) -> Iterator[Block]:
     first, *rest = made.sentences
     yield Text(text=first, style="recommended")
     yield from (Text(text=sentence, style="because") for sentence in rest)
+
+
+def _cells_at_a_glance(report: Report) -> Iterator[Block]:
+    grid = answer_table.answer(report)
+    crowded = len(grid.rows) > page_metric.MOST_OPEN
+    yield from [Fold(title=grid.title, grids=(grid,))] if crowded else filled(grid)
 
 
 def solved(report: Report) -> Iterator[Part]:

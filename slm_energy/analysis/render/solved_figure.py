@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from slm_energy.analysis.render.figures import draw_axis, draw_label
+from slm_energy.analysis.render.figures import MARKED, draw_axis, draw_name
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.result.solved import CellSolved, Range
-from slm_energy.analysis.text.phrases import number, titled
+from slm_energy.analysis.text.phrases import number, shown, titled
 from slm_energy.analysis.text.solved_phrases import LIKE, THESE, count
-from slm_energy.svg import ROW, WIDTH, Picture, room, scale
-
-_TASKS = 130.0
-"""Room for the number of solved tasks at the right."""
+from slm_energy.svg import WIDTH, Picture, scale
 
 
 def to_svg(report: Report, metric: Metric, rows: tuple[CellSolved, ...]) -> str:
@@ -26,10 +23,9 @@ def to_svg(report: Report, metric: Metric, rows: tuple[CellSolved, ...]) -> str:
         end for row in rows for end in (row.per_solved_j, *_ends(row.these), *_ends(row.like))
     ]
     known = [value for value in values if value is not None and value > 0]
-    left = room(report.labels[row.cell] for row in rows)
     wide = max(known) / min(known) > 8
-    axis = scale(known, left, WIDTH - _TASKS, log=wide)
-    height = len(rows) * ROW + 56
+    axis = scale(known, 8, WIDTH - 8, log=wide)
+    height = len(rows) * MARKED + 56
     words = "; ".join(
         f"{report.labels[row.cell]} {number(row.per_solved_j)} J, {count(row.solved)} of "
         f"{row.scored} tasks"
@@ -38,18 +34,18 @@ def to_svg(report: Report, metric: Metric, rows: tuple[CellSolved, ...]) -> str:
     )
     title = f"{metric.heading}, intervals {THESE} and {LIKE}{titled(report, metric)}"
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
-    draw_axis(picture, axis, height - 40, f"{metric.heading}, {metric.unit}")
+    draw_axis(picture, axis, height - 40, metric.heading, metric.unit)
     for position, row in enumerate(rows):
-        y = 16 + position * ROW
-        draw_label(picture, report.labels[row.cell], left, y)
+        solved = f"{count(row.solved)} of {row.scored} solved"
+        if row.per_solved_j is not None:
+            solved = f"{shown(metric, row.per_solved_j)}, {solved}"
+        y = draw_name(picture, report.short_label(row.cell), 4 + position * MARKED, solved)
         if (low := _positive(row.like, 0)) and (high := _positive(row.like, 1)):
             picture.line(axis(low), y, axis(high), y, "thin")
         if (low := _positive(row.these, 0)) and (high := _positive(row.these, 1)):
             picture.span(axis(low), axis(high), y)
         if row.per_solved_j is not None:
             picture.diamond(axis(row.per_solved_j), y, "mean")
-        solved = f"{count(row.solved)} of {row.scored} solved"
-        picture.text(WIDTH - _TASKS + 12, y + 4, solved, "small soft")
     return picture.svg()
 
 

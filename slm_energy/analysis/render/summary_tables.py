@@ -70,7 +70,7 @@ def cells(report: Report) -> Grid:
     by_cell = [{row.cell: row for row in result.descriptive} for result in report.metrics]
     compared = any(cell.agreement is not None for cell in report.cells)
     fixed = ("Cell", "Valid", *(["Agrees\n%"] if compared else []))
-    head = (*fixed, *(f"{_short(metric)}\n{metric.unit}".strip() for metric in columns))
+    head = (*fixed, *(f"{short_name(metric)}\n{metric.unit}".strip() for metric in columns))
     rows = []
     for cell in report.cells:
         texts = [
@@ -102,7 +102,8 @@ def _valid(cell: Cell, valued: int) -> str:
     return f"{cell.valid}/{cell.rounds}"
 
 
-def _short(metric: Metric) -> str:
+def short_name(metric: Metric) -> str:
+    """What the head of a narrow column calls a metric."""
     name = _SHORT.get(metric.quantity, metric.title)
     name = name if name[:2].isupper() else name[:1].upper() + name[1:]
     if metric.name.startswith(DEVICES):
@@ -139,9 +140,8 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
         if pair.joint_low is not None and pair.joint_high is not None:
             span = f"{phrases.number(pair.joint_low)} to {phrases.number(pair.joint_high)}"
             ratio += f" ({span})"
-        won = f"{pair.won}/{pair.rounds}" if pair.rounds else "-"
-        change, p = phrases.change(metric, pair), phrases.p_value(pair.p)
-        name = _name(report, pair, family)
+        name, change = _name(report, pair, family), phrases.change(pair)
+        p, won = phrases.pair_p(family, pair), phrases.won(pair)
         rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
     suffix, first = _against(report, family)
     return Grid(
@@ -150,7 +150,7 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
         head=(
             first,
             "Ratio",
-            "Gain" if metric.higher_is_better else "Saving",
+            "Difference",
             "p",
             "Won",
             "Verdict",

@@ -11,7 +11,14 @@ from slm_energy.analysis.render.tables import MARGINAL, MOST_PAIRS, Grid, figure
 from slm_energy.analysis.result.comparison import Conventional
 from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.text.phrases import confidence, difference, number, p_value, titled
+from slm_energy.analysis.text.phrases import (
+    confidence,
+    difference,
+    number,
+    p_value,
+    titled,
+    too_few_for_p,
+)
 
 
 def diagnostics(report: Report, result: MetricResult) -> list[Grid]:
@@ -186,7 +193,7 @@ def conventional(report: Report, result: MetricResult) -> list[Grid]:
                     (
                         f"{report.labels[d.a]} against {report.labels[d.b]}",
                         "rounds" if d.found_by == "rounds" else "Dunn-Holm",
-                        p_value(d.p),
+                        "-" if too_few_for_p(family) else p_value(d.p),
                         p_value(d.dunn_p),
                         d.why,
                     )

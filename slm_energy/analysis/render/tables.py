@@ -19,12 +19,13 @@ from slm_energy.analysis.text.phrases import (
     change,
     confidence,
     number,
-    p_value,
+    pair_p,
     share,
     simultaneous,
     times,
     titled,
     verdict,
+    won,
 )
 
 MOST_PAIRS = 66
@@ -35,7 +36,16 @@ MARGINAL = "This pair alone"
 
 _MOST_REASONS = 20
 _MOST_ROUNDS = 10
-_SENTENCES = ("Levels", "Reason", "Version", "Registered", "This study")
+_SENTENCES = (
+    "Levels",
+    "Reading",
+    "Meaning",
+    "Compared",
+    "Reason",
+    "Version",
+    "Registered",
+    "This study",
+)
 _WORDS = ("Against", "Verdict", "Without", "Allowed", *_SENTENCES)
 """Heads of columns that hold words, not figures."""
 
@@ -89,12 +99,13 @@ def counts(report: Report) -> str:
     outcomes = report.audit.outcomes
     cells = times(len(report.cells), "cell")
     if report.origin and not report.audit.rounds:
-        return f"{cells}, {times(outcomes.get('valid', 0), 'repetition')}"
-    rounds = max((cell.rounds for cell in report.cells), default=0)
-    return (
-        f"{cells}, {times(rounds, 'round')}, "
-        f"{outcomes.get('valid', 0)} of {sum(outcomes.values())} trials valid"
-    )
+        return f"{cells}, {times(outcomes.get('valid', 0), 'value')} per metric"
+    rounds, slots = max((cell.rounds for cell in report.cells), default=0), sum(outcomes.values())
+    valid, planned = outcomes.get("valid", 0), report.planned_rounds
+    if planned <= rounds or report.stopped:
+        return f"{cells}, {times(rounds, 'round')}, {valid} of {slots} trials valid"
+    slots += (planned - rounds) * sum(cell.rounds > 0 for cell in report.cells)
+    return f"{cells}, {rounds} of {planned} rounds, {valid} of {slots} planned trials valid"
 
 
 def descriptive(report: Report, result: MetricResult) -> Grid:
@@ -139,9 +150,9 @@ def pairs(report: Report, metric: Metric, family: Family) -> Grid:
             report.labels[pair.b],
             verdict(pair),
             ratio(pair.ratio, pair.joint_low, pair.joint_high),
-            change(metric, pair),
-            p_value(pair.p),
-            f"{pair.won}/{pair.rounds}" if pair.rounds else "-",
+            change(pair),
+            pair_p(family, pair),
+            won(pair),
             ratio(None, pair.joint_wide_low, pair.joint_wide_high),
             "-" if alone else ratio(None, pair.low, pair.high),
             _effect(pair.delta, pair.delta_low, pair.delta_high),
@@ -149,13 +160,12 @@ def pairs(report: Report, metric: Metric, family: Family) -> Grid:
         )
         for pair in shown
     ]
-    gain = "Gain" if metric.higher_is_better else "Saving"
     head = (
         "Cell",
         "Against",
         "Verdict",
         "Ratio",
-        gain,
+        "Difference",
         "p",
         "Won",
         "Ratio with instruments",
@@ -254,6 +264,14 @@ def versions(report: Report) -> Grid:
     span = report.provenance
     rows = [*span.versions.items(), *((k, ", ".join(v)) for k, v in span.libraries.items())]
     return Grid(title="Versions", head=("Name", "Version"), rows=tuple(rows))
+
+
+def hardware(report: Report) -> Grid:
+    """What the study ran on."""
+    rows = tuple(report.hardware.items())
+    return Grid(
+        title=f"{report.machine}, from its last valid trial", head=("What", "Reading"), rows=rows
+    )
 
 
 def unit(metric: Metric) -> str:

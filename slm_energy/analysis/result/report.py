@@ -120,6 +120,8 @@ class Report:
         unscored: why not, where that is so; else empty.
         answers: how the answers of each cell passed or failed.
         recommendations: one per family and kind of energy, without conditions.
+        planned_rounds: how many the last sweep was to have; 0 where it is not known.
+        hardware: what the study ran on, as a reader knows it: `processor` to its name, ...
         schema: version of this format.
     """
 
@@ -148,12 +150,19 @@ class Report:
     unscored: str = ""
     answers: tuple[AnswerCounts, ...] = ()
     recommendations: tuple[Recommendation, ...] = ()
+    planned_rounds: int = 0
+    hardware: dict[str, str] = dataclasses.field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
     def labels(self) -> dict[str, str]:
         """Cell id to name."""
         return {cell.id: cell.label for cell in self.cells}
+
+    def short_label(self, cell: str) -> str:
+        """A cell's name where its family is named: without the level that this one shares."""
+        family = {each.id: each.family for each in self.cells}[cell]
+        return self.labels[cell].removeprefix(f"{family} / ")
 
     @property
     def compared(self) -> tuple[Family, ...]:

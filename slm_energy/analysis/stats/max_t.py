@@ -216,6 +216,11 @@ def _paired(
     return MaxT(pairs=pairs, draws=len(signs), exact=exact)
 
 
+def fewest_rounds(cells: int) -> int:
+    """Rounds without which there is no verdict: of two cells a t interval decides."""
+    return FEWEST if cells > 2 else 2
+
+
 def smallest_rounds(cells: int, alpha: float) -> int:
     """Fewest rounds in which p can be at most alpha.
 

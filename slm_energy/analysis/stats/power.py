@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 from slm_energy.analysis.result.comparison import Power, PowerRow
 from slm_energy.analysis.stats.comparison import Comparison, Rule
 from slm_energy.analysis.stats.effect_size import GOOD_POWER, MOST_ROUNDS, Floats
-from slm_energy.analysis.stats.max_t import FEWEST, smallest_rounds
+from slm_energy.analysis.stats.max_t import fewest_rounds, smallest_rounds
 from slm_energy.analysis.stats.simultaneous import halves, largest
 
 DIFFERENCES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -55,7 +55,7 @@ class _Family:
     @property
     def fewest(self) -> int:
         """Rounds without which there is no verdict."""
-        return FEWEST if self.cells > 2 else 2
+        return fewest_rounds(self.cells)
 
     def freedom(self, rounds: Rounds) -> Floats:
         """Degrees of freedom of a pair's standard error.

@@ -17,10 +17,11 @@ from slm_energy.analysis.text.phrases import (
     measured,
     number,
     p_is,
-    percent,
     share,
     simultaneous,
+    than,
     times,
+    too_few_for_p,
 )
 
 _MOST_ROUNDS = 5
@@ -84,12 +85,9 @@ def _sentence(report: Report, metric: Metric, family: Family, pair: Pair) -> str
         )
     assert pair.joint_low is not None
     assert pair.joint_high is not None
-    return (
-        f"{a} {'costs' if metric.is_energy else 'has'} {percent(abs(1 - pair.ratio))} % "
-        f"{'less' if pair.ratio < 1 else 'more'} {metric.title} than {b}{kind(metric)}, "
-        f"{simultaneous(report, family)} interval {changes(pair.joint_low, pair.joint_high)}, "
-        f"{won}."
-    )
+    span = changes(pair.joint_low, pair.joint_high)
+    name = f"{simultaneous(report, family)} interval"
+    return f"{a} {than(metric, pair.ratio, b)}, {name} {span}, {won}."
 
 
 def _without_a_round(family: Family, pair: Pair) -> list[str]:
@@ -154,7 +152,13 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
     """What one comparison rests on, and where the conventional tests disagree."""
     cells, where = len(family.ranked), f"{family.name}: " if family.name else ""
     lines = []
-    if family.draws:
+    if too_few_for_p(family) and family.power is not None:
+        lines.append(
+            f"{where}The verdict rests on the t interval. No p is stated: of two cells, it can "
+            f"reach {report.options.alpha:g} only with "
+            f"{times(family.power.smallest_rounds, 'round')}."
+        )
+    elif family.draws:
         how = (
             f"all {family.draws:,} permutations of labels within rounds"
             if family.exact
@@ -170,12 +174,11 @@ def _family_notes(report: Report, result: MetricResult, family: Family) -> list[
     else:
         lines.append(f"{where}No p: {family.reason}.")
     plan = family.power
-    if plan is not None and plan.rounds < plan.smallest_rounds:
+    if plan is not None and cells > 2 and plan.rounds < plan.smallest_rounds:
         lines.append(
             f"{where}With {cells} cells, p can reach {report.options.alpha:g} only with "
             f"{plan.smallest_rounds} rounds or more: run the sweep again to fill gaps, or "
             "raise study.rounds."
-            + (" The verdict rests on the t interval." if cells == 2 and plan.rounds > 1 else "")
         )
     if plan is not None and plan.detectable_pct is not None:
         verdict = "gains" if result.metric.higher_is_better else "saves"
@@ -209,10 +212,11 @@ def _chain_notes(report: Report, family: Family, where: str) -> list[str]:
     for why in dict.fromkeys(disagreement.why for disagreement in family.disagreements):
         first, *others = [row for row in family.disagreements if row.why == why]
         more = f" and {len(others)} more" if others else ""
+        p = "" if too_few_for_p(family) else f"{p_is(first.p)}, "
         finder = "the comparison" if first.found_by == "rounds" else "Dunn"
         lines.append(
             f"{where}The comparison and Dunn disagree on {report.labels[first.a]} against "
-            f"{report.labels[first.b]}{more}: {p_is(first.p)}, Dunn-Holm {p_is(first.dunn_p)}; "
+            f"{report.labels[first.b]}{more}: {p}Dunn-Holm {p_is(first.dunn_p)}; "
             f"only {finder} finds a difference. {why}."
         )
     return lines

@@ -31,8 +31,25 @@ def percent(share: float) -> str:
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
 
 
+_TIMES = 2.0
+"""Ratio from which on a factor is said: 111 % more is read as 111 %."""
+
+
+def than(metric: Metric, ratio: float, other: str) -> str:
+    """What a cell costs or has, compared with another: `costs 74 % less energy than torch`."""
+    verb = "costs" if metric.is_energy else "has"
+    if ratio >= _TIMES:
+        return f"{verb} {number(ratio)} times the {metric.title} of {other}{kind(metric)}"
+    return f"{verb} {of_reference(ratio)} {metric.title} than {other}{kind(metric)}"
+
+
 def changes(low: float, high: float) -> str:
-    """The interval of a ratio as sizes of the saving or the loss, the smaller first: 66 to 94 %."""
+    """The interval of a ratio as sizes of the saving or the loss, the smaller first: 66 to 94 %.
+
+    Of a loss that may be twice as much, as factors: 1.40 to 2.31 times.
+    """
+    if high >= _TIMES:
+        return f"{number(low)} to {number(high)} times"
     smaller, larger = sorted(abs(1 - value) for value in (low, high))
     return f"{percent(smaller)} to {percent(larger)} %"
 
@@ -59,11 +76,35 @@ def p_is(value: float | None) -> str:
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
-def change(metric: Metric, pair: Pair) -> str:
-    """How much better `a` is than `b`, in per cent; negative when it is worse."""
-    if pair.ratio is None:
-        return "-"
-    return f"{percent(pair.ratio - 1 if metric.higher_is_better else 1 - pair.ratio)} %"
+def pair_p(family: Family, pair: Pair) -> str:
+    """The p of a pair as tables show it: none of two cells whose rounds are too few for alpha.
+
+    Their verdict rests on the t interval, which such a p can only contradict.
+    """
+    return "-" if pair.rounds and too_few_for_p(family) else p_value(pair.p)
+
+
+def too_few_for_p(family: Family) -> bool:
+    """Whether two cells have so few rounds that p by permutation cannot be as small as alpha."""
+    plan = family.power
+    return plan is not None and len(family.ranked) == 2 and plan.rounds < plan.smallest_rounds
+
+
+def won(pair: Pair) -> str:
+    """In how many rounds a pair's first cell is better; nothing where there are no rounds."""
+    return f"{pair.won}/{pair.rounds}" if pair.rounds else "-"
+
+
+def change(pair: Pair) -> str:
+    """How much more or less `a` has than `b`: `74 % less`, `3.83 times`."""
+    return "-" if pair.ratio is None else of_reference(pair.ratio)
+
+
+def of_reference(ratio: float) -> str:
+    """A ratio as a reader compares: `74 % less`, `12 % more`; from twice on `3.83 times`."""
+    if ratio >= _TIMES:
+        return f"{number(ratio)} times"
+    return f"{percent(abs(1 - ratio))} % {'less' if ratio < 1 else 'more'}"
 
 
 def verdict(pair: Pair) -> str:

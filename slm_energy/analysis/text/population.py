@@ -11,7 +11,7 @@ from slm_energy.analysis.text.phrases import (
     kind,
     measured,
     number,
-    percent,
+    than,
     times,
 )
 
@@ -49,9 +49,7 @@ def sentence(report: Report, metric: Metric, seen: Population, pair: PopulationP
     interval = f"{name}{confidence(report)} interval"
     if pair.verdict in ("saves", "gains", "worse"):
         return (
-            f"{start}{pair.a} {'costs' if metric.is_energy else 'has'} "
-            f"{percent(abs(1 - pair.ratio))} % {'less' if pair.ratio < 1 else 'more'} "
-            f"{metric.title} than {pair.b}{kind(metric)}, {interval} "
+            f"{start}{pair.a} {than(metric, pair.ratio, pair.b)}, {interval} "
             f"{changes(pair.joint_low, pair.joint_high)}, {won}.{measured(report, metric)}"
         )
     span = f"{number(pair.joint_low)} to {number(pair.joint_high)}"

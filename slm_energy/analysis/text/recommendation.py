@@ -18,9 +18,10 @@ from slm_energy.analysis.text.phrases import (
     kind,
     measured,
     number,
-    percent,
+    of_reference,
     shown,
     simultaneous_for,
+    than,
     times,
 )
 from slm_energy.analysis.text.solved_findings import of_best
@@ -155,18 +156,10 @@ def _certainty(report: Report, made: Recommendation) -> Iterator[str]:
         return
     interval = _interval(report, made, following)
     if following.verdict in SEPARATES:
-        has = "costs" if made.metric.is_energy else f"has {made.metric.title}"
-        less = (
-            "higher"
-            if made.metric.higher_is_better
-            else "less"
-            if made.metric.is_energy
-            else "lower"
-        )
-        yield (
-            f"It {has} {percent(abs(1 - following.ratio))} % {less} than the next best, {name}"
-            f"{interval}: {following.verdict}."
-        )
+        said = f"costs {of_reference(following.ratio)} than the next best, {name}"
+        if not made.metric.is_energy:
+            said = than(made.metric, following.ratio, f"the next best, {name}")
+        yield f"It {said}{interval}: {following.verdict}."
     elif following.verdict == "equivalent":
         yield (
             f"The next best, {name}, is equivalent: the difference lies within the margin of "
@@ -204,12 +197,12 @@ def _ties(report: Report, made: Recommendation) -> Iterator[str]:
         first = separated[0]
         assert first.cost is not None
         assert first.ratio is not None
-        more = percent(1 / first.ratio - 1)
         costs = "costs" if made.metric.is_energy else "has"
+        times_as_much = of_reference(1 / first.ratio).replace("times", "times as much")
         yield (
             f"The first that differs for certain is {report.labels[first.cell]} with "
-            f"{amount(made.metric, first.cost)}: it {costs} {more} % "
-            f"{'more' if first.ratio < 1 else 'less'}{_ratio(report, made, first)}."
+            f"{amount(made.metric, first.cost)}: it {costs} {times_as_much}"
+            f"{_ratio(report, made, first)}."
         )
 
 

@@ -22,9 +22,9 @@ from slm_energy.analysis.text.phrases import (
     measured,
     number,
     p_is,
-    percent,
     share,
     simultaneous,
+    than,
 )
 from slm_energy.analysis.text.solved_phrases import LIKE, facts, pass_rate, points, quality, tasks
 
@@ -126,8 +126,7 @@ def _energy(report: Report, metric: Metric, family: SolvedFamily, pair: SolvedPa
         return f"{a} against {b}, {what}: ratio {number(pair.ratio)}, no verdict: {pair.reason}."
     if pair.verdict in SEPARATES:
         return (
-            f"{a} costs {percent(abs(1 - pair.ratio))} % {'less' if pair.ratio < 1 else 'more'} "
-            f"{metric.title} than {b}{kind(metric)}, {name} "
+            f"{a} {than(metric, pair.ratio, b)}, {name} "
             f"{changes(interval.low, interval.high)} {LIKE}."
         )
     ends = f"{number(interval.low)} to {number(interval.high)}"

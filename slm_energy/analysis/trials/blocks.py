@@ -15,6 +15,7 @@ from slm_energy.analysis.stats.effect_size import Flags, Floats
 from slm_energy.analysis.trials.frame import Study
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.errors import AnalysisError
+from slm_energy.metric_catalog.catalog import sums_passes
 
 _START_TEMPERATURE = "_start_c"
 """How the name of a metric ends that holds a temperature at the start of a trial."""
@@ -34,6 +35,7 @@ def usable(
     metrics, left_out = requested(study, options)
     blocks = []
     for metric in metrics:
+        _require_equal_work(study, metric)
         values, unused = block(study, metric)
         left_out += unused
         if np.isnan(values.values).all():
@@ -75,6 +77,23 @@ def requested(study: Study, options: AnalysisOptions) -> tuple[list[Metric], lis
                 f"{', '.join(_similar(name, known)[:8])}"
             )
     return list(dict.fromkeys(metrics)), left_out
+
+
+def _require_equal_work(study: Study, metric: Metric) -> None:
+    """Refuse sums over the serve window of trials that served the workload equally often.
+
+    Raises:
+        AnalysisError: their passes differ, so the sums are of different work.
+    """
+    passes = study.block("tokens/passes")[~np.isnan(study.block(metric.name))]
+    known = passes[~np.isnan(passes)]
+    if known.size and known.min() < known.max() and sums_passes(metric.name):
+        group = metric.name.partition("/")[0]
+        raise AnalysisError(
+            f"metrics={metric.name} is a sum over {known.min():g} to {known.max():g} passes of the"
+            f" workload, which is different work: compare {group}/per_output_token_j or"
+            f" {group}/per_request_j"
+        )
 
 
 def _similar(name: str, known: Sequence[str]) -> Sequence[str]:

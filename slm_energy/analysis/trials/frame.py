@@ -117,12 +117,11 @@ class Study:
         for cell, slots in seen.items():
             if any(slot.outcome == "valid" for slot in slots):
                 continue
-            counts = Counter((slot.outcome, slot.reason) for slot in slots)
-            (outcome, reason), times = counts.most_common(1)[0]
-            often = f"{outcome} in {times} of {len(slots)} rounds" if slots[0].round else outcome
-            result.append(
-                LeftOut(scope="cell", name=self.labels[cell], reason=f"{often}: {reason}")
-            )
+            last = [slot for slot in slots if slot.outcome != "missing"][-1]  # as it is now
+            count = sum(slot.outcome == last.outcome for slot in slots)
+            often = f"{last.outcome} in {count} of {len(slots)} rounds"
+            reason = f"{often if last.round else last.outcome}: {last.reason}"
+            result.append(LeftOut(scope="cell", name=self.labels[cell], reason=reason))
         return result + self._sources_left_out()
 
     def _sources_left_out(self) -> list[LeftOut]:

@@ -41,7 +41,7 @@ def test_the_diagram_names_every_cell(report: Report) -> None:
     root = ElementTree.fromstring(to_svg(RANKING, LABELS, "Energy"))
     texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
     assert set(LABELS.values()) <= set(texts)
-    bars = [each for each in root.iter() if each.get("class") == "bar"]
+    bars = [each for each in root.iter() if each.get("class") == "clique"]
     assert len(bars) == 2
 
 

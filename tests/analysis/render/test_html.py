@@ -84,7 +84,7 @@ def test_hostile_text_is_shown_everywhere_it_comes_from(page: str) -> None:
 
 
 def test_every_figure_is_svg_with_a_title_and_the_figures_in_words(page: str) -> None:
-    drawn = re.findall(r"<figure>.*?(<svg.*?</svg>)", page, re.DOTALL)
+    drawn = re.findall(r"<figure>.*?(<svg.*?</svg>)\s*</figure>", page, re.DOTALL)
     assert len(drawn) > 10
     for svg in drawn:
         root = ElementTree.fromstring(svg)
@@ -94,7 +94,7 @@ def test_every_figure_is_svg_with_a_title_and_the_figures_in_words(page: str) ->
 
 
 def test_what_is_estimated_is_hatched_and_says_so(page: str) -> None:
-    drawn = re.findall(r"<figure>.*?(<svg.*?</svg>)", page, re.DOTALL)
+    drawn = re.findall(r"<figure>.*?(<svg.*?</svg>)\s*</figure>", page, re.DOTALL)
     estimated = [svg for svg in drawn if "(estimated)" in svg or ", estimated" in svg]
     assert estimated
     for svg in estimated:

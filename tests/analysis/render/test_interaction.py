@@ -34,7 +34,7 @@ def test_every_model_is_a_dot_on_its_interval_and_each_pair_a_diamond(picture):
     intervals = [e for e in picture.iter(f"{SVG}line") if e.get("class") == "thin"]
     diamonds = [e for e in picture.iter(f"{SVG}path") if e.get("class") == "mean"]
     assert (len(dots), len(intervals), len(diamonds)) == (6, 6, 2)
-    rights = [float(dot.get("cx")) for dot in dots[:3]]
+    rights = [float(dot.get("cx").rstrip("%")) for dot in dots[:3]]
     assert rights == sorted(rights)
 
 

@@ -30,7 +30,7 @@ def test_the_first_lines_of_the_description_have_recommendation_and_finding() ->
 
 def test_the_page_opens_with_the_recommendation_and_has_every_pair() -> None:
     page = to_html(scored_report())
-    assert page.index('<section id="recommendation"') < page.index('<section id="findings"')
+    assert page.index('<section id="answer"') < page.index('<section id="findings"')
     [section] = page.split('<section id="solved"')[1:]
     assert "Solved tasks" in section
     assert page.count('<th scope="row">onnx</th>') >= 3

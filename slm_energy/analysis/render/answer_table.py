@@ -1,0 +1,130 @@
+"""The tables that need no statistics to read: every cell at a glance, its resources, the terms."""
+
+from __future__ import annotations
+
+import statistics
+
+from slm_energy.analysis.render.summary_tables import short_name
+from slm_energy.analysis.render.tables import Grid, figure
+from slm_energy.analysis.result.comparison import Family
+from slm_energy.analysis.result.metric import Metric
+from slm_energy.analysis.result.report import MetricResult, Report
+from slm_energy.analysis.result.verdict import COARSE, SEPARATES, mirrored
+from slm_energy.analysis.text.phrases import confidence, number, of_reference, share, titled
+from slm_energy.metric_catalog import catalog
+
+
+def answer(report: Report) -> Grid:
+    """One row per cell: energy, latency, quality, and the verdict in words; best first."""
+    shown = [*report.deciding, *_first(report, "latency/")]
+    by_cell = [{row.cell: row for row in result.descriptive} for result in shown]
+    solved = {row.cell: f"{row.solved:g}/{row.scored}" for s in report.solved for row in s.cells}
+    words = {c: said for result in report.deciding for c, said in _verdicts(report, result).items()}
+    rows = []
+    for cell in report.cells:
+        texts = []
+        for result, table in zip(shown, by_cell, strict=True):
+            row = table.get(cell.id)
+            text = figure(result.metric, None if row is None else row.mean)
+            if row is not None and row.low is not None and result in report.deciding:
+                ends = figure(result.metric, row.low), figure(result.metric, row.high)
+                text += f" ({ends[0]} to {ends[1]})"
+            texts.append(text)
+        texts += [solved.get(cell.id, "-"), share(cell.agreement)]
+        rows.append((cell.label, *texts, words.get(cell.id, "no valid trial")))
+    head = (
+        "Cell",
+        *(f"{short_name(r.metric)}\n{r.metric.unit}".strip() for r in shown),
+        "Tasks\nsolved",
+        "Equal\nanswers, %",
+        "Compared",
+    )
+    title = f"Every cell: means, {confidence(report)} intervals in brackets"
+    title += next(filter(None, (titled(report, r.metric) for r in report.deciding)), "")
+    return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
+
+
+def _first(report: Report, group: str) -> list[MetricResult]:
+    """The first metric of a group, where it does not decide."""
+    found = [r for r in report.metrics if r.metric.name.startswith(group)]
+    return [result for result in found[:1] if result not in report.deciding]
+
+
+def _verdicts(report: Report, result: MetricResult) -> dict[str, str]:
+    """Cell to how it compares with its family's reference."""
+    words = {}
+    for family in result.families:
+        words[family.reference] = "reference" if family.headline else "not compared"
+        words |= _against(report, result.metric, family)
+    return words
+
+
+def _against(report: Report, metric: Metric, family: Family) -> dict[str, str]:
+    name, words = report.short_label(family.reference), {}
+    for pair in family.headline:
+        turned = pair.a == family.reference
+        cell = pair.b if turned else pair.a
+        verdict = mirrored(pair.verdict, metric.higher_is_better) if turned else pair.verdict
+        if pair.ratio is None:
+            words[cell] = f"not compared: {pair.reason}"
+            continue
+        size = of_reference(1 / pair.ratio if turned else pair.ratio)
+        if verdict in SEPARATES:
+            words[cell] = f"{size}{' that of' if 'times' in size else ' than'} {name}: {verdict}"
+        elif verdict == "equivalent":
+            words[cell] = f"equivalent to {name}"
+        else:
+            why = "below the resolution of the sensors" if verdict == COARSE else "not decided"
+            words[cell] = f"{why}: {size}{' that of' if 'times' in size else ' than'} {name}"
+    return words
+
+
+def resources(report: Report) -> Grid:
+    """Mean utilization and peak memory of each cell: means over its valid trials."""
+    trials = [trial for trial in report.trials if trial.outcome == "valid"]
+    names = sorted({name for trial in trials for name in trial.values if _is_resource(name)})
+    metrics = [Metric(name=name) for name in names]
+    rows = []
+    for cell in report.cells:
+        own = [trial.values for trial in trials if trial.cell == cell.id]
+        known = [[row[name] for row in own if name in row] for name in names]
+        texts = [number(statistics.fmean(values)) if values else "-" for values in known]
+        rows.append((cell.label, *texts))
+    head = ("Cell", *(", ".join(filter(None, (m.heading, m.unit))) for m in metrics))
+    title = "While serving: means over the valid trials"
+    return Grid(title=title, head=head, rows=tuple(rows) if names else ())
+
+
+def _is_resource(name: str) -> bool:
+    """Mean utilization, peak memory: what a reader asks of every cell."""
+    group, _, quantity = name.partition("/")
+    if catalog.find(name) is None:
+        return False
+    if group == "utilization":
+        return "_mean_" in quantity and "frequency" not in quantity and "clock" not in quantity
+    return group == "memory" and "_peak_" in quantity
+
+
+_TERMS = (
+    ("cell", "One combination of model, engine, provider and settings."),
+    ("trial, round", "One run of a cell in a process of its own; each round runs every cell once."),
+    ("pass", "The whole workload served once. Faster cells have more passes in a window."),
+    ("geometric mean", "Mean of the logarithms, as ratios are compared."),
+    ("simultaneous interval", "One that holds for all pairs of a family together."),
+    ("saves, gains, worse", "A difference beyond the margin that the intervals exclude."),
+    ("equivalent", "The difference is within the margin."),
+    ("inconclusive", "The intervals allow both: more rounds, or a wider margin."),
+    ("p", "How often chance alone gives such a difference, adjusted for all pairs of a family."),
+    ("p50, p95", "Median and 95th percentile over requests."),
+    ("TTFT", "Time to the first token of a request."),
+    ("ITL", "Time between two successive tokens of a request."),
+    ("E2E", "End-to-end latency: to the last token of a request."),
+    ("CV", "Coefficient of variation: standard deviation over mean."),
+    ("A12, Cliff's delta", "How likely a trial of one cell has more than one of the other; A12 is"
+     " 0.5 and delta is 0 where neither has."),
+)  # fmt: skip
+
+
+def terms(report: Report) -> Grid:
+    """What the words of the page mean."""
+    return Grid(title="Words of this page", head=("Term", "Meaning"), rows=_TERMS)
