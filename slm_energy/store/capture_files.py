@@ -45,7 +45,7 @@ class StoredGenerations(Sequence[Generation]):
 
         content = isinstance(source, bytes)
         self._file = pyarrow.BufferReader(source) if content else pyarrow.OSFile(str(source))
-        self._length = self._open().metadata.num_rows
+        self._length = int(self._open().metadata.num_rows)
 
     def __len__(self) -> int:
         return self._length

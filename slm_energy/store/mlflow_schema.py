@@ -213,9 +213,13 @@ def metrics(record: Record) -> dict[str, float]:
     return values
 
 
-_JOULES: dict[EnergyKind, tuple[str, ...]] = {
+_GROUPS: dict[EnergyKind, tuple[str, ...]] = {
+    "measured": (MEASURED, DEVICES),
+    "estimated": (ESTIMATED,),
+}
+_JOULES = {
     kind: tuple(energy_name(group, window, SUMS[group]) for group in groups for window in WINDOWS)
-    for kind, groups in (("measured", (MEASURED, DEVICES)), ("estimated", (ESTIMATED,)))
+    for kind, groups in _GROUPS.items()
 }
 PAST_TAGS = ("slm.cell", "slm.round", "slm.outcome", "slm.reason", "slm.interrupted")
 PAST_PARAMS = ("model.name",)

@@ -161,7 +161,7 @@ def _matching(experiment: str, machine: str | None, newest_first: bool) -> Any:
     import sqlalchemy
     from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
 
-    query = sqlalchemy.select(SqlRun.run_uuid, SqlRun.start_time).where(
+    query: Any = sqlalchemy.select(SqlRun.run_uuid, SqlRun.start_time).where(
         SqlRun.experiment_id == int(experiment), SqlRun.lifecycle_stage == "active"
     )
     asked = {"slm.kind": mlflow_schema.TRIAL, "slm.outcome": None, "slm.machine": machine}
@@ -169,9 +169,9 @@ def _matching(experiment: str, machine: str | None, newest_first: bool) -> Any:
         if key == "slm.machine" and machine is None:
             continue
         tag = sqlalchemy.orm.aliased(SqlTag)
-        same = tag.value != "" if value is None else tag.value == value
+        same: Any = tag.value != "" if value is None else tag.value == value
         query = query.join(tag, (tag.run_uuid == SqlRun.run_uuid) & (tag.key == key) & same)
-    began = SqlRun.start_time.desc() if newest_first else SqlRun.start_time
+    began: Any = SqlRun.start_time.desc() if newest_first else SqlRun.start_time
     return query.order_by(began, SqlRun.run_uuid)
 
 
