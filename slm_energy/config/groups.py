@@ -542,8 +542,8 @@ class TrackingConfig:
             return
         if not _STORE.match(self.uri):
             raise ConfigError(
-                f"tracking.uri={self.uri} is no server and no database: for a store in a folder set"
-                " tracking.folder=PATH; a URI is https://HOST, sqlite:///FILE or"
+                f"tracking.uri={self.uri} is neither a server nor a database: for a folder"
+                " set tracking.folder=PATH; a URI is https://HOST, sqlite:///FILE or"
                 " postgresql+psycopg2://USER@HOST/NAME"
             )
         remedy = "set PGPASSWORD, or write ~/.pgpass (other databases need an MLflow server)"

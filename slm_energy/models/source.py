@@ -5,7 +5,7 @@
 commit. In the order in which a study calls them:
 
     identity   when the grid is resolved; downloads and builds nothing
-    download_bytes  then: whether the hub has what is not here, and how much that is
+    download_bytes  then: how much must be downloaded; asks the hub, downloads nothing
     fetch      before a trial; downloads a snapshot that is not in the hub's local cache
     require_unchanged  in the trial, where it runs: compares the files with the identity
     build      in a separate process; writes random weights into this project's cache
@@ -157,9 +157,7 @@ def download_bytes(model: ModelConfig, ask: Callable[[str, str], Repository] = r
     from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
     sizes = ask(model.source, pinned_commit("model", model.source, model.revision)).sizes
-    allowed, ignored = _patterns(model)
-    wanted = filter_repo_objects(sizes, allow_patterns=allowed, ignore_patterns=ignored)
-    return sum(sizes[name] for name in wanted)
+    return sum(sizes[name] for name in filter_repo_objects(sizes, **_patterns(model)))
 
 
 def needs_building(model: ModelConfig, folder: Path) -> bool:
@@ -217,21 +215,21 @@ def _fetch_snapshot(model: ModelConfig, commit: str) -> Path:
 def _snapshot(model: ModelConfig, commit: str, *, local_files_only: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    allowed, ignored = _patterns(model)
-    folder = snapshot_download(
-        model.source,
-        revision=commit,
-        allow_patterns=allowed,
-        ignore_patterns=ignored,
-        local_files_only=local_files_only,
+    folder = Path(
+        snapshot_download(
+            model.source,
+            revision=commit,
+            local_files_only=local_files_only,
+            **_patterns(model),
+        )
     )
-    validate(Path(folder), model)
-    return Path(folder)
+    validate(folder, model)
+    return folder
 
 
-def _patterns(model: ModelConfig) -> tuple[list[str], list[str]]:
-    """Names of the files to download, and of those to leave."""
+def _patterns(model: ModelConfig) -> dict[str, list[str]]:
+    """Which files are downloaded, as the hub's library takes it."""
     allowed = [*_TEXT_FILES, "*.safetensors"]
     allowed += PICKLES if model.allow_pickle else ()
     allowed += ("*.py",) if model.trust_remote_code else ()
-    return allowed, list(_SECOND_COPIES)
+    return {"allow_patterns": allowed, "ignore_patterns": list(_SECOND_COPIES)}
