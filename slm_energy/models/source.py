@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from slm_energy.cache import intact
 from slm_energy.config.groups import BUNDLED, ModelConfig
@@ -150,14 +151,24 @@ def download_bytes(model: ModelConfig, ask: Callable[[str, str], Repository] = r
     Raises:
         ConfigError: a hub id has no pinned commit.
         HubUnreachable: the hub cannot be asked.
-        ModelError: the hub does not have the model, or a local folder holds none.
+        ModelError: the hub does not have the model, or a local folder holds none, or all files are
+            here and may not be loaded.
     """
     if model.weights == "random" or present(model) is not None:
         return 0
+    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
-    sizes = ask(model.source, pinned_commit("model", model.source, model.revision)).sizes
-    return sum(sizes[name] for name in filter_repo_objects(sizes, **_patterns(model)))
+    commit = pinned_commit("model", model.source, model.revision)
+    sizes = ask(model.source, commit).sizes
+    missing = [
+        name
+        for name in filter_repo_objects(sizes, **_patterns(model))
+        if not isinstance(try_to_load_from_cache(model.source, name, revision=commit), str)
+    ]
+    if not missing:
+        _snapshot(model, commit, local_files_only=True)  # says why it may not be loaded
+    return sum(sizes[name] for name in missing)
 
 
 def needs_building(model: ModelConfig, folder: Path) -> bool:
@@ -227,7 +238,7 @@ def _snapshot(model: ModelConfig, commit: str, *, local_files_only: bool) -> Pat
     return folder
 
 
-def _patterns(model: ModelConfig) -> dict[str, list[str]]:
+def _patterns(model: ModelConfig) -> dict[str, Any]:
     """Which files are downloaded, as the hub's library takes it."""
     allowed = [*_TEXT_FILES, "*.safetensors"]
     allowed += PICKLES if model.allow_pickle else ()
