@@ -114,7 +114,7 @@ def test_a_key_that_a_file_of_ones_own_leaves_out_can_be_added(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("xyz", "no verb 'xyz': choose one of run, plan, doctor, "),
+        ("xyz", "no verb 'xyz': choose one of run, plan, fetch, "),
         ("study.rounds=2 plan", "'plan' is not KEY=VALUE; a verb comes first"),
         ("plan -m engine=torch, onnx", "'onnx' is not KEY=VALUE"),
         ("plan --cfg nothing", "choose from"),
