@@ -102,7 +102,7 @@ class Trial:
 def settings(config: RunConfig) -> Settings:
     """The part of a configuration that can change a result.
 
-    With provider cpu `provider.device` chooses nothing: all its values are one cell.
+    `provider.device` has no effect with provider cpu: all its values are one cell.
     """
     levels = Settings(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Settings)})
     if levels.provider.name != "cpu":

@@ -35,8 +35,8 @@ class SlmEnergyError(Exception):
         permanent: see the attribute; None leaves it to the class.
 
     Attributes:
-        permanent: it is found in the settings or files themselves, so that a trial which fails with
-            it is not tried again in the same sweep.
+        permanent: settings or files cause it, so that a trial that fails with it is not tried again
+            in the same sweep.
     """
 
     permanent = False
@@ -61,6 +61,8 @@ class ModelError(SlmEnergyError):
 
 class HubUnreachable(ModelError):
     """The hub cannot be reached: every download would fail for the same reason."""
+
+    permanent = False
 
 
 class WorkloadError(SlmEnergyError):

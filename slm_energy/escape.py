@@ -65,9 +65,9 @@ def _for_hydra(value: object) -> str:
 
 
 def spreadsheet(text: str) -> str:
-    """Text that a spreadsheet takes for text: it would compute what begins with `=`, `+`, `-`, `@`.
+    """Text that a spreadsheet does not take for a formula, as it does what begins with `=+-@`.
 
-    An apostrophe before it is what spreadsheets themselves write; `from_spreadsheet` removes it.
+    It gets an apostrophe, as spreadsheets themselves write; `from_spreadsheet` removes it.
     """
     return f"'{text}" if _FORMULA.match(text) else text
 

@@ -113,6 +113,5 @@ def unreachable(source: str) -> HubUnreachable:
     """A model that is neither in the local cache nor to be had from the hub."""
     return HubUnreachable(
         f"model.source={source} is not in the local cache and the hub cannot be reached: run"
-        " slm-energy fetch where there is a network, or set model.source to a local folder",
-        permanent=False,
+        " slm-energy fetch where there is a network, or set model.source to a local folder"
     )

@@ -42,9 +42,12 @@ def processor() -> str:
 
 
 def governor(root: Path = Path("/")) -> str | None:
-    """The frequency governors of the processors; None where the kernel shows none."""
-    paths = root.glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")
-    return ", ".join(sorted({path.read_text(encoding="utf-8").strip() for path in paths})) or None
+    """The frequency governors of the processors; None where none can be read."""
+    found = set[str]()
+    for path in root.glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"):
+        with suppress(OSError):
+            found.add(path.read_text(encoding="utf-8").strip())
+    return ", ".join(sorted(found)) or None
 
 
 def machine_kind(root: Path = Path("/")) -> str:

@@ -1,4 +1,4 @@
-"""How much memory the control groups of this process allow, and which of them refused more.
+"""How much memory the control groups of this process allow, and which limits were reached.
 
 Sources: Linux's Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.current, memory.stat,
 memory.events) and cgroup-v1/memory.rst.
@@ -31,7 +31,7 @@ class MemoryLimit:
         folder: of the control group that has it.
         limit_bytes: what its processes may use together.
         free_bytes: what they may still use; page cache that the kernel takes back first is free.
-        refusals: how often this limit was in the way of more, in version 2 also one further in.
+        refusals: how often an allocation hit this limit; in version 2 also that of a group inside.
     """
 
     folder: str
@@ -58,10 +58,10 @@ class MemoryLimits:
         return min(self.groups, key=lambda limit: limit.free_bytes, default=None)
 
     def reached_since(self, earlier: MemoryLimits) -> MemoryLimit | None:
-        """The limit that was in the way of more memory since then; None if none is known to be."""
+        """The innermost limit that an allocation has hit since then; None if none is known."""
         before = {limit.folder: limit.refusals for limit in earlier.groups}
         found = [g for g in self.groups if g.refusals > before.get(g.folder, g.refusals)]
-        return found[-1] if found else None  # the innermost: those around it count it too
+        return found[-1] if found else None  # the groups around it count it too
 
 
 def read(root: Path = ROOT) -> MemoryLimits:

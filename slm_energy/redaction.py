@@ -27,8 +27,8 @@ _LISTED = {
     *("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
 }
 """Of Python's own only those that say where files are and how text is encoded. Others change what
-is served without a trace in the record: PYTHONOPTIMIZE removes the checks in libraries,
-PYTHONWARNINGS makes their remarks errors, PYTHONMALLOC and PYTHONHASHSEED change what they cost."""
+is served without a trace in the record: PYTHONOPTIMIZE removes the assertions of libraries,
+PYTHONWARNINGS turns their warnings into errors, PYTHONMALLOC and PYTHONHASHSEED change costs."""
 _LIBRARIES = (
     *("LC_", "LD_", "MALLOC_", "MIMALLOC_"),
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMEXPR_", "TBB_"),

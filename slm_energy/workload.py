@@ -115,7 +115,7 @@ def _hub_rows(workload: WorkloadConfig) -> list[Any]:
     except LocalEntryNotFoundError as error:
         raise WorkloadError(
             f"workload.source={workload.source}: the hub cannot be reached and the data set is not"
-            " in its cache; go online once, or give a .jsonl file instead",
+            " in its cache: run slm-energy fetch where there is a network, or give a .jsonl file",
             permanent=False,
         ) from error
     except OSError as error:  # also of the hub's answers
@@ -139,9 +139,11 @@ def _parquet_rows(path: Path) -> list[Any]:
     return list(pyarrow.parquet.read_table(path).to_pylist())
 
 
-def _renamed(rows: Sequence[Any], workload: WorkloadConfig) -> list[Any]:
+def _renamed(rows: list[Any], workload: WorkloadConfig) -> list[Any]:
     """Rows with their fields under our names; what is no object is left for `_task` to refuse."""
-    columns = workload.columns or {}
+    columns = workload.columns
+    if not columns:
+        return rows
     objects = [row for row in rows if isinstance(row, Mapping)]
     present = dict.fromkeys(str(name) for row in objects for name in row)
     for field, column in columns.items():

@@ -238,6 +238,16 @@ def test_the_machine_has_one_name() -> None:
     assert machine_id() == machine_id()
 
 
+def test_a_governor_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    for cpu, governor in enumerate(("schedutil", "performance")):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_governor").write_text(f"{governor}\n")
+    (tmp_path / "sys/devices/system/cpu/cpu2/cpufreq/scaling_governor").mkdir(parents=True)
+    assert machine.governor(tmp_path) == "performance, schedutil"
+    assert machine.governor(tmp_path / "elsewhere") is None
+
+
 def test_the_kind_of_a_machine_is_its_model_processors_and_gpus(tmp_path: Path) -> None:
     product = tmp_path / "sys/class/dmi/id/product_name"
     product.parent.mkdir(parents=True)

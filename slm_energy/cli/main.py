@@ -96,14 +96,14 @@ def main() -> None:
 
 
 def _refuse_warnings_as_errors() -> None:
-    """Refuse what would fail in a library, and be taken for an error of its files.
+    """Refuse what would fail in a library, and be taken for an error in a model's files.
 
     Raises:
-        ConfigError: Python is told to raise remarks of libraries, such as on deprecation.
+        ConfigError: Python is told to raise the warnings of libraries, such as of deprecation.
     """
     if options := [option for option in sys.warnoptions if option.startswith("error")]:
         raise ConfigError(
-            f"PYTHONWARNINGS or -W {options[0]} makes errors of the warnings of libraries: unset it"
+            f"PYTHONWARNINGS or -W {options[0]} turns warnings of libraries into errors: unset it"
         )
 
 

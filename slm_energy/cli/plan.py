@@ -25,7 +25,6 @@ from slm_energy.places import file_errors
 
 if TYPE_CHECKING:
     from slm_energy.analysis.result.diagnostics import NoiseFloor
-    from slm_energy.cell import Cell
     from slm_energy.planning.plan import Plan
 
 SUMMARY = "show what a grid would run, in which order and for how long"
@@ -97,7 +96,7 @@ def show_plan(
     console: Console,
     floor: NoiseFloor | None,
     settled: str | None,
-    machine: str = "this machine",
+    machine: str,
 ) -> None:
     """Print cells, what is left out and why, done and to do, the order, the expected time.
 
@@ -106,7 +105,7 @@ def show_plan(
         console: where to.
         floor: what is stored of the machine or cluster that it runs on.
         settled: what the rule of `study.precision_pct` says of the trials there are.
-        machine: how the text calls it.
+        machine: what the text calls it.
     """
     from slm_energy.analysis.text import phrases
 
@@ -133,8 +132,8 @@ def _show_downloads(sizes: Mapping[str, int], console: Console) -> None:
     if sizes:
         models = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sizes.items())
         console.print(
-            f"to download: {sum(sizes.values()) / 1e9:.2f} GB ({escape(models)}); slm-energy fetch,"
-            " with the same words, does it beforehand",
+            f"to download: {sum(sizes.values()) / 1e9:.2f} GB ({escape(models)}); slm-energy fetch"
+            " with the same words downloads it beforehand",
             highlight=False,
             soft_wrap=True,
         )
@@ -188,7 +187,6 @@ def _show_order(plan: Plan, console: Console) -> None:
 
 
 def _show_expected(plan: Plan, console: Console) -> None:
-
     todo, expected = plan.with_status("to do"), plan.expected_s
     time = (
         "unknown: nothing like it has run yet"

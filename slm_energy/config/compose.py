@@ -39,7 +39,7 @@ _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 _DIGITS = 300
 """No number needs more, and Python reads at most 4,300."""
 _NO_TOKEN = r"[^\x00-\x7d\x7f]"
-"""What Hydra's grammar has no token for: letters beyond ASCII, and the home folder."""
+"""What Hydra's grammar has no token for: characters beyond ASCII, and `~`."""
 _MAY_BE_NEW = re.compile(r"[\w.]+=\{|columns\.(metrics|repetition|decimal|thousands)=")
 """Words for what a file may lack: keys of a mapping, and those that a refused table asks for. They
 are checked after composition."""
@@ -48,7 +48,6 @@ _NOT_ASKED = (
     "stderr_to_stdout",
 )  # fmt: skip
 """Settings that are the same for every sweep: it waits, and a trial is one process on one node."""
-
 _OPEN = "hydra.launcher.additional_parameters."
 """Below it every option of sbatch is a key."""
 

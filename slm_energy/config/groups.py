@@ -385,8 +385,8 @@ class WorkloadConfig:
     prompt: Annotated[
         Literal["completion", "chat"],
         Key(
-            "send the prompt as it is, to be continued, or within the model's chat template. With"
-            " chat, a prompt may be a list of messages, which are sent as they are."
+            "send the prompt as it is, to be continued, or in the model's chat template. With chat,"
+            " a prompt may be a list of messages, which are sent as they are."
         ),
     ] = "completion"
     fim: Annotated[
@@ -465,8 +465,8 @@ class StudyConfig:
     attempts: Annotated[
         int,
         Key(
-            "tries of a failing trial, over this and later invocations. A failure that its settings"
-            " or files explain, such as weights that are missing, is tried once in each.",
+            "tries of a failing trial, over this and later invocations. A failure caused by its"
+            " settings or files, such as missing weights, is tried once in each.",
             low=1,
             high=1000,
         ),
@@ -475,8 +475,8 @@ class StudyConfig:
         float,
         Key(
             "a worker without progress for this long is stopped; its trial has failed. Progress is"
-            " a prompt or batch that was answered, or another phase: a large workload needs no"
-            " longer limit than a small one.",
+            " an answered prompt or batch, or the next phase: a large workload needs no longer"
+            " limit than a small one.",
             low=1,
             high=10_000_000,
         ),
@@ -542,8 +542,8 @@ class TrackingConfig:
             return
         if not _STORE.match(self.uri):
             raise ConfigError(
-                f"tracking.uri={self.uri} is no server and no database: for a store in a folder set"
-                " tracking.folder=PATH; a URI is https://HOST, sqlite:///FILE or"
+                f"tracking.uri={self.uri} is neither a server nor a database: for a folder"
+                " set tracking.folder=PATH; a URI is https://HOST, sqlite:///FILE or"
                 " postgresql+psycopg2://USER@HOST/NAME"
             )
         remedy = "set PGPASSWORD, or write ~/.pgpass (other databases need an MLflow server)"

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Collection
 from pathlib import Path
 
-from slm_energy import cpu_quota
+from slm_energy import cpu_quota, machine
 from slm_energy.doctor.finding import CPUS, ROOT, Finding, each_cpu, field, text
 
 _GUEST = " (that of a virtual machine leaves it to its host)"
@@ -23,16 +23,16 @@ _FILTERING = 1 << 0
 def governor(root: Path = ROOT) -> Finding:
     """Check whether the frequency governor keeps the clock up or lets it follow the load."""
     name = "governor"
-    found = set(each_cpu(root, "cpufreq/scaling_governor"))
-    if not found:
+    found = machine.governor(root)
+    if found is None:
         detail = f"the kernel shows no frequency governor{_GUEST}"
         return Finding(name=name, verdict="unknown", detail=detail)
-    if found == {"performance"}:
-        return Finding(name=name, verdict="ok", detail="performance")
+    if found == "performance":
+        return Finding(name=name, verdict="ok", detail=found)
     return Finding(
         name=name,
         verdict="warn",
-        detail=f"{', '.join(sorted(found))}: the clock follows the load",
+        detail=f"{found}: the clock follows the load",
         remedy=f"echo performance | sudo tee /{CPUS}/cpu*/cpufreq/scaling_governor",
     )
 
@@ -116,10 +116,10 @@ def quota(root: Path = ROOT) -> Finding:
     found = quotas.tightest
     if found is None:
         return Finding(name=name, verdict="ok", detail="none")
-    share, worst = "", quotas.worst or found
-    if worst.periods:
+    share, worst = "", quotas.worst
+    if worst is not None and worst.periods:
         share = f", throttled in {worst.throttled_periods:,} of {worst.periods:,} periods so far"
-        share += f" by {worst.folder}" * (worst != found)
+        share += "" if worst == found else f" by {worst.folder}"
     return Finding(
         name=name,
         verdict="warn",

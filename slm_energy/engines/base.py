@@ -46,10 +46,10 @@ class LoadRequest:
     versions: dict[str, str]
     eos_ids: tuple[int, ...]
 
-    def installed(self, *packages: str) -> dict[str, Json]:
-        """Versions of these packages, and the digest of builds, for what is derived with them."""
-        names = (*packages, distributions.BUILDS)
-        return {name: self.versions[name] for name in names if name in self.versions}
+    def versions_of(self, *packages: str) -> dict[str, Json]:
+        """Versions of these packages and the digest of all builds, to identify what they make."""
+        builds = {distributions.BUILDS} & self.versions.keys()
+        return {name: self.versions[name] for name in (*packages, *builds)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

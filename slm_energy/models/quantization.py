@@ -1,8 +1,7 @@
-"""Checkpoints whose weights are quantized: recognised here, and refused.
+"""Checkpoints whose weights are quantized are refused: no engine serves them as they are stored.
 
-No engine serves them as they are stored. Loaded without the code of their method, their tensors
-would be taken for other weights or be converted to `engine.dtype`: another model than was asked
-for.
+Loaded without the code of their method, their tensors would be taken for other weights or be
+converted to `engine.dtype`: another model than was asked for.
 """
 
 from __future__ import annotations
@@ -13,24 +12,6 @@ from typing import Any
 
 from slm_energy.errors import ModelError
 from slm_energy.models.weights import header
-
-_READ_BY = {
-    "gptq": "optimum and gptqmodel",
-    "awq": "autoawq",
-    "bitsandbytes": "bitsandbytes",
-    "compressed-tensors": "compressed-tensors",
-    "fbgemm_fp8": "fbgemm-gpu",
-    "hqq": "hqq",
-    "aqlm": "aqlm",
-    "eetq": "eetq",
-    "quanto": "optimum-quanto",
-    "torchao": "torchao",
-    "vptq": "vptq",
-    "spqr": "spqr_quant",
-    "quark": "amd-quark",
-    "auto-round": "auto-round",
-}
-"""`quant_method` to the packages with which transformers 4.57 reads it (its `quantizers/`)."""
 
 _OWN_FILES = {
     "quantize_config.json": "gptq",
@@ -88,10 +69,7 @@ def _name(stated: Any) -> str:
 
 
 def _refusal(folder: Path, method: str, where: str) -> ModelError:
-    packages = _READ_BY.get(method)
-    reader = f" (transformers reads them with {packages}, which no engine here uses)"
     return ModelError(
-        f"{folder} has weights quantized with {method} ({where}), and no engine here serves such"
-        f" weights as they are{reader if packages else ''}: set model.source to the original"
-        " weights; engine.dtype=int8 rounds those to 8 bits"
+        f"{folder} has weights quantized with {method} ({where}), which no engine here can serve:"
+        " set model.source to the original weights; engine.dtype=int8 rounds those to 8 bits"
     )

@@ -5,7 +5,7 @@
 commit. In the order in which a study calls them:
 
     identity   when the grid is resolved; downloads and builds nothing
-    download_bytes  then: whether the hub has what is not here, and how much that is
+    download_bytes  then: how much must be downloaded; asks the hub, downloads nothing
     fetch      before a trial; downloads a snapshot that is not in the hub's local cache
     require_unchanged  in the trial, where it runs: compares the files with the identity
     build      in a separate process; writes random weights into this project's cache
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from slm_energy.cache import intact
 from slm_energy.config.groups import BUNDLED, ModelConfig
@@ -150,16 +151,24 @@ def download_bytes(model: ModelConfig, ask: Callable[[str, str], Repository] = r
     Raises:
         ConfigError: a hub id has no pinned commit.
         HubUnreachable: the hub cannot be asked.
-        ModelError: the hub does not have the model, or a local folder holds none.
+        ModelError: the hub does not have the model, or a local folder holds none, or all files are
+            here and may not be loaded.
     """
     if model.weights == "random" or present(model) is not None:
         return 0
+    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
-    sizes = ask(model.source, pinned_commit("model", model.source, model.revision)).sizes
-    allowed, ignored = _patterns(model)
-    wanted = filter_repo_objects(sizes, allow_patterns=allowed, ignore_patterns=ignored)
-    return sum(sizes[name] for name in wanted)
+    commit = pinned_commit("model", model.source, model.revision)
+    sizes = ask(model.source, commit).sizes
+    missing = [
+        name
+        for name in filter_repo_objects(sizes, **_patterns(model))
+        if not isinstance(try_to_load_from_cache(model.source, name, revision=commit), str)
+    ]
+    if not missing:
+        _snapshot(model, commit, local_files_only=True)  # says why it may not be loaded
+    return sum(sizes[name] for name in missing)
 
 
 def needs_building(model: ModelConfig, folder: Path) -> bool:
@@ -217,21 +226,21 @@ def _fetch_snapshot(model: ModelConfig, commit: str) -> Path:
 def _snapshot(model: ModelConfig, commit: str, *, local_files_only: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    allowed, ignored = _patterns(model)
-    folder = snapshot_download(
-        model.source,
-        revision=commit,
-        allow_patterns=allowed,
-        ignore_patterns=ignored,
-        local_files_only=local_files_only,
+    folder = Path(
+        snapshot_download(
+            model.source,
+            revision=commit,
+            local_files_only=local_files_only,
+            **_patterns(model),
+        )
     )
-    validate(Path(folder), model)
-    return Path(folder)
+    validate(folder, model)
+    return folder
 
 
-def _patterns(model: ModelConfig) -> tuple[list[str], list[str]]:
-    """Names of the files to download, and of those to leave."""
+def _patterns(model: ModelConfig) -> dict[str, Any]:
+    """Which files are downloaded, as the hub's library takes it."""
     allowed = [*_TEXT_FILES, "*.safetensors"]
     allowed += PICKLES if model.allow_pickle else ()
     allowed += ("*.py",) if model.trust_remote_code else ()
-    return allowed, list(_SECOND_COPIES)
+    return {"allow_patterns": allowed, "ignore_patterns": list(_SECOND_COPIES)}

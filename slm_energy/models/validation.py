@@ -43,9 +43,10 @@ def validate(folder: Path, model: ModelConfig) -> None:
         weights.require_content(file)
     quantization.refuse_types(folder, [file for file in files if file.suffix != ".bin"])
     texts = [folder / name for name in (tokenizer.FAST, *tokenizer.SLOW)]
-    for file in filter(Path.is_file, texts):
+    texts = [file for file in texts if file.is_file()]
+    for file in texts:
         weights.require_content(file)
-    if not any(file.is_file() for file in texts):
+    if not texts:
         raise ModelError(
             f"{folder} has no tokenizer: put its tokenizer.json there, or change model.source"
         )
@@ -108,26 +109,31 @@ def _require_architecture(folder: Path, config: dict[str, Any], model: ModelConf
 
 
 def _refuse_other_kinds(folder: Path) -> None:
-    """Refuse a folder with something else than a model in the Hugging Face layout."""
+    """Refuse a folder that holds no model in the Hugging Face layout, but another kind of file."""
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder} holds an adapter (adapter_config.json), not a model: merge it into its base"
             " model, and set model.source to the result"
         )
-    others = any(path for name in ("*.safetensors", *PICKLES) for path in folder.glob(name))
-    if any(folder.glob("*.gguf")) and not others:
+    if any(folder.glob("*.gguf")) and not _has(folder, "*.safetensors", *PICKLES):
         raise ModelError(f"{folder} holds GGUF files only: {NOT_GGUF}")
 
 
 def _weights(folder: Path, model: ModelConfig) -> list[Path]:
     if files := weights.stored(folder, pickled=model.allow_pickle):
         return files
-    if any(True for name in PICKLES for _ in folder.glob(name)):
+    if not model.allow_pickle and _has(folder, *PICKLES):
         raise ModelError(
             f"{folder} has only pickled weights, which can run code when read:"
             " set model.allow_pickle=true if you trust their author"
         )
+    if model.allow_pickle:
+        raise ModelError(f"{folder} has no complete weights: change model.source")
     raise ModelError(
         f"{folder} has no complete safetensors weights: change model.source,"
         " or set model.allow_pickle=true if its author offers only pickled ones"
     )
+
+
+def _has(folder: Path, *patterns: str) -> bool:
+    return any(any(folder.glob(pattern)) for pattern in patterns)

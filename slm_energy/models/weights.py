@@ -56,10 +56,10 @@ def stored(folder: Path, *, pickled: bool) -> list[Path]:
 
 
 def require_content(file: Path) -> None:
-    """Refuse what a clone without Git LFS has in place of a file.
+    """Refuse the pointer that a clone without Git LFS has in place of a file.
 
     Raises:
-        ModelError: it is a pointer to the file's content.
+        ModelError: it is a pointer.
     """
     with file.open("rb") as stream:
         start = stream.read(len(_POINTER))
@@ -76,7 +76,7 @@ def header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
         Name to `dtype`, `shape` and `data_offsets`, in bytes from where the data begins.
 
     Raises:
-        ModelError: it is no safetensors file, or not whole.
+        ModelError: it is not a safetensors file, or not complete.
     """
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -86,7 +86,7 @@ def header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
         tensors.pop("__metadata__", None)
         end = max((8 + length + each["data_offsets"][1] for each in tensors.values()), default=0)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{file} is no safetensors file: fetch the model again") from error
+        raise ModelError(f"{file} is not a safetensors file: fetch the model again") from error
     if (size := file.stat().st_size) < end:
         raise ModelError(f"{file} has {size} of its {end} bytes: fetch the model again")
     return tensors, 8 + length

@@ -17,8 +17,8 @@ from slm_energy.models import source
 from slm_energy.scoring.stop_texts import stop_texts
 from slm_energy.tasks import Task
 
-_OWN_CONTEXT = ("openai_server",)
-"""Engines whose server decides how long a sequence may be."""
+_SERVED = "openai_server"
+"""The engine whose server decides how long a sequence may be."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ class Contents:
         model, asked = self.model(levels.model), self.workload(levels.workload)
         if error := model.error or asked.error:
             return str(error)
-        key = repr((levels.model, levels.workload, levels.engine.name in _OWN_CONTEXT))
+        key = repr((levels.model, levels.workload, levels.engine.name == _SERVED))
         if key not in self._refusals:
             self._refusals[key] = _refusal(levels, asked.tasks)
         return self._refusals[key]
@@ -85,15 +85,12 @@ class Contents:
             raise errors[0]
 
     def _find_model(self, model: ModelConfig) -> Found:
+        digest = ""
         try:
             digest = source.identity(model)
-        except (ConfigError, HubUnreachable, ModelError) as error:
-            return Found(error=error)
-        try:
-            size = source.download_bytes(model, self._ask)
-        except ModelError as error:
+            return Found(digest=digest, download_bytes=source.download_bytes(model, self._ask))
+        except (ConfigError, ModelError) as error:
             return Found(digest=digest, error=error)
-        return Found(digest=digest, download_bytes=size)
 
     def _ask(self, repository: str, commit: str) -> hub.Repository:
         """Ask the hub, unless it did not answer before: waiting for that takes seconds."""
@@ -120,8 +117,8 @@ def _find_workload(config: WorkloadConfig) -> Found:
 def _refusal(levels: Settings, tasks: Sequence[Task]) -> str | None:
     model, config = levels.model, levels.workload
     as_it_is = config.prompt == "completion" and not config.fim
-    limit = None if levels.engine.name in _OWN_CONTEXT else source.context(model)
     try:
+        limit = None if levels.engine.name == _SERVED else source.context(model)
         if config.fim:
             prompts.markers(model)
         if as_it_is and not prompts.may_exceed(tasks, config.new_tokens, limit):

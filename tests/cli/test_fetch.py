@@ -33,12 +33,12 @@ def test_fetch_downloads_what_is_pinned_resumes_and_names_the_rest(
         assert done.returncode == 1, done.stderr
         planned = slm_energy("plan", *words[1:], env=env)
     said = " ".join(done.stdout.split())
-    assert "pinned 0.01 GB here" in said, done
+    assert "pinned 0.01 GB available" in said, done
     assert server.ranges == ["bytes=1000000-"]
     assert "newest - model.source=org/newest is a hub id: pin it with" in said
     assert "accept its licence at https://huggingface.co/org/closed" in said
     assert "the hub has no such model, or it is private" in said
-    assert f"'study.revisions={{newest: {COMMIT}}}'" in said
+    assert f"""'study.revisions={{newest: "{COMMIT}"}}'""" in said
     assert "unsupported closed / scripted / cpu: model.source=org/closed" in planned.stdout
     assert "pinned / scripted / cpu" in planned.stdout
     assert "1 trials: 0 done, 1 to do" in planned.stdout
@@ -55,3 +55,5 @@ def test_a_model_that_is_not_here_is_a_cell_with_its_size(
     alone = slm_energy("plan", *words, env=env)
     assert alone.returncode == 2
     assert "is not in the local cache and the hub cannot be reached" in alone.stderr
+    excluded = slm_energy("fetch", *words, "study.exclude=[{model: model}]", quick=False, env=env)
+    assert excluded.returncode == 0, excluded.stdout

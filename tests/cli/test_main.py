@@ -28,8 +28,11 @@ from tests.conftest import Command, refusal
         (["study.rounds=0"], "study.rounds=0 is out of range: at least 1"),
         (["+engine.options.x=1"], "engine torch has no such option"),
         (["model.source=/nowhere"], "model.source=/nowhere: there is no folder"),
-        (["tracking.uri=./mlr"], "tracking.uri=./mlr is no server and no database: for a store"),
-        (["tracking.uri=sqlite:///:memory:"], "is no server and no database"),
+        (
+            ["tracking.uri=./mlr"],
+            "tracking.uri=./mlr is neither a server nor a database: for a folder",
+        ),
+        (["tracking.uri=sqlite:///:memory:"], "is neither a server nor a database"),
         (["workload.source=none.jsonl"], "workload.source=none.jsonl: no such file"),
         (["model.source=org/name"], "pin it with model.revision=COMMIT"),
         (["-m", "study.seed=1,2"], "study.*, tracking.* and cache.* belong to the whole sweep"),
@@ -111,7 +114,7 @@ def test_a_key_that_a_file_of_ones_own_leaves_out_can_be_added(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("xyz", "no verb 'xyz': choose one of run, plan, doctor, "),
+        ("xyz", "no verb 'xyz': choose one of run, plan, fetch, "),
         ("study.rounds=2 plan", "'plan' is not KEY=VALUE; a verb comes first"),
         ("plan -m engine=torch, onnx", "'onnx' is not KEY=VALUE"),
         ("plan --cfg nothing", "choose from"),
@@ -138,7 +141,7 @@ def test_python_that_raises_warnings_is_refused_before_a_library_is_blamed(
 ) -> None:
     monkeypatch.setattr(sys, "warnoptions", ["default", "error::DeprecationWarning"])
     line = refusal(slm_energy("plan"))
-    assert line.startswith("error: PYTHONWARNINGS or -W error::DeprecationWarning makes errors of")
+    assert line.startswith("error: PYTHONWARNINGS or -W error::DeprecationWarning turns warnings")
 
 
 def test_the_version_is_ours(slm_energy: Command) -> None:

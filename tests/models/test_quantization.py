@@ -41,11 +41,6 @@ def test_older_and_nested_forms_are_recognised(tmp_path, entries, method):
     assert f"quantized with {method} (" in refusal(tmp_path)
 
 
-def test_the_packages_that_could_read_them_are_named_where_they_are_known(tmp_path):
-    write_model(tmp_path, quantization_config={"quant_method": "gptq"})
-    assert "transformers reads them with optimum and gptqmodel" in refusal(tmp_path)
-
-
 def test_the_reason_is_the_method_where_the_weights_have_a_name_of_their_own(tmp_path):
     write_model(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "gptq_model-4bit-128g.safetensors")

@@ -7,6 +7,7 @@ import pytest
 
 from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ConfigError, ModelError
+from slm_energy.hub import Repository
 from slm_energy.models import source
 from slm_energy.models.folder import context_length, digest, eos_ids
 from tests.models.conftest import COMMIT, as_fetched, write_model, write_weights
@@ -77,6 +78,20 @@ def test_an_interrupted_download_is_not_taken_for_a_model(snapshot):
     write_model(snapshot)
     (snapshot / "model.safetensors").unlink()
     assert "no complete safetensors weights" in refusal(config("org/model", revision=COMMIT))
+
+
+def test_what_is_to_download_is_what_is_not_here_and_a_refused_model_is_not(snapshot):
+    write_model(snapshot, quantization_config={"quant_method": "gptq"})
+    sizes = {"config.json": 1, "tokenizer.json": 2, "model.safetensors": 40, "README.md": 800}
+
+    def ask(repository: str, commit: str) -> Repository:
+        return Repository(commit=commit, sizes=sizes)
+
+    model = config("org/model", revision=COMMIT)
+    with pytest.raises(ModelError, match="quantized with gptq"):
+        source.download_bytes(model, ask)
+    (snapshot / "model.safetensors").unlink()
+    assert source.download_bytes(model, ask) == 40
 
 
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", COMMIT[:12]])

@@ -100,7 +100,7 @@ def test_weights_that_were_fetched_in_part_are_refused(tmp_path):
     file.write_bytes(whole[:-1])
     assert f"{file} has {len(whole) - 1} of its {len(whole)} bytes" in refusal(tmp_path)
     file.write_bytes(whole[:20])
-    assert "is no safetensors file: fetch the model again" in refusal(tmp_path)
+    assert "is not a safetensors file: fetch the model again" in refusal(tmp_path)
 
 
 def test_a_models_own_code_runs_only_with_trust(tmp_path):
@@ -148,3 +148,11 @@ def test_an_attention_that_is_downloaded_code_is_refused(tmp_path, changes):
 def test_an_attention_of_transformers_is_not_code_to_download(tmp_path):
     write_model(tmp_path, _attn_implementation="sdpa")
     validate(tmp_path, config())
+
+
+def test_pickled_weights_without_an_index_do_not_ask_for_what_is_set(tmp_path):
+    write_model(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model-00001-of-00002.bin")
+    said = refusal(tmp_path, config(allow_pickle=True))
+    assert "no complete weights" in said
+    assert "allow_pickle" not in said

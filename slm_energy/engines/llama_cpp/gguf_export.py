@@ -70,7 +70,7 @@ def identity(request: LoadRequest) -> dict[str, Json]:
         "model": request.model_digest,
         "dtype": request.settings.engine.dtype,
         # llama.cpp computes the deviation stored with the file.
-        "versions": request.installed("gguf", "llama-cpp-python"),
+        "versions": request.versions_of("gguf", "llama-cpp-python"),
     }
 
 

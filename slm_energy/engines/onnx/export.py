@@ -89,7 +89,7 @@ def _identity(request: LoadRequest) -> dict[str, Json]:
         **derived_from(request, _RECIPE),
         "graph": "lean" if _is_lean(request) else "stock",
         # The runtime infers shapes, quantizes to 8 bits and computes the deviation.
-        "versions": request.installed(*PACKAGES, *RUNTIMES),
+        "versions": request.versions_of(*PACKAGES, *RUNTIMES),
     }
 
 

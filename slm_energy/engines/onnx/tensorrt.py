@@ -108,5 +108,5 @@ def _identity(request: LoadRequest) -> dict[str, Json]:
         "graph": export.entry_path(request).name,
         "gpu": visible_devices()[request.settings.provider.device].name,
         "batch": request.settings.workload.batch_size,
-        "versions": request.installed(*export.RUNTIMES, PACKAGE),
+        "versions": request.versions_of(*export.RUNTIMES, PACKAGE),
     }
