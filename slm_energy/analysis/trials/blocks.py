@@ -80,14 +80,16 @@ def requested(study: Study, options: AnalysisOptions) -> tuple[list[Metric], lis
 
 
 def _require_equal_work(study: Study, metric: Metric) -> None:
-    """Refuse sums over the serve window of trials that served the workload equally often.
+    """Refuse a sum over the serve window unless all trials served the workload equally often.
 
     Raises:
         AnalysisError: their passes differ, so the sums are of different work.
     """
+    if not sums_passes(metric.name):
+        return
     passes = study.block("tokens/passes")[~np.isnan(study.block(metric.name))]
     known = passes[~np.isnan(passes)]
-    if known.size and known.min() < known.max() and sums_passes(metric.name):
+    if known.size and known.min() < known.max():
         group = metric.name.partition("/")[0]
         raise AnalysisError(
             f"metrics={metric.name} is a sum over {known.min():g} to {known.max():g} passes of the"
