@@ -51,7 +51,8 @@ def resolve_design(study: Study, options: AnalysisOptions, *, rounds: bool = Tru
     """
     split = [factor.key for factor in study.factors(options.families, "families")]
     families = {
-        cell: joined_levels([level(study.settings[cell], key) for key in split]) for cell in study.cells
+        cell: joined_levels([level(study.settings[cell], key) for key in split])
+        for cell in study.cells
     }
     return Design(
         options=options,

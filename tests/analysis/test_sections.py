@@ -17,10 +17,11 @@ from slm_energy import analysis
 from slm_energy.analysis import Report, build, options
 from slm_energy.analysis.build import build_independent
 from slm_energy.analysis.render import files as rendering
-from slm_energy.analysis.render.files import LOG, RenderedFiles, files
+from slm_energy.analysis.render.files import LOG, RenderedFiles, files, with_slides
 from slm_energy.analysis.sections import Sections
 from slm_energy.errors import AnalysisError
 from slm_energy.serialization import from_plain, to_plain
+from slm_energy.svg import WIDTH, Picture
 from tests.analysis.conftest import make_models, make_study
 
 ENERGY, LATENCY = METRICS = ("energy/per_output_token_j", "latency/e2e_p50_s")
@@ -296,3 +297,12 @@ def test_the_names_of_the_files_are_known_to_the_page(broken):
     after = files(whole()[0])
     assert "report.html" not in after.contents
     assert rendering.JSON in after.contents
+
+
+def test_a_figure_with_a_style_that_slides_do_not_know_fails_and_is_in_the_log() -> None:
+    picture = Picture(WIDTH, 40, "t", "d")
+    picture.circle(9, 9, 4, "new")
+    drawn = {"figures/a.svg": picture.svg().encode()}
+    drawn_too = with_slides(RenderedFiles(contents=drawn, failures=()))
+    assert [failure.part for failure in drawn_too.failures] == ["figures/a.svg"]
+    assert b"KeyError: 'new'" in drawn_too.contents[LOG]
