@@ -7,7 +7,7 @@ from functools import partial
 
 from slm_energy.analysis.render import solved_tables, supporting_tables
 from slm_energy.analysis.render.against import against
-from slm_energy.analysis.render.tables import MARGINAL, Grid, audit, registration
+from slm_energy.analysis.render.tables import MARGINAL, Grid, audit, figure, ratio, registration
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.design import Cell
 from slm_energy.analysis.result.diagnostics import Descriptive
@@ -125,7 +125,7 @@ def mean(metric: Metric, row: Descriptive | None, *, interval: bool) -> str:
     """A cell's mean, with its interval in brackets where one is wanted and known."""
     if row is None:
         return "-"
-    text = phrases.number(row.mean * metric.scale)
+    text = figure(metric, row.mean)
     if interval and row.low is not None and row.high is not None:
         text += f" ({phrases.between(metric, row.low, row.high)})"
     return text
@@ -136,25 +136,15 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
     metric = result.metric
     rows = []
     for pair in family.headline:
-        ratio = "-" if pair.ratio is None else phrases.number(pair.ratio)
-        if pair.joint_low is not None and pair.joint_high is not None:
-            span = f"{phrases.number(pair.joint_low)} to {phrases.number(pair.joint_high)}"
-            ratio += f" ({span})"
+        size = ratio(pair.ratio, pair.joint_low, pair.joint_high)
         name, change = _name(report, pair, family), phrases.change(pair)
         p, won = phrases.pair_p(family, pair), phrases.won(pair)
-        rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
+        rows.append((name, size, change, p, won, phrases.verdict(pair)))
     suffix, first = _against(report, family)
     return Grid(
         title=f"{metric.heading}, {phrases.simultaneous(report, family)} intervals{suffix}"
         + phrases.titled(report, metric),
-        head=(
-            first,
-            "Ratio",
-            "Difference",
-            "p",
-            "Won",
-            "Verdict",
-        ),
+        head=(first, "Ratio", "Difference", "p", "Won", "Verdict"),
         rows=tuple(rows),
     ).without_empty()
 
