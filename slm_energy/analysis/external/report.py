@@ -111,8 +111,8 @@ def _attributed(
 ) -> Report:
     """Say first whose data it is, then what follows from it."""
     origin = (
-        f"Data from {file} ({table.dialect}), not measured by slm_energy; what energy means in it is"
-        " as declared by its authors." + (f" {source.rstrip('.')}." if source else "")
+        f"Data from {file} ({table.dialect}), not measured by slm_energy; what energy means in it"
+        " is as declared by its authors." + (f" {source.rstrip('.')}." if source else "")
     )
     first = report.deciding[0].metric
     saved = tuple(saved.sentence() for saved in ranges if saved.metric == first)
