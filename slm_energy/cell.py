@@ -203,7 +203,7 @@ def cell_levels(cell: Cell) -> dict[str, Scalar]:
     return flat(cell.settings) | {f"{_VERSION}{name}": v for name, v in cell.versions.items()}
 
 
-def joined(levels: Sequence[str]) -> str:
+def joined_levels(levels: Sequence[str]) -> str:
     """Levels as one name, which no others have: one that looks like several is quoted."""
     if len(levels) == 1:
         return levels[0]

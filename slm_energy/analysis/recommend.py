@@ -226,7 +226,8 @@ def _no_cost(report: Report, metric: Metric, cell: str) -> str:
     slots = [slot for slot in report.audit.slots if slot.cell == cell]
     if slots and not any(slot.outcome == "valid" for slot in slots):
         last = [slot for slot in slots if slot.outcome != "missing"][-1]
-        return f"no valid trial ({last.outcome}: {last.reason})".replace(": )", ")")
+        why = f"{last.outcome}: {last.reason}" if last.reason else last.outcome
+        return f"no valid trial ({why})"
     return text.lacks(metric)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from slm_energy.analysis.result.design import Factor
 from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.trials.frame import Study, level
-from slm_energy.cell import joined
+from slm_energy.cell import joined_levels
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.errors import AnalysisError
 
@@ -51,7 +51,8 @@ def resolve_design(study: Study, options: AnalysisOptions, *, rounds: bool = Tru
     """
     split = [factor.key for factor in study.factors(options.families, "families")]
     families = {
-        cell: joined([level(study.settings[cell], key) for key in split]) for cell in study.cells
+        cell: joined_levels([level(study.settings[cell], key) for key in split])
+        for cell in study.cells
     }
     return Design(
         options=options,

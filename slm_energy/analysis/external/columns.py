@@ -21,7 +21,7 @@ _GROUPS = (
     "energy", "energy_devices", "energy_estimated", "latency", "throughput", "time", "power",
     "memory", "utilization", "quality",
 )  # fmt: skip
-UNITS: tuple[tuple[str, dict[str, float]], ...] = (
+_UNITS: tuple[tuple[str, dict[str, float]], ...] = (
     ("_per_s", {"1/s": 1, "tokens/s": 1, "requests/s": 1}),
     ("_j", {"J": 1, "mJ": 1e-3, "kJ": 1e3, "MJ": 1e6, "mWh": 3.6, "Wh": 3600, "kWh": 3.6e6}),
     ("_s", {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60, "h": 3600}),
@@ -59,7 +59,7 @@ class MetricColumn:
                 f"columns.metrics: {self.name!r} is no name of a metric; it must be GROUP/QUANTITY_"
                 f"UNIT, such as energy/total_j, with a group of {', '.join(_GROUPS)}"
             )
-        units = next((units for end, units in UNITS if quantity.endswith(end)), {"": 1.0})
+        units = units_of(quantity)
         if self.unit not in units:
             known = ", ".join(units) if "" not in units else "an empty one only, it counts"
             raise ConfigError(
@@ -70,10 +70,14 @@ class MetricColumn:
 
 def by_name(column: str) -> MetricColumn | None:
     """A column that bears the name of one of our metrics, in its unit; None for any other."""
-    units = next((units for end, units in UNITS if column.endswith(end)), {"": 1.0})
     if column.partition("/")[0] not in _GROUPS or "/" not in column:
         return None
-    return MetricColumn(name=column, column=column, unit=next(iter(units)))
+    return MetricColumn(name=column, column=column, unit=next(iter(units_of(column))))
+
+
+def units_of(metric: str) -> dict[str, float]:
+    """The units in which values of a metric may be, ours first, and what makes them ours."""
+    return next((units for end, units in _UNITS if metric.endswith(end)), {"": 1.0})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

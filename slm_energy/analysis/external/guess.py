@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from slm_energy.analysis.external.columns import UNITS, Columns, MetricColumn, by_name
+from slm_energy.analysis.external.columns import Columns, MetricColumn, by_name, units_of
 from slm_energy.analysis.external.csv_file import ROW
 from slm_energy.errors import AnalysisError, one_line
 from slm_energy.escape import shell_override
@@ -159,7 +159,7 @@ def _metric(column: str) -> MetricColumn | None:
     quantity, unit = parts[1] or parts[2].partition("/")[0], parts[2]
     unit = _UNIT_NAMES.get(unit.lower(), unit)
     for usual, name in _METRICS:
-        units = next((units for end, units in UNITS if name.endswith(end)), {})
+        units = units_of(name)
         fitting = next((each for each in (unit, unit.lower()) if each in units), None)
         if re.fullmatch(usual, _bare(quantity)) and fitting is not None:
             return MetricColumn(name=name, column=column, unit=fitting)

@@ -13,7 +13,7 @@ import pandas as pd
 from slm_energy.analysis.build import build, build_independent, with_failures
 from slm_energy.analysis.external import claims, savings
 from slm_energy.analysis.external.columns import columns
-from slm_energy.analysis.external.table import read
+from slm_energy.analysis.external.table import Table, read
 from slm_energy.analysis.options import METRICS, options
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.sections import Sections
@@ -84,11 +84,8 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
             lambda failure: (),
         )
     )
-    attributed = _attributed(report, path.name, table.dialect, meaning.source, ranges, checked)
+    attributed = _attributed(report, path.name, table, meaning.source, ranges, checked)
     attributed = with_failures(attributed, sections.failures)
-    if table.guessed:
-        notes = (attributed.notes[0], table.guessed, *attributed.notes[1:])
-        attributed = dataclasses.replace(attributed, notes=notes)
     return ExternalReport(report=attributed, ranges=ranges, checked=checked, guessed=table.guessed)
 
 
@@ -107,15 +104,15 @@ def _of_declared_rounds(report: Report) -> Report:
 def _attributed(
     report: Report,
     file: str,
-    dialect: str,
+    table: Table,
     source: str,
     ranges: tuple[savings.SavingsRange, ...],
     checked: tuple[claims.CheckedClaim, ...],
 ) -> Report:
     """Say first whose data it is, then what follows from it."""
     origin = (
-        f"Data from {file} ({dialect}), not measured by slm_energy; what energy means in it is as "
-        "declared by its authors." + (f" {source.rstrip('.')}." if source else "")
+        f"Data from {file} ({table.dialect}), not measured by slm_energy; what energy means in it"
+        " is as declared by its authors." + (f" {source.rstrip('.')}." if source else "")
     )
     first = report.deciding[0].metric
     saved = tuple(saved.sentence() for saved in ranges if saved.metric == first)
@@ -124,5 +121,9 @@ def _attributed(
         origin=f"data from {file}",
         methods=(origin, *report.methods),
         findings=(*saved, *report.findings),
-        notes=(origin, *report.notes, *(claim.sentence() for claim in checked)),
+        notes=(
+            *filter(None, (origin, table.guessed)),
+            *report.notes,
+            *(claim.sentence() for claim in checked),
+        ),
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from slm_energy.analysis.result.metric import Metric
-from slm_energy.cell import joined
+from slm_energy.cell import joined_levels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +112,7 @@ def groups(rows: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[str, pd.Da
         yield "", rows
         return
     for levels, cells in rows.groupby(list(keys), sort=False):
-        yield joined([str(level) for level in levels]), cells
+        yield joined_levels([str(level) for level in levels]), cells
 
 
 def saving_pct(low: float, high: float) -> float:

@@ -66,13 +66,13 @@ def read(path: Path, mapping: Columns) -> Table:
         AnalysisError: with the row and column at fault.
     """
     file, guessed = load(path), ""
+    required = {f"columns.factors.{name}": column for name, column in mapping.present.items()}
+    _require(file.table, required, path, proposal(file.table, mapping))
     if mapping.guess:
         mapping, guessed = taken(file.table, mapping, f"data={path}")
     table = _kept(file.table, mapping, path)
     table, metrics = _one_metric_per_column(table, mapping, path)
     factors = mapping.present
-    required = {f"columns.factors.{name}": column for name, column in factors.items()}
-    _require(table, required, path, proposal(table, mapping))
     if mapping.repetition is not None:
         _require(table, {"columns.repetition": mapping.repetition}, path)
     _refuse_doubt(table, mapping, metrics, file.separator, path)

@@ -18,13 +18,14 @@ import pandas as pd
 from scipy.special import nctdtrinc, stdtrit
 
 from slm_energy.analysis.regression.floors import StoredFloor, floor_warnings, no_floor
-from slm_energy.analysis.regression.manifest import Attached, Difference, Group, differences, match
+from slm_energy.analysis.regression.manifest import Difference, Group, differences, match
 from slm_energy.analysis.regression.samples import not_in_second, pair_up
 from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
 from slm_energy.analysis.stats.autocorrelation import dependence
 from slm_energy.analysis.stats.effect_size import GOOD_POWER
 from slm_energy.analysis.stats.welch import CellChange, IndependentPair, judge, noise
+from slm_energy.analysis.trials.answers import ReadArtifact
 from slm_energy.analysis.trials.frame import Study, tidy
 from slm_energy.config.check import checked
 from slm_energy.config.options import CompareOptions
@@ -47,7 +48,7 @@ class Side:
 
     name: str
     frame: pd.DataFrame
-    attached: Attached
+    attached: ReadArtifact
     stored_floor: StoredFloor = no_floor
 
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
 
 from slm_energy.analysis.result.design import LeftOut
+from slm_energy.analysis.trials.answers import ReadArtifact
 from slm_energy.analysis.trials.frame import Study
 from slm_energy.cell import PLACES
 from slm_energy.distributions import BUILDS
@@ -29,8 +30,6 @@ from slm_energy.errors import AnalysisError
 Group = Literal[
     "machine", "kernel", "driver", "versions", "scope", "measurement", "model", "workload", "engine"
 ]
-Attached = Callable[[str, str], str]
-"""Run id and path to the text of that artifact."""
 
 _NAMES = ("model.name", "engine.name", "provider.name", "workload.name")
 _DIGESTS = ("model.digest", "workload.digest")
@@ -174,7 +173,7 @@ def _distinct(rows: Mapping[str, Mapping[str, str]], keys: list[str]) -> int:
 
 
 def differences(
-    sides: tuple[tuple[Study, Attached], tuple[Study, Attached]],
+    sides: tuple[tuple[Study, ReadArtifact], tuple[Study, ReadArtifact]],
     matched: MatchedCells,
     allow: Iterable[str],
 ) -> tuple[Difference, ...]:
@@ -212,7 +211,7 @@ def group_of(fact: str) -> Group:
     return _GROUPS.get(fact) or _GROUPS.get(fact.partition(".")[0], "machine")
 
 
-def _facts(study: Study, attached: Attached, cell: str) -> dict[str, tuple[str, ...]]:
+def _facts(study: Study, attached: ReadArtifact, cell: str) -> dict[str, tuple[str, ...]]:
     """Fact to its distinct values over a cell's sweep invocations."""
     valid = study.valid[study.valid["cell"] == cell].drop_duplicates("sweep")
     seen: dict[str, set[str]] = {key: {value} for key, value in _params(study, cell).items()}
@@ -225,7 +224,7 @@ def _facts(study: Study, attached: Attached, cell: str) -> dict[str, tuple[str, 
     return {fact: tuple(sorted(values)) for fact, values in seen.items()}
 
 
-def _attached_facts(run: str, attached: Attached) -> dict[str, str]:
+def _attached_facts(run: str, attached: ReadArtifact) -> dict[str, str]:
     """The facts in one trial's files."""
     files = json.loads(attached(run, "environment.json"))
     facts = {

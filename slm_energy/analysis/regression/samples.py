@@ -15,6 +15,7 @@ from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.metric import MEASURED, Metric
 from slm_energy.analysis.stats.autocorrelation import neighbour_correlation
 from slm_energy.analysis.stats.welch import IndependentPair, Sample
+from slm_energy.analysis.trials.blocks import passes, require_equal_work
 from slm_energy.analysis.trials.frame import Study
 from slm_energy.errors import AnalysisError, one_line
 from slm_energy.scope import comparable
@@ -76,6 +77,10 @@ def _pairs_of_metric(
     kinds = _kinds(name)
     if why := _other_scope(studies, kinds[0]):
         return [], [LeftOut(scope="metric", name=kinds[0].heading, reason=why)]
+    for kind in kinds:
+        columns = [dict(zip(s.cells, passes(s, kind).T, strict=True)) for s in studies]
+        for a, b in cells:
+            require_equal_work(kind, np.concatenate([columns[0][a], columns[1][b]]))
     samples: list[dict[Metric, dict[str, Sample]]] = []
     left_out: list[LeftOut] = []
     machines = {study.machine for study in studies}

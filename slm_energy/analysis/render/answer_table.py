@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import statistics
 
-from slm_energy.analysis.render.summary_tables import short_name
-from slm_energy.analysis.render.tables import Grid, figure
+from slm_energy.analysis.render.against import against_reference
+from slm_energy.analysis.render.summary_tables import mean, short_name
+from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.result.verdict import COARSE, SEPARATES, mirrored
-from slm_energy.analysis.text.phrases import confidence, number, of_reference, share, titled
+from slm_energy.analysis.result.report import Report
+from slm_energy.analysis.result.verdict import COARSE, SEPARATES
+from slm_energy.analysis.text.phrases import compared, confidence, number, share, titled
 from slm_energy.metric_catalog import catalog
 
 
 def answer(report: Report) -> Grid:
     """One row per cell: energy, latency, quality, and the verdict in words; best first."""
-    shown = [*report.deciding, *_first(report, "latency/")]
+    latency = next((r for r in report.metrics if r.metric.name.startswith("latency/")), None)
+    shown = [*report.deciding, *([latency] if latency and latency not in report.deciding else [])]
     by_cell = [{row.cell: row for row in result.descriptive} for result in shown]
     solved = {row.cell: f"{row.solved:g}/{row.scored}" for s in report.solved for row in s.cells}
-    words = {c: said for result in report.deciding for c, said in _verdicts(report, result).items()}
+    words: dict[str, str] = {}
+    for result in report.deciding:
+        for family in result.families:
+            words[family.reference] = "reference" if family.headline else "not compared"
+            words |= _against(report, result.metric, family)
     rows = []
     for cell in report.cells:
-        texts = []
-        for result, table in zip(shown, by_cell, strict=True):
-            row = table.get(cell.id)
-            text = figure(result.metric, None if row is None else row.mean)
-            if row is not None and row.low is not None and result in report.deciding:
-                ends = figure(result.metric, row.low), figure(result.metric, row.high)
-                text += f" ({ends[0]} to {ends[1]})"
-            texts.append(text)
+        texts = [
+            mean(result.metric, table.get(cell.id), interval=result in report.deciding)
+            for result, table in zip(shown, by_cell, strict=True)
+        ]
+        without = "not compared" if cell.valid else "no valid trial"
         texts += [solved.get(cell.id, "-"), share(cell.agreement)]
-        rows.append((cell.label, *texts, words.get(cell.id, "no valid trial")))
+        rows.append((cell.label, *texts, words.get(cell.id, without)))
     head = (
         "Cell",
         *(f"{short_name(r.metric)}\n{r.metric.unit}".strip() for r in shown),
@@ -44,38 +47,19 @@ def answer(report: Report) -> Grid:
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
 
 
-def _first(report: Report, group: str) -> list[MetricResult]:
-    """The first metric of a group, where it does not decide."""
-    found = [r for r in report.metrics if r.metric.name.startswith(group)]
-    return [result for result in found[:1] if result not in report.deciding]
-
-
-def _verdicts(report: Report, result: MetricResult) -> dict[str, str]:
-    """Cell to how it compares with its family's reference."""
-    words = {}
-    for family in result.families:
-        words[family.reference] = "reference" if family.headline else "not compared"
-        words |= _against(report, result.metric, family)
-    return words
-
-
 def _against(report: Report, metric: Metric, family: Family) -> dict[str, str]:
+    """Cell to how it compares with its family's reference."""
     name, words = report.short_label(family.reference), {}
-    for pair in family.headline:
-        turned = pair.a == family.reference
-        cell = pair.b if turned else pair.a
-        verdict = mirrored(pair.verdict, metric.higher_is_better) if turned else pair.verdict
-        if pair.ratio is None:
-            words[cell] = f"not compared: {pair.reason}"
-            continue
-        size = of_reference(1 / pair.ratio if turned else pair.ratio)
-        if verdict in SEPARATES:
-            words[cell] = f"{size}{' that of' if 'times' in size else ' than'} {name}: {verdict}"
-        elif verdict == "equivalent":
-            words[cell] = f"equivalent to {name}"
+    for row in against_reference(metric, family):
+        if row.ratio is None:
+            words[row.cell] = f"not compared: {row.reason}"
+        elif row.verdict in SEPARATES:
+            words[row.cell] = f"{compared(row.ratio, name)}: {row.verdict}"
+        elif row.verdict == "equivalent":
+            words[row.cell] = f"equivalent to {name}"
         else:
-            why = "below the resolution of the sensors" if verdict == COARSE else "not decided"
-            words[cell] = f"{why}: {size}{' that of' if 'times' in size else ' than'} {name}"
+            why = "below the resolution of the sensors" if row.verdict == COARSE else "not decided"
+            words[row.cell] = f"{why}: {compared(row.ratio, name)}"
     return words
 
 

@@ -113,12 +113,10 @@ def to_svg(ranking: Ranking, labels: Mapping[str, str], title: str) -> str:
         at, y = axis(rank), top + 4 + position * ROW
         picture.line(at, 26, at, y, "thin")
         picture.circle(at, y, 4, "best")
-        sides = ((8, "start"), (-8, "end")) if at < WIDTH / 2 else ((-8, "end"), (8, "start"))
-        for text, style, (away, anchor) in (
-            (shortened(name), "", sides[0]),
-            (f"{rank:.2f}", "small soft", sides[1]),
-        ):
-            picture.text(at + away, y + 4, text, style, anchor)
+        left, right = (at - 8, "end"), (at + 8, "start")
+        (x, anchor), (other_x, other) = (right, left) if at < WIDTH / 2 else (left, right)
+        picture.text(x, y + 4, shortened(name), "", anchor)
+        picture.text(other_x, y + 4, f"{rank:.2f}", "small soft", other)
     return picture.svg()
 
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from slm_energy.analysis.render.against import against_reference
 from slm_energy.analysis.render.energy_breakdown import Breakdown
-from slm_energy.analysis.result.comparison import Family, Pair
+from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.diagnostics import Descriptive, Point
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.result.verdict import mirrored
 from slm_energy.analysis.text.phrases import number, of_reference, percent, shown, titled
 from slm_energy.svg import ROW, WIDTH, Picture, Scale, scale, shortened
 
@@ -49,7 +49,7 @@ def strip(report: Report, result: MetricResult) -> str:
         points.setdefault(point.cell, []).append(point)
     many = len(result.diagnostics.points) > MOST_TIPS
     groups = list(_by_family(report, result))
-    axis = _axis([v * metric.scale for row in result.descriptive for v in _values(row)])
+    axis = value_axis([v * metric.scale for row in result.descriptive for v in _values(row)])
     rows = sum(len(group) for _, group in groups)
     height = rows * MARKED + ROW * sum(bool(f.name) for f, _ in groups) + 56
     title = f"{metric.heading}, every trial{titled(report, metric)}"
@@ -64,11 +64,11 @@ def strip(report: Report, result: MetricResult) -> str:
         if family.headline and family.reference in means:
             at = axis(means[family.reference])
             picture.line(at, y, at, y + len(group) * MARKED, "zero")
-        against = {row.cell: row for row in _against(metric, family)}
+        ratios = {row.cell: row.ratio for row in against_reference(metric, family)}
         for row in group:
             said = shown(metric, row.mean)
-            if row.cell in against:
-                said += f", {against[row.cell].change}"
+            if (ratio := ratios.get(row.cell)) is not None:
+                said += f", {of_reference(ratio)}"
             elif family.headline and row.cell == family.reference:
                 said += ", reference"
             label = report.short_label(row.cell)
@@ -122,11 +122,10 @@ def _draw_cell(
 
 def forest(report: Report, metric: Metric, family: Family) -> str:
     """Ratio of each cell to the reference with its interval, against the margin."""
-    rows = list(_against(metric, family))
+    rows = against_reference(metric, family)
     known = [row for row in rows if row.ratio is not None]
-    margin = report.options.margin
-    band = (1 - margin, 1 / (1 - margin))
-    axis = scale([*band, *(v for row in known for v in row.ends())], _LEFT, _RIGHT, log=True)
+    ends = [v for row in known for v in (row.ratio, *(row.interval or ()), *(row.wide or ()))]
+    axis = ratio_axis(report.options.margin, [v for v in ends if v is not None])
     height = len(rows) * MARKED + 56
     reference = report.short_label(family.reference)
     title = f"{metric.heading}: ratio to {report.labels[family.reference]}"
@@ -136,11 +135,9 @@ def forest(report: Report, metric: Metric, family: Family) -> str:
     )
     words = words or "No ratio is known."
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
-    picture.rect(axis(band[0]), 4, axis(band[1]) - axis(band[0]), height - 48, "band")
-    picture.line(axis(1), 4, axis(1), height - 44, "zero")
-    draw_axis(picture, axis, height - 40, f"ratio to {reference}", "")
+    draw_ratio_axis(picture, axis, height, report.options.margin, f"ratio to {reference}")
     for position, row in enumerate(rows):
-        said = f"{row.change}: {row.verdict}" if row.ratio is not None else row.verdict
+        said = row.stated if row.ratio is None else f"{of_reference(row.ratio)}: {row.stated}"
         label = report.short_label(row.cell)
         y = draw_name(picture, label, 4 + position * MARKED, said)
         if row.wide is not None:
@@ -150,36 +147,6 @@ def forest(report: Report, metric: Metric, family: Family) -> str:
         if row.ratio is not None:
             picture.diamond(axis(row.ratio), y, "mean")
     return picture.svg()
-
-
-def _against(metric: Metric, family: Family) -> Iterator[_Against]:
-    return (_Against(metric, pair, family.reference) for pair in family.headline)
-
-
-class _Against:
-    """A cell against the reference, whichever of the two the pair names first."""
-
-    def __init__(self, metric: Metric, pair: Pair, reference: str) -> None:
-        turned = pair.a == reference
-        self.cell = pair.b if turned else pair.a
-
-        def side(low: float | None, high: float | None) -> tuple[float, float] | None:
-            if low is None or high is None or low <= 0:
-                return None
-            return (1 / high, 1 / low) if turned else (low, high)
-
-        known = pair.ratio is not None and pair.ratio > 0
-        self.ratio = (1 / pair.ratio if turned else pair.ratio) if known and pair.ratio else None
-        self.interval = side(pair.joint_low, pair.joint_high)
-        self.wide = side(pair.joint_wide_low, pair.joint_wide_high)
-        about = mirrored(pair.verdict, metric.higher_is_better) if turned else pair.verdict
-        self.verdict = str(about) if pair.is_tested else "not tested"
-        self.change = "" if self.ratio is None else of_reference(self.ratio)
-
-    def ends(self) -> list[float]:
-        """All values that must fit into the picture."""
-        ends = [] if self.ratio is None else [self.ratio]
-        return [*ends, *(self.interval or ()), *(self.wide or ())]
 
 
 def drift(report: Report, result: MetricResult) -> str:
@@ -230,7 +197,7 @@ def pareto(report: Report, front: Pareto) -> str:
     height = plane + ROW * (1 + min(len(on_front), _NAMED + 1))
     ends_x = _ends(x, [(p.x, p.x_low, p.x_high) for p in front.points])
     ends_y = _ends(y, [(p.y, p.y_low, p.y_high) for p in front.points])
-    pixels_x = _axis(ends_x, 56)
+    pixels_x = value_axis(ends_x, 56)
     pixels_y = scale(ends_y, plane - 52, 44, log=_wide(ends_y))
     words = ", ".join(report.labels[p.cell] for p in on_front)
     title = f"{y.heading} against {x.heading[:1].lower()}{x.heading[1:]}"
@@ -304,7 +271,8 @@ def _interval(low: float, high: float, mean: float) -> str:
     return f" (-{percent(1 - low / mean)} % to +{percent(high / mean - 1)} %)"
 
 
-def _axis(values: Sequence[float], left: float = _LEFT) -> Scale:
+def value_axis(values: Sequence[float], left: float = _LEFT) -> Scale:
+    """A horizontal axis over values; logarithmic if they range far."""
     return scale(values, left, _RIGHT, log=_wide(values))
 
 
@@ -319,6 +287,19 @@ def _ends(metric: Metric, rows: Sequence[tuple[float, float | None, float | None
 
 def _axis_name(axis: Scale, name: str, unit: str) -> str:
     return ", ".join(filter(None, (name, unit, "logarithmic" * axis.log)))
+
+
+def ratio_axis(margin: float, ratios: Sequence[float]) -> Scale:
+    """A horizontal axis over ratios and the margin around 1."""
+    return scale([1 - margin, 1 / (1 - margin), *ratios], _LEFT, _RIGHT, log=True)
+
+
+def draw_ratio_axis(picture: Picture, axis: Scale, height: float, margin: float, name: str) -> None:
+    """The axis, a line at 1 and the shaded margin."""
+    low, high = axis(1 - margin), axis(1 / (1 - margin))
+    picture.rect(low, 4, high - low, height - 48, "band")
+    picture.line(axis(1), 4, axis(1), height - 44, "zero")
+    draw_axis(picture, axis, height - 40, name, "")
 
 
 def draw_axis(picture: Picture, axis: Scale, y: float, name: str, unit: str) -> None:

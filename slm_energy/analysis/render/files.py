@@ -33,7 +33,7 @@ from slm_energy.analysis.render import (
     solved_data,
     solved_tables,
 )
-from slm_energy.analysis.render.energy_breakdown import Breakdown, breakdowns
+from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.markdown import to_markdown
@@ -41,7 +41,6 @@ from slm_energy.analysis.render.slides import slides
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.failure import Failure
-from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.population import Population
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import Sections
@@ -84,10 +83,7 @@ def files(
         for name, content in made.items()
         if content
     }
-    failures = (*report.failures, *makes.failures)
-    if failures:
-        contents[LOG] = "\n".join(f"{f.sentence()}\n{f.traceback}" for f in failures).encode()
-    return RenderedFiles(contents=contents, failures=failures)
+    return _with_log(contents, (*report.failures, *makes.failures))
 
 
 def with_slides(made: RenderedFiles) -> RenderedFiles:
@@ -98,7 +94,14 @@ def with_slides(made: RenderedFiles) -> RenderedFiles:
         if form == "svg":
             drawn = makes.make(name, partial(slides, content.decode()), lambda failure: {})
             contents |= {f"{stem}.{form}": data for form, data in drawn.items()}
-    return RenderedFiles(contents=contents, failures=(*made.failures, *makes.failures))
+    return _with_log(contents, (*made.failures, *makes.failures))
+
+
+def _with_log(contents: dict[str, bytes], failures: tuple[Failure, ...]) -> RenderedFiles:
+    if failures:
+        log = "\n".join(f"{f.sentence()}\n{f.traceback}" for f in failures)
+        contents = contents | {LOG: log.encode()}
+    return RenderedFiles(contents=contents, failures=failures)
 
 
 def _makers(
@@ -114,11 +117,15 @@ def _makers(
         stem = f"tables/{_slug(result.metric.name)}"
         yield f"{stem}-cells.tex", partial(latex.descriptive, report, result)
         yield f"{stem}-pairs.tex", partial(latex.pairs, report, result)
-        yield f"figures/{_slug(result.metric.name)}-trials.svg", partial(_strip, report, result)
+        if result.descriptive:
+            name = f"figures/{_slug(result.metric.name)}-trials.svg"
+            yield name, _file(figures.strip, report, result)
     for number, front in enumerate(report.pareto, start=1):
-        yield f"figures/trade-off-{number}.svg", partial(_front, report, front)
-    for number, parts in enumerate(breakdowns(report), start=1):
-        yield f"figures/energy-{number}.svg", partial(_parts, report, parts)
+        if len(front.points) > 1:
+            yield f"figures/trade-off-{number}.svg", _file(figures.pareto, report, front)
+    shares = makes.make("figures/energy", lambda: list(breakdowns(report)), lambda failure: [])
+    for number, parts in enumerate(shares, start=1):
+        yield f"figures/energy-{number}.svg", _file(figures.breakdown, report, parts)
     for result in report.deciding:
         yield from _figures(report, result)
         if result.population is not None and not result.population.reason:
@@ -155,25 +162,13 @@ def _figures(
         name = f"{position}-{_slug(family.name)}" if family.name else ""
         stem = "-".join(filter(None, (f"figures/{_slug(result.metric.name)}", name)))
         if family.pairs:
-            yield f"{stem}-ratios.svg", partial(_forest, report, result, family)
+            yield f"{stem}-ratios.svg", _file(figures.forest, report, result.metric, family)
         yield f"{stem}-ranks.svg", partial(_ranks, report, result, family, "svg")
         yield f"{stem}-ranks.tex", partial(_ranks, report, result, family, "tikz")
 
 
-def _strip(report: Report, result: MetricResult) -> str:
-    return standalone(figures.strip(report, result)) if result.descriptive else ""
-
-
-def _front(report: Report, front: Pareto) -> str:
-    return standalone(figures.pareto(report, front)) if len(front.points) > 1 else ""
-
-
-def _parts(report: Report, parts: Breakdown) -> str:
-    return standalone(figures.breakdown(report, parts))
-
-
-def _forest(report: Report, result: MetricResult, family: Family) -> str:
-    return standalone(figures.forest(report, result.metric, family))
+def _file(draw: Callable[..., str], *what: object) -> Callable[[], str]:
+    return lambda: standalone(draw(*what))
 
 
 def _ranks(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from slm_energy.analysis.result.report import Report
-from slm_energy.analysis.trials.answers import TrialAnswers
+from slm_energy.analysis.trials.answers import ReadArtifact, TrialAnswers
 from slm_energy.store.artifacts import DIFFERS_AT, TABLE
 
 _MOST_CELLS = 12
 _MOST_CHARACTERS = 2000
-
-ReadArtifact = Callable[[str, str], str]
-"""Run id and name of an artifact to its text, such as `tracking.Store.attached`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from slm_energy.analysis.render.figures import MARKED, draw_axis, draw_name
+from slm_energy.analysis.render.figures import MARKED, draw_name, draw_ratio_axis, ratio_axis
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.population import PopulationPair
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.text.phrases import number, of_reference, titled
-from slm_energy.svg import ROW, WIDTH, Picture, scale
+from slm_energy.svg import ROW, WIDTH, Picture
 
 _OVER = "over models"
 
@@ -24,7 +24,6 @@ def to_svg(report: Report, metric: Metric, pairs: tuple[PopulationPair, ...]) ->
         pairs: at least one.
     """
     margin = report.options.margin
-    band = (1 - margin, 1 / (1 - margin))
     rows = [(pair, model) for pair in pairs for model in pair.models]
     ends = [
         v
@@ -33,7 +32,7 @@ def to_svg(report: Report, metric: Metric, pairs: tuple[PopulationPair, ...]) ->
     ]
     ends += [v for _, model in rows for v in (model.low, model.high)]
     heads = [f"{pair.a} against {pair.b}" for pair in pairs]
-    axis = scale([*band, *(v for v in ends if v)], 8, WIDTH - 8, log=True)
+    axis = ratio_axis(margin, [v for v in ends if v])
     height = (len(rows) + len(pairs)) * MARKED + len(pairs) * ROW + 56
     words = "; ".join(
         f"{head}: " + ", ".join(f"{m.model} {number(m.ratio)}" for m in pair.models)
@@ -42,9 +41,7 @@ def to_svg(report: Report, metric: Metric, pairs: tuple[PopulationPair, ...]) ->
     )  # fmt: skip
     title = f"{metric.heading}: ratios model by model, and over models{titled(report, metric)}"
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
-    picture.rect(axis(band[0]), 4, axis(band[1]) - axis(band[0]), height - 48, "band")
-    picture.line(axis(1), 4, axis(1), height - 44, "zero")
-    draw_axis(picture, axis, height - 40, "ratio", "")
+    draw_ratio_axis(picture, axis, height, margin, "ratio")
     top = 4.0
     for head, pair in zip(heads, pairs, strict=True):
         picture.text(0, top + 14, head, "head")

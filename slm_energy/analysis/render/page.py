@@ -7,7 +7,7 @@ comparisons.json has all of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from slm_energy.analysis.render import answer_table, figures, page_metric, page_solved, tables
@@ -27,6 +27,7 @@ from slm_energy.analysis.render.page_blocks import (
     Section,
     Text,
     filled,
+    folded,
 )
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.design import Slot
@@ -41,7 +42,7 @@ MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "m
 
 def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid]) -> list[Section]:
     """The page from top to bottom."""
-    contents = [
+    contents: list[tuple[str, str, Iterable[Part]]] = [
         ("answer", "Answer", page_solved.answer(report)),
         ("findings", "Findings", _findings(report, more)),
         ("solved", "Solved tasks", page_solved.solved(report)),
@@ -51,13 +52,17 @@ def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid
         contents.append((anchor, result.metric.heading, page_metric.metric(report, result)))
     contents += [
         ("trade-offs", "Trade-offs", page_metric.trade_offs(report)),
-        ("parts", "Where the energy goes", iter([Part("bars", partial(_breakdown, report))])),
-        ("resources", "Utilization and memory", iter([Part("table", partial(_resources, report))])),
+        ("parts", "Where the energy goes", [Part("bars", partial(_breakdown, report))]),
+        (
+            "resources",
+            "Utilization and memory",
+            [Part("table", lambda: folded(answer_table.resources(report)))],
+        ),
         ("trials", "Trials", _trials(report)),
         ("generated", "Generated code", _generated(report, generated)),
-        ("machine", "Machine", iter([Part("table", lambda: filled(tables.hardware(report)))])),
+        ("machine", "Machine", [Part("table", lambda: filled(tables.hardware(report)))]),
         ("methods", "Methods", _methods(report)),
-        ("terms", "Terms", iter([Part("table", lambda: filled(answer_table.terms(report)))])),
+        ("terms", "Terms", [Part("table", lambda: filled(answer_table.terms(report)))]),
     ]
     return [Section(id=i, title=title, parts=tuple(parts)) for i, title, parts in contents]
 
@@ -73,12 +78,6 @@ def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
 def _breakdown(report: Report) -> Iterator[Block]:
     for parts in breakdowns(report):
         yield Figure(svg=figures.breakdown(report, parts), caption=parts.title)
-
-
-def _resources(report: Report) -> Iterator[Block]:
-    grid = answer_table.resources(report)
-    crowded = len(grid.rows) > page_metric.MOST_OPEN
-    yield from [Fold(title=grid.title, grids=(grid,))] if crowded else filled(grid)
 
 
 def _trials(report: Report) -> Iterator[Part]:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from slm_energy.analysis.render.tables import Grid
 
+MOST_OPEN = 30
+"""Rows that a table or a figure shows without being opened."""
+
 
 class Field(NamedTuple):
     """One field of a matrix: what it shows, its class, and its text for screen readers."""
@@ -106,3 +109,10 @@ class Section:
 def filled(*grids: Grid) -> list[Block]:
     """The tables that have rows."""
     return [Table(grid=grid) for grid in grids if grid.rows]
+
+
+def folded(grid: Grid, most: int = MOST_OPEN, title: str = "") -> list[Block]:
+    """A table that is folded if it has more than `most` rows."""
+    if len(grid.rows) > most:
+        return [Fold(title=title or grid.title, grids=(grid,))]
+    return filled(grid)

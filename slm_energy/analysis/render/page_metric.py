@@ -14,6 +14,7 @@ from slm_energy.analysis.render import (
 )
 from slm_energy.analysis.render.page_blocks import (
     EMPTY,
+    MOST_OPEN,
     Block,
     Field,
     Figure,
@@ -24,6 +25,7 @@ from slm_energy.analysis.render.page_blocks import (
     Table,
     Text,
     filled,
+    folded,
 )
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.comparison import Family, Savings
@@ -35,7 +37,6 @@ from slm_energy.analysis.text.phrases import confidence, number, percent, simult
 from slm_energy.analysis.text.population import shown
 from slm_energy.analysis.text.solved_phrases import LIKE
 
-MOST_OPEN = 30
 _MOST_IN_MATRIX = 30
 
 
@@ -69,7 +70,8 @@ def metric(report: Report, result: MetricResult) -> Iterator[Part]:
     if result.descriptive:
         if result not in report.deciding:  # theirs open the page
             yield Part("every trial", partial(strip, report, result))
-        yield Part("cell by cell", partial(_descriptive, report, result))
+        title = "Cell by cell"
+        yield Part(title, lambda: folded(tables.descriptive(report, result), title=title))
     for family in result.families:
         if len(family.ranked) > 1:
             yield from _family(report, result, family)
@@ -106,12 +108,6 @@ def _tips(result: MetricResult) -> str:
     """What a figure of many trials says about their dots."""
     many = len(result.diagnostics.points) > figures.MOST_TIPS
     return "; trials at the same place are one dot, trials.parquet has their values" if many else ""
-
-
-def _descriptive(report: Report, result: MetricResult) -> Iterator[Block]:
-    grid = tables.descriptive(report, result)
-    crowded = len(grid.rows) > MOST_OPEN
-    yield Fold(title="Cell by cell", grids=(grid,)) if crowded else Table(grid=grid)
 
 
 def _drift(report: Report, result: MetricResult) -> Iterator[Block]:

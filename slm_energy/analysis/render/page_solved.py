@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from functools import partial
 
 from slm_energy.analysis.render import answer_table, page_metric, solved_figure, solved_tables
-from slm_energy.analysis.render.page_blocks import Block, Figure, Fold, Heading, Part, Text, filled
+from slm_energy.analysis.render.page_blocks import (
+    Block,
+    Figure,
+    Heading,
+    Part,
+    Text,
+    filled,
+    folded,
+)
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.report import Report
@@ -28,19 +36,13 @@ def answer(report: Report) -> Iterator[Part]:
         if result.descriptive:
             name = of_family(result.metric.heading)
             yield Part(f"every trial{name}", partial(page_metric.strip, report, result))
-    yield Part("cells", partial(_cells_at_a_glance, report))
+    yield Part("cells", lambda: folded(answer_table.answer(report)))
 
 
 def _recommended(made: Recommendation) -> Iterator[Block]:
     first, *rest = made.sentences
     yield Text(text=first, style="recommended")
     yield from (Text(text=sentence, style="because") for sentence in rest)
-
-
-def _cells_at_a_glance(report: Report) -> Iterator[Block]:
-    grid = answer_table.answer(report)
-    crowded = len(grid.rows) > page_metric.MOST_OPEN
-    yield from [Fold(title=grid.title, grids=(grid,))] if crowded else filled(grid)
 
 
 def solved(report: Report) -> Iterator[Part]:
@@ -76,7 +78,4 @@ def _pairs(report: Report, result: Solved, family: SolvedFamily) -> Iterator[Blo
         return
     if family.name:
         yield Heading(text=family.name)
-    if len(grid.rows) > _MOST_OPEN:
-        yield Fold(title="Pair by pair", grids=(grid,))
-    else:
-        yield from filled(grid)
+    yield from folded(grid, _MOST_OPEN, "Pair by pair")

@@ -107,12 +107,6 @@ def _draw(
 
     for element in parent:
         order, style = next(orders), element.get("class", "")
-        fill = _FILLS.get(style.split()[-1] if style else "", {})
-        fill = dict(fill, linewidth=0.8, zorder=order)
-        if estimated and style in ("dot", "mean", "best"):
-            fill |= {"facecolor": "white", "edgecolor": _GOOD if style == "best" else _MARK}
-        if estimated and style.startswith("part "):
-            fill |= {"facecolor": "white", "edgecolor": fill["facecolor"], "hatch": "/////"}
         match element.tag.rpartition("}")[2]:
             case "line":
                 x, y = ([_px(element, f"{axis}{end}") for end in (1, 2)] for axis in ("x", "y"))
@@ -120,11 +114,12 @@ def _draw(
             case "rect" if style:
                 corner = _px(element, "x"), _px(element, "y")
                 size = _px(element, "width"), _px(element, "height")
-                axes.add_patch(Rectangle(corner, *size, **fill))
+                axes.add_patch(Rectangle(corner, *size, zorder=order, **_fill(style, estimated)))
             case "circle":
                 radius = _px(element, "r")
                 middle = _px(element, "cx"), _px(element, "cy")
-                axes.add_patch(Ellipse(middle, 2 * radius, 2 * radius, **fill))
+                size = 2 * radius, 2 * radius
+                axes.add_patch(Ellipse(middle, *size, zorder=order, **_fill(style, estimated)))
             case "path" if style == "dots":
                 places = [
                     place.split() for place in re.findall(r"M([^h]*)h0", element.get("d", ""))
@@ -132,8 +127,8 @@ def _draw(
                 x, y = ([float(place[i]) for place in places] for i in (0, 1))
                 axes.plot(x, y, zorder=order, **_LINES[style])
             case "path":  # a diamond
-                ends = [(-6, 0), (0, -6), (6, 0), (0, 6)]
-                axes.add_patch(Polygon([(at[0] + x, at[1] + y) for x, y in ends], **fill))
+                ends = [(at[0] + x, at[1] + y) for x, y in ((-6, 0), (0, -6), (6, 0), (0, 6))]
+                axes.add_patch(Polygon(ends, zorder=order, **_fill(style, estimated)))
             case "polyline":
                 points = [pair.split(",") for pair in element.get("points", "").split()]
                 x, y = ([float(pair[i]) for pair in points] for i in (0, 1))
@@ -148,6 +143,15 @@ def _draw(
                 )  # fmt: skip
             case "svg":
                 _draw(axes, element, estimated, (_px(element, "x"), _px(element, "y")), orders)
+
+
+def _fill(style: str, estimated: bool) -> dict[str, Any]:
+    fill = {"linewidth": 0.8} | _FILLS[style.split()[-1]]
+    if estimated and style in ("dot", "mean", "best"):
+        fill |= {"facecolor": "white", "edgecolor": _GOOD if style == "best" else _MARK}
+    if estimated and style.startswith("part "):
+        fill |= {"facecolor": "white", "edgecolor": fill["facecolor"], "hatch": "/////"}
+    return fill
 
 
 def _px(element: ElementTree.Element, name: str) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from slm_energy.analysis.render.figures import MARKED, draw_axis, draw_name
+from slm_energy.analysis.render.figures import MARKED, draw_axis, draw_name, value_axis
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.result.solved import CellSolved, Range
 from slm_energy.analysis.text.phrases import number, shown, titled
 from slm_energy.analysis.text.solved_phrases import LIKE, THESE, count
-from slm_energy.svg import WIDTH, Picture, scale
+from slm_energy.svg import WIDTH, Picture
 
 
 def to_svg(report: Report, metric: Metric, rows: tuple[CellSolved, ...]) -> str:
@@ -23,8 +23,7 @@ def to_svg(report: Report, metric: Metric, rows: tuple[CellSolved, ...]) -> str:
         end for row in rows for end in (row.per_solved_j, *_ends(row.these), *_ends(row.like))
     ]
     known = [value for value in values if value is not None and value > 0]
-    wide = max(known) / min(known) > 8
-    axis = scale(known, 8, WIDTH - 8, log=wide)
+    axis = value_axis(known)
     height = len(rows) * MARKED + 56
     words = "; ".join(
         f"{report.labels[row.cell]} {number(row.per_solved_j)} J, {count(row.solved)} of "

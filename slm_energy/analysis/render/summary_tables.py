@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 
 from slm_energy.analysis.render import solved_tables, supporting_tables
-from slm_energy.analysis.render.tables import MARGINAL, Grid, audit, registration
+from slm_energy.analysis.render.against import against
+from slm_energy.analysis.render.tables import MARGINAL, Grid, audit, figure, ratio, registration
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.design import Cell
 from slm_energy.analysis.result.diagnostics import Descriptive
 from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import DEVICES, Metric
 from slm_energy.analysis.result.report import MetricResult, Report
-from slm_energy.analysis.result.verdict import mirrored
 from slm_energy.analysis.sections import Sections, of_family
 from slm_energy.analysis.text import phrases
 
@@ -74,7 +74,7 @@ def cells(report: Report) -> Grid:
     rows = []
     for cell in report.cells:
         texts = [
-            _figure(metric, table.get(cell.id), metric in lead)
+            mean(metric, table.get(cell.id), interval=metric in lead)
             for metric, table in zip(columns, by_cell, strict=True)
         ]
         if compared:
@@ -121,13 +121,13 @@ _SHORT = {
 }
 
 
-def _figure(metric: Metric, row: Descriptive | None, interval: bool) -> str:
+def mean(metric: Metric, row: Descriptive | None, *, interval: bool) -> str:
+    """A cell's mean, with its interval in brackets where one is wanted and known."""
     if row is None:
         return "-"
-    text = phrases.number(row.mean * metric.scale)
+    text = figure(metric, row.mean)
     if interval and row.low is not None and row.high is not None:
-        low, high = row.low * metric.scale, row.high * metric.scale
-        text += f" ({phrases.number(low)} to {phrases.number(high)})"
+        text += f" ({phrases.between(metric, row.low, row.high)})"
     return text
 
 
@@ -136,25 +136,15 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
     metric = result.metric
     rows = []
     for pair in family.headline:
-        ratio = "-" if pair.ratio is None else phrases.number(pair.ratio)
-        if pair.joint_low is not None and pair.joint_high is not None:
-            span = f"{phrases.number(pair.joint_low)} to {phrases.number(pair.joint_high)}"
-            ratio += f" ({span})"
+        size = ratio(pair.ratio, pair.joint_low, pair.joint_high)
         name, change = _name(report, pair, family), phrases.change(pair)
         p, won = phrases.pair_p(family, pair), phrases.won(pair)
-        rows.append((name, ratio, change, p, won, phrases.verdict(pair)))
+        rows.append((name, size, change, p, won, phrases.verdict(pair)))
     suffix, first = _against(report, family)
     return Grid(
         title=f"{metric.heading}, {phrases.simultaneous(report, family)} intervals{suffix}"
         + phrases.titled(report, metric),
-        head=(
-            first,
-            "Ratio",
-            "Difference",
-            "p",
-            "Won",
-            "Verdict",
-        ),
+        head=(first, "Ratio", "Difference", "p", "Won", "Verdict"),
         rows=tuple(rows),
     ).without_empty()
 
@@ -162,7 +152,7 @@ def pairs(report: Report, result: MetricResult, family: Family) -> Grid:
 def others(report: Report, rest: Sequence[MetricResult]) -> Grid:
     """The other metrics on the pairs of the one that decides: ratio and verdict."""
     tables = [
-        {(pair.a, pair.b): pair for family in result.families for pair in family.pairs}
+        {frozenset((pair.a, pair.b)): pair for family in result.families for pair in family.pairs}
         for result in rest
     ]
     families = [f for result in report.deciding for f in result.families if f.headline]
@@ -171,16 +161,13 @@ def others(report: Report, rest: Sequence[MetricResult]) -> Grid:
     for pair in (pair for family in families for pair in family.headline if rest):
         texts = []
         for result, table in zip(rest, tables, strict=True):
-            same, turned = table.get((pair.a, pair.b)), table.get((pair.b, pair.a))
-            if same is not None and same.ratio is not None:
-                about = same.verdict if same.is_tested else "not tested"
-                texts.append(f"{phrases.number(same.ratio)} {about}")
-            elif turned is not None and turned.ratio is not None:
-                about = mirrored(turned.verdict, result.metric.higher_is_better)
-                about = about if turned.is_tested else "not tested"
-                texts.append(f"{phrases.number(1 / turned.ratio)} {about}")
-            else:
-                texts.append("-")
+            found = table.get(frozenset((pair.a, pair.b)))
+            row = None if found is None else against(result.metric, found, pair.b)
+            texts.append(
+                "-"
+                if row is None or row.ratio is None
+                else f"{phrases.number(row.ratio)} {row.stated}"
+            )
         rows.append((_name(report, pair, only), *texts))
     suffix, first = ("", "Pair") if only is None else _against(report, only)
     return Grid(

@@ -16,6 +16,7 @@ from slm_energy.analysis.result.design import Slot, SlotOutcome
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.text.phrases import (
+    between,
     change,
     confidence,
     number,
@@ -269,9 +270,8 @@ def versions(report: Report) -> Grid:
 def hardware(report: Report) -> Grid:
     """What the study ran on."""
     rows = tuple(report.hardware.items())
-    return Grid(
-        title=f"{report.machine}, from its last valid trial", head=("What", "Reading"), rows=rows
-    )
+    title = f"{report.machine}, as its last valid trial recorded it"
+    return Grid(title=title, head=("What", "Reading"), rows=rows)
 
 
 def unit(metric: Metric) -> str:
@@ -285,9 +285,7 @@ def figure(metric: Metric, value: float | None) -> str:
 
 
 def _range(metric: Metric, low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return "-"
-    return f"{figure(metric, low)} to {figure(metric, high)}"
+    return "-" if low is None or high is None else between(metric, low, high)
 
 
 def ratio(value: float | None, low: float | None, high: float | None) -> str:

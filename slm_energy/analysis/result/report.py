@@ -161,8 +161,8 @@ class Report:
 
     def short_label(self, cell: str) -> str:
         """A cell's name where its family is named: without the level that this one shares."""
-        family = {each.id: each.family for each in self.cells}[cell]
-        return self.labels[cell].removeprefix(f"{family} / ")
+        named = next(each for each in self.cells if each.id == cell)
+        return named.label.removeprefix(f"{named.family} / ")
 
     @property
     def compared(self) -> tuple[Family, ...]:

@@ -107,6 +107,11 @@ def of_reference(ratio: float) -> str:
     return f"{percent(abs(1 - ratio))} % {'less' if ratio < 1 else 'more'}"
 
 
+def compared(ratio: float, other: str) -> str:
+    """The same with its reference: `74 % less than torch`, `3.83 times that of torch`."""
+    return f"{of_reference(ratio)} {'that of' if ratio >= _TIMES else 'than'} {other}"
+
+
 def verdict(pair: Pair) -> str:
     """The verdict in a table: with the further rounds that would settle it."""
     if not pair.is_tested:

@@ -35,7 +35,7 @@ def usable(
     metrics, left_out = requested(study, options)
     blocks = []
     for metric in metrics:
-        _require_equal_work(study, metric)
+        require_equal_work(metric, passes(study, metric))
         values, unused = block(study, metric)
         left_out += unused
         if np.isnan(values.values).all():
@@ -79,13 +79,17 @@ def requested(study: Study, options: AnalysisOptions) -> tuple[list[Metric], lis
     return list(dict.fromkeys(metrics)), left_out
 
 
-def _require_equal_work(study: Study, metric: Metric) -> None:
-    """Refuse sums over the serve window of trials that served the workload equally often.
+def passes(study: Study, metric: Metric) -> Floats:
+    """How often each trial with a value of a metric served the workload, rounds x cells."""
+    return np.where(np.isnan(study.block(metric.name)), np.nan, study.block("tokens/passes"))
+
+
+def require_equal_work(metric: Metric, passes: Floats) -> None:
+    """Refuse a sum over the serve window unless all trials served the workload equally often.
 
     Raises:
         AnalysisError: their passes differ, so the sums are of different work.
     """
-    passes = study.block("tokens/passes")[~np.isnan(study.block(metric.name))]
     known = passes[~np.isnan(passes)]
     if known.size and known.min() < known.max() and sums_passes(metric.name):
         group = metric.name.partition("/")[0]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
-Attached = Callable[[str, str], str]
-"""Run id and path to the text of that artifact."""
+from slm_energy.analysis.trials.answers import ReadArtifact
 
 _FACTS = {
     "processor": "processor",
@@ -19,20 +17,20 @@ _FACTS = {
 }
 
 
-def hardware(run: str, attached: Attached) -> dict[str, str]:
+def hardware(run: str, read: ReadArtifact) -> dict[str, str]:
     """Fact to value; what the trial did not record is absent.
 
     Args:
         run: a valid trial.
-        attached: reads its files.
+        read: gives its files.
     """
-    environment = json.loads(attached(run, "environment.json"))["environment"]
+    environment = json.loads(read(run, "environment.json"))["environment"]
     facts = {
         name: str(environment[key])
         for key, name in _FACTS.items()
         if environment.get(key) is not None
     }
-    figures = [f for f in json.loads(attached(run, "energy.json")) if f["window"] == "serve"]
+    figures = [f for f in json.loads(read(run, "energy.json")) if f["window"] == "serve"]
     sources = [f for f in figures if f["domain"] not in ("total", "sum")] or figures
     devices = {f["source_id"]: f.get("pedigree", {}).get("device") for f in sources}
     gpus = [devices[f["source_id"]] for f in sources if f["domain"] == "gpu" and f["summed"]]

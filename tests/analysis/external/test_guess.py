@@ -56,6 +56,11 @@ def test_what_was_set_is_not_guessed(file: Path) -> None:
     assert "engine from" not in table.guessed
 
 
+def test_a_column_that_was_set_and_is_not_there_is_not_replaced_by_a_guess(file: Path) -> None:
+    with pytest.raises(AnalysisError, match=r"no column 'Threads'.*columns.factors.engine.threads"):
+        taken(file, factors=NOTHING | {"engine.threads": "Threads"})
+
+
 @pytest.mark.parametrize(
     ("column", "metric", "factor"),
     [

@@ -73,6 +73,16 @@ def test_a_regression_is_named_and_told_by_the_exit_code(study):
     assert back.exit_code == 0
 
 
+def test_sums_over_different_numbers_of_passes_are_not_compared(study):
+    total = "energy/total_j"
+    frame = calm(study, COSTS, 1)
+    frame[total] = 900 * frame[ENERGY]
+    old, new = (frame.assign(**{"tokens/passes": passes}) for passes in (3, 4))
+    assert compared(old, old, metrics=[total]).refusal == ""
+    with pytest.raises(AnalysisError, match=r"3 to 4 passes .*per_output_token_j"):
+        compared(old, new, metrics=[total])
+
+
 def with_gain(frame, share):
     """A study whose instruments state their gain."""
     stem = ENERGY.removesuffix("_j")
