@@ -25,7 +25,7 @@ from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.derive import checks, metrics
 from slm_energy.engines.base import find, load_request_of
-from slm_energy.errors import ConfigError, MeterError, ModelError, WorkloadError
+from slm_energy.errors import ConfigError, MeterError, ModelError, SlmEnergyError, WorkloadError
 from slm_energy.models import source
 from slm_energy.places import file_error
 from slm_energy.record import (
@@ -179,12 +179,8 @@ def _without_capture(
     )
 
 
-class _NoCapture(Exception):
+class _NoCapture(SlmEnergyError):
     """The trial gave no capture; the text says why."""
-
-    def __init__(self, why: str, *, permanent: bool = False) -> None:
-        super().__init__(why)
-        self.permanent = permanent
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

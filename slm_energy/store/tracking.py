@@ -41,7 +41,7 @@ from slm_energy.store.history_cache import Ledger, recall
 from slm_energy.store.location import DATABASE, relocated
 from slm_energy.store.offline import Offline, Sweep, now_ms
 from slm_energy.store.runs import search
-from slm_energy.store.trials import MachineTrials, Trial, Wanted, entry, of_run, read
+from slm_energy.store.trials import MachineTrials, StoredTrial, Wanted, entry, of_run, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -429,7 +429,9 @@ class Store:
             ]
         return pd.concat(pages, ignore_index=True) if pages else pd.DataFrame()
 
-    def _row(self, trial: Trial, scopes: dict[tuple[str, ...], Scope | None]) -> dict[str, Any]:
+    def _row(
+        self, trial: StoredTrial, scopes: dict[tuple[str, ...], Scope | None]
+    ) -> dict[str, Any]:
         """A trial's row in the frame; `scopes` has those that earlier trials had."""
         tags, scope = trial.tags, self._scope(trial, scopes)
         row: dict[str, Any] = {"run_id": trial.run_id, "started": trial.started_ms}
@@ -441,7 +443,9 @@ class Store:
         }
         return row | trial.params | trial.metrics
 
-    def _scope(self, trial: Trial, known: dict[tuple[str, ...], Scope | None]) -> Scope | None:
+    def _scope(
+        self, trial: StoredTrial, known: dict[tuple[str, ...], Scope | None]
+    ) -> Scope | None:
         """What the sum of a trial covers.
 
         Older versions stored the domains as a tag, and the devices only in the trial's files: these
@@ -449,11 +453,8 @@ class Store:
         """
         tags = trial.tags
         older = mlflow_schema.SCOPE not in tags and "slm.scope" in tags
-        key = (
-            (tags["slm.sweep"], tags["slm.scope"])
-            if older
-            else (tags.get(mlflow_schema.SCOPE, ""),)
-        )
+        names = ("slm.sweep", "slm.scope") if older else (mlflow_schema.SCOPE,)
+        key = tuple(tags.get(name, "") for name in names)
         if key not in known:
             known[key] = mlflow_schema.stored_scope(tags)
             if older:

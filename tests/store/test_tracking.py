@@ -20,7 +20,7 @@ from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.record import Record
 from slm_energy.running import trial
-from slm_energy.store import artifacts, mlflow_schema
+from slm_energy.store import artifacts, left, mlflow_schema
 from slm_energy.store.connection import store_uri, ui_command
 from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.store.offline import Sweep
@@ -217,6 +217,15 @@ def test_a_request_that_was_answered_late_leaves_no_second_run_of_a_trial(
     stored(store, trial.derive(a_trial(config), a_capture(), 0), tmp_path / "record", parent)
     assert in_the_ui(tracking) == [("sweep", "RUNNING"), ("trial", "FINISHED")]
     assert store.frame("test")["outcome"].tolist() == ["valid"]
+
+
+def test_a_twin_that_another_process_has_deleted_is_no_error(tracking: TrackingConfig) -> None:
+    run = Store(tracking).open_sweep("test", "s1", MACHINE, "note")
+    client = MlflowClient(store_uri(tracking))
+    found = client.get_run(run)
+    left.delete(client, found)
+    left.delete(client, found)
+    assert client.get_run(run).info.lifecycle_stage == "deleted"
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "KILLED"])
