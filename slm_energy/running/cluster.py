@@ -60,7 +60,7 @@ class ClusterExecutor:
             study: its settings.
             folder: `tracking.folder`/pending/MACHINE; keeps how each node is at rest, and the nodes
                 share it.
-            console: for what the jobs wait for.
+            console: for lines about jobs that take long to start or end.
             ending: whether the sweep was asked to end once the running trials have.
 
         Raises:
@@ -204,7 +204,7 @@ class ClusterExecutor:
         return self._records({name: ours[name] for name in ended})
 
     def _tell(self, text: str) -> None:
-        """Say from time to time what is waited for: without its node a job pends for ever."""
+        """Print now and then what the sweep waits for: a job may be pending forever."""
         if time.monotonic() >= self._news_at_s:
             self._news_at_s = time.monotonic() + _NEWS_S
             line = f"[dim]{time.strftime('%H:%M')} {escape(text)}[/]"

@@ -211,9 +211,9 @@ class _Invocation:
                 for number, block in blocks.items():
                     if number > todo[0].round and self._enough(number):
                         break
-                    kept = deque(each for each in block if each.cell.id not in self._hopeless)
-                    display.left_out(len(block) - len(kept))
-                    self._run_block(kept, display)
+                    able = deque(each for each in block if each.cell.id not in self._hopeless)
+                    display.left_out(len(block) - len(able))
+                    self._run_block(able, display)
         except KeyboardInterrupt:
             return "KILLED"
         finally:

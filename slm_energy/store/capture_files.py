@@ -1,9 +1,9 @@
-"""The two large tables of a capture, as Parquet files that are written and read piece by piece.
+"""The two large tables of a capture, as Parquet files written and read in pieces.
 
     generations.parquet   one row per request, in pieces of `_PIECE` requests
     readings.parquet      one row per reading, in one piece per source
 
-Times rise by steps that hardly differ, and are stored as these (DELTA_BINARY_PACKED): 2 to 4 bytes.
+Times are stored as differences (DELTA_BINARY_PACKED), which hardly vary: 2 to 4 bytes each.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _STEPS = ("start_ns", "token_ns.list.element", "before_ns", "after_ns", "raw_int
 
 
 class StoredGenerations(Sequence[Generation]):
-    """The requests in a file: each is read when its turn comes, and none is kept.
+    """The requests in a file, read in pieces during iteration; none is kept in memory.
 
-    The file stays open, so that it can be read after it was removed.
+    The file stays open, so that it can still be read after it was removed.
 
     Args:
         source: the file, or its content.
@@ -82,7 +82,7 @@ class StoredGenerations(Sequence[Generation]):
 
 
 def _values(column: pyarrow.Array) -> list[Any]:
-    """A column as Python has it; the numbers in lists at once, which is faster."""
+    """A column as Python objects; numbers in lists are converted all at once, which is faster."""
     import pyarrow
 
     if not pyarrow.types.is_list(column.type):

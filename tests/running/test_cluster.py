@@ -74,7 +74,7 @@ def start(jobs: ClusterExecutor, config: RunConfig, folder: Path, name: str) -> 
 
 def leaves(entry: Trial, folder: Path, word: str = "done") -> None:
     """What a job does at its end."""
-    artifacts.write(folder / entry.id, trial.failed(entry, word, time.time_ns(), {}), {})
+    artifacts.write(folder / entry.id, trial.failed(entry, word, time.time_ns()), {})
 
 
 def ended(jobs: ClusterExecutor) -> list[Record]:

@@ -104,10 +104,10 @@ def test_history_tells_outcomes_and_only_of_this_machine(
     assert store.history("test", MACHINE) == []
     parent = store.open_sweep("test", "s1", MACHINE, "note")
     entry = a_trial(config)
-    first = dataclasses.replace(trial.failed(entry, "it broke", 0, {}), duration_s=1.5)
+    first = dataclasses.replace(trial.failed(entry, "it broke", 0), duration_s=1.5)
     stored(store, first, tmp_path / "1", parent)
     second = dataclasses.replace(entry, id="t2", attempt=2)
-    stored(store, trial.failed(second, INTERRUPTED, 0, {}), tmp_path / "2", parent)
+    stored(store, trial.failed(second, INTERRUPTED, 0), tmp_path / "2", parent)
     broken, stopped = store.history("test", MACHINE)
     assert (broken.outcome, broken.reason, broken.interrupted) == ("failed", "it broke", False)
     assert stopped.interrupted

@@ -42,8 +42,8 @@ def filled(
             dataclasses.replace(measured, trial=dataclasses.replace(entry, id="o")),
             ELSEWHERE,
         ),
-        "failed": (trial.failed(dataclasses.replace(entry, id="f", round=2), "broke", 0, {}), HERE),
-        "deleted": (trial.failed(dataclasses.replace(entry, id="d", round=3), "gone", 0, {}), HERE),
+        "failed": (trial.failed(dataclasses.replace(entry, id="f", round=2), "broke", 0), HERE),
+        "deleted": (trial.failed(dataclasses.replace(entry, id="d", round=3), "gone", 0), HERE),
     }
     for position, (name, (record, machine)) in enumerate(records.items()):
         begun = dataclasses.replace(record, started_unix_ns=(position + 1) * 10**9)
