@@ -21,7 +21,6 @@ from slm_energy.record import Generation, Series
 
 if TYPE_CHECKING:
     import pyarrow
-    from pyarrow.parquet import ParquetFile
 
 _PIECE = 1000
 _Write = Callable[[dict[str, Sequence[Any]]], None]
@@ -43,20 +42,20 @@ class StoredGenerations(Sequence[Generation]):
 
     def __init__(self, source: Path | bytes) -> None:
         import pyarrow
+        from pyarrow.parquet import ParquetFile
 
-        content = isinstance(source, bytes)
-        self._file = pyarrow.BufferReader(source) if content else pyarrow.OSFile(str(source))
-        file = self._open()
-        self._length = int(file.metadata.num_rows)
-        names = set(file.schema_arrow.names)
-        if self._length and names != _COLUMNS:  # older versions wrote no columns without rows
+        self._file = ParquetFile(
+            pyarrow.BufferReader(source) if isinstance(source, bytes) else source
+        )
+        names = set(self._file.schema_arrow.names)
+        if len(self) and names != _COLUMNS:  # older versions wrote no columns without rows
             raise ValueError(f"not a file of generations: it has the columns {sorted(names)}")
 
     def __len__(self) -> int:
-        return self._length
+        return int(self._file.metadata.num_rows)
 
     def __iter__(self) -> Iterator[Generation]:
-        for piece in self._open().iter_batches(batch_size=_PIECE):
+        for piece in self._file.iter_batches(batch_size=_PIECE):
             columns = {name: _values(piece.column(name)) for name in piece.schema.names}
             for row in zip(*columns.values(), strict=True):
                 yield Generation(**dict(zip(columns, row, strict=True)))
@@ -74,11 +73,6 @@ class StoredGenerations(Sequence[Generation]):
         return len(self) == len(other) and all(map(operator.eq, self, other))
 
     __hash__ = None  # type: ignore[assignment]
-
-    def _open(self) -> ParquetFile:
-        from pyarrow.parquet import ParquetFile
-
-        return ParquetFile(self._file)
 
 
 def _values(column: pyarrow.Array) -> list[Any]:

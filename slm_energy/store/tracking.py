@@ -408,9 +408,9 @@ class Store:
     def frame(self, study: str) -> pd.DataFrame:
         """One row per trial: identity, scope, dotted settings, metrics.
 
-        `scored` is the version of the scoring and `verdicts` a hash of which tasks are solved, both
-        empty in a trial without scores. `scope` is the JSON of a `scope.Scope`, empty where nothing
-        was summed, and `measured` the same in words.
+        `scored` is the version of the scoring, `tests` a digest of the tests and `verdicts` a hash
+        of which tasks are solved, all empty in a trial without scores. `scope` is the JSON of a
+        `scope.Scope`, empty where nothing was summed, and `measured` the same in words.
 
         Raises:
             TrackingError: there is no such study.
