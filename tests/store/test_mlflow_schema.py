@@ -21,7 +21,7 @@ def test_a_valid_trial_has_identity_scope_and_a_summary(config: RunConfig) -> No
     assert "energy per output token (measured): 2500 mJ" in tags["mlflow.note.content"]
     assert "slm.outcome" not in tags
     assert mlflow_schema.params(record)["engine.name"] == "scripted"
-    assert mlflow_schema.params(record)["model.digest"] == "m"
+    assert mlflow_schema.params(record)["model.digest"] == record.trial.cell.model_digest
 
 
 def test_a_trial_s_tags_hold_the_devices_of_its_sum(config: RunConfig) -> None:
