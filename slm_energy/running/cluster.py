@@ -11,6 +11,7 @@ jobs again by the trials' ids, and reads from disk the records of those that end
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import time
@@ -59,7 +60,7 @@ class ClusterExecutor:
             study: its settings.
             folder: `tracking.folder`/pending/MACHINE; keeps how each node is at rest, and the nodes
                 share it.
-            console: for what the jobs wait for.
+            console: for lines about jobs that take long to start or end.
             ending: whether the sweep was asked to end once the running trials have.
 
         Raises:
@@ -81,7 +82,6 @@ class ClusterExecutor:
         self._seen: dict[str, QueuedJob] = {}
         self._refused: dict[str, QueuedJob] = {}
         self._withdrawn: set[str] = set()
-        self._variables = dict[str, str]()
         self._news_at_s = time.monotonic() + _NEWS_S
 
     def __enter__(self) -> Self:
@@ -150,25 +150,23 @@ class ClusterExecutor:
 
     def _submit(self, trial: Trial, folder: Path) -> None:
         try:
-            job_folder = folder / _SUBMITIT
+            work = functools.partial(run_on_node, str(folder))
             self._seen[trial.id] = self._queue.submit(
-                trial.id, job_folder, run_on_node, str(folder), self._job_variables()
+                trial.id, folder / _SUBMITIT, work, self._job_variables()
             )
             self._refused.pop(trial.id, None)
         except QueueFull as error:
             self._refused[trial.id] = QueuedJob(id="", state="PENDING", why=str(error))
 
     def _job_variables(self) -> dict[str, str]:
-        """What makes a job import this process's code: the nodes share the folder of the link."""
-        if not self._variables:
-            store = self._folder.parents[1]
-            # Jobs outlive a sweep, and that of another checkout must not change their code.
-            checkout = hashlib.sha256(str(source_code.PACKAGE).encode()).hexdigest()[:8]
-            own = store / "code" / checkout
-            shared.add_folder(own, within=store)
-            path = source_code.on_path(own, os.environ.get("PYTHONPATH"))
-            self._variables = path | {"PYTHONSAFEPATH": "1"}
-        return self._variables
+        """Make jobs import this process's code, through a link in a folder that nodes share."""
+        store = self._folder.parents[1]
+        # Jobs outlive a sweep, and that of another checkout must not change their code.
+        checkout = hashlib.sha256(str(source_code.PACKAGE).encode()).hexdigest()[:8]
+        own = store / "code" / checkout
+        shared.add_folder(own, within=store)
+        path = source_code.on_path(own, os.environ.get("PYTHONPATH"))
+        return path | {"PYTHONSAFEPATH": "1"}
 
     def ended(self, progress: ReportProgress) -> list[tuple[Record, Path]]:
         """Wait until at least one job has ended.
@@ -206,7 +204,7 @@ class ClusterExecutor:
         return self._records({name: ours[name] for name in ended})
 
     def _tell(self, text: str) -> None:
-        """Say from time to time what is waited for: without its node a job pends for ever."""
+        """Print now and then what the sweep waits for: a job may be pending forever."""
         if time.monotonic() >= self._news_at_s:
             self._news_at_s = time.monotonic() + _NEWS_S
             line = f"[dim]{time.strftime('%H:%M')} {escape(text)}[/]"

@@ -43,7 +43,7 @@ REST = "rest-"
 UNLIKE_NODE = "UNLIKE_NODE"
 """`Record.ended_by` of a trial that its job refused, since its node is not like the study's."""
 NO_GPU = "NO_GPU"
-"""The same, since the job has not the GPU that the trial needs; another job will not either."""
+"""The same, of a job without the GPU that its trial needs."""
 
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 """What Slurm sends ahead of a time limit, as `--signal` requests; with some sites' settings also
@@ -141,7 +141,7 @@ def _run(order: Order, folder: Path) -> Record:
         if (why := _unlike(trial, folder.parent)) is not None:
             return _ended(trial, UNLIKE_NODE, why, begun_ns)
         if (why := _no_gpu(trial.cell.settings.provider)) is not None:
-            return _ended(trial, NO_GPU, why, begun_ns)
+            return _ended(trial, NO_GPU, why, begun_ns, permanent=True)
         rest_file = folder.parent / f"{REST}{platform.node()}.json"
         with (
             file_errors(files.places(trial, folder)),
@@ -186,10 +186,11 @@ def _no_gpu(provider: ProviderConfig) -> str | None:
     )
 
 
-def _ended(trial: Trial, by: str, why: str, begun_ns: int) -> Record:
+def _ended(trial: Trial, by: str, why: str, begun_ns: int, *, permanent: bool = False) -> Record:
     """The record of a trial whose end is no fault of its cell."""
     reason = f"job {job_here()} on {platform.node()} ended early ({by}): it {why}"
-    return dataclasses.replace(failed(trial, reason, begun_ns), ended_by=by)
+    record = failed(trial, reason, begun_ns, permanent=permanent)
+    return dataclasses.replace(record, ended_by=by)
 
 
 def _restarts() -> int:

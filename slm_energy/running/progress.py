@@ -59,8 +59,9 @@ class Display:
         self._line(record, "; will be retried at the end of the round")
 
     def left_out(self, trials: int) -> None:
-        """Count trials that are not tried: another of their cell failed for a reason that stays."""
-        self._done += trials
+        """Remove trials that are not run: another trial of their cell failed permanently."""
+        self._trials -= trials
+        self._bar.update(self._task, total=self._trials)
 
     def finished(self, record: Record) -> None:
         """Print a line for a trial that will not be tried again."""

@@ -149,9 +149,11 @@ def _analysed(
 
 
 def _planned_rounds(store: Store, study: str, machine: str) -> int:
-    """How many rounds the last plan of a study has; 0 without a plan."""
-    plans = [json.loads(plan) for plan in store.plans(study, machine)]
-    return int(plans[-1]["study"]["rounds"]) if plans else 0
+    """How many rounds the last plan of a study has; 0 where that is not known."""
+    with contextlib.suppress(TrackingError, KeyError):  # files were lost, or of an old version
+        plans = [json.loads(plan) for plan in store.plans(study, machine)]
+        return int(plans[-1]["study"]["rounds"]) if plans else 0
+    return 0
 
 
 def why_unscored(store: Store, rows: pd.DataFrame, study: str) -> str:

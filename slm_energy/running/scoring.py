@@ -246,7 +246,7 @@ def _score_answers(
     cache: Path,
     *,
     isolated: bool,
-    progress: Progress = lambda done, total: None,
+    progress: Progress,
 ) -> list[list[TaskScore]]:
     """Score several trials; equal answers once.
 

@@ -90,6 +90,9 @@ class QueueFull(SlmEnergyError):
     """The user may not have more jobs in the queue now."""
 
 
+Work = Callable[[], None]
+
+
 class Queue(Protocol):
     """Takes jobs, reports their states, cancels them.
 
@@ -103,22 +106,14 @@ class Queue(Protocol):
     poll_s: float
     unknown: QueuedJob
 
-    def submit(
-        self,
-        name: str,
-        folder: Path,
-        function: Callable[[str], None],
-        argument: str,
-        variables: Mapping[str, str],
-    ) -> QueuedJob:
-        """Run `function(argument)` as a job, and return it.
+    def submit(self, name: str, folder: Path, work: Work, more: Mapping[str, str]) -> QueuedJob:
+        """Run a function as a job, and return the job.
 
         Args:
             name: unique; the key of the job in `jobs`.
             folder: gets its log, and what submitit needs.
-            function: importable from a module.
-            argument: what it is called with.
-            variables: environment variables that it gets beside this process's own.
+            work: importable from a module, or a partial of such a function.
+            more: environment variables that it gets beside this process's own.
 
         Raises:
             QueueFull: the queue takes it when others have ended.
@@ -130,6 +125,7 @@ class Queue(Protocol):
 
     def recall(self, job: QueuedJob) -> QueuedJob:
         """What the cluster's accounting knows of a job that is not among `jobs` any more."""
+        return job
 
     def cancel(self, jobs: Iterable[QueuedJob]) -> bool:
         """Cancel jobs; return whether the queue accepted the request."""
@@ -167,14 +163,7 @@ class _Slurm:
         self.machine = name[1] if partition is None else f"{name[1]}-{partition}"
         self._parameters = parameters
 
-    def submit(
-        self,
-        name: str,
-        folder: Path,
-        function: Callable[[str], None],
-        argument: str,
-        variables: Mapping[str, str],
-    ) -> QueuedJob:
+    def submit(self, name: str, folder: Path, work: Work, more: Mapping[str, str]) -> QueuedJob:
         parameters = self._parameters
         further = parameters.get("additional_parameters", {})
         # The sweep repeats a trial, and records why; unless Slurm is to do so.
@@ -188,8 +177,8 @@ class _Slurm:
             "additional_parameters": {k: v for k, v in further.items() if v not in (False, None)},
         }
         named = {"name": f"{parameters.get('name', 'slm_energy')}.{name}"}
-        with _environment(variables, hidden=_GRANTS):
-            job = _submit("slurm", parameters | own | named, folder, function, argument)
+        with _environment(more, hidden=_GRANTS):
+            job = _submit("slurm", parameters | own | named, folder, work)
         return QueuedJob(id=job.job_id, state="PENDING")
 
     def jobs(self) -> dict[str, QueuedJob] | None:
@@ -226,7 +215,7 @@ class _Slurm:
         return done.stdout if done.returncode == 0 else None
 
 
-class _Processes:
+class _Processes(Queue):
     """Processes of this machine, each under submitit's controller, which outlives the sweep."""
 
     poll_s = 0.2
@@ -237,16 +226,9 @@ class _Processes:
         self._parameters = parameters
         self._ours: dict[str, submitit.Job[None]] = {}
 
-    def submit(
-        self,
-        name: str,
-        folder: Path,
-        function: Callable[[str], None],
-        argument: str,
-        variables: Mapping[str, str],
-    ) -> QueuedJob:
-        with _environment(variables):
-            job = _submit("local", self._parameters, folder, function, argument)
+    def submit(self, name: str, folder: Path, work: Work, more: Mapping[str, str]) -> QueuedJob:
+        with _environment(more):
+            job = _submit("local", self._parameters, folder, work)
         self._ours[name] = job
         return QueuedJob(id=job.job_id, state="RUNNING")
 
@@ -256,9 +238,6 @@ class _Processes:
         return adopted | {
             name: QueuedJob(id=job.job_id, state="RUNNING") for name, job in self._ours.items()
         }
-
-    def recall(self, job: QueuedJob) -> QueuedJob:
-        return job
 
     def _running(self, process: Path) -> tuple[str, QueuedJob] | None:
         try:
@@ -285,11 +264,7 @@ def job_here() -> str:
 
 
 def _submit(
-    cluster: str,
-    parameters: dict[str, Any],
-    folder: Path,
-    function: Callable[[str], None],
-    argument: str,
+    cluster: str, parameters: dict[str, Any], folder: Path, work: Work
 ) -> submitit.Job[None]:
     import submitit
 
@@ -305,7 +280,7 @@ def _submit(
         slurm._make_submission_command = lambda path: _limited("sbatch", str(path))
     try:
         executor.update_parameters(**settings)
-        job = executor.submit(function, argument)
+        job = executor.submit(work)
     except (submitit.core.utils.FailedJobError, ValueError, TypeError, NameError) as error:
         if limit := _FULL.search(str(error)):
             raise QueueFull(limit[0]) from error
@@ -324,15 +299,15 @@ def _limited(*command: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _environment(variables: Mapping[str, str], hidden: Collection[str] = ()) -> Iterator[None]:
+def _environment(more: Mapping[str, str], hidden: Collection[str] = ()) -> Iterator[None]:
     """Set what a job gets, as submitit passes on this process's own variables; hide secrets."""
     before = dict(os.environ)
     for name in before.keys() - redaction.without_store().keys() | (before.keys() & {*hidden}):
         del os.environ[name]
-    os.environ.update(variables)
+    os.environ.update(more)
     try:
         yield
     finally:
-        for name in variables:
+        for name in more:
             del os.environ[name]
         os.environ.update(before)

@@ -36,7 +36,6 @@ from slm_energy.planning.plan import Past, Plan, Planned
 from slm_energy.record import Record
 from slm_energy.running.cluster import ClusterExecutor
 from slm_energy.running.interrupts import Interrupts
-from slm_energy.running.job import NO_GPU
 from slm_energy.running.local import Executor, LocalExecutor, when_busy
 from slm_energy.running.progress import Display
 from slm_energy.running.resume import Resumed, frozen, machine_of, plan_of
@@ -212,9 +211,9 @@ class _Invocation:
                 for number, block in blocks.items():
                     if number > todo[0].round and self._enough(number):
                         break
-                    kept = deque(each for each in block if each.cell.id not in self._hopeless)
-                    display.left_out(len(block) - len(kept))
-                    self._run_block(kept, display)
+                    able = deque(each for each in block if each.cell.id not in self._hopeless)
+                    display.left_out(len(block) - len(able))
+                    self._run_block(able, display)
         except KeyboardInterrupt:
             return "KILLED"
         finally:
@@ -278,11 +277,11 @@ class _Invocation:
 
     def _again(self, planned: Planned, record: Record) -> Planned | None:
         """A trial that failed as it is to be repeated; None if it was repeated often enough."""
-        if record.ended_by:
-            again = dataclasses.replace(planned, losses=planned.losses + 1)
-            return again if again.losses <= REPEATS and record.ended_by != NO_GPU else None
         if record.outcome.permanent:
             return None
+        if record.ended_by:
+            again = dataclasses.replace(planned, losses=planned.losses + 1)
+            return again if again.losses <= REPEATS else None
         again = dataclasses.replace(planned, attempts=planned.attempts + 1)
         return again if again.attempts < self._study.attempts else None
 

@@ -25,7 +25,7 @@ from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.derive import checks, metrics
 from slm_energy.engines.base import find, load_request_of
-from slm_energy.errors import ConfigError, MeterError, ModelError, WorkloadError
+from slm_energy.errors import ConfigError, MeterError, ModelError, SlmEnergyError, WorkloadError
 from slm_energy.models import source
 from slm_energy.places import file_error
 from slm_energy.record import (
@@ -142,29 +142,19 @@ def derive(trial: Trial, capture: Capture, started_unix_ns: int) -> Record:
     )
 
 
-def failed(
-    trial: Trial,
-    error: str,
-    started_unix_ns: int,
-    phases_s: dict[str, float] | None = None,
-    *,
-    permanent: bool = False,
-) -> Record:
+def failed(trial: Trial, error: str, started_unix_ns: int, *, permanent: bool = False) -> Record:
     """The record of a trial that gave no capture."""
     outcome = Outcome(name="failed", reasons=(error,), permanent=permanent)
-    return _without_capture(trial, outcome, started_unix_ns, phases_s or {})
+    return _without_capture(trial, outcome, started_unix_ns)
 
 
 def unsupported(trial: Trial, reason: str) -> Record:
     """The record of a cell that this machine or engine cannot run."""
-    return _without_capture(
-        trial, Outcome(name="unsupported", reasons=(reason,)), time.time_ns(), {}
-    )
+    outcome = Outcome(name="unsupported", reasons=(reason,))
+    return _without_capture(trial, outcome, time.time_ns())
 
 
-def _without_capture(
-    trial: Trial, outcome: Outcome, started_unix_ns: int, phases_s: dict[str, float]
-) -> Record:
+def _without_capture(trial: Trial, outcome: Outcome, started_unix_ns: int) -> Record:
     return Record(
         trial=trial,
         outcome=outcome,
@@ -175,16 +165,11 @@ def _without_capture(
         started_unix_ns=started_unix_ns,
         # The start may be another machine's date.
         ended_unix_ns=max(started_unix_ns, time.time_ns()),
-        phases_s=phases_s,
     )
 
 
-class _NoCapture(Exception):
+class _NoCapture(SlmEnergyError):
     """The trial gave no capture; the text says why."""
-
-    def __init__(self, why: str, *, permanent: bool = False) -> None:
-        super().__init__(why)
-        self.permanent = permanent
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

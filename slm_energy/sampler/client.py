@@ -270,17 +270,10 @@ def read_samples(file: Path) -> tuple[tuple[Series, ...], SamplerReport]:
         raise MeterError(f"the sampler's file cannot be read: {error}") from error
     except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise MeterError(f"{file} is damaged, run the trial again: {error}") from error
-    series = tuple(
-        Series(
-            source=source,
-            before_ns=own.before_ns,
-            raw=own.raw,
-            after_ns=own.after_ns,
-            errors=own.errors,
-        )
-        for source, own in zip(sources, columns, strict=True)
+    series = (
+        Series(source=source, **vars(own)) for source, own in zip(sources, columns, strict=True)
     )
-    return series, SamplerReport(
+    return tuple(series), SamplerReport(
         period_s=head["period_s"],
         cpu_s=footer.get("cpu_s"),
         wall_s=footer.get("wall_s"),

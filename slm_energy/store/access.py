@@ -136,7 +136,9 @@ def _connection(cause: BaseException) -> str | None:
                 "connection reset: check the server, and whether the URL must begin with https://"
             )
         case IncompleteRead():
-            return "an answer was cut off: check the network and proxies up to the server"
+            return (
+                "a response was cut off: check the network and the proxies on the way to the server"
+            )
         case ResponseError():
             return f"{reason}: look at the server's log"
     return None

@@ -1,17 +1,18 @@
-"""The two large tables of a capture, as Parquet files that are written and read piece by piece.
+"""The two large tables of a capture, as Parquet files written and read in pieces.
 
     generations.parquet   one row per request, in pieces of `_PIECE` requests
     readings.parquet      one row per reading, in one piece per source
 
-Times rise by steps that hardly differ, and are stored as these (DELTA_BINARY_PACKED): 2 to 4 bytes.
+Times are stored as differences (DELTA_BINARY_PACKED), which hardly vary: 2 to 4 bytes each.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import itertools
 import operator
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -20,18 +21,17 @@ from slm_energy.record import Generation, Series
 
 if TYPE_CHECKING:
     import pyarrow
-    from pyarrow.parquet import ParquetFile, ParquetWriter
 
 _PIECE = 1000
+_Write = Callable[[dict[str, Sequence[Any]]], None]
+_COLUMNS = {field.name for field in dataclasses.fields(Generation)}
 _STEPS = ("start_ns", "token_ns.list.element", "before_ns", "after_ns", "raw_int")
-_REPEATED = ("task_id", "prompt_digest", "output_ids.list.element", "stop", "text", "source")
-_REPEATED_TOO = ("pass_index", "batch_index", "input_tokens", "raw_float", "error")
 
 
 class StoredGenerations(Sequence[Generation]):
-    """The requests in a file: each is read when its turn comes, and none is kept.
+    """The requests in a file, read in pieces during iteration; none is kept in memory.
 
-    The file stays open, so that it can be read after it was removed.
+    The file stays open, so that it can still be read after it was removed.
 
     Args:
         source: the file, or its content.
@@ -42,22 +42,23 @@ class StoredGenerations(Sequence[Generation]):
 
     def __init__(self, source: Path | bytes) -> None:
         import pyarrow
+        from pyarrow.parquet import ParquetFile
 
-        content = isinstance(source, bytes)
-        self._file = pyarrow.BufferReader(source) if content else pyarrow.OSFile(str(source))
-        self._length = int(self._open().metadata.num_rows)
+        self._file = ParquetFile(
+            pyarrow.BufferReader(source) if isinstance(source, bytes) else source
+        )
+        names = set(self._file.schema_arrow.names)
+        if len(self) and names != _COLUMNS:  # older versions wrote no columns without rows
+            raise ValueError(f"not a file of generations: it has the columns {sorted(names)}")
 
     def __len__(self) -> int:
-        return self._length
+        return int(self._file.metadata.num_rows)
 
     def __iter__(self) -> Iterator[Generation]:
-        for piece in self._open().iter_batches(batch_size=_PIECE):
+        for piece in self._file.iter_batches(batch_size=_PIECE):
             columns = {name: _values(piece.column(name)) for name in piece.schema.names}
             for row in zip(*columns.values(), strict=True):
-                try:
-                    yield Generation(**dict(zip(columns, row, strict=True)))
-                except TypeError as error:
-                    raise ValueError(f"not a file of generations: {error}") from None
+                yield Generation(**dict(zip(columns, row, strict=True)))
 
     @overload
     def __getitem__(self, index: int) -> Generation: ...
@@ -73,14 +74,9 @@ class StoredGenerations(Sequence[Generation]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _open(self) -> ParquetFile:
-        from pyarrow.parquet import ParquetFile
-
-        return ParquetFile(self._file)
-
 
 def _values(column: pyarrow.Array) -> list[Any]:
-    """A column as Python has it; the numbers in lists at once, which is faster."""
+    """A column as Python objects; numbers in lists are converted all at once, which is faster."""
     import pyarrow
 
     if not pyarrow.types.is_list(column.type):
@@ -94,7 +90,7 @@ def _values(column: pyarrow.Array) -> list[Any]:
 
 
 def write_generations(path: Path, generations: Iterable[Generation]) -> StoredGenerations:
-    """Write them piece by piece; in pieces they are read back.
+    """Write requests piece by piece, and open them.
 
     Raises:
         OSError: the disk is full.
@@ -115,13 +111,9 @@ def write_generations(path: Path, generations: Iterable[Generation]) -> StoredGe
         "text": text,
     }
     rest = iter(generations)
-    with naming(path), _writer(path, pyarrow.schema(types)) as writer:
+    with _writing(path, types) as write:
         while piece := list(itertools.islice(rest, _PIECE)):
-            columns = [
-                pyarrow.array([getattr(each, name) for each in piece], kind)
-                for name, kind in types.items()
-            ]
-            writer.write_table(pyarrow.table(columns, names=list(types)))
+            write({name: [getattr(each, name) for each in piece] for name in types})
     return StoredGenerations(path)
 
 
@@ -142,21 +134,18 @@ def write_readings(path: Path, series: Iterable[Series]) -> None:
         "raw_float": pyarrow.float64(),
         "error": text,
     }
-    with naming(path), _writer(path, pyarrow.schema(types)) as writer:
+    with _writing(path, types) as write:
         for one in series:
-            rows, raw = len(one.raw), one.raw
-            errors = (one.errors.get(str(row)) for row in range(rows)) if one.errors else None
-            columns = [
-                pyarrow.repeat(one.source.id, rows),
-                pyarrow.array(one.before_ns, number),
-                pyarrow.array(one.after_ns, number),
-                pyarrow.array([x if isinstance(x, int) else None for x in raw], number),
-                pyarrow.array(
-                    [x if isinstance(x, float) else None for x in raw], types["raw_float"]
-                ),
-                pyarrow.array(errors, text) if errors else pyarrow.nulls(rows, text),
-            ]
-            writer.write_table(pyarrow.table(columns, names=list(types)))
+            write(
+                {
+                    "source": [one.source.id] * len(one.raw),
+                    "before_ns": one.before_ns,
+                    "after_ns": one.after_ns,
+                    "raw_int": [x if isinstance(x, int) else None for x in one.raw],
+                    "raw_float": [x if isinstance(x, float) else None for x in one.raw],
+                    "error": [one.errors.get(str(row)) for row in range(len(one.raw))],
+                }
+            )
 
 
 def read_readings(path: Path, series: Iterable[Series]) -> tuple[Series, ...]:
@@ -172,39 +161,48 @@ def read_readings(path: Path, series: Iterable[Series]) -> tuple[Series, ...]:
     with ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group)
+            if not rows.num_rows:
+                continue  # older versions wrote no columns here
             for name in rows["source"].unique().to_pylist():
                 own = pyarrow.compute.equal(rows["source"], name)
                 found.setdefault(name, []).append(rows.filter(own))
     return tuple(_filled(one, found.get(one.source.id, ())) for one in series)
 
 
-def _filled(series: Series, tables: Iterable[pyarrow.Table]) -> Series:
-    rows: dict[str, list[Any]] = {}
-    for table in tables:
-        for name in ("before_ns", "raw_int", "raw_float", "after_ns", "error"):
-            rows.setdefault(name, []).extend(table[name].to_pylist())
-    both = zip(rows.get("raw_int", ()), rows.get("raw_float", ()), strict=True)
+def _filled(series: Series, tables: Sequence[pyarrow.Table]) -> Series:
+    def column(name: str) -> list[Any]:
+        return [value for table in tables for value in table[name].to_pylist()]
+
+    both = zip(column("raw_int"), column("raw_float"), strict=True)
     return Series(
         source=series.source,
-        before_ns=array("q", rows.get("before_ns", ())),
+        before_ns=column("before_ns"),
         raw=[real if whole is None else whole for whole, real in both],
-        after_ns=array("q", rows.get("after_ns", ())),
-        errors={str(n): text for n, text in enumerate(rows.get("error", ())) if text is not None},
+        after_ns=column("after_ns"),
+        errors={str(n): text for n, text in enumerate(column("error")) if text is not None},
     )
 
 
-def _writer(path: Path, schema: pyarrow.Schema) -> ParquetWriter:
+@contextlib.contextmanager
+def _writing(path: Path, types: Mapping[str, pyarrow.DataType]) -> Iterator[_Write]:
+    """Make a file; what it yields writes the next rows, given by column."""
+    import pyarrow
     from pyarrow.parquet import ParquetWriter
 
+    schema = pyarrow.schema(types)
     leaves = {
-        f"{name}.list.element" if "list" in str(schema.field(name).type) else name
-        for name in schema.names
+        f"{name}.list.element" if pyarrow.types.is_list(kind) else name
+        for name, kind in types.items()
     }
     steps = leaves.intersection(_STEPS)
-    return ParquetWriter(
-        path,
-        schema,
-        compression="zstd",
-        use_dictionary=sorted(leaves - steps),
-        column_encoding=dict.fromkeys(steps, "DELTA_BINARY_PACKED"),
-    )
+    with (
+        naming(path),
+        ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            use_dictionary=sorted(leaves - steps),
+            column_encoding=dict.fromkeys(steps, "DELTA_BINARY_PACKED"),
+        ) as writer,
+    ):
+        yield lambda columns: writer.write_table(pyarrow.table(columns, schema=schema))

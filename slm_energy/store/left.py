@@ -42,8 +42,14 @@ def settle(client: MlflowClient, studies: Sequence[str], machine: str) -> None:
 
 def delete(client: MlflowClient, run: Run) -> None:
     """Delete a run that another one of the same trial or invocation replaces."""
-    why = "incomplete: a request was repeated, or sending was; another run has all of it"
-    client.set_tag(run.info.run_id, mlflow_schema.DELETED, why)
+    from mlflow.exceptions import MlflowException
+
+    why = "incomplete: a request or transfer was repeated; another run has all of it"
+    try:
+        client.set_tag(run.info.run_id, mlflow_schema.DELETED, why)
+    except MlflowException:  # a deleted run takes no tag: another process may have been faster
+        if client.get_run(run.info.run_id).info.lifecycle_stage == "active":
+            raise
     client.delete_run(run.info.run_id)
 
 

@@ -26,12 +26,12 @@ PLAN_FILE = "plan.json"
 STOPPED = "slm.stopped"
 """Tag of a parent run: why the study ended before its last round (`study.precision_pct`)."""
 DELETED = "slm.deleted"
-"""Tag of a run that this program has deleted: why."""
+"""Tag of a run that this program deleted: the reason."""
 
 SCORED = "slm.scored"
 """Tag of a trial with scores: the version of the scoring."""
 TESTS = "slm.tests"
-"""Tag of a trial with scores: digest of the tests that they are by (`score.tests_digest`)."""
+"""Tag of a trial with scores: digest of the tests used (`score.tests_digest`)."""
 VERDICTS = "slm.verdicts"
 """Tag of a trial with scores: hash of which tasks are solved; equal hashes mean equal verdicts."""
 SCOPE = "slm.scope_parts"
@@ -123,7 +123,7 @@ def tags(record: Record, machine: str) -> dict[str, str]:
 
 
 def score_tags(scores: Sequence[TaskScore], version: int, tests: str) -> dict[str, str]:
-    """Tags of a trial with scores, which `version` of the scoring made by these tests."""
+    """Tags of a trial with scores: `version` of the scoring, `tests` as `score.tests_digest`."""
     verdicts = json.dumps([(score.task_id, score.verdict) for score in scores])
     digest = hashlib.sha256(verdicts.encode()).hexdigest()[:16]
     return {SCORED: str(version), TESTS: tests, VERDICTS: digest}

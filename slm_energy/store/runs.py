@@ -32,7 +32,6 @@ def pages(
     *,
     newest_first: bool = False,
     deleted: bool = False,
-    first: int = _PAGE,
 ) -> Iterator[list[Run]]:
     """Runs that match, page by page, by the time at which they started.
 
@@ -42,18 +41,17 @@ def pages(
         query: in MLflow's search language.
         newest_first: newest first, else oldest first.
         deleted: only runs that a user deleted, else only those that exist.
-        first: largest size of the first page.
     """
     from mlflow.entities import ViewType
 
     view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
     order = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"]
-    size, token = min(first, _PAGE), None
+    token = None
     while True:
         with _uncollected():
-            page = client.search_runs(list(experiments), query, view, size, order, token)
+            page = client.search_runs(list(experiments), query, view, _PAGE, order, token)
         yield list(page)
-        size, token = _PAGE, page.token
+        token = page.token
         if not token:
             return
 

@@ -24,7 +24,7 @@ _SHORTEST_NS = 50_000_000
 """Counters are read densely at ticks and edges; shorter slopes are quantisation noise."""
 
 _MOST_POINTS = 4 * _WIDTH
-"""Of a line; what a long trial has beyond them cannot be seen."""
+"""Per line; more could not be told apart."""
 
 Points = list[tuple[float, float]]
 
@@ -85,18 +85,15 @@ def _description(capture: Capture, panels: Sequence[tuple[str, str, Points]]) ->
 
 
 def _visible(points: Points) -> Points:
-    """The lowest and the highest of every few points, in order of time, where there are many."""
-    few = -(-2 * len(points) // _MOST_POINTS)
+    """Thin out many points: the lowest and highest of every few, in order of time."""
+    few, value = -(-2 * len(points) // _MOST_POINTS), operator.itemgetter(1)
     if few <= 2:
         return points
     kept = Points()
     for begin in range(0, len(points), few):
         own = points[begin : begin + few]
-        kept += sorted({min(own, key=_of_value), max(own, key=_of_value)})
+        kept += sorted({min(own, key=value), max(own, key=value)})
     return kept
-
-
-_of_value = operator.itemgetter(1)
 
 
 def _values(series: Series) -> Points:

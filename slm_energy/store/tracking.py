@@ -41,7 +41,7 @@ from slm_energy.store.history_cache import Ledger, recall
 from slm_energy.store.location import DATABASE, relocated
 from slm_energy.store.offline import Offline, Sweep, now_ms
 from slm_energy.store.runs import search
-from slm_energy.store.trials import MachineTrials, Trial, Wanted, entry, of_run, read
+from slm_energy.store.trials import MachineTrials, StoredTrial, Wanted, entry, of_run, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -408,9 +408,9 @@ class Store:
     def frame(self, study: str) -> pd.DataFrame:
         """One row per trial: identity, scope, dotted settings, metrics.
 
-        `scored` is the version of the scoring and `verdicts` a hash of which tasks are solved, both
-        empty in a trial without scores. `scope` is the JSON of a `scope.Scope`, empty where nothing
-        was summed, and `measured` the same in words.
+        `scored` is the version of the scoring, `tests` a digest of the tests and `verdicts` a hash
+        of which tasks are solved, all empty in a trial without scores. `scope` is the JSON of a
+        `scope.Scope`, empty where nothing was summed, and `measured` the same in words.
 
         Raises:
             TrackingError: there is no such study.
@@ -429,7 +429,9 @@ class Store:
             ]
         return pd.concat(pages, ignore_index=True) if pages else pd.DataFrame()
 
-    def _row(self, trial: Trial, scopes: dict[tuple[str, ...], Scope | None]) -> dict[str, Any]:
+    def _row(
+        self, trial: StoredTrial, scopes: dict[tuple[str, ...], Scope | None]
+    ) -> dict[str, Any]:
         """A trial's row in the frame; `scopes` has those that earlier trials had."""
         tags, scope = trial.tags, self._scope(trial, scopes)
         row: dict[str, Any] = {"run_id": trial.run_id, "started": trial.started_ms}
@@ -441,7 +443,9 @@ class Store:
         }
         return row | trial.params | trial.metrics
 
-    def _scope(self, trial: Trial, known: dict[tuple[str, ...], Scope | None]) -> Scope | None:
+    def _scope(
+        self, trial: StoredTrial, known: dict[tuple[str, ...], Scope | None]
+    ) -> Scope | None:
         """What the sum of a trial covers.
 
         Older versions stored the domains as a tag, and the devices only in the trial's files: these
@@ -449,11 +453,8 @@ class Store:
         """
         tags = trial.tags
         older = mlflow_schema.SCOPE not in tags and "slm.scope" in tags
-        key = (
-            (tags["slm.sweep"], tags["slm.scope"])
-            if older
-            else (tags.get(mlflow_schema.SCOPE, ""),)
-        )
+        names = ("slm.sweep", "slm.scope") if older else (mlflow_schema.SCOPE,)
+        key = tuple(tags.get(name, "") for name in names)
         if key not in known:
             known[key] = mlflow_schema.stored_scope(tags)
             if older:

@@ -1,4 +1,4 @@
-"""What ended each answer, and its text: found once the windows are over."""
+"""The text of each answer and what ended it, determined after the windows."""
 
 from __future__ import annotations
 

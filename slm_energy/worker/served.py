@@ -1,8 +1,8 @@
-"""Answers on their way from the engine to the record: written as they come, read one by one.
+"""Answers on their way from the engine to the record: appended to a file, read one by one.
 
-The memory of a trial does not grow with its passes. The worker appends each batch to `SERVED_FILE`,
-which takes microseconds per request; what all passes share is in `Served`, made once the windows
-are over. The file has integers of 64 bits, for each batch
+So the memory of a trial does not grow with its passes. The worker appends each batch to
+`SERVED_FILE` in microseconds per request; what all passes share is in `Served`, made after the
+windows. The file holds 64-bit integers; for each batch
 
     start_ns, number of answers; for each answer: tokens, times, token ids ..., token times ...
 """
@@ -23,7 +23,7 @@ from slm_energy.record import Generation
 SERVED_FILE = "served.bin"
 REQUESTS_FILE = "served.json"
 BUFFER_BYTES = 1 << 20
-"""What is collected before the disk is bothered: about a thousand answers of 64 tokens."""
+"""Buffered before each write to disk: about a thousand answers of 64 tokens."""
 _BYTES = 8
 
 Stop = Literal["length", "eos", "code"]

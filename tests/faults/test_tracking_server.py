@@ -178,7 +178,7 @@ def test_what_a_server_refuses_waits_and_is_sent_once(
         "429": "too many 429 error responses: look at the server's log",
         "503": "too many 503 error responses: look at the server's log",
         "HTML": "not an MLflow server",
-        "truncated": "an answer was cut off",
+        "truncated": "a response was cut off",
     }
     # Each strikes one trial. What may pass is asked for once more, as the fixture says.
     faults = [fault for fault in said for _ in range(2 if fault in ("429", "503") else 1)]

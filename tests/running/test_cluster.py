@@ -74,7 +74,7 @@ def start(jobs: ClusterExecutor, config: RunConfig, folder: Path, name: str) -> 
 
 def leaves(entry: Trial, folder: Path, word: str = "done") -> None:
     """What a job does at its end."""
-    artifacts.write(folder / entry.id, trial.failed(entry, word, time.time_ns(), {}), {})
+    artifacts.write(folder / entry.id, trial.failed(entry, word, time.time_ns()), {})
 
 
 def ended(jobs: ClusterExecutor) -> list[Record]:
@@ -470,7 +470,8 @@ def test_a_job_without_a_gpu_says_how_to_request_one_and_is_not_repeated(
     machine = FakeNvml(gpus=(FakeGpu(uuid="GPU-1", waveform=constant(70)),))
     with_gpu = os.environ | {"LD_LIBRARY_PATH": str(write_library(machine, tmp_path))}
     with_gpu.pop("CUDA_VISIBLE_DEVICES", None)
-    done = slm_energy("hydra/launcher=processes", "provider=cuda", env=with_gpu)
+    words = ("hydra/launcher=processes", "provider=cuda", "study.rounds=2")
+    done = slm_energy(*words, env=with_gpu)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "hydra.launcher.gpus_per_node requests more" in done.stdout
     assert "run the same command again when the cause is gone" in done.stdout

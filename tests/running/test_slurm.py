@@ -20,7 +20,7 @@ def slurm_queue(**parameters: Any) -> Queue:
 
 
 def submitted(slurm: FakeSlurm, folder: Path, **parameters: Any) -> str:
-    slurm_queue(**parameters).submit("trial1", folder, print, "a word", {"OWN": "x"})
+    slurm_queue(**parameters).submit("trial1", folder, print, {"OWN": "x"})
     return slurm.submission
 
 
@@ -111,7 +111,7 @@ def test_a_controller_that_does_not_answer_is_no_verdict(slurm: FakeSlurm, tmp_p
     slurm.down()
     assert queue.jobs() is None
     with pytest.raises(SlmEnergyError, match=r"the job was not accepted: .*; check hydra.launcher"):
-        queue.submit("trial1", tmp_path / "job", print, "a word", {})
+        queue.submit("trial1", tmp_path / "job", print, {})
 
 
 def test_a_command_that_hangs_is_ended(
@@ -124,7 +124,7 @@ def test_a_command_that_hangs_is_ended(
     assert queue.jobs() is None
     assert not queue.cancel([QueuedJob(id="1", state="RUNNING")])
     with pytest.raises(SlmEnergyError, match="the job was not accepted"):
-        queue.submit("trial2", tmp_path / "job", print, "a word", {})
+        queue.submit("trial2", tmp_path / "job", print, {})
 
 
 def test_a_parameter_that_submitit_does_not_know_is_named(slurm: FakeSlurm, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_record_appears_when_the_rest_is_on_the_disk(
 def test_a_failed_record_has_no_capture_and_comes_back_too(
     tmp_path: Path, config: RunConfig
 ) -> None:
-    record = trial.failed(a_trial(config), "it broke", 0, {})
+    record = trial.failed(a_trial(config), "it broke", 0)
     artifacts.write(tmp_path, record, {})
     assert artifacts.read(tmp_path) == record
     assert not (tmp_path / "outputs" / "generations.json").exists()

@@ -53,7 +53,15 @@ def test_files_of_older_versions_are_read(tmp_path: Path) -> None:
 def test_another_table_is_refused(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"task_id": ["a"]}), tmp_path / "g.parquet")
     with pytest.raises(ValueError, match="not a file of generations"):
-        list(StoredGenerations(tmp_path / "g.parquet"))
+        StoredGenerations(tmp_path / "g.parquet")
+
+
+def test_files_of_older_versions_without_rows_are_read(tmp_path: Path) -> None:
+    """They have no columns, as of a trial without meters."""
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([]), tmp_path / "none.parquet")
+    assert list(StoredGenerations(tmp_path / "none.parquet")) == []
+    empty = Series(source=a_counter().source, before_ns=(), raw=(), after_ns=())
+    assert read_readings(tmp_path / "none.parquet", [empty]) == (empty,)
 
 
 def test_a_reading_takes_a_dozen_bytes(tmp_path: Path) -> None:

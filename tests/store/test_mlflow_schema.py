@@ -21,7 +21,7 @@ def test_a_valid_trial_has_identity_scope_and_a_summary(config: RunConfig) -> No
     assert "energy per output token (measured): 2500 mJ" in tags["mlflow.note.content"]
     assert "slm.outcome" not in tags
     assert mlflow_schema.params(record)["engine.name"] == "scripted"
-    assert mlflow_schema.params(record)["model.digest"] == "m"
+    assert mlflow_schema.params(record)["model.digest"] == record.trial.cell.model_digest
 
 
 def test_a_trial_s_tags_hold_the_devices_of_its_sum(config: RunConfig) -> None:
@@ -67,12 +67,12 @@ def test_what_is_flagged_can_be_searched_for_and_is_on_the_run_page(config: RunC
 
 
 def test_a_failed_trial_says_why_and_what_it_took(config: RunConfig) -> None:
-    record = trial.failed(a_trial(config), "it broke", 0, {"worker": 1.5})
-    record = dataclasses.replace(record, duration_s=2.0)
+    record = trial.failed(a_trial(config), "it broke", 0)
+    record = dataclasses.replace(record, phases_s={"worker": 1.5}, duration_s=2.0)
     assert mlflow_schema.metrics(record) == {"time/trial_s": 2.0, "time/phase_worker_s": 1.5}
     assert mlflow_schema.tags(record, "here")["slm.reason"] == "it broke"
     assert mlflow_schema.system_series(record) == []
-    stopped = trial.failed(a_trial(config), mlflow_schema.INTERRUPTED, 0, {})
+    stopped = trial.failed(a_trial(config), mlflow_schema.INTERRUPTED, 0)
     assert mlflow_schema.tags(stopped, "here")["slm.interrupted"] == "true"
 
 

@@ -20,7 +20,7 @@ from slm_energy.config.groups import RunConfig, TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.record import Record
 from slm_energy.running import trial
-from slm_energy.store import artifacts, mlflow_schema
+from slm_energy.store import artifacts, left, mlflow_schema
 from slm_energy.store.connection import store_uri, ui_command
 from slm_energy.store.mlflow_schema import INTERRUPTED
 from slm_energy.store.offline import Sweep
@@ -104,10 +104,10 @@ def test_history_tells_outcomes_and_only_of_this_machine(
     assert store.history("test", MACHINE) == []
     parent = store.open_sweep("test", "s1", MACHINE, "note")
     entry = a_trial(config)
-    first = dataclasses.replace(trial.failed(entry, "it broke", 0, {}), duration_s=1.5)
+    first = dataclasses.replace(trial.failed(entry, "it broke", 0), duration_s=1.5)
     stored(store, first, tmp_path / "1", parent)
     second = dataclasses.replace(entry, id="t2", attempt=2)
-    stored(store, trial.failed(second, INTERRUPTED, 0, {}), tmp_path / "2", parent)
+    stored(store, trial.failed(second, INTERRUPTED, 0), tmp_path / "2", parent)
     broken, stopped = store.history("test", MACHINE)
     assert (broken.outcome, broken.reason, broken.interrupted) == ("failed", "it broke", False)
     assert stopped.interrupted
@@ -217,6 +217,15 @@ def test_a_request_that_was_answered_late_leaves_no_second_run_of_a_trial(
     stored(store, trial.derive(a_trial(config), a_capture(), 0), tmp_path / "record", parent)
     assert in_the_ui(tracking) == [("sweep", "RUNNING"), ("trial", "FINISHED")]
     assert store.frame("test")["outcome"].tolist() == ["valid"]
+
+
+def test_a_twin_that_another_process_has_deleted_is_no_error(tracking: TrackingConfig) -> None:
+    run = Store(tracking).open_sweep("test", "s1", MACHINE, "note")
+    client = MlflowClient(store_uri(tracking))
+    found = client.get_run(run)
+    left.delete(client, found)
+    left.delete(client, found)
+    assert client.get_run(run).info.lifecycle_stage == "deleted"
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "KILLED"])

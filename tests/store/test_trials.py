@@ -17,7 +17,7 @@ from slm_energy.store import artifacts, trials
 from slm_energy.store.connection import connect, store_uri
 from slm_energy.store.runs import search
 from slm_energy.store.tracking import Store
-from slm_energy.store.trials import Trial, Wanted, of_run, read
+from slm_energy.store.trials import StoredTrial, Wanted, of_run, read
 from tests.captures import a_capture
 from tests.conftest import a_trial
 
@@ -42,8 +42,8 @@ def filled(
             dataclasses.replace(measured, trial=dataclasses.replace(entry, id="o")),
             ELSEWHERE,
         ),
-        "failed": (trial.failed(dataclasses.replace(entry, id="f", round=2), "broke", 0, {}), HERE),
-        "deleted": (trial.failed(dataclasses.replace(entry, id="d", round=3), "gone", 0, {}), HERE),
+        "failed": (trial.failed(dataclasses.replace(entry, id="f", round=2), "broke", 0), HERE),
+        "deleted": (trial.failed(dataclasses.replace(entry, id="d", round=3), "gone", 0), HERE),
     }
     for position, (name, (record, machine)) in enumerate(records.items()):
         begun = dataclasses.replace(record, started_unix_ns=(position + 1) * 10**9)
@@ -62,7 +62,7 @@ def filled(
     return client, study, ids
 
 
-def flat(pages: list[list[Trial]]) -> list[Trial]:
+def flat(pages: list[list[StoredTrial]]) -> list[StoredTrial]:
     return [each for page in pages for each in page]
 
 
