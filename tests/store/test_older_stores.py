@@ -105,13 +105,13 @@ def test_what_was_summed_is_unknown_where_those_files_are_lost(older: Path, stor
 def test_the_same_command_has_nothing_left_to_do(
     older: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cells' Python, bundled weights and bundled tasks were others."""
+    """The cells' Python, bundled weights and tasks were others, and a file had the name bundled."""
     monkeypatch.setattr(platform, "python_version", lambda: "3.11.7")
     monkeypatch.setattr("slm_energy.models.source.identity", lambda model: "f2be8397f604b031")
     monkeypatch.setattr("slm_energy.machine.machine_id", lambda: "machine-before")
     monkeypatch.setattr("slm_energy.running.resume.machine_id", lambda: "machine-before")
-    tasks = f"workload.source={DATA / 'before_tasks.jsonl'}"
-    grid = ("-m", "engine.options.export_s=0.01,0.02", "study.name=kept", "study.rounds=2", tasks)
+    tasks = (f"workload.source={DATA / 'before_tasks.jsonl'}", "workload.name=bundled")
+    grid = ("-m", "engine.options.export_s=0.01,0.02", "study.name=kept", "study.rounds=2", *tasks)
     done = slm_energy("plan", *grid)
     assert done.returncode == 0, done.stderr
     assert "4 trials: 4 done" in done.stdout
