@@ -79,8 +79,8 @@ def _pairs_of_metric(
         return [], [LeftOut(scope="metric", name=kinds[0].heading, reason=why)]
     for kind in kinds:
         columns = [dict(zip(s.cells, passes(s, kind).T, strict=True)) for s in studies]
-        for a, b in cells:
-            require_equal_work(kind, np.concatenate([columns[0][a], columns[1][b]]))
+        for before, after in cells:
+            require_equal_work(kind, np.concatenate([columns[0][before], columns[1][after]]))
     samples: list[dict[Metric, dict[str, Sample]]] = []
     left_out: list[LeftOut] = []
     machines = {study.machine for study in studies}
