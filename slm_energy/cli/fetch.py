@@ -33,7 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = key_help.help_text(
         examples,
-        note="Takes the same words as run. An interrupted download is resumed. A model without a"
+        ("model", "workload", "cache"),
+        "Takes the same words as run. An interrupted download is resumed. A model without a"
         " pinned commit is not downloaded; the word that pins it is printed.",
     )
 

@@ -103,9 +103,10 @@ def test_a_missing_key_and_an_unknown_group_are_named(composed: dict[str, Any]) 
         run_config(composed | {"modle": {}})
 
 
-def test_a_cell_is_identified_by_what_can_change_its_result(
-    composed: dict[str, Any], config: RunConfig
-) -> None:
+def test_a_cell_is_identified_by_what_can_change_its_result(composed: dict[str, Any]) -> None:
+    composed = changed(composed, "workload.name", "mine")
+    config = run_config(composed)
+
     def identity(config: RunConfig, digest: str = "m", **versions: str) -> str:
         return cell_id(settings(config), digest, "w", versions)
 

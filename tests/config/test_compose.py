@@ -54,7 +54,7 @@ CHANGED = {
     "measurement/wall": {"wall_meter"},
     "tracking/offline": {"offline"},
     "tracking/server": {"uri"},
-    "workload/humaneval": {"revision", "new_tokens"},
+    "workload/humaneval": {"new_tokens"},
 }
 """Keys that a file sets, or files of a group may set, to another value than the default."""
 ENGINES = {"llama_cpp_server": "openai_server", "vllm": "openai_server"}
