@@ -34,6 +34,6 @@ def test_copies_are_trials_of_a_study_that_can_be_reported(
     assert frame["cell"].nunique() == shape.cells
     assert set(frame["round"]) == set(range(1, 11))
     valid = tidy(frame, "copies").valid
-    assert 0.95 * len(frame) < len(valid) < len(frame)
+    assert 0.95 * len(frame) < len(valid) <= len(frame)
     ratio = frame["energy/per_output_token_j"] / record.metrics["energy/per_output_token_j"]
     assert ratio.between(0.9, 2).all()

@@ -188,7 +188,7 @@ def test_a_contradiction_that_shows_only_later_ends_the_readings(opened):
         assert meter.read() == 7 * 3_600_000
         count = iter(range(8, 20))
         wall.body = lambda file: b'{"meters": [{"power": 3.0, "total": %d}]}' % next(count)
-        assert sampled(meter, 2).raw == (8 * 3_600_000, 9 * 3_600_000)
+        assert tuple(sampled(meter, 2).raw) == (8 * 3_600_000, 9 * 3_600_000)
         for _ in range(2):
             with pytest.raises(ReadFailed, match="unit=Wh gives"):
                 meter.read()

@@ -68,7 +68,7 @@ def test_a_worker_keeps_the_answers_of_one_batch_whatever_the_number_of_passes(
     alive, generate = list[int](), ScriptedEngine.generate
 
     def counted(engine: ScriptedEngine, batch: Batch) -> list[Completion]:
-        alive.append(sum(isinstance(each, Completion) for each in gc.get_objects()))
+        alive.append(sum(type(each) is Completion for each in gc.get_objects()))
         return generate(engine, batch)
 
     monkeypatch.setattr(ScriptedEngine, "generate", counted)

@@ -128,7 +128,8 @@ def _scored(
 ) -> Iterator[tuple[str, int, TrialAnswers]]:
     """Cell, round and scores of the valid trials whose scores count (`one_tests`)."""
     valid = study.valid
-    valid = valid[valid["scored"].fillna("") != ""] if "scored" in valid else valid[:0]
+    if "scored" in valid:
+        valid = valid[valid["scored"].fillna("") != ""]
     for run, cell, number in zip(valid["run_id"], valid["cell"], valid["round"], strict=True):
         if run in answers:
             yield str(cell), int(number), answers[run]

@@ -7,7 +7,7 @@ from slm_energy.analysis.result.metric import Metric
     ("name", "heading", "unit", "scale"),
     [
         ("energy/per_output_token_j", "Energy per output token", "mJ/token", 1e3),
-        ("energy_estimated/total_j", "Total energy (estimated)", "J", 1),
+        ("energy_estimated/total_j", "Total energy of all passes (estimated)", "J", 1),
         ("energy/cpu_package_j", "CPU package energy", "J", 1),
         ("energy/prefill_per_request_j", "Prefill energy per request", "J", 1),
         ("latency/tpot_p95_s", "TPOT p95", "ms", 1e3),

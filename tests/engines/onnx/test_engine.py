@@ -85,6 +85,10 @@ def test_the_library_s_own_class_generates_the_same_tokens(make_request, twin, p
 
 
 def test_int8_quantizes_every_linear_layer_and_reports_it(make_request, prompts):
+    if not has("vnni"):  # sums of 8-bit products saturate at 16 bits, and the figures are wrong
+        with pytest.raises(EngineError, match="8-bit weights differs from torch"):
+            loaded(make_request("onnx", dtype="int8"))
+        return
     engine, effective = loaded(make_request("onnx", dtype="int8"))
     exact, _ = loaded(make_request("onnx"))
     assert effective["dtype"] == "int8"
@@ -162,6 +166,7 @@ from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, LoadRequest, find
 from slm_energy.serialization import from_plain
+from tests.processor import has
 
 fields = json.loads(Path(sys.argv[1]).read_text())
 target = LoadRequest(
