@@ -17,6 +17,7 @@ from slm_energy.engines.onnx.engine import ENGINE, quantization, unsupported
 from slm_energy.engines.onnx.providers import Node
 from slm_energy.errors import EngineError
 from slm_energy.serialization import to_plain
+from tests.processor import has
 from tests.shipped import KINDS
 
 WAYS = [("torch", "session"), ("torch", "generate"), ("onnx", "session"), ("onnx", "generate")]
@@ -166,7 +167,6 @@ from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, LoadRequest, find
 from slm_energy.serialization import from_plain
-from tests.processor import has
 
 fields = json.loads(Path(sys.argv[1]).read_text())
 target = LoadRequest(
