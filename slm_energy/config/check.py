@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeVar
 
 from slm_energy.config.groups import (
@@ -31,12 +31,17 @@ from slm_energy.serialization import convert, field_types, from_plain
 T = TypeVar("T")
 
 
-def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = None) -> RunConfig:
+def run_config(
+    composed: Mapping[str, Any],
+    launcher: LauncherConfig | None = None,
+    named: Collection[str] = (),
+) -> RunConfig:
     """Check a composed configuration and freeze it.
 
     Args:
         composed: group name to its keys, plain values only.
         launcher: how trials run as jobs, if they do.
+        named: groups whose name the user has set: it stays, whatever their source.
 
     Raises:
         ConfigError: an unknown or missing key, a wrong type, a value out of range.
@@ -46,7 +51,8 @@ def run_config(composed: Mapping[str, Any], launcher: LauncherConfig | None = No
     groups: dict[str, Any] = {}
     for name, kind in GROUPS.items():
         keys = composed.get(name)
-        if name in ("model", "workload") and isinstance(keys, Mapping):
+        renamed = name in ("model", "workload") and name not in named
+        if renamed and isinstance(keys, Mapping):
             keys = named_after_source(name, keys)
         groups[name] = _group(kind, name, keys)
     config = _with_revision(RunConfig(**groups, launcher=launcher))

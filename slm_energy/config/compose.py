@@ -75,7 +75,7 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
         every = composed if isinstance(composed, list) else [composed]
         try:
             launcher = _launcher()
-            configs.extend(run_config(_plain(config), launcher) for config in every)
+            configs.extend(run_config(_plain(config), launcher, named) for config in every)
         except SlmEnergyError as error:
             # Hydra would print a line of its own before it passes an exception on.
             errors.append(error)
@@ -91,6 +91,7 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
     words = [_parsable(word) for word in words]
     assigned = [(key, value) for key, _, value in (word.partition("=") for word in words)]
     folders = [(key, value) for key, value in assigned if key in _FOLDERS]
+    named = [key.lstrip("+").removesuffix(".name") for key, _ in assigned if key.endswith(".name")]
     with file_errors(folders), _clear_errors(tuple(GROUPS)), foreign_files_checked():
         words = _with_source_choices(words)
         try:

@@ -44,6 +44,7 @@ def test_another_source_has_its_own_name() -> None:
         ("b", "org/b"),
     ]
     assert models("model.source=/data/a", "model.name=mine") == [("mine", "/data/a")]
+    assert models("model.source=/data/a", "model.name=bundled") == [("bundled", "/data/a")]
     [config] = compose_grid(["workload.source=/data/Own.jsonl.gz"])
     assert config.workload.name == "Own"
 
