@@ -275,7 +275,7 @@ class ClusterExecutor:
             failed(trial, reason, begun_ns),
             node=job.node,
             job=job.id,
-            ended_by=job.state if job.lost and not withdrawn else "",
+            ended_by="" if withdrawn else job.ended_by,
         )
 
 

@@ -38,6 +38,9 @@ _ENDED = (
 )  # fmt: skip
 """Source: JOB STATE CODES of Slurm's squeue(1), and our own for a job that no queue knows; in
 any other state a job may still produce something."""
+_NOT_LAUNCHED = "JobLaunchFailure"
+"""Slurm's reason why a job has failed that its node could not start, such as one that comes back
+from a power failure."""
 _FULL = re.compile(r"\w*MaxSubmitJob\w*|temporarily unable to accept job")
 """What sbatch prints when the user, or the cluster (MaxJobCount), has as many jobs as allowed."""
 _COMMAND_S = 60
@@ -81,9 +84,11 @@ class QueuedJob:
         return self.state in _ENDED
 
     @property
-    def lost(self) -> bool:
-        """The cluster ended it, and not what ran in it; or nobody knows what did."""
-        return self.state in _LOST
+    def ended_by(self) -> str:
+        """How the cluster ended it, or that nobody knows; empty where its own program ended it."""
+        if self.why == _NOT_LAUNCHED:
+            return _NOT_LAUNCHED
+        return self.state if self.state in _LOST else ""
 
 
 class QueueFull(SlmEnergyError):

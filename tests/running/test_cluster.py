@@ -118,6 +118,12 @@ def test_a_job_that_has_ended_is_told_by_the_record_that_it_left(
         ("NODE_FAIL", "None", r"job 1 on n7 left no record \(NODE_FAIL\)", "NODE_FAIL"),
         ("PREEMPTED", "None", r"job 1 on n7 left no record \(PREEMPTED\)", "PREEMPTED"),
         ("BOOT_FAIL", "None", r"job 1 on n7 left no record \(BOOT_FAIL\)", "BOOT_FAIL"),
+        (
+            "FAILED",
+            "JobLaunchFailure",
+            r"job 1 on n7 left no record \(FAILED: JobLaunchFailure\)",
+            "JobLaunchFailure",
+        ),
         (None, "", r"job 1 left no record \(FORGOTTEN\)", "FORGOTTEN"),
         # What a person or the trial itself has ended counts as an attempt.
         ("CANCELLED", "None", r"job 1 on n7 left no record \(CANCELLED\)", ""),
