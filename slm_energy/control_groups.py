@@ -8,10 +8,46 @@ proc_pid_mountinfo(5), names as in cgroup_namespaces(7).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from slm_energy.errors import one_line
 
 ROOT = Path("/")
+T = TypeVar("T")
+
+
+def limits(
+    controller: str, read: Callable[[Path, str], T | None], root: Path, pids: Sequence[int] = ()
+) -> tuple[tuple[T, ...], str]:
+    """The limits of this process's groups, and of those of others that work for it.
+
+    Args:
+        controller: `cpu` or `memory`.
+        read: the limit of a group, by its folder and its name; None if it has none.
+        root: the folder that holds `proc` and `sys`.
+        pids: the other processes.
+
+    Returns:
+        The limits, outermost first; and why they are not known, empty if they are.
+    """
+    try:
+        found = [folder for pid in (None, *pids) for folder in folders(controller, root, pid)]
+        each = (read(group, f"/{group.relative_to(root)}") for group in dict.fromkeys(found))
+        return tuple(limit for limit in each if limit is not None), ""
+    except (OSError, ValueError, KeyError) as error:
+        return (), one_line(error)
+
+
+def text(file: Path) -> str:
+    """What a file of a group has."""
+    return file.read_text(encoding="utf-8").strip()
+
+
+def counts(file: Path) -> dict[str, int]:
+    """The counters of a file of a group, one on a line."""
+    return {key: int(value) for key, value in map(str.split, text(file).splitlines())}
 
 
 def folders(controller: str, root: Path = ROOT, pid: int | None = None) -> list[Path]:

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slm_energy import control_groups
-from slm_energy.control_groups import ROOT
-from slm_energy.errors import one_line
+from slm_energy.control_groups import ROOT, counts, text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +90,8 @@ def read(root: Path = ROOT, pids: Sequence[int] = ()) -> Quotas:
         root: the folder that holds `proc` and `sys`.
         pids: the other processes.
     """
-    try:
-        folders = [f for pid in (None, *pids) for f in control_groups.folders("cpu", root, pid)]
-        found = (_quota(folder, root) for folder in dict.fromkeys(folders))
-        return Quotas(groups=tuple(quota for quota in found if quota is not None))
-    except (OSError, ValueError, KeyError) as error:
-        return Quotas(unknown=f"the CPU quota cannot be read: {one_line(error)}")
+    groups, why = control_groups.limits("cpu", _quota, root, pids)
+    return Quotas(groups=groups, unknown=why and f"the CPU quota cannot be read: {why}")
 
 
 def usable_processors(root: Path = ROOT) -> int:
@@ -121,21 +116,19 @@ def _difference(quota: CpuQuota, before: CpuQuota) -> CpuQuota:
     )
 
 
-def _quota(folder: Path, root: Path) -> CpuQuota | None:
+def _quota(folder: Path, name: str) -> CpuQuota | None:
     """The quota of one group; None if it has none, or no controller of processors."""
     if (file := folder / "cpu.max").is_file():
-        quota, period = file.read_text(encoding="utf-8").split()
+        quota, period = text(file).split()
     elif (file := folder / "cpu.cfs_quota_us").is_file():
-        quota = file.read_text(encoding="utf-8").strip()
-        period = (folder / "cpu.cfs_period_us").read_text(encoding="utf-8")
+        quota, period = text(file), text(folder / "cpu.cfs_period_us")
     else:
         return None
     if quota in ("max", "-1"):
         return None
-    lines = (folder / "cpu.stat").read_text(encoding="utf-8").splitlines()
-    stat = {key: int(value) for key, value in map(str.split, lines)}
+    stat = counts(folder / "cpu.stat")
     return CpuQuota(
-        folder=f"/{folder.relative_to(root)}",
+        folder=name,
         quota_us=int(quota),
         period_us=int(period),
         periods=stat["nr_periods"],

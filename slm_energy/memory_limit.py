@@ -10,8 +10,7 @@ import dataclasses
 from pathlib import Path
 
 from slm_energy import control_groups
-from slm_energy.control_groups import ROOT
-from slm_energy.errors import one_line
+from slm_energy.control_groups import ROOT, counts, text
 
 _NO_LIMIT = 1 << 60
 """Version 1 writes the largest number of whole pages that a counter holds."""
@@ -70,36 +69,25 @@ def read(root: Path = ROOT) -> MemoryLimits:
     Args:
         root: the folder that holds `proc` and `sys`.
     """
-    try:
-        found = (_limit(folder, root) for folder in control_groups.folders("memory", root))
-        return MemoryLimits(groups=tuple(limit for limit in found if limit is not None))
-    except (OSError, ValueError, KeyError) as error:
-        return MemoryLimits(unknown=f"the memory limit cannot be read: {one_line(error)}")
+    groups, why = control_groups.limits("memory", _limit, root)
+    return MemoryLimits(groups=groups, unknown=why and f"the memory limit cannot be read: {why}")
 
 
-def _limit(folder: Path, root: Path) -> MemoryLimit | None:
+def _limit(folder: Path, name: str) -> MemoryLimit | None:
     """The limit of one group; None if it has none, or no controller of memory."""
     for limit_file, use_file, cache in _VERSIONS:
         if not (folder / limit_file).is_file():
             continue
-        text = _text(folder / limit_file)
-        if text == "max" or int(text) >= _NO_LIMIT:
+        limit = text(folder / limit_file)
+        if limit == "max" or int(limit) >= _NO_LIMIT:
             return None
-        used = int(_text(folder / use_file)) - _counts(folder / "memory.stat")[cache]
+        used = int(text(folder / use_file)) - counts(folder / "memory.stat")[cache]
         return MemoryLimit(
-            folder=f"/{folder.relative_to(root)}",
-            limit_bytes=int(text),
-            free_bytes=max(0, int(text) - used),
-            refusals=_counts(folder / "memory.events")["oom"]
+            folder=name,
+            limit_bytes=int(limit),
+            free_bytes=max(0, int(limit) - used),
+            refusals=counts(folder / "memory.events")["oom"]
             if limit_file == "memory.max"
-            else int(_text(folder / "memory.failcnt")),
+            else int(text(folder / "memory.failcnt")),
         )
     return None
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8").strip()
-
-
-def _counts(file: Path) -> dict[str, int]:
-    return {key: int(value) for key, value in map(str.split, _text(file).splitlines())}
