@@ -28,12 +28,12 @@ def test_copies_are_trials_of_a_study_that_can_be_reported(
     store.store(record, tmp_path / "record", parent, "here")
 
     shape = bench.Shape(models=1, engines=10, batches=2)
-    bench.fill(tracking, "copies", 10 * shape.cells, shape)
+    bench.fill(tracking, "copies", 5 * shape.cells, shape)
     frame = Store(tracking).frame("copies")
-    assert len(frame) == 10 * shape.cells
+    assert len(frame) == 5 * shape.cells
     assert frame["cell"].nunique() == shape.cells
-    assert set(frame["round"]) == set(range(1, 11))
+    assert set(frame["round"]) == {1, 2, 3, 4, 5}
     valid = tidy(frame, "copies").valid
-    assert 0.95 * len(frame) < len(valid) <= len(frame)
+    assert len(valid) == len(frame) - 1  # drawn with a seed
     ratio = frame["energy/per_output_token_j"] / record.metrics["energy/per_output_token_j"]
     assert ratio.between(0.9, 2).all()
