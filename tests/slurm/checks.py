@@ -55,7 +55,11 @@ def endings(study: Study, expected: Counter[str]) -> list[Row]:
     tags = [run.data.tags for run in study.other]
     found = Counter(tag.get("slm.ended_by", "cancelled") for tag in tags)
     cancelled = [tag for tag in tags if "slm.ended_by" not in tag]
-    attempts = sum(int(run.data.tags["slm.attempt"]) - 1 for run in (*study.valid, *study.other))
+    last = Counter[tuple[str, str]]()
+    for tag in (run.data.tags for run in (*study.valid, *study.other)):
+        trial = tag["slm.cell"], tag["slm.round"]
+        last[trial] = max(last[trial], int(tag["slm.attempt"]))
+    attempts = last.total() - len(last)
     restarts = sum(int(run.data.tags.get("slm.restarts", 0)) for run in study.valid)
     named = all("CANCELLED" in tag["slm.reason"] for tag in cancelled)
     listed = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))

@@ -61,10 +61,10 @@ def become(cluster: Cluster, job: Held, state: str) -> None:
     wait(step, lambda: cluster.jobs("--states=all").get(job.id) == state)
 
 
-def start_again(cluster: Cluster, job: Held) -> None:
-    """Spare a requeued job the two minutes for which Slurm lets it wait."""
+def start_again(cluster: Cluster, job: Held, *more: str) -> None:
+    """Spare a requeued job the two minutes for which Slurm lets it wait; change more of it."""
     become(cluster, job, "PENDING")
-    cluster.run("scontrol", "update", f"JobId={job.id}", "StartTime=now")
+    cluster.run("scontrol", "update", f"JobId={job.id}", "StartTime=now", *more)
 
 
 def processes(words: str) -> Iterator[tuple[int, str]]:

@@ -188,9 +188,8 @@ def faults(test: Test) -> list[Row]:
         limit(slurm, warned, 90)
         lost = hold(slurm, sweep, but=[warned])
         slurm.power_off(lost.node)
-        become(slurm, lost, "PENDING")
-        slurm.power_on(lost.node)  # first: a node that has just been lost may not launch its job
-        start_again(slurm, lost)
+        start_again(slurm, lost, f"ExcNodeList={lost.node}")  # it may not launch one that it had
+        slurm.power_on(lost.node)
         test.told(f"job {lost.id} is lost with its node {lost.node}, and requeued")
         become(slurm, warned, "COMPLETED")
         test.told(f"job {warned.id} was warned of its limit")
