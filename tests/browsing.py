@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import socket
 import time
 import urllib.error
@@ -69,13 +68,6 @@ def prefer(driver: webdriver.Chrome, scheme: str) -> None:
     """Ask pages for their light or dark face."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def picture(driver: webdriver.Chrome, path: Path) -> None:
-    """Take a picture of the whole page, for a person to look at."""
-    whole = {"captureBeyondViewport": True, "format": "png"}
-    data = driver.execute_cdp_cmd("Page.captureScreenshot", whole)["data"]
-    path.write_bytes(base64.b64decode(data))
 
 
 def free_port() -> int:

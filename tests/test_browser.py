@@ -135,46 +135,36 @@ def opened(driver: Chrome, address: str) -> None:
     driver.get(address)
 
 
-def test_the_table_of_runs(browser: Chrome, served: Served, tmp_path: Path) -> None:
+def test_the_table_of_runs(browser: Chrome, served: Served) -> None:
     opened(browser, served.table)
     shows(browser, "Training runs", "sweep ", "5 matching runs")
-    browser.save_screenshot(tmp_path / "runs.png")
 
 
-def test_the_view_of_a_study_has_its_energy_and_charts(
-    browser: Chrome, served: Served, tmp_path: Path
-) -> None:
+def test_the_view_of_a_study_has_its_energy_and_charts(browser: Chrome, served: Served) -> None:
     opened(browser, served.view)
     shows(browser, "Energy per cell", "Sort: energy/per_output_token_j", "4 matching runs")
     headers = {each.text for each in browser.find_elements(By.CSS_SELECTOR, "[role=columnheader]")}
     assert {"slm.label", "energy/per_output_token_j"} <= headers
-    browser.save_screenshot(tmp_path / "view.png")
     opened(browser, f"{served.view}&compareRunsMode=CHART")
     shows(browser, "Energy\n(1)", "Other metrics\n(3)")
-    browser.save_screenshot(tmp_path / "charts.png")
 
 
-def test_a_trial_says_what_came_of_it(browser: Chrome, served: Served, tmp_path: Path) -> None:
+def test_a_trial_says_what_came_of_it(browser: Chrome, served: Served) -> None:
     opened(browser, served.trial)
     shows(browser, "bundled / scripted / cpu / decode=", "energy per output token (measured)")
-    browser.save_screenshot(tmp_path / "trial.png")
 
 
-def test_its_generations_are_a_table(browser: Chrome, served: Served, tmp_path: Path) -> None:
+def test_its_generations_are_a_table(browser: Chrome, served: Served) -> None:
     opened(browser, f"{served.trial}/artifacts/outputs/generations.json")
     shows(browser, "View as table", "completion", "slm/0", "def mask_middle")
-    browser.save_screenshot(tmp_path / "generations.png")
 
 
-def test_its_series_are_system_metrics(browser: Chrome, served: Served, tmp_path: Path) -> None:
+def test_its_series_are_system_metrics(browser: Chrome, served: Served) -> None:
     opened(browser, f"{served.trial}/system-metrics")
     shows(browser, "cpu_utilization_percentage", "process_memory_megabytes")
-    browser.save_screenshot(tmp_path / "system.png")
 
 
-def test_the_sweep_shows_its_report_with_its_style(
-    browser: Chrome, served: Served, tmp_path: Path
-) -> None:
+def test_the_sweep_shows_its_report_with_its_style(browser: Chrome, served: Served) -> None:
     opened(browser, served.parent)
     shows(browser, "4 of 4 trials valid", "per output token")
     opened(browser, f"{served.parent}/artifacts/report.html")
@@ -187,15 +177,11 @@ def test_the_sweep_shows_its_report_with_its_style(
         assert bar.value_of_css_property("fill") != "rgb(0, 0, 0)"
     finally:
         browser.switch_to.default_content()
-    browser.save_screenshot(tmp_path / "report.png")
 
 
-def test_the_page_shows_hostile_text_and_runs_none_of_it(
-    browser: Chrome, page: str, tmp_path: Path
-) -> None:
+def test_the_page_shows_hostile_text_and_runs_none_of_it(browser: Chrome, page: str) -> None:
     browser.get_log("browser")
     browser.get(page)
-    browsing.picture(browser, tmp_path / "page.png")
     assert browser.title == "Study <b>toy</b>"
     assert browser.find_element(By.TAG_NAME, "h1").text == "Study <b>toy</b>"
     shown = browser.find_element(By.TAG_NAME, "pre").text
@@ -222,12 +208,11 @@ def test_the_policy_of_the_page_stops_what_would_run_if_it_were_markup(
     ("scheme", "dark"), [("light", False), ("dark", True)], ids=["light", "dark"]
 )
 def test_the_page_follows_the_preferred_scheme(
-    browser: Chrome, page: str, tmp_path: Path, scheme: str, dark: bool
+    browser: Chrome, page: str, scheme: str, dark: bool
 ) -> None:
     browsing.prefer(browser, scheme)
     try:
         browser.get(page)
-        browsing.picture(browser, tmp_path / f"{scheme}.png")
         body = browser.find_element(By.TAG_NAME, "body")
         label = browser.find_element(By.CSS_SELECTOR, "svg.fig text")
         assert (brightness(body, "background-color") < 60) is dark
@@ -312,14 +297,11 @@ return found;
 
 
 @pytest.mark.parametrize("width", [390, 580, 1400])
-def test_no_figure_is_clipped_at_any_width(
-    browser: Chrome, page: str, tmp_path: Path, width: int
-) -> None:
+def test_no_figure_is_clipped_at_any_width(browser: Chrome, page: str, width: int) -> None:
     screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     try:
         browser.get(page)
-        browsing.picture(browser, tmp_path / "page.png")
         assert browser.execute_script(CLIPPED, "figure, figcaption, section > p") == []
         label = browser.find_element(By.CSS_SELECTOR, "svg.fig text")
         assert label.value_of_css_property("font-size") == "13px"
@@ -327,15 +309,12 @@ def test_no_figure_is_clipped_at_any_width(
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_paper_shows_what_is_folded_and_cuts_no_table(
-    browser: Chrome, page: str, tmp_path: Path
-) -> None:
+def test_paper_shows_what_is_folded_and_cuts_no_table(browser: Chrome, page: str) -> None:
     paper = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         browser.get(page)
-        browsing.picture(browser, tmp_path / "paper.png")
         assert browser.execute_script(CLIPPED, "figure, .scroll, pre") == []
         folded = browser.find_elements(By.CSS_SELECTOR, "details table")
         assert folded
