@@ -150,7 +150,10 @@ _ADDED: dict[str, Scalar] = {
 """Keys that came after studies had been run, and the value that means what was done before them:
 with it they are not part of a cell's identity, so that those studies go on."""
 
-_CORE = ("model.name", "engine.name", "provider.name")
+CORE = ("model.name", "engine.name", "provider.name")
+MACHINE = "machine.name"
+"""The level of cells of several machines (`analysis.trials.machines`)."""
+
 _VERSION = "version."
 _IMPLIED_BY = {
     "model.digest": ("model.name",),
@@ -160,7 +163,7 @@ _IMPLIED_BY = {
         "workload.prompt",
         "workload.fim",
     ),
-    "engine.options.command": ("engine.options.server",),
+    "engine.options.command": ("engine.name",),
 }
 
 
@@ -210,6 +213,13 @@ def joined_levels(levels: Sequence[str]) -> str:
     return " / ".join(f'"{each}"' if " /" in each or "/ " in each else each for each in levels)
 
 
+def by_server(row: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """A cell's levels with a server as its engine where it has a name: `vllm`, not `openai_server`."""
+    server = row.get("engine.options.server")
+    named = {key: value for key, value in row.items() if key != "engine.options.server"}
+    return named | ({"engine.name": server} if server else {})
+
+
 def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, str]:
     """Short, distinct names for cells: `model / engine / provider`, then what else differs.
 
@@ -220,16 +230,16 @@ def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, 
         Cell id to label. Cells with the same settings get the fewest versions that distinguish
         them, else `engine.python`, else their ids.
     """
-    table = {cell: _ADDED | dict(row) for cell, row in cells}
+    table = {cell: _ADDED | by_server(row) for cell, row in cells}
     names = {key for row in table.values() for key in row if not key.startswith(_VERSION)}
     varying = [
         key
-        for key in sorted(names - set(_CORE) - set(PLACES))
+        for key in sorted(names - {MACHINE, *CORE} - set(PLACES))
         if _distinguishes(key, table.values())
     ]
     labels = {}
     for cell, row in table.items():
-        parts = [str(row.get(key)) for key in _CORE]
+        parts = [str(row.get(key)) for key in (MACHINE, *CORE) if key != MACHINE or key in row]
         labels[cell] = " / ".join([*parts, *_named(row, varying)])
     for alike in _sharing(labels):
         rows = {cell: table[cell] for cell in alike}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,12 @@ from slm_energy.analysis.trials.course import late_trials, varied_order
 from slm_energy.analysis.trials.kinds import one_kind
 from slm_energy.analysis.trials.one_tests import one_tests
 from slm_energy.analysis.trials.scopes import one_scope
-from slm_energy.cell import cell_labels
+from slm_energy.cell import CORE, MACHINE, by_server, cell_labels
 from slm_energy.config.groups import SENTINEL, Scalar
 from slm_energy.errors import AnalysisError, one_line
 from slm_energy.scope import Scope
 
-_SETTINGS = ("model.", "engine.", "provider.", "measurement.", "workload.", "version.")
-_CORE = ("model.name", "engine.name", "provider.name")
+_SETTINGS = ("machine.", "model.", "engine.", "provider.", "measurement.", "workload.", "version.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +45,7 @@ class Study:
         scope: what the measured sums of all valid trials cover; None where it is not known.
         other_scopes: what is left out because trials measured something else, or on other nodes, or
             have scores by other tests.
+        scopes: of several machines, each one's scope; empty where it is one.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Study:
     sentinel: Study | None = None
     scope: Scope | None = None
     other_scopes: tuple[LeftOut, ...] = ()
+    scopes: Mapping[str, Scope | None] = dataclasses.field(default_factory=dict)
 
     @property
     def valid(self) -> pd.DataFrame:
@@ -81,7 +82,7 @@ class Study:
 
     def core(self, cell: str) -> str:
         """Model, engine and provider of a cell."""
-        return " / ".join(level(self.settings[cell], key) for key in _CORE)
+        return " / ".join(level(self.settings[cell], key) for key in CORE)
 
     def factors(self, names: Sequence[str], what: str) -> tuple[Factor, ...]:
         """The settings of these names that vary over the cells.
@@ -96,7 +97,7 @@ class Study:
         varying = []
         for name in names:
             key = name if "." in name else f"{name}.name"
-            if key not in _CORE and not any(key in row for row in self.settings.values()):
+            if key not in CORE and not any(key in row for row in self.settings.values()):
                 known = sorted({key for row in self.settings.values() for key in row})
                 raise AnalysisError(
                     f"{what}: no trial of study={self.name} has the setting {key!r}; there are: "
@@ -177,10 +178,10 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     is_sentinel = rows.get("workload.name", pd.Series("", rows.index)) == SENTINEL
     if is_sentinel.all():
         raise AnalysisError(f"study={study}: only its sentinel has run; run the sweep again")
-    own = _study(rows[~is_sentinel], study, machine)
+    own = study_of(rows[~is_sentinel], study, machine)
     if own.valid.empty:
         raise AnalysisError(_none_valid(study, own.trials))
-    extra = _study(rows[is_sentinel], study, machine) if is_sentinel.any() else None
+    extra = study_of(rows[is_sentinel], study, machine) if is_sentinel.any() else None
     return dataclasses.replace(
         own,
         sentinel=extra,
@@ -189,7 +190,8 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     )
 
 
-def _study(rows: pd.DataFrame, study: str, machine: str) -> Study:
+def study_of(rows: pd.DataFrame, study: str, machine: str) -> Study:
+    """The trials of `tidy`, without its sentinel and scope."""
     read = len(rows)
     rows = rows.assign(
         round=rows["round"].astype(int), reason=rows["reason"].fillna("").astype(str)
@@ -252,7 +254,7 @@ def _settings(rows: pd.DataFrame) -> dict[str, dict[str, Scalar]]:
     keys = [name for name in rows.columns if str(name).startswith(_SETTINGS) and "/" not in name]
     first = rows.drop_duplicates("cell").set_index("cell")[keys]
     return {
-        str(cell): {str(key): value for key, value in row.items() if pd.notna(value)}
+        str(cell): by_server({str(key): value for key, value in row.items() if pd.notna(value)})
         for cell, row in zip(first.index, first.to_dict("records"), strict=True)
     }
 
@@ -261,14 +263,14 @@ def _label_parts(
     labels: dict[str, str], settings: dict[str, dict[str, Scalar]]
 ) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
     """What `model / engine / provider / ...` is made of, and what of it all cells share."""
-    parts = {}
+    parts, core = {}, [key for key in (MACHINE, *CORE) if any(key in s for s in settings.values())]
     for cell, label in labels.items():
-        core = {key: str(settings[cell].get(key)) for key in _CORE}
-        rest = label.removeprefix(" / ".join(core.values())).removeprefix(" / ")
-        parts[cell] = core | ({"": rest} if rest else {})
-    same = [key for key in _CORE if len({row[key] for row in parts.values()}) == 1]
-    if len(labels) == 1 or len(same) == len(_CORE):
-        same = [_CORE[0]]  # a name must be left
+        named = {key: str(settings[cell].get(key)) for key in core}
+        rest = label.removeprefix(" / ".join(named.values())).removeprefix(" / ")
+        parts[cell] = named | ({"": rest} if rest else {})
+    same = [key for key in core if len({row[key] for row in parts.values()}) == 1]
+    if len(labels) == 1 or len(same) == len(core):
+        same = [core[0]]  # a name must be left
     first = next(iter(parts.values()))
     shared = tuple(f"{key.removesuffix('.name')} {first[key]}" for key in same)
     short = {
