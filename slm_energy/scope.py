@@ -150,6 +150,16 @@ def comparable(a: Scope, b: Scope) -> bool:
     return Counter(part.domain for part in a.parts) == Counter(part.domain for part in b.parts)
 
 
+def covers_alike(a: Scope, b: Scope) -> bool:
+    """Whether the sums of two machines cover the same of a computer, whatever devices it has.
+
+    Sockets and GPUs may be more on one of them: that is what is compared.
+    """
+    if not (has_processor(a.domains) and has_processor(b.domains)):
+        return a.domains == b.domains
+    return a.domains - {"gpu"} == b.domains - {"gpu"}
+
+
 def lacking(
     domains: Collection[str], provider: str, effective: Mapping[str, Json] | None = None
 ) -> str | None:

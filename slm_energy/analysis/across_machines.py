@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
-from slm_energy.analysis.regression.samples import samples, with_correlation
+from slm_energy.analysis.regression.samples import usable_samples, with_correlation
 from slm_energy.analysis.resolve_design import Design
 from slm_energy.analysis.result.comparison import Pair
+from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.machines import AcrossMachines
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import MetricResult
 from slm_energy.analysis.stats.comparison import Rule
 from slm_energy.analysis.stats.independent import change_as_pair
 from slm_energy.analysis.stats.welch import CellChange, IndependentPair, Sample, judge
-from slm_energy.analysis.trials.frame import MACHINE, Study, level
-from slm_energy.cell import PLACES, joined_levels
+from slm_energy.analysis.trials.frame import Study, level
+from slm_energy.cell import MACHINE, PLACES, joined_levels
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.scope import Scope, covers_alike
 
@@ -32,55 +32,59 @@ _ESTIMATED = "the error of an estimate is not known, so that of two machines has
 
 
 def across_machines(
-    study: Study, metrics: Iterable[MetricResult], design: Design
+    study: Study, metrics: Sequence[MetricResult], design: Design
 ) -> tuple[AcrossMachines, ...]:
-    """Compare the machines of a study, metric by metric and family by family.
+    """Compare the machines of a study, family by family, on the cells that the metric decides.
 
     Args:
         study: of several machines.
-        metrics: the results, whose families are those of single machines.
+        metrics: the results, whose families are those of single machines; the deciding ones first.
         design: the families.
     """
-    if len(study.scopes) < 2:
-        return ()
-    by_quantity: dict[str, list[MetricResult]] = {}
+    known = {result.metric: usable_samples(study, result.metric, gain=True) for result in metrics}
+    kinds: dict[str, list[Metric]] = {}
+    for metric in known:
+        kinds.setdefault(metric.quantity, []).append(metric)
+    first = metrics[0].metric.quantity
+    ranked: dict[str, dict[str, tuple[str, ...]]] = {}
     for result in metrics:
-        by_quantity.setdefault(result.metric.quantity, []).append(result)
+        for family in result.families if result.metric.quantity == first else ():
+            settings = study.settings[family.ranked[0]]
+            outer = [level(settings, key) for key in design.split if key != MACHINE]
+            own = ranked.setdefault(joined_levels(outer or [""]), {})
+            own.setdefault(level(settings, MACHINE), family.ranked)
     return tuple(
-        found
-        for results in by_quantity.values()
-        for found in _quantity(study, results, design)
+        _compared(
+            AcrossMachines(metric=names[0], machines=(a, b), family=outer),
+            study,
+            [(metric, *known[metric]) for metric in names],
+            (machines[a], machines[b]),
+            design.options,
+        )
+        for outer, machines in ranked.items()
+        for a, b in itertools.combinations(machines, 2)
+        for names in kinds.values()
     )
 
 
-def _quantity(
-    study: Study, results: list[MetricResult], design: Design
-) -> Iterator[AcrossMachines]:
+def _compared(
+    found: AcrossMachines,
+    study: Study,
+    kinds: Sequence[tuple[Metric, Mapping[str, Sample], Sequence[LeftOut]]],
+    ranked: tuple[tuple[str, ...], tuple[str, ...]],
+    options: AnalysisOptions,
+) -> AcrossMachines:
     """One quantity, of which a machine may have another kind of joules than the other."""
-    ranked: dict[str, dict[str, tuple[Metric, tuple[str, ...]]]] = {}
-    for result in results:
-        for family in result.families:
-            if family.ranked:
-                settings = study.settings[family.ranked[0]]
-                outer = joined_levels(
-                    [level(settings, key) for key in design.split if key != MACHINE] or [""]
-                )
-                own = ranked.setdefault(outer, {})
-                own.setdefault(level(settings, MACHINE), (result.metric, family.ranked))
-    known = {result.metric: samples(study, result.metric, gain=True) for result in results}
-    for outer, machines in ranked.items():
-        for a, b in itertools.combinations(machines, 2):
-            metric, firsts = machines[a]
-            other, seconds = machines[b]
-            found = AcrossMachines(metric=metric, machines=(a, b), family=outer)
-            usable, left_out = known[metric]
-            reason = _scopes(metric, other, {m: study.scopes[m] for m in (a, b)})
-            if not reason and any(out.scope == "metric" for out in left_out):
-                reason = _UNKNOWN_GAIN
-            if reason:
-                yield dataclasses.replace(found, reason=reason)
-            else:
-                yield _judged(found, study, usable, (firsts, seconds), design.options)
+    has = [[kind for kind in kinds if cells[0] in kind[1]] for cells in ranked]
+    if not all(has):
+        return dataclasses.replace(found, reason="a machine has no value of it")
+    (metric, usable, left_out), (other, *_) = (own[0] for own in has)
+    reason = _scopes(metric, other, {name: study.scopes[name] for name in found.machines})
+    if not reason and any(out.scope == "metric" for out in left_out):
+        reason = _UNKNOWN_GAIN
+    if reason:
+        return dataclasses.replace(found, metric=metric, reason=reason)
+    return _judged(dataclasses.replace(found, metric=metric), study, usable, ranked, options)
 
 
 def _scopes(a: Metric, b: Metric, scopes: Mapping[str, Scope | None]) -> str:
@@ -90,6 +94,9 @@ def _scopes(a: Metric, b: Metric, scopes: Mapping[str, Scope | None]) -> str:
     if a.estimated and b.estimated:
         return _ESTIMATED
     (one, first), (other, second) = scopes.items()
+    if a.estimated or b.estimated:
+        names = (other, one) if a.estimated else (one, other)
+        return f"measured on {names[0]} and estimated on {names[1]}, which are never compared"
     alike = first is None or second is None or covers_alike(first, second)
     if a == b and (alike or not a.is_sum):
         return ""
@@ -112,32 +119,26 @@ def _judged(
     twins = {_alike(study, cell): cell for cell in seconds}
     same = [(cell, twins[key]) for cell in firsts if (key := _alike(study, cell)) in twins]
     chosen = dict.fromkeys([(firsts[0], seconds[0]), *same])
-    # The better one first; the ratio of a change is that of its second sample to its first.
-    ordered = [pair if _better(metric, usable, *pair) else pair[::-1] for pair in chosen]
+    pairs = [pair for pair in chosen if pair[0] in usable and pair[1] in usable]
     candidates = len(firsts) * len(seconds)
     changes = judge(
         with_correlation(
-            [
+            [  # the ratio of a change is that of its second sample to its first
                 IndependentPair(metric=metric, cell="", a=usable[second], b=usable[first])
-                for first, second in ordered
+                for first, second in pairs
             ]
         ),
         margin=options.margin,
         # The stated pairs were chosen from all of them.
-        alpha=options.alpha * len(ordered) / candidates,
+        alpha=options.alpha * len(pairs) / candidates,
         floor=0.0,
     )
     rule = Rule(alpha=options.alpha, margin=options.margin)
-    pairs = tuple(
-        _widened(change_as_pair(*cells, change, metric, rule, change.reason), change)
-        for cells, change in zip(ordered, changes, strict=True)
+    judged = tuple(
+        _widened(change_as_pair(*cells, change, metric, rule, change.reason), change, metric)
+        for cells, change in zip(pairs, changes, strict=True)
     )
-    return dataclasses.replace(found, pairs=pairs, candidates=candidates)
-
-
-def _better(metric: Metric, usable: Mapping[str, Sample], a: str, b: str) -> bool:
-    more = float(usable[a].logs.mean()) > float(usable[b].logs.mean())
-    return more == metric.higher_is_better
+    return dataclasses.replace(found, pairs=judged, candidates=candidates)
 
 
 def _alike(study: Study, cell: str) -> frozenset[tuple[str, str]]:
@@ -149,18 +150,17 @@ def _alike(study: Study, cell: str) -> frozenset[tuple[str, str]]:
     )
 
 
-def _widened(pair: Pair, change: CellChange) -> Pair:
+def _widened(pair: Pair, change: CellChange, metric: Metric) -> Pair:
     """The pair with the interval that covers sampling and sensors."""
     if change.joint_low is None or change.joint_high is None:
         return pair
-    wide = 1.0 if change.instrument is None else change.instrument
-    hidden = math.inf if change.verdict == "below the instrument's resolution" else wide
-    known = change.instrument is not None or hidden == 1.0
+    pair = dataclasses.replace(pair, joint_low=change.joint_low, joint_high=change.joint_high)
+    if metric.is_energy and change.instrument is None:  # it extends to zero
+        return pair
+    wide = change.instrument or 1.0
     return dataclasses.replace(
         pair,
-        joint_low=change.joint_low,
-        joint_high=change.joint_high,
         instrument=change.instrument,
-        joint_wide_low=change.joint_low / wide if known else None,
-        joint_wide_high=change.joint_high * wide if known else None,
+        joint_wide_low=change.joint_low / wide,
+        joint_wide_high=change.joint_high * wide,
     )

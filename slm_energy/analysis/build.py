@@ -10,8 +10,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from slm_energy.analysis.across_machines import across_machines
 from slm_energy.analysis.answered import Answered, answered
-from slm_energy.analysis.metric_result import analyse, not_possible
+from slm_energy.analysis.metric_result import ONE_MACHINE, analyse, not_possible
 from slm_energy.analysis.noise_floor import floor
 from slm_energy.analysis.recommend import recommend
 from slm_energy.analysis.resolve_design import Design, resolve_design, with_sharing
@@ -28,6 +29,7 @@ from slm_energy.analysis.text import (
     caveats,
     findings,
     independent,
+    machines_in_words,
     population,
     solved_findings,
     solved_methods,
@@ -36,7 +38,8 @@ from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
 from slm_energy.analysis.trials.answers import TrialAnswers, answer_counts
-from slm_energy.analysis.trials.frame import Study, level, tidy
+from slm_energy.analysis.trials.frame import Study, chosen_machines, level, tidy
+from slm_energy.analysis.trials.machines import one_study
 from slm_energy.analysis.trials.provenance import provenance, trial_rows
 from slm_energy.config.options import AnalysisOptions
 
@@ -67,7 +70,13 @@ def build(
         AnalysisError: the study cannot be analysed as requested; the message names the key to
             change.
     """
-    sections, study = Sections(), tidy(raw, options.study, options.machine)
+    machines = chosen_machines(raw, options.study, options.machine)
+    if len(machines) > 1:
+        study = one_study(raw, options.study, machines)
+        options = dataclasses.replace(options, families=("machine", *options.families))
+    else:
+        study = tidy(raw, options.study, machines[0])
+    sections = Sections()
     scores = answers or {}
     report = _analysed(study, raw, options, sections, rounds=True, answers=scores)
     report = dataclasses.replace(
@@ -92,6 +101,7 @@ def build(
             "solved tasks in words": solved_findings.findings,
             "verdicts in words": findings.findings,
             "verdicts over models in words": population.findings,
+            "machines in words": machines_in_words.findings,
             "noise in words": caveats.findings,
         },
         notes={
@@ -149,6 +159,9 @@ def _analysed(
         "answers", lambda: answered(study, answers), lambda failure: nothing
     )
     left_out += unusable
+    if not design.one_machine:
+        what = "drift, effects of factors, models in general, trade-offs, noise floor"
+        left_out.append(LeftOut(scope="test", name=what, reason=ONE_MACHINE))
     tested = [block for _, block in values] + [block for each in scored for block in each.tested]
     design = with_sharing(design, tested)
     trials = blocks.trial_facts(study.valid)
@@ -172,6 +185,11 @@ def _analysed(
         lambda failure: (),
     )
     report = _assembled(study, raw, design, metrics, left_out, sections, costs)
+    if not design.one_machine:
+        across = sections.make(
+            "machines", lambda: across_machines(study, metrics, design), lambda failure: ()
+        )
+        return dataclasses.replace(report, across=across)
     own_floor = sections.make(
         "noise floor", lambda: floor(study, values, options.alpha), lambda failure: None
     )
@@ -256,11 +274,11 @@ def _assembled(
         metrics=tuple(metrics),
         pareto=sections.make(
             "trade-offs",
-            lambda: trade_offs(study, metrics, costs, design.options),
+            lambda: trade_offs(study, metrics, costs, design.options) if design.one_machine else (),
             lambda failure: (),
         ),
         trials=trial_rows(study),
-        scope="" if study.scope is None else study.scope.words,
+        scope=study.measured,
         solved=costs,
         methods=(),
         findings=(),

@@ -43,6 +43,7 @@ _DRAWS_WITHOUT_A_ROUND = 999
 """Fewer than of the comparison itself, for there is one of them for each round."""
 
 _NO_ROUNDS = "the repetitions are not rounds, so no cell's repetition belongs to another cell's"
+ONE_MACHINE = "machines share no round: report each of them alone"
 _NEED_ROUNDS = "max-T over rounds, paired t intervals, rounds won, Friedman, Conover, drift, power"
 _NEED_SPREAD = (
     "t intervals, Welch's t test, max-T test, Games-Howell, equivalence tests, Cliff's delta, A12, "
@@ -95,6 +96,7 @@ def analyse(
         )
         families.append(family)
         left_out += missing
+    shared = design.rounds and design.one_machine
     own = block.of(tuple(cell for family in families for cell in family.ranked))
     effects, confounded = make(
         "effects of the factors",
@@ -103,7 +105,7 @@ def analyse(
     )
     flagged = make(
         "flagged trials",
-        lambda: outliers.find(own.values, rule.alpha, rounds=design.rounds),
+        lambda: outliers.find(own.values, rule.alpha, rounds=shared),
         lambda failure: outliers.Outliers.unknown(own.values.shape),
     )
     changed = make(
@@ -122,9 +124,7 @@ def analyse(
         ),
         diagnostics=make(
             "drift and outliers",
-            lambda: diagnostics.diagnose(
-                own, trials, flagged, changed, rule.alpha, rounds=design.rounds
-            ),
+            lambda: diagnostics.diagnose(own, trials, flagged, changed, rule.alpha, rounds=shared),
             lambda failure: Diagnostics.unknown(),
         ),
         families=tuple(families),
@@ -136,7 +136,9 @@ def analyse(
         ),
         population=make(
             "over models",
-            lambda: over_models(study, own, rule, rounds=design.rounds),
+            lambda: (
+                over_models(study, own, rule, rounds=design.rounds) if design.one_machine else None
+            ),
             lambda failure: None,
         ),
     )
@@ -247,6 +249,8 @@ def _effects(
     study: Study, block: Block, design: Design, rule: Rule
 ) -> tuple[Effects, list[LeftOut]]:
     """The linear model of rounds and factors; of factors alone where there are no rounds."""
+    if not design.one_machine:
+        return Effects.not_fitted(ONE_MACHINE), []
     values = block if design.rounds else one_row(block)
     cell_levels = levels(study, values.cells, design.factors)
     effects, confounded = factorial_anova.effects(values, cell_levels, design.factors, rule)

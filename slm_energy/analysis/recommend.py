@@ -35,11 +35,13 @@ class _Compared(NamedTuple):
     low: float | None
     high: float | None
     verdict: Verdict
+    untested: str = ""
 
     def turned(self, higher_is_better: bool) -> _Compared:
         low = None if not self.high else 1 / self.high
         high = None if not self.low else 1 / self.low
-        return _Compared(1 / self.ratio, low, high, mirrored(self.verdict, higher_is_better))
+        verdict = mirrored(self.verdict, higher_is_better)
+        return _Compared(1 / self.ratio, low, high, verdict, self.untested)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,7 +168,9 @@ def _by_deciding(results: Iterable[MetricResult]) -> Iterator[_Contest]:
 def _pairs(family: Family) -> Iterator[tuple[tuple[str, str], _Compared]]:
     for pair in family.pairs:
         if pair.ratio is not None:
-            seen = _Compared(pair.ratio, pair.joint_low, pair.joint_high, pair.verdict)
+            untested = "" if pair.is_tested else pair.reason
+            ends = pair.joint_low, pair.joint_high
+            seen = _Compared(pair.ratio, *ends, pair.verdict, untested)
             yield (pair.a, pair.b), seen
 
 
@@ -242,4 +246,5 @@ def _against(contest: _Contest, best: str, candidate: Candidate) -> Candidate:
         ratio_low=seen.low,
         ratio_high=seen.high,
         verdict=seen.verdict,
+        untested=seen.untested,
     )

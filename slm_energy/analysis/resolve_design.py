@@ -28,6 +28,8 @@ class Design:
         references: family to the cell that was named as its reference.
         rounds: cells ran in rounds; else each cell's repetitions are a sample of its own.
         sharing: comparisons that share alpha: 1, or with adjust=study all of them.
+        split: settings whose levels make a family.
+        one_machine: the cells ran on one, so that their rounds are those of all.
     """
 
     options: AnalysisOptions
@@ -36,6 +38,8 @@ class Design:
     references: dict[str, str]
     rounds: bool
     sharing: int = 1
+    split: tuple[str, ...] = ()
+    one_machine: bool = True
 
 
 def resolve_design(study: Study, options: AnalysisOptions, *, rounds: bool = True) -> Design:
@@ -60,6 +64,8 @@ def resolve_design(study: Study, options: AnalysisOptions, *, rounds: bool = Tru
         families=families,
         references=_references(study, families, split, options.reference),
         rounds=rounds,
+        split=tuple(split),
+        one_machine=not study.scopes,
     )
 
 

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     options, console = checked(RecommendOptions, composed, "recommend"), terminal()
     made = study_recommendations(open_existing(tracking), options)
     for each in made.recommendations:
-        print_sentences(each, console)
+        print_sentences(each.sentences, console)
         print_grid(candidates(made.result, each), console)
     for gap in made.gaps:
         console.print(gap, style="yellow", soft_wrap=True, highlight=False, markup=False)

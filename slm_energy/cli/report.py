@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -47,7 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     from slm_energy.running.report import study_report
     from slm_energy.store.tracking import open_existing
 
-    words, console = overrides(arguments), terminal()
+    # Hydra would take machine=a,b for a sweep.
+    words = [re.sub(r"^machine=([^'\"]*,.*)$", r"machine='\1'", w) for w in overrides(arguments)]
+    console = terminal()
     if any(word.startswith("data=") for word in words):
         return _report_table(words, console)
     composed = compose_study("analysis", words)

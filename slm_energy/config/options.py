@@ -85,7 +85,13 @@ class AnalysisOptions:
         ),
     ] = 9999
     seed: Annotated[int, Key("seed of all random draws", low=0, high=2**32 - 1)] = 0
-    machine: Annotated[str | None, _MACHINE] = None
+    machine: Annotated[
+        str | None,
+        Key(
+            "machine whose trials are read, or several to compare: machine=a,b. Needed where a study"
+            " has trials of several."
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -98,7 +98,8 @@ def study_report(
         declared = read(Path(registration))
         plans = [
             from_plain(Frozen, json.loads(plan)["frozen"])
-            for plan in store.plans(checked.study, result.machine)
+            for machine in (checked.machine or result.machine).split(",")
+            for plan in store.plans(checked.study, machine)
         ]
         result = sections.make(
             "registration",
@@ -118,33 +119,37 @@ def _analysed(
     from slm_energy.analysis.trials.hardware import hardware
 
     frame = store.frame(options.study)
-    machine = analysis.one_machine(frame, options.study, options.machine)
+    machines = analysis.chosen_machines(frame, options.study, options.machine)
     gaps = list[str]()
     floor = None
     try:
-        floor = noise_floor(store, machine)
+        floor = noise_floor(store, machines[0]) if len(machines) == 1 else None
     except AnalysisError as error:
         gaps.append(f"no noise floor: {error}")
     if stop_reason is not None:
-        store.note_stop(options.study, machine, stop_reason)
-    own = frame[frame["machine"] == machine]
+        store.note_stop(options.study, machines[0], stop_reason)
+    own = frame[frame["machine"].isin(machines)]
+    stops = {machine: store.stopped(options.study, machine) for machine in machines}
     answers, lost = read_answers(own, store.attached)
     result = analysis.build(
         frame,
         options,
         noise_floor=floor,
-        stopped=store.stopped(options.study, machine),
+        stopped="; ".join(filter(None, stops.values())),
         answers=answers,
         unscored="" if answers else why_unscored(store, own, options.study),
     )
-    result = dataclasses.replace(
-        result, planned_rounds=_planned_rounds(store, options.study, machine)
-    )
+    planned = max(_planned_rounds(store, options.study, machine) for machine in machines)
+    seen = dict[str, str]()
     try:
-        seen = hardware(str(own[own["outcome"] == "valid"]["run_id"].iloc[-1]), store.attached)
-        result = dataclasses.replace(result, hardware=seen)
+        for machine in machines:
+            valid = own[(own["outcome"] == "valid") & (own["machine"] == machine)]
+            facts = hardware(str(valid["run_id"].iloc[-1]), store.attached)
+            where = f"{machine}: " if len(machines) > 1 else ""
+            seen |= {f"{where}{fact}": value for fact, value in facts.items()}
     except (TrackingError, ValueError, KeyError) as error:  # files were lost, or of an old version
         gaps.append(f"no hardware in the report: {error}")
+    result = dataclasses.replace(result, planned_rounds=planned, hardware=seen)
     return result, answers, [*gaps, *lost]
 
 

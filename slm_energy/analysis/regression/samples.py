@@ -85,7 +85,7 @@ def _pairs_of_metric(
     left_out: list[LeftOut] = []
     machines = {study.machine for study in studies}
     for study in studies:
-        by_kind = {kind: _samples(study, kind, gain=len(machines) > 1) for kind in kinds}
+        by_kind = {kind: usable_samples(study, kind, gain=len(machines) > 1) for kind in kinds}
         samples.append({kind: usable for kind, (usable, _) in by_kind.items()})
         left_out += [out for _, unusable in by_kind.values() for out in unusable]
     pairs, clashes, why = [], 0, ""
@@ -112,10 +112,10 @@ def _pairs_of_metric(
         raise AnalysisError(f"{name} is {why}: leave it out, as with metrics=[latency/e2e_p50_s]")
     if not pairs:
         left_out.append(_nowhere(studies, kinds[0]))
-    return _with_correlation(pairs), left_out
+    return with_correlation(pairs), left_out
 
 
-def _with_correlation(pairs: Sequence[IndependentPair]) -> list[IndependentPair]:
+def with_correlation(pairs: Sequence[IndependentPair]) -> list[IndependentPair]:
     """The pairs of each kind of a metric with how much a round of theirs resembles the next."""
     result = list(pairs)
     for metric in {pair.metric for pair in pairs}:
@@ -172,7 +172,7 @@ def _nowhere(studies: tuple[Study, Study], metric: Metric) -> LeftOut:
     return LeftOut(scope="metric", name=metric.heading, reason=why)
 
 
-def _samples(
+def usable_samples(
     study: Study, metric: Metric, *, gain: bool
 ) -> tuple[dict[str, Sample], list[LeftOut]]:
     """Cell id to its usable values of a metric, and what is not usable.

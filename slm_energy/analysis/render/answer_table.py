@@ -47,6 +47,13 @@ def answer(report: Report) -> Grid:
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
 
 
+_UNDECIDED = {
+    COARSE: "below the resolution of the sensors",
+    "inconclusive": "not decided",
+    None: "not tested",
+}
+
+
 def _against(report: Report, metric: Metric, family: Family) -> dict[str, str]:
     """Cell to how it compares with its family's reference."""
     name, words = report.short_label(family.reference), {}
@@ -58,8 +65,7 @@ def _against(report: Report, metric: Metric, family: Family) -> dict[str, str]:
         elif row.verdict == "equivalent":
             words[row.cell] = f"equivalent to {name}"
         else:
-            why = "below the resolution of the sensors" if row.verdict == COARSE else "not decided"
-            words[row.cell] = f"{why}: {compared(row.ratio, name)}"
+            words[row.cell] = f"{_UNDECIDED[row.verdict]}: {compared(row.ratio, name)}"
     return words
 
 

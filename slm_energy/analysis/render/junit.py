@@ -43,7 +43,7 @@ def to_junit(result: StudyComparison) -> bytes:
 
 def _message(cell: CellChange) -> str:
     shown = ratio(cell.ratio, cell.joint_low, cell.joint_high)
-    return ": ".join(filter(None, [f"ratio {shown}", cell.verdict, cell.reason]))
+    return ": ".join(filter(None, [f"ratio {shown}", cell.stated, cell.reason]))
 
 
 def _kind(cell: CellChange, fail_on: Sequence[str]) -> str | None:

@@ -14,8 +14,8 @@ def to_markdown(report: Report, makes: Sections | None = None) -> str:
     """Write as Markdown; `makes` makes its tables, and keeps what failed."""
     lines = [f"# {markdown(heading(report))}", ""]
     # These come first: MLflow shows the first lines of a description, and folds the rest.
-    for made in opening(report):
-        first, *rest = (markdown(sentence) for sentence in made.sentences)
+    for sentences in opening(report):
+        first, *rest = map(markdown, sentences)
         lines += [" ".join([f"**{first}**", *rest]), ""]
     for line in unsaid(report):
         lines += [f"**{markdown(line)}**", ""]

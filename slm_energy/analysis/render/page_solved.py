@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
-from slm_energy.analysis.render import answer_table, page_metric, solved_figure, solved_tables
+from slm_energy.analysis.render import (
+    answer_table,
+    page_metric,
+    solved_figure,
+    solved_tables,
+    summary_tables,
+)
 from slm_energy.analysis.render.page_blocks import (
     Block,
     Figure,
@@ -16,7 +22,6 @@ from slm_energy.analysis.render.page_blocks import (
     folded,
 )
 from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.result.solved import Solved, SolvedFamily
 from slm_energy.analysis.sections import of_family
@@ -30,8 +35,9 @@ _MOST_OPEN = 12
 
 def answer(report: Report) -> Iterator[Part]:
     """What opens the page: what to use, all cells in a figure, and in a table with verdicts."""
-    for made in opening(report):
-        yield Part(f"recommendation{of_family(made.family)}", partial(_recommended, made))
+    for number, sentences in enumerate(opening(report), start=1):
+        yield Part(f"answer {number}", partial(_recommended, sentences))
+    yield Part("machines", lambda: filled(summary_tables.across(report)))
     for result in report.deciding:
         if result.descriptive:
             name = of_family(result.metric.heading)
@@ -39,8 +45,8 @@ def answer(report: Report) -> Iterator[Part]:
     yield Part("cells", lambda: folded(answer_table.answer(report)))
 
 
-def _recommended(made: Recommendation) -> Iterator[Block]:
-    first, *rest = made.sentences
+def _recommended(sentences: Sequence[str]) -> Iterator[Block]:
+    first, *rest = sentences
     yield Text(text=first, style="recommended")
     yield from (Text(text=sentence, style="because") for sentence in rest)
 

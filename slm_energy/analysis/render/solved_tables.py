@@ -209,7 +209,7 @@ def _standing(made: Recommendation, candidate: Candidate) -> str:
         return "excluded"
     if candidate == made.candidates[0]:
         return "recommended"
-    return candidate.verdict or "not compared"
+    return candidate.stated
 
 
 def verdicts(report: Report) -> Grid:

@@ -120,7 +120,7 @@ def _row(metric: Metric, cell: CellChange) -> tuple[str, ...]:
         f"{number(cell.b * metric.scale)} ({cell.b_trials})",
         ratio(cell.ratio, cell.joint_low, cell.joint_high),
         p_value(cell.p),
-        f"{cell.verdict}: {cell.reason}" if cell.reason else cell.verdict,
+        f"{cell.stated}: {cell.reason}" if cell.reason else cell.stated,
     )
 
 
@@ -133,7 +133,7 @@ def _findings(result: StudyComparison) -> list[str]:
     lines = []
     for change in result.metrics:
         name = change.metric.heading
-        counts = Counter(cell.verdict for cell in change.cells)
+        counts = Counter(cell.stated for cell in change.cells)
         summary = ", ".join(
             f"{verdict} {n} of {len(change.cells)}" for verdict, n in counts.items()
         )

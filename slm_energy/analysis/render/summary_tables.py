@@ -32,6 +32,7 @@ def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
         makes.make(name, grid, _left_out)
         for name, grid in (
             ("table of trials that are not valid", partial(audit, report)),
+            ("table of machines", partial(across, report)),
             ("table of cells", partial(cells, report)),
             *(
                 ("table of solved tasks", partial(solved_tables.cells, report, s))
@@ -61,6 +62,26 @@ def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
 
 def _left_out(failure: Failure) -> Grid:
     return Grid(title=failure.part, head=("Left out after an error",), rows=((failure.reason,),))
+
+
+def across(report: Report) -> Grid:
+    """The best cells of two machines, and what ran on both."""
+    quantities = list(dict.fromkeys(found.metric.quantity for found in report.across))
+    heads = {found.metric.quantity: found.metric.heading for found in report.across}
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for found in report.across:
+        for pair in found.pairs:
+            size = ratio(pair.ratio, pair.joint_wide_low, pair.joint_wide_high)
+            row = rows.setdefault((report.labels[pair.a], report.labels[pair.b]), {})
+            row[found.metric.quantity] = f"{size} {phrases.verdict(pair)}"
+    return Grid(
+        title="Machines against each other: the best of each, then what ran on both; simultaneous "
+        f"{phrases.confidence(report)} intervals, those of energy with the gain of the sensors",
+        head=("Cell", "Against", *(heads[name] for name in quantities)),
+        rows=tuple(
+            (*names, *(row.get(q, "no ratio") for q in quantities)) for names, row in rows.items()
+        ),
+    )
 
 
 def cells(report: Report) -> Grid:

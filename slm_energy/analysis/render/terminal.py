@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
@@ -10,7 +12,6 @@ from rich.text import Text
 
 from slm_energy.analysis.render.summary_tables import grids
 from slm_energy.analysis.render.tables import Grid, heading
-from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.text.recommendation import opening, unsaid
 from slm_energy.escape import visible, visible_line
@@ -28,8 +29,8 @@ def to_terminal(report: Report, console: Console) -> None:
         console.print(_safe("all cells: " + ", ".join(report.shared), style="dim"), width=width)
     if report.scope:
         console.print(_safe(f"measured: {report.scope}", style="dim"), width=width)
-    for made in opening(report):
-        print_sentences(made, console)
+    for sentences in opening(report):
+        print_sentences(sentences, console)
     for grid in grids(report):
         print_grid(grid, console)
     for line in unsaid(report):
@@ -44,10 +45,10 @@ def print_line(text: str, console: Console) -> None:
     console.print(_safe(text, style="bold"), width=min(console.width, WIDTH))
 
 
-def print_sentences(made: Recommendation, console: Console) -> None:
-    """Print a recommendation; the first sentence stands out."""
+def print_sentences(sentences: Sequence[str], console: Console) -> None:
+    """Print what belongs together; the first sentence stands out."""
     width = min(console.width, WIDTH)
-    first, *rest = made.sentences
+    first, *rest = sentences
     console.print()
     console.print(_safe(first, style="bold"), width=width)
     for sentence in rest:

@@ -62,6 +62,7 @@ class Candidate:
         ratio_low: lower end of its interval, simultaneous for all pairs of the family.
         ratio_high: upper end.
         verdict: about the recommended one against this one; None where `ratio` is.
+        untested: why there is none, where nothing could be tested; else empty.
         excluded: why it cannot be recommended; empty if it can.
     """
 
@@ -74,12 +75,18 @@ class Candidate:
     ratio_low: float | None = None
     ratio_high: float | None = None
     verdict: Verdict | None = None
+    untested: str = ""
     excluded: str = ""
 
     @property
     def tied(self) -> bool:
         """Whether no verdict separates it from the recommended configuration."""
         return self.verdict is not None and self.verdict not in SEPARATES
+
+    @property
+    def stated(self) -> str:
+        """The verdict in words."""
+        return "not tested" if self.untested else self.verdict or "not compared"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,7 @@
         population               configurations over models in general
       solved                     whether the generated code works, and joules per solved task
       recommendations            the cheapest configuration of each family
+      across                     cells of two machines against each other
       pareto                     energy against latency and quality
       trials                     one row per trial
       noise_floor                how much the machine varies where nothing differs
@@ -42,6 +43,7 @@ from slm_energy.analysis.result.design import Audit, Cell, Factor, LeftOut, Prov
 from slm_energy.analysis.result.diagnostics import Descriptive, Diagnostics, NoiseFloor, Sentinel
 from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.failure import Failure
+from slm_energy.analysis.result.machines import AcrossMachines
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
 from slm_energy.analysis.result.population import Population
@@ -121,6 +123,7 @@ class Report:
         answers: how the answers of each cell passed or failed.
         recommendations: one per family and kind of energy, without conditions.
         planned_rounds: how many the last sweep was to have; 0 where it is not known.
+        across: cells of two machines against each other; empty where there is one.
         hardware: what the study ran on, as a reader knows it: `processor` to its name, ...
         schema: version of this format.
     """
@@ -151,6 +154,7 @@ class Report:
     answers: tuple[AnswerCounts, ...] = ()
     recommendations: tuple[Recommendation, ...] = ()
     planned_rounds: int = 0
+    across: tuple[AcrossMachines, ...] = ()
     hardware: dict[str, str] = dataclasses.field(default_factory=dict)
     schema: int = SCHEMA
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from slm_energy.analysis.result.comparison import Pair
 from slm_energy.analysis.result.metric import Metric
-from slm_energy.analysis.result.verdict import Verdict
+from slm_energy.analysis.result.verdict import COARSE, Verdict
 from slm_energy.analysis.stats import welch
 from slm_energy.analysis.stats.comparison import Block, Comparison, Rule, ranking
 from slm_energy.analysis.stats.decision import judge, tested, with_intervals
@@ -63,7 +63,7 @@ def compare(block: Block, metric: Metric, rule: Rule, reference: str | None = No
     pairs = []
     for (i, j), change in zip(indices, changes, strict=True):
         reason = _SINGLE if min(len(samples[i]), len(samples[j])) < 2 else _CONSTANT
-        pair = _pair(block.cells[i], block.cells[j], change, metric, rule, reason)
+        pair = change_as_pair(block.cells[i], block.cells[j], change, metric, rule, reason)
         if change.low is not None and family is not None and i in enough and j in enough:
             test = tested(family, (enough.index(i), enough.index(j)), rule)
             assert test is not None
@@ -107,16 +107,15 @@ def one_row(block: Block) -> Block:
     )
 
 
-def _pair(
+def change_as_pair(
     a: str, b: str, change: welch.CellChange, metric: Metric, rule: Rule, reason: str
 ) -> Pair:
-    """The change from `b` to `a` as a pair of one family; no rounds are shared.
-
-    Its verdict is that of values that do not vary: of a share, or none.
-    """
+    """The change from `b` to `a` as a pair of one family; no rounds are shared."""
     verdict: Verdict = "inconclusive"
     if change.verdict == "equivalent":
         verdict = "equivalent"
+    elif change.verdict == COARSE:
+        verdict = COARSE
     elif change.verdict == "regression":
         verdict = "worse"
     elif change.verdict == "improvement":
@@ -133,7 +132,7 @@ def _pair(
         difference=change.b - change.a,
         p=None if change.p is None else min(1.0, rule.sharing * change.p),
         verdict=verdict,
-        reason=reason,
+        reason=reason if verdict == "inconclusive" else "",
     )
 
 

@@ -33,6 +33,9 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.stats.autocorrelation import dependence
 from slm_energy.analysis.stats.effect_size import Floats, holm
 
+_NO_DIFFERENCE = 1e-12
+"""Of two mean logarithms of the same value."""
+
 Change = Literal[
     "regression", "improvement", "equivalent", "inconclusive", "below the instrument's resolution"
 ]
@@ -139,6 +142,12 @@ class CellChange:
     joint_high: float | None = None
     freedom: float | None = None
 
+    @property
+    def stated(self) -> str:
+        """The verdict in words: without any spread nothing was tested."""
+        untested = self.verdict == "inconclusive" and self.p is None
+        return "not tested" if untested else self.verdict
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class _Rule:
@@ -212,7 +221,7 @@ def _welch(pair: IndependentPair, band: float, alpha: float) -> _Welch | None:
         ]
     )
     error = math.sqrt(parts.sum())
-    if error < 1e-12:
+    if error < _NO_DIFFERENCE:
         return None
     own = [max(each.effective - 1, 1) for each in worth]
     freedom = float(parts.sum() ** 2 / (parts**2 / own).sum())
@@ -243,7 +252,8 @@ def _change(pair: IndependentPair, test: _Welch | None, rule: _Rule) -> CellChan
         alone = min(change.a_trials, change.b_trials) < 2
         why = "one trial in a study gives no interval: raise study.rounds"
         same = "the values do not vary, so their spread is unknown"
-        if pair.metric.is_share and not alone:
+        equal = abs(mean) < _NO_DIFFERENCE and not pair.resolution
+        if (pair.metric.is_share or equal) and not alone:
             return dataclasses.replace(change, verdict=_plain_verdict(pair, rule.band))
         return dataclasses.replace(change, reason=why if alone else same)
     joint = float(stats.t.ppf(1 - rule.alpha / (2 * rule.tests), test.freedom)) * test.error
@@ -267,7 +277,7 @@ def _change(pair: IndependentPair, test: _Welch | None, rule: _Rule) -> CellChan
 
 
 def _plain_verdict(pair: IndependentPair, band: float) -> Change:
-    """Of a share that is the same in every trial, as greedy decoding makes it: without noise."""
+    """Of values without noise: a share, as greedy decoding makes it, or equal ones on both sides."""
     if abs(pair.mean) <= band:
         return "equivalent"
     return "regression" if (pair.mean < 0) == pair.metric.higher_is_better else "improvement"

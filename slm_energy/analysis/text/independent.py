@@ -75,8 +75,10 @@ def _sentence(report: Report, result: MetricResult, family: Family, pair: Pair) 
     assert pair.ratio is not None
     start = f"{a} against {b}, {metric.title}: ratio {number(pair.ratio)}"
     seen = interval(report, family, pair)
-    if not seen:
+    if not pair.is_tested:
         return f"{start}, no verdict: {pair.reason}."
+    if not seen:
+        return f"{start}: {verdict(pair)}; the values do not vary within cells."
     if pair.verdict == "equivalent":
         seen = equivalence_interval(report, family, pair)
     reason = f"; {pair.reason}" if pair.reason else ""

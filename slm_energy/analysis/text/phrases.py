@@ -176,7 +176,8 @@ def titled(report: Report, metric: Metric) -> str:
 
 
 def _has_scope(report: Report, metric: Metric) -> bool:
-    return bool(report.scope) and metric.is_sum and not metric.estimated
+    known = bool(report.scope) and not report.across  # else the head says it machine by machine
+    return known and metric.is_sum and not metric.estimated
 
 
 def confidence(report: Report) -> str:

@@ -9,6 +9,7 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.recommendation import Candidate, Condition, Reading, Recommendation
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.result.verdict import COARSE, SEPARATES
+from slm_energy.analysis.text import machines_in_words
 from slm_energy.analysis.text.phrases import (
     amount,
     between,
@@ -51,8 +52,14 @@ _MOST_IN_FULL = 3
 """Recommendations whose every sentence a report begins with; of more, what and how sure."""
 
 
-def opening(report: Report) -> tuple[Recommendation, ...]:
-    """What a report begins with: the recommendations that had something to choose from."""
+def opening(report: Report) -> tuple[tuple[str, ...], ...]:
+    """What a report begins with: which machine, then which configuration; the first line leads."""
+    across = machines_in_words.findings(report)
+    return (*([across] if across else []), *(made.sentences for made in _opened(report)))
+
+
+def _opened(report: Report) -> tuple[Recommendation, ...]:
+    """The recommendations that had something to choose from."""
     chosen = [
         m for m in report.recommendations if sum(c.cost is not None for c in m.candidates) > 1
     ]
@@ -62,16 +69,16 @@ def opening(report: Report) -> tuple[Recommendation, ...]:
 
 
 def unsaid(report: Report) -> tuple[str, ...]:
-    """The findings without those that the recommendations of `opening` state too."""
+    """The findings without those that `opening` states too."""
     said = {
         line
-        for made in opening(report)
+        for made in _opened(report)
         for solved in report.solved
         if solved.metric == made.metric
         for family in solved.families
         if family.name == made.family
         for line in of_best(report, solved, family)
-    }
+    } | set(machines_in_words.findings(report))
     return tuple(line for line in report.findings if line not in said)
 
 
@@ -154,6 +161,12 @@ def _certainty(report: Report, made: Recommendation) -> Iterator[str]:
     if following.ratio is None:
         yield f"The next best is {name}; the two were not compared."
         return
+    if following.untested:
+        yield (
+            f"The next best is {name}, ratio {number(following.ratio)}; no verdict:"
+            f" {following.untested}."
+        )
+        return
     interval = _interval(report, made, following)
     if following.verdict in SEPARATES:
         said = f"costs {of_reference(following.ratio)} than the next best, {name}"
@@ -190,7 +203,7 @@ def _ties(report: Report, made: Recommendation) -> Iterator[str]:
     others = made.eligible[1:]
     ties = [c for c in others if c.tied]
     if len(ties) > 1 or (ties and ties[0] is not others[0]):
-        names = joined([f"{report.labels[c.cell]} ({c.verdict})" for c in ties])
+        names = joined([f"{report.labels[c.cell]} ({c.stated})" for c in ties])
         yield f"Statistically tied with it: {names}."
     separated = [c for c in others if c.verdict in SEPARATES]
     if separated and separated[0] is not others[0]:

@@ -65,6 +65,21 @@ class Study:
     scopes: Mapping[str, Scope | None] = dataclasses.field(default_factory=dict)
 
     @property
+    def machines(self) -> tuple[str, ...]:
+        """Where it ran, one by one."""
+        return tuple(self.scopes) or (self.machine,)
+
+    @property
+    def measured(self) -> str:
+        """What the measured sums cover, in words; empty where it is not known."""
+        if not self.scopes:
+            return "" if self.scope is None else self.scope.words
+        known = {machine: scope.words for machine, scope in self.scopes.items() if scope}
+        if len(known) == len(self.scopes) and len(set(known.values())) == 1:
+            return f"{next(iter(known.values()))}, on each machine"
+        return "; ".join(f"{machine}: {words}" for machine, words in known.items())
+
+    @property
     def valid(self) -> pd.DataFrame:
         """The valid trials."""
         return self.trials[self.trials["outcome"] == "valid"]
@@ -171,7 +186,12 @@ def tidy(raw: pd.DataFrame, study: str, machine: str | None = None) -> Study:
     Raises:
         AnalysisError: no trials, none valid, or several machines and none chosen.
     """
-    machine = one_machine(raw, study, machine)
+    machine, *others = chosen_machines(raw, study, machine)
+    if others:
+        raise AnalysisError(
+            f"machine={','.join([machine, *others])}: only slm-energy report puts several machines"
+            f" side by side; choose one with machine={machine}"
+        )
     alike, unlike = one_kind(raw[raw["machine"].astype(str) == machine])
     scoped = one_scope(alike)
     rows, other_tests = one_tests(scoped.rows, study)
@@ -223,21 +243,30 @@ def study_of(rows: pd.DataFrame, study: str, machine: str) -> Study:
     )
 
 
-def one_machine(raw: pd.DataFrame, study: str, machine: str | None) -> str:
-    """The machine whose trials are to be analysed: see `tidy`."""
+def chosen_machines(raw: pd.DataFrame, study: str, machine: str | None) -> list[str]:
+    """The machines whose trials are to be analysed; `machine` names one, or several by commas.
+
+    Raises:
+        AnalysisError: no trials, none of a machine, or several machines and none chosen.
+    """
     if raw.empty:
         raise AnalysisError(f"study={study}: no trials found; run its sweep, or name another study")
     machines = sorted(raw["machine"].astype(str).unique())
     if machine is None and len(machines) > 1:
         raise AnalysisError(
-            f"study={study} has trials of {len(machines)} machines ({', '.join(machines)}), which "
-            f"cannot be compared: choose one with machine={machines[0]}"
+            f"study={study} has trials of {len(machines)} machines ({', '.join(machines)}): choose"
+            f" one with machine={machines[0]}, or compare them with slm-energy report"
+            f" machine={','.join(machines)}"
         )
-    chosen = machines[0] if machine is None else machine
-    if chosen not in machines:
-        raise AnalysisError(
-            f"machine={chosen}: study={study} has no trial of it; it has: {', '.join(machines)}"
-        )
+    chosen = (
+        machines if machine is None else [machine] if machine in machines else machine.split(",")
+    )
+    for name in chosen:
+        if name not in machines or chosen.count(name) > 1:
+            why = "is named twice" if name in machines else "has no trial of it"
+            raise AnalysisError(
+                f"machine={name}: study={study} {why}; it has: {', '.join(machines)}"
+            )
     return chosen
 
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from slm_energy.analysis.result.design import Audit
-from slm_energy.analysis.trials.frame import MACHINE, Study, study_of, tidy
+from slm_energy.analysis.trials.frame import Study, study_of, tidy
+from slm_energy.cell import MACHINE
 
 
 def one_study(raw: pd.DataFrame, study: str, machines: Sequence[str]) -> Study:
@@ -32,15 +33,15 @@ def one_study(raw: pd.DataFrame, study: str, machines: Sequence[str]) -> Study:
     own = [tidy(raw, study, machine) for machine in machines]
     frames, audits, begun = [], [], 0
     for each in own:
-        moved, at = each.trials["round"].where(each.trials["round"] == 0, each.trials["round"]), begun
+        rounds = each.trials["round"]
         frames.append(
             each.trials.assign(
                 cell=[on_machine(cell, each.machine) for cell in each.trials["cell"]],
-                round=moved.mask(moved > 0, moved + at),
+                round=rounds.mask(rounds > 0, rounds + begun),
                 **{MACHINE: each.machine},
             )
         )
-        audits.append(_moved(each, at))
+        audits.append(_moved(each, begun))
         begun += len(each.rounds)
     merged = study_of(pd.concat(frames, ignore_index=True), study, " and ".join(machines))
     return dataclasses.replace(

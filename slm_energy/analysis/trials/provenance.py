@@ -22,7 +22,7 @@ def provenance(study: Study, raw: pd.DataFrame) -> Provenance:
         study: the trials that count.
         raw: what `trials.frame.tidy` chose them from.
     """
-    own = raw[raw["machine"].astype(str) == study.machine]
+    own = raw[raw["machine"].astype(str).isin(study.machines)]
     begun = started(own).dropna()
     stamps = (begun.min().isoformat(), begun.max().isoformat()) if len(begun) else ("", "")
     libraries = {
