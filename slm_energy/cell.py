@@ -214,7 +214,7 @@ def joined_levels(levels: Sequence[str]) -> str:
 
 
 def by_server(row: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """A cell's levels with a server as its engine where it has a name: `vllm`, not `openai_server`."""
+    """A cell's levels, with a named server as its engine: `vllm` instead of `openai_server`."""
     server = row.get("engine.options.server")
     named = {key: value for key, value in row.items() if key != "engine.options.server"}
     return named | ({"engine.name": server} if server else {})

@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
-from slm_energy.analysis.regression.samples import usable_samples, with_correlation
 from slm_energy.analysis.resolve_design import Design
 from slm_energy.analysis.result.comparison import Pair
 from slm_energy.analysis.result.design import LeftOut
@@ -23,6 +22,7 @@ from slm_energy.analysis.stats.comparison import Rule
 from slm_energy.analysis.stats.independent import change_as_pair
 from slm_energy.analysis.stats.welch import CellChange, IndependentPair, Sample, judge
 from slm_energy.analysis.trials.frame import Study, level
+from slm_energy.analysis.trials.samples import usable_samples, with_correlation
 from slm_energy.cell import MACHINE, PLACES, joined_levels
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.scope import Scope, covers_alike

@@ -97,7 +97,7 @@ class StudyRecommendation:
 
     def _show(self, console: Console) -> None:
         for made in self.recommendations:
-            print_sentences(made, console)
+            print_sentences(made.sentences, console)
             print_grid(candidates(self.result, made), console)
 
 

@@ -88,8 +88,8 @@ class AnalysisOptions:
     machine: Annotated[
         str | None,
         Key(
-            "machine whose trials are read, or several to compare: machine=a,b. Needed where a study"
-            " has trials of several."
+            "machine whose trials are read, or several to compare: machine=a,b. Needed where a"
+            " study has trials of several."
         ),
     ] = None
 

@@ -277,7 +277,7 @@ def _change(pair: IndependentPair, test: _Welch | None, rule: _Rule) -> CellChan
 
 
 def _plain_verdict(pair: IndependentPair, band: float) -> Change:
-    """Of values without noise: a share, as greedy decoding makes it, or equal ones on both sides."""
+    """Of values without noise: shares under greedy decoding, or the same value on both sides."""
     if abs(pair.mean) <= band:
         return "equivalent"
     return "regression" if (pair.mean < 0) == pair.metric.higher_is_better else "improvement"

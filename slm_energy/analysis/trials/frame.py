@@ -258,9 +258,9 @@ def chosen_machines(raw: pd.DataFrame, study: str, machine: str | None) -> list[
             f" one with machine={machines[0]}, or compare them with slm-energy report"
             f" machine={','.join(machines)}"
         )
-    chosen = (
-        machines if machine is None else [machine] if machine in machines else machine.split(",")
-    )
+    chosen = machines
+    if machine is not None:
+        chosen = [machine] if machine in machines else machine.split(",")
     for name in chosen:
         if name not in machines or chosen.count(name) > 1:
             why = "is named twice" if name in machines else "has no trial of it"
