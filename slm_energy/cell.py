@@ -76,6 +76,7 @@ class Trial:
         reference: the engine whose tokens this trial's are compared with; None compares nothing.
         plan: digest of what the plan depends on (`freeze.py`).
         changed: changes since the study started, one text each.
+        name: the label without what all cells of the sweep share; empty in older records.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Trial:
     reference: str | None = None
     plan: str = ""
     changed: tuple[str, ...] = ()
+    name: str = ""
 
     def __post_init__(self) -> None:
         """Refuse names that would leave their folder: a copied record may hold anything."""
@@ -250,6 +252,27 @@ def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, 
         for cell in alike:
             labels[cell] += f" / {cell[:6]}"
     return labels
+
+
+def parts_of_labels(
+    labels: Mapping[str, str], settings: Mapping[str, Mapping[str, Scalar]]
+) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+    """What `model / engine / provider / ...` is made of, and what of it all cells share."""
+    parts, core = {}, [key for key in (MACHINE, *CORE) if any(key in s for s in settings.values())]
+    for cell, label in labels.items():
+        named = {key: str(settings[cell].get(key)) for key in core}
+        rest = label.removeprefix(" / ".join(named.values())).removeprefix(" / ")
+        parts[cell] = named | ({"": rest} if rest else {})
+    same = [key for key in core if len({row[key] for row in parts.values()}) == 1]
+    if len(labels) == 1 or len(same) == len(core):
+        same = [core[0]]  # a name must be left
+    first = next(iter(parts.values()))
+    shared = tuple(f"{key.removesuffix('.name')} {first[key]}" for key in same)
+    short = {
+        cell: {key: part for key, part in row.items() if key not in same}
+        for cell, row in parts.items()
+    }
+    return short, shared
 
 
 def _named(row: Mapping[str, Scalar], keys: Sequence[str]) -> list[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import socket
 import sys
+import time
+import webbrowser
 from pathlib import Path
+from typing import NoReturn
 
 from slm_energy.cli import key_help
 from slm_energy.cli.console import terminal
@@ -19,6 +23,9 @@ from slm_energy.errors import ConfigError
 _SHOWN = 10
 """At most so many studies are printed, those that changed last."""
 
+_TRIES = 120
+"""Half seconds until a server that has not answered never will."""
+
 SUMMARY = "browse the runs in the MLflow UI"
 
 
@@ -26,14 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """KEY=VALUE words only."""
     add_words(parser)
     examples = (
-        ("slm-energy ui", "the store in mlruns, on http://127.0.0.1:5000"),
+        ("slm-energy ui open=true", "the store in mlruns, in the browser"),
         ("slm-energy ui tracking.folder=DIR port=5001", "another store, another port"),
     )
     parser.epilog = key_help.help_text(examples, ("ui", "tracking"))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Become the UI's server; a store on an MLflow server has a UI already.
+    """Print where studies are, and become the UI's server; an MLflow server has a UI already.
 
     Raises:
         ConfigError: another process has the port.
@@ -47,23 +54,42 @@ def run(arguments: argparse.Namespace) -> int:
 
     composed = compose("ui", overrides(arguments))
     tracking, console = tracking_group(composed), terminal()
-    port = checked(UiOptions, composed, "ui").port
-    if tracking.uri is not None and is_server(tracking.uri):
-        console.print(f"this store has its own UI: {tracking.uri}", soft_wrap=True)
-        return 0
+    options = checked(UiOptions, composed, "ui")
     store = open_existing(tracking)
-    if store.writable and tracking.uri is None:
-        relocate(Path(tracking.folder).absolute())
-    _check_free(port)
-    command, environment = ui_command(tracking, port)
-    server = f"http://127.0.0.1:{port}"
-    console.print(f"MLflow UI on {server} (Ctrl-C ends it)", soft_wrap=True)
-    for study, experiment in list(store.studies().items())[:_SHOWN]:
-        line = f"  {study}: {address(server, experiment)}"
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    server, port = f"http://127.0.0.1:{options.port}", options.port
+    if runs_already := tracking.uri is not None and is_server(tracking.uri):
+        server = str(tracking.uri).rstrip("/")
+        title = f"this store has its own UI: {server}"
+    else:
+        if store.writable and tracking.uri is None:
+            relocate(Path(tracking.folder).absolute())
+        _check_free(port)
+        title = f"MLflow UI on {server} (Ctrl-C ends it)"
+    console.print(title, soft_wrap=True)
+    shown = {study: address(server, id_) for study, id_ in list(store.studies().items())[:_SHOWN]}
+    for study, place in shown.items():
+        console.print(f"  {study}: {place}", soft_wrap=True, highlight=False, markup=False)
     sys.stdout.flush()
+    place = next(iter(shown.values()), server)
+    if runs_already:
+        if options.open:
+            webbrowser.open(place)
+        return 0
+    command, environment = ui_command(tracking, port)
+    if options.open and os.fork() == 0:
+        _open_once_served(place, port)
     # The server replaces this process, so that no signal leaves it behind.
     os.execve(command[0], command, environment)
+
+
+def _open_once_served(place: str, port: int) -> NoReturn:
+    """In a process of its own, because the server replaces the other one."""
+    for _ in range(_TRIES):
+        time.sleep(0.5)
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            webbrowser.open(place)
+            break
+    os._exit(0)
 
 
 def _check_free(port: int) -> None:

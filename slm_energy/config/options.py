@@ -233,6 +233,7 @@ class UiOptions:
         int,
         Key("port on the loopback interface; no other machine can connect", low=1, high=65535),
     ] = 5000
+    open: Annotated[bool, Key("open the study that changed last in the browser")] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,7 @@ from slm_energy.running.stop_rule import noise_floor
 from slm_energy.serialization import from_plain
 from slm_energy.store.artifacts import SCORES, SETTINGS
 from slm_energy.store.connection import store_uri
+from slm_energy.store.mlflow_schema import PLAN_FILE
 from slm_energy.store.tracking import Store, open_existing
 
 if TYPE_CHECKING:
@@ -228,9 +229,10 @@ def study_recommendations(store: Store, options: RecommendOptions) -> StoredReco
 def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str) -> str:
     """Store a report and its files on the parent run of a sweep; return the artifacts' URI.
 
-    The study's view in the UI shows what the report is about.
+    The study's view in the UI shows what the report is about, the sweep's own run its figures.
     """
     from slm_energy.analysis.noise_floor import to_text
+    from slm_energy.analysis.render import for_mlflow
 
     floor = result.noise_floor
     if floor is not None and floor.study == result.study:
@@ -243,8 +245,21 @@ def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str
             for each in result.solved
             if each.metric and any(cell.per_solved_j is not None for cell in each.cells)
         ]
-        store.set_view(result.study, [names[0], *solved, *names[1:]])
-    return store.attach(parent, files)
+        figure = next((name for name in files if name.endswith("-trials.svg")), "")
+        address = f"get-artifact?path={figure}&run_uuid={parent}" if figure else ""
+        text = for_mlflow.description(result, address)
+        groups = {name.partition("/")[0] for trial in result.trials for name in trial.values}
+        store.set_view(result.study, [names[0], *solved, *names[1:]], groups, text)
+    study = _plan(store, parent).get("study", {})
+    params = {f"study.{key}": str(value)[:6000] for key, value in study.items()}
+    return store.add(parent, for_mlflow.headline(result), files, {}, params)
+
+
+def _plan(store: Store, parent: str) -> dict[str, Any]:
+    """The plan of a sweep; empty where its file was lost."""
+    with contextlib.suppress(TrackingError, ValueError):
+        return dict(json.loads(store.attached(parent, PLAN_FILE)))
+    return {}
 
 
 def open_sides(a: str, b: str, tracking: TrackingConfig) -> list[Side]:

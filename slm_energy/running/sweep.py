@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from slm_energy import cache
-from slm_energy.cell import Cell, Trial
+from slm_energy.cell import Cell, Trial, by_server, cell_levels, parts_of_labels
 from slm_energy.errors import (
     ConfigError,
     ModelError,
@@ -112,6 +112,7 @@ class _Invocation:
         self._changed: tuple[str, ...] = ()
         self._begun_unix_s = time.time()
         self._parent: str | None = None
+        self._names: dict[str, str] = {}
         self._running: dict[str, Planned] = {}
         self._hopeless: set[str] = set()
         self._summaries: list[TrialSummary] = []
@@ -132,6 +133,10 @@ class _Invocation:
                 resumed = plan_of(self._grid, self._frozen, self._store, self._executor.machine)
             plan = resumed.plan
             self._changed = plan.changed
+            levels = {t.cell.id: by_server(cell_levels(t.cell)) for t in plan.trials}
+            if levels:
+                parts, _ = parts_of_labels({cell: plan.labels[cell] for cell in levels}, levels)
+                self._names = {cell: " / ".join(own.values()) for cell, own in parts.items()}
             status = self._run_trials(resumed, adopted)
         finally:
             self._close_parent(status)
@@ -333,6 +338,7 @@ class _Invocation:
             reference=self._study.reference,
             plan=self._frozen.digest,
             changed=self._changed,
+            name=self._names.get(cell.id, ""),
         )
 
     def _keep(self, record: Record, folder: Path) -> None:

@@ -8,18 +8,22 @@ MLflow 3.17, which ignores a tag that it cannot read. `tests/test_browser.py` op
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from slm_energy.metric_catalog.catalog import GROUPS
 from slm_energy.metric_catalog.definition import SUMS, bounds
 
 KEY = "slm_energy"
 TAG = f"mlflow.sharedViewState.{KEY}"
 
 _ENERGY = tuple(SUMS)
-_WIDTHS_PX = {"slm.label": 170, "slm.round": 90, "slm.outcome": 100}
-"""Of the columns of tags: the label comes before the metrics, the others after them."""
+_WIDTHS_PX = {"slm.round": 90, "slm.outcome": 100}
+"""Of the columns of tags, after the metrics; runs are named after their cells."""
 _METRIC_PX = 190
+_LAST = ("contamination", "sampler", "system")
+_GROUPS = (*(name for name in GROUPS if name not in _LAST), *_LAST[:2])
+"""The sections of all other charts, folded: joules first, what metering itself did last."""
 _METRICS_MOST = 5  # MLflow accepts 5,000 characters in a tag
 
 
@@ -29,18 +33,17 @@ def address(server: str, experiment: str) -> str:
     return f"{server}/#/experiments/{experiment}/runs?{query}"
 
 
-def shared_view(metrics: Sequence[str], unix_ms: int) -> str:
+def shared_view(metrics: Sequence[str], groups: Collection[str], unix_ms: int) -> str:
     """The value of the tag.
 
     Args:
         metrics: stored names, the deciding one first; energies also get the columns of their
             interval.
+        groups: those of all metrics that trials have; their charts are in sections below.
         unix_ms: when it is made.
     """
     metrics = metrics[:_METRICS_MOST]
-    label, *others = (f"tags.`{name}`" for name in _WIDTHS_PX)
-    columns = [f"metrics.`{name}`" for name in _with_bounds(metrics)]
-    widths = dict.fromkeys([label, *columns, *others], _METRIC_PX)
+    widths = {f"metrics.`{name}`": _METRIC_PX for name in _with_bounds(metrics)}
     widths |= {f"tags.`{name}`": width for name, width in _WIDTHS_PX.items()}
     state = {
         "searchFilter": "tags.`slm.kind` = 'trial'",
@@ -51,7 +54,7 @@ def shared_view(metrics: Sequence[str], unix_ms: int) -> str:
         "columnWidths": widths,
         "runsHiddenMode": "SHOW_ALL",
         "isAccordionReordered": True,
-        **_charts(metrics),
+        **_charts(metrics, groups),
     }
     envelope = {"name": "Energy per cell", "createdAt": unix_ms, "updatedAt": unix_ms}
     return json.dumps(envelope | {"state": json.dumps(state, separators=(",", ":"))})
@@ -67,14 +70,22 @@ def _with_bounds(metrics: Sequence[str]) -> list[str]:
     return names
 
 
-def _charts(metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """One bar chart per metric, in a section for energy and one for the others."""
+def _charts(metrics: Sequence[str], groups: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+    """One bar chart per metric, in a section for energy and one for the others.
+
+    MLflow puts all other metrics into the section of their group, and groups without a section last.
+    """
     energy = [name for name in metrics if name.startswith(_ENERGY)]
     sections = {"Energy": energy, "Other metrics": [name for name in metrics if name not in energy]}
     return {
         "compareRunSections": [
             {"uuid": title, "name": title, "display": True, "isReordered": True, "columns": 2}
             for title in sections
+        ]
+        + [
+            {"uuid": name, "name": name, "display": False, "isReordered": True, "columns": 2}
+            for name in _GROUPS
+            if name in groups
         ],
         "compareRunCharts": [
             {

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 _BATCH = 1000
-_NOTE_LENGTH = 8000
+_NOTE = "mlflow.note.content"
+"""Tag of a run or experiment: the description at the top of its page."""
+_NOTE_LENGTH, _EXPERIMENT_NOTE_LENGTH = 8000, 5000
 _FRAME_TAGS = (
     *("study", "sweep", "cell", "label", "machine", "outcome", "reason"),
     *("scored", "tests", "verdicts", "node", "node_kind", "ended_by"),
@@ -181,7 +183,7 @@ class Store:
     def describe(self, run_id: str, markdown: str) -> None:
         """Set the description at the top of the run's page."""
         with clear_errors(self._uri):
-            self._client.set_tag(run_id, "mlflow.note.content", markdown[:_NOTE_LENGTH])
+            self._client.set_tag(run_id, _NOTE, markdown[:_NOTE_LENGTH])
 
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
         """Store artifacts of a run, name (with its folder) to content; return their URI."""
@@ -197,16 +199,19 @@ class Store:
         metrics: Mapping[str, float],
         files: Mapping[str, bytes],
         tags: Mapping[str, str],
-    ) -> None:
-        """Add to a stored trial; the tags, name to value, come last."""
-        from mlflow.entities import Metric, RunTag
+        params: Mapping[str, str] | None = None,
+    ) -> str:
+        """Add to a stored run; the tags, name to value, come last. Returns its artifacts' URI."""
+        from mlflow.entities import Metric, Param, RunTag
 
-        self.attach(run_id, files)
+        place = self.attach(run_id, files)
         with clear_errors(self._uri):
             at_ms = now_ms()
             added = [Metric(name, value, at_ms, 0) for name, value in metrics.items()]
-            self._client.log_batch(run_id, metrics=added)
+            settings = [Param(name, value) for name, value in (params or {}).items()]
+            self._client.log_batch(run_id, metrics=added[:_BATCH], params=settings)
             self._client.log_batch(run_id, tags=[RunTag(*tag) for tag in tags.items()])
+        return place
 
     def attached(self, run_id: str, name: str) -> str:
         """Read a text artifact of a run."""
@@ -244,7 +249,7 @@ class Store:
         tags = mlflow_schema.sweep_tags(
             sweep.study, sweep.id, sweep.machine, sweep.plan, sweep.measured
         )
-        tags |= {"mlflow.note.content": sweep.note}
+        tags |= {_NOTE: sweep.note}
         name = f"sweep {sweep.id}"
         return self._client.create_run(experiment, sweep.started_ms, tags=tags, run_name=name)
 
@@ -368,7 +373,8 @@ class Store:
 
         trial = record.trial
         tags = mlflow_schema.tags(record, machine) | {"mlflow.parentRunId": parent}
-        name = f"{trial.label} / r{trial.round:02d}" if trial.round else trial.label
+        name = trial.name or trial.label
+        name += f" / r{trial.round:02d}" if trial.round else ""
         run = self._client.create_run(
             study.experiment_id, record.started_unix_ns // 1_000_000, tags=tags, run_name=name
         )
@@ -393,17 +399,22 @@ class Store:
             found = self._client.search_experiments(order_by=["last_update_time DESC"])
         return {each.name: each.experiment_id for each in found if each.experiment_id != "0"}
 
-    def set_view(self, study: str, metrics: Sequence[str]) -> None:
-        """Store the view with which the UI opens a study's trials (`shared_view.py`).
+    def set_view(
+        self, study: str, metrics: Sequence[str], groups: Collection[str] = (), markdown: str = ""
+    ) -> None:
+        """Store how the UI opens a study: its description, and its trials (`shared_view.py`).
 
         Args:
             study: its name.
             metrics: stored names, the deciding one first.
+            groups: those of all metrics that its trials have.
+            markdown: the description.
         """
         with clear_errors(self._uri):
             experiment = self._experiment(study).experiment_id
-            view = shared_view.shared_view(metrics, now_ms())
+            view = shared_view.shared_view(metrics, groups, now_ms())
             self._client.set_experiment_tag(experiment, shared_view.TAG, view)
+            self._client.set_experiment_tag(experiment, _NOTE, markdown[:_EXPERIMENT_NOTE_LENGTH])
 
     def frame(self, study: str) -> pd.DataFrame:
         """One row per trial: identity, scope, dotted settings, metrics.

@@ -13,10 +13,7 @@ from slm_energy.escape import markdown
 def to_markdown(report: Report, makes: Sections | None = None) -> str:
     """Write as Markdown; `makes` makes its tables, and keeps what failed."""
     lines = [f"# {markdown(heading(report))}", ""]
-    # These come first: MLflow shows the first lines of a description, and folds the rest.
-    for sentences in opening(report):
-        first, *rest = map(markdown, sentences)
-        lines += [" ".join([f"**{first}**", *rest]), ""]
+    lines += opening_lines(report)
     for line in unsaid(report):
         lines += [f"**{markdown(line)}**", ""]
     if report.shared:
@@ -27,6 +24,15 @@ def to_markdown(report: Report, makes: Sections | None = None) -> str:
         lines += [*table_lines(grid), ""]
     lines += ["## Notes", "", *(f"- {markdown(line)}" for line in report.notes), ""]
     return "\n".join(lines)
+
+
+def opening_lines(report: Report) -> list[str]:
+    """What to use, for the top: MLflow shows the first line of a description, and folds the rest."""
+    lines = []
+    for sentences in opening(report):
+        first, *rest = map(markdown, sentences)
+        lines += [" ".join([f"**{first}**", *rest]), ""]
+    return lines
 
 
 def table_lines(grid: Grid) -> list[str]:

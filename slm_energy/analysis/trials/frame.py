@@ -16,7 +16,7 @@ from slm_energy.analysis.trials.course import late_trials, varied_order
 from slm_energy.analysis.trials.kinds import one_kind
 from slm_energy.analysis.trials.one_tests import one_tests
 from slm_energy.analysis.trials.scopes import one_scope
-from slm_energy.cell import CORE, MACHINE, by_server, cell_labels
+from slm_energy.cell import CORE, by_server, cell_labels, parts_of_labels
 from slm_energy.config.groups import SENTINEL, Scalar
 from slm_energy.errors import AnalysisError, one_line
 from slm_energy.scope import Scope
@@ -227,7 +227,7 @@ def study_of(rows: pd.DataFrame, study: str, machine: str) -> Study:
     cells = (*supported, *(cell for cell in rows["cell"].unique() if cell not in tried))
     rounds = tuple(range(1, int(rows["round"].max()) + 1))
     settings = _settings(rows)
-    label_parts, shared = _label_parts(cell_labels(settings.items()), settings)
+    label_parts, shared = parts_of_labels(cell_labels(settings.items()), settings)
     return Study(
         name=study,
         machine=machine,
@@ -286,27 +286,6 @@ def _settings(rows: pd.DataFrame) -> dict[str, dict[str, Scalar]]:
         str(cell): by_server({str(key): value for key, value in row.items() if pd.notna(value)})
         for cell, row in zip(first.index, first.to_dict("records"), strict=True)
     }
-
-
-def _label_parts(
-    labels: dict[str, str], settings: dict[str, dict[str, Scalar]]
-) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
-    """What `model / engine / provider / ...` is made of, and what of it all cells share."""
-    parts, core = {}, [key for key in (MACHINE, *CORE) if any(key in s for s in settings.values())]
-    for cell, label in labels.items():
-        named = {key: str(settings[cell].get(key)) for key in core}
-        rest = label.removeprefix(" / ".join(named.values())).removeprefix(" / ")
-        parts[cell] = named | ({"": rest} if rest else {})
-    same = [key for key in core if len({row[key] for row in parts.values()}) == 1]
-    if len(labels) == 1 or len(same) == len(core):
-        same = [core[0]]  # a name must be left
-    first = next(iter(parts.values()))
-    shared = tuple(f"{key.removesuffix('.name')} {first[key]}" for key in same)
-    short = {
-        cell: {key: part for key, part in row.items() if key not in same}
-        for cell, row in parts.items()
-    }
-    return short, shared
 
 
 def _audit(
