@@ -237,7 +237,9 @@ def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str
     floor = result.noise_floor
     if floor is not None and floor.study == result.study:
         store.set_noise_floor(parent, result.machine, to_text(floor))
-    store.describe(parent, files.get("report.md", b"").decode())
+    figure = f"get-artifact?path={for_mlflow.PICTURE}&run_uuid={parent}"
+    text = for_mlflow.description(result, figure if for_mlflow.PICTURE in files else "")
+    store.describe(parent, text)
     names = [each.metric.name for each in result.metrics]
     if names:
         solved = [
@@ -245,9 +247,6 @@ def attach(result: Report, files: Mapping[str, bytes], store: Store, parent: str
             for each in result.solved
             if each.metric and any(cell.per_solved_j is not None for cell in each.cells)
         ]
-        figure = next((name for name in files if name.endswith("-trials.svg")), "")
-        address = f"get-artifact?path={figure}&run_uuid={parent}" if figure else ""
-        text = for_mlflow.description(result, address)
         groups = {name.partition("/")[0] for trial in result.trials for name in trial.values}
         store.set_view(result.study, [names[0], *solved, *names[1:]], groups, text)
     study = _plan(store, parent).get("study", {})

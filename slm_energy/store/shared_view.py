@@ -73,7 +73,7 @@ def _with_bounds(metrics: Sequence[str]) -> list[str]:
 def _charts(metrics: Sequence[str], groups: Collection[str]) -> dict[str, list[dict[str, Any]]]:
     """One bar chart per metric, in a section for energy and one for the others.
 
-    MLflow puts all other metrics into the section of their group, and groups without a section last.
+    MLflow puts other metrics into the section of their group; groups without one come last.
     """
     energy = [name for name in metrics if name.startswith(_ENERGY)]
     sections = {"Energy": energy, "Other metrics": [name for name in metrics if name not in energy]}

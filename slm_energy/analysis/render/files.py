@@ -28,6 +28,7 @@ import pandas as pd
 from slm_energy.analysis.render import (
     critical_difference,
     figures,
+    for_mlflow,
     interaction,
     latex,
     solved_data,
@@ -126,6 +127,8 @@ def _makers(
     shares = makes.make("figures/energy", lambda: list(breakdowns(report)), lambda failure: [])
     for number, parts in enumerate(shares, start=1):
         yield f"figures/energy-{number}.svg", _file(figures.breakdown, report, parts)
+    if report.deciding[0].descriptive:
+        yield for_mlflow.PICTURE, partial(_answer, report)
     for result in report.deciding:
         yield from _figures(report, result)
         if result.population is not None and not result.population.reason:
@@ -165,6 +168,10 @@ def _figures(
             yield f"{stem}-ratios.svg", _file(figures.forest, report, result.metric, family)
         yield f"{stem}-ranks.svg", partial(_ranks, report, result, family, "svg")
         yield f"{stem}-ranks.tex", partial(_ranks, report, result, family, "tikz")
+
+
+def _answer(report: Report) -> str:
+    return standalone(figures.strip(report, report.deciding[0]), width=for_mlflow.PICTURE_PX)
 
 
 def _file(draw: Callable[..., str], *what: object) -> Callable[[], str]:

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from slm_energy.analysis.render.against import against_reference
 from slm_energy.analysis.render.answer_table import answer
 from slm_energy.analysis.render.markdown import opening_lines, table_lines
+from slm_energy.analysis.render.tables import heading
 from slm_energy.analysis.result.report import Report
+from slm_energy.escape import markdown
+
+PICTURE = "figures/answer.svg"
+"""Every trial by the metric that decides, as wide as a description in MLflow."""
+PICTURE_PX = 640
 
 MOST = 5000
 """Characters that MLflow accepts in a tag of an experiment."""
@@ -49,8 +55,8 @@ def description(report: Report, picture: str) -> str:
         report: what it is about.
         picture: address of the figure; empty where there is none.
     """
-    lines = opening_lines(report)
-    lines += [f'<img src="{picture}" width="640">', ""] if picture else []
+    lines = [*opening_lines(report), markdown(heading(report)), ""]
+    lines += [f"![{markdown(report.study)}]({picture})", ""] if picture else []
     rest = f"report.html of the sweep's run has all {len(report.cells)} cells."
     for line in table_lines(answer(report)):
         if len("\n".join([*lines, line, rest])) > MOST - 100:

@@ -27,7 +27,7 @@ def to_markdown(report: Report, makes: Sections | None = None) -> str:
 
 
 def opening_lines(report: Report) -> list[str]:
-    """What to use, for the top: MLflow shows the first line of a description, and folds the rest."""
+    """What to use, for the top: MLflow folds the rest of a description."""
     lines = []
     for sentences in opening(report):
         first, *rest = map(markdown, sentences)
