@@ -275,6 +275,22 @@ def parts_of_labels(
     return short, shared
 
 
+def varying_names(
+    labels: Mapping[str, str], levels: Mapping[str, Mapping[str, Scalar]]
+) -> dict[str, str]:
+    """Cell id to what of its label differs between cells; the whole label of a lone cell."""
+    if len(levels) < 2:
+        return {cell: labels[cell] for cell in levels}
+    own = {cell: by_server(row) for cell, row in levels.items()}
+    parts, _ = parts_of_labels({cell: labels[cell] for cell in levels}, own)
+    shared = set.intersection(*(set(row.items()) for row in parts.values()))
+    return {
+        cell: " / ".join(text for key, text in row.items() if (key, text) not in shared)
+        or labels[cell]
+        for cell, row in parts.items()
+    }
+
+
 def _named(row: Mapping[str, Scalar], keys: Sequence[str]) -> list[str]:
     return [f"{_short(key)}={row[key]}" for key in keys if key in row]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from slm_energy.cell import Cell, Settings, cell_id, cell_labels, cell_levels
+from slm_energy.cell import Cell, Settings, cell_id, cell_labels, cell_levels, varying_names
 from slm_energy.config.groups import EngineConfig, RunConfig
 from tests.conftest import a_cell
 
@@ -115,6 +115,22 @@ def test_pythons_version_is_named_last_and_then_the_environment(config: RunConfi
 def test_versions_are_not_named_where_settings_tell_cells_apart(config: RunConfig) -> None:
     onnx = cell(config, "b", NEW, name="onnx")
     assert labels(cell(config, "a", OLD), onnx) == ["bundled / torch / cpu", "bundled / onnx / cpu"]
+
+
+def test_a_server_is_called_by_its_name(config: RunConfig) -> None:
+    vllm = {"engine.name": "openai_server", "engine.options.server": "vllm"}
+    torch = {"engine.name": "torch"}
+    rows = [("a", cell_levels(a_cell(config)) | vllm), ("b", cell_levels(a_cell(config)) | torch)]
+    assert [*cell_labels(rows).values()] == ["bundled / vllm / cpu", "bundled / torch / cpu"]
+
+
+def test_runs_are_named_by_what_differs_between_cells(config: RunConfig) -> None:
+    cells = [cell(config, key, {}, decode=key) for key in ("session", "generate")]
+    levels = {each.id: cell_levels(each) for each in cells}
+    named = varying_names(cell_labels(levels.items()), levels)
+    assert {*named.values()} == {"decode=session", "decode=generate"}
+    [lone] = varying_names(cell_labels(levels.items()), {cells[0].id: levels[cells[0].id]}).values()
+    assert lone.startswith("bundled / ")
 
 
 def test_cells_that_differ_in_nothing_visible_get_their_id(config: RunConfig) -> None:

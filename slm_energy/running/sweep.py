@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from slm_energy import cache
-from slm_energy.cell import Cell, Trial, by_server, cell_levels, parts_of_labels
+from slm_energy.cell import Cell, Trial, cell_levels, varying_names
 from slm_energy.errors import (
     ConfigError,
     ModelError,
@@ -133,10 +133,9 @@ class _Invocation:
                 resumed = plan_of(self._grid, self._frozen, self._store, self._executor.machine)
             plan = resumed.plan
             self._changed = plan.changed
-            levels = {t.cell.id: by_server(cell_levels(t.cell)) for t in plan.trials}
-            if levels:
-                parts, _ = parts_of_labels({cell: plan.labels[cell] for cell in levels}, levels)
-                self._names = {cell: " / ".join(own.values()) for cell, own in parts.items()}
+            self._names = varying_names(
+                plan.labels, {t.cell.id: cell_levels(t.cell) for t in plan.trials}
+            )
             status = self._run_trials(resumed, adopted)
         finally:
             self._close_parent(status)

@@ -76,12 +76,22 @@ def _laid_out(
     result = []
     for section in sections:
         parts = [
-            _part(section.title, part, f"{section.id}-{number}", template, makes)
+            (part.fold, _part(section.title, part, f"{section.id}-{number}", template, makes))
             for number, part in enumerate(section.parts, start=1)
         ]
-        if any(part.strip() for part in parts):
-            result.append((section.id, section.title, Markup("").join(parts)))
+        if any(part.strip() for _, part in parts):
+            texts = (
+                _together(fold, Markup("").join(part for _, part in group))
+                for fold, group in itertools.groupby(parts, key=lambda part: part[0])
+            )
+            result.append((section.id, section.title, Markup("").join(texts)))
     return result
+
+
+def _together(fold: str, parts: Markup) -> Markup:
+    if not fold or not parts.strip():
+        return parts
+    return Markup("<details><summary>{}</summary>{}</details>").format(visible(fold), parts)
 
 
 def _part(

@@ -37,6 +37,9 @@ from slm_energy.analysis.text.recommendation import unsaid
 _MOST_SLOTS = 2000
 """Trials up to which the page shows the outcome of each."""
 
+_MOST_LINES = 8
+"""Findings that the page shows without being opened."""
+
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
 
 
@@ -68,7 +71,9 @@ def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid
 
 
 def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
-    yield Part("sentences", lambda: [Text(text=t, style="finding") for t in unsaid(report)])
+    lines = unsaid(report)
+    fold = f"{len(lines)} verdicts in words" if len(lines) > _MOST_LINES else ""
+    yield Part("sentences", lambda: [Text(text=t, style="finding") for t in lines], fold)
     yield Part("errors", partial(page_metric.failures, report, ""))
     yield Part("registration", lambda: filled(tables.registration(report)))
     for grid in more:

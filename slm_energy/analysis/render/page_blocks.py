@@ -91,10 +91,14 @@ Block = Text | Heading | Bullets | Figure | Table | Fold | Matrix | Code
 
 
 class Part(NamedTuple):
-    """A part of a section: its name, and what makes its blocks; none where it shows nothing."""
+    """A part of a section: its name, and what makes its blocks; none where it shows nothing.
+
+    Neighbours with the same `fold` are folded together under it.
+    """
 
     name: str
     blocks: Callable[[], Iterable[Block]]
+    fold: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

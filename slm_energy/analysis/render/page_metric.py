@@ -35,6 +35,7 @@ from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import of_family
 from slm_energy.analysis.text.phrases import confidence, number, percent, simultaneous, titled
 from slm_energy.analysis.text.population import shown
+from slm_energy.analysis.text.recommendation import MOST_FAMILIES
 from slm_energy.analysis.text.solved_phrases import LIKE
 
 _MOST_IN_MATRIX = 30
@@ -72,9 +73,12 @@ def metric(report: Report, result: MetricResult) -> Iterator[Part]:
             yield Part("every trial", partial(strip, report, result))
         title = "Cell by cell"
         yield Part(title, lambda: folded(tables.descriptive(report, result), title=title))
+    many = len(result.families) > MOST_FAMILIES
     for family in result.families:
         if len(family.ranked) > 1:
-            yield from _family(report, result, family)
+            fold = family.name + " (estimated)" * result.metric.estimated if many else ""
+            for part in _family(report, result, family):
+                yield part._replace(fold=fold)
     yield Part("over models", partial(_over_models, report, result))
     if result.diagnostics.drifts:
         yield Part("drift and outliers", partial(_drift, report, result))
@@ -100,8 +104,9 @@ def strip(report: Report, result: MetricResult) -> Iterator[Block]:
         f"{_tips(result)}); diamond, geometric mean; bar, its {confidence(report)} interval"
         f"{_instruments(result)}; dashed, the mean of the reference",
     )
-    folded = len(result.descriptive) > MOST_OPEN and result not in report.deciding
-    yield Fold(title="Every trial", figure=figure) if folded else figure
+    cells = len(result.descriptive)
+    title = f"{result.metric.heading}: every trial of {cells} cells"
+    yield Fold(title=title, figure=figure) if cells > MOST_OPEN else figure
 
 
 def _tips(result: MetricResult) -> str:
@@ -142,7 +147,8 @@ def _instruments(result: MetricResult) -> str:
 
 def _family(report: Report, result: MetricResult, family: Family) -> Iterator[Part]:
     where = of_family(family.name)
-    yield Part(f"heading{where}", partial(_family_heading, family, result.metric))
+    if len(result.families) <= MOST_FAMILIES:  # else it is folded under its name
+        yield Part(f"heading{where}", partial(_family_heading, family, result.metric))
     if family.headline and result in report.deciding:
         yield Part(f"ratios{where}", partial(_forest, report, result, family))
     if family.pairs:

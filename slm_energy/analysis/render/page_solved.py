@@ -38,6 +38,7 @@ def answer(report: Report) -> Iterator[Part]:
     for number, sentences in enumerate(opening(report), start=1):
         yield Part(f"answer {number}", partial(_recommended, sentences))
     yield Part("machines", lambda: filled(summary_tables.across(report)))
+    yield Part("the cheapest", lambda: filled(summary_tables.choices(report)))
     for result in report.deciding:
         if result.descriptive:
             name = of_family(result.metric.heading)

@@ -15,7 +15,7 @@ from slm_energy.analysis.result.failure import Failure
 from slm_energy.analysis.result.metric import DEVICES, Metric
 from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.sections import Sections, of_family
-from slm_energy.analysis.text import phrases
+from slm_energy.analysis.text import phrases, recommendation
 
 
 def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
@@ -33,6 +33,7 @@ def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
         for name, grid in (
             ("table of trials that are not valid", partial(audit, report)),
             ("table of machines", partial(across, report)),
+            ("table of the cheapest", partial(choices, report)),
             ("table of cells", partial(cells, report)),
             *(
                 ("table of solved tasks", partial(solved_tables.cells, report, s))
@@ -50,6 +51,7 @@ def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
                 (f"table of pairs{of_family(family.name)}", partial(pairs, report, main, family))
                 for main in lead
                 for family in main.families
+                if len(main.families) <= recommendation.MOST_FAMILIES  # the page has every pair
             ),
             ("table of other metrics", partial(others, report, rest)),
             ("table of factor effects", partial(effects, report)),
@@ -81,6 +83,31 @@ def across(report: Report) -> Grid:
         rows=tuple(
             (*names, *(row.get(q, "no ratio") for q in quantities)) for names, row in rows.items()
         ),
+    )
+
+
+def choices(report: Report) -> Grid:
+    """The cheapest cell of each of many families against the next best."""
+    made = recommendation.choices(report)
+    rows = []
+    for each in made if len(made) > recommendation.MOST_FAMILIES else ():
+        best, *others = each.eligible or (None,)
+        if best is None or best.cost is None:
+            continue
+        cost = figure(each.metric, best.cost)
+        if best.low is not None and best.high is not None:
+            cost += f" ({phrases.between(each.metric, best.low, best.high)})"
+        row = [each.family, report.short_label(best.cell), cost]
+        if others and others[0].ratio is not None:
+            row += [report.short_label(others[0].cell), phrases.of_reference(others[0].ratio)]
+            rows.append((*row, others[0].stated))
+        else:
+            rows.append((*row, "-", "-", "-"))
+    unit = f", {made[0].metric.unit}" if made else ""
+    return Grid(
+        title="The cheapest of each, and the next best",
+        head=("Of", "Cheapest", f"Cost{unit}", "Next best", "Difference", "Verdict"),
+        rows=tuple(rows),
     )
 
 
@@ -177,6 +204,8 @@ def others(report: Report, rest: Sequence[MetricResult]) -> Grid:
         for result in rest
     ]
     families = [f for result in report.deciding for f in result.families if f.headline]
+    if len(families) > recommendation.MOST_FAMILIES:
+        rest = ()
     only = families[0] if len(families) == 1 else None
     rows = []
     for pair in (pair for family in families for pair in family.headline if rest):

@@ -50,6 +50,9 @@ def findings(report: Report) -> tuple[str, ...]:
                 f"Only {report.labels[ranked[0]]} has {what}: there is nothing to compare."
                 f"{measured(report, result.metric)}"
             )
+        if len(result.families) > 1:  # the page has it at its head: not after each sentence
+            scope = measured(report, result.metric)
+            lines = [line.removesuffix(scope) for line in lines]
     return tuple(lines)
 
 

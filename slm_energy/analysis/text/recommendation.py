@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from slm_energy.analysis.result.metric import Metric
@@ -48,31 +48,50 @@ def sentences(report: Report, made: Recommendation) -> tuple[str, ...]:
     )
 
 
-_MOST_IN_FULL = 3
-"""Recommendations whose every sentence a report begins with; of more, what and how sure."""
+MOST_FAMILIES = 3
+"""Families that a report goes through one by one; of more it has a table, and folds the rest."""
 
 
 def opening(report: Report) -> tuple[tuple[str, ...], ...]:
     """What a report begins with: which machine, then which configuration; the first line leads."""
     across = machines_in_words.findings(report)
-    return (*([across] if across else []), *(made.sentences for made in _opened(report)))
+    made = choices(report)
+    many = len(made) > MOST_FAMILIES
+    groups = [_most_often(report, made)] if many else [each.sentences for each in made]
+    return (*([across] if across else []), *groups)
 
 
-def _opened(report: Report) -> tuple[Recommendation, ...]:
+def choices(report: Report) -> tuple[Recommendation, ...]:
     """The recommendations that had something to choose from."""
-    chosen = [
-        m for m in report.recommendations if sum(c.cost is not None for c in m.candidates) > 1
-    ]
-    if len(chosen) <= _MOST_IN_FULL:
-        return tuple(chosen)
-    return tuple(dataclasses.replace(made, sentences=made.sentences[:2]) for made in chosen)
+    return tuple(
+        made
+        for made in report.recommendations
+        if sum(candidate.cost is not None for candidate in made.candidates) > 1
+    )
+
+
+def _most_often(report: Report, made: Sequence[Recommendation]) -> tuple[str, ...]:
+    """Which configurations are the cheapest in how many of many families."""
+    lines = []
+    for metric in dict.fromkeys(each.metric for each in made):
+        own = [each for each in made if each.metric == metric and each.eligible]
+        counts = Counter(report.short_label(each.eligible[0].cell) for each in own)
+        sure = sum(each.eligible[1].verdict in SEPARATES for each in own if len(each.eligible) > 1)
+        names = joined([f"{name} for {count}" for name, count in counts.most_common()])
+        what = "Cheapest" if metric.is_energy else "Best"
+        of = f"{len(own)} levels of {' and '.join(report.options.families)}"
+        lines.append(
+            f"{what} configuration by {metric.title}{kind(metric)}, for each of {of}: {names}; "
+            f"{sure} of them differ for certain from the next best."
+        )
+    return tuple(lines)
 
 
 def unsaid(report: Report) -> tuple[str, ...]:
     """The findings without those that `opening` states too."""
     said = {
         line
-        for made in _opened(report)
+        for made in choices(report)
         for solved in report.solved
         if solved.metric == made.metric
         for family in solved.families
