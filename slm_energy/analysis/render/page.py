@@ -37,9 +37,6 @@ from slm_energy.analysis.text.recommendation import unsaid
 _MOST_SLOTS = 2000
 """Trials up to which the page shows the outcome of each."""
 
-_MOST_LINES = 8
-"""Findings that the page shows without being opened."""
-
 MARKS = {"valid": "✓", "invalid": "!", "failed": "✗", "unsupported": "/", "missing": "?"}
 
 
@@ -71,9 +68,7 @@ def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid
 
 
 def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
-    lines = unsaid(report)
-    fold = f"{len(lines)} verdicts in words" if len(lines) > _MOST_LINES else ""
-    yield Part("sentences", lambda: [Text(text=t, style="finding") for t in lines], fold)
+    yield Part("sentences", lambda: [Text(text=t, style="finding") for t in unsaid(report)])
     yield Part("errors", partial(page_metric.failures, report, ""))
     yield Part("registration", lambda: filled(tables.registration(report)))
     for grid in more:

@@ -130,13 +130,16 @@ def _over_models(report: Report, result: MetricResult) -> Iterator[Block]:
     pairs = () if seen is None else shown(seen)
     if pairs:
         yield Heading(text="Over models")
-        yield Figure(
+        figure = Figure(
             svg=interaction.to_svg(report, result.metric, pairs),
             caption=f"Ratio on each model with its {confidence(report)} interval over rounds, and"
             f" over models like these (diamond) with the {confidence(report)} interval of all pairs"
             f" together; shaded, the margin of {100 * report.options.margin:g}\u00a0%"
             f"{titled(report, result.metric)}",
         )
+        rows = sum(len(pair.models) for pair in pairs)
+        title = f"Each pair on each model: {rows} ratios"
+        yield Fold(title=title, figure=figure) if rows > MOST_OPEN else figure
     yield from filled(supporting_tables.over_models(report, result))
 
 

@@ -97,16 +97,15 @@ def choices(report: Report) -> Grid:
         cost = figure(each.metric, best.cost)
         if best.low is not None and best.high is not None:
             cost += f" ({phrases.between(each.metric, best.low, best.high)})"
-        row = [each.family, report.short_label(best.cell), cost]
+        against = "not compared"
         if others and others[0].ratio is not None:
-            row += [report.short_label(others[0].cell), phrases.of_reference(others[0].ratio)]
-            rows.append((*row, others[0].stated))
-        else:
-            rows.append((*row, "-", "-", "-"))
+            name = report.short_label(others[0].cell)
+            against = f"{phrases.compared(others[0].ratio, name)}: {others[0].stated}"
+        rows.append((each.family, report.short_label(best.cell), cost, against))
     unit = f", {made[0].metric.unit}" if made else ""
     return Grid(
-        title="The cheapest of each, and the next best",
-        head=("Of", "Cheapest", f"Cost{unit}", "Next best", "Difference", "Verdict"),
+        title="The cheapest of each, compared with the next best",
+        head=("Of", "Cheapest", f"Cost{unit}", "Compared"),
         rows=tuple(rows),
     )
 

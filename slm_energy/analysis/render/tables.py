@@ -47,7 +47,7 @@ _SENTENCES = (
     "Registered",
     "This study",
 )
-_WORDS = ("Against", "Verdict", "Without", "Allowed", *_SENTENCES)
+_WORDS = ("Cheapest", "Against", "Verdict", "Without", "Allowed", *_SENTENCES)
 """Heads of columns that hold words, not figures."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from rich import box
@@ -17,6 +18,8 @@ from slm_energy.analysis.text.recommendation import opening, unsaid
 from slm_energy.escape import visible, visible_line
 
 WIDTH = 100
+_MOST_ROWS, _MOST_NOTES = 40, 20
+"""A terminal shows no longer table, and no more notes: its lines would scroll the answer away."""
 _FEWEST = 20
 """With fewer characters for a cell's name the figures are wrapped as well."""
 
@@ -32,11 +35,17 @@ def to_terminal(report: Report, console: Console) -> None:
     for sentences in opening(report):
         print_sentences(sentences, console)
     for grid in grids(report):
+        if len(grid.rows) > _MOST_ROWS:
+            grid = dataclasses.replace(
+                grid, rows=(), title=f"{grid.title}: {len(grid.rows)} rows, in report.html"
+            )
         print_grid(grid, console)
     for line in unsaid(report):
         console.print(_safe(line, style="bold"), width=width)
     console.print()
-    for line in report.notes:
+    rest = len(report.notes) - _MOST_NOTES
+    more = (f"{rest} more notes are in report.html.",) if rest > 0 else ()
+    for line in (*report.notes[:_MOST_NOTES], *more):
         console.print(Padding(_safe(line, style="dim"), (0, 0, 0, 2)), width=width)
 
 
@@ -73,7 +82,8 @@ def print_grid(grid: Grid, console: Console) -> None:
         table.add_row(*(_safe(cell, style=s) for cell, s in zip(row, styles, strict=True)))
     console.print()
     console.print(_safe(grid.title, style="bold"), width=width)
-    console.print(table, width=width)
+    if grid.rows:
+        console.print(table, width=width)
 
 
 def _safe(text: str, style: str = "") -> Text:

@@ -9,7 +9,7 @@ from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.recommendation import Candidate, Condition, Reading, Recommendation
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.result.verdict import COARSE, SEPARATES
-from slm_energy.analysis.text import machines_in_words
+from slm_energy.analysis.text import findings, machines_in_words
 from slm_energy.analysis.text.phrases import (
     amount,
     between,
@@ -77,12 +77,12 @@ def _most_often(report: Report, made: Sequence[Recommendation]) -> tuple[str, ..
         own = [each for each in made if each.metric == metric and each.eligible]
         counts = Counter(report.short_label(each.eligible[0].cell) for each in own)
         sure = sum(each.eligible[1].verdict in SEPARATES for each in own if len(each.eligible) > 1)
-        names = joined([f"{name} for {count}" for name, count in counts.most_common()])
+        of = "models" if report.options.families == ("model",) else "families"
+        names = joined([f"{name} for {n} of {len(own)} {of}" for name, n in counts.most_common()])
         what = "Cheapest" if metric.is_energy else "Best"
-        of = f"{len(own)} levels of {' and '.join(report.options.families)}"
         lines.append(
-            f"{what} configuration by {metric.title}{kind(metric)}, for each of {of}: {names}; "
-            f"{sure} of them differ for certain from the next best."
+            f"{what} configuration by {metric.title}{kind(metric)}: {names}. It differs for certain"
+            f" from the next best in {sure} of {len(own)}."
         )
     return tuple(lines)
 
@@ -97,7 +97,10 @@ def unsaid(report: Report) -> tuple[str, ...]:
         for family in solved.families
         if family.name == made.family
         for line in of_best(report, solved, family)
-    } | set(machines_in_words.findings(report))
+    }
+    said |= {*machines_in_words.findings(report)}
+    if len(choices(report)) > MOST_FAMILIES:  # the table of choices has them
+        said |= {*findings.findings(report)}
     return tuple(line for line in report.findings if line not in said)
 
 
