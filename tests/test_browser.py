@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import urllib.error
@@ -67,15 +68,21 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
-    Store(TrackingConfig(name="local", folder=str(folder / "mlruns")))
+    store = Store(TrackingConfig(name="local", folder=str(folder / "mlruns")))
+    store.set_view("default", ["energy/per_output_token_j"])  # of the study that is to come
     port = browsing.free_port()
     server_url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "slm_energy", "ui", f"port={port}"]
+    opened = folder / "opened"
+    shell = f"sh -c 'echo \"$0\" > {opened}' %s"
+    command = [sys.executable, "-m", "slm_energy", "ui", f"port={port}", "open=true"]
     with (folder / "ui.log").open("w") as log:
-        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "BROWSER": shell}
+        )
     try:
         study, trial, sweep = measured(folder)
         browsing.fetched(server_url)
+        assert opened.read_text().strip() == address(server_url, study)
         table = f"{server_url}/#/experiments/{study}/runs"
         view = address(server_url, study)
         yield Served(view=view, table=table, trial=f"{table}/{trial}", parent=f"{table}/{sweep}")
@@ -143,10 +150,16 @@ def test_the_table_of_runs(browser: Chrome, served: Served) -> None:
 def test_the_view_of_a_study_has_its_energy_and_charts(browser: Chrome, served: Served) -> None:
     opened(browser, served.view)
     shows(browser, "Energy per cell", "Sort: energy/per_output_token_j", "4 matching runs")
+    shows(browser, "Cheapest configuration", "decode=session / r01", "decode=generate / r02")
     headers = {each.text for each in browser.find_elements(By.CSS_SELECTOR, "[role=columnheader]")}
-    assert {"slm.label", "energy/per_output_token_j"} <= headers
+    assert "energy/per_output_token_j" in headers
+    [picture] = browser.find_elements(By.CSS_SELECTOR, "img[src*=get-artifact]")
+    drawn = "return arguments[0].naturalWidth"
+    WebDriverWait(browser, browsing.WAIT_S).until(lambda d: d.execute_script(drawn, picture) > 0)
     opened(browser, f"{served.view}&compareRunsMode=CHART")
-    shows(browser, "Energy\n(1)", "Other metrics\n(3)")
+    shows(browser, "Energy\n(1)", "Other metrics\n(3)", "latency\n", "sampler\n")
+    text = browser.find_element(By.TAG_NAME, "body").text
+    assert text.index("latency\n") < text.index("contamination\n") < text.index("sampler\n")
 
 
 def test_a_trial_says_what_came_of_it(browser: Chrome, served: Served) -> None:
@@ -166,7 +179,8 @@ def test_its_series_are_system_metrics(browser: Chrome, served: Served) -> None:
 
 def test_the_sweep_shows_its_report_with_its_style(browser: Chrome, served: Served) -> None:
     opened(browser, served.parent)
-    shows(browser, "4 of 4 trials valid", "per output token")
+    shows(browser, "4 of 4 trials valid", "per output token", "study.rounds")
+    shows(browser, "energy/per_output_token_j/scripted cpu decode-session", "saving_pct/")
     opened(browser, f"{served.parent}/artifacts/report.html")
     words = ("Study default", "energy measured", "Findings", "Generated code")
     try:
