@@ -38,6 +38,7 @@ from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.markdown import to_markdown
+from slm_energy.analysis.render.page_blocks import MOST_OPEN
 from slm_energy.analysis.render.slides import slides
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.comparison import Family
@@ -127,7 +128,7 @@ def _makers(
     shares = makes.make("figures/energy", lambda: list(breakdowns(report)), lambda failure: [])
     for number, parts in enumerate(shares, start=1):
         yield f"figures/energy-{number}.svg", _file(figures.breakdown, report, parts)
-    if report.deciding[0].descriptive:
+    if 0 < len(report.deciding[0].descriptive) <= MOST_OPEN:
         yield for_mlflow.PICTURE, partial(_answer, report)
     for result in report.deciding:
         yield from _figures(report, result)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from slm_energy.analysis.render.against import against_reference
 from slm_energy.analysis.render.answer_table import answer
 from slm_energy.analysis.render.markdown import opening_lines, table_lines
+from slm_energy.analysis.render.summary_tables import choices
 from slm_energy.analysis.render.tables import heading
 from slm_energy.analysis.result.report import Report
 from slm_energy.escape import markdown
@@ -58,7 +59,8 @@ def description(report: Report, picture: str) -> str:
     lines = [*opening_lines(report), markdown(heading(report)), ""]
     lines += [f"![{markdown(report.study)}]({picture})", ""] if picture else []
     rest = f"report.html of the sweep's run has all {len(report.cells)} cells."
-    for line in table_lines(answer(report)):
+    few = choices(report)
+    for line in table_lines(few if few.rows else answer(report)):
         if len("\n".join([*lines, line, rest])) > MOST - 100:
             return "\n".join([*lines, "", rest])
         lines.append(line)

@@ -95,8 +95,6 @@ def choices(report: Report) -> Grid:
         if best is None or best.cost is None:
             continue
         cost = figure(each.metric, best.cost)
-        if best.low is not None and best.high is not None:
-            cost += f" ({phrases.between(each.metric, best.low, best.high)})"
         against = "not compared"
         if others and others[0].ratio is not None:
             name = report.short_label(others[0].cell)

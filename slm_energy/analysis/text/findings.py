@@ -15,6 +15,7 @@ from slm_energy.analysis.text.phrases import (
     joined,
     kind,
     measured,
+    measured_once,
     number,
     p_is,
     share,
@@ -37,8 +38,12 @@ def findings(report: Report) -> tuple[str, ...]:
     """
     lines = []
     for result in report.deciding:
-        for family in result.families:
-            lines += [sentence(report, result.metric, family, pair) for pair in family.stated]
+        own = [
+            sentence(report, result.metric, family, pair)
+            for family in result.families
+            for pair in family.stated
+        ]
+        lines += measured_once(report, result.metric, own)
         if any(family.pairs for family in result.families):
             continue
         ranked = [cell for family in result.families for cell in family.ranked]
@@ -50,9 +55,6 @@ def findings(report: Report) -> tuple[str, ...]:
                 f"Only {report.labels[ranked[0]]} has {what}: there is nothing to compare."
                 f"{measured(report, result.metric)}"
             )
-        if len(result.families) > 1:  # the page has it at its head: not after each sentence
-            scope = measured(report, result.metric)
-            lines = [line.removesuffix(scope) for line in lines]
     return tuple(lines)
 
 

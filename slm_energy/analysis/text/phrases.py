@@ -170,6 +170,11 @@ def measured(report: Report, metric: Metric) -> str:
     return f" Measured: {report.scope}." if _has_scope(report, metric) else ""
 
 
+def measured_once(report: Report, metric: Metric, lines: list[str]) -> list[str]:
+    """Sentences of which only the first says what was measured."""
+    return [*lines[:1], *(line.removesuffix(measured(report, metric)) for line in lines[1:])]
+
+
 def titled(report: Report, metric: Metric) -> str:
     """The same, as the end of a title."""
     return f"; measured: {report.scope}" if _has_scope(report, metric) else ""

@@ -10,6 +10,7 @@ from slm_energy.analysis.text.phrases import (
     confidence,
     kind,
     measured,
+    measured_once,
     number,
     than,
     times,
@@ -25,7 +26,8 @@ def findings(report: Report) -> tuple[str, ...]:
     for result in report.deciding:
         seen = result.population
         if seen is not None and not seen.reason:
-            lines += [sentence(report, result.metric, seen, pair) for pair in shown(seen)]
+            own = [sentence(report, result.metric, seen, pair) for pair in shown(seen)]
+            lines += measured_once(report, result.metric, own)
     return tuple(lines)
 
 
