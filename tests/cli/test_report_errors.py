@@ -33,7 +33,7 @@ def test_a_report_with_a_section_left_out_is_written_and_ends_with_1(
     assert "errors.log beside report.html has the tracebacks" in said
     assert "Traceback" not in done.stdout + done.stderr
     log = (tmp_path / "page" / "errors.log").read_text()
-    assert log.count("Traceback (most recent call last)") == 4  # the figure is a file too
+    assert log.count("Traceback (most recent call last)") == 5  # the figure is two files too
     assert (tmp_path / "page" / "report.md").exists()
     stored = list((tmp_path / "mlruns" / "artifacts").rglob("errors.log"))
     assert len(stored) == 1

@@ -130,6 +130,12 @@ def test_without_a_spread_there_is_a_ratio_and_no_verdict(a, b, reason):
     assert found.reason.startswith(reason)
 
 
+def test_the_same_value_in_every_trial_of_both_is_equivalent_and_another_is_not_tested():
+    same, other = judged(a_pair([2.0] * 3, [2.0] * 4)), judged(a_pair([2.0] * 3, [3.0] * 4))
+    assert (same.stated, same.reason) == ("equivalent", "")
+    assert other.stated == "not tested"
+
+
 def test_a_cell_that_varies_in_one_study_only_is_judged():
     found = judged(a_pair([0, 0, 0], [0.05, 0.051, 0.052]))
     assert found.verdict == "regression"

@@ -8,12 +8,15 @@ import pytest
 
 from slm_energy.analysis import build, options
 from slm_energy.analysis.build import build_independent
-from slm_energy.analysis.render.summary_tables import grids
+from slm_energy.analysis.render.answer_table import answer
+from slm_energy.analysis.render.html import to_html
+from slm_energy.analysis.render.summary_tables import choices, grids
 from slm_energy.analysis.render.tables import Grid, counts
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.text.phrases import changes, of_reference
+from slm_energy.analysis.text.recommendation import opening, unsaid
 from slm_energy.errors import AnalysisError
-from tests.analysis.conftest import make_study
+from tests.analysis.conftest import make_models, make_study
 
 ENERGY = {"study": "toy", "metrics": ["energy/per_output_token_j"]}
 
@@ -48,6 +51,25 @@ def test_repetitions_without_rounds_win_none() -> None:
     assert "Won" not in pairs(build_independent(frame, options(ENERGY))).head
 
 
+def test_many_families_open_with_one_sentence_and_a_table() -> None:
+    rows = make_models(4, {"torch/cpu": 0.03, "onnx/cpu": 0.02}, rounds=3)
+    report = build(rows, options({"study": "toy", "metrics": ["energy/per_output_token_j"]}))
+    assert opening(report) == (
+        (
+            "Cheapest configuration by energy per output token: onnx for 4 of 4 models. It differs"
+            " for certain from the next best in 4 of 4.",
+        ),
+    )
+    grid = choices(report)
+    assert grid.head == ("Of", "Cheapest", "Cost, mJ/token", "Compared")
+    assert {row[:2] for row in grid.rows} == {(f"m{i}", "onnx") for i in range(4)}
+    assert all("less than torch: saves" in row[3] for row in grid.rows)
+    # The page folds each model, and the table stands for the verdicts in words.
+    page = to_html(report)
+    assert page.count("<details><summary>m") == 4
+    assert not any("costs" in line and "m0" in line for line in unsaid(report))
+
+
 def test_twice_as_much_and_more_is_a_factor() -> None:
     assert [of_reference(ratio) for ratio in (0.26, 1.12, 1.99, 2.11)] == [
         "74 % less",
@@ -76,3 +98,19 @@ def test_sums_over_different_numbers_of_passes_are_not_compared() -> None:
     frame.loc[frame["engine.name"] == "onnx", "tokens/passes"] = 9.0
     with pytest.raises(AnalysisError, match=r"3 to 9 passes .*per_output_token_j"):
         build(frame, asked)
+
+
+def test_a_metric_that_does_not_vary_within_cells_is_not_tested_and_says_why() -> None:
+    rows = make_study({"torch/cpu": 0.03, "onnx/cpu": 0.02}, noise=0, drift=0, own_interval=None)
+    report = build(rows, options(ENERGY))
+    [sentences] = opening(report)
+    assert sentences[1] == (
+        "The next best is torch (30.0 mJ per output token), ratio 0.667; no verdict: the ratio is"
+        " the same in every round, so its spread is unknown."
+    )
+    assert answer(report).rows[1][-1] == "not tested: 50 % more than onnx"
+    shares = rows.assign(**{"quality/pass_at_1": rows["energy/per_output_token_j"]})
+    alone = build_independent(shares, options({"study": "toy", "metrics": ["quality/pass_at_1"]}))
+    assert alone.findings == (
+        "torch against onnx, pass rate: ratio 1.50: gains; the values do not vary within cells.",
+    )
