@@ -242,6 +242,19 @@ def test_report_prints_and_stores_on_the_parent_run(tmp_path: Path, slm_energy: 
     assert (tmp_path / "paper" / "comparisons.json").read_text() == report.read_text()
     assert (tmp_path / "paper" / "tables" / "latency-e2e-p50-s-pairs.tex").is_file()
 
+    # The same trials, as if one cell had run on another machine.
+    here = parent.data.tags["slm.machine"]
+    for run in client.search_runs([experiment.experiment_id], "tags.`slm.kind` = 'trial'"):
+        if run.data.params["engine.decode"] == "session":
+            client.set_tag(run.info.run_id, "slm.machine", "other")
+    assert refusal(slm_energy("recommend", "study=default", quick=False)).endswith(
+        f"slm-energy report machine={','.join(sorted([here, 'other']))}"
+    )
+    done = slm_energy("report", "study=default", f"machine={here},other", quick=False)
+    assert done.returncode == 0, done.stderr
+    assert "Machines against each other" in done.stdout
+    assert f"default on {here} and other: 2 cells, 2 rounds" in done.stdout
+
 
 def test_a_report_without_its_generations_says_so(tmp_path: Path, slm_energy: Command) -> None:
     assert slm_energy().returncode == 0
