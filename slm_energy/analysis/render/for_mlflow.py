@@ -56,7 +56,8 @@ def description(report: Report, picture: str) -> str:
         report: what it is about.
         picture: address of the figure; empty where there is none.
     """
-    lines = [*opening_lines(report), markdown(heading(report)), ""]
+    what = f"{heading(report)}; measured: {report.scope}" if report.scope else heading(report)
+    lines = [*opening_lines(report), markdown(what), ""]
     lines += [f"![{markdown(report.study)}]({picture})", ""] if picture else []
     rest = f"report.html of the sweep's run has all {len(report.cells)} cells."
     few = choices(report)
