@@ -108,7 +108,7 @@ class Spool:
                 here = self.folder / folder.name
                 if here.exists():
                     shutil.rmtree(here)  # what could be written of it
-                shutil.move(folder, here)
+                artifacts.copy(folder, here)
                 shared.share(here)
             shutil.rmtree(kept)
 

@@ -353,7 +353,8 @@ def test_what_a_person_changes_in_the_ui_changes_what_is_done(
     store, client = Store(tracking), MlflowClient(store_uri(tracking))
     parent = store.open_sweep("test", "s1", MACHINE, "note")
     for number in range(3):
-        record = trial.derive(a_trial(config, id=f"t{number}"), a_capture(), number * 10**9)
+        each = a_trial(config, id=f"t{number}", round=number + 1)
+        record = trial.derive(each, a_capture(), number * 10**9)
         stored(store, record, tmp_path / str(number), parent)
     first, second, third = store.frame("test")["run_id"]
 
