@@ -512,7 +512,7 @@ def test_a_trial_that_is_warned_of_its_limit_ends_cleanly_and_runs_again(
     sweep = subprocess.Popen([*command, *QUICK, *words], cwd=tmp_path)
     pending = tmp_path / "mlruns" / "pending"
     while not (logs := list(pending.glob("*/*/submitit/*_log.out"))) or not list(
-        pending.glob("*/*/exchange")
+        pending.glob("*/*/exchange/*/exchange")
     ):
         time.sleep(0.05)
     controller = logs[0].name.partition("_")[0]
