@@ -214,13 +214,23 @@ def _restarts() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
+def study_kind(spool: Path, study: str) -> str:
+    """The kind of node on which a study began; empty before it has, or where it uses no cluster."""
+    file = _kind_file(spool, study)
+    return read_json(file, NodeKind).kind if file.is_file() else ""
+
+
+def _kind_file(spool: Path, study: str) -> Path:
+    return spool / f"kind-{study}.json"
+
+
 def _unlike(trial: Trial, spool: Path) -> str | None:
     """How this node differs from the one on which the study began; None if it does not.
 
     The first job of a study says what the kind is; a hard link is made by exactly one.
     """
     here = NodeKind(node=platform.node(), kind=machine_kind())
-    mine, first = spool / f"kind-{trial.id}", spool / f"kind-{trial.study}.json"
+    mine, first = spool / f"kind-{trial.id}", _kind_file(spool, trial.study)
     write_json(mine, here)
     with contextlib.suppress(FileExistsError):
         os.link(mine, first)

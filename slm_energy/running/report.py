@@ -116,18 +116,19 @@ def _analysed(
     from slm_energy import analysis
     from slm_energy.analysis.trials.answers import read_answers
     from slm_energy.analysis.trials.hardware import hardware
+    from slm_energy.analysis.trials.kinds import node_kind
 
     frame = store.frame(options.study)
     machine = analysis.one_machine(frame, options.study, options.machine)
+    own = frame[frame["machine"] == machine]
     gaps = list[str]()
     floor = None
     try:
-        floor = noise_floor(store, machine)
+        floor = noise_floor(store, machine, node_kind(own))
     except AnalysisError as error:
         gaps.append(f"no noise floor: {error}")
     if stop_reason is not None:
         store.note_stop(options.study, machine, stop_reason)
-    own = frame[frame["machine"] == machine]
     answers, lost = read_answers(own, store.attached)
     result = analysis.build(
         frame,

@@ -306,15 +306,14 @@ class Store:
         with clear_errors(self._uri):
             self._client.set_tag(run_id, mlflow_schema.noise_floor_tag(machine), text)
 
-    def noise_floor(self, machine: str) -> str | None:
-        """The latest noise floor of a machine, over all studies; None before there is one."""
+    def noise_floors(self, machine: str) -> list[str]:
+        """The noise floors of a machine over all studies, the latest first."""
         tag = mlflow_schema.noise_floor_tag(machine)
         with clear_errors(self._uri):
             studies = [study.experiment_id for study in self._client.search_experiments()]
             query, newest = f"tags.`{tag}` != ''", ["attributes.start_time DESC"]
-            for run in self._client.search_runs(studies, query, max_results=1, order_by=newest):
-                return str(run.data.tags[tag])
-        return None
+            runs = self._client.search_runs(studies, query, max_results=100, order_by=newest)
+            return [str(run.data.tags[tag]) for run in runs]
 
     def store(self, record: Record, folder: Path, parent: str, machine: str) -> str:
         """Send a record with its files; storing the same trial again changes nothing.
