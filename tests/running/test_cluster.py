@@ -575,7 +575,6 @@ def test_two_starts_of_a_job_that_run_side_by_side_leave_one_record(
     assert sorted(codes) == [0, 1], errors
     assert artifacts.read(folder).restarts == codes.index(0)
     assert (folder / "worker.log").is_file()
-    assert not (folder / "exchange").exists()
 
 
 def test_a_job_that_is_requeued_over_and_over_says_so(requeued: Callable[[int], Record]) -> None:
