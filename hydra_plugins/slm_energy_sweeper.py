@@ -8,13 +8,17 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from slm_energy.config.combinations import Combinations
+from slm_energy.config.compose import parsable
+from slm_energy.config.sources import is_source, model_of
 
 
 @dataclass
@@ -57,7 +61,7 @@ class SlmEnergySweeper(Sweeper):
                 so that a ready sweep can be narrowed.
         """
         parser = OverridesParser.create(config_loader=self._loader)
-        swept = [f"{key}={value}" for key, value in self._params.items()]
+        swept = [parsable(f"{key}={value}") for key, value in self._params.items()]
         overrides = parser.parse_overrides([*swept, *arguments])
         [combinations] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         return self._task_function(Combinations(self._loader, self._config).compose(combinations))
@@ -70,3 +74,36 @@ class SlmEnergySearchPath(SearchPathPlugin):
         """Append the folder of sweeps."""
         sweeps = Path(__file__).parent.parent / "slm_energy" / "sweeps"
         search_path.append(provider="slm_energy", path=f"file://{sweeps}")
+        # Before the first `schema` Hydra inserts the folder of --config-dir.
+        search_path.append(provider="schema", path=f"{SourceChoices.scheme()}://")
+
+
+class SourceChoices(ConfigSource):
+    """Lets a folder or hub id be a choice of the group `model`; files with that name come first."""
+
+    @staticmethod
+    def scheme() -> str:
+        """What its place in the search path begins with."""
+        return "source"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """The keys of a model with that source."""
+        config = OmegaConf.create(model_of(config_path.partition("/")[2]))
+        return ConfigResult(self.provider, config_path, config, header={"package": None})
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether it is such a choice."""
+        group, _, choice = config_path.partition("/")
+        return group == "model" and is_source(choice)
+
+    def is_group(self, config_path: str) -> bool:
+        """It has no group of its own."""
+        return False
+
+    def available(self) -> bool:
+        """It needs no file."""
+        return True
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Sources cannot be listed."""
+        return []

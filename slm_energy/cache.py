@@ -254,14 +254,23 @@ def file_digest(path: Path, kind: Literal["sha256", "git"] = "sha256") -> str:
     return _file_digest(path, kind, status.st_size, status.st_ino, times_ns)
 
 
+def require_space(folder: Path, size_bytes: int) -> None:
+    """Refuse to write this much where there is no room, for libraries that do not say so.
+
+    Raises:
+        OSError: the disk has less space.
+    """
+    if shutil.disk_usage(folder).free < size_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
 @contextlib.contextmanager
 def _full_disk_named(folder: Path) -> Iterator[None]:
     """Name a full disk as that: libraries raise what cannot be written as any type of error."""
     try:
         yield
-    except Exception as error:
-        if shutil.disk_usage(folder).free < _NO_SPACE_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+    except Exception:
+        require_space(folder, _NO_SPACE_BYTES)
         raise
 
 

@@ -146,16 +146,18 @@ def _mbpp_number(name: str) -> int:
 def _mbpp(row: Mapping[str, Any]) -> Task:
     assertions = _texts(row, "test_list")
     code = _text(row, "code")
-    asked = _text(row, "text") or _text(row, "prompt")
-    if not asked:
+    key = "text" if row.get("text") else "prompt"
+    if not row.get(key):
         raise KeyError("text or prompt")
+    asked, messages = _asked(row, key)
     # MBPP+ as the hub has it: `test` has the further inputs, `test_list` only MBPP's.
     tests = [_text(row, "test")] if row.get("test") else assertions
     setup = [*_texts(row, "test_imports"), _text(row, "test_setup_code")]
     program = "\n".join([*setup, *tests])
     return Task(
         task_id=_id(row, "task_id"),
-        prompt="\n".join(['"""', asked, *assertions[:1], '"""', ""]),
+        prompt="" if messages else "\n".join(['"""', asked, *assertions[:1], '"""', ""]),
+        messages=messages,
         entry_point=_called(code, assertions),
         canonical_solution=code,
         tests=TaskTests(kind="assertions", program=program) if tests else None,
@@ -214,11 +216,11 @@ def _call(case: Mapping[str, str]) -> list[Json]:
 
 
 def _with_tests(row: Mapping[str, Any], tests: TaskTests | None) -> Task:
-    is_chat = isinstance(row["prompt"], list)
+    prompt, messages = _asked(row, "prompt")
     return Task(
         task_id=_id(row, "task_id"),
-        prompt="" if is_chat else _text(row, "prompt"),
-        messages=_messages(row, "prompt") if is_chat else (),
+        prompt=prompt,
+        messages=messages,
         entry_point=_text(row, "entry_point"),
         canonical_solution=_text(row, "canonical_solution"),
         tests=tests,
@@ -312,6 +314,11 @@ def _objects(value: Any, where: str) -> list[Mapping[str, Any]]:
         if not isinstance(item, Mapping):
             raise _wrong(f"{where}[{number}]", item, "an object")
     return value
+
+
+def _asked(row: Mapping[str, Any], key: str) -> tuple[str, tuple[Message, ...]]:
+    """What a row asks: a text, or the messages of a chat."""
+    return ("", _messages(row, key)) if isinstance(row[key], list) else (_text(row, key), ())
 
 
 def _messages(row: Mapping[str, Any], key: str) -> tuple[Message, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.store.artifact.cli import commands as mlflow_artifacts
 
 from slm_energy.config.groups import TrackingConfig
+from slm_energy.models.folder import BUNDLED_MODEL
 from slm_energy.store.connection import store_uri
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
@@ -57,6 +59,27 @@ def test_two_engines_do_the_same_work_and_are_compared(tmp_path: Path, slm_energ
     assert tables[0] == tables[1]
     assert len(tables[0]) == 3
     assert (valid["quality/agreement"] == 1).all()
+
+
+def test_the_messages_of_a_mapped_column_are_asked_and_the_answers_are_tested(
+    tmp_path: Path, slm_energy: Command, bubblewrap: None
+) -> None:
+    shutil.copytree(BUNDLED_MODEL, tmp_path / "chatty")
+    settings = tmp_path / "chatty" / "tokenizer_config.json"
+    template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"chat_template": template}))
+    asked = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Write f."}]
+    row = {"id": 7, "ask": asked, "solution": "def f(a):\n    return a\n", "tests": ["assert f(1)"]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    columns = "workload.columns={task_id: id, prompt: ask, code: solution, test_list: tests}"
+    words = (f"model={tmp_path}/chatty", "workload.source=rows.jsonl", columns)
+    done = slm_energy(*words, "workload.prompt=chat", "study.sandbox=bubblewrap")
+    assert done.returncode == 0, done.stdout + done.stderr
+    [trial] = (tmp_path / "mlruns" / "artifacts" / "default").glob("*/artifacts/outputs")
+    table = json.loads((trial / "generations.json").read_text())["data"]
+    assert [entry[:2] for entry in table] == [["7", "<system>Be short.<user>Write f."]]
+    [score] = json.loads((trial / "scores.json").read_text())["scores"]
+    assert (score["task_id"], score["verdict"]) == ("7", "syntax error")
 
 
 def test_joules_from_powercap_files_reach_the_report(tmp_path: Path, slm_energy: Command) -> None:

@@ -19,6 +19,7 @@ from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.stats.diagnostics import residual_sd
 from slm_energy.analysis.stats.effect_size import Floats, half_width
 from slm_energy.analysis.trials.frame import Study, started
+from slm_energy.analysis.trials.kinds import node_kind
 from slm_energy.cell import PLACES
 from slm_energy.config.groups import Scalar
 from slm_energy.errors import AnalysisError
@@ -71,6 +72,7 @@ def floor(study: Study, values: Sequence[tuple[Metric, Block]], alpha: float) ->
                 day=begun.max().date().isoformat() if len(begun) else "",
                 rounds=int(own["round"].nunique()),
                 metrics=known,
+                node_kind=node_kind(own),
             )
         )
     return max(floors, key=lambda candidate: candidate.metrics[0].sd_pct, default=None)

@@ -6,6 +6,7 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the plan; nothing is run, locked or created but the file of `--register`."""
     from slm_energy.planning.grid import resolve
     from slm_energy.running import stop_rule
+    from slm_energy.running.job import study_kind
     from slm_energy.running.resume import current_plan, machine_of
     from slm_energy.store.connection import exists
     from slm_energy.store.tracking import Store
@@ -75,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
         tracking, machine, floor = grid.config.tracking, machine_of(grid.config), None
         if exists(tracking):
             try:
-                floor = stop_rule.noise_floor(Store(tracking), machine)
+                spool = Path(tracking.folder).absolute() / "pending" / machine
+                kind = study_kind(spool, grid.config.study.name)
+                floor = stop_rule.noise_floor(Store(tracking), machine, kind)
             except AnalysisError as error:
                 line = f"[yellow]no noise floor[/]: {escape(str(error))}"
                 console.print(line, soft_wrap=True)
@@ -265,8 +269,9 @@ def _noise(floor: NoiseFloor, machine: str) -> str:
 
     noise = floor.metrics[0]
     metric = Metric(name=noise.name)
+    nodes = f", nodes of kind {floor.node_kind}" if floor.node_kind else ""
     return (
-        f"noise floor of {machine} (study {floor.study} of {floor.day}, {floor.cell}):"
+        f"noise floor of {machine} (study {floor.study} of {floor.day}, {floor.cell}{nodes}):"
         f" {phrases.number(noise.sd_pct)} % per trial in {metric.title}{phrases.kind(metric)}"
     )
 

@@ -6,11 +6,9 @@ Hydra. An error that Hydra prints over several lines becomes one `ConfigError`.
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import sys
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +21,6 @@ from slm_energy.config.composition_errors import one_line
 from slm_energy.config.foreign_files import foreign_files_checked, refuse_deep
 from slm_energy.config.groups import LauncherConfig, RunConfig
 from slm_energy.config.keys import GROUPS
-from slm_energy.config.sources import is_source, model_of
 from slm_energy.errors import ConfigError, SlmEnergyError
 from slm_energy.places import file_errors
 
@@ -40,16 +37,17 @@ _DIGITS = 300
 """No number needs more, and Python reads at most 4,300."""
 _NO_TOKEN = r"[^\x00-\x7d\x7f]"
 """What Hydra's grammar has no token for: characters beyond ASCII, and `~`."""
-_MAY_BE_NEW = re.compile(r"[\w.]+=\{|columns\.(metrics|repetition|decimal|thousands)=")
-"""Words for what a file may lack: keys of a mapping, and those that a refused table asks for. They
-are checked after composition."""
+_MAY_BE_NEW = re.compile(
+    r"[\w.]+=\{|columns\.(metrics|repetition|decimal|thousands)="
+    r"|hydra\.launcher\.additional_parameters\."
+)
+"""Words for what a file may lack: keys of a mapping, those that a refused table asks for, and
+options of sbatch. They are checked after composition."""
 _NOT_ASKED = (
     "submitit_folder", "wait_for_completion", "max_num_timeout", "nodes", "tasks_per_node",
     "stderr_to_stdout",
 )  # fmt: skip
 """Settings that are the same for every sweep: it waits, and a trial is one process on one node."""
-_OPEN = "hydra.launcher.additional_parameters."
-"""Below it every option of sbatch is a key."""
 
 
 def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
@@ -74,7 +72,7 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
     def check(composed: Any) -> None:
         every = composed if isinstance(composed, list) else [composed]
         try:
-            launcher = _launcher()
+            launcher, named = _launcher(), _named()
             configs.extend(run_config(_plain(config), launcher, named) for config in every)
         except SlmEnergyError as error:
             # Hydra would print a line of its own before it passes an exception on.
@@ -88,12 +86,10 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
 
     # Hydra's parser wants all KEY=VALUE in one piece; people put -m anywhere.
     words = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
-    words = [_parsable(word) for word in words]
+    words = [parsable(word) for word in words]
     assigned = [(key, value) for key, _, value in (word.partition("=") for word in words)]
     folders = [(key, value) for key, value in assigned if key in _FOLDERS]
-    named = [key.lstrip("+").removesuffix(".name") for key, _ in assigned if key.endswith(".name")]
     with file_errors(folders), _clear_errors(tuple(GROUPS)), foreign_files_checked():
-        words = _with_source_choices(words)
         try:
             run_hydra(words)
         except ConfigCompositionException as error:
@@ -109,36 +105,6 @@ def compose_grid(arguments: Sequence[str]) -> list[RunConfig]:
     if errors:
         raise errors[0]
     return configs
-
-
-def _with_source_choices(words: Sequence[str]) -> list[str]:
-    """Make each folder and hub id in `model=...` a choice of that group."""
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    folders = [
-        Path(folder)
-        for flag, folder in itertools.pairwise(words)
-        if flag in ("--config-dir", "-cd")
-    ]
-
-    def choice(value: object) -> str:
-        name = str(getattr(value, "text", value))  # within quotes it is an object of Hydra's
-        if not is_source(name, folders):
-            return name
-        quoted = urllib.parse.quote(name, safe="").replace("~", "%7E")
-        ConfigStore.instance().store(quoted, model_of(name), group="model")
-        return quoted
-
-    result = []
-    for word in words:
-        if word.startswith("model="):
-            [override] = OverridesParser.create().parse_overrides([word])
-            swept = override.is_sweep_override()
-            values = override.sweep_iterator() if swept else [override.value()]
-            word = f"model={','.join(map(choice, values))}"
-        result.append(word)
-    return result
 
 
 def _for_each_choice(word: str) -> str:
@@ -160,10 +126,10 @@ def _for_each_choice(word: str) -> str:
     return f"{key}=choice({value or repr('')})"
 
 
-def _parsable(word: str) -> str:
+def parsable(word: str) -> str:
     """Quote what Hydra has no token for, outside quotes and mappings.
 
-    A key of the open mapping gets the sign with which Hydra adds it.
+    What a file may lack gets the sign with which Hydra adds it.
 
     Raises:
         ConfigError: Python's or Hydra's parser would fail with an error of its own.
@@ -172,7 +138,7 @@ def _parsable(word: str) -> str:
     if re.search(rf"\d{{{_DIGITS}}}", value):
         raise ConfigError(f"{key}: a number of more than {_DIGITS} digits")
     refuse_deep(((char in "[{(") - (char in "]})") for char in value), key)
-    if key.startswith(_OPEN):
+    if _MAY_BE_NEW.match(word):
         key, word = f"++{key}", f"++{word}"
     if not re.search(_NO_TOKEN, value) or word.startswith("-") or set(value) & set("'\"{}"):
         return word
@@ -216,8 +182,7 @@ def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) ->
         foreign_files_checked(),
         hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)),
     ):
-        words = [_parsable(word) for word in overrides]
-        words = [f"++{word}" if _MAY_BE_NEW.match(word) else word for word in words]
+        words = [parsable(word) for word in overrides]
         parsed = OverridesParser.create().parse_overrides(words)
         others = [str(each.input_line) for each in parsed if each.key_or_group not in keys]
         config = hydra.compose(name, others)
@@ -232,6 +197,16 @@ def _top(name: str) -> tuple[str, ...]:
     file = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
     groups = [group for each in file.pop("defaults") if each != "_self_" for group in each]
     return (*groups, *file)
+
+
+def _named() -> list[str]:
+    """Groups whose name the user has set, on the command line or in the file of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    words = [*(hydra.sweeper.get("params") or ()), *hydra.overrides.task]
+    keys = [word.partition("=")[0].lstrip("+") for word in words]
+    return [key.removesuffix(".name") for key in keys if key.endswith(".name")]
 
 
 def _launcher() -> LauncherConfig | None:

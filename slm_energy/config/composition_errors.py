@@ -30,8 +30,7 @@ def one_line(error: BaseException, names: Sequence[str]) -> str:
         return f"{where}: ${{{resolver[1]}:...}} is not available here; write the value itself"
     if group := re.search(r"Could not find '([\w/]+)/([^']+)'", text):
         block = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
-        # Those with a % are folders and ids of this process (`sources.py`).
-        choices = [each for each in (block[1].split() if block else ()) if "%" not in each]
+        choices = block[1].split() if block else []
         listed = f"choose one of {', '.join(choices) or 'none'}"
         advice = did_you_mean(group[2], choices, otherwise=listed)
         return f"{group[1]}={group[2]}: there is no such {group[1]}; {advice}"

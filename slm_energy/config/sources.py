@@ -1,15 +1,16 @@
 """Models and workloads that are named by their source: a folder, a file, or a hub id.
 
 `model=ORG/NAME` and `model=FOLDER` are choices that no file in conf/model has: they are
-conf/model/bundled.yaml with that source. A shipped file's name stands for its own source only;
-another source is named after its folder, file or id, so that no table calls it `bundled`.
+conf/model/bundled.yaml with that source (`SourceChoices` in `hydra_plugins/`). A shipped file's
+name stands for its own source only; another source is named after its folder, file or id, so that
+no table calls it `bundled`.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,8 @@ _PATH = re.compile(r"(/|~|\.{1,2}/)")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
-def is_source(choice: str, folders: Sequence[Path] = ()) -> bool:
-    """Whether a choice in the group `model` is a folder or hub id, and not the name of a file.
-
-    Args:
-        choice: what stands behind `model=`.
-        folders: further ones with files of configuration, which come first.
-    """
-    if any((folder / "model" / f"{choice}.yaml").is_file() for folder in (*folders, _CONF)):
-        return False
+def is_source(choice: str) -> bool:
+    """Whether a choice in the group `model` is a folder or hub id, if no file has its name."""
     return _PATH.match(choice) is not None or _HUB_ID.fullmatch(choice) is not None
 
 

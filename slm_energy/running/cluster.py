@@ -27,7 +27,7 @@ from slm_energy import shared, source_code
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import LauncherConfig, StudyConfig
 from slm_energy.errors import ConfigError, SlmEnergyError, one_line
-from slm_energy.record import Record
+from slm_energy.record import EXCHANGE, Record
 from slm_energy.running.job import ORDER_FILE, REST, Order, run_on_node
 from slm_energy.running.local import ReportProgress
 from slm_energy.running.slurm import QueuedJob, QueueFull, open_queue
@@ -36,6 +36,7 @@ from slm_energy.scope import Scope
 from slm_energy.serialization import read_json, write_json
 from slm_energy.store import artifacts, outbox
 from slm_energy.store.mlflow_schema import INTERRUPTED, interrupted
+from slm_energy.worker.child import LOG_FILE
 
 _SUBMITIT = "submitit"
 _NEWS_S = 600.0
@@ -266,6 +267,8 @@ class ClusterExecutor:
         """The record of a trial whose job left none."""
         if job.state == self._queue.unknown.state:
             job = self._queue.recall(job)
+        for log in sorted(folder.glob(f"{EXCHANGE}/*/{LOG_FILE}")):
+            log.rename(folder / LOG_FILE)  # that of the last start stays
         order, reason = folder / ORDER_FILE, _how_it_ended(job, folder)
         begun_ns, withdrawn = order.stat().st_mtime_ns, trial.id in self._withdrawn
         if withdrawn:

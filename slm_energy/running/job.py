@@ -3,7 +3,8 @@
     job.json -> code, kind of the node, GPU, lock, meters, trial -> record.json
 
 A job that is cancelled (SIGTERM), or killed with its node, leaves no record: then the queue knows
-how it ended. Slurm may start a job again in the same folder (`--requeue`).
+how it ended. Slurm may start a job again (`--requeue`), even while its first start still runs on a
+node that it has lost: each start has a folder of its own, and the first to end leaves the record.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ UNLIKE_NODE = "UNLIKE_NODE"
 """`Record.ended_by` of a trial that its job refused, since its node is not like the study's."""
 NO_GPU = "NO_GPU"
 """The same, of a job without the GPU that its trial needs."""
+_ENDED = "ended"
+"""A folder in a trial's, made by the first start of its job that ends."""
 
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 """What Slurm sends ahead of a time limit, as `--signal` requests; with some sites' settings also
@@ -86,14 +89,16 @@ def run_on_node(folder: str) -> None:
     Args:
         folder: the trial's; absolute.
     """
-    trial_folder = Path(folder)
+    trial_folder, restarts = Path(folder), _restarts()
     if artifacts.is_complete(trial_folder):  # Slurm requeued the job after its end
         return
-    shutil.rmtree(trial_folder / EXCHANGE, ignore_errors=True)  # of a start before a requeue
+    work = trial_folder / EXCHANGE / f"start-{restarts}"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
     # The variable is the submitting machine's, and its folder may not exist here.
     os.environ["TMPDIR"] = tempfile.gettempdir()
     order, received = read_json(trial_folder / ORDER_FILE, Order), _interrupted_by()
-    record = _run(order, trial_folder)
+    record = _run(order, work, trial_folder.parent)
     for number in (signal.SIGTERM, *_WARNINGS):
         signal.signal(number, signal.SIG_IGN)
     if interrupted(record):
@@ -101,9 +106,8 @@ def run_on_node(folder: str) -> None:
             sys.exit("cancelled: no record is written")
         near = "got this signal ahead of its time limit, hydra.launcher.timeout_min"
         record = _ended(order.trial, received[0].name, near, record.started_unix_ns)
-    restarts = _restarts()
     artifacts.write(
-        trial_folder,
+        work,
         dataclasses.replace(
             record,
             node=platform.node(),
@@ -111,9 +115,21 @@ def run_on_node(folder: str) -> None:
             job=job_here(),
             restarts=restarts,
         ),
-        asked(trial_folder),
+        asked(work),
     )
-    shutil.rmtree(trial_folder / EXCHANGE, ignore_errors=True)
+    shutil.rmtree(work / EXCHANGE, ignore_errors=True)
+    _publish(work, trial_folder)
+
+
+def _publish(work: Path, folder: Path) -> None:
+    """Move a start's files to the trial's folder, `record.json` last, unless another start has."""
+    try:
+        (folder / _ENDED).mkdir()
+    except FileExistsError:
+        sys.exit("another start of this job has ended: no second record is written")
+    for path in sorted(work.iterdir(), key=lambda path: path.name == artifacts.RECORD):
+        path.rename(folder / path.name)
+    shutil.rmtree(folder / EXCHANGE, ignore_errors=True)
 
 
 def _interrupted_by() -> list[signal.Signals]:
@@ -130,19 +146,19 @@ def _interrupted_by() -> list[signal.Signals]:
     return received
 
 
-def _run(order: Order, folder: Path) -> Record:
-    """Run the trial as a sweep of one on this node."""
+def _run(order: Order, folder: Path, spool: Path) -> Record:
+    """Run the trial as a sweep of one on this node; `spool` is what jobs share."""
     trial, begun_ns = order.trial, time.time_ns()
     try:
         if (restarts := _restarts()) > REPEATS:
             return _ended(trial, "REQUEUED", f"was started {restarts + 1} times", begun_ns)
         if order.code not in ("", source_code.digest()):
             return failed(trial, _other_code(order), begun_ns)
-        if (why := _unlike(trial, folder.parent)) is not None:
+        if (why := _unlike(trial, spool)) is not None:
             return _ended(trial, UNLIKE_NODE, why, begun_ns)
         if (why := _no_gpu(trial.cell.settings.provider)) is not None:
             return _ended(trial, NO_GPU, why, begun_ns, permanent=True)
-        rest_file = folder.parent / f"{REST}{platform.node()}.json"
+        rest_file = spool / f"{REST}{platform.node()}.json"
         with (
             file_errors(files.places(trial, folder)),
             LocalExecutor(order.study, folder, Console(width=100), rest_file) as executor,
@@ -198,13 +214,23 @@ def _restarts() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
+def study_kind(spool: Path, study: str) -> str:
+    """The kind of node on which a study began; empty before it has, or where it uses no cluster."""
+    file = _kind_file(spool, study)
+    return read_json(file, NodeKind).kind if file.is_file() else ""
+
+
+def _kind_file(spool: Path, study: str) -> Path:
+    return spool / f"kind-{study}.json"
+
+
 def _unlike(trial: Trial, spool: Path) -> str | None:
     """How this node differs from the one on which the study began; None if it does not.
 
     The first job of a study says what the kind is; a hard link is made by exactly one.
     """
     here = NodeKind(node=platform.node(), kind=machine_kind())
-    mine, first = spool / f"kind-{trial.id}", spool / f"kind-{trial.study}.json"
+    mine, first = spool / f"kind-{trial.id}", _kind_file(spool, trial.study)
     write_json(mine, here)
     with contextlib.suppress(FileExistsError):
         os.link(mine, first)

@@ -118,18 +118,19 @@ def _analysed(
     from slm_energy import analysis
     from slm_energy.analysis.trials.answers import read_answers
     from slm_energy.analysis.trials.hardware import hardware
+    from slm_energy.analysis.trials.kinds import node_kind
 
     frame = store.frame(options.study)
     machines = analysis.chosen_machines(frame, options.study, options.machine)
+    own = frame[frame["machine"].isin(machines)]
     gaps = list[str]()
     floor = None
     try:
-        floor = noise_floor(store, machines[0]) if len(machines) == 1 else None
+        floor = noise_floor(store, machines[0], node_kind(own)) if len(machines) == 1 else None
     except AnalysisError as error:
         gaps.append(f"no noise floor: {error}")
     if stop_reason is not None:
         store.note_stop(options.study, machines[0], stop_reason)
-    own = frame[frame["machine"].isin(machines)]
     stops = {machine: store.stopped(options.study, machine) for machine in machines}
     answers, lost = read_answers(own, store.attached)
     result = analysis.build(

@@ -17,16 +17,21 @@ if TYPE_CHECKING:
     from slm_energy.analysis.stopping import Decision
 
 
-def noise_floor(store: Store, machine: str) -> NoiseFloor | None:
+def noise_floor(store: Store, machine: str, node_kind: str = "") -> NoiseFloor | None:
     """The latest one that a study measured on a machine; None before there is one.
+
+    Args:
+        store: where to look.
+        machine: its name.
+        node_kind: of a cluster's nodes: what was measured on others does not count.
 
     Raises:
         AnalysisError: it cannot be read.
     """
     from slm_energy.analysis.noise_floor import from_text
 
-    text = store.noise_floor(machine)
-    return None if text is None else from_text(text)
+    floors = map(from_text, store.noise_floors(machine))
+    return next((f for f in floors if not node_kind or f.node_kind in ("", node_kind)), None)
 
 
 def decide(grid: Grid, machine: str) -> Decision:

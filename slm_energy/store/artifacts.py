@@ -28,7 +28,15 @@ import yaml
 
 from slm_energy.derive.quality import agreements
 from slm_energy.places import naming
-from slm_energy.record import Capture, Generation, Record, ReferenceAnswer, Series, TaskScore
+from slm_energy.record import (
+    Capture,
+    Generation,
+    Outcome,
+    Record,
+    ReferenceAnswer,
+    Series,
+    TaskScore,
+)
 from slm_energy.serialization import (
     from_plain,
     parse_json,
@@ -103,6 +111,26 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
     write_files(folder, {name: text.encode() for name, text in texts.items()})
     sync_files(folder)
     write_json(folder / RECORD, dataclasses.replace(record, capture=capture))
+
+
+def copy(folder: Path, to: Path) -> None:
+    """Copy a record to another file system; `record.json` comes last, as in `write`.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != RECORD]
+    write_files(to, {str(path.relative_to(folder)): path.read_bytes() for path in paths})
+    sync_files(to)
+    write_json(to / RECORD, parse_json((folder / RECORD).read_text(encoding="utf-8")))
+
+
+def refuse(folder: Path, record: Record, reason: str) -> Record:
+    """Make a written record invalid; return it."""
+    refused = dataclasses.replace(record, outcome=Outcome(name="invalid", reasons=(reason,)))
+    plain = parse_json((folder / RECORD).read_text(encoding="utf-8"))
+    write_json(folder / RECORD, {**plain, "outcome": to_plain(refused.outcome)})
+    return refused
 
 
 def scores_text(scores: Sequence[TaskScore], scored_in: str, unscored: str) -> str:

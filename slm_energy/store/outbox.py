@@ -79,8 +79,9 @@ class Spool:
         if not artifacts.is_complete(folder):
             self._add(folder)
             artifacts.write(folder, record, prompts)
-            shutil.rmtree(folder / EXCHANGE, ignore_errors=True)
             shared.share(folder)
+        # Also what another start of a job, which goes on elsewhere, has left since.
+        shutil.rmtree(folder / EXCHANGE, ignore_errors=True)
 
     def keep_elsewhere(self, record: Record, prompts: Mapping[str, str]) -> Path:
         """Write a record to TMPDIR where its own folder cannot be; `recover` brings it back.
@@ -108,7 +109,7 @@ class Spool:
                 here = self.folder / folder.name
                 if here.exists():
                     shutil.rmtree(here)  # what could be written of it
-                shutil.move(folder, here)
+                artifacts.copy(folder, here)
                 shared.share(here)
             shutil.rmtree(kept)
 

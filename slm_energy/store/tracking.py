@@ -27,7 +27,7 @@ from slm_energy.record import EnergyFigure, Record
 from slm_energy.scope import Scope
 from slm_energy.scratch import scratch
 from slm_energy.serialization import from_plain, sync_files, to_plain, write_files
-from slm_energy.store import access, left, mlflow_schema, shared_view
+from slm_energy.store import access, artifacts, left, mlflow_schema, shared_view
 from slm_energy.store.connection import (
     clear_errors,
     connect,
@@ -311,18 +311,20 @@ class Store:
         with clear_errors(self._uri):
             self._client.set_tag(run_id, mlflow_schema.noise_floor_tag(machine), text)
 
-    def noise_floor(self, machine: str) -> str | None:
-        """The latest noise floor of a machine, over all studies; None before there is one."""
+    def noise_floors(self, machine: str) -> list[str]:
+        """The noise floors of a machine over all studies, the latest first."""
         tag = mlflow_schema.noise_floor_tag(machine)
         with clear_errors(self._uri):
             studies = [study.experiment_id for study in self._client.search_experiments()]
             query, newest = f"tags.`{tag}` != ''", ["attributes.start_time DESC"]
-            for run in self._client.search_runs(studies, query, max_results=1, order_by=newest):
-                return str(run.data.tags[tag])
-        return None
+            runs = self._client.search_runs(studies, query, max_results=100, order_by=newest)
+            return [str(run.data.tags[tag]) for run in runs]
 
     def store(self, record: Record, folder: Path, parent: str, machine: str) -> str:
         """Send a record with its files; storing the same trial again changes nothing.
+
+        A record is stored as invalid if the store has a valid trial of its cell and round: so did
+        two invocations that could not see each other's records, of two users or two nodes.
 
         Args:
             record: the trial.
@@ -340,7 +342,9 @@ class Store:
             if not complete:
                 for run in leftovers:
                     left.delete(self._client, run)
-                self._send(study, record, folder, parent, machine)
+                with self._alone() if self._keeps else contextlib.nullcontext():
+                    record = self._only_valid(study, record, folder, machine)
+                    self._send(study, record, folder, parent, machine)
                 complete, leftovers = self._of_trial(study, trial.id)
             if not complete:
                 raise TrackingError(
@@ -352,6 +356,21 @@ class Store:
                 left.delete(self._client, run)
             self._ledger(study, machine).add(entry(of_run(complete[0])))
             return self._files_of(complete[0])
+
+    def _only_valid(self, study: Experiment, record: Record, folder: Path, machine: str) -> Record:
+        """The record, or an invalid one if the store has a valid trial of its cell and round."""
+        trial = record.trial
+        query = f"tags.`slm.outcome` = 'valid' and tags.`slm.trial` != '{trial.id}'"
+        same = {"cell": trial.cell.id, "round": str(trial.round), "machine": machine}
+        for tag, value in same.items():
+            query += f" and tags.`slm.{tag}` = '{value}'"
+        valid = record.outcome.name == "valid"
+        earlier = search(self._client, [study.experiment_id], query) if valid else []
+        if not earlier:
+            return record
+        name = f"{earlier[0].info.run_name} (trial {earlier[0].data.tags['slm.trial']})"
+        reason = f"repeated: {name}, stored earlier, is the valid trial of this cell and round"
+        return artifacts.refuse(folder, record, reason)
 
     def _files_of(self, run: Run) -> str:
         """The URI of a run's artifacts; those of a folder's own store are in that folder."""

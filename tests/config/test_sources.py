@@ -32,6 +32,21 @@ def test_a_file_of_the_users_own_comes_first(tmp_path: Path) -> None:
     assert models("--config-dir", str(tmp_path), "model=org/own") == [("own", "/data/own")]
 
 
+def test_the_file_of_a_sweep_names_models_as_the_command_line_does(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "defaults: [config, _self_]\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {model: 'org/a,/data/b,~/c'}}}\n"
+    )
+    (tmp_path / "named.yaml").write_text(
+        "defaults: [config, {override model: org/a}, _self_]\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {model.source: '/data/a,/data/b',"
+        " model.name: bundled}}}\n"
+    )
+    mine = ("--config-dir", str(tmp_path), "--config-name", "mine")
+    assert models(*mine) == [("a", "org/a"), ("b", "/data/b"), ("c", "~/c")]
+    assert models(*mine[:3], "named") == [("bundled", "/data/a"), ("bundled", "/data/b")]
+
+
 def test_a_mistyped_name_is_no_source() -> None:
     with pytest.raises(ConfigError, match=r"model=phi2: there is no such model; did you mean"):
         models("model=phi2")

@@ -24,7 +24,7 @@ from slm_energy.machine import measuring
 from slm_energy.record import Record
 from slm_energy.running import trial
 from slm_energy.running.cluster import ClusterExecutor
-from slm_energy.running.job import NodeKind
+from slm_energy.running.job import ORDER_FILE, NodeKind, Order
 from slm_energy.running.slurm import REPEATS
 from slm_energy.serialization import write_json
 from slm_energy.source_code import PACKAGE
@@ -512,7 +512,7 @@ def test_a_trial_that_is_warned_of_its_limit_ends_cleanly_and_runs_again(
     sweep = subprocess.Popen([*command, *QUICK, *words], cwd=tmp_path)
     pending = tmp_path / "mlruns" / "pending"
     while not (logs := list(pending.glob("*/*/submitit/*_log.out"))) or not list(
-        pending.glob("*/*/exchange")
+        pending.glob("*/*/exchange/*/exchange")
     ):
         time.sleep(0.05)
     controller = logs[0].name.partition("_")[0]
@@ -551,6 +551,30 @@ def test_a_requeued_job_begins_again_in_its_folder(requeued: Callable[[int], Rec
     record = requeued(2)
     assert "the script says that loading fails" in reasons([record])[0]
     assert mlflow_schema.tags(record, "alpha")["slm.restarts"] == "2"
+
+
+def test_two_starts_of_a_job_that_run_side_by_side_leave_one_record(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    """Slurm requeues what runs on a node that it has lost, and the node goes on."""
+    folder = tmp_path / "spool" / "t1"
+    folder.mkdir(parents=True)
+    engine = dataclasses.replace(config.engine, options={"fail": "load"})
+    entry = a_trial(config, cell=a_cell(config, engine=engine))
+    write_json(folder / ORDER_FILE, Order(trial=entry, study=config.study))
+    code = "import sys; from slm_energy.running.job import run_on_node; run_on_node(sys.argv[1])"
+    starts = []
+    for restarts in ("0", "1"):
+        (tmp_path / restarts).mkdir()  # a node with a lock of its own
+        node = os.environ | {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7"}
+        node |= {"TMPDIR": str(tmp_path / restarts), "SLURM_RESTART_COUNT": restarts}
+        command = [sys.executable, "-c", code, str(folder)]
+        starts.append(subprocess.Popen(command, env=node, stderr=subprocess.PIPE, text=True))
+    errors = [start.communicate()[1] for start in starts]
+    codes = [start.returncode for start in starts]
+    assert sorted(codes) == [0, 1], errors
+    assert artifacts.read(folder).restarts == codes.index(0)
+    assert (folder / "worker.log").is_file()
 
 
 def test_a_job_that_is_requeued_over_and_over_says_so(requeued: Callable[[int], Record]) -> None:

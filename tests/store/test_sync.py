@@ -137,6 +137,23 @@ def test_interrupted_between_storing_and_removing_sync_stores_nothing_twice(
     assert len(trials("one")) == 1
 
 
+def test_of_two_valid_trials_of_a_cell_and_round_the_first_one_stored_stays_valid(
+    tmp_path: Path, slm_energy: Command, empty_store: Path, config: RunConfig
+) -> None:
+    """As after a partition of the network, or from a user whose TMPDIR is private."""
+    ready_store(tmp_path / "mlruns", empty_store)
+    for name, machine in (("t1", "node"), ("t2", "node"), ("t3", "other")):
+        leave(a_record(config, name, "one"), Path(name) / machine)
+        assert slm_energy("sync", name, quick=False).returncode == 0
+    rows = trials("one").set_index("machine")
+    assert rows.loc["other", "outcome"] == "valid"
+    assert sorted(rows.loc["node", "outcome"]) == ["invalid", "valid"]
+    late = rows[rows["outcome"] == "invalid"].iloc[0]
+    assert late["reason"].startswith("repeated: bundled / scripted / cpu / r01 (trial t1), stored")
+    outcome = json.loads(Store(HERE).attached(late["run_id"], "record.json"))["outcome"]
+    assert (outcome["name"], outcome["reasons"]) == ("invalid", [late["reason"]])
+
+
 def test_records_that_the_store_has_are_no_records_that_wait(
     tmp_path: Path, slm_energy: Command, empty_store: Path, config: RunConfig
 ) -> None:

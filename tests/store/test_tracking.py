@@ -134,13 +134,13 @@ def test_the_latest_noise_floor_of_a_machine_is_found_in_whatever_study_measured
     tracking: TrackingConfig,
 ) -> None:
     store = Store(tracking)
-    assert store.noise_floor(MACHINE) is None
+    assert store.noise_floors(MACHINE) == []
     for study, text in (("first", "old"), ("second", "new")):
         run = store.open_sweep(study, "s1", MACHINE, "note")
         store.set_noise_floor(run, MACHINE, text)
         time.sleep(0.002)  # runs are told apart by the millisecond
     store.set_noise_floor(store.open_sweep("third", "s1", "other", "note"), "other", "another's")
-    assert store.noise_floor(MACHINE) == "new"
+    assert store.noise_floors(MACHINE)[0] == "new"
 
 
 def test_why_a_study_ended_early_is_told_of_its_latest_invocation(
@@ -353,7 +353,8 @@ def test_what_a_person_changes_in_the_ui_changes_what_is_done(
     store, client = Store(tracking), MlflowClient(store_uri(tracking))
     parent = store.open_sweep("test", "s1", MACHINE, "note")
     for number in range(3):
-        record = trial.derive(a_trial(config, id=f"t{number}"), a_capture(), number * 10**9)
+        each = a_trial(config, id=f"t{number}", round=number + 1)
+        record = trial.derive(each, a_capture(), number * 10**9)
         stored(store, record, tmp_path / str(number), parent)
     first, second, third = store.frame("test")["run_id"]
 

@@ -210,6 +210,8 @@ class NoiseFloor:
         day: of its last trial, as 2026-11-30; empty where it is not known.
         rounds: how many.
         metrics: those with a spread, the one that decides first.
+        node_kind: of the cluster's nodes that it was measured on; empty where that is not known, or
+            it was no cluster.
     """
 
     study: str
@@ -218,6 +220,7 @@ class NoiseFloor:
     day: str
     rounds: int
     metrics: tuple[MetricNoise, ...]
+    node_kind: str = ""
 
     def of(self, name: str) -> MetricNoise | None:
         """What it shows of a metric; None where it has none of that name."""

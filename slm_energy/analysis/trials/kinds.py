@@ -9,6 +9,13 @@ import pandas as pd
 from slm_energy.analysis.result.design import LeftOut
 
 
+def node_kind(rows: pd.DataFrame) -> str:
+    """The kind of node of most valid trials; empty where none was a cluster's job."""
+    if "node_kind" not in rows:
+        return ""
+    return str(next(iter(rows.loc[rows["outcome"] == "valid", "node_kind"].mode()), ""))
+
+
 def one_kind(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[LeftOut, ...]]:
     """Keep the kind of node of most valid trials; of equally many, that of the earliest round.
 

@@ -65,6 +65,8 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
         attention, kind = model.config._attn_implementation, model.config.model_type
         vocabulary, unused = model.config.vocab_size, model.unused_weights
         expected = probe_logits(model, decode.probe(vocabulary))
+        # Where the disk becomes full, OpenVINO removes what it wrote and calls the stream bad.
+        cache.require_space(folder, sum(parameter.nbytes for parameter in model.parameters()))
         write = _through_transformers if request.versions["optimum-intel"] == "absent" else _optimum
         try:
             write(model, folder)

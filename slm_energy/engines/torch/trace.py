@@ -7,9 +7,6 @@ Its sizes are dynamic: one graph serves prompts of any length and every further 
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -135,9 +132,7 @@ def _write(folder: Path, request: LoadRequest) -> Mapping[str, Json]:
             f" {one_line(error)}"
         ) from error
     # Where the disk becomes full, torch does not raise: it ends the process.
-    size = sum(parameter.nbytes for parameter in model.parameters())
-    if shutil.disk_usage(folder).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / GRAPH))
+    cache.require_space(folder, sum(parameter.nbytes for parameter in model.parameters()))
     write(module, folder / GRAPH)
     return facts
 

@@ -1,4 +1,6 @@
 import dataclasses
+import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +49,15 @@ def test_damaged_weights_are_exported_again(target):
     ENGINE.prepare(target)
     assert not ENGINE.needs_preparation(target)
     assert weights.read_bytes() == whole
+
+
+def test_a_disk_without_room_for_the_weights_is_named_before_openvino_writes(target, monkeypatch):
+    """OpenVINO removes what it wrote, and says `iostream error`."""
+    free = SimpleNamespace(free=2**16)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    with pytest.raises(OSError, match=r"No space left on device: '.*\.partial'"):
+        ENGINE.prepare(target)
+    assert files(target) == []
 
 
 def test_an_export_in_16_bits_leaves_torch_as_it_was(make_request, tmp_path):
