@@ -102,8 +102,10 @@ def test_a_preparation_is_shown_by_its_name_from_its_start_to_its_end(
     tmp_path: Path, config: RunConfig
 ) -> None:
     shown = list[str]()
-    entry = scripted(config, export_s=1.2)
-    trial.run(entry, tmp_path, None, lambda phase, share: shown.append(phase))
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    entry = dataclasses.replace(scripted(config, export_s=0.1), cache_path=str(tmp_path / "cache"))
+    trial.run(entry, folder, None, lambda phase, share: shown.append(phase))
     before, _, _ = " ".join(shown).partition("start")
     assert before.split().count("prepare") >= 2
     assert set(before.split()) == {"prepare"}
