@@ -17,7 +17,7 @@ from typing import Any
 
 from slm_energy.cache import CacheEntry
 from slm_energy.cell import Cell, Settings
-from slm_energy.config.groups import MeasurementConfig
+from slm_energy.config.groups import Dtype, MeasurementConfig
 from slm_energy.memory_limit import RAISE, SMALLER
 from slm_energy.models.architecture import CONTEXT, HEADS, HIDDEN, INNER, LAYERS, first
 from slm_energy.planning.speed import Speed
@@ -185,7 +185,7 @@ def needs_of(
     return Needs(
         serve_bytes=round(serving),
         prepare_bytes=preparing,
-        exports=exports | _random(cell, size, cached),
+        exports=_random(cell, size, cached) | exports,
         pass_bytes=batches * workload.new_tokens * _step_bytes(settings, size),
         pass_flop=2.0 * size.parameters * sum(lengths),
         batches=batches,
@@ -240,7 +240,9 @@ def _exports(
     own = settings.engine
     lean = own.name == "onnx" and own.decode == "session"
     graph = ("lean" if lean else "stock") if engine.kind == "onnx" else ""
-    dtypes = ("float32", "int8") if own.dtype == "int8" and engine.kind == "onnx" else (own.dtype,)
+    dtypes: tuple[Dtype, ...] = (
+        ("float32", "int8") if own.dtype == "int8" and engine.kind == "onnx" else (own.dtype,)
+    )
     needed = dict[tuple[str, ...], int]()
     for dtype in dtypes:
         wanted = {"model": cell.model_digest, "attention": settings.model.attention, "dtype": dtype}

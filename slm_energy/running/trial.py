@@ -245,6 +245,10 @@ class _Attempt:
                 continue
             # Weights and reference are the same for every interpreter, so this one makes them.
             python = trial.python if mode == "prepare" and not _prepares_here(trial) else None
+
+            def show(_: str, share: float, mode: str = mode) -> None:
+                self.progress(mode, share)
+
             with self.timed(mode):
                 self.progress(mode, 0.0)
                 failure = child.run(
@@ -253,7 +257,7 @@ class _Attempt:
                     self.folder,
                     self.exchange,
                     trial.timeout_s,
-                    lambda _, share, mode=mode: self.progress(mode, share),
+                    show,
                     env=trial.cell.settings.engine.env,
                 )
             if failure is not None and mode == "reference":
@@ -314,7 +318,8 @@ class _Attempt:
             series, report = read_samples(samples)
             capture = dataclasses.replace(capture, series=series, sampler=report)
         own = [os.getpid(), *adopted(capture.effective)]
-        busiest = contention.busiest(*self.usage, own)
+        before, after = self.usage
+        busiest = contention.busiest(before, after, own)
         return dataclasses.replace(capture, generations=self._generations(), busiest=busiest)
 
     def _generations(self) -> Sequence[Generation]:
