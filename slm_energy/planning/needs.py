@@ -32,6 +32,8 @@ _PLAIN = ("phi", "gpt2", "gpt_bigcode", "gpt_neox", "codegen", "starcoder2", "bl
 _LEARNED = ("gpt2", "gpt_bigcode")
 """Families that learn an embedding of each position."""
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+_TORCHAO_MIB = 470
+"""What rounding to 8 bits takes in torch, beside the weights."""
 _TEXT_BYTES_PER_TOKEN = 3.0
 """Of code: the bundled tokenizer has 3.0, those of the shipped models 2.9 to 3.6."""
 ERROR = 0.15
@@ -120,9 +122,9 @@ _ENGINES = {
         serve_mib=110, prepare_mib=480, prepare_copies=2, caches=2, kind="onnx"
     ),
     "openvino": _Engine(
-        serve_mib=200, prepare_mib=750, prepare_copies=1, caches=1, kind="openvino"
+        serve_mib=200, prepare_mib=650, prepare_copies=1, caches=1, kind="openvino"
     ),
-    "llama_cpp": _Engine(serve_mib=90, prepare_mib=740, prepare_copies=1, caches=1, kind="gguf"),
+    "llama_cpp": _Engine(serve_mib=90, prepare_mib=620, prepare_copies=1, caches=1, kind="gguf"),
 }
 
 
@@ -195,29 +197,33 @@ def needs_of(
 def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
     """Bytes of the weights in memory.
 
-    ONNX Runtime and OpenVINO keep a second copy of an output layer that shares the embedding, which
-    they store transposed or packed. OpenVINO maps its file and never touches most rows of an
-    embedding that only looks tokens up; it transposes GPT-2's matrices, and the originals stay.
+    OpenVINO keeps a packed copy of an output layer that shares the embedding, and never touches
+    most rows of an embedding that only looks tokens up: it maps its file. It transposes GPT-2's
+    matrices, and the originals stay; ONNX Runtime does so with GPT-2's output layer.
     8-bit formats of torch, ONNX Runtime and OpenVINO leave embeddings in float32; llama.cpp's has
-    34 bytes for 32 weights of every matrix.
+    34 bytes for 32 weights of every matrix. torch rounds weights that it has loaded in float32.
 
     Args:
         settings: engine and type.
         size: of the model.
-        exact: those of the model that is exported, which is not rounded to 8 bits.
+        exact: those of the model that is exported, which is not rounded to 8 bits; llama.cpp's file
+            is compared with torch in float32.
     """
     engine, dtype = settings.engine.name, settings.engine.dtype
-    item = _BYTES.get(dtype, 4.0)
-    linear_item = 1.0 if dtype == "int8" and not exact else item
-    if exact or engine in ("torch", "torch_compile", "torchscript"):
-        return (
-            size.embedding * item + (size.linear + size.shared * (linear_item < item)) * linear_item
-        )
+    item = 4.0 if exact and engine == "llama_cpp" else _BYTES.get(dtype, 4.0)
+    in_8_bits = dtype == "int8" and not exact
+    linear_item = 1.0 if in_8_bits else item
+    twice = 1 + (size.transposed and engine == "openvino")
+    if exact:
+        return (size.embedding + twice * size.linear) * item
     if engine == "llama_cpp":
-        return size.parameters * (34 / 32 if dtype == "int8" else item)
-    copies = size.linear * (2 if size.transposed and engine == "openvino" else 1) + size.shared
-    embedding = 0 if engine == "openvino" else size.embedding
-    return embedding * item + copies * linear_item
+        return size.parameters * (34 / 32 if in_8_bits else item)
+    if engine == "openvino":
+        return (twice * size.linear + size.shared) * linear_item
+    if engine.startswith("onnx"):
+        return size.embedding * item + (size.linear + size.shared * size.transposed) * linear_item
+    rounding = size.linear + size.shared + _TORCHAO_MIB * _MIB if in_8_bits else 0
+    return size.parameters * item + rounding
 
 
 def _step_bytes(settings: Settings, size: Size) -> float:

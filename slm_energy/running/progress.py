@@ -82,7 +82,7 @@ class Display:
             self._phases[key], self._next_line_s[key] = (name, self._clock()), _FIRST_LINE_S
         seconds = self._clock() - self._phases[key][1]
         text = f"{escape(label)}  r{round_number:02d}  {escape(_PHASES.get(phase, phase))}"
-        text += f", {share:.0%}" if share else ""
+        text += f", {share:.0%}" if share >= 0.01 else ""
         if not self._console.is_terminal:
             if seconds >= self._next_line_s[key]:
                 self._next_line_s[key] = 2 * seconds
