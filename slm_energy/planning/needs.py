@@ -34,6 +34,8 @@ _LEARNED = ("gpt2", "gpt_bigcode")
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 _TORCHAO_MIB = 470
 """What rounding to 8 bits takes in torch, beside the weights."""
+_LOOKED_UP_MIB = 65
+"""Of an embedding that ONNX Runtime maps, beside weights in 8 bits."""
 _TEXT_BYTES_PER_TOKEN = 3.0
 """Of code: the bundled tokenizer has 3.0, those of the shipped models 2.9 to 3.6."""
 ERROR = 0.15
@@ -124,7 +126,7 @@ _ENGINES = {
     "openvino": _Engine(
         serve_mib=200, prepare_mib=650, prepare_copies=1, caches=1, kind="openvino"
     ),
-    "llama_cpp": _Engine(serve_mib=90, prepare_mib=620, prepare_copies=1, caches=1, kind="gguf"),
+    "llama_cpp": _Engine(serve_mib=90, prepare_mib=600, prepare_copies=1, caches=1, kind="gguf"),
 }
 
 
@@ -182,7 +184,9 @@ def needs_of(
     serving = weights + engine.caches * item * size.cached * places + engine.serve_mib * _MIB
     preparing = None
     if exports and engine.prepare_mib is not None:
-        exact = engine.prepare_copies * _weights(settings, size, exact=True)
+        rounded = settings.engine.dtype == "int8" and engine.kind == "onnx"
+        copies = engine.prepare_copies + rounded  # the graph in 8 bits is made in memory
+        exact = copies * _weights(settings, size, exact=True)
         preparing = round(exact + engine.prepare_mib * _MIB)
     return Needs(
         serve_bytes=round(serving),
@@ -199,9 +203,10 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
 
     OpenVINO keeps a packed copy of an output layer that shares the embedding, and never touches
     most rows of an embedding that only looks tokens up: it maps its file. It transposes GPT-2's
-    matrices, and the originals stay; ONNX Runtime does so with GPT-2's output layer.
-    8-bit formats of torch, ONNX Runtime and OpenVINO leave embeddings in float32; llama.cpp's has
-    34 bytes for 32 weights of every matrix. torch rounds weights that it has loaded in float32.
+    matrices, and the originals stay; ONNX Runtime does so with GPT-2's output layer. 8-bit formats
+    of torch, ONNX Runtime and OpenVINO leave embeddings in float32; llama.cpp's has 34 bytes for 32
+    weights of every matrix, and the layers' are packed beside the mapped file. torch rounds weights
+    that it has loaded in float32.
 
     Args:
         settings: engine and type.
@@ -217,9 +222,12 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
     if exact:
         return (size.embedding + twice * size.linear) * item
     if engine == "llama_cpp":
-        return size.parameters * (34 / 32 if in_8_bits else item)
+        layers = size.linear - (0 if size.shared else size.embedding)
+        return 34 / 32 * (size.parameters + layers) if in_8_bits else size.parameters * item
     if engine == "openvino":
         return (twice * size.linear + size.shared) * linear_item
+    if engine.startswith("onnx") and in_8_bits:
+        return size.linear + size.shared + _LOOKED_UP_MIB * _MIB
     if engine.startswith("onnx"):
         return size.embedding * item + (size.linear + size.shared * size.transposed) * linear_item
     rounding = size.linear + size.shared + _TORCHAO_MIB * _MIB if in_8_bits else 0
@@ -284,7 +292,7 @@ def _stored(settings: Settings, size: Size) -> float:
     item = _BYTES.get(settings.engine.dtype, 4.0)
     linear = 1.0 if settings.engine.dtype == "int8" else item
     if settings.engine.name == "llama_cpp":
-        return _weights(settings, size)
+        return size.parameters * (34 / 32 if settings.engine.dtype == "int8" else item)
     shared = size.shared if settings.engine.name.startswith("onnx") else 0
     return size.embedding * item + (size.linear + shared) * linear
 
