@@ -32,6 +32,10 @@ _PLAIN = ("phi", "gpt2", "gpt_bigcode", "gpt_neox", "codegen", "starcoder2", "bl
 _LEARNED = ("gpt2", "gpt_bigcode")
 """Families that learn an embedding of each position."""
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+_CLASSES_MIB = 350
+"""torch, transformers and optimum, which the convenience classes of two engines import."""
+_PROBED_TOKENS = 1024
+"""For which llama.cpp and torch hold logits in float32 while an export is compared."""
 _TORCHAO_MIB = 470
 """What rounding to 8 bits takes in torch, beside the weights."""
 _LOOKED_UP_MIB = 65
@@ -53,6 +57,7 @@ class Size:
         linear: in the linear layers, without an output layer that shares the embedding.
         shared: in the output layer, if it shares the embedding; else 0.
         cached: numbers per token in the keys and values of all layers.
+        vocabulary: of its tokens.
         transposed: its matrices are stored as (inputs, outputs): GPT-2's Conv1D.
     """
 
@@ -60,6 +65,7 @@ class Size:
     linear: int
     shared: int
     cached: int
+    vocabulary: int
     transposed: bool
 
     @property
@@ -126,7 +132,7 @@ _ENGINES = {
     "openvino": _Engine(
         serve_mib=200, prepare_mib=650, prepare_copies=1, caches=1, kind="openvino"
     ),
-    "llama_cpp": _Engine(serve_mib=90, prepare_mib=600, prepare_copies=1, caches=1, kind="gguf"),
+    "llama_cpp": _Engine(serve_mib=90, prepare_mib=460, prepare_copies=1, caches=1, kind="gguf"),
 }
 
 
@@ -156,6 +162,7 @@ def size_of(config: Mapping[str, Any]) -> Size | None:
         embedding=tokens + places * hidden,
         linear=layers * layer + (0 if tied else tokens),
         shared=tokens if tied else 0,
+        vocabulary=config["vocab_size"],
         cached=2 * layers * key_heads * head,
         transposed=family == "gpt2",
     )
@@ -182,12 +189,12 @@ def needs_of(
     places = workload.batch_size * (max(lengths) + workload.new_tokens)
     item = _BYTES.get(settings.engine.dtype, 4.0)
     serving = weights + engine.caches * item * size.cached * places + engine.serve_mib * _MIB
+    if settings.engine.decode == "generate" and engine.kind in ("onnx", "openvino"):
+        # onnxruntime_genai has a loop of its own.
+        serving += 0 if settings.engine.name == "onnxruntime_genai" else _CLASSES_MIB * _MIB
     preparing = None
     if exports and engine.prepare_mib is not None:
-        rounded = settings.engine.dtype == "int8" and engine.kind == "onnx"
-        copies = engine.prepare_copies + rounded  # the graph in 8 bits is made in memory
-        exact = copies * _weights(settings, size, exact=True)
-        preparing = round(exact + engine.prepare_mib * _MIB)
+        preparing = round(_preparing(settings, size, engine))
     return Needs(
         serve_bytes=round(serving),
         prepare_bytes=preparing,
@@ -198,13 +205,32 @@ def needs_of(
     )
 
 
+def _preparing(settings: Settings, size: Size, engine: _Engine) -> float:
+    """Bytes of the process that exports.
+
+    A graph in 8 bits is made in memory from the exact one. optimum holds its own graph, which
+    `decode=generate` and onnxruntime_genai serve, twice more than ours.
+    """
+    exact, own = _weights(settings, size, exact=True), settings.engine
+    copies = engine.prepare_copies
+    if engine.kind == "onnx":
+        copies += (own.dtype == "int8") + 2 * _is_stock(settings)
+    logits = 4 * size.vocabulary * _PROBED_TOKENS if engine.kind == "gguf" else 0
+    return copies * exact + logits + (engine.prepare_mib or 0) * _MIB
+
+
+def _is_stock(settings: Settings) -> bool:
+    """Whether an ONNX graph is optimum's own (`engines/onnx/export.py`)."""
+    return settings.engine.name != "onnx" or settings.engine.decode == "generate"
+
+
 def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
     """Bytes of the weights in memory.
 
-    OpenVINO keeps a packed copy of an output layer that shares the embedding, and never touches
-    most rows of an embedding that only looks tokens up: it maps its file. It transposes GPT-2's
-    matrices, and the originals stay; ONNX Runtime does so with GPT-2's output layer. 8-bit formats
-    of torch, ONNX Runtime and OpenVINO leave embeddings in float32; llama.cpp's has 34 bytes for 32
+    An output layer that shares the embedding is a copy of its own in ONNX Runtime, transposed, and
+    in OpenVINO, packed. OpenVINO maps its file and never touches most rows of an embedding that
+    only looks tokens up; it transposes GPT-2's matrices, and the originals stay. 8-bit formats of
+    torch, ONNX Runtime and OpenVINO leave embeddings in float32; llama.cpp's has 34 bytes for 32
     weights of every matrix, and the layers' are packed beside the mapped file. torch rounds weights
     that it has loaded in float32.
 
@@ -220,7 +246,8 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
     linear_item = 1.0 if in_8_bits else item
     twice = 1 + (size.transposed and engine == "openvino")
     if exact:
-        return (size.embedding + twice * size.linear) * item
+        graph = size.shared / 2 if engine.startswith("onnx") else 0  # in one of two copies
+        return (size.embedding + twice * size.linear + graph) * item
     if engine == "llama_cpp":
         layers = size.linear - (0 if size.shared else size.embedding)
         return 34 / 32 * (size.parameters + layers) if in_8_bits else size.parameters * item
@@ -229,7 +256,7 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
     if engine.startswith("onnx") and in_8_bits:
         return size.linear + size.shared + _LOOKED_UP_MIB * _MIB
     if engine.startswith("onnx"):
-        return size.embedding * item + (size.linear + size.shared * size.transposed) * linear_item
+        return (size.parameters + size.shared) * item
     rounding = size.linear + size.shared + _TORCHAO_MIB * _MIB if in_8_bits else 0
     return size.parameters * item + rounding
 
@@ -252,8 +279,7 @@ def _exports(
     if not engine.kind:
         return {}
     own = settings.engine
-    lean = own.name == "onnx" and own.decode == "session"
-    graph = ("lean" if lean else "stock") if engine.kind == "onnx" else ""
+    graph = ("stock" if _is_stock(settings) else "lean") if engine.kind == "onnx" else ""
     dtypes: tuple[Dtype, ...] = (
         ("float32", "int8") if own.dtype == "int8" and engine.kind == "onnx" else (own.dtype,)
     )
