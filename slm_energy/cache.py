@@ -51,11 +51,13 @@ class Manifest:
         files: name relative to the entry, to SHA-256.
         identity: the values hashed into its key.
         facts: data from its producer.
+        model: name of the model it was made from; empty in files of older versions.
     """
 
     files: dict[str, str]
     identity: dict[str, Json]
     facts: dict[str, Json]
+    model: str = ""
 
 
 State = Literal["whole", "damaged", "unfinished", "closed"]
@@ -74,6 +76,7 @@ class CacheEntry:
             checked only when they are used); `unfinished` if its build has not finished, running or
             not; `closed` if another user made it and this one may not read it.
         identity: the values hashed into its key; empty without a manifest.
+        model: name of the model it was made from; empty if that is not known.
     """
 
     kind: str
@@ -82,6 +85,7 @@ class CacheEntry:
     used_unix_s: float
     state: State
     identity: dict[str, Json]
+    model: str = ""
 
 
 def root(folder: str | None) -> Path:
@@ -116,7 +120,10 @@ def intact(folder: Path) -> bool:
 
 
 def make(
-    folder: Path, identity: Mapping[str, Json], fill: Callable[[Path], Mapping[str, Json]]
+    folder: Path,
+    identity: Mapping[str, Json],
+    fill: Callable[[Path], Mapping[str, Json]],
+    model: str = "",
 ) -> None:
     """Build an entry unless it is intact; other processes that need it wait.
 
@@ -124,6 +131,7 @@ def make(
         folder: its `place`.
         identity: the values hashed into its key, for listings of the cache.
         fill: writes the files into the folder it is passed; returns facts for the manifest.
+        model: name of the model it is made from, for listings too.
 
     Raises:
         OSError: the cache cannot be written.
@@ -142,7 +150,7 @@ def make(
             partial.mkdir()
             shared.share(partial)
             with naming(partial), _full_disk_named(partial):
-                _seal(partial, identity, fill(partial))
+                _seal(partial, identity, fill(partial), model)
             partial.rename(folder)
             sync(folder.parent)
         finally:
@@ -274,7 +282,9 @@ def _full_disk_named(folder: Path) -> Iterator[None]:
         raise
 
 
-def _seal(folder: Path, identity: Mapping[str, Json], facts: Mapping[str, Json]) -> None:
+def _seal(
+    folder: Path, identity: Mapping[str, Json], facts: Mapping[str, Json], model: str
+) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         sync(path)
@@ -282,6 +292,7 @@ def _seal(folder: Path, identity: Mapping[str, Json], facts: Mapping[str, Json])
         files={str(path.relative_to(folder)): file_digest(path) for path in files},
         identity=dict(identity),
         facts=dict(facts),
+        model=model,
     )
     write_json(folder / MANIFEST, manifest)
     shared.share(folder)
@@ -308,7 +319,7 @@ def _lock(folder: Path) -> Path:
 def _entry(kind: str, path: Path) -> CacheEntry | None:
     """The entry on disk; None if another process removed it meanwhile."""
     state: State = "whole"
-    identity: dict[str, Json] = {}
+    manifest: Manifest | None = None
     size: int | None = None
     try:
         used_unix_s = path.stat().st_mtime
@@ -320,7 +331,6 @@ def _entry(kind: str, path: Path) -> CacheEntry | None:
             manifest = _manifest(path)
             whole = manifest is not None and all((path / name).is_file() for name in manifest.files)
             state = "whole" if whole else "damaged"
-            identity = manifest.identity if manifest else {}
         if state != "closed":
             if (path / MANIFEST).exists():
                 used_unix_s = (path / MANIFEST).stat().st_mtime
@@ -335,7 +345,8 @@ def _entry(kind: str, path: Path) -> CacheEntry | None:
         size_bytes=size,
         used_unix_s=used_unix_s,
         state=state,
-        identity=identity,
+        identity={} if manifest is None else manifest.identity,
+        model="" if manifest is None else manifest.model,
     )
 
 

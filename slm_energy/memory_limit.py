@@ -12,6 +12,8 @@ from pathlib import Path
 from slm_energy import control_groups
 from slm_energy.control_groups import ROOT, counts, text
 
+SMALLER = "try a smaller workload.batch_size, engine.dtype or model"
+RAISE = "raise that limit (docker --memory, the pod's memory limit, the job's --mem)"
 _NO_LIMIT = 1 << 60
 """Version 1 writes the largest number of whole pages that a counter holds."""
 _VERSIONS = (
@@ -71,6 +73,20 @@ def read(root: Path = ROOT) -> MemoryLimits:
     """
     groups, why = control_groups.limits("memory", _limit, root)
     return MemoryLimits(groups=groups, unknown=why and f"the memory limit cannot be read: {why}")
+
+
+def allowed(root: Path = ROOT) -> tuple[int, str] | None:
+    """The most memory that processes here may use together, and what allows it; None if unknown.
+
+    Args:
+        root: the folder that holds `proc` and `sys`.
+    """
+    try:
+        installed = int(text(root / "proc/meminfo").split()[1]) * 1024  # MemTotal, in kB
+    except (OSError, IndexError, ValueError):
+        return None
+    groups = [(each.limit_bytes, f"the control group {each.folder}") for each in read(root).groups]
+    return min([(installed, "this machine"), *groups])
 
 
 def _limit(folder: Path, name: str) -> MemoryLimit | None:

@@ -420,6 +420,8 @@ class Capture:
         gate: the wait before the trial; filled in by the parent; None if there was none.
         parent_clocks: the parent's clocks as the trial began, and after its worker had ended; empty
             if unknown.
+        busiest: foreign processes that used most processor time while the worker ran, and how much,
+            as text; filled in by the parent; empty if none is known.
     """
 
     windows: tuple[Window, ...]
@@ -433,6 +435,7 @@ class Capture:
     reference: Reference | None = None
     gate: GateReport | None = None
     parent_clocks: tuple[ClockAnchor, ...] = ()
+    busiest: tuple[str, ...] = ()
 
     def window(self, name: str) -> Window | None:
         """Return the window of that name, or None."""

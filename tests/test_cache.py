@@ -245,6 +245,13 @@ def test_the_verb_lists_and_clears(tmp_path: Path, slm_energy: Command) -> None:
     assert cache.entries(tmp_path / "cache") == []
 
 
+def test_the_verb_names_the_model_of_an_entry(tmp_path: Path, slm_energy: Command) -> None:
+    place = cache.place(tmp_path, "onnx", identity("a"))
+    cache.make(place, identity("a"), lambda folder: {}, "phi-2")
+    listed = slm_energy("cache", f"cache.folder={tmp_path}", quick=False)
+    assert "phi-2, model=a, dtype=float32" in listed.stdout
+
+
 @pytest.fixture
 def lab() -> Iterator[Path]:
     """A cache of two users, each of whose files the other may use."""

@@ -59,6 +59,11 @@ class StudyPlan:
         return self.plan.expected_s
 
     @property
+    def guessed_s(self) -> float | None:
+        """The same with guesses for cells like which nothing has run; None where there is none."""
+        return self.plan.guessed_s
+
+    @property
     def trials(self) -> pd.DataFrame:
         """The planned trials, one row each, in the order in which they run.
 
@@ -79,21 +84,31 @@ class StudyPlan:
         """The cells, one row each, those that are not run last.
 
         Columns: `label`, `done`, `to do` and `given up` (numbers of rounds), `expected_s` (seconds
-        per trial, NaN where unknown), `note` (why it is not run; empty if it is).
+        per trial, NaN where unknown), `guess_s` (the same for cells like which nothing has run),
+        `memory_gb` (its largest process; NaN where unknown), `note` (why it is not run; empty if it
+        is).
         """
         import pandas as pd
 
         counts = Counter((trial.cell.id, trial.status) for trial in self.plan.trials)
         planned = {trial.cell.id: trial for trial in self.plan.trials}
         rows: list[tuple[object, ...]] = [
-            (trial.label, *(counts[cell, status] for status in _STATUSES), trial.expected_s, "")
+            (
+                trial.label,
+                *(counts[cell, status] for status in _STATUSES),
+                trial.expected_s,
+                self.plan.guesses_s.get(cell),
+                None if (memory := self.plan.needs[cell].memory_bytes) is None else memory / 1e9,
+                "",
+            )
             for cell, trial in planned.items()
         ]
         left_out = [(self.plan.labels[c.id], f"unsupported: {r}") for c, r in self.plan.unsupported]
         left_out += [(each.label, f"excluded: {each.reason}") for each in self.plan.excluded]
-        rows += [(label, 0, 0, 0, None, note) for label, note in left_out]
-        names = ["label", *_STATUSES, "expected_s", "note"]
-        return pd.DataFrame(rows, columns=names).astype({"expected_s": float})
+        rows += [(label, 0, 0, 0, None, None, None, note) for label, note in left_out]
+        numbers = ["expected_s", "guess_s", "memory_gb"]
+        frame = pd.DataFrame(rows, columns=["label", *_STATUSES, *numbers, "note"])
+        return frame.astype(dict.fromkeys(numbers, float))
 
     def _repr_html_(self) -> str:
         """The cells, and what has changed since the study began."""
@@ -106,8 +121,9 @@ class StudyPlan:
 
     def __repr__(self) -> str:
         todo, study = len(self.plan.with_status("to do")), self.plan.study
-        seconds = self.expected_s
-        time = "unknown" if seconds is None else f"about {duration(seconds)}"
+        seconds, guess = self.expected_s, self.guessed_s
+        time = "unknown" if guess is None else f"about {duration(guess)}"
+        time += " (a guess)" if seconds is None and guess is not None else ""
         return (
             f"Study {study.name}: rounds {study.rounds}, order {study.order}, seed {study.seed};"
             f" {len(self.plan.trials)} trials, {todo} to do, expected time {time}"

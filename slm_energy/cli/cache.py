@@ -85,11 +85,13 @@ def _show(
 
 
 def _content(entry: cache.CacheEntry) -> str:
-    """The most telling parts of an entry's identity."""
+    """The name of its model, and the most telling parts of its identity."""
     flat: dict[str, object] = {}
     for key, value in entry.identity.items():
         flat |= value if isinstance(value, dict) else {key: value}
-    return escape(", ".join(f"{key}={flat[key]}" for key in _SHOWN if key in flat))
+    parts = [entry.model] if entry.model else []
+    parts += [f"{key}={flat[key]}" for key in _SHOWN if key in flat]
+    return escape(", ".join(parts))
 
 
 def _clear(entries: Sequence[cache.CacheEntry], names: Sequence[str], console: Console) -> int:

@@ -60,6 +60,16 @@ def group_lines() -> list[str]:
     return [_entry(f"{group}=", ", ".join(names)) for group, names in choices.items()]
 
 
+def sweep_lines() -> list[str]:
+    """One entry for each ready sweep, with the first sentence of its file."""
+    entries = []
+    for path in sorted(CONF.with_name("sweeps").glob("*.yaml")):
+        comment, _, _ = path.read_text(encoding="utf-8").partition("\ndefaults:")
+        sentence, _, _ = comment.replace("\n#", "").removeprefix("# ").partition(". ")
+        entries.append(_entry(path.stem, sentence.rstrip(".")))
+    return entries
+
+
 def _width() -> int:
     """As `argparse` takes it."""
     return shutil.get_terminal_size().columns - 2

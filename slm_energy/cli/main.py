@@ -31,7 +31,7 @@ from slm_energy.cli import (
     ui,
 )
 from slm_energy.cli.console import Output, occupy_standard_descriptors
-from slm_energy.cli.key_help import group_lines, help_text
+from slm_energy.cli.key_help import group_lines, help_text, sweep_lines
 from slm_energy.cli.words import Parser, is_override
 from slm_energy.errors import ConfigError, SlmEnergyError, did_you_mean
 from slm_energy.places import file_errors
@@ -156,8 +156,9 @@ def _epilog() -> str:
         ("slm-energy -m engine=torch,onnx study.rounds=5", "two engines, five rounds"),
     )
     groups = "\n".join(["groups, each chosen by GROUP=NAME:", *group_lines()])
+    sweeps = "\n".join(["ready sweeps, each chosen by --config-name NAME:", *sweep_lines()])
     where = (
         "slm-energy run --help explains every key of a trial;\n"
         "slm-energy VERB --help the options and keys of a verb."
     )
-    return "\n\n".join([help_text(examples), groups, where, exit_codes.HELP])
+    return "\n\n".join([help_text(examples), groups, sweeps, where, exit_codes.HELP])

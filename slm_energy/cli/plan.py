@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from slm_energy import cpu_quota
+from slm_energy import cache, cpu_quota
 from slm_energy.cell import Cell, is_sentinel
 from slm_energy.cli import key_help, registration
 from slm_energy.cli.console import terminal
@@ -26,6 +27,7 @@ from slm_energy.places import file_errors
 
 if TYPE_CHECKING:
     from slm_energy.analysis.result.diagnostics import NoiseFloor
+    from slm_energy.planning.grid import Grid
     from slm_energy.planning.plan import Plan
 
 SUMMARY = "show what a grid would run, in which order and for how long"
@@ -87,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         settled = stop_rule.status(grid, machine) if plan.with_status("done") else None
     here = grid.config.launcher is None
     show_plan(plan, console, floor, settled, "this machine" if here else machine)
-    _show_downloads(grid.downloads, console)
+    _show_files(grid, console)
     if here:
         _show_this_machine(console)
     if arguments.register is not None:
@@ -132,15 +134,31 @@ def show_plan(
         console.print(f"study.precision_pct={study.precision_pct}: {state}", soft_wrap=True)
 
 
-def _show_downloads(sizes: Mapping[str, int], console: Console) -> None:
-    if sizes:
+def _show_files(grid: Grid, console: Console) -> None:
+    """Print which weights are on disk, what is downloaded, and what will be derived from them."""
+
+    def say(what: str, sizes: Mapping[str, int], ending: str = "") -> None:
         models = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sizes.items())
-        console.print(
-            f"to download: {sum(sizes.values()) / 1e9:.2f} GB ({escape(models)}); slm-energy fetch"
-            " with the same words downloads it beforehand",
-            highlight=False,
-            soft_wrap=True,
-        )
+        line = f"{what}: {sum(sizes.values()) / 1e9:.2f} GB ({escape(models)}){ending}"
+        console.print(line, highlight=False, soft_wrap=True)
+
+    if grid.stored:
+        say("weights on disk", grid.stored)
+    if grid.downloads:
+        command = "; slm-energy fetch with the same words downloads it beforehand"
+        say("to download", grid.downloads, command)
+    exports = dict[tuple[str, ...], int]()
+    for need in grid.needs.values():
+        exports |= need.exports
+    if not exports:
+        return
+    kinds = dict.fromkeys(kind for kind, *_ in exports)
+    sizes = {k: sum(size for (kind, *_), size in exports.items() if kind == k) for k in kinds}
+    folder = cache.root(grid.config.cache.folder)
+    free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
+    say("to export, once", sizes, f"; cache.folder has {free / 1e9:.2f} GB free")
+    if sum(exports.values()) > free:
+        console.print("[yellow]too little disk[/]: slm-energy cache clear, or cache.folder=FOLDER")
 
 
 def _show_this_machine(console: Console) -> None:
@@ -163,18 +181,21 @@ def _show_this_machine(console: Console) -> None:
 
 
 def _show_cells(plan: Plan, console: Console) -> None:
+    from slm_energy.planning.needs import Needs
+
     cells = Table(box=None, padding=(0, 2, 0, 0))
     cells.add_column("cell", no_wrap=True)
-    for heading in ("id", "done", "to do", "given up", "s each"):
+    for heading in ("id", "done", "to do", "given up", "memory", "s each"):
         cells.add_column(heading, justify="right", no_wrap=True)
     counts = Counter((trial.cell.id, trial.status) for trial in plan.trials)
     seconds = {trial.cell.id: trial.expected_s for trial in plan.trials}
     for cell in dict.fromkeys(trial.cell.id for trial in plan.trials):
         numbers = [str(counts[cell, status]) for status in ("done", "to do", "given up")]
-        each = seconds[cell]
-        cells.add_row(
-            escape(plan.labels[cell]), cell, *numbers, "?" if each is None else f"{each:.0f}"
-        )
+        each, guess = seconds[cell], plan.guesses_s.get(cell)
+        memory = plan.needs.get(cell, Needs()).memory_bytes
+        numbers.append("?" if memory is None else f"{memory / 1e9:.1f} GB")
+        numbers.append(f"{each:.0f}" if each is not None else f"~{guess:.0f}" if guess else "?")
+        cells.add_row(escape(plan.labels[cell]), cell, *numbers)
     console.print(cells)
 
 
@@ -191,12 +212,13 @@ def _show_order(plan: Plan, console: Console) -> None:
 
 
 def _show_expected(plan: Plan, console: Console) -> None:
-    todo, expected = plan.with_status("to do"), plan.expected_s
-    time = (
-        "unknown: nothing like it has run yet"
-        if expected is None
-        else f"about {duration(expected)}"
-    )
+    todo, expected, guess = plan.with_status("to do"), plan.expected_s, plan.guessed_s
+    time = "unknown: nothing like it has run yet"
+    if expected is not None:
+        time = f"about {duration(expected)}"
+    elif guess is not None:
+        time = f"about {duration(guess)}, a guess: cells marked ~ have not run yet, and downloads,"
+        time += " exports and reference tokens come on top"
     done = len(plan.with_status("done"))
     console.print(
         f"{len(plan.trials)} trials: {done} done, {len(todo)} to do; expected time: {time}",

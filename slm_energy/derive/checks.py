@@ -234,6 +234,16 @@ def _mean_within(gauge: str, key: str, unit: str, *, factor: float = 1.0) -> _Ch
     return check
 
 
+def _alone_on_cpu(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    check = _mean_within("foreign_cpu_percentage", "foreign_cpu_pct", "% of the processors")
+    passed, detail = check(trial, capture, energy)
+    if passed is False and capture.busiest:
+        detail += f"; busiest: {', '.join(capture.busiest)}: end them, or wait for them"
+    elif passed is False:
+        detail += "; slm-energy doctor names the processes that are busy now"
+    return passed, detail
+
+
 def _gauges(capture: Capture, ending: str) -> dict[str, GaugeFigure]:
     """Figures over the serve window of the gauges whose id ends with `ending`."""
     serve = capture.window("serve")
@@ -323,9 +333,7 @@ _CHECKS: dict[str, _Check] = {
     "energy_known": _energy_known,
     "requested_meter": _requested_meter,
     "work_on_metered_device": _on_metered_device,
-    "alone_on_cpu": _mean_within(
-        "foreign_cpu_percentage", "foreign_cpu_pct", "% of the processors"
-    ),
+    "alone_on_cpu": _alone_on_cpu,
     "alone_on_gpu": _alone_on_gpu,
     "no_steal": _mean_within("cpu_steal_percentage", "steal_pct", "% of processor time"),
     "cpu_not_throttled": _mean_within("cpu_throttled_percentage", "throttled_pct", "% of the time"),

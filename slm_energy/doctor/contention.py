@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from slm_energy.doctor.finding import ROOT, Finding, text
@@ -25,13 +26,13 @@ class Usage:
 
     Attributes:
         columns: sums over all processors: user, nice, system, idle, iowait, irq, softirq, steal.
-        processes: name, and sum of user and system time, by process id.
+        processes: name, parent, and sum of user and system time, by process id.
         cpus: number of processors.
         load: load average over one minute; None if the kernel does not report it.
     """
 
     columns: tuple[int, ...]
-    processes: dict[int, tuple[str, int]]
+    processes: dict[int, tuple[str, int, int]]
     cpus: int
     load: str | None
 
@@ -45,9 +46,9 @@ def usage(root: Path = ROOT) -> Usage:
         # The name is in parentheses and may itself contain spaces and parentheses.
         head, _, tail = (text(path) or "").rpartition(")")
         if tail:
-            user, system = tail.split()[11:13]
-            name = head.partition("(")[2]
-            processes[int(path.parent.name)] = (name, int(user) + int(system))
+            fields = tail.split()
+            name, ticks = head.partition("(")[2], int(fields[11]) + int(fields[12])
+            processes[int(path.parent.name)] = (name, int(fields[1]), ticks)
     return Usage(
         columns=tuple(int(ticks) for ticks in rows[0][1 : _COUNTED + 1]) if rows else (),
         processes=processes,
@@ -69,19 +70,9 @@ def foreign_load(before: Usage, after: Usage, limit_pct: float) -> Finding:
     if not sum(spent):
         return Finding(name=name, verdict="unknown", detail="not available in /proc/stat")
     idle = sum(spent[column] for column in _IDLE)
-    used = {
-        pid: ticks - before.processes.get(pid, (process, 0))[1]
-        for pid, (process, ticks) in after.processes.items()
-    }
-    busy = sum(spent) - idle - spent[_STEAL] - used.pop(os.getpid(), 0)
+    busy = sum(spent) - idle - spent[_STEAL] - _used(before, after).get(os.getpid(), 0)
     share_pct = max(0.0, 100 * busy / sum(spent))
-    one_cpu = sum(spent) / after.cpus
-    busiest = sorted(used, key=lambda pid: used[pid], reverse=True)[:_NAMED]
-    named = [
-        f"{after.processes[pid][0]} ({pid}) {100 * used[pid] / one_cpu:.0f} % of one"
-        for pid in busiest
-        if 100 * used[pid] / one_cpu >= _LEAST_PCT
-    ]
+    named = busiest(before, after, own=[os.getpid()])
     detail = f"{share_pct:.1f} % of all processors, load average {after.load or 'unknown'}"
     detail += f"; busiest: {', '.join(named)}" if named else ""
     if share_pct <= limit_pct:
@@ -93,6 +84,42 @@ def foreign_load(before: Usage, after: Usage, limit_pct: float) -> Finding:
         remedy="end or wait for them: beyond"
         f" measurement.limits.foreign_cpu_pct={limit_pct:g} a trial is invalid",
     )
+
+
+def busiest(before: Usage, after: Usage, own: Collection[int]) -> tuple[str, ...]:
+    """The processes that used most processor time, and how much: `name (id) 80 % of one`.
+
+    Args:
+        before: the earlier snapshot.
+        after: the later snapshot; a process that ended before it is not known.
+        own: ids of processes that are left out with their descendants.
+    """
+    spent, used = _spent(before, after), _used(before, after)
+    foreign = [pid for pid in used if not _descends(pid, own, after)]
+    shares_pct = {pid: 100 * used[pid] * after.cpus / max(1, sum(spent)) for pid in foreign}
+    most = sorted(foreign, key=lambda pid: used[pid], reverse=True)[:_NAMED]
+    return tuple(
+        f"{after.processes[pid][0]} ({pid}) {shares_pct[pid]:.0f} % of one"
+        for pid in most
+        if shares_pct[pid] >= _LEAST_PCT
+    )
+
+
+def _used(before: Usage, after: Usage) -> dict[int, int]:
+    """Ticks by process id between two snapshots."""
+    nothing = ("", 0, 0)
+    return {
+        pid: ticks - before.processes.get(pid, nothing)[2]
+        for pid, (_, _, ticks) in after.processes.items()
+    }
+
+
+def _descends(pid: int, roots: Collection[int], now: Usage) -> bool:
+    while pid not in roots:
+        if pid not in now.processes:
+            return False
+        pid = now.processes[pid][1]
+    return True
 
 
 def steal(before: Usage, after: Usage, limit_pct: float) -> Finding:

@@ -127,6 +127,12 @@ def derived_from(load_request: LoadRequest, recipe: int) -> dict[str, Json]:
     }
 
 
+def adopted(effective: Mapping[str, Json]) -> list[int]:
+    """Processes of a running server that computes for the engine, as `Engine.load` listed them."""
+    listed = effective.get("adopted")
+    return [pid for pid in listed if isinstance(pid, int)] if isinstance(listed, list) else []
+
+
 def threads(settings: Settings) -> int:
     """Number of compute threads: as configured, or one per processor that may be kept busy."""
     return settings.engine.threads or cpu_quota.usable_processors()

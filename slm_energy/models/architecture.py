@@ -46,13 +46,13 @@ def shrink(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
     heads, hidden, context = (_number(full, names) for names in (HEADS, HIDDEN, CONTEXT))
     key_heads = full.get("num_key_value_heads") or heads
     head_dim = full.get("head_dim") or hidden // heads
-    new_dim = _tiny_head_dim(head_dim, _first(full, ROTARY_SHARE) or 1.0)
+    new_dim = _tiny_head_dim(head_dim, first(full, ROTARY_SHARE) or 1.0)
     new_key_heads = _TINY_HEADS if key_heads == heads else min(key_heads, _TINY_KEY_HEADS)
     new_heads = new_key_heads * heads // key_heads
     new_hidden = hidden * new_heads * new_dim // (heads * head_dim)
     new_context = min(context, _TINY_CONTEXT)
     changed: dict[str, Any] = dict.fromkeys(HIDDEN, new_hidden)
-    changed |= dict.fromkeys(INNER, (_first(full, INNER) or 0) * new_hidden // hidden // 32 * 32)
+    changed |= dict.fromkeys(INNER, (first(full, INNER) or 0) * new_hidden // hidden // 32 * 32)
     changed |= dict.fromkeys(LAYERS, _TINY_LAYERS)
     changed |= dict.fromkeys(HEADS, new_heads)
     changed |= dict.fromkeys(CONTEXT, new_context)
@@ -93,7 +93,7 @@ def disagreement(
     defaults = _defaults(str(stored_family)) if configured else {}
     for key, value in configured.items():
         names = next((names for names in _SYNONYMS if key in names), (key,))
-        stored_value = _first(given if any(name in given for name in names) else defaults, names)
+        stored_value = first(given if any(name in given for name in names) else defaults, names)
         if not _agree(value, stored_value):
             return key, value, stored_value
     return None
@@ -124,14 +124,14 @@ def _tiny_head_dim(full: int, rotary_share: float) -> int:
 
 
 def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    number: int | None = _first(config, names)
+    number: int | None = first(config, names)
     if number is None:
         raise ModelError(f"model.scale=tiny needs model.architecture.{names[0]}, or {names[1]}")
     return number
 
 
-def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """Value of the first name that has one, or None."""
+def first(config: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """Value of the first of these names that has one, or None."""
     return next((config[name] for name in names if config.get(name) is not None), None)
 
 

@@ -88,7 +88,7 @@ def build(model: ModelConfig, cache_path: Path) -> None:
         (partial / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
         return {"parameters": _write_weights(config, partial)}
 
-    cache.make(cache_folder(model, cache_path), _content(model), fill)
+    cache.make(cache_folder(model, cache_path), _content(model), fill, model.name)
 
 
 def _content(model: ModelConfig) -> dict[str, Json]:

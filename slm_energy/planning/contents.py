@@ -13,7 +13,9 @@ from slm_energy import hub, prompts, workload
 from slm_energy.cell import Settings
 from slm_energy.config.groups import ModelConfig, WorkloadConfig
 from slm_energy.errors import ConfigError, HubUnreachable, ModelError, SlmEnergyError, WorkloadError
-from slm_energy.models import source
+from slm_energy.models import random_weights, source, weights
+from slm_energy.models.folder import read_json
+from slm_energy.planning.needs import Size, size_of
 from slm_energy.scoring.stop_texts import stop_texts
 from slm_energy.tasks import Task
 
@@ -29,12 +31,16 @@ class Found:
         digest: identifies its content; empty where that is not known.
         error: why it cannot be had.
         download_bytes: what must be downloaded first.
+        stored_bytes: what the files with its weights have on disk; 0 if there are none.
+        size: a model's numbers of parameters; None if they are not known.
         tasks: a workload's problems.
     """
 
     digest: str = ""
     error: SlmEnergyError | None = None
     download_bytes: int = 0
+    stored_bytes: int = 0
+    size: Size | None = None
     tasks: tuple[Task, ...] = ()
 
 
@@ -88,7 +94,13 @@ class Contents:
         digest = ""
         try:
             digest = source.identity(model)
-            return Found(digest=digest, download_bytes=source.download_bytes(model, self._ask))
+            size, stored_bytes = _looked_up(model)
+            return Found(
+                digest=digest,
+                download_bytes=source.download_bytes(model, self._ask),
+                stored_bytes=stored_bytes,
+                size=size,
+            )
         except (ConfigError, ModelError) as error:
             return Found(digest=digest, error=error)
 
@@ -101,6 +113,18 @@ class Contents:
         except HubUnreachable:
             self._hub_answers = False
             raise
+
+
+def _looked_up(model: ModelConfig) -> tuple[Size | None, int]:
+    """A model's size, and the bytes of its weights here."""
+    if model.weights == "random":
+        return size_of(random_weights.config_of(model)), 0
+    folder = source.present(model)
+    if folder is None:
+        return size_of(model.architecture), 0
+    files = weights.stored(folder, pickled=model.allow_pickle)
+    config = read_json(folder / "config.json")
+    return size_of(config), sum(file.stat().st_size for file in files)
 
 
 def _find_workload(config: WorkloadConfig) -> Found:

@@ -7,16 +7,18 @@ are queried in the environment where it would run.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from slm_energy import environments
+from slm_energy import cache, environments, memory_limit
 from slm_energy.cell import Cell, Settings, cell_id, cell_labels, flat, sentinel, settings
-from slm_energy.config.groups import RunConfig, StudyConfig
+from slm_energy.config.groups import ModelConfig, RunConfig, StudyConfig
 from slm_energy.devices import nvidia
 from slm_energy.engines.base import find
 from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
 from slm_energy.planning.contents import Contents
+from slm_energy.planning.needs import Needs, needs_of, refusal
 from slm_energy.planning.plan import Excluded, exclusion, matches
 from slm_energy.worker import interpreters
 
@@ -32,6 +34,8 @@ class Grid:
         unsupported: cells that engine or machine cannot run, with the reason.
         pythons: `engine.python` as configured, to the interpreter's path.
         downloads: models of runnable cells that are not here, and the bytes of their files.
+        stored: those that are here, and the bytes of their weights.
+        needs: cell id to what the cell needs, of those that can run.
     """
 
     config: RunConfig
@@ -40,6 +44,8 @@ class Grid:
     unsupported: tuple[tuple[Cell, str], ...]
     pythons: dict[str, str]
     downloads: dict[str, int]
+    stored: dict[str, int]
+    needs: dict[str, Needs]
 
 
 def resolve(configs: Sequence[RunConfig]) -> Grid:
@@ -75,6 +81,8 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     # From all engines, so that one message names all that do not accept an option.
     if errors := dict.fromkeys(d.error for d in descriptions if d.error is not None):
         raise ConfigError("; ".join(errors))
+    folder, allowed = cache.root(first.cache.folder), None if elsewhere else memory_limit.allowed()
+    cached = cache.entries(folder) if os.access(folder, os.R_OK | os.X_OK) else []
     for levels, described in zip(included, descriptions, strict=True):
         model, asked = contents.model(levels.model), contents.workload(levels.workload)
         cell = Cell(
@@ -87,22 +95,35 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         reason = described.unsupported or contents.refusal(levels)
         if reason is None and not elsewhere:
             reason = nvidia.missing(levels.provider.name, levels.provider.device)
+        if reason is None and allowed is not None:
+            reason = refusal(_needs(cell, contents, cached), *allowed)
         if reason is None:
             cells[cell.id] = cell
         else:
             unsupported[cell.id] = (cell, reason)
+    able = (*cells.values(), *_sentinels(first.study, list(cells.values())))
     return Grid(
         config=first,
-        cells=(*cells.values(), *_sentinels(first.study, list(cells.values()))),
+        cells=able,
         excluded=excluded,
         unsupported=tuple(unsupported.values()),
         pythons=pythons,
-        downloads={
-            cell.settings.model.name: size
-            for cell in cells.values()
-            if (size := contents.model(cell.settings.model).download_bytes)
-        },
+        downloads=_sizes(cells.values(), lambda model: contents.model(model).download_bytes),
+        stored=_sizes(cells.values(), lambda model: contents.model(model).stored_bytes),
+        needs={cell.id: _needs(cell, contents, cached) for cell in able},
     )
+
+
+def _needs(cell: Cell, contents: Contents, cached: Sequence[cache.CacheEntry]) -> Needs:
+    levels = cell.settings
+    prompts = [task.prompt for task in contents.workload(levels.workload).tasks]
+    return needs_of(cell, contents.model(levels.model).size, prompts, cached)
+
+
+def _sizes(cells: Iterable[Cell], size_of: Callable[[ModelConfig], int]) -> dict[str, int]:
+    """Names of models to sizes, where there are any."""
+    sizes = {cell.settings.model.name: size_of(cell.settings.model) for cell in cells}
+    return {name: size for name, size in sizes.items() if size}
 
 
 def _sentinels(study: StudyConfig, cells: Sequence[Cell]) -> list[Cell]:

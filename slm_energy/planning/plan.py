@@ -14,6 +14,7 @@ from typing import Any, Literal
 from slm_energy.cell import Cell, Settings, cell_labels, cell_levels, flat, is_sentinel
 from slm_energy.config.groups import Scalar, StudyConfig
 from slm_energy.errors import ConfigError
+from slm_energy.planning.needs import Needs
 from slm_energy.planning.order import shuffled, williams
 from slm_energy.record import OutcomeName
 from slm_energy.serialization import Json, to_plain
@@ -96,6 +97,8 @@ class Plan:
         changed: changes since the study started (`freeze.py`), one text each.
         measured: what the sums of the study's first trials cover, in words; empty before there are
             any, or where it is not known.
+        needs: cell id to what the cell needs.
+        guesses_s: cell id to a guess of its trial's seconds, of cells like which nothing has run.
     """
 
     study: StudyConfig
@@ -105,6 +108,8 @@ class Plan:
     labels: dict[str, str]
     changed: tuple[str, ...] = ()
     measured: str = ""
+    needs: Mapping[str, Needs] = dataclasses.field(default_factory=dict)
+    guesses_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def with_status(self, status: Status) -> list[Planned]:
         """The trials of that status, in order."""
@@ -130,6 +135,16 @@ class Plan:
     def expected_s(self) -> float | None:
         """Expected wall seconds of the rest of the study; None if any part is unknown."""
         return _sum_if_known([trial.expected_s for trial in self.with_status("to do")])
+
+    @property
+    def guessed_s(self) -> float | None:
+        """The same with guesses where nothing is measured; None if some have none."""
+        return _sum_if_known(
+            [
+                self.guesses_s.get(trial.cell.id) if trial.expected_s is None else trial.expected_s
+                for trial in self.with_status("to do")
+            ]
+        )
 
     def expected_j(self, kind: EnergyKind) -> float | None:
         """Expected joules of the rest inside its windows; None if any part is unknown."""

@@ -1,6 +1,13 @@
-"""What is printed while a sweep runs: a line per trial, and a bar drawn once a second."""
+"""What is printed while a sweep runs: a line per trial, and what the running one does.
+
+A terminal shows that in a bar, drawn once a second. Elsewhere, such as in a pipe, a phase gets a
+line after 10 s, 20 s, 40 s and so on.
+"""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,13 +18,36 @@ from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED
 from slm_energy.record import Record
 
 _COLOURS = {"valid": "green", "invalid": "yellow", "failed": "red", "unsupported": "cyan"}
+_PHASES = {
+    "build": "making random weights",
+    "prepare": "exporting or compiling",
+    "reference": "generating reference tokens",
+    "start": "starting the worker",
+    "load": "loading",
+    "compile": "compiling",
+    "baseline": "idle, for the baseline",
+    "warmup": "warm-up",
+    "serve": "serving",
+    "score": "testing the answers",
+}
+"""Phases of a trial in words."""
+_FIRST_LINE_S = 10.0
 
 
 class Display:
     """A progress bar over trials; draws only when it is called, so it costs nothing in between."""
 
-    def __init__(self, console: Console, trials: int, expected_s: float | None) -> None:
+    def __init__(
+        self,
+        console: Console,
+        trials: int,
+        expected_s: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._console = console
+        self._clock = clock
+        self._phases: dict[tuple[str, int], tuple[str, float]] = {}
+        self._next_line_s: dict[tuple[str, int], float] = {}
         self._trials = trials
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -42,15 +72,26 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         """Remove the bar."""
-        self._bar.stop()
+        if self._console.is_terminal:  # elsewhere rich would end it with an empty line
+            self._bar.stop()
 
     def phase(self, label: str, round_number: int, phase: str, share: float) -> None:
-        """Show how far the running trial is; called about once a second."""
+        """Show what a running trial does, and for how long; called about once a second."""
+        key, name = (label, round_number), phase.partition(",")[0]
+        if self._phases.get(key, ("", 0.0))[0] != name:
+            self._phases[key], self._next_line_s[key] = (name, self._clock()), _FIRST_LINE_S
+        seconds = self._clock() - self._phases[key][1]
+        text = f"{escape(label)}  r{round_number:02d}  {escape(_PHASES.get(phase, phase))}"
+        text += f", {share:.0%}" if share >= 0.01 else ""
         if not self._console.is_terminal:
+            if seconds >= self._next_line_s[key]:
+                self._next_line_s[key] = 2 * seconds
+                line = f"[dim]{'running':<11} {text}, {duration(seconds)} so far[/]"
+                self._console.print(line, highlight=False, soft_wrap=True)
             return
-        text = f"{escape(label)}  r{round_number:02d}  {phase:<8} {share:4.0%}"
         done = self._done + min(0.99, share if phase == "serve" else 0.0)
         left = self._left(self._trials - done)
+        text += f", {duration(seconds)}"
         self._bar.update(self._task, description=text, completed=done, left=left)
         self._bar.refresh()
 

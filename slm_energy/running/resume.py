@@ -9,7 +9,9 @@ from slm_energy.config.groups import RunConfig
 from slm_energy.machine import machine_id
 from slm_energy.planning.freeze import Frozen, changes, freeze
 from slm_energy.planning.grid import Grid
+from slm_energy.planning.needs import guess_s
 from slm_energy.planning.plan import Past, Plan, make_plan
+from slm_energy.planning.speed import measure
 from slm_energy.running.slurm import open_queue
 from slm_energy.serialization import from_plain
 from slm_energy.store.connection import exists
@@ -37,7 +39,16 @@ def current_plan(grid: Grid) -> Plan:
     """The plan as of now; runs, locks and creates nothing."""
     tracking = grid.config.tracking
     store = open_store(tracking) if tracking.offline or exists(tracking) else None
-    return plan_of(grid, frozen(grid), store, machine_of(grid.config)).plan
+    plan = plan_of(grid, frozen(grid), store, machine_of(grid.config)).plan
+    new = {t.cell.id: t.cell for t in plan.with_status("to do") if t.expected_s is None}
+    known = [cell for cell in new.values() if grid.needs[cell.id].pass_bytes is not None]
+    guesses_s = dict[str, float]()
+    if known and grid.config.launcher is None:
+        speed = measure()
+        for cell in known:
+            guess = guess_s(grid.needs[cell.id], cell.settings.measurement, speed)
+            guesses_s |= {} if guess is None else {cell.id: guess}
+    return dataclasses.replace(plan, needs=grid.needs, guesses_s=guesses_s)
 
 
 def plan_of(grid: Grid, now: Frozen, store: Store | Offline | None, machine: str) -> Resumed:

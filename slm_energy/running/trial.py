@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ from slm_energy import prompts, source_code
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.derive import checks, metrics
-from slm_energy.engines.base import find, load_request_of
+from slm_energy.doctor import contention
+from slm_energy.engines.base import adopted, find, load_request_of
 from slm_energy.errors import ConfigError, MeterError, ModelError, SlmEnergyError, WorkloadError
 from slm_energy.models import source
 from slm_energy.places import file_error
@@ -184,6 +186,7 @@ class _Attempt:
     templates: Templates
     phases_s: dict[str, float] = dataclasses.field(default_factory=dict)
     no_reference: Reference | None = None
+    usage: tuple[contention.Usage, ...] = ()
 
     @property
     def exchange(self) -> Path:
@@ -242,6 +245,10 @@ class _Attempt:
                 continue
             # Weights and reference are the same for every interpreter, so this one makes them.
             python = trial.python if mode == "prepare" and not _prepares_here(trial) else None
+
+            def show(_: str, share: float, mode: str = mode) -> None:
+                self.progress(mode, share)
+
             with self.timed(mode):
                 self.progress(mode, 0.0)
                 failure = child.run(
@@ -250,7 +257,7 @@ class _Attempt:
                     self.folder,
                     self.exchange,
                     trial.timeout_s,
-                    self.progress,
+                    show,
                     env=trial.cell.settings.engine.env,
                 )
             if failure is not None and mode == "reference":
@@ -270,6 +277,7 @@ class _Attempt:
         sampler = self.sampler
         if sampler is not None:
             self._ready_sampler(sampler)
+        before = contention.usage()
 
         def sample(pid: int) -> None:
             if sampler is not None:
@@ -283,6 +291,7 @@ class _Attempt:
             finally:
                 if sampler is not None:
                     sampler.end()
+        self.usage = (before, contention.usage())
         if failure is not None:
             raise _NoCapture(failure.why, permanent=failure.permanent)
         if not (self.exchange / CAPTURE_FILE).exists():
@@ -308,7 +317,10 @@ class _Attempt:
         if samples.exists():
             series, report = read_samples(samples)
             capture = dataclasses.replace(capture, series=series, sampler=report)
-        return dataclasses.replace(capture, generations=self._generations())
+        own = [os.getpid(), *adopted(capture.effective)]
+        before, after = self.usage
+        busiest = contention.busiest(before, after, own)
+        return dataclasses.replace(capture, generations=self._generations(), busiest=busiest)
 
     def _generations(self) -> Sequence[Generation]:
         """What was served, from its place in the record."""

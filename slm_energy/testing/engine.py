@@ -190,7 +190,7 @@ def _export(request: LoadRequest) -> None:
                 time.sleep(float(options.get("export_s") or 0.0) / _PIECES)
         return {}
 
-    cache.make(_export_folder(request), _identity(request), fill)
+    cache.make(_export_folder(request), _identity(request), fill, request.settings.model.name)
 
 
 def _read_export(request: LoadRequest) -> None:

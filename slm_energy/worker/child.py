@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy import memory_limit, sigint, source_code
-from slm_energy.memory_limit import MemoryLimit
+from slm_energy.memory_limit import RAISE, SMALLER, MemoryLimit
 from slm_energy.worker import interpreters
 
 LOG_FILE = "worker.log"
@@ -187,13 +187,12 @@ def exit_error(
         return f"{killed}: the system may have run out of memory{peak}"
     if after == before:
         return f"{killed}, not by the kernel: it has killed no process for lack of memory{peak}"
-    remedy = "try a smaller workload.batch_size, engine.dtype or model"
     if reached is None:
-        return f"out of memory: the kernel killed the worker (SIGKILL){peak}; {remedy}"
+        return f"out of memory: the kernel killed the worker (SIGKILL){peak}; {SMALLER}"
     return (
         f"out of memory: the control group {reached.folder} allows"
         f" {reached.limit_bytes / 1e9:.1f} GB, and the kernel killed the worker (SIGKILL){peak};"
-        f" raise that limit (docker --memory, the pod's memory limit, the job's --mem), or {remedy}"
+        f" {RAISE}, or {SMALLER}"
     )
 
 

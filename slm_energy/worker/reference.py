@@ -173,4 +173,4 @@ def _store(trial: Trial, identity: dict[str, Json], make_it: Callable[[], Refere
         write_json(partial / _FILE, make_it())
         return {}
 
-    cache.make(_place(trial, identity), identity, fill)
+    cache.make(_place(trial, identity), identity, fill, trial.cell.settings.model.name)

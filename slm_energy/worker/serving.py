@@ -20,7 +20,15 @@ from slm_energy import cpu_quota
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.energy_filter import energy_filter
-from slm_energy.engines.base import Batch, Compiles, Completion, Engine, find, load_request_of
+from slm_energy.engines.base import (
+    Batch,
+    Compiles,
+    Completion,
+    Engine,
+    adopted,
+    find,
+    load_request_of,
+)
 from slm_energy.errors import EngineError
 from slm_energy.machine import allowed_processors, governor, processor
 from slm_energy.models.token_texts import TokenTexts
@@ -72,7 +80,7 @@ def serve(
     with timeline.window("load"):
         tokenizer = load_tokenizer(request.model_path)
         effective = engine.load(request)
-    for pid in _adopted(effective):
+    for pid in adopted(effective):
         timeline.adopt(pid)
 
     prompts = [token_ids(tokenizer, task.prompt, settings.workload) for task in tasks]
@@ -128,12 +136,6 @@ def serve(
         warmup=warmed,
     )
     return capture, endings.served_of(file, tasks, batches, trial, texts)
-
-
-def _adopted(effective: dict[str, Json]) -> list[int]:
-    """Processes of a running server that computes for the engine."""
-    listed = effective.get("adopted")
-    return [pid for pid in listed if isinstance(pid, int)] if isinstance(listed, list) else []
 
 
 def _repeat(

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from slm_energy.cli.main import VERBS
+from slm_energy.config.compose import CONF
 from tests.conftest import Command
 
 
@@ -29,6 +30,9 @@ def test_help_lists_verbs_examples_and_groups_with_their_choices(
     assert text.count("slm-energy -m engine=torch,onnx") == 1
     assert "provider= cpu, cuda, openvino_gpu, openvino_npu, tensorrt" in text
     assert "hydra/launcher= basic, slurm, processes" in text
+    for sweep in (CONF.parent / "sweeps").glob("*.yaml"):
+        assert f" {sweep.stem} " in text.partition("ready sweeps")[2]
+    assert "paper The grid of arXiv 2412.15441, with its known flaws removed: twelve models" in text
     assert "slm-energy run --help explains every key" in text
     assert max(map(len, done.stdout.splitlines())) <= columns
 

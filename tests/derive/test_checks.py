@@ -165,6 +165,14 @@ def test_a_contaminated_window_voids_the_trial_and_names_the_limit(
     assert failing(config, capture, limits=generous) == {}
 
 
+def test_a_disturbed_trial_names_who_disturbed_it_and_what_to_do(config: RunConfig) -> None:
+    series = (a_counter(), a_flat_gauge("foreign_cpu_percentage", 12.0))
+    named = failing(config, a_capture(series=series, busiest=("make (7) 80 % of one",)))
+    assert "busiest: make (7) 80 % of one: end them, or wait for them" in named["alone_on_cpu"]
+    unnamed = failing(config, a_capture(series=series))
+    assert "slm-energy doctor names the processes that are busy now" in unnamed["alone_on_cpu"]
+
+
 def test_another_governor_in_the_serve_window_voids_the_trial(config: RunConfig) -> None:
     changed = a_gauge()
     source = dataclasses.replace(changed.source, id="cpu_governor_changes")

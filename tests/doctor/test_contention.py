@@ -4,7 +4,14 @@ import os
 
 import pytest
 
-from slm_energy.doctor.contention import another_sweep, foreign_load, machine_lock, steal, usage
+from slm_energy.doctor.contention import (
+    another_sweep,
+    busiest,
+    foreign_load,
+    machine_lock,
+    steal,
+    usage,
+)
 from slm_energy.machine import measuring
 
 BEFORE = (1000, 0, 500, 8000, 100, 0, 0, 50)
@@ -20,7 +27,8 @@ def look(folder, columns, processes=(), load="0.50 0.30 0.20 1/94 10027"):
     (proc / "loadavg").write_text(load + "\n")
     for pid, (name, user, system) in dict(processes).items():
         (proc / str(pid)).mkdir()
-        head = f"{pid} ({name}) S 1 1 1 0 -1 4194560 12 0 0 0"
+        parent = 77 if name == "child" else 1
+        head = f"{pid} ({name}) S {parent} 1 1 0 -1 4194560 12 0 0 0"
         (proc / str(pid) / "stat").write_text(f"{head} {user} {system} 0 0 20 0 1 0\n")
     return usage(folder)
 
@@ -45,6 +53,14 @@ def test_foreign_load_names_the_busiest_and_leaves_out_this_process(tmp_path):
     )
     assert "measurement.limits.foreign_cpu_pct=10" in found.remedy
     assert foreign_load(before, after, limit_pct=30).verdict == "ok"
+
+
+def test_a_process_is_left_out_with_its_descendants(tmp_path):
+    before = look(tmp_path / "a", BEFORE)
+    running = {77: ("server", 60, 0), 78: ("child", 50, 0), 79: ("make", 10, 0)}
+    after = look(tmp_path / "b", later(user=120, idle=80), running)
+    assert busiest(before, after, own=[77]) == ("make (79) 10 % of one",)
+    assert len(busiest(before, after, own=[])) == 3
 
 
 def test_steal_and_iowait_are_no_foreign_load(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -83,6 +84,31 @@ def test_a_trial_is_a_fresh_process_that_leaves_a_valid_record(
     assert record.metrics["time/serve_s"] >= 0.2
     assert record.phases_s["worker"] > 0
     assert "energy/total_j" not in record.metrics
+
+
+def test_a_trial_knows_which_other_process_was_busy(tmp_path: Path, config: RunConfig) -> None:
+    busy = "(while :; do :; done) > /dev/null 2>&1 & echo $!"  # no child of this test
+    pid = int(subprocess.run(["sh", "-c", busy], capture_output=True, check=True).stdout)
+    try:
+        record = run(scripted(config), tmp_path)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert record.capture is not None
+    assert any(f"({pid})" in each for each in record.capture.busiest)
+    assert not any(f"({os.getpid()})" in each for each in record.capture.busiest)
+
+
+def test_a_preparation_is_shown_by_its_name_from_its_start_to_its_end(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    shown = list[str]()
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    entry = dataclasses.replace(scripted(config, export_s=0.1), cache_path=str(tmp_path / "cache"))
+    trial.run(entry, folder, None, lambda phase, share: shown.append(phase))
+    before, _, _ = " ".join(shown).partition("start")
+    assert before.split().count("prepare") >= 2
+    assert set(before.split()) == {"prepare"}
 
 
 @pytest.mark.parametrize("step_s", [86_400, -86_400])

@@ -198,7 +198,12 @@ def _prepare(request: LoadRequest) -> None:
         facts = gguf_export.convert(request.model_path, file, request.settings.engine.dtype)
         return {**facts, "deviation": _deviation(request, file)}
 
-    cache.make(gguf_export.cache_folder(request), gguf_export.identity(request), fill)
+    cache.make(
+        gguf_export.cache_folder(request),
+        gguf_export.identity(request),
+        fill,
+        request.settings.model.name,
+    )
 
 
 def _deviation(request: LoadRequest, file: Path) -> float | None:

@@ -68,12 +68,17 @@ def make(request: LoadRequest) -> None:
         EngineError: the architecture cannot be exported, or the graph computes something else.
     """
     ort.library()
+    name = request.settings.model.name
     if request.settings.engine.dtype != "int8":
-        cache.make(entry_path(request), _identity(request), lambda folder: _export(folder, request))
+        cache.make(
+            entry_path(request), _identity(request), lambda folder: _export(folder, request), name
+        )
         return
     exact = _with_dtype(request, "float32")
     make(exact)
-    cache.make(entry_path(request), _identity(request), lambda folder: _quantized(folder, exact))
+    cache.make(
+        entry_path(request), _identity(request), lambda folder: _quantized(folder, exact), name
+    )
 
 
 def quantization(facts: Mapping[str, Json]) -> str:

@@ -250,7 +250,12 @@ def _prepare(request: LoadRequest) -> None:
     export.make(_graph(request))
     if _needs_preparation(request):
         cache.remove(_entry_path(request))
-    cache.make(_entry_path(request), _identity(request), lambda folder: _fill(folder, request))
+    cache.make(
+        _entry_path(request),
+        _identity(request),
+        lambda folder: _fill(folder, request),
+        request.settings.model.name,
+    )
 
 
 def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:

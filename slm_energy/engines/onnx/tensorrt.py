@@ -46,7 +46,7 @@ def make(request: LoadRequest) -> None:
         ort.open_session(graph, chain, threads(request.settings), "all", True)
         return {"profiles": ranges}
 
-    cache.make(_entry_path(request), _identity(request), fill)
+    cache.make(_entry_path(request), _identity(request), fill, request.settings.model.name)
 
 
 def options(request: LoadRequest) -> dict[str, str]:

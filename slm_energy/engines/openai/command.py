@@ -135,6 +135,7 @@ def prepare(request: LoadRequest) -> None:
             tokenizer_folder(request),
             _tokenizer_identity(request),
             lambda to: _write_tokenizer(request, to),
+            request.settings.model.name,
         )
 
 

@@ -47,7 +47,12 @@ def export(request: LoadRequest) -> None:
     Raises:
         EngineError: the architecture cannot be exported, or the graph computes other logits.
     """
-    cache.make(cache_folder(request), identity(request), lambda folder: _fill(folder, request))
+    cache.make(
+        cache_folder(request),
+        identity(request),
+        lambda folder: _fill(folder, request),
+        request.settings.model.name,
+    )
 
 
 def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:

@@ -258,7 +258,9 @@ def _prepare(request: LoadRequest) -> None:
         engine.close()
         return facts
 
-    cache.make(_entry_path(request, shapes), identity(request, shapes), fill)
+    cache.make(
+        _entry_path(request, shapes), identity(request, shapes), fill, request.settings.model.name
+    )
 
 
 def unsupported(settings: Settings) -> str | None:

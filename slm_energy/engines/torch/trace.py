@@ -77,7 +77,7 @@ def trace(request: LoadRequest) -> None:
             warnings.simplefilter("ignore")
             return _write(folder, request)
 
-    cache.make(entry_path(request), _identity(request), fill)
+    cache.make(entry_path(request), _identity(request), fill, request.settings.model.name)
 
 
 def read(folder: Path, device: Any) -> Any:

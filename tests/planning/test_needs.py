@@ -1,0 +1,149 @@
+"""What a cell needs: memory, exports and a guess of its time."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slm_energy.cache import CacheEntry
+from slm_energy.cell import Cell
+from slm_energy.config.groups import EngineConfig, ProviderConfig, RunConfig, WorkloadConfig
+from slm_energy.planning import grid
+from slm_energy.planning.needs import guess_s, needs_of, refusal, size_of
+from slm_energy.planning.speed import Speed
+from tests.conftest import Command, a_cell
+from tests.models.test_model_files import PARAMETERS
+from tests.shipped import shipped
+
+GB = 10**9
+PROMPTS = ["x" * 300]
+
+
+def a_tinyllama(config: RunConfig, engine: str = "torch", **changes: Any) -> Cell:
+    levels = {"dtype": "float32", **changes}
+    return a_cell(
+        config,
+        model=shipped("tinyllama-1.1b"),
+        engine=EngineConfig(name=engine, **levels),
+        workload=WorkloadConfig(name="own", source="own", new_tokens=100),
+    )
+
+
+def needed(cell: Cell, **changes: Any) -> Any:
+    arguments = {"prompts": PROMPTS, "cached": []} | changes
+    return needs_of(cell, size_of(cell.settings.model.architecture), **arguments)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_counted_within_a_percent_of_the_published_number(name: str) -> None:
+    size = size_of(shipped(name).architecture)
+    assert size is not None
+    assert size.parameters == pytest.approx(PARAMETERS[name], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"model_type": "mamba"}, {"hidden_size": None}, {"num_hidden_layers": "22"}],
+    ids=["family", "width", "type"],
+)
+def test_what_is_not_known_of_an_architecture_is_not_made_up(
+    config: RunConfig, changes: dict[str, Any]
+) -> None:
+    unknown = size_of(shipped("tinyllama-1.1b").architecture | changes)
+    assert unknown is None
+    needs = needs_of(a_tinyllama(config), unknown, PROMPTS, [])
+    assert needs.memory_bytes is None
+    assert guess_s(needs, config.measurement, Speed(bytes_per_s=1e9, flop_per_s=1e9)) is None
+    assert refusal(needs, 1, "this machine") is None
+
+
+def test_a_gpu_and_a_server_have_no_prediction(config: RunConfig) -> None:
+    on_cpu = a_tinyllama(config)
+    gpu = dataclasses.replace(on_cpu.settings, provider=ProviderConfig(name="cuda"))
+    assert needed(dataclasses.replace(on_cpu, settings=gpu)).memory_bytes is None
+    assert needed(a_tinyllama(config, "openai_server")).memory_bytes is None
+
+
+def test_memory_grows_with_type_batch_and_sequence(config: RunConfig) -> None:
+    """TinyLlama: 45 KB of keys and values per token and sequence in float32."""
+    exact, half = (needed(a_tinyllama(config, dtype=d)) for d in ("float32", "bfloat16"))
+    assert exact.serve_bytes - half.serve_bytes == pytest.approx(2 * 1.1 * GB, rel=0.01)
+    long = dataclasses.replace(
+        a_tinyllama(config).settings,
+        workload=WorkloadConfig(name="own", source="own", new_tokens=1100, batch_size=1),
+    )
+    more = needed(dataclasses.replace(a_tinyllama(config), settings=long))
+    assert more.serve_bytes - exact.serve_bytes == pytest.approx(1000 * 22 * 2 * 256 * 4, rel=0.01)
+
+
+def test_an_export_counts_until_the_cache_has_it(config: RunConfig) -> None:
+    cell = dataclasses.replace(a_tinyllama(config, "onnx"), versions={"onnx": "1"})
+    fresh = needed(cell)
+    assert fresh.memory_bytes == fresh.prepare_bytes > 2 * fresh.serve_bytes * 0.9
+    assert list(fresh.exports.values()) == [pytest.approx(4.4 * GB, rel=0.01)]
+    own = {"model": cell.model_digest, "attention": "auto", "dtype": "float32", "graph": "lean"}
+
+    def entry(**changes: Any) -> CacheEntry:
+        return CacheEntry(
+            kind="onnx",
+            path=Path("x"),
+            size_bytes=1,
+            used_unix_s=0.0,
+            state="whole",
+            identity=own | changes,
+        )
+
+    kept = needed(cell, cached=[entry(versions={})])
+    assert (kept.exports, kept.prepare_bytes, kept.memory_bytes) == ({}, None, fresh.serve_bytes)
+    for other in ({"graph": "stock"}, {"dtype": "int8"}, {"versions": {"onnx": "2"}}):
+        assert needed(cell, cached=[entry(**other)]).exports == fresh.exports
+
+
+def test_eight_bits_in_onnx_need_the_exact_export_too(config: RunConfig) -> None:
+    exact, rounded = needed(a_tinyllama(config, "onnx", dtype="int8")).exports.values()
+    assert exact > 3 * rounded
+
+
+def test_a_guess_is_the_time_to_read_the_weights_once_per_token(config: RunConfig) -> None:
+    measurement = dataclasses.replace(
+        config.measurement, baseline_s=0.0, warmup_requests=0, prefill_s=0.0, serve_s=1.0
+    )
+    needs = needed(a_tinyllama(config))
+    slow, fast = (
+        guess_s(needs, measurement, Speed(bytes_per_s=each, flop_per_s=1e18)) for each in (1e9, 2e9)
+    )
+    assert slow is not None
+    assert fast is not None
+    assert slow - fast == pytest.approx(100 * 4.14 / 2, rel=0.01)  # 1.03 B weights a token
+
+
+def test_only_what_certainly_does_not_fit_is_refused(config: RunConfig) -> None:
+    needs = needed(a_tinyllama(config))
+    assert needs.memory_bytes is not None
+    assert refusal(needs, round(needs.memory_bytes / 1.14), "this machine") is None
+    reason = refusal(needs, 2 * GB, "the control group /pod")
+    assert reason is not None
+    assert reason.startswith("a trial needs about 4.9 GB of memory, and the control group /pod has")
+    assert "raise that limit (docker --memory" in reason
+    assert "raise" not in str(refusal(needs, 2 * GB, "this machine"))
+
+
+def test_a_cell_that_does_not_fit_cannot_run(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slm_energy.memory_limit.allowed", lambda: (100_000_000, "this machine"))
+    found = grid.resolve([dataclasses.replace(config, engine=EngineConfig(name="torch"))])
+    assert found.cells == ()
+    assert "this machine has 0.1 GB: try a smaller" in found.unsupported[0][1]
+
+
+def test_plan_says_what_a_grid_needs(slm_energy: Command) -> None:
+    done = slm_energy("plan", "model=tinyllama-1.1b", "model.weights=random", "engine=onnx")
+    line = next(line for line in done.stdout.splitlines() if line.startswith("tinyllama"))
+    assert re.search(r" 9\.\d GB +~\d+ *$", line)
+    assert "to export, once: 6.60 GB (random 2.20 GB, onnx 4.40 GB)" in done.stdout
+    assert "a guess: cells marked ~ have not run yet" in done.stdout
