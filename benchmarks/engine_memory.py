@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bundled import batches, loaded, prepare, random_trial
 
-from slm_energy import workload
+from slm_energy import cache, workload
 from slm_energy.cell import Trial
 from slm_energy.planning.needs import Needs, needs_of, size_of
 
@@ -39,13 +39,13 @@ def main() -> int:
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="further settings")
     parser.add_argument("--cache", type=Path, default=Path("benchmarks/.cache"))
     args = parser.parse_args()
-    cache, missed = args.cache.absolute(), 0
+    folder, missed = args.cache.absolute(), 0
     for engine in args.engines.split(","):
         words = [f"model={args.model}", f"engine={engine}", f"engine.dtype={args.dtype}"]
         words += [f"workload.new_tokens={args.tokens}", "workload.limit=2"]
         words += args.words
-        in_child(lambda words=words: random_trial(words, cache))
-        trial, reason = random_trial(words, cache)
+        in_child(lambda words=words: random_trial(words, folder))
+        trial, reason = random_trial(words, folder)
         if reason is not None:
             print(f"{engine:14} {reason}")
             continue
@@ -76,10 +76,11 @@ def weight_bytes(trial: Trial) -> float:
 
 
 def predicted(trial: Trial) -> Needs:
-    """What `plan` says that the trial needs when nothing is exported yet."""
+    """What `plan` says that the trial needs: no export where the cache has it."""
     settings = trial.cell.settings
-    size = size_of(settings.model.architecture)
-    return needs_of(trial.cell, size, [t.prompt for t in workload.load(settings.workload)], [])
+    prompts = [task.prompt for task in workload.load(settings.workload)]
+    cached = cache.entries(Path(trial.cache_path))
+    return needs_of(trial.cell, size_of(settings.model.architecture), prompts, cached)
 
 
 def beside(measured: float, expected: float | None) -> str:
