@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from slm_energy.analysis.across_machines import across_machines
 from slm_energy.analysis.answered import Answered, answered
@@ -78,7 +79,8 @@ def build(
         study = tidy(raw, options.study, machines[0])
     sections = Sections()
     scores = answers or {}
-    report = _analysed(study, raw, options, sections, rounds=True, answers=scores)
+    with threadpool_limits(limits=1, user_api="blas"):  # small matrices: more threads only wait
+        report = _analysed(study, raw, options, sections, rounds=True, answers=scores)
     report = dataclasses.replace(
         report,
         noise_floor=report.noise_floor or noise_floor,
@@ -127,8 +129,10 @@ def build_independent(raw: pd.DataFrame, options: AnalysisOptions, aggregate: st
     """
     study = _without_rounds(tidy(raw, options.study, options.machine))
     sections = Sections()
+    with threadpool_limits(limits=1, user_api="blas"):
+        report = _analysed(study, raw, options, sections, rounds=False, answers={})
     return _worded(
-        _analysed(study, raw, options, sections, rounds=False, answers={}),
+        report,
         sections,
         methods={
             "methods": partial(independent.methods, figure=aggregate or "one value"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _SMALL_PAGE = 50
+_ROWS = 10_000
 _SAMPLED = "system/"
 """Prefix of the metrics that are time series of the sampler's gauges."""
 
@@ -169,10 +170,13 @@ def _filled(
 
     trials = {run: StoredTrial(run, started, {}, {}, {}) for run, started in found}
 
-    def rows(table: Any, names: Collection[str] | None, *more: Any) -> Any:
+    def rows(table: Any, names: Collection[str] | None, *more: Any) -> Iterator[Any]:
         query = sqlalchemy.select(table.run_uuid, table.key, table.value, *more)
         query = query.where(table.run_uuid.in_(list(trials)))
-        return connection.execute(query if names is None else query.where(table.key.in_(names)))
+        if names is not None:
+            query = query.where(table.key.in_(names))
+        for part in connection.execute(query).partitions(_ROWS):  # one by one takes twice as long
+            yield from part
 
     for run, key, value in rows(SqlTag, wanted.tags):
         trials[run].tags[key] = value

@@ -72,7 +72,7 @@ def _against(report: Report, metric: Metric, family: Family) -> dict[str, str]:
 def resources(report: Report) -> Grid:
     """Mean utilization and peak memory of each cell: means over its valid trials."""
     trials = [trial for trial in report.trials if trial.outcome == "valid"]
-    names = sorted({name for trial in trials for name in trial.values if _is_resource(name)})
+    names = sorted(filter(_is_resource, {name for trial in trials for name in trial.values}))
     metrics = [Metric(name=name) for name in names]
     rows = []
     for cell in report.cells:

@@ -40,19 +40,16 @@ class _Fit:
     """A model of n trials.
 
     Attributes:
-        weights: p x n, of the log values in the coefficients: of the mean, the terms, the rounds.
+        weights: p x n, of the log values in the coefficients of all terms but the rounds.
         own: per term n x df, orthonormal: what it explains beyond all terms that do not contain it.
         rest: residual sum of squares.
+        freedom: degrees of freedom of the residual.
     """
 
     weights: Floats
     own: dict[_Term, Floats]
     rest: float
-
-    @property
-    def freedom(self) -> int:
-        """Degrees of freedom of the residual."""
-        return int(self.weights.shape[1] - self.weights.shape[0])
+    freedom: int
 
 
 def effects(
@@ -85,13 +82,12 @@ def effects(
     if not columns:
         return _none("the design cannot separate any factor from the others", len(y)), left_out
     blocks = _coded([str(number) for number in rounds])[0]
-    design = np.hstack([np.ones((len(y), 1)), *columns.values(), blocks])
-    if len(y) - design.shape[1] < 1:
+    if len(y) <= 1 + blocks.shape[1] + sum(block.shape[1] for block in columns.values()):
         return _none("there are no more trials than terms", len(y)), left_out
-    fit = _fit(columns, blocks, design, y)
+    fit = _fit(columns, blocks, rounds, y)
     if fit.rest < 1e-20:
         return _none("the values do not vary within the terms", len(y)), left_out
-    noise, start, terms = cell_noise(block), 1, []
+    noise, start, terms = cell_noise(block), 0, []
     p = None if noise is None else noise.p_values(y, list(fit.own.values()), rule)
     for position, (term, basis) in enumerate(fit.own.items()):
         effect = _effect(term, basis, y, fit, None if p is None else p[position])
@@ -166,17 +162,35 @@ def _first_aliased(columns: dict[_Term, Floats], rounds: Rounds) -> _Term | None
     return None
 
 
-def _fit(columns: dict[_Term, Floats], blocks: Floats, design: Floats, y: Floats) -> _Fit:
-    terms = columns | ({(_BLOCK,): blocks} if blocks.shape[1] else {})
-    mean = np.ones((len(y), 1))
+def _fit(columns: dict[_Term, Floats], blocks: Floats, rounds: Rounds, y: Floats) -> _Fit:
+    """Fit all terms. Of the rounds, which may be hundreds, only their own term is decomposed.
+
+    The other terms have the same coefficients and residuals where each column and the values are
+    less their round's mean (theorem of Frisch, Waugh and Lovell).
+    """
+    within = {term: _within(block, rounds) for term, block in columns.items()}
     own = {}
-    for term, block in terms.items():
-        others = [c for t, c in terms.items() if t != term and not set(term) < set(t)]
-        before = np.linalg.qr(np.hstack([mean, *others]))[0]
-        own[term] = np.linalg.qr(block - before @ (before.T @ block))[0]
-    whole, triangle = np.linalg.qr(design)
-    rest = float(((y - whole @ (whole.T @ y)) ** 2).sum())
-    return _Fit(weights=np.linalg.solve(triangle, whole.T), own=own, rest=rest)
+    for term, block in within.items():
+        others = [c for t, c in within.items() if t != term and not set(term) < set(t)]
+        own[term] = _beyond(block, others)
+    if blocks.shape[1]:
+        own[_BLOCK,] = _beyond(blocks, [np.ones((len(y), 1)), *columns.values()])
+    whole, triangle = np.linalg.qr(np.hstack([*within.values()]))
+    [values] = _within(y[:, None], rounds).T
+    return _Fit(
+        weights=np.linalg.solve(triangle, whole.T),
+        own=own,
+        rest=float(((values - whole @ (whole.T @ values)) ** 2).sum()),
+        freedom=len(y) - 1 - blocks.shape[1] - whole.shape[1],
+    )
+
+
+def _beyond(block: Floats, others: Sequence[Floats]) -> Floats:
+    """Orthonormal columns of what a block explains beyond others."""
+    if others:
+        before = np.linalg.qr(np.hstack([*others]))[0]
+        block = block - before @ (before.T @ block)
+    return np.asarray(np.linalg.qr(block)[0])
 
 
 def _effect(term: _Term, basis: Floats, y: Floats, fit: _Fit, p: float | None) -> Effect:
