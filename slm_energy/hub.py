@@ -54,10 +54,11 @@ def pinned_commit(group: str, source: str, revision: str | None) -> str:
     """
     if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
         kind = "datasets/" if group == "workload" else ""
+        of_several = ", or by name in study.revisions" if group == "model" else ""
         raise ConfigError(
             f"{group}.source={source} is a hub id: pin it with {group}.revision=COMMIT (40 hex"
-            f" digits, see https://huggingface.co/{kind}{source}/commits/main), or give a path that"
-            f" exists; revision is {revision!r}"
+            f" digits, see https://huggingface.co/{kind}{source}/commits/main){of_several}, or give a"
+            f" path that exists; revision is {revision!r}"
         )
     return revision
 

@@ -36,7 +36,7 @@ def test_one_who_replicates_the_paper_and_publishes(said, tmp_path: Path) -> Non
     planned = said("plan", "--config-name", "paper", quick=False)
     assert "codegemma-2b" in planned
     assert "slm-energy fetch" in planned
-    assert "0 to do" in planned
+    assert "no cell of this grid can run here" in planned
     assert "tiny_starcoder_py" in said("fetch", "--config-name", "paper", quick=False, code=1)
 
     planned = said("plan", *GRID, "study.rounds=2", "study.name=mine")

@@ -37,13 +37,17 @@ def test_a_path_that_exists_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.Mon
     assert not is_hub_id("org/name")
 
 
-@pytest.mark.parametrize(("group", "kind"), [("model", ""), ("workload", "datasets/")])
-def test_a_branch_pins_nothing(group: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("group", "kind", "of_several"),
+    [("model", "", ", or by name in study.revisions"), ("workload", "datasets/", "")],
+    ids=["model", "workload"],
+)
+def test_a_branch_pins_nothing(group: str, kind: str, of_several: str) -> None:
     assert pinned_commit(group, "org/name", COMMIT) == COMMIT
     with pytest.raises(ConfigError) as caught:
         pinned_commit(group, "org/name", "main")
     assert str(caught.value) == (
         f"{group}.source=org/name is a hub id: pin it with {group}.revision=COMMIT (40 hex digits,"
-        f" see https://huggingface.co/{kind}org/name/commits/main), or give a path that exists;"
-        " revision is 'main'"
+        f" see https://huggingface.co/{kind}org/name/commits/main){of_several}, or give a path"
+        " that exists; revision is 'main'"
     )

@@ -17,7 +17,7 @@ from slm_energy.cli.words import add_hydra, hydra_words
 from slm_energy.config import files
 from slm_energy.config.compose import compose_grid
 from slm_energy.config.groups import ModelConfig, RunConfig
-from slm_energy.errors import ModelError, SlmEnergyError
+from slm_energy.errors import HubUnreachable, ModelError, SlmEnergyError
 from slm_energy.escape import shell_override
 from slm_energy.places import file_errors
 
@@ -69,7 +69,7 @@ def _fetch(configs: Sequence[RunConfig], console: Console) -> set[str]:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("", "download", "status"):
         table.add_column(heading, no_wrap=heading == "download", overflow="fold")
-    contents, missing = Contents(), set[str]()
+    contents, missing, unreachable = Contents(), set[str](), False
     for model in {repr(config.model): config.model for config in configs}.values():
         found = contents.model(model)
         error: SlmEnergyError | None = found.error
@@ -82,13 +82,22 @@ def _fetch(configs: Sequence[RunConfig], console: Console) -> set[str]:
                 error = caught
         if error is not None:
             missing.add(model.name)
-        table.add_row(escape(model.name), size, escape(str(error or "available")))
+        status = str(error or "available")
+        if isinstance(error, HubUnreachable):  # said once, below the table
+            status, unreachable = f"{model.source} is not in the local cache", True
+        table.add_row(escape(model.name), size, escape(status))
     for workload in dict.fromkeys(config.workload for config in configs):
         asked = contents.workload(workload).error
         if asked is not None:
             missing.add(workload.name)
         table.add_row(escape(workload.name), "-", escape(str(asked or "available")))
     console.print(table)
+    if unreachable:
+        console.print(
+            "the hub cannot be reached: run this command where there is a network, or set"
+            " model.source to local folders",
+            soft_wrap=True,
+        )
     return missing
 
 

@@ -120,7 +120,8 @@ def show_plan(
         f"study [bold]{escape(study.name)}[/]: {'at most ' * (study.precision_pct is not None)}"
         f"{phrases.times(study.rounds, 'round')}, order {study.order}, seed {study.seed}"
     )
-    _show_cells(plan, console)
+    if plan.trials:
+        _show_cells(plan, console)
     show_left_out(plan, console)
     _show_order(plan, console)
     if plan.measured:
@@ -212,6 +213,9 @@ def _show_order(plan: Plan, console: Console) -> None:
 
 
 def _show_expected(plan: Plan, console: Console) -> None:
+    if not plan.trials:
+        console.print("no cell of this grid can run here")
+        return
     todo, expected, guess = plan.with_status("to do"), plan.expected_s, plan.guessed_s
     time = "unknown: nothing like it has run yet"
     if expected is not None:
@@ -311,16 +315,31 @@ def show_left_out(plan: Plan, console: Console) -> None:
     for reason, names in rules.items():
         line = f"[dim]excluded[/]    {escape('; '.join(names))}: {escape(reason)}"
         console.print(line, highlight=False, soft_wrap=True)
-    reasons: dict[str, list[Cell]] = {}
+    alike: dict[str, list[tuple[Cell, str]]] = {}
     for cell, reason in plan.unsupported:
-        reasons.setdefault(reason, []).append(cell)
-    for reason, cells in reasons.items():
+        shared = reason.replace(cell.settings.model.source, "...")
+        alike.setdefault(shared, []).append((cell, reason))
+    for shared, found in alike.items():
+        cells, reasons = [cell for cell, _ in found], {reason for _, reason in found}
+        reason = shared if len(reasons) > 1 else reasons.pop()
         line = f"[cyan]unsupported[/] {escape(_joined(cells, plan.labels))}: {escape(reason)}"
         console.print(line, highlight=False, soft_wrap=True)
 
 
 def _joined(cells: Sequence[Cell], labels: Mapping[str, str]) -> str:
-    """The labels of some cells; `phi-2 / torch, onnx / cpu, cuda` where they are a product."""
+    """The labels of some cells; products of levels as `phi-2 / torch, onnx / cpu`."""
+    if (joined := _product(cells)) is not None:
+        return joined
+    parts: dict[str, list[Cell]] = {}
+    for cell in cells:
+        parts.setdefault(cell.settings.provider.name, []).append(cell)
+    return "; ".join(
+        _product(own) or "; ".join(labels[cell.id] for cell in own) for own in parts.values()
+    )
+
+
+def _product(cells: Sequence[Cell]) -> str | None:
+    """`phi-2 / torch, onnx / cpu, cuda`; None if they are no product of two or more cells."""
     levels = [
         [getattr(cell.settings, group).name for cell in cells]
         for group in ("model", "engine", "provider")
@@ -328,4 +347,4 @@ def _joined(cells: Sequence[Cell], labels: Mapping[str, str]) -> str:
     distinct = [list(dict.fromkeys(names)) for names in levels]
     if 1 < len(cells) == math.prod(map(len, distinct)) == len({*zip(*levels, strict=True)}):
         return " / ".join(", ".join(names) for names in distinct)
-    return "; ".join(labels[cell.id] for cell in cells)
+    return None
