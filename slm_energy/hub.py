@@ -57,8 +57,8 @@ def pinned_commit(group: str, source: str, revision: str | None) -> str:
         of_several = ", or by name in study.revisions" if group == "model" else ""
         raise ConfigError(
             f"{group}.source={source} is a hub id: pin it with {group}.revision=COMMIT (40 hex"
-            f" digits, see https://huggingface.co/{kind}{source}/commits/main){of_several}, or give a"
-            f" path that exists; revision is {revision!r}"
+            f" digits, see https://huggingface.co/{kind}{source}/commits/main){of_several}, or give"
+            f" a path that exists; revision is {revision!r}"
         )
     return revision
 
