@@ -97,13 +97,13 @@ def _scopes(a: Metric, b: Metric, scopes: Mapping[str, Scope | None]) -> str:
     if a.estimated or b.estimated:
         names = (other, one) if a.estimated else (one, other)
         return f"measured on {names[0]} and estimated on {names[1]}, which are never compared"
-    alike = first is None or second is None or covers_alike(first, second)
+    alike = first is not None and second is not None and covers_alike(first, second)
     if a == b and (alike or not a.is_sum):
         return ""
     words = ["not recorded" if s is None else s.words for s in (first, second)]
     return (
         f"{one} has the energy of: {words[0]}; {other} that of: {words[1]}. Sums over different"
-        " parts of a machine are not compared"
+        " or unknown parts of a machine are not compared"
     )
 
 

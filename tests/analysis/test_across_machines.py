@@ -96,13 +96,14 @@ def test_within_a_machine_the_verdicts_are_those_of_its_own_report(both: Report)
             trials("box", {"torch/cuda": 0.01}, GPU_ONLY),
             "box that of: GPU only: 1 GPU (NVIDIA H100); processors and memory not",
         ),
+        (trials("box", BOX, None), "box that of: not recorded. Sums over different or"),
         (trials("box", BOX, WHOLE, gain=np.nan), "the gain of the sensors is not known"),
         (
             trials("box", BOX, None, kind="energy_estimated"),
             "measured on server and estimated on box",
         ),
     ],
-    ids=["GPU only", "no gain", "an estimate"],
+    ids=["GPU only", "an unknown scope", "no gain", "an estimate"],
 )
 def test_what_would_mislead_has_a_reason_and_no_ratio(second: pd.DataFrame, reason: str) -> None:
     result = report(trials("server", SERVER, WITHOUT_GPU), second)
