@@ -100,7 +100,7 @@ def _scopes(a: Metric, b: Metric, scopes: Mapping[str, Scope | None]) -> str:
     alike = first is not None and second is not None and covers_alike(first, second)
     if a == b and (alike or not a.is_sum):
         return ""
-    words = ["not recorded" if s is None else s.words for s in (first, second)]
+    words = ["unknown parts" if s is None else s.words for s in (first, second)]
     return (
         f"{one} has the energy of: {words[0]}; {other} that of: {words[1]}. Sums over different"
         " or unknown parts of a machine are not compared"

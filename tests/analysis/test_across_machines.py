@@ -96,7 +96,7 @@ def test_within_a_machine_the_verdicts_are_those_of_its_own_report(both: Report)
             trials("box", {"torch/cuda": 0.01}, GPU_ONLY),
             "box that of: GPU only: 1 GPU (NVIDIA H100); processors and memory not",
         ),
-        (trials("box", BOX, None), "box that of: not recorded. Sums over different or"),
+        (trials("box", BOX, None), "box has the energy of: unknown parts"),
         (trials("box", BOX, WHOLE, gain=np.nan), "the gain of the sensors is not known"),
         (
             trials("box", BOX, None, kind="energy_estimated"),
