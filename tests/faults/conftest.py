@@ -8,6 +8,7 @@ valid trial per round, and no process, pending record or run in progress is left
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -54,7 +55,6 @@ def sweep(folder: Path, *words: str, before: Sequence[str] = ()) -> subprocess.P
         "slm_energy",
         "--config-dir",
         str(CONF),
-        "engine=scripted",
     ]
     return subprocess.Popen(
         [*command, "engine=scripted", *QUICK, *words],
@@ -62,6 +62,8 @@ def sweep(folder: Path, *words: str, before: Sequence[str] = ()) -> subprocess.P
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # The tests may have been started with nohup, which a child inherits.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
 
