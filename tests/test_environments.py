@@ -119,9 +119,7 @@ def test_an_interrupt_leaves_nothing(pins: Path, quick: str) -> None:
     assert environments.existing() == []
 
 
-def test_what_a_killed_maker_left_does_not_count_and_is_made_anew(
-    pins: Path, quick: str
-) -> None:
+def test_what_a_killed_maker_left_does_not_count_and_is_made_anew(pins: Path, quick: str) -> None:
     half = environments.place() / "mine" / "bin"
     half.mkdir(parents=True)
     (half / "python").symlink_to(sys.executable)

@@ -1,7 +1,7 @@
 """The package as pip installs it: what its wheel carries, and what works without any extra.
 
-The wheel is installed once into an empty environment. What it requires is linked from this one, where
-pip has installed the same pins.
+The wheel is installed once into an empty environment. What it requires is linked from this one,
+where pip has installed the same pins.
 """
 
 from __future__ import annotations
