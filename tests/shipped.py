@@ -34,4 +34,11 @@ KINDS = (
     "tinyllama-1.1b",  # grouped key-value heads
     "starcoder2-3b",  # sliding window
 )
-"""One model for each way of attention; `benchmarks/engine_matrix.py` compares all of them."""
+"""One model for each way of attention; `benchmarks/engine_matrix.py` compares all of them.
+
+llama_cpp and torchscript serve each: the weights' format and the forward pass are this package's.
+"""
+
+FEW = ("bloomz-560m", "tinyllama-1.1b", "starcoder2-3b")
+"""No positions in the input, rotary ones, a window: for onnx and openvino, whose graphs the library
+exports that has the model."""

@@ -6,6 +6,7 @@ Nothing is downloaded: what is installed is a wheel of one line. `make test` mak
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from slm_energy import environments
 from slm_energy.errors import ConfigError
 from tests.conftest import QUICK, Command, refusal, trials
 
+TINY = ("model=tinyllama-1.1b", "model.weights=random", "model.scale=tiny")
 SUITES_DATA = Path(sys.prefix) / "share"
 
 
@@ -28,6 +30,17 @@ def _own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache: the studies below have one reference."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An interpreter whose new environments are copies of one: venv takes seconds for its pip."""
+    folder = tmp_path_factory.mktemp("quick")
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "made")], check=True)
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1 $2" = "-m venv" ] && exec cp -a {folder}/made "$3"\n')
+    python.chmod(0o755)
+    return str(python)
 
 
 @pytest.fixture
@@ -85,35 +98,35 @@ def test_an_environment_is_made_found_listed_and_removed(pins: Path, slm_energy:
     assert environments.existing() == []
 
 
-def test_what_fails_leaves_nothing_but_its_log(tmp_path: Path) -> None:
+def test_what_fails_leaves_nothing_but_its_log(tmp_path: Path, quick: str) -> None:
     wrong = tmp_path / "wrong.txt"
     wrong.write_text(f"nothing @ {(tmp_path / 'nothing-1.0-py3-none-any.whl').as_uri()}\n")
     with pytest.raises(ConfigError, match="installing 1 packages failed: ") as raised:
-        environments.create("mine", wrong, None, quiet)
+        environments.create("mine", wrong, quick, quiet)
     assert environments.existing() == []
     log = environments.place() / "mine.log"
     assert str(raised.value).endswith(f"full log: {log}")
     assert "nothing-1.0" in log.read_text()
 
 
-def test_an_interrupt_leaves_nothing(pins: Path) -> None:
+def test_an_interrupt_leaves_nothing(pins: Path, quick: str) -> None:
     def interrupt(step: str, line: str) -> None:
         if step.startswith("installing") and line:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        environments.create("mine", pins, None, interrupt)
+        environments.create("mine", pins, quick, interrupt)
     assert environments.existing() == []
 
 
-def test_what_a_killed_maker_left_does_not_count_and_is_made_anew(pins: Path) -> None:
+def test_what_a_killed_maker_left_does_not_count_and_is_made_anew(pins: Path, quick: str) -> None:
     half = environments.place() / "mine" / "bin"
     half.mkdir(parents=True)
     (half / "python").symlink_to(sys.executable)
     assert [each.whole for each in environments.existing()] == [False]
     with pytest.raises(ConfigError, match="no such environment; existing: none"):
         environments.interpreter("mine")
-    assert environments.create("mine", pins, None, quiet)
+    assert environments.create("mine", pins, quick, quiet)
     assert whole() == ["mine"]
 
 
@@ -172,7 +185,7 @@ def test_genai_writes_the_tokens_of_torch_from_its_own_environment(
     cache_folder: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(SUITES_DATA))
-    words = ["engine=onnxruntime_genai", "engine.threads=1", *QUICK[2:], "measurement=off"]
+    words = [*TINY, "engine=onnxruntime_genai", "engine.threads=1", *QUICK[2:], "measurement=off"]
     words += [f"cache.folder={cache_folder}", "workload.batch_size=2"]
     done = slm_energy(*words, "study.reference=torch", quick=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -185,7 +198,7 @@ def test_one_engine_in_two_versions_writes_the_same_tokens(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(SUITES_DATA))
     assert environments.interpreter("transformers5"), "make .venv/.installed-envs"
-    words = ["engine=onnx", "engine.python=null,transformers5", "engine.threads=1"]
+    words = [*TINY, "engine=onnx", "engine.python=null,transformers5", "engine.threads=1"]
     words += [*QUICK[2:], "measurement=off", f"cache.folder={cache_folder}"]
     done = slm_energy("-m", *words, "study.reference=torch", quick=False)
     assert done.returncode == 0, done.stdout + done.stderr

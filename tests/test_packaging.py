@@ -1,7 +1,7 @@
 """The package as pip installs it: what its wheel carries, and what works without any extra.
 
-The wheel is installed once into an empty environment; pip takes what it needs from its cache or the
-registry.
+The wheel is installed once into an empty environment. What it requires is linked from this one,
+where pip has installed the same pins.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import tomllib
 import venv
 import zipfile
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 RUNTIMES = (
@@ -41,9 +43,32 @@ def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("core")
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
-    constraints = ROOT / "constraints.txt"
-    pip("--python", python, "install", "--no-compile", "--constraint", constraints, wheel)
+    pip("--python", python, "install", "--no-compile", "--no-deps", wheel)
+    [site] = folder.glob("lib/*/site-packages")
+    [own] = metadata.distributions(name="slm-energy", path=[str(site)])
+    for file in {file for each in required(own) for file in each.files or ()}:
+        if ".." not in file.parts:  # a script
+            (site / file).parent.mkdir(parents=True, exist_ok=True)
+            (site / file).symlink_to(file.locate())
     return python
+
+
+def required(own: metadata.Distribution) -> list[metadata.Distribution]:
+    """What a distribution requires, and what that requires."""
+    found = dict[str, metadata.Distribution]()
+    pending, seen = [(own, "")], set[tuple[str, str]]()
+    while pending:
+        needy, extra = pending.pop()
+        for need in map(Requirement, needy.requires or ()):
+            if need.marker and not need.marker.evaluate({"extra": extra}):
+                continue
+            each = metadata.distribution(need.name)
+            assert each.version in need.specifier, f"{needy.name} requires {need}"
+            found[each.name] = each
+            wanted = {(each.name, name) for name in ("", *need.extras)} - seen
+            seen |= wanted
+            pending += [(each, name) for _, name in wanted]
+    return list(found.values())
 
 
 @pytest.fixture

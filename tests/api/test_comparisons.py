@@ -14,7 +14,7 @@ METRIC = "latency/e2e_p50_s"
 
 @pytest.fixture(scope="module")
 def later(finished: SweepResult, words: Words) -> SweepResult:
-    return run(words("later", *GRID, "measurement=auto"), quiet=True)
+    return run(words("later", *GRID), quiet=True)
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,9 @@ valid trial per round, and no process, pending record or run in progress is left
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -21,10 +19,9 @@ from mlflow import MlflowClient
 
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.store.tracking import Store
-from slm_energy.testing import CONF
 from tests.benchmark import load
 from tests.browsing import WAIT_S
-from tests.conftest import QUICK, Command
+from tests.conftest import Command
 
 assert_sound = load("soundness").assert_sound
 SLOW = "measurement.serve_s=1.0"
@@ -43,26 +40,6 @@ def sweeps(folder: Path) -> list[str]:
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.`slm.kind` = 'sweep'")
     return [run.info.status for run in runs]
-
-
-def sweep(folder: Path, *words: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """A sweep in a process of its own, as a terminal starts it, perhaps through a command."""
-    command = [
-        *before,
-        sys.executable,
-        "-m",
-        "slm_energy",
-        "--config-dir",
-        str(CONF),
-        "engine=scripted",
-    ]
-    return subprocess.Popen(
-        [*command, "engine=scripted", *QUICK, *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def until(happened: Callable[[], object]) -> None:

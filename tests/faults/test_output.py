@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slm_energy.testing import CONF
-from tests.conftest import QUICK, ready_store
+from tests.conftest import ready_store
 from tests.faults.conftest import (
     SLOW,
     a_trial_runs,
@@ -19,8 +18,8 @@ from tests.faults.conftest import (
     trials,
     until,
 )
+from tests.forked import Sweep
 
-SWEEP = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), "engine=scripted", *QUICK]
 PROGRAM = f"{sys.executable} -m slm_energy"
 METRICS = f"{PROGRAM} metrics"
 
@@ -31,11 +30,11 @@ def test_a_sweep_goes_on_when_what_shows_it_is_gone(
 ) -> None:
     ready_store(tmp_path / "mlruns", empty_store)
     reading, writing = pty.openpty() if terminal else os.pipe()
-    study = subprocess.Popen([*SWEEP, SLOW], cwd=tmp_path, stdout=writing, stderr=writing)
+    study = Sweep(tmp_path, SLOW, output=writing)
     os.close(writing)
     until(lambda: a_trial_runs(tmp_path))
     os.close(reading)
-    assert study.wait(timeout=120) == 4
+    assert study.ended(timeout=120) == (4, "")
     assert trials(tmp_path)["outcome"].tolist() == ["valid"]
     assert_sound(tmp_path, cells=1, rounds=1)
 

@@ -17,10 +17,10 @@ from tests.faults.conftest import (
     assert_sound,
     children,
     meanwhile,
-    sweep,
     trials,
     until,
 )
+from tests.forked import Sweep
 
 WORKER_FAULTS = {
     "load": ("failed", "the script says that loading fails"),
@@ -44,9 +44,9 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     ready_store(folder / "mlruns", empty_store)
     once = f"engine.options.fail_once={folder}/${{engine.options.fail}}"
     faults = f"engine.options.fail={','.join(WORKER_FAULTS)}"
-    study = sweep(folder, "-m", faults, once, "measurement.warmup_requests=0", "study.timeout_s=6")
-    output, _ = study.communicate(timeout=300)
-    assert study.returncode == 0, output
+    study = Sweep(folder, "-m", faults, once, "measurement.warmup_requests=0", "study.timeout_s=6")
+    code, output = study.ended()
+    assert code == 0, output
     assert output.count("will be retried at the end of the round") == len(WORKER_FAULTS)
     assert_sound(folder, cells=len(WORKER_FAULTS), rounds=1)
     return folder

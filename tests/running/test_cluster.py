@@ -8,8 +8,6 @@ import io
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,11 +28,11 @@ from slm_energy.serialization import write_json
 from slm_energy.source_code import PACKAGE
 from slm_energy.store import artifacts, mlflow_schema
 from slm_energy.store.mlflow_schema import INTERRUPTED
-from slm_energy.testing import CONF
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.waveform import constant
-from tests.conftest import QUICK, Command, a_cell, a_trial, ready_store, trials
+from tests.conftest import Command, a_cell, a_trial, ready_store, trials
 from tests.fake_slurm import FakeSlurm
+from tests.forked import Sweep
 
 SLURM = LauncherConfig(cluster="slurm", at_once=2, parameters={})
 PROCESSES = LauncherConfig(cluster="local", at_once=2, parameters={"timeout_min": 5})
@@ -399,13 +397,12 @@ def test_jobs_outlive_a_killed_sweep_and_the_same_command_takes_them_over(
 ) -> None:
     ready_store(tmp_path / "mlruns", empty_store)
     words = ("hydra/launcher=processes", "measurement.serve_s=2.0")
-    command = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), "engine=scripted"]
-    sweep = subprocess.Popen([*command, *QUICK, *words], cwd=tmp_path)
+    sweep = Sweep(tmp_path, *words)
     pending = tmp_path / "mlruns" / "pending"
     while not list(pending.glob("*/*/exchange")):
         time.sleep(0.05)
     sweep.kill()
-    sweep.wait()
+    sweep.ended()
     [begun] = [path.parent.name for path in pending.glob("*/*/exchange")]
     done = slm_energy(*words)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -508,8 +505,7 @@ def test_a_trial_that_is_warned_of_its_limit_ends_cleanly_and_runs_again(
 ) -> None:
     ready_store(tmp_path / "mlruns", empty_store)
     words = ("hydra/launcher=processes", "measurement.serve_s=2.0", "study.attempts=1")
-    command = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), "engine=scripted"]
-    sweep = subprocess.Popen([*command, *QUICK, *words], cwd=tmp_path)
+    sweep = Sweep(tmp_path, *words)
     pending = tmp_path / "mlruns" / "pending"
     while not (logs := list(pending.glob("*/*/submitit/*_log.out"))) or not list(
         pending.glob("*/*/exchange/*/exchange")
@@ -518,7 +514,7 @@ def test_a_trial_that_is_warned_of_its_limit_ends_cleanly_and_runs_again(
     controller = logs[0].name.partition("_")[0]
     job = Path(f"/proc/{controller}/task/{controller}/children").read_text()
     os.kill(int(job), signal.SIGUSR1)
-    assert sweep.wait() == 0
+    assert sweep.ended()[0] == 0
     frame = trials(tmp_path).sort_values("outcome")
     assert frame["outcome"].tolist() == ["failed", "valid"]
     assert frame["ended_by"].tolist() == ["SIGUSR1", ""]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,10 +15,10 @@ from slm_energy.machine import machine_id, measuring
 from slm_energy.running import trial
 from slm_energy.store import artifacts
 from slm_energy.store.connection import store_uri
-from slm_energy.testing import CONF
 from tests.asking import a_model
 from tests.captures import a_capture
-from tests.conftest import QUICK, Command, a_trial, refusal, trials
+from tests.conftest import Command, a_trial, refusal, trials
+from tests.forked import Sweep
 
 
 def tracking(folder: Path) -> TrackingConfig:
@@ -34,13 +32,6 @@ def sweeps(folder: Path, study: str = "default") -> list[str]:
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.`slm.kind` = 'sweep'")
     return [run.info.status for run in runs]
-
-
-def started(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """A sweep in the background whose trials take about a second each."""
-    command = [sys.executable, "-m", "slm_energy", "--config-dir", str(CONF), "engine=scripted"]
-    command += [*QUICK, "measurement.serve_s=1.0", *words]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_grid_with_a_failing_cell_ends_with_the_report_and_resumes_to_no_work(
@@ -101,9 +92,9 @@ def test_trials_after_a_change_of_the_plan_are_flagged(slm_energy: Command) -> N
 
 @pytest.mark.usefixtures("slm_energy")
 def test_two_sweeps_started_at_once_on_a_fresh_store_share_the_work(tmp_path: Path) -> None:
-    pair = [started(tmp_path, "study.rounds=2") for _ in range(2)]
-    outputs = [sweep.communicate(timeout=120)[0] for sweep in pair]
-    assert [sweep.returncode for sweep in pair] == [0, 0]
+    pair = [Sweep(tmp_path, "measurement.serve_s=1.0", "study.rounds=2") for _ in range(2)]
+    codes, outputs = zip(*(sweep.ended() for sweep in pair), strict=True)
+    assert codes == (0, 0)
     assert any("another sweep is measuring" in output for output in outputs)
     assert any("nothing to do" in output for output in outputs)
     assert trials(tmp_path)["outcome"].tolist() == ["valid", "valid"]
