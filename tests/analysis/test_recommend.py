@@ -86,7 +86,10 @@ def test_what_no_verdict_separates_is_tied_and_says_how() -> None:
     assert [c.tied for c in made.candidates] == [False, True, False]
     assert "Not certain: no verdict separates it from the next best, torch" in words(made)
     assert "ratio 0.984, simultaneous 95 % interval of the ratio 0.800 to 1.20 for" in words(made)
-    assert "The first that differs for certain is int8 with 30.0 J per solved task" in words(made)
+    assert (
+        "The first that a verdict separates from it is int8 with 30.0 J per solved task"
+        in words(made)
+    )
 
 
 def test_equivalent_is_a_tie_too() -> None:

@@ -101,9 +101,10 @@ def choices(report: Report) -> Grid:
             against = f"{phrases.compared(others[0].ratio, name)}: {others[0].stated}"
         rows.append((each.family, report.short_label(best.cell), cost, against))
     unit = f", {made[0].metric.unit}" if made else ""
+    of = "Model" if report.options.families == ("model",) else "Family"
     return Grid(
         title="The cheapest of each, compared with the next best",
-        head=("Of", "Cheapest", f"Cost{unit}", "Compared"),
+        head=(of, "Cheapest", f"Cost{unit}", "Compared"),
         rows=tuple(rows),
     )
 

@@ -81,7 +81,7 @@ def _most_often(report: Report, made: Sequence[Recommendation]) -> tuple[str, ..
         names = joined([f"{name} for {n} of {len(own)} {of}" for name, n in counts.most_common()])
         what = "Cheapest" if metric.is_energy else "Best"
         lines.append(
-            f"{what} configuration by {metric.title}{kind(metric)}: {names}. It differs for certain"
+            f"{what} configuration by {metric.title}{kind(metric)}: {names}. A verdict separates it"
             f" from the next best in {sure} of {len(own)}."
         )
     return tuple(lines)
@@ -235,7 +235,7 @@ def _ties(report: Report, made: Recommendation) -> Iterator[str]:
         costs = "costs" if made.metric.is_energy else "has"
         times_as_much = of_reference(1 / first.ratio).replace("times", "times as much")
         yield (
-            f"The first that differs for certain is {report.labels[first.cell]} with "
+            f"The first that a verdict separates from it is {report.labels[first.cell]} with "
             f"{amount(made.metric, first.cost)}: it {costs} {times_as_much}"
             f"{_ratio(report, made, first)}."
         )

@@ -56,12 +56,12 @@ def test_many_families_open_with_one_sentence_and_a_table() -> None:
     report = build(rows, options({"study": "toy", "metrics": ["energy/per_output_token_j"]}))
     assert opening(report) == (
         (
-            "Cheapest configuration by energy per output token: onnx for 4 of 4 models. It differs"
-            " for certain from the next best in 4 of 4.",
+            "Cheapest configuration by energy per output token: onnx for 4 of 4 models. A verdict"
+            " separates it from the next best in 4 of 4.",
         ),
     )
     grid = choices(report)
-    assert grid.head == ("Of", "Cheapest", "Cost, mJ/token", "Compared")
+    assert grid.head == ("Model", "Cheapest", "Cost, mJ/token", "Compared")
     assert {row[:2] for row in grid.rows} == {(f"m{i}", "onnx") for i in range(4)}
     assert all("less than torch: saves" in row[3] for row in grid.rows)
     # The page folds each model, and the table stands for the verdicts in words.
