@@ -2,7 +2,7 @@
 
 Requests and replies are JSON over a socket, the standard input:
 
-    {"serve": FOLDER}, with descriptors for output and log  ->  {"pid": ...}, from the new worker
+    {"serve": FOLDER}, with descriptors for output and log  ->  {"pid": ...}, of the new worker
     {"reap": PID}, of a worker that has ended               ->  {"code": ..., "peak_bytes": ...}
 
 or {"error": ...}, one line. Before each fork the template checks that it holds what imports leave
@@ -22,6 +22,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,9 @@ def forked(settings: Settings) -> Path | None:
                 _reply(parent, error=broken)
             elif hazard := _fork_hazard({0, 1, 2, parent.fileno(), *descriptors}):
                 _reply(parent, error=_refusal(settings, hazard))
-            elif os.fork() == 0:
-                _become_worker(*descriptors)
-                _reply(parent, pid=os.getpid())
+            elif pid := _forked_worker(descriptors):
+                _reply(parent, pid=pid)
+            else:
                 return Path(request["serve"])
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -107,6 +108,20 @@ def _fork_hazard(own: set[int]) -> str | None:
 def _refusal(settings: Settings, hazard: str) -> str:
     remedy = "set measurement.isolation=spawn"
     return f"engine {settings.engine.name} cannot be forked: after its imports {hazard}; {remedy}"
+
+
+def _forked_worker(descriptors: Sequence[int]) -> int:
+    """Fork; return the worker's pid once it has its own session, or has ended, and 0 in it."""
+    begun, beginning = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _become_worker(*descriptors)
+        os.close(begun)
+    os.close(beginning)
+    if pid:
+        os.read(begun, 1)  # the end of the file
+        os.close(begun)
+    return pid
 
 
 def _reaped(worker: int) -> dict[str, Json]:

@@ -191,3 +191,21 @@ def test_isolation_tells_cells_apart(slm_energy: Command) -> None:
     planned = slm_energy("plan", "-m", "measurement.isolation=spawn,forkserver").stdout
     assert "isolation=spawn" in planned
     assert "isolation=forkserver" in planned
+
+
+def test_a_worker_that_is_killed_before_it_begins_costs_no_time_limit(
+    run: Runner, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first fork of a template tries out its imports, the second one is a worker."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "forks = []\n"
+        "os.register_at_fork(\n"
+        "    after_in_parent=lambda: forks.append(1),\n"
+        "    after_in_child=lambda: forks and os.kill(os.getpid(), 9),\n"
+        ")\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    record = run(entry(config))
+    assert record.outcome.name == "failed"
+    assert "SIGKILL" in record.outcome.reasons[0]
