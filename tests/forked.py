@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import pytest
+
 from slm_energy import machine
 from slm_energy.__main__ import main
 from slm_energy.testing import CONF
@@ -54,7 +56,9 @@ class Sweep:
         to = Connection(os.dup(output or self._printed.fileno()), readable=False)
         arguments = (asked, folder, dict(os.environ), to, output is not None)
         self._process = _CONTEXT.Process(target=_become, args=arguments)
-        with contextlib.chdir("/"):  # of the server, which starts with the first one
+        # The server starts with the first one: neither it nor its socket may be in a test's folder.
+        with contextlib.chdir("/"), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", "/tmp")
             self._process.start()
         to.close()
         assert self._process.pid is not None
