@@ -148,11 +148,14 @@ def test_a_study_goes_to_a_server_that_wants_a_password_and_tells_it_to_nobody(
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"browse the runs: {server.uri}" in done.stdout
+    links = slm_energy("ui", "tracking=server", f"tracking.uri={server.uri}", quick=False).stdout
+    assert f"this store has its own UI: {server.uri}" in links
+    assert f"  guarded: {server.uri}/#/experiments/" in links
     store = Store(TrackingConfig(name="server", folder=str(tmp_path / "mlruns"), uri=server.uri))
     [run] = store.frame("guarded")["run_id"]
     assert list((server.folder / "artifacts").rglob(f"{run}/artifacts/checks.json"))
     assert {"slm_energy.worker", "slm_energy.sampler.service"} <= watch.told.keys()
-    told = {"printed": done.stdout + done.stderr} | watch.told
+    told = {"printed": done.stdout + done.stderr + links} | watch.told
     for place in (tmp_path, server.folder / "artifacts"):
         told |= {str(path): path.read_text(errors="replace") for path in files(place)}
     told["runs"] = (server.folder / "mlflow.db").read_text(errors="replace")

@@ -13,7 +13,7 @@ from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.store.connection import ask, exists, store_uri, ui_command
 from slm_energy.store.tracking import Store
-from tests.conftest import Command
+from tests.conftest import Command, refusal
 from tests.store.conftest import (
     PASSWORD,
     TOKEN,
@@ -105,12 +105,12 @@ def test_a_failing_server_is_asked_again_as_often_as_the_user_wants_or_else_twic
     assert len(asked) == requests
 
 
-def test_the_ui_of_a_database_is_served_and_that_of_a_server_is_named(
+def test_the_ui_of_a_database_is_served_and_a_server_must_answer(
     slm_energy: Command, tmp_path: Path
 ) -> None:
-    uri = "https://mlflow.example"
-    told = slm_energy("ui", "tracking=server", f"tracking.uri={uri}", quick=False)
-    assert told.stdout == f"this store has its own UI: {uri}\n"
+    uri = "http://127.0.0.1:9"
+    told = refusal(slm_energy("ui", "tracking=server", f"tracking.uri={uri}", quick=False))
+    assert told.startswith(f"error: tracking.uri={uri}: ")
     database = TrackingConfig(name="server", folder=str(tmp_path), uri="postgresql://ada@db/runs")
     command, _ = ui_command(database, 5050)
     assert command[command.index("--backend-store-uri") + 1] == "postgresql://ada@db/runs"

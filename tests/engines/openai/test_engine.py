@@ -447,8 +447,8 @@ def test_tables_name_servers_and_not_their_commands(make_request):
 
     labels = cell_labels([("1", levels("one", "serve {port}")), ("2", levels("two", "run {port}"))])
     assert labels == {
-        "1": "m / openai_server / cpu / server=one",
-        "2": "m / openai_server / cpu / server=two",
+        "1": "m / one / cpu",
+        "2": "m / two / cpu",
     }
 
 
