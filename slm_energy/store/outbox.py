@@ -138,6 +138,8 @@ class Spool:
     def _records(self, load: Callable[[Path], Record]) -> Iterator[tuple[Path, Record]]:
         for folder in self._folders():
             if artifacts.is_complete(folder):
+                # Left where a sweep was killed once its record was complete; no part of it.
+                shutil.rmtree(folder / EXCHANGE, ignore_errors=True)
                 yield folder, read(folder, load)
 
     def unfinished(self) -> list[Path]:

@@ -10,6 +10,7 @@ import pytest
 from slm_energy.config.groups import RunConfig
 from slm_energy.errors import SlmEnergyError
 from slm_energy.places import file_errors
+from slm_energy.record import EXCHANGE
 from slm_energy.running import trial
 from slm_energy.store import artifacts
 from slm_energy.store.outbox import Spool
@@ -56,6 +57,19 @@ def test_a_record_that_cannot_be_moved_back_whole_is_none_yet(
     spool.recover()
     assert [record.outcome.name for _, record in spool.waiting()] == ["valid"]
     assert not list(tmp_path.glob("slm-energy-kept-*"))
+
+
+def test_what_a_kill_leaves_beside_a_complete_record_is_no_part_of_it(
+    tmp_path: Path, config: RunConfig
+) -> None:
+    spool = Spool(tmp_path / "pending" / "m1")
+    asked = a_trial(config)
+    folder = spool.new(asked.id)
+    spool.keep(trial.derive(asked, a_capture(), 0), folder, {})
+    (folder / EXCHANGE).mkdir()
+    (folder / EXCHANGE / "package").symlink_to(Path(__file__).parent)
+    assert [place for place, _ in spool.waiting()] == [folder]
+    assert not (folder / EXCHANGE).exists()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
