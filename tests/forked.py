@@ -52,8 +52,11 @@ class Sweep:
             output: the descriptor to print to, errors too; None keeps what it prints.
         """
         asked = ["--config-dir", str(CONF), "engine=scripted", *QUICK, *words]
-        self._printed = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with this object
-        to = Connection(os.dup(output or self._printed.fileno()), readable=False)
+        printed, name = tempfile.mkstemp(prefix="sweep-")
+        self._printed = Path(name)
+        if output is not None:
+            os.dup2(output, printed)
+        to = Connection(printed, readable=False)
         arguments = (asked, folder, dict(os.environ), to, output is not None)
         self._process = _CONTEXT.Process(target=_become, args=arguments)
         # The server starts with the first one: neither it nor its socket may be in a test's folder.
@@ -74,9 +77,7 @@ class Sweep:
         code = self._process.exitcode
         if code is None:
             self.kill()
-        with self._printed:
-            self._printed.seek(0)
-            text = self._printed.read()
+        text = self._printed.read_text()
         if code is None:
             raise TimeoutError(text)
         return code, text

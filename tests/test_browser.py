@@ -157,7 +157,8 @@ def test_the_view_of_a_study_has_its_energy_and_charts(browser: Chrome, served: 
     drawn = "return arguments[0].naturalWidth"
     WebDriverWait(browser, browsing.WAIT_S).until(lambda d: d.execute_script(drawn, picture) > 0)
     opened(browser, f"{served.view}&compareRunsMode=CHART")
-    shows(browser, "Energy\n(1)", "Other metrics\n(3)", "latency\n", "sampler\n")
+    sections = "Energy\n(1)", "Other metrics\n(3)", "latency\n", "contamination\n", "sampler\n"
+    shows(browser, *sections)
     text = browser.find_element(By.TAG_NAME, "body").text
     assert text.index("latency\n") < text.index("contamination\n") < text.index("sampler\n")
 

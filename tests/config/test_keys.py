@@ -43,7 +43,7 @@ def test_all_keys_are_those_of_the_groups() -> None:
     assert names[0] == "model.name"
     assert names[-1] == "cache.limit_gb"
     assert len(names) == len(set(names)) == sum(len(keys(group)) for group in GROUPS)
-    assert [key.name for key in keys("ui")] == ["port"]
+    assert [key.name for key in keys("ui")] == ["port", "open"]
     with pytest.raises(KeyError):
         keys("engin")
 

@@ -95,7 +95,7 @@ def test_a_stored_study_gets_exactly_the_scores_of_a_trial_that_is_scored_at_onc
 def test_trials_of_several_machines_are_scored_and_one_without_files_is_named(
     record: Record, store: Store, keep: Keep, tmp_path: Path
 ) -> None:
-    for trial, machine in (("t1", "here"), ("t2", "there"), ("t3", "there")):
+    for trial, machine in (("t1", "here"), ("t2", "there"), ("t3", "elsewhere")):
         keep(renamed(record, trial=trial), machine)
     frame = store.frame("test")
     lost = str(frame["run_id"].iloc[1])
