@@ -228,6 +228,7 @@ class Ordeal:
         study, tmp = self._study, self._place.folder / "tmp"
 
         def kill_worker() -> None:
+            study.wait(study.serving)  # one that has just ended is struck in vain
             study.strike("worker", signal.SIGKILL)
 
         def close_trial() -> None:
