@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-_ROWS, _COLUMNS = 8192, 4096  # 128 MiB: more than the caches of most processors
+_ROWS, _COLUMNS = 4096, 4096  # 64 MiB: more than the caches of most processors
 _SIDE = 1024
 _LOOKS = 3
 
