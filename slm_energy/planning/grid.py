@@ -66,6 +66,7 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     if first.study.reference is not None:
         find(first.study.reference, "study.reference")
     cells: dict[str, Cell] = {}
+    needs: dict[str, Needs] = {}
     unsupported: dict[str, tuple[Cell, str]] = {}
     included, excluded = _divided(configs)
     pythons = {
@@ -95,22 +96,24 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
         reason = described.unsupported or contents.refusal(levels)
         if reason is None and not elsewhere:
             reason = nvidia.missing(levels.provider.name, levels.provider.device)
-        if reason is None and allowed is not None:
-            reason = refusal(_needs(cell, contents, cached), *allowed)
+        need = Needs() if reason is not None else _needs(cell, contents, cached)
+        if allowed is not None:
+            reason = reason or refusal(need, *allowed)
         if reason is None:
-            cells[cell.id] = cell
+            cells[cell.id], needs[cell.id] = cell, need
         else:
             unsupported[cell.id] = (cell, reason)
-    able = (*cells.values(), *_sentinels(first.study, list(cells.values())))
+    sentinels = _sentinels(first.study, list(cells.values()))
+    needs |= {cell.id: _needs(cell, contents, cached) for cell in sentinels}
     return Grid(
         config=first,
-        cells=able,
+        cells=(*cells.values(), *sentinels),
         excluded=excluded,
         unsupported=tuple(unsupported.values()),
         pythons=pythons,
         downloads=_sizes(cells.values(), lambda model: contents.model(model).download_bytes),
         stored=_sizes(cells.values(), lambda model: contents.model(model).stored_bytes),
-        needs={cell.id: _needs(cell, contents, cached) for cell in able},
+        needs=needs,
     )
 
 
