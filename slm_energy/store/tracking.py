@@ -45,7 +45,7 @@ from slm_energy.store.trials import MachineTrials, StoredTrial, Wanted, entry, o
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Experiment, Metric, Param, Run
 
 _BATCH = 1000
 _NOTE = "mlflow.note.content"
@@ -209,7 +209,7 @@ class Store:
             at_ms = now_ms()
             added = [Metric(name, value, at_ms, 0) for name, value in metrics.items()]
             settings = [Param(name, value) for name, value in (params or {}).items()]
-            self._client.log_batch(run_id, metrics=added[:_BATCH], params=settings)
+            self._log(run_id, added, settings)
             self._client.log_batch(run_id, tags=[RunTag(*tag) for tag in tags.items()])
         return place
 
@@ -545,6 +545,10 @@ class Store:
         metrics = [Metric(name, value, at_ms, 0) for name, value in values.items()]
         metrics += [Metric(*point) for point in mlflow_schema.system_series(record)]
         params = [Param(key, value) for key, value in mlflow_schema.params(record).items()]
+        self._log(run_id, metrics, params)
+
+    def _log(self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param]) -> None:
+        """Log in batches of as many metrics as MLflow takes at once."""
         self._client.log_batch(run_id, metrics=metrics[:_BATCH], params=params)
         for start in range(_BATCH, len(metrics), _BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])

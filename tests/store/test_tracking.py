@@ -170,6 +170,14 @@ def test_files_are_attached_to_a_run_under_their_names_and_read_back(
         store.attached(run, "none.txt")
 
 
+def test_more_metrics_than_mlflow_takes_at_once_are_all_added(tracking: TrackingConfig) -> None:
+    store = Store(tracking)
+    parent = store.open_sweep("test", "s1", "here", "note")
+    figures = {f"power/cell {number}": float(number) for number in range(2001)}
+    store.add(parent, figures, {}, {})
+    assert MlflowClient(store_uri(tracking)).get_run(parent).data.metrics == figures
+
+
 def test_runs_that_a_killed_sweep_left_open_are_closed_by_the_next(
     tracking: TrackingConfig,
 ) -> None:
