@@ -80,6 +80,7 @@ def study_report(
     """
     from slm_energy import analysis
     from slm_energy.analysis.build import with_failures
+    from slm_energy.analysis.footprint import with_footprint
     from slm_energy.analysis.registration import checked as compare_with
     from slm_energy.analysis.registration import read
     from slm_energy.analysis.render.generated import generated
@@ -107,6 +108,9 @@ def study_report(
             lambda: compare_with(result, declared, plans),
             lambda failure: result,
         )
+    result = sections.make(
+        "carbon and money", lambda: with_footprint(result), lambda failure: result
+    )
     result = with_failures(result, sections.failures)
     return StoredReport(result=result, generations=generations, gaps=tuple(gaps))
 

@@ -20,13 +20,13 @@ _BESIDE_THE_POINT = ("Ratio with instruments", tables.MARGINAL, "A12", "Smallest
 
 def descriptive(report: Report, result: MetricResult) -> str:
     """What each cell costs."""
-    return _table(tables.descriptive(report, result), f"{_slug(result)}-cells")
+    return table(tables.descriptive(report, result), f"{_slug(result)}-cells")
 
 
 def pairs(report: Report, result: MetricResult) -> str:
     """The comparison, one table per family; empty where nothing is compared."""
     return "\n".join(
-        _table(
+        table(
             tables.pairs(report, result.metric, family),
             f"{_slug(result)}-pairs-{number}",
         )
@@ -35,12 +35,10 @@ def pairs(report: Report, result: MetricResult) -> str:
     )
 
 
-def solved(grid: Grid, label: str) -> str:
-    """A table about solved tasks; empty without rows."""
-    return _table(grid, label) if grid.rows else ""
-
-
-def _table(grid: Grid, label: str) -> str:
+def table(grid: Grid, label: str) -> str:
+    """One table; empty without rows."""
+    if not grid.rows:
+        return ""
     grid = grid.without(*_BESIDE_THE_POINT)
     columns = "".join("l" if grid.left_aligned(i) else "r" for i in range(len(grid.head)))
     head = _row(grid.head)
