@@ -82,7 +82,7 @@ def _factors() -> dict[str, CarbonFactor]:
     factors += [
         CarbonFactor(
             location=f"US-{row['regionCode']}",
-            name=name.title(),
+            name=f"{name.title()}, USA",
             g_per_kwh=row["emissions"] * _GRAMS_PER_POUND / 1000,  # pounds per MWh
             year=states["_source"]["year"],
             source=f"{_PACKAGE}, usa_emissions.json: {states['_source']['name']}",

@@ -34,7 +34,7 @@ def test_a_factor_names_its_year_and_its_source() -> None:
     assert (france.name, france.g_per_kwh, france.year) == ("France", 56.039, 2023)
     assert re.fullmatch(r"CodeCarbon 3\.\S+, global_energy_mix\.json, .* no source", france.source)
     assert "ENTSO-E Transparency" in sweden.source
-    assert (california.name, california.year) == ("California", 2023)
+    assert (california.name, california.year) == ("California, USA", 2023)
     assert "EPA eGRID2023" in california.source
 
 
