@@ -84,7 +84,9 @@ def _report(
                     else None,
                     framework=settings.engine.name,
                     framework_version=", ".join(
-                        f"{name} {version}" for name, version in record.trial.cell.versions.items()
+                        f"{name} {version}"
+                        for name, version in record.trial.cell.versions.items()
+                        if name not in ("python", "builds") and version != "absent"
                     ),
                     quantization=settings.engine.dtype,
                 )

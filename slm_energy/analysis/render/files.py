@@ -13,7 +13,7 @@ footprint.csv       with carbon.location or price_per_kwh: kWh, gCO2e and money,
 figures/            METRIC-trials of each metric; of the one that decides, family by family, ratios
                     and ranks (the critical difference diagram, also as TikZ), and METRIC-models
                     over several models; trade-off-N, energy-N. SVG; `with_slides` adds PNG and PDF
-boamps/             of a stored study, with carbon.location: CELL.json for Boavizta (`analysis.boamps`)
+boamps/             of a stored study, with carbon.location: CELL.json (`analysis.boamps`)
 errors.log          only if a section was left out after an error: the tracebacks
 """
 
