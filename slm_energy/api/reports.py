@@ -164,8 +164,8 @@ def report(
         data: a CSV file in place of a stored study.
         tracking: a folder with a store, an MLflow tracking URI, or None for `mlruns`.
         options: keys of conf/analysis.yaml, such as `metrics=[...]`, `margin=0.05`,
-            `families=[]`, `carbon={"location": "FRA"}` or `registration=FILE`; for a table `columns="NAME"`, a file of
-            conf/columns, or a mapping.
+            `families=[]`, `carbon={"location": "FRA"}` or `registration=FILE`; for a table
+            `columns="NAME"`, a file of conf/columns, or a mapping.
 
     Returns:
         The report. Nothing is stored: `save` writes its files.
