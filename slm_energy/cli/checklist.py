@@ -40,9 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     words, console = overrides(arguments), terminal()
     if data := next((word for word in words if word.startswith("data=")), None):
-        raise ConfigError(
-            f"{data}: a table says nothing of its trials; name a study with study=NAME"
-        )
+        raise ConfigError(f"{data}: a checklist needs the records of a study: study=NAME")
     asked = compose_report(words)
     report = study_report(asked.store, asked.options, registration=asked.registration)
     items = checklist(study_facts(asked.store, report.result))

@@ -56,12 +56,6 @@ class Facts:
         """A setting as the engines reported it."""
         return self.each(lambda record: record.capture and record.capture.effective.get(key))
 
-    def checked(self, name: str) -> str:
-        """What a check found in these trials."""
-        return self.each(
-            lambda record: next((c.detail for c in record.checks if c.name == name), None)
-        )
-
     @property
     def sources(self) -> list[Source]:
         """Energy sources that were read, sensors first, by id."""

@@ -33,17 +33,14 @@ def _can_be_had(record: Record) -> bool:
 
 def engines(facts: Facts) -> Answer:
     """Engine, library versions, Python."""
-    found = facts.each(
-        lambda record: (
-            f"{record.trial.cell.settings.engine.name}: "
-            + distinct(
-                f"{name} {version}"
-                for name, version in record.trial.cell.versions.items()
-                if version != "absent"
-            )
-        )
+    return Answer(
+        facts.each(lambda record: f"{record.trial.cell.settings.engine.name} ({_versions(record)})")
     )
-    return Answer(found)
+
+
+def _versions(record: Record) -> str:
+    versions = record.trial.cell.versions.items()
+    return distinct(f"{name} {version}" for name, version in versions if version != "absent")
 
 
 def in_force(facts: Facts) -> Answer:
@@ -65,8 +62,8 @@ def precision(facts: Facts) -> Answer:
 def decoding(facts: Facts) -> Answer:
     """How tokens are chosen and when an answer ends."""
     return Answer(
-        f"greedy, by {facts.setting('engine.decode')}; {facts.setting('workload.new_tokens')} new"
-        f" tokens, stop={facts.setting('workload.stop')}"
+        f"greedy; decode={facts.setting('engine.decode')}, stop={facts.setting('workload.stop')}, at"
+        f" most {facts.setting('workload.new_tokens')} new tokens"
     )
 
 
@@ -78,8 +75,9 @@ def prompts(facts: Facts) -> Answer:
             f" {_place(record)} (content {record.trial.cell.workload_digest})"
         )
     )
-    served = facts.checked("whole_workload")
-    return Answer(f"{workloads}; {served}; sent as {facts.setting('workload.prompt')}")
+    served = zip(facts.values("tokens/requests"), facts.values("tokens/passes"), strict=True)
+    counts = distinct(f"{requests / passes:g}" for requests, passes in served)
+    return Answer(f"{workloads}; {counts} requests, sent as {facts.setting('workload.prompt')}")
 
 
 def _place(record: Record) -> str:
@@ -89,7 +87,7 @@ def _place(record: Record) -> str:
 
 def load(facts: Facts) -> Answer:
     """How requests arrive."""
-    return Answer(f"one client; {facts.setting('workload.batch_size')} at a time, without pauses")
+    return Answer(f"one client, batches of {facts.setting('workload.batch_size')}, no pauses")
 
 
 def same_tokens(facts: Facts) -> Answer:
