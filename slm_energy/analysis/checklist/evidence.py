@@ -116,7 +116,7 @@ def threats(facts: Facts) -> Answer:
     report, settings = facts.report, [record.trial.cell.settings for record in facts.records]
     names = {each.model.name for each in settings}
     parts = [
-        f"on {report.machine} only" if "," not in report.machine else f"on {report.machine}",
+        f"on {report.machine}",
         times(len(names), "model"),
         times(len({each.workload.name for each in settings}), "workload"),
     ]

@@ -102,4 +102,5 @@ def uncertainty(facts: Facts) -> Answer:
     parts = [f"at most +{percent(max(sampled))} % from sampling, edges and latency"]
     if gained:
         parts.append(f"+{percent(max(gained))} % with the gain of the sensors")
-    return Answer("; ".join(parts))
+    unknown = "slm-energy calibrate, then a round more: the gain of these sensors is not known"
+    return Answer("; ".join(parts), "" if gained else unknown)

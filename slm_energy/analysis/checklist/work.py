@@ -62,8 +62,8 @@ def precision(facts: Facts) -> Answer:
 def decoding(facts: Facts) -> Answer:
     """How tokens are chosen and when an answer ends."""
     return Answer(
-        f"greedy; decode={facts.setting('engine.decode')}, stop={facts.setting('workload.stop')}, at"
-        f" most {facts.setting('workload.new_tokens')} new tokens"
+        f"greedy; decode={facts.setting('engine.decode')}, stop={facts.setting('workload.stop')},"
+        f" at most {facts.setting('workload.new_tokens')} new tokens"
     )
 
 

@@ -1,7 +1,7 @@
 """Tables for a paper: booktabs, one file per metric, nothing to edit by hand.
 
-Needs the package booktabs; a table of more than 40 rows or of sentences needs longtable as well. All text is
-escaped.
+Needs the package booktabs; a table of more than 40 rows, or of sentences, needs longtable as well.
+All text is escaped.
 """
 
 from __future__ import annotations
