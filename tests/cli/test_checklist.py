@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slm_energy.analysis.checklist import ENTRIES
-from slm_energy.testing.powercap import PowercapTree, Zone
+from slm_energy.testing.powercap import PowercapTree, client
 from slm_energy.testing.waveform import constant
 from tests.conftest import Command, refusal
 
@@ -30,10 +30,10 @@ def test_a_stored_study_is_answered_item_by_item(slm_energy: Command, tmp_path: 
 def test_a_measured_study_is_converted_and_has_boamps_reports(
     slm_energy: Command, tmp_path: Path
 ) -> None:
-    tree = PowercapTree(tmp_path / "powercap", [Zone("intel-rapl:0", "package-0", constant(20.0))])
-    with tree.running():
+    root = tmp_path / "powercap"
+    with PowercapTree(root, client(constant(20))):
         run = slm_energy(
-            "study.rounds=2", "measurement=auto", f"measurement.powercap_root={tree.root}"
+            "study.rounds=2", "measurement=strict", f"measurement.powercap_root={root}"
         )
     assert run.returncode == 0, run.stderr
     words = ("report", "study=default", "carbon.location=SE3", "price_per_kwh=0.3", "out=page")
