@@ -64,8 +64,8 @@ def with_footprint(report: Report) -> Report:
         with_gain=tuple(sorted(with_gain)),
         rows=tuple(rows),
     )
-    report = dataclasses.replace(report, footprint=made)
-    return dataclasses.replace(report, notes=(*report.notes, note(report, made)))
+    made = dataclasses.replace(made, note=note(report, made))
+    return dataclasses.replace(report, footprint=made)
 
 
 def _per_answer(

@@ -134,7 +134,7 @@ class StudyReport:
             display.paragraph(repr(self)),
             *(display.paragraph(finding, strong=True) for finding in self.findings),
             *tables,
-            display.bullets(self.result.notes, "Notes"),
+            display.bullets(self.result.all_notes, "Notes"),
             display.bullets(self.result.methods, "Methods"),
         )
 

@@ -71,7 +71,7 @@ def test_the_interval_is_that_of_trials_widened_by_the_sensors_with_their_gain()
     assert kwh.high is not None
     assert kwh.low / kwh.value == pytest.approx(mean.low / mean.mean * 0.95)
     assert kwh.high / kwh.value == pytest.approx(mean.high / mean.mean * 1.05)
-    assert "cover the spread over trials and the sensors with their gain." in report.notes[-1]
+    assert "cover the spread over trials and the sensors with their gain." in report.all_notes[-1]
 
 
 def test_an_interval_without_the_gain_says_so() -> None:
@@ -80,13 +80,16 @@ def test_an_interval_without_the_gain_says_so() -> None:
     kwh = rows(report)[mean.cell, "million output tokens"].kwh
     assert mean.low is not None
     assert kwh.low == pytest.approx(kwh.value * mean.low / mean.mean)
-    assert "trials alone: how far the joules themselves may be off is not known" in report.notes[-1]
+    assert (
+        "trials alone: how far the joules themselves may be off is not known"
+        in report.all_notes[-1]
+    )
 
 
 def test_one_trial_has_no_interval() -> None:
     report = converted(study(rounds=1))
     assert {row.kwh.low for row in rows(report).values()} == {None}
-    assert "There are no intervals" in report.notes[-1]
+    assert "There are no intervals" in report.all_notes[-1]
 
 
 def test_per_solved_task_comes_from_the_solved_tasks() -> None:
@@ -113,16 +116,16 @@ def test_estimates_stay_labelled_and_meet_no_measured_ones() -> None:
         "## Cost of electricity (estimated), 95 % intervals: 0.25 per kWh, PUE 1.2",
     ]
     assert {row.metric.estimated for row in rows(report).values() if "tpu" in row.cell} == {True}
-    assert "the sensors: energy/per_output_token_j, energy/per_request_j." in report.notes[-1]
+    assert "the sensors: energy/per_output_token_j, energy/per_request_j." in report.all_notes[-1]
 
 
 def test_the_note_says_what_the_figures_rest_on() -> None:
-    note = converted(study()).notes[-1]
+    note = converted(study()).all_notes[-1]
     assert "56.0 gCO2e per kWh, France, mean of 2023 (CodeCarbon" in note
     assert "which names no source" in note
     assert "times the PUE of 1.2" in note
     assert "Not included: loading, idle time, the network, the making of the hardware." in note
-    alone = converted(study(), carbon={"location": None}).notes[-1]
+    alone = converted(study(), carbon={"location": None}).all_notes[-1]
     assert "gCO2e" not in alone
     assert "cooling and other losses of a data centre" in alone
 
@@ -148,6 +151,7 @@ def test_files_carry_them() -> None:
     page = made["report.html"].decode()
     assert '<section id="footprint"' in page
     assert "France 2023, 56.0 gCO2e/kWh, PUE 1.2" in page
+    assert page.count("Factor and price are taken as exact.") == 1
     assert rb"\caption{Cost of electricity, 95 \% intervals" in made["tables/footprint-4.tex"]
     plain = files(build(study(), options({"study": "toy"}))).contents
     assert not [name for name in plain if "footprint" in name]
@@ -164,7 +168,7 @@ def test_a_table_measured_elsewhere_is_converted_too(tmp_path: Path) -> None:
     del asked["tracking"], asked["out"]
     report = analyse(asked).report
     assert {row.per for row in rows(report).values()} == {"1,000 requests"}
-    assert any("as their authors declare them" in note for note in report.notes)
+    assert any("as their authors declare them" in note for note in report.all_notes)
 
 
 def test_nothing_to_convert_is_said() -> None:
@@ -172,7 +176,7 @@ def test_nothing_to_convert_is_said() -> None:
     report = converted(frame, metrics=["latency/e2e_p50_s"])
     assert report.footprint is not None
     assert report.footprint.rows == ()
-    assert "Nothing is converted to carbon or money" in report.notes[-1]
+    assert "Nothing is converted to carbon or money" in report.all_notes[-1]
 
 
 @pytest.mark.parametrize(

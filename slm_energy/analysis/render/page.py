@@ -38,6 +38,7 @@ from slm_energy.analysis.render.page_blocks import (
 )
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.design import Slot
+from slm_energy.analysis.result.footprint import Footprint
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.text.recommendation import unsaid
 
@@ -91,10 +92,16 @@ def _breakdown(report: Report) -> Iterator[Block]:
 def _footprint(report: Report) -> Iterator[Part]:
     for grid in footprint_tables.grids(report):
         yield Part("table", partial(_table, grid))
+    if report.footprint is not None:
+        yield Part("note", partial(_note, report.footprint))
 
 
 def _table(grid: partial[Grid]) -> Iterable[Block]:
     return folded(grid())
+
+
+def _note(footprint: Footprint) -> Iterator[Block]:
+    yield Text(text=footprint.note, style="muted")
 
 
 def _trials(report: Report) -> Iterator[Part]:

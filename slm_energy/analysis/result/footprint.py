@@ -60,6 +60,7 @@ class Footprint:
         with_gain: the metrics whose intervals also cover the sensors, with their gain; the others
             cover the spread over trials alone.
         rows: cell by cell, in the order of the report.
+        note: what the figures rest on, cover and leave out.
     """
 
     factor: CarbonFactor | None
@@ -67,3 +68,4 @@ class Footprint:
     price_per_kwh: float | None
     with_gain: tuple[str, ...]
     rows: tuple[FootprintRow, ...]
+    note: str = ""

@@ -163,6 +163,11 @@ class Report:
     schema: int = SCHEMA
 
     @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes, and what carbon and money rest on."""
+        return self.notes if self.footprint is None else (*self.notes, self.footprint.note)
+
+    @property
     def labels(self) -> dict[str, str]:
         """Cell id to name."""
         return {cell.id: cell.label for cell in self.cells}

@@ -18,6 +18,7 @@ from slm_energy.analysis.render.checklist import files, grids, summary
 from slm_energy.analysis.result.design import Audit
 from slm_energy.analysis.result.diagnostics import MetricNoise, NoiseFloor
 from slm_energy.analysis.result.registration import RegisteredItem, RegistrationCheck
+from slm_energy.analysis.result.report import Report
 from slm_energy.config.groups import RunConfig
 from slm_energy.config.keys import keys
 from slm_energy.record import Calibration, Fitted, Record, WarmUp
