@@ -20,6 +20,7 @@ from slm_energy.cli import (
     doctor,
     env,
     exit_codes,
+    export,
     fetch,
     metrics,
     plan,
@@ -29,6 +30,7 @@ from slm_energy.cli import (
     score,
     sync,
     ui,
+    verify,
 )
 from slm_energy.cli.console import Output, occupy_standard_descriptors
 from slm_energy.cli.key_help import group_lines, help_text, sweep_lines
@@ -66,6 +68,8 @@ VERBS: dict[str, Verb] = {
     "recommend": recommend,
     "score": score,
     "compare": compare,
+    "export": export,
+    "verify": verify,
     "ui": ui,
     "sync": sync,
     "cache": cache,
