@@ -76,9 +76,8 @@ def show(verified: Verification, console: Console) -> int:
             f"[red]differs[/] {escape(place)}\n  stated   {escape(each.claimed)}\n"
             f"  found    {escape(each.found)}\n  because  {escape(each.why)}"
         )
-    if more := len(verified.differences) - _MOST_SHOWN:
-        if more > 0:
-            say(f"... and {more} more differences")
+    if len(verified.differences) > _MOST_SHOWN:
+        say(f"... and {len(verified.differences) - _MOST_SHOWN} more differences")
     say(f"study {escape(verified.study)}, made with {escape(verified.made_with)}")
     say(
         f"{verified.trials} trials computed again from their readings; {verified.recomputed} files"

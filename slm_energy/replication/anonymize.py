@@ -124,7 +124,8 @@ class Replacements:
 
     def everywhere(self, value: T) -> T:
         """Nested data with all of its texts replaced; numbers stay."""
-        return _mapped(value, self)
+        mapped: T = _mapped(value, self)
+        return mapped
 
     def left(self, text: str) -> str | None:
         """The kind of personal data that a text still has; None if it has none."""

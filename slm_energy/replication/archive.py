@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -114,7 +115,7 @@ def opened(place: Path) -> Iterator[Path]:
             with zipfile.ZipFile(place) as archive:
                 _check_entries(place, archive.infolist())
                 archive.extractall(folder)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ConfigError(f"{place}: not a zip, or damaged: {error}") from error
         inside = [path for path in folder.iterdir()]
         yield inside[0] if len(inside) == 1 and inside[0].is_dir() else folder

@@ -7,8 +7,6 @@ of them is found.
 from __future__ import annotations
 
 import datetime
-import json
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +14,8 @@ import yaml
 
 from slm_energy.errors import AnalysisError
 from slm_energy.replication import crate
-from slm_energy.replication.package import RECORDS, REPORT, About, Package
 from slm_energy.replication.archive import MANIFEST
+from slm_energy.replication.package import RECORDS, REPORT, About, Package
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,12 @@ from slm_energy._version import __version__
 from slm_energy.cell import flat
 from slm_energy.config.options import ExportOptions
 from slm_energy.derive import solved
-from slm_energy.errors import ConfigError, SlmEnergyError, TrackingError
+from slm_energy.errors import ConfigError, TrackingError
 from slm_energy.record import Record, TaskScore
 from slm_energy.replication import anonymize, archive
 from slm_energy.replication.anonymize import Names, Replacements
 from slm_energy.replication.contents import REGISTRATION, contents
-from slm_energy.replication.package import ABOUT, RECORDS, About, Package, stored
+from slm_energy.replication.package import ABOUT, RECORDS, About, Package, in_order, stored
 from slm_energy.scratch import scratch
 from slm_energy.serialization import (
     from_plain,
@@ -47,7 +46,7 @@ Progress = Callable[[int, int], None]
 """Called with the numbers of exported trials and of all trials."""
 
 _LEFT_OUT = (
-    "Settings and logs of the cluster's jobs (`submitit/`, `job.json`): they name accounts and paths.",
+    "Settings and logs of a cluster's jobs (`submitit/`, `job.json`), which name accounts.",
 )
 
 
@@ -118,7 +117,7 @@ def export(
         if registration is not None:
             text = registration.read_text(encoding="utf-8")
             (folder / REGISTRATION).write_text(change(text), encoding="utf-8")
-        package = Package(folder, about, trials)
+        package = Package(folder, about, in_order(trials))
         given = None if registration is None else str(folder / REGISTRATION)
         write_files(folder, contents(package, about, given))
         _refuse_left(folder, change)
@@ -175,7 +174,7 @@ def _refuse_pending(pending: Path, study: str) -> None:
     )
     if waiting:
         raise TrackingError(
-            f"{waiting} records of study={study} wait in {pending}: slm-energy sync sends them first"
+            f"{waiting} records of study={study} wait in {pending}: send them with slm-energy sync"
         )
 
 

@@ -14,13 +14,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slm_energy.errors import ConfigError, TrackingError, one_line
 from slm_energy.record import Record
-from slm_energy.serialization import Json, from_plain, parse_json
+from slm_energy.serialization import Json, from_plain, parse_json, read_json
 from slm_energy.store import artifacts, frame, mlflow_schema
 from slm_energy.store.mlflow_schema import PLAN_FILE
 from slm_energy.store.offline import SWEEP_SUFFIX, Sweep, read_sweep
@@ -97,6 +97,23 @@ def trial_folders(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"{RECORDS}/*/*/{artifacts.RECORD}"))
 
 
+def record_of(folder: Path) -> Record:
+    """A record without its requests and readings, which is fast.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return read_json(folder / artifacts.RECORD, Record)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder / artifacts.RECORD}: {one_line(error)}") from error
+
+
+def in_order(trials: Iterable[StoredTrial]) -> list[StoredTrial]:
+    """By the time at which they started, as the store lists them."""
+    return sorted(trials, key=lambda trial: (trial.started_ms, trial.run_id))
+
+
 def stored(record: Record, machine: str) -> StoredTrial:
     """A record as a trial in the store has it; its run id is the trial's."""
     tags = mlflow_schema.tags(record, machine) | {"slm.outcome": record.outcome.name}
@@ -114,7 +131,7 @@ class Package:
         Args:
             folder: of the package.
             about: what it says of itself.
-            trials: by the time at which they started, as the store lists them.
+            trials: as `in_order` has them.
         """
         self._folder = folder
         self._about = about

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from slm_energy import source_code
@@ -28,6 +28,7 @@ from slm_energy.replication.package import (
     RECORDS,
     About,
     Package,
+    in_order,
     read_about,
     stored,
     trial_folders,
@@ -93,7 +94,7 @@ def verify(place: Path, progress: Progress = lambda done, total: None) -> Verifi
             differences += [dataclasses.replace(each, file=f"{name}/{each.file}") for each in found]
             count += len(made)
         progress(len(folders), len(folders))
-        package = Package(folder, about, sorted(trials, key=lambda t: (t.started_ms, t.run_id)))
+        package = Package(folder, about, in_order(trials))
         differences += _plans(folder, package, trials)
         found, made = _report(folder, package, about)
         differences += found
@@ -110,7 +111,7 @@ def verify(place: Path, progress: Progress = lambda done, total: None) -> Verifi
 
 
 def _recomputed(folder: Path) -> tuple[Record, dict[str, bytes], list[Difference]]:
-    """A record as computed from its capture, its files, and how they differ from what is claimed."""
+    """A record as computed from its capture, its files, and how both differ from the claimed."""
     claimed = artifacts.read(folder)
     record = recomputed(claimed)
     with scratch() as place:
@@ -183,7 +184,7 @@ def _plans(folder: Path, package: Package, trials: list[StoredTrial]) -> Iterato
                     yield Difference(
                         file=file, where=name, claimed=sweep.plan or "none", found=frozen.digest
                     )
-            known[sweep.id] = sweep.plan
+            known[sweep.id] = sweep.plan or ""
         for trial in trials:
             tags = trial.tags
             if (
@@ -200,7 +201,7 @@ def _plans(folder: Path, package: Package, trials: list[StoredTrial]) -> Iterato
 
 def _report(
     folder: Path, package: Package, about: About
-) -> tuple[list[Difference], Mapping[str, bytes]]:
+) -> tuple[list[Difference], dict[str, bytes]]:
     registration = folder / REGISTRATION
     try:
         made = contents(package, about, str(registration) if registration.is_file() else None)
