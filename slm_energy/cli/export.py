@@ -15,6 +15,7 @@ from slm_energy.cli.study import compose_study
 from slm_energy.cli.words import add_words, overrides
 from slm_energy.config.check import checked, tracking_group
 from slm_energy.config.options import ExportOptions
+from slm_energy.errors import ConfigError
 
 SUMMARY = "write a study as a package that others can verify"
 
@@ -49,7 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     from slm_energy.replication.verify import verify
     from slm_energy.store.tracking import open_existing
 
-    composed = compose_study("export", overrides(arguments))
+    words = overrides(arguments)
+    if any(word.startswith("data=") for word in words):
+        raise ConfigError("a table measured elsewhere has no captures to verify: export study=NAME")
+    composed = compose_study("export", words)
     del composed["data"], composed["columns"]
     tracking, registration = tracking_group(composed), composed.pop("registration")
     own = {field.name: composed.pop(field.name) for field in dataclasses.fields(ExportOptions)}
@@ -72,6 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
     if done.replaced is not None:
         path = escape(shell_path(str(done.replaced)))
         lines.append(f"what was replaced in it, for you alone: {path}")
-    for line in lines:
+    for line in (*lines, *(f"[yellow]{escape(change)}[/]" for change in done.changes)):
         console.print(line, highlight=False, soft_wrap=True)
     return show(verified, console)

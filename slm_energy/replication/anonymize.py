@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from slm_energy import redaction
+from slm_energy import redaction, source_code
 
 T = TypeVar("T")
 
@@ -30,6 +30,8 @@ _SHARED_ACCOUNTS = {
 }
 """Names that tell nothing about a person or place."""
 _SHORTEST = 3
+_WRITERS = ("derive/**/", "analysis/**/", "metric_catalog/", "replication/", "record", "scope")
+"""Whose texts are in records and reports."""
 USER = "user"
 
 
@@ -57,14 +59,18 @@ def users_in(texts: Iterable[str]) -> set[str]:
     return {match[1] for text in texts for match in _HOME.finditer(text)}
 
 
+def vocabulary() -> set[str]:
+    """The words of records and reports: a host named `machine` cannot be told from them."""
+    paths = (path for name in _WRITERS for path in source_code.PACKAGE.rglob(f"{name}*.py"))
+    return {word for path in paths for word in re.findall(r"[\w-]+", path.read_text("utf-8"))}
+
+
 def texts_of(value: Any) -> Iterator[str]:
-    """Every text in nested data, keys included."""
+    """Every text in nested data."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from texts_of(key)
-            yield from texts_of(item)
+        yield from texts_of(list(value.values()))
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             yield from texts_of(getattr(value, field.name))
@@ -86,7 +92,8 @@ class Replacements:
 
         Args:
             names: to replace.
-            keep: words that settings use, such as names of engines, which are never replaced.
+            keep: words that have another meaning, such as names of engines. A user or host of such
+                a name is replaced in paths, and where it stands alone.
         """
         self.done: dict[str, dict[str, str]] = {}
         self._strict = names.strict
@@ -154,7 +161,7 @@ def _mapped(value: Any, change: Replacements) -> Any:
     if isinstance(value, array):
         return value
     if isinstance(value, Mapping):
-        return {change(key): _mapped(item, change) for key, item in value.items()}
+        return {key: _mapped(item, change) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return dataclasses.replace(

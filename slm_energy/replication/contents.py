@@ -89,6 +89,7 @@ def _readme(about: About, report: StoredReport, frame: pd.DataFrame) -> str:
     left_out = [
         "Model weights: the table above names them by source, revision and digest.",
         *about.left_out,
+        *about.changes,
         *([f"Replaced by neutral words: {', '.join(replaced)}."] if replaced else []),
     ]
     notes = "\n".join(f"- {line}" for line in left_out)
@@ -130,7 +131,7 @@ and `weights=random` needs no download.
 `{RECORDS}/MACHINE/TRIAL/` has the record of a trial: settings and versions (`record.json`,
 `environment.json`), readings and token times (`capture/`), what was generated (`outputs/`).
 
-## What is left out
+## What is left out or was changed
 
 {notes}
 

@@ -23,6 +23,7 @@ from slm_energy.replication import anonymize, archive
 from slm_energy.replication.anonymize import Names, Replacements
 from slm_energy.replication.contents import REGISTRATION, contents
 from slm_energy.replication.package import ABOUT, RECORDS, About, Package, in_order, stored
+from slm_energy.replication.recompute import changes, recomputed
 from slm_energy.scratch import scratch
 from slm_energy.serialization import (
     from_plain,
@@ -36,7 +37,6 @@ from slm_energy.store import artifacts
 from slm_energy.store.offline import SWEEP_SUFFIX
 from slm_energy.store.outbox import Spool
 from slm_energy.store.tracking import Store
-from slm_energy.store.trials import StoredTrial
 from slm_energy.worker.child import LOG_FILE
 
 if TYPE_CHECKING:
@@ -58,12 +58,14 @@ class Exported:
         place: the package: a folder or a zip.
         digest: of its manifest, which identifies it.
         trials: number of records.
+        changes: what computing the stored records again has changed, one line each.
         replaced: where the table of what was replaced is; None if nothing was.
     """
 
     place: Path
     digest: str
     trials: int
+    changes: tuple[str, ...]
     replaced: Path | None
 
 
@@ -103,16 +105,18 @@ def export(
     try:
         folder.mkdir(parents=True)
         change = _replacements(store, rows, options, machines)
-        trials = []
+        trials, pairs = [], []
         for number, row in enumerate(rows.to_dict("records")):
             progress(number, len(rows))
-            trials.append(_add_trial(store, row, folder, change))
+            before, record = _add_trial(store, row, folder, change)
+            trials.append(stored(record, change(str(row["machine"]))))
+            pairs.append((_without_capture(before), _without_capture(record)))
         progress(len(rows), len(rows))
         for machine in machines:
             for sweep in store.sweeps(checked.study, machine):
                 path = folder / RECORDS / change(machine) / f"{sweep.id}{SWEEP_SUFFIX}"
                 write_json(path, change.everywhere(sweep))
-        about = _about(store, options, to_plain(checked), machines, change)
+        about = _about(store, options, to_plain(checked), machines, change, changes(pairs))
         write_files(folder, {ABOUT: readable(about).encode()})
         if registration is not None:
             text = registration.read_text(encoding="utf-8")
@@ -127,7 +131,13 @@ def export(
             (partial / to.name).rename(to)
         else:
             folder.rename(to)
-        return Exported(place=to, digest=digest, trials=len(trials), replaced=_table(to, change))
+        return Exported(
+            place=to,
+            digest=digest,
+            trials=len(trials),
+            changes=about.changes,
+            replaced=_table(to, change),
+        )
     except OSError as error:
         raise ConfigError(
             f"out={options.out} cannot be written: {error.strerror or error}"
@@ -182,7 +192,7 @@ def _replacements(
     store: Store, rows: pd.DataFrame, options: ExportOptions, machines: Sequence[str]
 ) -> Replacements:
     """What to replace, from the records themselves and from this machine."""
-    users, hosts, keep = {getpass.getuser()}, set[str](), set[str]()
+    users, hosts, keep = {getpass.getuser()}, set[str](), anonymize.vocabulary()
     hosts |= {machine.rpartition("-")[0] for machine in machines}
     for row in rows.to_dict("records"):
         record = from_plain(Record, parse_json(store.attached(row["run_id"], artifacts.RECORD)))
@@ -201,11 +211,16 @@ def _replacements(
 
 def _add_trial(
     store: Store, row: Mapping[Any, Any], folder: Path, change: Replacements
-) -> StoredTrial:
-    """Write one record to the package, with the scores that its run has got since."""
+) -> tuple[Record, Record]:
+    """Write one record to the package, computed again, with the scores that its run has got since.
+
+    Returns:
+        The record as stored, and as written.
+    """
     with scratch() as place:
         store.download(str(row["run_id"]), place)
-        record = _with_scores(artifacts.read(place), place, row)
+        before = _with_scores(artifacts.read(place), place, row)
+        record = recomputed(before)
         capture = record.capture
         to = folder / RECORDS / change(str(row["machine"])) / record.trial.id
         host = change.hosts.get(_host(record))
@@ -234,7 +249,11 @@ def _add_trial(
         if log.is_file():
             text = log.read_text(encoding="utf-8", errors="replace")
             (to / LOG_FILE).write_text(change(text), encoding="utf-8")
-    return stored(record, change(str(row["machine"])))
+    return before, record
+
+
+def _without_capture(record: Record) -> Record:
+    return dataclasses.replace(record, capture=None)
 
 
 def _host(record: Record) -> str:
@@ -268,6 +287,7 @@ def _about(
     report: dict[str, Any],
     machines: Sequence[str],
     change: Replacements,
+    changes: tuple[str, ...],
 ) -> About:
     study = str(report["study"])
     floors = {machine: store.noise_floors(machine) for machine in machines}
@@ -286,6 +306,7 @@ def _about(
         noise_floors={change(machine): found for machine, found in texts.items() if found},
         replaced={kind: len(found) for kind, found in sorted(change.done.items())},
         left_out=_LEFT_OUT,
+        changes=changes,
     )
 
 

@@ -52,6 +52,7 @@ class About:
         noise_floors: machine to its noise floors, the latest first, as the store has them.
         replaced: kind of personal data to how many distinct texts were replaced.
         left_out: what the store has and the package lacks, and why, one line each.
+        changes: what computing the stored records again has changed, one line each.
         schema: version of this format.
     """
 
@@ -67,6 +68,7 @@ class About:
     noise_floors: dict[str, tuple[str, ...]]
     replaced: dict[str, int]
     left_out: tuple[str, ...]
+    changes: tuple[str, ...]
     schema: int = SCHEMA
 
 

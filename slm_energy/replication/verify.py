@@ -16,10 +16,9 @@ from pathlib import Path
 from slm_energy import source_code
 from slm_energy._version import __version__
 from slm_energy.cell import PLACES, cell_id, flat
-from slm_energy.derive import solved
 from slm_energy.errors import SlmEnergyError, one_line
 from slm_energy.planning.freeze import Frozen
-from slm_energy.record import Outcome, Record
+from slm_energy.record import Record
 from slm_energy.replication import archive
 from slm_energy.replication.anonymize import USER
 from slm_energy.replication.contents import REGISTRATION, contents
@@ -33,7 +32,7 @@ from slm_energy.replication.package import (
     stored,
     trial_folders,
 )
-from slm_energy.running.trial import derive
+from slm_energy.replication.recompute import recomputed
 from slm_energy.scratch import scratch
 from slm_energy.serialization import from_plain
 from slm_energy.store import artifacts
@@ -41,9 +40,6 @@ from slm_energy.store.trials import StoredTrial
 
 Progress = Callable[[int, int], None]
 """Called with the numbers of verified trials and of all trials."""
-
-_REPEATED = "repeated: "
-"""How the reason of a trial begins that the store refused (`tracking.Store.store`)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,35 +122,6 @@ def _recomputed(folder: Path) -> tuple[Record, dict[str, bytes], list[Difference
         path = folder / name
         found += compare(name, path.read_bytes() if path.is_file() else None, content)
     return record, made, found + list(_identity(record))
-
-
-def recomputed(claimed: Record) -> Record:
-    """What a record's capture gives: joules, metrics, checks, outcome; the rest as it is."""
-    if claimed.capture is None:
-        return dataclasses.replace(claimed, energy=(), metrics={}, checks=())
-    fresh = derive(claimed.trial, claimed.capture, claimed.started_unix_ns)
-    metrics, scores = fresh.metrics, claimed.scores
-    if scores:
-        scores = tuple(solved.with_time_shares(scores, claimed.capture.generations))
-        metrics = metrics | solved.metrics(scores, metrics)
-    return dataclasses.replace(
-        claimed,
-        outcome=_outcome(fresh.outcome, claimed.outcome),
-        energy=fresh.energy,
-        metrics=metrics,
-        checks=fresh.checks,
-        scores=scores,
-    )
-
-
-def _outcome(fresh: Outcome, claimed: Outcome) -> Outcome:
-    """A valid trial may have been refused, because its cell and round had a valid one."""
-    refused = (
-        claimed.name == "invalid"
-        and claimed.reasons[:1] != ()
-        and all(reason.startswith(_REPEATED) for reason in claimed.reasons)
-    )
-    return claimed if fresh.name == "valid" and refused else fresh
 
 
 def _identity(record: Record) -> Iterator[Difference]:

@@ -7,7 +7,7 @@ from array import array
 
 import pytest
 
-from slm_energy.replication.anonymize import Names, Replacements, texts_of, users_in
+from slm_energy.replication.anonymize import Names, Replacements, texts_of, users_in, vocabulary
 
 
 def replacing(*, keep: tuple[str, ...] = (), **names: object) -> Replacements:
@@ -44,7 +44,8 @@ def test_accounts_that_tell_nothing_stay() -> None:
     assert change("/home/runner/work, root") == "/home/runner/work, root"
 
 
-def test_a_name_that_is_also_a_setting_is_replaced_in_paths_alone() -> None:
+def test_a_name_with_another_meaning_is_replaced_in_paths_alone() -> None:
+    assert {"torch", "machine", "user"} < vocabulary()
     change = replacing(users=frozenset({"torch"}), keep=("torch", "cpu"))
     assert change("/home/torch/x: engine torch") == "/home/user/x: engine torch"
 
@@ -63,10 +64,10 @@ def test_nested_data_keep_their_shape_and_numbers() -> None:
         counts: array
 
     counts = array("q", [1, 2])
-    value = {"/home/ann": [Inner("/home/ann/x", counts), 1.5, None, True]}
+    value = {"ann": [Inner("/home/ann/x", counts), 1.5, None, True]}
     assert users_in(texts_of(value)) == {"ann"}
     changed = replacing(users=frozenset({"ann"})).everywhere(value)
-    assert changed == {"/home/user": [Inner("/home/user/x", counts), 1.5, None, True]}
+    assert changed == {"ann": [Inner("/home/user/x", counts), 1.5, None, True]}
 
 
 def test_what_was_replaced_is_remembered_by_kind() -> None:

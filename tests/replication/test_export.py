@@ -22,7 +22,7 @@ from slm_energy.running.scoring import score_study
 from slm_energy.store import artifacts
 from slm_energy.store.tracking import Store
 from tests.captures import a_capture
-from tests.conftest import a_cell, a_trial, ready_store
+from tests.conftest import Command, a_cell, a_trial, ready_store, trials
 from tests.replication.conftest import OPTIONS, STUDY
 
 
@@ -49,7 +49,7 @@ def test_it_says_what_it_is_and_how_to_check_it(packed: Path) -> None:
     assert "6 trials of the study `paper` on machine-1" in readme
     assert "slm-energy verify ." in readme
     assert "Data: CC-BY-4.0" in readme
-    assert "less energy per output token" in readme
+    assert "energy per output token" in readme
     assert "- name: Ada Lovelace" in (packed / "CITATION.cff").read_text()
 
 
@@ -83,6 +83,11 @@ def personal(tmp_path: Path, empty_store: Path, config: RunConfig) -> Store:
         artifacts.write(folder, record, {"a": "def f(): # by grace", "b": "b"})
         parent = store.open_sweep("test", "s1", "node7-a1b2c3", "by grace")
         store.store(record, folder, parent, "node7-a1b2c3")
+    lost = trial.failed(a_trial(config, id="t3", cell=cell, round=2), "grace stopped it", 2)
+    folder = tmp_path / "record3"
+    folder.mkdir()
+    artifacts.write(folder, lost, {})
+    store.store(lost, folder, parent, "node7-a1b2c3")
     return store
 
 
@@ -97,6 +102,27 @@ def test_no_name_of_a_person_host_or_machine_is_in_it(personal: Store, tmp_path:
     replaced = json.loads(done.replaced.read_text())
     assert replaced["names of users"] == {"grace": "user"}
     assert done.replaced.stat().st_mode & 0o077 == 0
+
+
+def test_a_copy_of_its_records_can_be_sent_to_a_store(
+    packed: Path, tmp_path: Path, slm_energy: Command
+) -> None:
+    shutil.copytree(packed / "records", tmp_path / "records")
+    done = slm_energy("sync", "records", quick=False)
+    assert done.returncode == 0, done.stderr
+    assert len(trials(tmp_path, STUDY)) == 6
+
+
+def test_a_study_of_an_older_version_is_computed_again_and_the_package_says_so(
+    tmp_path: Path,
+) -> None:
+    shutil.unpack_archive(Path(__file__).parents[1] / "data" / "before.tar.xz", tmp_path)
+    store = Store(TrackingConfig(name="local", folder=str(tmp_path / "mlruns")))
+    options = dataclasses.replace(OPTIONS, out=str(tmp_path / "package"))
+    done = export(store, options, {"study": "before"}, tmp_path / "pending")
+    assert "6 trials were stored by another version" in done.changes[0]
+    assert done.changes[0] in (done.place / "README.md").read_text()
+    assert verify(done.place).differences == ()
 
 
 def test_a_package_for_double_blind_review_has_no_authors(store: Store, tmp_path: Path) -> None:
@@ -157,7 +183,7 @@ def test_records_that_were_not_sent_yet_are_asked_for(
     folder.mkdir(parents=True)
     artifacts.write(folder, record, {})
     options = dataclasses.replace(OPTIONS, out=str(tmp_path / "package"))
-    with pytest.raises(TrackingError, match="1 records of study=paper wait .* slm-energy sync"):
+    with pytest.raises(TrackingError, match=r"1 records of study=paper wait .* slm-energy sync"):
         export(store, options, {"study": STUDY}, tmp_path / "pending")
 
 
@@ -174,5 +200,5 @@ def test_a_study_of_several_machines_asks_which(
         export(personal, options, {"study": "test"}, tmp_path / "pending")
     report = {"study": "test", "machine": "node7-a1b2c3"}
     done = export(personal, options, report, tmp_path / "pending")
-    assert done.trials == 2
+    assert done.trials == 3
     assert verify(done.place).differences == ()

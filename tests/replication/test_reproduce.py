@@ -34,7 +34,7 @@ def test_a_group_chooses_among_the_cells(packed: Path) -> None:
 
 def test_a_package_that_was_changed_is_not_run(package: Path) -> None:
     (package / "README.md").write_text("another study")
-    with pytest.raises(ConfigError, match="README.md is not as it was packed .* slm-energy verify"):
+    with pytest.raises(ConfigError, match=r"README\.md is not as .* slm-energy verify"):
         reproduce.read(package, [])
 
 
