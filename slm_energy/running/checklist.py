@@ -7,10 +7,10 @@ import json
 from slm_energy.analysis.checklist import Facts
 from slm_energy.analysis.result.report import Report
 from slm_energy.running.report import last_records
-from slm_energy.store.tracking import Store
+from slm_energy.store.reading import Readable
 
 
-def study_facts(store: Store, result: Report) -> Facts:
+def study_facts(store: Readable, result: Report) -> Facts:
     """What `analysis.checklist.checklist` answers from.
 
     Args:

@@ -126,7 +126,7 @@ def study_report(
     )
 
 
-def last_records(store: Store, result: Report) -> list[Record]:
+def last_records(store: Readable, result: Report) -> list[Record]:
     """The record of each cell's last valid trial, without its answers and readings.
 
     Raises:
