@@ -14,6 +14,7 @@ from typing import Any
 from slm_energy.config.groups import (
     SENTINEL,
     EngineConfig,
+    LoadConfig,
     MeasurementConfig,
     ModelConfig,
     ProviderConfig,
@@ -34,6 +35,7 @@ class Settings:
     provider: ProviderConfig
     measurement: MeasurementConfig
     workload: WorkloadConfig
+    load: LoadConfig = LoadConfig()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +123,8 @@ def flat(value: Settings) -> dict[str, Scalar]:
     result: dict[str, Scalar] = {}
     plain = to_plain(value)
     del plain["model"]["architecture"], plain["model"]["fim"]
+    if value.load.mode == "batch":  # without a load there are none of its keys
+        del plain["load"]
 
     def walk(prefix: str, item: Any) -> None:
         if isinstance(item, dict):
