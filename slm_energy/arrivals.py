@@ -76,8 +76,9 @@ def read_trace(path: Path) -> tuple[Arrival, ...]:
             reader = csv.DictReader(file)
             names = reader.fieldnames or []
             if unknown := sorted(set(names) - set(_COLUMNS)):
+                known = ", ".join(_COLUMNS)
                 raise WorkloadError(
-                    f"load.trace={path}: no such column {unknown[0]!r}; known: {', '.join(_COLUMNS)}"
+                    f"load.trace={path}: no such column {unknown[0]!r}; known: {known}"
                 )
             if "arrived_s" not in names:
                 raise WorkloadError(f"load.trace={path}: it has no column arrived_s")
@@ -89,8 +90,8 @@ def read_trace(path: Path) -> tuple[Arrival, ...]:
     for line, (before, after) in enumerate(itertools.pairwise(found), start=3):
         if after.at_s < before.at_s:
             raise WorkloadError(
-                f"load.trace={path}, line {line}: arrived_s={after.at_s:g} is before the line above:"
-                " sort the file by arrived_s"
+                f"load.trace={path}, line {line}: arrived_s={after.at_s:g} is before the line"
+                " above: sort the file by arrived_s"
             )
     return tuple(found)
 

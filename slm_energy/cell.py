@@ -35,7 +35,7 @@ class Settings:
     provider: ProviderConfig
     measurement: MeasurementConfig
     workload: WorkloadConfig
-    load: LoadConfig = LoadConfig()
+    load: LoadConfig = dataclasses.field(default_factory=LoadConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -81,9 +81,7 @@ def loaded_of(
     ends = end_ids(Path(trial.model_path), trial.cell.settings)
     first, stops = dict[int, tuple[array[int], str, Stop]](), dict[str, Stop]()
     for number, (each, (_, _, ids, _)) in enumerate(zip(loaded, answers(file), strict=True)):
-        if each.ended != "complete" or (
-            each.position in first and ids == first[each.position][0]
-        ):
+        if each.ended != "complete" or (each.position in first and ids == first[each.position][0]):
             continue
         request = dataclasses.replace(batches[each.position], new_tokens=len(ids))
         text, stop = _ending(ids, request, ends, texts, workload)

@@ -151,9 +151,7 @@ class Loading:
             while True:
                 position = next(self._next)
                 now_ns = time.monotonic_ns()
-                await self._one(
-                    position, self._batches[position], now_ns, self._load.abort_after_s
-                )
+                await self._one(position, self._batches[position], now_ns, self._load.abort_after_s)
                 await asyncio.sleep(self._load.think_s)
 
         await asyncio.gather(*(client() for _ in range(self._load.clients)))
@@ -192,9 +190,7 @@ class Loading:
                     done = Completion(output_ids=each.output_ids, token_ns=each.token_ns)
                     served.append(output, each.sent_ns, [done])
                     ended.append(
-                        LoadedRequest(
-                            position=each.position, due_ns=each.due_ns, ended=each.ended
-                        )
+                        LoadedRequest(position=each.position, due_ns=each.due_ns, ended=each.ended)
                     )
         return ended
 

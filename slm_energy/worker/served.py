@@ -142,9 +142,7 @@ def generations(served: Served, path: Path) -> Iterator[Generation]:
         raise ValueError(f"{path} holds {number + 1} answers of {served.passes} passes")
 
 
-def _loaded(
-    served: Served, loaded: Sequence[LoadedRequest], path: Path
-) -> Iterator[Generation]:
+def _loaded(served: Served, loaded: Sequence[LoadedRequest], path: Path) -> Iterator[Generation]:
     """Every request that was sent under load, by the time at which it was due.
 
     Its pass is the number of complete answers that its prompt had before; the first has the text.

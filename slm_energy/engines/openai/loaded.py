@@ -65,9 +65,11 @@ class Streams:
         aborts = abort_after_s is not None and abort_after_s < at_most_s
         try:
             async with asyncio.timeout(abort_after_s if aborts else at_most_s):
-                async with self._session.post(self._url, data=json.dumps(body).encode(), headers={
-                    "Content-Type": "application/json"
-                }) as response:
+                async with self._session.post(
+                    self._url,
+                    data=json.dumps(body).encode(),
+                    headers={"Content-Type": "application/json"},
+                ) as response:
                     if response.status != 200:
                         text = await response.content.read(2**16)
                         raise Refused(response.status, str(response.reason), message_of(text))
