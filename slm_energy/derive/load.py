@@ -204,9 +204,8 @@ def client_kept_up(trial: Trial, capture: Capture) -> tuple[bool | None, str]:
         return None, "the client reported nothing"
     values = metrics(capture, serve, load, count(capture.generations, serve, load))
     late_s, cpu_pct = values.get("load/client_late_p99_s", 0.0), values["load/client_cpu_pct"]
-    words = (
-        f"1 % of requests were sent {1e3 * late_s:.3g} ms late, {cpu_pct:.0f} % of one processor"
-    )
+    words = f"1 % of requests were sent {1e3 * late_s:.3g} ms late"
+    words += f", {cpu_pct:.0f} % of one processor"
     if late_s > load.late_s:
         return False, f"{words}; load.late_s={load.late_s:g} allows less"
     if cpu_pct > load.client_cpu_pct:

@@ -79,7 +79,8 @@ def loaded_of(
     """
     workload = trial.cell.settings.workload
     ends = end_ids(Path(trial.model_path), trial.cell.settings)
-    first, stops = dict[int, tuple[array[int], str, Stop]](), dict[str, Stop]()
+    first: dict[int, tuple[array[int], str, Stop]] = {}
+    stops = dict[str, Stop]()
     for number, (each, (_, _, ids, _)) in enumerate(zip(loaded, answers(file), strict=True)):
         if each.ended != "complete" or (each.position in first and ids == first[each.position][0]):
             continue
