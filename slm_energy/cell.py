@@ -223,7 +223,8 @@ def by_server(row: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """A cell's levels, with a named server as its engine: `vllm` instead of `openai_server`."""
     server = row.get("engine.options.server")
     named = {key: value for key, value in row.items() if key != "engine.options.server"}
-    return named | ({"engine.name": server} if server else {})
+    # The store has every value as text.
+    return named | ({"engine.name": server} if server and server != "None" else {})
 
 
 def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, str]:
