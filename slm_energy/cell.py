@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from slm_energy.config.groups import (
@@ -152,9 +152,16 @@ _ADDED: dict[str, Scalar] = {
     "workload.columns": None,
     "workload.prompt": "completion",
     "workload.fim": False,
+    "load.name": "batch",
 }
 """Keys that came after studies had been run, and the value that means what was done before them:
 with it they are not part of a cell's identity, so that those studies go on."""
+
+ARRIVALS = (
+    "load.name", "load.mode", "load.clients", "load.think_s", "load.rate", "load.arrivals",
+    "load.burstiness", "load.trace", "load.seed", "load.abort_after_s",
+)  # fmt: skip
+"""How requests come: cells that differ in it do different work per second."""
 
 CORE = ("model.name", "engine.name", "provider.name")
 MACHINE = "machine.name"
@@ -219,6 +226,18 @@ def joined_levels(levels: Sequence[str]) -> str:
     return " / ".join(f'"{each}"' if " /" in each or "/ " in each else each for each in levels)
 
 
+def arrivals_differ(rows: Collection[Mapping[str, Scalar]]) -> tuple[str, ...]:
+    """The keys of `ARRIVALS` that distinguish cells, as labels name them."""
+    full = [_ADDED | dict(row) for row in rows]
+    return tuple(key for key in ARRIVALS if _distinguishes(key, full))
+
+
+def named_levels(row: Mapping[str, Scalar], keys: Sequence[str]) -> list[str]:
+    """A cell's levels as its label has them: `rate=2.0`; without those that it lacks."""
+    full = _ADDED | dict(row)
+    return [f"{_short(key)}={full[key]}" for key in keys if key in full]
+
+
 def by_server(row: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """A cell's levels, with a named server as its engine: `vllm` instead of `openai_server`."""
     server = row.get("engine.options.server")
@@ -247,12 +266,12 @@ def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, 
     labels = {}
     for cell, row in table.items():
         parts = [str(row.get(key)) for key in (MACHINE, *CORE) if key != MACHINE or key in row]
-        labels[cell] = " / ".join([*parts, *_named(row, varying)])
+        labels[cell] = " / ".join([*parts, *named_levels(row, varying)])
     for alike in _sharing(labels):
         rows = {cell: table[cell] for cell in alike}
         distinguishing = _fewest(rows)
         for cell, row in rows.items():
-            labels[cell] = " / ".join([labels[cell], *_named(row, distinguishing)])
+            labels[cell] = " / ".join([labels[cell], *named_levels(row, distinguishing)])
     for alike in _sharing(labels):
         for cell in alike:
             labels[cell] += f" / {cell[:6]}"
@@ -296,10 +315,6 @@ def varying_names(
     }
 
 
-def _named(row: Mapping[str, Scalar], keys: Sequence[str]) -> list[str]:
-    return [f"{_short(key)}={row[key]}" for key in keys if key in row]
-
-
 def _sharing(labels: Mapping[str, str]) -> list[list[str]]:
     """Groups of several cells with the same label."""
     groups: dict[str, list[str]] = {}
@@ -335,16 +350,19 @@ def _fewest(rows: Mapping[str, Mapping[str, Scalar]]) -> list[str]:
 def _distinguishes(key: str, rows: Iterable[Mapping[str, Scalar]]) -> bool:
     """Whether a label needs the key.
 
-    A constant option of only one engine is noise; so is a digest that follows a name.
+    A constant option of only one engine is noise; so is a digest that follows a name, and what all
+    cells of one kind of load share.
     """
-    implied_by = _IMPLIED_BY.get(key, ("engine.name",))
+    of_load = key.startswith("load.") and key != "load.name"
+    implied_by = ("load.name",) if of_load else _IMPLIED_BY.get(key, ("engine.name",))
     groups: dict[tuple[str, ...], set[str | None]] = {}
     for row in rows:
         value = str(row[key]) if key in row else None
         groups.setdefault(tuple(str(row.get(k)) for k in implied_by), set()).add(value)
     everywhere = {value for values in groups.values() for value in values if value is not None}
     differs_within = any(len(values) > 1 for values in groups.values())
-    return differs_within or (key not in _IMPLIED_BY and len(everywhere) > 1)
+    implied = of_load or key in _IMPLIED_BY
+    return differs_within or (not implied and len(everywhere) > 1)
 
 
 def _short(key: str) -> str:

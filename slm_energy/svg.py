@@ -35,6 +35,9 @@ paint-order:stroke;stroke:var(--face);stroke-width:3px;stroke-linejoin:round}
 .fig .band{fill:var(--pale)} .fig .zero{stroke:var(--soft);stroke-dasharray:3 3}
 .fig .front{fill:none;stroke:var(--good);stroke-width:1.6}
 .fig .best{fill:var(--good);stroke:var(--face);stroke-width:1.2}
+.fig .curve0{stroke:var(--mark)} .fig .curve1{stroke:var(--warm)}
+.fig .curve2{stroke:var(--good)} .fig .curve3{stroke:var(--soft)}
+.fig [class^=curve]{fill:none;stroke-width:1.6}
 .fig .part{stroke:var(--face);stroke-width:1} .fig .part0{fill:var(--mark)}
 .fig .part1{fill:var(--warm)} .fig .part2{fill:var(--good)} .fig .part3{fill:var(--soft)}
 .estimated .dot{fill:var(--face);stroke:var(--mark);stroke-opacity:.6;fill-opacity:1}

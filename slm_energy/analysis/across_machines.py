@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
-from slm_energy.analysis.resolve_design import Design
+from slm_energy.analysis.resolve_design import Design, family_name
 from slm_energy.analysis.result.comparison import Pair
 from slm_energy.analysis.result.design import LeftOut
 from slm_energy.analysis.result.machines import AcrossMachines
@@ -23,7 +23,7 @@ from slm_energy.analysis.stats.independent import change_as_pair
 from slm_energy.analysis.stats.welch import CellChange, IndependentPair, Sample, judge
 from slm_energy.analysis.trials.frame import Study, level
 from slm_energy.analysis.trials.samples import usable_samples, with_correlation
-from slm_energy.cell import MACHINE, PLACES, joined_levels
+from slm_energy.cell import MACHINE, PLACES
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.scope import Scope, covers_alike
 
@@ -50,8 +50,8 @@ def across_machines(
     for result in metrics:
         for family in result.families if result.metric.quantity == first else ():
             settings = study.settings[family.ranked[0]]
-            outer = [level(settings, key) for key in design.split if key != MACHINE]
-            own = ranked.setdefault(joined_levels(outer or [""]), {})
+            outer = family_name(settings, [key for key in design.split if key != MACHINE])
+            own = ranked.setdefault(outer, {})
             own.setdefault(level(settings, MACHINE), family.ranked)
     return tuple(
         _compared(

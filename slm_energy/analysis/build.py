@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from slm_energy.analysis import under_load as loads
 from slm_energy.analysis.across_machines import across_machines
 from slm_energy.analysis.answered import Answered, answered
 from slm_energy.analysis.metric_result import ONE_MACHINE, analyse, not_possible
@@ -35,6 +36,7 @@ from slm_energy.analysis.text import (
     solved_findings,
     solved_methods,
 )
+from slm_energy.analysis.text import under_load as load_text
 from slm_energy.analysis.text.methods import methods
 from slm_energy.analysis.trade_offs import trade_offs
 from slm_energy.analysis.trials import blocks
@@ -43,6 +45,8 @@ from slm_energy.analysis.trials.frame import Study, chosen_machines, level, tidy
 from slm_energy.analysis.trials.machines import one_study
 from slm_energy.analysis.trials.provenance import provenance, trial_rows
 from slm_energy.config.options import AnalysisOptions
+
+_DIFFERENT_LOADS = "cells under different loads do different work per second"
 
 Writer = Callable[[Report], tuple[str, ...]]
 """Writes sentences about a report that has none yet."""
@@ -98,6 +102,7 @@ def build(
             "methods": methods,
             "methods on solved tasks": solved_methods.methods,
             "methods over models": population.methods,
+            "methods under load": load_text.methods,
         },
         findings={
             "solved tasks in words": solved_findings.findings,
@@ -110,6 +115,7 @@ def build(
             "notes on solved tasks": solved_findings.notes,
             "notes on the comparison": findings.notes,
             "notes on models": population.notes,
+            "notes on loads": load_text.notes,
             "notes on the machine": caveats.notes,
         },
     )
@@ -166,8 +172,11 @@ def _analysed(
     if not design.one_machine:
         what = "drift, effects of factors, models in general, trade-offs, noise floor"
         left_out.append(LeftOut(scope="test", name=what, reason=ONE_MACHINE))
+    if design.load:
+        what = "models in general, trade-offs"
+        left_out.append(LeftOut(scope="test", name=what, reason=_DIFFERENT_LOADS))
     tested = [block for _, block in values] + [block for each in scored for block in each.tested]
-    design = with_sharing(design, tested)
+    design = with_sharing(design, [*tested, *loads.compared(study, design)])
     trials = blocks.trial_facts(study.valid)
     first, metrics = values[0][0].quantity, []
     for metric, block in values:
@@ -188,7 +197,12 @@ def _analysed(
         lambda: tuple(solved(each, design) for each in scored),
         lambda failure: (),
     )
-    report = _assembled(study, raw, design, metrics, left_out, sections, costs)
+    under_load = sections.make(
+        "under load", lambda: loads.under_load(study, design), lambda failure: None
+    )
+    report = dataclasses.replace(
+        _assembled(study, raw, design, metrics, left_out, sections, costs), under_load=under_load
+    )
     if not design.one_machine:
         across = sections.make(
             "machines", lambda: across_machines(study, metrics, design), lambda failure: ()
@@ -278,7 +292,11 @@ def _assembled(
         metrics=tuple(metrics),
         pareto=sections.make(
             "trade-offs",
-            lambda: trade_offs(study, metrics, costs, design.options) if design.one_machine else (),
+            lambda: (
+                trade_offs(study, metrics, costs, design.options)
+                if design.one_machine and not design.load
+                else ()
+            ),
             lambda failure: (),
         ),
         trials=trial_rows(study),

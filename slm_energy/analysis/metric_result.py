@@ -137,7 +137,9 @@ def analyse(
         population=make(
             "over models",
             lambda: (
-                over_models(study, own, rule, rounds=design.rounds) if design.one_machine else None
+                over_models(study, own, rule, rounds=design.rounds)
+                if design.one_machine and not design.load
+                else None
             ),
             lambda failure: None,
         ),

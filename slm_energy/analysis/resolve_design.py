@@ -12,7 +12,8 @@ import numpy as np
 from slm_energy.analysis.result.design import Factor
 from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.trials.frame import Study, level
-from slm_energy.cell import joined_levels
+from slm_energy.cell import ARRIVALS, arrivals_differ, joined_levels, named_levels
+from slm_energy.config.groups import Scalar
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.errors import AnalysisError
 
@@ -29,6 +30,7 @@ class Design:
         rounds: cells ran in rounds; else each cell's repetitions are a sample of its own.
         sharing: comparisons that share alpha: 1, or with adjust=study all of them.
         split: settings whose levels make a family.
+        load: those of them that say how requests come.
         one_machine: the cells ran on one, so that their rounds are those of all.
     """
 
@@ -39,11 +41,15 @@ class Design:
     rounds: bool
     sharing: int = 1
     split: tuple[str, ...] = ()
+    load: tuple[str, ...] = ()
     one_machine: bool = True
 
 
 def resolve_design(study: Study, options: AnalysisOptions, *, rounds: bool = True) -> Design:
     """Look up what the options name.
+
+    Cells under different loads do different work per second, so that only those under the same load
+    are of one family, and the load is a factor beside those that are named.
 
     Args:
         study: its factors and cells.
@@ -53,20 +59,38 @@ def resolve_design(study: Study, options: AnalysisOptions, *, rounds: bool = Tru
     Raises:
         AnalysisError: the study has no such factor or cell.
     """
-    split = [factor.key for factor in study.factors(options.families, "families")]
-    families = {
-        cell: joined_levels([level(study.settings[cell], key) for key in split])
-        for cell in study.cells
-    }
+    load = arrivals_differ(study.settings.values())
+    named = [factor.key for factor in study.factors(options.families, "families")]
+    split = list(dict.fromkeys([*named, *load]))
+    families = {cell: family_name(study.settings[cell], split) for cell in study.cells}
+    factors = (*options.factors, *(key for key in load if key not in options.factors))
     return Design(
         options=options,
-        factors=study.factors(options.factors, "factors"),
+        factors=study.factors(factors if options.factors else (), "factors"),
         families=families,
         references=_references(study, families, split, options.reference),
         rounds=rounds,
         split=tuple(split),
+        load=load,
         one_machine=not study.scopes,
     )
+
+
+def family_name(settings: dict[str, Scalar], split: Sequence[str]) -> str:
+    """The levels that make a cell's family, those of its load as in its label: `rate=2.0`."""
+    plain = [level(settings, key) for key in split if key not in ARRIVALS]
+    return joined_levels([*plain, *named_levels(settings, _loads(split))])
+
+
+def within_family(study: Study, cell: str, split: Sequence[str]) -> str:
+    """What of a cell's label is not its family's."""
+    own = named_levels(study.settings[cell], _loads(split))
+    parts = [text for key, text in study.label_parts[cell].items() if key not in split]
+    return " / ".join(p for text in parts for p in text.split(" / ") if p not in own)
+
+
+def _loads(split: Sequence[str]) -> list[str]:
+    return [key for key in split if key in ARRIVALS]
 
 
 def _references(
@@ -80,8 +104,7 @@ def _references(
         return {}
     references: dict[str, str] = {}
     for cell, label in study.labels.items():
-        within = [text for key, text in study.label_parts[cell].items() if key not in split]
-        if named in (cell, label, " / ".join(within)):
+        if named in (cell, label, within_family(study, cell, split)):
             references.setdefault(families[cell], cell)
     if not references:
         known = ", ".join(study.labels[cell] for cell in study.cells[:8])

@@ -19,7 +19,14 @@ import yaml
 from slm_energy._version import __version__
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.text.phrases import times
-from slm_energy.cell import Cell, cell_levels, is_sentinel, joined_levels
+from slm_energy.cell import (
+    Cell,
+    arrivals_differ,
+    cell_levels,
+    is_sentinel,
+    joined_levels,
+    named_levels,
+)
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.errors import ConfigError, one_line
 from slm_energy.planning.freeze import Frozen
@@ -167,7 +174,11 @@ def _families(cells: Sequence[Cell], options: AnalysisOptions) -> dict[str, int]
     levels = [cell_levels(cell) for cell in cells]
     keys = [name if "." in name else f"{name}.name" for name in options.families]
     varying = [key for key in keys if len({str(row.get(key)) for row in levels}) > 1]
-    names = [joined_levels([str(row.get(key)) for key in varying]) for row in levels]
+    load = [key for key in arrivals_differ(levels) if key not in varying]
+    names = [
+        joined_levels([*(str(row.get(key)) for key in varying), *named_levels(row, load)])
+        for row in levels
+    ]
     return {name: names.count(name) for name in dict.fromkeys(names)}
 
 

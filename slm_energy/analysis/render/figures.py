@@ -163,7 +163,7 @@ def drift(report: Report, result: MetricResult) -> str:
     title = f"{result.metric.heading}: residuals in execution order"
     estimated = result.metric.estimated
     picture = Picture(WIDTH, height, title, "; ".join(slopes), estimated=estimated)
-    _draw_upright_axis(picture, up, _RIGHT, "%", "+.3g")
+    draw_upright_axis(picture, up, _RIGHT, "%", "+.3g")
     picture.line(0, up(0), _RIGHT, up(0), "zero")
     draw_axis(picture, across, height - 40, "position in the planned order", "")
     many, labels = len(points) > MOST_TIPS, report.labels
@@ -198,14 +198,14 @@ def pareto(report: Report, front: Pareto) -> str:
     ends_x = _ends(x, [(p.x, p.x_low, p.x_high) for p in front.points])
     ends_y = _ends(y, [(p.y, p.y_low, p.y_high) for p in front.points])
     pixels_x = value_axis(ends_x, 56)
-    pixels_y = scale(ends_y, plane - 52, 44, log=_wide(ends_y))
+    pixels_y = scale(ends_y, plane - 52, 44, log=wide(ends_y))
     words = ", ".join(report.labels[p.cell] for p in on_front)
     title = f"{y.heading} against {x.heading[:1].lower()}{x.heading[1:]}"
     estimated = x.estimated or y.estimated
     picture = Picture(WIDTH, height, title, f"On the front: {words}.", estimated=estimated)
     draw_axis(picture, pixels_x, plane - 42, x.heading, x.unit)
-    _draw_upright_axis(picture, pixels_y, _RIGHT, "", ",.6g")
-    picture.text(0, 14, _axis_name(pixels_y, y.heading, y.unit), "small soft")
+    draw_upright_axis(picture, pixels_y, _RIGHT, "", ",.6g")
+    picture.text(0, 14, axis_name(pixels_y, y.heading, y.unit), "small soft")
     corners = [(pixels_x(p.x * x.scale), pixels_y(p.y * y.scale)) for p in on_front]
     picture.path(sorted(corners), "front")
     for p in sorted(front.points, key=lambda p: p.front):
@@ -273,10 +273,10 @@ def _interval(low: float, high: float, mean: float) -> str:
 
 def value_axis(values: Sequence[float], left: float = _LEFT) -> Scale:
     """A horizontal axis over values; logarithmic if they range far."""
-    return scale(values, left, _RIGHT, log=_wide(values))
+    return scale(values, left, _RIGHT, log=wide(values))
 
 
-def _wide(values: Sequence[float]) -> bool:
+def wide(values: Sequence[float]) -> bool:
     """Whether values range so far that small ones need a logarithmic axis."""
     return min(values) > 0 and max(values) / min(values) > 8
 
@@ -285,7 +285,8 @@ def _ends(metric: Metric, rows: Sequence[tuple[float, float | None, float | None
     return [value * metric.scale for row in rows for value in row if value is not None]
 
 
-def _axis_name(axis: Scale, name: str, unit: str) -> str:
+def axis_name(axis: Scale, name: str, unit: str) -> str:
+    """What an axis shows, its unit, and whether it is logarithmic."""
     return ", ".join(filter(None, (name, unit, "logarithmic" * axis.log)))
 
 
@@ -302,18 +303,25 @@ def draw_ratio_axis(picture: Picture, axis: Scale, height: float, margin: float,
     draw_axis(picture, axis, height - 40, name, "")
 
 
-def draw_axis(picture: Picture, axis: Scale, y: float, name: str, unit: str) -> None:
-    """A horizontal axis with its ticks and what it shows."""
+def draw_axis(
+    picture: Picture,
+    axis: Scale,
+    y: float,
+    name: str,
+    unit: str,
+    ticks: Sequence[float] | None = None,
+) -> None:
+    """A horizontal axis with its ticks, round values unless they are given, and what it shows."""
     picture.line(axis.left, y, axis.right, y, "axis")
-    for tick in axis.ticks():
+    for tick in axis.ticks() if ticks is None else ticks:
         at = axis(tick)
         picture.line(at, y, at, y + 4, "axis")
         anchor = "start" if at < WIDTH * 0.05 else "end" if at > WIDTH * 0.95 else "middle"
         picture.text(at, y + 16, f"{tick:,.6g}", "small soft", anchor)
-    picture.text(axis.right, y + 33, _axis_name(axis, name, unit), "small soft", "end")
+    picture.text(axis.right, y + 33, axis_name(axis, name, unit), "small soft", "end")
 
 
-def _draw_upright_axis(picture: Picture, axis: Scale, right: float, unit: str, form: str) -> None:
+def draw_upright_axis(picture: Picture, axis: Scale, right: float, unit: str, form: str) -> None:
     """Rules across the picture, each with its value above its left end."""
     for tick in axis.ticks():
         picture.line(0, axis(tick), right, axis(tick), "rule")

@@ -8,6 +8,8 @@ tables/             LaTeX: METRIC-cells.tex, METRIC-pairs.tex; with scores solve
                     solved-pairs-1.tex, ... (solved-estimated-... for estimated energy)
 solved-cells.csv    with scores: tasks solved, pass rate and joules per solved task, unrounded
 solved-pairs.csv    the same pair by pair
+load.csv            over several loads: joules and latency of each, unrounded; as LaTeX
+                    tables/load-1.tex, ... and as figures/load-1.svg, ...
 footprint.csv       with carbon.location or price_per_kwh: kWh, gCO2e and money, unrounded; as LaTeX
                     tables/footprint-1.tex, ...
 figures/            METRIC-trials of each metric; of the one that decides, family by family, ratios
@@ -35,6 +37,8 @@ from slm_energy.analysis.render import (
     for_mlflow,
     interaction,
     latex,
+    load_figure,
+    load_tables,
     solved_data,
     solved_tables,
 )
@@ -120,6 +124,11 @@ def _makers(
     yield "trials.parquet", partial(_trials, report)
     yield from _solved(report)
     yield "footprint.csv", partial(footprint_tables.data, report)
+    yield "load.csv", partial(load_tables.data, report)
+    for number, family in enumerate(load_tables.families(report), start=1):
+        table = partial(load_tables.grid, report, family)
+        yield f"tables/load-{number}.tex", partial(_latex, table, f"load-{number}")
+        yield f"figures/load-{number}.svg", _file(load_figure.to_svg, report, family)
     for number, grid in enumerate(footprint_tables.grids(report), start=1):
         yield f"tables/footprint-{number}.tex", partial(_latex, grid, f"footprint-{number}")
     for result in report.metrics:

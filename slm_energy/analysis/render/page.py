@@ -14,6 +14,8 @@ from slm_energy.analysis.render import (
     answer_table,
     figures,
     footprint_tables,
+    load_figure,
+    load_tables,
     page_metric,
     page_solved,
     tables,
@@ -40,7 +42,9 @@ from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.design import Slot
 from slm_energy.analysis.result.footprint import Footprint
 from slm_energy.analysis.result.report import Report
-from slm_energy.analysis.text.recommendation import unsaid
+from slm_energy.analysis.result.under_load import LoadFamily
+from slm_energy.analysis.sections import of_family
+from slm_energy.analysis.text.recommendation import under_load, unsaid
 
 _MOST_SLOTS = 2000
 """Trials up to which the page shows the outcome of each."""
@@ -54,6 +58,7 @@ def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid
         ("answer", "Answer", page_solved.answer(report)),
         ("findings", "Findings", _findings(report, more)),
         ("solved", "Solved tasks", page_solved.solved(report)),
+        ("load", "Under load", _under_load(report)),
     ]
     for result in report.metrics:
         anchor = result.metric.name.replace("/", "-")
@@ -94,6 +99,25 @@ def _footprint(report: Report) -> Iterator[Part]:
         yield Part("table", partial(_table, grid))
     if report.footprint is not None:
         yield Part("note", partial(_note, report.footprint))
+
+
+def _under_load(report: Report) -> Iterator[Part]:
+    opened = under_load(report)
+    for family in load_tables.families(report):
+        name = of_family(" ".join(filter(None, (family.name, family.metric.heading))))
+        if family.sentences not in opened:
+            yield Part(f"sentences{name}", partial(_sentences, family))
+        yield Part(f"figure{name}", partial(_load_figure, report, family))
+        yield Part(f"table{name}", lambda family=family: folded(load_tables.grid(report, family)))  # type: ignore[misc]
+
+
+def _sentences(family: LoadFamily) -> Iterator[Block]:
+    yield from (Text(text=line) for line in family.sentences)
+
+
+def _load_figure(report: Report, family: LoadFamily) -> Iterator[Block]:
+    svg, caption = load_figure.to_svg(report, family), load_figure.caption(report, family)
+    yield Figure(svg=svg, caption=caption)
 
 
 def _table(grid: partial[Grid]) -> Iterable[Block]:

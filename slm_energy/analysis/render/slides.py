@@ -30,6 +30,10 @@ _LINES: dict[str, dict[str, Any]] = {
     "bar": {"color": _MARK, "linewidth": 9, "alpha": 0.28, "solid_capstyle": "butt"},
     "clique": {"color": _MARK, "linewidth": 2.2, "solid_capstyle": "butt"},
     "front": {"color": _GOOD, "linewidth": 1.2},
+    "curve0": {"color": _MARK, "linewidth": 1.2},
+    "curve1": {"color": _WARM, "linewidth": 1.2},
+    "curve2": {"color": _GOOD, "linewidth": 1.2},
+    "curve3": {"color": _SOFT, "linewidth": 1.2},
     "dots": {"color": _MARK, "marker": "o", "linestyle": "", "markersize": 5, "alpha": 0.55},
 }
 _FILLS: dict[str, dict[str, Any]] = {

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from slm_energy.analysis.render import footprint_tables, solved_tables, supporting_tables
+from slm_energy.analysis.render import (
+    footprint_tables,
+    load_tables,
+    solved_tables,
+    supporting_tables,
+)
 from slm_energy.analysis.render.against import against
 from slm_energy.analysis.render.tables import MARGINAL, Grid, audit, figure, ratio, registration
 from slm_energy.analysis.result.comparison import Family, Pair
@@ -33,6 +38,10 @@ def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
         for name, grid in (
             ("table of trials that are not valid", partial(audit, report)),
             ("table of machines", partial(across, report)),
+            *(
+                (f"table of loads{of_family(f.name)}", partial(load_tables.grid, report, f))
+                for f in load_tables.families(report)
+            ),
             ("table of the cheapest", partial(choices, report)),
             ("table of cells", partial(cells, report)),
             *(
@@ -102,7 +111,7 @@ def choices(report: Report) -> Grid:
             against = f"{phrases.compared(others[0].ratio, name)}: {others[0].stated}"
         rows.append((each.family, report.short_label(best.cell), cost, against))
     unit = f", {made[0].metric.unit}" if made else ""
-    of = "Model" if report.options.families == ("model",) else "Family"
+    of = "Model" if report.by_model else "Family"
     return Grid(
         title="The cheapest of each, compared with the next best",
         head=(of, "Cheapest", f"Cost{unit}", "Compared"),

@@ -47,6 +47,7 @@ _SENTENCES = (
     "Registered",
     "This study",
     "Asked for by",
+    "Note",
 )
 _WORDS = ("Cheapest", "Against", "Verdict", "Without", "Allowed", *_SENTENCES)
 """Heads of columns that hold words, not figures."""

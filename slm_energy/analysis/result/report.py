@@ -23,6 +23,7 @@
       trials                     one row per trial
       noise_floor                how much the machine varies where nothing differs
       methods, findings          paragraphs
+      under_load                 joules and latency against the load
       footprint                  grams of CO2e and money, where the options ask for them
       failures                   sections that errors kept out
       registration               what was declared in advance, and whether the study follows it
@@ -52,6 +53,7 @@ from slm_energy.analysis.result.population import Population
 from slm_energy.analysis.result.recommendation import Recommendation
 from slm_energy.analysis.result.registration import RegistrationCheck
 from slm_energy.analysis.result.solved import AnswerCounts, Solved
+from slm_energy.analysis.result.under_load import UnderLoad
 from slm_energy.config.options import AnalysisOptions
 
 SCHEMA = 3
@@ -127,6 +129,7 @@ class Report:
         planned_rounds: how many the last sweep was to have; 0 where it is not known.
         across: cells of two machines against each other; empty where there is one.
         footprint: what its joules emit and cost; None where that is not asked for.
+        under_load: joules and latency against the load; None where all cells have the same.
         hardware: what the study ran on, as a reader knows it: `processor` to its name, ...
         schema: version of this format.
     """
@@ -159,6 +162,7 @@ class Report:
     planned_rounds: int = 0
     across: tuple[AcrossMachines, ...] = ()
     footprint: Footprint | None = None
+    under_load: UnderLoad | None = None
     hardware: dict[str, str] = dataclasses.field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -175,7 +179,16 @@ class Report:
     def short_label(self, cell: str) -> str:
         """A cell's name where its family is named: without the level that this one shares."""
         named = next(each for each in self.cells if each.id == cell)
-        return named.label.removeprefix(f"{named.family} / ")
+        levels = named.family.split(" / ")
+        load = {each for each in levels if "=" in each}  # they end a label
+        front = " / ".join(each for each in levels if each not in load)
+        parts = named.label.removeprefix(f"{front} / ").split(" / ")
+        return " / ".join(each for each in parts if each not in load) or named.label
+
+    @property
+    def by_model(self) -> bool:
+        """Whether a family is a model."""
+        return self.options.families == ("model",) and self.under_load is None
 
     @property
     def compared(self) -> tuple[Family, ...]:

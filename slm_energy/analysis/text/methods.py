@@ -102,7 +102,8 @@ def _comparison(report: Report) -> str:
         )
     split = ""
     if any(family.name for result in report.metrics for family in result.families):
-        split = f" within the same {' and '.join(options.families)}"
+        load = ("load",) if report.under_load is not None else ()
+        split = f" within the same {' and '.join([*options.families, *load])}"
     return (
         f"Cells are compared{split} by the ratio of geometric means over the rounds valid for both,"
         f" with {confidence(report)} intervals on the log ratio"

@@ -58,7 +58,13 @@ def opening(report: Report) -> tuple[tuple[str, ...], ...]:
     made = choices(report)
     many = len(made) > MOST_FAMILIES
     groups = [_most_often(report, made)] if many else [each.sentences for each in made]
-    return (*([across] if across else []), *groups)
+    return (*([across] if across else []), *under_load(report), *groups)
+
+
+def under_load(report: Report) -> list[tuple[str, ...]]:
+    """What a report begins with about loads: of many families nothing, the section has it."""
+    families = () if report.under_load is None else report.under_load.families
+    return [each.sentences for each in families if len(families) <= MOST_FAMILIES]
 
 
 def choices(report: Report) -> tuple[Recommendation, ...]:
@@ -77,7 +83,7 @@ def _most_often(report: Report, made: Sequence[Recommendation]) -> tuple[str, ..
         own = [each for each in made if each.metric == metric and each.eligible]
         counts = Counter(report.short_label(each.eligible[0].cell) for each in own)
         sure = sum(each.eligible[1].verdict in SEPARATES for each in own if len(each.eligible) > 1)
-        of = "models" if report.options.families == ("model",) else "families"
+        of = "models" if report.by_model else "families"
         names = joined([f"{name} for {n} of {len(own)} {of}" for name, n in counts.most_common()])
         what = "Cheapest" if metric.is_energy else "Best"
         lines.append(

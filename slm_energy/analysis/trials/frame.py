@@ -21,7 +21,9 @@ from slm_energy.config.groups import SENTINEL, Scalar
 from slm_energy.errors import AnalysisError, one_line
 from slm_energy.scope import Scope
 
-_SETTINGS = ("machine.", "model.", "engine.", "provider.", "measurement.", "workload.", "version.")
+_SETTINGS = (
+    "machine.", "model.", "engine.", "provider.", "measurement.", "workload.", "load.", "version.",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
