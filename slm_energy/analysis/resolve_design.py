@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -63,6 +64,9 @@ def resolve_design(study: Study, options: AnalysisOptions, *, rounds: bool = Tru
     named = [factor.key for factor in study.factors(options.families, "families")]
     split = list(dict.fromkeys([*named, *load]))
     families = {cell: family_name(study.settings[cell], split) for cell in study.cells}
+    if load:
+        by_load = sorted(study.cells, key=lambda cell: _order(study.settings[cell], split))
+        families = {cell: families[cell] for cell in by_load}
     factors = (*options.factors, *(key for key in load if key not in options.factors))
     return Design(
         options=options,
@@ -93,6 +97,15 @@ def _loads(split: Sequence[str]) -> list[str]:
     return [key for key in split if key in ARRIVALS]
 
 
+def _order(settings: dict[str, Scalar], split: Sequence[str]) -> list[tuple[float, str]]:
+    """Sorts by levels, those of the load that are numbers as such."""
+    texts = [(key, level(settings, key)) for key in split]
+    return [
+        (float(text), "") if key in ARRIVALS and re.fullmatch(r"[\d.]+", text) else (math.inf, text)
+        for key, text in texts
+    ]
+
+
 def _references(
     study: Study, families: dict[str, str], split: Sequence[str], named: str | None
 ) -> dict[str, str]:
@@ -119,11 +132,12 @@ def _references(
 
 
 def members(cells: Iterable[str], design: Design) -> dict[str, tuple[str, ...]]:
-    """Family to its cells, both in the order in which the cells are given."""
+    """Family to its cells, both in the order in which the cells are given; families by load."""
     families: dict[str, list[str]] = {}
     for cell in cells:
         families.setdefault(design.families[cell], []).append(cell)
-    return {name: tuple(cells) for name, cells in families.items()}
+    names = list(dict.fromkeys(design.families.values())) if design.load else list(families)
+    return {name: tuple(families[name]) for name in names if name in families}
 
 
 def with_sharing(design: Design, blocks: Iterable[Block]) -> Design:

@@ -121,3 +121,77 @@ def with_requests(frame: pd.DataFrame, tokens: int = 100) -> pd.DataFrame:
     for name in [str(c) for c in frame.columns if "/per_output_token" in str(c)]:
         frame[name.replace("output_token", "request")] = frame[name] * tokens
     return frame
+
+
+def make_loads(
+    engines: Mapping[str, tuple[float, float, float]],
+    rates: tuple[float, ...],
+    rounds: int = 5,
+    *,
+    slo_s: float | None = None,
+    key: str = "load.rate",
+    noise: float = 0.01,
+    seed: int = 1,
+    kind: str = "energy",
+) -> pd.DataFrame:
+    """A study of servers with one queue and a fixed time of service, M/D/1, over several loads.
+
+    Joules per request are idle power over the rate served, and what the request itself takes. A
+    server whose capacity is exceeded is saturated; its latency has grown for a window of 60 s.
+
+    Args:
+        engines: name to idle power in W, joules of a request's own, and its time of service in s.
+        rates: requests per second, or clients (each one request per second).
+        rounds: how many.
+        slo_s: promised longest end-to-end latency.
+        key: `load.rate` or `load.clients`.
+        noise: standard deviation of log values.
+        seed: of the noise.
+        kind: `energy` or `energy_estimated`.
+    """
+    generator = np.random.default_rng(seed)
+    opened = key == "load.rate"
+    rows: list[dict[str, Any]] = []
+    for number in range(1, rounds + 1):
+        shift = generator.normal(0, 0.03)
+        for engine, rate in generator.permutation(
+            np.array([(name, rate) for name in engines for rate in rates], dtype=object)
+        ):
+            idle_w, own_j, served_s = engines[engine]
+            load = rate * served_s
+            served = min(rate, 1 / served_s)
+            waits = served_s * load / (2 * (1 - load)) if load < 1 else 30 * (load - 1) / load
+            mean, p95 = served_s + waits, served_s + 3 * waits
+            good = 1.0 if slo_s is None else 1 - 0.05 ** (slo_s / p95)
+            per_s = float(np.exp(shift + generator.normal(0, noise)))
+            joules = (idle_w / served + own_j) * per_s
+            rows.append(
+                {
+                    "run_id": f"run{len(rows)}", "study": "toy", "sweep": "s1",
+                    "cell": f"{engine}-{rate:g}", "label": "old label", "round": number,
+                    "order": len(rows) + 1, "attempt": 1, "machine": "lab-1", "outcome": "valid",
+                    "reason": None,
+                    "started": f"2026-01-01T{len(rows) // 60:02}:{len(rows) % 60:02}",
+                    "model.name": "bundled", "engine.name": engine, "provider.name": "cpu",
+                    "load.name": "open" if opened else "closed",
+                    "load.mode": "open" if opened else "closed",
+                    "load.rate": str(float(rate)) if opened else "None",
+                    "load.clients": "1" if opened else str(rate), "load.slo.ttft_s": "None",
+                    "load.slo.tpot_s": "None", "load.slo.e2e_s": str(slo_s),
+                    "load.ramp_s": "60.0",
+                    f"{kind}/per_request_j": joules, f"{kind}/per_output_token_j": joules / 64,
+                    f"{kind}/per_good_request_j": joules / max(good, 1e-3),
+                    "latency/ttft_p50_s": waits * per_s + 0.01,
+                    "latency/ttft_p95_s": 3 * waits * per_s + 0.01,
+                    "latency/e2e_p50_s": mean * per_s, "latency/e2e_mean_s": mean * per_s,
+                    "latency/e2e_p95_s": p95 * per_s,
+                    "throughput/output_tokens_per_s": 64 * served,
+                    "load/offered_per_s": float(rate), "load/delivered_per_s": served * per_s,
+                    "load/saturated": float(load > 1), "load/refused_count": 0.0,
+                    "load/failed_count": 0.0, "time/serve_s": 60.0,
+                    f"load/idle_{kind}_share": idle_w / (idle_w + served * own_j),
+                }
+            )  # fmt: skip
+            if slo_s is not None:
+                rows[-1]["load/good_share"] = min(1.0, good + generator.normal(0, 1e-3))
+    return pd.DataFrame(rows)

@@ -15,7 +15,7 @@ from slm_energy.analysis.result.under_load import (
     LoadPair,
     LoadPoint,
 )
-from slm_energy.analysis.text.phrases import amount, between, joined, kind, percent, times
+from slm_energy.analysis.text.phrases import between, joined, kind, percent, shown, times
 
 _MOST_ORDERS = 3
 """Pairs of configurations up to which each has a sentence; of more only those that change."""
@@ -51,31 +51,33 @@ def quantity(family: LoadFamily) -> str:
 
 def _cheapest(family: LoadFamily, confidence: str) -> Iterator[str]:
     of = f" of {family.name}" if family.name else ""
-    condition = "keeps load.slo" if family.limits else "answers its requests"
+    condition = "keeps load.slo" if family.limits else "is served without saturation"
     points = [(curve, point) for curve in family.curves if (point := curve.best) is not None]
     without = [curve.name for curve in family.curves if curve.best is None]
     if not points:
-        yield f"No configuration{of} {condition} at any load that was measured."
+        yield f"No load{of} that was measured {condition}, with any configuration."
         return
     points.sort(key=lambda each: each[1].energy.value)
     named = [
-        f"{curve.name} at {at(family, point.level)}, {_cost(family, point, confidence)}"
-        for curve, point in points
+        f"{curve.name} {_cost(family, point, confidence if i == 0 else '')}"
+        for i, (curve, point) in enumerate(points)
     ]
     yield (
-        f"Least {family.metric.title}{kind(family.metric)}{of} at a load at which the configuration"
-        f" {condition} and is not saturated: {'; '.join(named)}."
+        f"Least {family.metric.title}{kind(family.metric)}{of} at a load that {condition}:"
+        f" {'; '.join(named)}."
         + (f" At no load: {joined(without)}." if without else "")
         + (" No promise is set (load.slo)." if not family.limits else "")
     )
 
 
 def _cost(family: LoadFamily, point: LoadPoint, confidence: str) -> str:
+    """`21.7 J (95 % interval 21.2 to 22.3) at 4 requests/s`."""
     metric, energy = family.metric, point.energy
-    if energy.low is None or energy.high is None:
-        return amount(metric, energy.value)
-    span = between(metric, energy.low, energy.high)
-    return f"{amount(metric, energy.value)} ({confidence} interval {span})"
+    span = ""
+    if energy.low is not None and energy.high is not None:
+        label = f"{confidence} interval " if confidence else ""
+        span = f" ({label}{between(metric, energy.low, energy.high)})"
+    return f"{shown(metric, energy.value)}{span} at {at(family, point.level)}"
 
 
 def _doubtful(family: LoadFamily) -> Iterator[str]:
@@ -161,11 +163,11 @@ def _order(family: LoadFamily, order: LoadOrder) -> str:
     for verdict, run in runs:
         where = _where(family, run, shared)
         if verdict is None:
-            parts.append(f"{where} no verdict separates the two")
+            parts.append(f"{where}, no verdict separates the two")
         else:
             cheaper, other = (order.a, order.b) if verdict == "saves" else (order.b, order.a)
             parts.append(
-                f"{where} {cheaper} costs less {family.metric.title} than {other} ({_savings(run)})"
+                f"{where}, {cheaper} costs less {family.metric.title} than {other} ({_savings(run)})"
             )
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}{kind(family.metric)}."
@@ -174,15 +176,11 @@ def _order(family: LoadFamily, order: LoadOrder) -> str:
 def _where(family: LoadFamily, run: Sequence[LoadPair], shared: Sequence[LoadPair]) -> str:
     first, last = run[0].level, run[-1].level
     starts, ends = first == shared[0].level, last == shared[-1].level
-    if starts and ends:
-        return f"at {at(family, first)}" if first == last else (
-            f"from {first:g} to {at(family, last)}"
-        )  # fmt: skip
-    if starts:
-        return f"up to {at(family, last)}"
-    if ends:
-        return f"from {at(family, first)} on"
-    return f"at {at(family, first)}" if first == last else f"from {first:g} to {at(family, last)}"
+    if first == last and (starts or not ends):
+        return f"at {at(family, first)}"
+    if starts != ends:
+        return f"up to {at(family, last)}" if starts else f"from {at(family, first)} on"
+    return f"from {first:g} to {at(family, last)}"
 
 
 def _savings(run: Sequence[LoadPair]) -> str:
@@ -202,8 +200,8 @@ def methods(report: Report) -> tuple[str, ...]:
         " Configurations are compared on energy per request at equal load, within rounds, as cells"
         f" are otherwise; the error rate is that of {each}. A load is admissible if it saturates in"
         f" no trial and at least {100 * ENOUGH:g} % of its requests are good: they kept load.slo"
-        " or, where nothing is promised, were answered; the lower end of the interval over trials must"
-        " be that large. The knee is the load with the largest power, throughput over mean latency"
+        " or, where nothing is promised, were answered; the lower end of the interval over trials"
+        " must be that large. The knee is the load with the largest power, throughput over mean latency"
         " (Kleinrock 1979), of those that do not saturate; that of each single round shows how"
         " certain it is.",
     )
