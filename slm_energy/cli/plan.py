@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from slm_energy import cache, cpu_quota
-from slm_energy.cell import Cell, is_sentinel
+from slm_energy.cell import Cell, arrivals_differ, cell_levels, is_sentinel, named_levels
 from slm_energy.cli import key_help, registration
 from slm_energy.cli.console import terminal
 from slm_energy.cli.words import add_hydra, hydra_words
@@ -250,9 +250,11 @@ def warn_of_few_rounds(cells: Collection[Cell], rounds: int, console: Console) -
 
 
 def _most_compared(cells: Collection[Cell]) -> int:
-    """Of the cells of one model, which are compared with each other."""
-    models = Counter(cell.settings.model.name for cell in cells if not is_sentinel(cell))
-    return max(models.values(), default=0)
+    """Of the cells of one model under one load, which are compared with each other."""
+    levels = [cell_levels(cell) for cell in cells if not is_sentinel(cell)]
+    load = arrivals_differ(levels)
+    families = Counter((str(row["model.name"]), *named_levels(row, load)) for row in levels)
+    return max(families.values(), default=0)
 
 
 def _show_power(plan: Plan, floor: NoiseFloor | None, machine: str, console: Console) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from slm_energy.analysis.render.figures import axis_name, draw_axis, draw_upright_axis, wide
+from slm_energy.analysis.render.figures import axis_name, draw_axis, draw_upright_axis
 from slm_energy.analysis.result.footprint import Amount
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import Report
@@ -18,6 +18,10 @@ _PANEL = 210.0
 _LEFT, _RIGHT = 56.0, WIDTH - 28
 _COLOURS = 4
 _MOST_TICKS = 8
+_LOG_FROM = 4
+"""Ratio of the largest value to the smallest from which on an axis is logarithmic."""
+_LINE = 11.0
+"""Pixels between the numbers of curves that end together."""
 _APART = 5.0
 """Pixels between configurations at the same load."""
 
@@ -76,7 +80,7 @@ def to_svg(report: Report, family: LoadFamily) -> str:
         picture.circle(0.02 * WIDTH, y, 4.5, f"part part{i % _COLOURS}")
         picture.text(0.055 * WIDTH, y + 4, f"{i + 1}  {curve.name}")
     levels = sorted({point.level for curve in family.curves for point in curve.points})
-    across = scale(levels, _LEFT, _RIGHT, log=levels[-1] >= 4 * levels[0])
+    across = scale(levels, _LEFT, _RIGHT, log=levels[-1] >= _LOG_FROM * levels[0])
     for position, panel in enumerate(panels):
         _draw_panel(picture, family, panel, across, top + _PANEL * position)
     ticks = levels if len(levels) <= _MOST_TICKS else None
@@ -97,13 +101,15 @@ def _draw_panel(
         if end is not None
     ]
     values += [limit * factor for limit in panel.limits]
-    up = scale(values, top + _PANEL - 12, top + 34, log=wide(values))
-    picture.text(0, top + 12, axis_name(up, panel.metric.heading, panel.metric.unit), "small soft")
+    log = min(values) > 0 and max(values) >= _LOG_FROM * min(values)
+    up = scale(values, top + _PANEL - 12, top + 34, log=log)
+    head = axis_name(up, panel.metric.heading, panel.metric.unit)
+    head += "".join(f"; limit {shown(panel.metric, limit)}" for limit in panel.limits)
+    picture.text(0, top + 12, head, "small soft")
     draw_upright_axis(picture, up, _RIGHT, "", ",.6g")
     for limit in panel.limits:
-        y = up(limit * factor)
-        picture.line(_LEFT, y, WIDTH, y, "zero")
-        picture.text(WIDTH, y - 4, f"limit {shown(panel.metric, limit)}", "small soft", "end")
+        picture.line(_LEFT, up(limit * factor), _RIGHT, up(limit * factor), "zero")
+    ends: list[tuple[float, float, str]] = []
     for i, curve in enumerate(curves):
         shift = _APART * (i - (len(curves) - 1) / 2)
         known = [
@@ -123,4 +129,8 @@ def _draw_panel(
             if point.saturated:
                 picture.circle(x, y, 8, "flag")
         if known:
-            picture.text(known[-1][2] + 12, known[-1][3] + 4, str(i + 1), "small soft")
+            ends.append((known[-1][2] - shift, known[-1][3] + 4, str(i + 1)))
+    lowest: dict[float, float] = {}
+    for x, y, name in sorted(ends, key=lambda end: end[1]):
+        lowest[x] = max(y, lowest.get(x, 0) + _LINE)
+        picture.text(x + 16, lowest[x], name, "small soft")

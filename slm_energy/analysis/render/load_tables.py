@@ -28,9 +28,9 @@ def grid(report: Report, family: LoadFamily) -> Grid:
             f"{point.level:g}",
             "-" if point.delivered_per_s is None else number(point.delivered_per_s),
             _text(family.metric, point.energy),
-            _text(family.metric, point.per_good_request),
+            "-" if (per := point.per_good_request) is None else figure(family.metric, per.value),
             *(_text(metric, point.latencies.get(metric.name)) for metric in latencies),
-            "-" if point.good is None else good(point.good),
+            "-" if point.good is None else good(point.good).replace(" %", ""),
             share(point.idle_share),
             _note(curve, point),
         )
@@ -45,7 +45,7 @@ def grid(report: Report, family: LoadFamily) -> Grid:
         f"{family.metric.heading}, {unit(family.metric)}",
         "Per good request",
         *(f"{metric.heading}, {unit(metric)}" for metric in latencies),
-        "Good" if family.limits else "Answered",
+        "Good, %" if family.limits else "Answered, %",
         "Idle power, %",
         "Note",
     )

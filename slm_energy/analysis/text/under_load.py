@@ -99,10 +99,11 @@ def _doubtful(family: LoadFamily) -> Iterator[str]:
 
 def good(share: Amount) -> str:
     """A share of good requests with its interval: `97.2 % (95.1 to 99.3)`."""
-    span = ""
-    if share.low is not None and share.high is not None:
-        span = f" ({percent(share.low)} to {percent(share.high)})"
-    return f"{percent(share.value)} %{span}"
+    value = percent(share.value)
+    if share.low is None or share.high is None:
+        return f"{value} %"
+    ends = percent(share.low), percent(share.high)
+    return f"{value} %" + ("" if set(ends) == {value} else f" ({ends[0]} to {ends[1]})")
 
 
 def _saturated(family: LoadFamily) -> Iterator[str]:
@@ -159,16 +160,14 @@ def _order(family: LoadFamily, order: LoadOrder) -> str:
             shared, lambda pair: pair.verdict if pair.verdict in ("saves", "worse") else None
         )
     ]
-    parts = []
+    parts, what = [], family.metric.title
     for verdict, run in runs:
         where = _where(family, run, shared)
         if verdict is None:
             parts.append(f"{where}, no verdict separates the two")
         else:
             cheaper, other = (order.a, order.b) if verdict == "saves" else (order.b, order.a)
-            parts.append(
-                f"{where}, {cheaper} costs less {family.metric.title} than {other} ({_savings(run)})"
-            )
+            parts.append(f"{where}, {cheaper} costs less {what} than {other} ({_savings(run)})")
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}{kind(family.metric)}."
 
@@ -201,9 +200,9 @@ def methods(report: Report) -> tuple[str, ...]:
         f" are otherwise; the error rate is that of {each}. A load is admissible if it saturates in"
         f" no trial and at least {100 * ENOUGH:g} % of its requests are good: they kept load.slo"
         " or, where nothing is promised, were answered; the lower end of the interval over trials"
-        " must be that large. The knee is the load with the largest power, throughput over mean latency"
-        " (Kleinrock 1979), of those that do not saturate; that of each single round shows how"
-        " certain it is.",
+        " must be that large. The knee is the load with the largest power, throughput over mean"
+        " latency (Kleinrock 1979), of those that do not saturate; that of each single round shows"
+        " how certain it is.",
     )
 
 
