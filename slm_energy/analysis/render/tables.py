@@ -47,9 +47,8 @@ _SENTENCES = (
     "Registered",
     "This study",
     "Asked for by",
-    "Note",
 )
-_WORDS = ("Cheapest", "Against", "Verdict", "Without", "Allowed", *_SENTENCES)
+_WORDS = ("Cheapest", "Against", "Verdict", "Without", "Allowed", "Note", *_SENTENCES)
 """Heads of columns that hold words, not figures."""
 
 

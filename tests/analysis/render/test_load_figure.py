@@ -96,7 +96,7 @@ def test_files_have_the_curve_as_table_figure_and_rows(report: Report) -> None:
     made = with_slides(files(report))
     assert made.failures == ()
     assert {"figures/load-1.svg", "figures/load-1.png", "figures/load-1.pdf"} <= set(made.contents)
-    assert rb"\begin{tabular}" in made.contents["tables/load-1.tex"]
+    assert rb"\label{tab:load-1}" in made.contents["tables/load-1.tex"]
     rows = list(csv.DictReader(io.StringIO(made.contents["load.csv"].decode())))
     assert [(row["configuration"], row["level"]) for row in rows[:2]] == [
         (rows[0]["configuration"], "0.5"),
