@@ -34,6 +34,7 @@ from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED, S
 from slm_energy.record import Capture, EnergyFigure, Generation, Series, Window
 from slm_energy.scope import lacking
 
+_BATCHES = LoadConfig()
 _FEWEST_FOR_P99 = 100
 """Of fewer values the 99th percentile is the largest."""
 
@@ -88,7 +89,9 @@ def _with_unsteadiness(
     return dataclasses.replace(total, pedigree=total.pedigree | more)
 
 
-def derive(capture: Capture, energy: Sequence[EnergyFigure], load: LoadConfig) -> dict[str, float]:
+def derive(
+    capture: Capture, energy: Sequence[EnergyFigure], load: LoadConfig = _BATCHES
+) -> dict[str, float]:
     """All metrics of a trial.
 
     Args:

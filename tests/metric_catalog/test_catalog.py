@@ -15,7 +15,13 @@ import pytest
 from slm_energy.analysis.build import build
 from slm_energy.analysis.options import METRICS as COMPARED
 from slm_energy.analysis.render.files import files
-from slm_energy.config.groups import MeasurementConfig, RunConfig, TrackingConfig
+from slm_energy.config.groups import (
+    LoadConfig,
+    MeasurementConfig,
+    RunConfig,
+    SloConfig,
+    TrackingConfig,
+)
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.cpu_quota import CpuQuota
 from slm_energy.derive import metrics, solved
@@ -30,7 +36,16 @@ from slm_energy.metric_catalog.catalog import (
     find,
     listed,
 )
-from slm_energy.record import Capture, Record, SamplerReport, Series, TaskScore, WarmUp, Window
+from slm_energy.record import (
+    Capture,
+    LoadReport,
+    Record,
+    SamplerReport,
+    Series,
+    TaskScore,
+    WarmUp,
+    Window,
+)
 from slm_energy.running import trial
 from slm_energy.store import artifacts, mlflow_schema
 from slm_energy.store.tracking import Store
@@ -111,15 +126,38 @@ def rich_capture() -> Capture:
 
 
 def devices_only() -> dict[str, float]:
-    """The metrics of a GPU's trial where no sensor covers the processors."""
+    """The metrics of GPUs' trials where no sensor covers the processors."""
     rich = rich_capture()
     series = [s for s in rich.series if s.source.domain == "gpu"]
     capture = dataclasses.replace(
         rich, series=tuple(series), effective=rich.effective | {"provider": "cuda"}
     )
     energy = metrics.energy_figures(capture, MeasurementConfig(name="test"))
-    values = metrics.derive(capture, energy)
+    values = metrics.derive(capture, energy) | under_load(capture)
     return values | solved.metrics((TaskScore(task_id="a", verdict="passed"),), values)
+
+
+def under_load(capture: Capture) -> dict[str, float]:
+    """The metrics of the same readings where requests came from a load: 120, one aborted."""
+    [first, *_] = capture.generations
+    serve = capture.windows[-1]
+    step_ns = (serve.end_ns - serve.start_ns) // 130
+    requests = [
+        dataclasses.replace(
+            first,
+            due_ns=serve.start_ns + n * step_ns,
+            start_ns=serve.start_ns + n * step_ns,
+            token_ns=tuple(serve.start_ns + n * step_ns + k for k in (1, 2, 3, 4)),
+            ended="complete" if n else "aborted",
+        )
+        for n in range(120)
+    ]
+    loaded = dataclasses.replace(
+        capture, generations=tuple(requests), load=LoadReport(steady=True, client_cpu_s=0.1)
+    )
+    load = LoadConfig(mode="open", rate=30.0, slo=SloConfig(ttft_s=1.0))
+    figures = metrics.energy_figures(loaded, MeasurementConfig(name="test"))
+    return metrics.derive(loaded, figures, load)
 
 
 @pytest.fixture
@@ -146,7 +184,7 @@ def solved_too(record: Record) -> Record:
 def test_every_entry_is_stored_by_some_trial_and_every_stored_name_has_an_entry(
     record: Record,
 ) -> None:
-    names = {*mlflow_schema.metrics(record)} | {*devices_only()}
+    names = {*mlflow_schema.metrics(record)} | {*devices_only()} | {*under_load(rich_capture())}
     names |= {point.name for point in mlflow_schema.system_series(record)}
     assert [name for name in names if find(name) is None] == []
     entries = {find(name) for name in names}
