@@ -110,7 +110,7 @@ def _drawn_counter(
     joules = svg.Scale(low=0, high=max(shown), left=286, right=150)
     left, right = across(window.start_ns), across(window.end_ns)
     picture.rect(left, 22, right - left, height - 66, "band")
-    picture.text(left + 5, 38, "window")
+    picture.text(left + 5, 16, "window", "small soft")
     steps = range(0, last, 2 * _MS)
     picture.path([(across(t), watts(power.power_mw(t))) for t in steps], "front")
     picture.path([(across(t), joules(power.energy_pj(t) / 1e9)) for t in steps], "front")
@@ -118,7 +118,7 @@ def _drawn_counter(
     picture.path([(across(t), joules(raw)) for t, raw in seen], "line")
     for t, raw in seen:
         picture.circle(across(t), joules(raw), 2.6, "dot")
-    picture.text(0, 16, "true power, W", "small soft")
+    picture.text(0, 16, "power, W", "small soft")
     picture.text(
         0, 140, "energy, J: true (smooth), and what the counter shows (steps)", "small soft"
     )
@@ -130,17 +130,17 @@ def _drawn_counter(
 
 
 _BOXES = {
-    "wall": (0, 1, 0), "machine": (0, 0.87, 1), "psys": (0, 0.5, 2), "cpu_package": (0, 0.5, 3),
-    "cpu_core": (0, 0.25, 4), "cpu_uncore": (0.25, 0.5, 4), "dram": (0.5, 0.68, 2),
-    "gpu": (0.68, 0.86, 2),
+    "wall": (0.002, 0.998, 0), "machine": (0.012, 0.88, 1), "psys": (0.022, 0.53, 2),
+    "cpu_package": (0.032, 0.52, 3), "cpu_core": (0.042, 0.26, 4),
+    "cpu_uncore": (0.27, 0.51, 4), "dram": (0.54, 0.695, 2), "gpu": (0.705, 0.87, 2),
 }  # fmt: skip
 """Left and right end as shares of the width, and how deep it lies within others."""
 _MACHINES = {
-    "A server with RAPL, a GPU and a meter at the wall": (
+    "Server: RAPL, GPU, meter at the wall": (
         "cpu_package", "cpu_core", "dram", "gpu", "psys", "wall",
     ),
-    "A laptop whose package and memory counters are closed": ("psys",),
-    "A virtual machine with a GPU": ("gpu",),
+    "Laptop: only psys can be read": ("psys",),
+    "Virtual machine with a GPU": ("gpu",),
 }  # fmt: skip
 
 
@@ -160,12 +160,10 @@ def scope() -> str:
         picture.text(0, top + 16, name, "head")
         picture.text(0, top + 34, f"summed: {', '.join(sorted(summed))} ({total})", "small soft")
         for domain, (left, right, depth) in _BOXES.items():
-            inset = 5 * depth
             style = "summed" if domain in summed else "read" if domain in present else "box"
-            y, bottom = top + 44 + box * depth, top + panel - 14 - inset
-            x = left * WIDTH + inset * (left == 0)
-            picture.rect(x + 2, y, right * WIDTH - x - 4 - inset * (left == 0), bottom - y, style)
-            picture.text(x + 7, y + 16, domain, "small")
+            y, bottom = top + 44 + box * depth, top + panel - 14 - 5 * depth
+            picture.rect(left * WIDTH, y, (right - left) * WIDTH, bottom - y, style)
+            picture.text((left + 0.01) * WIDTH, y + 16, domain, "small")
     caption = (
         "Filled: summed. Solid outline: read, but not summed, because a box within it is or it"
         " contains one that is. Dotted: no sensor here. Between machine and wall lie the losses of"
@@ -212,12 +210,12 @@ def seed_savings() -> str:
 
 def seed_claims() -> str:
     """Each published claim, and what follows."""
-    return _table(external_tables.grids(_published("paper_medians"))[1])
+    return _table(external_tables.grids(_published("paper_medians"))[1]).replace("--:", ":--")
 
 
 def seed_series() -> str:
     """The claims that only repetitions can answer."""
-    return _table(external_tables.grids(_published("paper_series"))[-1])
+    return _table(external_tables.grids(_published("paper_series"))[-1]).replace("--:", ":--")
 
 
 def seed_verdicts() -> str:
