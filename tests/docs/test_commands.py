@@ -29,7 +29,8 @@ from tests.fake_slurm import FakeSlurm
 
 SCRIPTED = ("--config-dir", str(CONF), "engine=scripted", *QUICK)
 GRID = "engine.decode=session,generate"
-TABLE = "model,engine,provider,energy/per_output_token_j\n" + "m,torch,cpu,0.2\nm,onnx,cpu,0.1\n" * 4
+ROWS = "m,torch,cpu,0.2\nm,onnx,cpu,0.1\n" * 4
+TABLE = f"model,engine,provider,energy/per_output_token_j\n{ROWS}"
 OTHERS = "LLM,Runtime,Energy (Wh)\n" + "m,torch,1.5\nm,onnx,0.75\n" * 4
 TASK = '{"task_id": "a/1", "prompt": "def f():", "text": "def f():"}\n'
 NOBODY = "http://127.0.0.1:9"
@@ -68,9 +69,11 @@ def folder(
             install(tomllib.loads(block.code)["project"], place)
         elif block.title:
             write(place / block.title, block.code)
-    mine = (ROOT / "conf" / "model" / "bundled.yaml").read_text()
-    write(place / "my-configs" / "model" / "mine.yaml", mine)
-    write(place / "mappings" / "columns" / "mine.yaml", (ROOT / "conf/columns/tidy.yaml").read_text())
+    for like, mine in (
+        ("model/bundled.yaml", "my-configs/model/mine.yaml"),
+        ("columns/tidy.yaml", "mappings/columns/mine.yaml"),
+    ):
+        write(place / mine, (ROOT / "conf" / like).read_text(encoding="utf-8"))
     for name, text in (("my-tasks.jsonl", TASK), ("measured.csv", TABLE), ("others.csv", OTHERS)):
         write(place / name, text)
     (place / "my-server").touch(mode=0o755)
@@ -169,9 +172,7 @@ PYTHON = [block for block in blocks() if block.language == "python" and not bloc
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.page)
-def test_python_of_a_page_runs(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, block: Block
-) -> None:
+def test_python_of_a_page_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, block: Block) -> None:
     monkeypatch.chdir(folder)
     words = shlex.join(["-m", *SCRIPTED, GRID, "study.rounds=1", "study.sandbox=bubblewrap"])
     code = block.code.replace('run("-m engine=torch,onnx study.rounds=6")', f"run({words!r})")
