@@ -20,15 +20,18 @@ from slm_energy.cli import (
     doctor,
     env,
     exit_codes,
+    export,
     fetch,
     metrics,
     plan,
     recommend,
     report,
+    reproduce,
     run,
     score,
     sync,
     ui,
+    verify,
 )
 from slm_energy.cli.console import Output, occupy_standard_descriptors
 from slm_energy.cli.key_help import group_lines, help_text, sweep_lines
@@ -66,6 +69,9 @@ VERBS: dict[str, Verb] = {
     "recommend": recommend,
     "score": score,
     "compare": compare,
+    "export": export,
+    "verify": verify,
+    "reproduce": reproduce,
     "ui": ui,
     "sync": sync,
     "cache": cache,

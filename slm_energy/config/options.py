@@ -158,6 +158,37 @@ class ReportFiles:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ExportOptions:
+    """Where `slm-energy export` writes a study's package, and what it says of itself."""
+
+    out: Annotated[str | None, Key("folder that becomes the package; it must not exist yet")] = None
+    zip: Annotated[bool, Key("write the package as out.zip, the same bytes each time")] = False
+    title: Annotated[str | None, Key("title of the package; null names the study")] = None
+    authors: Annotated[
+        tuple[str, ...],
+        Key("names of the authors, such as ['Ada Lovelace']; left out with anonymize=true"),
+    ] = ()
+    data_license: Annotated[
+        str | None,
+        Key("SPDX id of the licence of readings, figures and texts, such as CC-BY-4.0"),
+    ] = None
+    code_license: Annotated[str, Key("SPDX id of the licence of configurations and plans")] = (
+        "Apache-2.0"
+    )
+    anonymize: Annotated[
+        bool,
+        Key(
+            "for double-blind review: without authors, e-mail addresses and `words`. Credentials,"
+            " home folders and names of users, hosts and machines are always replaced."
+        ),
+    ] = False
+    words: Annotated[
+        tuple[str, ...],
+        Key("further words to replace wherever they occur, such as the name of a laboratory"),
+    ] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CompareOptions:
     """What `slm-energy compare A B` decides by."""
 

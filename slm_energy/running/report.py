@@ -25,6 +25,7 @@ from slm_energy.serialization import from_plain
 from slm_energy.store.artifacts import SCORES, SETTINGS
 from slm_energy.store.connection import store_uri
 from slm_energy.store.mlflow_schema import PLAN_FILE
+from slm_energy.store.reading import Readable
 from slm_energy.store.tracking import Store, open_existing
 
 if TYPE_CHECKING:
@@ -60,17 +61,13 @@ class StoredReport:
 
 
 def study_report(
-    store: Store,
-    options: Mapping[str, Any],
-    stop_reason: str | None = None,
-    registration: str | None = None,
+    store: Readable, options: Mapping[str, Any], registration: str | None = None
 ) -> StoredReport:
     """Build a study's report.
 
     Args:
         store: has the study.
         options: the keys of conf/analysis.yaml that `slm_energy.analysis.options` accepts.
-        stop_reason: why the study has just ended before its last round, if it has; it is stored.
         registration: a file that was written before the study, to compare it with.
 
     Raises:
@@ -86,7 +83,7 @@ def study_report(
     from slm_energy.analysis.sections import Sections
 
     checked = analysis.options(options)
-    result, answers, gaps = _analysed(store, checked, stop_reason)
+    result, answers, gaps = _analysed(store, checked)
     sections = Sections()
     generations: tuple[Generated, ...] = ()
     try:
@@ -112,7 +109,7 @@ def study_report(
 
 
 def _analysed(
-    store: Store, options: AnalysisOptions, stop_reason: str | None = None
+    store: Readable, options: AnalysisOptions
 ) -> tuple[Report, dict[str, TrialAnswers], list[str]]:
     """The analysis of a stored study, its scores by run id, and what it goes without."""
     from slm_energy import analysis
@@ -129,8 +126,6 @@ def _analysed(
         floor = noise_floor(store, machines[0], node_kind(own)) if len(machines) == 1 else None
     except AnalysisError as error:
         gaps.append(f"no noise floor: {error}")
-    if stop_reason is not None:
-        store.note_stop(options.study, machines[0], stop_reason)
     stops = {machine: store.stopped(options.study, machine) for machine in machines}
     answers, lost = read_answers(own, store.attached)
     result = analysis.build(
@@ -155,7 +150,7 @@ def _analysed(
     return result, answers, [*gaps, *lost]
 
 
-def _planned_rounds(store: Store, study: str, machine: str) -> int:
+def _planned_rounds(store: Readable, study: str, machine: str) -> int:
     """How many rounds the last plan of a study has; 0 where that is not known."""
     with contextlib.suppress(TrackingError, KeyError):  # files were lost, or of an old version
         plans = [json.loads(plan) for plan in store.plans(study, machine)]
@@ -163,7 +158,7 @@ def _planned_rounds(store: Store, study: str, machine: str) -> int:
     return 0
 
 
-def why_unscored(store: Store, rows: pd.DataFrame, study: str) -> str:
+def why_unscored(store: Readable, rows: pd.DataFrame, study: str) -> str:
     """Why the answers of a study have no scores.
 
     Args:
