@@ -16,6 +16,7 @@ from slm_energy import __version__
 from slm_energy.cli import (
     cache,
     calibrate,
+    checklist,
     compare,
     doctor,
     env,
@@ -67,6 +68,7 @@ VERBS: dict[str, Verb] = {
     "calibrate": calibrate,
     "report": report,
     "recommend": recommend,
+    "checklist": checklist,
     "score": score,
     "compare": compare,
     "export": export,

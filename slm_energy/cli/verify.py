@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("slm-energy verify package", "exit code 1 if anything differs"),
         ("slm-energy verify package.zip --digest 1f0c...", "and it is the one that was published"),
     )
-    parser.epilog = key_help.help_text(examples)
+    parser.epilog = key_help.help_text(examples, note="verify reads no keys.")
 
 
 def run(arguments: argparse.Namespace) -> int:

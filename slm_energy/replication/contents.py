@@ -37,6 +37,9 @@ def contents(package: Package, about: About, registration: str | None = None) ->
     Raises:
         AnalysisError: the trials allow no report, or not all of one.
     """
+    from slm_energy.analysis.checklist import checklist
+    from slm_energy.analysis.render.checklist import files as checklist_files
+    from slm_energy.running.checklist import study_facts
     from slm_energy.running.report import study_report
 
     report = study_report(package, about.analysis, registration=registration)
@@ -48,6 +51,8 @@ def contents(package: Package, about: About, registration: str | None = None) ->
         )
     frame = package.frame(about.study)
     made = {f"{REPORT}/{name}": content for name, content in rendered.contents.items()}
+    items = checklist(study_facts(package, report.result))
+    made |= checklist_files(items, about.study)
     made[README] = _readme(about, report, frame).encode()
     made[CITATION] = _citation(about, frame).encode()
     made[crate.METADATA] = crate.metadata(about, package, frame, sorted(made)).encode()

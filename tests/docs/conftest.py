@@ -36,9 +36,13 @@ def blocks() -> Iterator[Block]:
 
 
 def commands() -> list[str]:
-    """Each distinct command: all in blocks, and those within text that have no placeholder."""
+    """Each distinct command: all in blocks, and those within text that have no placeholder.
+
+    What text only names (`slm-energy report`) is asked for its help.
+    """
     lines = [line for each in blocks() if each.language == "sh" for line in each.code.splitlines()]
     for page in PAGES:
         found = _INLINE.findall(page.read_text(encoding="utf-8"))
-        lines += [line for line in found if not _PLACEHOLDER.search(line)]
+        complete = [line for line in found if not _PLACEHOLDER.search(line)]
+        lines += [f"{line} --help" if line.count(" ") == 1 else line for line in complete]
     return list(dict.fromkeys(line.partition("  #")[0].strip() for line in lines if line.strip()))

@@ -50,8 +50,8 @@ SAID: dict[str, tuple[tuple[int, ...], str]] = {
 ABSENT = ("127.0.0.1:9", "nvml/GPU-1234", "records", "org/name")
 """A server, a sensor, a folder and a model that are not here: the refusal names them."""
 
-HELP = ("ui", "env create", "report", "recommend", "calibrate")
-"""Commands that would serve, install, or ask for a study: whether they are understood is enough."""
+HELP = ("ui ", "env create ")
+"""Commands that would serve or install: whether they are understood is enough."""
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_a_command_of_the_program_does_what_the_page_says(
         words.insert(0, "plan")
     if "hydra/launcher=slurm" in words:
         FakeSlurm(tmp_path / "slurm", monkeypatch)
-    if command in HELP or command.startswith(("ui ", "env create")):
+    if command.startswith(HELP):
         words = [verb, "--help"]
     done = in_process(words)
     text = " ".join((done.stdout + done.stderr).split())
