@@ -51,6 +51,7 @@ QUICK = (
 
 LONGEST = (
     "test_environments.py",
+    "docs/test_commands.py",
     "engines/torch/test_compiled.py",
     "test_examples.py",
     "test_browser.py",
@@ -80,6 +81,7 @@ LONGEST = (
     "doctor/test_calibration_fit.py",
     "scoring/test_hostile_answers.py",
     "running/test_stop_rule.py",
+    "docs/test_site.py",
 )
 """Files of 10 s and more, roughly by their length."""
 

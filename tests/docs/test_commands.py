@@ -81,6 +81,7 @@ def folder(
         patch.syspath_prepend(place)
         patch.chdir(place)
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))  # a page clears it
         patch.setenv("PATH", str(place), prepend=os.pathsep)
         ready_store(place / "mlruns", empty_store)
         for name, varied in (("demo", GRID), ("first", GRID), ("main", ""), ("branch", "")):
