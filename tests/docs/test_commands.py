@@ -41,6 +41,8 @@ SAID: dict[str, tuple[tuple[int, ...], str]] = {
     "doctor": ((0, 1), "checks: "),
     "plan": ((0,), r"\d+ trials: \d+ done, "),
     "plan -m engine=torch,onnx provider=cuda": ((0,), "no cell of this grid can run here"),
+    "verify package --digest": ((1,), "1f0c2e5a"),
+    "reproduce package": ((0, 1), "reproduced|same direction|not settled|not here"),
     "recommend study=demo at_least": ((1,), "No configuration meets"),
     "compare main branch": ((0, 1, 2), "branch"),
     "report study=demo registration": ((0, 1), "registration"),
@@ -52,6 +54,9 @@ ABSENT = ("127.0.0.1:9", "nvml/GPU-1234", "records", "org/name")
 
 HELP = ("ui ", "env create ")
 """Commands that would serve or install: whether they are understood is enough."""
+
+
+OURS = [line.removeprefix("slm-energy ") for line in commands() if line.startswith("slm-energy ")]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +93,9 @@ def folder(
             words = [*SCRIPTED, "study.rounds=2", f"study.name={name}", "-m", varied]
             done = in_process([word for word in words if word])
             assert done.returncode == 0, done.stderr
-        assert in_process(["score", "study=demo"]).returncode == 0
+        for line in ("score study=demo", next(line for line in OURS if line.startswith("export"))):
+            done = in_process(shlex.split(line))
+            assert done.returncode == 0, done.stderr
         yield place
 
 
@@ -107,9 +114,6 @@ def install(project: dict[str, Any], place: Path) -> None:
     write(info / "entry_points.txt", "\n".join(lines) + "\n")
 
 
-OURS = [line.removeprefix("slm-energy ") for line in commands() if line.startswith("slm-energy ")]
-
-
 @pytest.mark.parametrize("command", OURS)
 def test_a_command_of_the_program_does_what_the_page_says(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
@@ -123,6 +127,8 @@ def test_a_command_of_the_program_does_what_the_page_says(
         words.insert(0, "plan")
     if "hydra/launcher=slurm" in words:
         FakeSlurm(tmp_path / "slurm", monkeypatch)
+    if command.startswith("export"):
+        words = [word.replace("out=package", "out=mine") for word in words]
     if command.startswith(HELP):
         words = [verb, "--help"]
     done = in_process(words)
