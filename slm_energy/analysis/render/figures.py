@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from slm_energy.analysis.render.against import against_reference
 from slm_energy.analysis.render.energy_breakdown import Breakdown
+from slm_energy.analysis.render.page_blocks import MOST_OPEN
 from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.diagnostics import Descriptive, Point
 from slm_energy.analysis.result.metric import Metric
@@ -36,29 +37,38 @@ _NAMED = 14
 """Cells on a front that are named below it."""
 
 
-def strip(report: Report, result: MetricResult) -> str:
+def strip(report: Report, result: MetricResult, best: int | None = None) -> str:
     """Every trial as a dot on its cell's t interval; the geometric mean is a diamond.
 
     Each cell states its mean and how it compares with the reference of its family, whose mean is
     the dashed line. The thin line below spans the instruments' own interval. Flagged trials have a
     ring.
+
+    Args:
+        report: where the metric is from.
+        result: the metric.
+        best: cells of each family that are shown, with its reference; None for all.
     """
     metric = result.metric
-    points: dict[str, list[Point]] = {}
+    groups = [(family, _best(family, group, best)) for family, group in _by_family(result)]
+    rows = [row for _, group in groups for row in group]
+    points: dict[str, list[Point]] = {row.cell: [] for row in rows}
     for point in result.diagnostics.points:
-        points.setdefault(point.cell, []).append(point)
-    many = len(result.diagnostics.points) > MOST_TIPS
-    groups = list(_by_family(report, result))
-    axis = value_axis([v * metric.scale for row in result.descriptive for v in _values(row)])
-    rows = sum(len(group) for _, group in groups)
-    height = rows * MARKED + ROW * sum(bool(f.name) for f, _ in groups) + 56
+        if point.cell in points:
+            points[point.cell].append(point)
+    many = sum(map(len, points.values())) > MOST_TIPS
+    axis = value_axis([v * metric.scale for row in rows for v in _values(row)])
+    height = len(rows) * MARKED + ROW * sum(bool(f.name) for f, _ in groups) + 56
     title = f"{metric.heading}, every trial{titled(report, metric)}"
-    words = _means(report, result)
+    words = _means(report, metric, rows)
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
     y = 4.0
     for family, group in groups:
         if family.name:
             picture.text(0, y + 14, family.name, "head")
+            if len(group) < len(family.ranked):
+                said = f"{len(group)} of {len(family.ranked)} cells"
+                picture.text(WIDTH, y + 14, said, "small soft", "end")
             y += ROW
         means = {row.cell: row.mean * metric.scale for row in group}
         if family.headline and family.reference in means:
@@ -73,13 +83,28 @@ def strip(report: Report, result: MetricResult) -> str:
                 said += ", reference"
             label = report.short_label(row.cell)
             middle = draw_name(picture, label, y, said)
-            _draw_cell(picture, axis, middle, row, metric, points.get(row.cell, []), many)
+            _draw_cell(picture, axis, middle, row, metric, points[row.cell], many)
             y += MARKED
     draw_axis(picture, axis, height - 40, metric.heading, metric.unit)
     return picture.svg()
 
 
-def _by_family(report: Report, result: MetricResult) -> Iterator[tuple[Family, list[Descriptive]]]:
+def best_of_many(result: MetricResult) -> int | None:
+    """Cells of each family that a figure shows where all are too many; None where they are not."""
+    if len(result.descriptive) <= MOST_OPEN:
+        return None
+    return max(2, MOST_OPEN // max(1, len(result.families)))
+
+
+def _best(family: Family, group: list[Descriptive], most: int | None) -> list[Descriptive]:
+    """The first cells of a family, the last of which makes room for a reference further down."""
+    if most is None or len(group) <= most:
+        return group
+    named = [row for row in group[most:] if row.cell == family.reference]
+    return group[: most - len(named)] + named
+
+
+def _by_family(result: MetricResult) -> Iterator[tuple[Family, list[Descriptive]]]:
     """The families, each with the rows of its cells, best first."""
     rows = {row.cell: row for row in result.descriptive}
     for family in result.families:
@@ -259,11 +284,11 @@ def breakdown(report: Report, parts: Breakdown) -> str:
     return picture.svg()
 
 
-def _means(report: Report, result: MetricResult) -> str:
+def _means(report: Report, metric: Metric, rows: Sequence[Descriptive]) -> str:
     return "; ".join(
-        f"{report.labels[row.cell]} {number(row.mean * result.metric.scale)} {result.metric.unit}"
+        f"{report.labels[row.cell]} {number(row.mean * metric.scale)} {metric.unit}"
         + ("" if row.low is None or row.high is None else _interval(row.low, row.high, row.mean))
-        for row in result.descriptive
+        for row in rows
     )
 
 

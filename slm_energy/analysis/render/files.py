@@ -10,7 +10,8 @@ solved-cells.csv    with scores: tasks solved, pass rate and joules per solved t
 solved-pairs.csv    the same pair by pair
 figures/            METRIC-trials of each metric; of the one that decides, family by family, ratios
                     and ranks (the critical difference diagram, also as TikZ), and METRIC-models
-                    over several models; trade-off-N, energy-N. SVG; `with_slides` adds PNG and PDF
+                    over several models; trade-off-N, energy-N; answer, what opens the page.
+                    SVG; `with_slides` adds PNG and PDF of those that fit a page
 errors.log          only if a section was left out after an error: the tracebacks
 """
 
@@ -38,7 +39,6 @@ from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.markdown import to_markdown
-from slm_energy.analysis.render.page_blocks import MOST_OPEN
 from slm_energy.analysis.render.slides import slides
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.comparison import Family
@@ -89,7 +89,7 @@ def files(
 
 
 def with_slides(made: RenderedFiles) -> RenderedFiles:
-    """The files with each figure also as PNG and PDF."""
+    """The files with each figure that fits a page also as PNG and PDF."""
     makes, contents = Sections(), dict(made.contents)
     for name, content in made.contents.items():
         stem, _, form = name.rpartition(".")
@@ -128,7 +128,7 @@ def _makers(
     shares = makes.make("figures/energy", lambda: list(breakdowns(report)), lambda failure: [])
     for number, parts in enumerate(shares, start=1):
         yield f"figures/energy-{number}.svg", _file(figures.breakdown, report, parts)
-    if 0 < len(report.deciding[0].descriptive) <= MOST_OPEN:
+    if report.deciding[0].descriptive:
         yield for_mlflow.PICTURE, partial(_answer, report)
     for result in report.deciding:
         yield from _figures(report, result)
@@ -172,7 +172,9 @@ def _figures(
 
 
 def _answer(report: Report) -> str:
-    return standalone(figures.strip(report, report.deciding[0]), width=for_mlflow.PICTURE_PX)
+    result = report.deciding[0]
+    drawn = figures.strip(report, result, figures.best_of_many(result))
+    return standalone(drawn, width=for_mlflow.PICTURE_PX)
 
 
 def _file(draw: Callable[..., str], *what: object) -> Callable[[], str]:

@@ -15,6 +15,7 @@ from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.page_blocks import (
     EMPTY,
+    MOST_OPEN,
     Block,
     Bullets,
     Code,
@@ -77,7 +78,9 @@ def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
 
 def _breakdown(report: Report) -> Iterator[Block]:
     for parts in breakdowns(report):
-        yield Figure(svg=figures.breakdown(report, parts), caption=parts.title)
+        figure = Figure(svg=figures.breakdown(report, parts), caption=parts.title)
+        title = f"{parts.title}: {len(parts.cells)} cells"
+        yield Fold(title=title, figure=figure) if len(parts.cells) > MOST_OPEN else figure
 
 
 def _trials(report: Report) -> Iterator[Part]:

@@ -97,16 +97,21 @@ def _fold(name: str, grids: Callable[[], Sequence[Grid]]) -> Iterator[Block]:
 
 
 def strip(report: Report, result: MetricResult) -> Iterator[Block]:
-    """Every trial of every cell, folded where a page would be of nothing else."""
-    figure = Figure(
-        svg=figures.strip(report, result),
-        caption=f"{result.metric.heading}, best first. Dots, trials (with a ring: flagged"
-        f"{_tips(result)}); diamond, geometric mean; bar, its {confidence(report)} interval"
-        f"{_instruments(result)}; dashed, the mean of the reference",
+    """Every trial of every cell; of many cells, those of the best, with all of them folded."""
+    cells, best = len(result.descriptive), figures.best_of_many(result)
+    title = f"{result.metric.heading}, best first"
+    marks = (
+        f". Dots, trials (with a ring: flagged{_tips(result)}); diamond, geometric mean; bar, its"
+        f" {confidence(report)} interval{_instruments(result)}; dashed, the mean of the reference"
     )
-    cells = len(result.descriptive)
-    title = f"{result.metric.heading}: every trial of {cells} cells"
-    yield Fold(title=title, figure=figure) if cells > MOST_OPEN else figure
+    every = Figure(svg=figures.strip(report, result), caption=f"{title}{marks}")
+    if best is None:
+        yield every
+        return
+    each = " of each family" * (len(result.families) > 1)
+    shown = f"{title}: {best} cells{each}, a reference among them; all {cells} are below"
+    yield Figure(svg=figures.strip(report, result, best), caption=f"{shown}{marks}")
+    yield Fold(title=f"{result.metric.heading}: all {cells} cells", figure=every)
 
 
 def _tips(result: MetricResult) -> str:
