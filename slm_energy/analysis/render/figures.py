@@ -56,7 +56,7 @@ def strip(report: Report, result: MetricResult, best: int | None = None) -> str:
     for point in result.diagnostics.points:
         if point.cell in points:
             points[point.cell].append(point)
-    many = sum(map(len, points.values())) > MOST_TIPS
+    many = len(result.diagnostics.points) > MOST_TIPS
     axis = value_axis([v * metric.scale for row in rows for v in _values(row)])
     height = len(rows) * MARKED + ROW * sum(bool(f.name) for f, _ in groups) + 56
     title = f"{metric.heading}, every trial{titled(report, metric)}"
