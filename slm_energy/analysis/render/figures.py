@@ -11,6 +11,7 @@ Names are above what they name, not beside it: a phone has room for them there.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from slm_energy.analysis.render.against import against_reference
@@ -37,7 +38,21 @@ _NAMED = 14
 """Cells on a front that are named below it."""
 
 
-def strip(report: Report, result: MetricResult, best: int | None = None) -> str:
+def parts(rows: int, each: int = 1) -> list[slice]:
+    """Of the rows of a figure: as few as there can be, alike, and none longer than a page.
+
+    Args:
+        rows: how many there are.
+        each: names with marks in one of them.
+    """
+    count = min(rows, -(-rows * each // MOST_OPEN))
+    ends = [round(n * rows / count) for n in range(count + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+
+def strip(
+    report: Report, result: MetricResult, best: int | None = None, part: slice | None = None
+) -> str:
     """Every trial as a dot on its cell's t interval; the geometric mean is a diamond.
 
     Each cell states its mean and how it compares with the reference of its family, whose mean is
@@ -48,31 +63,36 @@ def strip(report: Report, result: MetricResult, best: int | None = None) -> str:
         report: where the metric is from.
         result: the metric.
         best: cells of each family that are shown, with its reference; None for all.
+        part: of the rows, one of `parts`; the axis is that of all of them.
     """
     metric = result.metric
     groups = [(family, _best(family, group, best)) for family, group in _by_family(result)]
     rows = [row for _, group in groups for row in group]
+    axis = value_axis([v * metric.scale for row in rows for v in _values(row)])
+    if part is not None:
+        rows = rows[part]
+        groups = [(f, [row for row in group if row in rows]) for f, group in groups]
+        groups = [(family, group) for family, group in groups if group]
     points: dict[str, list[Point]] = {row.cell: [] for row in rows}
     for point in result.diagnostics.points:
         if point.cell in points:
             points[point.cell].append(point)
     many = len(result.diagnostics.points) > MOST_TIPS
-    axis = value_axis([v * metric.scale for row in rows for v in _values(row)])
     height = len(rows) * MARKED + ROW * sum(bool(f.name) for f, _ in groups) + 56
     title = f"{metric.heading}, every trial{titled(report, metric)}"
     words = _means(report, metric, rows)
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
+    means = {row.cell: row.mean for row in result.descriptive}
     y = 4.0
     for family, group in groups:
         if family.name:
             picture.text(0, y + 14, family.name, "head")
-            if len(group) < len(family.ranked):
+            if best is not None and len(group) < len(family.ranked):
                 said = f"{len(group)} of {len(family.ranked)} cells"
                 picture.text(WIDTH, y + 14, said, "small soft", "end")
             y += ROW
-        means = {row.cell: row.mean * metric.scale for row in group}
         if family.headline and family.reference in means:
-            at = axis(means[family.reference])
+            at = axis(means[family.reference] * metric.scale)
             picture.line(at, y, at, y + len(group) * MARKED, "zero")
         ratios = {row.cell: row.ratio for row in against_reference(metric, family)}
         for row in group:
@@ -258,16 +278,17 @@ def pareto(report: Report, front: Pareto) -> str:
     return picture.svg()
 
 
-def breakdown(report: Report, parts: Breakdown) -> str:
-    """Stacked bars of joules, a bar per cell."""
-    values = parts.values
-    labels = [report.labels[cell] for cell in parts.cells]
-    sums = [sum(column) for column in zip(*values.values(), strict=True)]
+def breakdown(report: Report, shown: Breakdown, part: slice | None = None) -> str:
+    """Stacked bars of joules, a bar per cell; `part` is one of `parts`."""
+    part = part or slice(None)
+    sums = [sum(column) for column in zip(*shown.values.values(), strict=True)]
     axis = Scale(low=0, high=max(sums) * 1.05, left=0, right=_RIGHT)
+    values = {name: column[part] for name, column in shown.values.items()}
+    labels, sums = [report.labels[cell] for cell in shown.cells[part]], sums[part]
     height = ROW * len(values) + len(labels) * MARKED + 60
     words = "; ".join(f"{label} {number(total)}" for label, total in zip(labels, sums, strict=True))
     words = f"{', '.join(values)}. In all, J: {words}."
-    picture = Picture(WIDTH, height, parts.title, words, estimated=parts.estimated)
+    picture = Picture(WIDTH, height, shown.title, words, estimated=shown.estimated)
     for position, name in enumerate(values):
         y = position * ROW
         picture.rect(0, y + 4, 14, 12, f"part part{position}")

@@ -15,7 +15,6 @@ from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.page_blocks import (
     EMPTY,
-    MOST_OPEN,
     Block,
     Bullets,
     Code,
@@ -77,10 +76,13 @@ def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
 
 
 def _breakdown(report: Report) -> Iterator[Block]:
-    for parts in breakdowns(report):
-        figure = Figure(svg=figures.breakdown(report, parts), caption=parts.title)
-        title = f"{parts.title}: {len(parts.cells)} cells"
-        yield Fold(title=title, figure=figure) if len(parts.cells) > MOST_OPEN else figure
+    for shown in breakdowns(report):
+        made = tuple(
+            Figure(svg=figures.breakdown(report, shown, part), caption=shown.title)
+            for part in figures.parts(len(shown.cells))
+        )
+        title = f"{shown.title}: {len(shown.cells)} cells"
+        yield made[0] if len(made) == 1 else Fold(title=title, figures=made)
 
 
 def _trials(report: Report) -> Iterator[Part]:

@@ -14,7 +14,6 @@ from slm_energy.analysis.render import (
 )
 from slm_energy.analysis.render.page_blocks import (
     EMPTY,
-    MOST_OPEN,
     Block,
     Field,
     Figure,
@@ -104,14 +103,17 @@ def strip(report: Report, result: MetricResult) -> Iterator[Block]:
         f". Dots, trials (with a ring: flagged{_tips(result)}); diamond, geometric mean; bar, its"
         f" {confidence(report)} interval{_instruments(result)}; dashed, the mean of the reference"
     )
-    every = Figure(svg=figures.strip(report, result), caption=f"{title}{marks}")
     if best is None:
-        yield every
+        yield Figure(svg=figures.strip(report, result), caption=f"{title}{marks}")
         return
     each = " of each family" * (len(result.families) > 1)
     shown = f"{title}: {best} cells{each}, a reference among them; all {cells} are below"
     yield Figure(svg=figures.strip(report, result, best), caption=f"{shown}{marks}")
-    yield Fold(title=f"{result.metric.heading}: all {cells} cells", figure=every)
+    every = tuple(
+        Figure(svg=figures.strip(report, result, part=part), caption=title)
+        for part in figures.parts(cells)
+    )
+    yield Fold(title=f"{result.metric.heading}: all {cells} cells", figures=every)
 
 
 def _tips(result: MetricResult) -> str:
@@ -135,16 +137,19 @@ def _over_models(report: Report, result: MetricResult) -> Iterator[Block]:
     pairs = () if seen is None else shown(seen)
     if pairs:
         yield Heading(text="Over models")
-        figure = Figure(
-            svg=interaction.to_svg(report, result.metric, pairs),
-            caption=f"Ratio on each model with its {confidence(report)} interval over rounds, and"
+        caption = (
+            f"Ratio on each model with its {confidence(report)} interval over rounds, and"
             f" over models like these (diamond) with the {confidence(report)} interval of all pairs"
             f" together; shaded, the margin of {100 * report.options.margin:g}\u00a0%"
-            f"{titled(report, result.metric)}",
+            f"{titled(report, result.metric)}"
         )
         rows = sum(len(pair.models) for pair in pairs)
+        made = tuple(
+            Figure(svg=interaction.to_svg(report, result.metric, pairs[part]), caption=caption)
+            for part in figures.parts(len(pairs), 1 + rows // len(pairs))
+        )
         title = f"Each pair on each model: {rows} ratios"
-        yield Fold(title=title, figure=figure) if rows > MOST_OPEN else figure
+        yield made[0] if len(made) == 1 else Fold(title=title, figures=made)
     yield from filled(supporting_tables.over_models(report, result))
 
 
