@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 
 from slm_energy.analysis.render.against import against_reference
 from slm_energy.analysis.render.energy_breakdown import Breakdown
-from slm_energy.analysis.render.page_blocks import MOST_OPEN
 from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.diagnostics import Descriptive, Point
 from slm_energy.analysis.result.metric import Metric
@@ -27,6 +26,9 @@ from slm_energy.svg import ROW, WIDTH, Picture, Scale, scale, shortened
 
 MARKED = 40.0
 """Height of a row with a name and, below it, marks."""
+
+MOST_ROWS = 24
+"""Of that height in one figure: a printed page has room for them, and a slide."""
 
 _LEFT, _RIGHT = 8.0, WIDTH - 8
 """Where axes begin and end."""
@@ -45,7 +47,7 @@ def parts(rows: int, each: int = 1) -> list[slice]:
         rows: how many there are.
         each: names with marks in one of them.
     """
-    count = min(rows, -(-rows * each // MOST_OPEN))
+    count = min(rows, -(-rows * each // MOST_ROWS))
     ends = [round(n * rows / count) for n in range(count + 1)]
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
@@ -111,9 +113,9 @@ def strip(
 
 def best_of_many(result: MetricResult) -> int | None:
     """Cells of each family that a figure shows where all are too many; None where they are not."""
-    if len(result.descriptive) <= MOST_OPEN:
+    if len(result.descriptive) <= MOST_ROWS:
         return None
-    return max(2, MOST_OPEN // max(1, len(result.families)))
+    return max(2, MOST_ROWS // max(1, len(result.families)))
 
 
 def _best(family: Family, group: list[Descriptive], most: int | None) -> list[Descriptive]:

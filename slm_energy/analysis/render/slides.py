@@ -19,8 +19,8 @@ from slm_energy.svg import WIDTH
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TALLEST = 1800
-"""Pixels of a picture, 2.2 times its width: a taller one fits no slide and no page."""
+TALLEST = 1400
+"""Pixels of a picture: a taller one fits no slide and no page."""
 
 _DPI, _MARGIN = 200, 16
 _INK, _SOFT, _RULE, _MARK = "#1c2430", "#5b6777", "#d5dbe3", "#1f6f8b"
