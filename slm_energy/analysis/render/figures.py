@@ -167,18 +167,26 @@ def _draw_cell(
             picture.circle(axis(value), y, 7, "flag")
 
 
-def forest(report: Report, metric: Metric, family: Family) -> str:
-    """Ratio of each cell to the reference with its interval, against the margin."""
+def forest(report: Report, metric: Metric, family: Family, part: slice | None = None) -> str:
+    """Ratio of each cell to the reference with its interval, against the margin.
+
+    Args:
+        report: where the metric is from.
+        metric: what the ratios are of.
+        family: the cells.
+        part: of those that are not the reference, one of `parts`; the axis is that of all of them.
+    """
     rows = against_reference(metric, family)
     known = [row for row in rows if row.ratio is not None]
     ends = [v for row in known for v in (row.ratio, *(row.interval or ()), *(row.wide or ()))]
     axis = ratio_axis(report.options.margin, [v for v in ends if v is not None])
+    rows = rows[part or slice(None)]
     height = len(rows) * MARKED + 56
     reference = report.short_label(family.reference)
     title = f"{metric.heading}: ratio to {report.labels[family.reference]}"
     title += titled(report, metric)
     words = "; ".join(
-        f"{report.labels[row.cell]} {number(row.ratio)}" for row in known if row.ratio is not None
+        f"{report.labels[row.cell]} {number(row.ratio)}" for row in rows if row.ratio is not None
     )
     words = words or "No ratio is known."
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)

@@ -43,14 +43,16 @@ _MOST_IN_MATRIX = 30
 def _forest(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
     """Ratios of a family's cells to its reference."""
     wide = any(pair.wide_low is not None for pair in family.headline)
-    yield Figure(
-        svg=figures.forest(report, result.metric, family),
-        caption=f"{result.metric.heading} as a ratio to"
+    caption = (
+        f"{result.metric.heading} as a ratio to"
         f" {report.labels[family.reference]}: bar, {simultaneous(report, family)} interval;"
         f"{' thin line, with the instruments in it;' * wide}"
         f" shaded, the margin of {100 * report.options.margin:g}\u00a0%"
-        f"{titled(report, result.metric)}",
+        f"{titled(report, result.metric)}"
     )
+    for part in figures.parts(len(family.ranked) - 1):
+        svg = figures.forest(report, result.metric, family, part)
+        yield Figure(svg=svg, caption=caption)
 
 
 def _family_heading(family: Family, metric: Metric) -> Iterator[Block]:
@@ -166,7 +168,9 @@ def _family(report: Report, result: MetricResult, family: Family) -> Iterator[Pa
         yield Part(f"ratios{where}", partial(_forest, report, result, family))
     if family.pairs:
         yield Part(f"pairs{where}", partial(_pairs, report, result, family))
-    if 2 < len(family.ranked) <= _MOST_IN_MATRIX and family.savings.cells:
+    if len(family.ranked) > _MOST_IN_MATRIX:
+        return
+    if len(family.ranked) > 2 and family.savings.cells:
         name = f"savings{where}"
         yield Part(name, lambda: [_savings(report, result.metric, family.savings)])
     yield Part(f"mean ranks{where}", partial(_ranks, report, result, family))
