@@ -6,13 +6,17 @@
 Each step (build, prepare, serve) runs in a process of its own, as in a sweep; its peak is the
 largest resident set that the kernel saw, pages of files that are mapped included. Weights are
 random. Wanted: a trial at most 1.15 times the weights and 1 GiB, an export less than three times
-the weights. Exits with 1 if a trial is above that. Beside each peak is what `slm-energy plan`
-predicts (`planning/needs.py`) and by how much that is off.
+the weights. Beside each peak is what `slm-energy plan` predicts (`planning/needs.py`) and the ratio
+of the prediction to the peak. Exits with 1 if a trial is above what is wanted, or a prediction is
+off by more than 15 %. Prompts are the workload's; `--prompt-tokens` makes others of that length.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
+import math
 import os
 import sys
 import time
@@ -23,7 +27,7 @@ from bundled import batches, loaded, prepare, random_trial
 
 from slm_energy import cache, workload
 from slm_energy.cell import Trial
-from slm_energy.planning.needs import Needs, needs_of, size_of
+from slm_energy.planning.needs import ERROR, TEXT_BYTES_PER_TOKEN, Needs, needs_of, size_of
 
 GIB = 2**30
 ENGINES = "torch,torch_compile,torchscript,onnx,openvino,llama_cpp"
@@ -36,14 +40,18 @@ def main() -> int:
     parser.add_argument("--engines", default=ENGINES)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--tokens", type=int, default=8)
+    parser.add_argument("--prompt-tokens", type=int, help="of each prompt")
+    parser.add_argument("--batch", type=int, default=1, help="prompts at a time")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="further settings")
     parser.add_argument("--cache", type=Path, default=Path("benchmarks/.cache"))
     args = parser.parse_args()
     folder, missed = args.cache.absolute(), 0
     for engine in args.engines.split(","):
         words = [f"model={args.model}", f"engine={engine}", f"engine.dtype={args.dtype}"]
-        words += [f"workload.new_tokens={args.tokens}", "workload.limit=2"]
-        words += args.words
+        words += [f"workload.new_tokens={args.tokens}", f"workload.batch_size={args.batch}"]
+        words += [f"workload.limit={2 * args.batch}", *args.words]
+        if args.prompt_tokens is not None:
+            words += [f"workload.source={prompts_of(args.prompt_tokens, 2 * args.batch, folder)}"]
         in_child(lambda words=words: random_trial(words, folder))
         trial, reason = random_trial(words, folder)
         if reason is not None:
@@ -58,6 +66,7 @@ def main() -> int:
             continue
         allowed = 1.15 * weights + GIB
         missed |= serve > allowed
+        missed |= is_off(serve, needs.serve_bytes) or is_off(preparing, needs.prepare_bytes)
         print(
             f"{engine:14} weights {weights / GIB:.2f} GiB"
             f"   trial {beside(serve, needs.serve_bytes)}"
@@ -87,14 +96,38 @@ def beside(measured: float, expected: float | None) -> str:
     """A peak, and what was expected."""
     if expected is None:
         return f"{measured / GIB:.2f} GiB"
-    off_pct = 100 * (expected / measured - 1)
-    return f"{measured / GIB:.2f} GiB, predicted {expected / GIB:.2f} ({off_pct:+.0f} %)"
+    mark = " OFF" * is_off(measured, expected)
+    ratio = expected / measured
+    return f"{measured / GIB:.2f} GiB, predicted {expected / GIB:.2f}, ratio {ratio:.2f}{mark}"
+
+
+def is_off(measured: float, expected: float | None) -> bool:
+    """Whether a prediction misses its target."""
+    return expected is not None and abs(expected / measured - 1) > ERROR
+
+
+def prompts_of(tokens: int, count: int, folder: Path) -> Path:
+    """A file of prompts of about that many tokens of code."""
+    line = "value = compute(value, 1)\n"
+    text = line * math.ceil(tokens * TEXT_BYTES_PER_TOKEN / len(line))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"prompts-{tokens}-{count}.jsonl"
+    rows = ({"task_id": str(n), "prompt": f"# {n}\n{text}"} for n in range(count))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 def served(trial: Trial) -> None:
-    """Load, compile and serve."""
-    engine = loaded(trial)
-    for batch in batches(trial):
+    """Load, compile and serve, in batches of the workload's size."""
+    single, size = batches(trial), trial.cell.settings.workload.batch_size
+    asked = [
+        dataclasses.replace(
+            single[at], prompts=tuple(p for batch in single[at : at + size] for p in batch.prompts)
+        )
+        for at in range(0, len(single), size)
+    ]
+    engine = loaded(trial, asked)
+    for batch in asked:
         engine.generate(batch)
 
 

@@ -2,7 +2,8 @@
 
 report.html         the page
 report.md           the same in short
-comparisons.json    the whole result, unrounded, in SI units
+comparisons.json    the whole result, unrounded, in SI units; of more than 2,000 trials without what
+                    trials.parquet has
 trials.parquet      one row per trial: factors, outcome, metrics
 tables/             LaTeX: METRIC-cells.tex, METRIC-pairs.tex; with scores solved-cells.tex and
                     solved-pairs-1.tex, ... (solved-estimated-... for estimated energy)
