@@ -8,7 +8,9 @@ largest resident set that the kernel saw, pages of files that are mapped include
 random. Wanted: a trial at most 1.15 times the weights and 1 GiB, an export less than three times
 the weights. Beside each peak is what `slm-energy plan` predicts (`planning/needs.py`) and the ratio
 of the prediction to the peak. Exits with 1 if a trial is above what is wanted, or a prediction is
-off by more than 15 %. Prompts are the workload's; `--prompt-tokens` makes others of that length.
+off by more than 15 %. Last comes the time of one pass of the workload, after one that warms up,
+beside what `plan` guesses where nothing was ever measured (`planning/speed.py`): wanted within a
+factor of 3. Prompts are the workload's; `--prompt-tokens` makes others of that length.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import dataclasses
 import json
 import math
 import os
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +31,7 @@ from bundled import batches, loaded, prepare, random_trial
 from slm_energy import cache, workload
 from slm_energy.cell import Trial
 from slm_energy.planning.needs import ERROR, TEXT_BYTES_PER_TOKEN, Needs, needs_of, size_of
+from slm_energy.planning.speed import Speed, measure
 
 GIB = 2**30
 ENGINES = "torch,torch_compile,torchscript,onnx,openvino,llama_cpp"
@@ -45,7 +49,7 @@ def main() -> int:
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="further settings")
     parser.add_argument("--cache", type=Path, default=Path("benchmarks/.cache"))
     args = parser.parse_args()
-    folder, missed = args.cache.absolute(), 0
+    folder, missed, speed = args.cache.absolute(), 0, measure()
     for engine in args.engines.split(","):
         words = [f"model={args.model}", f"engine={engine}", f"engine.dtype={args.dtype}"]
         words += [f"workload.new_tokens={args.tokens}", f"workload.batch_size={args.batch}"]
@@ -58,8 +62,8 @@ def main() -> int:
             print(f"{engine:14} {reason}")
             continue
         weights, needs = weight_bytes(trial), predicted(trial)
-        preparing = in_child(lambda trial=trial: prepare(trial))
-        serve = in_child(lambda trial=trial: served(trial))
+        preparing, _ = in_child(lambda trial=trial: prepare(trial))
+        serve, pass_s = in_child(lambda trial=trial: served(trial))
         if preparing is None or serve is None:
             print(f"{engine:14} failed", flush=True)
             missed = 1
@@ -72,7 +76,9 @@ def main() -> int:
             f"   trial {beside(serve, needs.serve_bytes)}"
             f" (allowed {allowed / GIB:.2f}: {'met' if serve <= allowed else 'MISSED'})"
             f"   preparing {beside(preparing, needs.prepare_bytes)}"
-            f" ({preparing / weights:.1f} times)",
+            f" ({preparing / weights:.1f} times)"
+            f"   pass {pass_s:.2f} s, guessed {pass_s_of(needs, speed):.2f} s,"
+            f" ratio {pass_s_of(needs, speed) / pass_s:.2f}",
             flush=True,
         )
     return missed
@@ -101,6 +107,13 @@ def beside(measured: float, expected: float | None) -> str:
     return f"{measured / GIB:.2f} GiB, predicted {expected / GIB:.2f}, ratio {ratio:.2f}{mark}"
 
 
+def pass_s_of(needs: Needs, speed: Speed) -> float:
+    """Guessed seconds of one pass; NaN if its work is not known."""
+    if needs.pass_bytes is None or needs.pass_flop is None:
+        return math.nan
+    return needs.pass_flop / speed.flop_per_s + needs.pass_bytes / speed.bytes_per_s
+
+
 def is_off(measured: float, expected: float | None) -> bool:
     """Whether a prediction misses its target."""
     return expected is not None and abs(expected / measured - 1) > ERROR
@@ -117,8 +130,8 @@ def prompts_of(tokens: int, count: int, folder: Path) -> Path:
     return path
 
 
-def served(trial: Trial) -> None:
-    """Load, compile and serve, in batches of the workload's size."""
+def served(trial: Trial) -> float:
+    """Load, compile and serve in batches of the workload's size, twice; seconds of the second."""
     single, size = batches(trial), trial.cell.settings.workload.batch_size
     asked = [
         dataclasses.replace(
@@ -127,24 +140,31 @@ def served(trial: Trial) -> None:
         for at in range(0, len(single), size)
     ]
     engine = loaded(trial, asked)
-    for batch in asked:
-        engine.generate(batch)
+    for _ in range(2):
+        begun = time.perf_counter()
+        for batch in asked:
+            engine.generate(batch)
+    return time.perf_counter() - begun
 
 
-def in_child(task: Callable[[], object]) -> int | None:
-    """Peak resident bytes of a forked process that does the task; None if it failed."""
+def in_child(task: Callable[[], float | None]) -> tuple[int | None, float]:
+    """Peak resident bytes of a forked process that does the task, None if it failed; the result."""
+    result, end = os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            task()
+            os.write(end, struct.pack("d", task() or 0.0))
             code = 0
         finally:
             os._exit(code)
+    os.close(end)
     _, status, usage = os.wait4(child, 0)
     time.sleep(0.1)
-    return usage.ru_maxrss * 1024 if status == 0 else None
+    with open(result, "rb") as pipe:
+        text = pipe.read()
+    return (usage.ru_maxrss * 1024, *struct.unpack("d", text)) if status == 0 else (None, 0.0)
 
 
 if __name__ == "__main__":
