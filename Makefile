@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/python -m slm_energy --config-dir sweeps --config-name demo
 
-test: $(VENV)/.installed-test $(VENV)/.installed-envs lint sbom
+test: $(VENV)/.installed-test $(VENV)/.installed-envs $(VENV)/.installed-validator lint sbom
 	$(BIN)/pytest -n 2 --dist loadfile
 
 cluster: $(VENV)/.installed-test
@@ -56,6 +56,12 @@ $(VENV)/.installed-envs: $(ENVS:%=conf/env/%.txt) | $(VENV)/.installed-test
 	  rm -rf $(VENV)/share/slm_energy/envs/$$name; \
 	  XDG_DATA_HOME=$(abspath $(VENV))/share $(BIN)/slm-energy env create $$name || exit 1; \
 	done
+	touch $@
+
+# What checks the metadata of exported packages; an earlier rich than this project's.
+$(VENV)/.installed-validator: tests/replication/validator.txt | $(VENV)/.installed-test
+	$(PYTHON) -m venv --clear $(VENV)/share/validator
+	$(VENV)/share/validator/bin/pip install --disable-pip-version-check -r $<
 	touch $@
 
 clean:

@@ -47,6 +47,7 @@ default is *required*; the files of a group set most of these.
 VERBS = {
     "analysis": "`slm-energy report`",
     "recommend": "`slm-energy recommend`",
+    "export": "`slm-energy export`, beside those of analysis",
     "compare": "`slm-energy compare A B`",
     "calibrate": "`slm-energy calibrate`",
     "ui": "`slm-energy ui`",

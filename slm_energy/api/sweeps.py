@@ -287,7 +287,7 @@ def _final_report(grid: Grid, summary: SweepSummary, console: Console) -> StudyR
     study = grid.config.study.name
     try:
         store = Store(grid.config.tracking)
-        report = study_report(store, {"study": study}, summary.stop_reason)
+        report = study_report(store, {"study": study})
     except (AnalysisError, TrackingError) as error:
         if isinstance(error, TrackingError) and not summary.unsent:
             raise

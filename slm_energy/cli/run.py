@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     complete = True
     try:
         store = Store(config.tracking)
-        report = study_report(store, {"study": config.study.name}, summary.stop_reason)
+        report = study_report(store, {"study": config.study.name})
         _, complete = show_report(report, store, summary.parent, console)
     except AnalysisError as error:
         console.print(f"no report: {escape(str(error))}", soft_wrap=True)

@@ -195,7 +195,8 @@ def compose(name: str, overrides: Sequence[str], *, keys: Sequence[str] = ()) ->
 def _top(name: str) -> tuple[str, ...]:
     """The groups and keys at the top of conf/NAME.yaml."""
     file = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
-    groups = [group for each in file.pop("defaults") if each != "_self_" for group in each]
+    files = [each for each in file.pop("defaults") if each != "_self_"]
+    groups = [group for each in files for group in (_top(each) if isinstance(each, str) else each)]
     return (*groups, *file)
 
 

@@ -12,6 +12,7 @@ from slm_energy.config.options import (
     CalibrateOptions,
     CompareOptions,
     ComparisonFiles,
+    ExportOptions,
     RecommendOptions,
     ReportFiles,
     ScoreOptions,
@@ -26,12 +27,14 @@ GROUPS: dict[str, type] = {
 FILES: dict[str, tuple[type, ...]] = {
     "analysis": (AnalysisOptions, ReportFiles),
     "compare": (CompareOptions, ComparisonFiles),
+    "export": (ExportOptions,),
     "calibrate": (CalibrateOptions,),
     "recommend": (RecommendOptions,),
     "score": (ScoreOptions,),
     "ui": (UiOptions,),
 }
-"""The files of conf/ that the verbs of these names read; `report` reads analysis."""
+"""The files of conf/ that the verbs of these names read; `report` reads analysis, and so
+does `export`."""
 
 
 def keys(group: str | None = None) -> tuple[KeyInfo, ...]:

@@ -20,11 +20,13 @@ from slm_energy.config.groups import TrackingConfig, WorkloadConfig
 from slm_energy.config.options import AnalysisOptions, RecommendOptions
 from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError, TrackingError
 from slm_energy.planning.freeze import Frozen
+from slm_energy.record import Record
 from slm_energy.running.stop_rule import noise_floor
 from slm_energy.serialization import from_plain
-from slm_energy.store.artifacts import SCORES, SETTINGS
+from slm_energy.store.artifacts import RECORD, SCORES, SETTINGS
 from slm_energy.store.connection import store_uri
 from slm_energy.store.mlflow_schema import PLAN_FILE
+from slm_energy.store.reading import Readable
 from slm_energy.store.tracking import Store, open_existing
 
 if TYPE_CHECKING:
@@ -46,31 +48,30 @@ class StoredReport:
         result: all figures.
         generations: what cells generated, for the page.
         gaps: what the report goes without and why, one line each.
+        boamps: with `carbon.location`, a BoAmps report of each cell: file name to content.
     """
 
     result: Report
     generations: tuple[Generated, ...]
     gaps: tuple[str, ...]
+    boamps: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
     def files(self) -> RenderedFiles:
         """Every file of the report."""
         from slm_energy.analysis.render.files import files
 
-        return files(self.result, self.generations)
+        made = files(self.result, self.generations)
+        return dataclasses.replace(made, contents={**made.contents, **self.boamps})
 
 
 def study_report(
-    store: Store,
-    options: Mapping[str, Any],
-    stop_reason: str | None = None,
-    registration: str | None = None,
+    store: Readable, options: Mapping[str, Any], registration: str | None = None
 ) -> StoredReport:
     """Build a study's report.
 
     Args:
         store: has the study.
         options: the keys of conf/analysis.yaml that `slm_energy.analysis.options` accepts.
-        stop_reason: why the study has just ended before its last round, if it has; it is stored.
         registration: a file that was written before the study, to compare it with.
 
     Raises:
@@ -79,14 +80,16 @@ def study_report(
         AnalysisError: the trials allow no report.
     """
     from slm_energy import analysis
+    from slm_energy.analysis.boamps import boamps
     from slm_energy.analysis.build import with_failures
+    from slm_energy.analysis.footprint import with_footprint
     from slm_energy.analysis.registration import checked as compare_with
     from slm_energy.analysis.registration import read
     from slm_energy.analysis.render.generated import generated
     from slm_energy.analysis.sections import Sections
 
     checked = analysis.options(options)
-    result, answers, gaps = _analysed(store, checked, stop_reason)
+    result, answers, gaps = _analysed(store, checked)
     sections = Sections()
     generations: tuple[Generated, ...] = ()
     try:
@@ -107,12 +110,38 @@ def study_report(
             lambda: compare_with(result, declared, plans),
             lambda failure: result,
         )
-    result = with_failures(result, sections.failures)
-    return StoredReport(result=result, generations=generations, gaps=tuple(gaps))
+    result = sections.make(
+        "carbon and money", lambda: with_footprint(result), lambda failure: result
+    )
+    made: Mapping[str, bytes] = {}
+    if checked.carbon.location is not None:
+        made = sections.make(
+            "BoAmps", lambda: boamps(result, last_records(store, result)), lambda failure: {}
+        )
+    return StoredReport(
+        result=with_failures(result, sections.failures),
+        generations=generations,
+        gaps=tuple(gaps),
+        boamps=made,
+    )
+
+
+def last_records(store: Readable, result: Report) -> list[Record]:
+    """The record of each cell's last valid trial, without its answers and readings.
+
+    Raises:
+        TrackingError: a file was lost.
+    """
+    runs = {trial.cell: trial.run_id for trial in result.trials if trial.outcome == "valid"}
+    return [
+        from_plain(Record, json.loads(store.attached(runs[cell.id], RECORD)))
+        for cell in result.cells
+        if cell.id in runs
+    ]
 
 
 def _analysed(
-    store: Store, options: AnalysisOptions, stop_reason: str | None = None
+    store: Readable, options: AnalysisOptions
 ) -> tuple[Report, dict[str, TrialAnswers], list[str]]:
     """The analysis of a stored study, its scores by run id, and what it goes without."""
     from slm_energy import analysis
@@ -129,8 +158,6 @@ def _analysed(
         floor = noise_floor(store, machines[0], node_kind(own)) if len(machines) == 1 else None
     except AnalysisError as error:
         gaps.append(f"no noise floor: {error}")
-    if stop_reason is not None:
-        store.note_stop(options.study, machines[0], stop_reason)
     stops = {machine: store.stopped(options.study, machine) for machine in machines}
     answers, lost = read_answers(own, store.attached)
     result = analysis.build(
@@ -155,7 +182,7 @@ def _analysed(
     return result, answers, [*gaps, *lost]
 
 
-def _planned_rounds(store: Store, study: str, machine: str) -> int:
+def _planned_rounds(store: Readable, study: str, machine: str) -> int:
     """How many rounds the last plan of a study has; 0 where that is not known."""
     with contextlib.suppress(TrackingError, KeyError):  # files were lost, or of an old version
         plans = [json.loads(plan) for plan in store.plans(study, machine)]
@@ -163,7 +190,7 @@ def _planned_rounds(store: Store, study: str, machine: str) -> int:
     return 0
 
 
-def why_unscored(store: Store, rows: pd.DataFrame, study: str) -> str:
+def why_unscored(store: Readable, rows: pd.DataFrame, study: str) -> str:
     """Why the answers of a study have no scores.
 
     Args:

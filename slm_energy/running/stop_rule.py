@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from slm_energy.errors import AnalysisError, ConfigError, TrackingError
 from slm_energy.planning.grid import Grid
+from slm_energy.store.reading import Readable
 from slm_energy.store.tracking import Store
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from slm_energy.analysis.stopping import Decision
 
 
-def noise_floor(store: Store, machine: str, node_kind: str = "") -> NoiseFloor | None:
+def noise_floor(store: Readable, machine: str, node_kind: str = "") -> NoiseFloor | None:
     """The latest one that a study measured on a machine; None before there is one.
 
     Args:

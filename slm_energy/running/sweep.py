@@ -172,10 +172,12 @@ class _Invocation:
         return self._parent
 
     def _close_parent(self, status: str) -> None:
-        if self._parent is None:
-            return
         try:
-            self._store.close_sweep(self._parent, status)
+            if self._parent is not None:
+                self._store.close_sweep(self._parent, status)
+            if self._stop_reason is not None and isinstance(self._store, Store):
+                study, machine = self._study.name, self._executor.machine
+                self._store.note_stop(study, machine, self._stop_reason)
         except TrackingError as error:
             text = f"[yellow]the sweep's own run stays open[/]: {escape(str(error))}"
             self._console.print(text, soft_wrap=True)

@@ -113,6 +113,23 @@ def write(folder: Path, record: Record, prompts: Mapping[str, str]) -> None:
     write_json(folder / RECORD, dataclasses.replace(record, capture=capture))
 
 
+def prompts(folder: Path) -> dict[str, str]:
+    """Task id to prompt, from the table of generations; empty where nothing was generated.
+
+    Raises:
+        ValueError: the table is not in the format of `write`.
+    """
+    path = folder / TABLE
+    if not path.is_file():
+        return {}
+    table = parse_json(path.read_text(encoding="utf-8"))
+    try:
+        columns = [table["columns"].index(name) for name in ("task_id", "prompt")]
+        return {str(row[columns[0]]): str(row[columns[1]]) for row in table["data"]}
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"{TABLE} is not a table of generations") from error
+
+
 def copy(folder: Path, to: Path) -> None:
     """Copy a record to another file system; `record.json` comes last, as in `write`.
 

@@ -26,7 +26,7 @@ from slm_energy.store.history_cache import HistoryEntry, Ledger
 from slm_energy.store.mlflow_schema import PLAN_FILE
 from slm_energy.store.outbox import Spool
 
-_SWEEP = ".sweep.json"
+SWEEP_SUFFIX = ".sweep.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +100,7 @@ class Offline:
         Raises:
             OSError: it cannot be written.
         """
-        path = self._pending / machine / f"{sweep}{_SWEEP}"
+        path = self._pending / machine / f"{sweep}{SWEEP_SUFFIX}"
         started = Sweep(
             id=sweep,
             study=study,
@@ -116,12 +116,12 @@ class Offline:
     def close_sweep(self, run_id: str, status: str) -> None:
         """Record how it ended: `FINISHED`, `FAILED` or `KILLED`."""
         path = Path(run_id)
-        _write(path, dataclasses.replace(_read(path), ended_ms=now_ms(), status=status))
+        _write(path, dataclasses.replace(read_sweep(path), ended_ms=now_ms(), status=status))
 
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> str:
         """Store text artifacts of an invocation, name to content; return their location."""
         path = Path(run_id)
-        sweep = _read(path)
+        sweep = read_sweep(path)
         texts = sweep.files | {name: content.decode() for name, content in files.items()}
         _write(path, dataclasses.replace(sweep, files=texts))
         return run_id
@@ -131,7 +131,7 @@ class Offline:
 
         With `measured`: of the first invocation that knew the scope of its sums.
         """
-        sweeps = [_read(path) for path in (self._pending / machine).glob(f"*{_SWEEP}")]
+        sweeps = [read_sweep(path) for path in (self._pending / machine).glob(f"*{SWEEP_SUFFIX}")]
         planned = [sweep for sweep in sweeps if sweep.study == study and PLAN_FILE in sweep.files]
         planned = [sweep for sweep in planned if sweep.measured or not measured]
         first = min(planned, key=lambda sweep: sweep.started_ms, default=None)
@@ -145,9 +145,9 @@ class Offline:
 def sweep_of(folder: Path, record: Record) -> Sweep:
     """The invocation of a record in a machine's folder, as far as it is known."""
     trial = record.trial
-    path = folder / f"{trial.sweep}{_SWEEP}"
+    path = folder / f"{trial.sweep}{SWEEP_SUFFIX}"
     if path.is_file():
-        return _read(path)
+        return read_sweep(path)
     started_ms, ended_ms = record.started_unix_ns // 1_000_000, record.ended_unix_ns // 1_000_000
     return Sweep(
         id=trial.sweep,
@@ -168,7 +168,7 @@ def remember(folder: Path, record: Record) -> None:
     sent = _sent(folder, record.trial.study)
     if sent.path.is_symlink():
         raise TrackingError(f"{sent.path} is a link, which is not followed: remove it")
-    if (folder / f"{record.trial.sweep}{_SWEEP}").is_file():
+    if (folder / f"{record.trial.sweep}{SWEEP_SUFFIX}").is_file():
         sent.add(_entry(record))
 
 
@@ -179,7 +179,12 @@ def _entry(record: Record) -> HistoryEntry:
     )
 
 
-def _read(path: Path) -> Sweep:
+def read_sweep(path: Path) -> Sweep:
+    """Read the file of an invocation.
+
+    Raises:
+        TrackingError: it cannot be read, or is a link.
+    """
     if path.is_symlink():
         raise TrackingError(f"{path} is a link, which is not followed: remove it")
     try:

@@ -14,20 +14,20 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slm_energy import shared
 from slm_energy.config.groups import TrackingConfig
 from slm_energy.errors import TrackingError
 from slm_energy.machine import locked
 from slm_energy.planning.plan import Past
-from slm_energy.record import EnergyFigure, Record
-from slm_energy.scope import Scope
+from slm_energy.record import Record
 from slm_energy.scratch import scratch
-from slm_energy.serialization import from_plain, sync_files, to_plain, write_files
-from slm_energy.store import access, artifacts, left, mlflow_schema, shared_view
+from slm_energy.serialization import sync_files, write_files
+from slm_energy.store import access, artifacts, frame, left, mlflow_schema, shared_view
 from slm_energy.store.connection import (
     clear_errors,
     connect,
@@ -41,7 +41,7 @@ from slm_energy.store.history_cache import Ledger, recall
 from slm_energy.store.location import DATABASE, relocated
 from slm_energy.store.offline import Offline, Sweep, now_ms
 from slm_energy.store.runs import search
-from slm_energy.store.trials import MachineTrials, StoredTrial, Wanted, entry, of_run, read
+from slm_energy.store.trials import MachineTrials, entry, of_run, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,13 +51,6 @@ _BATCH = 1000
 _NOTE = "mlflow.note.content"
 """Tag of a run or experiment: the description at the top of its page."""
 _NOTE_LENGTH, _EXPERIMENT_NOTE_LENGTH = 8000, 5000
-_FRAME_TAGS = (
-    *("study", "sweep", "cell", "label", "machine", "outcome", "reason"),
-    *("scored", "tests", "verdicts", "node", "node_kind", "ended_by"),
-)
-_FRAME_NUMBERS = ("round", "order", "attempt")
-_OF_SCOPE = (mlflow_schema.SCOPE, "slm.scope", "slm.job", "slm.sweep")
-_FRAME = Wanted([*(f"slm.{name}" for name in (*_FRAME_TAGS, *_FRAME_NUMBERS)), *_OF_SCOPE])
 
 
 def open_store(tracking: TrackingConfig) -> Store | Offline:
@@ -229,6 +222,19 @@ class Store:
             path = files.download_artifacts(name, copy_to)  # type: ignore[no-untyped-call]
             return Path(path).read_bytes()
 
+    def download(self, run_id: str, folder: Path) -> None:
+        """Copy all artifacts of a run into a folder.
+
+        Raises:
+            TrackingError: they cannot be read.
+        """
+        with clear_errors(self._uri):
+            files = files_at(self._files_of(self._client.get_run(run_id)), self._uri)
+            if self._local:  # MLflow would return the store's own folder
+                shutil.copytree(files.artifact_dir, folder, dirs_exist_ok=True)  # type: ignore[attr-defined]
+            else:
+                files.download_artifacts("", str(folder))  # type: ignore[no-untyped-call]
+
     def adopt_sweep(self, sweep: Sweep) -> str:
         """Run id of the parent run of an invocation from elsewhere; created if missing.
 
@@ -282,6 +288,31 @@ class Store:
         except ValueError:
             return None
         return text
+
+    def sweeps(self, study: str, machine: str) -> list[Sweep]:
+        """The invocations of a study on a machine, oldest first, each with its plan if it has one.
+
+        Raises:
+            TrackingError: a plan cannot be read.
+        """
+        found = []
+        for run in self._sweeps(study, machine):
+            plan = self._complete_plan(run.info.run_id)
+            found.append(
+                Sweep(
+                    id=run.data.tags["slm.sweep"],
+                    study=study,
+                    machine=machine,
+                    started_ms=run.info.start_time,
+                    note=run.data.tags.get(_NOTE, ""),
+                    plan=run.data.tags.get("slm.plan"),
+                    measured=run.data.tags.get("slm.measured", ""),
+                    ended_ms=run.info.end_time,
+                    status=run.info.status,
+                    files={} if plan is None else {mlflow_schema.PLAN_FILE: plan},
+                )
+            )
+        return found
 
     def last_sweep(self, study: str) -> str | None:
         """Run id of the latest invocation of a study, or None."""
@@ -436,63 +467,19 @@ class Store:
             self._client.set_experiment_tag(experiment, _NOTE, markdown[:_EXPERIMENT_NOTE_LENGTH])
 
     def frame(self, study: str) -> pd.DataFrame:
-        """One row per trial: identity, scope, dotted settings, metrics.
-
-        `scored` is the version of the scoring, `tests` a digest of the tests and `verdicts` a hash
-        of which tasks are solved, all empty in a trial without scores. `scope` is the JSON of a
-        `scope.Scope`, empty where nothing was summed, and `measured` the same in words.
+        """One row per trial (`frame.py`).
 
         Raises:
             TrackingError: there is no such study.
         """
-        import pandas as pd
-
         with clear_errors(self._uri):
             experiment = self._client.get_experiment_by_name(study)
             if experiment is None:
                 names = ", ".join(self.studies()) or "none"
                 raise TrackingError(f"study={study!r} is not in {self._uri}; it has: {names}")
-            scopes: dict[tuple[str, ...], Scope | None] = {}
-            pages = [  # a frame holds floats, the rows of a large study would take 0.3 GB
-                pd.DataFrame([self._row(trial, scopes) for trial in page])
-                for page in read(self._client, experiment.experiment_id, _FRAME)
-            ]
-        return pd.concat(pages, ignore_index=True) if pages else pd.DataFrame()
-
-    def _row(
-        self, trial: StoredTrial, scopes: dict[tuple[str, ...], Scope | None]
-    ) -> dict[str, Any]:
-        """A trial's row in the frame; `scopes` has those that earlier trials had."""
-        tags, scope = trial.tags, self._scope(trial, scopes)
-        row: dict[str, Any] = {"run_id": trial.run_id, "started": trial.started_ms}
-        row |= {name: tags.get(f"slm.{name}", "") for name in _FRAME_TAGS}
-        row |= {name: int(tags[f"slm.{name}"]) for name in _FRAME_NUMBERS}
-        row |= {
-            "scope": "" if scope is None else json.dumps(to_plain(scope)),
-            "measured": "" if scope is None else scope.words,
-        }
-        return row | trial.params | trial.metrics
-
-    def _scope(
-        self, trial: StoredTrial, known: dict[tuple[str, ...], Scope | None]
-    ) -> Scope | None:
-        """What the sum of a trial covers.
-
-        Older versions stored the domains as a tag, and the devices only in the trial's files: these
-        are read once per invocation and domains, because meters are opened once per invocation.
-        """
-        tags = trial.tags
-        older = mlflow_schema.SCOPE not in tags and "slm.scope" in tags
-        names = ("slm.sweep", "slm.scope") if older else (mlflow_schema.SCOPE,)
-        key = tuple(tags.get(name, "") for name in names)
-        if key not in known:
-            known[key] = mlflow_schema.stored_scope(tags)
-            if older:
-                with contextlib.suppress(TrackingError, ValueError):  # files may have been lost
-                    figures = json.loads(self.attached(trial.run_id, "energy.json"))
-                    energy = [from_plain(EnergyFigure, figure) for figure in figures]
-                    known[key] = mlflow_schema.scope_of(energy, interchangeable="slm.job" in tags)
-        return known[key]
+            return frame.of_trials(
+                read(self._client, experiment.experiment_id, frame.WANTED), self.attached
+            )
 
     def _experiment(self, study: str) -> Experiment:
         experiment = self._client.get_experiment_by_name(study)

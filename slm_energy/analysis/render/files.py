@@ -9,10 +9,13 @@ tables/             LaTeX: METRIC-cells.tex, METRIC-pairs.tex; with scores solve
                     solved-pairs-1.tex, ... (solved-estimated-... for estimated energy)
 solved-cells.csv    with scores: tasks solved, pass rate and joules per solved task, unrounded
 solved-pairs.csv    the same pair by pair
+footprint.csv       with carbon.location or price_per_kwh: kWh, gCO2e and money, unrounded; as LaTeX
+                    tables/footprint-1.tex, ...
 figures/            METRIC-trials of each metric; of the one that decides, family by family, ratios
                     and ranks (the critical difference diagram, also as TikZ), and METRIC-models
                     over several models; trade-off-N, energy-N; answer, what opens the page.
                     SVG; `with_slides` adds PNG and PDF of those that fit a page
+boamps/             of a stored study, with carbon.location: CELL.json (`analysis.boamps`)
 errors.log          only if a section was left out after an error: the tracebacks
 """
 
@@ -30,6 +33,7 @@ import pandas as pd
 from slm_energy.analysis.render import (
     critical_difference,
     figures,
+    footprint_tables,
     for_mlflow,
     interaction,
     latex,
@@ -116,6 +120,9 @@ def _makers(
     yield JSON, report.to_json
     yield "trials.parquet", partial(_trials, report)
     yield from _solved(report)
+    yield "footprint.csv", partial(footprint_tables.data, report)
+    for number, grid in enumerate(footprint_tables.grids(report), start=1):
+        yield f"tables/footprint-{number}.tex", partial(_latex, grid, f"footprint-{number}")
     for result in report.metrics:
         stem = f"tables/{_slug(result.metric.name)}"
         yield f"{stem}-cells.tex", partial(latex.descriptive, report, result)
@@ -154,7 +161,7 @@ def _solved(report: Report) -> Iterator[tuple[str, Callable[[], str | bytes]]]:
 
 
 def _latex(grid: Callable[[], Grid], label: str) -> str:
-    return latex.solved(grid(), label)
+    return latex.table(grid(), label)
 
 
 def _figures(
