@@ -42,6 +42,9 @@ _LOOKED_UP_MIB = 65
 """Of an embedding that ONNX Runtime maps, beside weights in 8 bits."""
 TEXT_BYTES_PER_TOKEN = 3.0
 """Of code: the bundled tokenizer has 3.0, those of the shipped models 2.9 to 3.6."""
+_SCORES = 6
+"""Matrices of attention scores (prompt x prompt, of each head) of ONNX Runtime: unfused, three of
+them are there at a time, and its arena grows by doubling."""
 ERROR = 0.15
 """How far a prediction of memory may be off (`benchmarks/README.md`)."""
 _START_S = 8.0
@@ -60,6 +63,7 @@ class Size:
         vocabulary: of its tokens.
         transposed: its matrices are stored as (inputs, outputs): GPT-2's Conv1D.
         after_output: in the matrices that ONNX Runtime packs after the output layer.
+        heads: of attention, for queries.
     """
 
     embedding: int
@@ -69,6 +73,7 @@ class Size:
     vocabulary: int
     transposed: bool
     after_output: int
+    heads: int
 
     @property
     def parameters(self) -> int:
@@ -170,6 +175,7 @@ def size_of(config: Mapping[str, Any]) -> Size | None:
         vocabulary=config["vocab_size"],
         cached=2 * layers * key_heads * head,
         transposed=family == "gpt2",
+        heads=heads,
         after_output=layers * hidden * inner if halved and family != "gpt2" else 0,
     )
 
@@ -198,6 +204,8 @@ def needs_of(
     if settings.engine.decode == "generate" and engine.kind in ("onnx", "openvino"):
         # onnxruntime_genai has a loop of its own.
         serving += 0 if settings.engine.name == "onnxruntime_genai" else _CLASSES_MIB * _MIB
+    if settings.engine.name == "onnx":
+        serving += 4 * workload.batch_size * size.heads * max(lengths) ** 2 * _SCORES
     preparing = None
     if exports and engine.prepare_mib is not None:
         preparing = round(_preparing(settings, size, engine))
@@ -296,16 +304,18 @@ def _exports(
     )
     needed = dict[tuple[str, ...], int]()
     for dtype in dtypes:
-        wanted = {"model": cell.model_digest, "attention": settings.model.attention, "dtype": dtype}
+        wanted = {
+            "model": cell.model_digest, "dtype": dtype,
+            "attention": settings.model.attention, "graph": graph,
+        }  # fmt: skip
         if not any(
             entry.kind == engine.kind
-            and entry.identity.items() >= wanted.items()
-            and entry.identity.get("graph", graph) == graph
+            and wanted | entry.identity == entry.identity | wanted  # llama.cpp has one attention
             and _same_versions(cell, entry.identity.get("versions"))
             for entry in cached
         ):
             levels = dataclasses.replace(settings, engine=dataclasses.replace(own, dtype=dtype))
-            identity = (engine.kind, graph, *wanted.values())
+            identity = (engine.kind, *wanted.values())
             needed[identity] = round(_stored(levels, size))
     return needed
 
