@@ -120,7 +120,8 @@ def _makers(
     yield JSON, report.to_json
     yield "trials.parquet", partial(_trials, report)
     yield from _solved(report)
-    yield "footprint.csv", partial(footprint_tables.data, report)
+    if report.footprint is not None:
+        yield "footprint.csv", partial(footprint_tables.data, report)
     for number, grid in enumerate(footprint_tables.grids(report), start=1):
         yield f"tables/footprint-{number}.tex", partial(_latex, grid, f"footprint-{number}")
     for result in report.metrics:
