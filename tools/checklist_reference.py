@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/checklist.md: the items of `slm-energy checklist` and who asks for them.
+"""Write docs/reference/checklist.md: the items of `slm-energy checklist` and who asks for them.
 
 Examples:
     python tools/checklist_reference.py
@@ -12,7 +12,7 @@ from pathlib import Path
 from slm_energy.analysis.checklist import ENTRIES, SOURCES
 from slm_energy.escape import markdown
 
-PAGE = Path(__file__).parents[1] / "docs" / "checklist.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "checklist.md"
 
 _HEAD = """# The reporting checklist
 

@@ -117,11 +117,13 @@ def test_a_file_that_people_copy_shows_every_key_in_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_file_of_a_verb_has_the_defaults_and_every_key(name: str) -> None:
-    given = {"study": "a study"} if name in ("analysis", "recommend", "score") else {}
+    needs_study = ("analysis", "export", "recommend", "score")
+    given = {"study": "a study"} if name in needs_study else {}
     composed = compose(name, [f"{key}='{value}'" for key, value in given.items()], keys=["study"])
     known = {
         key.name: given.get(key.name, to_plain(key.default))
-        for key in keys(name)
+        for file in (("analysis", "export") if name == "export" else (name,))
+        for key in keys(file)
         if "." not in key.name
     }
     groups = ("tracking", "columns", "measurement", "cache")

@@ -103,6 +103,38 @@ def test_an_export_counts_until_the_cache_has_it(config: RunConfig) -> None:
         assert needed(cell, cached=[entry(**other)]).exports == fresh.exports
 
 
+def test_an_export_of_llama_cpp_is_known_by_what_it_has(config: RunConfig) -> None:
+    cell = a_tinyllama(config, "llama_cpp")
+    made = CacheEntry(
+        kind="gguf",
+        path=Path("x"),
+        size_bytes=1,
+        used_unix_s=0.0,
+        state="whole",
+        identity={"model": cell.model_digest, "dtype": "float32"},  # its attention has no variants
+    )
+    assert needed(cell).exports
+    assert needed(cell, cached=[made]).exports == {}
+
+
+def test_a_long_prompt_takes_memory_for_attention_in_onnx_runtime(config: RunConfig) -> None:
+    short, long = (
+        needed(a_tinyllama(config, "onnx"), prompts=["x" * 3 * tokens]).serve_bytes
+        for tokens in (100, 1024)
+    )
+    assert long - short > 32 * 1024**2 * 4 * 3  # three matrices of scores for each of 32 heads
+
+
+def test_onnx_runtime_peaks_at_the_output_layer_unless_more_is_packed_after_it() -> None:
+    starcoder, codeparrot = (
+        size_of(shipped(name).architecture) for name in ("tiny_starcoder_py", "codeparrot-small")
+    )
+    assert starcoder is not None
+    assert codeparrot is not None
+    assert starcoder.after_output == 20 * 768 * 3072
+    assert codeparrot.after_output == 0
+
+
 def test_eight_bits_in_onnx_need_the_exact_export_too(config: RunConfig) -> None:
     exact, rounded = needed(a_tinyllama(config, "onnx", dtype="int8")).exports.values()
     assert exact > 3 * rounded

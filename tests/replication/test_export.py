@@ -50,6 +50,8 @@ def test_it_says_what_it_is_and_how_to_check_it(packed: Path) -> None:
     assert "slm-energy verify ." in readme
     assert "Data: CC-BY-4.0" in readme
     assert "energy per output token" in readme
+    assert "# python==" in (packed / "environment" / "engine-scripted.txt").read_text()
+    assert "mlflow==" in (packed / "environment" / "sweeps.txt").read_text()
     assert "of 38 items are met" in (packed / "checklist.md").read_text()
     assert "- name: Ada Lovelace" in (packed / "CITATION.cff").read_text()
 

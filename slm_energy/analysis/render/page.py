@@ -90,8 +90,13 @@ def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
 
 
 def _breakdown(report: Report) -> Iterator[Block]:
-    for parts in breakdowns(report):
-        yield Figure(svg=figures.breakdown(report, parts), caption=parts.title)
+    for shown in breakdowns(report):
+        made = tuple(
+            Figure(svg=figures.breakdown(report, shown, part), caption=shown.title)
+            for part in figures.parts(len(shown.cells))
+        )
+        title = f"{shown.title}: {len(shown.cells)} cells"
+        yield made[0] if len(made) == 1 else Fold(title=title, figures=made)
 
 
 def _footprint(report: Report) -> Iterator[Part]:

@@ -64,6 +64,9 @@ Drift is tested on one value per round (no `order`), outliers without rounds, ef
 of its own for each cell; `Power` and `Pair.more_rounds` are about a verdict; the intervals of delta
 and A12 of separated cells are Newcombe's."""
 
+MOST_WHOLE = 2000
+"""Trials up to which the JSON text of a report has all their values, as trials.parquet has."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class MetricResult:
@@ -207,8 +210,19 @@ class Report:
         return tuple(result for result in self.metrics if result.metric.quantity == first)
 
     def to_json(self) -> str:
-        """All figures, unrounded and in SI units, as JSON text."""
-        return json.dumps(self, default=_fields, allow_nan=False)
+        """All figures, unrounded and in SI units, as JSON text.
+
+        With more than `MOST_WHOLE` trials, each has the values of the compared metrics only.
+        """
+        report = self
+        if len(self.trials) > MOST_WHOLE:
+            compared = {result.metric.name for result in self.metrics}
+            trials = []
+            for trial in self.trials:
+                values = {name: v for name, v in trial.values.items() if name in compared}
+                trials.append(dataclasses.replace(trial, values=values))
+            report = dataclasses.replace(self, trials=tuple(trials))
+        return json.dumps(report, default=_fields, allow_nan=False)
 
 
 def _fields(part: Any) -> dict[str, Any]:
