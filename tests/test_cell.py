@@ -7,8 +7,17 @@ from typing import Any, Literal
 
 import pytest
 
-from slm_energy.cell import Cell, Settings, cell_id, cell_labels, cell_levels, varying_names
-from slm_energy.config.groups import EngineConfig, RunConfig
+from slm_energy.cell import (
+    Cell,
+    Settings,
+    arrivals_differ,
+    cell_id,
+    cell_labels,
+    cell_levels,
+    named_levels,
+    varying_names,
+)
+from slm_energy.config.groups import EngineConfig, LoadConfig, RunConfig
 from tests.conftest import a_cell
 
 OLD = {"python": "3.11.7", "torch": "2.13.0", "transformers": "4.57.6", "optimum": "2.1.0"}
@@ -122,6 +131,56 @@ def test_a_server_is_called_by_its_name(config: RunConfig) -> None:
     torch = {"engine.name": "torch"}
     rows = [("a", cell_levels(a_cell(config)) | vllm), ("b", cell_levels(a_cell(config)) | torch)]
     assert [*cell_labels(rows).values()] == ["bundled / vllm / cpu", "bundled / torch / cpu"]
+
+
+def under(config: RunConfig, **load: Any) -> Cell:
+    return a_cell(config, str(load), load=LoadConfig(**load))
+
+
+@pytest.mark.parametrize(
+    ("loads", "names"),
+    [
+        (
+            [{"name": "open", "mode": "open", "rate": rate} for rate in (0.5, 2.0)],
+            ["rate=0.5", "rate=2.0"],
+        ),
+        (
+            [{}, {"name": "open", "mode": "open", "rate": 2.0, "ramp_s": 5.0}],
+            ["load=batch", "load=open"],
+        ),
+        (
+            [
+                {"name": "open", "mode": "open", "rate": 2.0},
+                {"name": "closed", "mode": "closed", "clients": 4},
+                {"name": "closed", "mode": "closed", "clients": 8},
+            ],
+            ["load=open / clients=1", "load=closed / clients=4", "load=closed / clients=8"],
+        ),
+        (
+            [{"name": "open", "mode": "open", "rate": 2.0, "ramp_s": ramp} for ramp in (5.0, 9.0)],
+            ["", ""],
+        ),
+    ],
+)
+def test_cells_are_told_apart_by_how_requests_come(
+    config: RunConfig, loads: list[dict[str, Any]], names: list[str]
+) -> None:
+    cells = [under(config, **load) for load in loads]
+    rows = [cell_levels(each) for each in cells]
+    keys = arrivals_differ(rows)
+    found = [" / ".join(named_levels(row, keys)) for row in rows]
+    assert found == names
+    for label, name in zip(labels(*cells), found, strict=True):
+        assert set(name.split(" / ")) - {""} <= set(label.split(" / "))
+
+
+def test_a_load_is_told_from_batches_where_each_engine_has_one(config: RunConfig) -> None:
+    rows = [
+        cell_levels(under(config)) | {"engine.name": "torch"},
+        cell_levels(under(config, name="open", mode="open", rate=2.0)) | {"engine.name": "vllm"},
+    ]
+    keys = arrivals_differ(rows)
+    assert [named_levels(row, keys) for row in rows] == [["load=batch"], ["load=open"]]
 
 
 def test_runs_are_named_by_what_differs_between_cells(config: RunConfig) -> None:

@@ -28,3 +28,13 @@ def test_rounds_that_can_give_no_verdict_are_warned_of(
     said = console.file.getvalue()
     assert warning in said
     assert bool(said) is bool(warning)
+
+
+def test_cells_under_different_loads_are_not_compared() -> None:
+    words = ["-m", "engine=llama_cpp_server", "load=open", "load.rate=1,2,4", "study.rounds=1"]
+    grid = resolve(compose_grid(words))
+    assert len(grid.cells) == 3
+    console = Console(file=io.StringIO(), width=200)
+    warn_of_few_rounds(grid.cells, 1, console)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == ""

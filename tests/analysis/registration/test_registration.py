@@ -19,6 +19,7 @@ from slm_energy.analysis.registration import (
 )
 from slm_energy.analysis.render.files import files
 from slm_energy.analysis.result.report import Report
+from slm_energy.config.groups import LoadConfig
 from slm_energy.errors import ConfigError
 from slm_energy.planning.freeze import Frozen
 from slm_energy.planning.plan import Excluded, make_plan
@@ -98,6 +99,27 @@ def test_a_named_reference_and_families_are_in_the_hypotheses(declare):
     assert "of each of 2 cells against torch / cpu differs" in against
     split = declare(families=["engine"]).hypotheses
     assert split[0] == "torch: one cell, which is compared with none."
+
+
+def test_its_families_are_those_of_equal_load(config):
+    cells = [
+        a_cell(
+            config,
+            f"{name}-{rate}",
+            engine=dataclasses.replace(config.engine, name=name),
+            load=LoadConfig(name="open", mode="open", rate=rate),
+        )
+        for name in ("vllm", "sglang")
+        for rate in (1.0, 4.0)
+    ]
+    plan = make_plan(dataclasses.replace(config.study, name="toy", rounds=5), cells)
+    made = register(
+        plan, FROZEN, options({"study": "toy", **KEYS}), machine="lab-1", registered=BEFORE
+    )
+    assert [line.partition(" of any two of 2 cells ")[0] for line in made.hypotheses[:2]] == [
+        "rate=1.0: energy per output token",
+        "rate=4.0: energy per output token",
+    ]
 
 
 def test_a_study_that_follows_it_says_so(declare):
