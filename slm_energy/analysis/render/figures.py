@@ -253,7 +253,7 @@ def pareto(report: Report, front: Pareto) -> str:
     ends_x = _ends(x, [(p.x, p.x_low, p.x_high) for p in front.points])
     ends_y = _ends(y, [(p.y, p.y_low, p.y_high) for p in front.points])
     pixels_x = value_axis(ends_x, 56)
-    pixels_y = scale(ends_y, plane - 52, 44, log=_wide(ends_y))
+    pixels_y = scale(ends_y, plane - 52, 44, log=wide(ends_y))
     words = ", ".join(report.labels[p.cell] for p in on_front)
     title = f"{y.heading} against {x.heading[:1].lower()}{x.heading[1:]}"
     estimated = x.estimated or y.estimated
@@ -329,10 +329,10 @@ def _interval(low: float, high: float, mean: float) -> str:
 
 def value_axis(values: Sequence[float], left: float = _LEFT) -> Scale:
     """A horizontal axis over values; logarithmic if they range far."""
-    return scale(values, left, _RIGHT, log=_wide(values))
+    return scale(values, left, _RIGHT, log=wide(values))
 
 
-def _wide(values: Sequence[float]) -> bool:
+def wide(values: Sequence[float]) -> bool:
     """Whether values range so far that small ones need a logarithmic axis."""
     return min(values) > 0 and max(values) / min(values) > 8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from slm_energy.analysis.render.figures import axis_name, draw_axis, draw_upright_axis
+from slm_energy.analysis.render.figures import axis_name, draw_axis, draw_upright_axis, wide
 from slm_energy.analysis.result.footprint import Amount
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import Report
@@ -19,7 +19,7 @@ _LEFT, _RIGHT = 56.0, WIDTH - 28
 _COLOURS = 4
 _MOST_TICKS = 8
 _LOG_FROM = 4
-"""Ratio of the largest value to the smallest from which on an axis is logarithmic."""
+"""Ratio of the largest load to the smallest from which on their axis is logarithmic."""
 _LINE = 11.0
 """Pixels between the numbers of curves that end together."""
 _APART = 5.0
@@ -101,8 +101,7 @@ def _draw_panel(
         if end is not None
     ]
     values += [limit * factor for limit in panel.limits]
-    log = min(values) > 0 and max(values) >= _LOG_FROM * min(values)
-    up = scale(values, top + _PANEL - 12, top + 34, log=log)
+    up = scale(values, top + _PANEL - 12, top + 34, log=wide(values))
     head = axis_name(up, panel.metric.heading, panel.metric.unit)
     head += "".join(f"; limit {shown(panel.metric, limit)}" for limit in panel.limits)
     picture.text(0, top + 12, head, "small soft")

@@ -53,6 +53,11 @@ def grid(report: Report, family: LoadFamily) -> Grid:
     return Grid(title=title, head=head, rows=tuple(rows)).without_empty()
 
 
+def short(report: Report, family: LoadFamily) -> Grid:
+    """What of it fits into a terminal."""
+    return grid(report, family).without("Delivered, 1/s", "Per good request", "Idle power, %")
+
+
 def _text(metric: Metric, amount: Amount | None) -> str:
     if amount is None:
         return "-"

@@ -39,7 +39,7 @@ def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
             ("table of trials that are not valid", partial(audit, report)),
             ("table of machines", partial(across, report)),
             *(
-                (f"table of loads{of_family(f.name)}", partial(load_tables.grid, report, f))
+                (f"table of loads{of_family(f.name)}", partial(load_tables.short, report, f))
                 for f in load_tables.families(report)
             ),
             ("table of the cheapest", partial(choices, report)),

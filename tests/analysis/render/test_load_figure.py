@@ -110,6 +110,7 @@ def test_files_have_the_curve_as_table_figure_and_rows(report: Report) -> None:
 
 def test_the_short_report_has_the_table(report: Report) -> None:
     text = to_markdown(report)
+    assert "| Configuration | Offered requests/s | Energy per request, J |" in text
     assert "## Under load, 95 % intervals" in text
     assert "cheapest" in text
 
