@@ -10,7 +10,7 @@ WORKDIR /home/mlflow
 
 # The pinned installation of `make demo`, for machines without Python. Runs the demo by default:
 #   docker build -t slm-energy . && docker run --rm -v slm-mlruns:/work/mlruns slm-energy
-# docs/containers.md has the rest.
+# docs/how-to/containers.md has the rest.
 # RAPL and GPUs need the host's devices: -v /sys/class/powercap:/sys/class/powercap:ro --gpus all
 # Measurements in other containers wait for this one's with -v /run/lock:/run/lock.
 # A server on a GPU also needs --pid=host: it is found there by its process ids.

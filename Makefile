@@ -1,4 +1,5 @@
 # `make demo` and `make test` first create .venv from the pins in constraints.txt.
+# `make docs` builds the site into dist/docs; it can be opened from there, without a server.
 # `make sbom` writes a bill of materials of the pins (CycloneDX); `make audit` asks a vulnerability
 # service about each of them, so it needs the network.
 # `make cluster` (as root on Debian) installs and starts a Slurm cluster, and runs studies on it.
@@ -6,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test cluster lint sbom audit clean
+.PHONY: demo test cluster lint docs sbom audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m slm_energy --config-dir sweeps --config-name demo
@@ -24,6 +25,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 	$(BIN)/deptry slm_energy hydra_plugins
 	$(BIN)/pip check --disable-pip-version-check
+
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 sbom: $(VENV)/.installed-test
 	mkdir -p dist

@@ -51,6 +51,7 @@ QUICK = (
 
 LONGEST = (
     "test_environments.py",
+    "docs/test_commands.py",
     "engines/torch/test_compiled.py",
     "test_examples.py",
     "test_browser.py",
@@ -80,6 +81,7 @@ LONGEST = (
     "doctor/test_calibration_fit.py",
     "scoring/test_hostile_answers.py",
     "running/test_stop_rule.py",
+    "docs/test_site.py",
 )
 """Files of 10 s and more, roughly by their length."""
 
@@ -226,7 +228,7 @@ def slm_energy(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatc
         arguments = [*words[:at], *scripted, *words[at:]]
         if quick and at == 0:
             ready_store(tmp_path / "mlruns", empty_store)
-        return _here(arguments) if env is None else _apart(arguments, tmp_path, env)
+        return in_process(arguments) if env is None else _apart(arguments, tmp_path, env)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", sys.argv)
@@ -246,8 +248,8 @@ def trials(folder: Path, study: str = "default") -> pd.DataFrame:
     return store.frame(study)
 
 
-def _here(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run in this process."""
+def in_process(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process."""
     sys.argv = ["slm-energy", *arguments]
     out, err = io.StringIO(), io.StringIO()
     with (

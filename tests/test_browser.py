@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -325,16 +328,71 @@ def test_no_figure_is_clipped_at_any_width(browser: Chrome, page: str, width: in
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_paper_shows_what_is_folded_and_cuts_no_table(browser: Chrome, page: str) -> None:
+ABOVE = """
+return [...document.querySelectorAll("figure, tr")]
+    .filter(each => each.getBoundingClientRect().height > arguments[0])
+    .map(each => each.textContent.slice(0, 60));
+"""
+"""What no page of that height has room for: a figure, a row of a table."""
+
+
+@pytest.fixture(scope="module")
+def long_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a report on 40 cells of one family: more than a figure has room for."""
+    costs = {f"engine_{n}/cpu": 0.01 * 1.02**n for n in range(40)}
+    report = build(make_study(costs, rounds=4), options({"study": "long", "draws": 999}))
+    path = tmp_path_factory.mktemp("page") / "long.html"
+    path.write_text(to_html(report), encoding="utf-8")
+    return path.as_uri()
+
+
+def test_of_many_cells_the_best_are_shown_at_once_and_all_are_folded(
+    browser: Chrome, long_page: str
+) -> None:
+    browser.get(long_page)
+    shown = browser.find_element(By.CSS_SELECTOR, "#answer > figure")
+    assert "24 cells, a reference among them; all 40 are below" in shown.text
+    names = [each.text for each in shown.find_elements(By.TAG_NAME, "text")]
+    assert sum(name.startswith("engine_") for name in names) == 24
+    folded = browser.find_elements(By.CSS_SELECTOR, "#answer details figure")
+    assert len(folded) == 2  # of 20 cells each
+    assert not folded[0].is_displayed()
+
+
+@pytest.mark.parametrize("size", [(8.27, 11.69), (8.5, 11)], ids=["A4", "Letter"])
+def test_a_printed_report_has_its_text_on_as_few_pages_as_it_fills(
+    browser: Chrome, long_page: str, size: tuple[float, float]
+) -> None:
+    browser.get(long_page)
+    paper = {"paperWidth": size[0], "paperHeight": size[1], "printBackground": True}
+    printed = b64decode(browser.execute_cdp_cmd("Page.printToPDF", paper)["data"])
+    pages = len(re.findall(rb"/Type /Page\b", printed))
+    with on_paper(browser):
+        browser.get(long_page)
+        assert browser.execute_script(CLIPPED, "figure, .scroll, pre") == []
+        assert browser.execute_script(ABOVE, 960) == []
+        height = browser.execute_script("return document.body.scrollHeight")
+    assert height / 1040 <= pages <= 1.3 * height / 940
+
+
+@contextmanager
+def on_paper(driver: Chrome) -> Iterator[None]:
+    """Lay pages out as for paper of 190 mm without its margins."""
     paper = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
+        yield
+    finally:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_paper_shows_what_is_folded_and_cuts_no_table(browser: Chrome, page: str) -> None:
+    with on_paper(browser):
         browser.get(page)
         assert browser.execute_script(CLIPPED, "figure, .scroll, pre") == []
         folded = browser.find_elements(By.CSS_SELECTOR, "details table")
         assert folded
         assert all(table.size["height"] > 0 for table in folded)
-    finally:
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        assert browser.execute_script(ABOVE, 960) == []

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/comparison.schema.json, the form of `slm-energy compare --json` and comparison.json.
+"""Write docs/reference/comparison.schema.json: the form of `compare --json` and comparison.json.
 
 Made from the dataclasses by pydantic, which MLflow brings.
 
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from slm_energy.analysis.regression import StudyComparison
 from slm_energy.serialization import readable
 
-PAGE = Path(__file__).parents[1] / "docs" / "comparison.schema.json"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "comparison.schema.json"
 
 
 def reference() -> str:

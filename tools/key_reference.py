@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write what people read about keys from where they are declared.
 
-docs/keys.md is written whole. In conf/, the file of each group that shows all its keys gets its
-comments from there; other files have comments only where they say something of their own.
+docs/reference/keys.md is written whole. In conf/, the file of each group that shows all its keys
+gets its comments from there; other files have comments only where they say something of their own.
 
 Examples:
     python tools/key_reference.py
@@ -55,7 +55,7 @@ VERBS = {
 
 
 def reference() -> str:
-    """docs/keys.md: a table for each group and verb."""
+    """docs/reference/keys.md: a table for each group and verb."""
     parts = [INTRODUCTION, "## Keys of a run\n"]
     for name, kind in GROUPS.items():
         parts.append(_section(f"`{name}`", _summary(kind), keys(name)))
@@ -116,7 +116,7 @@ def _comment(info: KeyInfo) -> str:
 
 def outdated() -> dict[Path, str]:
     """Files that differ from what the declarations make of them, and what they should contain."""
-    contents = {ROOT / "docs" / "keys.md": reference()}
+    contents = {ROOT / "docs" / "reference" / "keys.md": reference()}
     infos = {name: {info.name: info for info in keys_of(kind)} for name, kind in COMMENTED.items()}
     infos |= {name: {info.name: info for info in keys(name)} for name in FILES}
     for name, known in infos.items():
@@ -131,7 +131,7 @@ def outdated() -> dict[Path, str]:
 
 def main() -> int:
     """Write the files, or only list those that are out of date."""
-    parser = argparse.ArgumentParser(description="Write docs/keys.md and the comments in conf/.")
+    parser = argparse.ArgumentParser(description="Write the page of keys, and comments in conf/.")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if one is outdated")
     check = parser.parse_args().check
     files = outdated()

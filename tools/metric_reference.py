@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/metrics.md from the list of metrics in slm_energy/metric_catalog/.
+"""Write docs/reference/metrics.md from the list of metrics in slm_energy/metric_catalog/.
 
 Examples:
     python tools/metric_reference.py
@@ -15,7 +15,7 @@ from pathlib import Path
 from slm_energy.metric_catalog.catalog import GROUPS, METRICS, PLACEHOLDERS
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "metrics.md"
+PAGE = ROOT / "docs" / "reference" / "metrics.md"
 INTRODUCTION = """\
 # Metrics
 
@@ -52,7 +52,7 @@ def reference() -> str:
 
 def main() -> int:
     """Write the page, or only compare it."""
-    parser = argparse.ArgumentParser(description="Write docs/metrics.md.")
+    parser = argparse.ArgumentParser(description="Write docs/reference/metrics.md.")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if it is outdated")
     check, content = parser.parse_args().check, reference()
     outdated = not PAGE.exists() or PAGE.read_text(encoding="utf-8") != content

@@ -303,6 +303,9 @@ def _cells(study: Study, metrics: Sequence[MetricResult], design: Design) -> tup
     order = list(dict.fromkeys([*ranked, *study.cells]))
     names = list(dict.fromkeys(design.families[cell] for cell in order))
     order.sort(key=lambda cell: names.index(design.families[cell]))
+    agreement, agreeing_tokens = (
+        _means(study, f"quality/{name}") for name in ("agreement", "agreeing_tokens")
+    )
     slots: dict[str, list[str]] = {cell: [] for cell in study.cells}
     for slot in study.audit.slots:
         if slot.round:
@@ -315,15 +318,15 @@ def _cells(study: Study, metrics: Sequence[MetricResult], design: Design) -> tup
             levels={f.key: level(study.settings[cell], f.key) for f in design.factors},
             valid=slots[cell].count("valid"),
             rounds=len(slots[cell]),
-            agreement=_mean(study, "quality/agreement", cell),
-            agreeing_tokens=_mean(study, "quality/agreeing_tokens", cell),
+            agreement=agreement.get(cell),
+            agreeing_tokens=agreeing_tokens.get(cell),
         )
         for cell in order
     )
 
 
-def _mean(study: Study, name: str, cell: str) -> float | None:
-    """Of a metric over the cell's valid trials; None where none has it."""
-    values = study.block(name)[:, study.cells.index(cell)]
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else None
+def _means(study: Study, name: str) -> dict[str, float]:
+    """Of a metric over the valid trials of each cell that has it."""
+    columns = zip(study.cells, study.block(name).T, strict=True)
+    known = ((cell, values[~np.isnan(values)]) for cell, values in columns)
+    return {cell: float(values.mean()) for cell, values in known if values.size}

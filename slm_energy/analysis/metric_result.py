@@ -214,11 +214,14 @@ def _family(
     )
     if examined:
         fewer = dataclasses.replace(rule, draws=min(rule.draws, _DRAWS_WITHOUT_A_ROUND))
-        again = _compare(metric, fewer, design)
+        stated = {frozenset((pair.a, pair.b)) for pair in family.stated}
         without = make(
             f"verdicts without each round{where}",
             lambda: rests_on(
-                block, family.stated, lambda kept: again(kept, named), metric.higher_is_better
+                block,
+                family.stated,
+                lambda kept: paired.compare(kept, fewer, named, stated),
+                metric.higher_is_better,
             ),
             lambda failure: None,
         )

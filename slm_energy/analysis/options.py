@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from slm_energy.carbon_factors import carbon_factor
 from slm_energy.config.check import checked
 from slm_energy.config.options import METRICS, AnalysisOptions
 from slm_energy.errors import ConfigError
@@ -16,7 +17,8 @@ def options(mapping: Mapping[str, Any]) -> AnalysisOptions:
     """Check the keys of conf/analysis.yaml and freeze them.
 
     Raises:
-        ConfigError: an unknown or missing key, a wrong type, a value out of range or named twice.
+        ConfigError: an unknown or missing key, a wrong type, a value out of range or named twice,
+            a location without a carbon factor.
     """
     result = checked(AnalysisOptions, mapping, "analysis")
     if not result.study:
@@ -27,4 +29,6 @@ def options(mapping: Mapping[str, Any]) -> AnalysisOptions:
         names = getattr(result, key)
         if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"{key} names {twice[0]!r} twice: once is enough")
+    if result.carbon.location is not None:
+        carbon_factor(result.carbon.location)
     return result

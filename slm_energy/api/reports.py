@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +40,13 @@ class StudyReport:
         result: all figures, unrounded and in SI units.
         generations: what cells generated, for the page.
         grids: tables that only some reports have, for the page.
+        boamps: with `carbon.location`, a BoAmps report of each cell: file name to content.
     """
 
     result: Report
     generations: tuple[Generated, ...] = ()
     grids: tuple[Grid, ...] = ()
+    boamps: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -99,7 +102,8 @@ class StudyReport:
 
         `errors.log` is among them only if an error kept a section out: it has the tracebacks.
         """
-        return files(self.result, self.generations, self.grids).contents
+        made = files(self.result, self.generations, self.grids).contents
+        return {**made, **self.boamps}
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write page, Markdown, LaTeX tables, figures, JSON and trials (Parquet) to a folder.
@@ -130,7 +134,7 @@ class StudyReport:
             display.paragraph(repr(self)),
             *(display.paragraph(finding, strong=True) for finding in self.findings),
             *tables,
-            display.bullets(self.result.notes, "Notes"),
+            display.bullets(self.result.all_notes, "Notes"),
             display.bullets(self.result.methods, "Methods"),
         )
 
@@ -160,8 +164,8 @@ def report(
         data: a CSV file in place of a stored study.
         tracking: a folder with a store, an MLflow tracking URI, or None for `mlruns`.
         options: keys of conf/analysis.yaml, such as `metrics=[...]`, `margin=0.05`,
-            `families=[]` or `registration=FILE`; for a table `columns="NAME"`, a file of
-            conf/columns, or a mapping.
+            `families=[]`, `carbon={"location": "FRA"}` or `registration=FILE`; for a table
+            `columns="NAME"`, a file of conf/columns, or a mapping.
 
     Returns:
         The report. Nothing is stored: `save` writes its files.
@@ -192,7 +196,7 @@ def report(
 
 def of_stored(report: StoredReport) -> StudyReport:
     """The report of a stored study, as an object for notebooks."""
-    return StudyReport(result=report.result, generations=report.generations)
+    return StudyReport(result=report.result, generations=report.generations, boamps=report.boamps)
 
 
 def _table_report(data: str | os.PathLike[str], options: dict[str, Any]) -> StudyReport:

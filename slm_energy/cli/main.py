@@ -16,6 +16,7 @@ from slm_energy import __version__
 from slm_energy.cli import (
     cache,
     calibrate,
+    checklist,
     compare,
     doctor,
     env,
@@ -67,6 +68,7 @@ VERBS: dict[str, Verb] = {
     "calibrate": calibrate,
     "report": report,
     "recommend": recommend,
+    "checklist": checklist,
     "score": score,
     "compare": compare,
     "export": export,
@@ -119,7 +121,7 @@ def _run_verb(words: Sequence[str]) -> int:
     Raises:
         ConfigError: there is no such verb or option.
     """
-    top, parsers = _parsers()
+    top, verbs = parsers()
     first = words[0] if words else ""
     if first in ("-h", "--help", "--version"):
         top.epilog = _epilog()
@@ -129,11 +131,11 @@ def _run_verb(words: Sequence[str]) -> int:
         advice = did_you_mean(first, VERBS, otherwise=f"choose one of {', '.join(VERBS)}")
         raise ConfigError(f"no verb {first!r}: {advice}")
     name = first if is_verb else "run"
-    VERBS[name].configure(parsers[name])
-    return VERBS[name].run(parsers[name].parse_words(words[is_verb:]))
+    VERBS[name].configure(verbs[name])
+    return VERBS[name].run(verbs[name].parse_words(words[is_verb:]))
 
 
-def _parsers() -> tuple[Parser, dict[str, Parser]]:
+def parsers() -> tuple[Parser, dict[str, Parser]]:
     """The parser of the whole command line, and one for each verb, not configured yet."""
     top = Parser(
         prog=PROGRAM,
@@ -143,13 +145,13 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     version = f"{PROGRAM} {__version__}"
     top.add_argument("--version", action="version", version=version, help="print it and exit")
     verbs = top.add_subparsers(title="verbs (without one: run)", metavar="VERB", prog=PROGRAM)
-    parsers = {
+    of_verbs = {
         name: verbs.add_parser(name, help=verb.SUMMARY, description=_sentence(verb.SUMMARY))
         for name, verb in VERBS.items()
     }
-    for parser in parsers.values():
+    for parser in of_verbs.values():
         parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
-    return top, parsers
+    return top, of_verbs
 
 
 def _sentence(summary: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -44,24 +45,54 @@ def run(arguments: argparse.Namespace) -> int:
         TrackingError: there is no such store or study.
         AnalysisError: the trials allow no report.
     """
-    from slm_energy.analysis import options
     from slm_energy.running.report import study_report
+
+    words, console = overrides(arguments), terminal()
+    if any(word.startswith("data=") for word in words):
+        return _report_table(words, console)
+    asked = compose_report(words)
+    store = asked.store
+    report = study_report(store, asked.options, registration=asked.registration)
+    files, complete = show_report(report, store, store.last_sweep(report.result.study), console)
+    return 0 if _write(asked.out, files, console) and complete else 1
+
+
+class ReportRequest(NamedTuple):
+    """What the words of `report study=NAME` ask for.
+
+    Attributes:
+        store: has the study.
+        options: the keys of `AnalysisOptions`.
+        registration: a file that was written before the study; None without one.
+        out: the folder to write to; None writes nothing.
+    """
+
+    store: Store
+    options: dict[str, Any]
+    registration: str | None
+    out: str | None
+
+
+def compose_report(words: Sequence[str]) -> ReportRequest:
+    """Compose the keys of conf/analysis.yaml for a stored study, and open its store.
+
+    Raises:
+        ConfigError: an option is not valid.
+        TrackingError: there is no such store.
+    """
+    from slm_energy.analysis import options
     from slm_energy.store.tracking import open_existing
 
     # Hydra would take machine=a,b for a sweep.
-    words = [re.sub(r"^machine=([^'\"]*,.*)$", r"machine='\1'", w) for w in overrides(arguments)]
-    console = terminal()
-    if any(word.startswith("data=") for word in words):
-        return _report_table(words, console)
-    composed = compose_study("analysis", words)
+    quoted = [re.sub(r"^machine=([^'\"]*,.*)$", r"machine='\1'", word) for word in words]
+    composed = compose_study("analysis", quoted)
     del composed["data"], composed["columns"]
     out, registration = composed.pop("out"), composed.pop("registration")
     tracking = tracking_group(composed)
     options(composed)  # reports a wrong key before a missing store
-    store = open_existing(tracking)
-    report = study_report(store, composed, registration=registration)
-    files, complete = show_report(report, store, store.last_sweep(composed["study"]), console)
-    return 0 if _write(out, files, console) and complete else 1
+    return ReportRequest(
+        store=open_existing(tracking), options=composed, registration=registration, out=out
+    )
 
 
 def show_report(

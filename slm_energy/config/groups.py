@@ -366,7 +366,7 @@ class WorkloadConfig:
         dict[str, str] | None,
         Key(
             "{prompt: text} reads a task's prompt from a column of another name; null renames none."
-            " docs/answers.md lists the fields that have columns."
+            " docs/explanation/answers.md lists the fields that have columns."
         ),
     ] = dataclasses.field(default=None, hash=False)  # a workload is the key of a cache
     limit: Annotated[

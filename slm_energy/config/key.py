@@ -2,7 +2,7 @@
 
     rounds: Annotated[int, Key("times that each cell is run", low=1)] = 1
 
-Help, checks, the comments in conf/ and docs/keys.md are all made from such declarations.
+Help, checks, the comments in conf/ and docs/reference/keys.md are all made from such declarations.
 """
 
 from __future__ import annotations

@@ -29,6 +29,30 @@ _MACHINE = Key("machine whose trials are read; needed only where a study has tri
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CarbonOptions:
+    """Whose electricity a report converts joules with."""
+
+    location: Annotated[
+        str | None,
+        Key(
+            "where the electricity comes from, such as FRA; null converts nothing to gCO2e. A"
+            " country by its ISO 3166 code of three letters, a zone of the Nordic grid (SE3, NO1,"
+            " FI) or a state (US-CA); the factors are those that CodeCarbon ships, so that no"
+            " network is needed."
+        ),
+    ] = None
+    pue: Annotated[
+        float,
+        Key(
+            "power usage effectiveness of the data centre, which multiplies the joules. It counts"
+            " for gCO2e and for money; leave it at 1 if the joules are those of the building.",
+            low=1,
+            high=10,
+        ),
+    ] = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class AnalysisOptions:
     """What `slm-energy report` compares, and how strictly."""
 
@@ -90,6 +114,17 @@ class AnalysisOptions:
         Key(
             "machine whose trials are read, or several to compare: machine=a,b. Needed where a"
             " study has trials of several."
+        ),
+    ] = None
+    carbon: Annotated[
+        CarbonOptions, Key("whose electricity joules are converted to gCO2e with")
+    ] = dataclasses.field(default_factory=CarbonOptions)
+    price_per_kwh: Annotated[
+        float | None,
+        Key(
+            "price of electricity, in a currency of your choice; null converts nothing to money",
+            low=0,
+            high=1_000_000,
         ),
     ] = None
 

@@ -6,6 +6,6 @@
     catalog      the whole list, and `find`, which gives the entry of a stored name
 
 `derive` may store no name that is not listed here; `store`, `analysis`, `slm-energy metrics` and
-docs/metrics.md read titles, units and directions from it. To add a metric, add its entry, then
-compute it in `derive/metrics.py`.
+docs/reference/metrics.md read titles, units and directions from it. To add a metric, add its entry,
+then compute it in `derive/metrics.py`.
 """

@@ -17,7 +17,7 @@ from typing import Any
 
 from slm_energy.cache import CacheEntry
 from slm_energy.cell import Cell, Settings
-from slm_energy.config.groups import Dtype, MeasurementConfig
+from slm_energy.config.groups import Dtype
 from slm_energy.memory_limit import RAISE, SMALLER
 from slm_energy.models.architecture import CONTEXT, HEADS, HIDDEN, INNER, LAYERS, first
 from slm_energy.planning.speed import Speed
@@ -40,8 +40,11 @@ _TORCHAO_MIB = 470
 """What rounding to 8 bits takes in torch, beside the weights."""
 _LOOKED_UP_MIB = 65
 """Of an embedding that ONNX Runtime maps, beside weights in 8 bits."""
-_TEXT_BYTES_PER_TOKEN = 3.0
+TEXT_BYTES_PER_TOKEN = 3.0
 """Of code: the bundled tokenizer has 3.0, those of the shipped models 2.9 to 3.6."""
+_SCORES = 6
+"""Matrices of attention scores (prompt x prompt, of each head) of ONNX Runtime: unfused, three of
+them are there at a time, and its arena grows by doubling."""
 ERROR = 0.15
 """How far a prediction of memory may be off (`benchmarks/README.md`)."""
 _START_S = 8.0
@@ -59,6 +62,8 @@ class Size:
         cached: numbers per token in the keys and values of all layers.
         vocabulary: of its tokens.
         transposed: its matrices are stored as (inputs, outputs): GPT-2's Conv1D.
+        after_output: in the matrices that ONNX Runtime packs after the output layer.
+        heads: of attention, for queries.
     """
 
     embedding: int
@@ -67,6 +72,8 @@ class Size:
     cached: int
     vocabulary: int
     transposed: bool
+    after_output: int
+    heads: int
 
     @property
     def parameters(self) -> int:
@@ -158,6 +165,9 @@ def size_of(config: Mapping[str, Any]) -> Size | None:
     tied = config.get("tie_word_embeddings", True)
     places = (first(config, CONTEXT) or 0) if family in _LEARNED else 0
     layer = attention + (3 if family in _GATED else 2) * hidden * inner
+    halved = family in _PLAIN and "gelu_pytorch_tanh" in (
+        config.get("activation_function"), config.get("hidden_act"),
+    )  # fmt: skip
     return Size(
         embedding=tokens + places * hidden,
         linear=layers * layer + (0 if tied else tokens),
@@ -165,6 +175,8 @@ def size_of(config: Mapping[str, Any]) -> Size | None:
         vocabulary=config["vocab_size"],
         cached=2 * layers * key_heads * head,
         transposed=family == "gpt2",
+        heads=heads,
+        after_output=layers * hidden * inner if halved and family != "gpt2" else 0,
     )
 
 
@@ -183,7 +195,7 @@ def needs_of(
     engine = _ENGINES.get(settings.engine.name)
     if engine is None or size is None or settings.provider.name != "cpu" or not prompts:
         return Needs()
-    lengths = [len(text.encode("utf-8", "replace")) / _TEXT_BYTES_PER_TOKEN for text in prompts]
+    lengths = [len(text.encode("utf-8", "replace")) / TEXT_BYTES_PER_TOKEN for text in prompts]
     batches = math.ceil(len(prompts) / workload.batch_size)
     weights, exports = _weights(settings, size), _exports(cell, size, engine, cached)
     places = workload.batch_size * (max(lengths) + workload.new_tokens)
@@ -192,6 +204,8 @@ def needs_of(
     if settings.engine.decode == "generate" and engine.kind in ("onnx", "openvino"):
         # onnxruntime_genai has a loop of its own.
         serving += 0 if settings.engine.name == "onnxruntime_genai" else _CLASSES_MIB * _MIB
+    if settings.engine.name == "onnx":
+        serving += 4 * workload.batch_size * size.heads * max(lengths) ** 2 * _SCORES
     preparing = None
     if exports and engine.prepare_mib is not None:
         preparing = round(_preparing(settings, size, engine))
@@ -228,11 +242,15 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
     """Bytes of the weights in memory.
 
     An output layer that shares the embedding is a copy of its own in ONNX Runtime, transposed, and
-    in OpenVINO, packed. OpenVINO maps its file and never touches most rows of an embedding that
-    only looks tokens up; it transposes GPT-2's matrices, and the originals stay. 8-bit formats of
-    torch, ONNX Runtime and OpenVINO leave embeddings in float32; llama.cpp's has 34 bytes for 32
-    weights of every matrix, and the layers' are packed beside the mapped file. torch rounds weights
-    that it has loaded in float32.
+    in OpenVINO, packed. ONNX Runtime maps its file, copies matrices one by one into a layout of its
+    own, and unmaps each; of an embedding it touches the looked-up rows. So its peak is at the
+    output layer, whose source is still mapped then, unless more is packed after it: a factor of
+    GELU's approximation is merged with the matrix that follows it, which thereby comes last.
+    OpenVINO maps its file and never touches most rows of an embedding that only looks tokens up; it
+    transposes GPT-2's matrices, and the originals stay. 8-bit formats of torch, ONNX Runtime and
+    OpenVINO leave embeddings in float32; llama.cpp's has 34 bytes for 32 weights of every matrix,
+    and the layers' are packed beside the mapped file. torch rounds weights that it has loaded in
+    float32.
 
     Args:
         settings: engine and type.
@@ -256,7 +274,8 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
     if engine.startswith("onnx") and in_8_bits:
         return size.linear + size.shared + _LOOKED_UP_MIB * _MIB
     if engine.startswith("onnx"):
-        return (size.parameters + size.shared) * item
+        output = size.shared or size.embedding
+        return (size.linear + size.shared + max(0, output - size.after_output)) * item
     rounding = size.linear + size.shared + _TORCHAO_MIB * _MIB if in_8_bits else 0
     return size.parameters * item + rounding
 
@@ -285,16 +304,18 @@ def _exports(
     )
     needed = dict[tuple[str, ...], int]()
     for dtype in dtypes:
-        wanted = {"model": cell.model_digest, "attention": settings.model.attention, "dtype": dtype}
+        wanted = {
+            "model": cell.model_digest, "dtype": dtype,
+            "attention": settings.model.attention, "graph": graph,
+        }  # fmt: skip
         if not any(
             entry.kind == engine.kind
-            and entry.identity.items() >= wanted.items()
-            and entry.identity.get("graph", graph) == graph
+            and wanted | entry.identity == entry.identity | wanted  # llama.cpp has one attention
             and _same_versions(cell, entry.identity.get("versions"))
             for entry in cached
         ):
             levels = dataclasses.replace(settings, engine=dataclasses.replace(own, dtype=dtype))
-            identity = (engine.kind, graph, *wanted.values())
+            identity = (engine.kind, *wanted.values())
             needed[identity] = round(_stored(levels, size))
     return needed
 
@@ -323,7 +344,7 @@ def _stored(settings: Settings, size: Size) -> float:
     return size.embedding * item + (size.linear + shared) * linear
 
 
-def guess_s(needs: Needs, measurement: MeasurementConfig, speed: Speed) -> float | None:
+def guess_s(needs: Needs, settings: Settings, speed: Speed) -> float | None:
     """Seconds of a trial; None if its work is unknown.
 
     Decoding a token reads all weights once, and is as fast as memory; reading a prompt takes two
@@ -332,14 +353,20 @@ def guess_s(needs: Needs, measurement: MeasurementConfig, speed: Speed) -> float
     """
     if needs.pass_bytes is None or needs.pass_flop is None:
         return None
+    measurement = settings.measurement
     prefill_s = needs.pass_flop / speed.flop_per_s
     pass_s = prefill_s + needs.pass_bytes / speed.bytes_per_s
     warmup_s = min(measurement.warmup_s, measurement.warmup_requests * pass_s / needs.batches)
-    windows = [(measurement.prefill_s, prefill_s), (measurement.serve_s, pass_s)]
+    windows = [(measurement.prefill_s, prefill_s)]
+    loaded_s = 0.0
+    if settings.load.mode == "batch":
+        windows.append((measurement.serve_s, pass_s))
+    else:  # requests come for a time, however long they take
+        loaded_s = settings.load.ramp_s + measurement.serve_s
     repeated = [
         math.ceil(max(1.0, at_least / each)) * each for at_least, each in windows if at_least
     ]
-    return _START_S + measurement.baseline_s + warmup_s + sum(repeated)
+    return _START_S + measurement.baseline_s + warmup_s + sum(repeated) + loaded_s
 
 
 def refusal(needs: Needs, allowed_bytes: int, allows: str) -> str | None:

@@ -7,11 +7,13 @@ of them is found.
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from slm_energy.distributions import BUILDS
 from slm_energy.errors import AnalysisError
 from slm_energy.replication import crate
 from slm_energy.replication.archive import MANIFEST
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from slm_energy.running.report import StoredReport
 
+_VERSION = "version."
 README, CITATION = "README.md", "CITATION.cff"
 REGISTRATION = "registration.yaml"
 
@@ -37,6 +40,9 @@ def contents(package: Package, about: About, registration: str | None = None) ->
     Raises:
         AnalysisError: the trials allow no report, or not all of one.
     """
+    from slm_energy.analysis.checklist import checklist
+    from slm_energy.analysis.render.checklist import files as checklist_files
+    from slm_energy.running.checklist import study_facts
     from slm_energy.running.report import study_report
 
     report = study_report(package, about.analysis, registration=registration)
@@ -48,7 +54,10 @@ def contents(package: Package, about: About, registration: str | None = None) ->
         )
     frame = package.frame(about.study)
     made = {f"{REPORT}/{name}": content for name, content in rendered.contents.items()}
+    items = checklist(study_facts(package, report.result))
+    made |= checklist_files(items, about.study)
     made[README] = _readme(about, report, frame).encode()
+    made |= _environments(package, frame)
     made[CITATION] = _citation(about, frame).encode()
     made[crate.METADATA] = crate.metadata(about, package, frame, sorted(made)).encode()
     return made
@@ -139,6 +148,35 @@ and `weights=random` needs no download.
 
 Data: {about.data_license}. Configurations: {about.code_license}.
 """
+
+
+def _environments(package: Package, frame: pd.DataFrame) -> dict[str, bytes]:
+    """The versions that each engine ran with, and those of the sweeps, as pip reads them."""
+    known = dict[str, dict[str, Any]]()
+    for name, own in frame.groupby("engine.name"):
+        versions = own.filter(regex=rf"^{_VERSION}").drop_duplicates()
+        for number, row in enumerate(versions.to_dict("records"), start=1):
+            several = f"-{number}" if len(versions) > 1 else ""
+            known[f"engine-{name}{several}"] = {str(key): value for key, value in row.items()}
+    for machine in sorted(frame["machine"].unique()):
+        for plan in package.plans("", str(machine)):
+            known["sweeps"] = json.loads(plan)["frozen"]["facts"]
+    return {
+        f"environment/{name}.txt": _requirements(name, versions).encode()
+        for name, versions in known.items()
+    }
+
+
+def _requirements(name: str, versions: dict[str, Any]) -> str:
+    """What is no package, such as the digest of the builds, is a comment."""
+    lines = [f"# {name}"]
+    for key, value in sorted(versions.items()):
+        package = key.removeprefix(_VERSION)
+        known = isinstance(value, str) and value != "absent"
+        if key.startswith(_VERSION) and known:
+            comment = "# " if package in ("python", BUILDS) else ""
+            lines.append(f"{comment}{package}=={value}")
+    return "\n".join(lines) + "\n"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

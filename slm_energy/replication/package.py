@@ -3,6 +3,7 @@
     package.json                 what it is: study, options of its report, licences, code version
     records/MACHINE/TRIAL/       one trial's record, with its capture (`store/artifacts.py`)
     records/MACHINE/SWEEP.sweep.json  one invocation, with its plan (`store/offline.py`)
+    environment/                 versions of the engines' packages and of the sweeps'
     report/                      the report, made from these records
     checklist.md, checklist.tex  the reporting items of reviewers
     README.md  CITATION.cff  ro-crate-metadata.json

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from slm_energy.replication.anonymize import USER
 from slm_energy.replication.contents import REGISTRATION, contents
 from slm_energy.replication.differences import Difference, compare
 from slm_energy.replication.package import (
+    ABOUT,
     RECORDS,
     About,
     Package,
@@ -36,10 +38,17 @@ from slm_energy.replication.recompute import recomputed
 from slm_energy.scratch import scratch
 from slm_energy.serialization import from_plain
 from slm_energy.store import artifacts
+from slm_energy.store.offline import SWEEP_SUFFIX
 from slm_energy.store.trials import StoredTrial
+from slm_energy.worker.child import LOG_FILE
 
 Progress = Callable[[int, int], None]
 """Called with the numbers of verified trials and of all trials."""
+_PACKED = re.compile(
+    rf"{ABOUT}|{archive.MANIFEST}|{REGISTRATION}|{RECORDS}/[^/]+/[^/]+{SWEEP_SUFFIX}"
+    rf"|{RECORDS}/[^/]+/[^/]+/(capture/(generations|readings|reference)\.parquet|{LOG_FILE})"
+)
+"""What a package holds as it was packed; all else is made again from it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,33 +86,44 @@ def verify(place: Path, progress: Progress = lambda done, total: None) -> Verifi
     with archive.opened(place) as folder:
         about = read_about(folder)
         differences = archive.check_manifest(folder)
-        count, trials, folders = 0, list[StoredTrial](), trial_folders(folder)
+        remade, trials, folders = set[str](), list[StoredTrial](), trial_folders(folder)
         for number, trial_folder in enumerate(folders):
             progress(number, len(folders))
             name = trial_folder.relative_to(folder).as_posix()
             try:
                 record, made, found = _recomputed(trial_folder)
             except (OSError, ValueError, SlmEnergyError) as error:
-                found, made = [_unreadable(f"{name}/{artifacts.RECORD}", error)], {}
+                found, made = [_unreadable(artifacts.RECORD, error)], {}
             else:
                 trials.append(stored(record, trial_folder.parent.name))
             differences += [dataclasses.replace(each, file=f"{name}/{each.file}") for each in found]
-            count += len(made)
+            remade |= {f"{name}/{each}" for each in made}
         progress(len(folders), len(folders))
         package = Package(folder, about, in_order(trials))
         differences += _plans(folder, package, trials)
         found, made = _report(folder, package, about)
         differences += found
+        remade |= set(made)
+        differences += _unknown(folder, remade)
         return Verification(
             study=about.study,
             digest=archive.digest(folder),
             differences=tuple(_explained(differences, about)),
             trials=len(folders),
-            recomputed=count + len(made),
+            recomputed=len(remade),
             files=len(archive.files_below(folder)),
             made_with=f"slm-energy {about.version} (code {about.code})",
             other_code=about.code != source_code.digest(),
         )
+
+
+def _unknown(folder: Path, remade: set[str]) -> Iterator[Difference]:
+    """Files that no package has, whatever its manifest says."""
+    for name in archive.files_below(folder):
+        if name not in remade and not _PACKED.fullmatch(name):
+            yield Difference(
+                file=name, where="", claimed="there", found="nothing of a study is kept there"
+            )
 
 
 def _recomputed(folder: Path) -> tuple[Record, dict[str, bytes], list[Difference]]:
@@ -144,7 +164,7 @@ def _plans(folder: Path, package: Package, trials: list[StoredTrial]) -> Iterato
     for machine in machines:
         known = {}
         for sweep in package.sweeps(machine):
-            file = f"{RECORDS}/{machine}/{sweep.id}.sweep.json"
+            file = f"{RECORDS}/{machine}/{sweep.id}{SWEEP_SUFFIX}"
             for name, text in sweep.files.items():
                 frozen = from_plain(Frozen, json.loads(text)["frozen"])
                 if frozen.digest != sweep.plan:

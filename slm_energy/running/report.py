@@ -20,9 +20,10 @@ from slm_energy.config.groups import TrackingConfig, WorkloadConfig
 from slm_energy.config.options import AnalysisOptions, RecommendOptions
 from slm_energy.errors import AnalysisError, ConfigError, SlmEnergyError, TrackingError
 from slm_energy.planning.freeze import Frozen
+from slm_energy.record import Record
 from slm_energy.running.stop_rule import noise_floor
 from slm_energy.serialization import from_plain
-from slm_energy.store.artifacts import SCORES, SETTINGS
+from slm_energy.store.artifacts import RECORD, SCORES, SETTINGS
 from slm_energy.store.connection import store_uri
 from slm_energy.store.mlflow_schema import PLAN_FILE
 from slm_energy.store.reading import Readable
@@ -47,17 +48,20 @@ class StoredReport:
         result: all figures.
         generations: what cells generated, for the page.
         gaps: what the report goes without and why, one line each.
+        boamps: with `carbon.location`, a BoAmps report of each cell: file name to content.
     """
 
     result: Report
     generations: tuple[Generated, ...]
     gaps: tuple[str, ...]
+    boamps: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
     def files(self) -> RenderedFiles:
         """Every file of the report."""
         from slm_energy.analysis.render.files import files
 
-        return files(self.result, self.generations)
+        made = files(self.result, self.generations)
+        return dataclasses.replace(made, contents={**made.contents, **self.boamps})
 
 
 def study_report(
@@ -76,7 +80,9 @@ def study_report(
         AnalysisError: the trials allow no report.
     """
     from slm_energy import analysis
+    from slm_energy.analysis.boamps import boamps
     from slm_energy.analysis.build import with_failures
+    from slm_energy.analysis.footprint import with_footprint
     from slm_energy.analysis.registration import checked as compare_with
     from slm_energy.analysis.registration import read
     from slm_energy.analysis.render.generated import generated
@@ -104,8 +110,34 @@ def study_report(
             lambda: compare_with(result, declared, plans),
             lambda failure: result,
         )
-    result = with_failures(result, sections.failures)
-    return StoredReport(result=result, generations=generations, gaps=tuple(gaps))
+    result = sections.make(
+        "carbon and money", lambda: with_footprint(result), lambda failure: result
+    )
+    made: Mapping[str, bytes] = {}
+    if checked.carbon.location is not None:
+        made = sections.make(
+            "BoAmps", lambda: boamps(result, last_records(store, result)), lambda failure: {}
+        )
+    return StoredReport(
+        result=with_failures(result, sections.failures),
+        generations=generations,
+        gaps=tuple(gaps),
+        boamps=made,
+    )
+
+
+def last_records(store: Readable, result: Report) -> list[Record]:
+    """The record of each cell's last valid trial, without its answers and readings.
+
+    Raises:
+        TrackingError: a file was lost.
+    """
+    runs = {trial.cell: trial.run_id for trial in result.trials if trial.outcome == "valid"}
+    return [
+        from_plain(Record, json.loads(store.attached(runs[cell.id], RECORD)))
+        for cell in result.cells
+        if cell.id in runs
+    ]
 
 
 def _analysed(

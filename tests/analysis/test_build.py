@@ -1,5 +1,6 @@
 """The report as a reader gets it."""
 
+import dataclasses
 import io
 import json
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from slm_energy.analysis import Report, build, options
 from slm_energy.analysis.render.markdown import to_markdown
 from slm_energy.analysis.render.terminal import to_terminal
+from slm_energy.analysis.result.report import MOST_WHOLE
 from slm_energy.errors import AnalysisError
 from slm_energy.serialization import from_plain
 from tests.analysis.conftest import make_models
@@ -340,6 +342,17 @@ def test_json_is_the_report_again(study):
     frame = study(FOUR).assign(**{"quality/pass_at_1": 0.5, "thermal/gpu_start_c": 40.0})
     result = report(frame)
     assert from_plain(Report, json.loads(result.to_json())) == result
+
+
+def test_json_of_thousands_of_trials_leaves_the_metrics_that_are_not_compared_to_parquet(study):
+    result = report(study(FOUR).assign(**{"thermal/gpu_start_c": 40.0}))
+    many = dataclasses.replace(
+        result, trials=result.trials * (1 + MOST_WHOLE // len(result.trials))
+    )
+    rows = json.loads(many.to_json())["trials"]
+    assert len(rows) == len(many.trials) > MOST_WHOLE
+    assert set(rows[0]["values"]) == {each.metric.name for each in many.metrics}
+    assert rows[0]["values"].items() < result.trials[0].values.items()
 
 
 def test_markdown_has_the_same_tables(study):

@@ -49,7 +49,7 @@ def test_each_verb_has_help_with_options_two_examples_and_keys(
     [_, examples] = done.stdout.split("\nexamples:\n")
     assert examples.partition("\n\n")[0].count(f"  slm-energy {verb}") == 2
     reads_none = "reads no keys." in done.stdout
-    assert reads_none == (verb in ("env", "metrics"))
+    assert reads_none == (verb in ("env", "metrics", "verify"))
     assert reads_none != ("\nkeys and their defaults:\n" in done.stdout)
     assert max(map(len, done.stdout.splitlines())) <= columns
 

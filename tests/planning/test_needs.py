@@ -55,9 +55,10 @@ def test_what_is_not_known_of_an_architecture_is_not_made_up(
 ) -> None:
     unknown = size_of(shipped("tinyllama-1.1b").architecture | changes)
     assert unknown is None
-    needs = needs_of(a_tinyllama(config), unknown, PROMPTS, [])
+    cell, speed = a_tinyllama(config), Speed(bytes_per_s=1e9, flop_per_s=1e9)
+    needs = needs_of(cell, unknown, PROMPTS, [])
     assert needs.memory_bytes is None
-    assert guess_s(needs, config.measurement, Speed(bytes_per_s=1e9, flop_per_s=1e9)) is None
+    assert guess_s(needs, cell.settings, speed) is None
     assert refusal(needs, 1, "this machine") is None
 
 
@@ -103,6 +104,38 @@ def test_an_export_counts_until_the_cache_has_it(config: RunConfig) -> None:
         assert needed(cell, cached=[entry(**other)]).exports == fresh.exports
 
 
+def test_an_export_of_llama_cpp_is_known_by_what_it_has(config: RunConfig) -> None:
+    cell = a_tinyllama(config, "llama_cpp")
+    made = CacheEntry(
+        kind="gguf",
+        path=Path("x"),
+        size_bytes=1,
+        used_unix_s=0.0,
+        state="whole",
+        identity={"model": cell.model_digest, "dtype": "float32"},  # its attention has no variants
+    )
+    assert needed(cell).exports
+    assert needed(cell, cached=[made]).exports == {}
+
+
+def test_a_long_prompt_takes_memory_for_attention_in_onnx_runtime(config: RunConfig) -> None:
+    short, long = (
+        needed(a_tinyllama(config, "onnx"), prompts=["x" * 3 * tokens]).serve_bytes
+        for tokens in (100, 1024)
+    )
+    assert long - short > 32 * 1024**2 * 4 * 3  # three matrices of scores for each of 32 heads
+
+
+def test_onnx_runtime_peaks_at_the_output_layer_unless_more_is_packed_after_it() -> None:
+    starcoder, codeparrot = (
+        size_of(shipped(name).architecture) for name in ("tiny_starcoder_py", "codeparrot-small")
+    )
+    assert starcoder is not None
+    assert codeparrot is not None
+    assert starcoder.after_output == 20 * 768 * 3072
+    assert codeparrot.after_output == 0
+
+
 def test_eight_bits_in_onnx_need_the_exact_export_too(config: RunConfig) -> None:
     exact, rounded = needed(a_tinyllama(config, "onnx", dtype="int8")).exports.values()
     assert exact > 3 * rounded
@@ -112,13 +145,18 @@ def test_a_guess_is_the_time_to_read_the_weights_once_per_token(config: RunConfi
     measurement = dataclasses.replace(
         config.measurement, baseline_s=0.0, warmup_requests=0, prefill_s=0.0, serve_s=1.0
     )
-    needs = needed(a_tinyllama(config))
+    cell = a_tinyllama(config)
+    needs, levels = needed(cell), dataclasses.replace(cell.settings, measurement=measurement)
     slow, fast = (
-        guess_s(needs, measurement, Speed(bytes_per_s=each, flop_per_s=1e18)) for each in (1e9, 2e9)
+        guess_s(needs, levels, Speed(bytes_per_s=each, flop_per_s=1e18)) for each in (1e9, 2e9)
     )
     assert slow is not None
     assert fast is not None
     assert slow - fast == pytest.approx(100 * 4.14 / 2, rel=0.01)  # 1.03 B weights a token
+    under_load = LoadConfig(name="open", mode="open", rate=1.0, ramp_s=50.0)
+    loaded = dataclasses.replace(levels, load=under_load)
+    guesses = {guess_s(needs, loaded, Speed(bytes_per_s=b, flop_per_s=1e18)) for b in (1e9, 2e9)}
+    assert guesses == {pytest.approx(slow - 2 * (slow - fast) + 51, abs=2)}
 
 
 def test_only_what_certainly_does_not_fit_is_refused(config: RunConfig) -> None:

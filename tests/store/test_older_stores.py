@@ -16,7 +16,10 @@ import pandas as pd
 import pytest
 
 from slm_energy import analysis, cache
+from slm_energy.analysis.checklist import ENTRIES, checklist
 from slm_energy.config.groups import TrackingConfig
+from slm_energy.running.checklist import study_facts
+from slm_energy.running.report import study_report
 from slm_energy.store.tracking import Store
 from tests.conftest import Command
 
@@ -129,3 +132,11 @@ def test_entries_of_the_cache_are_used(older: Path) -> None:
     entries = cache.entries(older / "cache")
     assert len(entries) == CELLS
     assert all(entry.state == "whole" and cache.intact(entry.path) for entry in entries)
+
+
+def test_the_checklist_is_answered_from_older_records(store: Store) -> None:
+    result = study_report(store, {"study": "before"}).result
+    made = {item.name: item for item in checklist(study_facts(store, result))}
+    assert len(made) == len(ENTRIES)
+    assert made["Energy sensors"].answer.study.startswith("rapl/intel-rapl")
+    assert made["Code"].answer.remedy.startswith("run a round again")

@@ -14,6 +14,7 @@ from slm_energy.analysis.build import build, build_independent, with_failures
 from slm_energy.analysis.external import claims, savings
 from slm_energy.analysis.external.columns import columns
 from slm_energy.analysis.external.table import Table, read
+from slm_energy.analysis.footprint import with_footprint
 from slm_energy.analysis.options import METRICS, options
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.sections import Sections
@@ -85,6 +86,9 @@ def analyse(mapping: Mapping[str, Any]) -> ExternalReport:
         )
     )
     attributed = _attributed(report, path.name, table, meaning.source, ranges, checked)
+    attributed = sections.make(
+        "carbon and money", lambda: with_footprint(attributed), lambda failure: attributed
+    )
     attributed = with_failures(attributed, sections.failures)
     return ExternalReport(report=attributed, ranges=ranges, checked=checked, guessed=table.guessed)
 

@@ -44,7 +44,7 @@ class Registration:
         registered: when, ISO 8601 in UTC, by the clock of that machine.
         slm_energy: version of this package.
         hypotheses: in sentences: those that follow from the options, then the authors' own.
-        analysis: keys of conf/analysis.yaml but study and machine: metrics, margin, families, ...
+        analysis: keys of conf/analysis.yaml that verdicts depend on: metrics, margin, families, ...
         rounds: planned; the most if there is a precision.
         precision_pct: `study.precision_pct`, which may end the study earlier; None without it.
         cells: id to label of the planned cells.
@@ -117,7 +117,8 @@ def register(
     cells = {trial.cell.id: trial.cell for trial in plan.trials if not is_sentinel(trial.cell)}
     unsupported = {plan.labels[cell.id]: reason for cell, reason in plan.unsupported}
     analysis = to_plain(options)
-    del analysis["study"], analysis["machine"]
+    for key in ("study", "machine", "carbon", "price_per_kwh"):  # no verdict depends on them
+        del analysis[key]
     return Registration(
         schema=SCHEMA,
         study=plan.study.name,

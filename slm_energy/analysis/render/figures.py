@@ -11,6 +11,7 @@ Names are above what they name, not beside it: a phone has room for them there.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from slm_energy.analysis.render.against import against_reference
@@ -26,6 +27,9 @@ from slm_energy.svg import ROW, WIDTH, Picture, Scale, scale, shortened
 MARKED = 40.0
 """Height of a row with a name and, below it, marks."""
 
+MOST_ROWS = 24
+"""Of that height in one figure: a printed page has room for them, and a slide."""
+
 _LEFT, _RIGHT = 8.0, WIDTH - 8
 """Where axes begin and end."""
 
@@ -36,33 +40,61 @@ _NAMED = 14
 """Cells on a front that are named below it."""
 
 
-def strip(report: Report, result: MetricResult) -> str:
+def parts(rows: int, each: int = 1) -> list[slice]:
+    """Of the rows of a figure: as few as there can be, alike, and none longer than a page.
+
+    Args:
+        rows: how many there are.
+        each: names with marks in one of them.
+    """
+    count = min(rows, -(-rows * each // MOST_ROWS))
+    ends = [round(n * rows / count) for n in range(count + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+
+def strip(
+    report: Report, result: MetricResult, best: int | None = None, part: slice | None = None
+) -> str:
     """Every trial as a dot on its cell's t interval; the geometric mean is a diamond.
 
     Each cell states its mean and how it compares with the reference of its family, whose mean is
     the dashed line. The thin line below spans the instruments' own interval. Flagged trials have a
     ring.
+
+    Args:
+        report: where the metric is from.
+        result: the metric.
+        best: cells of each family that are shown, with its reference; None for all.
+        part: of the rows, one of `parts`; the axis is that of all of them.
     """
     metric = result.metric
-    points: dict[str, list[Point]] = {}
+    groups = [(family, _best(family, group, best)) for family, group in _by_family(result)]
+    rows = [row for _, group in groups for row in group]
+    axis = value_axis([v * metric.scale for row in rows for v in _values(row)])
+    if part is not None:
+        rows = rows[part]
+        groups = [(f, [row for row in group if row in rows]) for f, group in groups]
+        groups = [(family, group) for family, group in groups if group]
+    points: dict[str, list[Point]] = {row.cell: [] for row in rows}
     for point in result.diagnostics.points:
-        points.setdefault(point.cell, []).append(point)
+        if point.cell in points:
+            points[point.cell].append(point)
     many = len(result.diagnostics.points) > MOST_TIPS
-    groups = list(_by_family(report, result))
-    axis = value_axis([v * metric.scale for row in result.descriptive for v in _values(row)])
-    rows = sum(len(group) for _, group in groups)
-    height = rows * MARKED + ROW * sum(bool(f.name) for f, _ in groups) + 56
+    height = len(rows) * MARKED + ROW * sum(bool(f.name) for f, _ in groups) + 56
     title = f"{metric.heading}, every trial{titled(report, metric)}"
-    words = _means(report, result)
+    words = _means(report, metric, rows)
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
+    means = {row.cell: row.mean for row in result.descriptive}
     y = 4.0
     for family, group in groups:
         if family.name:
             picture.text(0, y + 14, family.name, "head")
+            if best is not None and len(group) < len(family.ranked):
+                said = f"{len(group)} of {len(family.ranked)} cells"
+                picture.text(WIDTH, y + 14, said, "small soft", "end")
             y += ROW
-        means = {row.cell: row.mean * metric.scale for row in group}
         if family.headline and family.reference in means:
-            at = axis(means[family.reference])
+            at = axis(means[family.reference] * metric.scale)
             picture.line(at, y, at, y + len(group) * MARKED, "zero")
         ratios = {row.cell: row.ratio for row in against_reference(metric, family)}
         for row in group:
@@ -73,13 +105,28 @@ def strip(report: Report, result: MetricResult) -> str:
                 said += ", reference"
             label = report.short_label(row.cell)
             middle = draw_name(picture, label, y, said)
-            _draw_cell(picture, axis, middle, row, metric, points.get(row.cell, []), many)
+            _draw_cell(picture, axis, middle, row, metric, points[row.cell], many)
             y += MARKED
     draw_axis(picture, axis, height - 40, metric.heading, metric.unit)
     return picture.svg()
 
 
-def _by_family(report: Report, result: MetricResult) -> Iterator[tuple[Family, list[Descriptive]]]:
+def best_of_many(result: MetricResult) -> int | None:
+    """Cells of each family that a figure shows where all are too many; None where they are not."""
+    if len(result.descriptive) <= MOST_ROWS:
+        return None
+    return max(2, MOST_ROWS // max(1, len(result.families)))
+
+
+def _best(family: Family, group: list[Descriptive], most: int | None) -> list[Descriptive]:
+    """The first cells of a family, the last of which makes room for a reference further down."""
+    if most is None or len(group) <= most:
+        return group
+    named = [row for row in group[most:] if row.cell == family.reference]
+    return group[: most - len(named)] + named
+
+
+def _by_family(result: MetricResult) -> Iterator[tuple[Family, list[Descriptive]]]:
     """The families, each with the rows of its cells, best first."""
     rows = {row.cell: row for row in result.descriptive}
     for family in result.families:
@@ -120,18 +167,26 @@ def _draw_cell(
             picture.circle(axis(value), y, 7, "flag")
 
 
-def forest(report: Report, metric: Metric, family: Family) -> str:
-    """Ratio of each cell to the reference with its interval, against the margin."""
+def forest(report: Report, metric: Metric, family: Family, part: slice | None = None) -> str:
+    """Ratio of each cell to the reference with its interval, against the margin.
+
+    Args:
+        report: where the metric is from.
+        metric: what the ratios are of.
+        family: the cells.
+        part: of those that are not the reference, one of `parts`; the axis is that of all of them.
+    """
     rows = against_reference(metric, family)
     known = [row for row in rows if row.ratio is not None]
     ends = [v for row in known for v in (row.ratio, *(row.interval or ()), *(row.wide or ()))]
     axis = ratio_axis(report.options.margin, [v for v in ends if v is not None])
+    rows = rows[part or slice(None)]
     height = len(rows) * MARKED + 56
     reference = report.short_label(family.reference)
     title = f"{metric.heading}: ratio to {report.labels[family.reference]}"
     title += titled(report, metric)
     words = "; ".join(
-        f"{report.labels[row.cell]} {number(row.ratio)}" for row in known if row.ratio is not None
+        f"{report.labels[row.cell]} {number(row.ratio)}" for row in rows if row.ratio is not None
     )
     words = words or "No ratio is known."
     picture = Picture(WIDTH, height, title, words, estimated=metric.estimated)
@@ -233,16 +288,17 @@ def pareto(report: Report, front: Pareto) -> str:
     return picture.svg()
 
 
-def breakdown(report: Report, parts: Breakdown) -> str:
-    """Stacked bars of joules, a bar per cell."""
-    values = parts.values
-    labels = [report.labels[cell] for cell in parts.cells]
-    sums = [sum(column) for column in zip(*values.values(), strict=True)]
+def breakdown(report: Report, shown: Breakdown, part: slice | None = None) -> str:
+    """Stacked bars of joules, a bar per cell; `part` is one of `parts`."""
+    part = part or slice(None)
+    sums = [sum(column) for column in zip(*shown.values.values(), strict=True)]
     axis = Scale(low=0, high=max(sums) * 1.05, left=0, right=_RIGHT)
+    values = {name: column[part] for name, column in shown.values.items()}
+    labels, sums = [report.labels[cell] for cell in shown.cells[part]], sums[part]
     height = ROW * len(values) + len(labels) * MARKED + 60
     words = "; ".join(f"{label} {number(total)}" for label, total in zip(labels, sums, strict=True))
     words = f"{', '.join(values)}. In all, J: {words}."
-    picture = Picture(WIDTH, height, parts.title, words, estimated=parts.estimated)
+    picture = Picture(WIDTH, height, shown.title, words, estimated=shown.estimated)
     for position, name in enumerate(values):
         y = position * ROW
         picture.rect(0, y + 4, 14, 12, f"part part{position}")
@@ -259,11 +315,11 @@ def breakdown(report: Report, parts: Breakdown) -> str:
     return picture.svg()
 
 
-def _means(report: Report, result: MetricResult) -> str:
+def _means(report: Report, metric: Metric, rows: Sequence[Descriptive]) -> str:
     return "; ".join(
-        f"{report.labels[row.cell]} {number(row.mean * result.metric.scale)} {result.metric.unit}"
+        f"{report.labels[row.cell]} {number(row.mean * metric.scale)} {metric.unit}"
         + ("" if row.low is None or row.high is None else _interval(row.low, row.high, row.mean))
-        for row in result.descriptive
+        for row in rows
     )
 
 

@@ -2,15 +2,20 @@
 
 report.html         the page
 report.md           the same in short
-comparisons.json    the whole result, unrounded, in SI units
+comparisons.json    the whole result, unrounded, in SI units; of more than 2,000 trials without what
+                    trials.parquet has
 trials.parquet      one row per trial: factors, outcome, metrics
 tables/             LaTeX: METRIC-cells.tex, METRIC-pairs.tex; with scores solved-cells.tex and
                     solved-pairs-1.tex, ... (solved-estimated-... for estimated energy)
 solved-cells.csv    with scores: tasks solved, pass rate and joules per solved task, unrounded
 solved-pairs.csv    the same pair by pair
+footprint.csv       with carbon.location or price_per_kwh: kWh, gCO2e and money, unrounded; as LaTeX
+                    tables/footprint-1.tex, ...
 figures/            METRIC-trials of each metric; of the one that decides, family by family, ratios
                     and ranks (the critical difference diagram, also as TikZ), and METRIC-models
-                    over several models; trade-off-N, energy-N. SVG; `with_slides` adds PNG and PDF
+                    over several models; trade-off-N, energy-N; answer, what opens the page.
+                    SVG; `with_slides` adds PNG and PDF of those that fit a page
+boamps/             of a stored study, with carbon.location: CELL.json (`analysis.boamps`)
 errors.log          only if a section was left out after an error: the tracebacks
 """
 
@@ -28,6 +33,7 @@ import pandas as pd
 from slm_energy.analysis.render import (
     critical_difference,
     figures,
+    footprint_tables,
     for_mlflow,
     interaction,
     latex,
@@ -38,7 +44,6 @@ from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.html import to_html
 from slm_energy.analysis.render.markdown import to_markdown
-from slm_energy.analysis.render.page_blocks import MOST_OPEN
 from slm_energy.analysis.render.slides import slides
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.comparison import Family
@@ -89,7 +94,7 @@ def files(
 
 
 def with_slides(made: RenderedFiles) -> RenderedFiles:
-    """The files with each figure also as PNG and PDF."""
+    """The files with each figure that fits a page also as PNG and PDF."""
     makes, contents = Sections(), dict(made.contents)
     for name, content in made.contents.items():
         stem, _, form = name.rpartition(".")
@@ -115,6 +120,10 @@ def _makers(
     yield JSON, report.to_json
     yield "trials.parquet", partial(_trials, report)
     yield from _solved(report)
+    if report.footprint is not None:
+        yield "footprint.csv", partial(footprint_tables.data, report)
+    for number, grid in enumerate(footprint_tables.grids(report), start=1):
+        yield f"tables/footprint-{number}.tex", partial(_latex, grid, f"footprint-{number}")
     for result in report.metrics:
         stem = f"tables/{_slug(result.metric.name)}"
         yield f"{stem}-cells.tex", partial(latex.descriptive, report, result)
@@ -128,7 +137,7 @@ def _makers(
     shares = makes.make("figures/energy", lambda: list(breakdowns(report)), lambda failure: [])
     for number, parts in enumerate(shares, start=1):
         yield f"figures/energy-{number}.svg", _file(figures.breakdown, report, parts)
-    if 0 < len(report.deciding[0].descriptive) <= MOST_OPEN:
+    if report.deciding[0].descriptive:
         yield for_mlflow.PICTURE, partial(_answer, report)
     for result in report.deciding:
         yield from _figures(report, result)
@@ -153,7 +162,7 @@ def _solved(report: Report) -> Iterator[tuple[str, Callable[[], str | bytes]]]:
 
 
 def _latex(grid: Callable[[], Grid], label: str) -> str:
-    return latex.solved(grid(), label)
+    return latex.table(grid(), label)
 
 
 def _figures(
@@ -172,7 +181,9 @@ def _figures(
 
 
 def _answer(report: Report) -> str:
-    return standalone(figures.strip(report, report.deciding[0]), width=for_mlflow.PICTURE_PX)
+    result = report.deciding[0]
+    drawn = figures.strip(report, result, figures.best_of_many(result))
+    return standalone(drawn, width=for_mlflow.PICTURE_PX)
 
 
 def _file(draw: Callable[..., str], *what: object) -> Callable[[], str]:

@@ -1,12 +1,13 @@
 """Tables for a paper: booktabs, one file per metric, nothing to edit by hand.
 
-Needs the package booktabs; a table of more than 40 rows needs longtable as well. All text is
-escaped.
+Needs the package booktabs; a table of more than 40 rows, or of sentences, needs longtable as well.
+All text is escaped.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from slm_energy.analysis.render import tables
 from slm_energy.analysis.render.tables import Grid
@@ -20,13 +21,13 @@ _BESIDE_THE_POINT = ("Ratio with instruments", tables.MARGINAL, "A12", "Smallest
 
 def descriptive(report: Report, result: MetricResult) -> str:
     """What each cell costs."""
-    return _table(tables.descriptive(report, result), f"{_slug(result)}-cells")
+    return table(tables.descriptive(report, result), f"{_slug(result)}-cells")
 
 
 def pairs(report: Report, result: MetricResult) -> str:
     """The comparison, one table per family; empty where nothing is compared."""
     return "\n".join(
-        _table(
+        table(
             tables.pairs(report, result.metric, family),
             f"{_slug(result)}-pairs-{number}",
         )
@@ -35,18 +36,16 @@ def pairs(report: Report, result: MetricResult) -> str:
     )
 
 
-def solved(grid: Grid, label: str) -> str:
-    """A table about solved tasks; empty without rows."""
-    return _table(grid, label) if grid.rows else ""
-
-
-def _table(grid: Grid, label: str) -> str:
+def table(grid: Grid, label: str) -> str:
+    """One table; empty without rows."""
+    if not grid.rows:
+        return ""
     grid = grid.without(*_BESIDE_THE_POINT)
-    columns = "".join("l" if grid.left_aligned(i) else "r" for i in range(len(grid.head)))
+    columns = "".join(_columns(grid))
     head = _row(grid.head)
     body = [_row(row) for row in grid.rows]
     caption = rf"\caption{{{latex(grid.title)}}}\label{{tab:{label}}}"
-    if len(body) > _MOST_ON_A_PAGE:
+    if len(body) > _MOST_ON_A_PAGE or "p" in columns:
         lines = [
             rf"{{\footnotesize\begin{{longtable}}{{{columns}}}",
             rf"{caption}\\",
@@ -68,6 +67,20 @@ def _table(grid: Grid, label: str) -> str:
             r"\end{table}",
         ]  # fmt: skip
     return "\n".join([*lines, ""])
+
+
+def _columns(grid: Grid) -> Iterator[str]:
+    """Alignment of each column; those of sentences share seven tenths of a line."""
+    roots = {
+        i: max(len(row[i]) for row in grid.rows) ** 0.5
+        for i in range(len(grid.head))
+        if grid.wraps(i)
+    }
+    for i in range(len(grid.head)):
+        if i in roots:
+            yield rf"p{{{0.7 * roots[i] / sum(roots.values()):.2f}\linewidth}}"
+        else:
+            yield "l" if grid.left_aligned(i) else "r"
 
 
 def _row(texts: tuple[str, ...]) -> str:

@@ -22,7 +22,7 @@ def to_markdown(report: Report, makes: Sections | None = None) -> str:
         lines += [f"Measured: {markdown(report.scope)}.", ""]
     for grid in grids(report, makes):
         lines += [*table_lines(grid), ""]
-    lines += ["## Notes", "", *(f"- {markdown(line)}" for line in report.notes), ""]
+    lines += ["## Notes", "", *(f"- {markdown(line)}" for line in report.all_notes), ""]
     return "\n".join(lines)
 
 

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from slm_energy.analysis.render import answer_table, figures, page_metric, page_solved, tables
+from slm_energy.analysis.render import (
+    answer_table,
+    figures,
+    footprint_tables,
+    page_metric,
+    page_solved,
+    tables,
+)
 from slm_energy.analysis.render.energy_breakdown import breakdowns
 from slm_energy.analysis.render.generated import Generated
 from slm_energy.analysis.render.page_blocks import (
@@ -31,6 +38,7 @@ from slm_energy.analysis.render.page_blocks import (
 )
 from slm_energy.analysis.render.tables import Grid
 from slm_energy.analysis.result.design import Slot
+from slm_energy.analysis.result.footprint import Footprint
 from slm_energy.analysis.result.report import Report
 from slm_energy.analysis.text.recommendation import unsaid
 
@@ -53,6 +61,7 @@ def sections(report: Report, generated: Sequence[Generated], more: Sequence[Grid
     contents += [
         ("trade-offs", "Trade-offs", page_metric.trade_offs(report)),
         ("parts", "Where the energy goes", [Part("bars", partial(_breakdown, report))]),
+        ("footprint", "Carbon and money", _footprint(report)),
         (
             "resources",
             "Utilization and memory",
@@ -76,8 +85,28 @@ def _findings(report: Report, more: Sequence[Grid]) -> Iterator[Part]:
 
 
 def _breakdown(report: Report) -> Iterator[Block]:
-    for parts in breakdowns(report):
-        yield Figure(svg=figures.breakdown(report, parts), caption=parts.title)
+    for shown in breakdowns(report):
+        made = tuple(
+            Figure(svg=figures.breakdown(report, shown, part), caption=shown.title)
+            for part in figures.parts(len(shown.cells))
+        )
+        title = f"{shown.title}: {len(shown.cells)} cells"
+        yield made[0] if len(made) == 1 else Fold(title=title, figures=made)
+
+
+def _footprint(report: Report) -> Iterator[Part]:
+    for grid in footprint_tables.grids(report):
+        yield Part("table", partial(_table, grid))
+    if report.footprint is not None:
+        yield Part("note", partial(_note, report.footprint))
+
+
+def _table(grid: partial[Grid]) -> Iterable[Block]:
+    return folded(grid())
+
+
+def _note(footprint: Footprint) -> Iterator[Block]:
+    yield Text(text=footprint.note, style="muted")
 
 
 def _trials(report: Report) -> Iterator[Part]:

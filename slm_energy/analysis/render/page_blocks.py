@@ -62,11 +62,11 @@ class Table:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Fold:
-    """Tables or a figure that are folded until a reader opens them."""
+    """Figures and tables that are folded until a reader opens them."""
 
     title: str
     grids: tuple[Grid, ...] = ()
-    figure: Figure | None = None
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,6 @@ from slm_energy.analysis.render import (
 )
 from slm_energy.analysis.render.page_blocks import (
     EMPTY,
-    MOST_OPEN,
     Block,
     Field,
     Figure,
@@ -44,14 +43,16 @@ _MOST_IN_MATRIX = 30
 def _forest(report: Report, result: MetricResult, family: Family) -> Iterator[Block]:
     """Ratios of a family's cells to its reference."""
     wide = any(pair.wide_low is not None for pair in family.headline)
-    yield Figure(
-        svg=figures.forest(report, result.metric, family),
-        caption=f"{result.metric.heading} as a ratio to"
+    caption = (
+        f"{result.metric.heading} as a ratio to"
         f" {report.labels[family.reference]}: bar, {simultaneous(report, family)} interval;"
         f"{' thin line, with the instruments in it;' * wide}"
         f" shaded, the margin of {100 * report.options.margin:g}\u00a0%"
-        f"{titled(report, result.metric)}",
+        f"{titled(report, result.metric)}"
     )
+    for part in figures.parts(len(family.ranked) - 1):
+        svg = figures.forest(report, result.metric, family, part)
+        yield Figure(svg=svg, caption=caption)
 
 
 def _family_heading(family: Family, metric: Metric) -> Iterator[Block]:
@@ -97,16 +98,24 @@ def _fold(name: str, grids: Callable[[], Sequence[Grid]]) -> Iterator[Block]:
 
 
 def strip(report: Report, result: MetricResult) -> Iterator[Block]:
-    """Every trial of every cell, folded where a page would be of nothing else."""
-    figure = Figure(
-        svg=figures.strip(report, result),
-        caption=f"{result.metric.heading}, best first. Dots, trials (with a ring: flagged"
-        f"{_tips(result)}); diamond, geometric mean; bar, its {confidence(report)} interval"
-        f"{_instruments(result)}; dashed, the mean of the reference",
+    """Every trial of every cell; of many cells, those of the best, with all of them folded."""
+    cells, best = len(result.descriptive), figures.best_of_many(result)
+    title = f"{result.metric.heading}, best first"
+    marks = (
+        f". Dots, trials (with a ring: flagged{_tips(result)}); diamond, geometric mean; bar, its"
+        f" {confidence(report)} interval{_instruments(result)}; dashed, the mean of the reference"
     )
-    cells = len(result.descriptive)
-    title = f"{result.metric.heading}: every trial of {cells} cells"
-    yield Fold(title=title, figure=figure) if cells > MOST_OPEN else figure
+    if best is None:
+        yield Figure(svg=figures.strip(report, result), caption=f"{title}{marks}")
+        return
+    each = " of each family" * (len(result.families) > 1)
+    shown = f"{title}: {best} cells{each}, a reference among them; all {cells} are below"
+    yield Figure(svg=figures.strip(report, result, best), caption=f"{shown}{marks}")
+    every = tuple(
+        Figure(svg=figures.strip(report, result, part=part), caption=title)
+        for part in figures.parts(cells)
+    )
+    yield Fold(title=f"{result.metric.heading}: all {cells} cells", figures=every)
 
 
 def _tips(result: MetricResult) -> str:
@@ -130,16 +139,19 @@ def _over_models(report: Report, result: MetricResult) -> Iterator[Block]:
     pairs = () if seen is None else shown(seen)
     if pairs:
         yield Heading(text="Over models")
-        figure = Figure(
-            svg=interaction.to_svg(report, result.metric, pairs),
-            caption=f"Ratio on each model with its {confidence(report)} interval over rounds, and"
+        caption = (
+            f"Ratio on each model with its {confidence(report)} interval over rounds, and"
             f" over models like these (diamond) with the {confidence(report)} interval of all pairs"
             f" together; shaded, the margin of {100 * report.options.margin:g}\u00a0%"
-            f"{titled(report, result.metric)}",
+            f"{titled(report, result.metric)}"
         )
         rows = sum(len(pair.models) for pair in pairs)
+        made = tuple(
+            Figure(svg=interaction.to_svg(report, result.metric, pairs[part]), caption=caption)
+            for part in figures.parts(len(pairs), 1 + rows // len(pairs))
+        )
         title = f"Each pair on each model: {rows} ratios"
-        yield Fold(title=title, figure=figure) if rows > MOST_OPEN else figure
+        yield made[0] if len(made) == 1 else Fold(title=title, figures=made)
     yield from filled(supporting_tables.over_models(report, result))
 
 
@@ -156,7 +168,9 @@ def _family(report: Report, result: MetricResult, family: Family) -> Iterator[Pa
         yield Part(f"ratios{where}", partial(_forest, report, result, family))
     if family.pairs:
         yield Part(f"pairs{where}", partial(_pairs, report, result, family))
-    if 2 < len(family.ranked) <= _MOST_IN_MATRIX and family.savings.cells:
+    if len(family.ranked) > _MOST_IN_MATRIX:
+        return
+    if len(family.ranked) > 2 and family.savings.cells:
         name = f"savings{where}"
         yield Part(name, lambda: [_savings(report, result.metric, family.savings)])
     yield Part(f"mean ranks{where}", partial(_ranks, report, result, family))

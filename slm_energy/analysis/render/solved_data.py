@@ -15,7 +15,7 @@ from slm_energy.escape import spreadsheet
 
 def cells(report: Report) -> str:
     """One row per cell and kind of energy, as CSV."""
-    return _csv(
+    return to_csv(
         _metric(result) | {"label": report.labels[row.cell], "family": family.name} | _flat(row)
         for result in report.solved
         for family in result.families
@@ -26,7 +26,7 @@ def cells(report: Report) -> str:
 
 def pairs(report: Report) -> str:
     """One row per pair of cells and kind of energy, as CSV."""
-    return _csv(
+    return to_csv(
         _metric(result)
         | {"family": family.name}
         | _flat(pair)
@@ -54,7 +54,8 @@ def _flat(row: Any) -> dict[str, Any]:
     return flat
 
 
-def _csv(rows: Iterable[dict[str, Any]]) -> str:
+def to_csv(rows: Iterable[dict[str, Any]]) -> str:
+    """Rows of equal keys as CSV; no text in it is a formula to a spreadsheet."""
     texts = [
         {name: spreadsheet(item) if isinstance(item, str) else item for name, item in row.items()}
         for row in rows

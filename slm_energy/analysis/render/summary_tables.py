@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from slm_energy.analysis.render import solved_tables, supporting_tables
+from slm_energy.analysis.render import footprint_tables, solved_tables, supporting_tables
 from slm_energy.analysis.render.against import against
 from slm_energy.analysis.render.tables import MARGINAL, Grid, audit, figure, ratio, registration
 from slm_energy.analysis.result.comparison import Family, Pair
@@ -57,6 +57,7 @@ def grids(report: Report, makes: Sections | None = None) -> list[Grid]:
             ("table of factor effects", partial(effects, report)),
             *(("table of models in general", partial(over_models, report, main)) for main in lead),
             ("table of the registration", partial(registration, report)),
+            *(("table of carbon and money", grid) for grid in footprint_tables.grids(report)),
         )
     ]
     return [grid for grid in made if grid.rows]

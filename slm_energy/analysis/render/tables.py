@@ -46,6 +46,7 @@ _SENTENCES = (
     "Version",
     "Registered",
     "This study",
+    "Asked for by",
 )
 _WORDS = ("Cheapest", "Against", "Verdict", "Without", "Allowed", *_SENTENCES)
 """Heads of columns that hold words, not figures."""

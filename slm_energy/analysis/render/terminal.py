@@ -43,9 +43,10 @@ def to_terminal(report: Report, console: Console) -> None:
     for line in unsaid(report):
         console.print(_safe(line, style="bold"), width=width)
     console.print()
-    rest = len(report.notes) - _MOST_NOTES
+    notes = report.all_notes
+    rest = len(notes) - _MOST_NOTES
     more = (f"{rest} more notes are in report.html.",) if rest > 0 else ()
-    for line in (*report.notes[:_MOST_NOTES], *more):
+    for line in (*notes[:_MOST_NOTES], *more):
         console.print(Padding(_safe(line, style="dim"), (0, 0, 0, 2)), width=width)
 
 

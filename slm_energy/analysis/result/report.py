@@ -23,6 +23,7 @@
       trials                     one row per trial
       noise_floor                how much the machine varies where nothing differs
       methods, findings          paragraphs
+      footprint                  grams of CO2e and money, where the options ask for them
       failures                   sections that errors kept out
       registration               what was declared in advance, and whether the study follows it
 
@@ -43,6 +44,7 @@ from slm_energy.analysis.result.design import Audit, Cell, Factor, LeftOut, Prov
 from slm_energy.analysis.result.diagnostics import Descriptive, Diagnostics, NoiseFloor, Sentinel
 from slm_energy.analysis.result.effects import Effects
 from slm_energy.analysis.result.failure import Failure
+from slm_energy.analysis.result.footprint import Footprint
 from slm_energy.analysis.result.machines import AcrossMachines
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.pareto import Pareto
@@ -59,6 +61,9 @@ have; in 1 verdicts rested on the interval of each pair alone (`Pair.low`, `Pair
 Drift is tested on one value per round (no `order`), outliers without rounds, effects with a noise
 of its own for each cell; `Power` and `Pair.more_rounds` are about a verdict; the intervals of delta
 and A12 of separated cells are Newcombe's."""
+
+MOST_WHOLE = 2000
+"""Trials up to which the JSON text of a report has all their values, as trials.parquet has."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +129,7 @@ class Report:
         recommendations: one per family and kind of energy, without conditions.
         planned_rounds: how many the last sweep was to have; 0 where it is not known.
         across: cells of two machines against each other; empty where there is one.
+        footprint: what its joules emit and cost; None where that is not asked for.
         hardware: what the study ran on, as a reader knows it: `processor` to its name, ...
         schema: version of this format.
     """
@@ -155,8 +161,14 @@ class Report:
     recommendations: tuple[Recommendation, ...] = ()
     planned_rounds: int = 0
     across: tuple[AcrossMachines, ...] = ()
+    footprint: Footprint | None = None
     hardware: dict[str, str] = dataclasses.field(default_factory=dict)
     schema: int = SCHEMA
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes, and what carbon and money rest on."""
+        return self.notes if self.footprint is None else (*self.notes, self.footprint.note)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -185,8 +197,19 @@ class Report:
         return tuple(result for result in self.metrics if result.metric.quantity == first)
 
     def to_json(self) -> str:
-        """All figures, unrounded and in SI units, as JSON text."""
-        return json.dumps(self, default=_fields, allow_nan=False)
+        """All figures, unrounded and in SI units, as JSON text.
+
+        With more than `MOST_WHOLE` trials, each has the values of the compared metrics only.
+        """
+        report = self
+        if len(self.trials) > MOST_WHOLE:
+            compared = {result.metric.name for result in self.metrics}
+            trials = []
+            for trial in self.trials:
+                values = {name: v for name, v in trial.values.items() if name in compared}
+                trials.append(dataclasses.replace(trial, values=values))
+            report = dataclasses.replace(self, trials=tuple(trials))
+        return json.dumps(report, default=_fields, allow_nan=False)
 
 
 def _fields(part: Any) -> dict[str, Any]:

@@ -95,6 +95,11 @@ class Comparison:
     pairs: tuple[Pair, ...]
     prior_df: float = 0.0
 
+    def verdicts(self, higher_is_better: bool) -> dict[tuple[str, str], Verdict]:
+        """About either cell of each pair, by that cell and the other one."""
+        turned = {(p.b, p.a): mirrored(p.verdict, higher_is_better) for p in self.pairs}
+        return turned | {(pair.a, pair.b): pair.verdict for pair in self.pairs}
+
 
 def ranking(block: Block, rule: Rule) -> tuple[str, ...]:
     """Cells with a value from best to worst; see `result.Family.ranked`."""

@@ -11,7 +11,6 @@ from scipy import stats
 
 from slm_energy.analysis.result.comparison import Family
 from slm_energy.analysis.result.diagnostics import Changed, Descriptive, Diagnostics, Point
-from slm_energy.analysis.result.verdict import mirrored
 from slm_energy.analysis.stats.comparison import Block, Comparison
 from slm_energy.analysis.stats.drift import drifts, without_group_means
 from slm_energy.analysis.stats.effect_size import Floats, half_width
@@ -206,9 +205,7 @@ def changed_verdicts(
         if len(family.ranked) < 2 or not touched & set(family.ranked):
             continue
         again = compare(kept.of(family.ranked), family.reference if family.named else None)
-        without = {(pair.b, pair.a): mirrored(pair.verdict, higher_is_better)
-                   for pair in again.pairs}  # fmt: skip
-        without |= {(pair.a, pair.b): pair.verdict for pair in again.pairs}
+        without = again.verdicts(higher_is_better)
         changed += [
             Changed(a=pair.a, b=pair.b, verdict=pair.verdict, without=without[pair.a, pair.b])
             for pair in family.pairs

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from slm_energy.analysis.result.comparison import Pair, RoundLeftOut
-from slm_energy.analysis.result.verdict import Verdict, mirrored
 from slm_energy.analysis.stats.comparison import Block, Comparison
 
 MOST_TRIALS = 400
@@ -26,7 +25,7 @@ def rests_on(
     Args:
         block: the values of one family.
         stated: the pairs to look at, with their verdicts.
-        compare: how the family was compared.
+        compare: how the family was compared; it need have no other pairs.
         higher_is_better: True for throughput and quality.
 
     Returns:
@@ -39,7 +38,7 @@ def rests_on(
         return None
     found: dict[tuple[str, str], list[RoundLeftOut]] = {(pair.a, pair.b): [] for pair in stated}
     for row in rounds:
-        verdicts = _verdicts(compare(_without(block, int(row))), higher_is_better)
+        verdicts = compare(_without(block, int(row))).verdicts(higher_is_better)
         for pair in stated:
             without = verdicts.get((pair.a, pair.b), "inconclusive")
             if without != pair.verdict:
@@ -55,9 +54,3 @@ def _without(block: Block, row: int) -> Block:
     )
     values = np.delete(block.values, row, axis=0)
     return dataclasses.replace(block, values=values, low=low, high=high, with_gain=None)
-
-
-def _verdicts(comparison: Comparison, higher_is_better: bool) -> dict[tuple[str, str], Verdict]:
-    """About each cell of a pair: the order of its cells may have changed."""
-    turned = {(p.b, p.a): mirrored(p.verdict, higher_is_better) for p in comparison.pairs}
-    return turned | {(pair.a, pair.b): pair.verdict for pair in comparison.pairs}

@@ -158,8 +158,9 @@ def _tested(
         drawn = generator.standard_normal((min(chunk, draws - start), *logs.shape)) * size
         variance = cell_variances(drawn, present).shrunk
         apart, error = _pairs(drawn, present, shared, variance, added)
-        level = other.standard_normal((len(drawn), len(lasting))) @ lasting
-        apart += (level[:, :, None] - level[:, None, :]) * (shared >= FEWEST)
+        if len(lasting):
+            level = other.standard_normal((len(drawn), len(lasting))) @ lasting
+            apart += (level[:, :, None] - level[:, None, :]) * (shared >= FEWEST)
         reference[start : start + chunk] = largest(apart / error, error, first, band)
     apart, error = (part[0] for part in _pairs(values[None], present, shared, variances, added))
     pairs = judged(apart, error, shared >= FEWEST, reference, band, alpha)

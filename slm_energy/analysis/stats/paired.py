@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Collection
 
 import numpy as np
 
@@ -43,13 +44,19 @@ from slm_energy.analysis.stats.effect_size import (
 from slm_energy.analysis.stats.max_t import max_t
 
 
-def compare(block: Block, rule: Rule, reference: str | None = None) -> Comparison:
+def compare(
+    block: Block,
+    rule: Rule,
+    reference: str | None = None,
+    only: Collection[frozenset[str]] | None = None,
+) -> Comparison:
     """Compare all cells of a block with each other.
 
     Args:
         block: the values of one family; a cell without any is left out.
         rule: how to decide.
         reference: a cell that comes last in its pairs; the others have the better one first.
+        only: the pairs that are wanted; None for all. The others count in p and intervals alike.
     """
     block = block.of(ranking(block, rule))
     logs = np.log(block.values)
@@ -58,6 +65,8 @@ def compare(block: Block, rule: Rule, reference: str | None = None) -> Compariso
         logs, rule.draws, rule.seed, band=rule.band, alpha=rule.own_alpha, lasting=lasting
     )
     indices = list(itertools.combinations(range(len(block.cells)), 2))
+    if only is not None:
+        indices = [(i, j) for i, j in indices if {block.cells[i], block.cells[j]} in only]
     indices = [(j, i) if block.cells[i] == reference else (i, j) for i, j in indices]
     pairs = []
     for at in indices:

@@ -20,7 +20,7 @@ from tests.analysis.regression.test_comparison import (
     compared,
 )
 
-SCHEMA = Path(__file__).parents[3] / "docs" / "comparison.schema.json"
+SCHEMA = Path(__file__).parents[3] / "docs" / "reference" / "comparison.schema.json"
 
 
 def without(frame, cell, metric):
@@ -95,6 +95,6 @@ def test_the_json_has_the_documented_form(study):
 
 def test_the_documented_form_is_that_of_the_code():
 
-    tool = SCHEMA.parents[1] / "tools" / "comparison_schema.py"
+    tool = SCHEMA.parents[2] / "tools" / "comparison_schema.py"
     made = runpy.run_path(str(tool))["reference"]()
     assert SCHEMA.read_text() == made, "run: python tools/comparison_schema.py"

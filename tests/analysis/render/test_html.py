@@ -165,7 +165,7 @@ def test_thousands_of_trials_are_no_element_each(report: Report) -> None:
     assert len(page.encode()) < 2_000_000
     outline = Outline(page)
     dots = outline.attributes.count(("class", "dots"))
-    assert dots == sum(84 + bool(result.diagnostics.drifts) for result in wide.metrics)
+    assert dots == sum(84 + 24 + bool(result.diagnostics.drifts) for result in wide.metrics)
     assert ("class", "dot") not in outline.attributes
     assert "trials at the same place are one dot, trials.parquet has their values" in page
     assert "Outcomes of 4,200 trials, cell by cell" in page

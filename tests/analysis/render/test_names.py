@@ -71,7 +71,7 @@ def test_markdown_has_a_name_in_one_field_of_its_row(name: str) -> None:
 
 @any_name
 def test_latex_has_a_name_in_one_field_of_its_row(name: str) -> None:
-    text = latex.solved(a_grid(name), "t")
+    text = latex.table(a_grid(name), "t")
     [row] = [row for row in text.split("\n") if row.endswith(r" & 1 \\")]
     plain = re.sub(
         r"\\(textbackslash|textasciicircum|textless|textgreater|textbar|char\d+)\{\}", "", row

@@ -4,8 +4,9 @@ from PIL import Image
 
 from slm_energy.analysis.render import figures
 from slm_energy.analysis.render.files import RenderedFiles, with_slides
+from slm_energy.analysis.render.slides import TALLEST, slides
 from slm_energy.analysis.result.report import Report
-from slm_energy.svg import WIDTH, standalone
+from slm_energy.svg import WIDTH, Picture, standalone
 
 
 def test_figures_are_also_a_png_and_a_pdf(report: Report) -> None:
@@ -26,3 +27,8 @@ def test_figures_are_also_a_png_and_a_pdf(report: Report) -> None:
         assert isinstance(lowest, int)
         assert lowest < 80  # something is drawn
         assert highest == 255  # on white
+
+
+def test_a_figure_that_fits_no_page_is_none() -> None:
+    drawn = standalone(Picture(WIDTH, TALLEST + 1, "tall", "").svg())
+    assert slides(drawn) == {}
