@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from rich.progress import Progress
 
 from slm_energy.cli import exit_codes, key_help
 from slm_energy.cli.console import terminal
+from slm_energy.errors import ConfigError
 
 if TYPE_CHECKING:
     from slm_energy.replication.verify import Verification
@@ -32,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     examples = (
         ("slm-energy verify package", "exit code 1 if anything differs"),
-        ("slm-energy verify package.zip --digest 1f0c...", "and it is the one that was published"),
+        ("slm-energy verify package.zip --digest SHA256", "and it is the one that was published"),
     )
     parser.epilog = key_help.help_text(examples, note="verify reads no keys.")
 
@@ -41,10 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify and print; 1 if anything differs.
 
     Raises:
-        ConfigError: it is no package, or one of a newer version.
+        ConfigError: it is no package, or one of a newer version, or `--digest` is none.
     """
     from slm_energy.replication.verify import verify
 
+    published = arguments.digest and arguments.digest.lower()
+    if published and not re.fullmatch("[0-9a-f]{64}", published):
+        raise ConfigError(f"--digest {published}: all 64 hexadecimal digits, as export prints them")
     console = terminal()
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("verifying trials", total=None)
@@ -52,9 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
             Path(arguments.package),
             lambda done, total: bar.update(task, completed=done, total=total),
         )
-    published = arguments.digest
     code = show(verified, console)
-    if published and not verified.digest.startswith(published.lower().rstrip(".")):
+    if published and verified.digest != published:
         console.print(
             f"[red]not the published package[/]: --digest {escape(published)} is not its digest",
             highlight=False,

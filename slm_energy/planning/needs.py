@@ -17,7 +17,7 @@ from typing import Any
 
 from slm_energy.cache import CacheEntry
 from slm_energy.cell import Cell, Settings
-from slm_energy.config.groups import Dtype, MeasurementConfig
+from slm_energy.config.groups import Dtype
 from slm_energy.memory_limit import RAISE, SMALLER
 from slm_energy.models.architecture import CONTEXT, HEADS, HIDDEN, INNER, LAYERS, first
 from slm_energy.planning.speed import Speed
@@ -344,7 +344,7 @@ def _stored(settings: Settings, size: Size) -> float:
     return size.embedding * item + (size.linear + shared) * linear
 
 
-def guess_s(needs: Needs, measurement: MeasurementConfig, speed: Speed) -> float | None:
+def guess_s(needs: Needs, settings: Settings, speed: Speed) -> float | None:
     """Seconds of a trial; None if its work is unknown.
 
     Decoding a token reads all weights once, and is as fast as memory; reading a prompt takes two
@@ -353,14 +353,20 @@ def guess_s(needs: Needs, measurement: MeasurementConfig, speed: Speed) -> float
     """
     if needs.pass_bytes is None or needs.pass_flop is None:
         return None
+    measurement = settings.measurement
     prefill_s = needs.pass_flop / speed.flop_per_s
     pass_s = prefill_s + needs.pass_bytes / speed.bytes_per_s
     warmup_s = min(measurement.warmup_s, measurement.warmup_requests * pass_s / needs.batches)
-    windows = [(measurement.prefill_s, prefill_s), (measurement.serve_s, pass_s)]
+    windows = [(measurement.prefill_s, prefill_s)]
+    loaded_s = 0.0
+    if settings.load.mode == "batch":
+        windows.append((measurement.serve_s, pass_s))
+    else:  # requests come for a time, however long they take
+        loaded_s = settings.load.ramp_s + measurement.serve_s
     repeated = [
         math.ceil(max(1.0, at_least / each)) * each for at_least, each in windows if at_least
     ]
-    return _START_S + measurement.baseline_s + warmup_s + sum(repeated)
+    return _START_S + measurement.baseline_s + warmup_s + sum(repeated) + loaded_s
 
 
 def refusal(needs: Needs, allowed_bytes: int, allows: str) -> str | None:

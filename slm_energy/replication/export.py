@@ -1,10 +1,11 @@
 """From a stored study to a package: records rewritten without personal data, then all that follows.
 
-A package appears at once, complete and verified, or not at all.
+A package appears at once and complete, or not at all.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import getpass
 import shutil
@@ -95,6 +96,7 @@ def export(
     """
     checked = analysis.options(report)
     to = _free(options)
+    declared = None if registration is None else _text_of(registration)
     frame = store.frame(checked.study)
     machines = analysis.chosen_machines(frame, checked.study, checked.machine)
     rows = frame[frame["machine"].isin(machines)].sort_values("started", kind="stable")
@@ -118,11 +120,11 @@ def export(
                 write_json(path, change.everywhere(sweep))
         about = _about(store, options, to_plain(checked), machines, change, changes(pairs))
         write_files(folder, {ABOUT: readable(about).encode()})
-        if registration is not None:
-            text = registration.read_text(encoding="utf-8")
-            (folder / REGISTRATION).write_text(change(text), encoding="utf-8")
+        given = None
+        if declared is not None:
+            write_files(folder, {REGISTRATION: change(declared).encode()})
+            given = str(folder / REGISTRATION)
         package = Package(folder, about, in_order(trials))
-        given = None if registration is None else str(folder / REGISTRATION)
         write_files(folder, contents(package, about, given))
         _refuse_left(folder, change)
         digest = archive.write_manifest(folder)
@@ -171,6 +173,13 @@ def _free(options: ExportOptions) -> Path:
     return place
 
 
+def _text_of(registration: Path) -> str:
+    try:
+        return registration.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"registration={registration} cannot be read: {error}") from error
+
+
 def _refuse_pending(pending: Path, study: str) -> None:
     """A package of a part of a study would pass for all of it.
 
@@ -197,6 +206,8 @@ def _replacements(
     for row in rows.to_dict("records"):
         record = from_plain(Record, parse_json(store.attached(row["run_id"], artifacts.RECORD)))
         users |= anonymize.users_in(anonymize.texts_of(record))
+        with contextlib.suppress(TrackingError):  # a trial that did not run has no log
+            users |= anonymize.users_in([store.attached(row["run_id"], LOG_FILE)])
         hosts |= {record.node, _host(record)}
         keep |= {str(value) for value in flat(record.trial.cell.settings).values()}
     names = Names(

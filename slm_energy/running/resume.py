@@ -46,7 +46,7 @@ def current_plan(grid: Grid) -> Plan:
     if known and grid.config.launcher is None:
         speed = measure()
         for cell in known:
-            guess = guess_s(grid.needs[cell.id], cell.settings.measurement, speed)
+            guess = guess_s(grid.needs[cell.id], cell.settings, speed)
             guesses_s |= {} if guess is None else {cell.id: guess}
     return dataclasses.replace(plan, needs=grid.needs, guesses_s=guesses_s)
 

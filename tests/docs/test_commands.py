@@ -41,7 +41,7 @@ SAID: dict[str, tuple[tuple[int, ...], str]] = {
     "doctor": ((0, 1), "checks: "),
     "plan": ((0,), r"\d+ trials: \d+ done, "),
     "plan -m engine=torch,onnx provider=cuda": ((0,), "no cell of this grid can run here"),
-    "verify package --digest": ((1,), "1f0c2e5a"),
+    "verify package --digest": ((1,), "not the published package"),
     "reproduce package": ((0, 1), "reproduced|same direction|not settled|not here"),
     "recommend study=demo at_least": ((1,), "No configuration meets"),
     "compare main branch": ((0, 1, 2), "branch"),

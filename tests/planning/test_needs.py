@@ -11,7 +11,13 @@ import pytest
 
 from slm_energy.cache import CacheEntry
 from slm_energy.cell import Cell
-from slm_energy.config.groups import EngineConfig, ProviderConfig, RunConfig, WorkloadConfig
+from slm_energy.config.groups import (
+    EngineConfig,
+    LoadConfig,
+    ProviderConfig,
+    RunConfig,
+    WorkloadConfig,
+)
 from slm_energy.planning import grid
 from slm_energy.planning.needs import guess_s, needs_of, refusal, size_of
 from slm_energy.planning.speed import Speed
@@ -55,9 +61,10 @@ def test_what_is_not_known_of_an_architecture_is_not_made_up(
 ) -> None:
     unknown = size_of(shipped("tinyllama-1.1b").architecture | changes)
     assert unknown is None
-    needs = needs_of(a_tinyllama(config), unknown, PROMPTS, [])
+    cell, speed = a_tinyllama(config), Speed(bytes_per_s=1e9, flop_per_s=1e9)
+    needs = needs_of(cell, unknown, PROMPTS, [])
     assert needs.memory_bytes is None
-    assert guess_s(needs, config.measurement, Speed(bytes_per_s=1e9, flop_per_s=1e9)) is None
+    assert guess_s(needs, cell.settings, speed) is None
     assert refusal(needs, 1, "this machine") is None
 
 
@@ -144,13 +151,18 @@ def test_a_guess_is_the_time_to_read_the_weights_once_per_token(config: RunConfi
     measurement = dataclasses.replace(
         config.measurement, baseline_s=0.0, warmup_requests=0, prefill_s=0.0, serve_s=1.0
     )
-    needs = needed(a_tinyllama(config))
+    cell = a_tinyllama(config)
+    needs, levels = needed(cell), dataclasses.replace(cell.settings, measurement=measurement)
     slow, fast = (
-        guess_s(needs, measurement, Speed(bytes_per_s=each, flop_per_s=1e18)) for each in (1e9, 2e9)
+        guess_s(needs, levels, Speed(bytes_per_s=each, flop_per_s=1e18)) for each in (1e9, 2e9)
     )
     assert slow is not None
     assert fast is not None
     assert slow - fast == pytest.approx(100 * 4.14 / 2, rel=0.01)  # 1.03 B weights a token
+    under_load = LoadConfig(name="open", mode="open", rate=1.0, ramp_s=50.0)
+    loaded = dataclasses.replace(levels, load=under_load)
+    [guess] = {guess_s(needs, loaded, Speed(bytes_per_s=b, flop_per_s=1e18)) for b in (1e9, 2e9)}
+    assert guess == pytest.approx(51 + slow - 2 * (slow - fast), abs=2)
 
 
 def test_only_what_certainly_does_not_fit_is_refused(config: RunConfig) -> None:

@@ -22,11 +22,14 @@ def test_a_study_is_exported_verified_and_found_changed(
     assert about["analysis"]["margin"] == 0.05
     [digest] = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("digest")]
 
-    same = slm_energy("verify", "package", "--digest", digest[:16], quick=False)
+    same = slm_energy("verify", "package", "--digest", digest.upper(), quick=False)
     assert same.returncode == 0, same.stdout
     other = slm_energy("verify", "package", "--digest", "0" * 64, quick=False)
     assert other.returncode == 1
     assert "not the published package" in other.stdout
+
+    short = slm_energy("verify", "package", "--digest", digest[:16], quick=False)
+    assert "all 64 hexadecimal digits" in refusal(short)
 
     page = tmp_path / "package" / "report" / "report.md"
     page.write_text(page.read_text().replace("less", "more", 1))

@@ -81,7 +81,7 @@ def personal(tmp_path: Path, empty_store: Path, config: RunConfig) -> Store:
         folder = tmp_path / f"record{number}"
         folder.mkdir()
         (folder / "worker.log").write_text(
-            "loading /home/grace/x\nmirror https://grace:pa55@mirror.example/simple\n"
+            "loading /home/grace/x, built by /home/linus\nmirror https://grace:pa55@mirror.example/simple\n"
         )
         artifacts.write(folder, record, {"a": "def f(): # by grace", "b": "b"})
         parent = store.open_sweep("test", "s1", "node7-a1b2c3", "by grace")
@@ -99,11 +99,13 @@ def test_no_name_of_a_person_host_or_machine_is_in_it(personal: Store, tmp_path:
     done = export(personal, options, {"study": "test"}, tmp_path / "pending")
     names = archive.files_below(done.place)
     texts = [*names, *(t for name in names for t in anonymize.texts_in(done.place / name))]
-    assert not [text for text in texts for name in ("grace", "node7", "pa55") if name in text]
+    assert not [
+        text for text in texts for name in ("grace", "linus", "node7", "pa55") if name in text
+    ]
     assert done.replaced is not None
     assert done.place not in done.replaced.parents
     replaced = json.loads(done.replaced.read_text())
-    assert replaced["names of users"] == {"grace": "user"}
+    assert replaced["names of users"] == {"grace": "user", "linus": "user"}
     assert done.replaced.stat().st_mode & 0o077 == 0
 
 
@@ -205,3 +207,27 @@ def test_a_study_of_several_machines_asks_which(
     done = export(personal, options, report, tmp_path / "pending")
     assert done.trials == 3
     assert verify(done.place).differences == ()
+
+
+def test_the_registration_of_a_study_is_in_it(
+    store_folder: Path, store: Store, tmp_path: Path, slm_energy: Command
+) -> None:
+    words = ["study.name=paper", f"tracking.folder={store_folder}", "engine=scripted"]
+    done = slm_energy("plan", *words, "--register", "registration.yaml")
+    assert done.returncode == 0, done.stderr
+    options = dataclasses.replace(OPTIONS, out=str(tmp_path / "package"))
+    file, report = tmp_path / "registration.yaml", {"study": STUDY}
+    made = export(store, options, report, tmp_path / "pending", registration=file)
+    assert "its registration of" in (made.place / "report" / "report.md").read_text()
+    assert verify(made.place).differences == ()
+    (made.place / "registration.yaml").unlink()
+    archive.write_manifest(made.place)
+    assert verify(made.place).differences
+    with pytest.raises(ConfigError, match="registration=nowhere cannot be read"):
+        export(
+            store,
+            dataclasses.replace(OPTIONS, out=str(tmp_path / "more")),
+            report,
+            tmp_path / "pending",
+            registration=Path("nowhere"),
+        )
