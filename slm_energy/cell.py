@@ -14,6 +14,7 @@ from typing import Any
 from slm_energy.config.groups import (
     SENTINEL,
     EngineConfig,
+    LoadConfig,
     MeasurementConfig,
     ModelConfig,
     ProviderConfig,
@@ -34,6 +35,7 @@ class Settings:
     provider: ProviderConfig
     measurement: MeasurementConfig
     workload: WorkloadConfig
+    load: LoadConfig = dataclasses.field(default_factory=LoadConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +123,8 @@ def flat(value: Settings) -> dict[str, Scalar]:
     result: dict[str, Scalar] = {}
     plain = to_plain(value)
     del plain["model"]["architecture"], plain["model"]["fim"]
+    if value.load.mode == "batch":  # without a load there are none of its keys
+        del plain["load"]
 
     def walk(prefix: str, item: Any) -> None:
         if isinstance(item, dict):
@@ -219,7 +223,8 @@ def by_server(row: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """A cell's levels, with a named server as its engine: `vllm` instead of `openai_server`."""
     server = row.get("engine.options.server")
     named = {key: value for key, value in row.items() if key != "engine.options.server"}
-    return named | ({"engine.name": server} if server else {})
+    # The store has every value as text.
+    return named | ({"engine.name": server} if server and server != "None" else {})
 
 
 def cell_labels(cells: Iterable[tuple[str, Mapping[str, Scalar]]]) -> dict[str, str]:

@@ -29,6 +29,7 @@ EXCHANGE = "exchange"
 """Their folder within the trial's folder; removed once the record is written."""
 
 OutcomeName = Literal["valid", "invalid", "failed", "unsupported"]
+Ended = Literal["complete", "aborted", "refused", "failed"]
 SourceKind = Literal["counter", "power", "estimate", "gauge"]
 Unit = Literal["uJ", "mJ", "J/2^32", "uW", "mW", "W", "pct", "MB", "C", "MHz", "count"]
 
@@ -353,6 +354,9 @@ class Generation:
         stop: what ended it: `length`, `eos` or `code`.
         text: the decoded output, up to the stop text where `stop` is `code`; kept for the first
             pass, None afterwards.
+        due_ns: under load: when the request was scheduled, or its client was free; else None.
+        ended: under load: how it ended. An aborted request has the tokens that had come by then,
+            one that was refused or failed has none.
     """
 
     task_id: str
@@ -365,6 +369,8 @@ class Generation:
     token_ns: tuple[int, ...]
     stop: Literal["length", "eos", "code"]
     text: str | None = None
+    due_ns: int | None = None
+    ended: Ended = "complete"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -402,12 +408,30 @@ class Reference:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LoadReport:
+    """What the client of a load says of itself.
+
+    Attributes:
+        steady: the throughput was steady when the serve window began; False if the ramp ended at
+            its cap.
+        client_cpu_s: processor time of the client's process within the serve window.
+        reasons: the most frequent reasons of requests that were refused or failed, with their
+            numbers.
+    """
+
+    steady: bool
+    client_cpu_s: float
+    reasons: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Capture:
     """The raw facts of a trial; everything else is derived from it.
 
     Attributes:
         windows: in order of time; names are unique.
-        generations: every request served in the serve window.
+        generations: every request served in the serve window; under load all that were sent, also
+            before and after it.
         effective: settings read back from the running engine, dotted keys (`provider`, `dtype`,
             `threads`, `kv_cache`, `attention`, ...).
         environment: versions, processor, kernel, device names.
@@ -420,6 +444,7 @@ class Capture:
         gate: the wait before the trial; filled in by the parent; None if there was none.
         parent_clocks: the parent's clocks as the trial began, and after its worker had ended; empty
             if unknown.
+        load: the client's report where requests came from a load; None for batches.
         busiest: foreign processes that used most processor time while the worker ran, and how much,
             as text; filled in by the parent; empty if none is known.
     """
@@ -436,6 +461,7 @@ class Capture:
     gate: GateReport | None = None
     parent_clocks: tuple[ClockAnchor, ...] = ()
     busiest: tuple[str, ...] = ()
+    load: LoadReport | None = None
 
     def window(self, name: str) -> Window | None:
         """Return the window of that name, or None."""

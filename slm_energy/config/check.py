@@ -72,6 +72,8 @@ def run_config(
             "workload.fim=true with workload.prompt=chat: no chat template has a place for the"
             " markers; set workload.prompt=completion or workload.fim=false"
         )
+    if reason := _load_error(config):
+        raise ConfigError(reason)
     if config.workload.name == SENTINEL:
         raise ConfigError(
             f"workload.name={SENTINEL} is what study.sentinel names its cell: choose another name"
@@ -82,6 +84,19 @@ def run_config(
             " and neither . nor .."
         )
     return config
+
+
+def _load_error(config: RunConfig) -> str:
+    """Why the keys of the load do not fit together; empty if they do."""
+    load = config.load
+    if load.mode == "open" and (load.rate is None) == (load.trace is None):
+        return "load=open needs one of load.rate, in requests per second, and load.trace"
+    if load.mode != "batch" and config.workload.batch_size != 1:
+        return (
+            f"workload.batch_size={config.workload.batch_size} with load={load.name}: requests come"
+            " one by one, and the server batches them; set workload.batch_size=1"
+        )
+    return ""
 
 
 def _with_revision(config: RunConfig) -> RunConfig:

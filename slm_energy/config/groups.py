@@ -399,6 +399,92 @@ class WorkloadConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SloConfig:
+    """What a good answer promises; null promises nothing."""
+
+    ttft_s: Annotated[
+        float | None, Key("longest time to the first token, from the scheduled arrival", low=0)
+    ] = None
+    tpot_s: Annotated[
+        float | None, Key("longest mean time per output token after the first", low=0)
+    ] = None
+    e2e_s: Annotated[
+        float | None, Key("longest time to the last token, from the scheduled arrival", low=0)
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LoadConfig:
+    """How requests come: batch after batch, from clients that wait, or at times of their own."""
+
+    name: Annotated[str, Key("name of the group file")] = "batch"
+    mode: Annotated[
+        Literal["batch", "closed", "open"],
+        Key(
+            "batch after batch, from a number of clients, or at given times. A closed loop sends"
+            " when an answer has come; an open one sends whatever the server does, as users do."
+        ),
+    ] = "batch"
+    clients: Annotated[
+        int, Key("closed: clients that each send one request at a time", low=1, high=10_000)
+    ] = 1
+    think_s: Annotated[
+        float, Key("closed: pause of a client between an answer and its next request", low=0)
+    ] = 0.0
+    rate: Annotated[
+        float | None, Key("open: requests per second; null takes the times of a trace", low=1e-6)
+    ] = None
+    arrivals: Annotated[
+        Literal["constant", "poisson", "gamma"],
+        Key("open: equal gaps, random ones, or random ones of a chosen burstiness"),
+    ] = "poisson"
+    burstiness: Annotated[
+        float,
+        Key(
+            "gamma: shape of the distribution of gaps; below 1 requests come in bursts. 1 is"
+            " Poisson; the squared coefficient of variation is 1 / burstiness.",
+            low=0.01,
+            high=1000,
+        ),
+    ] = 1.0
+    trace: Annotated[
+        str | None,
+        Key(
+            "open: CSV file with a request per line and the column arrived_s. The columns"
+            " output_tokens, input_tokens and abort_after_s are optional."
+        ),
+    ] = None
+    seed: Annotated[
+        int, Key("decides the arrivals, with the round: they are the same for every engine")
+    ] = 0
+    ramp_s: Annotated[
+        float,
+        Key(
+            "longest ramp-up; the window begins earlier when the throughput is steady",
+            low=0,
+            high=_DAY_S,
+        ),
+    ] = 60.0
+    abort_after_s: Annotated[
+        float | None, Key("requests are aborted after this time; null aborts none", low=0.001)
+    ] = None
+    timeout_s: Annotated[
+        float, Key("a request without its last token for this long has failed", low=0.1)
+    ] = 120.0
+    late_s: Annotated[
+        float,
+        Key("a client that sends 1 % of its requests later than this makes a trial invalid", low=0),
+    ] = 0.05
+    client_cpu_pct: Annotated[
+        float,
+        Key("processor time of the client, in percent of one; above it a trial is invalid", low=1),
+    ] = 80.0
+    slo: Annotated[SloConfig, Key("what a good answer promises")] = dataclasses.field(
+        default_factory=SloConfig
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GateConfig:
     """What a trial waits for before it begins, so that it inherits no heat and no load.
 
@@ -607,6 +693,7 @@ class RunConfig:
     study: StudyConfig
     tracking: TrackingConfig
     cache: CacheConfig
+    load: LoadConfig = dataclasses.field(default_factory=LoadConfig)
     launcher: LauncherConfig | None = None
 
 

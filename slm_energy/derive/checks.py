@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from slm_energy.cell import Trial
-from slm_energy.derive import instrument_checks, placement, quality
+from slm_energy.derive import instrument_checks, load, placement, quality
 from slm_energy.derive.energy.accounting import GaugeFigure, summarise
 from slm_energy.derive.energy.crosscheck import crosschecks
-from slm_energy.record import Capture, CheckResult, EnergyFigure
+from slm_energy.record import Capture, CheckResult, EnergyFigure, Generation
 from slm_energy.scope import DEVICES_SUM, TOTAL, lacking, of_figures, refusal
 from slm_energy.serialization import Json
 
@@ -80,7 +80,16 @@ def _as_planned(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) 
     return False, f"since the study began: {'; '.join(trial.changed)}"
 
 
+def _answered(capture: Capture) -> Sequence[Generation]:
+    """The requests with an answer: under load some were aborted, refused, or have failed."""
+    if capture.load is None:
+        return capture.generations
+    return [each for each in capture.generations if each.ended == "complete"]
+
+
 def _whole_workload(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
+    if capture.load is not None:
+        return load.enough_requests(trial, capture)
     first, count = list[str](), 0
     passes = itertools.groupby(capture.generations, key=lambda g: g.pass_index)
     for number, generations in passes:
@@ -95,7 +104,9 @@ def _whole_workload(trial: Trial, capture: Capture, energy: Sequence[EnergyFigur
 
 def _token_counts(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
     workload = trial.cell.settings.workload
-    for g in capture.generations:
+    if trial.cell.settings.load.trace is not None:
+        return None, "load.trace says how many tokens each request asks for"
+    for g in _answered(capture):
         count = len(g.output_ids)
         if len(g.token_ns) != count:
             return False, f"{g.task_id}: {count} tokens but {len(g.token_ns)} time stamps"
@@ -115,9 +126,12 @@ def _time_stamps(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure])
         return False, "there is no serve window"
     for g in capture.generations:
         stamps = (serve.start_ns, g.start_ns, *g.token_ns, serve.end_ns)
+        if capture.load is not None:  # requests cross the edges of the window
+            stamps = (g.start_ns if g.due_ns is None else g.due_ns, g.start_ns, *g.token_ns)
         if any(later < earlier for earlier, later in itertools.pairwise(stamps)):
             return False, f"{g.task_id}: time stamps do not rise within the serve window"
-    return True, "tokens in order, within the serve window"
+    where = ", within the serve window" if capture.load is None else ""
+    return True, f"tokens in order{where}"
 
 
 def _all_weights_used(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
@@ -134,8 +148,11 @@ def _all_weights_used(trial: Trial, capture: Capture, energy: Sequence[EnergyFig
 
 
 def _same_outputs(trial: Trial, capture: Capture, energy: Sequence[EnergyFigure]) -> _Verdict:
-    first = {g.task_id: g.output_ids for g in capture.generations if g.pass_index == 0}
-    for g in capture.generations:
+    answered = _answered(capture)
+    first = {g.task_id: g.output_ids for g in answered if g.pass_index == 0}
+    if trial.cell.settings.load.trace is not None:
+        return None, "load.trace asks for answers of several lengths"
+    for g in answered:
         at = quality.first_difference(g.output_ids, first.get(g.task_id, ()))
         if at is not None:
             return False, f"{g.task_id}: pass {g.pass_index} differs from the first at token {at}"
@@ -327,6 +344,7 @@ _CHECKS: dict[str, _Check] = {
     "token_counts": _token_counts,
     "time_stamps": _time_stamps,
     "same_outputs": _same_outputs,
+    "client_kept_up": lambda trial, capture, energy: load.client_kept_up(trial, capture),
     "same_prompts": lambda trial, capture, energy: quality.same_prompts(capture),
     "sampler_alive": _sampler_alive,
     "not_suspended": instrument_checks.not_suspended,
@@ -347,6 +365,8 @@ _FLAGS: dict[str, _Check] = {
     "rested": _rested,
     "as_planned": _as_planned,
     "steady": _steady,
+    "ramped_up": lambda trial, capture, energy: load.ramped_up(capture),
+    "server_kept_up": lambda trial, capture, energy: load.kept_up(trial, capture),
     "idle_is_idle": _idle_is_idle,
     "wall_clock_steady": instrument_checks.wall_clock_steady,
     "fine_enough": instrument_checks.fine_enough,

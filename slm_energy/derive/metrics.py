@@ -21,7 +21,8 @@ from statistics import fmean
 
 import numpy as np
 
-from slm_energy.config.groups import MeasurementConfig
+from slm_energy.config.groups import LoadConfig, MeasurementConfig
+from slm_energy.derive import load as loads
 from slm_energy.derive import quality
 from slm_energy.derive.energy import accounting
 from slm_energy.derive.energy.crosscheck import crosschecks
@@ -32,6 +33,9 @@ from slm_energy.metric_catalog.catalog import listed
 from slm_energy.metric_catalog.definition import DEVICES, ESTIMATED, MEASURED, SUMS, energy_name
 from slm_energy.record import Capture, EnergyFigure, Generation, Series, Window
 from slm_energy.scope import lacking
+
+_FEWEST_FOR_P99 = 100
+"""Of fewer values the 99th percentile is the largest."""
 
 
 def energy_figures(capture: Capture, measurement: MeasurementConfig) -> tuple[EnergyFigure, ...]:
@@ -84,24 +88,57 @@ def _with_unsteadiness(
     return dataclasses.replace(total, pedigree=total.pedigree | more)
 
 
-def derive(capture: Capture, energy: Sequence[EnergyFigure]) -> dict[str, float]:
+def derive(capture: Capture, energy: Sequence[EnergyFigure], load: LoadConfig) -> dict[str, float]:
     """All metrics of a trial.
+
+    Args:
+        capture: its raw facts.
+        energy: from `energy_figures`.
+        load: how requests came.
 
     Raises:
         ValueError: one of them is missing from the list of metrics.
     """
-    values = _times(capture) | _tokens(capture.generations) | _warm_up(capture) | _sampler(capture)
+    values = _times(capture) | _warm_up(capture) | _sampler(capture)
     serve = capture.window("serve")
-    if serve is not None and capture.generations:
-        values |= _serving(capture, serve, energy)
+    if capture.load is None:
+        values |= _tokens(capture.generations)
+    if serve is not None and capture.generations and capture.load is None:
+        counts = _tokens(capture.generations)
+        values |= _latency(capture.generations) | _throughput(capture.generations, serve)
+        tokens, requests = counts["tokens/output"], counts["tokens/requests"]
+        values |= _serving(capture, serve, energy, tokens, requests)
+    elif serve is not None and capture.generations:
+        counted = loads.count(capture.generations, serve, load)
+        values |= _latency(_since_due(counted.due)) | {
+            "tokens/output": float(counted.tokens),
+            "tokens/requests": counted.requests,
+            "throughput/output_tokens_per_s": counted.tokens / serve.duration_s,
+            "throughput/requests_per_s": counted.requests / serve.duration_s,
+        }
+        values |= loads.metrics(capture, serve, load, counted)
+        values |= _serving(capture, serve, energy, counted.tokens, counted.requests)
+        values |= loads.energy(capture, serve, counted, values)
     return listed({name: value for name, value in values.items() if math.isfinite(value)})
 
 
-def _serving(capture: Capture, serve: Window, energy: Sequence[EnergyFigure]) -> dict[str, float]:
-    values = _latency(capture.generations) | _throughput(capture.generations, serve)
-    values |= quality.metrics(quality.agreements(capture))
-    counts = _tokens(capture.generations)
-    tokens, requests = counts["tokens/output"], counts["tokens/requests"]
+def _since_due(requests: Iterable[Generation]) -> list[Generation]:
+    """The complete requests, as if they had been sent when they were due."""
+    return [
+        each if each.due_ns is None else dataclasses.replace(each, start_ns=each.due_ns)
+        for each in requests
+        if each.ended == "complete"
+    ]
+
+
+def _serving(
+    capture: Capture,
+    serve: Window,
+    energy: Sequence[EnergyFigure],
+    tokens: float,
+    requests: float,
+) -> dict[str, float]:
+    values = quality.metrics(quality.agreements(capture))
     for group, figures in _by_group(energy).items():
         values |= _energy(group, figures, tokens, requests)
         values |= _net(group, figures, capture)
@@ -142,6 +179,8 @@ def _latency(generations: Iterable[Generation]) -> dict[str, float]:
             values[f"latency/{name}_mean_s"] = fmean(ordered)
             values[f"latency/{name}_p50_s"] = quantile(ordered, 0.50)
             values[f"latency/{name}_p95_s"] = quantile(ordered, 0.95)
+            if len(ordered) >= _FEWEST_FOR_P99:
+                values[f"latency/{name}_p99_s"] = quantile(ordered, 0.99)
     return values
 
 

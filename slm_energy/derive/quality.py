@@ -56,7 +56,7 @@ def agreements(capture: Capture) -> tuple[Agreement, ...]:
             tokens=max(len(g.output_ids), len(expected[g.task_id])),
         )
         for g in capture.generations
-        if g.pass_index == 0 and g.task_id in expected
+        if g.pass_index == 0 and g.task_id in expected and g.ended == "complete"
     )
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from slm_energy import cpu_quota, distributions
 from slm_energy.cell import Settings, Trial
-from slm_energy.errors import ConfigError
+from slm_energy.errors import ConfigError, EngineError
 from slm_energy.prompts import end_ids
 from slm_energy.serialization import Json
 
@@ -97,6 +97,18 @@ class Completion:
 
     output_ids: tuple[int, ...]
     token_ns: tuple[int, ...]
+
+
+class Refused(EngineError):
+    """A server did not take a request: it is overloaded, or its answer is an error."""
+
+
+class Aborted(Exception):
+    """The client gave a request up; `completion` has the tokens that had come by then."""
+
+    def __init__(self, completion: Completion) -> None:
+        super().__init__("the client gave the request up")
+        self.completion = completion
 
 
 def load_request_of(trial: Trial) -> LoadRequest:
@@ -182,6 +194,30 @@ class Compiles(Protocol):
         Raises:
             EngineError: the model cannot be compiled.
         """
+
+
+@runtime_checkable
+class Concurrent(Protocol):
+    """An engine that serves many requests at once, each when it comes."""
+
+    async def answer(
+        self, request: Batch, at_most_s: float, abort_after_s: float | None
+    ) -> Completion:
+        """Complete one request while others are in progress.
+
+        Args:
+            request: a batch of one, which `compile` has got among its batches.
+            at_most_s: after this time without its last token it has failed.
+            abort_after_s: after this time the client gives it up; None never does.
+
+        Raises:
+            Aborted: it was given up; the engine no longer works on it.
+            Refused: the engine did not take it.
+            EngineError: it failed.
+        """
+
+    async def end(self) -> None:
+        """Close the connections of `answer`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,6 +22,7 @@ GROUPS = {
     MEASURED: "joules that sensors counted; NAME_low_j and NAME_high_j are the interval's ends",
     DEVICES: "joules of GPUs and other devices where no sensor covers the processors: not a total",
     ESTIMATED: "joules from a model, never compared with measured ones; bounds as in energy/",
+    "load": "requests that come while others are served",
     "latency": "times as a client sees them",
     "throughput": "what the serve window delivered per second",
     "tokens": "how much was served",
@@ -40,7 +41,7 @@ GROUPS = {
 }
 """Group to what it is about."""
 
-WINDOWS = ("load", "compile", "baseline", "warmup", "prefill", "serve")
+WINDOWS = ("load", "compile", "baseline", "warmup", "prefill", "ramp", "serve")
 """The windows of a trial, in order."""
 
 

@@ -65,6 +65,18 @@ def energy(group: str) -> Iterator[MetricDefinition]:
             "lower",
         ),
         (
+            "per_good_request",
+            f"{energy} per good request",
+            f"{joules} of the serve window over the complete requests that kept load.slo.",
+            "lower",
+        ),
+        (
+            "aborted",
+            f"{energy} of aborted requests",
+            f"{joules} of the serve window by the share of aborted requests in its time.",
+            "neither",
+        ),
+        (
             "prefill_per_request",
             f"prefill {energy} per request",
             f"{joules} of the prefill window over the requests that were prefilled in it.",
@@ -138,6 +150,7 @@ def latency() -> Iterator[MetricDefinition]:
         "mean": ("mean {}", "Mean of"),
         "p50": ("{} p50", "Median of"),
         "p95": ("{} p95", "95th percentile of"),
+        "p99": ("{} p99", "99th percentile, of at least 100 values, of"),
     }
     for key, (title, quantity) in times.items():
         for statistic, (titled, what) in statistics.items():
@@ -150,7 +163,85 @@ def latency() -> Iterator[MetricDefinition]:
             )
 
 
+_LOAD: list[tuple[str, str, str, Better]] = [
+    (
+        "offered_per_s",
+        "offered requests/s",
+        "Requests due in the serve window, per second.",
+        "neither",
+    ),
+    (
+        "delivered_per_s",
+        "delivered requests/s",
+        "Complete requests, each by the share of its tokens within the serve window, per second.",
+        "higher",
+    ),
+    (
+        "goodput_per_s",
+        "good requests/s",
+        "The same of requests that kept load.slo; absent without one.",
+        "higher",
+    ),
+    ("good_share", "good requests", "Share of the requests due that kept load.slo.", "higher"),
+    (
+        "in_flight_mean_count",
+        "requests in flight",
+        "Mean number of requests that were due and not yet answered.",
+        "neither",
+    ),
+    (
+        "aborted_count",
+        "aborted requests",
+        "Due in the window and given up by the client.",
+        "neither",
+    ),
+    (
+        "refused_count",
+        "refused requests",
+        "Answered with an HTTP error, such as 429 or 503.",
+        "lower",
+    ),
+    ("failed_count", "failed requests", "Cut, malformed, or without an end in time.", "lower"),
+    (
+        "saturated",
+        "saturated",
+        "1 where the queue of an open loop grew through the window; latency then has no value.",
+        "neither",
+    ),
+    (
+        "client_late_p99_s",
+        "lateness of the client p99",
+        "99th percentile of the time between a request's due time and its sending.",
+        "neither",
+    ),
+    (
+        "client_cpu_pct",
+        "processor time of the client",
+        "Of the process that sends and reads, in the serve window, in percent of one processor.",
+        "neither",
+    ),
+    *(
+        (
+            f"idle_{group}_share",
+            "idle share of {}".format("estimated energy" if group == ESTIMATED else "energy"),
+            "Power of the baseline over that of the serve window.",
+            "lower",
+        )
+        for group in SUMS
+    ),
+]
+
 OTHERS = (
+    *(
+        MetricDefinition(
+            name=f"load/{name}",
+            title=title,
+            meaning=meaning,
+            origin="worker: requests under load",
+            better=better,
+        )
+        for name, title, meaning, better in _LOAD
+    ),
     MetricDefinition(
         name="throughput/output_tokens_per_s",
         title="output tokens/s",

@@ -129,7 +129,7 @@ def asked(folder: Path) -> dict[str, str]:
 def derive(trial: Trial, capture: Capture, started_unix_ns: int) -> Record:
     """Metrics, checks and outcome of a capture: pure but for the end's time stamp."""
     energy = metrics.energy_figures(capture, trial.cell.settings.measurement)
-    values = metrics.derive(capture, energy)
+    values = metrics.derive(capture, energy, trial.cell.settings.load)
     results = checks.run(trial, capture, energy)
     reasons = tuple(f"{c.name}: {c.detail}" for c in results if c.passed is False)
     return Record(

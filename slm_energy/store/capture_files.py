@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PIECE = 1000
 _Write = Callable[[dict[str, Sequence[Any]]], None]
 _COLUMNS = {field.name for field in dataclasses.fields(Generation)}
+_OF_LOAD = {"due_ns", "ended"}
 _STEPS = ("start_ns", "token_ns.list.element", "before_ns", "after_ns", "raw_int")
 
 
@@ -48,7 +49,8 @@ class StoredGenerations(Sequence[Generation]):
             pyarrow.BufferReader(source) if isinstance(source, bytes) else source
         )
         names = set(self._file.schema_arrow.names)
-        if len(self) and names != _COLUMNS:  # older versions wrote no columns without rows
+        # Older versions wrote no columns without rows, and none of the load.
+        if len(self) and names not in (_COLUMNS, _COLUMNS - _OF_LOAD):
             raise ValueError(f"not a file of generations: it has the columns {sorted(names)}")
 
     def __len__(self) -> int:
@@ -109,6 +111,8 @@ def write_generations(path: Path, generations: Iterable[Generation]) -> StoredGe
         "token_ns": pyarrow.list_(number),
         "stop": text,
         "text": text,
+        "due_ns": number,
+        "ended": text,
     }
     rest = iter(generations)
     with _writing(path, types) as write:

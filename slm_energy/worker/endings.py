@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from array import array
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from slm_energy.engines.ends import cut
 from slm_energy.models.token_texts import TokenTexts
 from slm_energy.prompts import end_ids
 from slm_energy.tasks import Task
-from slm_energy.worker.served import Request, Served, Stop, answers
+from slm_energy.worker.served import LoadedRequest, Request, Served, Stop, answers
 from slm_energy.workload import token_digest
 
 
@@ -56,6 +57,56 @@ def served_of(
         )
     passes = (number + 1) // len(asked)
     return Served(requests=tuple(requests), batches=len(batches), passes=passes, stops=stops)
+
+
+def loaded_of(
+    file: Path,
+    tasks: Sequence[Task],
+    batches: Sequence[Batch],
+    trial: Trial,
+    texts: TokenTexts,
+    loaded: Sequence[LoadedRequest],
+) -> Served:
+    """The same for requests under load, each answered alone.
+
+    Args:
+        file: the answers, one to each of `loaded`.
+        tasks: the workload's prompts.
+        batches: the same, each alone, as the engine got them.
+        trial: what was run.
+        texts: the texts of the model's tokens.
+        loaded: what was sent, in the order of the file.
+    """
+    workload = trial.cell.settings.workload
+    ends = end_ids(Path(trial.model_path), trial.cell.settings)
+    first: dict[int, tuple[array[int], str, Stop]] = {}
+    stops = dict[str, Stop]()
+    for number, (each, (_, _, ids, _)) in enumerate(zip(loaded, answers(file), strict=True)):
+        if each.ended != "complete" or (each.position in first and ids == first[each.position][0]):
+            continue
+        request = dataclasses.replace(batches[each.position], new_tokens=len(ids))
+        text, stop = _ending(ids, request, ends, texts, workload)
+        if each.position in first:
+            stops[str(number)] = stop
+        else:
+            first[each.position] = (ids, text, stop)
+    requests = [
+        Request(
+            task_id=task.task_id,
+            prompt_digest=token_digest(batch.prompts[0]),
+            input_tokens=len(batch.prompts[0]),
+            stop=first[position][2] if position in first else "length",
+            text=first[position][1] if position in first else "",
+        )
+        for position, (task, batch) in enumerate(zip(tasks, batches, strict=True))
+    ]
+    return Served(
+        requests=tuple(requests),
+        batches=len(batches),
+        passes=0,
+        stops=stops,
+        loaded=tuple(loaded),
+    )
 
 
 def _ending(

@@ -12,13 +12,14 @@ from __future__ import annotations
 import dataclasses
 import struct
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from slm_energy.engines.base import Completion
 from slm_energy.places import naming
-from slm_energy.record import Generation
+from slm_energy.record import Ended, Generation
 
 SERVED_FILE = "served.bin"
 REQUESTS_FILE = "served.json"
@@ -41,6 +42,15 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedRequest:
+    """Which request an answer belongs to under load; see `Generation` for the fields."""
+
+    position: int
+    due_ns: int
+    ended: Ended
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Served:
     """What `SERVED_FILE` does not have.
 
@@ -50,12 +60,14 @@ class Served:
         passes: number of passes over them.
         stops: what ended answers of later passes whose tokens differ from the first pass's, by the
             answer's position in the file.
+        loaded: under load, of each answer in the file, in order; None where batches were served.
     """
 
     requests: tuple[Request, ...]
     batches: int
     passes: int
     stops: dict[str, Stop] = dataclasses.field(default_factory=dict)
+    loaded: tuple[LoadedRequest, ...] | None = None
 
 
 def append(file: BinaryIO, start_ns: int, answers: Sequence[Completion]) -> None:
@@ -107,6 +119,9 @@ def generations(served: Served, path: Path) -> Iterator[Generation]:
     Raises:
         ValueError: the file does not hold what was served.
     """
+    if served.loaded is not None:
+        yield from _loaded(served, served.loaded, path)
+        return
     number = -1
     for number, (batch, start_ns, ids, times) in enumerate(answers(path)):
         pass_index, batch_index = divmod(batch, served.batches)
@@ -125,3 +140,31 @@ def generations(served: Served, path: Path) -> Iterator[Generation]:
         )
     if number + 1 != len(served.requests) * served.passes:
         raise ValueError(f"{path} holds {number + 1} answers of {served.passes} passes")
+
+
+def _loaded(served: Served, loaded: Sequence[LoadedRequest], path: Path) -> Iterator[Generation]:
+    """Every request that was sent under load, by the time at which it was due.
+
+    Its pass is the number of complete answers that its prompt had before; the first has the text.
+    """
+    complete = Counter[int]()
+    for number, (each, (_, start_ns, ids, times)) in enumerate(
+        zip(loaded, answers(path), strict=True)
+    ):
+        request = served.requests[each.position]
+        pass_index = complete[each.position]
+        complete[each.position] += each.ended == "complete"
+        yield Generation(
+            task_id=request.task_id,
+            pass_index=pass_index,
+            batch_index=number,
+            prompt_digest=request.prompt_digest,
+            input_tokens=request.input_tokens,
+            output_ids=tuple(ids),
+            start_ns=start_ns,
+            token_ns=tuple(times),
+            stop=served.stops.get(str(number), request.stop),
+            text=request.text if pass_index == 0 and each.ended == "complete" else None,
+            due_ns=each.due_ns,
+            ended=each.ended,
+        )

@@ -1,6 +1,6 @@
 """The windows of one trial, in the order in which they are opened.
 
-    start | load | compile | baseline | warmup | prefill | serve | decode texts | end
+    start | load | compile | baseline | warmup | prefill | [ramp] serve | decode texts | end
 
 Prefill and serve repeat the whole workload, the first with one token per answer. The
 sampler is notified of each window; nothing else of it is known here.
@@ -8,6 +8,7 @@ sampler is notified of each window; nothing else of it is known here.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import os
@@ -34,10 +35,11 @@ from slm_energy.machine import allowed_processors, governor, processor
 from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.prompts import require_fit, token_ids
-from slm_energy.record import Capture, Metering
+from slm_energy.record import Capture, ClockAnchor, LoadReport, Metering, WarmUp
 from slm_energy.serialization import Json
 from slm_energy.tasks import Task
 from slm_energy.worker import endings, requests, served
+from slm_energy.worker.loading import Loading
 from slm_energy.worker.served import Served
 from slm_energy.worker.timeline import Timeline
 from slm_energy.worker.warmup import warm_up
@@ -88,7 +90,8 @@ def serve(
     if isinstance(context, int):
         require_fit(tasks, prompts, settings.workload.new_tokens, context)
     texts, workload = TokenTexts(tokenizer), settings.workload
-    batches = list(requests.batches(tasks, prompts, workload, texts, workload.batch_size))
+    size = workload.batch_size if settings.load.mode == "batch" else 1
+    batches = list(requests.batches(tasks, prompts, workload, texts, size))
 
     if isinstance(engine, Compiles):
         progress("compile", 0.0)
@@ -117,6 +120,16 @@ def serve(
             at_least_s = max(measurement.prefill_s, shortest_s)
             span.passes = _repeat(engine, one_token, at_least_s, progress, "prefill")
 
+    if settings.load.mode != "batch":
+        at_least_s = max(measurement.serve_s, shortest_s)
+        loading = Loading(settings.load, batches, engine, trial.round, progress)
+        report = asyncio.run(loading.run(timeline.window, at_least_s))
+        timeline.close()
+        engine.close()
+        loaded = loading.write(file)
+        answers = endings.loaded_of(file, tasks, batches, trial, texts, loaded)
+        return _capture(trial, timeline, effective, clock, warmed, report), answers
+
     # The window ends before the file is closed, and the rest of the answers written.
     with (
         file.open("wb", buffering=served.BUFFER_BYTES) as output,
@@ -127,15 +140,28 @@ def serve(
         span.passes = _repeat(engine, batches, at_least_s, progress, "serve", keep)
     timeline.close()
     engine.close()
-    capture = Capture(
+    answers = endings.served_of(file, tasks, batches, trial, texts)
+    return _capture(trial, timeline, effective, clock, warmed), answers
+
+
+def _capture(
+    trial: Trial,
+    timeline: Timeline,
+    effective: dict[str, Json],
+    clock: ClockAnchor,
+    warmed: WarmUp | None,
+    load: LoadReport | None = None,
+) -> Capture:
+    """The capture without its generations."""
+    return Capture(
         windows=tuple(timeline.windows),
         generations=(),
         effective=effective,
         environment=_environment(trial),
         clock=clock,
         warmup=warmed,
+        load=load,
     )
-    return capture, endings.served_of(file, tasks, batches, trial, texts)
 
 
 def _repeat(

@@ -13,10 +13,11 @@ import time
 import uuid
 from typing import Any
 
-from slm_energy.engines.base import Batch, Completion
+from slm_energy.engines.base import Aborted, Batch, Completion
 from slm_energy.engines.openai import withheld
+from slm_energy.engines.openai.loaded import Partial, Streams
 from slm_energy.engines.openai.stream import Address, Refused, StreamedCompletion, Usage, usage_of
-from slm_energy.engines.openai.token_times import ServedTexts, to_completion
+from slm_energy.engines.openai.token_times import ServedTexts, partial_completion, to_completion
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 
@@ -53,10 +54,13 @@ class Client:
         address: where the server listens.
         texts: the texts of the model's tokens.
         eos_ids: tokens that end a text.
+
+    Attributes:
+        address: where the server listens.
     """
 
     def __init__(self, address: Address, texts: ServedTexts, eos_ids: tuple[int, ...]) -> None:
-        self._address, self._texts, self._eos_ids = address, texts, eos_ids
+        self.address, self._texts, self._eos_ids = address, texts, eos_ids
         self._takes_ids = self._sends_ids = True
         self._checked: dict[Prompt, Json] = {}
         self._whole: dict[Prompt, withheld.Whole] = {}
@@ -71,7 +75,7 @@ class Client:
             Refused: the answer is an HTTP error other than 503.
         """
         try:
-            return dataclasses.replace(self._address, patience_s=patience_s).request("/v1/models")
+            return dataclasses.replace(self.address, patience_s=patience_s).request("/v1/models")
         except Refused as refusal:
             if refusal.status == 503:
                 return None
@@ -114,7 +118,7 @@ class Client:
         name, version = owner, None
         for path in ("/version", "/openapi.json"):
             try:
-                reply = self._address.request(path)
+                reply = self.address.request(path)
             except EngineError:  # not every server has both
                 continue
             if isinstance(reply, dict):
@@ -170,7 +174,7 @@ class Client:
             return
         sent: Json = list(prompt) if self._takes_ids else self._texts.prompt(prompt)
         batch = Batch(prompts=(prompt,), new_tokens=1, stop="fixed")
-        reply = self._address.request("/v1/completions", self._body(sent, batch))
+        reply = self.address.request("/v1/completions", self._body(sent, batch))
         _require_same_prompt(usage_of(reply), prompt)
         self._checked[prompt] = sent
 
@@ -195,7 +199,25 @@ class Client:
         """
         (prompt,) = request.prompts
         self.check(prompt)
-        completion = self._stream(prompt, request)
+        return self._answer(request, self._stream(prompt, request))
+
+    async def answer(
+        self, request: Batch, at_most_s: float, abort_after_s: float | None, streams: Streams
+    ) -> Completion:
+        """Complete one prompt that was prepared, while others are in progress.
+
+        Raises:
+            Aborted, Refused, EngineError: see `engines.base.Concurrent`.
+        """
+        (prompt,) = request.prompts
+        body = {**self._body(self._checked[prompt], request), **_STREAM}
+        try:
+            return self._answer(request, await streams.complete(body, at_most_s, abort_after_s))
+        except Partial as partial:
+            raise Aborted(partial_completion(partial.completion, self._texts)) from partial
+
+    def _answer(self, request: Batch, completion: StreamedCompletion) -> Completion:
+        (prompt,) = request.prompts
         if completion.usage is not None:
             _require_same_prompt(completion.usage, prompt)
         if request.stop != "code" or self._sends_ids or completion.finish != "stop":
@@ -210,7 +232,7 @@ class Client:
     def _stream(self, prompt: Prompt, batch: Batch) -> StreamedCompletion:
         body = self._body(self._checked[prompt], batch)
         try:
-            return self._address.stream({**body, **_STREAM})
+            return self.address.stream({**body, **_STREAM})
         except Refused as refusal:
             if "stop" not in body:
                 raise

@@ -23,6 +23,7 @@ from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
 from slm_energy.engines.openai import command, listener, process_table, running
 from slm_energy.engines.openai.client import Client
+from slm_energy.engines.openai.loaded import Streams
 from slm_energy.engines.openai.process import ServerProcess
 from slm_energy.engines.openai.stream import Address
 from slm_energy.engines.openai.token_times import ServedTexts
@@ -47,6 +48,7 @@ class OpenAiServer:
             EngineError: it never becomes ready, returns an error, or fails a check.
         """
         self._process: ServerProcess | None = None
+        self._streams: Streams | None = None
         self._adopted: list[int] = []
         try:
             listed = self._open(request)
@@ -93,6 +95,25 @@ class OpenAiServer:
         largest = max(self._effective["tokens_per_event"], *itertools.chain(*counts))
         self._effective["tokens_per_event"] = largest
         return answers
+
+    async def answer(
+        self, request: Batch, at_most_s: float, abort_after_s: float | None
+    ) -> Completion:
+        """Complete one request while others are in progress.
+
+        Raises:
+            Aborted, Refused, EngineError: see `engines.base.Concurrent`.
+        """
+        if self._streams is None:
+            self._streams = Streams(self._client.address)
+        with self._server_end_in_errors():
+            return await self._client.answer(request, at_most_s, abort_after_s, self._streams)
+
+    async def end(self) -> None:
+        """Close the connections of `answer`."""
+        if self._streams is not None:
+            await self._streams.close()
+            self._streams = None
 
     def close(self) -> None:
         """Stop the server if it was started here."""

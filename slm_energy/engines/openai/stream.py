@@ -13,16 +13,19 @@ import json
 import socket
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from slm_energy.engines.base import Refused as RequestRefused
 from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
 
 _OTHER_FIELDS = (b"event", b"id", b"retry")
+MOST_BYTES, MOST_LINE_BYTES = 64 * 2**20, 2**20
+"""Of one answer, and of one line of it: a completion has far less, and a broken server no end."""
 
 
-class Refused(EngineError):
+class Refused(RequestRefused):
     """The server answered with an HTTP error, whose code is `status`."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -134,11 +137,13 @@ class Address:
         """
         connection = self._connect()
         try:
-            text = _send(connection, self.path + path, body).read()
+            text = _send(connection, self.path + path, body).read(MOST_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             raise EngineError(f"no answer from the server to {path}: {self._why(error)}") from error
         finally:
             connection.close()
+        if len(text) > MOST_BYTES:
+            raise EngineError(f"the server's answer to {path} is larger than {MOST_BYTES:,} bytes")
         try:
             return json.loads(text)
         except ValueError as error:
@@ -162,7 +167,7 @@ class Address:
             ) from error
         finally:
             connection.close()
-        return _completion(events)
+        return completion_of(events)
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.host, self.port, timeout=self.patience_s)
@@ -183,12 +188,12 @@ def _send(
         connection.request("POST", path, json.dumps(body).encode(), headers)
     response = connection.getresponse()
     if response.status != http.HTTPStatus.OK:
-        raise Refused(response.status, response.reason, _message(response.read()))
+        raise Refused(response.status, response.reason, message_of(response.read(MOST_LINE_BYTES)))
     return response
 
 
-def _message(text: bytes) -> str:
-    """Return a server's error message, from one of the common response formats."""
+def message_of(text: bytes) -> str:
+    """A server's error message, from one of the common response formats."""
     try:
         answer = json.loads(text)
     except ValueError:
@@ -200,30 +205,78 @@ def _message(text: bytes) -> str:
 
 
 def _data(response: http.client.HTTPResponse) -> Iterator[tuple[int, bytes]]:
-    """Yield the data of each server-sent event with its arrival time.
+    """Yield the data of each server-sent event with its arrival time."""
+    events = Events()
+    while line := response.readline(MOST_LINE_BYTES + 1):
+        arrived_ns = time.monotonic_ns()
+        if (data := events.data(line)) is not None:
+            yield arrived_ns, data
+
+
+class Events:
+    """The events of one stream, line by line.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream; events
     of several data lines are not used by this protocol and are refused.
     """
-    pending = False
-    while line := response.readline():
-        arrived_ns = time.monotonic_ns()
+
+    def __init__(self) -> None:
+        self._pending, self._bytes = False, 0
+
+    def data(self, line: bytes) -> bytes | None:
+        """The data of a line; None where it has none.
+
+        Raises:
+            EngineError: it is malformed, or too much has come.
+        """
+        self._bytes += len(line)
+        self.require_bounded(line)
         name, _, value = line.rstrip(b"\r\n").partition(b":")
-        if name == b"data" and not pending:
-            pending = True
-            yield arrived_ns, value.removeprefix(b" ")
-        elif not line.strip():
-            pending = False
+        if name == b"data" and not self._pending:
+            self._pending = True
+            return value.removeprefix(b" ")
+        if not line.strip():
+            self._pending = False
         elif name and name not in _OTHER_FIELDS:  # a line without a name is a comment
             raise _malformed(line)
+        return None
+
+    def require_bounded(self, line: bytes) -> None:
+        """Refuse a line, or the beginning of one, that is longer than an answer can be.
+
+        Raises:
+            EngineError: it is, or all lines together are.
+        """
+        if len(line) > MOST_LINE_BYTES or self._bytes > MOST_BYTES:
+            raise EngineError(
+                f"the stream has no end: a line of more than {MOST_LINE_BYTES:,} bytes, or more"
+                f" than {MOST_BYTES:,} bytes in all"
+            )
 
 
-def _completion(events: list[tuple[int, bytes]]) -> StreamedCompletion:
+def completion_of(events: list[tuple[int, bytes]]) -> StreamedCompletion:
+    """What a whole stream says.
+
+    Raises:
+        EngineError: it was cut, or violates the protocol.
+    """
     if not events or events[-1][1] != b"[DONE]":
         raise EngineError(f"the stream was cut after {len(events)} events: it ended without [DONE]")
+    completion = so_far(events[:-1])
+    if not completion.finish:
+        raise EngineError("the stream ended without a finish_reason")
+    return completion
+
+
+def so_far(events: Sequence[tuple[int, bytes]]) -> StreamedCompletion:
+    """What the beginning of a stream says; `finish` is empty before its end.
+
+    Raises:
+        EngineError: it violates the protocol, or reports an error.
+    """
     pieces = []
     finish, ended_ns, usage = "", 0, None
-    for arrived_ns, data in events[:-1]:
+    for arrived_ns, data in events:
         chunk = _chunk(data)
         if chunk.get("usage") is not None:
             usage = usage_of(chunk)
@@ -234,8 +287,6 @@ def _completion(events: list[tuple[int, bytes]]) -> StreamedCompletion:
                 pieces.append(Piece(text=choice["text"], ids=token_ids, arrived_ns=arrived_ns))
             if choice.get("finish_reason") is not None:
                 finish, ended_ns = str(choice["finish_reason"]), arrived_ns
-    if not finish:
-        raise EngineError("the stream ended without a finish_reason")
     return StreamedCompletion(pieces=tuple(pieces), finish=finish, ended_ns=ended_ns, usage=usage)
 
 
@@ -252,7 +303,7 @@ def _chunk(data: bytes) -> dict[str, Any]:
     if not isinstance(chunk, dict):
         raise _malformed(data)
     if "error" in chunk:
-        raise EngineError(f"the server broke the stream off: {_message(data)}")
+        raise EngineError(f"the server broke the stream off: {message_of(data)}")
     choices = chunk.get("choices")
     if not isinstance(choices, list) or not all(
         isinstance(choice, dict) and isinstance(choice.get("text"), str) for choice in choices

@@ -150,6 +150,19 @@ def to_completion(
     return Completion(output_ids=tuple(ids), token_ns=tuple(stamps))
 
 
+def partial_completion(completion: StreamedCompletion, texts: ServedTexts) -> Completion:
+    """The tokens of a stream that the client ended: of pieces without ids, those of their texts."""
+    ids, stamps = list[int](), list[int]()
+    for piece in completion.pieces:
+        own = piece.ids
+        if own is None:
+            looked_up = texts.ids([piece], ())
+            own = texts.encode(piece.text) if looked_up is None else looked_up[0]
+        ids += own
+        stamps += [piece.arrived_ns] * len(own)
+    return Completion(output_ids=tuple(ids), token_ns=tuple(stamps))
+
+
 def _require_end(
     ids: Sequence[int],
     rows: Sequence[Sequence[int]],
