@@ -50,6 +50,8 @@ def run_config(
         raise ConfigError(f"unknown key {unknown[0]!r}; known groups: {', '.join(GROUPS)}")
     groups: dict[str, Any] = {}
     for name, kind in GROUPS.items():
+        if name == "load" and name not in composed:
+            continue  # written before there was this group: batches
         keys = composed.get(name)
         renamed = name in ("model", "workload") and name not in named
         if renamed and isinstance(keys, Mapping):

@@ -304,7 +304,7 @@ class MeasurementConfig:
         float,
         Key(
             "length of the window that answers each prompt with one token; 0 skips it. What the"
-            " serve window costs beyond that is decoding.",
+            " serve window costs beyond that is decoding. Under load there is none.",
             low=0,
             high=_DAY_S,
         ),

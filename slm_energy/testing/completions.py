@@ -335,11 +335,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             visible = cut(visible, stop) or ""
         starts = range(0, len(ids), step)
         ends = [len(decode(ids[: start + step])) for start in starts]
-        events = []
+        events = list[tuple[int, bytes]]()
         for start, before, after in zip(starts, (0, *ends), ends, strict=False):
             event = self._event(ids[start : start + step], visible[before:after], None)
             events.append((len(ids[start : start + step]), _data(event)))
-        return events
+        return tuple(events)
 
     def _until(self, at_s: float) -> None:
         """Wait until the server's clock shows `at_s`.

@@ -15,7 +15,7 @@ import pytest
 from slm_energy.analysis.build import build
 from slm_energy.analysis.options import METRICS as COMPARED
 from slm_energy.analysis.render.files import files
-from slm_energy.config.groups import MeasurementConfig, RunConfig, TrackingConfig
+from slm_energy.config.groups import LoadConfig, MeasurementConfig, RunConfig, TrackingConfig
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.cpu_quota import CpuQuota
 from slm_energy.derive import metrics, solved
@@ -118,7 +118,7 @@ def devices_only() -> dict[str, float]:
         rich, series=tuple(series), effective=rich.effective | {"provider": "cuda"}
     )
     energy = metrics.energy_figures(capture, MeasurementConfig(name="test"))
-    values = metrics.derive(capture, energy)
+    values = metrics.derive(capture, energy, LoadConfig())
     return values | solved.metrics((TaskScore(task_id="a", verdict="passed"),), values)
 
 
@@ -188,7 +188,7 @@ def test_deriving_a_metric_that_is_not_listed_is_an_error() -> None:
     unknown = Window(name="shutdown", start_ns=8 * S, end_ns=9 * S)
     capture = dataclasses.replace(plain, windows=(*plain.windows, unknown))
     with pytest.raises(ValueError, match="time/shutdown_s is missing from the list of metrics"):
-        metrics.derive(capture, ())
+        metrics.derive(capture, (), LoadConfig())
     assert listed({"time/serve_s": 1.0}) == {"time/serve_s": 1.0}
 
 
