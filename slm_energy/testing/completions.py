@@ -99,24 +99,23 @@ class Service:
         token_s: from one token to the next.
         slots: number of requests served at once, in order of arrival; None serves all.
         queue: number of requests that may wait for a slot: others get status 429; None is no limit.
-        stall: everything stops once, this long after the server's start and for this long.
-        restart: the same, but streams are cut, and requests get status 503.
     """
 
     prefill_s: float = 0.0
     token_s: float = 0.0
     slots: int | None = None
     queue: int | None = None
-    stall: tuple[float, float] | None = None
-    restart: tuple[float, float] | None = None
 
 
 class _Clock:
     """Seconds since the server's start, without those of the stall."""
 
-    def __init__(self, stall: tuple[float, float] | None) -> None:
+    def __init__(self) -> None:
         self._started_s = time.monotonic()
-        self._at_s, self._length_s = stall or (float("inf"), 0.0)
+        self._at_s, self._length_s = float("inf"), 0.0
+
+    def stall(self, after_s: float, length_s: float) -> None:
+        self._at_s, self._length_s = self.real_s() + after_s, length_s
 
     def real_s(self) -> float:
         return time.monotonic() - self._started_s
@@ -207,7 +206,8 @@ class CompletionsServer(http.server.ThreadingHTTPServer):
         self.tokenizer = load_tokenizer(model)
         self.eos_id = next(iter(eos_ids(model)), 0)
         self.fault, self.text, self.service = fault, text, service or Service()
-        self.clock, self.slots = _Clock(self.service.stall), _Slots(self.service)
+        self.clock, self.slots = _Clock(), _Slots(self.service)
+        self._restart_s = (0.0, 0.0)
         self.requests_seen: list[dict[str, Any]] = []
         self.gate: threading.Barrier | None = None
         self.stats = {"streams": 0, "aborted": 0, "tokens": 0, "queue_s": 0.0}
@@ -221,12 +221,18 @@ class CompletionsServer(http.server.ThreadingHTTPServer):
             for name, number in more.items():
                 self.stats[name] += number
 
+    def stall(self, after_s: float, length_s: float) -> None:
+        """Stop everything once, so long after now and for so long."""
+        self.clock.stall(after_s, length_s)
+
+    def restart(self, after_s: float, length_s: float) -> None:
+        """Cut all streams so long after now, and answer 503 for so long."""
+        at_s = self.clock.real_s() + after_s
+        self._restart_s = (at_s, at_s + length_s)
+
     def restarting(self) -> bool:
-        """Whether it is the time of `Service.restart`."""
-        if self.service.restart is None:
-            return False
-        at_s, length_s = self.service.restart
-        return at_s <= self.clock.real_s() < at_s + length_s
+        """Whether it is the time of `restart`."""
+        return self._restart_s[0] <= self.clock.real_s() < self._restart_s[1]
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -485,7 +491,12 @@ def main(arguments: Sequence[str]) -> int:
         time.sleep(3600)
     names = (field.name for field in dataclasses.fields(Service))
     service = Service(**{name: getattr(args, name) for name in names})
-    CompletionsServer(args.port, args.model, args.fault, args.text, service).serve_forever()
+    server = CompletionsServer(args.port, args.model, args.fault, args.text, service)
+    if args.stall:
+        server.stall(*args.stall)
+    if args.restart:
+        server.restart(*args.restart)
+    server.serve_forever()
     return 0
 
 

@@ -15,7 +15,13 @@ import pytest
 from slm_energy.analysis.build import build
 from slm_energy.analysis.options import METRICS as COMPARED
 from slm_energy.analysis.render.files import files
-from slm_energy.config.groups import LoadConfig, MeasurementConfig, RunConfig, TrackingConfig
+from slm_energy.config.groups import (
+    LoadConfig,
+    MeasurementConfig,
+    RunConfig,
+    SloConfig,
+    TrackingConfig,
+)
 from slm_energy.config.options import AnalysisOptions
 from slm_energy.cpu_quota import CpuQuota
 from slm_energy.derive import metrics, solved
@@ -30,7 +36,16 @@ from slm_energy.metric_catalog.catalog import (
     find,
     listed,
 )
-from slm_energy.record import Capture, Record, SamplerReport, Series, TaskScore, WarmUp, Window
+from slm_energy.record import (
+    Capture,
+    LoadReport,
+    Record,
+    SamplerReport,
+    Series,
+    TaskScore,
+    WarmUp,
+    Window,
+)
 from slm_energy.running import trial
 from slm_energy.store import artifacts, mlflow_schema
 from slm_energy.store.tracking import Store
@@ -110,16 +125,33 @@ def rich_capture() -> Capture:
     )
 
 
-def devices_only() -> dict[str, float]:
-    """The metrics of a GPU's trial where no sensor covers the processors."""
+def loaded_capture() -> Capture:
+    """A rich capture whose requests came from a load, some of them aborted."""
     rich = rich_capture()
-    series = [s for s in rich.series if s.source.domain == "gpu"]
-    capture = dataclasses.replace(
-        rich, series=tuple(series), effective=rich.effective | {"provider": "cuda"}
+    first, *rest = (
+        dataclasses.replace(each, due_ns=each.start_ns, ended_ns=each.token_ns[-1])
+        for each in rich.generations
     )
+    return dataclasses.replace(
+        rich,
+        generations=(dataclasses.replace(first, ended="aborted"), *rest * 40),
+        load=LoadReport(steady=True, client_cpu_s=0.1, queue_mean_s=0.01),
+    )
+
+
+def derived(capture: Capture) -> dict[str, float]:
+    """The metrics of a capture with a score; it came from an open load, if from any."""
+    load = LoadConfig(name="open", mode="open", rate=1.0, slo=SloConfig(e2e_s=10.0))
     energy = metrics.energy_figures(capture, MeasurementConfig(name="test"))
-    values = metrics.derive(capture, energy, LoadConfig())
+    values = metrics.derive(capture, energy, load)
     return values | solved.metrics((TaskScore(task_id="a", verdict="passed"),), values)
+
+
+def devices_only(capture: Capture) -> Capture:
+    """The capture of a GPU's trial where no sensor covers the processors."""
+    series = tuple(s for s in capture.series if s.source.domain == "gpu")
+    effective = capture.effective | {"provider": "cuda"}
+    return dataclasses.replace(capture, series=series, effective=effective)
 
 
 @pytest.fixture
@@ -146,7 +178,8 @@ def solved_too(record: Record) -> Record:
 def test_every_entry_is_stored_by_some_trial_and_every_stored_name_has_an_entry(
     record: Record,
 ) -> None:
-    names = {*mlflow_schema.metrics(record)} | {*devices_only()}
+    names = {*mlflow_schema.metrics(record)} | {*derived(loaded_capture())}
+    names |= {*derived(devices_only(rich_capture()))} | {*derived(devices_only(loaded_capture()))}
     names |= {point.name for point in mlflow_schema.system_series(record)}
     assert [name for name in names if find(name) is None] == []
     entries = {find(name) for name in names}
