@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import itertools
 import math
 import random
@@ -63,6 +64,18 @@ def arrivals(load: LoadConfig, round_number: int) -> Iterator[Arrival]:
         else:
             at_s += chance.gammavariate(shape, mean_s / shape)
         yield Arrival(at_s=at_s, abort_after_s=load.abort_after_s)
+
+
+def trace_digest(load: LoadConfig) -> str:
+    """Identify the content of a load's trace; empty where it has none.
+
+    Raises:
+        WorkloadError: the trace cannot be read.
+    """
+    if load.mode != "open" or load.trace is None:
+        return ""
+    text = repr(read_trace(Path(load.trace)))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_trace(path: Path) -> tuple[Arrival, ...]:

@@ -403,13 +403,15 @@ class SloConfig:
     """What a good answer promises; null promises nothing."""
 
     ttft_s: Annotated[
-        float | None, Key("longest time to the first token, from the scheduled arrival", low=0)
+        float | None,
+        Key("longest time to the first token, from the scheduled arrival", low=0, high=_DAY_S),
     ] = None
     tpot_s: Annotated[
-        float | None, Key("longest mean time per output token after the first", low=0)
+        float | None, Key("longest mean time per output token after the first", low=0, high=_DAY_S)
     ] = None
     e2e_s: Annotated[
-        float | None, Key("longest time to the last token, from the scheduled arrival", low=0)
+        float | None,
+        Key("longest time to the last token, from the scheduled arrival", low=0, high=_DAY_S),
     ] = None
 
 
@@ -429,10 +431,12 @@ class LoadConfig:
         int, Key("closed: clients that each send one request at a time", low=1, high=10_000)
     ] = 1
     think_s: Annotated[
-        float, Key("closed: pause of a client between an answer and its next request", low=0)
+        float,
+        Key("closed: pause of a client between an answer and its next request", low=0, high=_DAY_S),
     ] = 0.0
     rate: Annotated[
-        float | None, Key("open: requests per second; null takes the times of a trace", low=1e-6)
+        float | None,
+        Key("open: requests per second; null takes the times of a trace", low=1e-6, high=100_000),
     ] = None
     arrivals: Annotated[
         Literal["constant", "poisson", "gamma"],
@@ -466,18 +470,28 @@ class LoadConfig:
         ),
     ] = 60.0
     abort_after_s: Annotated[
-        float | None, Key("requests are aborted after this time; null aborts none", low=0.001)
+        float | None,
+        Key("requests are aborted after this time; null aborts none", low=0.001, high=_DAY_S),
     ] = None
     timeout_s: Annotated[
-        float, Key("a request without its last token for this long has failed", low=0.1)
+        float,
+        Key("a request without its last token for this long has failed", low=0.1, high=_DAY_S),
     ] = 120.0
     late_s: Annotated[
         float,
-        Key("a client that sends 1 % of its requests later than this makes a trial invalid", low=0),
+        Key(
+            "a client that sends 1 % of its requests later than this makes a trial invalid",
+            low=0,
+            high=60,
+        ),
     ] = 0.05
     client_cpu_pct: Annotated[
         float,
-        Key("processor time of the client, in percent of one; above it a trial is invalid", low=1),
+        Key(
+            "processor time of the client, in percent of one; above it a trial is invalid",
+            low=1,
+            high=100,
+        ),
     ] = 80.0
     slo: Annotated[SloConfig, Key("what a good answer promises")] = dataclasses.field(
         default_factory=SloConfig

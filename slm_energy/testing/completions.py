@@ -187,6 +187,7 @@ class CompletionsServer(http.server.ThreadingHTTPServer):
 
     Attributes:
         requests_seen: bodies of the completion requests received.
+        fault_after: number of streams that end before those that a fault cuts, stops or replaces.
         gate: if set, streams start together, once as many were requested as it has parties.
         stats: numbers of `streams` that began, of those that were `aborted` by their clients, of
             `tokens` decoded, and the seconds that the streams had waited (`queue_s`).
@@ -209,6 +210,7 @@ class CompletionsServer(http.server.ThreadingHTTPServer):
         self.clock, self.slots = _Clock(), _Slots(self.service)
         self._restart_s = (0.0, 0.0)
         self.requests_seen: list[dict[str, Any]] = []
+        self.fault_after = 0
         self.gate: threading.Barrier | None = None
         self.stats = {"streams": 0, "aborted": 0, "tokens": 0, "queue_s": 0.0}
         self.scripts: dict[object, tuple[int, str, Events]] = {}
@@ -293,7 +295,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         end_s = start_s
         self.server.note(streams=1, queue_s=start_s - arrived_s)
         try:
-            if self.server.fault == "silent":
+            if self._fault() == "silent":
                 self._until(float("inf"))
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
@@ -416,7 +418,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return {"choices": [choice if self.server.text else {**choice, "token_ids": ids}]}
 
     def _misbehave(self, events: Events) -> None:
-        fault = self.server.fault
+        fault = self._fault()
         if fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif fault == "cut":
@@ -434,6 +436,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send_event("data: {not JSON")
         elif fault == "error":
             self._send_event('data: {"error": {"message": "out of KV cache"}}')
+
+    def _fault(self) -> str:
+        """The fault of streams, once it is time for it."""
+        early = self.server.stats["streams"] <= self.server.fault_after
+        return "none" if early else self.server.fault
 
     def _usage(self, prompt: int, count: int) -> dict[str, Any] | None:
         fault = self.server.fault
@@ -475,6 +482,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--fault", choices=FAULTS, default="none")
+    parser.add_argument("--fault-after", type=int, default=0, help="streams without it before")
     parser.add_argument("--text", action="store_true")
     parser.add_argument("--prefill-s", type=float, default=0.0)
     parser.add_argument("--token-s", type=float, default=0.0)
@@ -492,6 +500,7 @@ def main(arguments: Sequence[str]) -> int:
     names = (field.name for field in dataclasses.fields(Service))
     service = Service(**{name: getattr(args, name) for name in names})
     server = CompletionsServer(args.port, args.model, args.fault, args.text, service)
+    server.fault_after = args.fault_after
     if args.stall:
         server.stall(*args.stall)
     if args.restart:
