@@ -704,10 +704,10 @@ class RunConfig:
     provider: ProviderConfig
     measurement: MeasurementConfig
     workload: WorkloadConfig
+    load: LoadConfig = dataclasses.field(default_factory=LoadConfig)
     study: StudyConfig
     tracking: TrackingConfig
     cache: CacheConfig
-    load: LoadConfig = dataclasses.field(default_factory=LoadConfig)
     launcher: LauncherConfig | None = None
 
 
