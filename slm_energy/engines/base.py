@@ -200,6 +200,9 @@ class Compiles(Protocol):
 class Concurrent(Protocol):
     """An engine that serves many requests at once, each when it comes."""
 
+    async def begin(self) -> None:
+        """Get ready for `answer`, in the event loop that will call it."""
+
     async def answer(
         self, request: Batch, at_most_s: float, abort_after_s: float | None
     ) -> Completion:

@@ -102,6 +102,8 @@ class Loading:
             EngineError: the engine has ended meanwhile.
         """
         engine = self._engine if isinstance(self._engine, Concurrent) else None
+        if engine is not None:
+            await engine.begin()
         self._start(self._open() if self._load.mode == "open" else self._closed())
         try:
             with window("ramp"):

@@ -47,8 +47,8 @@ COMPLETE = (
 CHANGED = {
     "engine": {"decode", "python", "options"},
     "model": {"revision", "attention", "architecture", "fim"},
-    "load/closed": {"mode", "clients"},
-    "load/open": {"mode", "rate"},
+    "load/closed": {"name", "mode", "clients"},
+    "load/open": {"name", "mode", "rate"},
     "measurement/off": {"mode", "baseline_s"},
     "measurement/strict": {
         "mode",

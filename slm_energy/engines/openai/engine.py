@@ -49,7 +49,6 @@ class OpenAiServer:
             EngineError: it never becomes ready, returns an error, or fails a check.
         """
         self._process: ServerProcess | None = None
-        self._streams: Streams | None = None
         self._adopted: list[int] = []
         try:
             listed = self._open(request)
@@ -95,6 +94,10 @@ class OpenAiServer:
         self._note_events(answers)
         return answers
 
+    async def begin(self) -> None:
+        """Import what `answer` needs."""
+        self._streams = Streams(self._client.address)
+
     async def answer(
         self, request: Batch, at_most_s: float, abort_after_s: float | None
     ) -> Completion:
@@ -103,16 +106,12 @@ class OpenAiServer:
         Raises:
             Aborted, Refused, EngineError: see `engines.base.Concurrent`.
         """
-        if self._streams is None:
-            self._streams = Streams(self._client.address)
         answer = await self._client.answer(request, at_most_s, abort_after_s, self._streams)
         self._note_events([answer])
         return answer
 
     async def queued(self) -> tuple[float, int] | None:
         """As vLLM reports it: see `engines.base.Concurrent`."""
-        if self._streams is None:
-            self._streams = Streams(self._client.address)
         return await self._streams.queued()
 
     async def end(self) -> None:
@@ -121,9 +120,7 @@ class OpenAiServer:
         Raises:
             EngineError: the server that was started here has ended.
         """
-        if self._streams is not None:
-            await self._streams.close()
-            self._streams = None
+        await self._streams.close()
         if self._process is not None and (end := self._process.end(wait_s=0)) is not None:
             raise EngineError(end)
 
