@@ -122,8 +122,9 @@ def theirs(peer: str, url: str, rate: float, requests: int, folder: Path) -> Run
     )
     _, cpu_s = timed(command, folder)
     [benchmark] = json.loads(report.read_text())["benchmarks"]
-    if len(benchmark["requests"]["successful"]) != requests:
-        raise SystemExit(f"guidellm: not all of {requests} requests were answered")
+    answered = {name: len(each) for name, each in benchmark["requests"].items() if each}
+    if answered["successful"] < 0.98 * requests:
+        raise SystemExit(f"guidellm: of {requests} requests: {answered}")
 
     def of(name: str, scale: float) -> dict[str, float]:
         found: dict[str, Any] = benchmark["metrics"][name]["successful"]["percentiles"]
