@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import itertools
 import math
 import random
@@ -65,6 +66,18 @@ def arrivals(load: LoadConfig, round_number: int) -> Iterator[Arrival]:
         yield Arrival(at_s=at_s, abort_after_s=load.abort_after_s)
 
 
+def trace_digest(load: LoadConfig) -> str:
+    """Identify the content of a load's trace; empty where it has none.
+
+    Raises:
+        WorkloadError: the trace cannot be read.
+    """
+    if load.mode != "open" or load.trace is None:
+        return ""
+    text = repr(read_trace(Path(load.trace)))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def read_trace(path: Path) -> tuple[Arrival, ...]:
     """Read a trace.
 
@@ -82,22 +95,22 @@ def read_trace(path: Path) -> tuple[Arrival, ...]:
                 )
             if "arrived_s" not in names:
                 raise WorkloadError(f"load.trace={path}: it has no column arrived_s")
-            found = [_arrival(path, line, row) for line, row in enumerate(reader, start=2)]
+            found = [(reader.line_num, _arrival(path, reader.line_num, row)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WorkloadError(f"load.trace={path} cannot be read: {error}") from error
     if not found:
         raise WorkloadError(f"load.trace={path} has no request")
-    for line, (before, after) in enumerate(itertools.pairwise(found), start=3):
+    for (_, before), (line, after) in itertools.pairwise(found):
         if after.at_s < before.at_s:
             raise WorkloadError(
                 f"load.trace={path}, line {line}: arrived_s={after.at_s:g} is before the line"
                 " above: sort the file by arrived_s"
             )
-    return tuple(found)
+    return tuple(arrival for _, arrival in found)
 
 
 def _arrival(path: Path, line: int, row: dict[str, str]) -> Arrival:
-    def number(name: str, lowest: float) -> float | None:
+    def number(name: str, lowest: float, whole: bool = False) -> float | None:
         text = (row.get(name) or "").strip()
         if not text and name != "arrived_s":
             return None
@@ -105,16 +118,19 @@ def _arrival(path: Path, line: int, row: dict[str, str]) -> Arrival:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not (math.isfinite(value) and value >= lowest):
+        if not (math.isfinite(value) and value >= lowest) or (whole and value % 1):
+            kind = "whole number" if whole else "number"
             raise WorkloadError(
-                f"load.trace={path}, line {line}: {name}={text!r} is not a number of at least"
+                f"load.trace={path}, line {line}: {name}={text!r} is not a {kind} of at least"
                 f" {lowest:g}"
             )
         return value
 
+    if len(row) > len(row.keys() & set(_COLUMNS)):
+        raise WorkloadError(f"load.trace={path}, line {line}: more values than there are columns")
     at_s = number("arrived_s", 0)
     assert at_s is not None
-    output, given = number("output_tokens", 1), number("input_tokens", 1)
+    output, given = number("output_tokens", 1, True), number("input_tokens", 1, True)
     return Arrival(
         at_s=at_s,
         output_tokens=None if output is None else int(output),

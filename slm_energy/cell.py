@@ -49,6 +49,7 @@ class Cell:
         workload_digest: identifies what is asked by content (`prompts.digest`).
         versions: of Python and of the engine's libraries, and a digest of what is installed as
             them (`distributions.versions`), in the environment where it runs.
+        trace_digest: identifies the trace of its load by content; empty if it has none.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Cell:
     model_digest: str
     workload_digest: str
     versions: dict[str, str]
+    trace_digest: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +143,7 @@ PLACES = (
     "model.source", "model.revision", "workload.source", "workload.revision", "measurement.name",
     "measurement.powercap_root", "measurement.hwmon_root", "measurement.wall_meter.url",
     "measurement.wall_meter.ca_file",
-    "engine.python",
+    "engine.python", "load.trace",
 )  # fmt: skip
 """Locations, not content: not part of a cell's identity, and part of a label only if needed."""
 
@@ -181,11 +183,15 @@ _IMPLIED_BY = {
 
 
 def cell_id(
-    settings: Settings, model_digest: str, workload_digest: str, versions: Mapping[str, str]
+    settings: Settings,
+    model_digest: str,
+    workload_digest: str,
+    versions: Mapping[str, str],
+    trace_digest: str = "",
 ) -> str:
     """Hash of everything that can change a result: 12 hex digits.
 
-    Paths are left out, because the two digests cover their content. Names are included, because an
+    Paths are left out, because the digests cover their content. Names are included, because an
     A/A study compares a cell with itself under another name.
     """
     identity: dict[str, Any] = {
@@ -197,6 +203,8 @@ def cell_id(
     if settings.workload.fim:
         identity["model.fim"] = to_plain(settings.model.fim)
     identity["versions"] = dict(versions)
+    if trace_digest:
+        identity["trace.digest"] = trace_digest
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -205,7 +213,9 @@ def sentinel(cell: Cell) -> Cell:
     """The same cell under a name that separates its trials from those that are compared."""
     workload = dataclasses.replace(cell.settings.workload, name=SENTINEL)
     levels = dataclasses.replace(cell.settings, workload=workload)
-    name = cell_id(levels, cell.model_digest, cell.workload_digest, cell.versions)
+    name = cell_id(
+        levels, cell.model_digest, cell.workload_digest, cell.versions, cell.trace_digest
+    )
     return dataclasses.replace(cell, id=name, settings=levels)
 
 

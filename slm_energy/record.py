@@ -357,6 +357,7 @@ class Generation:
         due_ns: under load: when the request was scheduled, or its client was free; else None.
         ended: under load: how it ended. An aborted request has the tokens that had come by then,
             one that was refused or failed has none.
+        ended_ns: under load: when it did: with its last token, or when the client knew.
     """
 
     task_id: str
@@ -371,6 +372,7 @@ class Generation:
     text: str | None = None
     due_ns: int | None = None
     ended: Ended = "complete"
+    ended_ns: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -414,13 +416,17 @@ class LoadReport:
     Attributes:
         steady: the throughput was steady when the serve window began; False if the ramp ended at
             its cap.
-        client_cpu_s: processor time of the client's process within the serve window.
+        client_cpu_s: processor time of the client's process within the serve window; None if the
+            engine computes in it.
+        queue_mean_s: mean time in the server's own queue, of the requests that left it within the
+            serve window; None if the server does not report it.
         reasons: the most frequent reasons of requests that were refused or failed, with their
             numbers.
     """
 
     steady: bool
-    client_cpu_s: float
+    client_cpu_s: float | None
+    queue_mean_s: float | None = None
     reasons: tuple[str, ...] = ()
 
 

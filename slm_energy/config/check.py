@@ -50,8 +50,8 @@ def run_config(
         raise ConfigError(f"unknown key {unknown[0]!r}; known groups: {', '.join(GROUPS)}")
     groups: dict[str, Any] = {}
     for name, kind in GROUPS.items():
-        if name == "load" and name not in composed:  # a mapping of before there were loads
-            continue
+        if name == "load" and name not in composed:
+            continue  # written before there was this group: batches
         keys = composed.get(name)
         renamed = name in ("model", "workload") and name not in named
         if renamed and isinstance(keys, Mapping):
@@ -91,6 +91,12 @@ def run_config(
 def _load_error(config: RunConfig) -> str:
     """Why the keys of the load do not fit together; empty if they do."""
     load = config.load
+    unused = ("rate", "trace", "abort_after_s") if load.mode == "batch" else ()
+    for key in unused:
+        if getattr(load, key) is not None:
+            return f"load.{key}={getattr(load, key)} with load=batch: set load=open or load=closed"
+    if load.mode == "batch" and load.clients != 1:
+        return f"load.clients={load.clients} with load=batch: set load=closed"
     if load.mode == "open" and (load.rate is None) == (load.trace is None):
         return "load=open needs one of load.rate, in requests per second, and load.trace"
     if load.mode != "batch" and config.workload.batch_size != 1:

@@ -304,7 +304,7 @@ class MeasurementConfig:
         float,
         Key(
             "length of the window that answers each prompt with one token; 0 skips it. What the"
-            " serve window costs beyond that is decoding.",
+            " serve window costs beyond that is decoding. Under load there is none.",
             low=0,
             high=_DAY_S,
         ),
@@ -436,11 +436,7 @@ class LoadConfig:
     ] = 0.0
     rate: Annotated[
         float | None,
-        Key(
-            "open: requests per second; null takes the times of a trace",
-            low=0.000_01,
-            high=1_000_000,
-        ),
+        Key("open: requests per second; null takes the times of a trace", low=1e-6, high=100_000),
     ] = None
     arrivals: Annotated[
         Literal["constant", "poisson", "gamma"],
@@ -486,7 +482,7 @@ class LoadConfig:
         Key(
             "a client that sends 1 % of its requests later than this makes a trial invalid",
             low=0,
-            high=_DAY_S,
+            high=60,
         ),
     ] = 0.05
     client_cpu_pct: Annotated[
@@ -708,10 +704,10 @@ class RunConfig:
     provider: ProviderConfig
     measurement: MeasurementConfig
     workload: WorkloadConfig
+    load: LoadConfig = dataclasses.field(default_factory=LoadConfig)
     study: StudyConfig
     tracking: TrackingConfig
     cache: CacheConfig
-    load: LoadConfig = dataclasses.field(default_factory=LoadConfig)
     launcher: LauncherConfig | None = None
 
 

@@ -69,7 +69,7 @@ def count(generations: Sequence[Generation], serve: Window, load: LoadConfig) ->
     before = after = 0
     for each in generations:
         due_ns = each.start_ns if each.due_ns is None else each.due_ns
-        end_ns = max((due_ns, each.start_ns, *each.token_ns[-1:]))
+        end_ns = each.start_ns if each.ended_ns is None else each.ended_ns
         inside = sum(serve.start_ns <= at_ns < serve.end_ns for at_ns in each.token_ns)
         tokens += inside
         in_flight_ns += max(0, min(end_ns, serve.end_ns) - max(due_ns, serve.start_ns))
@@ -114,8 +114,10 @@ def metrics(
             values["load/good_share"] = good / len(due)
     if late_s:
         values["load/client_late_p99_s"] = late_s[math.ceil(0.99 * len(late_s)) - 1]
-    if capture.load is not None:
+    if capture.load is not None and capture.load.client_cpu_s is not None:
         values["load/client_cpu_pct"] = 100 * capture.load.client_cpu_s / seconds
+    if capture.load is not None and capture.load.queue_mean_s is not None:
+        values["load/queue_mean_s"] = capture.load.queue_mean_s
     return values
 
 
@@ -162,7 +164,7 @@ def _aborted_share(generations: Sequence[Generation], serve: Window) -> float | 
     clipped = []
     for each in generations:
         start_ns = max(each.start_ns, serve.start_ns)
-        end_ns = min(max((each.start_ns, *each.token_ns)), serve.end_ns)
+        end_ns = min(each.start_ns if each.ended_ns is None else each.ended_ns, serve.end_ns)
         if start_ns < end_ns:
             clipped.append(
                 dataclasses.replace(each, task_id=each.ended, start_ns=start_ns, token_ns=(end_ns,))
@@ -203,8 +205,12 @@ def client_kept_up(trial: Trial, capture: Capture) -> tuple[bool | None, str]:
     if serve is None or capture.load is None:
         return None, "the client reported nothing"
     values = metrics(capture, serve, load, count(capture.generations, serve, load))
-    late_s, cpu_pct = values.get("load/client_late_p99_s", 0.0), values["load/client_cpu_pct"]
+    late_s, cpu_pct = values.get("load/client_late_p99_s"), values.get("load/client_cpu_pct")
+    if late_s is None:
+        return None, "no request was due in the window"
     words = f"1 % of requests were sent {1e3 * late_s:.3g} ms late"
+    if cpu_pct is None:
+        return True, f"{words}; the engine computes in the client's process"
     words += f", {cpu_pct:.0f} % of one processor"
     if late_s > load.late_s:
         return False, f"{words}; load.late_s={load.late_s:g} allows less"

@@ -200,6 +200,9 @@ class Compiles(Protocol):
 class Concurrent(Protocol):
     """An engine that serves many requests at once, each when it comes."""
 
+    async def begin(self) -> None:
+        """Get ready for `answer`, in the event loop that will call it."""
+
     async def answer(
         self, request: Batch, at_most_s: float, abort_after_s: float | None
     ) -> Completion:
@@ -216,8 +219,19 @@ class Concurrent(Protocol):
             EngineError: it failed.
         """
 
+    async def queued(self) -> tuple[float, int] | None:
+        """Seconds that requests have waited in the server's queue, and their number.
+
+        Returns:
+            Sums since the server's start; None if it does not report them.
+        """
+
     async def end(self) -> None:
-        """Close the connections of `answer`."""
+        """Close the connections of `answer`.
+
+        Raises:
+            EngineError: the engine itself has ended meanwhile.
+        """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,6 +249,7 @@ class EngineSpec:
         needs_preparation: whether something (an export) must be derived from the weights first.
         prepare: derive it; runs in a separate process before the trial, never inside a window.
         prepares_in_sweep: `prepare` runs in the sweep's interpreter, whatever `engine.python` is.
+        concurrent: the engines that `create` builds are `Concurrent`.
         options: the keys of `engine.options` and their allowed values; an empty tuple allows any.
     """
 
@@ -245,12 +260,23 @@ class EngineSpec:
     needs_preparation: Callable[[LoadRequest], bool] = lambda load_request: False
     prepare: Callable[[LoadRequest], None] = lambda load_request: None
     prepares_in_sweep: bool = False
+    concurrent: bool = False
     imports: Callable[[Settings], object] = lambda settings: None
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def versions(self) -> dict[str, str]:
         """Installed versions and builds of `packages`."""
         return distributions.versions(self.packages)
+
+    def refusal(self, settings: Settings) -> str | None:
+        """Why these settings cannot run with what is installed, or None."""
+        load = settings.load
+        if not self.concurrent and (load.mode == "open" or load.clients > 1):
+            return (
+                f"load={load.name}: engine {self.name} serves one request at a time: use a server"
+                " (engine=openai_server, vllm, llama_cpp_server), or load=closed load.clients=1"
+            )
+        return self.unsupported(settings)
 
 
 _BUILT_IN = {

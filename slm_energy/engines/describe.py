@@ -34,13 +34,13 @@ def describe(settings: Settings) -> Description:
     except ConfigError as error:
         return Description(versions={}, unsupported=None, error=str(error))
     versions = {"python": platform.python_version(), **spec.versions()}
-    return Description(versions=versions, unsupported=spec.unsupported(settings))
+    return Description(versions=versions, unsupported=spec.refusal(settings))
 
 
 def refusal(settings: Settings) -> str | None:
     """Why settings cannot run where this process does, or None: their engine, or their GPU."""
     provider = settings.provider
-    reason = find(settings.engine.name).unsupported(settings)
+    reason = find(settings.engine.name).refusal(settings)
     return reason or nvidia.missing(provider.name, provider.device)
 
 

@@ -209,6 +209,13 @@ _LOAD: list[tuple[str, str, str, Better]] = [
         "neither",
     ),
     (
+        "queue_mean_s",
+        "mean time in the server's queue",
+        "As the server reports it, of the requests that left the queue in the serve window; vLLM"
+        " does.",
+        "lower",
+    ),
+    (
         "client_late_p99_s",
         "lateness of the client p99",
         "99th percentile of the time between a request's due time and its sending.",

@@ -1,6 +1,6 @@
-"""What a cell's model and workload are, and why one of them cannot be had here.
+"""What a cell's model, workload and trace are, and why one of them cannot be had here.
 
-Many cells share a model and a workload: each is looked at once. Nothing is downloaded; where a
+Many cells share them: each is looked at once. Nothing is downloaded; where a
 model must be, the hub is asked once whether it has it.
 """
 
@@ -10,8 +10,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from slm_energy import hub, prompts, workload
+from slm_energy.arrivals import trace_digest
 from slm_energy.cell import Settings
-from slm_energy.config.groups import ModelConfig, WorkloadConfig
+from slm_energy.config.groups import LoadConfig, ModelConfig, WorkloadConfig
 from slm_energy.errors import ConfigError, HubUnreachable, ModelError, SlmEnergyError, WorkloadError
 from slm_energy.models import random_weights, source, weights
 from slm_energy.models.folder import read_json
@@ -25,7 +26,7 @@ _SERVED = "openai_server"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What is known of a model or a workload.
+    """What is known of a model, a workload or a trace.
 
     Attributes:
         digest: identifies its content; empty where that is not known.
@@ -45,12 +46,13 @@ class Found:
 
 
 class Contents:
-    """The models and workloads of a grid."""
+    """The models, workloads and traces of a grid."""
 
     def __init__(self) -> None:
         """Look at nothing yet."""
         self._models = dict[str, Found]()
         self._workloads = dict[WorkloadConfig, Found]()
+        self._traces = dict[str, Found]()
         self._refusals = dict[str, str | None]()
         self._hub_answers = True
 
@@ -67,10 +69,21 @@ class Contents:
             self._workloads[config] = _find_workload(config)
         return self._workloads[config]
 
+    def trace(self, load: LoadConfig) -> Found:
+        """What is known of the trace of a load; nothing where it has none."""
+        if load.mode != "open" or load.trace is None:
+            return Found()
+        if load.trace not in self._traces:
+            try:
+                self._traces[load.trace] = Found(digest=trace_digest(load))
+            except WorkloadError as error:
+                self._traces[load.trace] = Found(error=error)
+        return self._traces[load.trace]
+
     def refusal(self, levels: Settings) -> str | None:
         """Why this model cannot be asked these problems, as far as its files are here."""
         model, asked = self.model(levels.model), self.workload(levels.workload)
-        if error := model.error or asked.error:
+        if error := model.error or asked.error or self.trace(levels.load).error:
             return str(error)
         key = repr((levels.model, levels.workload, levels.engine.name == _SERVED))
         if key not in self._refusals:
@@ -78,13 +91,15 @@ class Contents:
         return self._refusals[key]
 
     def require_any(self, requested: Sequence[Settings]) -> None:
-        """Refuse a grid of which no cell can run, for want of one model or workload.
+        """Refuse a grid of which no cell can run, for want of one model, workload or trace.
 
         Raises:
             SlmEnergyError: what they all lack.
         """
         errors = [
-            self.model(levels.model).error or self.workload(levels.workload).error
+            self.model(levels.model).error
+            or self.workload(levels.workload).error
+            or self.trace(levels.load).error
             for levels in requested
         ]
         if errors and errors[0] is not None and len({str(error) for error in errors}) == 1:

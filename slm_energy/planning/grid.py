@@ -86,12 +86,14 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
     cached = cache.entries(folder) if os.access(folder, os.R_OK | os.X_OK) else []
     for levels, described in zip(included, descriptions, strict=True):
         model, asked = contents.model(levels.model), contents.workload(levels.workload)
+        trace = contents.trace(levels.load).digest
         cell = Cell(
-            id=cell_id(levels, model.digest, asked.digest, described.versions),
+            id=cell_id(levels, model.digest, asked.digest, described.versions, trace),
             settings=levels,
             model_digest=model.digest,
             workload_digest=asked.digest,
             versions=described.versions,
+            trace_digest=trace,
         )
         reason = described.unsupported or contents.refusal(levels)
         if reason is None and not elsewhere:

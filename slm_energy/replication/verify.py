@@ -153,7 +153,9 @@ def _identity(record: Record) -> Iterator[Difference]:
     levels = {key: value for key, value in flat(cell.settings).items() if key not in PLACES}
     if any(f"/{USER}" in str(value) for value in levels.values()):
         return
-    found = cell_id(cell.settings, cell.model_digest, cell.workload_digest, cell.versions)
+    found = cell_id(
+        cell.settings, cell.model_digest, cell.workload_digest, cell.versions, cell.trace_digest
+    )
     if found != cell.id:
         yield Difference(file=artifacts.RECORD, where="trial.cell.id", claimed=cell.id, found=found)
 

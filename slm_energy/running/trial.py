@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slm_energy import prompts, source_code
+from slm_energy.arrivals import trace_digest
 from slm_energy.cell import Trial
 from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.derive import checks, metrics
@@ -208,6 +209,8 @@ class _Attempt:
             model, config = cell.settings.model, cell.settings.workload
             source.require_unchanged(model, model_path, cell.model_digest)
             tasks = prompts.load_unchanged(config, cell.workload_digest)
+            if trace_digest(cell.settings.load) != cell.trace_digest:
+                raise WorkloadError("load.trace has changed since the sweep began: run it again")
             tasks = prompts.rendered(tasks, model, model_path, config)
             # The worker needs the prompts alone: tests may be many megabytes.
             write_json(self.exchange / TASKS_FILE, [_without_answer(task) for task in tasks])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PIECE = 1000
 _Write = Callable[[dict[str, Sequence[Any]]], None]
 _COLUMNS = {field.name for field in dataclasses.fields(Generation)}
-_OF_LOAD = {"due_ns", "ended"}
+_OF_LOAD = {"due_ns", "ended", "ended_ns"}
 _STEPS = ("start_ns", "token_ns.list.element", "before_ns", "after_ns", "raw_int")
 
 
@@ -113,6 +113,7 @@ def write_generations(path: Path, generations: Iterable[Generation]) -> StoredGe
         "text": text,
         "due_ns": number,
         "ended": text,
+        "ended_ns": number,
     }
     rest = iter(generations)
     with _writing(path, types) as write:

@@ -16,7 +16,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -44,11 +44,12 @@ class Loaded:
 
     Attributes:
         position: its prompt's, in the workload.
-        due_ns: when it was to be sent: its scheduled arrival, or when its client was free.
+        due_ns: when it was to be sent: its scheduled arrival, or when its client had thought.
         sent_ns: when it was handed to the engine.
         token_ns: when each of its tokens came.
         output_ids: their ids.
         ended: how it ended; None while it is in progress.
+        ended_ns: when it did: with its last token, or when the client knew.
         why: the reason of a refusal or failure.
     """
 
@@ -58,6 +59,7 @@ class Loaded:
     token_ns: tuple[int, ...] = ()
     output_ids: tuple[int, ...] = ()
     ended: Ended | None = None
+    ended_ns: int = 0
     why: str = ""
 
 
@@ -85,6 +87,7 @@ class Loading:
         self._by_length = sorted(range(len(batches)), key=lambda n: len(batches[n].prompts[0]))
         self._next = itertools.cycle(range(len(batches)))
         self._tasks: set[asyncio.Task[None]] = set()
+        self._error: BaseException | None = None
         self._reported_ns = 0
         self.requests: list[Loaded] = []
 
@@ -96,29 +99,34 @@ class Loading:
             serve_s: length of the window that counts.
 
         Raises:
-            EngineError: the loop itself failed, or no request of a trace is due in the window.
+            EngineError: the engine has ended meanwhile.
         """
-        source = asyncio.create_task(self._open() if self._load.mode == "open" else self._closed())
+        engine = self._engine if isinstance(self._engine, Concurrent) else None
+        if engine is not None:
+            await engine.begin()
+        self._start(self._open() if self._load.mode == "open" else self._closed())
         try:
             with window("ramp"):
-                steady = await self._ramp(source)
-            cpu_s, start_ns = time.process_time(), time.monotonic_ns()
+                steady = await self._ramp()
+            before = await engine.queued() if engine else None
+            cpu_s = time.process_time()
             with window("serve"):
-                await self._wait(serve_s, "serve", source)
+                await self._wait(serve_s, "serve")
             end_ns, cpu_s = time.monotonic_ns(), time.process_time() - cpu_s
-            await self._drain(start_ns, end_ns)
+            after = await engine.queued() if engine else None
+            await self._drain(end_ns)
         finally:
-            source.cancel()
             for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(source, *self._tasks, return_exceptions=True)
-            if isinstance(self._engine, Concurrent):
-                await self._engine.end()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if engine is not None:
+                await engine.end()
         self.requests.sort(key=lambda each: each.due_ns)
         reasons = Counter(each.why for each in self.requests if each.why)
         return LoadReport(
             steady=steady,
-            client_cpu_s=cpu_s,
+            client_cpu_s=None if engine is None else cpu_s,
+            queue_mean_s=_mean_queue_s(before, after),
             reasons=tuple(f"{count} x {why}" for why, count in reasons.most_common(5)),
         )
 
@@ -127,15 +135,23 @@ class Loading:
         start_ns = time.monotonic_ns() + round(_LEAD_S * 1e9)
         for arrival in arrivals(self._load, self._round):
             due_ns = start_ns + round(arrival.at_s * 1e9)
-            while (left_s := (due_ns - time.monotonic_ns()) / 1e9) > 0:
-                await asyncio.sleep(left_s)
+            await _sleep_until(due_ns)
             position = self._position(arrival)
             batch = self._batches[position]
             if arrival.output_tokens is not None:
                 batch = dataclasses.replace(batch, new_tokens=arrival.output_tokens)
-            task = asyncio.create_task(self._one(position, batch, due_ns, arrival.abort_after_s))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._one(position, batch, due_ns, arrival.abort_after_s))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        """Do this beside the rest; an error of it ends the load."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self._error = self._error or task.exception()
 
     def _position(self, arrival: Arrival) -> int:
         """The next prompt, or the one whose length is closest to the requested."""
@@ -148,11 +164,12 @@ class Loading:
         """Clients that each wait for an answer, think, and send the next request."""
 
         async def client() -> None:
+            due_ns = time.monotonic_ns()
             while True:
                 position = next(self._next)
-                now_ns = time.monotonic_ns()
-                await self._one(position, self._batches[position], now_ns, self._load.abort_after_s)
-                await asyncio.sleep(self._load.think_s)
+                await self._one(position, self._batches[position], due_ns, self._load.abort_after_s)
+                due_ns = time.monotonic_ns() + round(self._load.think_s * 1e9)
+                await _sleep_until(due_ns)
 
         await asyncio.gather(*(client() for _ in range(self._load.clients)))
 
@@ -176,6 +193,9 @@ class Loading:
             request.ended, request.why = "refused", one_line(error)
         except EngineError as error:
             request.ended, request.why = "failed", one_line(error)
+        now_ns = time.monotonic_ns()
+        last_ns = request.token_ns[-1:] if request.ended == "complete" else ()
+        request.ended_ns = last_ns[0] if last_ns else now_ns
 
     def write(self, file: Path) -> list[LoadedRequest]:
         """Write the answers to all requests that have ended, in order; return which they are.
@@ -190,63 +210,82 @@ class Loading:
                     done = Completion(output_ids=each.output_ids, token_ns=each.token_ns)
                     served.append(output, each.sent_ns, [done])
                     ended.append(
-                        LoadedRequest(position=each.position, due_ns=each.due_ns, ended=each.ended)
+                        LoadedRequest(
+                            position=each.position,
+                            due_ns=each.due_ns,
+                            ended=each.ended,
+                            ended_ns=each.ended_ns,
+                        )
                     )
         return ended
 
-    async def _ramp(self, source: asyncio.Task[None]) -> bool:
+    async def _ramp(self) -> bool:
         """Wait until the throughput is steady; whether it became so within the cap."""
         begun_ns = time.monotonic_ns()
-        while (time.monotonic_ns() - begun_ns) / 1e9 < self._load.ramp_s:
-            if steady(self._tokens_per_bin(begun_ns)):
-                return True
-            spent_s = (time.monotonic_ns() - begun_ns) / 1e9
-            self._report("ramp", spent_s / self._load.ramp_s)
-            await self._tick(source)
-        return steady(self._tokens_per_bin(begun_ns))
+        while not steady(self._ended_per_bin(begun_ns)):
+            left_s = self._load.ramp_s - (time.monotonic_ns() - begun_ns) / 1e9
+            if left_s <= 0:
+                return False
+            await self._wait(min(_BIN_S, left_s), "ramp")
+        return True
 
-    def _tokens_per_bin(self, since_ns: int) -> list[int]:
+    def _ended_per_bin(self, since_ns: int) -> list[int]:
         """Requests that ended in each whole second since a moment."""
         width_ns = round(_BIN_S * 1e9)
         bins = [0] * ((time.monotonic_ns() - since_ns) // width_ns)
         for request in self.requests:
-            if request.ended == "complete" and request.token_ns:
-                number = (request.token_ns[-1] - since_ns) // width_ns
-                if 0 <= number < len(bins):
-                    bins[number] += 1
+            number = (request.ended_ns - since_ns) // width_ns
+            if request.ended == "complete" and 0 <= number < len(bins):
+                bins[number] += 1
         return bins
 
-    async def _wait(self, seconds: float, phase: str, source: asyncio.Task[None]) -> None:
+    async def _wait(self, seconds: float, phase: str) -> None:
         begun_ns = time.monotonic_ns()
         while (spent_s := (time.monotonic_ns() - begun_ns) / 1e9) < seconds:
-            self._report(phase, spent_s / seconds)
-            await asyncio.sleep(min(_TICK_S, seconds - spent_s))
-            _raise_error_of(source)
+            await self._pause(phase, spent_s / seconds, seconds - spent_s)
 
-    async def _tick(self, source: asyncio.Task[None]) -> None:
-        await asyncio.sleep(_TICK_S)
-        _raise_error_of(source)
-
-    async def _drain(self, start_ns: int, end_ns: int) -> None:
-        """Wait for what was due in the window; each request has a limit of its own."""
+    async def _drain(self, end_ns: int) -> None:
+        """Wait for all that was due before the window's end; each has a time limit of its own."""
         while True:
-            due = [r for r in self.requests if start_ns <= r.due_ns < end_ns]
-            if all(request.ended is not None for request in due):
+            due = [request for request in self.requests if request.due_ns < end_ns]
+            ended = sum(request.ended is not None for request in due)
+            if ended == len(due):
                 return
-            self._report("drain", sum(r.ended is not None for r in due) / len(due))
-            await asyncio.sleep(_TICK_S)
+            await self._pause("drain", ended / len(due))
 
-    def _report(self, phase: str, share: float) -> None:
+    async def _pause(self, phase: str, share: float, at_most_s: float = _TICK_S) -> None:
+        """Report progress, let the load go on for a moment, and raise an error of it.
+
+        Args:
+            phase: what is in progress.
+            share: of it that is done.
+            at_most_s: length of the pause, if that is less than the usual one.
+        """
         now_ns = time.monotonic_ns()
         if now_ns - self._reported_ns > 1_000_000_000:
             self._reported_ns = now_ns
             self._progress(phase, min(1.0, share))
+        await asyncio.sleep(min(_TICK_S, at_most_s))
+        if self._error is not None:
+            raise self._error
 
 
-def _raise_error_of(source: asyncio.Task[None]) -> None:
-    """An error of the loop itself ends the trial at once; the end of a trace does not."""
-    if source.done() and not source.cancelled() and (error := source.exception()) is not None:
-        raise error
+async def _sleep_until(at_ns: int) -> None:
+    """Sleep until a monotonic time; give way to other tasks even if it has passed."""
+    while True:
+        left_ns = at_ns - time.monotonic_ns()
+        await asyncio.sleep(max(0, left_ns) / 1e9)
+        if left_ns <= 0:
+            return
+
+
+def _mean_queue_s(
+    before: tuple[float, int] | None, after: tuple[float, int] | None
+) -> float | None:
+    """Mean of what was added between two sums and numbers; None if either is unknown."""
+    if before is None or after is None or after[1] <= before[1]:
+        return None
+    return (after[0] - before[0]) / (after[1] - before[1])
 
 
 def steady(ended: Sequence[int]) -> bool:

@@ -48,6 +48,7 @@ class LoadedRequest:
     position: int
     due_ns: int
     ended: Ended
+    ended_ns: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,4 +168,5 @@ def _loaded(served: Served, loaded: Sequence[LoadedRequest], path: Path) -> Iter
             text=request.text if pass_index == 0 and each.ended == "complete" else None,
             due_ns=each.due_ns,
             ended=each.ended,
+            ended_ns=each.ended_ns,
         )

@@ -114,7 +114,7 @@ def serve(
                 progress=lambda share: progress("warmup", share),
             )
 
-    if measurement.prefill_s > 0:
+    if measurement.prefill_s > 0 and settings.load.mode == "batch":
         one_token = [dataclasses.replace(batch, new_tokens=1) for batch in batches]
         with timeline.window("prefill") as span:
             at_least_s = max(measurement.prefill_s, shortest_s)

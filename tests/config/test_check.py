@@ -96,6 +96,44 @@ def test_a_machine_is_shared_only_where_nothing_is_metered(composed: dict[str, A
         run_config(changed(shared, "measurement.mode", "auto"))
 
 
+@pytest.mark.parametrize(
+    ("load", "batch_size", "words"),
+    [
+        ({"mode": "open", "rate": 0}, 1, "load.rate=0.0 is out of range: at least 1e-06"),
+        ({"mode": "open"}, 1, "load=open needs one of load.rate, in requests per second, and"),
+        ({"mode": "open", "rate": 1, "trace": "a.csv"}, 1, "load=open needs one of load.rate"),
+        (
+            {"mode": "open", "rate": 1, "slo": {"ttft": 1}},
+            1,
+            "unknown key 'ttft'; known: ttft_s, tpot_s, e2e_s",
+        ),
+        ({"mode": "open", "rate": 1}, 4, "workload.batch_size=4 with load=open: requests come"),
+        ({"mode": "closed", "clients": 0}, 1, "load.clients=0 is out of range: at least 1"),
+        ({"mode": "batch", "rate": 2}, 1, "load.rate=2.0 with load=batch: set load=open or"),
+        ({"mode": "batch", "clients": 2}, 1, "load.clients=2 with load=batch: set load=closed"),
+    ],
+)
+def test_a_load_that_does_not_fit_together_is_one_line(
+    composed: dict[str, Any], load: dict[str, Any], batch_size: int, words: str
+) -> None:
+    composed = changed(composed, "workload.batch_size", batch_size)
+    with pytest.raises(ConfigError) as refused:
+        run_config(composed | {"load": {"name": load["mode"], **load}})
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_without_its_group_a_configuration_has_no_load(composed: dict[str, Any]) -> None:
+    """Those stored before there was one; and the cells of their studies go on."""
+    before = run_config(composed)
+    assert before.load.mode == "batch"
+    batches = run_config(composed | {"load": {"name": "batch", "ramp_s": 5.0}})
+    identities = {cell_id(settings(config), "m", "w", {}) for config in (before, batches)}
+    assert len(identities) == 1
+    loaded = run_config(composed | {"load": {"name": "open", "mode": "open", "rate": 1.0}})
+    assert cell_id(settings(loaded), "m", "w", {}) not in identities
+
+
 def test_a_missing_key_and_an_unknown_group_are_named(composed: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"study\.name is missing"):
         run_config(composed | {"study": {}})

@@ -20,6 +20,7 @@ from slm_energy.testing import CONF as TESTING_CONF
 SWEEPS = CONF.parent / "sweeps"
 # What a person must give for files that cannot know it.
 GIVEN = {
+    "load/open": ["load.rate=1"],
     "measurement/wall": [
         "measurement.wall_meter.url=http://127.0.0.1/rpc/Switch.GetStatus?id\\=0",
         "measurement.wall_meter.path=aenergy.total",
@@ -37,6 +38,7 @@ COMPLETE = (
     "provider/cpu",
     "measurement/auto",
     "workload/bundled",
+    "load/batch",
     "study/default",
     "tracking/local",
     "cache/local",
@@ -46,6 +48,8 @@ COMPLETE = (
 CHANGED = {
     "engine": {"decode", "python", "options"},
     "model": {"revision", "attention", "architecture", "fim"},
+    "load/closed": {"name", "mode", "clients"},
+    "load/open": {"name", "mode", "rate"},
     "measurement/off": {"mode", "baseline_s"},
     "measurement/strict": {
         "mode",

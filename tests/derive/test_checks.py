@@ -8,6 +8,7 @@ import pytest
 from slm_energy.cell import Trial
 from slm_energy.config.groups import (
     LimitsConfig,
+    LoadConfig,
     MeasurementConfig,
     ProviderConfig,
     RunConfig,
@@ -249,7 +250,9 @@ def test_two_views_that_disagree_are_flagged(
     )
     capture = a_capture(series=(counter, power))
     assert set(flagged(config, capture)) == names
-    values = metrics.derive(capture, metrics.energy_figures(capture, MeasurementConfig(name="t")))
+    values = metrics.derive(
+        capture, metrics.energy_figures(capture, MeasurementConfig(name="t")), LoadConfig()
+    )
     assert values["crosscheck/cpu_package_power_to_counter_ratio"] == pytest.approx(watts / 10)
 
 
@@ -284,7 +287,7 @@ def test_a_processor_s_trial_of_which_only_the_gpu_was_metered_is_invalid_and_ha
         assert "measurement=wall" in reason
     figures = metrics.energy_figures(capture, PLAIN)
     assert {figure.domain for figure in figures} == {"gpu"}
-    values = metrics.derive(capture, figures)
+    values = metrics.derive(capture, figures, LoadConfig())
     assert values["energy/gpu_j"] == pytest.approx(40)
     assert not [name for name in values if "total" in name or "per_output_token" in name]
 
@@ -296,7 +299,7 @@ def test_a_gpu_s_trial_of_which_only_the_processor_was_metered_is_invalid_and_ha
     results = checks.run(trial, capture, metrics.energy_figures(capture, PLAIN))
     [reason] = [result.detail for result in results if result.name == "energy_known"]
     assert reason.startswith("provider=cuda computes on the GPU, which is not in the sum")
-    values = metrics.derive(capture, metrics.energy_figures(capture, PLAIN))
+    values = metrics.derive(capture, metrics.energy_figures(capture, PLAIN), LoadConfig())
     assert not [name for name in values if "total" in name or "per_output_token" in name]
 
 
@@ -309,7 +312,7 @@ def test_a_gpu_s_trial_without_processors_is_valid_and_its_sum_is_no_total(
     assert [result.name for result in results if result.passed is False] == []
     [detail] = [result.detail for result in results if result.name == "energy_known"]
     assert detail.endswith("GPU only: 1 GPU (NVIDIA Fake 100); processors and memory not included")
-    values = metrics.derive(capture, figures)
+    values = metrics.derive(capture, figures, LoadConfig())
     assert values["energy_devices/sum_j"] == pytest.approx(40)
     assert values["energy_devices/per_output_token_j"] == pytest.approx(40 / 16)
     assert values["energy_devices/load_sum_j"] == pytest.approx(10)

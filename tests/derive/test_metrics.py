@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from slm_energy.config.groups import MeasurementConfig
+from slm_energy.config.groups import LoadConfig, MeasurementConfig
 from slm_energy.derive import metrics
 from slm_energy.record import Capture, SamplerReport, Series, WarmUp, Window
 from tests.captures import (
@@ -22,7 +22,7 @@ MEASUREMENT = MeasurementConfig(name="test")
 
 
 def derived(capture: Capture) -> dict[str, float]:
-    return metrics.derive(capture, metrics.energy_figures(capture, MEASUREMENT))
+    return metrics.derive(capture, metrics.energy_figures(capture, MEASUREMENT), LoadConfig())
 
 
 def test_latency_follows_its_definitions() -> None:

@@ -125,39 +125,33 @@ def rich_capture() -> Capture:
     )
 
 
-def devices_only() -> dict[str, float]:
-    """The metrics of GPUs' trials where no sensor covers the processors."""
+def loaded_capture() -> Capture:
+    """A rich capture whose requests came from a load, some of them aborted."""
     rich = rich_capture()
-    series = [s for s in rich.series if s.source.domain == "gpu"]
-    capture = dataclasses.replace(
-        rich, series=tuple(series), effective=rich.effective | {"provider": "cuda"}
+    first, *rest = (
+        dataclasses.replace(each, due_ns=each.start_ns, ended_ns=each.token_ns[-1])
+        for each in rich.generations
     )
+    return dataclasses.replace(
+        rich,
+        generations=(dataclasses.replace(first, ended="aborted"), *rest * 40),
+        load=LoadReport(steady=True, client_cpu_s=0.1, queue_mean_s=0.01),
+    )
+
+
+def derived(capture: Capture) -> dict[str, float]:
+    """The metrics of a capture with a score; it came from an open load, if from any."""
+    load = LoadConfig(name="open", mode="open", rate=1.0, slo=SloConfig(e2e_s=10.0))
     energy = metrics.energy_figures(capture, MeasurementConfig(name="test"))
-    values = metrics.derive(capture, energy) | under_load(capture)
+    values = metrics.derive(capture, energy, load)
     return values | solved.metrics((TaskScore(task_id="a", verdict="passed"),), values)
 
 
-def under_load(capture: Capture) -> dict[str, float]:
-    """The metrics of the same readings where requests came from a load: 120, one aborted."""
-    [first, *_] = capture.generations
-    serve = capture.windows[-1]
-    step_ns = (serve.end_ns - serve.start_ns) // 130
-    requests = [
-        dataclasses.replace(
-            first,
-            due_ns=serve.start_ns + n * step_ns,
-            start_ns=serve.start_ns + n * step_ns,
-            token_ns=tuple(serve.start_ns + n * step_ns + k for k in (1, 2, 3, 4)),
-            ended="complete" if n else "aborted",
-        )
-        for n in range(120)
-    ]
-    loaded = dataclasses.replace(
-        capture, generations=tuple(requests), load=LoadReport(steady=True, client_cpu_s=0.1)
-    )
-    load = LoadConfig(mode="open", rate=30.0, slo=SloConfig(ttft_s=1.0))
-    figures = metrics.energy_figures(loaded, MeasurementConfig(name="test"))
-    return metrics.derive(loaded, figures, load)
+def devices_only(capture: Capture) -> Capture:
+    """The capture of a GPU's trial where no sensor covers the processors."""
+    series = tuple(s for s in capture.series if s.source.domain == "gpu")
+    effective = capture.effective | {"provider": "cuda"}
+    return dataclasses.replace(capture, series=series, effective=effective)
 
 
 @pytest.fixture
@@ -184,7 +178,8 @@ def solved_too(record: Record) -> Record:
 def test_every_entry_is_stored_by_some_trial_and_every_stored_name_has_an_entry(
     record: Record,
 ) -> None:
-    names = {*mlflow_schema.metrics(record)} | {*devices_only()} | {*under_load(rich_capture())}
+    names = {*mlflow_schema.metrics(record)} | {*derived(loaded_capture())}
+    names |= {*derived(devices_only(rich_capture()))} | {*derived(devices_only(loaded_capture()))}
     names |= {point.name for point in mlflow_schema.system_series(record)}
     assert [name for name in names if find(name) is None] == []
     entries = {find(name) for name in names}
@@ -226,7 +221,7 @@ def test_deriving_a_metric_that_is_not_listed_is_an_error() -> None:
     unknown = Window(name="shutdown", start_ns=8 * S, end_ns=9 * S)
     capture = dataclasses.replace(plain, windows=(*plain.windows, unknown))
     with pytest.raises(ValueError, match="time/shutdown_s is missing from the list of metrics"):
-        metrics.derive(capture, ())
+        metrics.derive(capture, (), LoadConfig())
     assert listed({"time/serve_s": 1.0}) == {"time/serve_s": 1.0}
 
 
@@ -282,5 +277,5 @@ def test_every_entry_is_complete_and_named_once() -> None:
 
 def test_the_reference_page_is_up_to_date() -> None:
     reference = runpy.run_path(str(ROOT / "tools" / "metric_reference.py"))["reference"]
-    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert page == reference(), "run: python tools/metric_reference.py"

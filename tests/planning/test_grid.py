@@ -12,13 +12,16 @@ from slm_energy.cell import cell_id, settings
 from slm_energy.config.groups import (
     EngineConfig,
     FimConfig,
+    LoadConfig,
     ProviderConfig,
     RunConfig,
     WorkloadConfig,
 )
+from slm_energy.errors import WorkloadError
 from slm_energy.planning import grid
 from tests.asking import CHATML, CHATML_TOKENS, a_model
 from tests.conftest import Command, refusal
+from tests.loads import closed_load, open_load
 from tests.shipped import shipped, tiny
 
 
@@ -95,6 +98,44 @@ def test_the_processor_has_no_devices_to_choose_from(config: RunConfig, tmp_path
     cells = [*found.cells, *(cell for cell, _ in found.unsupported)]
     places = [(c.settings.provider.name, c.settings.provider.device) for c in cells]
     assert sorted(places) == [("cpu", 0), ("cuda", 0), ("cuda", 1)]
+
+
+def loaded(config: RunConfig, load: LoadConfig, engine: str = "scripted") -> RunConfig:
+    decode = "session" if engine == "scripted" else "generate"
+    options = {} if engine == "scripted" else {"url": "http://127.0.0.1:1"}
+    levels = EngineConfig(name=engine, decode=decode, options=options)
+    return dataclasses.replace(config, load=load, engine=levels)
+
+
+def test_an_engine_that_serves_one_request_at_a_time_says_so(config: RunConfig) -> None:
+    """One client is served by every engine; more, or arrivals of their own, only by a server."""
+    loads = [closed_load(), closed_load(2), open_load(1.0)]
+    found = grid.resolve([loaded(config, load) for load in loads])
+    assert [cell.settings.load.clients for cell in found.cells] == [1]
+    reasons = {cell.settings.load.mode: reason for cell, reason in found.unsupported}
+    assert reasons["open"].startswith("load=open: engine scripted serves one request at a time")
+    assert reasons["closed"].startswith("load=closed: engine scripted serves one request at a")
+    served = grid.resolve([loaded(config, load, "openai_server") for load in loads])
+    assert len(served.cells) == 3
+
+
+def test_a_trace_is_read_before_anything_runs_and_its_content_names_the_cell(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    file = tmp_path / "trace.csv"
+    load = open_load(trace=str(file))
+    ids = []
+    for text in ("arrived_s\n1\n", "arrived_s\n1\n2\n", "arrived_s\n1\n\n"):
+        file.write_text(text)
+        [cell] = grid.resolve([loaded(config, load, "openai_server")]).cells
+        ids.append(cell.id)
+        moved = file.rename(tmp_path / f"{len(ids)}.csv")
+        elsewhere = loaded(config, open_load(trace=str(moved)), "openai_server")
+        assert [cell.id for cell in grid.resolve([elsewhere]).cells] == ids[-1:]
+    assert ids[0] == ids[2] != ids[1]
+    file.write_text("arrived_s\n2\n1\n")
+    with pytest.raises(WorkloadError, match="line 3: arrived_s=1 is before the line above"):
+        grid.resolve([loaded(config, load, "openai_server")])
 
 
 def test_a_middle_within_a_chat_is_refused(slm_energy: Command) -> None:

@@ -18,6 +18,7 @@ from slm_energy.clocks import ReadClocks, read_clocks
 from slm_energy.config.groups import (
     EngineConfig,
     FimConfig,
+    LoadConfig,
     MeasurementConfig,
     RunConfig,
     WorkloadConfig,
@@ -114,7 +115,7 @@ def test_the_text_of_an_answer_ends_before_the_stop_text_that_ended_it(
 
 
 def derive_tokens(capture: Capture) -> float:
-    return metrics.derive(capture, [])["tokens/output"]
+    return metrics.derive(capture, [], LoadConfig())["tokens/output"]
 
 
 def test_equal_tokens_make_equal_texts_programs_and_reasons_to_end(config: RunConfig) -> None:

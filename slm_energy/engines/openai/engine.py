@@ -11,6 +11,7 @@ are known from. What it reports is checked: the tokens of each prompt and of eac
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import queue
 import re
@@ -48,7 +49,6 @@ class OpenAiServer:
             EngineError: it never becomes ready, returns an error, or fails a check.
         """
         self._process: ServerProcess | None = None
-        self._streams: Streams | None = None
         self._adopted: list[int] = []
         try:
             listed = self._open(request)
@@ -91,10 +91,12 @@ class OpenAiServer:
                 answers = [self._client.complete(batch)]
             else:
                 answers = self._simultaneously(batch)
-        counts = (Counter(answer.token_ns).values() for answer in answers)
-        largest = max(self._effective["tokens_per_event"], *itertools.chain(*counts))
-        self._effective["tokens_per_event"] = largest
+        self._note_events(answers)
         return answers
+
+    async def begin(self) -> None:
+        """Import what `answer` needs."""
+        self._streams = Streams(self._client.address)
 
     async def answer(
         self, request: Batch, at_most_s: float, abort_after_s: float | None
@@ -104,16 +106,28 @@ class OpenAiServer:
         Raises:
             Aborted, Refused, EngineError: see `engines.base.Concurrent`.
         """
-        if self._streams is None:
-            self._streams = Streams(self._client.address)
-        with self._server_end_in_errors():
-            return await self._client.answer(request, at_most_s, abort_after_s, self._streams)
+        answer = await self._client.answer(request, at_most_s, abort_after_s, self._streams)
+        self._note_events([answer])
+        return answer
+
+    async def queued(self) -> tuple[float, int] | None:
+        """As vLLM reports it: see `engines.base.Concurrent`."""
+        return await self._streams.queued()
 
     async def end(self) -> None:
-        """Close the connections of `answer`."""
-        if self._streams is not None:
-            await self._streams.close()
-            self._streams = None
+        """Close the connections of `answer`.
+
+        Raises:
+            EngineError: the server that was started here has ended.
+        """
+        await self._streams.close()
+        if self._process is not None and (end := self._process.end(wait_s=0)) is not None:
+            raise EngineError(end)
+
+    def _note_events(self, answers: Sequence[Completion]) -> None:
+        counts = (Counter(answer.token_ns).values() for answer in answers)
+        largest = max(self._effective["tokens_per_event"], *itertools.chain(*counts))
+        self._effective["tokens_per_event"] = largest
 
     def close(self) -> None:
         """Stop the server if it was started here."""
@@ -262,6 +276,8 @@ def unsupported(settings: Settings) -> str | None:
         value = engine.options.get(key)
         if value is not None and not (isinstance(value, int | float) and value > 0):
             return f"engine.options.{key}={value} is not a number above 0"
+    if settings.load.mode != "batch" and importlib.util.find_spec("aiohttp") is None:
+        return f"load={settings.load.name} needs aiohttp: pip install aiohttp in the environment"
     if provider.name not in ("cpu", "cuda"):
         return f"engine openai_server has no provider {provider.name}: use cpu or cuda"
     return command.unsupported(settings) if start else running.unreachable(settings, str(url))
@@ -271,6 +287,7 @@ ENGINE = EngineSpec(
     name="openai_server",
     packages=("vllm", "llama-cpp-python", "gguf"),
     create=OpenAiServer,
+    concurrent=True,
     unsupported=unsupported,
     needs_preparation=command.needs_preparation,
     prepare=command.prepare,

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import resource
 import time
 from typing import TYPE_CHECKING
 
 from slm_energy.engines.openai.stream import (
+    MOST_LINE_BYTES,
     Address,
     Events,
     Refused,
@@ -25,6 +28,11 @@ from slm_energy.serialization import Json
 
 if TYPE_CHECKING:
     import aiohttp
+
+
+_QUEUE = re.compile(rb"^vllm:request_queue_time_seconds_(sum|count)(?:{.*})? (\S+)", re.MULTILINE)
+"""https://docs.vllm.ai/en/stable/design/metrics.html; one line per engine of the server."""
+_PATIENCE_S = 5.0
 
 
 class Partial(Exception):
@@ -41,13 +49,15 @@ class Streams:
     def __init__(self, address: Address) -> None:
         import aiohttp
 
-        self._address = address
+        # Each request in progress has a connection, of which a process may have 1024 by default.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         # A connection per request, as in `stream.py`: none of another's waits in its buffers.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
         )
-        self._url = f"http://{address.host}:{address.port}{address.path}/v1/completions"
+        self._url = f"http://{address.host}:{address.port}{address.path}"
 
     async def complete(
         self, body: dict[str, Json], at_most_s: float, abort_after_s: float | None
@@ -66,7 +76,7 @@ class Streams:
         try:
             async with asyncio.timeout(abort_after_s if aborts else at_most_s):
                 async with self._session.post(
-                    self._url,
+                    f"{self._url}/v1/completions",
                     data=json.dumps(body).encode(),
                     headers={"Content-Type": "application/json"},
                 ) as response:
@@ -86,6 +96,28 @@ class Streams:
                 f" {type(error).__name__}: {one_line(error)}"
             ) from error
         return completion_of(events)
+
+    async def queued(self) -> tuple[float, int] | None:
+        """Seconds in vLLM's queue and number of requests that left it, from `/metrics`; or None."""
+        import aiohttp
+
+        try:
+            async with (
+                asyncio.timeout(_PATIENCE_S),
+                self._session.get(f"{self._url}/metrics") as response,
+            ):
+                text = b""
+                async for chunk in response.content.iter_any():
+                    text += chunk
+                    if response.status != 200 or len(text) > MOST_LINE_BYTES:
+                        return None
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            return None  # not every server has them
+        sums = {b"sum": 0.0, b"count": 0.0}
+        found = _QUEUE.findall(text)
+        for name, number in found:
+            sums[name] += float(number)
+        return (sums[b"sum"], int(sums[b"count"])) if found else None
 
     async def close(self) -> None:
         """Close all connections."""

@@ -21,7 +21,7 @@ from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
 
 _OTHER_FIELDS = (b"event", b"id", b"retry")
-MOST_BYTES, MOST_LINE_BYTES = 64 * 2**20, 2**20
+MOST_BYTES, MOST_LINE_BYTES, MOST_LINES = 64 * 2**20, 2**20, 2**19
 """Of one answer, and of one line of it: a completion has far less, and a broken server no end."""
 
 
@@ -221,7 +221,7 @@ class Events:
     """
 
     def __init__(self) -> None:
-        self._pending, self._bytes = False, 0
+        self._pending, self._bytes, self._lines = False, 0, 0
 
     def data(self, line: bytes) -> bytes | None:
         """The data of a line; None where it has none.
@@ -230,6 +230,7 @@ class Events:
             EngineError: it is malformed, or too much has come.
         """
         self._bytes += len(line)
+        self._lines += 1
         self.require_bounded(line)
         name, _, value = line.rstrip(b"\r\n").partition(b":")
         if name == b"data" and not self._pending:
@@ -247,10 +248,11 @@ class Events:
         Raises:
             EngineError: it is, or all lines together are.
         """
-        if len(line) > MOST_LINE_BYTES or self._bytes > MOST_BYTES:
+        if len(line) > MOST_LINE_BYTES:
+            raise EngineError(f"the stream has a line of more than {MOST_LINE_BYTES:,} bytes")
+        if self._bytes > MOST_BYTES or self._lines > MOST_LINES:
             raise EngineError(
-                f"the stream has no end: a line of more than {MOST_LINE_BYTES:,} bytes, or more"
-                f" than {MOST_BYTES:,} bytes in all"
+                f"the stream has no end after {self._bytes:,} bytes in {self._lines:,} lines"
             )
 
 
