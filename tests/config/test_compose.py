@@ -61,8 +61,6 @@ CHANGED = {
     "tracking/offline": {"offline"},
     "tracking/server": {"uri"},
     "workload/humaneval": {"new_tokens"},
-    "load/closed": {"name", "mode", "clients"},
-    "load/open": {"name", "mode", "rate"},
 }
 """Keys that a file sets, or files of a group may set, to another value than the default."""
 ENGINES = {"llama_cpp_server": "openai_server", "vllm": "openai_server"}
