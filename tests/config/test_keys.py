@@ -41,7 +41,7 @@ def test_keys_are_read_from_a_dataclass_in_order_and_nested() -> None:
 def test_all_keys_are_those_of_the_groups() -> None:
     names = [key.name for key in keys()]
     assert names[0] == "model.name"
-    assert names[-1] == "load.slo.e2e_s"
+    assert names[-1] == "cache.limit_gb"
     assert len(names) == len(set(names)) == sum(len(keys(group)) for group in GROUPS)
     assert [key.name for key in keys("ui")] == ["port", "open"]
     with pytest.raises(KeyError):

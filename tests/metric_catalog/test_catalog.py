@@ -277,5 +277,5 @@ def test_every_entry_is_complete_and_named_once() -> None:
 
 def test_the_reference_page_is_up_to_date() -> None:
     reference = runpy.run_path(str(ROOT / "tools" / "metric_reference.py"))["reference"]
-    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     assert page == reference(), "run: python tools/metric_reference.py"
