@@ -203,7 +203,7 @@ def client_kept_up(trial: Trial, capture: Capture) -> tuple[bool | None, str]:
     """Check that the client was not the bottleneck: its lateness, and its processor time."""
     serve, load = capture.window("serve"), trial.cell.settings.load
     if serve is None or capture.load is None:
-        return None, "the client reported nothing"
+        return None, "requests came batch by batch"
     values = metrics(capture, serve, load, count(capture.generations, serve, load))
     late_s, cpu_pct = values.get("load/client_late_p99_s"), values.get("load/client_cpu_pct")
     if late_s is None:

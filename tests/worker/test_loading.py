@@ -65,8 +65,8 @@ def test_a_stall_shows_in_full_from_the_due_time(config: RunConfig) -> None:
     assert values["latency/e2e_p95_s"] >= 0.85
     assert np.quantile(waits_s, 0.75) >= 0.45
     seen_s, values = under(closed_load())
-    assert sum(each > 0.1 for each in seen_s) == 1
-    assert values["latency/e2e_p95_s"] < 0.1
+    assert sum(each > 0.5 for each in seen_s) == 1
+    assert values["latency/e2e_p95_s"] < 0.5
 
 
 def test_clients_of_a_closed_loop_think(config: RunConfig) -> None:
