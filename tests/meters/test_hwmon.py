@@ -334,6 +334,6 @@ def test_where_nothing_can_be_read_there_is_no_meter(machine):
 
 
 def test_the_documentation_has_a_row_for_each_driver():
-    text = (Path(__file__).parents[2] / "docs" / "hwmon.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "hwmon.md").read_text()
     for name, driver in DRIVERS.items():
         assert f"| `{name}` | {driver.devices} |" in text

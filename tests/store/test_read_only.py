@@ -36,8 +36,8 @@ def read_only(
 
 ONE_BY_ONE = """
 import json, sys
-from tests.conftest import _here
-done = [_here(words) for words in json.loads(sys.argv[1])]
+from tests.conftest import in_process
+done = [in_process(words) for words in json.loads(sys.argv[1])]
 print(json.dumps([(each.returncode, each.stdout + each.stderr) for each in done]))
 """
 
