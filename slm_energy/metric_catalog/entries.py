@@ -205,7 +205,8 @@ _LOAD: list[tuple[str, str, str, Better]] = [
     (
         "saturated",
         "saturated",
-        "1 where the queue of an open loop grew through the window; latency then has no value.",
+        "1 where the queue of an open loop grew through the window: latencies then depend on how"
+        " long it was.",
         "neither",
     ),
     (

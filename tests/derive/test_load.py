@@ -17,9 +17,10 @@ import pytest
 from scipy import stats
 
 from slm_energy.config.groups import LoadConfig, RunConfig, SloConfig
-from slm_energy.derive import load, metrics
+from slm_energy.derive import checks, load, metrics
 from slm_energy.record import Generation, LoadReport, Window
 from tests.captures import a_capture, a_counter, a_generation
+from tests.conftest import a_cell, a_trial
 from tests.loads import captured, due, open_load, scripted
 
 S = 1_000_000_000
@@ -222,3 +223,21 @@ def test_joules_of_good_and_aborted_requests() -> None:
     assert values["load/queue_mean_s"] == 0.25
     assert values["load/aborted_count"] == 1
     assert values["latency/e2e_p95_s"] == pytest.approx(1.95)
+
+
+def test_other_tokens_of_a_prompt_are_told_where_answers_share_batches(config: RunConfig) -> None:
+    """In another batch a sum may be added in another order: it is no fault of the trial."""
+    plain = a_capture(load=LoadReport(steady=True, client_cpu_s=0.0))
+    last = dataclasses.replace(plain.generations[-1], output_ids=(1, 2, 3, 9))
+    capture = dataclasses.replace(plain, generations=(*plain.generations[:-1], last))
+    cells = {
+        clients: a_cell(config, load=LoadConfig(name="closed", mode="closed", clients=clients))
+        for clients in (1, 4)
+    }
+    found = {
+        clients: {each.name: each for each in checks.run(a_trial(config, cell=cell), capture, ())}
+        for clients, cell in cells.items()
+    }
+    assert found[1]["same_outputs"].passed is False
+    assert found[4]["same_outputs"].passed is None
+    assert found[4]["same_outputs"].detail.startswith("1 of 4 answers")
