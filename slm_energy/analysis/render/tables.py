@@ -48,7 +48,18 @@ _SENTENCES = (
     "This study",
     "Asked for by",
 )
-_WORDS = ("Cheapest", "Against", "Verdict", "Without", "Allowed", "Note", *_SENTENCES)
+_WORDS = (
+    "Cheapest",
+    "Against",
+    "Verdict",
+    "Without",
+    "Allowed",
+    "Study",
+    "Here",
+    "Answer",
+    "Note",
+    *_SENTENCES,
+)
 """Heads of columns that hold words, not figures."""
 
 
