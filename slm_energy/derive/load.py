@@ -24,7 +24,7 @@ from slm_energy.metric_catalog.definition import SUMS, bounds, bounds_with_gain
 from slm_energy.record import Capture, Generation, Window
 
 _BEHIND = 0.05
-_SIGMAS = 3.0
+_SIGMAS = 2.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +176,7 @@ def is_saturated(counted: Counted, load: LoadConfig, seconds: float) -> bool:
     """Whether the queue of an open loop grew through the window.
 
     The server delivered more than 5 % less than was offered, and the backlog grew by more than
-    three standard deviations of the arrivals in the window (Poisson: the root of their number).
+    two standard deviations of the arrivals in the window (Poisson: the root of their number).
     """
     if load.mode != "open" or not counted.due:
         return False

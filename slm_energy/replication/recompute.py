@@ -65,6 +65,7 @@ def changes(pairs: Iterable[tuple[Record, Record]]) -> tuple[str, ...]:
     if changed:
         share, name = largest
         most = f": the largest change is {100 * share:.3g} % of {name}" if name else ""
+        most = f": {name} was 0" if share == math.inf else most
         lines.append(
             f"{changed} trials were stored by another version, whose metrics differ from those of"
             f" this package{most}."

@@ -47,6 +47,12 @@ def test_an_open_load_is_stored_with_its_metrics(slm_energy: Command, tmp_path: 
     assert row["load/in_flight_mean_count"] > 0
     assert row["latency/e2e_p50_s"] >= 0.035
     assert row["time/ramp_s"] < row["time/serve_s"]
+    metrics = "metrics=[latency/e2e_p50_s]"
+    asked = slm_energy("checklist", "study=default", metrics, quick=False)
+    assert "15 requests/s, poisson" in " ".join(asked.stdout.split()), asked.stderr
+    words = ("study=default", "out=package", "authors=[Ada]", "data_license=CC0-1.0", metrics)
+    packed = slm_energy("export", *words, quick=False)
+    assert "verified: everything is as stated" in packed.stdout, packed.stdout + packed.stderr
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,10 @@ def prompts(facts: Facts) -> Answer:
             f" {_place(record)} (content {record.trial.cell.workload_digest})"
         )
     )
-    served = zip(facts.values("tokens/requests"), facts.values("tokens/passes"), strict=True)
-    counts = distinct(f"{requests / passes:g}" for requests, passes in served)
-    return Answer(f"{workloads}; {counts} requests, sent as {facts.setting('workload.prompt')}")
+    passes = [t.values for t in facts.report.trials if "tokens/passes" in t.values]  # no load
+    counts = distinct(f"{v['tokens/requests'] / v['tokens/passes']:g} requests" for v in passes)
+    sent = f"{counts or 'its prompts in turn'}, sent as {facts.setting('workload.prompt')}"
+    return Answer(f"{workloads}; {sent}")
 
 
 def _place(record: Record) -> str:
@@ -87,7 +88,16 @@ def _place(record: Record) -> str:
 
 def load(facts: Facts) -> Answer:
     """How requests arrive."""
-    return Answer(f"one client, batches of {facts.setting('workload.batch_size')}, no pauses")
+    return Answer(facts.each(_arrivals))
+
+
+def _arrivals(record: Record) -> str:
+    load = record.trial.cell.settings.load
+    if load.mode == "closed":
+        return f"{times(load.clients, 'client')}, a pause of {load.think_s:g} s after each answer"
+    if load.mode == "open":
+        return load.trace or f"{load.rate:g} requests/s, {load.arrivals}"
+    return f"one client, batches of {record.trial.cell.settings.workload.batch_size}, no pauses"
 
 
 def same_tokens(facts: Facts) -> Answer:
