@@ -76,14 +76,7 @@ def analyse(
     Returns:
         The result, and what could not be done; `not_possible` names what never can.
     """
-    rule = Rule(
-        alpha=design.options.alpha,
-        margin=design.options.margin,
-        draws=design.options.draws,
-        seed=design.options.seed,
-        higher_is_better=metric.higher_is_better,
-        sharing=design.sharing,
-    )
+    rule = design.rule(higher_is_better=metric.higher_is_better)
     make = partial(sections.make, metric=metric.name)
     families: list[Family] = []
     left_out: list[LeftOut] = []

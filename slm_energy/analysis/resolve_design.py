@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from slm_energy.analysis.result.design import Factor
-from slm_energy.analysis.stats.comparison import Block
+from slm_energy.analysis.stats.comparison import Block, Rule
 from slm_energy.analysis.trials.frame import Study, level
 from slm_energy.cell import ARRIVALS, arrivals_differ, joined_levels, named_levels
 from slm_energy.config.groups import Scalar
@@ -44,6 +44,17 @@ class Design:
     split: tuple[str, ...] = ()
     load: tuple[str, ...] = ()
     one_machine: bool = True
+
+    def rule(self, *, higher_is_better: bool = False) -> Rule:
+        """How comparisons on one metric decide."""
+        return Rule(
+            alpha=self.options.alpha,
+            margin=self.options.margin,
+            draws=self.options.draws,
+            seed=self.options.seed,
+            higher_is_better=higher_is_better,
+            sharing=self.sharing,
+        )
 
 
 def resolve_design(study: Study, options: AnalysisOptions, *, rounds: bool = True) -> Design:

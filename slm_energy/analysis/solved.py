@@ -31,13 +31,7 @@ from slm_energy.analysis.trials.answers import CellAnswers
 def solved(answered: Answered, design: Design) -> Solved:
     """Pass rates and joules per solved task, cell by cell and pair by pair."""
     options = design.options
-    rule = Rule(
-        alpha=options.alpha,
-        margin=options.margin,
-        draws=options.draws,
-        seed=options.seed,
-        sharing=design.sharing,
-    )
+    rule = design.rule()
     rows = {
         cell: _cell(cell, own, answered, options.alpha) for cell, own in answered.answers.items()
     }

@@ -32,9 +32,8 @@ from slm_energy.analysis.result.under_load import (
     Promise,
     UnderLoad,
 )
-from slm_energy.analysis.result.verdict import mirrored
 from slm_energy.analysis.stats import paired
-from slm_energy.analysis.stats.comparison import Block, Rule
+from slm_energy.analysis.stats.comparison import Block
 from slm_energy.analysis.stats.diagnostics import describe
 from slm_energy.analysis.stats.effect_size import Floats, half_width
 from slm_energy.analysis.stats.knee import knee
@@ -262,14 +261,7 @@ def _knee(study: Study, points: Sequence[LoadPoint]) -> Knee | None:
 
 def _orders(curves: Sequence[LoadCurve], block: Block, design: Design) -> Iterator[LoadOrder]:
     """Compare each two configurations at each load that both have and neither saturates at."""
-    options = design.options
-    rule = Rule(
-        alpha=options.alpha,
-        margin=options.margin,
-        draws=options.draws,
-        seed=options.seed,
-        sharing=design.sharing,
-    )
+    rule = design.rule()
     at = [{point.level: point for point in curve.points} for curve in curves]
     found: dict[tuple[str, str], Pair] = {}
     for each in sorted({each for own in at for each in own}):
@@ -286,13 +278,14 @@ def _orders(curves: Sequence[LoadCurve], block: Block, design: Design) -> Iterat
 def _pair(found: Mapping[tuple[str, str], Pair], a: LoadPoint, b: LoadPoint) -> LoadPair:
     if a.saturated or b.saturated:
         return LoadPair(level=a.level, ratio=None, low=None, high=None, verdict=None)
-    turned = (a.cell, b.cell) not in found
-    pair = found[(b.cell, a.cell) if turned else (a.cell, b.cell)]
-    ratio, low, high, verdict = pair.ratio, pair.joint_low, pair.joint_high, pair.verdict
-    if turned:
-        ratio, low, high = (None if not end else 1 / end for end in (ratio, high, low))
-        verdict = mirrored(verdict, higher_is_better=False)
-    return LoadPair(level=a.level, ratio=ratio, low=low, high=high, verdict=verdict)
+    pair = found.get((a.cell, b.cell)) or found[b.cell, a.cell].turned()
+    return LoadPair(
+        level=a.level,
+        ratio=pair.ratio,
+        low=pair.joint_low,
+        high=pair.joint_high,
+        verdict=pair.verdict,
+    )
 
 
 def _number(value: str) -> float | None:

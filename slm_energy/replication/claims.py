@@ -10,7 +10,7 @@ from typing import Literal
 from slm_energy.analysis.result.comparison import Family, Pair
 from slm_energy.analysis.result.metric import Metric
 from slm_energy.analysis.result.report import Report
-from slm_energy.analysis.result.verdict import SEPARATES, Verdict, mirrored
+from slm_energy.analysis.result.verdict import SEPARATES, Verdict
 from slm_energy.analysis.text.phrases import compared, kind
 
 Answer = Literal["reproduced", "same direction", "not settled", "contradicted", "not here"]
@@ -109,29 +109,12 @@ def _same_pair(again: Report, metric: Metric, pair: Pair, cells: Mapping[str, st
             if (each.a, each.b) == (a, b):
                 return each
             if (each.a, each.b) == (b, a):
-                return _turned(each, metric.higher_is_better)
+                return each.turned(higher_is_better=metric.higher_is_better)
     return None
 
 
 def _pairs(families: tuple[Family, ...]) -> Iterator[Pair]:
     return (pair for family in families for pair in family.pairs if pair.ratio is not None)
-
-
-def _turned(pair: Pair, higher_is_better: bool) -> Pair:
-    """The comparison as seen from its other cell."""
-
-    def inverse(value: float | None) -> float | None:
-        return None if value is None else 1 / value
-
-    return dataclasses.replace(
-        pair,
-        a=pair.b,
-        b=pair.a,
-        ratio=inverse(pair.ratio),
-        joint_low=inverse(pair.joint_high),
-        joint_high=inverse(pair.joint_low),
-        verdict=mirrored(pair.verdict, higher_is_better),
-    )
 
 
 def _answer(claim: Pair, found: Pair, margin: float) -> Answer:

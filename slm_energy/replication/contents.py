@@ -6,7 +6,6 @@ of them is found.
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from slm_energy.distributions import BUILDS
 from slm_energy.errors import AnalysisError
 from slm_energy.replication import crate
 from slm_energy.replication.archive import MANIFEST
-from slm_energy.replication.package import RECORDS, REPORT, About, Package
+from slm_energy.replication.package import RECORDS, REPORT, About, Package, moment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,16 +62,6 @@ def contents(package: Package, about: About, registration: str | None = None) ->
     return made
 
 
-def dates(frame: pd.DataFrame) -> tuple[datetime.datetime, datetime.datetime]:
-    """When the first and the last trial began, UTC."""
-    first, last = (int(frame["started"].min()), int(frame["started"].max()))
-    zone = datetime.UTC
-    return (
-        datetime.datetime.fromtimestamp(first / 1000, zone),
-        datetime.datetime.fromtimestamp(last / 1000, zone),
-    )
-
-
 def _distinct(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
     """The distinct combinations of settings, in the order of the trials."""
     known = frame.reindex(columns=list(names)).fillna("").astype(str).replace("None", "")
@@ -80,7 +69,7 @@ def _distinct(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]
 
 
 def _readme(about: About, report: StoredReport, frame: pd.DataFrame) -> str:
-    first, last = dates(frame)
+    first, last = (moment(int(each)) for each in (frame["started"].min(), frame["started"].max()))
     outcomes = ", ".join(f"{n} {name}" for name, n in frame["outcome"].value_counts().items())
     machines = ", ".join(sorted(frame["machine"].unique()))
     models = _table(
@@ -191,7 +180,7 @@ def _citation(about: About, frame: pd.DataFrame) -> str:
         "type": "dataset",
         "title": about.title,
         "authors": [{"name": name} for name in about.authors] or [{"name": "Anonymous"}],
-        "date-released": dates(frame)[1].date(),
+        "date-released": moment(int(frame["started"].max())).date(),
         "license": about.data_license,
     }
     return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -6,12 +6,11 @@ invocation; each invocation is a run of it, whose results are the records of its
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from slm_energy.replication.package import ABOUT, RECORDS, About, Package
+from slm_energy.replication.package import ABOUT, RECORDS, About, Package, moment
 from slm_energy.store.offline import SWEEP_SUFFIX, Sweep
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def metadata(about: About, package: Package, frame: pd.DataFrame, files: Sequenc
     from rocrate.rocrate import ROCrate
 
     crate = ROCrate(version="1.1")
-    last = datetime.datetime.fromtimestamp(int(frame["started"].max()) / 1000, datetime.UTC)
+    last = moment(int(frame["started"].max()))
     crate.name, crate.datePublished = about.title, last.isoformat(timespec="seconds")
     crate.description = (
         f"Replication package of the study {about.study}: plan, readings, generations, report."
@@ -150,7 +149,7 @@ def _run(
     crate: ROCrate, sweep: str, machine: str, known: Sweep, plan: Any, records: Sequence[Any]
 ) -> Any:
     begun, ended = (
-        datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).isoformat(timespec="seconds")
+        moment(ms).isoformat(timespec="seconds")
         for ms in (known.started_ms, known.ended_ms or known.started_ms)
     )
     status = "CompletedActionStatus" if known.status == "FINISHED" else "FailedActionStatus"

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,6 +116,11 @@ def record_of(folder: Path) -> Record:
 def in_order(trials: Iterable[StoredTrial]) -> list[StoredTrial]:
     """By the time at which they started, as the store lists them."""
     return sorted(trials, key=lambda trial: (trial.started_ms, trial.run_id))
+
+
+def moment(unix_ms: int) -> datetime.datetime:
+    """A time stamp of the store as a date, UTC."""
+    return datetime.datetime.fromtimestamp(unix_ms / 1000, datetime.UTC)
 
 
 def stored(record: Record, machine: str) -> StoredTrial:

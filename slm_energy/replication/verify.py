@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from slm_energy import source_code
@@ -100,7 +100,7 @@ def verify(place: Path, progress: Progress = lambda done, total: None) -> Verifi
             remade |= {f"{name}/{each}" for each in made}
         progress(len(folders), len(folders))
         package = Package(folder, about, in_order(trials))
-        differences += _plans(folder, package, trials)
+        differences += _plans(package, trials)
         found, made = _report(folder, package, about)
         differences += found
         remade |= set(made)
@@ -137,11 +137,14 @@ def _recomputed(folder: Path) -> tuple[Record, dict[str, bytes], list[Difference
             for name in archive.files_below(place)
             if not name.startswith("capture/")
         }
-    found = []
+    return record, made, [*_compared(folder, made), *_identity(record)]
+
+
+def _compared(folder: Path, made: Mapping[str, bytes]) -> Iterator[Difference]:
+    """How the files of a folder differ from those that were made again."""
     for name, content in made.items():
         path = folder / name
-        found += compare(name, path.read_bytes() if path.is_file() else None, content)
-    return record, made, found + list(_identity(record))
+        yield from compare(name, path.read_bytes() if path.is_file() else None, content)
 
 
 def _identity(record: Record) -> Iterator[Difference]:
@@ -160,32 +163,31 @@ def _identity(record: Record) -> Iterator[Difference]:
         yield Difference(file=artifacts.RECORD, where="trial.cell.id", claimed=cell.id, found=found)
 
 
-def _plans(folder: Path, package: Package, trials: list[StoredTrial]) -> Iterator[Difference]:
+def _plans(package: Package, trials: list[StoredTrial]) -> Iterator[Difference]:
     """Each plan has the digest of its facts, and each trial that of a plan."""
-    machines = sorted({trial.tags["slm.machine"] for trial in trials})
-    for machine in machines:
-        known = {}
+    known = dict[tuple[str, str], str]()
+    for machine in sorted({trial.tags["slm.machine"] for trial in trials}):
         for sweep in package.sweeps(machine):
-            file = f"{RECORDS}/{machine}/{sweep.id}{SWEEP_SUFFIX}"
+            known[machine, sweep.id] = sweep.plan or ""
             for name, text in sweep.files.items():
                 frozen = from_plain(Frozen, json.loads(text)["frozen"])
                 if frozen.digest != sweep.plan:
                     yield Difference(
-                        file=file, where=name, claimed=sweep.plan or "none", found=frozen.digest
+                        file=f"{RECORDS}/{machine}/{sweep.id}{SWEEP_SUFFIX}",
+                        where=name,
+                        claimed=sweep.plan or "none",
+                        found=frozen.digest,
                     )
-            known[sweep.id] = sweep.plan or ""
-        for trial in trials:
-            tags = trial.tags
-            if (
-                tags["slm.machine"] == machine
-                and known.get(tags["slm.sweep"], "") != tags["slm.plan"]
-            ):
-                yield Difference(
-                    file=f"{RECORDS}/{machine}/{trial.run_id}/{artifacts.RECORD}",
-                    where="trial.plan",
-                    claimed=tags["slm.plan"],
-                    found=known.get(tags["slm.sweep"]) or "no such sweep",
-                )
+    for trial in trials:
+        machine, sweep_id, plan = (trial.tags[f"slm.{key}"] for key in ("machine", "sweep", "plan"))
+        planned = known.get((machine, sweep_id), "")
+        if planned != plan:
+            yield Difference(
+                file=f"{RECORDS}/{machine}/{trial.run_id}/{artifacts.RECORD}",
+                where="trial.plan",
+                claimed=plan,
+                found=planned or "no such sweep",
+            )
 
 
 def _report(
@@ -196,11 +198,7 @@ def _report(
         made = contents(package, about, str(registration) if registration.is_file() else None)
     except SlmEnergyError as error:
         return [_unreadable("report", error)], {}
-    found = []
-    for name, content in made.items():
-        path = folder / name
-        found += compare(name, path.read_bytes() if path.is_file() else None, content)
-    return found, made
+    return list(_compared(folder, made)), made
 
 
 def _unreadable(file: str, error: Exception) -> Difference:

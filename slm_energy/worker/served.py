@@ -124,21 +124,10 @@ def generations(served: Served, path: Path) -> Iterator[Generation]:
         yield from _loaded(served, served.loaded, path)
         return
     number = -1
-    for number, (batch, start_ns, ids, times) in enumerate(answers(path)):
-        pass_index, batch_index = divmod(batch, served.batches)
-        request = served.requests[number % len(served.requests)]
-        yield Generation(
-            task_id=request.task_id,
-            pass_index=pass_index,
-            batch_index=batch_index,
-            prompt_digest=request.prompt_digest,
-            input_tokens=request.input_tokens,
-            output_ids=tuple(ids),
-            start_ns=start_ns,
-            token_ns=tuple(times),
-            stop=served.stops.get(str(number), request.stop),
-            text=request.text if pass_index == 0 else None,
-        )
+    for number, answer in enumerate(answers(path)):
+        pass_index, batch_index = divmod(answer[0], served.batches)
+        position = number % len(served.requests)
+        yield _generation(served, number, position, pass_index, batch_index, answer)
     if number + 1 != len(served.requests) * served.passes:
         raise ValueError(f"{path} holds {number + 1} answers of {served.passes} passes")
 
@@ -149,24 +138,39 @@ def _loaded(served: Served, loaded: Sequence[LoadedRequest], path: Path) -> Iter
     Its pass is the number of complete answers that its prompt had before; the first has the text.
     """
     complete = Counter[int]()
-    for number, (each, (_, start_ns, ids, times)) in enumerate(
-        zip(loaded, answers(path), strict=True)
-    ):
-        request = served.requests[each.position]
+    for number, (each, answer) in enumerate(zip(loaded, answers(path), strict=True)):
         pass_index = complete[each.position]
         complete[each.position] += each.ended == "complete"
-        yield Generation(
-            task_id=request.task_id,
-            pass_index=pass_index,
-            batch_index=number,
-            prompt_digest=request.prompt_digest,
-            input_tokens=request.input_tokens,
-            output_ids=tuple(ids),
-            start_ns=start_ns,
-            token_ns=tuple(times),
-            stop=served.stops.get(str(number), request.stop),
-            text=request.text if pass_index == 0 and each.ended == "complete" else None,
+        made = _generation(served, number, each.position, pass_index, number, answer)
+        yield dataclasses.replace(
+            made,
+            text=made.text if each.ended == "complete" else None,
             due_ns=each.due_ns,
             ended=each.ended,
             ended_ns=each.ended_ns,
         )
+
+
+def _generation(
+    served: Served,
+    number: int,
+    position: int,
+    pass_index: int,
+    batch_index: int,
+    answer: tuple[int, int, array[int], array[int]],
+) -> Generation:
+    """An answer of the file, by its number there, to the prompt at a position in the workload."""
+    _, start_ns, ids, times = answer
+    request = served.requests[position]
+    return Generation(
+        task_id=request.task_id,
+        pass_index=pass_index,
+        batch_index=batch_index,
+        prompt_digest=request.prompt_digest,
+        input_tokens=request.input_tokens,
+        output_ids=tuple(ids),
+        start_ns=start_ns,
+        token_ns=tuple(times),
+        stop=served.stops.get(str(number), request.stop),
+        text=request.text if pass_index == 0 else None,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from slm_energy.analysis.result.verdict import Verdict
+from slm_energy.analysis.result.verdict import Verdict, mirrored
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +87,46 @@ class Pair:
     def is_tested(self) -> bool:
         """Whether anything was decided: without any spread there is a ratio and a `reason` only."""
         return self.verdict != "inconclusive" or self.low is not None or self.joint_low is not None
+
+    def turned(self, *, higher_is_better: bool = False) -> Pair:
+        """The same comparison as seen from the other cell.
+
+        Args:
+            higher_is_better: of the metric; decides what the opposite of `worse` is called.
+        """
+
+        def inverse(ratio: float | None) -> float | None:
+            return 1 / ratio if ratio else None
+
+        def less_from(whole: float, value: float | None) -> float | None:
+            return None if value is None else whole - value
+
+        return dataclasses.replace(
+            self,
+            a=self.b,
+            b=self.a,
+            won=self.rounds - self.won - self.tied,
+            ratio=inverse(self.ratio),
+            low=inverse(self.high),
+            high=inverse(self.low),
+            difference=less_from(0, self.difference),
+            wide_low=inverse(self.wide_high),
+            wide_high=inverse(self.wide_low),
+            t=less_from(0, self.t),
+            delta=less_from(0, self.delta),
+            delta_low=less_from(0, self.delta_high),
+            delta_high=less_from(0, self.delta_low),
+            a12=less_from(1, self.a12),
+            a12_low=less_from(1, self.a12_high),
+            a12_high=less_from(1, self.a12_low),
+            verdict=mirrored(self.verdict, higher_is_better),
+            joint_low=inverse(self.joint_high),
+            joint_high=inverse(self.joint_low),
+            joint_wide_low=inverse(self.joint_wide_high),
+            joint_wide_high=inverse(self.joint_wide_low),
+            tost_low=inverse(self.tost_high),
+            tost_high=inverse(self.tost_low),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
