@@ -16,7 +16,7 @@ from slm_energy.distributions import BUILDS
 from slm_energy.errors import AnalysisError
 from slm_energy.replication import crate
 from slm_energy.replication.archive import MANIFEST
-from slm_energy.replication.package import RECORDS, REPORT, About, Package, moment
+from slm_energy.replication.package import RECORDS, REPORT, About, Package, distinct, moment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,23 +62,17 @@ def contents(package: Package, about: About, registration: str | None = None) ->
     return made
 
 
-def _distinct(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """The distinct combinations of settings, in the order of the trials."""
-    known = frame.reindex(columns=list(names)).fillna("").astype(str).replace("None", "")
-    return list(dict.fromkeys(known.itertuples(index=False, name=None)))
-
-
 def _readme(about: About, report: StoredReport, frame: pd.DataFrame) -> str:
     first, last = (moment(int(each)) for each in (frame["started"].min(), frame["started"].max()))
     outcomes = ", ".join(f"{n} {name}" for name, n in frame["outcome"].value_counts().items())
     machines = ", ".join(sorted(frame["machine"].unique()))
     models = _table(
         ("model", "source", "revision", "digest of its files"),
-        _distinct(frame, ("model.name", "model.source", "model.revision", "model.digest")),
+        distinct(frame, ("model.name", "model.source", "model.revision", "model.digest")),
     )
     workloads = _table(
         ("workload", "source", "revision", "digest of its prompts"),
-        _distinct(
+        distinct(
             frame, ("workload.name", "workload.source", "workload.revision", "workload.digest")
         ),
     )

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from slm_energy.replication.package import ABOUT, RECORDS, About, Package, moment
+from slm_energy.replication.package import ABOUT, RECORDS, About, Package, distinct, moment
 from slm_energy.store.offline import SWEEP_SUFFIX, Sweep
 
 if TYPE_CHECKING:
@@ -91,9 +91,8 @@ def _add(crate: ROCrate, name_in_crate: str, kind: str | list[str], /, **propert
 
 
 def _add_models(crate: ROCrate, frame: pd.DataFrame) -> None:
-    names = ["model.name", "model.source", "model.revision", "model.digest"]
-    rows = frame.reindex(columns=names).fillna("").astype(str).drop_duplicates()
-    for name, source, revision, digest in rows.itertuples(index=False, name=None):
+    names = ("model.name", "model.source", "model.revision", "model.digest")
+    for name, source, revision, digest in distinct(frame, names):
         _add(
             crate,
             f"#model-{digest}",

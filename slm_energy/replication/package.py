@@ -123,6 +123,12 @@ def moment(unix_ms: int) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(unix_ms / 1000, datetime.UTC)
 
 
+def distinct(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The distinct combinations of settings, in the order of the trials; empty where unset."""
+    known = frame.reindex(columns=list(names)).fillna("").astype(str).replace("None", "")
+    return list(dict.fromkeys(known.itertuples(index=False, name=None)))
+
+
 def stored(record: Record, machine: str) -> StoredTrial:
     """A record as a trial in the store has it; its run id is the trial's."""
     tags = mlflow_schema.tags(record, machine) | {"slm.outcome": record.outcome.name}

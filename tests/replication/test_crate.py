@@ -40,4 +40,6 @@ def test_each_invocation_is_a_run_with_its_trials_as_results(packed: Path) -> No
     assert len(results) == 6
     assert all((packed / each["@id"]).is_dir() for each in results)
     assert by_id["./"]["mainEntity"] == run["instrument"]
+    [model] = [each for name, each in by_id.items() if name.startswith("#model-")]
+    assert (model["name"], "version" in model) == ("bundled", False)  # it has no revision
     assert by_id["./"]["license"] == {"@id": "https://spdx.org/licenses/CC-BY-4.0"}
