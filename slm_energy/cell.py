@@ -149,6 +149,8 @@ PLACES = (
 
 _ADDED: dict[str, Scalar] = {
     "engine.env": "[]",
+    "engine.options.scheme": "auto",
+    "engine.options.group_size": "auto",
     "measurement.leave_out": "[]",
     "measurement.wall_meter.power_path": None,
     "workload.columns": None,

@@ -16,7 +16,7 @@ from slm_energy.errors import ConfigError
 
 Scalar = bool | int | float | str | None
 Decode = Literal["session", "generate"]
-Dtype = Literal["float32", "bfloat16", "float16", "int8"]
+Dtype = Literal["float32", "bfloat16", "float16", "int8", "int6", "int5", "int4", "stored"]
 
 BUNDLED = "bundled"
 SENTINEL = "sentinel"
@@ -110,8 +110,9 @@ class EngineConfig:
     dtype: Annotated[
         Dtype,
         Key(
-            "type of weights and activations. int8 stores the weights of linear layers in 8 bits"
-            " and the rest in float32."
+            "type of weights and activations. int8 to int4 store the weights of linear layers in"
+            " so many bits and compute the rest in float32; stored serves a checkpoint that is"
+            " already quantized (GGUF, AWQ, GPTQ, ...) as it is."
         ),
     ] = "float32"
     threads: Annotated[

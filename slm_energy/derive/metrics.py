@@ -102,7 +102,7 @@ def derive(
     Raises:
         ValueError: one of them is missing from the list of metrics.
     """
-    values = _times(capture) | _warm_up(capture) | _sampler(capture)
+    values = _times(capture) | _warm_up(capture) | _sampler(capture) | _weights(capture)
     serve = capture.window("serve")
     if capture.load is None:
         values |= _tokens(capture.generations)
@@ -154,6 +154,18 @@ def _serving(
 
 def _times(capture: Capture) -> dict[str, float]:
     return {f"time/{window.name}_s": window.duration_s for window in capture.windows}
+
+
+def _weights(capture: Capture) -> dict[str, float]:
+    """What the engine says of its weights (`engines.precision`), if it does."""
+    weights = capture.effective.get("weights")
+    if not isinstance(weights, dict):
+        return {}
+    found = (
+        ("model/bits_per_weight", weights.get("bits_per_weight"), 1.0),
+        ("model/weights_mb", weights.get("bytes"), 1e-6),
+    )
+    return {name: value * scale for name, value, scale in found if isinstance(value, int | float)}
 
 
 def _tokens(generations: Sequence[Generation]) -> dict[str, float]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from slm_energy import cpu_quota, distributions
 from slm_energy.cell import Settings, Trial
+from slm_energy.config.groups import Dtype
 from slm_energy.errors import ConfigError, EngineError
 from slm_energy.prompts import end_ids
 from slm_energy.serialization import Json
@@ -251,6 +252,7 @@ class EngineSpec:
         prepares_in_sweep: `prepare` runs in the sweep's interpreter, whatever `engine.python` is.
         concurrent: the engines that `create` builds are `Concurrent`.
         options: the keys of `engine.options` and their allowed values; an empty tuple allows any.
+        dtypes: the values of `engine.dtype` that it knows on some device; empty allows any.
     """
 
     name: str
@@ -263,6 +265,7 @@ class EngineSpec:
     concurrent: bool = False
     imports: Callable[[Settings], object] = lambda settings: None
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    dtypes: tuple[Dtype, ...] = ()
 
     def versions(self) -> dict[str, str]:
         """Installed versions and builds of `packages`."""
@@ -276,6 +279,10 @@ class EngineSpec:
                 f"load={load.name}: engine {self.name} serves one request at a time: use a server"
                 " (engine=openai_server, vllm, llama_cpp_server), or load=closed load.clients=1"
             )
+        dtype = settings.engine.dtype
+        if self.dtypes and dtype not in self.dtypes:
+            known = f"{', '.join(self.dtypes[:-1])} or {self.dtypes[-1]}"
+            return f"engine {self.name} with engine.dtype={dtype}: use {known}"
         return self.unsupported(settings)
 
 

@@ -55,6 +55,7 @@ _UNITS = (
     ("_count", "", Unit("count", "")),
     ("", "tokens/", Unit("count", "")),
     ("batches", "warmup/", Unit("count", "")),
+    ("bits_per_weight", "", Unit("bits", "bits")),
 )
 
 _SPELLED = {

@@ -322,6 +322,20 @@ OTHERS = (
         origin="sweep: monotonic clock",
     ),
     MetricDefinition(
+        name="model/bits_per_weight",
+        title="bits per weight",
+        meaning="Bits that the engine stores per weight, with scales and zero points, over all of"
+        " the model; a matrix that is stored twice counts twice as bits and once as weights.",
+        origin="engine: the tensors that it loaded",
+    ),
+    MetricDefinition(
+        name="model/weights_mb",
+        title="size of the weights",
+        meaning="Bytes of the weights as the engine stores them.",
+        origin="engine: the tensors that it loaded",
+        better="lower",
+    ),
+    MetricDefinition(
         name="quality/agreement",
         title="agreement with the reference engine",
         meaning="Share of prompts answered with the reference engine's tokens.",

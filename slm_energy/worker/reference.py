@@ -6,7 +6,7 @@
 `study.reference` (torch, unless a study says otherwise) serves each model with each workload before
 its first trial, in the type and on the provider of the trial; that costs one pass of the workload
 per model, type and provider. One prompt at a time, so that padding of larger batches is compared
-too. It takes float32 in place of int8, which each engine rounds in its own way, and CUDA or else
+too. It takes float32 in place of quantized weights, which each engine rounds in its own way, and CUDA or else
 the processor in place of a provider that it does not have. The cache keeps what it generated.
 
 Without a reference trials stay valid: agreement is then unknown, and a flag gives the reason. The
@@ -23,6 +23,7 @@ from pathlib import Path
 from slm_energy import cache, prompts, workload
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import EngineConfig, ProviderConfig
+from slm_energy.engines import precision
 from slm_energy.engines.base import Compiles, LoadRequest, find
 from slm_energy.engines.describe import refusal
 from slm_energy.errors import EngineError
@@ -134,7 +135,7 @@ def _serve(trial: Trial, settings: Settings, progress: Callable[[float], None]) 
 def _settings(trial: Trial) -> Settings:
     """The trial's settings with the reference engine in place of its own."""
     own = trial.cell.settings
-    dtype = "float32" if own.engine.dtype == "int8" else own.engine.dtype
+    dtype = precision.computed(own.engine.dtype)
     engine = EngineConfig(name=str(trial.reference), dtype=dtype)
     cuda = ProviderConfig(name="cuda", device=own.provider.device)
     candidates = [

@@ -241,4 +241,5 @@ ENGINE = EngineSpec(
     needs_preparation=_needs_preparation,
     prepare=_prepare,
     options={"flash_attention": ("off", "on")},
+    dtypes=("float32", "bfloat16", "float16", "int8"),
 )

@@ -197,4 +197,5 @@ ENGINE = EngineSpec(
         "io_binding": ("auto", "on", "off"),
         "spinning": ("on", "off"),
     },
+    dtypes=("float32", "bfloat16", "float16", "int8"),
 )

@@ -328,4 +328,5 @@ ENGINE = EngineSpec(
     prepare=_prepare,
     prepares_in_sweep=True,
     options={"spinning": ("on", "off")},
+    dtypes=("float32", "int8"),
 )

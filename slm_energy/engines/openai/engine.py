@@ -292,4 +292,5 @@ ENGINE = EngineSpec(
     needs_preparation=command.needs_preparation,
     prepare=command.prepare,
     options={name: () for name in ("server", "command", "url", "model", "context", "ready_s")},
+    dtypes=("float32", "bfloat16", "float16", "int8", "stored"),
 )

@@ -186,4 +186,5 @@ ENGINE = EngineSpec(
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=exports.export,
+    dtypes=("float32", "bfloat16", "float16", "int8"),
 )

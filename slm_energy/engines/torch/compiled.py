@@ -287,4 +287,5 @@ ENGINE = EngineSpec(
     needs_preparation=_needs_preparation,
     prepare=_prepare,
     options={"mode": tuple(_INDUCTOR)},
+    dtypes=("float32", "bfloat16", "float16", "int8"),
 )

@@ -322,4 +322,5 @@ ENGINE = EngineSpec(
     create=TorchEngine,
     imports=imports,
     unsupported=unsupported,
+    dtypes=("float32", "bfloat16", "float16", "int8"),
 )

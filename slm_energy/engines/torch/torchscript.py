@@ -96,4 +96,5 @@ ENGINE = EngineSpec(
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=trace.trace,
+    dtypes=("float32", "bfloat16", "float16", "int8"),
 )
