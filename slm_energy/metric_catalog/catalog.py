@@ -27,6 +27,7 @@ GROUPS = {
     "throughput": "what the serve window delivered per second",
     "tokens": "how much was served",
     "time": "wall time, inside and outside the windows",
+    "model": "how the engine stores the weights",
     "quality": "whether the answers work, and how they compare with the reference engine's",
     "warmup": "how the warm-up went",
     "sampler": "what metering itself took",
