@@ -169,11 +169,13 @@ def _std(network: Any, name: str, parameter: Any) -> float:
 
     module = network.get_submodule(name.rpartition(".")[0])
     if parameter.ndim == 1:
-        return _NORM_STD if parameter is module.weight else _BIAS_STD
+        return _NORM_STD if parameter is getattr(module, "weight", None) else _BIAS_STD
     if isinstance(module, nn.Embedding):
         return _EMBEDDING_STD
     # Linear layers are (outputs, inputs), GPT-2's Conv1D (inputs, outputs).
     inputs = parameter.shape[1] if isinstance(module, nn.Linear) else parameter.shape[0]
+    if isinstance(module, nn.Conv1d):
+        inputs = parameter[0].numel()
     gain = 1 + _GAIN_OF_ALL_LAYERS / network.config.num_hidden_layers
     return float(gain / math.sqrt(inputs))
 
