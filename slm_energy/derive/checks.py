@@ -46,8 +46,9 @@ def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFi
         "kv_cache": True,
         "isolation": settings.measurement.isolation,
     }
-    if settings.engine.threads is not None:
-        wanted["threads"] = settings.engine.threads
+    threads = settings.engine.threads or capture.effective.get("threads_requested")
+    if threads is not None:
+        wanted["threads"] = threads
     if settings.model.attention != "auto":
         wanted["attention"] = settings.model.attention
     # Old captures, from before isolation was configurable, do not record it.
