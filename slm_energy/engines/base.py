@@ -94,10 +94,12 @@ class Completion:
     Attributes:
         output_ids: generated token ids, without padding.
         token_ns: monotonic time at which the caller received each of them.
+        decode_ns: from the first to the last of them, as a server timed it; None if none did.
     """
 
     output_ids: tuple[int, ...]
     token_ns: tuple[int, ...]
+    decode_ns: int | None = None
 
 
 class Refused(EngineError):

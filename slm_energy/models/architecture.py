@@ -173,9 +173,9 @@ def cached_numbers(config: Mapping[str, Any]) -> int | None:
     hidden, layers, heads = (first(config, names) for names in (HIDDEN, LAYERS, HEADS))
     if not all(isinstance(each, int) and each > 0 for each in (hidden, layers, heads)):
         return None
-    head: int = config.get("head_dim") or hidden // heads
+    head = config.get("head_dim") or hidden // heads
     key_heads = 1 if config.get("multi_query") else config.get("num_key_value_heads") or heads
-    return 2 * layers * key_heads * head
+    return int(2 * layers * key_heads * head)
 
 
 def _defaults(family: str) -> dict[str, Any]:
