@@ -452,7 +452,7 @@ def test_tables_name_servers_and_not_their_commands(make_request):
     }
 
 
-@pytest.mark.parametrize("name", ["openai_server", "vllm", "llama_cpp_server"])
+@pytest.mark.parametrize("name", ["openai_server", "vllm", "sglang", "llama_cpp_server"])
 def test_the_shipped_configurations_name_only_options_that_there_are(name):
     found = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert found["name"] == "openai_server"
