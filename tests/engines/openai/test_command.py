@@ -124,7 +124,11 @@ def test_an_unknown_context_must_be_set(target, tmp_path):
 @pytest.mark.parametrize(
     ("words", "changes", "reason"),
     [
-        (RUN + " {gguff}", {}, r"unknown placeholder \{gguff\}; known: cache_bytes, context, dtype"),
+        (
+            RUN + " {gguff}",
+            {},
+            r"unknown placeholder \{gguff\}; known: cache_bytes, context, dtype",
+        ),
         (RUN + " {", {}, "cannot be read"),
         (RUN + " '", {}, "cannot be read: No closing quotation"),
         ("{python} -m http.server", {}, r"has no \{port\}"),
