@@ -52,7 +52,7 @@ def shrink(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
     new_dim = _tiny_head_dim(head_dim, first(full, ROTARY_SHARE) or 1.0)
     new_key_heads = _TINY_HEADS if key_heads == heads else min(key_heads, _TINY_KEY_HEADS)
     new_heads = new_key_heads * heads // key_heads
-    new_hidden = math.ceil(hidden * new_heads * new_dim / (heads * head_dim) / 32) * 32
+    new_hidden = max(64, math.ceil(hidden * new_heads * new_dim / (heads * head_dim) / 32) * 32)
     new_context = min(context, _TINY_CONTEXT)
     changed: dict[str, Any] = dict.fromkeys(HIDDEN, new_hidden)
     changed |= dict.fromkeys(INNER, (first(full, INNER) or 0) * new_hidden // hidden // 32 * 32)
@@ -72,6 +72,7 @@ def shrink(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
             full.get("rope_scaling"), int((first(full, ROTARY_SHARE) or 1.0) * new_dim) // 2
         ),
         "mamba_d_state": _TINY_HEAD_DIM,
+        "block_multiple_of": 32,
         # Granite scales attention scores by 1 / head_dim, Gemma by 1 / sqrt(head_dim).
         "query_pre_attn_scalar": full.get("query_pre_attn_scalar", 0) * new_dim // head_dim,
         "attention_multiplier": full.get("attention_multiplier", 0.0) * head_dim / new_dim,
