@@ -209,14 +209,15 @@ def client_kept_up(trial: Trial, capture: Capture) -> tuple[bool | None, str]:
         return None, "requests came batch by batch"
     values = metrics(capture, serve, load, count(capture.generations, serve, load))
     late_s, cpu_pct = values.get("load/client_late_p99_s"), values.get("load/client_cpu_pct")
-    reader_s = values.get("load/reader_late_p99_s", 0.0)
+    reader_s = values.get("load/reader_late_p99_s")
     if late_s is None:
         return None, "no request was due in the window"
     words = f"1 % of requests were sent {1e3 * late_s:.3g} ms late"
     if cpu_pct is None:
         return True, f"{words}; the engine computes in the client's process"
-    words += f" and read {1e3 * reader_s:.3g} ms late, {cpu_pct:.0f} % of one processor"
-    if max(late_s, reader_s) > load.late_s:
+    words += "" if reader_s is None else f" and read {1e3 * reader_s:.3g} ms late"
+    words += f", {cpu_pct:.0f} % of one processor"
+    if max(late_s, reader_s or late_s) > load.late_s:
         return False, f"{words}; load.late_s={load.late_s:g} allows less"
     if cpu_pct > load.client_cpu_pct:
         return False, f"{words}; load.client_cpu_pct={load.client_cpu_pct:g} allows less"

@@ -49,7 +49,7 @@ token and is never stopped by one; the other override repeats the file's own val
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _BLOCK = 128
 """Tokens of a block of vLLM's cache on a processor, the largest that it uses; one stays empty."""
-_OPEN_SEQUENCES = 16
+_OPEN_SEQUENCES = 32
 """That fill the cache of an open load; as few are that long, several times as many fit in."""
 
 _VALUES: dict[str, Callable[[LoadRequest], object]] = {
@@ -173,7 +173,7 @@ def cache_bytes(request: LoadRequest) -> int:
     """Return the value of `{cache_bytes}`: the cache of all sequences that are served at once.
 
     Each may be as long as `{context}`. There are as many as a batch has, or as there are clients;
-    in an open load, 16.
+    in an open load, 32.
 
     Raises:
         EngineError: config.json does not tell how much a token takes.

@@ -64,7 +64,7 @@ def test_the_cache_holds_all_sequences_that_are_served_at_once(target):
     assert under(workload=of_four) == token * 128 * (2 * 4 + 1)
     clients = LoadConfig(name="closed", mode="closed", clients=8)
     assert under(load=clients) == token * 128 * (2 * 8 + 1)
-    assert under(load=LoadConfig(name="open", mode="open", rate=1.0)) == token * 128 * (2 * 16 + 1)
+    assert under(load=LoadConfig(name="open", mode="open", rate=1.0)) == token * 128 * (2 * 32 + 1)
     half = dataclasses.replace(settings.engine, dtype="bfloat16")
     assert under(engine=half) == token // 2 * 128 * (2 * 1 + 1)
 
