@@ -15,6 +15,7 @@ from slm_energy.cell import (
     cell_labels,
     cell_levels,
     named_levels,
+    served_by,
     varying_names,
 )
 from slm_energy.config.groups import EngineConfig, LoadConfig, RunConfig
@@ -147,6 +148,14 @@ def test_a_server_is_called_by_its_name(config: RunConfig) -> None:
     torch = {"engine.name": "torch"}
     rows = [("a", cell_levels(a_cell(config)) | vllm), ("b", cell_levels(a_cell(config)) | torch)]
     assert [*cell_labels(rows).values()] == ["bundled / vllm / cpu", "bundled / torch / cpu"]
+
+
+def test_a_named_server_is_the_engine_that_people_are_told_of(config: RunConfig) -> None:
+    served = EngineConfig(name="openai_server", decode="generate", options={"server": "vllm"})
+    assert served_by(a_cell(config, engine=served).settings) == "vllm"
+    unnamed = dataclasses.replace(served, options={"server": None})
+    assert served_by(a_cell(config, engine=unnamed).settings) == "openai_server"
+    assert served_by(a_cell(config, engine=EngineConfig(name="torch")).settings) == "torch"
 
 
 def under(config: RunConfig, **load: Any) -> Cell:

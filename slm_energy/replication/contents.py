@@ -136,7 +136,7 @@ Data: {about.data_license}. Configurations: {about.code_license}.
 def _environments(package: Package, frame: pd.DataFrame) -> dict[str, bytes]:
     """The versions that each engine ran with, and those of the sweeps, as pip reads them."""
     known = dict[str, dict[str, Any]]()
-    servers = frame.get("engine.options.server", pd.Series(index=frame.index, dtype=object))
+    servers = frame.get("engine.options.server", frame["engine.name"])
     named = servers.where(servers.notna() & (servers != "None"), frame["engine.name"])
     for name, own in frame.groupby(named):
         versions = own.filter(regex=rf"^{_VERSION}").drop_duplicates()
