@@ -20,7 +20,8 @@ import numpy as np
 
 from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.engines import decode
+from slm_energy.config.groups import Scalar
+from slm_energy.engines import decode, precision
 from slm_energy.engines.base import (
     Batch,
     Completion,
@@ -30,7 +31,7 @@ from slm_energy.engines.base import (
     find,
     threads,
 )
-from slm_energy.engines.onnx import export
+from slm_energy.engines.onnx import export, weights
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models.folder import context_length
@@ -87,7 +88,7 @@ class GenaiEngine:
         return {
             "provider": self._model.device_type.lower(),
             "dtype": facts["dtype"],
-            "quantization": (export.quantization(facts) if facts["dtype"] == "int8" else None),
+            "weights": facts["weights"],
             "threads": thread_count,
             "spinning": spinning == "1",
             "told_by_runtime": ["provider"],
@@ -207,15 +208,19 @@ def unsupported(settings: Settings) -> str | None:
         return "engine onnxruntime_genai supports only its own loop: set engine.decode=generate"
     if settings.provider.name != "cpu":
         return f"engine onnxruntime_genai has no provider {settings.provider.name}: use cpu"
-    if settings.engine.dtype not in ("float32", "int8"):
-        return f"engine onnxruntime_genai with engine.dtype={settings.engine.dtype}: use float32"
-    return None
+    return precision.ineffective(settings.engine.dtype, settings.engine.options)
+
+
+def _rounding(request: LoadRequest) -> dict[str, Scalar]:
+    """The options about 4-bit weights, which are also the export's."""
+    options = request.settings.engine.options
+    return {name: options[name] for name in ("scheme", "group_size") if name in options}
 
 
 def _graph(request: LoadRequest) -> LoadRequest:
     """The request to engine onnx, in the sweep's interpreter, for the export to use."""
     engine = dataclasses.replace(
-        request.settings.engine, name="onnx", decode="generate", options={}
+        request.settings.engine, name="onnx", decode="generate", options=_rounding(request)
     )
     return dataclasses.replace(
         request,
@@ -230,7 +235,9 @@ def _entry_path(request: LoadRequest) -> Path:
 
 def _identity(request: LoadRequest) -> dict[str, Json]:
     """Without the exporter's versions: the worker, in another environment, cannot know them."""
-    return derived_from(request, _RECIPE)
+    own = request.settings.engine
+    made = dataclasses.asdict(precision.grouped(own.options)) if own.dtype == "int4" else {}
+    return derived_from(request, _RECIPE) | made
 
 
 def _needs_preparation(request: LoadRequest) -> bool:
@@ -327,6 +334,10 @@ ENGINE = EngineSpec(
     needs_preparation=_needs_preparation,
     prepare=_prepare,
     prepares_in_sweep=True,
-    options={"spinning": ("on", "off")},
-    dtypes=("float32", "int8"),
+    options={
+        "spinning": ("on", "off"),
+        "scheme": precision.SCHEMES,
+        "group_size": weights.GROUP_SIZES,
+    },
+    dtypes=("float32", "int8", "int4"),
 )
