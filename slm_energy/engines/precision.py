@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from slm_energy.config.groups import EngineConfig
 from slm_energy.serialization import Json
 
 BITS: dict[str, int] = {"int8": 8, "int6": 6, "int5": 5, "int4": 4}
@@ -130,6 +131,11 @@ def grouped(options: Mapping[str, object]) -> Grouped:
         symmetric=options.get("scheme", "auto") != "asymmetric",
         group_size={"auto": 32, "-1": None}[size] if size in ("auto", "-1") else int(size),
     )
+
+
+def identity(engine: EngineConfig) -> dict[str, Json]:
+    """What of an engine's options determines the content of a file with its weights."""
+    return dataclasses.asdict(grouped(engine.options)) if engine.dtype == "int4" else {}
 
 
 def ineffective(dtype: str, options: Mapping[str, object]) -> str | None:

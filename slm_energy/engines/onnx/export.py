@@ -88,11 +88,9 @@ def make(request: LoadRequest) -> None:
 
 
 def _identity(request: LoadRequest) -> dict[str, Json]:
-    engine = request.settings.engine
-    made = dataclasses.asdict(precision.grouped(engine.options)) if engine.dtype == "int4" else {}
     return {
         **derived_from(request, _RECIPE),
-        **made,
+        **precision.identity(request.settings.engine),
         "graph": "lean" if _is_lean(request) else "stock",
         # The runtime infers shapes, quantizes to 8 bits and computes the deviation.
         "versions": request.versions_of(*PACKAGES, *RUNTIMES),

@@ -235,9 +235,7 @@ def _entry_path(request: LoadRequest) -> Path:
 
 def _identity(request: LoadRequest) -> dict[str, Json]:
     """Without the exporter's versions: the worker, in another environment, cannot know them."""
-    own = request.settings.engine
-    made = dataclasses.asdict(precision.grouped(own.options)) if own.dtype == "int4" else {}
-    return derived_from(request, _RECIPE) | made
+    return derived_from(request, _RECIPE) | precision.identity(request.settings.engine)
 
 
 def _needs_preparation(request: LoadRequest) -> bool:

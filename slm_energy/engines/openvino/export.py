@@ -7,7 +7,6 @@ is compared with that model's logits before it is stored.
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import warnings
 from pathlib import Path
@@ -32,11 +31,9 @@ _TASK = "text-generation-with-past"
 
 def identity(request: LoadRequest) -> dict[str, Json]:
     """Everything that determines an export's content. Both ways of decoding share it."""
-    engine = request.settings.engine
-    made = dataclasses.asdict(precision.grouped(engine.options)) if engine.dtype == "int4" else {}
     return {
         **derived_from(request, _RECIPE),
-        **made,
+        **precision.identity(request.settings.engine),
         "versions": dict(request.versions),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 from slm_energy.engines import precision
 from slm_energy.engines.openvino import session as ov
 from slm_energy.engines.precision import Grouped, Tensor
-from slm_energy.errors import EngineError, one_line
+from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
 
 GROUP_SIZES = ("auto", "32", "64", "128", "-1")
@@ -50,7 +50,9 @@ def quantize(graph: Path, dtype: str, made: Grouped) -> None:
         rounded = nncf.compress_weights(model, ignored_scope=scope, **arguments)
     except nncf.InvalidGroupSizeError as error:
         raise EngineError(
-            f"engine.options.group_size={made.group_size}: {one_line(error)}", permanent=True
+            f"engine.options.group_size={made.group_size}: it does not divide the inputs of every"
+            " layer: choose a smaller one, or -1",
+            permanent=True,
         ) from error
     openvino.save_model(rounded, graph, compress_to_fp16=False)
     del model, rounded
