@@ -293,6 +293,7 @@ _BUILT_IN = {
     "onnx": "slm_energy.engines.onnx.engine",
     "onnxruntime_genai": "slm_energy.engines.onnx.genai",
     "openvino": "slm_energy.engines.openvino.engine",
+    "openvino_genai": "slm_energy.engines.openvino.genai",
     "llama_cpp": "slm_energy.engines.llama_cpp.engine",
     "openai_server": "slm_energy.engines.openai.engine",
     "scripted": "slm_energy.testing.engine",

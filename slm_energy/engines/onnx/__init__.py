@@ -6,5 +6,6 @@ session              decoding through an ONNX Runtime session
 providers            execution providers
 tensorrt             engines for the TensorRT provider
 export               makes the graph: `export_optimum`, `export_transformers`, `simplify`
+weights              quantizes its weights, and tells what it stores
 external_data        weights in a file beside the graph
 """

@@ -180,17 +180,13 @@ def _transformers_exports() -> bool:
     return bool(spec and spec.origin and (Path(spec.origin).parent / "exporters").is_dir())
 
 
-def _needs_preparation(request: LoadRequest) -> bool:
-    return not cache.intact(exports.cache_folder(request))
-
-
 ENGINE = EngineSpec(
     name="openvino",
-    packages=("openvino", "optimum-intel", "optimum", "nncf", "torch", "transformers"),
+    packages=exports.PACKAGES,
     create=OpenVinoEngine,
     imports=_imports,
     unsupported=unsupported,
-    needs_preparation=_needs_preparation,
+    needs_preparation=exports.needed,
     prepare=exports.export,
     options={"scheme": precision.SCHEMES, "group_size": weights.GROUP_SIZES},
     dtypes=("float32", "bfloat16", "float16", "int8", "int4"),

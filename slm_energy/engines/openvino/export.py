@@ -24,23 +24,29 @@ from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
 
 GRAPH = "openvino_model.xml"
+PACKAGES = ("openvino", "optimum-intel", "optimum", "nncf", "torch", "transformers")
 _RECIPE = 2
 """Raise it when this package exports the same model differently: part of the cache address."""
 _TASK = "text-generation-with-past"
 
 
 def identity(request: LoadRequest) -> dict[str, Json]:
-    """Everything that determines an export's content. Both ways of decoding share it."""
+    """Everything that determines an export's content; engine openvino_genai serves it, too."""
     return {
         **derived_from(request, _RECIPE),
         **precision.identity(request.settings.engine),
-        "versions": dict(request.versions),
+        "versions": request.versions_of(*PACKAGES),
     }
 
 
 def cache_folder(request: LoadRequest) -> Path:
     """The folder of this request's export, which may not exist yet."""
     return cache.place(request.cache_path, "openvino", identity(request))
+
+
+def needed(request: LoadRequest) -> bool:
+    """Whether the export is still to be made."""
+    return not cache.intact(cache_folder(request))
 
 
 def export(request: LoadRequest) -> None:
@@ -86,7 +92,7 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
         gc.collect()  # the graph is compiled below: not both at once
         if precision.is_quantized(dtype):
             weights.quantize(folder / GRAPH, dtype, made)
-    label = f"engine.name=openvino: the graph made from {kind}"
+    label = f"engine.name={request.settings.engine.name}: the graph made from {kind}"
     deviation = decode.require_close(_probed(folder, request, vocabulary), expected, dtype, label)
     return {
         "attention": attention,

@@ -199,10 +199,11 @@ def test_4_bit_weights_in_the_wrong_order_are_refused(make_request, tmp_path, mo
     def shuffled(source: Path, folder: Path, group_size: int, *, symmetric: bool) -> None:
         right(source, folder, group_size, symmetric=symmetric)
         model = onnx.load(folder / "model.onnx")
-        layer = next(node for node in model.graph.node if "layers.2/mlp/down_proj" in node.name)
-        packed = next(t for t in model.graph.initializer if t.name == layer.input[1])
-        values = np.roll(onnx.numpy_helper.to_array(packed), 1, axis=0)
-        packed.CopyFrom(onnx.numpy_helper.from_array(values, packed.name))
+        packed = {n.input[1] for n in model.graph.node if n.op_type == "MatMulNBits"}
+        for tensor in model.graph.initializer:
+            if tensor.name in packed:
+                values = np.roll(onnx.numpy_helper.to_array(tensor), 1, axis=0)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
         onnx.save(model, folder / "model.onnx")
 
     monkeypatch.setattr(weights, "to_4_bits", shuffled)
