@@ -5,7 +5,7 @@ genai                engine `onnxruntime_genai`
 session              decoding through an ONNX Runtime session
 providers            execution providers
 tensorrt             engines for the TensorRT provider
-export               makes the graph: `export_optimum`, `export_transformers`, `simplify`
+export               makes the graph: `export_fused`, `export_optimum`, ...
 weights              quantizes its weights, and tells what it stores
 external_data        weights in a file beside the graph
 """

@@ -14,7 +14,7 @@ from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines import decode, precision
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
-from slm_energy.engines.onnx import export, providers, tensorrt, weights
+from slm_energy.engines.onnx import export, export_fused, providers, tensorrt, weights
 from slm_energy.engines.onnx import session as ort
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.engines.onnx.providers import Node
@@ -50,7 +50,7 @@ class OnnxEngine:
         if engine.decode == "generate":
             self._model = _convenience(folder, self._graph, self._binding)
         first = Batch(prompts=((1,),), new_tokens=1, stop="fixed")
-        ort.Decoding(self._graph, first, self._binding, self._device).prefill()
+        ort.decoding(self._graph, first, self._binding, self._device).prefill()
         options = self._session.get_session_options()
         in_force = self._session.get_provider_options()
         return {
@@ -66,6 +66,7 @@ class OnnxEngine:
             "io_binding": self._binding,
             "kv_cache": bool(self._graph.caches),
             "attention": exported["attention"],
+            "attention_fused": sum(node.operator == export_fused.OPERATOR for node in computed),
             "export_deviation": exported["deviation"],
             "unused_weights": exported.get("unused_weights"),
             "context": context_length(request.model_path),
@@ -80,7 +81,7 @@ class OnnxEngine:
         """
         if self._model is not None:
             return decode.generate(self._model, batch, self._eos_ids, self._model.device)
-        decoding = ort.Decoding(self._graph, batch, self._binding, self._device)
+        decoding = ort.decoding(self._graph, batch, self._binding, self._device)
         return decode.greedy(decoding, batch, self._eos_ids)
 
     def close(self) -> None:

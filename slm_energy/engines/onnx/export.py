@@ -8,6 +8,7 @@ made from the export in float32.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import shutil
@@ -22,7 +23,7 @@ from slm_energy import cache
 from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode, precision
 from slm_energy.engines.base import LoadRequest, derived_from, threads
-from slm_energy.engines.onnx import export_optimum, export_transformers, weights
+from slm_energy.engines.onnx import export_fused, export_optimum, export_transformers, weights
 from slm_energy.engines.onnx import session as ort
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.engines.onnx.providers import PROVIDERS
@@ -34,7 +35,7 @@ RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 DEFAULT_CONTEXT = 2048
 """Longest sequence in tokens for a model that states no limit."""
 _EXTRA = "pip install 'slm-energy[onnx]'"
-_RECIPE = 4
+_RECIPE = 5
 """To be raised when this package makes another graph of the same model: part of the identity."""
 
 
@@ -91,7 +92,7 @@ def _identity(request: LoadRequest) -> dict[str, Json]:
     return {
         **derived_from(request, _RECIPE),
         **precision.identity(request.settings.engine),
-        "graph": "lean" if _is_lean(request) else "stock",
+        "graph": _kind(request),
         # The runtime infers shapes, quantizes to 8 bits and computes the deviation.
         "versions": request.versions_of(*PACKAGES, *RUNTIMES),
     }
@@ -113,9 +114,14 @@ def _transformers_exports(versions: Mapping[str, str]) -> bool:
     return installed != "absent" and int(installed.partition(".")[0]) >= 5
 
 
-def _is_lean(request: LoadRequest) -> bool:
-    """Whether our loop serves the graph, without unnecessary work, or the library its own graph."""
-    return request.settings.engine.decode == "session"
+def _kind(request: LoadRequest) -> str:
+    """`stock`: the library's own graph, which it serves itself; else a graph for our loop.
+
+    `fused` has operators that only the processor has in float32, where the model allows it.
+    """
+    if request.settings.engine.decode != "session":
+        return "stock"
+    return "fused" if request.settings.provider.name == "cpu" else "lean"
 
 
 def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
@@ -150,13 +156,18 @@ def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
 
 
 def _write(folder: Path, model: Any, request: LoadRequest) -> None:
-    if not _is_lean(request):
+    kind = _kind(request)
+    if kind == "stock":
         export_optimum.stock(folder, model)
         return
-    if _has_optimum(request.versions):
-        export_optimum.lean(folder, model)
-    else:
-        export_transformers.lean(folder, model)
+    with contextlib.suppress(export_fused.NotFusable):
+        if kind == "fused":
+            export_fused.fused(folder, model)
+            kind = "written"
+    if kind != "written":
+        (export_optimum if _has_optimum(request.versions) else export_transformers).lean(
+            folder, model
+        )
     model.config.save_pretrained(folder)
 
 
@@ -192,4 +203,4 @@ def _probe_logits(folder: Path, request: LoadRequest) -> list[npt.NDArray[Any]]:
         folder / GRAPH, [PROVIDERS["cpu"]], threads(request.settings), "all", True
     )
     batch = decode.probe(_vocabulary(folder))
-    return decode.probe_logits(ort.Decoding(ort.Graph(session), batch, False, ("cpu", 0)), batch)
+    return decode.probe_logits(ort.decoding(ort.Graph(session), batch, False, ("cpu", 0)), batch)
