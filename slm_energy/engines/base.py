@@ -261,7 +261,7 @@ class EngineSpec:
     unsupported: Callable[[Settings], str | None]
     needs_preparation: Callable[[LoadRequest], bool] = lambda load_request: False
     prepare: Callable[[LoadRequest], None] = lambda load_request: None
-    prepares_in_sweep: bool = False
+    prepares_in_sweep: Callable[[Settings], bool] = lambda settings: False
     concurrent: bool = False
     imports: Callable[[Settings], object] = lambda settings: None
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)

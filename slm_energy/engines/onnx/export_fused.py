@@ -158,7 +158,8 @@ def _attending(model: Any) -> Iterator[Any]:
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    if not model._supports_attention_backend or model.config._attn_implementation != "sdpa":
+    calls = model._supports_attention_backend or model.config.model_type == "gpt_bigcode"
+    if not calls or model.config._attn_implementation != "sdpa":
         raise NotFusable("it has an attention of its own")
     call = _call(model, _tables(model))
     module = sys.modules[type(model).__module__]
