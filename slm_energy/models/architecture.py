@@ -18,10 +18,13 @@ from slm_energy.errors import ModelError
 HIDDEN = ("hidden_size", "n_embd", "n_embed")
 LAYERS = ("num_hidden_layers", "n_layer")
 HEADS = ("num_attention_heads", "n_head")
-INNER = ("intermediate_size", "n_inner")
+INNER = ("intermediate_size", "n_inner", "block_ff_dim", "shared_intermediate_size")
 CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 ROTARY_SHARE = ("partial_rotary_factor", "rotary_pct")
 _SYNONYMS = (HIDDEN, LAYERS, HEADS, INNER, ROTARY_SHARE, ("rope_theta", "rotary_emb_base"))
+
+_LAYER_LISTS = ("no_rope_layers", "layer_types")
+"""Lists with one entry for each layer."""
 
 _TINY_LAYERS = 2
 _TINY_CONTEXT = 512
@@ -33,8 +36,8 @@ _TINY_HEAD_DIM = 16
 def shrink(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
     """Reduce an architecture to two narrow layers; all ratios and switches are unchanged.
 
-    Widths are multiples of 32, the block of 8-bit formats. If a list distinguishes layers, the last
-    are kept: SmolLM3 has one of each kind at its end.
+    Widths are multiples of 32, the block of 8-bit formats. Where a list distinguishes layers, one
+    of each kind is kept, the last; a list of one kind keeps two.
 
     Args:
         full: `model.architecture`.
@@ -49,11 +52,12 @@ def shrink(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
     new_dim = _tiny_head_dim(head_dim, first(full, ROTARY_SHARE) or 1.0)
     new_key_heads = _TINY_HEADS if key_heads == heads else min(key_heads, _TINY_KEY_HEADS)
     new_heads = new_key_heads * heads // key_heads
-    new_hidden = hidden * new_heads * new_dim // (heads * head_dim)
+    new_hidden = max(64, math.ceil(hidden * new_heads * new_dim / (heads * head_dim) / 32) * 32)
     new_context = min(context, _TINY_CONTEXT)
     changed: dict[str, Any] = dict.fromkeys(HIDDEN, new_hidden)
     changed |= dict.fromkeys(INNER, (first(full, INNER) or 0) * new_hidden // hidden // 32 * 32)
-    changed |= dict.fromkeys(LAYERS, _TINY_LAYERS)
+    kept = _one_of_each(full)
+    changed |= dict.fromkeys(LAYERS, len(kept))
     changed |= dict.fromkeys(HEADS, new_heads)
     changed |= dict.fromkeys(CONTEXT, new_context)
     changed |= {
@@ -62,11 +66,40 @@ def shrink(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
         "head_dim": new_dim,
         "rotary_dim": full.get("rotary_dim", 0) * new_dim // head_dim,
         "sliding_window": (full.get("sliding_window") or 0) * new_context // context,
-        "no_rope_layers": full.get("no_rope_layers", [])[-_TINY_LAYERS:],
-        # Granite scales attention scores by 1 / head_dim.
+        **{key: [full[key][layer] for layer in kept] for key in _LAYER_LISTS if key in full},
+        "original_max_position_embeddings": new_context // 2,
+        "rope_scaling": _fewer_factors(
+            full.get("rope_scaling"), int((first(full, ROTARY_SHARE) or 1.0) * new_dim) // 2
+        ),
+        "mamba_d_state": _TINY_HEAD_DIM,
+        "block_multiple_of": 32,
+        # Granite scales attention scores by 1 / head_dim, Gemma by 1 / sqrt(head_dim).
+        "query_pre_attn_scalar": full.get("query_pre_attn_scalar", 0) * new_dim // head_dim,
         "attention_multiplier": full.get("attention_multiplier", 0.0) * head_dim / new_dim,
     }
-    return {k: v if v is None else changed.get(k, v) for k, v in full.items()}
+    tiny = {k: v if v is None else changed.get(k, v) for k, v in full.items()}
+    if full.get("model_type") == "granitemoehybrid":  # its class checks these without Mamba, too
+        inner = full.get("mamba_expand", 2) * new_hidden
+        tiny |= {"mamba_n_heads": inner // _TINY_HEAD_DIM, "mamba_d_head": _TINY_HEAD_DIM}
+    return tiny
+
+
+def _one_of_each(full: Mapping[str, Any]) -> list[int]:
+    """The layers of a tiny model, as indices of the full one's: the last of each kind."""
+    count = _number(full, LAYERS)
+    kinds = list(zip(*(full[key] for key in _LAYER_LISTS if key in full), strict=True))
+    last = {kind: layer for layer, kind in enumerate(kinds)}
+    return sorted(last.values()) if len(last) > 1 else list(range(count))[-_TINY_LAYERS:]
+
+
+def _fewer_factors(scaling: Mapping[str, Any] | None, pairs: int) -> dict[str, Any] | None:
+    """Scaling of rotary positions whose factors, one per rotated pair, are evenly thinned."""
+    if scaling is None:
+        return None
+    return {
+        key: value[:: max(1, len(value) // pairs)][:pairs] if isinstance(value, list) else value
+        for key, value in scaling.items()
+    }
 
 
 def disagreement(

@@ -25,7 +25,7 @@ from slm_energy.engines.openvino import engine as plain
 from slm_energy.engines.openvino import export as exports
 from slm_energy.engines.openvino import session as ov
 from slm_energy.errors import EngineError, one_line
-from slm_energy.models.folder import context_length
+from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
 
 _EXTRA = "pip install 'slm-energy[openvino]'"
@@ -73,7 +73,7 @@ class OpenVinoGenaiEngine:
             "attention_backend": "paged" if self._paged else "sdpa",
             "export_deviation": exported["deviation"],
             "unused_weights": exported.get("unused_weights"),
-            "context": context_length(request.model_path),
+            "context": graph_context(request.model_path),
             "decode": engine.decode,
             **{name.lower(): value for name, value in asked.items()},
         }

@@ -20,14 +20,17 @@ import numpy.typing as npt
 
 from slm_energy import extras
 from slm_energy.cell import Settings
+from slm_energy.config.groups import Dtype
 from slm_energy.devices import cuda
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, left_padded, threads
+from slm_energy.engines.precision import BITS, STORED
 from slm_energy.engines.torch.weights import (
+    effective_precision,
     keep_last_position,
     library,
     load_weights,
-    precision,
+    quantize,
     sdpa_is_wrong,
 )
 from slm_energy.errors import EngineError
@@ -56,7 +59,7 @@ class TorchEngine:
             EngineError: NaN logits.
         """
         if self._decode == "session":
-            return greedy(Decoding(self._model, batch), batch, self._eos_ids)
+            return greedy(decoding(self._model, batch), batch, self._eos_ids)
         import torch
 
         with torch.inference_mode():
@@ -82,8 +85,16 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
 
     settings = load_request.settings
     device = set_up(settings)
-    model = load_weights(settings.model, load_request.model_path, settings.engine.dtype)
+    dtype, size = settings.engine.dtype, _group_size(settings)
+    on_gpu = device.type == "cuda"
+    # Kernels for 4-bit weights on GPUs multiply in bfloat16.
+    loaded: Dtype = "bfloat16" if dtype == "int4" and on_gpu else dtype
+    model = load_weights(settings.model, load_request.model_path, loaded)
+    if dtype == "int8":  # before it moves: a GPU need not hold it in float32
+        quantize(model, dtype)
     model.to(device)
+    if dtype == "int4":
+        quantize(model, dtype, size)
     first = next(model.parameters())
     if first.device != device:
         raise EngineError(f"provider.name={settings.provider.name}: weights are on {first.device}")
@@ -92,7 +103,7 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
         keep_last_position(model)
     deviation = attention_deviation(model)
     with torch.inference_mode():
-        trial = Decoding(model, decode.probe(model.config.vocab_size))
+        trial = decoding(model, decode.probe(model.config.vocab_size))
         trial.prefill()
     decode.prepare_generate(model)
     synchronize(device)
@@ -100,16 +111,22 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
         "provider": first.device.type,
         "device": str(first.device),
         **device_identity(first.device),
-        **precision(model),
+        **effective_precision(model, dtype, size),
         "unused_weights": model.unused_weights,
         "threads": torch.get_num_threads(),
-        "kv_cache": trial.cache.get_seq_length() > 0,
+        "kv_cache": trial.cached,
         "cache": type(trial.cache).__name__,
         "attention": model.config._attn_implementation,
         "attention_deviation": deviation,
         "context": context_length(load_request.model_path),
         "decode": settings.engine.decode,
     }
+
+
+def _group_size(settings: Settings) -> int | None:
+    """Weights that share a scale, if the configuration says so."""
+    asked = str(settings.engine.options.get("group_size", "auto"))
+    return None if asked == "auto" else int(asked)
 
 
 def set_up(settings: Settings) -> Any:
@@ -148,6 +165,19 @@ def forward_parameters(architecture: type) -> frozenset[str]:
     return frozenset(inspect.signature(architecture.forward).parameters)  # type: ignore[attr-defined]
 
 
+def decoding(model: Any, batch: Batch) -> Decoding | OwnCacheDecoding:
+    """Decoding of one batch, with our cache or with the one that the architecture makes."""
+    return OwnCacheDecoding(model, batch) if makes_own_cache(model) else Decoding(model, batch)
+
+
+def makes_own_cache(model: Any) -> bool:
+    """Whether layers keep a state other than keys and values (Mamba, short convolutions).
+
+    Such architectures take no cache from outside. transformers has no public name for this.
+    """
+    return not model._supports_default_dynamic_cache()
+
+
 class Decoding:
     """Decoding of one batch by a model: its cache, attention mask and position ids."""
 
@@ -173,6 +203,11 @@ class Decoding:
         # By default GPT-BigCode would create a cache for an encoder, too.
         self.cache: Any = DynamicCache(config=model.config)
 
+    @property
+    def cached(self) -> bool:
+        """Whether anything of the prompts is in the cache."""
+        return bool(self.cache.get_seq_length() > 0)
+
     def prefill(self) -> Any:
         """Run the prompts; return the logits (b, vocabulary) of each first output token."""
         return self._forward(self._ids, 0)
@@ -193,11 +228,56 @@ class Decoding:
         return output.logits[:, -1]
 
 
-def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Completion]:
+class OwnCacheDecoding:
+    """Decoding of one batch with the steps of transformers' `generate`, which make the cache."""
+
+    def __init__(self, model: Any, batch: Batch) -> None:
+        import torch
+
+        ids, mask = left_padded(batch.prompts)
+        self._model = model
+        self._ids = torch.from_numpy(ids).to(model.device)
+        self._state: dict[str, Any] = {
+            "use_cache": True,
+            "attention_mask": torch.from_numpy(mask).to(model.device),
+            "cache_position": torch.arange(ids.shape[1], device=model.device),
+        }
+        if "logits_to_keep" in forward_parameters(model.__class__):
+            self._state["logits_to_keep"] = 1
+
+    @property
+    def cache(self) -> Any:
+        """What the model made: keys, values and states; None before the prompts, or if nothing."""
+        return self._state.get("past_key_values", self._state.get("cache_params"))
+
+    @property
+    def cached(self) -> bool:
+        """Whether anything of the prompts is in the cache."""
+        return self.cache is not None
+
+    def prefill(self) -> Any:
+        """Run the prompts; return the logits (b, vocabulary) of each first output token."""
+        return self._forward()
+
+    def step(self, ids: Any) -> Any:
+        """Append one token id per request (b,); return the logits (b, vocabulary) of the next."""
+        import torch
+
+        self._ids = torch.cat([self._ids, ids[:, None]], dim=-1)
+        return self._forward()
+
+    def _forward(self) -> Any:
+        inputs = self._model.prepare_inputs_for_generation(self._ids, **self._state)
+        output = self._model(**inputs, return_dict=True)
+        self._state = self._model._update_model_kwargs_for_generation(output, self._state)
+        return output.logits[:, -1]
+
+
+def greedy(steps: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Completion]:
     """Decode greedily; return when the device has finished.
 
     Args:
-        decoding: its `prefill()` and `step(ids)` return logits (b, vocabulary) as tensors.
+        steps: its `prefill()` and `step(ids)` return logits (b, vocabulary) as tensors.
         batch: the requests it decodes.
         eos_ids: end-of-text tokens.
 
@@ -206,10 +286,10 @@ def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Completi
     """
 
     def choices() -> Iterator[tuple[Any, Any]]:
-        best = decoding.prefill().max(dim=-1)
+        best = steps.prefill().max(dim=-1)
         while True:
             yield best.indices, best.values
-            best = decoding.step(best.indices).max(dim=-1)
+            best = steps.step(best.indices).max(dim=-1)
 
     return collect_choices(choices(), batch, eos_ids)
 
@@ -268,30 +348,33 @@ def attention_deviation(model: Any) -> float | None:
 
 def probe_logits(model: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
     """A model's logits for a probe, as the reference of a comparison."""
-    return session_probe_logits(Decoding(model, batch), batch)
+    return session_probe_logits(decoding(model, batch), batch)
 
 
-def session_probe_logits(decoding: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
+def session_probe_logits(steps: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
     """Logits (b, vocabulary) after a probe's prompts, and after `PROBE_TOKEN` appended to them."""
     import torch
 
     with torch.inference_mode():
-        first = decoding.prefill()
+        first = steps.prefill()
         token = torch.full((len(batch.prompts),), decode.PROBE_TOKEN, device=first.device)
-        return [logits.float().cpu().numpy() for logits in (first, decoding.step(token))]
+        return [logits.float().cpu().numpy() for logits in (first, steps.step(token))]
 
 
 def imports(settings: Settings) -> None:
     """Import what `load` imports."""
     library()
-    if settings.engine.dtype == "int8":
+    if settings.engine.dtype in BITS:
         importlib.import_module("torchao.quantization")
 
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    if settings.engine.dtype == "int8" and (package := extras.missing("int8", "torchao")):
-        return f"engine.dtype=int8 needs {package}"
+    dtype = settings.engine.dtype
+    if dtype in BITS and (package := extras.missing("int8", "torchao")):
+        return f"engine.dtype={dtype} needs {package}"
+    if dtype == STORED and (package := extras.missing("quantized", "accelerate")):
+        return f"engine.dtype={dtype} needs {package}"
     return library_unsupported(settings)
 
 
@@ -322,5 +405,6 @@ ENGINE = EngineSpec(
     create=TorchEngine,
     imports=imports,
     unsupported=unsupported,
-    dtypes=("float32", "bfloat16", "float16", "int8"),
+    options={"group_size": ("auto", "32", "64", "128")},
+    dtypes=("float32", "bfloat16", "float16", "int8", "int4", "stored"),
 )

@@ -12,9 +12,8 @@ from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
 from slm_energy.engines.torch import eager, trace
-from slm_energy.engines.torch.weights import precision
 from slm_energy.errors import EngineError
-from slm_energy.models.folder import context_length
+from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
 
 
@@ -50,13 +49,14 @@ class TorchScriptEngine:
             "provider": first.device.type,
             "device": str(first.device),
             **eager.device_identity(first.device),
-            **precision(self._module),
+            "dtype": "/".join(sorted({str(p.dtype)[6:] for p in self._module.parameters()})),
+            **({"weights": facts["weights"]} if "weights" in facts else {}),
             "unused_weights": facts.get("unused_weights"),
             "threads": torch.get_num_threads(),
             "kv_cache": decoding.caches[0].shape[2] == 1,
             "attention": facts["attention"],
             "trace_deviation": facts["deviation"],
-            "context": context_length(request.model_path),
+            "context": graph_context(request.model_path),
             "decode": request.settings.engine.decode,
         }
 
