@@ -361,7 +361,7 @@ def _exports(
             for entry in cached
         ):
             levels = dataclasses.replace(settings, engine=dataclasses.replace(own, dtype=dtype))
-            identity = (kind, *wanted.values())
+            identity = (kind, *map(str, wanted.values()))
             needed[identity] = round(_stored(levels, size))
     return needed
 

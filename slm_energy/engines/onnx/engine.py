@@ -125,9 +125,7 @@ def _imports(settings: Settings) -> None:
         _classes()
 
 
-def dtype(
-    requested: str, caches: str, exported: dict[str, Json], computed: list[Node]
-) -> Json:
+def dtype(requested: str, caches: str, exported: dict[str, Json], computed: list[Node]) -> Json:
     """The type in force: that of the caches, or of the weights if they are quantized.
 
     Args:
@@ -137,7 +135,7 @@ def dtype(
         computed: the session's nodes.
 
     Raises:
-        EngineError: the number of layers that run with quantized weights is not the number exported.
+        EngineError: not all layers that were exported with quantized weights run with them.
     """
     if not precision.is_quantized(requested):
         return caches

@@ -191,9 +191,7 @@ def _quantized(folder: Path, request: LoadRequest, exact: LoadRequest) -> dict[s
     ours, theirs = _probe_logits(folder, exact), _probe_logits(source, exact)
     deviation = decode.require_close(ours, theirs, dtype, what)
     return (
-        cache.facts(source)
-        | {"deviation": deviation}
-        | weights.describe(folder, dtype, group_size)
+        cache.facts(source) | {"deviation": deviation} | weights.describe(folder, dtype, group_size)
     )
 
 

@@ -133,7 +133,7 @@ def fused(folder: Path, model: Any) -> None:
             input_names=inputs,
             output_names=["logits", *presents],
             dynamic_axes={"input_ids": token, "position_ids": token}
-            | dict.fromkeys(("seqlens_k", "logits"), {0: "batch"})
+            | {name: {0: "batch"} for name in ("seqlens_k", "logits")}
             | dict.fromkeys((*pasts, *presents), cached),
             opset_version=_OPSET,
             dynamo=False,
@@ -173,7 +173,7 @@ def _attending(model: Any) -> Iterator[Any]:
     finally:
         model.config._attn_implementation = "sdpa"
         hook.remove()
-        del ALL_ATTENTION_FUNCTIONS[_NAME]
+        del ALL_ATTENTION_FUNCTIONS[_NAME]  # type: ignore[no-untyped-call]
 
 
 def _call(model: Any, tables: tuple[Any, Any] | None) -> Any:
@@ -256,8 +256,7 @@ def _tables(model: Any) -> tuple[Any, Any] | None:
         cosines, sines = rotary["rotary_emb"](torch.zeros(1), torch.arange(context)[None])
         half = cosines.shape[-1] // 2
         query = torch.randn(1, 2, context, 2 * half)
-        first_half, second_half = query.split(half, -1)
-        turned = torch.cat((-second_half, first_half), -1)
+        turned = torch.cat((-query[..., half:], query[..., :half]), -1)
         ours = query * cosines + turned * sines
         if not torch.allclose(apply(query, query, cosines, sines)[0], ours, atol=1e-5):
             raise NotFusable("it rotates queries and keys in its own way")
@@ -270,10 +269,10 @@ def _operator() -> Any:
     import torch
 
     class GroupQueryAttention(torch.autograd.Function):
-        """https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"""
+        """As documented: github.com/microsoft/onnxruntime, docs/ContribOperators.md."""
 
         @staticmethod
-        def forward(  # type: ignore[override]
+        def forward(
             context: Any, query: Any, key: Any, value: Any, past_key: Any, past_value: Any, *_: Any
         ) -> tuple[Any, ...]:
             """Return tensors of the right shapes."""

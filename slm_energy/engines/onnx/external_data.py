@@ -70,4 +70,3 @@ def _append(file: BinaryIO, name: str, weight: Any) -> Any:
     tensor.ClearField("raw_data")
     file.write(values.data)
     return tensor
-

@@ -1,9 +1,9 @@
 """Greedy decoding through an ONNX Runtime session; needs only numpy and onnxruntime.
 
-The shapes of the caches, their type and which inputs there are is read from the graph. Tensors are
-passed in one of two ways: `session.run` with numpy arrays copies the new cache out of the runtime at
-each token; IO binding leaves it where the runtime put it (on an accelerator: in device memory). A
-graph with fused attention (`export_fused.py`) appends to a bound cache in place.
+The shapes of the caches, their type and the names of inputs are read from the graph. Tensors are
+passed in one of two ways: `session.run` with numpy arrays copies the new cache out of the runtime
+at each token; IO binding leaves it where the runtime put it (on an accelerator: in device memory).
+A graph with fused attention (`export_fused.py`) appends to a bound cache in place.
 """
 
 from __future__ import annotations
@@ -129,9 +129,7 @@ class Graph:
         return per_token >= _BINDING_FASTER_BYTES
 
 
-def decoding(
-    graph: Graph, batch: Batch, binding: bool, device: tuple[str, int]
-) -> decode.Decoding:
+def decoding(graph: Graph, batch: Batch, binding: bool, device: tuple[str, int]) -> decode.Decoding:
     """Decoding of one batch by a session.
 
     Args:

@@ -4,8 +4,8 @@
 `attention=sdpa` through its stateful pipeline, which tells the tokens of one request only. Both
 take token ids, so no tokenizer is converted.
 
-The library hands out no compiled model: properties are set as for engine openvino, and are not read
-back. The bytes of the paged cache are, and must be those of the type that was asked for.
+The library hands out no compiled model and no logits: properties are set as for engine openvino and
+are reported as they were asked for (`told_by_runtime` is empty), and NaN is not noticed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 
 from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.engines import decode, precision
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, left_padded, threads
 from slm_energy.engines.ends import Ends
 from slm_energy.engines.openvino import engine as plain
@@ -109,9 +108,10 @@ class OpenVinoGenaiEngine:
     def _stream_one(self, batch: Batch) -> list[Completion]:
         """Stamp the tokens of one request as the library tells them."""
         genai, tensor = _library(), ov.library().Tensor
+        base: Any = genai.StreamerBase
         answer = _Answer(batch, 0, self._eos_ids)
 
-        class Streamer(genai.StreamerBase):  # type: ignore[misc]
+        class Streamer(base):  # type: ignore[misc]
             """Takes each token as it comes."""
 
             def write(self, token: int | list[int]) -> Any:
@@ -179,8 +179,8 @@ def unsupported(settings: Settings) -> str | None:
     attention, rows = settings.engine.options.get("attention"), settings.workload.batch_size
     if attention == "sdpa" and rows > 1:
         return (
-            f"engine openvino_genai with engine.options.attention=sdpa and workload.batch_size={rows}:"
-            " it tells the tokens of one request only: use attention=paged"
+            "engine openvino_genai with engine.options.attention=sdpa and"
+            f" workload.batch_size={rows}: it tells the tokens of one request only: use paged"
         )
     return plain.unsupported(settings)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from slm_energy.config.groups import Dtype
 from slm_energy.engines import precision
 from slm_energy.engines.openvino import session as ov
 from slm_energy.engines.precision import Grouped, Tensor
@@ -60,7 +61,7 @@ def quantize(graph: Path, dtype: str, made: Grouped) -> None:
         partial.with_suffix(suffix).unlink()
 
 
-def describe(graph: Path, dtype: str, made: Grouped) -> dict[str, Json]:
+def describe(graph: Path, dtype: Dtype, made: Grouped) -> dict[str, Json]:
     """`weights` of an exported graph (`precision.describe`), read from its file."""
     model = ov.library().Core().read_model(graph)
     return precision.describe(
@@ -76,6 +77,7 @@ def _tensors(model: Any) -> Iterator[Tensor]:
     """Each weight once, with its scales and zero points; no shapes or indices."""
     from openvino import Type
 
+    indices = (Type.i64, Type.i32, Type.boolean)
     seen: set[str] = set()
     head = ov.output_projection(model)
     nodes = model.get_ordered_ops()
@@ -85,7 +87,7 @@ def _tensors(model: Any) -> Iterator[Tensor]:
                 continue
             stored = _constants(node.input_value(position).get_node())
             names = {each.get_name() for each in stored}
-            if not stored or seen & names or stored[0].get_element_type() in (Type.i64, Type.i32):
+            if not stored or seen & names or stored[0].get_element_type() in indices:
                 continue
             seen |= names
             part: precision.Part = "embedding" if kind == "Gather" else "layers"
@@ -93,9 +95,10 @@ def _tensors(model: Any) -> Iterator[Tensor]:
                 part = "head"
             yield _tensor(part, node.get_friendly_name(), stored)
     for node in nodes:
-        if node.get_type_name() == "Constant" and node.get_name() not in seen:
-            if node.get_element_type() not in (Type.i64, Type.i32, Type.boolean):
-                yield _tensor("other", node.get_friendly_name(), [node])
+        if node.get_type_name() != "Constant" or node.get_name() in seen:
+            continue
+        if node.get_element_type() not in indices:
+            yield _tensor("other", node.get_friendly_name(), [node])
 
 
 def _constants(node: Any) -> list[Any]:

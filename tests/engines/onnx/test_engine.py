@@ -113,7 +113,7 @@ def test_int4_stores_the_linear_layers_in_groups_and_says_so(
     make_request, prompts, options, bits, group_size
 ):
     engine, effective = loaded(make_request("onnx", dtype="int4", options=options))
-    exact, before = loaded(make_request("onnx"))
+    _, before = loaded(make_request("onnx"))
     weights = effective["weights"]
     assert effective["dtype"] == "int4"
     assert weights["bits"]["layers"] == pytest.approx(bits, abs=0.01)
@@ -250,10 +250,11 @@ def test_loading_before_the_export_names_the_prepare_step(make_request, tmp_path
 
 def test_a_silent_fallback_to_the_cpu_is_an_error(make_request):
     target = make_request("onnx")
-    ENGINE.prepare(target)
     cuda = dataclasses.replace(target.settings, provider=ProviderConfig(name="cuda", device=1000))
+    target = dataclasses.replace(target, settings=cuda)
+    ENGINE.prepare(target)
     with pytest.raises(EngineError, match=r"fell back to CPUExecutionProvider|provider\.name=cuda"):
-        ENGINE.create().load(dataclasses.replace(target, settings=cuda))
+        ENGINE.create().load(target)
 
 
 @pytest.mark.parametrize(
