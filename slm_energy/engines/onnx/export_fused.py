@@ -102,6 +102,8 @@ class _Trace:
             for each, count in ((query, heads), (key, key_heads), (value, key_heads))
         ]
         tables = self.tables if self.rotated else None
+        if tables and (size % 16 or tables[0].shape[1] % 8):
+            raise NotFusable("the operator rotates only heads of a multiple of 16")
         self.rotated = False
         out, *self.present[layer] = _operator().apply(
             *flat, *self.past[layer], self.lengths, self.total, *(tables or (None, None)),
@@ -158,8 +160,7 @@ def _attending(model: Any) -> Iterator[Any]:
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    calls = model._supports_attention_backend or model.config.model_type == "gpt_bigcode"
-    if not calls or model.config._attn_implementation != "sdpa":
+    if not model._supports_attention_backend or model.config._attn_implementation != "sdpa":
         raise NotFusable("it has an attention of its own")
     call = _call(model, _tables(model))
     module = sys.modules[type(model).__module__]

@@ -31,11 +31,11 @@ _TASK = "text-generation-with-past"
 
 
 def identity(request: LoadRequest) -> dict[str, Json]:
-    """Everything that determines an export's content; engine openvino_genai serves it, too."""
+    """Everything that determines an export's content. Both ways of decoding share it."""
     return {
         **derived_from(request, _RECIPE),
         **precision.identity(request.settings.engine),
-        "versions": request.versions_of(*PACKAGES),
+        "versions": dict(request.versions),
     }
 
 
