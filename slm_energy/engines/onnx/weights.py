@@ -158,8 +158,8 @@ def _tensor(part: precision.Part, name: str, stored: list[Any]) -> Tensor:
 def _bytes(tensor: Any) -> int:
     from onnx import helper
 
-    size = int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
-    return math.prod(tensor.dims) * size
+    item = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(math.prod(tensor.dims) * item)
 
 
 def _head(graph: Any) -> str:
