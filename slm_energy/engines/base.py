@@ -20,7 +20,9 @@ import numpy.typing as npt
 from slm_energy import cpu_quota, distributions
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import Dtype
+from slm_energy.engines.precision import STORED
 from slm_energy.errors import ConfigError, EngineError
+from slm_energy.models import gguf_file
 from slm_energy.prompts import end_ids
 from slm_energy.serialization import Json
 
@@ -253,6 +255,7 @@ class EngineSpec:
         concurrent: the engines that `create` builds are `Concurrent`.
         options: the keys of `engine.options` and their allowed values; an empty tuple allows any.
         dtypes: the values of `engine.dtype` that it knows on some device; empty allows any.
+        serves_gguf: it takes a GGUF file as `model.source`.
     """
 
     name: str
@@ -266,6 +269,7 @@ class EngineSpec:
     imports: Callable[[Settings], object] = lambda settings: None
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     dtypes: tuple[Dtype, ...] = ()
+    serves_gguf: bool = False
 
     def versions(self) -> dict[str, str]:
         """Installed versions and builds of `packages`."""
@@ -283,6 +287,11 @@ class EngineSpec:
         if self.dtypes and dtype not in self.dtypes:
             known = f"{', '.join(self.dtypes[:-1])} or {self.dtypes[-1]}"
             return f"engine {self.name} with engine.dtype={dtype}: use {known}"
+        if gguf_file.is_file(settings.model.source) and settings.model.weights == "stored":
+            if not self.serves_gguf:
+                return f"engine {self.name} does not read GGUF files: use llama_cpp or its server"
+            if dtype != STORED:
+                return f"model.source is a GGUF file: set engine.dtype=stored, not {dtype}"
         return self.unsupported(settings)
 
 

@@ -16,23 +16,23 @@ import string
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slm_energy import cache, extras
 from slm_energy.cell import Settings
+from slm_energy.engines import precision
 from slm_energy.engines.base import LoadRequest, threads
 from slm_energy.engines.llama_cpp import engine as llama_cpp
 from slm_energy.engines.llama_cpp import gguf_export
+from slm_energy.engines.llama_cpp.bindings import GGML_TYPES
 from slm_energy.errors import EngineError
+from slm_energy.models import gguf_file
 from slm_energy.models.folder import context_length
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json, write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-_GGML_TYPES = {"float32": 0, "float16": 1, "bfloat16": 30, "int8": 0}
-"""Numbers of enum ggml_type (ggml.h) for everything but weights, such as the KV cache."""
 
 _GGUF_STOPS = {
     "fixed": "tokenizer.ggml.model=str:no_vocab",
@@ -50,7 +50,7 @@ _VALUES: dict[str, Callable[[LoadRequest], object]] = {
     "context": lambda request: context(request),
     "gguf": lambda request: gguf_export.cache_folder(request) / gguf_export.FILE,
     "gguf_stop": lambda request: _GGUF_STOPS[request.settings.workload.stop],
-    "ggml_type": lambda request: _GGML_TYPES[request.settings.engine.dtype],
+    "ggml_type": lambda request: GGML_TYPES[llama_cpp.cache_type(request.settings.engine.dtype)],
     "tokenizer": lambda request: tokenizer_folder(request),
 }
 _PORT = "port"
@@ -88,10 +88,15 @@ def unsupported(settings: Settings) -> str | None:
         return f"{key} has no {{port}}: the server would listen on another port"
     if engine.threads is not None and "threads" not in named:
         return f"engine.threads={engine.threads}, but {key} has no {{threads}}"
-    if engine.dtype == "int8" and "dtype" in named:
-        return "engine.dtype=int8: servers accept only floating-point types for {dtype}"
-    if "gguf" in named and (lacking := extras.missing("llama_cpp", "llama_cpp", "gguf")):
-        return f"{key} has {{gguf}}, which needs {lacking}"
+    if engine.dtype in precision.BITS and "dtype" in named:
+        return f"engine.dtype={engine.dtype}: servers accept only floating-point types for {{dtype}}"
+    if "gguf" in named:
+        if lacking := extras.missing("llama_cpp", "llama_cpp", "gguf"):
+            return f"{key} has {{gguf}}, which needs {lacking}"
+        if refused := llama_cpp.cannot_make(settings):
+            return refused
+    elif gguf_file.is_file(settings.model.source):
+        return f"model.source is a GGUF file, but {key} has no {{gguf}}"
     return _missing(shlex.split(_command(settings)))
 
 
@@ -106,10 +111,10 @@ def implied(request: LoadRequest) -> dict[str, Json]:
         "context": context(request) if "context" in named else context_length(request.model_path),
     }
     if "gguf" in named:
-        facts = cache.facts(gguf_export.cache_folder(request))
-        settings |= {"matrices": facts["matrices"], "export_deviation": facts["deviation"]}
-        if request.settings.engine.dtype == "int8":
-            settings["quantization"] = "as the GGUF file has the matrices; the rest is float32"
+        facts = _gguf_facts(request)
+        kept = ("matrices", "weights", "scheme", "fallback_tensors", "unused_weights")
+        settings |= {key: facts[key] for key in kept if key in facts}
+        settings["export_deviation"] = facts["deviation"]
     return settings
 
 
@@ -142,17 +147,27 @@ def prepare(request: LoadRequest) -> None:
 def context(request: LoadRequest) -> int:
     """Return the value of `{context}`: the model's context, cut to `engine.options.context`.
 
+    llama.cpp's is shorter where it does not slide the window of attention.
+
     Raises:
         EngineError: neither is known.
     """
     lengths = (
         context_length(request.model_path),
         request.settings.engine.options.get("context"),
+        _gguf_facts(request).get("context"),
     )
     known_lengths = [int(length) for length in lengths if length is not None]
     if not known_lengths:
         raise EngineError("the model names no context for {context}: set engine.options.context")
     return min(known_lengths)
+
+
+def _gguf_facts(request: LoadRequest) -> dict[str, Any]:
+    """What is known of the GGUF file in the command; empty without one."""
+    if "gguf" not in placeholders(_command(request.settings)):
+        return {}
+    return cache.facts(gguf_export.cache_folder(request))
 
 
 def free_port() -> int:
