@@ -18,6 +18,7 @@ from typing import Any
 from slm_energy.cache import CacheEntry
 from slm_energy.cell import Cell, Settings
 from slm_energy.config.groups import Dtype
+from slm_energy.engines.precision import BITS, STORED
 from slm_energy.memory_limit import RAISE, SMALLER
 from slm_energy.models.architecture import CONTEXT, HEADS, HIDDEN, INNER, LAYERS, first
 from slm_energy.planning.speed import Speed
@@ -32,6 +33,9 @@ _PLAIN = ("phi", "gpt2", "gpt_bigcode", "gpt_neox", "codegen", "starcoder2", "bl
 _LEARNED = ("gpt2", "gpt_bigcode")
 """Families that learn an embedding of each position."""
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+_GGUF_BYTES = {"int8": 34 / 32, "int6": 210 / 256, "int5": 0.71, "int4": 0.61}
+"""Of each weight in llama.cpp's Q8_0, Q6_K, Q5_K_M and Q4_K_M: its own table of sizes
+(tools/quantize/README.md). Rows that are no multiple of 256 get up to a quarter more."""
 _CLASSES_MIB = 350
 """torch, transformers and optimum, which the convenience classes of two engines import."""
 _PROBED_TOKENS = 1024
@@ -195,6 +199,8 @@ def needs_of(
     engine = _ENGINES.get(settings.engine.name)
     if engine is None or size is None or settings.provider.name != "cpu" or not prompts:
         return Needs()
+    if settings.engine.dtype == STORED:  # of so many bits as its author chose
+        return Needs()
     lengths = [len(text.encode("utf-8", "replace")) / TEXT_BYTES_PER_TOKEN for text in prompts]
     batches = math.ceil(len(prompts) / workload.batch_size)
     weights, exports = _weights(settings, size), _exports(cell, size, engine, cached)
@@ -268,7 +274,8 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
         return (size.embedding + twice * size.linear + graph) * item
     if engine == "llama_cpp":
         layers = size.linear - (0 if size.shared else size.embedding)
-        return 34 / 32 * (size.parameters + layers) if in_8_bits else size.parameters * item
+        rounded = _GGUF_BYTES.get(dtype)
+        return rounded * (size.parameters + layers) if rounded else size.parameters * item
     if engine == "openvino":
         return (twice * size.linear + size.shared) * linear_item
     if engine.startswith("onnx") and in_8_bits:
@@ -282,7 +289,7 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
 
 def _step_bytes(settings: Settings, size: Size) -> float:
     """Bytes of weights that one decoded token reads: all but the embedding of tokens."""
-    item = 1.0 if settings.engine.dtype == "int8" else _BYTES[settings.engine.dtype]
+    item = BITS[dtype] / 8 if (dtype := settings.engine.dtype) in BITS else _BYTES[dtype]
     return item * (size.linear + size.shared)
 
 
@@ -339,7 +346,7 @@ def _stored(settings: Settings, size: Size) -> float:
     item = _BYTES.get(settings.engine.dtype, 4.0)
     linear = 1.0 if settings.engine.dtype == "int8" else item
     if settings.engine.name == "llama_cpp":
-        return size.parameters * (34 / 32 if settings.engine.dtype == "int8" else item)
+        return size.parameters * _GGUF_BYTES.get(settings.engine.dtype, item)
     shared = size.shared if settings.engine.name.startswith("onnx") else 0
     return size.embedding * item + (size.linear + shared) * linear
 

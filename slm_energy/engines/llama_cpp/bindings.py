@@ -232,13 +232,12 @@ def facts(model: Any, context: Any, log: str) -> dict[str, Json]:
     file_type = library.llama_ftype_name(library.llama_model_ftype(model))
     return {
         "file_type": file_type.decode() if file_type else None,
-        "tensors": {kind: int(n) for kind, n in re.findall(r"- type +(\w+): +(\d+) tensors", log)},
+        "tensors": {kind.lower(): int(n) for kind, n in re.findall(r"- type +(\w+): +(\d+) tensors", log)},
         "load_mode": mode[-1] if mode else None,
         "weights_mib": {name: float(size) for name, size in buffers},
         "kv_type": "/".join(sorted(set(caches[-1]))) if caches else None,
         "parameters": int(library.llama_model_n_params(model)),
         "threads": int(library.llama_n_threads(context)),
         "threads_prefill": int(library.llama_n_threads_batch(context)),
-        "context": int(library.llama_model_n_ctx_train(model)),
         "features": library.llama_print_system_info().decode().strip(" |"),
     }

@@ -31,7 +31,7 @@ from slm_energy.engines.llama_cpp.bindings import LoadOptions, Session, longest
 from slm_energy.engines.llama_cpp.convenience import Convenience
 from slm_energy.engines.llama_cpp.session import Decoding
 from slm_energy.errors import EngineError
-from slm_energy.models import gguf_file
+from slm_energy.models import gguf_file, gguf_header
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json
 
@@ -40,8 +40,6 @@ _CACHE_TYPES = {"float16": "f16", "bfloat16": "bf16"}
 
 _TOLERANCE = decode.TOLERANCE | {"float32": 0.01}
 """Wider in float32 than for other engines, because of the GELU table."""
-
-_UNKNOWN_METHOD = "by the author of the file"
 
 _ONE = Batch(prompts=((1,),), new_tokens=1, stop="fixed")
 
@@ -57,7 +55,7 @@ class LlamaCppEngine:
         """
         engine, provider = request.settings.engine, request.settings.provider
         folder = gguf_export.cache_folder(request)
-        exported = cache.facts(folder)
+        exported: dict[str, Any] = cache.facts(folder)
         options = _load_options(request, folder / gguf_export.FILE)
         self._eos_ids = request.eos_ids
         self._runtime: Session | Convenience = (
@@ -65,9 +63,12 @@ class LlamaCppEngine:
         )
         facts = self._runtime.facts()
         _require(facts, exported, request)
+        weights: dict[str, Json] = dict(exported["weights"])
         if provider.name == "cuda":
             facts["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
             facts |= device_identity(facts)
+            if precision.is_quantized(engine.dtype):
+                weights["activations"] = "8 bits or float16, as llama.cpp's CUDA kernels choose"
         if isinstance(self._runtime, Session):
             Decoding(self._runtime, _ONE).prefill()
         else:
@@ -80,7 +81,7 @@ class LlamaCppEngine:
             "attention": "flash" if options.flash else "eager",
             "architecture": exported["architecture"],
             "matrices": exported["matrices"],
-            "weights": exported["weights"],
+            "weights": weights,
             "context": exported["context"],
             "fallback_tensors": exported.get("fallback_tensors"),
             "tokenizer": exported["tokenizer"],
@@ -243,7 +244,9 @@ def _link(request: LoadRequest, file: Path) -> dict[str, Json]:
         EngineError: they differ, or llama.cpp cannot load the file.
     """
     file.symlink_to((request.model_path / gguf_export.FILE).resolve())
-    facts = gguf_export.describe(file, method=_UNKNOWN_METHOD)
+    calibrated = gguf_header.read(file).values.get("quantize.imatrix.dataset")
+    method = f"with importances from {calibrated}" if calibrated else "by the author of the file"
+    facts = gguf_export.describe(file, method=method)
     with _opened(request, file) as session:
         difference = session.other_tokens(load_tokenizer(request.model_path))
         if difference is not None:
