@@ -284,14 +284,14 @@ class EngineSpec:
                 " (engine=openai_server, vllm, llama_cpp_server), or load=closed load.clients=1"
             )
         dtype = settings.engine.dtype
-        if self.dtypes and dtype not in self.dtypes:
-            known = f"{', '.join(self.dtypes[:-1])} or {self.dtypes[-1]}"
-            return f"engine {self.name} with engine.dtype={dtype}: use {known}"
         if gguf_file.is_file(settings.model.source) and settings.model.weights == "stored":
             if not self.serves_gguf:
                 return f"engine {self.name} does not read GGUF files: use llama_cpp or its server"
             if dtype != STORED:
                 return f"model.source is a GGUF file: set engine.dtype=stored, not {dtype}"
+        if self.dtypes and dtype not in self.dtypes:
+            known = f"{', '.join(self.dtypes[:-1])} or {self.dtypes[-1]}"
+            return f"engine {self.name} with engine.dtype={dtype}: use {known}"
         return self.unsupported(settings)
 
 

@@ -123,7 +123,7 @@ def config(file: Path) -> dict[str, Json]:
             " llama.cpp's `llama-gguf-split --merge`"
         )
     tokens = header.values.get("tokenizer.ggml.tokens")
-    if not tokens or header.values.get("tokenizer.ggml.model", "no_vocab") == "no_vocab":
+    if not tokens:
         raise ModelError(
             f"model.source={file} has no tokenizer: choose a file with one, such as"
             " llama.cpp's conversion writes"
