@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NAME = "model.gguf"
 """The link in the folder."""
 _TOKENIZER = "tokenizer.json"
+_REMEDY = "put the model's tokenizer.json beside the file"
 _RECIPE = 1
 """Raise it when the same file should give another folder."""
 
@@ -101,7 +102,10 @@ def folder(file: Path, cache_path: Path, name: str) -> Path:
         if beside.is_file():
             shutil.copy(beside, partial)
         else:
-            _rebuilt(file, header).save(str(partial / _TOKENIZER))
+            try:
+                _rebuilt(file, header).save(str(partial / _TOKENIZER))
+            except KeyError as error:
+                raise ModelError(f"model.source={file} lacks {error}: {_REMEDY}") from error
         (partial / NAME).symlink_to(file)
         return {}
 
@@ -159,7 +163,7 @@ def is_byte_level(tokenizer: Path) -> bool:
 
 
 def _tokenizer_config(header: Header) -> dict[str, Json]:
-    tokens = header.values.get("tokenizer.ggml.tokens")
+    tokens = header.values["tokenizer.ggml.tokens"]
     named = {name: header.values.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
     texts = {f"{key}_token": tokens[number] for key, number in named.items() if number is not None}
     template = header.values.get("tokenizer.chat_template")
@@ -175,22 +179,23 @@ def _rebuilt(file: Path, header: Header) -> Tokenizer:
     from tokenizers import AddedToken, processors
 
     kind = header.values.get("tokenizer.ggml.model")
-    tokens = header.values.get("tokenizer.ggml.tokens")
+    tokens = header.values["tokenizer.ggml.tokens"]
     if kind == "gpt2":
         tokenizer = _byte_level(file, header, tokens)
     elif kind == "llama":
         tokenizer = _sentencepiece(header, tokens)
     else:
         raise ModelError(
-            f"model.source={file} has a tokenizer of kind {kind}, which is not known here: put the"
-            " model's tokenizer.json beside the file"
+            f"model.source={file} has a tokenizer of kind {kind}, which is not known here: {_REMEDY}"
         )
     kinds = header.values.get("tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
     pairs = list(zip(tokens, kinds, strict=True))
     tokenizer.add_special_tokens([AddedToken(t, special=True) for t, k in pairs if k == _CONTROL])
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t, k in pairs if k == _USER_DEFINED])
     first = header.values.get("tokenizer.ggml.bos_token_id")
-    if first is not None and header.values.get("tokenizer.ggml.add_bos_token", kind == "llama"):
+    split = header.values.get("tokenizer.ggml.pre")
+    adds = kind == "llama" or split in (*_OF_LLAMA3, "tekken")  # as llama.cpp does
+    if first is not None and header.values.get("tokenizer.ggml.add_bos_token", adds):
         text = tokens[first]
         tokenizer.post_processor = processors.TemplateProcessing(
             single=[text, "$A"], pair=[text, "$A", text, "$B"], special_tokens=[(text, first)]
@@ -209,9 +214,9 @@ def _byte_level(file: Path, header: Header, tokens: list[str]) -> Tokenizer:
     if name not in _SPLITS:
         raise ModelError(
             f"model.source={file}: its tokenizer splits text as {name}, which is not known here:"
-            " put the model's tokenizer.json beside the file"
+            f" {_REMEDY}"
         )
-    merges = [tuple(each.split(" ")) for each in header.values.get("tokenizer.ggml.merges")]
+    merges = [tuple(each.split(" ")) for each in header.values["tokenizer.ggml.merges"]]
     ignore = name in (*_OF_LLAMA3, "glm4", "tekken")  # as llama.cpp does
     vocabulary = {text: number for number, text in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=ignore))
@@ -226,7 +231,7 @@ def _sentencepiece(header: Header, tokens: list[str]) -> Tokenizer:
     """BPE of SentencePiece, which merges the pair whose whole has the highest score."""
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    scores = header.values.get("tokenizer.ggml.scores")
+    scores = header.values["tokenizer.ggml.scores"]
     vocabulary = {text: number for number, text in enumerate(tokens)}
     ranked = sorted(range(len(tokens)), key=lambda number: (-scores[number], number))
     merges = [

@@ -75,7 +75,14 @@ def _read(file: Path, size: int, changed_ns: int) -> Header:
     try:
         with file.open("rb") as stream:
             header = _header(stream)
-    except (EOFError, struct.error, UnicodeDecodeError, KeyError, OverflowError, MemoryError) as error:
+    except (
+        EOFError,
+        struct.error,
+        UnicodeDecodeError,
+        KeyError,
+        OverflowError,
+        MemoryError,
+    ) as error:
         raise ModelError(f"{file} is cut off or damaged: fetch it again") from error
     except ValueError as error:
         raise ModelError(f"{file} {error}: set another model.source") from error

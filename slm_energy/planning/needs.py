@@ -18,7 +18,6 @@ from typing import Any
 from slm_energy.cache import CacheEntry
 from slm_energy.cell import Cell, Settings
 from slm_energy.config.groups import Dtype
-from slm_energy.engines.precision import BITS, STORED
 from slm_energy.memory_limit import RAISE, SMALLER
 from slm_energy.models.architecture import CONTEXT, HEADS, HIDDEN, INNER, LAYERS, first
 from slm_energy.planning.speed import Speed
@@ -33,6 +32,7 @@ _PLAIN = ("phi", "gpt2", "gpt_bigcode", "gpt_neox", "codegen", "starcoder2", "bl
 _LEARNED = ("gpt2", "gpt_bigcode")
 """Families that learn an embedding of each position."""
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+_ROUNDED = {"int8": 1.0, "int6": 0.75, "int5": 0.625, "int4": 0.5}
 _GGUF_BYTES = {"int8": 34 / 32, "int6": 210 / 256, "int5": 0.71, "int4": 0.61}
 """Of each weight in llama.cpp's Q8_0, Q6_K, Q5_K_M and Q4_K_M: its own table of sizes
 (tools/quantize/README.md). Rows that are no multiple of 256 get up to a quarter more."""
@@ -199,7 +199,7 @@ def needs_of(
     engine = _ENGINES.get(settings.engine.name)
     if engine is None or size is None or settings.provider.name != "cpu" or not prompts:
         return Needs()
-    if settings.engine.dtype == STORED:  # of so many bits as its author chose
+    if settings.engine.dtype == "stored":  # of so many bits as its author chose
         return Needs()
     lengths = [len(text.encode("utf-8", "replace")) / TEXT_BYTES_PER_TOKEN for text in prompts]
     batches = math.ceil(len(prompts) / workload.batch_size)
@@ -289,7 +289,7 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
 
 def _step_bytes(settings: Settings, size: Size) -> float:
     """Bytes of weights that one decoded token reads: all but the embedding of tokens."""
-    item = BITS[dtype] / 8 if (dtype := settings.engine.dtype) in BITS else _BYTES[dtype]
+    item = (_BYTES | _ROUNDED)[settings.engine.dtype]
     return item * (size.linear + size.shared)
 
 

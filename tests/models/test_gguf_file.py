@@ -8,10 +8,10 @@ import gguf
 import pytest
 from tokenizers import Tokenizer
 
+from slm_energy.errors import ModelError
 from slm_energy.models import gguf_file, gguf_header
 from slm_energy.models.folder import BUNDLED_MODEL, context_length, eos_ids
 from slm_energy.models.tokenizer import load_tokenizer
-from slm_energy.errors import ModelError
 
 TEXTS = (
     "def add(a, b):\n    return a + 12345  # ünïcode\n\n\nclass Stack:\n\tpass\n",
@@ -102,7 +102,13 @@ def test_a_tokenizer_of_sentencepiece_too(tmp_path, cache):
     writer.add_token_scores([pieces.get_score(number) for number in numbers])
     writer.add_token_types(
         [
-            2 if pieces.is_unknown(n) else 3 if pieces.is_control(n) else 6 if pieces.is_byte(n) else 1
+            2
+            if pieces.is_unknown(n)
+            else 3
+            if pieces.is_control(n)
+            else 6
+            if pieces.is_byte(n)
+            else 1
             for n in numbers
         ]
     )
@@ -156,7 +162,7 @@ def test_a_file_that_is_cut_off_is_said(tmp_path):
     with pytest.raises(ModelError, match="is cut off or damaged: fetch it again"):
         gguf_file.config(file)
     file.write_bytes(b"PK\3\4" + whole[4:])
-    with pytest.raises(ModelError, match="is no GGUF file: set another model.source"):
+    with pytest.raises(ModelError, match=r"is no GGUF file: set another model\.source"):
         gguf_file.config(file)
 
 

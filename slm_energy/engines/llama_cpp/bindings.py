@@ -194,9 +194,7 @@ class Session:
         raw = text.encode()
         ids = (ctypes.c_int32 * (len(raw) + 2))()
         vocabulary = self.library.llama_model_get_vocab(self.model)
-        count = self.library.llama_tokenize(
-            vocabulary, raw, len(raw), ids, len(ids), False, False
-        )
+        count = self.library.llama_tokenize(vocabulary, raw, len(raw), ids, len(ids), False, False)
         return list(ids[:count]) if count > 0 else []
 
     def close(self) -> None:
@@ -232,7 +230,9 @@ def facts(model: Any, context: Any, log: str) -> dict[str, Json]:
     file_type = library.llama_ftype_name(library.llama_model_ftype(model))
     return {
         "file_type": file_type.decode() if file_type else None,
-        "tensors": {kind.lower(): int(n) for kind, n in re.findall(r"- type +(\w+): +(\d+) tensors", log)},
+        "tensors": {
+            kind.lower(): int(n) for kind, n in re.findall(r"- type +(\w+): +(\d+) tensors", log)
+        },
         "load_mode": mode[-1] if mode else None,
         "weights_mib": {name: float(size) for name, size in buffers},
         "kv_type": "/".join(sorted(set(caches[-1]))) if caches else None,

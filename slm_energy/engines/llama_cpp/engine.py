@@ -134,13 +134,11 @@ def _load_options(request: LoadRequest, file: Path) -> LoadOptions:
 
 
 def cache_type(dtype: str) -> str:
-    """ggml's name of the KV cache's type."""
+    """Ggml's name of the KV cache's type."""
     return _CACHE_TYPES.get(dtype, "f32")
 
 
-def _require(
-    facts: Mapping[str, Any], exported: Mapping[str, Any], request: LoadRequest
-) -> None:
+def _require(facts: Mapping[str, Any], exported: Mapping[str, Any], request: LoadRequest) -> None:
     """Raise EngineError unless the library reports what was requested."""
     dtype, provider = request.settings.engine.dtype, request.settings.provider.name
     if facts["tensors"] != exported["tensors"]:

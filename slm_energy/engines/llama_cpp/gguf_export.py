@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_energy import cache
+from slm_energy.config.groups import Dtype
 from slm_energy.engines import precision
 from slm_energy.engines.base import LoadRequest
 from slm_energy.engines.llama_cpp.bindings import Log
@@ -32,7 +33,7 @@ _RECIPE = 2
 _FLOATS = {"float32": "ALL_F32", "float16": "MOSTLY_F16", "bfloat16": "MOSTLY_BF16"}
 """The conversion's name of each type."""
 
-SCHEMES = {
+SCHEMES: dict[Dtype, tuple[str, ...]] = {
     "int8": ("q8_0",),
     "int6": ("q6_k",),
     "int5": ("q5_k_m", "q5_k_s", "q5_0"),
@@ -120,7 +121,9 @@ def convert(folder: Path, out: Path, dtype: str) -> None:
     try:
         known = get_model_class(get_model_architecture(settings, ModelType.TEXT))
         with torch.inference_mode():
-            _adapted(known)(folder, gguf.LlamaFileType[_FLOATS[dtype]], out, hparams=settings).write()
+            _adapted(known)(
+                folder, gguf.LlamaFileType[_FLOATS[dtype]], out, hparams=settings
+            ).write()
     except OSError:  # of the disk
         raise
     except NotImplementedError as error:

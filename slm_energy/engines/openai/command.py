@@ -89,7 +89,9 @@ def unsupported(settings: Settings) -> str | None:
     if engine.threads is not None and "threads" not in named:
         return f"engine.threads={engine.threads}, but {key} has no {{threads}}"
     if engine.dtype in precision.BITS and "dtype" in named:
-        return f"engine.dtype={engine.dtype}: servers accept only floating-point types for {{dtype}}"
+        return (
+            f"engine.dtype={engine.dtype}: servers accept only floating-point types for {{dtype}}"
+        )
     if "gguf" in named:
         if lacking := extras.missing("llama_cpp", "llama_cpp", "gguf"):
             return f"{key} has {{gguf}}, which needs {lacking}"
