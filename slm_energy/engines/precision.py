@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
+from slm_energy.config.groups import Dtype
 from slm_energy.serialization import Json
 
 BITS: dict[str, int] = {"int8": 8, "int6": 6, "int5": 5, "int4": 4}
@@ -50,7 +51,7 @@ def is_quantized(dtype: str) -> bool:
     return dtype in BITS or dtype == STORED
 
 
-def computed(dtype: str) -> str:
+def computed(dtype: Dtype) -> Dtype:
     """The type in which an engine is compared with its reference: float32 for quantized weights."""
     return "float32" if is_quantized(dtype) else dtype
 

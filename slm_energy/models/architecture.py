@@ -52,7 +52,7 @@ def shrink(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
     new_dim = _tiny_head_dim(head_dim, first(full, ROTARY_SHARE) or 1.0)
     new_key_heads = _TINY_HEADS if key_heads == heads else min(key_heads, _TINY_KEY_HEADS)
     new_heads = new_key_heads * heads // key_heads
-    new_hidden = math.ceil(hidden * new_heads * new_dim / (heads * head_dim) / 32) * 32
+    new_hidden = max(64, math.ceil(hidden * new_heads * new_dim / (heads * head_dim) / 32) * 32)
     new_context = min(context, _TINY_CONTEXT)
     changed: dict[str, Any] = dict.fromkeys(HIDDEN, new_hidden)
     changed |= dict.fromkeys(INNER, (first(full, INNER) or 0) * new_hidden // hidden // 32 * 32)
@@ -71,14 +71,17 @@ def shrink(full: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
         "rope_scaling": _fewer_factors(
             full.get("rope_scaling"), int((first(full, ROTARY_SHARE) or 1.0) * new_dim) // 2
         ),
-        "mamba_n_heads": full.get("mamba_expand", 0) * new_hidden // _TINY_HEAD_DIM,
-        "mamba_d_head": _TINY_HEAD_DIM,
         "mamba_d_state": _TINY_HEAD_DIM,
+        "block_multiple_of": 32,
         # Granite scales attention scores by 1 / head_dim, Gemma by 1 / sqrt(head_dim).
         "query_pre_attn_scalar": full.get("query_pre_attn_scalar", 0) * new_dim // head_dim,
         "attention_multiplier": full.get("attention_multiplier", 0.0) * head_dim / new_dim,
     }
-    return {k: v if v is None else changed.get(k, v) for k, v in full.items()}
+    tiny = {k: v if v is None else changed.get(k, v) for k, v in full.items()}
+    if full.get("model_type") == "granitemoehybrid":  # its class checks these without Mamba, too
+        inner = full.get("mamba_expand", 2) * new_hidden
+        tiny |= {"mamba_n_heads": inner // _TINY_HEAD_DIM, "mamba_d_head": _TINY_HEAD_DIM}
+    return tiny
 
 
 def _one_of_each(full: Mapping[str, Any]) -> list[int]:

@@ -27,6 +27,7 @@ _CONTENT = (
 )  # fmt: skip
 _KINDS: dict[int, Literal["sha256", "git"]] = {64: "sha256", 40: "git"}
 """Length of an ETag of the hub to the kind of hash that it is."""
+_ORIGINAL_CONTEXT = "original_max_position_embeddings"
 _INDICES = ("*.safetensors.index.json", "pytorch_model*.bin.index.json")
 """Files whose `weight_map` names other files, which may be in folders of their own."""
 
@@ -132,6 +133,23 @@ def context_length(folder: Path) -> int | None:
         ModelError: config.json is missing or cannot be read.
     """
     return context_of(read_json(folder / "config.json"))
+
+
+def graph_context(folder: Path) -> int | None:
+    """Longest sequence for engines that serve a graph, in tokens.
+
+    Models with long-rope positions have other rotary factors beyond their original length
+    (Y. Ding et al., LongRoPE, arXiv 2402.13753); a graph contains those of shorter sequences.
+
+    Raises:
+        ModelError: config.json is missing or cannot be read.
+    """
+    config = read_json(folder / "config.json")
+    rotary = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    original = rotary.get(_ORIGINAL_CONTEXT, config.get(_ORIGINAL_CONTEXT))
+    if "longrope" in (rotary.get("rope_type"), rotary.get("type")) and isinstance(original, int):
+        return original
+    return context_of(config)
 
 
 def context_of(config: Mapping[str, Any]) -> int | None:

@@ -9,6 +9,7 @@ token repeatedly. The rule here, as standard deviations around zero:
     embeddings  0.02, so that a token's own embedding does not decide what follows it
     matrices    (1 + 2 / layers) / sqrt(inputs): few layers must outweigh the embedding and attend
                 to some tokens more than to others; in many, that much would be chaotic in bfloat16
+    short convolutions  1 / sqrt(inputs)
     norms       1; with tied embeddings, weights around one would favour the token read last
     biases      0.1, so that an engine that drops one generates other tokens
 
@@ -173,9 +174,9 @@ def _std(network: Any, name: str, parameter: Any) -> float:
     if isinstance(module, nn.Embedding):
         return _EMBEDDING_STD
     # Linear layers are (outputs, inputs), GPT-2's Conv1D (inputs, outputs).
+    if isinstance(module, nn.Conv1d):  # along the sequence, each channel apart
+        return 1 / math.sqrt(parameter[0].numel())
     inputs = parameter.shape[1] if isinstance(module, nn.Linear) else parameter.shape[0]
-    if isinstance(module, nn.Conv1d):
-        inputs = parameter[0].numel()
     gain = 1 + _GAIN_OF_ALL_LAYERS / network.config.num_hidden_layers
     return float(gain / math.sqrt(inputs))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from slm_energy.engines.base import Batch
-from slm_energy.engines.torch.eager import Decoding, load_weights
+from slm_energy.engines.torch.eager import decoding, load_weights
 from tests.shipped import TWINS, tiny
 
 
@@ -11,15 +11,15 @@ def decoded(network, prompt):
     """24 tokens, and the smallest lead of a chosen one as a share of the largest logit."""
     import torch
 
-    decoding = Decoding(network, Batch(prompts=(prompt,), new_tokens=24, stop="fixed"))
+    steps = decoding(network, Batch(prompts=(prompt,), new_tokens=24, stop="fixed"))
     tokens, leads = [], []
     with torch.inference_mode():
-        logits = decoding.prefill()
+        logits = steps.prefill()
         while len(tokens) < 24:
             (best, second), (token, _) = (part[0].tolist() for part in logits.topk(2))
             tokens.append(token)
             leads.append((best - second) / logits.abs().max().item())
-            logits = decoding.step(torch.tensor([token]))
+            logits = steps.step(torch.tensor([token]))
     return tokens, min(leads)
 
 

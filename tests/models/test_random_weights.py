@@ -164,7 +164,7 @@ def test_a_vocabulary_must_hold_the_tokenizers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"model_type": "nobody_knows"}, {"model_type": "bert", "hidden_size": 63}]
+    "change", [{"model_type": "nobody_knows"}, {"model_type": "bert", "hidden_act": "nobody_knows"}]
 )
 def test_what_transformers_cannot_build_is_one_line_and_leaves_nothing(tmp_path, change):
     model = tiny(NAME)

@@ -20,7 +20,7 @@ from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.engines.onnx.providers import Node
 from slm_energy.engines.torch.eager import has_cuda_build
 from slm_energy.errors import EngineError
-from slm_energy.models.folder import context_length
+from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
 
 
@@ -68,7 +68,7 @@ class OnnxEngine:
             "attention": exported["attention"],
             "export_deviation": exported["deviation"],
             "unused_weights": exported.get("unused_weights"),
-            "context": context_length(request.model_path),
+            "context": graph_context(request.model_path),
             "decode": engine.decode,
         }
 

@@ -33,7 +33,7 @@ from slm_energy.engines.base import (
 from slm_energy.engines.onnx import export
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.errors import EngineError, one_line
-from slm_energy.models.folder import context_length
+from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json, write_json
 
 _RECIPE = 1
@@ -97,7 +97,7 @@ class GenaiEngine:
             "unused_weights": facts.get("unused_weights"),
             "padding_deviation": padded,
             "exported_by": facts["versions"],
-            "context": context_length(request.model_path),
+            "context": graph_context(request.model_path),
             "decode": request.settings.engine.decode,
         }
 
@@ -265,7 +265,7 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
     for file in source.glob(f"{GRAPH}*"):  # the graph and its weights, whatever their names
         os.link(file, folder / file.name)
     graph = onnx.load(source / GRAPH, load_external_data=False).graph
-    config = _configuration(graph, context_length(request.model_path) or export.DEFAULT_CONTEXT)
+    config = _configuration(graph, graph_context(request.model_path) or export.DEFAULT_CONTEXT)
     write_json(folder / "genai_config.json", config)
     facts = cache.facts(source)
     return {

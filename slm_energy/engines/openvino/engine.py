@@ -20,7 +20,7 @@ from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, 
 from slm_energy.engines.openvino import export as exports
 from slm_energy.engines.openvino import session as ov
 from slm_energy.errors import EngineError
-from slm_energy.models.folder import context_length
+from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
 
 _EXTRA = "pip install 'slm-energy[openvino]'"
@@ -68,7 +68,7 @@ class OpenVinoEngine:
             "logits_of": "last position" if cut else "all positions",
             "export_deviation": exported["deviation"],
             "unused_weights": exported.get("unused_weights"),
-            "context": context_length(request.model_path),
+            "context": graph_context(request.model_path),
             "decode": engine.decode,
             **in_force,
         }

@@ -36,6 +36,7 @@ from slm_energy.engines.torch.explicit_forward import ExplicitForward
 from slm_energy.engines.torch.static_cache import InPlaceCache, StaticCache
 from slm_energy.errors import EngineError, one_line
 from slm_energy.machine import processor
+from slm_energy.models.folder import graph_context
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json
 
@@ -80,7 +81,12 @@ class TorchCompileEngine:
         self._request = request
         self._model, effective = eager.load_model(request)
         self._mode = str(request.settings.engine.options.get("mode", "default"))
-        return {**effective, "cache": "static", "compile_mode": self._mode}
+        return {
+            **effective,
+            "cache": "static",
+            "compile_mode": self._mode,
+            "context": graph_context(request.model_path),
+        }
 
     def compile(self, batches: Sequence[Batch]) -> dict[str, Json]:
         """Compile the step for the sizes of these batches.

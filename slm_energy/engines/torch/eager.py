@@ -56,7 +56,7 @@ class TorchEngine:
             EngineError: NaN logits.
         """
         if self._decode == "session":
-            return greedy(Decoding(self._model, batch), batch, self._eos_ids)
+            return greedy(decoding(self._model, batch), batch, self._eos_ids)
         import torch
 
         with torch.inference_mode():
@@ -92,7 +92,7 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
         keep_last_position(model)
     deviation = attention_deviation(model)
     with torch.inference_mode():
-        trial = Decoding(model, decode.probe(model.config.vocab_size))
+        trial = decoding(model, decode.probe(model.config.vocab_size))
         trial.prefill()
     decode.prepare_generate(model)
     synchronize(device)
@@ -103,7 +103,7 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
         **precision(model),
         "unused_weights": model.unused_weights,
         "threads": torch.get_num_threads(),
-        "kv_cache": trial.cache.get_seq_length() > 0,
+        "kv_cache": trial.cached,
         "cache": type(trial.cache).__name__,
         "attention": model.config._attn_implementation,
         "attention_deviation": deviation,
@@ -148,6 +148,19 @@ def forward_parameters(architecture: type) -> frozenset[str]:
     return frozenset(inspect.signature(architecture.forward).parameters)  # type: ignore[attr-defined]
 
 
+def decoding(model: Any, batch: Batch) -> Decoding | OwnCacheDecoding:
+    """Decoding of one batch, with our cache or with the one that the architecture makes."""
+    return OwnCacheDecoding(model, batch) if makes_own_cache(model) else Decoding(model, batch)
+
+
+def makes_own_cache(model: Any) -> bool:
+    """Whether layers keep a state other than keys and values (Mamba, short convolutions).
+
+    Such architectures take no cache from outside. transformers has no public name for this.
+    """
+    return not model._supports_default_dynamic_cache()
+
+
 class Decoding:
     """Decoding of one batch by a model: its cache, attention mask and position ids."""
 
@@ -173,6 +186,11 @@ class Decoding:
         # By default GPT-BigCode would create a cache for an encoder, too.
         self.cache: Any = DynamicCache(config=model.config)
 
+    @property
+    def cached(self) -> bool:
+        """Whether anything of the prompts is in the cache."""
+        return bool(self.cache.get_seq_length() > 0)
+
     def prefill(self) -> Any:
         """Run the prompts; return the logits (b, vocabulary) of each first output token."""
         return self._forward(self._ids, 0)
@@ -193,11 +211,56 @@ class Decoding:
         return output.logits[:, -1]
 
 
-def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Completion]:
+class OwnCacheDecoding:
+    """Decoding of one batch with the steps of transformers' `generate`, which make the cache."""
+
+    def __init__(self, model: Any, batch: Batch) -> None:
+        import torch
+
+        ids, mask = left_padded(batch.prompts)
+        self._model = model
+        self._ids = torch.from_numpy(ids).to(model.device)
+        self._state: dict[str, Any] = {
+            "use_cache": True,
+            "attention_mask": torch.from_numpy(mask).to(model.device),
+            "cache_position": torch.arange(ids.shape[1], device=model.device),
+        }
+        if "logits_to_keep" in forward_parameters(model.__class__):
+            self._state["logits_to_keep"] = 1
+
+    @property
+    def cache(self) -> Any:
+        """What the model made: keys, values and states; None before the prompts, or if nothing."""
+        return self._state.get("past_key_values", self._state.get("cache_params"))
+
+    @property
+    def cached(self) -> bool:
+        """Whether anything of the prompts is in the cache."""
+        return self.cache is not None
+
+    def prefill(self) -> Any:
+        """Run the prompts; return the logits (b, vocabulary) of each first output token."""
+        return self._forward()
+
+    def step(self, ids: Any) -> Any:
+        """Append one token id per request (b,); return the logits (b, vocabulary) of the next."""
+        import torch
+
+        self._ids = torch.cat([self._ids, ids[:, None]], dim=-1)
+        return self._forward()
+
+    def _forward(self) -> Any:
+        inputs = self._model.prepare_inputs_for_generation(self._ids, **self._state)
+        output = self._model(**inputs, return_dict=True)
+        self._state = self._model._update_model_kwargs_for_generation(output, self._state)
+        return output.logits[:, -1]
+
+
+def greedy(steps: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Completion]:
     """Decode greedily; return when the device has finished.
 
     Args:
-        decoding: its `prefill()` and `step(ids)` return logits (b, vocabulary) as tensors.
+        steps: its `prefill()` and `step(ids)` return logits (b, vocabulary) as tensors.
         batch: the requests it decodes.
         eos_ids: end-of-text tokens.
 
@@ -206,10 +269,10 @@ def greedy(decoding: Any, batch: Batch, eos_ids: Sequence[int]) -> list[Completi
     """
 
     def choices() -> Iterator[tuple[Any, Any]]:
-        best = decoding.prefill().max(dim=-1)
+        best = steps.prefill().max(dim=-1)
         while True:
             yield best.indices, best.values
-            best = decoding.step(best.indices).max(dim=-1)
+            best = steps.step(best.indices).max(dim=-1)
 
     return collect_choices(choices(), batch, eos_ids)
 
@@ -268,17 +331,17 @@ def attention_deviation(model: Any) -> float | None:
 
 def probe_logits(model: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
     """A model's logits for a probe, as the reference of a comparison."""
-    return session_probe_logits(Decoding(model, batch), batch)
+    return session_probe_logits(decoding(model, batch), batch)
 
 
-def session_probe_logits(decoding: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
+def session_probe_logits(steps: Any, batch: Batch) -> list[npt.NDArray[np.float32]]:
     """Logits (b, vocabulary) after a probe's prompts, and after `PROBE_TOKEN` appended to them."""
     import torch
 
     with torch.inference_mode():
-        first = decoding.prefill()
+        first = steps.prefill()
         token = torch.full((len(batch.prompts),), decode.PROBE_TOKEN, device=first.device)
-        return [logits.float().cpu().numpy() for logits in (first, decoding.step(token))]
+        return [logits.float().cpu().numpy() for logits in (first, steps.step(token))]
 
 
 def imports(settings: Settings) -> None:

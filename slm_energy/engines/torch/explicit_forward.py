@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from slm_energy.engines.torch import eager
 from slm_energy.errors import EngineError
 
 
@@ -23,6 +24,11 @@ class ExplicitForward:
     def __init__(self, model: Any) -> None:
         accepted = inspect.signature(model.forward).parameters
         config = model.config
+        for module in model.modules():
+            # Beyond their original length they would take other factors, by a branch on data:
+            # `models.folder.graph_context` keeps requests below it.
+            if getattr(module, "rope_type", None) == "longrope":
+                module.rope_type = "default"
         self._model = model
         self._takes_positions = "position_ids" in accepted
         self._takes_cache_position = "cache_position" in accepted  # transformers 4
@@ -32,6 +38,12 @@ class ExplicitForward:
         if layer_types == {"full_attention"} or not self._takes_positions:
             self._window = None
         self._mixed = self._window is not None and "full_attention" in layer_types
+        if eager.makes_own_cache(model):
+            raise EngineError(
+                f"{config.model_type} keeps states besides keys and values, which cannot be"
+                " converted to a graph: use engine=torch",
+                permanent=True,
+            )
         if unknown := layer_types - {"full_attention", "sliding_attention"}:
             raise EngineError(
                 f"{config.model_type} has layers of type {sorted(unknown)[0]}, which cannot be"

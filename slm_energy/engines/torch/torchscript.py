@@ -14,7 +14,7 @@ from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
 from slm_energy.engines.torch import eager, trace
 from slm_energy.engines.torch.weights import precision
 from slm_energy.errors import EngineError
-from slm_energy.models.folder import context_length
+from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
 
 
@@ -56,7 +56,7 @@ class TorchScriptEngine:
             "kv_cache": decoding.caches[0].shape[2] == 1,
             "attention": facts["attention"],
             "trace_deviation": facts["deviation"],
-            "context": context_length(request.model_path),
+            "context": graph_context(request.model_path),
             "decode": request.settings.engine.decode,
         }
 
