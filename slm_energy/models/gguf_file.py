@@ -34,7 +34,10 @@ _RECIPE = 1
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-_GPT4 = rf"{_ENDING}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"
+_GPT4 = (
+    rf"{_ENDING}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+"
+    rf"|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"
+)
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _GPT4O = (
     rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_ENDING}?"
@@ -186,7 +189,8 @@ def _rebuilt(file: Path, header: Header) -> Tokenizer:
         tokenizer = _sentencepiece(header, tokens)
     else:
         raise ModelError(
-            f"model.source={file} has a tokenizer of kind {kind}, which is not known here: {_REMEDY}"
+            f"model.source={file} has a tokenizer of kind {kind}, which is not known here:"
+            f" {_REMEDY}"
         )
     kinds = header.values.get("tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
     pairs = list(zip(tokens, kinds, strict=True))

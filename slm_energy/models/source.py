@@ -2,7 +2,8 @@
 
 `model.weights=random` builds them from the architecture. Stored weights come from a model folder:
 `bundled` with this package, on the local disk, or the snapshot of a hub repository at a pinned
-commit; or from a GGUF file, from which a model folder is derived (`gguf_file`). In the order in which a study calls them:
+commit; or from a GGUF file, from which a model folder is derived (`gguf_file`). In the order in
+which a study calls them:
 
     identity   when the grid is resolved; downloads and builds nothing
     download_bytes  then: how much must be downloaded; asks the hub, downloads nothing

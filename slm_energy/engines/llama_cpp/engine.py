@@ -295,8 +295,8 @@ def _convert(request: LoadRequest, file: Path) -> dict[str, Json]:
     if scheme and scheme[:4].upper() not in facts["matrices"]:
         raise EngineError(
             f"engine.dtype={engine.dtype}: llama.cpp cannot divide this model's rows into blocks of"
-            f" {scheme}, and would take {', '.join(facts['matrices'])}: set engine.options.scheme or"
-            " engine.dtype to one with blocks of 32 (q4_0, q5_0, q8_0)",
+            f" {scheme}, and would take {', '.join(facts['matrices'])}: set engine.options.scheme"
+            " or engine.dtype to one with blocks of 32 (q4_0, q5_0, q8_0)",
             permanent=True,
         )
     return facts

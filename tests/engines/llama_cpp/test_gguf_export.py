@@ -44,7 +44,7 @@ def test_matrices_get_the_requested_type_and_vectors_stay_float32(
 def test_an_architecture_that_is_not_known_is_refused_with_what_would_do(copy, tmp_path):
     configure(copy, architectures=["OurOwnForCausalLM"])
     with pytest.raises(
-        EngineError, match="does not know OurOwnForCausalLM: .* to a GGUF file of it"
+        EngineError, match=r"does not know OurOwnForCausalLM: .* to a GGUF file of it"
     ):
         convert(copy, tmp_path / "model.gguf", "float32")
     assert "OurOwnForCausalLM" not in architectures()
