@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=20, help="tasks of HumanEval")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("more", nargs="*", metavar="KEY=VALUE", help="for every trial")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     folder = options.folder.resolve()
     ready = fetched(folder)
     words = [
