@@ -43,6 +43,14 @@ COLUMNS = {
     "quality/agreement": "agreement",
     "quality/pass_at_1": "pass_at_1",
 }
+NAMES = {
+    "token_embd": "embed_tokens", "output_norm": "norm",
+    "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}  # fmt: skip
+"""Of a Llama's tensors, in GGUF and in transformers."""
 RESULT = Path(__file__).parent / "results" / "precision_smollm2.csv"
 
 
@@ -120,17 +128,16 @@ def dequantized(file: Path, folder: Path) -> Path:
         "eos_token_id": said["tokenizer.ggml.eos_token_id"],
     }
     (out / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    known = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"]).mapping
-    names = {short: name for name, (_, short) in known.items() if name.startswith("model.")}
     weights = {}
     for tensor in gguf.GGUFReader(file).tensors:
         values = gguf.dequantize(tensor.data, tensor.tensor_type)
-        short = tensor.name.removesuffix(".weight")
-        if short.endswith(("attn_q", "attn_k")):  # adjacent pairs, which transformers has apart
-            count = heads if short.endswith("q") else key_heads
+        *layer, short, _ = tensor.name.split(".")
+        if short in ("attn_q", "attn_k"):  # adjacent pairs, which transformers has apart
+            count = heads if short == "attn_q" else key_heads
             pairs = values.reshape(count, -1, 2, values.shape[-1])
             values = pairs.swapaxes(1, 2).reshape(values.shape)
-        weights[f"{names[short]}.weight"] = np.ascontiguousarray(values)
+        place = f"model.layers.{layer[1]}" if layer else "model"
+        weights[f"{place}.{NAMES[short]}.weight"] = np.ascontiguousarray(values)
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     return out
 

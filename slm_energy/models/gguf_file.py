@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NAME = "model.gguf"
 """The link in the folder."""
 _TOKENIZER = "tokenizer.json"
-_REMEDY = "put the model's tokenizer.json beside the file"
+REMEDY = "put the model's tokenizer.json beside the file"
 _RECIPE = 1
 """Raise it when the same file should give another folder."""
 
@@ -80,10 +80,14 @@ def located(source: str) -> Path:
     return path
 
 
+def beside(file: Path) -> Path:
+    """Where a file's tokenizer may be that is taken in place of the one in it."""
+    return file.with_name(_TOKENIZER)
+
+
 def identity(file: Path) -> str:
     """Hash of the file, and of a tokenizer.json beside it: 16 hex digits."""
-    beside = file.with_name(_TOKENIZER)
-    parts = [cache.file_digest(path) for path in (file, beside) if path.is_file()]
+    parts = [cache.file_digest(path) for path in (file, beside(file)) if path.is_file()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -101,14 +105,13 @@ def folder(file: Path, cache_path: Path, name: str) -> Path:
         header = gguf_header.read(file)
         write_json(partial / "config.json", config(file))
         write_json(partial / "tokenizer_config.json", _tokenizer_config(header))
-        beside = file.with_name(_TOKENIZER)
-        if beside.is_file():
-            shutil.copy(beside, partial)
+        if beside(file).is_file():
+            shutil.copy(beside(file), partial)
         else:
             try:
                 _rebuilt(file, header).save(str(partial / _TOKENIZER))
             except KeyError as error:
-                raise ModelError(f"model.source={file} lacks {error}: {_REMEDY}") from error
+                raise ModelError(f"model.source={file} lacks {error}: {REMEDY}") from error
         (partial / NAME).symlink_to(file)
         return {}
 
@@ -189,8 +192,7 @@ def _rebuilt(file: Path, header: Header) -> Tokenizer:
         tokenizer = _sentencepiece(header, tokens)
     else:
         raise ModelError(
-            f"model.source={file} has a tokenizer of kind {kind}, which is not known here:"
-            f" {_REMEDY}"
+            f"model.source={file} has a tokenizer of kind {kind}, which is not known here: {REMEDY}"
         )
     kinds = header.values.get("tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
     pairs = list(zip(tokens, kinds, strict=True))
@@ -218,7 +220,7 @@ def _byte_level(file: Path, header: Header, tokens: list[str]) -> Tokenizer:
     if name not in _SPLITS:
         raise ModelError(
             f"model.source={file}: its tokenizer splits text as {name}, which is not known here:"
-            f" {_REMEDY}"
+            f" {REMEDY}"
         )
     merges = [tuple(each.split(" ")) for each in header.values["tokenizer.ggml.merges"]]
     ignore = name in (*_OF_LLAMA3, "glm4", "tekken")  # as llama.cpp does

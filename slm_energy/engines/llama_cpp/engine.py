@@ -248,15 +248,16 @@ def _link(request: LoadRequest, file: Path) -> dict[str, Json]:
     method = f"with importances from {calibrated}" if calibrated else "by the author of the file"
     facts = gguf_export.describe(file, method=method)
     with _opened(request, file) as session:
-        difference = session.other_tokens(load_tokenizer(request.model_path))
-        if difference is not None:
+        other = session.other_tokens(load_tokenizer(request.model_path))
+        if other is not None and not gguf_file.beside(file.resolve()).is_file():
             raise EngineError(
-                f"model.source={request.settings.model.source}: llama.cpp takes {difference!r} for"
-                " other tokens than the tokenizer: put the model's tokenizer.json beside the file",
+                f"model.source={request.settings.model.source}: llama.cpp takes {other!r} for"
+                f" other tokens than the tokenizer that its header describes: {gguf_file.REMEDY}",
                 permanent=True,
             )
         decode.probe_logits(Decoding(session, _ONE), _ONE)
-        return facts | {"tokenizer": "exact", "deviation": None, "context": session.context_length}
+        facts |= {"deviation": None, "context": session.context_length}
+        return facts | {"tokenizer": "exact" if other is None else "approximate"}
 
 
 def _convert(request: LoadRequest, file: Path) -> dict[str, Json]:

@@ -131,8 +131,8 @@ def convert(folder: Path, out: Path, dtype: str) -> None:
         raise EngineError(unknown(classes[0]), permanent=True) from error
     except Exception as error:  # it raises whatever a missing key or another shape leads to
         raise EngineError(
-            f"llama.cpp's conversion cannot write {folder}: {type(error).__name__}:"
-            f" {one_line(error)}: choose another engine for this model",
+            f"llama.cpp's conversion cannot write {folder} ({type(error).__name__}:"
+            f" {one_line(error) or 'no reason'}): choose another engine for this model",
             permanent=True,
         ) from error
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -473,3 +474,74 @@ def test_the_gpu_that_holds_the_weights_is_looked_up_by_its_number(monkeypatch):
     }
     for names, identity in placements.items():
         assert device_identity({"weights_mib": dict.fromkeys(names, 500.0)}) == identity
+
+
+@pytest.fixture
+def ready(make_request, tmp_path) -> Callable[[str], LoadRequest]:
+    """Requests to serve a GGUF file of the bundled model, in 16 bits, as it is."""
+    file = tmp_path / "ready.gguf"
+    gguf_export.convert(make_request("torch").model_path, file, "float16")
+    model = ModelConfig(name="m", source=str(file))
+
+    def make(engine: str, **changes) -> LoadRequest:
+        folder = source.fetch(model, tmp_path / "cache")
+        target = make_request(engine, folder, **{"dtype": "stored", **changes})
+        settings = dataclasses.replace(target.settings, model=model)
+        digest = source.identity(model)
+        return dataclasses.replace(
+            target, settings=settings, model_digest=digest, cache_path=tmp_path / "cache"
+        )
+
+    return make
+
+
+def test_a_ready_file_is_served_as_it_is(make_request, ready, batch):
+    expected, _ = tokens(make_request("torch"), batch)
+    target = ready("llama_cpp")
+    assert ENGINE.refusal(target.settings) is None
+    assert tokens(target, batch) == (expected, expected)
+    engine, effective = loaded(target)
+    engine.close()
+    assert effective["matrices"] == {"F16": 35}
+    assert effective["weights"]["method"] == "by the author of the file"
+    assert effective["weights"]["bits"]["layers"] == 16.0
+    assert effective["context"] == 512
+    assert effective["tokenizer"] == "exact"
+    assert effective["export_deviation"] is None
+    assert effective["unused_weights"] is None
+
+
+def test_who_cannot_serve_a_ready_file_says_so(ready):
+    for engine, changes, reason in (
+        ("llama_cpp", {"dtype": "int8"}, "a GGUF file: set engine.dtype=stored, not int8"),
+        ("torch", {}, "engine torch does not read GGUF files: use llama_cpp"),
+        ("onnx", {"dtype": "float32"}, "engine onnx does not read GGUF files: use llama_cpp"),
+    ):
+        settings = ready(engine, **changes).settings
+        assert reason in str(find(engine).refusal(settings))
+
+
+def test_a_tokenizer_that_llama_cpp_contradicts_is_refused_unless_it_is_the_models_own(
+    ready, monkeypatch
+):
+    target = ready("llama_cpp")
+    tokenizer = target.model_path / "tokenizer.json"
+    ours = Path(target.settings.model.source).parent / "tokenizer.json"
+    wrong = json.loads(tokenizer.read_text())
+    wrong["model"]["merges"].reverse()
+    tokenizer.write_text(json.dumps(wrong))
+    with pytest.raises(EngineError, match=r"for other tokens .*: put the model's tokenizer.json"):
+        ENGINE.prepare(target)
+    shutil.copy(tokenizer, ours)
+    engine, effective = loaded(target)
+    engine.close()
+    assert effective["tokenizer"] == "approximate"
+
+
+def test_a_ready_file_that_is_cut_off_is_one_line(ready):
+    target = ready("llama_cpp")
+    file = Path(target.settings.model.source)
+    file.write_bytes(file.read_bytes()[:-4096])
+    with pytest.raises(EngineError, match=r"cannot load .* is corrupted or incomplete") as caught:
+        ENGINE.prepare(target)
+    assert "\n" not in str(caught.value)
