@@ -99,6 +99,8 @@ def unsupported(settings: Settings) -> str | None:
             return refused
     elif gguf_file.is_file(settings.model.source):
         return f"model.source is a GGUF file, but {key} has no {{gguf}}"
+    elif (scheme := engine.options.get("scheme", "auto")) != "auto":
+        return f"engine.options.scheme={scheme}: {key} has no {{gguf}}"
     return _missing(shlex.split(_command(settings)))
 
 
