@@ -66,7 +66,8 @@ def main() -> None:
     ready = fetched(folder)
     words = [
         f"workload.limit={options.limit}", f"engine.threads={options.threads}",
-        "workload=humaneval", "workload.prompt=chat", "workload.stop=eos", "workload.new_tokens=128",
+        "workload=humaneval", "workload.prompt=chat", "workload.stop=eos",
+        "workload.new_tokens=128",
         "measurement.mode=off", "measurement.serve_s=0", "measurement.baseline_s=0",
         f"study.name={STUDY}", "study.rounds=1", f"cache.folder={folder / 'cache'}", *options.more,
     ]  # fmt: skip

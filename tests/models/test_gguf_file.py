@@ -8,8 +8,9 @@ import gguf
 import pytest
 from tokenizers import Tokenizer
 
+from slm_energy.config.groups import ModelConfig
 from slm_energy.errors import ModelError
-from slm_energy.models import gguf_file, gguf_header
+from slm_energy.models import gguf_file, gguf_header, source
 from slm_energy.models.folder import BUNDLED_MODEL, context_length, eos_ids
 from slm_energy.models.tokenizer import load_tokenizer
 
@@ -175,3 +176,39 @@ def test_a_file_without_a_tokenizer_is_said(tmp_path):
     writer.close()
     with pytest.raises(ModelError, match="has no tokenizer"):
         gguf_file.config(out)
+
+
+def test_a_file_is_a_model_like_a_folder(tmp_path, cache):
+    file = write(tmp_path / "model.gguf")
+    model = ModelConfig(name="m", source=str(file))
+    known, folder = source.identity(model), source.fetch(model, cache)
+    assert source.context(model) == 512
+    assert source.download_bytes(model) == 0
+    assert not source.needs_building(model, folder)
+    source.require_unchanged(model, folder, known)
+    write(file, "starcoder")
+    with pytest.raises(ModelError, match="has changed since the sweep began"):
+        source.require_unchanged(model, folder, known)
+    file.unlink()
+    with pytest.raises(ModelError, match="there is no file"):
+        source.require_unchanged(model, folder, known)
+
+
+def test_an_architecture_that_the_file_contradicts_is_refused(tmp_path):
+    file = write(tmp_path / "model.gguf")
+    for architecture, agrees in (
+        ({"hidden_size": 64, "n_layer": 2}, True),
+        ({"n_embd": 65}, False),
+    ):
+        model = ModelConfig(name="m", source=str(file), architecture=architecture)
+        if agrees:
+            source.identity(model)
+        else:
+            with pytest.raises(ModelError, match=r"hidden_size=65, but .* has 64"):
+                source.identity(model)
+
+
+def test_a_file_cannot_be_tiny(tmp_path):
+    file = write(tmp_path / "model.gguf")
+    with pytest.raises(ModelError, match="stored weights have one size"):
+        source.identity(ModelConfig(name="m", source=str(file), scale="tiny"))
