@@ -87,7 +87,7 @@ def require_unchanged(model: ModelConfig, folder: Path, known: str) -> None:
         require_hub_content(folder)
         now = known
     elif gguf_file.is_file(model.source):
-        now = gguf_file.identity(_gguf(model))
+        now = gguf_file.identity(gguf_file.located(str(folder / gguf_file.NAME)))
     else:
         now = digest(folder)
     if now != known:

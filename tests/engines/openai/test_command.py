@@ -74,7 +74,7 @@ def test_a_command_that_cannot_run_has_a_reason(target, words, changes, reason):
 
 
 def test_a_ready_file_needs_its_placeholder(target):
-    settings = target(RUN, dtype="stored").settings
+    settings = target(RUN, dtype="stored", threads=None).settings
     settings = dataclasses.replace(
         settings, model=dataclasses.replace(settings.model, source="model.gguf")
     )
@@ -84,7 +84,7 @@ def test_a_ready_file_needs_its_placeholder(target):
 
 
 def test_a_scheme_needs_the_file_that_it_is_of(target):
-    settings = target(RUN, dtype="int4", options={"scheme": "q4_0"}).settings
+    settings = target(RUN, dtype="int4", threads=None, options={"scheme": "q4_0"}).settings
     assert "engine.options.scheme=q4_0: " in str(command.unsupported(settings))
 
 
