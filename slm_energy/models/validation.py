@@ -33,11 +33,11 @@ def validate(folder: Path, model: ModelConfig) -> None:
     _require_causal_lm(folder, config, model)
     _refuse_kernels(folder, config)
     _require_architecture(folder, config, model)
-    quantization.refuse_method(folder, config)
+    quantization.refuse_undeclared(folder, config)
     files = _weights(folder, model)
     for file in files:
         weights.require_content(file)
-    quantization.refuse_types(folder, [file for file in files if file.suffix != ".bin"])
+    quantization.refuse_small_floats(folder, config, [f for f in files if f.suffix != ".bin"])
     texts = [folder / name for name in (tokenizer.FAST, *tokenizer.SLOW)]
     texts = [file for file in texts if file.is_file()]
     for file in texts:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from slm_energy import hub, prompts, workload
 from slm_energy.arrivals import trace_digest
 from slm_energy.cell import Settings
 from slm_energy.config.groups import LoadConfig, ModelConfig, WorkloadConfig
 from slm_energy.errors import ConfigError, HubUnreachable, ModelError, SlmEnergyError, WorkloadError
-from slm_energy.models import random_weights, source, weights
+from slm_energy.models import quantization, random_weights, source, weights
 from slm_energy.models.folder import read_json
 from slm_energy.planning.needs import Size, size_of
 from slm_energy.scoring.stop_texts import stop_texts
@@ -34,6 +35,7 @@ class Found:
         download_bytes: what must be downloaded first.
         stored_bytes: what the files with its weights have on disk; 0 if there are none.
         size: a model's numbers of parameters; None if they are not known.
+        folder: a model's, if it is here.
         tasks: a workload's problems.
     """
 
@@ -42,6 +44,7 @@ class Found:
     download_bytes: int = 0
     stored_bytes: int = 0
     size: Size | None = None
+    folder: Path | None = None
     tasks: tuple[Task, ...] = ()
 
 
@@ -81,10 +84,12 @@ class Contents:
         return self._traces[load.trace]
 
     def refusal(self, levels: Settings) -> str | None:
-        """Why this model cannot be asked these problems, as far as its files are here."""
+        """Why this model cannot be loaded so, or asked these problems, as far as files are here."""
         model, asked = self.model(levels.model), self.workload(levels.workload)
         if error := model.error or asked.error or self.trace(levels.load).error:
             return str(error)
+        if model.folder and (reason := quantization.mismatch(model.folder, levels.engine.dtype)):
+            return reason
         key = repr((levels.model, levels.workload, levels.engine.name == _SERVED))
         if key not in self._refusals:
             self._refusals[key] = _refusal(levels, asked.tasks)
@@ -109,12 +114,14 @@ class Contents:
         digest = ""
         try:
             digest = source.identity(model)
-            size, stored_bytes = _looked_up(model)
+            folder = None if model.weights == "random" else source.present(model)
+            size, stored_bytes = _looked_up(model, folder)
             return Found(
                 digest=digest,
                 download_bytes=source.download_bytes(model, self._ask),
                 stored_bytes=stored_bytes,
                 size=size,
+                folder=folder,
             )
         except (ConfigError, ModelError) as error:
             return Found(digest=digest, error=error)
@@ -130,11 +137,10 @@ class Contents:
             raise
 
 
-def _looked_up(model: ModelConfig) -> tuple[Size | None, int]:
+def _looked_up(model: ModelConfig, folder: Path | None) -> tuple[Size | None, int]:
     """A model's size, and the bytes of its weights here."""
     if model.weights == "random":
         return size_of(random_weights.config_of(model)), 0
-    folder = source.present(model)
     if folder is None:
         return size_of(model.architecture), 0
     files = weights.stored(folder, pickled=model.allow_pickle)

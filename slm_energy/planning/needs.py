@@ -24,7 +24,10 @@ from slm_energy.planning.speed import Speed
 from slm_energy.serialization import Json
 
 _MIB = 1 << 20
-_GATED = ("llama", "qwen2", "gemma", "granite", "smollm3", "stablelm", "mistral", "phi3")
+_GATED = (
+    "llama", "qwen2", "qwen3", "gemma", "gemma3_text", "granite", "granitemoehybrid", "smollm3",
+    "stablelm", "mistral", "phi3", "lfm2",
+)  # fmt: skip
 """Families whose feed-forward layers have three matrices: N. Shazeer, GLU Variants Improve
 Transformer, arXiv 2002.05202."""
 _PLAIN = ("phi", "gpt2", "gpt_bigcode", "gpt_neox", "codegen", "starcoder2", "bloom")
@@ -163,25 +166,46 @@ def size_of(config: Mapping[str, Any]) -> Size | None:
         return None
     head = config.get("head_dim") or hidden // heads
     key_heads = 1 if config.get("multi_query") else config.get("num_key_value_heads") or heads
-    inner = first(config, INNER) or 4 * hidden
+    inner = _inner(config) or 4 * hidden
     attention = 2 * hidden * head * (heads + key_heads)
     tokens = hidden * config["vocab_size"]
     tied = config.get("tie_word_embeddings", True)
     places = (first(config, CONTEXT) or 0) if family in _LEARNED else 0
-    layer = attention + (3 if family in _GATED else 2) * hidden * inner
+    kinds = config.get("layer_types") or ["attention"] * layers
+    attending = sum("attention" in kind for kind in kinds)
+    mixing = attending * attention + (layers - attending) * _state_space(config, hidden)
+    forward = (3 if family in _GATED else 2) * hidden * inner
     halved = family in _PLAIN and "gelu_pytorch_tanh" in (
         config.get("activation_function"), config.get("hidden_act"),
     )  # fmt: skip
     return Size(
         embedding=tokens + places * hidden,
-        linear=layers * layer + (0 if tied else tokens),
+        linear=mixing + layers * forward + (0 if tied else tokens),
         shared=tokens if tied else 0,
         vocabulary=config["vocab_size"],
-        cached=2 * layers * key_heads * head,
+        cached=2 * attending * key_heads * head,
         transposed=family == "gpt2",
         heads=heads,
         after_output=layers * hidden * inner if halved and family != "gpt2" else 0,
     )
+
+
+def _inner(config: Mapping[str, Any]) -> int | None:
+    """Width of the feed-forward layers; LFM2 states that of one without a gate."""
+    inner: int | None = first(config, INNER)
+    if inner is None or not config.get("block_auto_adjust_ff_dim"):
+        return inner
+    step = int(config["block_multiple_of"])
+    return math.ceil(int(2 * inner / 3 * config["block_ffn_dim_multiplier"]) / step) * step
+
+
+def _state_space(config: Mapping[str, Any], hidden: int) -> int:
+    """Parameters of what a layer has in place of attention: Mamba-2, or LFM2's convolution."""
+    if "mamba_expand" not in config:
+        return 4 * hidden * hidden
+    wide = config["mamba_expand"] * hidden
+    states = 2 * config["mamba_n_groups"] * config["mamba_d_state"]
+    return int(hidden * (2 * wide + states + config["mamba_n_heads"]) + wide * hidden)
 
 
 def needs_of(

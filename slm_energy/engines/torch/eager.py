@@ -20,14 +20,17 @@ import numpy.typing as npt
 
 from slm_energy import extras
 from slm_energy.cell import Settings
+from slm_energy.config.groups import Dtype
 from slm_energy.devices import cuda
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, left_padded, threads
+from slm_energy.engines.precision import BITS, STORED
 from slm_energy.engines.torch.weights import (
+    effective_precision,
     keep_last_position,
     library,
     load_weights,
-    precision,
+    quantize,
     sdpa_is_wrong,
 )
 from slm_energy.errors import EngineError
@@ -82,8 +85,16 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
 
     settings = load_request.settings
     device = set_up(settings)
-    model = load_weights(settings.model, load_request.model_path, settings.engine.dtype)
+    dtype, size = settings.engine.dtype, _group_size(settings)
+    on_gpu = device.type == "cuda"
+    # Kernels for 4-bit weights on GPUs multiply in bfloat16.
+    loaded: Dtype = "bfloat16" if dtype == "int4" and on_gpu else dtype
+    model = load_weights(settings.model, load_request.model_path, loaded)
+    if dtype == "int8":  # before it moves: a GPU need not hold it in float32
+        quantize(model, dtype)
     model.to(device)
+    if dtype == "int4":
+        quantize(model, dtype, size)
     first = next(model.parameters())
     if first.device != device:
         raise EngineError(f"provider.name={settings.provider.name}: weights are on {first.device}")
@@ -100,7 +111,7 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
         "provider": first.device.type,
         "device": str(first.device),
         **device_identity(first.device),
-        **precision(model),
+        **effective_precision(model, dtype, size),
         "unused_weights": model.unused_weights,
         "threads": torch.get_num_threads(),
         "kv_cache": trial.cached,
@@ -110,6 +121,12 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
         "context": context_length(load_request.model_path),
         "decode": settings.engine.decode,
     }
+
+
+def _group_size(settings: Settings) -> int | None:
+    """Weights that share a scale, if the configuration says so."""
+    asked = str(settings.engine.options.get("group_size", "auto"))
+    return None if asked == "auto" else int(asked)
 
 
 def set_up(settings: Settings) -> Any:
@@ -347,14 +364,17 @@ def session_probe_logits(steps: Any, batch: Batch) -> list[npt.NDArray[np.float3
 def imports(settings: Settings) -> None:
     """Import what `load` imports."""
     library()
-    if settings.engine.dtype == "int8":
+    if settings.engine.dtype in BITS:
         importlib.import_module("torchao.quantization")
 
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    if settings.engine.dtype == "int8" and (package := extras.missing("int8", "torchao")):
-        return f"engine.dtype=int8 needs {package}"
+    dtype = settings.engine.dtype
+    if dtype in BITS and (package := extras.missing("int8", "torchao")):
+        return f"engine.dtype={dtype} needs {package}"
+    if dtype == STORED and (package := extras.missing("quantized", "accelerate")):
+        return f"engine.dtype={dtype} needs {package}"
     return library_unsupported(settings)
 
 
@@ -385,5 +405,6 @@ ENGINE = EngineSpec(
     create=TorchEngine,
     imports=imports,
     unsupported=unsupported,
-    dtypes=("float32", "bfloat16", "float16", "int8"),
+    options={"group_size": ("auto", "32", "64", "128")},
+    dtypes=("float32", "bfloat16", "float16", "int8", "int4", "stored"),
 )

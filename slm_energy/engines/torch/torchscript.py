@@ -12,7 +12,6 @@ from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
 from slm_energy.engines.torch import eager, trace
-from slm_energy.engines.torch.weights import precision
 from slm_energy.errors import EngineError
 from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
@@ -50,7 +49,8 @@ class TorchScriptEngine:
             "provider": first.device.type,
             "device": str(first.device),
             **eager.device_identity(first.device),
-            **precision(self._module),
+            "dtype": "/".join(sorted({str(p.dtype)[6:] for p in self._module.parameters()})),
+            **({"weights": facts["weights"]} if "weights" in facts else {}),
             "unused_weights": facts.get("unused_weights"),
             "threads": torch.get_num_threads(),
             "kv_cache": decoding.caches[0].shape[2] == 1,

@@ -18,7 +18,11 @@ from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, LoadRequest, derived_from, left_padded
 from slm_energy.engines.torch import eager
 from slm_energy.engines.torch.explicit_forward import ExplicitForward
-from slm_energy.engines.torch.weights import keep_last_position, load_weights
+from slm_energy.engines.torch.weights import (
+    effective_precision,
+    keep_last_position,
+    load_weights,
+)
 from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
 
@@ -126,6 +130,7 @@ def _write(folder: Path, request: LoadRequest) -> Mapping[str, Json]:
         with torch.inference_mode():
             module, facts = _traced(model)
             facts["deviation"] = _deviation(module, facts, model, request)
+            facts["weights"] = effective_precision(model, settings.engine.dtype)["weights"]
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise EngineError(
             f"engine.name=torchscript: {model.config.model_type} cannot be traced:"

@@ -1,4 +1,6 @@
-"""Weights for PyTorch: loaded in the requested type, linear layers optionally quantized to 8 bits.
+"""Weights for PyTorch: loaded in the requested type, or as a checkpoint has them quantized.
+
+`quantize` rounds the linear layers of a loaded model to 8 or 4 bits, with torchao.
 
 Tensors are converted one at a time, each through a separate mapping of the file: the pages of a
 shared mapping would stay in memory beside the converted weights until the last tensor is read.
@@ -12,8 +14,23 @@ from typing import Any
 
 from slm_energy.config.groups import Dtype, ModelConfig
 from slm_energy.engines import decode
+from slm_energy.engines.precision import (
+    BITS,
+    ROUND_TO_NEAREST,
+    STORED,
+    Part,
+    Tensor,
+    computed,
+    describe,
+    is_quantized,
+)
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models import weights
+from slm_energy.models.quantization import origin
+from slm_energy.serialization import Json
+
+_GROUP = 32
+"""Weights that share a scale in 4 bits."""
 
 
 def library() -> Any:
@@ -28,6 +45,9 @@ def library() -> Any:
 def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
     """Load a causal language model into CPU memory, in `dtype` whatever type is stored.
 
+    With int8 and int4 it is loaded in the type of the other weights, to be rounded by `quantize`;
+    with `stored`, through the code of the checkpoint's own method.
+
     Returns:
         The model; its attribute `unused_weights` names the stored tensors that it has no place for.
 
@@ -41,7 +61,8 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
         "trust_remote_code": model.trust_remote_code,
         "local_files_only": True,
     }
-    kind = torch.float32 if dtype == "int8" else getattr(torch, dtype)
+    as_stored = dtype == STORED
+    kind = "auto" if as_stored else getattr(torch, computed(dtype))
     try:
         config = transformers.AutoConfig.from_pretrained(path, **options)
         eager = model.attention == "eager" or (model.attention == "auto" and sdpa_is_wrong(config))
@@ -49,7 +70,7 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
         attention = "eager" if eager else None if model.attention == "auto" else "sdpa"
         model_classes = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
         files = weights.stored(path, pickled=False)
-        if files and type(config) in model_classes:
+        if files and type(config) in model_classes and not as_stored:
             options = {"state_dict": dict(_tensors(files, kind))}
             model_class, source = model_classes[type(config)], None
         else:
@@ -77,8 +98,6 @@ def load_weights(model: ModelConfig, path: Path, dtype: Dtype) -> Any:
         )
     unused = {*filter(weights.is_weight, loading_info["unexpected_keys"])}
     loaded.unused_weights = sorted(unused | _replaced(loaded, options.get("state_dict", {})))
-    if dtype == "int8":
-        quantize(loaded)
     return loaded.eval()
 
 
@@ -136,11 +155,17 @@ def _tensors(files: list[Path], dtype: Any) -> Iterator[tuple[str, Any]]:
             raise EngineError(f"{file} cannot be read: {one_line(error)}") from error
 
 
-def quantize(model: Any) -> None:
-    """Replace the weights of all linear layers by 8-bit integers with one scale per output row.
+def quantize(model: Any, dtype: Dtype, group_size: int | None = None) -> None:
+    """Round the weights of all linear layers to the nearest of 8 or 4 bits, where the model is.
 
+    8 bits have one scale per output row. 4 bits have a scale and a zero point for each
+    `group_size` weights of a row (32 by default); layers whose shape the device's kernel does not
+    take stay as they are: outputs that are no multiple of 16, inputs that are none of the group's.
     GPT-2's `Conv1D`, a linear layer with its weight transposed, becomes `Linear`. An output layer
-    that shares the embedding's weights gets an 8-bit copy; the embedding is not quantized.
+    that shares the embedding's weights gets a copy; the embedding is not quantized.
+
+    Raises:
+        EngineError: no layer can be rounded to 4 bits in such groups.
     """
     import torch
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
@@ -154,28 +179,131 @@ def quantize(model: Any) -> None:
                 linear.weight = torch.nn.Parameter(child.weight.data.T, requires_grad=False)
                 linear.bias = child.bias
                 setattr(parent, name, linear)
-    quantize_(model, Int8WeightOnlyConfig(set_inductor_config=False))
+    if dtype == "int8":
+        quantize_(model, Int8WeightOnlyConfig(set_inductor_config=False))
+        return
+    size = group_size or _GROUP
+
+    def fits(module: Any, name: str) -> bool:
+        linear = isinstance(module, torch.nn.Linear)
+        return linear and module.out_features % 16 == 0 and module.in_features % size == 0
+
+    if not any(fits(module, name) for name, module in model.named_modules()):
+        raise EngineError(
+            f"engine.dtype=int4: no layer of {model.config.model_type} has rows of a multiple of"
+            f" {size} weights: set another engine.options.group_size",
+            permanent=True,
+        )
+    quantize_(model, _int4(model.device, size), filter_fn=fits)
 
 
-def precision(model: Any) -> dict[str, Any]:
-    """Actual types of the weights, read back from the tensors, for the effective settings.
+def _int4(device: Any, group_size: int) -> Any:
+    """Torchao's configuration of 4-bit weights for a device: each has kernels of its own."""
+    if device.type == "cpu":
+        from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+
+        return PrototypeInt4WeightOnlyConfig(group_size=group_size, set_inductor_config=False)
+    from torchao.quantization import Int4WeightOnlyConfig
+    from torchao.quantization.quantize_.workflows import Int4PackingFormat
+
+    return Int4WeightOnlyConfig(
+        group_size=group_size,
+        int4_packing_format=Int4PackingFormat.TILE_PACKED_TO_4D,
+        set_inductor_config=False,
+    )
+
+
+def effective_precision(model: Any, dtype: Dtype, group_size: int | None = None) -> dict[str, Json]:
+    """Types and sizes of the weights, read back from the tensors, for the effective settings.
+
+    Args:
+        model: a transformers model on its device.
+        dtype: as requested.
+        group_size: as given to `quantize`.
 
     Returns:
-        `dtype`, several joined by `/`; if it is int8 also `quantization` (a description) and
-        `quantized_share`, the share of all parameters in 8 bits (a weight that two layers share
-        counts once).
+        `dtype`, several joined by `/`, or the requested one if that many weights have its bits;
+        `quantization` (a description) and `quantized_share` (of all parameters) if they are
+        quantized; and `weights` (`precision.describe`).
     """
-    import torch
-
-    parameters = list(model.parameters())
-    quantized = [p for p in parameters if getattr(p, "qdata", p).dtype == torch.int8]
-    other_dtypes = {p.dtype for p in parameters if getattr(p, "qdata", p).dtype != torch.int8}
-    kinds = "/".join(sorted(str(dtype).removeprefix("torch.") for dtype in other_dtypes))
+    stored = list(_stored(model))
+    tensors = [tensor for tensor, _ in stored]
+    quantized = [tensor.weights for tensor, kind in stored if kind is None]
+    kinds = "/".join(sorted({kind for _, kind in stored if kind is not None}))
+    if not is_quantized(dtype) or (not quantized and dtype != STORED):
+        return {"dtype": kinds, **describe(tensors, activations=kinds)}
+    by, method = "torchao", ROUND_TO_NEAREST
+    size = None if dtype == "int8" else group_size or _GROUP
+    if dtype == STORED:
+        stated = model.config.quantization_config
+        method, size = origin(stated if isinstance(stated, dict) else stated.to_dict())
+        by = method
+    how = f"{by}: weights of {len(quantized)} linear layers"
     if not quantized:
-        return {"dtype": kinds}
+        how = f"{by}: decompressed by its library before the first token"
+    if dtype in BITS:
+        per = "symmetric, one scale per output row" if size is None else f"in groups of {size}"
+        how += f" in {BITS[dtype]} bits, {per}"
     return {
-        "dtype": "int8",
-        "quantization": f"torchao: weights of {len(quantized)} linear layers in 8 bits, symmetric,"
-        f" one scale per output row; all else in {kinds}",
-        "quantized_share": sum(p.numel() for p in quantized) / sum(p.numel() for p in parameters),
+        "dtype": dtype,
+        "quantization": f"{how}; all else in {kinds}",
+        "quantized_share": sum(quantized) / sum(tensor.weights for tensor in tensors),
+        **describe(tensors, activations=kinds, method=method, group_size=size),
     }
+
+
+def _stored(model: Any) -> Iterator[tuple[Tensor, str | None]]:
+    """Each tensor and its type; no type if it is quantized."""
+    from torch import nn
+
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    seen = set[int]()
+    for path, module in model.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        inputs, outputs = (getattr(module, f"{end}_features", None) for end in ("in", "out"))
+        if inputs and outputs and id(matrix := own.get("weight")) not in seen:
+            # A linear layer, with the scales that the method of a checkpoint keeps beside it.
+            beside = [*own.values(), *(buffer for _, buffer in module.named_buffers())]
+            bias = own.get("bias")
+            packed = sum(_bytes(each) for each in beside if each is not bias)
+            part: Part = "head" if matrix is head else "layers"
+            whole = matrix is not None and matrix.numel() == inputs * outputs and _is_whole(matrix)
+            if matrix is not embedding:
+                name = f"{path}.weight"
+                tensor = Tensor(part=part, weights=inputs * outputs, bytes=packed, name=name)
+                yield tensor, _kind(matrix) if whole else None
+            seen |= {id(each) for each in beside if each is not bias}
+        for name, value in own.items():
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            if value is embedding or isinstance(module, nn.Embedding):
+                part = "embedding"
+            else:
+                part = "layers" if value.ndim == 2 else "other"
+            yield (
+                Tensor(
+                    part=part, weights=value.numel(), bytes=_bytes(value), name=f"{path}.{name}"
+                ),
+                _kind(value),
+            )
+
+
+def _is_whole(tensor: Any) -> bool:
+    """Whether a tensor holds the weights themselves, not integers for them."""
+    return tensor.is_floating_point() and not hasattr(tensor, "__tensor_flatten__")
+
+
+def _kind(tensor: Any) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _bytes(tensor: Any) -> float:
+    """Bytes of a tensor, with the scales that a subclass keeps beside its integers."""
+    state = getattr(tensor, "quant_state", None)  # bitsandbytes: of 4 bits, and of 8
+    rows = getattr(tensor, "SCB", None)
+    inner = [] if state is None else [state.absmax, state.code]
+    inner += [] if rows is None else [rows]
+    if hasattr(tensor, "__tensor_flatten__"):  # torchao
+        return sum(_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+    return float(tensor.numel() * tensor.element_size()) + sum(map(_bytes, inner))

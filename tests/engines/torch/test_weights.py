@@ -7,7 +7,7 @@ from transformers import GPTJConfig, GPTJForCausalLM
 
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch
-from slm_energy.engines.torch.weights import load_weights, precision
+from slm_energy.engines.torch.weights import effective_precision, load_weights, quantize
 from slm_energy.errors import EngineError
 from tests.engines.torch.conftest import PROMPT, PROMPTS, SMALL, gpt2_twin, llama_twin, loaded
 
@@ -32,7 +32,9 @@ def test_int8_is_read_back_from_the_weights(make_request, tmp_path):
 def test_gpt2s_transposed_layers_are_quantized_and_compute_nearly_the_same(make_request, tmp_path):
     model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
     exact, small = (load_weights(model, tmp_path, dtype) for dtype in ("float32", "int8"))
-    assert precision(small)["quantization"].startswith("torchao: weights of 13 linear layers")
+    quantize(small, "int8")
+    said = effective_precision(small, "int8")
+    assert said["quantization"].startswith("torchao: weights of 13 linear layers")
     ids = torch.tensor([PROMPT])
     with torch.inference_mode():
         deviation = decode.difference(small(ids).logits, exact(ids).logits)
@@ -42,6 +44,7 @@ def test_gpt2s_transposed_layers_are_quantized_and_compute_nearly_the_same(make_
 def test_quantizing_a_tied_output_layer_leaves_the_embedding_unchanged(make_request, tmp_path):
     model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
     small = load_weights(model, tmp_path, "int8")
+    quantize(small, "int8")
     assert small.get_input_embeddings().weight.dtype == torch.float32
     assert small.lm_head.weight.qdata.dtype == torch.int8
 
@@ -131,6 +134,6 @@ def test_the_output_layer_computes_the_last_position_only(make_request, twin, na
 def test_weights_of_two_types_are_reported_as_such(make_request, tmp_path):
     model = make_request("torch", folder=llama_twin(tmp_path)).settings.model
     weights = load_weights(model, tmp_path, "bfloat16")
-    assert precision(weights) == {"dtype": "bfloat16"}
+    assert effective_precision(weights, "bfloat16")["dtype"] == "bfloat16"
     weights.model.norm.float()
-    assert precision(weights) == {"dtype": "bfloat16/float32"}
+    assert effective_precision(weights, "bfloat16")["dtype"] == "bfloat16/float32"
