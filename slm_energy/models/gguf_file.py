@@ -173,7 +173,8 @@ def _tokenizer_config(header: Header) -> dict[str, Json]:
     named = {name: header.values.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
     texts = {f"{key}_token": tokens[number] for key, number in named.items() if number is not None}
     template = header.values.get("tokenizer.chat_template")
-    return texts | ({"chat_template": template} if template else {})
+    own = {"tokenizer_class": "PreTrainedTokenizerFast"} | texts
+    return own | ({"chat_template": template} if template else {})
 
 
 def _rebuilt(file: Path, header: Header) -> Tokenizer:

@@ -23,6 +23,7 @@ from slm_energy.engines.llama_cpp.bindings import Log
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models import gguf_file, gguf_header
 from slm_energy.models.gguf_header import TensorInfo
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json
 
 FILE = gguf_file.NAME
@@ -138,11 +139,13 @@ def convert(folder: Path, out: Path, dtype: str) -> None:
 
 
 def _adapted(known: Any) -> Any:
-    """The conversion's class, with a vocabulary that runs no code of the model.
+    """The conversion's class, with the vocabulary that tokenizer.json or tokenizer.model has.
 
-    Its own methods load some tokenizers with `trust_remote_code`, and refuse those whose way to
-    split text they do not recognize. It also lacks a switch of GPT-2.
+    Its own methods load some tokenizers with `trust_remote_code`, take classes of transformers that
+    add tokens, and refuse a way to split text that they do not recognize. It also lacks a switch of
+    GPT-2.
     """
+    import gguf
 
     class Adapted(known):  # type: ignore[misc]
         model_arch = known.model_arch
@@ -154,6 +157,23 @@ def _adapted(known: Any) -> Any:
                 self._set_vocab_gpt2()
             else:
                 self._set_vocab_none()
+
+        def get_vocab_base(self) -> tuple[list[str], list[int], str]:
+            from transformers import PreTrainedTokenizerFast
+
+            tokenizer = load_tokenizer(self.dir_model)
+            texts = {number: text for text, number in tokenizer.get_vocab().items()}
+            added = tokenizer.get_added_tokens_decoder()
+            tokens, kinds = list[str](), list[int]()
+            for number in range(self.hparams["vocab_size"]):
+                kind = gguf.TokenType.NORMAL if number in texts else gguf.TokenType.UNUSED
+                if number in added:
+                    special = added[number].special
+                    kind = gguf.TokenType.CONTROL if special else gguf.TokenType.USER_DEFINED
+                tokens.append(texts.get(number, f"[PAD{number}]"))
+                kinds.append(kind)
+            split = self.get_vocab_base_pre(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+            return tokens, kinds, split
 
         def get_vocab_base_pre(self, tokenizer: Any) -> str:
             try:
