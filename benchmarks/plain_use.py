@@ -74,7 +74,7 @@ def llama_generate(trial: Trial, prompt: Sequence[int]) -> Decode:
     """`Llama.generate` of llama-cpp-python on the same GGUF file, with a float32 cache."""
     import llama_cpp
 
-    gguf = gguf_export.entry(load_request_of(trial)) / gguf_export.FILE
+    gguf = gguf_export.cache_folder(load_request_of(trial)) / gguf_export.FILE
     threads = _threads(trial)
     model = llama_cpp.Llama(
         str(gguf),

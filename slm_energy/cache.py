@@ -334,7 +334,7 @@ def _entry(kind: str, path: Path) -> CacheEntry | None:
         if state != "closed":
             if (path / MANIFEST).exists():
                 used_unix_s = (path / MANIFEST).stat().st_mtime
-            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
     except FileNotFoundError:
         return None
     except PermissionError:

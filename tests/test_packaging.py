@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 RUNTIMES = (
     *("torch", "torchao", "transformers", "safetensors", "optimum", "onnx", "onnxruntime"),
-    *("openvino", "nncf", "llama_cpp", "gguf"),
+    *("openvino", "nncf", "llama_cpp", "gguf", "conversion"),
 )
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

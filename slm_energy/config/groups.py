@@ -51,7 +51,9 @@ class ModelConfig:
     """Which weights are served, and how far they are trusted."""
 
     name: Annotated[str, Key("name in tables and runs")]
-    source: Annotated[str, Key("bundled, a local folder, or a hub id such as org/name")]
+    source: Annotated[
+        str, Key("bundled, a local folder, a .gguf file, or a hub id such as org/name")
+    ]
     revision: Annotated[str | None, Key("commit of a hub id, 40 hex digits; null for a folder")] = (
         None
     )

@@ -20,7 +20,9 @@ import numpy.typing as npt
 from slm_energy import cpu_quota, distributions
 from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import Dtype
+from slm_energy.engines.precision import STORED
 from slm_energy.errors import ConfigError, EngineError
+from slm_energy.models import gguf_file, quantization
 from slm_energy.prompts import end_ids
 from slm_energy.serialization import Json
 
@@ -115,8 +117,15 @@ class Aborted(Exception):
 
 
 def load_request_of(trial: Trial) -> LoadRequest:
-    """The load request of a trial."""
-    path = Path(trial.model_path)
+    """The load request of a trial.
+
+    Raises:
+        EngineError: the model is quantized, and `engine.dtype` is not `stored`; or the other way.
+    """
+    path, dtype = Path(trial.model_path), trial.cell.settings.engine.dtype
+    # A plan knows this of what was here already; random weights may still have to be built.
+    if (path / "config.json").is_file() and (reason := quantization.mismatch(path, dtype)):
+        raise EngineError(reason, permanent=True)
     return LoadRequest(
         settings=trial.cell.settings,
         model_path=path,
@@ -256,6 +265,7 @@ class EngineSpec:
         concurrent: the engines that `create` builds are `Concurrent`.
         options: the keys of `engine.options` and their allowed values; an empty tuple allows any.
         dtypes: the values of `engine.dtype` that it knows on some device; empty allows any.
+        serves_gguf: it takes a GGUF file as `model.source`.
     """
 
     name: str
@@ -270,6 +280,7 @@ class EngineSpec:
     imports: Callable[[Settings], object] = lambda settings: None
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     dtypes: tuple[Dtype, ...] = ()
+    serves_gguf: bool = False
 
     def versions(self, settings: Settings | None = None) -> dict[str, str]:
         """Installed versions and builds of `packages`; with settings, their `programs` too."""
@@ -285,6 +296,11 @@ class EngineSpec:
                 " (engine=openai_server, vllm, llama_cpp_server), or load=closed load.clients=1"
             )
         dtype = settings.engine.dtype
+        if gguf_file.is_file(settings.model.source) and settings.model.weights == "stored":
+            if not self.serves_gguf:
+                return f"engine {self.name} does not read GGUF files: use llama_cpp or its server"
+            if dtype != STORED:
+                return f"model.source is a GGUF file: set engine.dtype=stored, not {dtype}"
         if self.dtypes and dtype not in self.dtypes:
             known = f"{', '.join(self.dtypes[:-1])} or {self.dtypes[-1]}"
             return f"engine {self.name} with engine.dtype={dtype}: use {known}"

@@ -2,7 +2,8 @@
 
 `model.weights=random` builds them from the architecture. Stored weights come from a model folder:
 `bundled` with this package, on the local disk, or the snapshot of a hub repository at a pinned
-commit. In the order in which a study calls them:
+commit; or from a GGUF file, from which a model folder is derived (`gguf_file`). In the order in
+which a study calls them:
 
     identity   when the grid is resolved; downloads and builds nothing
     download_bytes  then: how much must be downloaded; asks the hub, downloads nothing
@@ -30,7 +31,8 @@ from slm_energy.hub import (
     repository,
     unreachable,
 )
-from slm_energy.models import random_weights
+from slm_energy.models import gguf_file, random_weights
+from slm_energy.models.architecture import HIDDEN, LAYERS, first
 from slm_energy.models.folder import (
     BUNDLED_MODEL,
     context_length,
@@ -38,7 +40,7 @@ from slm_energy.models.folder import (
     digest,
     require_hub_content,
 )
-from slm_energy.models.validation import NOT_GGUF, PICKLES, validate
+from slm_energy.models.validation import PICKLES, validate
 
 _TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 _SECOND_COPIES = ("*/*", "consolidated*")
@@ -61,6 +63,8 @@ def identity(model: ModelConfig) -> str:
     _require_full_scale(model)
     if is_hub_id(model.source):
         return pinned_commit("model", model.source, model.revision)
+    if gguf_file.is_file(model.source):
+        return gguf_file.identity(_gguf(model))
     return digest(_local_folder(model))
 
 
@@ -82,6 +86,8 @@ def require_unchanged(model: ModelConfig, folder: Path, known: str) -> None:
     elif known == model.revision:  # the commit of a hub model
         require_hub_content(folder)
         now = known
+    elif gguf_file.is_file(model.source):
+        now = gguf_file.identity(gguf_file.located(str(folder / gguf_file.NAME)))
     else:
         now = digest(folder)
     if now != known:
@@ -96,7 +102,8 @@ def fetch(model: ModelConfig, cache: Path) -> Path:
 
     Args:
         model: the configuration.
-        cache: this project's cache, where `build` puts random weights.
+        cache: this project's cache, where `build` puts random weights, and what is derived from a
+            GGUF file lies.
 
     Raises:
         ConfigError: a hub id has no pinned commit.
@@ -107,6 +114,8 @@ def fetch(model: ModelConfig, cache: Path) -> Path:
     _require_full_scale(model)
     if is_hub_id(model.source):
         return _fetch_snapshot(model, pinned_commit("model", model.source, model.revision))
+    if gguf_file.is_file(model.source):
+        return gguf_file.folder(_gguf(model), cache, model.name)
     return _local_folder(model)
 
 
@@ -119,6 +128,8 @@ def present(model: ModelConfig) -> Path | None:
     """
     if model.weights == "random":
         return BUNDLED_MODEL  # whose tokenizer random models have
+    if gguf_file.is_file(model.source):
+        return None  # it is in the file
     if not is_hub_id(model.source):
         return _local_folder(model)
     try:
@@ -138,6 +149,8 @@ def context(model: ModelConfig) -> int | None:
         return context_of(random_weights.config_of(model))
     if is_hub_id(model.source):
         return context_of(model.architecture)  # which `validate` compares with the files
+    if gguf_file.is_file(model.source):
+        return context_of(gguf_file.config(_gguf(model)))
     return context_length(_local_folder(model))
 
 
@@ -154,7 +167,7 @@ def download_bytes(model: ModelConfig, ask: Callable[[str, str], Repository] = r
         ModelError: the hub does not have the model, or a local folder holds none, or all files are
             here and may not be loaded.
     """
-    if model.weights == "random" or present(model) is not None:
+    if model.weights == "random" or gguf_file.is_file(model.source) or present(model) is not None:
         return 0
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
@@ -193,12 +206,26 @@ def _require_full_scale(model: ModelConfig) -> None:
         )
 
 
+def _gguf(model: ModelConfig) -> Path:
+    file = gguf_file.located(model.source)
+    stored = gguf_file.config(file)
+    for names in (HIDDEN, LAYERS):
+        configured, found = first(model.architecture, names), first(stored, names)
+        if configured not in (None, found):
+            raise ModelError(
+                f"model.architecture.{names[0]}={configured}, but {file} has {found}: change"
+                " model.source or model.architecture"
+            )
+    return file
+
+
 def _local_folder(model: ModelConfig) -> Path:
     path = Path(model.source).expanduser().resolve()
     folder = BUNDLED_MODEL if model.source == BUNDLED else path
     if folder.is_file():
-        advice = NOT_GGUF if folder.suffix == ".gguf" else "give the folder of the model"
-        raise ModelError(f"model.source={model.source} is a file: {advice}")
+        raise ModelError(
+            f"model.source={model.source} is a file: give the folder of the model, or a .gguf file"
+        )
     if not folder.is_dir():
         raise ModelError(f"model.source={model.source}: there is no folder {folder}")
     validate(folder, model)

@@ -18,10 +18,6 @@ from slm_energy.models.folder import read_json
 
 PICKLES = ("pytorch_model*.bin",)
 """Weight files that can run code when they are read."""
-NOT_GGUF = (
-    "set model.source to the folder of the model that they were made from (config.json,"
-    " tokenizer.json, *.safetensors); engine llama_cpp makes its own GGUF file from that"
-)
 _CAUSAL_LM = ("ForCausalLM", "LMHeadModel")
 
 
@@ -116,7 +112,10 @@ def _refuse_other_kinds(folder: Path) -> None:
             " model, and set model.source to the result"
         )
     if any(folder.glob("*.gguf")) and not _has(folder, "*.safetensors", *PICKLES):
-        raise ModelError(f"{folder} holds GGUF files only: {NOT_GGUF}")
+        raise ModelError(
+            f"{folder} holds GGUF files only: set model.source to one of them, and"
+            " engine.dtype=stored; or give the folder of the model that they were made from"
+        )
 
 
 def _weights(folder: Path, model: ModelConfig) -> list[Path]:

@@ -44,6 +44,9 @@ _PLAIN = ("phi", "gpt2", "gpt_bigcode", "gpt_neox", "codegen", "starcoder2", "bl
 _LEARNED = ("gpt2", "gpt_bigcode")
 """Families that learn an embedding of each position."""
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+_GGUF_BYTES = {"int8": 34 / 32, "int6": 210 / 256, "int5": 0.71, "int4": 0.61}
+"""Of each weight in llama.cpp's Q8_0, Q6_K, Q5_K_M and Q4_K_M: its own table of sizes
+(tools/quantize/README.md). Rows that are no multiple of 256 get up to a quarter more."""
 _CLASSES_MIB = 350
 """torch, transformers and optimum, which the convenience classes of two engines import."""
 _PROBED_TOKENS = 1024
@@ -234,6 +237,8 @@ def needs_of(
     engine = _ENGINES.get(settings.engine.name)
     if engine is None or size is None or settings.provider.name != "cpu" or not prompts:
         return Needs()
+    if settings.engine.dtype == "stored":  # of so many bits as its author chose
+        return Needs()
     lengths = [len(text.encode("utf-8", "replace")) / TEXT_BYTES_PER_TOKEN for text in prompts]
     batches = math.ceil(len(prompts) / workload.batch_size)
     weights, exports = _weights(settings, size), _exports(cell, size, engine, cached)
@@ -306,7 +311,8 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
         return (size.embedding + twice * size.linear + graph) * item
     if engine == "llama_cpp":
         layers = size.linear - (0 if size.shared else size.embedding)
-        return 34 / 32 * (size.parameters + layers) if quantized else size.parameters * item
+        packed = layers if quantized else 0
+        return linear_item * (size.parameters + packed)
     if engine.startswith("openvino"):
         return (twice * size.linear + size.shared) * linear_item
     if engine.startswith("onnx") and quantized:
@@ -321,15 +327,19 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
 def _linear_bytes(settings: Settings, *, exact: bool = False) -> float:
     """Bytes of a weight in a linear layer, with its scale where 4 bits have one per group.
 
-    ONNX Runtime's scales have 32 bits, OpenVINO's 16; zero points have 4.
+    ONNX Runtime's scales have 32 bits, OpenVINO's 16; zero points have 4, and 32 in torch.
     """
     name, dtype = settings.engine.name, settings.engine.dtype
     if exact or not precision.is_quantized(dtype):
         return _BYTES.get(dtype, 4.0)
+    if name == "llama_cpp":
+        return _GGUF_BYTES[dtype]
     if dtype != "int4":
         return precision.BITS.get(dtype, 8) / 8
     made = precision.grouped(settings.engine.options)
     scale = (32 if name.startswith("onnx") else 16) + 4 * (not made.symmetric)
+    if name == "torch":
+        scale = 64
     return (4 + scale / (made.group_size or math.inf)) / 8
 
 
@@ -394,7 +404,7 @@ def _stored(settings: Settings, size: Size) -> float:
     item = _BYTES.get(settings.engine.dtype, 4.0)
     linear = _linear_bytes(settings)
     if settings.engine.name == "llama_cpp":
-        return size.parameters * (34 / 32 if settings.engine.dtype == "int8" else item)
+        return size.parameters * linear
     shared = size.shared if settings.engine.name.startswith("onnx") else 0
     return size.embedding * item + (size.linear + shared) * linear
 

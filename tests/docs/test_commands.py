@@ -21,6 +21,7 @@ import pytest
 
 from slm_energy import MeasurementConfig
 from slm_energy.cli.main import VERBS
+from slm_energy.engines.llama_cpp.gguf_export import convert
 from slm_energy.sampler.open_meters import open_instruments
 from slm_energy.testing import CONF
 from tests.conftest import QUICK, in_process, ready_store, refusal
@@ -69,6 +70,7 @@ def folder(
         (place / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "sweeps", place / "sweeps")
     shutil.copytree(ROOT / "slm_energy" / "bundled" / "model", place / "my-model")
+    convert(place / "my-model", place / "my-model.gguf", "float16")
     for block in blocks():
         if block.title == "pyproject.toml":
             install(tomllib.loads(block.code)["project"], place)

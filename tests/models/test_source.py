@@ -41,9 +41,9 @@ def test_a_single_file_is_told_from_a_folder(tmp_path):
     gguf, other = tmp_path / "model.gguf", tmp_path / "model.safetensors"
     gguf.write_bytes(b"GGUF")
     other.write_bytes(b"")
-    assert "engine llama_cpp makes its own GGUF file from" in refusal(config(gguf))
+    assert "is cut off or damaged: fetch it again" in refusal(config(gguf))
     assert f"{other} is a file: give the folder of the model" in refusal(config(other))
-    assert "there is no folder" in refusal(config("org/model.gguf"))  # not a hub id
+    assert "there is no file" in refusal(config("org/model.gguf"))  # not a hub id
 
 
 def test_a_missing_folder_is_named(tmp_path):

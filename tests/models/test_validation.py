@@ -76,7 +76,7 @@ def test_every_part_of_split_weights_must_be_there(tmp_path):
 
 def test_a_folder_with_something_else_than_a_model_says_what_it_has(tmp_path):
     (tmp_path / "model-q4_0.gguf").write_bytes(b"GGUF")
-    assert "holds GGUF files only: set model.source to the folder" in refusal(tmp_path)
+    assert "holds GGUF files only: set model.source to one of them" in refusal(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
     assert "holds an adapter (adapter_config.json), not a model" in refusal(tmp_path)
     write_model(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,19 @@ def test_an_export_of_llama_cpp_is_known_by_what_it_has(config: RunConfig) -> No
     )
     assert needed(cell).exports
     assert needed(cell, cached=[made]).exports == {}
+
+
+def test_fewer_bits_take_less_memory_and_disk_in_llama_cpp(config: RunConfig) -> None:
+    found = [
+        needed(a_tinyllama(config, "llama_cpp", dtype=dtype))
+        for dtype in ("float32", "int8", "int6", "int5", "int4")
+    ]
+    for wider, narrower in itertools.pairwise(found):
+        assert narrower.serve_bytes < wider.serve_bytes
+        assert sum(narrower.exports.values()) < sum(wider.exports.values())
+        assert narrower.pass_bytes < wider.pass_bytes
+    assert sum(found[-1].exports.values()) == pytest.approx(0.61 * 1.1 * GB, rel=0.01)
+    assert needed(a_tinyllama(config, "llama_cpp", dtype="stored")).memory_bytes is None
 
 
 def test_a_long_prompt_takes_memory_for_attention_in_onnx_runtime(config: RunConfig) -> None:

@@ -9,11 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slm_energy.engines.base import Batch
 from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _UBATCH = 512
 """Prompt tokens computed together: llama.cpp's default; more need more memory."""
@@ -23,6 +26,17 @@ CELLS = 256
 
 GGML_TYPES = {"f32": 0, "f16": 1, "bf16": 30}
 """Numbers in ggml.h; llama-cpp-python has no name for the last."""
+
+
+_TEXTS = (
+    'def add(a, b):\n    """Return 1234 + 56."""\n\treturn a + b  # ünïcode, naïve café\n\n\n',
+    "I've 3 cats; he'LL say: 100,000.50 €!!!   \n \n  end  ",
+    "for i in range(10):\r\n        if x[i]!=0 and not y:\r\n            print(f'{i:>08.3f}')\r\n",
+    "class HTTPServer2(Base): x_y = {'a': [1, 2], 'b': None}; // => *ptr->next\n",
+    "日本語とかなと漢字 한국어 русский العربية हिन्दी 😀👍🏽",
+    "  leading spaces\tand\ttabs   \n\n\n    trailing    ",
+)
+"""Over which tokenizers of one vocabulary differ if they split text differently."""
 
 
 class Log:
@@ -108,6 +122,8 @@ class Session:
             raise EngineError(f"llama.cpp cannot load {options.file}: {self.log.last_error()}")
         vocabulary: Any = llama_cpp.llama_model_get_vocab(self.model)
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(vocabulary))
+        self.context_length = int(llama_cpp.llama_model_n_ctx_train(self.model))
+        self.window = int(llama_cpp.llama_model_n_swa(self.model))
         self._options = options
         self.context: Any = None
         self._capacity = (0, 0, 0)
@@ -161,6 +177,26 @@ class Session:
                 f" {self.log.last_error()}"
             )
 
+    def other_tokens(self, tokenizer: Tokenizer) -> str | None:
+        """The first of some texts that llama.cpp takes for other tokens than a tokenizer, or None.
+
+        Special tokens are not added, and are text where they are written out. Of a file without a
+        vocabulary it is the first.
+        """
+        if not self.library.llama_vocab_type(self.library.llama_model_get_vocab(self.model)):
+            return _TEXTS[0]  # llama_tokenize would end the process
+        for text in _TEXTS:
+            if self._token_ids(text) != tokenizer.encode(text, add_special_tokens=False).ids:
+                return text
+        return None
+
+    def _token_ids(self, text: str) -> list[int]:
+        raw = text.encode()
+        ids = (ctypes.c_int32 * (len(raw) + 2))()
+        vocabulary = self.library.llama_model_get_vocab(self.model)
+        count = self.library.llama_tokenize(vocabulary, raw, len(raw), ids, len(ids), False, False)
+        return list(ids[:count]) if count > 0 else []
+
     def close(self) -> None:
         """Free the context and the weights."""
         self._free_context()
@@ -194,13 +230,14 @@ def facts(model: Any, context: Any, log: str) -> dict[str, Json]:
     file_type = library.llama_ftype_name(library.llama_model_ftype(model))
     return {
         "file_type": file_type.decode() if file_type else None,
-        "tensors": {kind: int(n) for kind, n in re.findall(r"- type +(\w+): +(\d+) tensors", log)},
+        "tensors": {
+            kind.lower(): int(n) for kind, n in re.findall(r"- type +(\w+): +(\d+) tensors", log)
+        },
         "load_mode": mode[-1] if mode else None,
         "weights_mib": {name: float(size) for name, size in buffers},
         "kv_type": "/".join(sorted(set(caches[-1]))) if caches else None,
         "parameters": int(library.llama_model_n_params(model)),
         "threads": int(library.llama_n_threads(context)),
         "threads_prefill": int(library.llama_n_threads_batch(context)),
-        "context": int(library.llama_model_n_ctx_train(model)),
         "features": library.llama_print_system_info().decode().strip(" |"),
     }

