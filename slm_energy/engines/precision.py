@@ -52,7 +52,7 @@ def is_quantized(dtype: str) -> bool:
 
 
 def computed(dtype: Dtype) -> Dtype:
-    """The type in which an engine is compared with its reference: float32 for quantized weights."""
+    """The type of what is not quantized, in which an engine is compared: float32 with these."""
     return "float32" if is_quantized(dtype) else dtype
 
 

@@ -6,9 +6,8 @@
 `study.reference` (torch, unless a study says otherwise) serves each model with each workload before
 its first trial, in the type and on the provider of the trial; that costs one pass of the workload
 per model, type and provider. One prompt at a time, so that padding of larger batches is compared
-too. It takes float32 in place of quantized weights, which each engine rounds in its own way, and
-CUDA or else the processor in place of a provider that it does not have. The cache keeps what it
-generated.
+too. It takes float32 in place of int8 to int4, which each engine rounds in its own way, and CUDA or
+else the processor in place of a provider that it does not have. The cache keeps what it generated.
 
 Without a reference trials stay valid: agreement is then unknown, and a flag gives the reason. The
 next sweep tries again, not every trial of this one.
@@ -136,7 +135,9 @@ def _serve(trial: Trial, settings: Settings, progress: Callable[[float], None]) 
 def _settings(trial: Trial) -> Settings:
     """The trial's settings with the reference engine in place of its own."""
     own = trial.cell.settings
-    dtype = precision.computed(own.engine.dtype)
+    dtype = own.engine.dtype
+    if dtype != precision.STORED:  # only those weights are there
+        dtype = precision.computed(dtype)
     engine = EngineConfig(name=str(trial.reference), dtype=dtype)
     cuda = ProviderConfig(name="cuda", device=own.provider.device)
     candidates = [

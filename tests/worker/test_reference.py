@@ -99,6 +99,8 @@ def test_nothing_is_compared_where_the_study_has_no_reference(
     [
         ("float32", "cpu", ("float32", "cpu")),
         ("int8", "cpu", ("float32", "cpu")),
+        ("int4", "cpu", ("float32", "cpu")),
+        ("stored", "cpu", ("stored", "cpu")),
         ("bfloat16", "tensorrt", ("bfloat16", "cpu")),
     ],
 )

@@ -102,6 +102,8 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
     if settings.engine.decode == "session" and "logits_to_keep" not in accepted:
         keep_last_position(model)
     deviation = attention_deviation(model)
+    if makes_own_cache(model) and settings.workload.batch_size > 1:
+        _require_padding(model)
     with torch.inference_mode():
         trial = decoding(model, decode.probe(model.config.vocab_size))
         trial.prefill()
@@ -121,6 +123,30 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
         "context": context_length(load_request.model_path),
         "decode": settings.engine.decode,
     }
+
+
+def _require_padding(model: Any) -> None:
+    """Compare padded prompts with the same prompts one at a time.
+
+    transformers 4.57 does not mask padding in LFM2's convolutions.
+
+    Raises:
+        EngineError: they differ by more than rounding.
+    """
+    prompt = decode.probe(model.config.vocab_size).prompts[0]
+    # Two tokens: within the reach of a short convolution.
+    batch = Batch(prompts=(prompt, prompt[:2]), new_tokens=2, stop="fixed")
+    together = probe_logits(model, batch)
+    rows = [probe_logits(model, batch.request(row)) for row in range(2)]
+    alone = [np.concatenate(each) for each in zip(*rows, strict=True)]
+    deviation = decode.deviation(together, alone)
+    if deviation > decode.TOLERANCE[str(model.dtype).removeprefix("torch.")]:
+        raise EngineError(
+            f"{model.config.model_type}: this version of transformers lets padding change the"
+            f" logits of a batch by {deviation:.1e} of the largest: set workload.batch_size=1, or"
+            " engine.python=transformers5",
+            permanent=True,
+        )
 
 
 def _group_size(settings: Settings) -> int | None:

@@ -22,7 +22,7 @@ from slm_energy.engines.torch.eager import (
 )
 from slm_energy.engines.torch.weights import load_weights
 from slm_energy.errors import EngineError
-from tests.engines.torch.conftest import PROMPT, gpt2_twin, llama_twin, loaded
+from tests.engines.torch.conftest import PROMPT, PROMPTS, gpt2_twin, llama_twin, loaded
 
 
 def by_hand(folder: Path, new_tokens: int) -> tuple[int, ...]:
@@ -189,3 +189,31 @@ def test_the_gpu_in_use_is_named_as_nvml_names_it(monkeypatch):
     }
     assert device_identity(torch.device("cuda:0")) == named_by_driver  # an older torch
     assert device_identity(torch.device("cpu")) == {}
+
+
+@pytest.mark.parametrize("name", ["lfm2-1.2b", "granite-4.0-h-micro"])
+def test_a_model_that_keeps_states_beside_keys_makes_its_own_cache(make_request, twin, name):
+    ours, effective = loaded(make_request("torch", folder=twin(name)))
+    theirs, _ = loaded(make_request("torch", folder=twin(name), decode="generate"))
+    batch = Batch(prompts=(PROMPT,), new_tokens=12, stop="fixed")
+    assert effective["kv_cache"] is True
+    assert effective["cache"] != "DynamicCache"
+    assert ours.generate(batch)[0].output_ids == theirs.generate(batch)[0].output_ids
+
+
+def batched(target, size=2):
+    workload = dataclasses.replace(target.settings.workload, batch_size=size)
+    settings = dataclasses.replace(target.settings, workload=workload)
+    return dataclasses.replace(target, settings=settings)
+
+
+def test_such_a_model_serves_padded_batches_as_one_prompt_at_a_time(make_request, twin):
+    engine, _ = loaded(batched(make_request("torch", folder=twin("granite-4.0-h-micro"))))
+    both = Batch(prompts=PROMPTS, new_tokens=12, stop="fixed")
+    alone = [engine.generate(both.request(row))[0].output_ids for row in range(2)]
+    assert [answer.output_ids for answer in engine.generate(both)] == alone
+
+
+def test_a_library_that_lets_padding_change_the_answer_is_refused(make_request, twin):
+    with pytest.raises(EngineError, match=r"set workload\.batch_size=1, or engine\.python"):
+        loaded(batched(make_request("torch", folder=twin("lfm2-1.2b"))))
