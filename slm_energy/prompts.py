@@ -177,7 +177,11 @@ def require_room(
 
 
 def require_fit(
-    tasks: Sequence[Task], ids: Sequence[tuple[int, ...]], new_tokens: int, context: int
+    tasks: Sequence[Task],
+    ids: Sequence[tuple[int, ...]],
+    new_tokens: int,
+    context: int,
+    of: str = "the model",
 ) -> None:
     """Check that each prompt and its answer fit a model's context.
 
@@ -186,6 +190,7 @@ def require_fit(
         ids: n sequences of token ids, one per task.
         new_tokens: that are generated for each.
         context: longest sequence in tokens.
+        of: what has this context, in the message.
 
     Raises:
         WorkloadError: one does not fit.
@@ -196,7 +201,7 @@ def require_fit(
             remedy = f"at most {room} fit" if room > 0 else "take a model with a longer context"
             raise WorkloadError(
                 f"prompt {task.task_id} has {len(prompt)} tokens; with workload.new_tokens="
-                f"{new_tokens} it exceeds the model's context of {context}: {remedy}"
+                f"{new_tokens} it exceeds {of}'s context of {context}: {remedy}"
             )
 
 

@@ -32,6 +32,7 @@ from slm_energy.engines.base import (
 )
 from slm_energy.errors import EngineError
 from slm_energy.machine import allowed_processors, governor, processor
+from slm_energy.models.folder import context_length
 from slm_energy.models.token_texts import TokenTexts
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.prompts import require_fit, token_ids
@@ -88,7 +89,10 @@ def serve(
     prompts = [token_ids(tokenizer, task.prompt, settings.workload) for task in tasks]
     context = effective.get("context")
     if isinstance(context, int):
-        require_fit(tasks, prompts, settings.workload.new_tokens, context)
+        whole = context_length(request.model_path) in (None, context)
+        # A graph has the positions of shorter sequences only: `models.folder.graph_context`.
+        of = "the model" if whole else f"engine {settings.engine.name}"
+        require_fit(tasks, prompts, settings.workload.new_tokens, context, of)
     texts, workload = TokenTexts(tokenizer), settings.workload
     size = workload.batch_size if settings.load.mode == "batch" else 1
     batches = list(requests.batches(tasks, prompts, workload, texts, size))

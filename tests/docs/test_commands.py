@@ -50,7 +50,7 @@ SAID: dict[str, tuple[tuple[int, ...], str]] = {
 }
 """Exit codes and a part of the output, by how a command begins; the longest beginning counts."""
 
-ABSENT = ("127.0.0.1:9", "nvml/GPU-1234", "records", "org/name")
+ABSENT = ("127.0.0.1:9", "nvml/GPU-1234", "records", "org/name", "Q4_K_M.gguf", "model-nf4")
 """A server, a sensor, a folder and a model that are not here: the refusal names them."""
 
 HELP = ("ui ", "env create ")

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from slm_energy.errors import ModelError
-from slm_energy.models.folder import context_length, digest, eos_ids
+from slm_energy.models.folder import context_length, digest, eos_ids, graph_context
 from tests.models.conftest import write_model
 
 
@@ -114,3 +114,37 @@ def test_end_of_text_comes_from_the_generation_config_first(tmp_path, general, g
 )
 def test_the_context_length_is_read_from_the_config(tmp_path, entries, length):
     assert context_length(write_model(tmp_path, **entries)) == length
+
+
+@pytest.mark.parametrize(
+    ("entries", "length"),
+    [
+        ({"max_position_embeddings": 64}, 64),
+        (
+            {
+                "max_position_embeddings": 64,
+                "original_max_position_embeddings": 16,
+                "rope_scaling": {"type": "longrope", "short_factor": [1], "long_factor": [2]},
+            },
+            16,
+        ),
+        (
+            {
+                "max_position_embeddings": 64,
+                "rope_parameters": {
+                    "rope_type": "longrope",
+                    "original_max_position_embeddings": 16,
+                },
+            },
+            16,
+        ),
+        (
+            {"max_position_embeddings": 64, "rope_scaling": {"rope_type": "linear", "factor": 4}},
+            64,
+        ),
+    ],
+)
+def test_a_graph_has_the_positions_up_to_the_original_length_of_long_rope(
+    tmp_path, entries, length
+):
+    assert graph_context(write_model(tmp_path, **entries)) == length

@@ -71,6 +71,18 @@ sys.exit("transformers" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_long_rope_is_traced_with_the_factors_of_shorter_sequences(make_request, twin):
+    eager, whole = loaded(make_request("torch", folder=twin("phi-4-mini")))
+    traced, effective = loaded(make_request("torchscript", folder=twin("phi-4-mini")))
+    assert served(traced, LONG) == served(eager, LONG)
+    assert (effective["context"], whole["context"]) == (256, 512)
+
+
+def test_a_model_that_keeps_states_beside_keys_is_not_traced(make_request, twin):
+    with pytest.raises(EngineError, match="lfm2 keeps states besides keys and values"):
+        loaded(make_request("torchscript", folder=twin("lfm2-1.2b")))
+
+
 def test_a_damaged_trace_is_remade(make_request):
     target = make_request("torchscript")
     engine, _ = loaded(target)
