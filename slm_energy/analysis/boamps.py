@@ -16,6 +16,7 @@ from typing import Any
 
 from slm_energy.analysis.result.footprint import Footprint
 from slm_energy.analysis.result.report import Report
+from slm_energy.cell import served_by
 from slm_energy.metric_catalog.definition import ESTIMATED, SUMS, energy_name
 from slm_energy.record import Record
 from slm_energy.serialization import readable
@@ -82,7 +83,7 @@ def _report(
                     foundation_model_uri=f"https://huggingface.co/{model.source}/tree/{model.revision}"
                     if model.revision
                     else None,
-                    framework=settings.engine.name,
+                    framework=served_by(settings),
                     framework_version=", ".join(
                         f"{name} {version}"
                         for name, version in record.trial.cell.versions.items()

@@ -2,7 +2,8 @@
 
 What is minimised is joules per solved task where any cell of a family solves one, else the metric
 that decides. Each family and each kind of energy has a recommendation of its own: measured and
-estimated joules never compete.
+estimated joules never compete. A server that is saturated in any trial serves less than is asked of
+it and is never recommended.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from slm_energy.analysis.result.report import MetricResult, Report
 from slm_energy.analysis.result.solved import Range, Solved, SolvedFamily
 from slm_energy.analysis.result.verdict import Verdict, mirrored
 from slm_energy.analysis.text import recommendation as text
+from slm_energy.analysis.text import under_load
+from slm_energy.analysis.text.phrases import times
 from slm_energy.metric_catalog.definition import SUMS
 
 
@@ -213,6 +216,8 @@ def _candidate(
         for condition, reading in zip(limits, seen, strict=True)
         if reading.value is None or not condition.met_by(reading.value)
     ]
+    if trials := under_load.saturated(report).get(cell):
+        missed.insert(0, f"it is saturated in {times(trials, 'trial')}, so its queue has no end")
     if cost is None:
         missed.insert(0, contest.without.get(cell) or _no_cost(report, contest.metric, cell))
     return Candidate(

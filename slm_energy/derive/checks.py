@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from slm_energy.cell import Trial
-from slm_energy.derive import instrument_checks, load, placement, quality
+from slm_energy.derive import instrument_checks, load, placement, quality, stamps
 from slm_energy.derive.energy.accounting import GaugeFigure, summarise
 from slm_energy.derive.energy.crosscheck import crosschecks
 from slm_energy.record import Capture, CheckResult, EnergyFigure, Generation
@@ -46,8 +46,9 @@ def _settings_in_force(trial: Trial, capture: Capture, energy: Sequence[EnergyFi
         "kv_cache": True,
         "isolation": settings.measurement.isolation,
     }
-    if settings.engine.threads is not None:
-        wanted["threads"] = settings.engine.threads
+    threads = settings.engine.threads or capture.effective.get("threads_requested")
+    if threads is not None:
+        wanted["threads"] = threads
     if settings.model.attention != "auto":
         wanted["attention"] = settings.model.attention
     # Old captures, from before isolation was configurable, do not record it.
@@ -376,6 +377,7 @@ _FLAGS: dict[str, _Check] = {
     "steady": _steady,
     "ramped_up": lambda trial, capture, energy: load.ramped_up(capture),
     "server_kept_up": lambda trial, capture, energy: load.kept_up(trial, capture),
+    "token_stamps": lambda trial, capture, energy: stamps.reliable(capture),
     "idle_is_idle": _idle_is_idle,
     "wall_clock_steady": instrument_checks.wall_clock_steady,
     "fine_enough": instrument_checks.fine_enough,

@@ -55,9 +55,10 @@ def is_good(request: Generation, slo: SloConfig) -> bool:
     first_s = (request.token_ns[0] - request.due_ns) / 1e9
     last_s = (request.token_ns[-1] - request.due_ns) / 1e9
     between = max(1, len(request.token_ns) - 1)
+    decode_s = last_s - first_s if request.decode_ns is None else request.decode_ns / 1e9
     limits = (
         (slo.ttft_s, first_s),
-        (slo.tpot_s, (last_s - first_s) / between),
+        (slo.tpot_s, decode_s / between),
         (slo.e2e_s, last_s),
     )
     return all(limit is None or value <= limit for limit, value in limits)
@@ -114,6 +115,8 @@ def metrics(
             values["load/good_share"] = good / len(due)
     if late_s:
         values["load/client_late_p99_s"] = late_s[math.ceil(0.99 * len(late_s)) - 1]
+    if capture.load is not None and capture.load.reader_late_p99_s is not None:
+        values["load/reader_late_p99_s"] = capture.load.reader_late_p99_s
     if capture.load is not None and capture.load.client_cpu_s is not None:
         values["load/client_cpu_pct"] = 100 * capture.load.client_cpu_s / seconds
     if capture.load is not None and capture.load.queue_mean_s is not None:
@@ -206,13 +209,15 @@ def client_kept_up(trial: Trial, capture: Capture) -> tuple[bool | None, str]:
         return None, "requests came batch by batch"
     values = metrics(capture, serve, load, count(capture.generations, serve, load))
     late_s, cpu_pct = values.get("load/client_late_p99_s"), values.get("load/client_cpu_pct")
+    reader_s = values.get("load/reader_late_p99_s")
     if late_s is None:
         return None, "no request was due in the window"
     words = f"1 % of requests were sent {1e3 * late_s:.3g} ms late"
     if cpu_pct is None:
         return True, f"{words}; the engine computes in the client's process"
+    words += "" if reader_s is None else f" and read {1e3 * reader_s:.3g} ms late"
     words += f", {cpu_pct:.0f} % of one processor"
-    if late_s > load.late_s:
+    if max(late_s, reader_s or late_s) > load.late_s:
         return False, f"{words}; load.late_s={load.late_s:g} allows less"
     if cpu_pct > load.client_cpu_pct:
         return False, f"{words}; load.client_cpu_pct={load.client_cpu_pct:g} allows less"

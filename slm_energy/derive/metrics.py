@@ -7,7 +7,7 @@ What each name means is in `metric_catalog/`; `derive` gives no name that is not
 
 Latency follows the LLM serving field. For a request handed over at s whose n tokens are known at
 t1 .. tn: TTFT = t1 - s; ITL = each t(i+1) - t(i); end-to-end latency E2E = tn - s;
-TPOT = (E2E - TTFT) / (n - 1).
+TPOT = (E2E - TTFT) / (n - 1), or by the server's own times of the first and the last token.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from slm_energy.config.groups import LoadConfig, MeasurementConfig
 from slm_energy.derive import load as loads
-from slm_energy.derive import quality
+from slm_energy.derive import quality, stamps
 from slm_energy.derive.energy import accounting
 from slm_energy.derive.energy.crosscheck import crosschecks
 from slm_energy.derive.energy.steadiness import unsteadiness_j
@@ -108,12 +108,13 @@ def derive(
         values |= _tokens(capture.generations)
     if serve is not None and capture.generations and capture.load is None:
         counts = _tokens(capture.generations)
-        values |= _latency(capture.generations) | _throughput(capture.generations, serve)
+        values |= _latency(capture, capture.generations)
+        values |= _throughput(capture.generations, serve)
         tokens, requests = counts["tokens/output"], counts["tokens/requests"]
         values |= _serving(capture, serve, energy, tokens, requests)
     elif serve is not None and capture.generations:
         counted = loads.count(capture.generations, serve, load)
-        values |= _latency(_since_due(counted.due)) | {
+        values |= _latency(capture, _since_due(counted.due)) | {
             "tokens/output": float(counted.tokens),
             "tokens/requests": counted.requests,
             "throughput/output_tokens_per_s": counted.tokens / serve.duration_s,
@@ -177,16 +178,25 @@ def _tokens(generations: Sequence[Generation]) -> dict[str, float]:
     }
 
 
-def _latency(generations: Iterable[Generation]) -> dict[str, float]:
+def _latency(capture: Capture, generations: Iterable[Generation]) -> dict[str, float]:
+    """Percentiles of the times of requests.
+
+    Where stamps of tokens are unreliable (`stamps`) there are no times between tokens but a
+    server's own, and no TTFT unless the reader is known to have kept up (`load.client_kept_up`).
+    """
+    good = stamps.reliable(capture)[0] is not False
     ttft, itl, tpot, e2e = array("d"), array("d"), array("d"), array("d")
     for g in generations:
         if not g.token_ns:
             continue  # the checks tell of it
-        ttft.append((g.token_ns[0] - g.start_ns) / 1e9)
+        if good or capture.load is not None:
+            ttft.append((g.token_ns[0] - g.start_ns) / 1e9)
         e2e.append((g.token_ns[-1] - g.start_ns) / 1e9)
-        itl.extend((b - a) / 1e9 for a, b in itertools.pairwise(g.token_ns))
-        if len(g.token_ns) > 1:
-            tpot.append((g.token_ns[-1] - g.token_ns[0]) / 1e9 / (len(g.token_ns) - 1))
+        if good:
+            itl.extend((b - a) / 1e9 for a, b in itertools.pairwise(g.token_ns))
+        if len(g.token_ns) > 1 and (good or g.decode_ns is not None):
+            decode_ns = g.token_ns[-1] - g.token_ns[0] if g.decode_ns is None else g.decode_ns
+            tpot.append(decode_ns / 1e9 / (len(g.token_ns) - 1))
     values: dict[str, float] = {}
     for name, data in (("ttft", ttft), ("itl", itl), ("tpot", tpot), ("e2e", e2e)):
         if data:

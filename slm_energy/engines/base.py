@@ -96,10 +96,12 @@ class Completion:
     Attributes:
         output_ids: generated token ids, without padding.
         token_ns: monotonic time at which the caller received each of them.
+        decode_ns: from the first to the last of them, as a server timed it; None if none did.
     """
 
     output_ids: tuple[int, ...]
     token_ns: tuple[int, ...]
+    decode_ns: int | None = None
 
 
 class Refused(EngineError):
@@ -252,6 +254,7 @@ class EngineSpec:
         needs_preparation: whether something (an export) must be derived from the weights first.
         prepare: derive it; runs in a separate process before the trial, never inside a window.
         prepares_in_sweep: `prepare` runs in the sweep's interpreter, whatever `engine.python` is.
+        programs: what identifies the programs that these settings start and no package brings.
         concurrent: the engines that `create` builds are `Concurrent`.
         options: the keys of `engine.options` and their allowed values; an empty tuple allows any.
         dtypes: the values of `engine.dtype` that it knows on some device; empty allows any.
@@ -265,15 +268,17 @@ class EngineSpec:
     needs_preparation: Callable[[LoadRequest], bool] = lambda load_request: False
     prepare: Callable[[LoadRequest], None] = lambda load_request: None
     prepares_in_sweep: bool = False
+    programs: Callable[[Settings], dict[str, str]] = lambda settings: {}
     concurrent: bool = False
     imports: Callable[[Settings], object] = lambda settings: None
     options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     dtypes: tuple[Dtype, ...] = ()
     serves_gguf: bool = False
 
-    def versions(self) -> dict[str, str]:
-        """Installed versions and builds of `packages`."""
-        return distributions.versions(self.packages)
+    def versions(self, settings: Settings | None = None) -> dict[str, str]:
+        """Installed versions and builds of `packages`; with settings, their `programs` too."""
+        installed = distributions.versions(self.packages)
+        return installed if settings is None else installed | self.programs(settings)
 
     def refusal(self, settings: Settings) -> str | None:
         """Why these settings cannot run with what is installed, or None."""

@@ -33,7 +33,7 @@ def describe(settings: Settings) -> Description:
         _check_options(spec, settings)
     except ConfigError as error:
         return Description(versions={}, unsupported=None, error=str(error))
-    versions = {"python": platform.python_version(), **spec.versions()}
+    versions = {"python": platform.python_version(), **spec.versions(settings)}
     return Description(versions=versions, unsupported=spec.refusal(settings))
 
 

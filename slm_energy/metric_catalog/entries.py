@@ -143,7 +143,11 @@ def latency() -> Iterator[MetricDefinition]:
     times = {
         "ttft": ("TTFT", "the time from handing a request over to its first token"),
         "itl": ("ITL", "the time between two successive tokens of a request"),
-        "tpot": ("TPOT", "a request's time per token after the first: (E2E - TTFT) / (tokens - 1)"),
+        "tpot": (
+            "TPOT",
+            "a request's time per token after the first: (E2E - TTFT) / (tokens - 1), by the"
+            " server's own times of both tokens where it tells them",
+        ),
         "e2e": ("end-to-end latency", "the time from handing a request over to its last token"),
     }
     statistics = {
@@ -220,6 +224,13 @@ _LOAD: list[tuple[str, str, str, Better]] = [
         "client_late_p99_s",
         "lateness of the client p99",
         "99th percentile of the time between a request's due time and its sending.",
+        "neither",
+    ),
+    (
+        "reader_late_p99_s",
+        "lateness of the reader p99",
+        "99th percentile of the time by which a timer beside the reading of answers was late, and"
+        " so were the stamps of tokens that came meanwhile.",
         "neither",
     ),
     (

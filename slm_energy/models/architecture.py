@@ -168,6 +168,20 @@ def first(config: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((config[name] for name in names if config.get(name) is not None), None)
 
 
+def cached_numbers(config: Mapping[str, Any]) -> int | None:
+    """Keys and values that a token leaves in the cache, over all layers; None if not told.
+
+    Models with compressed keys (DeepSeek's) keep fewer.
+    """
+    hidden, layers, heads = (first(config, names) for names in (HIDDEN, LAYERS, HEADS))
+    if not all(isinstance(each, int) and each > 0 for each in (hidden, layers, heads)):
+        return None
+    head = config.get("head_dim") or hidden // heads
+    key_heads = 1 if config.get("multi_query") else config.get("num_key_value_heads") or heads
+    kinds = config.get("layer_types") or ["attention"] * layers
+    return int(2 * sum("attention" in kind for kind in kinds) * key_heads * head)
+
+
 def _defaults(family: str) -> dict[str, Any]:
     """Defaults of the family's configuration class for keys missing from config.json.
 

@@ -19,7 +19,15 @@ from slm_energy.cache import CacheEntry
 from slm_energy.cell import Cell, Settings
 from slm_energy.config.groups import Dtype
 from slm_energy.memory_limit import RAISE, SMALLER
-from slm_energy.models.architecture import CONTEXT, HEADS, HIDDEN, INNER, LAYERS, first
+from slm_energy.models.architecture import (
+    CONTEXT,
+    HEADS,
+    HIDDEN,
+    INNER,
+    LAYERS,
+    cached_numbers,
+    first,
+)
 from slm_energy.planning.speed import Speed
 from slm_energy.serialization import Json
 
@@ -161,8 +169,9 @@ def size_of(config: Mapping[str, Any]) -> Size | None:
     """
     family = config.get("model_type")
     hidden, layers, heads = (first(config, names) for names in (HIDDEN, LAYERS, HEADS))
-    numbers = (hidden, layers, heads, config.get("vocab_size"))
-    if family not in (*_GATED, *_PLAIN) or not all(isinstance(each, int) for each in numbers):
+    cached = cached_numbers(config)
+    known = isinstance(config.get("vocab_size"), int) and family in (*_GATED, *_PLAIN)
+    if cached is None or not known:
         return None
     head = config.get("head_dim") or hidden // heads
     key_heads = 1 if config.get("multi_query") else config.get("num_key_value_heads") or heads
@@ -183,7 +192,7 @@ def size_of(config: Mapping[str, Any]) -> Size | None:
         linear=mixing + layers * forward + (0 if tied else tokens),
         shared=tokens if tied else 0,
         vocabulary=config["vocab_size"],
-        cached=2 * attending * key_heads * head,
+        cached=cached,
         transposed=family == "gpt2",
         heads=heads,
         after_output=layers * hidden * inner if halved and family != "gpt2" else 0,

@@ -136,7 +136,9 @@ Data: {about.data_license}. Configurations: {about.code_license}.
 def _environments(package: Package, frame: pd.DataFrame) -> dict[str, bytes]:
     """The versions that each engine ran with, and those of the sweeps, as pip reads them."""
     known = dict[str, dict[str, Any]]()
-    for name, own in frame.groupby("engine.name"):
+    servers = frame.get("engine.options.server", frame["engine.name"])
+    named = servers.where(servers.notna() & (servers != "None"), frame["engine.name"])
+    for name, own in frame.groupby(named):
         versions = own.filter(regex=rf"^{_VERSION}").drop_duplicates()
         for number, row in enumerate(versions.to_dict("records"), start=1):
             several = f"-{number}" if len(versions) > 1 else ""
@@ -157,7 +159,7 @@ def _requirements(name: str, versions: dict[str, Any]) -> str:
         package = key.removeprefix(_VERSION)
         known = isinstance(value, str) and value != "absent"
         if key.startswith(_VERSION) and known:
-            comment = "# " if package in ("python", BUILDS) else ""
+            comment = "# " if package in ("python", BUILDS) or "/" in package else ""
             lines.append(f"{comment}{package}=={value}")
     return "\n".join(lines) + "\n"
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _PIECE = 1000
 _Write = Callable[[dict[str, Sequence[Any]]], None]
 _COLUMNS = {field.name for field in dataclasses.fields(Generation)}
-_OF_LOAD = {"due_ns", "ended", "ended_ns"}
+_OF_LOAD, _OF_SERVERS = {"due_ns", "ended", "ended_ns"}, {"decode_ns"}
+_OLDER = (_COLUMNS - _OF_SERVERS, _COLUMNS - _OF_SERVERS - _OF_LOAD)
 _STEPS = ("start_ns", "token_ns.list.element", "before_ns", "after_ns", "raw_int")
 
 
@@ -49,8 +50,8 @@ class StoredGenerations(Sequence[Generation]):
             pyarrow.BufferReader(source) if isinstance(source, bytes) else source
         )
         names = set(self._file.schema_arrow.names)
-        # Older versions wrote no columns without rows, and none of the load.
-        if len(self) and names not in (_COLUMNS, _COLUMNS - _OF_LOAD):
+        # Older versions wrote no columns without rows.
+        if len(self) and names not in (_COLUMNS, *_OLDER):
             raise ValueError(f"not a file of generations: it has the columns {sorted(names)}")
 
     def __len__(self) -> int:
@@ -114,6 +115,7 @@ def write_generations(path: Path, generations: Iterable[Generation]) -> StoredGe
         "due_ns": number,
         "ended": text,
         "ended_ns": number,
+        "decode_ns": number,
     }
     rest = iter(generations)
     with _writing(path, types) as write:

@@ -15,7 +15,8 @@ Its service times are known, for tests of load:
 The first token of a request comes `prefill_s` after its service began, each other one `token_s`
 later. With `--slots 1` and a fixed number of tokens the server is D/1 of queueing theory. A request
 whose client has gone is no longer served. `GET /stats` has what was really decoded and `GET
-/metrics` the time in the queue, in vLLM's words.
+/metrics` the time in the queue, in vLLM's words, as is the time from the first token to the last
+at the end of a stream.
 """
 
 from __future__ import annotations
@@ -302,12 +303,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self._send_event(": a comment")
             end_s += self.server.service.prefill_s
+            first_ns = last_ns = 0
             for number, (tokens, event) in enumerate(events):
                 if number == _MIDDLE:
                     self._misbehave(events)
                 self._until(end_s)
                 if self.server.fault == "idle":
                     time.sleep(_WAIT_S)
+                last_ns = time.monotonic_ns()
+                first_ns = first_ns or last_ns
                 self.server.note(tokens=tokens)
                 self._send_event(event)
                 end_s += self.server.service.token_s * tokens
@@ -316,7 +320,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._event([], "", None if self.server.fault == "unfinished" else finish)
             )
             if not self.server.text:
-                self._send_data({"choices": [], "usage": usage})
+                timed = {"generation_time_ms": (last_ns - first_ns) / 1e6}
+                self._send_data({"choices": [], "usage": usage, "metrics": timed})
             self._send_event("data: [DONE]")
         except (_Gone, BrokenPipeError, ConnectionResetError):
             end_s = self.server.clock.now_s()

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TextIO
 
 from slm_energy import sigint, source_code
-from slm_energy.cell import Settings, Trial
+from slm_energy.cell import Settings, Trial, served_by
 from slm_energy.engines.base import find, load_request_of
 from slm_energy.engines.describe import describe
 from slm_energy.errors import SlmEnergyError, one_line
@@ -130,7 +130,7 @@ def _where(mode: str, trial: Trial) -> str:
     """
     if mode in ("build", "reference"):
         return ""
-    name = f"engine {trial.cell.settings.engine.name}"
+    name = f"engine {served_by(trial.cell.settings)}"
     return f"{name}: " if mode == "prepare" else f"{name} failed in {{step}}: "
 
 

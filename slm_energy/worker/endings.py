@@ -36,7 +36,8 @@ def served_of(
     asked = [batch.request(row) for batch in batches for row in range(len(batch.prompts))]
     first: list[array[int]] = []
     requests, stops, number = list[Request](), dict[str, Stop](), -1
-    for number, (_, _, ids, _) in enumerate(answers(file)):
+    for number, answer in enumerate(answers(file)):
+        ids = answer.output_ids
         position = number % len(asked)
         if number >= len(asked) and ids == first[position]:
             continue
@@ -81,7 +82,8 @@ def loaded_of(
     ends = end_ids(Path(trial.model_path), trial.cell.settings)
     first: dict[int, tuple[array[int], str, Stop]] = {}
     stops = dict[str, Stop]()
-    for number, (each, (_, _, ids, _)) in enumerate(zip(loaded, answers(file), strict=True)):
+    for number, (each, answer) in enumerate(zip(loaded, answers(file), strict=True)):
+        ids = answer.output_ids
         if each.ended != "complete" or (each.position in first and ids == first[each.position][0]):
             continue
         request = dataclasses.replace(batches[each.position], new_tokens=len(ids))

@@ -15,10 +15,13 @@ import dataclasses
 import itertools
 import math
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+
+import numpy as np
 
 from slm_energy.arrivals import Arrival, arrivals
 from slm_energy.config.groups import LoadConfig
@@ -36,6 +39,8 @@ _HALF = 5
 _LEAST_TOLERANCE = 0.05
 _SIGMAS = 2.0
 _TICK_S = 0.05
+_BEAT_S = 0.02
+"""A timer this often shows how late events are read that come in between: 0.1 % of a processor."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -50,6 +55,7 @@ class Loaded:
         output_ids: their ids.
         ended: how it ended; None while it is in progress.
         ended_ns: when it did: with its last token, or when the client knew.
+        decode_ns: from the first to the last token as the server timed it.
         why: the reason of a refusal or failure.
     """
 
@@ -60,6 +66,7 @@ class Loaded:
     output_ids: tuple[int, ...] = ()
     ended: Ended | None = None
     ended_ns: int = 0
+    decode_ns: int | None = None
     why: str = ""
 
 
@@ -89,6 +96,7 @@ class Loading:
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._reported_ns = 0
+        self._late_ns = array("q")
         self.requests: list[Loaded] = []
 
     async def run(self, window: OpenWindow, serve_s: float) -> LoadReport:
@@ -110,8 +118,10 @@ class Loading:
                 steady = await self._ramp()
             before = await engine.queued() if engine else None
             cpu_s = time.process_time()
+            beat = asyncio.create_task(self._beat())
             with window("serve"):
                 await self._wait(serve_s, "serve")
+            beat.cancel()
             end_ns, cpu_s = time.monotonic_ns(), time.process_time() - cpu_s
             after = await engine.queued() if engine else None
             await self._drain(end_ns)
@@ -127,6 +137,7 @@ class Loading:
             steady=steady,
             client_cpu_s=None if engine is None else cpu_s,
             queue_mean_s=_mean_queue_s(before, after),
+            reader_late_p99_s=self._reader_late_s() if engine else None,
             reasons=tuple(f"{count} x {why}" for why, count in reasons.most_common(5)),
         )
 
@@ -141,6 +152,16 @@ class Loading:
             if arrival.output_tokens is not None:
                 batch = dataclasses.replace(batch, new_tokens=arrival.output_tokens)
             self._start(self._one(position, batch, due_ns, arrival.abort_after_s))
+
+    async def _beat(self) -> None:
+        """Note by how much a timer is late: so late are events read, and requests sent."""
+        while True:
+            due_ns = time.monotonic_ns() + round(_BEAT_S * 1e9)
+            await _sleep_until(due_ns)
+            self._late_ns.append(time.monotonic_ns() - due_ns)
+
+    def _reader_late_s(self) -> float | None:
+        return float(np.quantile(self._late_ns, 0.99)) / 1e9 if self._late_ns else None
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         """Do this beside the rest; an error of it ends the load."""
@@ -184,6 +205,7 @@ class Loading:
             else:
                 [done] = self._engine.generate(batch)
             request.output_ids, request.token_ns = done.output_ids, done.token_ns
+            request.decode_ns = done.decode_ns
             request.ended = "complete"
         except Aborted as partial:
             request.output_ids = partial.completion.output_ids
@@ -207,7 +229,11 @@ class Loading:
         with file.open("wb", buffering=served.BUFFER_BYTES) as output:
             for each in self.requests:
                 if each.ended is not None:  # the end of the load has cancelled the others
-                    done = Completion(output_ids=each.output_ids, token_ns=each.token_ns)
+                    done = Completion(
+                        output_ids=each.output_ids,
+                        token_ns=each.token_ns,
+                        decode_ns=each.decode_ns,
+                    )
                     served.append(output, each.sent_ns, [done])
                     ended.append(
                         LoadedRequest(

@@ -4,7 +4,8 @@ So the memory of a trial does not grow with its passes. The worker appends each 
 `SERVED_FILE` in microseconds per request; what all passes share is in `Served`, made after the
 windows. The file holds 64-bit integers; for each batch
 
-    start_ns, number of answers; for each answer: tokens, times, token ids ..., token times ...
+    start_ns, number of answers; for each answer:
+    tokens, times, the server's time of decoding or -1, token ids ..., token times ...
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from slm_energy.engines.base import Completion
 from slm_energy.places import naming
@@ -26,8 +27,19 @@ REQUESTS_FILE = "served.json"
 BUFFER_BYTES = 1 << 20
 """Buffered before each write to disk: about a thousand answers of 64 tokens."""
 _BYTES = 8
+_UNTIMED = -1
 
 Stop = Literal["length", "eos", "code"]
+
+
+class Answer(NamedTuple):
+    """An answer in the file: its batch's number and start, and see `Completion`."""
+
+    batch: int
+    start_ns: int
+    output_ids: array[int]
+    token_ns: array[int]
+    decode_ns: int | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +92,8 @@ def append(file: BinaryIO, start_ns: int, answers: Sequence[Completion]) -> None
     """
     numbers = [start_ns, len(answers)]
     for answer in answers:
-        numbers += (len(answer.output_ids), len(answer.token_ns))
+        decode_ns = _UNTIMED if answer.decode_ns is None else answer.decode_ns
+        numbers += (len(answer.output_ids), len(answer.token_ns), decode_ns)
         numbers += answer.output_ids
         numbers += answer.token_ns
     try:
@@ -91,8 +104,8 @@ def append(file: BinaryIO, start_ns: int, answers: Sequence[Completion]) -> None
         file.write(packed)
 
 
-def answers(path: Path) -> Iterator[tuple[int, int, array[int], array[int]]]:
-    """Read a file: number of the batch, its start, and token ids and times of each answer.
+def answers(path: Path) -> Iterator[Answer]:
+    """Read the answers of a file, in order.
 
     Raises:
         ValueError: the file ends within a batch.
@@ -102,8 +115,9 @@ def answers(path: Path) -> Iterator[tuple[int, int, array[int], array[int]]]:
         while head := file.read(2 * _BYTES):
             start_ns, count = array("q", head)
             for _ in range(count):
-                tokens, times = _read(file, 2)
-                yield batch, start_ns, _read(file, tokens), _read(file, times)
+                tokens, times, timed = _read(file, 3)
+                decode_ns = None if timed == _UNTIMED else timed
+                yield Answer(batch, start_ns, _read(file, tokens), _read(file, times), decode_ns)
             batch += 1
 
 
@@ -125,7 +139,7 @@ def generations(served: Served, path: Path) -> Iterator[Generation]:
         return
     number = -1
     for number, answer in enumerate(answers(path)):
-        pass_index, batch_index = divmod(answer[0], served.batches)
+        pass_index, batch_index = divmod(answer.batch, served.batches)
         position = number % len(served.requests)
         yield _generation(served, number, position, pass_index, batch_index, answer)
     if number + 1 != len(served.requests) * served.passes:
@@ -157,10 +171,9 @@ def _generation(
     position: int,
     pass_index: int,
     batch_index: int,
-    answer: tuple[int, int, array[int], array[int]],
+    answer: Answer,
 ) -> Generation:
     """An answer of the file, by its number there, to the prompt at a position in the workload."""
-    _, start_ns, ids, times = answer
     request = served.requests[position]
     return Generation(
         task_id=request.task_id,
@@ -168,9 +181,10 @@ def _generation(
         batch_index=batch_index,
         prompt_digest=request.prompt_digest,
         input_tokens=request.input_tokens,
-        output_ids=tuple(ids),
-        start_ns=start_ns,
-        token_ns=tuple(times),
+        output_ids=tuple(answer.output_ids),
+        start_ns=answer.start_ns,
+        token_ns=tuple(answer.token_ns),
+        decode_ns=answer.decode_ns,
         stop=served.stops.get(str(number), request.stop),
         text=request.text if pass_index == 0 else None,
     )

@@ -205,7 +205,7 @@ def _repeat(
 
 
 def _environment(trial: Trial) -> dict[str, Json]:
-    quotas = cpu_quota.read()
+    quotas, settings = cpu_quota.read(), trial.cell.settings
     quota = quotas.tightest
     return {
         "python": platform.python_version(),
@@ -219,7 +219,7 @@ def _environment(trial: Trial) -> dict[str, Json]:
         "nvidia_driver": _nvidia_driver(),
         "rapl_energy_filter": energy_filter(),
         "hostname": platform.node(),
-        "versions": dict(find(trial.cell.settings.engine.name).versions()),
+        "versions": find(settings.engine.name).versions(settings),
     }
 
 

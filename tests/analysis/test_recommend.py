@@ -67,6 +67,20 @@ def test_where_nothing_is_solved_tokens_decide_as_well() -> None:
     assert "energy per output token" in report.findings[1]
 
 
+def test_a_server_whose_queue_grows_is_not_recommended_however_cheap_it_is() -> None:
+    report = unscored_report()
+    trials = tuple(
+        dataclasses.replace(trial, values=trial.values | {"load/saturated": float(number == 0)})
+        if trial.cell == INT8
+        else trial
+        for number, trial in enumerate(sorted(report.trials, key=lambda each: each.cell != INT8))
+    )
+    made = only(dataclasses.replace(report, trials=trials))
+    assert [c.cell for c in made.candidates] == [ONNX, TORCH, INT8]
+    assert "int8" in words(made)
+    assert "it is saturated in 1 trial, so its queue has no end" in words(made)
+
+
 def test_what_no_verdict_separates_is_tied_and_says_how() -> None:
     onnx, torch, int8 = cell(ONNX, 11, 12.3), cell(TORCH, 12, 12.5), cell(INT8, 4, 30.0)
     made = only(

@@ -64,6 +64,7 @@ CHANGED = {
 }
 """Keys that a file sets, or files of a group may set, to another value than the default."""
 ENGINES = {"llama_cpp_server": "openai_server", "vllm": "openai_server"}
+ENGINES |= {"vllm_cpu": "openai_server", "sglang": "openai_server"}
 """Ready commands for an engine of another name."""
 
 

@@ -55,6 +55,13 @@ def test_a_setting_that_is_not_in_force_is_named(
     assert setting in failing(config, capture)["settings_in_force"]
 
 
+def test_a_server_that_computes_with_other_threads_than_it_was_given_is_invalid(
+    config: RunConfig,
+) -> None:
+    capture = a_capture(effective=a_capture().effective | {"threads_requested": 3})
+    assert failing(config, capture)["settings_in_force"] == "threads is 2, requested was 3"
+
+
 @pytest.mark.parametrize(
     ("loaded", "reason"),
     [

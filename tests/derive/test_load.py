@@ -241,3 +241,20 @@ def test_other_tokens_of_a_prompt_are_told_where_answers_share_batches(config: R
     assert found[1]["same_outputs"].passed is False
     assert found[4]["same_outputs"].passed is None
     assert found[4]["same_outputs"].detail.startswith("1 of 4 answers")
+
+
+@pytest.mark.parametrize(("late_s", "kept_up"), [(None, True), (0.01, True), (0.2, False)])
+def test_a_client_that_reads_late_makes_a_trial_invalid(
+    config: RunConfig, late_s: float | None, kept_up: bool
+) -> None:
+    """Older captures do not tell how late it read."""
+    window = a_window(0, 10)
+    requests = [a_request(n, n, [n + 0.5]) for n in range(10)]
+    capture = a_capture(
+        windows=(window,),
+        generations=tuple(requests),
+        load=LoadReport(steady=True, client_cpu_s=0.4, reader_late_p99_s=late_s),
+    )
+    passed, words = load.client_kept_up(a_trial(config, cell=a_cell(config, load=OPEN)), capture)
+    assert passed is kept_up
+    assert ("load.late_s=0.05 allows less" in words) is not kept_up

@@ -135,7 +135,7 @@ def loaded_capture() -> Capture:
     return dataclasses.replace(
         rich,
         generations=(dataclasses.replace(first, ended="aborted"), *rest * 40),
-        load=LoadReport(steady=True, client_cpu_s=0.1, queue_mean_s=0.01),
+        load=LoadReport(steady=True, client_cpu_s=0.1, queue_mean_s=0.01, reader_late_p99_s=0.001),
     )
 
 

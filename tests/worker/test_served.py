@@ -50,7 +50,7 @@ def test_answers_come_back_with_their_request_pass_and_batch(tmp_path: Path) -> 
     assert [g.text for g in found] == ["a", "b", "c", None, None, None]
 
 
-@pytest.mark.parametrize("missing", [1, 8 * 6])
+@pytest.mark.parametrize("missing", [1, 8 * 7])
 def test_a_file_that_lacks_an_answer_is_refused(tmp_path: Path, missing: int) -> None:
     file = tmp_path / "served.bin"
     with file.open("wb") as output:

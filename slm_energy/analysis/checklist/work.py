@@ -5,6 +5,7 @@ from __future__ import annotations
 from slm_energy.analysis.checklist.facts import Facts, distinct
 from slm_energy.analysis.checklist.item import Answer
 from slm_energy.analysis.text.phrases import joined, share, times
+from slm_energy.cell import served_by
 from slm_energy.record import Record
 
 
@@ -34,7 +35,7 @@ def _can_be_had(record: Record) -> bool:
 def engines(facts: Facts) -> Answer:
     """Engine, library versions, Python."""
     return Answer(
-        facts.each(lambda record: f"{record.trial.cell.settings.engine.name} ({_versions(record)})")
+        facts.each(lambda record: f"{served_by(record.trial.cell.settings)} ({_versions(record)})")
     )
 
 

@@ -206,13 +206,19 @@ def methods(report: Report) -> tuple[str, ...]:
     )
 
 
-def notes(report: Report) -> tuple[str, ...]:
-    """The caveat about cells whose queue grew."""
+def saturated(report: Report) -> dict[str, int]:
+    """Cells whose queue grew, and in how many of their valid trials it did."""
     counts: dict[str, int] = {}
     for trial in report.trials:
         if trial.outcome == "valid" and trial.values.get("load/saturated"):
             counts[trial.cell] = counts.get(trial.cell, 0) + 1
-    names = [f"{report.labels[cell]} (in {times(n, 'trial')})" for cell, n in counts.items()]
+    return counts
+
+
+def notes(report: Report) -> tuple[str, ...]:
+    """The caveat about cells whose queue grew."""
+    counts = saturated(report).items()
+    names = [f"{report.labels[cell]} (in {times(n, 'trial')})" for cell, n in counts]
     if not names:
         return ()
     return (

@@ -120,7 +120,7 @@ def _is_lean(request: LoadRequest) -> bool:
 
 
 def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
-    from slm_energy.engines.torch.eager import attention_deviation, makes_own_cache, probe_logits
+    from slm_energy.engines.torch.eager import attention_deviation, is_graphable, probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
     settings = request.settings
@@ -128,7 +128,7 @@ def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
         # Tracing warns about every shape that it reads; the comparison below checks the result.
         warnings.simplefilter("ignore")
         model = load_weights(settings.model, request.model_path, settings.engine.dtype)
-        if makes_own_cache(model):
+        if not is_graphable(model):
             raise EngineError(
                 f"engine.name=onnx: {model.config.model_type} keeps states besides keys and values,"
                 " which the export does not: use engine=torch, llama_cpp or vllm",
@@ -138,7 +138,7 @@ def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
         attention, unused = model.config._attn_implementation, model.unused_weights
         try:
             _write(folder, model, request)
-        except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
+        except (ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
             raise EngineError(
                 f"engine.name=onnx: {model.config.model_type} cannot be exported: {one_line(error)}"
             ) from error

@@ -220,6 +220,11 @@ class Client:
         (prompt,) = request.prompts
         if completion.usage is not None:
             _require_same_prompt(completion.usage, prompt)
+        made = self._tokens(request, completion)
+        return dataclasses.replace(made, decode_ns=completion.decode_ns)
+
+    def _tokens(self, request: Batch, completion: StreamedCompletion) -> Completion:
+        (prompt,) = request.prompts
         if request.stop != "code" or self._sends_ids or completion.finish != "stop":
             return to_completion(completion, request, self._eos_ids, self._texts)
         if prompt not in self._whole:

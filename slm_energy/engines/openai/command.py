@@ -7,7 +7,9 @@ known. Doubled braces are literal braces.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
+import math
 import os
 import shlex
 import shutil
@@ -27,7 +29,8 @@ from slm_energy.engines.llama_cpp import gguf_export
 from slm_energy.engines.llama_cpp.bindings import GGML_TYPES
 from slm_energy.errors import EngineError
 from slm_energy.models import gguf_file
-from slm_energy.models.folder import context_length
+from slm_energy.models.architecture import cached_numbers
+from slm_energy.models.folder import context_length, read_json
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json, write_json
 
@@ -42,11 +45,19 @@ _GGUF_STOPS = {
 """Overrides of the file's metadata for llama.cpp. A model without a vocabulary has no end-of-text
 token and is never stopped by one; the other override repeats the file's own value."""
 
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_BLOCK = 128
+"""Tokens of a block of vLLM's cache on a processor, the largest that it uses; one stays empty."""
+_OPEN_SEQUENCES = 32
+"""That fill the cache of an open load; as few are that long, several times as many fit in."""
+
 _VALUES: dict[str, Callable[[LoadRequest], object]] = {
     "python": lambda request: sys.executable,
     "model": lambda request: request.model_path,
-    "dtype": lambda request: request.settings.engine.dtype,
+    "dtype": lambda request: _dtype(request.settings),
     "threads": lambda request: threads(request.settings),
+    "processors": lambda request: ",".join(map(str, processors(threads(request.settings)))),
+    "cache_bytes": lambda request: cache_bytes(request),
     "context": lambda request: context(request),
     "gguf": lambda request: gguf_export.cache_folder(request) / gguf_export.FILE,
     "gguf_stop": lambda request: _GGUF_STOPS[request.settings.workload.stop],
@@ -86,8 +97,9 @@ def unsupported(settings: Settings) -> str | None:
         return f"{key} has the unknown placeholder {{{unknown[0]}}}; known: {known}"
     if _PORT not in named:
         return f"{key} has no {{port}}: the server would listen on another port"
-    if engine.threads is not None and "threads" not in named:
-        return f"engine.threads={engine.threads}, but {key} has no {{threads}}"
+    if engine.threads is not None and not _sets_threads(settings):
+        where = " for a GPU" if "processors" in named else ""
+        return f"engine.threads={engine.threads}, but {key} has no {{threads}}{where}"
     if engine.dtype in precision.BITS and "dtype" in named:
         return (
             f"engine.dtype={engine.dtype}: servers accept only floating-point types for {{dtype}}"
@@ -107,11 +119,12 @@ def unsupported(settings: Settings) -> str | None:
 def implied(request: LoadRequest) -> dict[str, Json]:
     """Return settings that the server does not report, and the source they are known from."""
     named = placeholders(_command(request.settings))
-    sets_dtype = named & {"dtype", "gguf"}
+    sets_dtype, sets_threads = named & {"dtype", "gguf"}, _sets_threads(request.settings)
     settings: dict[str, Json] = {
         "dtype": request.settings.engine.dtype,
         "dtype_told_by": "the command" if sets_dtype else "nobody: declared by engine.dtype",
-        "threads": threads(request.settings) if "threads" in named else None,
+        "threads": threads(request.settings) if sets_threads else None,
+        "threads_requested": threads(request.settings) if sets_threads else None,
         "context": context(request) if "context" in named else context_length(request.model_path),
     }
     if "gguf" in named:
@@ -172,6 +185,83 @@ def _gguf_facts(request: LoadRequest) -> dict[str, Any]:
     if "gguf" not in placeholders(_command(request.settings)):
         return {}
     return cache.facts(gguf_export.cache_folder(request))
+
+
+def cache_bytes(request: LoadRequest) -> int:
+    """Return the value of `{cache_bytes}`: the cache of all sequences that are served at once.
+
+    Each may be as long as `{context}`. There are as many as a batch has, or as there are clients;
+    in an open load, 32.
+
+    Raises:
+        EngineError: config.json does not tell how much a token takes.
+    """
+    settings = request.settings
+    numbers = cached_numbers(read_json(request.model_path / "config.json"))
+    if numbers is None:
+        raise EngineError(
+            "config.json does not tell the size of the cache: write a number of bytes for"
+            " {cache_bytes} in engine.options.command"
+        )
+    sequences = {"batch": settings.workload.batch_size, "closed": settings.load.clients}
+    blocks = math.ceil(context(request) / _BLOCK)
+    count = blocks * sequences.get(settings.load.mode, _OPEN_SEQUENCES) + 1
+    return numbers * _BYTES.get(settings.engine.dtype, 4) * _BLOCK * count
+
+
+def processors(count: int) -> list[int]:
+    """Return the processors to bind this many threads to: each core's first ones before others.
+
+    More threads than may be used here share processors.
+    """
+    firsts, others, cores = list[int](), list[int](), set[str]()
+    for number in sorted(os.sched_getaffinity(0)):
+        core = _siblings(number)
+        (others if core in cores else firsts).append(number)
+        cores.add(core)
+    return list(itertools.islice(itertools.cycle([*firsts, *others]), count))
+
+
+def _siblings(number: int) -> str:
+    """The processors of one core, as the kernel lists them (admin-guide/cputopology.rst)."""
+    file = Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
+    return file.read_text(encoding="ascii").strip() if file.is_file() else str(number)
+
+
+def programs(settings: Settings) -> dict[str, str]:
+    """Identify the program that the command starts by its content, if no package brings it.
+
+    Returns:
+        `bin/NAME` and a digest; empty for an interpreter, and for programs beside this one, which
+        are scripts of its packages.
+    """
+    program = _program(settings)
+    found = shutil.which(program, path=search_path()) if program else None
+    if found is None or Path(found).parent == Path(sys.executable).parent:
+        return {}
+    return {f"bin/{Path(found).name}": cache.file_digest(Path(found))[:12]}
+
+
+def _program(settings: Settings) -> str | None:
+    """The first word of the command, or the first after `env` and its variables."""
+    try:
+        words = shlex.split(_command(settings))
+    except ValueError:  # `unsupported` tells of it
+        return None
+    if words[:1] == ["env"]:
+        words = list(itertools.dropwhile(lambda word: "=" in word, words[1:]))
+    return words[0] if words and words[0] != "{python}" else None
+
+
+def _dtype(settings: Settings) -> str:
+    """What servers call the type: a checkpoint that is served as it is stored names its own."""
+    return "auto" if settings.engine.dtype == precision.STORED else settings.engine.dtype
+
+
+def _sets_threads(settings: Settings) -> bool:
+    """Whether the command says how many threads compute; a bound processor is none of a GPU."""
+    named = placeholders(_command(settings))
+    return "threads" in named or ("processors" in named and settings.provider.name == "cpu")
 
 
 def free_port() -> int:

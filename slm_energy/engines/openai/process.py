@@ -8,6 +8,7 @@ All of them descend from the worker, so the metered process tree contains them.
 from __future__ import annotations
 
 import atexit
+import collections
 import os
 import signal
 import subprocess
@@ -17,14 +18,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from slm_energy.engines.openai import command, supervise
-from slm_energy.errors import EngineError, one_line
+from slm_energy.engines.openai import command, server_log, supervise
+from slm_energy.errors import EngineError
 
 T = TypeVar("T")
 
 _POLL_S = 0.1
 _PATIENCE_S = 15.0
 """Longer than the 5 s after which the supervisor kills the server."""
+_KEPT_LINES, _KEPT_CHARACTERS = 2000, 1000
+"""Of the log, and of each line; a failed vLLM writes about 200."""
 
 
 class ServerProcess:
@@ -33,10 +36,13 @@ class ServerProcess:
     Args:
         words: the command.
         gpu: index, among the GPUs visible here, of the only one it may see; None hides all.
+
+    Attributes:
+        log: the last lines that it wrote.
     """
 
     def __init__(self, words: Sequence[str], gpu: int | None) -> None:
-        self._last_words = "it wrote nothing"
+        self.log = collections.deque[str](maxlen=_KEPT_LINES)
         self._process = subprocess.Popen(
             [sys.executable, "-IS", supervise.__file__, str(os.getpid()), *words],
             stdin=subprocess.DEVNULL,
@@ -77,7 +83,7 @@ class ServerProcess:
                 self.stop()
                 raise EngineError(
                     f"the server was not ready after engine.options.ready_s={limit_s:g};"
-                    f" {self._last_words}"
+                    f" {server_log.last_words(tuple(self.log))}"
                 )
             time.sleep(_POLL_S)
 
@@ -91,7 +97,7 @@ class ServerProcess:
         how = f"ended with exit code {code}"
         if code - 128 in signal.valid_signals():
             how = f"was killed by {signal.Signals(code - 128).name}"
-        return f"the server {how}; {self._last_words}"
+        return f"the server {how}; {server_log.last_words(tuple(self.log))}"
 
     def stop(self) -> None:
         """End the server and everything it started; idempotent."""
@@ -111,8 +117,7 @@ class ServerProcess:
                 text = line.decode("utf-8", errors="replace")
                 sys.stderr.write(text)
                 sys.stderr.flush()
-                if text.strip():
-                    self._last_words = f"it last wrote: {one_line(text)}"
+                self.log.append(text[:_KEPT_CHARACTERS])
 
 
 def _variables(gpu: int | None) -> dict[str, str]:

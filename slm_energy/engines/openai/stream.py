@@ -72,12 +72,14 @@ class StreamedCompletion:
         finish: the server's finish_reason (`length`, `stop`).
         ended_ns: monotonic time at which that arrived.
         usage: None if the server reports none.
+        decode_ns: from the first to the last token as the server timed it; None if it reports none.
     """
 
     pieces: tuple[Piece, ...]
     finish: str
     ended_ns: int
     usage: Usage | None
+    decode_ns: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -277,9 +279,11 @@ def so_far(events: Sequence[tuple[int, bytes]]) -> StreamedCompletion:
         EngineError: it violates the protocol, or reports an error.
     """
     pieces = []
-    finish, ended_ns, usage = "", 0, None
+    finish, ended_ns, usage, decode_ns = "", 0, None, None
     for arrived_ns, data in events:
         chunk = _chunk(data)
+        if isinstance(timed := chunk.get("metrics"), dict):
+            decode_ns = _nanoseconds(timed.get("generation_time_ms"))
         if chunk.get("usage") is not None:
             usage = usage_of(chunk)
         for choice in chunk["choices"]:
@@ -289,7 +293,14 @@ def so_far(events: Sequence[tuple[int, bytes]]) -> StreamedCompletion:
                 pieces.append(Piece(text=choice["text"], ids=token_ids, arrived_ns=arrived_ns))
             if choice.get("finish_reason") is not None:
                 finish, ended_ns = str(choice["finish_reason"]), arrived_ns
-    return StreamedCompletion(pieces=tuple(pieces), finish=finish, ended_ns=ended_ns, usage=usage)
+    return StreamedCompletion(
+        pieces=tuple(pieces), finish=finish, ended_ns=ended_ns, usage=usage, decode_ns=decode_ns
+    )
+
+
+def _nanoseconds(milliseconds: object) -> int | None:
+    """VLLM's time from the first to the last token (`--enable-per-request-metrics`)."""
+    return round(milliseconds * 1e6) if isinstance(milliseconds, int | float) else None
 
 
 def _chunk(data: bytes) -> dict[str, Any]:

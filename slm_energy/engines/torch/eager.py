@@ -37,6 +37,9 @@ from slm_energy.errors import EngineError
 from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json
 
+_ATTENTION = {"attention", "full_attention", "sliding_attention", "chunked_attention"}
+"""Kinds of layers in `config.layer_types` that keep keys and values."""
+
 
 class TorchEngine:
     """A transformers model."""
@@ -202,6 +205,15 @@ def makes_own_cache(model: Any) -> bool:
     Such architectures take no cache from outside. transformers has no public name for this.
     """
     return not model._supports_default_dynamic_cache()
+
+
+def is_graphable(model: Any) -> bool:
+    """Whether its cache has keys and values only, which is what exported graphs have.
+
+    In transformers 5 caches made from outside hold the states of other layers, too.
+    """
+    kinds = set(getattr(model.config, "layer_types", None) or ())
+    return kinds <= _ATTENTION and not makes_own_cache(model)
 
 
 class Decoding:

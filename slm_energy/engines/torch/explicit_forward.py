@@ -38,16 +38,17 @@ class ExplicitForward:
         if layer_types == {"full_attention"} or not self._takes_positions:
             self._window = None
         self._mixed = self._window is not None and "full_attention" in layer_types
-        if eager.makes_own_cache(model):
+        if not eager.is_graphable(model):
             raise EngineError(
                 f"{config.model_type} keeps states besides keys and values, which cannot be"
                 " converted to a graph: use engine=torch",
                 permanent=True,
             )
-        if unknown := layer_types - {"full_attention", "sliding_attention"}:
+        if "chunked_attention" in layer_types:
             raise EngineError(
-                f"{config.model_type} has layers of type {sorted(unknown)[0]}, which cannot be"
-                " converted to a graph: use engine=torch"
+                f"{config.model_type} has layers of type chunked_attention, which cannot be"
+                " converted to a graph: use engine=torch",
+                permanent=True,
             )
 
     def __call__(self, ids: Any, positions: Any, starts: Any, cache: Any, length: Any) -> Any:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import transformers
 
+from slm_energy.config.groups import LoadConfig, ProviderConfig
 from slm_energy.engines.base import LoadRequest
 from slm_energy.engines.openai import command
+from slm_energy.engines.openai.engine import ENGINE
 from slm_energy.errors import EngineError
 from slm_energy.models.tokenizer import load_tokenizer
 
@@ -46,6 +48,72 @@ def test_the_context_is_the_models_cut_to_the_option(target, asked, given):
     assert command.implied(found)["context"] == given
 
 
+def test_the_cache_holds_all_sequences_that_are_served_at_once(target):
+    """Five layers of 4 key-value heads of 32 numbers, in blocks of 128 tokens, and an empty one."""
+    found = target(RUN + " {cache_bytes}", options={"context": 200})
+    token = 2 * 5 * 4 * 32 * 4
+    assert command.cache_bytes(found) == token * 128 * (2 * 1 + 1)
+
+    def under(**changes) -> int:
+        return command.cache_bytes(
+            dataclasses.replace(found, settings=dataclasses.replace(found.settings, **changes))
+        )
+
+    settings = found.settings
+    of_four = dataclasses.replace(settings.workload, batch_size=4)
+    assert under(workload=of_four) == token * 128 * (2 * 4 + 1)
+    clients = LoadConfig(name="closed", mode="closed", clients=8)
+    assert under(load=clients) == token * 128 * (2 * 8 + 1)
+    assert under(load=LoadConfig(name="open", mode="open", rate=1.0)) == token * 128 * (2 * 32 + 1)
+    half = dataclasses.replace(settings.engine, dtype="bfloat16")
+    assert under(engine=half) == token // 2 * 128 * (2 * 1 + 1)
+
+
+def test_a_cache_of_unknown_size_must_be_written_down(target, tmp_path):
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 512}')
+    found = dataclasses.replace(target(RUN + " {cache_bytes}"), model_path=tmp_path)
+    with pytest.raises(EngineError, match=r"write a number of bytes for \{cache_bytes\}"):
+        command.arguments(found, 1)
+
+
+def test_threads_are_bound_to_processors_that_may_be_used():
+    usable = sorted(os.sched_getaffinity(0))
+    assert sorted(command.processors(len(usable))) == usable
+    assert set(command.processors(1)) <= set(usable)
+    assert len(command.processors(len(usable) + 3)) == len(usable) + 3
+
+
+def test_bound_processors_are_the_threads_of_a_processor_and_not_of_a_gpu(target):
+    found = target("env BIND={processors} " + RUN, threads=2)
+    assert command.arguments(found, 1)[1] == f"BIND={','.join(map(str, command.processors(2)))}"
+    assert command.unsupported(found.settings) is None
+    assert command.implied(found)["threads_requested"] == 2
+    gpu = dataclasses.replace(found.settings, provider=ProviderConfig(name="cuda"))
+    assert "has no {threads} for a GPU" in str(command.unsupported(gpu))
+    assert command.implied(dataclasses.replace(found, settings=gpu))["threads"] is None
+
+
+def test_a_stored_checkpoint_keeps_its_own_type(target):
+    assert command.arguments(target(RUN + " {dtype}", dtype="stored"), 1)[-1] == "auto"
+
+
+def test_a_program_that_no_package_brings_is_known_by_its_content(target, tmp_path, monkeypatch):
+    """So two builds of llama.cpp's own server are two cells, as two versions of a package are."""
+    program = tmp_path / "llama-server"
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def built(text: str, words: str = "env A=1 llama-server --port {port}") -> dict[str, str]:
+        program.write_text(text)
+        program.chmod(0o755)
+        return ENGINE.versions(target(words).settings)
+
+    one, other = built("#!/bin/sh\n"), built("#!/bin/sh\necho 2\n")
+    assert one["bin/llama-server"] != other["bin/llama-server"]
+    assert one == built("#!/bin/sh\n")
+    assert "bin/llama-server" not in built("", RUN)
+    assert ENGINE.versions().keys() == one.keys() - {"bin/llama-server"}
+
+
 def test_an_unknown_context_must_be_set(target, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     found = dataclasses.replace(target(RUN + " {context}"), model_path=tmp_path)
@@ -56,7 +124,11 @@ def test_an_unknown_context_must_be_set(target, tmp_path):
 @pytest.mark.parametrize(
     ("words", "changes", "reason"),
     [
-        (RUN + " {gguff}", {}, r"unknown placeholder \{gguff\}; known: context, dtype, ggml_type"),
+        (
+            RUN + " {gguff}",
+            {},
+            r"unknown placeholder \{gguff\}; known: cache_bytes, context, dtype",
+        ),
         (RUN + " {", {}, "cannot be read"),
         (RUN + " '", {}, "cannot be read: No closing quotation"),
         ("{python} -m http.server", {}, r"has no \{port\}"),

@@ -440,6 +440,29 @@ def test_other_providers_are_unsupported(make_request):
     assert "no provider tensorrt" in str(unsupported(tensorrt))
 
 
+def test_threads_are_those_that_the_servers_log_tells(load):
+    """vLLM on a processor tells to which processors it has bound its threads."""
+    told = "echo 'local_rank=0, core ids=[0, 1, 2]'"
+    words = f'sh -c "{told}; exec {SCRIPTED} --token-s 0.001" {{processors}}'
+    _, effective = load(command=words)
+    assert (effective["threads"], effective["threads_requested"]) == (3, 1)
+    assert effective["threads_told_by"] == "the server's log"
+
+
+def test_a_failed_start_says_the_servers_own_cause(load):
+    error = "ValueError: Available memory on node 0 is less than desired"
+    after = "RuntimeError: Engine core initialization failed. See root cause above."
+    words = f"sh -c \"echo '{error}'; echo '{after}'; echo; exit 1\" {{port}}"
+    with pytest.raises(EngineError, match=r"exit code 1; its error: ValueError: Available memory"):
+        load(command=words)
+
+
+def test_a_server_tells_its_own_time_from_the_first_token_to_the_last(load, prompts):
+    engine, _ = load(command=SCRIPTED + " --token-s 0.005")
+    [answer] = engine.generate(Batch(prompts=prompts[:1], new_tokens=8, stop="fixed"))
+    assert answer.decode_ns == pytest.approx(answer.token_ns[-1] - answer.token_ns[0], rel=0.5)
+
+
 def test_tables_name_servers_and_not_their_commands(make_request):
     def levels(server: str, command: str) -> dict:
         options = {"server": server, "command": command}
@@ -452,7 +475,7 @@ def test_tables_name_servers_and_not_their_commands(make_request):
     }
 
 
-@pytest.mark.parametrize("name", ["openai_server", "vllm", "llama_cpp_server"])
+@pytest.mark.parametrize("name", ["openai_server", "vllm", "sglang", "llama_cpp_server"])
 def test_the_shipped_configurations_name_only_options_that_there_are(name):
     found = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert found["name"] == "openai_server"
