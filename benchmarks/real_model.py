@@ -79,7 +79,7 @@ def main() -> None:
         ways = (f"engine.dtype={dtype}", f"engine.options.scheme={scheme}")
         serve(folder, words, exact, "engine=llama_cpp", *ways)
     trials = load_trials(STUDY, tracking=f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
-    valid = trials[trials["outcome"] == "valid"]
+    valid = trials[trials["outcome"].eq("valid") & trials["workload.limit"].eq(str(options.limit))]
     table = valid[[name for name in COLUMNS if name in valid]].rename(columns=COLUMNS)
     table.round(4).to_csv(RESULT, index=False)
     print(table.round(3).to_string(index=False))
