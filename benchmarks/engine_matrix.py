@@ -101,7 +101,7 @@ def run(
     for model in models:
         asked = [f"model={model}", "model.scale=tiny", *words]
         trial, reason = random_trial(asked, cache)
-        if reason is None and find(engine).prepares_in_sweep:
+        if reason is None and find(engine).prepares_in_sweep(trial.cell.settings):
             reason = prepared(trial)
         if reason is None:
             waiting.append((model, trial))

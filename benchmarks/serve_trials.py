@@ -37,7 +37,7 @@ def served(trial: Trial) -> dict[str, Any]:
     alone = [Batch(prompts=(p,), new_tokens=NEW_TOKENS, stop="fixed") for p in PROMPTS]
     together = Batch(prompts=PROMPTS, new_tokens=NEW_TOKENS, stop="fixed")
     try:
-        if not spec.prepares_in_sweep and spec.needs_preparation(target):
+        if not spec.prepares_in_sweep(target.settings) and spec.needs_preparation(target):
             spec.prepare(target)
         engine = spec.create()
         engine.load(target)

@@ -149,6 +149,7 @@ PLACES = (
 
 _ADDED: dict[str, Scalar] = {
     "engine.env": "[]",
+    "engine.options.graph": "exported",
     "engine.options.scheme": "auto",
     "engine.options.group_size": "auto",
     "measurement.leave_out": "[]",

@@ -267,7 +267,7 @@ class EngineSpec:
     unsupported: Callable[[Settings], str | None]
     needs_preparation: Callable[[LoadRequest], bool] = lambda load_request: False
     prepare: Callable[[LoadRequest], None] = lambda load_request: None
-    prepares_in_sweep: bool = False
+    prepares_in_sweep: Callable[[Settings], bool] = lambda settings: False
     programs: Callable[[Settings], dict[str, str]] = lambda settings: {}
     concurrent: bool = False
     imports: Callable[[Settings], object] = lambda settings: None
@@ -307,6 +307,7 @@ _BUILT_IN = {
     "onnx": "slm_energy.engines.onnx.engine",
     "onnxruntime_genai": "slm_energy.engines.onnx.genai",
     "openvino": "slm_energy.engines.openvino.engine",
+    "openvino_genai": "slm_energy.engines.openvino.genai",
     "llama_cpp": "slm_energy.engines.llama_cpp.engine",
     "openai_server": "slm_energy.engines.openai.engine",
     "scripted": "slm_energy.testing.engine",

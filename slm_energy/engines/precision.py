@@ -8,10 +8,10 @@ tensors, and `describe` makes the same summary of them for all.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from slm_energy.config.groups import Dtype
+from slm_energy.config.groups import Dtype, EngineConfig
 from slm_energy.serialization import Json
 
 BITS: dict[str, int] = {"int8": 8, "int6": 6, "int5": 5, "int4": 4}
@@ -21,6 +21,9 @@ STORED = "stored"
 """`engine.dtype` of a checkpoint that is served as it was quantized by somebody else."""
 
 ROUND_TO_NEAREST = "round to nearest"
+
+SCHEMES = ("auto", "symmetric", "asymmetric")
+"""`engine.options.scheme` of engines that round to nearest."""
 
 _MOST_BITS = 9.0
 """Of a quantized weight: 8, with a 16-bit scale and a 16-bit zero point for 32 weights."""
@@ -106,3 +109,39 @@ def describe(
             "file_bytes": file_bytes,
         }
     }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Grouped:
+    """How an engine that rounds to nearest makes 4-bit weights.
+
+    Attributes:
+        symmetric: without zero points.
+        group_size: weights of one output that share a scale; None for all of them.
+    """
+
+    symmetric: bool = True
+    group_size: int | None = 32
+
+
+def grouped(options: Mapping[str, object]) -> Grouped:
+    """`engine.options.scheme` and `group_size`; `auto` is symmetric, in groups of 32 weights."""
+    size = str(options.get("group_size", "auto"))
+    return Grouped(
+        symmetric=options.get("scheme", "auto") != "asymmetric",
+        group_size={"auto": 32, "-1": None}[size] if size in ("auto", "-1") else int(size),
+    )
+
+
+def identity(engine: EngineConfig) -> dict[str, Json]:
+    """What of an engine's options determines the content of a file with its weights."""
+    return dataclasses.asdict(grouped(engine.options)) if engine.dtype == "int4" else {}
+
+
+def ineffective(dtype: str, options: Mapping[str, object]) -> str | None:
+    """Why an option about 4 bits cannot be used with another type, or None."""
+    for name in ("scheme", "group_size"):
+        value = options.get(name, "auto")
+        if value != "auto" and dtype != "int4":
+            return f"engine.options.{name}={value} with engine.dtype={dtype}: it needs int4"
+    return None

@@ -18,6 +18,7 @@ from typing import Any
 from slm_energy.cache import CacheEntry
 from slm_energy.cell import Cell, Settings
 from slm_energy.config.groups import Dtype
+from slm_energy.engines import precision
 from slm_energy.memory_limit import RAISE, SMALLER
 from slm_energy.models.architecture import (
     CONTEXT,
@@ -43,7 +44,6 @@ _PLAIN = ("phi", "gpt2", "gpt_bigcode", "gpt_neox", "codegen", "starcoder2", "bl
 _LEARNED = ("gpt2", "gpt_bigcode")
 """Families that learn an embedding of each position."""
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-_ROUNDED = {"int8": 1.0, "int6": 0.75, "int5": 0.625, "int4": 0.5}
 _GGUF_BYTES = {"int8": 34 / 32, "int6": 210 / 256, "int5": 0.71, "int4": 0.61}
 """Of each weight in llama.cpp's Q8_0, Q6_K, Q5_K_M and Q4_K_M: its own table of sizes
 (tools/quantize/README.md). Rows that are no multiple of 256 get up to a quarter more."""
@@ -55,6 +55,8 @@ _TORCHAO_MIB = 470
 """What rounding to 8 bits takes in torch, beside the weights."""
 _LOOKED_UP_MIB = 65
 """Of an embedding that ONNX Runtime maps, beside weights in 8 bits."""
+_OWN_LOOP = ("onnxruntime_genai", "openvino_genai")
+"""Engines whose `decode=generate` is a loop in the library, which needs no such class."""
 TEXT_BYTES_PER_TOKEN = 3.0
 """Of code: the bundled tokenizer has 3.0, those of the shipped models 2.9 to 3.6."""
 _SCORES = 6
@@ -154,6 +156,9 @@ _ENGINES = {
     "openvino": _Engine(
         serve_mib=200, prepare_mib=650, prepare_copies=1, caches=1, kind="openvino"
     ),
+    "openvino_genai": _Engine(
+        serve_mib=260, prepare_mib=650, prepare_copies=1, caches=1, kind="openvino"
+    ),
     "llama_cpp": _Engine(serve_mib=90, prepare_mib=460, prepare_copies=1, caches=1, kind="gguf"),
 }
 
@@ -232,7 +237,7 @@ def needs_of(
     engine = _ENGINES.get(settings.engine.name)
     if engine is None or size is None or settings.provider.name != "cpu" or not prompts:
         return Needs()
-    if settings.engine.dtype == "stored":  # of so many bits as its author chose
+    if settings.engine.dtype == precision.STORED:  # of so many bits as its author chose
         return Needs()
     lengths = [len(text.encode("utf-8", "replace")) / TEXT_BYTES_PER_TOKEN for text in prompts]
     batches = math.ceil(len(prompts) / workload.batch_size)
@@ -241,8 +246,7 @@ def needs_of(
     item = _BYTES.get(settings.engine.dtype, 4.0)
     serving = weights + engine.caches * item * size.cached * places + engine.serve_mib * _MIB
     if settings.engine.decode == "generate" and engine.kind in ("onnx", "openvino"):
-        # onnxruntime_genai has a loop of its own.
-        serving += 0 if settings.engine.name == "onnxruntime_genai" else _CLASSES_MIB * _MIB
+        serving += 0 if settings.engine.name in _OWN_LOOP else _CLASSES_MIB * _MIB
     if settings.engine.name == "onnx":
         serving += 4 * workload.batch_size * size.heads * max(lengths) ** 2 * _SCORES
     preparing = None
@@ -261,13 +265,13 @@ def needs_of(
 def _preparing(settings: Settings, size: Size, engine: _Engine) -> float:
     """Bytes of the process that exports.
 
-    A graph in 8 bits is made in memory from the exact one. optimum holds its own graph, which
+    A quantized graph is made in memory from the exact one. optimum holds its own graph, which
     `decode=generate` and onnxruntime_genai serve, twice more than ours.
     """
     exact, own = _weights(settings, size, exact=True), settings.engine
     copies = engine.prepare_copies
     if engine.kind == "onnx":
-        copies += (own.dtype == "int8") + 2 * _is_stock(settings)
+        copies += precision.is_quantized(own.dtype) + 2 * _is_stock(settings)
     logits = 4 * size.vocabulary * _PROBED_TOKENS if engine.kind == "gguf" else 0
     return copies * exact + logits + (engine.prepare_mib or 0) * _MIB
 
@@ -299,9 +303,9 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
     """
     engine, dtype = settings.engine.name, settings.engine.dtype
     item = 4.0 if exact and engine == "llama_cpp" else _BYTES.get(dtype, 4.0)
-    in_8_bits = dtype == "int8" and not exact
-    linear_item = 1.0 if in_8_bits else item
-    twice = 1 + (size.transposed and engine == "openvino")
+    quantized = precision.is_quantized(dtype) and not exact
+    linear_item = _linear_bytes(settings, exact=exact)
+    twice = 1 + (size.transposed and engine.startswith("openvino"))
     if exact:
         graph = size.shared / 2 if engine.startswith("onnx") else 0  # in one of two copies
         return (size.embedding + twice * size.linear + graph) * item
@@ -309,21 +313,35 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
         layers = size.linear - (0 if size.shared else size.embedding)
         rounded = _GGUF_BYTES.get(dtype)
         return rounded * (size.parameters + layers) if rounded else size.parameters * item
-    if engine == "openvino":
+    if engine.startswith("openvino"):
         return (twice * size.linear + size.shared) * linear_item
-    if engine.startswith("onnx") and in_8_bits:
-        return size.linear + size.shared + _LOOKED_UP_MIB * _MIB
+    if engine.startswith("onnx") and quantized:
+        return (size.linear + size.shared) * linear_item + _LOOKED_UP_MIB * _MIB
     if engine.startswith("onnx"):
         output = size.shared or size.embedding
         return (size.linear + size.shared + max(0, output - size.after_output)) * item
-    rounding = size.linear + size.shared + _TORCHAO_MIB * _MIB if in_8_bits else 0
+    rounding = size.linear + size.shared + _TORCHAO_MIB * _MIB if quantized else 0
     return size.parameters * item + rounding
+
+
+def _linear_bytes(settings: Settings, *, exact: bool = False) -> float:
+    """Bytes of a weight in a linear layer, with its scale where 4 bits have one per group.
+
+    ONNX Runtime's scales have 32 bits, OpenVINO's 16; zero points have 4.
+    """
+    name, dtype = settings.engine.name, settings.engine.dtype
+    if exact or not precision.is_quantized(dtype):
+        return _BYTES.get(dtype, 4.0)
+    if dtype != "int4":
+        return precision.BITS.get(dtype, 8) / 8
+    made = precision.grouped(settings.engine.options)
+    scale = (32 if name.startswith("onnx") else 16) + 4 * (not made.symmetric)
+    return (4 + scale / (made.group_size or math.inf)) / 8
 
 
 def _step_bytes(settings: Settings, size: Size) -> float:
     """Bytes of weights that one decoded token reads: all but the embedding of tokens."""
-    item = (_BYTES | _ROUNDED)[settings.engine.dtype]
-    return item * (size.linear + size.shared)
+    return _linear_bytes(settings) * (size.linear + size.shared)
 
 
 def _exports(
@@ -331,31 +349,34 @@ def _exports(
 ) -> dict[tuple[str, ...], int]:
     """What is still to be derived from the weights, and its bytes on disk.
 
-    A graph in 8 bits is made from one in float32, which stays in the cache. torch_compile keeps
+    A quantized graph is made from one in float32, which stays in the cache. torch_compile keeps
     machine code of some megabytes, which is left out.
     """
-    settings = cell.settings
-    if not engine.kind:
+    settings, kind = cell.settings, engine.kind
+    if not kind:
         return {}
     own = settings.engine
-    graph = ("stock" if _is_stock(settings) else "lean") if engine.kind == "onnx" else ""
-    dtypes: tuple[Dtype, ...] = (
-        ("float32", "int8") if own.dtype == "int8" and engine.kind == "onnx" else (own.dtype,)
-    )
+    graph = ("stock" if _is_stock(settings) else "fused") if engine.kind == "onnx" else ""
+    dtypes: tuple[Dtype, ...] = (own.dtype,)
+    if own.options.get("graph") == "builder":
+        kind, graph = own.name, "builder"
+    elif engine.kind == "onnx" and precision.is_quantized(own.dtype):
+        dtypes = ("float32", own.dtype)
     needed = dict[tuple[str, ...], int]()
     for dtype in dtypes:
         wanted = {
             "model": cell.model_digest, "dtype": dtype,
             "attention": settings.model.attention, "graph": graph,
+            **(precision.identity(own) if dtype == "int4" and kind != "gguf" else {}),
         }  # fmt: skip
         if not any(
-            entry.kind == engine.kind
+            entry.kind == kind
             and wanted | entry.identity == entry.identity | wanted  # llama.cpp has one attention
             and _same_versions(cell, entry.identity.get("versions"))
             for entry in cached
         ):
             levels = dataclasses.replace(settings, engine=dataclasses.replace(own, dtype=dtype))
-            identity = (engine.kind, *wanted.values())
+            identity = (kind, *map(str, wanted.values()))
             needed[identity] = round(_stored(levels, size))
     return needed
 
@@ -377,7 +398,7 @@ def _random(cell: Cell, size: Size, cached: Sequence[CacheEntry]) -> dict[tuple[
 def _stored(settings: Settings, size: Size) -> float:
     """Bytes of an export's file."""
     item = _BYTES.get(settings.engine.dtype, 4.0)
-    linear = 1.0 if settings.engine.dtype == "int8" else item
+    linear = _linear_bytes(settings)
     if settings.engine.name == "llama_cpp":
         return size.parameters * _GGUF_BYTES.get(settings.engine.dtype, item)
     shared = size.shared if settings.engine.name.startswith("onnx") else 0

@@ -336,7 +336,7 @@ class _Attempt:
 
 def _prepares_here(trial: Trial) -> bool:
     try:
-        return find(trial.cell.settings.engine.name).prepares_in_sweep
+        return find(trial.cell.settings.engine.name).prepares_in_sweep(trial.cell.settings)
     except ConfigError:  # an engine that only the other interpreter has
         return False
 

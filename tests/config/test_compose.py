@@ -47,6 +47,7 @@ COMPLETE = (
 """The files that show every key of their group."""
 CHANGED = {
     "engine": {"decode", "python", "options"},
+    "engine/torch": {"options"},
     "model": {"revision", "attention", "architecture", "fim"},
     "load/closed": {"name", "mode", "clients"},
     "load/open": {"name", "mode", "rate"},

@@ -14,6 +14,7 @@ WAYS = [
     ("torchscript", "session"),
     ("openvino", "session"),
     ("openvino", "generate"),
+    ("openvino_genai", "generate"),
     ("llama_cpp", "session"),
     ("llama_cpp", "generate"),
 ]

@@ -111,6 +111,7 @@ def rich_capture() -> Capture:
     )
     return dataclasses.replace(
         plain,
+        effective=plain.effective | {"weights": {"bits_per_weight": 4.5, "bytes": 9_000}},
         windows=(*before_serving, dataclasses.replace(plain.windows[-1], quota=quota)),
         warmup=WarmUp(paces_ns=(3, 2, 2), steady=True),
         reference=a_reference(plain.generations),

@@ -93,7 +93,7 @@ def test_an_export_counts_until_the_cache_has_it(config: RunConfig) -> None:
     fresh = needed(cell)
     assert fresh.memory_bytes == fresh.prepare_bytes > 2 * fresh.serve_bytes * 0.9
     assert list(fresh.exports.values()) == [pytest.approx(4.4 * GB, rel=0.01)]
-    own = {"model": cell.model_digest, "attention": "auto", "dtype": "float32", "graph": "lean"}
+    own = {"model": cell.model_digest, "attention": "auto", "dtype": "float32", "graph": "fused"}
 
     def entry(**changes: Any) -> CacheEntry:
         return CacheEntry(
@@ -109,6 +109,24 @@ def test_an_export_counts_until_the_cache_has_it(config: RunConfig) -> None:
     assert (kept.exports, kept.prepare_bytes, kept.memory_bytes) == ({}, None, fresh.serve_bytes)
     for other in ({"graph": "stock"}, {"dtype": "int8"}, {"versions": {"onnx": "2"}}):
         assert needed(cell, cached=[entry(**other)]).exports == fresh.exports
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "bits"),
+    [
+        ("onnx", {}, 5.0),  # a scale of 32 bits for 32 weights
+        ("openvino", {}, 4.5),  # of 16 bits
+        ("openvino", {"scheme": "asymmetric", "group_size": 64}, 4.3125),
+        ("openvino", {"group_size": -1}, 4.0),
+    ],
+)
+def test_4_bits_are_counted_with_their_scales(
+    config: RunConfig, engine: str, options: dict[str, Any], bits: float
+) -> None:
+    """TinyLlama: 1.034 B weights in linear layers, 0.066 B in its embedding, in float32."""
+    cell = a_tinyllama(config, engine, dtype="int4", options=options)
+    stored = list(needed(cell).exports.values())[-1]
+    assert stored == pytest.approx(0.0655e9 * 4 + 1.034e9 * bits / 8, rel=0.01)
 
 
 def test_an_export_of_llama_cpp_is_known_by_what_it_has(config: RunConfig) -> None:

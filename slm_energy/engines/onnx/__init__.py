@@ -4,7 +4,9 @@ engine               engine `onnx`
 genai                engine `onnxruntime_genai`
 session              decoding through an ONNX Runtime session
 providers            execution providers
+builder              the graph of GenAI's own model builder
 tensorrt             engines for the TensorRT provider
-export               makes the graph: `export_optimum`, `export_transformers`, `simplify`
+export               makes the graph: `export_fused`, `export_optimum`, ...
+weights              quantizes its weights, and tells what it stores
 external_data        weights in a file beside the graph
 """

@@ -12,9 +12,9 @@ from typing import Any
 
 from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.engines import decode
+from slm_energy.engines import decode, precision
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
-from slm_energy.engines.onnx import export, providers, tensorrt
+from slm_energy.engines.onnx import export, export_fused, providers, tensorrt, weights
 from slm_energy.engines.onnx import session as ort
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.engines.onnx.providers import Node
@@ -50,7 +50,7 @@ class OnnxEngine:
         if engine.decode == "generate":
             self._model = _convenience(folder, self._graph, self._binding)
         first = Batch(prompts=((1,),), new_tokens=1, stop="fixed")
-        ort.Decoding(self._graph, first, self._binding, self._device).prefill()
+        ort.decoding(self._graph, first, self._binding, self._device).prefill()
         options = self._session.get_session_options()
         in_force = self._session.get_provider_options()
         return {
@@ -58,14 +58,15 @@ class OnnxEngine:
             **placed,
             **providers.tf32(in_force),
             **providers.device_identity(in_force),
-            "dtype": self._graph.dtype.name,
-            **quantization(exported, computed),
+            "dtype": dtype(engine.dtype, self._graph.dtype.name, exported, computed),
+            "weights": exported["weights"],
             "threads": options.intra_op_num_threads,
             "spinning": options.get_session_config_entry(ort.SPINNING) == "1",
             "graph_optimization": options.graph_optimization_level.name,
             "io_binding": self._binding,
             "kv_cache": bool(self._graph.caches),
             "attention": exported["attention"],
+            "attention_fused": sum(node.operator == export_fused.OPERATOR for node in computed),
             "export_deviation": exported["deviation"],
             "unused_weights": exported.get("unused_weights"),
             "context": graph_context(request.model_path),
@@ -80,7 +81,7 @@ class OnnxEngine:
         """
         if self._model is not None:
             return decode.generate(self._model, batch, self._eos_ids, self._model.device)
-        decoding = ort.Decoding(self._graph, batch, self._binding, self._device)
+        decoding = ort.decoding(self._graph, batch, self._binding, self._device)
         return decode.greedy(decoding, batch, self._eos_ids)
 
     def close(self) -> None:
@@ -124,35 +125,28 @@ def _imports(settings: Settings) -> None:
         _classes()
 
 
-def quantization(exported: dict[str, Json], computed: list[Node]) -> dict[str, Json]:
-    """Effective settings about computation in 8 bits.
+def dtype(requested: str, caches: str, exported: dict[str, Json], computed: list[Node]) -> Json:
+    """The type in force: that of the caches, or of the weights if they are quantized.
 
     Args:
+        requested: `engine.dtype`.
+        caches: type of the graph's caches.
         exported: facts of the export's cache entry.
         computed: the session's nodes.
 
-    Returns:
-        Empty if the export is not quantized; else `dtype` and `quantization` (a description).
-
     Raises:
-        EngineError: the number of layers computed in 8 bits is not the number exported.
+        EngineError: not all layers that were exported with quantized weights run with them.
     """
-    if "quantized" not in exported:
-        return {}
-    running = sum(node.operator in _INTEGER for node in computed)
+    if not precision.is_quantized(requested):
+        return caches
+    running = sum(node.operator in weights.QUANTIZED[requested] for node in computed)
     if running != exported["quantized"] or not running:
         raise EngineError(
-            f"engine.dtype=int8: {running} integer matrix products run,"
+            f"engine.dtype={requested}: {running} products with quantized weights run,"
             f" {exported['quantized']} were exported: use engine.dtype=float32",
             permanent=True,
         )
-    return {
-        "dtype": "int8",
-        "quantization": export.quantization(exported),
-    }
-
-
-_INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
+    return requested
 
 
 def unsupported(settings: Settings) -> str | None:
@@ -164,12 +158,14 @@ def unsupported(settings: Settings) -> str | None:
     if engine.dtype == "bfloat16":
         return "engine onnx with engine.dtype=bfloat16: ONNX Runtime lacks operators for this type"
     if provider == "cpu" and engine.dtype == "float16":
-        return "engine onnx with engine.dtype=float16 on cpu: use float32 or int8"
-    if provider != "cpu" and engine.dtype == "int8":
-        return f"engine onnx with engine.dtype=int8 on {provider}: supported on cpu only"
+        return "engine onnx with engine.dtype=float16 on cpu: use float32, int8 or int4"
+    if provider != "cpu" and precision.is_quantized(engine.dtype):
+        return f"engine onnx with engine.dtype={engine.dtype} on {provider}: supported on cpu only"
+    if (reason := precision.ineffective(engine.dtype, engine.options)) is not None:
+        return reason
     if provider != "cpu" and engine.decode == "generate" and not has_cuda_build():
         return f"provider.name={provider}, engine.decode=generate: this torch is a CPU-only build"
-    return export.missing(ENGINE.versions(), engine.decode)
+    return export.missing(ENGINE.versions(), engine.decode, engine.dtype)
 
 
 def _needs_preparation(request: LoadRequest) -> bool:
@@ -196,6 +192,8 @@ ENGINE = EngineSpec(
         "graph_optimization": tuple(ort.OPTIMIZATION),
         "io_binding": ("auto", "on", "off"),
         "spinning": ("on", "off"),
+        "scheme": precision.SCHEMES,
+        "group_size": weights.GROUP_SIZES,
     },
-    dtypes=("float32", "bfloat16", "float16", "int8"),
+    dtypes=("float32", "bfloat16", "float16", "int8", "int4"),
 )

@@ -2,13 +2,15 @@
 
 The packages installed in the engine's environment decide the exporter: optimum, or else
 transformers' own (version 5). With either, inputs and outputs have the same names, and the graph's
-logits for padded prompts are compared with the torch model's. A graph with 8-bit weights is made
-from the export in float32.
+logits for padded prompts are compared with the torch model's. A graph with quantized weights is
+made from the export in float32.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.util
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -19,11 +21,11 @@ import numpy.typing as npt
 
 from slm_energy import cache
 from slm_energy.config.groups import Dtype
-from slm_energy.engines import decode
+from slm_energy.engines import decode, precision
 from slm_energy.engines.base import LoadRequest, derived_from, threads
-from slm_energy.engines.onnx import export_optimum, export_transformers
+from slm_energy.engines.onnx import export_fused, export_optimum, export_transformers, weights
 from slm_energy.engines.onnx import session as ort
-from slm_energy.engines.onnx.external_data import GRAPH, quantize
+from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.engines.onnx.providers import PROVIDERS
 from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
@@ -33,12 +35,14 @@ RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 DEFAULT_CONTEXT = 2048
 """Longest sequence in tokens for a model that states no limit."""
 _EXTRA = "pip install 'slm-energy[onnx]'"
-_RECIPE = 3
+_RECIPE = 6
 """To be raised when this package makes another graph of the same model: part of the identity."""
 
 
-def missing(versions: Mapping[str, str], decode: str) -> str | None:
+def missing(versions: Mapping[str, str], decode: str, dtype: str = "float32") -> str | None:
     """Why these packages cannot export a model, or None."""
+    if dtype == "int4" and importlib.util.find_spec("onnx_ir") is None:
+        return "engine onnx with engine.dtype=int4 needs onnx-ir: pip install onnx-ir"
     if _has_optimum(versions):
         return None
     if decode == "generate":
@@ -69,7 +73,7 @@ def make(request: LoadRequest) -> None:
     """
     ort.library()
     name = request.settings.model.name
-    if request.settings.engine.dtype != "int8":
+    if not precision.is_quantized(request.settings.engine.dtype):
         cache.make(
             entry_path(request), _identity(request), lambda folder: _export(folder, request), name
         )
@@ -77,22 +81,18 @@ def make(request: LoadRequest) -> None:
     exact = _with_dtype(request, "float32")
     make(exact)
     cache.make(
-        entry_path(request), _identity(request), lambda folder: _quantized(folder, exact), name
-    )
-
-
-def quantization(facts: Mapping[str, Json]) -> str:
-    """Description of the quantization of an export with `engine.dtype=int8`, from its facts."""
-    return (
-        f"weights of {facts['quantized']} of {facts['linear_layers']} linear layers in 8 bits, one"
-        " scale per output; their inputs rounded to 8 bits at each call"
+        entry_path(request),
+        _identity(request),
+        lambda folder: _quantized(folder, request, exact),
+        name,
     )
 
 
 def _identity(request: LoadRequest) -> dict[str, Json]:
     return {
         **derived_from(request, _RECIPE),
-        "graph": "lean" if _is_lean(request) else "stock",
+        **precision.identity(request.settings.engine),
+        "graph": _kind(request),
         # The runtime infers shapes, quantizes to 8 bits and computes the deviation.
         "versions": request.versions_of(*PACKAGES, *RUNTIMES),
     }
@@ -114,9 +114,14 @@ def _transformers_exports(versions: Mapping[str, str]) -> bool:
     return installed != "absent" and int(installed.partition(".")[0]) >= 5
 
 
-def _is_lean(request: LoadRequest) -> bool:
-    """Whether our loop serves the graph, without unnecessary work, or the library its own graph."""
-    return request.settings.engine.decode == "session"
+def _kind(request: LoadRequest) -> str:
+    """`stock`: the library's own graph, which it serves itself; else a graph for our loop.
+
+    `fused` has operators that only the processor has in float32, where the model allows it.
+    """
+    if request.settings.engine.decode != "session":
+        return "stock"
+    return "fused" if request.settings.provider.name == "cpu" else "lean"
 
 
 def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
@@ -147,30 +152,47 @@ def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
         what = f"engine.name=onnx: the graph made from {model.config.model_type}"
         del model  # so that memory does not hold the weights twice
     ours = _probe_logits(folder, request)
-    deviation = decode.require_close(ours, theirs, settings.engine.dtype, what)
-    return {"attention": attention, "unused_weights": unused, "deviation": deviation}
+    dtype = settings.engine.dtype
+    return {
+        "attention": attention,
+        "unused_weights": unused,
+        "deviation": decode.require_close(ours, theirs, dtype, what),
+        **weights.describe(folder, dtype, None),
+    }
 
 
 def _write(folder: Path, model: Any, request: LoadRequest) -> None:
-    if not _is_lean(request):
+    kind = _kind(request)
+    if kind == "stock":
         export_optimum.stock(folder, model)
         return
-    if _has_optimum(request.versions):
-        export_optimum.lean(folder, model)
-    else:
-        export_transformers.lean(folder, model)
+    with contextlib.suppress(export_fused.NotFusable):
+        if kind == "fused":
+            export_fused.fused(folder, model)
+            kind = "written"
+    if kind != "written":
+        (export_optimum if _has_optimum(request.versions) else export_transformers).lean(
+            folder, model
+        )
     model.config.save_pretrained(folder)
 
 
-def _quantized(folder: Path, exact: LoadRequest) -> dict[str, Json]:
-    source = entry_path(exact)
-    facts = cache.facts(source)
+def _quantized(folder: Path, request: LoadRequest, exact: LoadRequest) -> dict[str, Json]:
+    source, dtype = entry_path(exact), request.settings.engine.dtype
     shutil.copy(source / "config.json", folder)
-    layers, quantized = quantize(source, folder)
-    what = "engine.name=onnx: the graph with 8-bit weights"
+    group_size = None
+    if dtype == "int8":
+        weights.to_8_bits(source, folder)
+    else:
+        made = precision.grouped(request.settings.engine.options)
+        group_size = made.group_size
+        weights.to_4_bits(source, folder, group_size or 32, symmetric=made.symmetric)
+    what = f"engine.name=onnx: the graph with {precision.BITS[dtype]}-bit weights"
     ours, theirs = _probe_logits(folder, exact), _probe_logits(source, exact)
-    facts["deviation"] = decode.require_close(ours, theirs, "int8", what)
-    return facts | {"linear_layers": layers, "quantized": quantized}
+    deviation = decode.require_close(ours, theirs, dtype, what)
+    return (
+        cache.facts(source) | {"deviation": deviation} | weights.describe(folder, dtype, group_size)
+    )
 
 
 def _vocabulary(folder: Path) -> int:
@@ -185,4 +207,4 @@ def _probe_logits(folder: Path, request: LoadRequest) -> list[npt.NDArray[Any]]:
         folder / GRAPH, [PROVIDERS["cpu"]], threads(request.settings), "all", True
     )
     batch = decode.probe(_vocabulary(folder))
-    return decode.probe_logits(ort.Decoding(ort.Graph(session), batch, False, ("cpu", 0)), batch)
+    return decode.probe_logits(ort.decoding(ort.Graph(session), batch, False, ("cpu", 0)), batch)

@@ -20,7 +20,7 @@ def lean(folder: Path, model: Any) -> None:
     Raises:
         ValueError, RuntimeError: transformers cannot export the model.
     """
-    import onnx_ir  # type: ignore[import-not-found]
+    import onnx_ir
     import torch
     from transformers.exporters import OnnxConfig, OnnxExporter
 

@@ -70,38 +70,3 @@ def _append(file: BinaryIO, name: str, weight: Any) -> Any:
     tensor.ClearField("raw_data")
     file.write(values.data)
     return tensor
-
-
-def quantize(source: Path, target: Path) -> tuple[int, int]:
-    """Quantize linear layers: 8-bit weights (one scale per output), inputs rounded at each call.
-
-    Args:
-        source: folder with a graph in float32.
-        target: folder for the quantized graph.
-
-    Returns:
-        Number of linear layers, and of quantized ones.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    quantize_dynamic(
-        source / GRAPH,
-        target / GRAPH,
-        op_types_to_quantize=list(_LINEAR),
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        use_external_data_format=True,
-    )
-    return _count(source / GRAPH, _LINEAR), _count(target / GRAPH, ("MatMulInteger",))
-
-
-_LINEAR = ("MatMul", "Gemm")
-
-
-def _count(path: Path, operators: tuple[str, ...]) -> int:
-    """Number of nodes of these operators whose second input is a weight."""
-    import onnx
-
-    graph = onnx.load(path, load_external_data=False).graph
-    weights = {tensor.name for tensor in graph.initializer}
-    return sum(node.op_type in operators and node.input[1] in weights for node in graph.node)

@@ -1,9 +1,10 @@
-"""ONNX Runtime GenAI: Microsoft's own generation loop, over the graph that engine onnx exports.
+"""ONNX Runtime GenAI: Microsoft's own generation loop.
 
-It runs in a separate environment, because it installs another build of ONNX Runtime. The sweep's
-interpreter exports the graph in advance; the worker needs no torch. It is optimum's stock graph:
-the library selects each prompt's last position itself. The graph of the library's own model builder
-(fused attention, few architectures) differs, and is not measured here.
+It runs in a separate environment, because it installs another build of ONNX Runtime.
+`graph=exported` is optimum's stock graph, which the sweep's interpreter exports as for engine onnx.
+`graph=builder` is that of the library's own model builder (attention as one operator; Llama's
+relatives), which is made in the library's environment. With either, the library selects each
+prompt's last position itself.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 
 from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.engines import decode
+from slm_energy.config.groups import Scalar
+from slm_energy.engines import decode, precision
 from slm_energy.engines.base import (
     Batch,
     Completion,
@@ -30,13 +32,14 @@ from slm_energy.engines.base import (
     find,
     threads,
 )
-from slm_energy.engines.onnx import export
+from slm_energy.engines.onnx import builder, export, weights
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json, write_json
 
-_RECIPE = 1
+_BUILDER = ("onnxruntime-genai", "onnxruntime")
+_RECIPE = 2
 """To be raised when this package makes another folder of the same graph: part of the identity."""
 
 
@@ -60,25 +63,10 @@ class GenaiEngine:
             EngineError: nothing is prepared, the library rejects it, or a padded batch computes
                 something else (checked if workload.batch_size is above 1).
         """
-        onnxruntime_genai = _library()
         folder = _entry_path(request)
         facts = cache.facts(folder)
-        thread_count = threads(request.settings)
-        spinning = str(int(request.settings.engine.options.get("spinning", "on") == "on"))
-        session = {
-            "intra_op_num_threads": thread_count,
-            "session.intra_op.allow_spinning": spinning,
-        }
-        config = onnxruntime_genai.Config(str(folder))
-        config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
-        try:
-            self._model = onnxruntime_genai.Model(config)
-        except RuntimeError as error:
-            raise EngineError(
-                f"engine.name=onnxruntime_genai: {folder} cannot be opened: {one_line(error)}"
-            ) from error
+        self.open(folder, int(str(facts["reserved_id"])), request.settings)
         self._eos_ids = request.eos_ids
-        self._reserved = int(str(facts["reserved_id"]))
         padded = None
         if request.settings.workload.batch_size > 1:
             padded = self._require_batches(request.settings.engine.dtype)
@@ -87,10 +75,11 @@ class GenaiEngine:
         return {
             "provider": self._model.device_type.lower(),
             "dtype": facts["dtype"],
-            "quantization": (export.quantization(facts) if facts["dtype"] == "int8" else None),
-            "threads": thread_count,
-            "spinning": spinning == "1",
+            "weights": facts["weights"],
+            "threads": threads(request.settings),
+            "spinning": _spins(request.settings),
             "told_by_runtime": ["provider"],
+            "graph": "builder" if _builds(request.settings) else "exported",
             "kv_cache": True,
             "attention": facts["attention"],
             "export_deviation": facts["deviation"],
@@ -100,6 +89,32 @@ class GenaiEngine:
             "context": graph_context(request.model_path),
             "decode": request.settings.engine.decode,
         }
+
+    def open(self, folder: Path, reserved: int, settings: Settings) -> None:
+        """Open a graph and its configuration.
+
+        Args:
+            folder: of both.
+            reserved: the token that the library masks.
+            settings: with threads and spinning.
+
+        Raises:
+            EngineError: the library rejects them.
+        """
+        onnxruntime_genai = _library()
+        session = {
+            "intra_op_num_threads": threads(settings),
+            "session.intra_op.allow_spinning": str(int(_spins(settings))),
+        }
+        config = onnxruntime_genai.Config(str(folder))
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
+        try:
+            self._model = onnxruntime_genai.Model(config)
+        except RuntimeError as error:
+            raise EngineError(
+                f"engine.name=onnxruntime_genai: {folder} cannot be opened: {one_line(error)}"
+            ) from error
+        self._reserved = reserved
 
     def generate(self, batch: Batch) -> list[Completion]:
         """Decode greedily.
@@ -148,7 +163,7 @@ class GenaiEngine:
         ids = next(self._steps(generator))
         together.append(generator.get_logits())
         longer = tuple((*prompt, token) for prompt, token in zip(prompts, ids, strict=True))
-        largest = decode.deviation(together, [self._alone(prompts), self._alone(longer)])
+        largest = decode.deviation(together, [self.alone(prompts), self.alone(longer)])
         if largest > decode.TOLERANCE[dtype]:
             raise EngineError(
                 f"engine.name=onnxruntime_genai: a padded batch differs by {largest:.1e} of the"
@@ -157,7 +172,7 @@ class GenaiEngine:
             )
         return largest
 
-    def _alone(self, prompts: tuple[tuple[int, ...], ...]) -> Any:
+    def alone(self, prompts: tuple[tuple[int, ...], ...]) -> Any:
         """Logits (b, 1, vocabulary) after each prompt, computed one by one."""
         batches = (Batch(prompts=(prompt,), new_tokens=1, stop="fixed") for prompt in prompts)
         return np.concatenate([self._start(batch).get_logits() for batch in batches])
@@ -207,15 +222,32 @@ def unsupported(settings: Settings) -> str | None:
         return "engine onnxruntime_genai supports only its own loop: set engine.decode=generate"
     if settings.provider.name != "cpu":
         return f"engine onnxruntime_genai has no provider {settings.provider.name}: use cpu"
-    if settings.engine.dtype not in ("float32", "int8"):
-        return f"engine onnxruntime_genai with engine.dtype={settings.engine.dtype}: use float32"
-    return None
+    if _builds(settings) and importlib.util.find_spec("torch") is None:
+        return (
+            "engine.options.graph=builder needs torch and transformers in the environment:"
+            " slm-energy env remove onnxruntime_genai, then env create onnxruntime_genai"
+        )
+    return precision.ineffective(settings.engine.dtype, settings.engine.options)
+
+
+def _builds(settings: Settings) -> bool:
+    return settings.engine.options.get("graph", "exported") == "builder"
+
+
+def _spins(settings: Settings) -> bool:
+    return settings.engine.options.get("spinning", "on") == "on"
+
+
+def _rounding(request: LoadRequest) -> dict[str, Scalar]:
+    """The options about 4-bit weights, which are also the export's."""
+    options = request.settings.engine.options
+    return {name: options[name] for name in ("scheme", "group_size") if name in options}
 
 
 def _graph(request: LoadRequest) -> LoadRequest:
     """The request to engine onnx, in the sweep's interpreter, for the export to use."""
     engine = dataclasses.replace(
-        request.settings.engine, name="onnx", decode="generate", options={}
+        request.settings.engine, name="onnx", decode="generate", options=_rounding(request)
     )
     return dataclasses.replace(
         request,
@@ -229,14 +261,19 @@ def _entry_path(request: LoadRequest) -> Path:
 
 
 def _identity(request: LoadRequest) -> dict[str, Json]:
-    """Without the exporter's versions: the worker, in another environment, cannot know them."""
-    return derived_from(request, _RECIPE)
+    """Without an exporter's versions: the worker, in another environment, cannot know them."""
+    made = derived_from(request, _RECIPE) | precision.identity(request.settings.engine)
+    if _builds(request.settings):
+        made |= {"graph": "builder", "versions": request.versions_of(*_BUILDER)}
+    return made
 
 
 def _needs_preparation(request: LoadRequest) -> bool:
     """Whether no intact entry exists, or other versions exported its graph."""
     folder = _entry_path(request)
-    return not cache.intact(folder) or cache.facts(folder)["graph"] != _source(request).name
+    if not cache.intact(folder):
+        return True
+    return not _builds(request.settings) and cache.facts(folder)["graph"] != _source(request).name
 
 
 def _source(request: LoadRequest) -> Path:
@@ -244,6 +281,14 @@ def _source(request: LoadRequest) -> Path:
 
 
 def _prepare(request: LoadRequest) -> None:
+    if _builds(request.settings):
+        cache.make(
+            _entry_path(request),
+            _identity(request),
+            lambda folder: builder.build(folder, request, GenaiEngine()),
+            request.settings.model.name,
+        )
+        return
     reason = export.missing(find("onnx").versions(), "generate")
     if reason is not None:
         raise EngineError(reason)
@@ -326,7 +371,12 @@ ENGINE = EngineSpec(
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=_prepare,
-    prepares_in_sweep=True,
-    options={"spinning": ("on", "off")},
-    dtypes=("float32", "int8"),
+    prepares_in_sweep=lambda settings: not _builds(settings),
+    options={
+        "graph": ("exported", "builder"),
+        "spinning": ("on", "off"),
+        "scheme": precision.SCHEMES,
+        "group_size": weights.GROUP_SIZES,
+    },
+    dtypes=("float32", "int8", "int4"),
 )

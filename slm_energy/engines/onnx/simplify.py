@@ -26,6 +26,7 @@ def simplify(graph: Path) -> None:
     shapes = _shapes(proto)
     _fix_dimensions(proto.graph, shapes)
     _fix_targets(proto.graph, shapes)
+    _skip_returns(proto.graph, shapes)
     _prune(proto.graph)
     onnx.save(proto, graph)
 
@@ -110,6 +111,24 @@ def _expand(before: Dims, after: Dims) -> list[int] | None:
     target = [1 if old == new else new for old, new in zip(padded, after, strict=True)]
     fixed = [dim for dim in target if isinstance(dim, int)]
     return fixed if len(fixed) == len(target) else None
+
+
+def _skip_returns(graph: Any, shapes: dict[str, Dims]) -> None:
+    """Pass a tensor on where a chain of `Reshape` gives it back its own shape."""
+    producers = {node.output[0]: node for node in graph.node}
+    outputs = {output.name for output in graph.output}
+    same: dict[str, str] = {}
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = same.get(name, name)
+        if node.op_type != "Reshape" or node.output[0] in outputs:
+            continue
+        source = node.input[0]
+        while source in producers and producers[source].op_type == "Reshape":
+            source = producers[source].input[0]
+        before, after = shapes.get(source), shapes.get(node.output[0])
+        if before and before == after and "" not in before:
+            same[node.output[0]] = source
 
 
 def _prune(graph: Any) -> None:

@@ -15,16 +15,20 @@ from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.config.groups import Dtype
 from slm_energy.devices import drm
-from slm_energy.engines import decode
+from slm_energy.engines import decode, precision
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
 from slm_energy.engines.openvino import export as exports
 from slm_energy.engines.openvino import session as ov
+from slm_energy.engines.openvino import weights
 from slm_energy.errors import EngineError
 from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
 
 _EXTRA = "pip install 'slm-energy[openvino]'"
-_QUANTIZATION = "weights of 8 bits, symmetric, per output channel, in all linear layers"
+
+
+_COMPUTED = {"int8": {"i8"}, "int4": {"i4", "u4"}}
+"""How the device's linear layers call quantized weights."""
 
 
 class OpenVinoEngine:
@@ -60,7 +64,7 @@ class OpenVinoEngine:
             **_device_identity(provider.name, provider.device),
             "dtype": _dtype(engine.dtype, linear),
             "linear_layers": linear,
-            "quantization": _QUANTIZATION if engine.dtype == "int8" else None,
+            "weights": exported["weights"],
             "threads": None if thread_count is None else int(thread_count),
             "kv_cache": bool(self._request.query_state()),
             "attention": exported["attention"],
@@ -135,8 +139,8 @@ def _dtype(requested: Dtype, linear: dict[str, int]) -> Dtype:
     Raises:
         EngineError: it is not the requested one.
     """
-    precision = "i8" if requested == "int8" else ov.PRECISIONS[requested]
-    if set(linear) != {precision}:
+    expected = _COMPUTED.get(requested, {ov.PRECISIONS[requested]})
+    if not linear or not set(linear) <= expected:
         raise EngineError(
             f"engine.dtype={requested}: OpenVINO computes linear layers in"
             f" {', '.join(sorted(linear)) or 'an unknown precision'}: choose another engine.dtype",
@@ -159,10 +163,12 @@ def unsupported(settings: Settings) -> str | None:
         return f"engine openvino with engine.decode=generate needs optimum-intel: {_EXTRA}"
     if "optimum-intel" in missing and not _transformers_exports():
         return f"engine openvino needs optimum-intel to export models: {_EXTRA}"
-    if "nncf" in missing and engine.dtype == "int8":
-        return f"engine openvino with engine.dtype=int8 needs nncf: {_EXTRA}"
-    if provider.name != "cpu" and engine.dtype == "int8":
-        return "engine openvino with engine.dtype=int8: it can be read back only on cpu"
+    if "nncf" in missing and precision.is_quantized(engine.dtype):
+        return f"engine openvino with engine.dtype={engine.dtype} needs nncf: {_EXTRA}"
+    if provider.name != "cpu" and precision.is_quantized(engine.dtype):
+        return f"engine openvino with engine.dtype={engine.dtype}: it can be read back only on cpu"
+    if (reason := precision.ineffective(engine.dtype, engine.options)) is not None:
+        return reason
     if provider.name == "cpu" and ov.PRECISIONS[engine.dtype] == "f32":
         return None  # every processor supports it: no need to load openvino
     return ov.missing(provider.name, provider.device, engine.dtype)
@@ -174,17 +180,14 @@ def _transformers_exports() -> bool:
     return bool(spec and spec.origin and (Path(spec.origin).parent / "exporters").is_dir())
 
 
-def _needs_preparation(request: LoadRequest) -> bool:
-    return not cache.intact(exports.cache_folder(request))
-
-
 ENGINE = EngineSpec(
     name="openvino",
-    packages=("openvino", "optimum-intel", "optimum", "nncf", "torch", "transformers"),
+    packages=exports.PACKAGES,
     create=OpenVinoEngine,
     imports=_imports,
     unsupported=unsupported,
-    needs_preparation=_needs_preparation,
+    needs_preparation=exports.needed,
     prepare=exports.export,
-    dtypes=("float32", "bfloat16", "float16", "int8"),
+    options={"scheme": precision.SCHEMES, "group_size": weights.GROUP_SIZES},
+    dtypes=("float32", "bfloat16", "float16", "int8", "int4"),
 )

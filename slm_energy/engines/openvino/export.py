@@ -16,14 +16,16 @@ import numpy.typing as npt
 
 from slm_energy import cache
 from slm_energy.config.groups import Dtype
-from slm_energy.engines import decode
+from slm_energy.engines import decode, precision
 from slm_energy.engines.base import LoadRequest, derived_from, threads
 from slm_energy.engines.openvino import session as ov
+from slm_energy.engines.openvino import weights
 from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
 
 GRAPH = "openvino_model.xml"
-_RECIPE = 1
+PACKAGES = ("openvino", "optimum-intel", "optimum", "nncf", "torch", "transformers")
+_RECIPE = 2
 """Raise it when this package exports the same model differently: part of the cache address."""
 _TASK = "text-generation-with-past"
 
@@ -32,6 +34,7 @@ def identity(request: LoadRequest) -> dict[str, Json]:
     """Everything that determines an export's content. Both ways of decoding share it."""
     return {
         **derived_from(request, _RECIPE),
+        **precision.identity(request.settings.engine),
         "versions": dict(request.versions),
     }
 
@@ -39,6 +42,11 @@ def identity(request: LoadRequest) -> dict[str, Json]:
 def cache_folder(request: LoadRequest) -> Path:
     """The folder of this request's export, which may not exist yet."""
     return cache.place(request.cache_path, "openvino", identity(request))
+
+
+def needed(request: LoadRequest) -> bool:
+    """Whether the export is still to be made."""
+    return not cache.intact(cache_folder(request))
 
 
 def export(request: LoadRequest) -> None:
@@ -61,7 +69,8 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
 
     ov.library()  # before anything else imports it, so that its telemetry is off
     dtype = request.settings.engine.dtype
-    traced: Dtype = "float32" if dtype == "int8" else dtype
+    made = precision.grouped(request.settings.engine.options)
+    traced: Dtype = "float32" if precision.is_quantized(dtype) else dtype
     with warnings.catch_warnings():
         # Tracing warns about every shape it reads; the comparison below verifies the result.
         warnings.simplefilter("ignore")
@@ -81,11 +90,16 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
             ) from error
         del model
         gc.collect()  # the graph is compiled below: not both at once
-        if dtype == "int8":
-            _round_to_8_bits(folder)
-    label = f"engine.name=openvino: the graph made from {kind}"
+        if precision.is_quantized(dtype):
+            weights.quantize(folder / GRAPH, dtype, made)
+    label = f"engine.name={request.settings.engine.name}: the graph made from {kind}"
     deviation = decode.require_close(_probed(folder, request, vocabulary), expected, dtype, label)
-    return {"attention": attention, "unused_weights": unused, "deviation": deviation}
+    return {
+        "attention": attention,
+        "unused_weights": unused,
+        "deviation": deviation,
+        **weights.describe(folder / GRAPH, dtype, made),
+    }
 
 
 def _optimum(model: Any, folder: Path) -> None:
@@ -126,25 +140,6 @@ def _through_transformers(model: Any, folder: Path) -> None:
     exported = OpenVINOExporter().export(step, inputs, config=OpenVINOConfig(dynamic=True))
     OpenVINOExporter.save_program(exported.program, folder / GRAPH)
     model.config.save_pretrained(folder)
-
-
-def _round_to_8_bits(folder: Path) -> None:
-    """Round the linear layers' weights to 8 bits, symmetrically and per output channel."""
-    import nncf
-
-    openvino = ov.library()
-    graph, partial = folder / GRAPH, folder / "float32.xml"
-    for suffix in (".xml", ".bin"):
-        graph.with_suffix(suffix).rename(partial.with_suffix(suffix))
-    model = openvino.Core().read_model(partial)
-    scope = nncf.IgnoredScope(types=["Gather"], validate=False)  # embeddings
-    mode = nncf.CompressWeightsMode.INT8_SYM
-    openvino.save_model(
-        nncf.compress_weights(model, mode=mode, ignored_scope=scope), graph, compress_to_fp16=False
-    )
-    del model
-    for suffix in (".xml", ".bin"):
-        partial.with_suffix(suffix).unlink()
 
 
 def _probed(folder: Path, request: LoadRequest, vocabulary: int) -> list[npt.NDArray[Any]]:

@@ -23,8 +23,10 @@ from slm_energy.engines.base import Batch, left_padded
 from slm_energy.errors import EngineError, one_line
 
 DEVICES = {"cpu": "CPU", "openvino_gpu": "GPU", "openvino_npu": "NPU"}
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}
-"""Precision of activations and cache per type; with int8 only weights have 8 bits."""
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"} | dict.fromkeys(
+    ("int8", "int4"), "f32"
+)
+"""Precision of activations and cache per type; with int8 and int4 only weights have fewer bits."""
 
 _AFTER_PROJECTION = ("Add", "Convert", "Divide", "Multiply", "Tanh")
 """Operations between output projection and logits: they work on each position separately."""
@@ -254,14 +256,20 @@ class Decoding:
             self._request.set_tensor(self._inputs[name], tensor)
 
 
+def output_projection(model: Any) -> Any:
+    """The product with the output layer's weights; None if it is not where it usually is."""
+    node = model.output("logits").get_node().input_value(0).get_node()
+    while node.get_type_name() in _AFTER_PROJECTION:
+        node = node.input_value(0).get_node()
+    return node if node.get_type_name() == "MatMul" else None
+
+
 def _cut_to_last_position(model: Any) -> bool:
     """Pass only the last hidden state to the output projection; return whether it was found."""
     from openvino import opset13
 
-    node = model.output("logits").get_node().input_value(0).get_node()
-    while node.get_type_name() in _AFTER_PROJECTION:
-        node = node.input_value(0).get_node()
-    if node.get_type_name() != "MatMul":
+    node = output_projection(model)
+    if node is None:
         return False
     hidden = node.input_value(0)
     last = opset13.slice(hidden, start=[-1], stop=[2**31 - 1], step=[1], axes=[1])

@@ -13,7 +13,7 @@ import pytest
 from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines.base import Batch, Engine, LoadRequest, find
 from slm_energy.engines.onnx import export
-from slm_energy.engines.onnx.engine import ENGINE, quantization, unsupported
+from slm_energy.engines.onnx.engine import ENGINE, dtype, unsupported
 from slm_energy.engines.onnx.providers import Node
 from slm_energy.errors import EngineError
 from slm_energy.serialization import to_plain
@@ -93,7 +93,8 @@ def test_int8_quantizes_every_linear_layer_and_reports_it(make_request, prompts)
     engine, effective = loaded(make_request("onnx", dtype="int8"))
     exact, _ = loaded(make_request("onnx"))
     assert effective["dtype"] == "int8"
-    assert effective["quantization"].startswith("weights of 36 of 36 linear layers in 8 bits")
+    assert effective["weights"]["unquantized"] == ["embedding", "other"]
+    assert effective["weights"]["activations"] == "uint8 per tensor"
     assert 1e-4 < effective["export_deviation"] < 0.2
     batch = Batch(prompts=prompts[:1], new_tokens=8, stop="fixed")
     assert len(engine.generate(batch)[0].output_ids) == 8
@@ -101,13 +102,47 @@ def test_int8_quantizes_every_linear_layer_and_reports_it(make_request, prompts)
     assert engine.generate(first)[0].output_ids == exact.generate(first)[0].output_ids
 
 
-def test_int8_that_the_runtime_does_not_compute_is_an_error():
+@pytest.mark.parametrize(
+    ("options", "bits", "group_size"),
+    [
+        ({}, 5.0, 32),  # a scale of 32 bits for 32 weights
+        ({"scheme": "asymmetric", "group_size": 64}, 4.568, 64),  # and 4 bits of zero point for 64
+    ],
+)
+def test_int4_stores_the_linear_layers_in_groups_and_says_so(
+    make_request, prompts, options, bits, group_size
+):
+    engine, effective = loaded(make_request("onnx", dtype="int4", options=options))
+    _, before = loaded(make_request("onnx"))
+    weights = effective["weights"]
+    assert effective["dtype"] == "int4"
+    assert weights["bits"]["layers"] == pytest.approx(bits, abs=0.01)
+    assert weights["bits"]["embedding"] == weights["bits"]["other"] == 32
+    assert weights["group_size"] == group_size
+    assert (weights["method"], weights["activations"]) == ("round to nearest", "int8 per group")
+    assert weights["bytes"] < 0.4 * before["weights"]["bytes"]
+    assert weights["file_bytes"] >= weights["bytes"]
+    assert 1e-3 < effective["export_deviation"] < 0.5
+    batch = Batch(prompts=prompts[:1], new_tokens=8, stop="fixed")
+    assert len(engine.generate(batch)[0].output_ids) == 8
+
+
+def test_an_option_about_4_bits_needs_4_bits(make_request):
+    settings = make_request("onnx", options={"group_size": 64}).settings
+    reason = "engine.options.group_size=64 with engine.dtype=float32: it needs int4"
+    assert unsupported(settings) == reason
+
+
+@pytest.mark.parametrize(
+    ("requested", "operator"), [("int8", "DynamicQuantizeMatMul"), ("int4", "MatMulNBits")]
+)
+def test_quantized_weights_that_the_runtime_does_not_multiply_by_are_an_error(requested, operator):
     facts = {"linear_layers": 3, "quantized": 3}
-    run = Node("CPUExecutionProvider", "DynamicQuantizeMatMul", "a")
+    run = Node("CPUExecutionProvider", operator, "a")
     plain = Node("CPUExecutionProvider", "MatMul", "b")
-    assert quantization(facts, [run, run, run, plain])["dtype"] == "int8"
-    with pytest.raises(EngineError, match="2 integer matrix products run, 3 were exported"):
-        quantization(facts, [run, run, plain])
+    assert dtype(requested, "float32", facts, [run, run, run, plain]) == requested
+    with pytest.raises(EngineError, match="2 products with quantized weights run, 3 were exported"):
+        dtype(requested, "float32", facts, [run, run, plain])
 
 
 def test_effective_settings_are_read_back(make_request):
@@ -201,7 +236,7 @@ def test_nan_logits_are_an_error(make_request, prompts, tmp_path, decode):
 def _poison(graph: Path) -> None:
     """Make the graph's token embedding NaN."""
     proto = onnx.load(graph)  # with its weights, which are saved inside it
-    table = next(t for t in proto.graph.initializer if t.name == "model.embed_tokens.weight")
+    table = next(t for t in proto.graph.initializer if t.name.endswith("embed_tokens.weight"))
     nan = np.full(tuple(table.dims), np.nan, dtype=np.float32)
     table.CopyFrom(onnx.numpy_helper.from_array(nan, table.name))
     onnx.save(proto, graph)
@@ -215,17 +250,18 @@ def test_loading_before_the_export_names_the_prepare_step(make_request, tmp_path
 
 def test_a_silent_fallback_to_the_cpu_is_an_error(make_request):
     target = make_request("onnx")
-    ENGINE.prepare(target)
     cuda = dataclasses.replace(target.settings, provider=ProviderConfig(name="cuda", device=1000))
+    target = dataclasses.replace(target, settings=cuda)
+    ENGINE.prepare(target)
     with pytest.raises(EngineError, match=r"fell back to CPUExecutionProvider|provider\.name=cuda"):
-        ENGINE.create().load(dataclasses.replace(target, settings=cuda))
+        ENGINE.create().load(target)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"dtype": "bfloat16"}, "engine.dtype=bfloat16"),
-        ({"dtype": "float16"}, "use float32 or int8"),
+        ({"dtype": "float16"}, "use float32, int8 or int4"),
     ],
 )
 def test_types_that_onnx_runtime_lacks_are_unsupported(make_request, change, reason):

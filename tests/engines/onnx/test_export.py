@@ -16,7 +16,7 @@ from transformers import CTRLConfig, CTRLLMHeadModel, GPT2Config, GPT2LMHeadMode
 from slm_energy.distributions import BUILDS
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, LoadRequest
-from slm_energy.engines.onnx import export
+from slm_energy.engines.onnx import export, weights
 from slm_energy.engines.onnx.engine import ENGINE
 from slm_energy.errors import EngineError
 
@@ -177,7 +177,7 @@ def test_the_entry_depends_on_the_weights_the_attention_and_the_versions(target)
     assert len({entry(each) for each in (target, *changed)}) == 5
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "int8", "int4"])
 def test_a_graph_that_computes_something_else_is_refused(
     make_request, tmp_path, monkeypatch, dtype
 ):
@@ -192,6 +192,26 @@ def test_a_graph_that_computes_something_else_is_refused(
     assert not entry(target).exists()
 
 
+def test_4_bit_weights_in_the_wrong_order_are_refused(make_request, tmp_path, monkeypatch):
+    """The tolerance for 4 bits is wide, and yet below what a wrong graph computes."""
+    right = weights.to_4_bits
+
+    def shuffled(source: Path, folder: Path, group_size: int, *, symmetric: bool) -> None:
+        right(source, folder, group_size, symmetric=symmetric)
+        model = onnx.load(folder / "model.onnx")
+        packed = {n.input[1] for n in model.graph.node if n.op_type == "MatMulNBits"}
+        for tensor in model.graph.initializer:
+            if tensor.name in packed:
+                values = np.roll(onnx.numpy_helper.to_array(tensor), 1, axis=0)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        onnx.save(model, folder / "model.onnx")
+
+    monkeypatch.setattr(weights, "to_4_bits", shuffled)
+    target = dataclasses.replace(make_request("onnx", dtype="int4"), cache_path=tmp_path)
+    with pytest.raises(EngineError, match=r"4-bit weights differs from torch by"):
+        ENGINE.prepare(target)
+
+
 def test_only_settings_that_change_the_graph_change_the_entry(target):
     def with_engine(**changes):
         engine = dataclasses.replace(target.settings.engine, **changes)
@@ -202,6 +222,9 @@ def test_only_settings_that_change_the_graph_change_the_entry(target):
     assert entry(with_engine(threads=2)) == entry(target)
     assert entry(with_engine(decode="generate")) != entry(target)
     assert entry(with_engine(dtype="int8")) != entry(target)
+    four_bits = entry(with_engine(dtype="int4"))
+    assert entry(with_engine(dtype="int4", options={"group_size": 32})) == four_bits
+    assert entry(with_engine(dtype="int4", options={"group_size": 64})) != four_bits
 
 
 def test_a_tied_output_layer_is_stored_transposed_beside_its_embedding(target):

@@ -98,10 +98,38 @@ def test_int8_rounds_the_weights_of_all_linear_layers_and_nothing_else(make_requ
     (layers,) = before["linear_layers"].values()
     assert effective["dtype"] == "int8"
     assert effective["linear_layers"] == {"i8": layers}
-    assert effective["quantization"].startswith("weights of 8 bits")
+    assert effective["weights"]["bits"]["layers"] == pytest.approx(8, abs=0.1)
+    assert effective["weights"]["unquantized"] == ["other"]  # the embedding is the output layer
     assert effective["inference_precision_hint"] == effective["kv_cache_precision"] == "f32"
     assert before["export_deviation"] < 1e-4 < effective["export_deviation"]
     assert [len(ids) for ids in rounded[0]] == [len(ids) for ids in exact[0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "bits", "group_size"),
+    [
+        ({}, "i4", 4.5, 32),  # a scale of 16 bits for 32 weights
+        ({"scheme": "asymmetric", "group_size": 64}, "u4", 4.3125, 64),  # and a zero point of 4
+        ({"group_size": -1}, "i4", 4.05, None),
+    ],
+)
+def test_int4_rounds_in_groups_and_says_so(make_request, options, kind, bits, group_size):
+    _, before = served(make_request("openvino"))
+    _, effective = served(make_request("openvino", dtype="int4", options=options))
+    weights = effective["weights"]
+    assert effective["dtype"] == "int4"
+    assert effective["linear_layers"] == {kind: before["linear_layers"]["f32"]}
+    assert weights["bits"]["layers"] == pytest.approx(bits, abs=0.01)
+    assert weights["group_size"] == group_size
+    assert (weights["method"], weights["activations"]) == ("round to nearest", "float32")
+    assert weights["bytes"] < 0.2 * before["weights"]["bytes"]
+    assert 1e-3 < effective["export_deviation"] < 0.5
+
+
+def test_groups_that_do_not_divide_a_layer_are_an_error(make_request):
+    target = make_request("openvino", dtype="int4", options={"group_size": 128})
+    with pytest.raises(EngineError, match=r"^engine.options.group_size=128: it does not divide"):
+        ENGINE.prepare(target)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
