@@ -237,7 +237,7 @@ def needs_of(
     engine = _ENGINES.get(settings.engine.name)
     if engine is None or size is None or settings.provider.name != "cpu" or not prompts:
         return Needs()
-    if settings.engine.dtype == "stored":  # of so many bits as its author chose
+    if settings.engine.dtype == precision.STORED:  # of so many bits as its author chose
         return Needs()
     lengths = [len(text.encode("utf-8", "replace")) / TEXT_BYTES_PER_TOKEN for text in prompts]
     batches = math.ceil(len(prompts) / workload.batch_size)
@@ -320,8 +320,8 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
     if engine.startswith("onnx"):
         output = size.shared or size.embedding
         return (size.linear + size.shared + max(0, output - size.after_output)) * item
-    rounding = size.linear + size.shared + _TORCHAO_MIB * _MIB if quantized else 0
-    return size.parameters * item + rounding
+    rounded = (size.linear + size.shared) * linear_item + _TORCHAO_MIB * _MIB if quantized else 0
+    return size.parameters * item + rounded
 
 
 def _linear_bytes(settings: Settings, *, exact: bool = False) -> float:

@@ -298,11 +298,12 @@ def _convert(request: LoadRequest, file: Path) -> dict[str, Json]:
             facts["deviation"] = decode.deviation(logits, expected)
     method = precision.ROUND_TO_NEAREST if scheme else None
     facts |= gguf_export.describe(file, method=method)
-    if scheme and scheme[:4].upper() not in facts["matrices"]:
+    if 2 * facts.get("fallback_tensors", 0) > sum(facts["matrices"].values()):
         raise EngineError(
-            f"engine.dtype={engine.dtype}: llama.cpp cannot divide this model's rows into blocks of"
-            f" {scheme}, and would take {', '.join(facts['matrices'])}: set engine.options.scheme"
-            " or engine.dtype to one with blocks of 32 (q4_0, q5_0, q8_0)",
+            f"engine.dtype={engine.dtype}: llama.cpp cannot divide most rows of this model into"
+            f" blocks of {scheme}, and would take {', '.join(facts['matrices'])}: set"
+            " engine.dtype and engine.options.scheme to one with blocks of 32 (int4 and q4_0, int5"
+            " and q5_0, int8)",
             permanent=True,
         )
     return facts

@@ -159,8 +159,9 @@ def _adapted(known: Any) -> Any:
                 self._set_vocab_none()
 
         def get_vocab_base(self) -> tuple[list[str], list[int], str]:
-            from transformers import PreTrainedTokenizerFast
+            import transformers
 
+            new_tokenizer: Any = transformers.PreTrainedTokenizerFast
             tokenizer = load_tokenizer(self.dir_model)
             texts = {number: text for text, number in tokenizer.get_vocab().items()}
             added = tokenizer.get_added_tokens_decoder()
@@ -172,7 +173,7 @@ def _adapted(known: Any) -> Any:
                     kind = gguf.TokenType.CONTROL if special else gguf.TokenType.USER_DEFINED
                 tokens.append(texts.get(number, f"[PAD{number}]"))
                 kinds.append(kind)
-            split = self.get_vocab_base_pre(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+            split = self.get_vocab_base_pre(new_tokenizer(tokenizer_object=tokenizer))
             return tokens, kinds, split
 
         def get_vocab_base_pre(self, tokenizer: Any) -> str:

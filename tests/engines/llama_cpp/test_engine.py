@@ -250,7 +250,7 @@ def test_llama_cpps_quantizer_makes_the_types_below_8_bits(
 
 
 def test_rows_that_no_block_divides_are_named_with_what_would_do(make_request, twin):
-    with pytest.raises(EngineError, match=r"rows into blocks of q4_k_m.*: set engine\.options"):
+    with pytest.raises(EngineError, match=r"into blocks of q4_k_m.*: set engine\.dtype and"):
         ENGINE.prepare(make_request("llama_cpp", twin("qwen2.5-coder-0.5b"), dtype="int4"))
 
 

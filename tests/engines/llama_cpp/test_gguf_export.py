@@ -6,6 +6,8 @@ from safetensors.torch import load_file, save_file
 
 from slm_energy.engines.llama_cpp.gguf_export import architectures, convert, describe
 from slm_energy.errors import EngineError
+from slm_energy.models import gguf_header
+from slm_energy.models.tokenizer import load_tokenizer
 from tests.engines.llama_cpp.conftest import WEIGHTS, configure, kinds, values
 
 
@@ -78,3 +80,12 @@ def test_a_tokenizer_without_bytes_is_left_out(copy, tmp_path):
     field = gguf.GGUFReader(out).get_field("tokenizer.ggml.model")
     assert field is not None
     assert field.contents() == "none"
+
+
+def test_the_vocabulary_is_that_of_tokenizer_json(copy, tmp_path):
+    """transformers takes a class for Llama that adds tokens, unless a file says otherwise."""
+    (copy / "tokenizer_config.json").unlink()
+    out = tmp_path / "model.gguf"
+    convert(copy, out, "float32")
+    tokens = gguf_header.read(out).values["tokenizer.ggml.tokens"]
+    assert {text: n for n, text in enumerate(tokens)} == load_tokenizer(copy).get_vocab()
