@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("benchmarks/.cache"))
     parser.add_argument("--serve", type=Path, metavar="TRIAL.json", help="internal")
     args = parser.parse_args()
+    args.cache.mkdir(parents=True, exist_ok=True)
     if args.serve:
         return serve(from_plain(Trial, json.loads(args.serve.read_text(encoding="utf-8"))))
     codes = [

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from slm_energy.engines.onnx import fuse
 from slm_energy.engines.onnx.external_data import GRAPH, move_weights
 from slm_energy.engines.onnx.simplify import simplify
 from slm_energy.models.architecture import CONTEXT, first
@@ -41,6 +42,7 @@ class _Trace:
         past: keys and values of each layer, before the call.
         lengths: tokens of each request after the call, minus one (b,); int32.
         total: tokens of the longest request after the call (1,); int32.
+        last: each request's last token among those of the call, (b,) in a flat list of (b, n).
         tables: cosines and sines of the positions, (context, half of the rotated size).
         present: keys and values after the call, by layer.
         rotated: the layer being traced rotates its queries and keys.
@@ -49,6 +51,7 @@ class _Trace:
     past: list[tuple[Any, Any]]
     lengths: Any
     total: Any
+    last: Any
     tables: tuple[Any, Any] | None
     present: dict[int, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     rotated: bool = False
@@ -124,7 +127,7 @@ def fused(folder: Path, model: Any) -> None:
 
     layers = model.config.num_hidden_layers
     pasts = [f"past_key_values.{n}.{part}" for n in range(layers) for part in ("key", "value")]
-    inputs = ["input_ids", "position_ids", "seqlens_k", "total_sequence_length", *pasts]
+    inputs = ["input_ids", "position_ids", "seqlens_k", "total_sequence_length", "last", *pasts]
     presents = [name.replace("past_key_values", "present") for name in pasts]
     token, cached = {0: "batch", 1: "length"}, {0: "batch", 2: "cached"}
     with _attending(model) as call, torch.no_grad():
@@ -135,7 +138,7 @@ def fused(folder: Path, model: Any) -> None:
             input_names=inputs,
             output_names=["logits", *presents],
             dynamic_axes={"input_ids": token, "position_ids": token}
-            | {name: {0: "batch"} for name in ("seqlens_k", "logits")}
+            | {name: {0: "batch"} for name in ("seqlens_k", "last", "logits")}
             | dict.fromkeys((*pasts, *presents), cached),
             opset_version=_OPSET,
             dynamo=False,
@@ -147,7 +150,9 @@ def fused(folder: Path, model: Any) -> None:
         proto = onnx.load(folder / GRAPH)
         if sum(node.op_type == OPERATOR for node in proto.graph.node) != layers:
             raise NotFusable("some of its layers do not call the attention interface")
-        move_weights(proto, set(inputs), call.state_dict(), folder)
+        fuse.projections(proto.graph, OPERATOR)
+        fuse.norms(proto)
+        move_weights(proto, set(inputs), fuse.Weights(call.state_dict()), folder)
     simplify(folder / GRAPH)
 
 
@@ -193,12 +198,15 @@ def _call(model: Any, tables: tuple[Any, Any] | None) -> Any:
                 self.register_buffer("cosines", tables[0])
                 self.register_buffer("sines", tables[1])
 
-        def forward(self, ids: Any, positions: Any, lengths: Any, total: Any, *past: Any) -> Any:
-            """Return the logits (b, 1, vocabulary), keys and values of each layer in turn."""
+        def forward(
+            self, ids: Any, positions: Any, lengths: Any, total: Any, last: Any, *past: Any
+        ) -> Any:
+            """Return the logits (b, vocabulary), keys and values of each layer in turn."""
             self.trace = _Trace(
                 past=list(zip(past[::2], past[1::2], strict=True)),
                 lengths=lengths,
                 total=total,
+                last=last,
                 tables=(self.cosines, self.sines) if self.tables else None,
             )
             logits = self.model(
@@ -213,11 +221,8 @@ def _call(model: Any, tables: tuple[Any, Any] | None) -> Any:
             return query, key
 
         def last(self, layer: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-            """Keep the hidden state (b, n, size) of each request's last token."""
-            hidden = arguments[0]
-            at = self.trace.lengths.long().clamp(max=hidden.shape[1] - 1)
-            at = at[:, None, None].expand(-1, 1, hidden.shape[2])
-            return (hidden.gather(1, at), *arguments[1:])
+            """Keep the hidden state (b, size) of each request's last token."""
+            return (arguments[0].flatten(0, 1).index_select(0, self.trace.last), *arguments[1:])
 
     return Call()
 
@@ -234,7 +239,8 @@ def _samples(call: Any) -> tuple[Any, ...]:
     past = [torch.zeros(2, heads, 2, size) for _ in range(2 * config.num_hidden_layers)]
     column = torch.tensor([[2], [2]])
     lengths = torch.tensor([2, 2], dtype=torch.int32)
-    return column, column, lengths, torch.tensor([3], dtype=torch.int32), *past
+    total = torch.tensor([3], dtype=torch.int32)
+    return column, column, lengths, total, torch.tensor([0, 1]), *past
 
 
 def _tables(model: Any) -> tuple[Any, Any] | None:

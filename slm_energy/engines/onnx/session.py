@@ -154,21 +154,24 @@ class _Fused:
             ids[row, : lengths[row]] = prompt
         self._lengths = np.array(lengths, dtype=np.int32) - 1
         self._total = np.array([longest], dtype=np.int32)
+        self._rows = np.arange(rows)
         self._ids = np.empty((rows, 1), dtype=np.int64)
         self._positions = np.empty((rows, 1), dtype=np.int64)
         self._feed: dict[str, npt.NDArray[Any]] = {}
         self._binding: Any = graph.session.io_binding() if binding else None
         self._caches = graph.caches_of(rows, longest + batch.new_tokens if binding else 0)
         if binding:
-            self._logits = np.empty((rows, 1, graph.vocabulary), graph.dtype)
+            self._logits = np.empty((rows, graph.vocabulary), graph.dtype)
             self._bind_buffers()
         self._set("seqlens_k", self._lengths)
         self._set("total_sequence_length", self._total)
+        self._set("last", self._rows * longest + self._lengths)
         self._set_tokens(ids, np.arange(longest)[None].repeat(rows, 0))
 
     def prefill(self) -> npt.NDArray[Any]:
         """Run the prompts; return the logits (b, vocabulary) of each first output token."""
         logits = self._forward()
+        self._set("last", self._rows)
         self._set_tokens(self._ids, self._positions)
         return logits
 
@@ -186,11 +189,11 @@ class _Fused:
         graph = self._graph
         if self._binding:
             graph.session.run_with_iobinding(self._binding)
-            return self._logits[:, 0]
+            return self._logits
+        logits: npt.NDArray[Any]
         logits, *caches = graph.session.run(graph.outputs, self._feed | self._caches)
         self._caches = dict(zip(graph.caches, caches, strict=True))
-        first: npt.NDArray[Any] = logits[:, 0]
-        return first
+        return logits
 
     def _set_tokens(self, ids: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> None:
         self._set("input_ids", ids)

@@ -32,10 +32,14 @@ with 8 bits 0.5 ms."""
 def to_8_bits(source: Path, target: Path) -> None:
     """Quantize linear layers: 8-bit weights (one scale per output), inputs rounded at each call.
 
+    Unsigned: where a processor has AVX2 but no VNNI, ONNX Runtime adds products with signed weights
+    in 16 bits, which overflow. That changed logits by up to 0.84 of the largest instead of 0.05.
+
     Args:
         source: folder with a graph in float32.
         target: folder for the quantized graph.
     """
+    from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -43,8 +47,10 @@ def to_8_bits(source: Path, target: Path) -> None:
         target / GRAPH,
         op_types_to_quantize=list(_LINEAR),
         per_channel=True,
-        weight_type=QuantType.QInt8,
+        weight_type=QuantType.QUInt8,
         use_external_data_format=True,
+        # Of what its shape inference does not know: results of ONNX Runtime's own operators.
+        extra_options={"DefaultTensorType": TensorProto.FLOAT},
     )
 
 

@@ -39,6 +39,24 @@ def test_each_layer_s_attention_is_one_operator_and_the_tokens_are_torch_s(
     assert [answer.output_ids for answer in engine.generate(batch)] == alone
 
 
+@pytest.mark.parametrize(
+    ("name", "products", "sums"),
+    [
+        ("tinyllama-1.1b", 11, 4),  # of two layers, and the head; the last norm has a sum as well
+        ("qwen2.5-coder-0.5b", 11, 4),  # with biases
+        ("qwen3-0.6b", 15, 4),  # queries and keys are normalized: not joined
+        ("starcoder2-3b", 9, 0),  # no root mean square norms
+    ],
+)
+def test_a_layer_has_few_operators(make_request, twin, prompts, name, products, sums):
+    target = make_request("onnx", folder=twin(name))
+    ENGINE.prepare(target)
+    found = operators(target)
+    assert found["MatMul"] == products
+    assert found["SkipSimplifiedLayerNormalization"] == sums
+    assert ENGINE.create().load(target)["export_deviation"] < 1e-4
+
+
 @pytest.mark.parametrize("name", ["codegen-350m", "bloomz-560m", "tiny_starcoder_py", "phi-2"])
 def test_an_attention_that_the_operator_cannot_compute_is_traced(make_request, twin, name):
     target = make_request("onnx", folder=twin(name))

@@ -12,7 +12,6 @@ from slm_energy import cache
 from slm_energy.engines.onnx import genai
 from slm_energy.engines.onnx.genai import ENGINE, right_padded, unsupported
 from slm_energy.errors import EngineError
-from tests.processor import has
 
 
 def test_prompts_are_padded_on_the_right_with_the_reserved_token():
@@ -38,10 +37,6 @@ def test_the_folder_describes_the_graph_that_engine_onnx_exports(make_request):
 
 def test_a_graph_in_8_bits_comes_with_its_weights(make_request):
     target = make_request("onnxruntime_genai", decode="generate", dtype="int8")
-    if not has("vnni"):  # as of engine onnx
-        with pytest.raises(EngineError, match="8-bit weights differs from torch"):
-            ENGINE.prepare(target)
-        return
     ENGINE.prepare(target)
     folder = next((target.cache_path / "onnxruntime_genai").glob("*/model.onnx.data")).parent
     graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
