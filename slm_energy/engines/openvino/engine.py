@@ -51,6 +51,7 @@ class OpenVinoEngine:
             ov.device_name(provider.name, provider.device),
             properties,
             last_position_only=engine.decode == "session",
+            paged=bool(exported["paged"]),
         )
         thread_count = in_force["inference_num_threads"]
         linear, fused = ov.operators(compiled)
@@ -66,7 +67,8 @@ class OpenVinoEngine:
             "linear_layers": linear,
             "weights": exported["weights"],
             "threads": None if thread_count is None else int(thread_count),
-            "kv_cache": bool(self._request.query_state()),
+            "kv_cache": ov.has_cache(self._request),
+            "attention_paged": ov.is_paged(self._request),
             "attention": exported["attention"],
             "attention_fused": fused,
             "logits_of": "last position" if cut else "all positions",
@@ -85,7 +87,7 @@ class OpenVinoEngine:
         """
         if self._model is not None:
             return decode.generate(self._model, batch, self._eos_ids, self._model.device)
-        return decode.greedy(ov.Decoding(self._request, batch), batch, self._eos_ids)
+        return decode.greedy(ov.decoding(self._request, batch), batch, self._eos_ids)
 
     def close(self) -> None:
         """Drop the compiled model."""

@@ -25,7 +25,7 @@ from slm_energy.serialization import Json
 
 GRAPH = "openvino_model.xml"
 PACKAGES = ("openvino", "optimum-intel", "optimum", "nncf", "torch", "transformers")
-_RECIPE = 2
+_RECIPE = 3
 """Raise it when this package exports the same model differently: part of the cache address."""
 _TASK = "text-generation-with-past"
 
@@ -93,8 +93,13 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
         if precision.is_quantized(dtype):
             weights.quantize(folder / GRAPH, dtype, made)
     label = f"engine.name={request.settings.engine.name}: the graph made from {kind}"
-    deviation = decode.require_close(_probed(folder, request, vocabulary), expected, dtype, label)
+    for paged in (True, False):  # OpenVINO's rewriting to blocks is wrong for Granite 4.0 micro
+        logits = _probed(folder, request, vocabulary, paged=paged)
+        if decode.deviation(logits, expected) <= decode.TOLERANCE[dtype]:
+            break
+    deviation = decode.require_close(logits, expected, dtype, label)
     return {
+        "paged": paged,
         "attention": attention,
         "unused_weights": unused,
         "deviation": deviation,
@@ -142,8 +147,12 @@ def _through_transformers(model: Any, folder: Path) -> None:
     model.config.save_pretrained(folder)
 
 
-def _probed(folder: Path, request: LoadRequest, vocabulary: int) -> list[npt.NDArray[Any]]:
+def _probed(
+    folder: Path, request: LoadRequest, vocabulary: int, *, paged: bool
+) -> list[npt.NDArray[Any]]:
     settings = ov.properties(request.settings.engine.dtype, threads(request.settings))
-    compiled, _, _ = ov.compile_graph(folder / GRAPH, "CPU", settings, last_position_only=True)
+    compiled, _, _ = ov.compile_graph(
+        folder / GRAPH, "CPU", settings, last_position_only=True, paged=paged
+    )
     batch = decode.probe(vocabulary)
-    return decode.probe_logits(ov.Decoding(compiled.create_infer_request(), batch), batch)
+    return decode.probe_logits(ov.decoding(compiled.create_infer_request(), batch), batch)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, left_padded
 from slm_energy.errors import EngineError, one_line
 
@@ -30,6 +31,9 @@ PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"} | dict.fro
 
 _AFTER_PROJECTION = ("Add", "Convert", "Divide", "Multiply", "Tanh")
 """Operations between output projection and logits: they work on each position separately."""
+
+_LAST = "last"
+"""Input of a model with caches in blocks: where the last token of each request is."""
 
 _RELEASE_PERIOD_S = 0.05
 _MADV_DONTNEED = 4
@@ -90,7 +94,12 @@ def properties(dtype: str, threads: int) -> dict[str, str]:
 
 
 def compile_graph(
-    graph: Path, device: str, requested: Mapping[str, str], *, last_position_only: bool
+    graph: Path,
+    device: str,
+    requested: Mapping[str, str],
+    *,
+    last_position_only: bool,
+    paged: bool = True,
 ) -> tuple[Any, dict[str, str | None], bool]:
     """Compile a stateful model for one device.
 
@@ -99,6 +108,7 @@ def compile_graph(
         device: as `device_name` returns it.
         requested: see `properties`; those that the device does not support are left out.
         last_position_only: compute logits for the last position only.
+        paged: with that, on a processor and in float32, keep caches in blocks where OpenVINO can.
 
     Returns:
         The compiled model, after a first inference, which lays out the weights; the properties
@@ -111,19 +121,30 @@ def compile_graph(
     try:
         supported = core.get_property(device, "SUPPORTED_PROPERTIES")
         with releasing(graph.with_suffix(".bin")):
-            model = core.read_model(graph)
-            cut = last_position_only and _cut_to_last_position(model)
+            paged = paged and device == "CPU" and requested["INFERENCE_PRECISION_HINT"] == "f32"
+            model, cut = _read(core, graph, last_position_only, paged=paged)
             settings = {name: value for name, value in requested.items() if name in supported}
             compiled = core.compile_model(model, device, settings)
+            values = in_force(compiled, requested)
             request = compiled.create_infer_request()
-            Decoding(request, Batch(prompts=((1, 1), (1,)), new_tokens=1, stop="fixed")).prefill()
+            decoding(request, Batch(prompts=((1, 1), (1,)), new_tokens=1, stop="fixed")).prefill()
     except RuntimeError as error:
         raise EngineError(
             f"engine.name=openvino: {graph} cannot be compiled: {one_line(error)}"
         ) from error
-    if not request.query_state():
+    if not has_cache(request):
         raise EngineError(f"engine.name=openvino: {graph} has no KV cache")
-    return compiled, in_force(compiled, requested), cut
+    return compiled, values, cut
+
+
+def has_cache(request: Any) -> bool:
+    """Whether keys and values are kept: in the request's state, or in blocks."""
+    return bool(request.query_state()) or is_paged(request)
+
+
+def is_paged(request: Any) -> bool:
+    """Whether its caches are in blocks."""
+    return any(port.get_any_name() == "block_indices" for port in request.model_inputs)
 
 
 def in_force(compiled: Any, requested: Mapping[str, str]) -> dict[str, str | None]:
@@ -165,7 +186,7 @@ def operators(compiled: Any) -> tuple[dict[str, int], int]:
     for node in compiled.get_runtime_model().get_ordered_ops():
         info = node.get_rt_info()
         kind = info["layerType"].astype(str)
-        fused += kind == "ScaledDotProductAttention"
+        fused += kind in ("ScaledDotProductAttention", "PagedAttention")
         if kind == "FullyConnected":
             linear[info["runtimePrecision"].astype(str)] += 1
     return dict(linear), fused
@@ -205,28 +226,111 @@ def releasing(weights: Path) -> Iterator[None]:
         raise errors[0]
 
 
-class Decoding:
+def decoding(request: Any, batch: Batch) -> decode.Decoding:
     """Decoding of one batch in an infer request."""
+    return (_Paged if is_paged(request) else _Stateful)(request, batch)
 
-    def __init__(self, request: Any, batch: Batch) -> None:
+
+class _Request:
+    """An infer request, and the arrays that it reads its inputs from."""
+
+    def __init__(self, request: Any) -> None:
         self._tensor = library().Tensor
-        ids, mask = left_padded(batch.prompts)
-        rows, self._length = ids.shape
         self._request = request
         self._inputs = {port.get_any_name(): port for port in request.model_inputs}
+        self._buffers: dict[str, Any] = {}
+
+    def _forward(self) -> npt.NDArray[Any]:
+        # Not `infer`: it runs on the calling thread, which is not pinned to a core, and is slower.
+        self._request.start_async()
+        self._request.wait()
+        logits: npt.NDArray[Any] = self._request.get_output_tensor(0).data
+        return logits[:, -1]
+
+    def _set(self, name: str, values: npt.NDArray[Any]) -> None:
+        """Set an input; the request reads it in place, so the array must stay alive."""
+        if name in self._inputs:
+            self._buffers[name] = np.asarray(values, order="C")
+            tensor = self._tensor(self._buffers[name], shared_memory=True)
+            self._request.set_tensor(self._inputs[name], tensor)
+
+
+class _Paged(_Request):
+    """Decoding with caches in blocks that never move; prompts follow each other, unpadded."""
+
+    def __init__(self, request: Any, batch: Batch) -> None:
+        super().__init__(request)
+        lengths = np.array([len(prompt) for prompt in batch.prompts], dtype=np.int32)
+        self._lengths, rows = lengths, len(lengths)
+        self._ids = np.empty(rows, dtype=np.int64)
+        self._positions = np.empty(rows, dtype=np.int64)
+        self._past = np.zeros(rows, dtype=np.int32)
+        self._longest = np.array(lengths.max(), dtype=np.int32)
+        self._set("past_lens", self._past)
+        self._set("max_context_len", self._longest)
+        self._allocate(lengths + batch.new_tokens)
+        self._set_tokens(
+            np.concatenate(batch.prompts), np.concatenate([*map(np.arange, lengths)]), lengths
+        )
+
+    def prefill(self) -> npt.NDArray[Any]:
+        """Run the prompts; return the logits (b, vocabulary) of each first output token."""
+        logits = self._forward()
+        self._past += self._lengths
+        self._set_tokens(self._ids, self._positions, np.ones_like(self._lengths))
+        return logits
+
+    def step(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Append one token id per request (b,); return the logits (b, vocabulary) of the next.
+
+        They are overwritten by the next step.
+        """
+        self._ids[:], self._positions[:] = ids, self._past
+        self._longest += 1
+        logits = self._forward()
+        self._past += 1
+        return logits
+
+    def _allocate(self, lengths: npt.NDArray[np.int32]) -> None:
+        """Give each request blocks for so many tokens."""
+        for name, port in self._inputs.items():
+            if "_cache." in name:
+                heads, block, size = (dim.get_length() for dim in list(port.partial_shape)[1:])
+                ends = np.cumsum(-(-lengths // block), dtype=np.int32)
+                shape = library().Shape([int(ends[-1]), heads, block, size])
+                self._buffers[name] = self._tensor(port.element_type, shape)
+                self._buffers[name].data.fill(0)
+                self._request.set_tensor(port, self._buffers[name])
+        self._set("block_indices", np.arange(ends[-1], dtype=np.int32))
+        self._set("block_indices_begins", np.concatenate(([0], ends), dtype=np.int32))
+
+    def _set_tokens(self, ids: Any, positions: Any, lengths: npt.NDArray[np.int32]) -> None:
+        ends = np.cumsum(lengths, dtype=np.int32)
+        self._set("input_ids", ids)
+        self._set("position_ids", positions)
+        self._set("subsequence_begins", np.concatenate(([0], ends), dtype=np.int32))
+        self._set(_LAST, ends.astype(np.int64) - 1)
+
+
+class _Stateful(_Request):
+    """Decoding with caches that grow by copying; prompts are padded on the left."""
+
+    def __init__(self, request: Any, batch: Batch) -> None:
+        super().__init__(request)
+        ids, mask = left_padded(batch.prompts)
+        rows, self._length = ids.shape
         self._ids = ids
         self._mask = np.ones((rows, self._length + batch.new_tokens), dtype=np.int64)
         self._mask[:, : self._length] = mask
         self._positions = np.maximum(self._mask.cumsum(-1) - 1, 0)
         self._last = np.zeros((rows, 1), dtype=np.int64)
-        self._buffers: dict[str, npt.NDArray[Any]] = {}
         request.reset_state()
         self._set("beam_idx", np.arange(rows, dtype=np.int32))
 
     def prefill(self) -> npt.NDArray[Any]:
         """Run the prompts; return the logits (b, vocabulary) of each first output token."""
         self._set("input_ids", self._ids)
-        logits = self._forward(0)
+        logits = self._run(0)
         self._set("input_ids", self._last)
         return logits
 
@@ -237,23 +341,12 @@ class Decoding:
         """
         self._last[:, 0] = ids
         self._length += 1
-        return self._forward(self._length - 1)
+        return self._run(self._length - 1)
 
-    def _forward(self, start: int) -> npt.NDArray[Any]:
+    def _run(self, start: int) -> npt.NDArray[Any]:
         self._set("attention_mask", self._mask[:, : self._length])
         self._set("position_ids", self._positions[:, start : self._length])
-        # Not `infer`: it runs on the calling thread, which is not pinned to a core, and is slower.
-        self._request.start_async()
-        self._request.wait()
-        logits: npt.NDArray[Any] = self._request.get_output_tensor(0).data
-        return logits[:, -1]
-
-    def _set(self, name: str, values: npt.NDArray[Any]) -> None:
-        """Set an input; the request reads it in place, so the array must stay alive."""
-        if name in self._inputs:
-            self._buffers[name] = np.ascontiguousarray(values)
-            tensor = self._tensor(self._buffers[name], shared_memory=True)
-            self._request.set_tensor(self._inputs[name], tensor)
+        return self._forward()
 
 
 def output_projection(model: Any) -> Any:
@@ -264,15 +357,42 @@ def output_projection(model: Any) -> Any:
     return node if node.get_type_name() == "MatMul" else None
 
 
-def _cut_to_last_position(model: Any) -> bool:
-    """Pass only the last hidden state to the output projection; return whether it was found."""
+def _read(core: Any, graph: Path, last_position_only: bool, *, paged: bool) -> tuple[Any, bool]:
+    """The model, and whether its logits are those of last positions only.
+
+    With caches in blocks, where OpenVINO can rewrite the model so, steps take 0.79
+    to 0.86 of the time (4.7 M; float32 and int4, batches of 1 and 4, one thread).
+    """
+    library()
+    from openvino._offline_transformations import paged_attention_transformation
+
+    model = core.read_model(graph)
+    if paged and last_position_only:
+        with contextlib.suppress(RuntimeError):  # an attention that it does not know
+            paged_attention_transformation(model)
+            # Where states other than keys and values remain, blocks would not be enough.
+            stateless = all(node.get_type_name() != "ReadValue" for node in model.get_ops())
+            if stateless and _cut_to_last_position(model, paged=True):
+                return model, True
+        model = core.read_model(graph)
+    return model, last_position_only and _cut_to_last_position(model, paged=False)
+
+
+def _cut_to_last_position(model: Any, *, paged: bool) -> bool:
+    """Pass only last hidden states to the output projection; return whether it was found."""
     from openvino import opset13
 
     node = output_projection(model)
     if node is None:
         return False
     hidden = node.input_value(0)
-    last = opset13.slice(hidden, start=[-1], stop=[2**31 - 1], step=[1], axes=[1])
+    if paged:  # (tokens of all requests, 1, size)
+        rows = opset13.parameter([-1], np.int64, name=_LAST)
+        rows.output(0).set_names({_LAST})
+        model.add_parameters([rows])
+        last = opset13.gather(hidden, rows, np.int64(0))
+    else:
+        last = opset13.slice(hidden, start=[-1], stop=[2**31 - 1], step=[1], axes=[1])
     node.input(0).replace_source_output(last.output(0))
     model.validate_nodes_and_infer_types()
     return True

@@ -88,6 +88,7 @@ def test_what_is_in_force_is_read_back(make_request):
     }
     assert set(effective["linear_layers"]) == {"f32"}
     assert effective["attention_fused"] > 0
+    assert effective["attention_paged"]
     assert effective["logits_of"] == "last position"
 
 
@@ -199,3 +200,14 @@ def test_telemetry_leaves_no_trace(tmp_path):
 
 def test_a_device_says_whether_it_is_part_of_the_processor():
     assert ov.device_type("cpu", 0) == "integrated"
+
+
+@pytest.mark.parametrize(("name", "paged"), [("qwen3-0.6b", True), ("granite-4.0-micro", False)])
+def test_caches_are_in_blocks_where_that_gives_torch_s_logits(make_request, twin, name, paged):
+    target = make_request("openvino", folder=twin(name))
+    ENGINE.prepare(target)
+    effective = ENGINE.create().load(target)
+    assert effective["attention_paged"] == paged
+    assert effective["kv_cache"]
+    assert effective["attention_fused"] > 0
+    assert effective["export_deviation"] < 1e-4
