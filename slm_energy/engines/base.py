@@ -22,7 +22,7 @@ from slm_energy.cell import Settings, Trial
 from slm_energy.config.groups import Dtype
 from slm_energy.engines.precision import STORED
 from slm_energy.errors import ConfigError, EngineError
-from slm_energy.models import gguf_file
+from slm_energy.models import gguf_file, quantization
 from slm_energy.prompts import end_ids
 from slm_energy.serialization import Json
 
@@ -117,8 +117,15 @@ class Aborted(Exception):
 
 
 def load_request_of(trial: Trial) -> LoadRequest:
-    """The load request of a trial."""
-    path = Path(trial.model_path)
+    """The load request of a trial.
+
+    Raises:
+        EngineError: the model is quantized, and `engine.dtype` is not `stored`; or the other way.
+    """
+    path, dtype = Path(trial.model_path), trial.cell.settings.engine.dtype
+    # A plan knows this of what was here already; random weights may still have to be built.
+    if (path / "config.json").is_file() and (reason := quantization.mismatch(path, dtype)):
+        raise EngineError(reason, permanent=True)
     return LoadRequest(
         settings=trial.cell.settings,
         model_path=path,

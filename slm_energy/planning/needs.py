@@ -237,7 +237,7 @@ def needs_of(
     engine = _ENGINES.get(settings.engine.name)
     if engine is None or size is None or settings.provider.name != "cpu" or not prompts:
         return Needs()
-    if settings.engine.dtype == precision.STORED:  # of so many bits as its author chose
+    if settings.engine.dtype == "stored":  # of so many bits as its author chose
         return Needs()
     lengths = [len(text.encode("utf-8", "replace")) / TEXT_BYTES_PER_TOKEN for text in prompts]
     batches = math.ceil(len(prompts) / workload.batch_size)
@@ -311,8 +311,8 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
         return (size.embedding + twice * size.linear + graph) * item
     if engine == "llama_cpp":
         layers = size.linear - (0 if size.shared else size.embedding)
-        rounded = _GGUF_BYTES.get(dtype)
-        return rounded * (size.parameters + layers) if rounded else size.parameters * item
+        packed = layers if quantized else 0
+        return linear_item * (size.parameters + packed)
     if engine.startswith("openvino"):
         return (twice * size.linear + size.shared) * linear_item
     if engine.startswith("onnx") and quantized:
@@ -327,15 +327,19 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
 def _linear_bytes(settings: Settings, *, exact: bool = False) -> float:
     """Bytes of a weight in a linear layer, with its scale where 4 bits have one per group.
 
-    ONNX Runtime's scales have 32 bits, OpenVINO's 16; zero points have 4.
+    ONNX Runtime's scales have 32 bits, OpenVINO's 16; zero points have 4, and 32 in torch.
     """
     name, dtype = settings.engine.name, settings.engine.dtype
     if exact or not precision.is_quantized(dtype):
         return _BYTES.get(dtype, 4.0)
+    if name == "llama_cpp":
+        return _GGUF_BYTES[dtype]
     if dtype != "int4":
         return precision.BITS.get(dtype, 8) / 8
     made = precision.grouped(settings.engine.options)
     scale = (32 if name.startswith("onnx") else 16) + 4 * (not made.symmetric)
+    if name == "torch":
+        scale = 64
     return (4 + scale / (made.group_size or math.inf)) / 8
 
 
@@ -400,7 +404,7 @@ def _stored(settings: Settings, size: Size) -> float:
     item = _BYTES.get(settings.engine.dtype, 4.0)
     linear = _linear_bytes(settings)
     if settings.engine.name == "llama_cpp":
-        return size.parameters * _GGUF_BYTES.get(settings.engine.dtype, item)
+        return size.parameters * linear
     shared = size.shared if settings.engine.name.startswith("onnx") else 0
     return size.embedding * item + (size.linear + shared) * linear
 

@@ -27,6 +27,7 @@ from slm_energy.engines.base import LoadRequest, threads
 from slm_energy.engines.llama_cpp import engine as llama_cpp
 from slm_energy.engines.llama_cpp import gguf_export
 from slm_energy.engines.llama_cpp.bindings import GGML_TYPES
+from slm_energy.engines.precision import STORED
 from slm_energy.errors import EngineError
 from slm_energy.models import gguf_file
 from slm_energy.models.architecture import cached_numbers
@@ -180,13 +181,6 @@ def context(request: LoadRequest) -> int:
     return min(known_lengths)
 
 
-def _gguf_facts(request: LoadRequest) -> dict[str, Any]:
-    """What is known of the GGUF file in the command; empty without one."""
-    if "gguf" not in placeholders(_command(request.settings)):
-        return {}
-    return cache.facts(gguf_export.cache_folder(request))
-
-
 def cache_bytes(request: LoadRequest) -> int:
     """Return the value of `{cache_bytes}`: the cache of all sequences that are served at once.
 
@@ -255,13 +249,20 @@ def _program(settings: Settings) -> str | None:
 
 def _dtype(settings: Settings) -> str:
     """What servers call the type: a checkpoint that is served as it is stored names its own."""
-    return "auto" if settings.engine.dtype == precision.STORED else settings.engine.dtype
+    return "auto" if settings.engine.dtype == STORED else settings.engine.dtype
 
 
 def _sets_threads(settings: Settings) -> bool:
     """Whether the command says how many threads compute; a bound processor is none of a GPU."""
     named = placeholders(_command(settings))
     return "threads" in named or ("processors" in named and settings.provider.name == "cpu")
+
+
+def _gguf_facts(request: LoadRequest) -> dict[str, Any]:
+    """What is known of the GGUF file in the command; empty without one."""
+    if "gguf" not in placeholders(_command(request.settings)):
+        return {}
+    return cache.facts(gguf_export.cache_folder(request))
 
 
 def free_port() -> int:
