@@ -255,7 +255,7 @@ def _program(settings: Settings) -> str | None:
 
 def _dtype(settings: Settings) -> str:
     """What servers call the type: a checkpoint that is served as it is stored names its own."""
-    return "auto" if settings.engine.dtype == STORED else settings.engine.dtype
+    return "auto" if settings.engine.dtype == precision.STORED else settings.engine.dtype
 
 
 def _sets_threads(settings: Settings) -> bool:
