@@ -19,7 +19,7 @@ def test_bits_contain_the_scales():
 def test_parts_and_single_layers_that_stayed_wide_are_named():
     tensors = [NORM, EMBEDDING, NARROW, WIDE]
     weights = describe(tensors, activations="float32", method="round to nearest")["weights"]
-    assert weights["unquantized"] == ["embedding", "odd", "other"]
+    assert weights["unquantized"] == ["odd", "embedding", "other"]
     assert weights["bits"]["embedding"] == 32
 
 
