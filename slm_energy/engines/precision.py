@@ -72,17 +72,17 @@ def describe(
     Args:
         tensors: all weights of the model; a tensor that two layers share is listed once, one that
             is stored twice, twice.
-        activations: the type in which matrices are multiplied, such as `float32`, or `int8 per
-            token`.
+        activations: the type in which matrices are multiplied, such as `float32`, or `int8 in
+            blocks of 32`.
         method: how the weights were quantized (`ROUND_TO_NEAREST`, or calibrated and on what); None
             if they were not.
         group_size: weights that share a scale; None for one scale per output.
         file_bytes: of the file that was loaded; None if there is none of its own.
 
     Returns:
-        `weights`: bytes, bits per weight over all and of each part, `unquantized` (parts, or names
-        of matrices in the layers, with 16 or more bits), and the arguments. The embedding is
-        counted as the output layer where it is both.
+        `weights`: bytes, bits per weight over all tensors and of each part, `unquantized` (parts,
+        or names of matrices in the layers, with 16 or more bits), and the arguments. An embedding
+        that is the output layer as well is `embedding`.
     """
     stored, count = sum(each.bytes for each in tensors), sum(each.weights for each in tensors)
     bits: dict[str, Json] = {}

@@ -336,7 +336,7 @@ OTHERS = (
         name="model/bits_per_weight",
         title="bits per weight",
         meaning="Bits that the engine stores per weight, with scales and zero points, over all of"
-        " the model; a matrix that is stored twice counts twice as bits and once as weights.",
+        " its tensors; a matrix that it stores twice counts twice.",
         origin="engine: the tensors that it loaded",
     ),
     MetricDefinition(

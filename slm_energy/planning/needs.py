@@ -237,7 +237,7 @@ def needs_of(
     engine = _ENGINES.get(settings.engine.name)
     if engine is None or size is None or settings.provider.name != "cpu" or not prompts:
         return Needs()
-    if settings.engine.dtype == precision.STORED:  # of so many bits as its author chose
+    if settings.engine.dtype == "stored":  # of so many bits as its author chose
         return Needs()
     lengths = [len(text.encode("utf-8", "replace")) / TEXT_BYTES_PER_TOKEN for text in prompts]
     batches = math.ceil(len(prompts) / workload.batch_size)

@@ -81,7 +81,8 @@ def test_an_interrupted_download_is_not_taken_for_a_model(snapshot):
 
 
 def test_what_is_to_download_is_what_is_not_here_and_a_refused_model_is_not(snapshot):
-    write_model(snapshot, quantization_config={"quant_method": "gptq"})
+    write_model(snapshot)
+    (snapshot / "quantize_config.json").write_text('{"bits": 4}')
     sizes = {"config.json": 1, "tokenizer.json": 2, "model.safetensors": 40, "README.md": 800}
 
     def ask(repository: str, commit: str) -> Repository:

@@ -278,4 +278,4 @@ def _activations(kind: str) -> str:
     if kind in ("F32", "F16", "BF16"):
         return {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[kind]
     wide = kind.endswith("_K") or (kind.startswith(("IQ", "TQ")) and kind != "IQ4_NL")
-    return f"8 bits in blocks of {256 if wide else 32}"
+    return f"int8 in blocks of {256 if wide else 32}"

@@ -22,7 +22,7 @@ QUANTIZED = {
 
 GROUP_SIZES = ("auto", "16", "32", "64", "128", "256")
 
-ACTIVATIONS = {"int8": "uint8 per tensor", "int4": "int8 per group"}
+ACTIVATIONS = {"int8": "uint8 per tensor", "int4": "int8 in blocks of a group"}
 _INT8_ACTIVATIONS = 4
 """`accuracy_level` of MatMulNBits. With float32 activations (1) it is slower than MatMul with
 float32 weights: 3 to 5 ms against 2 for a vector and a matrix of 2048 x 5632 on 2 cores with AVX2;

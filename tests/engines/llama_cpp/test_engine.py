@@ -198,7 +198,7 @@ def test_8_bits_are_described(make_request):
     assert weights["unquantized"] == ["other"]
     assert weights["group_size"] == 32
     assert weights["method"] == "round to nearest"
-    assert weights["activations"] == "8 bits in blocks of 32"
+    assert weights["activations"] == "int8 in blocks of 32"
     assert 1e-4 < effective["export_deviation"] < 0.1
 
 

@@ -114,7 +114,10 @@ def test_int4_stores_the_linear_layers_in_groups_and_says_so(
     assert weights["bits"]["layers"] == pytest.approx(bits, abs=0.01)
     assert weights["bits"]["embedding"] == weights["bits"]["other"] == 32
     assert weights["group_size"] == group_size
-    assert (weights["method"], weights["activations"]) == ("round to nearest", "int8 per group")
+    assert (weights["method"], weights["activations"]) == (
+        "round to nearest",
+        "int8 in blocks of a group",
+    )
     assert weights["bytes"] < 0.4 * before["weights"]["bytes"]
     assert weights["file_bytes"] >= weights["bytes"]
     assert 1e-3 < effective["export_deviation"] < 0.5
