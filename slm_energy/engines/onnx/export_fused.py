@@ -18,7 +18,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from slm_energy.engines.onnx import fuse
 from slm_energy.engines.onnx.external_data import GRAPH, move_weights
@@ -168,15 +167,18 @@ def _attending(model: Any) -> Iterator[Any]:
     if not model._supports_attention_backend or model.config._attn_implementation != "sdpa":
         raise NotFusable("it has an attention of its own")
     call = _call(model, _tables(model))
-    module = sys.modules[type(model).__module__]
-    rotation = mock.patch.object(module, "apply_rotary_pos_emb", call.rotate)
+    module: Any = sys.modules[type(model).__module__]
+    rotation = getattr(module, "apply_rotary_pos_emb", None)
     ALL_ATTENTION_FUNCTIONS[_NAME] = lambda *args, **named: call.trace.attend(*args, **named)
     hook = model.get_output_embeddings().register_forward_pre_hook(call.last)
     try:
-        with rotation if call.tables else contextlib.nullcontext():
-            model.config._attn_implementation = _NAME
-            yield call
+        if call.tables:
+            module.apply_rotary_pos_emb = call.rotate
+        model.config._attn_implementation = _NAME
+        yield call
     finally:
+        if call.tables:
+            module.apply_rotary_pos_emb = rotation
         model.config._attn_implementation = "sdpa"
         hook.remove()
         del ALL_ATTENTION_FUNCTIONS[_NAME]  # type: ignore[no-untyped-call]
