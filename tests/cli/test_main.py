@@ -124,7 +124,7 @@ def test_a_key_that_a_file_of_ones_own_leaves_out_can_be_added(
         ("plan --config-dir none", "none' not found"),
         ("study.bsy=1", "study.bsy: no such key; did you mean study.busy?"),
         ("foo=1", "foo: no such key or group; there are model, engine, "),
-        ("engine.options.x=1", "engine.options.x: no such key; engine.options has: none"),
+        ("engine.options.x=1", "engine.options.x: no such key; engine.options has: group_size"),
         ("workload.columns.prompt=x", "give the whole mapping: workload.columns={prompt: VALUE}"),
         ("sync a b", "give one folder"),
         ("compare a b c", "name two studies"),
