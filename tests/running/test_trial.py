@@ -6,9 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,22 +214,19 @@ def test_a_running_server_s_work_on_a_gpu_is_not_foreign(
     assert alone.passed, alone.detail
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Ctrl-C is heard, also where whoever started the tests in the background took it from them."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_ends_the_worker_and_is_on_record(tmp_path: Path, config: RunConfig) -> None:
-    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    record = run(scripted(config, fail="hang"), tmp_path)
-    timer.join()
-    assert record.outcome.reasons == (mlflow_schema.INTERRUPTED,)
-    assert workers() == []
+    child = os.fork()
+    if child == 0:  # not in the process of the tests, which an interrupt too early would end
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        record = run(scripted(config, fail="hang"), tmp_path)
+        os._exit(record.outcome.reasons != (mlflow_schema.INTERRUPTED,))
+    while not (found := workers()):
+        time.sleep(0.1)
+    time.sleep(0.5)
+    os.kill(child, signal.SIGINT)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert not any(worker.is_running() for worker in found)
 
 
 def test_a_worker_dies_with_its_parent(tmp_path: Path, config: RunConfig) -> None:
