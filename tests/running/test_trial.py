@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import shutil
 import signal
@@ -214,18 +215,24 @@ def test_a_running_server_s_work_on_a_gpu_is_not_foreign(
     assert alone.passed, alone.detail
 
 
+def until_interrupted(config: RunConfig, folder: Path, answers: Any) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    answers.put(run(scripted(config, fail="hang"), folder).outcome.reasons)
+
+
 def test_an_interrupt_ends_the_worker_and_is_on_record(tmp_path: Path, config: RunConfig) -> None:
-    child = os.fork()
-    if child == 0:  # not in the process of the tests, which an interrupt too early would end
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        record = run(scripted(config, fail="hang"), tmp_path)
-        os._exit(record.outcome.reasons != (mlflow_schema.INTERRUPTED,))
+    """In a process of its own: libraries that other tests loaded may not survive an interrupt."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    child = context.Process(target=until_interrupted, args=(config, tmp_path, answers))
+    child.start()
     while not (found := workers()):
         time.sleep(0.1)
     time.sleep(0.5)
-    os.kill(child, signal.SIGINT)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGINT)
+    assert answers.get(timeout=30) == (mlflow_schema.INTERRUPTED,)
+    child.join()
     assert not any(worker.is_running() for worker in found)
 
 
