@@ -15,7 +15,7 @@ from slm_energy.config.groups import (
     ProviderConfig,
     WorkloadConfig,
 )
-from slm_energy.engines.base import Batch, LoadRequest, find
+from slm_energy.engines.base import Batch, Engine, LoadRequest, find
 from slm_energy.models import source
 from slm_energy.models.folder import digest, eos_ids
 from slm_energy.models.token_texts import TokenTexts
@@ -26,6 +26,15 @@ __all__ = ["MODELS", "TWINS"]  # names that `twin` accepts, for tests of every a
 
 MakeRequest = Callable[..., LoadRequest]
 Twin = Callable[[str], Path]
+
+
+def loaded(target: LoadRequest) -> tuple[Engine, dict]:
+    """An engine that has loaded its model, exported first if it must be; and what it said."""
+    spec = find(target.settings.engine.name)
+    if spec.needs_preparation(target):
+        spec.prepare(target)
+    engine = spec.create()
+    return engine, engine.load(target)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from slm_energy.config.groups import Dtype
 from slm_energy.devices import cuda
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, left_padded, threads
-from slm_energy.engines.precision import BITS, STORED
+from slm_energy.engines.precision import BITS, STORED, grouped
 from slm_energy.engines.torch.weights import (
     effective_precision,
     keep_last_position,
@@ -88,7 +88,7 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
 
     settings = load_request.settings
     device = set_up(settings)
-    dtype, size = settings.engine.dtype, _group_size(settings)
+    dtype, size = settings.engine.dtype, grouped(settings.engine.options).group_size
     on_gpu = device.type == "cuda"
     # Kernels for 4-bit weights on GPUs multiply in bfloat16.
     loaded: Dtype = "bfloat16" if dtype == "int4" and on_gpu else dtype
@@ -150,12 +150,6 @@ def _require_padding(model: Any) -> None:
             " engine.python=transformers5",
             permanent=True,
         )
-
-
-def _group_size(settings: Settings) -> int | None:
-    """Weights that share a scale, if the configuration says so."""
-    asked = str(settings.engine.options.get("group_size", "auto"))
-    return None if asked == "auto" else int(asked)
 
 
 def set_up(settings: Settings) -> Any:

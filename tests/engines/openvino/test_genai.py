@@ -7,20 +7,13 @@ import pytest
 
 from slm_energy.cell import Settings
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.engines.base import Batch, Engine, LoadRequest, find
+from slm_energy.engines.base import Batch
 from slm_energy.engines.openvino.genai import ENGINE
 from slm_energy.errors import EngineError
+from tests.engines.conftest import loaded
 from tests.shipped import FEW
 
 PROMPTS = (tuple(range(5, 14)), tuple(range(40, 24, -1)), (100, 7, 300, 12))
-
-
-def loaded(target: LoadRequest) -> tuple[Engine, dict]:
-    spec = find(target.settings.engine.name)
-    if spec.needs_preparation(target):
-        spec.prepare(target)
-    engine = spec.create()
-    return engine, engine.load(target)
 
 
 @pytest.mark.parametrize("name", FEW)

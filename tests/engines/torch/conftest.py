@@ -5,16 +5,9 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from slm_energy.engines.base import Engine, LoadRequest, find
-
 SMALL = {"vocab_size": 64, "bos_token_id": 0, "eos_token_id": 0}
 PROMPT = (5, 17, 3, 42)
 PROMPTS = (PROMPT, PROMPT[:2])
-
-
-def loaded(target: LoadRequest) -> tuple[Engine, dict]:
-    engine = find(target.settings.engine.name).create()
-    return engine, engine.load(target)
 
 
 def gpt2_twin(folder: Path, **switches: bool) -> Path:

@@ -22,7 +22,8 @@ from slm_energy.engines.torch.eager import (
 )
 from slm_energy.engines.torch.weights import load_weights
 from slm_energy.errors import EngineError
-from tests.engines.torch.conftest import PROMPT, PROMPTS, gpt2_twin, llama_twin, loaded
+from tests.engines.conftest import loaded
+from tests.engines.torch.conftest import PROMPT, PROMPTS, gpt2_twin, llama_twin
 
 
 def by_hand(folder: Path, new_tokens: int) -> tuple[int, ...]:

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from slm_energy.engines.base import Batch
 from slm_energy.errors import EngineError
 from slm_energy.models.folder import BUNDLED_MODEL
-from tests.engines.torch.conftest import PROMPTS, gpt2_twin, llama_twin, loaded
+from tests.engines.conftest import loaded
+from tests.engines.torch.conftest import PROMPTS, gpt2_twin, llama_twin
 
 
 def tokens(engine, prompts=PROMPTS):

@@ -6,22 +6,15 @@ import sys
 import pytest
 
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.engines.base import Batch, Engine, LoadRequest, find
+from slm_energy.engines.base import Batch, Engine
 from slm_energy.engines.torch import trace
 from slm_energy.engines.torch.torchscript import ENGINE, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.serialization import to_plain
+from tests.engines.conftest import loaded
 from tests.shipped import KINDS
 
 LONG, SHORT = tuple(range(40, 24, -1)), (100, 7, 300, 12)
-
-
-def loaded(target: LoadRequest) -> tuple[Engine, dict]:
-    spec = find(target.settings.engine.name)
-    if spec.needs_preparation(target):
-        spec.prepare(target)
-    engine = spec.create()
-    return engine, engine.load(target)
 
 
 def served(engine: Engine, *prompts: tuple[int, ...], new_tokens: int = 24) -> list[tuple]:

@@ -9,7 +9,8 @@ from slm_energy.engines import decode
 from slm_energy.engines.base import Batch
 from slm_energy.engines.torch.weights import effective_precision, load_weights, quantize
 from slm_energy.errors import EngineError
-from tests.engines.torch.conftest import PROMPT, PROMPTS, SMALL, gpt2_twin, llama_twin, loaded
+from tests.engines.conftest import loaded
+from tests.engines.torch.conftest import PROMPT, PROMPTS, SMALL, gpt2_twin, llama_twin
 
 
 def test_half_precision_weights_are_converted_to_the_requested_type(make_request, tmp_path):
