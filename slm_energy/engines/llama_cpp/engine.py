@@ -266,7 +266,7 @@ def _convert(request: LoadRequest, file: Path) -> dict[str, Json]:
     Raises:
         EngineError: they differ by more than rounding, or llama.cpp cannot quantize to this type.
     """
-    from slm_energy.engines.torch.eager import probe_logits
+    from slm_energy.engines.torch.probe import probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
     engine, scheme = request.settings.engine, gguf_export.scheme(request)

@@ -18,7 +18,7 @@ from slm_energy.engines.onnx import export, export_fused, providers, tensorrt, w
 from slm_energy.engines.onnx import session as ort
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.engines.onnx.providers import Node
-from slm_energy.engines.torch.eager import has_cuda_build
+from slm_energy.engines.torch.device import has_cuda_build
 from slm_energy.errors import EngineError
 from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json

@@ -64,7 +64,7 @@ def export(request: LoadRequest) -> None:
 
 
 def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
-    from slm_energy.engines.torch.eager import attention_deviation, probe_logits
+    from slm_energy.engines.torch.probe import attention_deviation, probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
     ov.library()  # before anything else imports it, so that its telemetry is off

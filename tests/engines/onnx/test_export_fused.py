@@ -75,7 +75,7 @@ def test_an_attention_that_was_asked_for_is_traced(make_request, twin, tmp_path)
 
 def test_the_model_that_was_traced_serves_as_before(make_request, twin, tmp_path):
     from slm_energy.engines.onnx.export_fused import fused
-    from slm_energy.engines.torch.eager import probe_logits
+    from slm_energy.engines.torch.probe import probe_logits
 
     target = make_request("torch", folder=twin("tinyllama-1.1b"))
     model = load_weights(target.settings.model, target.model_path, "float32")
