@@ -18,8 +18,9 @@ from slm_energy import cache
 from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode, precision
 from slm_energy.engines.base import LoadRequest, derived_from, threads
-from slm_energy.engines.openvino import session as ov
-from slm_energy.engines.openvino import weights
+from slm_energy.engines.openvino import device, weights
+from slm_energy.engines.openvino.compile import compile_graph
+from slm_energy.engines.openvino.decoding import decoding
 from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
 
@@ -67,7 +68,7 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
     from slm_energy.engines.torch.probe import attention_deviation, probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
-    ov.library()  # before anything else imports it, so that its telemetry is off
+    device.library()  # before anything else imports it, so that its telemetry is off
     dtype = request.settings.engine.dtype
     made = precision.grouped(request.settings.engine.options)
     traced: Dtype = "float32" if precision.is_quantized(dtype) else dtype
@@ -150,9 +151,9 @@ def _through_transformers(model: Any, folder: Path) -> None:
 def _probed(
     folder: Path, request: LoadRequest, vocabulary: int, *, paged: bool
 ) -> list[npt.NDArray[Any]]:
-    settings = ov.properties(request.settings.engine.dtype, threads(request.settings))
-    compiled, _, _ = ov.compile_graph(
+    settings = device.properties(request.settings.engine.dtype, threads(request.settings))
+    compiled, _, _ = compile_graph(
         folder / GRAPH, "CPU", settings, last_position_only=True, paged=paged
     )
     batch = decode.probe(vocabulary)
-    return decode.probe_logits(ov.decoding(compiled.create_infer_request(), batch), batch)
+    return decode.probe_logits(decoding(compiled.create_infer_request(), batch), batch)

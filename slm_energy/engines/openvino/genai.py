@@ -22,7 +22,8 @@ from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, 
 from slm_energy.engines.ends import Ends
 from slm_energy.engines.openvino import engine as plain
 from slm_energy.engines.openvino import export as exports
-from slm_energy.engines.openvino import session as ov
+from slm_energy.engines.openvino.device import library, properties
+from slm_energy.engines.openvino.mapped_weights import releasing
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
@@ -32,7 +33,7 @@ _NO_LIMIT = 2**31 - 1
 
 
 def _library() -> Any:
-    ov.library()  # without its telemetry
+    library()  # without its telemetry
     import openvino_genai
 
     return openvino_genai
@@ -50,11 +51,11 @@ class OpenVinoGenaiEngine:
         engine = request.settings.engine
         folder = exports.cache_folder(request)
         exported = cache.facts(folder)
-        asked = ov.properties(engine.dtype, threads(request.settings))
+        asked = properties(engine.dtype, threads(request.settings))
         self._eos_ids = request.eos_ids
         self._paged = engine.options.get("attention", "paged") == "paged"
         try:
-            with ov.releasing((folder / exports.GRAPH).with_suffix(".bin")):
+            with releasing((folder / exports.GRAPH).with_suffix(".bin")):
                 self._pipeline = (_paged if self._paged else _stateful)(folder, asked)
                 self.generate(Batch(prompts=((1,),), new_tokens=2, stop="fixed"))
         except RuntimeError as error:
@@ -87,7 +88,7 @@ class OpenVinoGenaiEngine:
 
     def _step_all(self, batch: Batch) -> list[Completion]:
         """Take every step of continuous batching, and stamp what it produced."""
-        tensor, config = ov.library().Tensor, _greedy(batch)
+        tensor, config = library().Tensor, _greedy(batch)
         answers = [_Answer(batch, row, self._eos_ids) for row in range(len(batch.prompts))]
         running = {
             answer: self._pipeline.add_request(row, tensor(np.array([prompt])), config)
@@ -107,7 +108,7 @@ class OpenVinoGenaiEngine:
 
     def _stream_one(self, batch: Batch) -> list[Completion]:
         """Stamp the tokens of one request as the library tells them."""
-        genai, tensor = _library(), ov.library().Tensor
+        genai, tensor = _library(), library().Tensor
         base: Any = genai.StreamerBase
         answer = _Answer(batch, 0, self._eos_ids)
 
