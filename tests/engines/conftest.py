@@ -80,7 +80,7 @@ def make_request(export_cache: Path) -> MakeRequest:
             model_path=path,
             model_digest=digest(path),
             cache_path=export_cache,
-            versions=find(engine).versions(),
+            versions=find(engine).versions(settings),
             eos_ids=eos_ids(path),
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from slm_energy import cache
+from slm_energy import cache, distributions
 from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode, precision
 from slm_energy.engines.base import LoadRequest, derived_from, threads
@@ -32,11 +32,12 @@ _TASK = "text-generation-with-past"
 
 
 def identity(request: LoadRequest) -> dict[str, Json]:
-    """Everything that determines an export's content. Both ways of decoding share it."""
+    """Everything that determines an export's content; all that serve the export share it."""
+    made_by = ("python", *PACKAGES, distributions.BUILDS)
     return {
         **derived_from(request, _RECIPE),
         **precision.identity(request.settings.engine),
-        "versions": dict(request.versions),
+        "versions": {name: text for name, text in request.versions.items() if name in made_by},
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from slm_energy import cache
+from slm_energy import cache, distributions, extras
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, left_padded, threads
 from slm_energy.engines.ends import Ends
@@ -28,7 +28,6 @@ from slm_energy.errors import EngineError, one_line
 from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
 
-_EXTRA = "pip install 'slm-energy[openvino]'"
 _NO_LIMIT = 2**31 - 1
 
 
@@ -171,8 +170,8 @@ def _greedy(batch: Batch) -> Any:
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    if ENGINE.versions()["openvino-genai"] == "absent":
-        return f"engine openvino_genai needs openvino-genai: {_EXTRA}"
+    if lacking := extras.missing("openvino", "openvino_genai"):
+        return f"engine openvino_genai needs {lacking}"
     if settings.engine.decode != "generate":
         return "engine openvino_genai supports only its own loop: set engine.decode=generate"
     if settings.provider.name != "cpu":
@@ -186,9 +185,17 @@ def unsupported(settings: Settings) -> str | None:
     return plain.unsupported(settings)
 
 
+def _libraries(settings: Settings) -> dict[str, str]:
+    """Versions of what serves the export and does not make it; their builds under another name."""
+    found = distributions.versions(("openvino-genai", "openvino-tokenizers"))
+    builds = found.pop(distributions.BUILDS, "absent")
+    return found | {"openvino-genai/builds": builds}
+
+
 ENGINE = EngineSpec(
     name="openvino_genai",
-    packages=("openvino-genai", "openvino-tokenizers", *exports.PACKAGES),
+    packages=exports.PACKAGES,
+    programs=_libraries,
     create=OpenVinoGenaiEngine,
     imports=lambda settings: _library(),
     unsupported=unsupported,

@@ -99,3 +99,5 @@ def test_only_what_changes_the_graph_changes_its_address(target):
     assert len({exports.cache_folder(one) for one in [target, *changed]}) == 5
     assert exports.cache_folder(with_engine(threads=2)) == exports.cache_folder(target)
     assert exports.cache_folder(with_engine(decode="generate")) == exports.cache_folder(target)
+    served_by = dataclasses.replace(target, versions={**target.versions, "openvino-genai": "0"})
+    assert exports.cache_folder(served_by) == exports.cache_folder(target)
