@@ -265,7 +265,7 @@ class EngineSpec:
             packages that are not to change the identity of what is derived from the weights.
         concurrent: the engines that `create` builds are `Concurrent`.
         options: the keys of `engine.options` and their allowed values; an empty tuple allows any.
-        dtypes: the values of `engine.dtype` that it knows on some device; empty allows any.
+        dtypes: the values of `engine.dtype` that it serves on some device; empty allows any.
         serves_gguf: it takes a GGUF file as `model.source`.
     """
 

@@ -272,14 +272,11 @@ def _prepare(request: LoadRequest) -> None:
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    engine = settings.engine
-    if engine.decode == "generate":
+    if settings.engine.decode == "generate":
         return (
             "engine torch_compile with engine.decode=generate: transformers would recompile while"
             " it serves; use engine.decode=session"
         )
-    if engine.dtype == "int8":
-        return "engine torch_compile with engine.dtype=int8 is not validated: use engine=torch"
     if settings.provider.name == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         return "engine torch_compile needs a C++ compiler: install g++ or clang++"
     return eager.library_unsupported(settings)
@@ -294,5 +291,5 @@ ENGINE = EngineSpec(
     needs_preparation=_needs_preparation,
     prepare=_prepare,
     options={"mode": tuple(_INDUCTOR)},
-    dtypes=("float32", "bfloat16", "float16", "int8"),
+    dtypes=("float32", "bfloat16", "float16"),
 )

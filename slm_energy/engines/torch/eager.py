@@ -14,7 +14,7 @@ from slm_energy.cell import Settings
 from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
-from slm_energy.engines.precision import BITS, STORED, grouped
+from slm_energy.engines.precision import BITS, STORED, grouped, ineffective
 from slm_energy.engines.torch.decoding import (
     decoding,
     forward_parameters,
@@ -132,6 +132,8 @@ def imports(settings: Settings) -> None:
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
     dtype = settings.engine.dtype
+    if reason := ineffective(dtype, settings.engine.options):
+        return reason
     if dtype in BITS and (package := extras.missing("int8", "torchao")):
         return f"engine.dtype={dtype} needs {package}"
     if dtype == STORED and (package := extras.missing("quantized", "accelerate")):

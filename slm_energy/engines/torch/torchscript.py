@@ -79,11 +79,8 @@ class TorchScriptEngine:
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    engine = settings.engine
-    if engine.decode == "generate":
+    if settings.engine.decode == "generate":
         return "engine torchscript with engine.decode=generate: use engine.decode=session"
-    if engine.dtype == "int8":
-        return "engine torchscript with engine.dtype=int8: torchao's weights cannot be traced"
     return library_unsupported(settings)
 
 
@@ -99,5 +96,5 @@ ENGINE = EngineSpec(
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=trace.trace,
-    dtypes=("float32", "bfloat16", "float16", "int8"),
+    dtypes=("float32", "bfloat16", "float16"),
 )

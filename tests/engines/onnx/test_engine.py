@@ -263,7 +263,7 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(make_request):
     ],
 )
 def test_types_that_onnx_runtime_lacks_are_unsupported(make_request, change, reason):
-    assert reason in str(unsupported(make_request("onnx", **change).settings))
+    assert reason in str(ENGINE.refusal(make_request("onnx", **change).settings))
 
 
 def test_an_unknown_provider_is_unsupported(make_request):

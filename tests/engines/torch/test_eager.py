@@ -53,6 +53,26 @@ def test_int8_without_torchao_names_the_extra(make_request, monkeypatch):
     )
 
 
+def test_groups_are_an_option_of_int4_only(make_request):
+    options = {"group_size": 64}
+    assert unsupported(make_request("torch", dtype="int4", options=options).settings) is None
+    assert unsupported(make_request("torch", dtype="int8", options=options).settings) == (
+        "engine.options.group_size=64 with engine.dtype=int8: it needs int4"
+    )
+
+
+@pytest.mark.parametrize("engine", ["torch_compile", "torchscript"])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"decode": "generate"}, "use engine.decode=session"),
+        ({"dtype": "int8"}, "use float32, bfloat16 or float16"),
+    ],
+)
+def test_unsupported_settings_name_the_remedy(make_request, engine, changes, reason):
+    assert reason in str(find(engine).refusal(make_request(engine, **changes).settings))
+
+
 @pytest.mark.parametrize("engine", ["torch", "torch_compile", "torchscript"])
 @pytest.mark.parametrize("absent", ["torch", "transformers"])
 def test_without_its_libraries_the_engine_names_the_extra(
