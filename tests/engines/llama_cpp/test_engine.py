@@ -11,22 +11,16 @@ from safetensors.torch import load_file, save_file
 from slm_energy import cache
 from slm_energy.config.groups import ModelConfig, ProviderConfig
 from slm_energy.devices import cuda
-from slm_energy.engines.base import Batch, Compiles, Engine, LoadRequest, find
+from slm_energy.engines.base import Batch, Compiles, LoadRequest, find
 from slm_energy.engines.llama_cpp import gguf_export
 from slm_energy.engines.llama_cpp.engine import ENGINE, device_identity, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.models import source
+from tests.engines.conftest import loaded
 from tests.shipped import KINDS, shipped
 
 GELU = 1e-3
 """What GELU from a table in 16 bits may do to a logit, as a share of the largest."""
-
-
-def loaded(target: LoadRequest) -> tuple[Engine, dict]:
-    spec = find(target.settings.engine.name)
-    spec.prepare(target)
-    engine = spec.create()
-    return engine, engine.load(target)
 
 
 def tokens(

@@ -8,8 +8,7 @@ from slm_energy.errors import EngineError
 
 def test_a_setting_that_is_not_in_force_is_an_error(make_request):
     target = make_request("openvino")
-    if ENGINE.needs_preparation(target):
-        ENGINE.prepare(target)
+    ENGINE.prepare(target)
     graph = export.cache_folder(target) / export.GRAPH
     requested = device.properties("float32", 1)
     compiled, in_force, cut = compile_graph(graph, "CPU", requested, last_position_only=True)

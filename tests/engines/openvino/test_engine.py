@@ -6,10 +6,11 @@ import pytest
 from slm_energy import distributions
 from slm_energy.cell import Settings
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.engines.base import Batch, find
+from slm_energy.engines.base import Batch
 from slm_energy.engines.openvino.device import PRECISIONS
 from slm_energy.engines.openvino.engine import ENGINE
 from slm_energy.errors import EngineError
+from tests.engines.conftest import loaded
 from tests.shipped import FEW
 
 PROMPTS = (tuple(range(5, 14)), tuple(range(40, 24, -1)), (100, 7, 300, 12))
@@ -17,11 +18,7 @@ PROMPTS = (tuple(range(5, 14)), tuple(range(40, 24, -1)), (100, 7, 300, 12))
 
 def served(target, *batches: Batch):
     """What an engine answers, one list of token ids per batch, and the settings in force."""
-    spec = find(target.settings.engine.name)
-    if spec.needs_preparation(target):
-        spec.prepare(target)
-    engine = spec.create()
-    effective = engine.load(target)
+    engine, effective = loaded(target)
     ids = [[answer.output_ids for answer in engine.generate(batch)] for batch in batches]
     engine.close()
     return ids, effective
@@ -187,9 +184,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
 
 @pytest.mark.parametrize(("name", "paged"), [("qwen3-0.6b", True), ("granite-4.0-micro", False)])
 def test_caches_are_in_blocks_where_that_gives_torch_s_logits(make_request, twin, name, paged):
-    target = make_request("openvino", folder=twin(name))
-    ENGINE.prepare(target)
-    effective = ENGINE.create().load(target)
+    _, effective = loaded(make_request("openvino", folder=twin(name)))
     assert effective["attention_paged"] == paged
     assert effective["kv_cache"]
     assert effective["attention_fused"] > 0
