@@ -83,15 +83,7 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
     settings = load_request.settings
     device = set_up(settings)
     dtype, size = settings.engine.dtype, grouped(settings.engine.options).group_size
-    on_gpu = device.type == "cuda"
-    # Kernels for 4-bit weights on GPUs multiply in bfloat16.
-    loaded: Dtype = "bfloat16" if dtype == "int4" and on_gpu else dtype
-    model = load_weights(settings.model, load_request.model_path, loaded)
-    if dtype == "int8":  # before it moves: a GPU need not hold it in float32
-        quantize(model, dtype)
-    model.to(device)
-    if dtype == "int4":
-        quantize(model, dtype, size)
+    model = _on_device(load_request, device, size)
     first = next(model.parameters())
     if first.device != device:
         raise EngineError(f"provider.name={settings.provider.name}: weights are on {first.device}")
@@ -120,6 +112,20 @@ def load_model(load_request: LoadRequest) -> tuple[Any, dict[str, Json]]:
         "context": context_length(load_request.model_path),
         "decode": settings.engine.decode,
     }
+
+
+def _on_device(load_request: LoadRequest, device: Any, group_size: int | None) -> Any:
+    """The model with its weights on a device, rounded if the requested type has few bits."""
+    model_config, dtype = load_request.settings.model, load_request.settings.engine.dtype
+    # Kernels for 4-bit weights on GPUs multiply in bfloat16.
+    loaded: Dtype = "bfloat16" if dtype == "int4" and device.type == "cuda" else dtype
+    model = load_weights(model_config, load_request.model_path, loaded)
+    if dtype == "int8":  # before it moves: a GPU need not hold it in float32
+        quantize(model, dtype)
+    model.to(device)
+    if dtype == "int4":
+        quantize(model, dtype, group_size)
+    return model
 
 
 def imports(settings: Settings) -> None:

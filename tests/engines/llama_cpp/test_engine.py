@@ -17,7 +17,7 @@ from slm_energy.engines.llama_cpp.engine import ENGINE, device_identity, unsuppo
 from slm_energy.errors import EngineError
 from slm_energy.models import source
 from tests.engines.conftest import loaded
-from tests.shipped import KINDS, shipped
+from tests.shipped import KINDS, shipped, tiny
 
 GELU = 1e-3
 """What GELU from a table in 16 bits may do to a logit, as a share of the largest."""
@@ -422,11 +422,22 @@ def test_a_file_that_llama_cpp_cannot_load_is_one_line(make_request, tmp_path):
     ("provider", "model", "reason"),
     [
         ("cpu", shipped("smollm3-3b"), None),
+        ("cpu", shipped("gemma-3-1b"), None),
+        (
+            "cpu",
+            tiny("gemma-3-1b"),
+            "of gemma3_text, and to no other; this model, with 2 layers, has it in layer 1",
+        ),
+        (
+            "cpu",
+            tiny("smollm3-3b"),
+            "every 4th layer of smollm3, and to no other",
+        ),
         ("cpu", shipped("codegen-350m"), "does not know CodeGenForCausalLM: choose another engine"),
         ("openvino", shipped("phi-2"), "no provider openvino: use cpu or cuda"),
         ("cuda", shipped("phi-2"), "CPU-only build; build it with CMAKE_ARGS=-DGGML_CUDA=on"),
     ],
-    ids=["whole", "codegen", "openvino", "cuda"],
+    ids=["whole", "gemma", "tiny gemma", "tiny smollm3", "codegen", "openvino", "cuda"],
 )
 def test_what_cannot_run_here_is_said_without_loading_anything(
     make_request, provider, model, reason
