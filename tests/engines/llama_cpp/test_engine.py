@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import llama_cpp
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -177,6 +178,13 @@ def test_effective_settings_are_read_back(make_request, decode):
     }
     assert {key: effective[key] for key in expected} == expected
     assert effective["export_deviation"] < 1e-5
+    assert list(effective["weights_mib"]) == ["CPU_Mapped"]
+
+
+def test_quantized_weights_keep_their_layout_where_a_build_uses_amx(make_request, monkeypatch):
+    monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: b"CPU : AMX_INT8 = 1 | ")
+    engine, effective = loaded(make_request("llama_cpp", dtype="int8"))
+    engine.close()
     assert list(effective["weights_mib"]) == ["CPU_Mapped"]
 
 
