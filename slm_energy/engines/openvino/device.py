@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from slm_energy import machine
 from slm_energy.errors import EngineError
 
 DEVICES = {"cpu": "CPU", "openvino_gpu": "GPU", "openvino_npu": "NPU"}
@@ -17,6 +18,9 @@ PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"} | dict.fro
     ("int8", "int4"), "f32"
 )
 """Precision of activations and cache per type; with int8 and int4 only weights have fewer bits."""
+
+_AMX = {"bf16": "amx_bf16", "f16": "amx_fp16"}
+"""Features of processors whose matrix units compute in these precisions."""
 
 
 def library() -> Any:
@@ -46,7 +50,7 @@ def device_type(provider: str, index: int) -> str:
     return str(kind).rpartition(".")[2].lower()
 
 
-def missing(provider: str, index: int, dtype: str) -> str | None:
+def missing(provider: str, index: int, dtype: str, threads: int) -> str | None:
     """Return why this machine cannot compute a type on a device, or None. Takes about 0.4 s."""
     core, device = library().Core(), device_name(provider, index)
     try:
@@ -57,6 +61,16 @@ def missing(provider: str, index: int, dtype: str) -> str | None:
     needed = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}[PRECISIONS[dtype]]
     if needed not in capabilities:
         return f"engine openvino with engine.dtype={dtype}: not supported by {device} here"
+    if (
+        device == "CPU"
+        and threads == 1
+        and _AMX.get(PRECISIONS[dtype]) in machine.processor_flags()
+    ):
+        return (
+            f"engine openvino with engine.dtype={dtype} and one thread: on a processor with AMX"
+            " OpenVINO divides by half the number of threads, which ends the process: set"
+            " engine.threads=2"
+        )
     return None
 
 

@@ -173,7 +173,7 @@ def unsupported(settings: Settings) -> str | None:
         return reason
     if provider.name == "cpu" and device.PRECISIONS[engine.dtype] == "f32":
         return None  # every processor supports it: no need to load openvino
-    return device.missing(provider.name, provider.device, engine.dtype)
+    return device.missing(provider.name, provider.device, engine.dtype, threads(settings))
 
 
 def _transformers_exports() -> bool:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch
 from slm_energy.engines.torch.decoding import decoding
-from slm_energy.engines.torch.weights import sdpa_is_wrong
+from slm_energy.engines.torch.weights import multiplies_in_bfloat16, sdpa_is_wrong
 from slm_energy.errors import EngineError
 
 
@@ -41,14 +41,13 @@ def attention_deviation(model: Any) -> float | None:
     """
     if model.config._attn_implementation != "sdpa" or not model._can_set_attn_implementation():
         return None
-    dtype = str(model.dtype).removeprefix("torch.")
     batch = decode.probe(model.config.vocab_size)
     sdpa = probe_logits(model, batch)
     model.set_attn_implementation("eager")
     eager = probe_logits(model, batch)
     model.set_attn_implementation("sdpa")
     deviation = decode.deviation(sdpa, eager)
-    if deviation > decode.TOLERANCE[dtype] or sdpa_is_wrong(model.config):
+    if deviation > _tolerance(model) or sdpa_is_wrong(model.config):
         raise EngineError(
             f"SDPA attention of {model.config.model_type} differs from eager attention by"
             f" {deviation:.1e} of the largest logit: set model.attention=eager",
@@ -72,10 +71,16 @@ def require_padding(model: Any) -> None:
     rows = [probe_logits(model, batch.request(row)) for row in range(2)]
     alone = [np.concatenate(each) for each in zip(*rows, strict=True)]
     deviation = decode.deviation(together, alone)
-    if deviation > decode.TOLERANCE[str(model.dtype).removeprefix("torch.")]:
+    if deviation > _tolerance(model):
         raise EngineError(
             f"{model.config.model_type}: this version of transformers lets padding change the"
             f" logits of a batch by {deviation:.1e} of the largest: set workload.batch_size=1, or"
             " engine.python=transformers5",
             permanent=True,
         )
+
+
+def _tolerance(model: Any) -> float:
+    """Accepted difference between two computations of a model's logits."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    return decode.TOLERANCE["bfloat16" if multiplies_in_bfloat16(model) else dtype]

@@ -248,8 +248,22 @@ def effective_precision(model: Any, dtype: Dtype, group_size: int | None = None)
         "dtype": dtype,
         "quantization": f"{how}; all else in {kinds}",
         "quantized_share": sum(quantized) / sum(tensor.weights for tensor in tensors),
-        **describe(tensors, activations=kinds, method=method, group_size=size),
+        **describe(
+            tensors,
+            activations="bfloat16" if multiplies_in_bfloat16(model) else kinds,
+            method=method,
+            group_size=size,
+        ),
     }
+
+
+def multiplies_in_bfloat16(model: Any) -> bool:
+    """Whether bitsandbytes rounds activations, as it does on processors with AVX512-BF16.
+
+    It then keeps 4-bit weights, from the first call on, in a layout for that.
+    """
+    states = (getattr(each, "quant_state", None) for each in model.parameters())
+    return any(getattr(state, "packing_format_for_cpu", False) for state in states)
 
 
 def _stored(model: Any) -> Iterator[tuple[Tensor, str | None]]:

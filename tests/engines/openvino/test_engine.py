@@ -1,9 +1,11 @@
 import dataclasses
 import json
+from types import SimpleNamespace
 
+import openvino
 import pytest
 
-from slm_energy import distributions
+from slm_energy import distributions, machine
 from slm_energy.cell import Settings
 from slm_energy.config.groups import ProviderConfig
 from slm_energy.engines.base import Batch
@@ -129,7 +131,7 @@ def test_groups_that_do_not_divide_a_layer_are_an_error(make_request):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_type_is_computed_in_or_refused(make_request, dtype):
-    target = make_request("openvino", dtype=dtype)
+    target = make_request("openvino", dtype=dtype, threads=2)
     reason = ENGINE.unsupported(target.settings)
     if reason is None:
         _, effective = served(target)
@@ -139,6 +141,19 @@ def test_a_type_is_computed_in_or_refused(make_request, dtype):
         assert reason == f"engine openvino with engine.dtype={dtype}: not supported by CPU here"
         with pytest.raises(EngineError, match="INFERENCE_PRECISION_HINT was set to"):
             ENGINE.prepare(target)
+
+
+def test_bfloat16_with_one_thread_is_refused_where_amx_would_end_the_process(
+    make_request, monkeypatch
+):
+    core = SimpleNamespace(get_property=lambda *_: ["FP32", "BF16"])
+    monkeypatch.setattr(openvino, "Core", lambda: core)
+    monkeypatch.setattr(machine, "processor_flags", lambda: frozenset({"amx_bf16"}))
+    one, two = (make_request("openvino", dtype="bfloat16", threads=n).settings for n in (1, 2))
+    assert "which ends the process: set engine.threads=2" in str(ENGINE.unsupported(one))
+    assert ENGINE.unsupported(two) is None
+    monkeypatch.setattr(machine, "processor_flags", frozenset)
+    assert ENGINE.unsupported(one) is None
 
 
 def test_loading_before_the_export_says_what_to_do(make_request, tmp_path):

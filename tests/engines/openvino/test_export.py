@@ -64,7 +64,9 @@ def test_an_export_in_16_bits_leaves_torch_as_it_was(make_request, tmp_path):
     import torch
 
     before = torch.bmm
-    target = dataclasses.replace(make_request("openvino", dtype="bfloat16"), cache_path=tmp_path)
+    target = dataclasses.replace(
+        make_request("openvino", dtype="bfloat16", threads=2), cache_path=tmp_path
+    )
     if has("bf16"):
         ENGINE.prepare(target)
     else:
