@@ -101,7 +101,7 @@ def test_a_bitsandbytes_checkpoint_is_served_as_it_is(make_request, tmp_path):
     weights = effective["weights"]
     assert effective["dtype"] == "stored"
     assert effective["quantization"].startswith("bitsandbytes: weights of 35 linear layers")
-    # A scale for 64 weights, and a table. Where a processor computes in bfloat16, so are the scales.
+    # A scale for 64 weights, and a table; in bfloat16 where the processor multiplies in it.
     rounds = has_avx512bf16()
     assert weights["activations"] == ("bfloat16" if rounds else "float32")
     assert weights["bits"]["layers"] == pytest.approx(4.25 if rounds else 4.5, abs=0.1)
