@@ -35,7 +35,8 @@ def compile_graph(
         device: as `device_name` returns it.
         requested: see `properties`; those that the device does not support are left out.
         last_position_only: compute logits for the last position only.
-        paged: with that, on a processor and in float32, keep caches in blocks where OpenVINO can.
+        paged: with that, on a processor, keep caches in blocks where OpenVINO can; not in float16,
+            in which that ends the process where the processor has AVX512-FP16.
 
     Returns:
         The compiled model, after a first inference, which lays out the weights; the properties
@@ -48,7 +49,7 @@ def compile_graph(
     try:
         supported = core.get_property(device, "SUPPORTED_PROPERTIES")
         with releasing(graph.with_suffix(".bin")):
-            paged = paged and device == "CPU" and requested["INFERENCE_PRECISION_HINT"] == "f32"
+            paged = paged and device == "CPU" and requested["INFERENCE_PRECISION_HINT"] != "f16"
             model, cut = _read(core, graph, last_position_only, paged=paged)
             settings = {name: value for name, value in requested.items() if name in supported}
             compiled = core.compile_model(model, device, settings)

@@ -45,7 +45,8 @@ class OpenVinoGenaiEngine:
         """Compile the exported model, and decode two tokens.
 
         Raises:
-            EngineError: the model was not exported yet, or the library rejects it.
+            EngineError: the model was not exported yet, cannot be served with its caches in blocks,
+                or the library rejects it.
         """
         engine = request.settings.engine
         folder = exports.cache_folder(request)
@@ -53,6 +54,12 @@ class OpenVinoGenaiEngine:
         asked = properties(engine.dtype, threads(request.settings))
         self._eos_ids = request.eos_ids
         self._paged = engine.options.get("attention", "paged") == "paged"
+        if self._paged and not exported["paged"]:
+            raise EngineError(
+                f"engine.options.attention=paged: rewriting {request.settings.model.name} to caches"
+                " in blocks fails, or changes its logits: use sdpa",
+                permanent=True,
+            )
         try:
             with releasing((folder / exports.GRAPH).with_suffix(".bin")):
                 self._pipeline = (_paged if self._paged else _stateful)(folder, asked)

@@ -137,6 +137,7 @@ def test_a_type_is_computed_in_or_refused(make_request, dtype):
         _, effective = served(target)
         assert effective["dtype"] == dtype
         assert set(effective["linear_layers"]) == {PRECISIONS[dtype]}
+        assert effective["attention_paged"] == (dtype == "bfloat16")
     else:
         assert reason == f"engine openvino with engine.dtype={dtype}: not supported by CPU here"
         with pytest.raises(EngineError, match="INFERENCE_PRECISION_HINT was set to"):

@@ -36,6 +36,14 @@ def test_an_architecture_gets_the_tokens_of_torch_alone_and_together(make_reques
         engine.close()
 
 
+def test_a_model_that_blocks_would_change_is_refused_with_paged_attention(make_request, twin):
+    folder = twin("granite-4.0-micro")
+    with pytest.raises(EngineError, match=r"^engine.options.attention=paged: .* use sdpa$"):
+        loaded(make_request("openvino_genai", folder, decode="generate"))
+    options = {"attention": "sdpa"}
+    loaded(make_request("openvino_genai", folder, decode="generate", options=options))
+
+
 def test_it_serves_what_engine_openvino_exports_and_says_what_it_was_asked_for(make_request):
     _, plain = loaded(make_request("openvino"))
     target = make_request("openvino_genai", decode="generate")
