@@ -51,8 +51,10 @@ _CLASSES_MIB = 350
 """torch, transformers and optimum, which the convenience classes of two engines import."""
 _PROBED_TOKENS = 1024
 """For which llama.cpp and torch hold logits in float32 while an export is compared."""
-_TORCHAO_MIB = 470
-"""What rounding to 8 bits takes in torch, beside the weights."""
+_TORCHAO_MIB = {"int8": 470, "int4": 300}
+"""What rounding takes in torch, beside the weights."""
+_OPENVINO_QUANTIZED_MIB = 60
+"""What OpenVINO takes for weights in 8 or 4 bits, beside them."""
 _LOOKED_UP_MIB = 65
 """Of an embedding that ONNX Runtime maps, beside weights in 8 bits."""
 _OWN_LOOP = ("onnxruntime_genai", "openvino_genai")
@@ -314,13 +316,16 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
         packed = layers if quantized else 0
         return linear_item * (size.parameters + packed)
     if engine.startswith("openvino"):
-        return (twice * size.linear + size.shared) * linear_item
+        beside = _OPENVINO_QUANTIZED_MIB * _MIB if quantized else 0
+        return (twice * size.linear + size.shared) * linear_item + beside
     if engine.startswith("onnx") and quantized:
         return (size.linear + size.shared) * linear_item + _LOOKED_UP_MIB * _MIB
     if engine.startswith("onnx"):
         output = size.shared or size.embedding
         return (size.linear + size.shared + max(0, output - size.after_output)) * item
-    rounded = (size.linear + size.shared) * linear_item + _TORCHAO_MIB * _MIB if quantized else 0
+    if not quantized:
+        return size.parameters * item
+    rounded = (size.linear + size.shared) * linear_item + _TORCHAO_MIB[dtype] * _MIB
     return size.parameters * item + rounded
 
 
