@@ -32,6 +32,7 @@ from pathlib import Path
 from bundled import random_trial
 from rich.console import Console
 from rich.table import Table
+from serve_trials import PROMPTS
 
 from slm_energy.cell import Trial
 from slm_energy.derive.quality import first_difference
@@ -105,6 +106,7 @@ def run(column: str, models: Sequence[str], cache: Path, dtype: str) -> dict[str
     way, _, python = column.partition("@")
     engine, _, decode = way.partition("/")
     words = [f"engine={engine}", f"engine.decode={decode or 'session'}", "engine.threads=2"]
+    words += [f"workload.batch_size={len(PROMPTS)}"]
     words += [f"engine.dtype={dtype}", *([f"engine.python={python}"] if python else [])]
     found, waiting = {}, []
     for model in models:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,6 +262,8 @@ def _tables(model: Any) -> tuple[Any, Any] | None:
     context = first(model.config.to_dict(), CONTEXT)
     if apply is None or len(rotary) > 1 or kind in (None, "dynamic", "longrope") or not context:
         raise NotFusable("it rotates queries and keys in its own way")
+    if "layer_type" in inspect.signature(rotary["rotary_emb"].forward).parameters:
+        raise NotFusable("its kinds of layers rotate in different ways")
     with torch.no_grad():
         cosines, sines = rotary["rotary_emb"](torch.zeros(1), torch.arange(context)[None])
         half = cosines.shape[-1] // 2
