@@ -18,7 +18,6 @@ from tests.faults.conftest import (
 )
 from tests.forked import Sweep
 
-
 SWEEPS = f"""
 import contextlib, os, shutil, sys
 from pathlib import Path
