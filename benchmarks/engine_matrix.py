@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does every engine generate the same tokens? Architectures x engines, on tiny random twins.
 
-    python benchmarks/engine_matrix.py [--models A,B] [--engines A,B] [--python NAME] [--csv FILE]
+    python benchmarks/engine_matrix.py [--models A,B] [--columns A,B] [--csv FILE]
 
 Each model of conf/model is built with two narrow layers and seeded random weights. Engine torch
 decodes three prompts of unequal length, one at a time, 24 tokens, float32, greedy. Every engine
@@ -10,11 +10,11 @@ must give the same token ids, one prompt at a time and all three in one padded b
     =       the same tokens, both ways
     1:N     differs first at token N when served one at a time (counted from 0)
     3:N     the same alone, but differs at token N in the padded batch
-    -       unsupported; the reasons stand below the table
+    -       refused; the reasons stand below the table
+    !       an exception of Python or a library instead of a reason, or the process died
 
-With --python the engines run in another environment (a path, or a name that `slm-energy env`
-knows); what they are compared with is still this environment's torch. Exits with 1 if anything
-differs.
+A column is ENGINE[/generate][@ENVIRONMENT], the last a path or a name that `slm-energy env` knows.
+What all are compared with is this environment's torch. Exits with 1 if any cell is neither = nor -.
 """
 
 from __future__ import annotations
@@ -48,18 +48,29 @@ STUDY = (
 )  # fmt: skip
 COLUMNS = (
     "torch", "torch/generate", "torch_compile", "torchscript", "onnx", "onnx/generate", "openvino",
-    "openvino/generate", "llama_cpp", "onnxruntime_genai/generate",
+    "openvino/generate", "openvino_genai/generate", "llama_cpp",
+    "onnxruntime_genai/generate@onnxruntime_genai", "torch@transformers5",
+    "torch/generate@transformers5", "torch_compile@transformers5", "torchscript@transformers5",
+    "onnx@transformers5", "openvino@transformers5",
 )  # fmt: skip
 CHILD = Path(__file__).parent / "serve_trials.py"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What one engine did with one model: token ids alone and in a batch, or why there are none."""
+    """What one engine did with one model: token ids alone and in a batch, or why there are none.
+
+    Attributes:
+        alone: one list per prompt.
+        together: the same of the padded batch.
+        reason: why there are none.
+        raw: the reason is an exception that the engine did not explain.
+    """
 
     alone: list[list[int]] | None = None
     together: list[list[int]] | None = None
     reason: str | None = None
+    raw: bool = False
 
 
 def main() -> int:
@@ -67,18 +78,17 @@ def main() -> int:
     others = sorted(p.stem for p in CONF.glob("*.yaml") if p.stem not in (*STUDY, "bundled"))
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", default=",".join((*STUDY, *others)))
-    parser.add_argument("--engines", default=",".join(COLUMNS), help="ENGINE or ENGINE/generate")
+    parser.add_argument("--columns", default=",".join(COLUMNS))
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--python", help="environment in which the engines run")
     parser.add_argument("--csv", help="write the cells to this file, too")
     args = parser.parse_args()
-    models, columns = args.models.split(","), args.engines.split(",")
+    models, columns = args.models.split(","), args.columns.split(",")
     with tempfile.TemporaryDirectory() as cache:
-        reference = run("torch", models, Path(cache), None, "float32")
+        reference = run("torch", models, Path(cache), "float32")
         found = {}
         for column in columns:
             print(f"{column} ...", file=sys.stderr, flush=True)
-            found[column] = run(column, models, Path(cache), args.python, args.dtype)
+            found[column] = run(column, models, Path(cache), args.dtype)
     cells = {
         (model, column): verdict(found[column][model], reference[model])
         for model in models
@@ -90,11 +100,10 @@ def main() -> int:
     return int(any(cell[0] not in "=-" for cell in cells.values()))
 
 
-def run(
-    column: str, models: Sequence[str], cache: Path, python: str | None, dtype: str
-) -> dict[str, Found]:
+def run(column: str, models: Sequence[str], cache: Path, dtype: str) -> dict[str, Found]:
     """Serve all models with one engine, in one process as long as it lives."""
-    engine, _, decode = column.partition("/")
+    way, _, python = column.partition("@")
+    engine, _, decode = way.partition("/")
     words = [f"engine={engine}", f"engine.decode={decode or 'session'}", "engine.threads=2"]
     words += [f"engine.dtype={dtype}", *([f"engine.python={python}"] if python else [])]
     found, waiting = {}, []
@@ -113,12 +122,12 @@ def run(
             waiting.pop(0)
         if waiting:  # the process died over the first of them
             model, _ = waiting.pop(0)
-            found.setdefault(model, Found(reason="the process died"))
+            found.setdefault(model, Found(reason="the process died", raw=True))
     return found
 
 
 def prepared(trial: Trial) -> str | None:
-    """Do here what the engine's own environment cannot; return why that failed, or None."""
+    """Prepare the export in this environment; return why that failed, or None."""
     try:
         find(trial.cell.settings.engine.name).prepare(load_request_of(trial))
     except SlmEnergyError as error:
@@ -142,6 +151,8 @@ def serve(waiting: Sequence[tuple[str, Trial]], cache: Path) -> Iterator[str]:
 
 def verdict(found: Found, reference: Found) -> str:
     """What stands in the table."""
+    if found.raw:
+        return "!"
     if found.alone is None or found.together is None:
         return "-"
     for size, ids in (("1", found.alone), ("3", found.together)):
@@ -160,7 +171,7 @@ def show(
     found: dict[str, dict[str, Found]],
 ) -> None:
     """The table, and below it the reasons."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 240)
     table = Table("model (tiny twin)", *columns)
     reasons: dict[str, int] = {}
     for model in models:

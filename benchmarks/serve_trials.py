@@ -49,7 +49,7 @@ def served(trial: Trial) -> dict[str, Any]:
     except SlmEnergyError as error:
         return {"reason": str(error)}
     except Exception as error:
-        return {"reason": f"{type(error).__name__}: {one_line(error)}"}
+        return {"reason": f"{type(error).__name__}: {one_line(error)}", "raw": True}
     return {"alone": one, "together": all_three}
 
 

@@ -41,6 +41,14 @@ def processor() -> str:
     return platform.machine()
 
 
+def processor_flags() -> frozenset[str]:
+    """The processor's features as the kernel names them (`avx2`, `amx_bf16`)."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
 def governor(root: Path = Path("/")) -> str | None:
     """The frequency governors of the processors; None where none can be read."""
     found = set[str]()

@@ -12,6 +12,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from pathlib import Path
 from slm_energy.analysis.external.columns import Columns
 from slm_energy.config.key import KeyInfo, keys_of
 from slm_energy.config.keys import FILES, GROUPS, keys
+from slm_energy.engines.base import find
 
 ROOT = Path(__file__).parents[1]
 COMMENTED = {
@@ -118,6 +120,8 @@ def outdated() -> dict[Path, str]:
     """Files that differ from what the declarations make of them, and what they should contain."""
     contents = {ROOT / "docs" / "reference" / "keys.md": reference()}
     infos = {name: {info.name: info for info in keys_of(kind)} for name, kind in COMMENTED.items()}
+    torch = infos["engine/torch"]
+    torch["dtype"] = dataclasses.replace(torch["dtype"], choices=find("torch").dtypes)
     infos |= {name: {info.name: info for info in keys(name)} for name in FILES}
     for name, known in infos.items():
         path = ROOT / "conf" / f"{name}.yaml"

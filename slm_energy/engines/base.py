@@ -261,10 +261,11 @@ class EngineSpec:
         needs_preparation: whether something (an export) must be derived from the weights first.
         prepare: derive it; runs in a separate process before the trial, never inside a window.
         prepares_in_sweep: `prepare` runs in the sweep's interpreter, whatever `engine.python` is.
-        programs: what identifies the programs that these settings start and no package brings.
+        programs: what identifies the programs that these settings start and no package brings, and
+            packages that are not to change the identity of what is derived from the weights.
         concurrent: the engines that `create` builds are `Concurrent`.
         options: the keys of `engine.options` and their allowed values; an empty tuple allows any.
-        dtypes: the values of `engine.dtype` that it knows on some device; empty allows any.
+        dtypes: the values of `engine.dtype` that it serves on some device; empty allows any.
         serves_gguf: it takes a GGUF file as `model.source`.
     """
 

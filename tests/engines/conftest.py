@@ -31,8 +31,7 @@ Twin = Callable[[str], Path]
 def loaded(target: LoadRequest) -> tuple[Engine, dict]:
     """An engine that has loaded its model, exported first if it must be; and what it said."""
     spec = find(target.settings.engine.name)
-    if spec.needs_preparation(target):
-        spec.prepare(target)
+    spec.prepare(target)
     engine = spec.create()
     return engine, engine.load(target)
 
@@ -80,7 +79,7 @@ def make_request(export_cache: Path) -> MakeRequest:
             model_path=path,
             model_digest=digest(path),
             cache_path=export_cache,
-            versions=find(engine).versions(),
+            versions=find(engine).versions(settings),
             eos_ids=eos_ids(path),
         )
 
@@ -112,8 +111,7 @@ class CodeEnds:
 def code_ends(make_request: MakeRequest, prompts: tuple[tuple[int, ...], ...]) -> CodeEnds:
     """Stop texts that cross tokens, that are one token, and that do not occur."""
     target = make_request("torch")
-    engine = find("torch").create()
-    engine.load(target)
+    engine, _ = loaded(target)
     fixed = Batch(prompts=prompts, new_tokens=24, stop="fixed")
     answers = [answer.output_ids for answer in engine.generate(fixed)]
     engine.close()

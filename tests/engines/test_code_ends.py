@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from slm_energy.engines.base import find
+from tests.engines.conftest import loaded
 
 WAYS = [
     ("torchscript", "session"),
@@ -22,12 +22,7 @@ WAYS = [
 
 @pytest.mark.parametrize(("name", "decode"), WAYS)
 def test_requests_end_at_the_same_tokens_together_and_alone(make_request, code_ends, name, decode):
-    target = make_request(name, decode=decode)
-    spec = find(name)
-    if spec.needs_preparation(target):
-        spec.prepare(target)
-    engine = spec.create()
-    engine.load(target)
+    engine, _ = loaded(make_request(name, decode=decode))
     batch = code_ends.batch
     together = engine.generate(batch)
     alone = [engine.generate(batch.request(row))[0] for row in range(len(batch.prompts))]

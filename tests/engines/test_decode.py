@@ -115,3 +115,8 @@ def test_a_small_difference_is_returned_and_a_large_one_is_refused():
     assert require_close(near, exact, "float16", "it") == pytest.approx(0.01)
     with pytest.raises(EngineError, match=r"the graph differs from torch by 1\.0e-02"):
         require_close(near, exact, "float32", "the graph")
+
+
+def test_probe_of_the_bundled_vocabulary_is_padded():
+    lengths = {len(prompt) for prompt in probe(4096).prompts}
+    assert np.ptp(list(lengths)) > 0

@@ -3,7 +3,8 @@
 import pytest
 
 from slm_energy.engines.base import Batch
-from slm_energy.engines.torch.eager import decoding, load_weights
+from slm_energy.engines.torch.decoding import decoding
+from slm_energy.engines.torch.weights import load_weights
 from tests.shipped import TWINS, tiny
 
 

@@ -116,6 +116,7 @@ class Session:
             parameters.n_gpu_layers = -1
             parameters.split_mode = llama_cpp.LLAMA_SPLIT_MODE_NONE
             parameters.main_gpu = options.cuda_device
+        parameters.use_extra_bufts = not _lays_out_for_amx()
         with self.log.captured():
             self.model: Any = llama_cpp.llama_model_load_from_file(bytes(options.file), parameters)
         if not self.model:
@@ -206,6 +207,18 @@ class Session:
         if self.context:
             self.library.llama_free(self.context)
             self.context = None
+
+
+def _lays_out_for_amx() -> bool:
+    """Whether this build would lay out quantized weights for AMX, which ends the process.
+
+    GCC 12 takes only 8 of the 64 bytes of ggml's tile configuration for used, and leaves the others
+    unwritten (https://github.com/ggml-org/llama.cpp/issues/20824). Without that layout, or any
+    other than the file's, such weights are multiplied with AVX-512.
+    """
+    import llama_cpp
+
+    return b"AMX_INT8 = 1" in llama_cpp.llama_print_system_info()
 
 
 def longest(batch: Batch) -> int:

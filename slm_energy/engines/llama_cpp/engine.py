@@ -32,8 +32,8 @@ from slm_energy.engines.llama_cpp import gguf_export
 from slm_energy.engines.llama_cpp.bindings import LoadOptions, Session, longest
 from slm_energy.engines.llama_cpp.convenience import Convenience
 from slm_energy.engines.llama_cpp.session import Decoding
-from slm_energy.errors import EngineError
-from slm_energy.models import gguf_file, gguf_header
+from slm_energy.errors import EngineError, ModelError
+from slm_energy.models import gguf_file, gguf_header, random_weights
 from slm_energy.models.tokenizer import load_tokenizer
 from slm_energy.serialization import Json
 
@@ -209,6 +209,12 @@ def cannot_make(settings: Settings) -> str | None:
         for name in model.architecture.get("architectures", ()):
             if name not in gguf_export.architectures():
                 return gguf_export.unknown(name)
+        try:
+            is_random = model.weights == "random"
+            architecture = random_weights.config_of(model) if is_random else model.architecture
+        except ModelError as error:
+            return str(error)
+        return gguf_export.other_layers(architecture)
     return None
 
 
@@ -266,7 +272,7 @@ def _convert(request: LoadRequest, file: Path) -> dict[str, Json]:
     Raises:
         EngineError: they differ by more than rounding, or llama.cpp cannot quantize to this type.
     """
-    from slm_energy.engines.torch.eager import probe_logits
+    from slm_energy.engines.torch.probe import probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
     engine, scheme = request.settings.engine, gguf_export.scheme(request)

@@ -12,6 +12,7 @@ import importlib.util
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ _FILE_TYPES = {
     "q6_k": 18,
 }  # fmt: skip
 """Numbers of enum llama_ftype (llama.h)."""
+
+_KINDS_OF_LAYERS = {
+    "gemma3_text": ("layer_types", "full_attention", 6),
+    "smollm3": ("no_rope_layers", 0, 4),
+}
+"""By family, a key, and its value in each so many layers: fixed in llama.cpp (src/models), whatever
+a model says. Other families' kinds are in the file, or are all the same."""
 
 _EMBEDDINGS = ("token_embd", "position_embd", "token_types", "per_layer_token_embd")
 _GROUPS = {"Q2_K": 16, "Q3_K": 16, "Q6_K": 16, "Q4_K": 32, "Q5_K": 32}
@@ -96,6 +104,21 @@ def unknown(architecture: str) -> str:
     return (
         f"llama.cpp's conversion does not know {architecture}: choose another engine for this"
         " model, or set model.source to a GGUF file of it, and engine.dtype=stored"
+    )
+
+
+def other_layers(architecture: Mapping[str, Any]) -> str | None:
+    """Why llama.cpp would compute layers of this architecture in another way, or None."""
+    family = str(architecture.get("model_type"))
+    key, special, period = _KINDS_OF_LAYERS.get(family, ("", None, 1))
+    layers = list(enumerate(architecture.get(key, ()), 1))
+    if all((layer == special) == (number % period == 0) for number, layer in layers):
+        return None
+    own = ", ".join(str(number) for number, layer in layers if layer == special)
+    return (
+        f"llama.cpp applies {key}={special} to every {period}th layer of {family}, and to no other;"
+        f" this model, with {len(layers)} layers, has it in {f'layer {own}' if own else 'none'}:"
+        " use another engine, or model.scale=full"
     )
 
 

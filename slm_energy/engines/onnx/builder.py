@@ -41,7 +41,7 @@ def build(folder: Path, request: LoadRequest, engine: Opens) -> dict[str, Json]:
         EngineError: the builder does not know the architecture, or the graph computes something
             else than torch.
     """
-    from slm_energy.engines.torch.eager import probe_logits
+    from slm_energy.engines.torch.probe import probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
     settings, dtype = request.settings, request.settings.engine.dtype

@@ -18,7 +18,7 @@ from slm_energy.engines.onnx import export, export_fused, providers, tensorrt, w
 from slm_energy.engines.onnx import session as ort
 from slm_energy.engines.onnx.external_data import GRAPH
 from slm_energy.engines.onnx.providers import Node
-from slm_energy.engines.torch.eager import has_cuda_build
+from slm_energy.engines.torch.device import has_cuda_build
 from slm_energy.errors import EngineError
 from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
@@ -155,8 +155,6 @@ def unsupported(settings: Settings) -> str | None:
     reason = providers.missing(settings.provider)
     if reason is not None:
         return reason
-    if engine.dtype == "bfloat16":
-        return "engine onnx with engine.dtype=bfloat16: ONNX Runtime lacks operators for this type"
     if provider == "cpu" and engine.dtype == "float16":
         return "engine onnx with engine.dtype=float16 on cpu: use float32, int8 or int4"
     if provider != "cpu" and precision.is_quantized(engine.dtype):
@@ -195,5 +193,5 @@ ENGINE = EngineSpec(
         "scheme": precision.SCHEMES,
         "group_size": weights.GROUP_SIZES,
     },
-    dtypes=("float32", "bfloat16", "float16", "int8", "int4"),
+    dtypes=("float32", "float16", "int8", "int4"),
 )

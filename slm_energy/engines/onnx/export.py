@@ -125,7 +125,8 @@ def _kind(request: LoadRequest) -> str:
 
 
 def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
-    from slm_energy.engines.torch.eager import attention_deviation, is_graphable, probe_logits
+    from slm_energy.engines.torch.decoding import is_graphable
+    from slm_energy.engines.torch.probe import attention_deviation, probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
     settings = request.settings

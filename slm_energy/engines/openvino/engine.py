@@ -17,9 +17,9 @@ from slm_energy.config.groups import Dtype
 from slm_energy.devices import drm
 from slm_energy.engines import decode, precision
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
+from slm_energy.engines.openvino import decoding, device, weights
 from slm_energy.engines.openvino import export as exports
-from slm_energy.engines.openvino import session as ov
-from slm_energy.engines.openvino import weights
+from slm_energy.engines.openvino.compile import compile_graph, operators
 from slm_energy.errors import EngineError
 from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
@@ -45,30 +45,30 @@ class OpenVinoEngine:
         folder = exports.cache_folder(request)
         exported = cache.facts(folder)
         self._eos_ids = request.eos_ids
-        properties = ov.properties(engine.dtype, threads(request.settings))
-        compiled, in_force, cut = ov.compile_graph(
+        properties = device.properties(engine.dtype, threads(request.settings))
+        compiled, in_force, cut = compile_graph(
             folder / exports.GRAPH,
-            ov.device_name(provider.name, provider.device),
+            device.device_name(provider.name, provider.device),
             properties,
             last_position_only=engine.decode == "session",
             paged=bool(exported["paged"]),
         )
         thread_count = in_force["inference_num_threads"]
-        linear, fused = ov.operators(compiled)
+        linear, fused = operators(compiled)
         self._request: Any = compiled.create_infer_request()
         self._model: Any = None
         if engine.decode == "generate":
             self._model = _convenience(folder, compiled)
         return {
             "provider": _provider(compiled, provider.name),
-            "devices": ov.devices(compiled),
+            "devices": device.devices(compiled),
             **_device_identity(provider.name, provider.device),
             "dtype": _dtype(engine.dtype, linear),
             "linear_layers": linear,
             "weights": exported["weights"],
             "threads": None if thread_count is None else int(thread_count),
-            "kv_cache": ov.has_cache(self._request),
-            "attention_paged": ov.is_paged(self._request),
+            "kv_cache": decoding.has_cache(self._request),
+            "attention_paged": decoding.is_paged(self._request),
             "attention": exported["attention"],
             "attention_fused": fused,
             "logits_of": "last position" if cut else "all positions",
@@ -87,7 +87,7 @@ class OpenVinoEngine:
         """
         if self._model is not None:
             return decode.generate(self._model, batch, self._eos_ids, self._model.device)
-        return decode.greedy(ov.decoding(self._request, batch), batch, self._eos_ids)
+        return decode.greedy(decoding.decoding(self._request, batch), batch, self._eos_ids)
 
     def close(self) -> None:
         """Drop the compiled model."""
@@ -111,7 +111,7 @@ def _classes() -> tuple[Any, Any]:
 
 
 def _imports(settings: Settings) -> None:
-    ov.library()
+    device.library()
     if settings.engine.decode == "generate":
         _classes()
 
@@ -122,7 +122,7 @@ def _provider(compiled: Any, requested: str) -> str:
     Raises:
         EngineError: they are not the requested ones.
     """
-    kind, executing = ov.DEVICES[requested], ov.devices(compiled)
+    kind, executing = device.DEVICES[requested], device.devices(compiled)
     if not all(name.partition(".")[0] == kind for name in executing):
         raise EngineError(f"provider.name={requested}: OpenVINO executes on {', '.join(executing)}")
     return requested
@@ -132,7 +132,7 @@ def _device_identity(provider: str, index: int) -> dict[str, Json]:
     """Which GPU it is: `device_type`, integrated or discrete, and `device_pci`, its address."""
     if provider != "openvino_gpu":
         return {}
-    return {"device_type": ov.device_type(provider, index), **drm.identity()}
+    return {"device_type": device.device_type(provider, index), **drm.identity()}
 
 
 def _dtype(requested: Dtype, linear: dict[str, int]) -> Dtype:
@@ -141,7 +141,7 @@ def _dtype(requested: Dtype, linear: dict[str, int]) -> Dtype:
     Raises:
         EngineError: it is not the requested one.
     """
-    expected = _COMPUTED.get(requested, {ov.PRECISIONS[requested]})
+    expected = _COMPUTED.get(requested, {device.PRECISIONS[requested]})
     if not linear or not set(linear) <= expected:
         raise EngineError(
             f"engine.dtype={requested}: OpenVINO computes linear layers in"
@@ -154,8 +154,8 @@ def _dtype(requested: Dtype, linear: dict[str, int]) -> Dtype:
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
     engine, provider = settings.engine, settings.provider
-    if provider.name not in ov.DEVICES:
-        known = ", ".join(ov.DEVICES)
+    if provider.name not in device.DEVICES:
+        known = ", ".join(device.DEVICES)
         return f"engine openvino has no provider {provider.name}: use one of {known}"
     missing = [name for name, version in ENGINE.versions().items() if version == "absent"]
     for name in ("openvino", "torch", "transformers"):
@@ -171,9 +171,9 @@ def unsupported(settings: Settings) -> str | None:
         return f"engine openvino with engine.dtype={engine.dtype}: it can be read back only on cpu"
     if (reason := precision.ineffective(engine.dtype, engine.options)) is not None:
         return reason
-    if provider.name == "cpu" and ov.PRECISIONS[engine.dtype] == "f32":
+    if provider.name == "cpu" and device.PRECISIONS[engine.dtype] == "f32":
         return None  # every processor supports it: no need to load openvino
-    return ov.missing(provider.name, provider.device, engine.dtype)
+    return device.missing(provider.name, provider.device, engine.dtype, threads(settings))
 
 
 def _transformers_exports() -> bool:

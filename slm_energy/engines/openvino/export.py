@@ -14,28 +14,30 @@ from typing import Any
 
 import numpy.typing as npt
 
-from slm_energy import cache
+from slm_energy import cache, distributions
 from slm_energy.config.groups import Dtype
 from slm_energy.engines import decode, precision
 from slm_energy.engines.base import LoadRequest, derived_from, threads
-from slm_energy.engines.openvino import session as ov
-from slm_energy.engines.openvino import weights
+from slm_energy.engines.openvino import device, weights
+from slm_energy.engines.openvino.compile import compile_graph
+from slm_energy.engines.openvino.decoding import decoding, is_paged
 from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
 
 GRAPH = "openvino_model.xml"
 PACKAGES = ("openvino", "optimum-intel", "optimum", "nncf", "torch", "transformers")
-_RECIPE = 3
+_RECIPE = 4
 """Raise it when this package exports the same model differently: part of the cache address."""
 _TASK = "text-generation-with-past"
 
 
 def identity(request: LoadRequest) -> dict[str, Json]:
-    """Everything that determines an export's content. Both ways of decoding share it."""
+    """Everything that determines an export's content; all that serve the export share it."""
+    made_by = ("python", *PACKAGES, distributions.BUILDS)
     return {
         **derived_from(request, _RECIPE),
         **precision.identity(request.settings.engine),
-        "versions": dict(request.versions),
+        "versions": {name: text for name, text in request.versions.items() if name in made_by},
     }
 
 
@@ -64,10 +66,10 @@ def export(request: LoadRequest) -> None:
 
 
 def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
-    from slm_energy.engines.torch.eager import attention_deviation, probe_logits
+    from slm_energy.engines.torch.probe import attention_deviation, probe_logits
     from slm_energy.engines.torch.weights import load_weights
 
-    ov.library()  # before anything else imports it, so that its telemetry is off
+    device.library()  # before anything else imports it, so that its telemetry is off
     dtype = request.settings.engine.dtype
     made = precision.grouped(request.settings.engine.options)
     traced: Dtype = "float32" if precision.is_quantized(dtype) else dtype
@@ -93,8 +95,8 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
         if precision.is_quantized(dtype):
             weights.quantize(folder / GRAPH, dtype, made)
     label = f"engine.name={request.settings.engine.name}: the graph made from {kind}"
-    for paged in (True, False):  # OpenVINO's rewriting to blocks is wrong for Granite 4.0 micro
-        logits = _probed(folder, request, vocabulary, paged=paged)
+    for wanted in (True, False):  # OpenVINO's rewriting to blocks is wrong for Granite 4.0 micro
+        logits, paged = _probed(folder, request, vocabulary, paged=wanted)
         if decode.deviation(logits, expected) <= decode.TOLERANCE[dtype]:
             break
     deviation = decode.require_close(logits, expected, dtype, label)
@@ -149,10 +151,11 @@ def _through_transformers(model: Any, folder: Path) -> None:
 
 def _probed(
     folder: Path, request: LoadRequest, vocabulary: int, *, paged: bool
-) -> list[npt.NDArray[Any]]:
-    settings = ov.properties(request.settings.engine.dtype, threads(request.settings))
-    compiled, _, _ = ov.compile_graph(
+) -> tuple[list[npt.NDArray[Any]], bool]:
+    """The graph's logits for the probe, and whether its caches were in blocks."""
+    settings = device.properties(request.settings.engine.dtype, threads(request.settings))
+    compiled, _, _ = compile_graph(
         folder / GRAPH, "CPU", settings, last_position_only=True, paged=paged
     )
-    batch = decode.probe(vocabulary)
-    return decode.probe_logits(ov.decoding(compiled.create_infer_request(), batch), batch)
+    infer, batch = compiled.create_infer_request(), decode.probe(vocabulary)
+    return decode.probe_logits(decoding(infer, batch), batch), is_paged(infer)

@@ -16,23 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from slm_energy import cache
+from slm_energy import cache, distributions, extras
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, left_padded, threads
 from slm_energy.engines.ends import Ends
 from slm_energy.engines.openvino import engine as plain
 from slm_energy.engines.openvino import export as exports
-from slm_energy.engines.openvino import session as ov
+from slm_energy.engines.openvino.device import library, properties
+from slm_energy.engines.openvino.mapped_weights import releasing
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
 
-_EXTRA = "pip install 'slm-energy[openvino]'"
 _NO_LIMIT = 2**31 - 1
 
 
 def _library() -> Any:
-    ov.library()  # without its telemetry
+    library()  # without its telemetry
     import openvino_genai
 
     return openvino_genai
@@ -45,16 +45,23 @@ class OpenVinoGenaiEngine:
         """Compile the exported model, and decode two tokens.
 
         Raises:
-            EngineError: the model was not exported yet, or the library rejects it.
+            EngineError: the model was not exported yet, cannot be served with its caches in blocks,
+                or the library rejects it.
         """
         engine = request.settings.engine
         folder = exports.cache_folder(request)
         exported = cache.facts(folder)
-        asked = ov.properties(engine.dtype, threads(request.settings))
+        asked = properties(engine.dtype, threads(request.settings))
         self._eos_ids = request.eos_ids
         self._paged = engine.options.get("attention", "paged") == "paged"
+        if self._paged and not exported["paged"]:
+            raise EngineError(
+                f"engine.options.attention=paged: rewriting {request.settings.model.name} to caches"
+                " in blocks fails, or changes its logits: use sdpa",
+                permanent=True,
+            )
         try:
-            with ov.releasing((folder / exports.GRAPH).with_suffix(".bin")):
+            with releasing((folder / exports.GRAPH).with_suffix(".bin")):
                 self._pipeline = (_paged if self._paged else _stateful)(folder, asked)
                 self.generate(Batch(prompts=((1,),), new_tokens=2, stop="fixed"))
         except RuntimeError as error:
@@ -87,7 +94,7 @@ class OpenVinoGenaiEngine:
 
     def _step_all(self, batch: Batch) -> list[Completion]:
         """Take every step of continuous batching, and stamp what it produced."""
-        tensor, config = ov.library().Tensor, _greedy(batch)
+        tensor, config = library().Tensor, _greedy(batch)
         answers = [_Answer(batch, row, self._eos_ids) for row in range(len(batch.prompts))]
         running = {
             answer: self._pipeline.add_request(row, tensor(np.array([prompt])), config)
@@ -107,7 +114,7 @@ class OpenVinoGenaiEngine:
 
     def _stream_one(self, batch: Batch) -> list[Completion]:
         """Stamp the tokens of one request as the library tells them."""
-        genai, tensor = _library(), ov.library().Tensor
+        genai, tensor = _library(), library().Tensor
         base: Any = genai.StreamerBase
         answer = _Answer(batch, 0, self._eos_ids)
 
@@ -170,8 +177,8 @@ def _greedy(batch: Batch) -> Any:
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    if ENGINE.versions()["openvino-genai"] == "absent":
-        return f"engine openvino_genai needs openvino-genai: {_EXTRA}"
+    if lacking := extras.missing("openvino", "openvino_genai"):
+        return f"engine openvino_genai needs {lacking}"
     if settings.engine.decode != "generate":
         return "engine openvino_genai supports only its own loop: set engine.decode=generate"
     if settings.provider.name != "cpu":
@@ -185,9 +192,17 @@ def unsupported(settings: Settings) -> str | None:
     return plain.unsupported(settings)
 
 
+def _libraries(settings: Settings) -> dict[str, str]:
+    """Versions of what serves the export and does not make it; their builds under another name."""
+    found = distributions.versions(("openvino-genai", "openvino-tokenizers"))
+    builds = found.pop(distributions.BUILDS, "absent")
+    return found | {"openvino-genai/builds": builds}
+
+
 ENGINE = EngineSpec(
     name="openvino_genai",
-    packages=("openvino-genai", "openvino-tokenizers", *exports.PACKAGES),
+    packages=exports.PACKAGES,
+    programs=_libraries,
     create=OpenVinoGenaiEngine,
     imports=lambda settings: _library(),
     unsupported=unsupported,

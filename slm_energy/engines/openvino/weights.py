@@ -9,7 +9,8 @@ from typing import Any
 
 from slm_energy.config.groups import Dtype
 from slm_energy.engines import precision
-from slm_energy.engines.openvino import session as ov
+from slm_energy.engines.openvino.compile import output_projection
+from slm_energy.engines.openvino.device import library
 from slm_energy.engines.precision import Grouped, Tensor
 from slm_energy.errors import EngineError
 from slm_energy.serialization import Json
@@ -31,7 +32,7 @@ def quantize(graph: Path, dtype: str, made: Grouped) -> None:
     Raises:
         EngineError: a layer cannot be divided into groups.
     """
-    openvino = ov.library()
+    openvino = library()
     import nncf
 
     partial = graph.with_name("float32.xml")
@@ -63,7 +64,7 @@ def quantize(graph: Path, dtype: str, made: Grouped) -> None:
 
 def describe(graph: Path, dtype: Dtype, made: Grouped) -> dict[str, Json]:
     """`weights` of an exported graph (`precision.describe`), read from its file."""
-    model = ov.library().Core().read_model(graph)
+    model = library().Core().read_model(graph)
     return precision.describe(
         list(_tensors(model)),
         activations=precision.computed(dtype),
@@ -79,7 +80,7 @@ def _tensors(model: Any) -> Iterator[Tensor]:
 
     indices = (Type.i64, Type.i32, Type.boolean)
     seen: set[str] = set()
-    head = ov.output_projection(model)
+    head = output_projection(model)
     nodes = model.get_ordered_ops()
     for kind, position in (("Gather", 0), ("MatMul", 1)):
         for node in nodes:

@@ -32,6 +32,7 @@ from slm_energy.engines.base import (
     threads,
 )
 from slm_energy.engines.torch import eager
+from slm_energy.engines.torch.decoding import Decoding, collect_choices
 from slm_energy.engines.torch.explicit_forward import ExplicitForward
 from slm_energy.engines.torch.static_cache import InPlaceCache, StaticCache
 from slm_energy.errors import EngineError, one_line
@@ -150,7 +151,7 @@ class TorchCompileEngine:
         # Guards cost 0.1 ms per token, and only callers whose shapes vary need them.
         stance: Any = torch.compiler.set_stance
         with stance("fail_on_recompile", skip_guard_eval_unsafe=True):
-            return eager.collect_choices(self._choices(batch), batch, self._request.eos_ids)
+            return collect_choices(self._choices(batch), batch, self._request.eos_ids)
 
     def close(self) -> None:
         """Drop the weights and the compiled step."""
@@ -160,7 +161,7 @@ class TorchCompileEngine:
         torch.compiler.reset()
 
     def _choices(self, batch: Batch) -> Iterator[tuple[Any, Any]]:
-        decoding = eager.Decoding(self._model, batch)
+        decoding = Decoding(self._model, batch)
         best = decoding.prefill().max(dim=-1)
         ids, peak = best.indices[:, None], best.values
         static = self._caches[len(batch.prompts)]
@@ -184,7 +185,7 @@ class TorchCompileEngine:
             raise EngineError(
                 f"engine.name=torch_compile: {model_type} cannot be compiled: {one_line(error)}"
             ) from error
-        decoding = eager.Decoding(self._model, batch)
+        decoding = Decoding(self._model, batch)
         decoding.prefill()
         ours, theirs = [], []
         for (fed_ids, _), (ids, peak) in pairwise(choices):
@@ -271,14 +272,11 @@ def _prepare(request: LoadRequest) -> None:
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    engine = settings.engine
-    if engine.decode == "generate":
+    if settings.engine.decode == "generate":
         return (
             "engine torch_compile with engine.decode=generate: transformers would recompile while"
             " it serves; use engine.decode=session"
         )
-    if engine.dtype == "int8":
-        return "engine torch_compile with engine.dtype=int8 is not validated: use engine=torch"
     if settings.provider.name == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         return "engine torch_compile needs a C++ compiler: install g++ or clang++"
     return eager.library_unsupported(settings)
@@ -293,5 +291,5 @@ ENGINE = EngineSpec(
     needs_preparation=_needs_preparation,
     prepare=_prepare,
     options={"mode": tuple(_INDUCTOR)},
-    dtypes=("float32", "bfloat16", "float16", "int8"),
+    dtypes=("float32", "bfloat16", "float16"),
 )

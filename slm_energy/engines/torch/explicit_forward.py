@@ -7,10 +7,9 @@ for transformers 4 and 5. The graph is valid for any padding and, with dynamic s
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from slm_energy.engines.torch import eager
+from slm_energy.engines.torch.decoding import forward_parameters, is_graphable
 from slm_energy.errors import EngineError
 
 
@@ -22,7 +21,7 @@ class ExplicitForward:
     """
 
     def __init__(self, model: Any) -> None:
-        accepted = inspect.signature(model.forward).parameters
+        accepted = forward_parameters(model.__class__)
         config = model.config
         for module in model.modules():
             # Beyond their original length they would take other factors, by a branch on data:
@@ -38,7 +37,7 @@ class ExplicitForward:
         if layer_types == {"full_attention"} or not self._takes_positions:
             self._window = None
         self._mixed = self._window is not None and "full_attention" in layer_types
-        if not eager.is_graphable(model):
+        if not is_graphable(model):
             raise EngineError(
                 f"{config.model_type} keeps states besides keys and values, which cannot be"
                 " converted to a graph: use engine=torch",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slm_energy.engines.base import Batch
-from slm_energy.engines.torch import eager
+from slm_energy.engines.torch.decoding import Decoding
 
 
 class StaticCache:
@@ -21,7 +21,7 @@ class StaticCache:
     def __init__(self, model: Any, size: int, capacity: int) -> None:
         import torch
 
-        sample = eager.Decoding(model, Batch(prompts=((1,),), new_tokens=1, stop="fixed"))
+        sample = Decoding(model, Batch(prompts=((1,),), new_tokens=1, stop="fixed"))
         with torch.inference_mode():
             sample.prefill()
             layers = [(layer.keys, layer.values) for layer in sample.cache.layers]

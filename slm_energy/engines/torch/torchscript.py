@@ -11,7 +11,10 @@ import importlib
 from slm_energy import cache
 from slm_energy.cell import Settings
 from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest
-from slm_energy.engines.torch import eager, trace
+from slm_energy.engines.torch import trace
+from slm_energy.engines.torch.decoding import greedy
+from slm_energy.engines.torch.device import device_identity, set_up, synchronize
+from slm_energy.engines.torch.eager import library_unsupported
 from slm_energy.errors import EngineError
 from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json
@@ -28,7 +31,7 @@ class TorchScriptEngine:
         """
         import torch
 
-        device = eager.set_up(request.settings)
+        device = set_up(request.settings)
         folder = trace.entry_path(request)
         facts = cache.facts(folder)
         self._eos_ids = request.eos_ids
@@ -44,11 +47,11 @@ class TorchScriptEngine:
                 self._module, self._empty_caches, Batch(prompts=((1,),), new_tokens=1, stop="fixed")
             )
             decoding.prefill()
-        eager.synchronize(device)
+        synchronize(device)
         return {
             "provider": first.device.type,
             "device": str(first.device),
-            **eager.device_identity(first.device),
+            **device_identity(first.device),
             "dtype": "/".join(sorted({str(p.dtype)[6:] for p in self._module.parameters()})),
             **({"weights": facts["weights"]} if "weights" in facts else {}),
             "unused_weights": facts.get("unused_weights"),
@@ -67,7 +70,7 @@ class TorchScriptEngine:
             EngineError: NaN logits.
         """
         decoding = trace.Decoding(self._module, self._empty_caches, batch)
-        return eager.greedy(decoding, batch, self._eos_ids)
+        return greedy(decoding, batch, self._eos_ids)
 
     def close(self) -> None:
         """Drop the module."""
@@ -76,12 +79,9 @@ class TorchScriptEngine:
 
 def unsupported(settings: Settings) -> str | None:
     """Why these settings cannot run here, or None."""
-    engine = settings.engine
-    if engine.decode == "generate":
+    if settings.engine.decode == "generate":
         return "engine torchscript with engine.decode=generate: use engine.decode=session"
-    if engine.dtype == "int8":
-        return "engine torchscript with engine.dtype=int8: torchao's weights cannot be traced"
-    return eager.library_unsupported(settings)
+    return library_unsupported(settings)
 
 
 def _needs_preparation(request: LoadRequest) -> bool:
@@ -96,5 +96,5 @@ ENGINE = EngineSpec(
     unsupported=unsupported,
     needs_preparation=_needs_preparation,
     prepare=trace.trace,
-    dtypes=("float32", "bfloat16", "float16", "int8"),
+    dtypes=("float32", "bfloat16", "float16"),
 )

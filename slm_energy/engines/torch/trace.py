@@ -16,8 +16,14 @@ from typing import Any, cast
 from slm_energy import cache
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch, LoadRequest, derived_from, left_padded
-from slm_energy.engines.torch import eager
+from slm_energy.engines.torch import decoding
+from slm_energy.engines.torch.device import set_up
 from slm_energy.engines.torch.explicit_forward import ExplicitForward
+from slm_energy.engines.torch.probe import (
+    attention_deviation,
+    probe_logits,
+    session_probe_logits,
+)
 from slm_energy.engines.torch.weights import (
     effective_precision,
     keep_last_position,
@@ -116,15 +122,15 @@ def _write(folder: Path, request: LoadRequest) -> Mapping[str, Json]:
     import torch
 
     settings = request.settings
-    device = eager.set_up(settings)
+    device = set_up(settings)
     # Traced on the device that runs it: the graph names the device on which it creates tensors.
     model = load_weights(settings.model, request.model_path, settings.engine.dtype).to(device)
     for layer in model.modules():
         if type(layer).__name__ == "BloomGelu":  # its custom gradient cannot be traced
             layer.forward = sys.modules[type(layer).__module__].bloom_gelu_forward
-    if "logits_to_keep" not in eager.forward_parameters(model.__class__):
+    if "logits_to_keep" not in decoding.forward_parameters(model.__class__):
         keep_last_position(model)
-    eager.attention_deviation(model)
+    attention_deviation(model)
     write: Any = torch.jit.save
     try:
         with torch.inference_mode():
@@ -162,7 +168,7 @@ def _traced(model: Any) -> tuple[Any, dict[str, Json]]:
     # Two of the probe's three prompts: a hard-coded batch size cannot pass the comparison.
     prompts = decode.probe(model.config.vocab_size).prompts[:2]
     batch = Batch(prompts=prompts, new_tokens=2, stop="fixed")
-    sample = eager.Decoding(model, batch)
+    sample = decoding.Decoding(model, batch)
     sample.prefill()
     caches = [t for layer in sample.cache.layers for t in (layer.keys, layer.values)]
     facts: dict[str, Json] = {
@@ -210,8 +216,8 @@ def _deviation(module: Any, facts: Mapping[str, Json], model: Any, request: Load
     batch = decode.probe(model.config.vocab_size)
     ours = Decoding(module, empty_caches(facts, next(model.parameters())), batch)
     return decode.require_close(
-        eager.session_probe_logits(ours, batch),
-        eager.probe_logits(model, batch),
+        session_probe_logits(ours, batch),
+        probe_logits(model, batch),
         request.settings.engine.dtype,
         f"engine.name=torchscript: the graph traced from {model.config.model_type}",
     )

@@ -248,8 +248,22 @@ def effective_precision(model: Any, dtype: Dtype, group_size: int | None = None)
         "dtype": dtype,
         "quantization": f"{how}; all else in {kinds}",
         "quantized_share": sum(quantized) / sum(tensor.weights for tensor in tensors),
-        **describe(tensors, activations=kinds, method=method, group_size=size),
+        **describe(
+            tensors,
+            activations="bfloat16" if multiplies_in_bfloat16(model) else kinds,
+            method=method,
+            group_size=size,
+        ),
     }
+
+
+def multiplies_in_bfloat16(model: Any) -> bool:
+    """Whether bitsandbytes rounds activations, as it does on processors with AVX512-BF16.
+
+    It then keeps 4-bit weights, from the first call on, in a layout for that.
+    """
+    states = (getattr(each, "quant_state", None) for each in model.parameters())
+    return any(getattr(state, "packing_format_for_cpu", False) for state in states)
 
 
 def _stored(model: Any) -> Iterator[tuple[Tensor, str | None]]:
@@ -260,33 +274,32 @@ def _stored(model: Any) -> Iterator[tuple[Tensor, str | None]]:
     seen = set[int]()
     for path, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
+        matrix, bias = own.get("weight"), own.get("bias")
         inputs, outputs = (getattr(module, f"{end}_features", None) for end in ("in", "out"))
-        if inputs and outputs and id(matrix := own.get("weight")) not in seen:
+        if inputs and outputs and id(matrix) not in seen:
             # A linear layer, with the scales that the method of a checkpoint keeps beside it.
-            beside = [*own.values(), *(buffer for _, buffer in module.named_buffers())]
-            bias = own.get("bias")
-            packed = sum(_bytes(each) for each in beside if each is not bias)
-            part: Part = "head" if matrix is head else "layers"
-            whole = matrix is not None and matrix.numel() == inputs * outputs and _is_whole(matrix)
+            packed = [each for each in (*own.values(), *module.buffers()) if each is not bias]
+            seen |= set(map(id, packed))
             if matrix is not embedding:
-                name = f"{path}.weight"
-                tensor = Tensor(part=part, weights=inputs * outputs, bytes=packed, name=name)
-                yield tensor, _kind(matrix) if whole else None
-            seen |= {id(each) for each in beside if each is not bias}
+                whole = matrix is not None and matrix.numel() == inputs * outputs
+                tensor = Tensor(
+                    part="head" if matrix is head else "layers",
+                    weights=inputs * outputs,
+                    bytes=sum(map(_bytes, packed)),
+                    name=f"{path}.weight",
+                )
+                yield tensor, _kind(matrix) if whole and _is_whole(matrix) else None
         for name, value in own.items():
             if id(value) in seen:
                 continue
             seen.add(id(value))
+            part: Part = "layers" if value.ndim == 2 else "other"
             if value is embedding or isinstance(module, nn.Embedding):
                 part = "embedding"
-            else:
-                part = "layers" if value.ndim == 2 else "other"
-            yield (
-                Tensor(
-                    part=part, weights=value.numel(), bytes=_bytes(value), name=f"{path}.{name}"
-                ),
-                _kind(value),
+            tensor = Tensor(
+                part=part, weights=value.numel(), bytes=_bytes(value), name=f"{path}.{name}"
             )
+            yield tensor, _kind(value)
 
 
 def _is_whole(tensor: Any) -> bool:

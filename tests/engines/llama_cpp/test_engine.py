@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import llama_cpp
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,22 +12,16 @@ from safetensors.torch import load_file, save_file
 from slm_energy import cache
 from slm_energy.config.groups import ModelConfig, ProviderConfig
 from slm_energy.devices import cuda
-from slm_energy.engines.base import Batch, Compiles, Engine, LoadRequest, find
+from slm_energy.engines.base import Batch, Compiles, LoadRequest, find
 from slm_energy.engines.llama_cpp import gguf_export
 from slm_energy.engines.llama_cpp.engine import ENGINE, device_identity, unsupported
 from slm_energy.errors import EngineError
 from slm_energy.models import source
-from tests.shipped import KINDS, shipped
+from tests.engines.conftest import loaded
+from tests.shipped import KINDS, shipped, tiny
 
 GELU = 1e-3
 """What GELU from a table in 16 bits may do to a logit, as a share of the largest."""
-
-
-def loaded(target: LoadRequest) -> tuple[Engine, dict]:
-    spec = find(target.settings.engine.name)
-    spec.prepare(target)
-    engine = spec.create()
-    return engine, engine.load(target)
 
 
 def tokens(
@@ -183,6 +178,13 @@ def test_effective_settings_are_read_back(make_request, decode):
     }
     assert {key: effective[key] for key in expected} == expected
     assert effective["export_deviation"] < 1e-5
+    assert list(effective["weights_mib"]) == ["CPU_Mapped"]
+
+
+def test_quantized_weights_keep_their_layout_where_a_build_uses_amx(make_request, monkeypatch):
+    monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: b"CPU : AMX_INT8 = 1 | ")
+    engine, effective = loaded(make_request("llama_cpp", dtype="int8"))
+    engine.close()
     assert list(effective["weights_mib"]) == ["CPU_Mapped"]
 
 
@@ -428,11 +430,22 @@ def test_a_file_that_llama_cpp_cannot_load_is_one_line(make_request, tmp_path):
     ("provider", "model", "reason"),
     [
         ("cpu", shipped("smollm3-3b"), None),
+        ("cpu", shipped("gemma-3-1b"), None),
+        (
+            "cpu",
+            tiny("gemma-3-1b"),
+            "of gemma3_text, and to no other; this model, with 2 layers, has it in layer 1",
+        ),
+        (
+            "cpu",
+            tiny("smollm3-3b"),
+            "every 4th layer of smollm3, and to no other",
+        ),
         ("cpu", shipped("codegen-350m"), "does not know CodeGenForCausalLM: choose another engine"),
         ("openvino", shipped("phi-2"), "no provider openvino: use cpu or cuda"),
         ("cuda", shipped("phi-2"), "CPU-only build; build it with CMAKE_ARGS=-DGGML_CUDA=on"),
     ],
-    ids=["whole", "codegen", "openvino", "cuda"],
+    ids=["whole", "gemma", "tiny gemma", "tiny smollm3", "codegen", "openvino", "cuda"],
 )
 def test_what_cannot_run_here_is_said_without_loading_anything(
     make_request, provider, model, reason

@@ -11,22 +11,16 @@ import onnxruntime
 import pytest
 
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.engines.base import Batch, Engine, LoadRequest, find
+from slm_energy.engines.base import Batch, Engine
 from slm_energy.engines.onnx import export
 from slm_energy.engines.onnx.engine import ENGINE, dtype, unsupported
 from slm_energy.engines.onnx.providers import Node
 from slm_energy.errors import EngineError
 from slm_energy.serialization import to_plain
+from tests.engines.conftest import loaded
 from tests.shipped import FEW
 
 WAYS = [("torch", "session"), ("torch", "generate"), ("onnx", "session"), ("onnx", "generate")]
-
-
-def loaded(target: LoadRequest) -> tuple[Engine, dict]:
-    spec = find(target.settings.engine.name)
-    spec.prepare(target)
-    engine = spec.create()
-    return engine, engine.load(target)
 
 
 def test_the_same_tokens_come_from_every_engine_and_way_of_decoding(
@@ -263,7 +257,7 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(make_request):
     ],
 )
 def test_types_that_onnx_runtime_lacks_are_unsupported(make_request, change, reason):
-    assert reason in str(unsupported(make_request("onnx", **change).settings))
+    assert reason in str(ENGINE.refusal(make_request("onnx", **change).settings))
 
 
 def test_an_unknown_provider_is_unsupported(make_request):

@@ -15,7 +15,7 @@ from transformers import CTRLConfig, CTRLLMHeadModel, GPT2Config, GPT2LMHeadMode
 
 from slm_energy.distributions import BUILDS
 from slm_energy.engines import decode
-from slm_energy.engines.base import Batch, LoadRequest
+from slm_energy.engines.base import Batch, LoadRequest, find
 from slm_energy.engines.onnx import export, weights
 from slm_energy.engines.onnx.engine import ENGINE
 from slm_energy.errors import EngineError
@@ -53,8 +53,6 @@ def left_behind(target: LoadRequest) -> list[str]:
 
 
 def generated(engine_name: str, target: LoadRequest) -> tuple[int, ...]:
-    from slm_energy.engines.base import find
-
     engine = find(engine_name).create()
     engine.load(target)
     return engine.generate(Batch(prompts=((5, 17, 3, 42),), new_tokens=12, stop="fixed"))[

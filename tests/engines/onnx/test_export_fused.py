@@ -7,10 +7,11 @@ import warnings
 import onnx
 import pytest
 
-from slm_energy.engines.base import Batch, LoadRequest, find
+from slm_energy.engines.base import Batch, LoadRequest
 from slm_energy.engines.onnx import export
 from slm_energy.engines.onnx.engine import ENGINE
 from slm_energy.engines.torch.weights import load_weights
+from tests.engines.conftest import loaded
 
 FUSED = ("tinyllama-1.1b", "codegemma-2b", "smollm3-3b")
 """Rotated in all layers; with one head of keys; in some layers."""
@@ -26,10 +27,8 @@ def test_each_layer_s_attention_is_one_operator_and_the_tokens_are_torch_s(
     make_request, twin, prompts, name
 ):
     target = make_request("onnx", folder=twin(name))
-    ENGINE.prepare(target)
-    engine, torch = ENGINE.create(), find("torch").create()
-    effective = engine.load(target)
-    torch.load(make_request("torch", folder=twin(name)))
+    engine, effective = loaded(target)
+    torch, _ = loaded(make_request("torch", folder=twin(name)))
     found = operators(target)
     assert effective["attention_fused"] == found["GroupQueryAttention"] > 0
     assert found["Softmax"] == 0
@@ -50,20 +49,20 @@ def test_each_layer_s_attention_is_one_operator_and_the_tokens_are_torch_s(
 )
 def test_a_layer_has_few_operators(make_request, twin, prompts, name, products, sums):
     target = make_request("onnx", folder=twin(name))
-    ENGINE.prepare(target)
+    _, effective = loaded(target)
     found = operators(target)
     assert found["MatMul"] == products
     assert found["SkipSimplifiedLayerNormalization"] == sums
-    assert ENGINE.create().load(target)["export_deviation"] < 1e-4
+    assert effective["export_deviation"] < 1e-4
 
 
 @pytest.mark.parametrize("name", ["codegen-350m", "bloomz-560m", "tiny_starcoder_py", "phi-2"])
 def test_an_attention_that_the_operator_cannot_compute_is_traced(make_request, twin, name):
     target = make_request("onnx", folder=twin(name))
-    ENGINE.prepare(target)
+    _, effective = loaded(target)
     assert operators(target)["GroupQueryAttention"] == 0
     assert operators(target)["Softmax"] > 0
-    assert ENGINE.create().load(target)["attention_fused"] == 0
+    assert effective["attention_fused"] == 0
 
 
 def test_an_attention_that_was_asked_for_is_traced(make_request, twin, tmp_path):
@@ -75,7 +74,7 @@ def test_an_attention_that_was_asked_for_is_traced(make_request, twin, tmp_path)
 
 def test_the_model_that_was_traced_serves_as_before(make_request, twin, tmp_path):
     from slm_energy.engines.onnx.export_fused import fused
-    from slm_energy.engines.torch.eager import probe_logits
+    from slm_energy.engines.torch.probe import probe_logits
 
     target = make_request("torch", folder=twin("tinyllama-1.1b"))
     model = load_weights(target.settings.model, target.model_path, "float32")

@@ -1,18 +1,18 @@
 import dataclasses
 import json
-import os
-import subprocess
-import sys
+from types import SimpleNamespace
 
+import openvino
 import pytest
 
-from slm_energy import distributions
+from slm_energy import distributions, machine
 from slm_energy.cell import Settings
 from slm_energy.config.groups import ProviderConfig
-from slm_energy.engines.base import Batch, find
-from slm_energy.engines.openvino import session as ov
+from slm_energy.engines.base import Batch
+from slm_energy.engines.openvino.device import PRECISIONS
 from slm_energy.engines.openvino.engine import ENGINE
 from slm_energy.errors import EngineError
+from tests.engines.conftest import loaded
 from tests.shipped import FEW
 
 PROMPTS = (tuple(range(5, 14)), tuple(range(40, 24, -1)), (100, 7, 300, 12))
@@ -20,11 +20,7 @@ PROMPTS = (tuple(range(5, 14)), tuple(range(40, 24, -1)), (100, 7, 300, 12))
 
 def served(target, *batches: Batch):
     """What an engine answers, one list of token ids per batch, and the settings in force."""
-    spec = find(target.settings.engine.name)
-    if spec.needs_preparation(target):
-        spec.prepare(target)
-    engine = spec.create()
-    effective = engine.load(target)
+    engine, effective = loaded(target)
     ids = [[answer.output_ids for answer in engine.generate(batch)] for batch in batches]
     engine.close()
     return ids, effective
@@ -135,16 +131,30 @@ def test_groups_that_do_not_divide_a_layer_are_an_error(make_request):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_type_is_computed_in_or_refused(make_request, dtype):
-    target = make_request("openvino", dtype=dtype)
+    target = make_request("openvino", dtype=dtype, threads=2)
     reason = ENGINE.unsupported(target.settings)
     if reason is None:
         _, effective = served(target)
         assert effective["dtype"] == dtype
-        assert set(effective["linear_layers"]) == {ov.PRECISIONS[dtype]}
+        assert set(effective["linear_layers"]) == {PRECISIONS[dtype]}
+        assert effective["attention_paged"] == (dtype == "bfloat16")
     else:
         assert reason == f"engine openvino with engine.dtype={dtype}: not supported by CPU here"
         with pytest.raises(EngineError, match="INFERENCE_PRECISION_HINT was set to"):
             ENGINE.prepare(target)
+
+
+def test_bfloat16_with_one_thread_is_refused_where_amx_would_end_the_process(
+    make_request, monkeypatch
+):
+    core = SimpleNamespace(get_property=lambda *_: ["FP32", "BF16"])
+    monkeypatch.setattr(openvino, "Core", lambda: core)
+    monkeypatch.setattr(machine, "processor_flags", lambda: frozenset({"amx_bf16"}))
+    one, two = (make_request("openvino", dtype="bfloat16", threads=n).settings for n in (1, 2))
+    assert "which ends the process: set engine.threads=2" in str(ENGINE.unsupported(one))
+    assert ENGINE.unsupported(two) is None
+    monkeypatch.setattr(machine, "processor_flags", frozenset)
+    assert ENGINE.unsupported(one) is None
 
 
 def test_loading_before_the_export_says_what_to_do(make_request, tmp_path):
@@ -188,25 +198,9 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
     assert reported.endswith("pip install 'slm-energy[openvino]'")
 
 
-def test_telemetry_leaves_no_trace(tmp_path):
-    script = (
-        "from slm_energy.engines.openvino import session; session.library();"
-        "from openvino.tools.ovc import telemetry_utils; telemetry_utils.init_ovc_telemetry()"
-    )
-    variables = {**os.environ, "HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", script], env=variables, check=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_device_says_whether_it_is_part_of_the_processor():
-    assert ov.device_type("cpu", 0) == "integrated"
-
-
 @pytest.mark.parametrize(("name", "paged"), [("qwen3-0.6b", True), ("granite-4.0-micro", False)])
 def test_caches_are_in_blocks_where_that_gives_torch_s_logits(make_request, twin, name, paged):
-    target = make_request("openvino", folder=twin(name))
-    ENGINE.prepare(target)
-    effective = ENGINE.create().load(target)
+    _, effective = loaded(make_request("openvino", folder=twin(name)))
     assert effective["attention_paged"] == paged
     assert effective["kv_cache"]
     assert effective["attention_fused"] > 0

@@ -73,7 +73,9 @@ def test_an_export_in_16_bits_leaves_torch_as_it_was(make_request, tmp_path):
     import torch
 
     before = torch.bmm
-    target = dataclasses.replace(make_request("openvino", dtype="bfloat16"), cache_path=tmp_path)
+    target = dataclasses.replace(
+        make_request("openvino", dtype="bfloat16", threads=2), cache_path=tmp_path
+    )
     if has("bf16"):
         ENGINE.prepare(target)
     else:
@@ -108,3 +110,5 @@ def test_only_what_changes_the_graph_changes_its_address(target):
     assert len({exports.cache_folder(one) for one in [target, *changed]}) == 5
     assert exports.cache_folder(with_engine(threads=2)) == exports.cache_folder(target)
     assert exports.cache_folder(with_engine(decode="generate")) == exports.cache_folder(target)
+    served_by = dataclasses.replace(target, versions={**target.versions, "openvino-genai": "0"})
+    assert exports.cache_folder(served_by) == exports.cache_folder(target)

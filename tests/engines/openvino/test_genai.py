@@ -36,11 +36,21 @@ def test_an_architecture_gets_the_tokens_of_torch_alone_and_together(make_reques
         engine.close()
 
 
+def test_a_model_that_blocks_would_change_is_refused_with_paged_attention(make_request, twin):
+    folder = twin("granite-4.0-micro")
+    with pytest.raises(EngineError, match=r"^engine.options.attention=paged: .* use sdpa$"):
+        loaded(make_request("openvino_genai", folder, decode="generate"))
+    options = {"attention": "sdpa"}
+    loaded(make_request("openvino_genai", folder, decode="generate", options=options))
+
+
 def test_it_serves_what_engine_openvino_exports_and_says_what_it_was_asked_for(make_request):
     _, plain = loaded(make_request("openvino"))
-    _, effective = loaded(make_request("openvino_genai", decode="generate"))
-    # Of its own export: names in the graph may be longer.
-    assert effective["weights"] | {"file_bytes": 0} == plain["weights"] | {"file_bytes": 0}
+    target = make_request("openvino_genai", decode="generate")
+    assert not ENGINE.needs_preparation(target)
+    assert {"openvino-genai", "openvino-genai/builds"} <= target.versions.keys()
+    _, effective = loaded(target)
+    assert effective["weights"] == plain["weights"]
     assert effective["told_by_runtime"] == []
     assert effective["kv_cache_precision"] == effective["inference_precision_hint"] == "f32"
 

@@ -1,9 +1,12 @@
-"""Tiny transformers models with random weights, and an engine that has loaded one."""
+"""Tiny transformers models with random weights."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from slm_energy.engines.base import LoadRequest
 
 SMALL = {"vocab_size": 64, "bos_token_id": 0, "eos_token_id": 0}
 PROMPT = (5, 17, 3, 42)
@@ -37,3 +40,10 @@ def llama_twin(folder: Path, dtype: torch.dtype = torch.float32, fill: float | N
         model.model.norm.weight.data.fill_(fill)
     model.save_pretrained(folder)
     return folder
+
+
+def batched(target: LoadRequest) -> LoadRequest:
+    """The same request, to serve two prompts at a time."""
+    workload = dataclasses.replace(target.settings.workload, batch_size=2)
+    settings = dataclasses.replace(target.settings, workload=workload)
+    return dataclasses.replace(target, settings=settings)

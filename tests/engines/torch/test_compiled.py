@@ -133,17 +133,6 @@ def test_the_fixed_cache_has_room_for_the_longest_request():
     assert shapes_of({1}, 64).capacity == 64
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"decode": "generate"}, "use engine.decode=session"),
-        ({"dtype": "int8"}, "use engine=torch"),
-    ],
-)
-def test_unsupported_settings_name_the_remedy(make_request, changes, reason):
-    assert reason in (unsupported(make_request("torch_compile", **changes).settings) or "")
-
-
 def test_a_machine_without_a_compiler_is_unsupported(make_request, monkeypatch):
     settings = make_request("torch_compile").settings
     assert unsupported(settings) is None

@@ -92,17 +92,6 @@ def test_a_model_without_a_trace_cannot_be_loaded(make_request, tmp_path):
         ENGINE.create().load(target)
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"decode": "generate"}, "use engine.decode=session"),
-        ({"dtype": "int8"}, "cannot be traced"),
-    ],
-)
-def test_unsupported_settings_name_the_remedy(make_request, changes, reason):
-    assert reason in (unsupported(make_request("torchscript", **changes).settings) or "")
-
-
 def test_an_unknown_provider_is_unsupported(make_request):
     settings = make_request("torchscript").settings
     other = dataclasses.replace(settings, provider=ProviderConfig(name="tensorrt"))
