@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -37,7 +38,7 @@ from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
 from tests import browsing
 from tests.analysis.conftest import make_study
-from tests.conftest import LENIENT
+from tests.conftest import LENIENT, in_process, ready_store
 
 SWEEP = (
     *("-m", "--config-dir", str(CONF), "engine=scripted", "engine.decode=session,generate"),
@@ -70,8 +71,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
+    ready_store(folder / "mlruns", empty_store)
     store = Store(TrackingConfig(name="local", folder=str(folder / "mlruns")))
     store.set_view("default", ["energy/per_output_token_j"])  # of the study that is to come
     port = browsing.free_port()
@@ -101,10 +103,10 @@ def measured(folder: Path) -> tuple[str, str, str]:
     """Run the sweep on counters that say 50 W; ids of its experiment, of a trial and of itself."""
     root = folder / "powercap"
     root.mkdir()
-    with PowercapTree(root, [Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50))]):
-        words = (*SWEEP, f"measurement.powercap_root={root}")
-        command = [sys.executable, "-m", "slm_energy", *words]
-        subprocess.run(command, cwd=folder, check=True, timeout=300)
+    zone = Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50))
+    with PowercapTree(root, [zone]), contextlib.chdir(folder):
+        done = in_process([*SWEEP, f"measurement.powercap_root={root}"])
+    assert done.returncode == 0, done.stdout + done.stderr
     client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("default")
     assert experiment is not None

@@ -17,7 +17,7 @@ from slm_energy.store.connection import store_uri
 from slm_energy.testing.nvml import FakeGpu, FakeNvml, write_library
 from slm_energy.testing.powercap import PowercapTree, Zone
 from slm_energy.testing.waveform import constant
-from tests.conftest import LENIENT, Command, refusal, trials
+from tests.conftest import LENIENT, Command, ready_store, refusal, trials
 
 SHORT = (
     *LENIENT,
@@ -29,7 +29,10 @@ SHORT = (
 )
 
 
-def test_two_engines_do_the_same_work_and_are_compared(tmp_path: Path, slm_energy: Command) -> None:
+def test_two_engines_do_the_same_work_and_are_compared(
+    tmp_path: Path, slm_energy: Command, empty_store: Path
+) -> None:
+    ready_store(tmp_path / "mlruns", empty_store)
     words = ("-m", "engine=torch,onnx", "provider=cpu,cuda", "workload.new_tokens=8", *SHORT)
     cache = f"cache.folder={tmp_path / 'cache'}"
     done = slm_energy(*words, "engine.threads=1", cache, quick=False)

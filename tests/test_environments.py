@@ -15,7 +15,7 @@ import pytest
 
 from slm_energy import environments
 from slm_energy.errors import ConfigError
-from tests.conftest import QUICK, Command, refusal, trials
+from tests.conftest import QUICK, Command, ready_store, refusal, trials
 
 TINY = ("model=tinyllama-1.1b", "model.weights=random", "model.scale=tiny")
 SUITES_DATA = Path(sys.prefix) / "share"
@@ -198,6 +198,13 @@ def test_a_cell_whose_environment_was_not_made_is_unsupported_and_the_sweep_goes
     assert done.stdout.startswith("valid ")
 
 
+@pytest.fixture
+def with_store(tmp_path: Path, empty_store: Path) -> None:
+    """The folder in which the command line runs has a store."""
+    ready_store(tmp_path / "mlruns", empty_store)
+
+
+@pytest.mark.usefixtures("with_store")
 def test_genai_writes_the_tokens_of_torch_from_its_own_environment(
     cache_folder: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +218,7 @@ def test_genai_writes_the_tokens_of_torch_from_its_own_environment(
     assert "same_tokens_as_reference" not in done.stdout  # nobody was flagged
 
 
+@pytest.mark.usefixtures("with_store")
 def test_one_engine_in_two_versions_writes_the_same_tokens(
     tmp_path: Path, cache_folder: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

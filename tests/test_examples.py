@@ -14,15 +14,18 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from tests.conftest import ready_store
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NOTEBOOKS = ("first_study", "own_statistics")
 ROUNDS = "study.rounds=6", "study.rounds=2"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Path]:
     """Where they run. Jupyter keeps its own files there too, not in the user's home."""
     path = tmp_path_factory.mktemp("examples")
+    ready_store(path / "first_study", empty_store)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "XDG_CACHE_HOME"):
             patch.setenv(name, str(path / name.lower()))

@@ -33,11 +33,12 @@ def said(slm_energy: Command, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_one_who_replicates_the_paper_and_publishes(said, tmp_path: Path) -> None:
-    planned = said("plan", "--config-name", "paper", quick=False)
+    paper = ("--config-name", "paper", "model=codegemma-2b,tiny_starcoder_py")
+    planned = said("plan", *paper, quick=False)
     assert "codegemma-2b" in planned
     assert "slm-energy fetch" in planned
     assert "no cell of this grid can run here" in planned
-    assert "tiny_starcoder_py" in said("fetch", "--config-name", "paper", quick=False, code=1)
+    assert "tiny_starcoder_py" in said("fetch", *paper, quick=False, code=1)
 
     planned = said("plan", *GRID, "study.rounds=2", "study.name=mine")
     assert "4 trials: 0 done, 4 to do" in planned

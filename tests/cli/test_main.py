@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -200,18 +199,19 @@ def test_doctor_says_in_its_first_line_whether_energy_can_be_measured(
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_doctor_sees_counters_and_gpus(tmp_path: Path, slm_energy: Command) -> None:
+def test_doctor_sees_counters_and_gpus(
+    tmp_path: Path, slm_energy: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, libraries = tmp_path / "powercap", tmp_path / "libraries"
     root.mkdir()
     libraries.mkdir()
     gpu = FakeGpu(uuid="GPU-1", waveform=constant(70))
-    environment = dict(os.environ)
-    environment.pop("CUDA_VISIBLE_DEVICES", None)
-    environment["LD_LIBRARY_PATH"] = str(write_library(FakeNvml(gpus=(gpu,)), libraries))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(write_library(FakeNvml(gpus=(gpu,)), libraries)))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     zone = Zone(folder="intel-rapl:0", name="package-0", waveform=constant(50))
     with PowercapTree(root, [zone]):
         words = ("doctor", "--json", "measurement=strict", f"measurement.powercap_root={root}")
-        done = slm_energy(*words, quick=False, env=environment)
+        done = slm_energy(*words, quick=False)
     found = json.loads(done.stdout)
     assert (done.returncode, found["energy"]) == (0, "measured")
     summed = {source["id"] for source in found["sources"] if source["summed"]}

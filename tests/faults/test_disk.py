@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from slm_energy.testing import CONF
-from tests.conftest import QUICK, Command
+from tests.conftest import Command
 from tests.faults.conftest import (
     a_trial_runs,
     again,
@@ -17,37 +16,72 @@ from tests.faults.conftest import (
     trials,
     until,
 )
+from tests.forked import Sweep
+
+SWEEPS = f"""
+import contextlib, os, shutil, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from slm_energy.testing import CONF
+from tests.conftest import QUICK, in_process
+
+small = Path("small").absolute()
+words = ["--config-dir", str(CONF), "engine=scripted", *QUICK, f"tracking.folder={{small}}/mlruns"]
+
+def sweep(*more):
+    done = in_process([*words, *more])
+    print(done.stdout, "exit", done.returncode)
+    print(done.stderr, file=sys.stderr)
+"""
+"""What runs on the small disk begins with this: what it imports is imported once."""
+
+
+def on_a_small_disk(
+    folder: Path, empty_store: Path, code: str, beside: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run Python, and a shell's command beside it, where `small` is a disk of 4 MB with a store."""
+    (folder / "small").mkdir()
+    script = f"""
+        mount -t tmpfs -o size=4m tmpfs small
+        mkdir small/mlruns && cp {empty_store} small/mlruns
+        {beside}
+        exec "$0" -c "$1"
+    """
+    # A mount of its own needs root, or a user namespace in which to be root.
+    become_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *become_root, "--mount", "sh", "-c", script, sys.executable]
+    return subprocess.run(
+        [*command, SWEEPS + code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_a_full_disk(tmp_path: Path, empty_store: Path) -> None:
     """It is one clear line; what was done is kept."""
-    small, moved = tmp_path / "small", tmp_path / "moved"
-    small.mkdir()
-    module = f"{sys.executable} -m slm_energy --config-dir {CONF} engine=scripted {' '.join(QUICK)}"
-    script = f"""
-        mount -t tmpfs -o size=4m tmpfs {small}
-        mkdir {small}/mlruns && cp {empty_store} {small}/mlruns
-        {module} tracking.folder={small}/mlruns || exit 9
-        dd if=/dev/zero of={small}/filler bs=1k status=none
-        {module} tracking.folder={small}/mlruns study.rounds=2; echo "exit $?"
-        rm {small}/filler
-        {module} tracking.folder={small}/mlruns study.rounds=2; echo "exit $?"
-        cp -r {small}/mlruns {moved}
-    """
-    # A mount of its own needs root, or a user namespace in which to be root.
-    become_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    command = ["unshare", *become_root, "--mount", "sh", "-c", script]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert "exit 2" in done.stdout, done.stdout + done.stderr
+    code = """
+sweep()
+with open(small / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+    while True:
+        filler.write(bytes(1024))
+sweep("study.rounds=2")
+(small / "filler").unlink()
+sweep("study.rounds=2")
+shutil.copytree(small / "mlruns", "moved")
+"""
+    done = on_a_small_disk(tmp_path, empty_store, code)
+    first, second, third = done.stdout.split(" exit ")[1:]
+    assert (first[0], second[0], third[0]) == ("0", "2", "0"), done.stdout + done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert "tracking.folder" in line
     assert "Traceback" not in done.stderr
-    assert "exit 0" in done.stdout.splitlines()[-1]
     assert "2 of 2 trials valid" in done.stdout
-    moved.rename(small / "mlruns")  # where it was: the mount has gone with its processes
-    assert_sound(small, cells=1, rounds=2)
+    # Where it was: the mount has gone with its processes.
+    (tmp_path / "moved").rename(tmp_path / "small" / "mlruns")
+    assert_sound(tmp_path / "small", cells=1, rounds=2)
 
 
 def test_a_database_that_another_process_has_locked(tmp_path: Path, slm_energy: Command) -> None:
@@ -74,31 +108,22 @@ def test_what_cannot_be_kept_in_its_folder_is_kept_and_stored_by_the_same_comman
     tmp_path: Path, empty_store: Path
 ) -> None:
     """The disk fills while a trial serves."""
-    small, tmp = tmp_path / "small", tmp_path / "tmp"
-    small.mkdir()
-    tmp.mkdir()
-    module = f"{sys.executable} -m slm_energy --config-dir {CONF} engine=scripted {' '.join(QUICK)}"
-    sweep = f"TMPDIR={tmp} {module} tracking.folder={small}/mlruns measurement.serve_s=1"
-    script = f"""
-        mount -t tmpfs -o size=4m tmpfs {small}
-        mkdir {small}/mlruns && cp {empty_store} {small}/mlruns
-        (until ls {small}/mlruns/pending/*/*/exchange/tasks.json 2>/dev/null; do sleep 0.01; done
-        dd if=/dev/zero of={small}/filler bs=1k status=none) >/dev/null 2>&1 &
-        {sweep}; echo "exit $?"
-        wait
-        ls {tmp}
-        rm {small}/filler
-        {sweep}; echo "exit $?"
-        ls -A {tmp}; echo end
+    fill = """
+        (until ls small/mlruns/pending/*/*/exchange/tasks.json 2>/dev/null; do sleep 0.01; done
+        dd if=/dev/zero of=small/filler bs=1k status=none) >/dev/null 2>&1 &
+        mkdir tmp && export TMPDIR=$PWD/tmp
     """
-    become_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    command = ["unshare", *become_root, "--mount", "sh", "-c", script]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
+    code = """
+sweep("measurement.serve_s=1")
+print(*os.listdir("tmp"))
+(small / "filler").unlink()
+sweep("measurement.serve_s=1")
+print(*os.listdir("tmp"), "end")
+"""
+    done = on_a_small_disk(tmp_path, empty_store, code, beside=fill)
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert "No space left on device; free space, or set tracking.folder=PATH" in line
-    assert f"is kept in {tmp}/slm-energy-kept-" in line
+    assert f"is kept in {tmp_path}/tmp/slm-energy-kept-" in line
     _, second = done.stdout.split("exit 2\n")
     assert "slm-energy-kept-" in second
     assert "1 of 1 trials valid" in second
@@ -122,6 +147,6 @@ def test_a_store_that_is_lost_in_the_middle_costs_no_record(
     assert "not sent, kept in" in done.stdout
     assert "tracking.folder" in done.stdout
     # In another process: this one keeps the connection to the file that is gone.
-    done = slm_energy("measurement.serve_s=1", env=os.environ)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "nothing to do" in done.stdout
+    code, output = Sweep(tmp_path, "measurement.serve_s=1").ended()
+    assert code == 0, output
+    assert "nothing to do" in output

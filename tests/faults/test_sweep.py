@@ -1,4 +1,4 @@
-"""Faults of the sweep itself: killed, interrupted, power lost."""
+"""Faults of the sweep itself: killed, interrupted; `benchmarks/random_kills.py` does 200."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from slm_energy.testing import CONF
-from tests.benchmark import FOLDER
 from tests.conftest import QUICK, Command, ready_store
 from tests.faults.conftest import (
     SLOW,
@@ -93,11 +92,3 @@ def test_under_nohup_a_sweep_survives_its_terminal(
     output, _ = study.communicate(timeout=60)
     assert study.returncode == 0, output
     assert trials(tmp_path)["outcome"].tolist() == ["valid"]
-
-
-def test_kills_at_random_moments() -> None:
-    """One kill; the program does 200 by default."""
-    command = [sys.executable, str(FOLDER / "random_kills.py"), "--kills", "1", "--seed", "6"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "study 0, 1 strikes: 0 findings" in done.stdout

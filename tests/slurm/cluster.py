@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import debian
 from tests.slurm.daemons import Daemons, free_port, wait
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -77,10 +78,9 @@ def install() -> None:
         return
     if os.getuid() != 0:
         raise SystemExit(f"run this as root, or install {' '.join(wanted)} first")
-    # In run level 1 Debian's packages start none of their services.
-    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", *wanted]):
-        subprocess.run(["apt-get", "-qq", *command], env=quiet, stdout=2, check=True)
+    debian.install(wanted)
+    if missing := [name for name in wanted if not _installed(name)]:
+        raise SystemExit(f"{' '.join(missing)} cannot be installed")
 
 
 def _installed(package: str) -> bool:
