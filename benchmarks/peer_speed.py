@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Are our sessions as fast as the loops of the libraries' makers? Milliseconds per token, in turns.
 
-    python benchmarks/peer_speed.py [--models A,B] [--dtypes A,B] [--batches 1,4] [--rounds N]
+    python benchmarks/peer_speed.py [--models A,B] [--dtypes A,B] [--batches 1,4] [--starts N]
 
 For each model, type and batch: engine onnx against ONNX Runtime GenAI on the graph of its own
 builder, and engine openvino against OpenVINO GenAI (paged, and its stateful pipeline, which takes
 one request). Each engine has a process of its own, in its own environment, because what is loaded
-first in a process was up to 14 % slower than the same graph loaded second. They take turns; a round
-is one batch each of prompts of 64 tokens. The figure is ours / theirs, the median over rounds of
+first in a process was up to 14 % slower than the same graph loaded second; and each is started
+several times, because processes with the same work differ by as much. They take turns; a round is
+one batch each of prompts of 64 tokens. The figure is ours / theirs, the median over rounds of
 ratios of the time per token after the first, which the stamps of tokens tell: 1.0 or less means
 that ours is not slower. Beside it, for busy machines, that of the fastest of all rounds, step by
 step. `llama-162m` is a Llama of 162 M with random weights. Exits with 1 above
@@ -52,7 +53,8 @@ def main() -> int:
     parser.add_argument("--engines", default="onnx,openvino")
     parser.add_argument("--dtypes", default="float32,int4")
     parser.add_argument("--batches", default="1,4")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--starts", type=int, default=3, help="pairs of processes")
+    parser.add_argument("--rounds", type=int, default=5, help="batches of each process")
     parser.add_argument("--tokens", type=int, default=33, help="new tokens per request")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--at-most", type=float, default=1.0, help="highest ratio that is well")
@@ -75,16 +77,17 @@ def main() -> int:
 def compare(model: str, engine: str, dtype: str, rows: int, args: argparse.Namespace) -> int:
     """Print one line per peer; return the exit code."""
     code = 0
-    ours = Server([f"engine={engine}"], model, dtype, rows, args)
     for words in PEERS[engine]:
         if rows > 1 and words[-1].endswith("=sdpa"):
             continue
-        theirs = Server(words, model, dtype, rows, args)
-        pairs = [
-            [each.take() for each in ((ours, theirs) if number % 2 else (theirs, ours))]
-            for number in range(args.rounds + 1)
-        ][1:]  # the first warms up
-        pairs = [pair if number % 2 == 0 else pair[::-1] for number, pair in enumerate(pairs)]
+        pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        for _ in range(args.starts):
+            ours = Server([f"engine={engine}"], model, dtype, rows, args)
+            theirs = Server(words, model, dtype, rows, args)
+            taken = [in_turn(ours, theirs, number) for number in range(args.rounds + 1)]
+            pairs += taken[1:]  # the first warms up
+            ours.end()
+            theirs.end()
         ratio = statistics.median(sum(a["ms"]) / sum(b["ms"]) for a, b in pairs)
         rounds = [[pair[which]["ms"] for pair in pairs] for which in (0, 1)]
         ms = [statistics.median(map(statistics.fmean, each)) for each in rounds]
@@ -99,9 +102,16 @@ def compare(model: str, engine: str, dtype: str, rows: int, args: argparse.Names
             f"  {'same' if same else 'OTHER'} tokens  {'met' if well else 'MISSED'}",
             flush=True,
         )
-        theirs.end()
-    ours.end()
     return int(code)
+
+
+def in_turn(ours: Server, theirs: Server, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One batch of each; who goes first changes with the number of the round."""
+    if number % 2:
+        taken = ours.take()
+        return taken, theirs.take()
+    taken = theirs.take()
+    return ours.take(), taken
 
 
 class Server:

@@ -39,7 +39,7 @@ from slm_energy.models.folder import graph_context
 from slm_energy.serialization import Json, write_json
 
 _BUILDER = ("onnxruntime-genai", "onnxruntime")
-_RECIPE = 2
+_RECIPE = 3
 """To be raised when this package makes another folder of the same graph: part of the identity."""
 
 

@@ -22,7 +22,11 @@ QUANTIZED = {
 
 GROUP_SIZES = ("auto", "16", "32", "64", "128", "256")
 
-ACTIVATIONS = {"int8": "uint8 per tensor", "int4": "int8 in blocks of a group"}
+ACTIVATIONS = {"MatMulNBits": "int8 in blocks of a group"} | dict.fromkeys(
+    QUANTIZED["int8"], "uint8 per tensor"
+)
+"""To what these operators round their inputs."""
+
 _INT8_ACTIVATIONS = 4
 """`accuracy_level` of MatMulNBits. With float32 activations (1) it is slower than MatMul with
 float32 weights: 3 to 5 ms against 2 for a vector and a matrix of 2048 x 5632 on 2 cores with AVX2;
@@ -112,19 +116,18 @@ def describe(folder: Path, dtype: str, group_size: int | None) -> dict[str, Json
 
     graph = onnx.load(folder / GRAPH, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer}
-    operators = QUANTIZED.get(dtype, ())
-    quantized = sum(node.op_type in operators for node in graph.node)
+    rounding = [ACTIVATIONS[node.op_type] for node in graph.node if node.op_type in ACTIVATIONS]
     plain = sum(node.op_type in _LINEAR and node.input[1] in weights for node in graph.node)
     return {
         **precision.describe(
             list(_tensors(graph)),
-            activations=ACTIVATIONS.get(dtype, dtype),
+            activations=rounding[0] if rounding else dtype,
             method=precision.ROUND_TO_NEAREST if precision.is_quantized(dtype) else None,
             group_size=group_size,
             file_bytes=sum(file.stat().st_size for file in folder.glob(f"{GRAPH}*")),
         ),
-        "linear_layers": plain + quantized,
-        "quantized": quantized,
+        "linear_layers": plain + len(rounding),
+        "quantized": len(rounding),
     }
 
 
