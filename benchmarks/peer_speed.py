@@ -81,9 +81,10 @@ def compare(model: str, engine: str, dtype: str, rows: int, args: argparse.Names
         if rows > 1 and words[-1].endswith("=sdpa"):
             continue
         pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        for _ in range(args.starts):
-            ours = Server([f"engine={engine}"], model, dtype, rows, args)
-            theirs = Server(words, model, dtype, rows, args)
+        for start in range(args.starts):
+            order = -1 if start % 2 else 1
+            asked = ([f"engine={engine}"], list(words))[::order]
+            ours, theirs = [Server(each, model, dtype, rows, args) for each in asked][::order]
             taken = [in_turn(ours, theirs, number) for number in range(args.rounds + 1)]
             pairs += taken[1:]  # the first warms up
             ours.end()
