@@ -95,10 +95,11 @@ def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
         if precision.is_quantized(dtype):
             weights.quantize(folder / GRAPH, dtype, made)
     label = f"engine.name={request.settings.engine.name}: the graph made from {kind}"
-    for wanted in (True, False):  # OpenVINO's rewriting to blocks is wrong for Granite 4.0 micro
-        logits, paged = _probed(folder, request, vocabulary, paged=wanted)
-        if decode.deviation(logits, expected) <= decode.TOLERANCE[dtype]:
-            break
+    logits, _ = _probed(folder, request, vocabulary, paged=False)
+    in_blocks, paged = _probed(folder, request, vocabulary, paged=True)
+    # OpenVINO's rewriting is wrong for Granite 4.0 micro. Rounding weights would hide that from a
+    # comparison with torch, so it is with the same graph.
+    paged = paged and decode.deviation(in_blocks, logits) <= decode.TOLERANCE[traced]
     deviation = decode.require_close(logits, expected, dtype, label)
     return {
         "paged": paged,
