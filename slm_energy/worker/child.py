@@ -95,15 +95,22 @@ def run(
     command, variables = interpreters.command(python, [mode, str(exchange)], exchange, env)
 
     def spawn(output: int, log: int) -> Worker:
-        with sigint.withheld():
-            child = subprocess.Popen(
-                command,
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-                start_new_session=True,
-            )
+        child = None
+        try:
+            with sigint.withheld():
+                child = subprocess.Popen(
+                    command,
+                    env=variables,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except KeyboardInterrupt:  # one that was withheld
+            if child is not None:
+                child.kill()
+                child.wait()
+            raise
         return Worker(
             pid=child.pid, handle=os.pidfd_open(child.pid), reap=functools.partial(_reap, child)
         )

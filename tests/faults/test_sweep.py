@@ -67,6 +67,7 @@ def test_an_interrupt(
     assert code == 130, output
     assert "Ctrl-C again stops it now" in output or signals != [signal.SIGINT]
     assert "run the same command again" in output
+    assert "worker.log" not in output  # nothing was written to it
     assert sweeps(tmp_path) == ["KILLED"]
     [stopped] = trials(tmp_path).to_dict("records")
     assert (stopped["outcome"], stopped["reason"]) == (outcome, reason)
