@@ -50,6 +50,19 @@ def test_time_of_children_counts_while_they_run_and_after(started):
     assert seen == sorted(seen)
 
 
+def test_the_same_ticks_are_the_same_time_whichever_process_spent_them(started, monkeypatch):
+    """0.1 + 0.2 is not 0.3 in floating point: a rate over the difference would be negative."""
+    pids = [started("input()").pid for _ in range(2)]
+    tree = ProcessTree(*pids)
+    taken_over = {pids[0]: (0.3, 0.0, 0.0, 0.0), pids[1]: (0.0, 0.0, 0.0, 0.0)}
+    apart = {pids[0]: (0.1, 0.0, 0.0, 0.0), pids[1]: (0.2, 0.0, 0.0, 0.0)}
+    seen = []
+    for times in (apart, taken_over):
+        monkeypatch.setattr(psutil.Process, "cpu_times", lambda self, of=times: of[self.pid])
+        seen.append(tree.cpu_s())
+    assert seen == [0.3, 0.3]
+
+
 def test_a_process_that_starts_later_is_found(started):
     worker = started("import subprocess, sys; input(); subprocess.run(['sleep', '30'])")
     tree = ProcessTree(worker.pid)
