@@ -6,11 +6,12 @@
 Each step (build, prepare, serve) runs in a process of its own, as in a sweep; its peak is the
 largest resident set that the kernel saw, pages of files that are mapped included. Weights are
 random. Wanted: a trial at most 1.15 times the weights and 1 GiB, an export less than three times
-the weights. Beside each peak is what `slm-energy plan` predicts (`planning/needs.py`) and the ratio
-of the prediction to the peak. Exits with 1 if a trial is above what is wanted, or a prediction is
-off by more than 15 %. Last comes the time of one pass of the workload, after one that warms up,
-beside what `plan` guesses where nothing was ever measured (`planning/speed.py`): wanted within a
-factor of 3. Prompts are the workload's; `--prompt-tokens` makes others of that length.
+the weights. Beside each peak is what `slm-energy plan` predicts (`planning/memory.py`) and the
+ratio of the prediction to the peak. Exits with 1 if a trial is above what is wanted, or a
+prediction is off by more than 15 %. Last comes the time of one pass of the workload, after one that
+warms up, beside what `plan` guesses where nothing was ever measured (`guess_s` in
+`planning/needs.py`): wanted within a factor of 3. Prompts are the workload's; `--prompt-tokens`
+makes others of that length.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from bundled import batches, loaded, prepare, random_trial
 
 from slm_energy import cache, workload
 from slm_energy.cell import Trial
-from slm_energy.planning.needs import ERROR, TEXT_BYTES_PER_TOKEN, Needs, needs_of, size_of
+from slm_energy.planning.memory import ERROR
+from slm_energy.planning.needs import TEXT_BYTES_PER_TOKEN, Needs, needs_of
+from slm_energy.planning.size import size_of
 from slm_energy.planning.speed import Speed, measure
 
 GIB = 2**30

@@ -17,7 +17,7 @@ from slm_energy.config.groups import LoadConfig, ModelConfig, WorkloadConfig
 from slm_energy.errors import ConfigError, HubUnreachable, ModelError, SlmEnergyError, WorkloadError
 from slm_energy.models import quantization, random_weights, source, weights
 from slm_energy.models.folder import read_json
-from slm_energy.planning.needs import Size, size_of
+from slm_energy.planning.size import Size, size_of
 from slm_energy.scoring.stop_texts import stop_texts
 from slm_energy.tasks import Task
 

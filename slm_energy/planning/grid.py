@@ -18,7 +18,8 @@ from slm_energy.engines.base import find
 from slm_energy.engines.describe import Description, describe
 from slm_energy.errors import ConfigError
 from slm_energy.planning.contents import Contents
-from slm_energy.planning.needs import Needs, needs_of, refusal
+from slm_energy.planning.memory import refusal
+from slm_energy.planning.needs import Needs, needs_of
 from slm_energy.planning.plan import Excluded, exclusion, matches
 from slm_energy.worker import interpreters
 
@@ -100,7 +101,7 @@ def resolve(configs: Sequence[RunConfig]) -> Grid:
             reason = nvidia.missing(levels.provider.name, levels.provider.device)
         need = Needs() if reason is not None else _needs(cell, contents, cached)
         if allowed is not None:
-            reason = reason or refusal(need, *allowed)
+            reason = reason or refusal(need.memory_bytes, *allowed)
         if reason is None:
             cells[cell.id], needs[cell.id] = cell, need
         else:
