@@ -22,14 +22,9 @@ from slm_energy.engines.torch.decoding import (
     makes_own_cache,
 )
 from slm_energy.engines.torch.device import device_identity, has_cuda_build, set_up, synchronize
+from slm_energy.engines.torch.precision import effective_precision, quantize
 from slm_energy.engines.torch.probe import attention_deviation, require_padding
-from slm_energy.engines.torch.weights import (
-    effective_precision,
-    keep_last_position,
-    library,
-    load_weights,
-    quantize,
-)
+from slm_energy.engines.torch.weights import keep_last_position, library, load_weights
 from slm_energy.errors import EngineError
 from slm_energy.models.folder import context_length
 from slm_energy.serialization import Json

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from slm_energy.engines import decode
 from slm_energy.engines.base import Batch
 from slm_energy.engines.torch.decoding import decoding
-from slm_energy.engines.torch.weights import multiplies_in_bfloat16, sdpa_is_wrong
+from slm_energy.engines.torch.precision import multiplies_in_bfloat16
+from slm_energy.engines.torch.weights import sdpa_is_wrong
 from slm_energy.errors import EngineError
 
 

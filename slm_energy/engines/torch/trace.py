@@ -19,16 +19,13 @@ from slm_energy.engines.base import Batch, LoadRequest, derived_from, left_padde
 from slm_energy.engines.torch import decoding
 from slm_energy.engines.torch.device import set_up
 from slm_energy.engines.torch.explicit_forward import ExplicitForward
+from slm_energy.engines.torch.precision import effective_precision
 from slm_energy.engines.torch.probe import (
     attention_deviation,
     probe_logits,
     session_probe_logits,
 )
-from slm_energy.engines.torch.weights import (
-    effective_precision,
-    keep_last_position,
-    load_weights,
-)
+from slm_energy.engines.torch.weights import keep_last_position, load_weights
 from slm_energy.errors import EngineError, one_line
 from slm_energy.serialization import Json
 

@@ -1,53 +1,19 @@
-"""Weights of engine torch: type, quantization, missing tensors, last position only."""
+"""Weights of engine torch: type, missing tensors, last position only."""
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPTJConfig, GPTJForCausalLM
 
-from slm_energy.engines import decode
 from slm_energy.engines.base import Batch
-from slm_energy.engines.torch.weights import effective_precision, load_weights, quantize
 from slm_energy.errors import EngineError
 from tests.engines.conftest import loaded
-from tests.engines.torch.conftest import PROMPT, PROMPTS, SMALL, gpt2_twin, llama_twin
+from tests.engines.torch.conftest import PROMPTS, SMALL, gpt2_twin, llama_twin
 
 
 def test_half_precision_weights_are_converted_to_the_requested_type(make_request, tmp_path):
     _, effective = loaded(make_request("torch", folder=llama_twin(tmp_path, torch.float16)))
     assert effective["dtype"] == "float32"
-
-
-def test_int8_is_read_back_from_the_weights(make_request, tmp_path):
-    folder = llama_twin(tmp_path)
-    engine, effective = loaded(make_request("torch", folder=folder, dtype="int8"))
-    linear = 2 * (2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32) + 64 * 16  # layers, then the output
-    assert effective["dtype"] == "int8"
-    assert effective["quantization"].startswith("torchao: weights of 15 linear layers in 8 bits")
-    assert effective["quantized_share"] == pytest.approx(linear / (linear + 64 * 16 + 5 * 16))
-    one = [engine.generate(Batch(prompts=(p,), new_tokens=8, stop="fixed"))[0] for p in PROMPTS]
-    both = engine.generate(Batch(prompts=PROMPTS, new_tokens=8, stop="fixed"))
-    assert [a.output_ids for a in both] == [a.output_ids for a in one]
-
-
-def test_gpt2s_transposed_layers_are_quantized_and_compute_nearly_the_same(make_request, tmp_path):
-    model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
-    exact, small = (load_weights(model, tmp_path, dtype) for dtype in ("float32", "int8"))
-    quantize(small, "int8")
-    said = effective_precision(small, "int8")
-    assert said["quantization"].startswith("torchao: weights of 13 linear layers")
-    ids = torch.tensor([PROMPT])
-    with torch.inference_mode():
-        deviation = decode.difference(small(ids).logits, exact(ids).logits)
-    assert 0 < deviation < 0.1
-
-
-def test_quantizing_a_tied_output_layer_leaves_the_embedding_unchanged(make_request, tmp_path):
-    model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
-    small = load_weights(model, tmp_path, "int8")
-    quantize(small, "int8")
-    assert small.get_input_embeddings().weight.dtype == torch.float32
-    assert small.lm_head.weight.qdata.dtype == torch.int8
 
 
 def test_a_missing_tensor_is_refused(make_request, tmp_path):
@@ -130,11 +96,3 @@ def test_the_output_layer_computes_the_last_position_only(make_request, twin, na
     )
     engine.generate(Batch(prompts=PROMPTS, new_tokens=3, stop="fixed"))
     assert computed == [(2, 1)] * 3
-
-
-def test_weights_of_two_types_are_reported_as_such(make_request, tmp_path):
-    model = make_request("torch", folder=llama_twin(tmp_path)).settings.model
-    weights = load_weights(model, tmp_path, "bfloat16")
-    assert effective_precision(weights, "bfloat16")["dtype"] == "bfloat16"
-    weights.model.norm.float()
-    assert effective_precision(weights, "bfloat16")["dtype"] == "bfloat16/float32"

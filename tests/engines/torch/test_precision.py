@@ -1,4 +1,4 @@
-"""Weights in 4 bits, and checkpoints that are served as they were quantized."""
+"""Weights in 8 and 4 bits, and checkpoints that are served as they were quantized."""
 
 import warnings
 from pathlib import Path
@@ -8,16 +8,51 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from slm_energy.engines import decode
 from slm_energy.engines.base import Batch
+from slm_energy.engines.torch.precision import effective_precision, quantize
+from slm_energy.engines.torch.weights import load_weights
 from slm_energy.errors import EngineError
 from slm_energy.models.folder import BUNDLED_MODEL
 from tests.engines.conftest import loaded
-from tests.engines.torch.conftest import PROMPTS, gpt2_twin, llama_twin
+from tests.engines.torch.conftest import PROMPT, PROMPTS, gpt2_twin, llama_twin
 
 
 def tokens(engine, prompts=PROMPTS):
     batch = Batch(prompts=prompts, new_tokens=8, stop="fixed")
     return [answer.output_ids for answer in engine.generate(batch)]
+
+
+def test_int8_is_read_back_from_the_weights(make_request, tmp_path):
+    folder = llama_twin(tmp_path)
+    engine, effective = loaded(make_request("torch", folder=folder, dtype="int8"))
+    linear = 2 * (2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32) + 64 * 16  # layers, then the output
+    assert effective["dtype"] == "int8"
+    assert effective["quantization"].startswith("torchao: weights of 15 linear layers in 8 bits")
+    assert effective["quantized_share"] == pytest.approx(linear / (linear + 64 * 16 + 5 * 16))
+    one = [engine.generate(Batch(prompts=(p,), new_tokens=8, stop="fixed"))[0] for p in PROMPTS]
+    both = engine.generate(Batch(prompts=PROMPTS, new_tokens=8, stop="fixed"))
+    assert [a.output_ids for a in both] == [a.output_ids for a in one]
+
+
+def test_gpt2s_transposed_layers_are_quantized_and_compute_nearly_the_same(make_request, tmp_path):
+    model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
+    exact, small = (load_weights(model, tmp_path, dtype) for dtype in ("float32", "int8"))
+    quantize(small, "int8")
+    said = effective_precision(small, "int8")
+    assert said["quantization"].startswith("torchao: weights of 13 linear layers")
+    ids = torch.tensor([PROMPT])
+    with torch.inference_mode():
+        deviation = decode.difference(small(ids).logits, exact(ids).logits)
+    assert 0 < deviation < 0.1
+
+
+def test_quantizing_a_tied_output_layer_leaves_the_embedding_unchanged(make_request, tmp_path):
+    model = make_request("torch", folder=gpt2_twin(tmp_path)).settings.model
+    small = load_weights(model, tmp_path, "int8")
+    quantize(small, "int8")
+    assert small.get_input_embeddings().weight.dtype == torch.float32
+    assert small.lm_head.weight.qdata.dtype == torch.int8
 
 
 def test_int4_stores_four_bits_and_the_scales_of_each_group(make_request):
@@ -123,3 +158,11 @@ def test_weights_that_a_library_decompresses_are_said_to_be_wide(make_request, t
     assert 32 <= effective["weights"]["bits_per_weight"] < 33  # the scales are still there
     assert effective["weights"]["group_size"] == 32
     assert effective["weights"]["method"] == "compressed-tensors"
+
+
+def test_weights_of_two_types_are_reported_as_such(make_request, tmp_path):
+    model = make_request("torch", folder=llama_twin(tmp_path)).settings.model
+    weights = load_weights(model, tmp_path, "bfloat16")
+    assert effective_precision(weights, "bfloat16")["dtype"] == "bfloat16"
+    weights.model.norm.float()
+    assert effective_precision(weights, "bfloat16")["dtype"] == "bfloat16/float32"
