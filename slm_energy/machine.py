@@ -35,18 +35,20 @@ def machine_id() -> str:
 
 def processor() -> str:
     """The processor's name as reported by the kernel."""
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+    return _cpuinfo("model name") or platform.machine()
 
 
 def processor_flags() -> frozenset[str]:
     """The processor's features as the kernel names them (`avx2`, `amx_bf16`)."""
+    return frozenset(_cpuinfo("flags").split())
+
+
+def _cpuinfo(key: str) -> str:
+    """What the kernel says of the first processor; empty where it does not say."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("flags"):
-            return frozenset(line.partition(":")[2].split())
-    return frozenset()
+        if line.startswith(key):
+            return line.partition(":")[2].strip()
+    return ""
 
 
 def governor(root: Path = Path("/")) -> str | None:

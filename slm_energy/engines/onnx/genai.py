@@ -1,15 +1,11 @@
 """ONNX Runtime GenAI: Microsoft's own generation loop.
 
-It runs in a separate environment, because it installs another build of ONNX Runtime.
-`graph=exported` is optimum's stock graph, which the sweep's interpreter exports as for engine onnx.
-`graph=builder` is that of the library's own model builder (attention as one operator; Llama's
-relatives), which is made in the library's environment. With either, the library selects each
-prompt's last position itself.
+It runs in a separate environment, because it installs another build of ONNX Runtime, and selects
+each prompt's last position itself.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 import os
@@ -21,26 +17,13 @@ import numpy as np
 
 from slm_energy import cache
 from slm_energy.cell import Settings
-from slm_energy.config.groups import Scalar
 from slm_energy.engines import decode, precision
-from slm_energy.engines.base import (
-    Batch,
-    Completion,
-    EngineSpec,
-    LoadRequest,
-    derived_from,
-    find,
-    threads,
-)
-from slm_energy.engines.onnx import builder, export, weights
-from slm_energy.engines.onnx.external_data import GRAPH
+from slm_energy.engines.base import Batch, Completion, EngineSpec, LoadRequest, threads
+from slm_energy.engines.onnx import weights
+from slm_energy.engines.onnx.genai_folder import builds, entry_path, needs_preparation, prepare
 from slm_energy.errors import EngineError, one_line
 from slm_energy.models.folder import graph_context
-from slm_energy.serialization import Json, write_json
-
-_BUILDER = ("onnxruntime-genai", "onnxruntime")
-_RECIPE = 3
-"""To be raised when this package makes another folder of the same graph: part of the identity."""
+from slm_energy.serialization import Json
 
 
 def _library() -> Any:
@@ -63,7 +46,7 @@ class GenaiEngine:
             EngineError: nothing is prepared, the library rejects it, or a padded batch computes
                 something else (checked if workload.batch_size is above 1).
         """
-        folder = _entry_path(request)
+        folder = entry_path(request)
         facts = cache.facts(folder)
         self.open(folder, int(str(facts["reserved_id"])), request.settings)
         self._eos_ids = request.eos_ids
@@ -79,7 +62,7 @@ class GenaiEngine:
             "threads": threads(request.settings),
             "spinning": _spins(request.settings),
             "told_by_runtime": ["provider"],
-            "graph": "builder" if _builds(request.settings) else "exported",
+            "graph": "builder" if builds(request.settings) else "exported",
             "kv_cache": True,
             "attention": facts["attention"],
             "export_deviation": facts["deviation"],
@@ -222,7 +205,7 @@ def unsupported(settings: Settings) -> str | None:
         return "engine onnxruntime_genai supports only its own loop: set engine.decode=generate"
     if settings.provider.name != "cpu":
         return f"engine onnxruntime_genai has no provider {settings.provider.name}: use cpu"
-    if _builds(settings) and importlib.util.find_spec("torch") is None:
+    if builds(settings) and importlib.util.find_spec("torch") is None:
         return (
             "engine.options.graph=builder needs torch and transformers in the environment:"
             " slm-energy env remove onnxruntime_genai, then env create onnxruntime_genai"
@@ -230,137 +213,8 @@ def unsupported(settings: Settings) -> str | None:
     return precision.ineffective(settings.engine.dtype, settings.engine.options)
 
 
-def _builds(settings: Settings) -> bool:
-    return settings.engine.options.get("graph", "exported") == "builder"
-
-
 def _spins(settings: Settings) -> bool:
     return settings.engine.options.get("spinning", "on") == "on"
-
-
-def _rounding(request: LoadRequest) -> dict[str, Scalar]:
-    """The options about 4-bit weights, which are also the export's."""
-    options = request.settings.engine.options
-    return {name: options[name] for name in ("scheme", "group_size") if name in options}
-
-
-def _graph(request: LoadRequest) -> LoadRequest:
-    """The request to engine onnx, in the sweep's interpreter, for the export to use."""
-    engine = dataclasses.replace(
-        request.settings.engine, name="onnx", decode="generate", options=_rounding(request)
-    )
-    return dataclasses.replace(
-        request,
-        settings=dataclasses.replace(request.settings, engine=engine),
-        versions=find("onnx").versions(),
-    )
-
-
-def _entry_path(request: LoadRequest) -> Path:
-    return cache.place(request.cache_path, "onnxruntime_genai", _identity(request))
-
-
-def _identity(request: LoadRequest) -> dict[str, Json]:
-    """Without an exporter's versions: the worker, in another environment, cannot know them."""
-    made = derived_from(request, _RECIPE) | precision.identity(request.settings.engine)
-    if _builds(request.settings):
-        made |= {"graph": "builder", "versions": request.versions_of(*_BUILDER)}
-    return made
-
-
-def _needs_preparation(request: LoadRequest) -> bool:
-    """Whether no intact entry exists, or other versions exported its graph."""
-    folder = _entry_path(request)
-    if not cache.intact(folder):
-        return True
-    return not _builds(request.settings) and cache.facts(folder)["graph"] != _source(request).name
-
-
-def _source(request: LoadRequest) -> Path:
-    return export.entry_path(_graph(request))
-
-
-def _prepare(request: LoadRequest) -> None:
-    if _builds(request.settings):
-        cache.make(
-            _entry_path(request),
-            _identity(request),
-            lambda folder: builder.build(folder, request, GenaiEngine()),
-            request.settings.model.name,
-        )
-        return
-    reason = export.missing(find("onnx").versions(), "generate")
-    if reason is not None:
-        raise EngineError(reason)
-    export.make(_graph(request))
-    if _needs_preparation(request):
-        cache.remove(_entry_path(request))
-    cache.make(
-        _entry_path(request),
-        _identity(request),
-        lambda folder: _fill(folder, request),
-        request.settings.model.name,
-    )
-
-
-def _fill(folder: Path, request: LoadRequest) -> dict[str, Json]:
-    import onnx
-
-    source = _source(request)
-    for file in source.glob(f"{GRAPH}*"):  # the graph and its weights, whatever their names
-        os.link(file, folder / file.name)
-    graph = onnx.load(source / GRAPH, load_external_data=False).graph
-    config = _configuration(graph, graph_context(request.model_path) or export.DEFAULT_CONTEXT)
-    write_json(folder / "genai_config.json", config)
-    facts = cache.facts(source)
-    return {
-        "graph": source.name,
-        "dtype": request.settings.engine.dtype,
-        "reserved_id": config["model"]["pad_token_id"],
-        "versions": {name: _graph(request).versions[name] for name in export.PACKAGES},
-        **facts,
-    }
-
-
-def _configuration(graph: Any, context: int) -> dict[str, Any]:
-    """The library's configuration of a decoder, derived from the graph."""
-    inputs = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
-    caches = [name for name in inputs if name.startswith("past_key_values")]
-    heads, head_size = (inputs[caches[0]][axis].dim_value for axis in (1, 3))
-    logits = next(output for output in graph.output if output.name == "logits")
-    vocabulary = logits.type.tensor_type.shape.dim[2]
-    last = vocabulary.dim_value - 1
-    other_inputs = [name for name in inputs if name not in caches]
-    return {
-        "model": {
-            "type": "llama",  # any decoder with a cache of keys and values
-            "bos_token_id": 0,
-            "eos_token_id": last,
-            "pad_token_id": last,
-            "context_length": context,
-            "vocab_size": vocabulary.dim_value,
-            "decoder": {
-                "session_options": {"provider_options": []},
-                "filename": GRAPH,
-                "head_size": head_size,
-                "hidden_size": heads * head_size,
-                "num_attention_heads": heads,
-                "num_key_value_heads": heads,
-                "num_hidden_layers": len(caches) // 2,
-                "inputs": {name: name for name in other_inputs}
-                | {
-                    "past_key_names": "past_key_values.%d.key",
-                    "past_value_names": "past_key_values.%d.value",
-                },
-                "outputs": {
-                    "logits": "logits",
-                    "present_key_names": "present.%d.key",
-                    "present_value_names": "present.%d.value",
-                },
-            },
-        },
-        "search": {"max_length": context, "past_present_share_buffer": False},
-    }
 
 
 ENGINE = EngineSpec(
@@ -369,9 +223,9 @@ ENGINE = EngineSpec(
     create=GenaiEngine,
     imports=lambda settings: _library(),
     unsupported=unsupported,
-    needs_preparation=_needs_preparation,
-    prepare=_prepare,
-    prepares_in_sweep=lambda settings: not _builds(settings),
+    needs_preparation=needs_preparation,
+    prepare=lambda request: prepare(request, GenaiEngine()),
+    prepares_in_sweep=lambda settings: not builds(settings),
     options={
         "graph": ("exported", "builder"),
         "spinning": ("on", "off"),

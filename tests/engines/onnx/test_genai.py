@@ -6,10 +6,8 @@ import types
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from slm_energy import cache
-from slm_energy.engines.onnx import genai
 from slm_energy.engines.onnx.genai import ENGINE, right_padded, unsupported
 from slm_energy.errors import EngineError
 
@@ -43,14 +41,6 @@ def test_a_graph_in_8_bits_comes_with_its_weights(make_request):
     locations = [onnx.external_data_helper.ExternalDataInfo(t).location for t in graph.initializer]
     assert set(filter(None, locations)) == {"model.onnx.data"}
     assert cache.facts(folder)["quantized"] > 0
-
-
-def test_a_graph_of_other_versions_is_remade(make_request, monkeypatch):
-    target = make_request("onnxruntime_genai", decode="generate")
-    ENGINE.prepare(target)
-    other = dataclasses.replace(target, model_digest="other")
-    monkeypatch.setattr(genai, "_source", lambda target: other.model_path)
-    assert ENGINE.needs_preparation(target)
 
 
 class Generator:
@@ -121,17 +111,3 @@ def test_gemma_s_graph_takes_position_ids(make_request, twin, tmp_path):
 def test_unsupported_settings_name_the_environment(make_request):
     reason = unsupported(make_request("onnxruntime_genai", decode="generate").settings)
     assert reason is None or "engine.python=onnxruntime_genai" in reason
-
-
-def test_the_configuration_follows_the_graph():
-    def value(name: str, *dims: int | str):
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
-
-    inputs = [value("input_ids", "b", "n"), value("past_key_values.0.key", "b", 4, "p", 64)]
-    inputs.append(value("past_key_values.0.value", "b", 4, "p", 64))
-    graph = helper.make_graph([], "g", inputs, [value("logits", "b", "n", 512)])
-    model = genai._configuration(graph, 128)["model"]
-    assert model["eos_token_id"] == model["pad_token_id"] == 511
-    assert model["decoder"]["num_key_value_heads"] == 4
-    assert model["decoder"]["head_size"] == 64
-    assert set(model["decoder"]["inputs"]) == {"input_ids", "past_key_names", "past_value_names"}
