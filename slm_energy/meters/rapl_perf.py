@@ -15,6 +15,7 @@ import dataclasses
 import errno
 import os
 import struct
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -44,6 +45,9 @@ _DOMAINS = {
 }
 _AMD_EVENTS = ("energy-pkg", "energy-core")
 """AMD has no others, though kernels before 5.17 list them (Linux commit 0036fb00a756)."""
+
+_STILL_S = 0.5
+"""In that time a platform of 2 W counts, even in the steps of 1 J of Sapphire Rapids."""
 
 _SYSCALL = 298
 """perf_event_open on x86-64; no other processor has RAPL."""
@@ -149,13 +153,40 @@ def open_events(
         if domain_and_package(event.source) in covered:
             continue
         try:
-            counters.append(EventCounter(event.source, _open_all(event)))
+            counter = EventCounter(event.source, _open_all(event))
         except OSError as error:
             refused[error_name(error)].append(event.source.id)
+            continue
+        if event.source.domain == "psys" and _stands_still(counter):
+            counter.close()
+            notes.append(
+                f"rapl: {event.source.id} is left out: it counted nothing for {_STILL_S} s; newer"
+                " kernels list it on machines that have no sensor of the platform"
+            )
+            continue
+        counters.append(counter)
     for why, ids in refused.items():
         remedy = f": {PERMISSION}" if why in ("EACCES", "EPERM") else ""
         notes.append(f"rapl: the kernel refuses {', '.join(ids)} ({why}){remedy}")
     return counters, notes
+
+
+def _stands_still(counter: EventCounter) -> bool:
+    """Whether nothing is counted.
+
+    From Sapphire Rapids on, the kernel lists psys without looking at its register, which is 0 in
+    virtual machines and on the second socket; it looks at all others (Linux,
+    arch/x86/events/rapl.c, `no_check`).
+    """
+    end_s = time.monotonic() + _STILL_S
+    try:
+        while counter.read() == 0:
+            if time.monotonic() >= end_s:
+                return True
+            time.sleep(_STILL_S / 50)
+    except ReadFailed:
+        return False  # it belongs to the machine, and fails at each reading
+    return False
 
 
 def domain_and_package(source: Source) -> tuple[str, str]:

@@ -182,6 +182,23 @@ def test_sources_are_named_as_powercap_names_them(tmp_path, opened, granted):
     }
 
 
+def test_a_platform_counter_without_a_sensor_is_left_out(tmp_path, opened, monkeypatch):
+    """Kernels list psys on every Sapphire Rapids; in a virtual machine it stays at 0."""
+    monkeypatch.setattr(rapl_perf, "perf_event_open", lambda *event: answering(*[0] * 100))
+    write_events(tmp_path, events={"energy-pkg": 2, "energy-psys": 5})
+    counters, (note,) = opened(tmp_path)
+    assert [counter.source.domain for counter in counters] == ["cpu_package"]
+    assert note.startswith("rapl: perf/energy-psys/package-0 is left out: it counted nothing for")
+
+
+def test_a_platform_counter_may_need_a_moment_for_its_first_step(tmp_path, opened, monkeypatch):
+    monkeypatch.setattr(rapl_perf, "perf_event_open", lambda *event: answering(0, 0, 0, 2**32))
+    write_events(tmp_path, events={"energy-psys": 5})
+    counters, notes = opened(tmp_path)
+    assert [counter.source.domain for counter in counters] == ["psys"]
+    assert notes == []
+
+
 def test_a_source_says_what_it_is(tmp_path, opened, granted):
     write_events(tmp_path)
     source = opened(tmp_path)[0][0].source
