@@ -162,12 +162,14 @@ class _EndOfCode:
 def skip_extras() -> None:
     """Keep transformers 4 from importing packages that it does not need here.
 
-    scikit-learn (2 s) is for assisted decoding, torchao (1 s and warnings) for checkpoints that are
-    stored quantized. Call it before importing the first model class.
+    scikit-learn (2 s) is for assisted decoding, SciPy (0.4 s) for object detection, torchao (1 s
+    and warnings) for checkpoints that are stored quantized. Call it before importing the first
+    model class.
     """
     from transformers.utils import import_utils
 
     import_utils._sklearn_available = False
+    import_utils._scipy_available = False
     import_utils._torchao_available = False
 
 
