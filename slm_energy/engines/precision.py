@@ -25,8 +25,8 @@ ROUND_TO_NEAREST = "round to nearest"
 SCHEMES = ("auto", "symmetric", "asymmetric")
 """`engine.options.scheme` of engines that round to nearest."""
 
-_MOST_BITS = 9.0
-"""Of a quantized weight: 8, with a 16-bit scale and a 16-bit zero point for 32 weights."""
+_MOST_BITS = 10.0
+"""Of a quantized weight: 8, with a 32-bit scale and a 32-bit zero point for 32 weights."""
 
 Part = Literal["layers", "embedding", "head", "other"]
 
@@ -113,7 +113,7 @@ def describe(
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Grouped:
-    """How an engine that rounds to nearest makes 4-bit weights.
+    """How an engine that rounds to nearest makes weights in groups.
 
     Attributes:
         symmetric: without zero points.

@@ -170,7 +170,7 @@ def other_bytes(dtype: Dtype) -> float:
 
 
 def linear_bytes(settings: Settings, *, exact: bool = False) -> float:
-    """Bytes of a weight in a linear layer, with its scale where 4 bits have one per group.
+    """Bytes of a weight in a linear layer, with its scale where a group has one.
 
     ONNX Runtime's scales have 32 bits, OpenVINO's 16; zero points have 4, and 32 in torch.
     """
@@ -179,13 +179,14 @@ def linear_bytes(settings: Settings, *, exact: bool = False) -> float:
         return other_bytes(dtype)
     if name == "llama_cpp":
         return _GGUF_BYTES[dtype]
-    if dtype != "int4":
-        return precision.BITS.get(dtype, 8) / 8
+    bits = precision.BITS[dtype]
+    if dtype != "int4" and not name.startswith("onnx"):
+        return bits / 8
     made = precision.grouped(settings.engine.options)
     scale = (32 if name.startswith("onnx") else 16) + 4 * (not made.symmetric)
     if name == "torch":
         scale = 64
-    return (4 + scale / (made.group_size or math.inf)) / 8
+    return (bits + scale / (made.group_size or math.inf)) / 8
 
 
 def refusal(needed_bytes: int | None, allowed_bytes: int, allows: str) -> str | None:

@@ -139,7 +139,7 @@ def dtype(requested: str, caches: str, exported: dict[str, Json], computed: list
     """
     if not precision.is_quantized(requested):
         return caches
-    running = sum(node.operator in weights.QUANTIZED[requested] for node in computed)
+    running = sum(node.operator == weights.PRODUCT for node in computed)
     if running != exported["quantized"] or not running:
         raise EngineError(
             f"engine.dtype={requested}: {running} products with quantized weights run,"

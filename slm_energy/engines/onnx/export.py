@@ -35,14 +35,14 @@ RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 DEFAULT_CONTEXT = 2048
 """Longest sequence in tokens for a model that states no limit."""
 _EXTRA = "pip install 'slm-energy[onnx]'"
-_RECIPE = 7
+_RECIPE = 8
 """To be raised when this package makes another graph of the same model: part of the identity."""
 
 
 def missing(versions: Mapping[str, str], decode: str, dtype: str = "float32") -> str | None:
     """Why these packages cannot export a model, or None."""
-    if dtype == "int4" and importlib.util.find_spec("onnx_ir") is None:
-        return "engine onnx with engine.dtype=int4 needs onnx-ir: pip install onnx-ir"
+    if precision.is_quantized(dtype) and importlib.util.find_spec("onnx_ir") is None:
+        return f"engine onnx with engine.dtype={dtype} needs onnx-ir: pip install onnx-ir"
     if _has_optimum(versions):
         return None
     if decode == "generate":
@@ -93,7 +93,7 @@ def _identity(request: LoadRequest) -> dict[str, Json]:
         **derived_from(request, _RECIPE),
         **precision.identity(request.settings.engine),
         "graph": _kind(request),
-        # The runtime infers shapes, quantizes to 8 bits and computes the deviation.
+        # The runtime infers shapes, quantizes and computes the deviation.
         "versions": request.versions_of(*PACKAGES, *RUNTIMES),
     }
 
@@ -181,14 +181,11 @@ def _write(folder: Path, model: Any, request: LoadRequest) -> None:
 def _quantized(folder: Path, request: LoadRequest, exact: LoadRequest) -> dict[str, Json]:
     source, dtype = entry_path(exact), request.settings.engine.dtype
     shutil.copy(source / "config.json", folder)
-    group_size = None
-    if dtype == "int8":
-        weights.to_8_bits(source, folder)
-    else:
-        made = precision.grouped(request.settings.engine.options)
-        group_size = made.group_size
-        weights.to_4_bits(source, folder, group_size or 32, symmetric=made.symmetric)
-    what = f"engine.name=onnx: the graph with {precision.BITS[dtype]}-bit weights"
+    bits, made = precision.BITS[dtype], precision.grouped(request.settings.engine.options)
+    group_size = made.group_size
+    assert group_size is not None  # none of `weights.GROUP_SIZES` stands for a whole row
+    weights.quantize(source, folder, bits, group_size, symmetric=made.symmetric)
+    what = f"engine.name=onnx: the graph with {bits}-bit weights"
     ours, theirs = _probe_logits(folder, exact), _probe_logits(source, exact)
     deviation = decode.require_close(ours, theirs, dtype, what)
     return (

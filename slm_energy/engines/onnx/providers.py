@@ -20,9 +20,8 @@ PROVIDERS = {
 }
 HEAVY = frozenset(
     {
-        "MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat",
-        "DynamicQuantizeMatMul", "MatMulNBits", "QGemm", "Attention", "MultiHeadAttention",
-        "GroupQueryAttention",
+        "MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulNBits", "Attention",
+        "MultiHeadAttention", "GroupQueryAttention",
     }
 )  # fmt: skip
 """Operators that do a language model's work; shapes and indices may stay on the CPU."""

@@ -192,10 +192,10 @@ def test_a_graph_that_computes_something_else_is_refused(
 
 def test_4_bit_weights_in_the_wrong_order_are_refused(make_request, tmp_path, monkeypatch):
     """The tolerance for 4 bits is wide, and yet below what a wrong graph computes."""
-    right = weights.to_4_bits
+    right = weights.quantize
 
-    def shuffled(source: Path, folder: Path, group_size: int, *, symmetric: bool) -> None:
-        right(source, folder, group_size, symmetric=symmetric)
+    def shuffled(source: Path, folder: Path, bits: int, size: int, *, symmetric: bool) -> None:
+        right(source, folder, bits, size, symmetric=symmetric)
         model = onnx.load(folder / "model.onnx")
         packed = {n.input[1] for n in model.graph.node if n.op_type == "MatMulNBits"}
         for tensor in model.graph.initializer:
@@ -204,7 +204,7 @@ def test_4_bit_weights_in_the_wrong_order_are_refused(make_request, tmp_path, mo
                 tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
         onnx.save(model, folder / "model.onnx")
 
-    monkeypatch.setattr(weights, "to_4_bits", shuffled)
+    monkeypatch.setattr(weights, "quantize", shuffled)
     target = dataclasses.replace(make_request("onnx", dtype="int4"), cache_path=tmp_path)
     with pytest.raises(EngineError, match=r"4-bit weights differs from torch by"):
         ENGINE.prepare(target)
