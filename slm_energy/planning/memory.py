@@ -31,7 +31,11 @@ _TORCHAO_MIB = {"int8": 470, "int4": 300}
 _OPENVINO_QUANTIZED_MIB = 60
 """What OpenVINO takes for weights in 8 or 4 bits, beside them."""
 _LOOKED_UP_MIB = 65
-"""Of an embedding that ONNX Runtime maps, beside weights in 8 bits."""
+"""Of an embedding that ONNX Runtime maps, beside quantized weights."""
+_ONNX_PACKED = 1.15
+"""Quantized weights in ONNX Runtime's own layout, as a multiple of those in the file."""
+_ONNX_QUANTIZING = 0.6
+"""What rounding takes in ONNX Runtime's quantizer, as copies of the exact weights."""
 _WITH_CLASSES = ("onnx", "openvino")
 """Engines whose `decode=generate` is such a class; in others it is a loop in the library."""
 _SCORES = 6
@@ -107,7 +111,7 @@ def preparing(settings: Settings, size: Size) -> int | None:
         return None
     copies = engine.prepare_copies
     if own.name.startswith("onnx"):
-        copies += precision.is_quantized(own.dtype) + 2 * is_stock(settings)
+        copies += _ONNX_QUANTIZING * precision.is_quantized(own.dtype) + 2 * is_stock(settings)
     logits = 4 * size.vocabulary * _PROBED_TOKENS if own.name == "llama_cpp" else 0
     exact = _weights(settings, size, exact=True)
     return round(copies * exact + logits + engine.prepare_mib * _MIB)
@@ -154,7 +158,8 @@ def _weights(settings: Settings, size: Size, *, exact: bool = False) -> float:
         beside = _OPENVINO_QUANTIZED_MIB * _MIB if quantized else 0
         return (twice * size.linear + size.shared) * linear_item + beside
     if engine.startswith("onnx") and quantized:
-        return (size.linear + size.shared) * linear_item + _LOOKED_UP_MIB * _MIB
+        stored = (size.linear + size.shared) * linear_item
+        return _ONNX_PACKED * stored + _LOOKED_UP_MIB * _MIB
     if engine.startswith("onnx"):
         output = size.shared or size.embedding
         return (size.linear + size.shared + max(0, output - size.after_output)) * item
