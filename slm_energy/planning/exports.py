@@ -23,6 +23,8 @@ _KINDS = {
 }
 """Kind of an engine's entries in the cache. torch_compile keeps machine code of some megabytes,
 which is left out."""
+_BY_ANOTHER = ("onnxruntime_genai",)
+"""Engines whose export another one makes, with packages whose versions the cell does not name."""
 
 
 def missing(cell: Cell, size: Size, cached: Sequence[CacheEntry]) -> dict[tuple[str, ...], int]:
@@ -56,7 +58,7 @@ def missing(cell: Cell, size: Size, cached: Sequence[CacheEntry]) -> dict[tuple[
         if not any(
             entry.kind == kind
             and wanted | entry.identity == entry.identity | wanted  # llama.cpp has one attention
-            and _same_versions(cell, entry.identity.get("versions"))
+            and (own.name in _BY_ANOTHER or _same_versions(cell, entry.identity.get("versions")))
             for entry in cached
         ):
             identity = (kind, *map(str, wanted.values()))

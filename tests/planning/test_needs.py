@@ -41,6 +41,12 @@ def a_tinyllama(config: RunConfig, engine: str = "torch", **changes: Any) -> Cel
     )
 
 
+def in_cache(kind: str, **identity: Any) -> CacheEntry:
+    return CacheEntry(
+        kind=kind, path=Path("x"), size_bytes=1, used_unix_s=0.0, state="whole", identity=identity
+    )
+
+
 def needed(cell: Cell, **changes: Any) -> Any:
     arguments = {"prompts": PROMPTS, "cached": []} | changes
     return needs_of(cell, size_of(cell.settings.model.architecture), **arguments)
@@ -79,21 +85,21 @@ def test_an_export_counts_until_the_cache_has_it(config: RunConfig) -> None:
     assert fresh.memory_bytes == fresh.prepare_bytes > 2 * fresh.serve_bytes * 0.9
     assert list(fresh.exports.values()) == [pytest.approx(4.4 * GB, rel=0.01)]
     own = {"model": cell.model_digest, "attention": "auto", "dtype": "float32", "graph": "fused"}
-
-    def entry(**changes: Any) -> CacheEntry:
-        return CacheEntry(
-            kind="onnx",
-            path=Path("x"),
-            size_bytes=1,
-            used_unix_s=0.0,
-            state="whole",
-            identity=own | changes,
-        )
-
-    kept = needed(cell, cached=[entry(versions={})])
+    kept = needed(cell, cached=[in_cache("onnx", **own, versions={})])
     assert (kept.exports, kept.prepare_bytes, kept.memory_bytes) == ({}, None, fresh.serve_bytes)
     for other in ({"graph": "stock"}, {"dtype": "int8"}, {"versions": {"onnx": "2"}}):
-        assert needed(cell, cached=[entry(**other)]).exports == fresh.exports
+        assert needed(cell, cached=[in_cache("onnx", **own | other)]).exports == fresh.exports
+
+
+def test_an_export_that_another_engine_makes_is_found_whatever_the_cell_s_own_versions(
+    config: RunConfig,
+) -> None:
+    cell = a_tinyllama(config, "onnxruntime_genai", decode="generate")
+    cell = dataclasses.replace(cell, versions={"onnxruntime": "1", "builds": "own"})
+    own = {"model": cell.model_digest, "attention": "auto", "dtype": "float32", "graph": "stock"}
+    made = in_cache("onnx", **own, versions={"onnxruntime": "absent", "builds": "of the sweep"})
+    assert needed(cell).exports
+    assert needed(cell, cached=[made]).exports == {}
 
 
 @pytest.mark.parametrize(
@@ -116,14 +122,7 @@ def test_4_bits_are_counted_with_their_scales(
 
 def test_an_export_of_llama_cpp_is_known_by_what_it_has(config: RunConfig) -> None:
     cell = a_tinyllama(config, "llama_cpp")
-    made = CacheEntry(
-        kind="gguf",
-        path=Path("x"),
-        size_bytes=1,
-        used_unix_s=0.0,
-        state="whole",
-        identity={"model": cell.model_digest, "dtype": "float32"},  # its attention has no variants
-    )
+    made = in_cache("gguf", model=cell.model_digest, dtype="float32")  # attention has no variants
     assert needed(cell).exports
     assert needed(cell, cached=[made]).exports == {}
 
