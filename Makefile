@@ -17,9 +17,8 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/.installed
 	$(BIN)/python -m slm_energy --config-dir sweeps --config-name demo
 
-# Three files at a time, on two processors too: a third of their time tests wait.
 test: $(VENV)/.installed-test $(VENV)/.installed-envs $(VENV)/.installed-validator lint sbom
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile
 
 cluster: $(VENV)/.installed-test
 	$(BIN)/python -m tests.slurm.study

@@ -110,7 +110,7 @@ LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests lock a folder of their own, also those that run side by side (`pytest -n 3`)."""
+    """Tests lock a folder of their own, also those that run side by side (`pytest -n 2`)."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None:
         folder = tempfile.mkdtemp(prefix=f"{worker}-")

@@ -560,14 +560,25 @@ def test_two_starts_of_a_job_that_run_side_by_side_leave_one_record(
     engine = dataclasses.replace(config.engine, options={"fail": "load"})
     entry = a_trial(config, cell=a_cell(config, engine=engine))
     write_json(folder / ORDER_FILE, Order(trial=entry, study=config.study))
-    code = "import sys; from slm_energy.running.job import run_on_node; run_on_node(sys.argv[1])"
+    code = (
+        "import os, sys, time\n"
+        "from slm_energy.running.job import run_on_node\n"
+        "open('ready', 'w').close()\n"
+        "while not os.path.exists(sys.argv[2]): time.sleep(0.01)\n"
+        "run_on_node(sys.argv[1])\n"
+    )
     starts = []
     for restarts in ("0", "1"):
         (tmp_path / restarts).mkdir()  # a node with a lock of its own
         node = os.environ | {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7"}
         node |= {"TMPDIR": str(tmp_path / restarts), "SLURM_RESTART_COUNT": restarts}
-        command = [sys.executable, "-c", code, str(folder)]
-        starts.append(subprocess.Popen(command, env=node, stderr=subprocess.PIPE, text=True))
+        other = tmp_path / ("1" if restarts == "0" else "0") / "ready"
+        command = [sys.executable, "-c", code, str(folder), str(other)]
+        starts.append(
+            subprocess.Popen(
+                command, env=node, cwd=tmp_path / restarts, stderr=subprocess.PIPE, text=True
+            )
+        )
     errors = [start.communicate()[1] for start in starts]
     codes = [start.returncode for start in starts]
     assert sorted(codes) == [0, 1], errors

@@ -183,7 +183,7 @@ def _quantized(folder: Path, request: LoadRequest, exact: LoadRequest) -> dict[s
     shutil.copy(source / "config.json", folder)
     bits, made = precision.BITS[dtype], precision.grouped(request.settings.engine.options)
     group_size = made.group_size
-    assert group_size is not None  # none of `weights.GROUP_SIZES` stands for a whole row
+    assert group_size is not None
     weights.quantize(source, folder, bits, group_size, symmetric=made.symmetric)
     what = f"engine.name=onnx: the graph with {bits}-bit weights"
     ours, theirs = _probe_logits(folder, exact), _probe_logits(source, exact)
