@@ -23,8 +23,6 @@ _KINDS = {
 }
 """Kind of an engine's entries in the cache. torch_compile keeps machine code of some megabytes,
 which is left out."""
-_BY_ANOTHER = ("onnxruntime_genai",)
-"""Engines whose export another one makes, with packages whose versions the cell does not name."""
 
 
 def missing(cell: Cell, size: Size, cached: Sequence[CacheEntry]) -> dict[tuple[str, ...], int]:
@@ -48,6 +46,8 @@ def missing(cell: Cell, size: Size, cached: Sequence[CacheEntry]) -> dict[tuple[
         graph = "stock" if is_stock(settings) else "fused"
         if precision.is_quantized(own.dtype):
             dtypes.insert(0, "float32")
+    # Engine onnx makes that of onnxruntime_genai, with versions that the cell does not name.
+    by_another = kind == "onnx" and own.name != "onnx"
     needed = dict[tuple[str, ...], int]()
     for dtype in dtypes:
         wanted = {
@@ -58,7 +58,7 @@ def missing(cell: Cell, size: Size, cached: Sequence[CacheEntry]) -> dict[tuple[
         if not any(
             entry.kind == kind
             and wanted | entry.identity == entry.identity | wanted  # llama.cpp has one attention
-            and (own.name in _BY_ANOTHER or _same_versions(cell, entry.identity.get("versions")))
+            and (by_another or _same_versions(cell, entry.identity.get("versions")))
             for entry in cached
         ):
             identity = (kind, *map(str, wanted.values()))

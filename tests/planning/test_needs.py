@@ -102,6 +102,16 @@ def test_an_export_that_another_engine_makes_is_found_whatever_the_cell_s_own_ve
     assert needed(cell, cached=[made]).exports == {}
 
 
+def test_a_built_graph_of_other_versions_is_not_the_cell_s(config: RunConfig) -> None:
+    levels = {"decode": "generate", "options": {"graph": "builder"}}
+    cell = a_tinyllama(config, "onnxruntime_genai", **levels)
+    cell = dataclasses.replace(cell, versions={"onnxruntime": "2"})
+    own = {"model": cell.model_digest, "attention": "auto", "dtype": "float32", "graph": "builder"}
+    for version, exports in (("2", 0), ("1", 1)):
+        built = in_cache("onnxruntime_genai", **own, versions={"onnxruntime": version})
+        assert len(needed(cell, cached=[built]).exports) == exports
+
+
 @pytest.mark.parametrize(
     ("engine", "options", "bits"),
     [

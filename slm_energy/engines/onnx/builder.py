@@ -60,7 +60,6 @@ def build(folder: Path, request: LoadRequest, engine: Opens) -> dict[str, Json]:
     longer = tuple((*prompt, decode.PROBE_TOKEN) for prompt in batch.prompts)
     ours = [engine.alone(prompts)[:, -1] for prompts in (batch.prompts, longer)]
     what = "engine.options.graph=builder: the graph"
-    group_size = made.group_size if precision.is_quantized(dtype) else None
     return {
         "graph": "builder",
         "dtype": dtype,
@@ -69,7 +68,7 @@ def build(folder: Path, request: LoadRequest, engine: Opens) -> dict[str, Json]:
         "attention": "sdpa",
         "unused_weights": unused,
         "deviation": decode.require_close(ours, theirs, dtype, what),
-        **weights.describe(folder, dtype, group_size),
+        **weights.describe(folder, dtype),
     }
 
 

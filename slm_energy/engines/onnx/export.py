@@ -158,7 +158,7 @@ def _export(folder: Path, request: LoadRequest) -> dict[str, Json]:
         "attention": attention,
         "unused_weights": unused,
         "deviation": decode.require_close(ours, theirs, dtype, what),
-        **weights.describe(folder, dtype, None),
+        **weights.describe(folder, dtype),
     }
 
 
@@ -182,15 +182,12 @@ def _quantized(folder: Path, request: LoadRequest, exact: LoadRequest) -> dict[s
     source, dtype = entry_path(exact), request.settings.engine.dtype
     shutil.copy(source / "config.json", folder)
     bits, made = precision.BITS[dtype], precision.grouped(request.settings.engine.options)
-    group_size = made.group_size
-    assert group_size is not None
-    weights.quantize(source, folder, bits, group_size, symmetric=made.symmetric)
+    assert made.group_size is not None
+    weights.quantize(source, folder, bits, made.group_size, symmetric=made.symmetric)
     what = f"engine.name=onnx: the graph with {bits}-bit weights"
     ours, theirs = _probe_logits(folder, exact), _probe_logits(source, exact)
     deviation = decode.require_close(ours, theirs, dtype, what)
-    return (
-        cache.facts(source) | {"deviation": deviation} | weights.describe(folder, dtype, group_size)
-    )
+    return cache.facts(source) | {"deviation": deviation} | weights.describe(folder, dtype)
 
 
 def _vocabulary(folder: Path) -> int:

@@ -73,13 +73,12 @@ def _gemm_to_matmul(graph: Any) -> None:
     graph.node.extend(nodes)
 
 
-def describe(folder: Path, dtype: str, group_size: int | None) -> dict[str, Json]:
+def describe(folder: Path, dtype: str) -> dict[str, Json]:
     """Facts about the weights of the graph in a folder, read from its file.
 
     Args:
         folder: with the graph and its weights.
         dtype: `engine.dtype` that the graph was made for.
-        group_size: weights that share a scale; None if there is none.
 
     Returns:
         `weights` (`precision.describe`); `linear_layers`, and how many of them are `quantized`.
@@ -88,18 +87,18 @@ def describe(folder: Path, dtype: str, group_size: int | None) -> dict[str, Json
 
     graph = onnx.load(folder / GRAPH, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer}
-    quantized = sum(node.op_type == PRODUCT for node in graph.node)
+    products = [_sizes(node) for node in graph.node if node.op_type == PRODUCT]
     plain = sum(node.op_type in _LINEAR and node.input[1] in weights for node in graph.node)
     return {
         **precision.describe(
             list(_tensors(graph)),
-            activations=_ACTIVATIONS if quantized else dtype,
+            activations=_ACTIVATIONS if products else dtype,
             method=precision.ROUND_TO_NEAREST if precision.is_quantized(dtype) else None,
-            group_size=group_size,
+            group_size=max((each["block_size"] for each in products), default=None),
             file_bytes=sum(file.stat().st_size for file in folder.glob(f"{GRAPH}*")),
         ),
-        "linear_layers": plain + quantized,
-        "quantized": quantized,
+        "linear_layers": plain + len(products),
+        "quantized": len(products),
     }
 
 
@@ -117,14 +116,18 @@ def _tensors(graph: Any) -> Iterator[Tensor]:
     for node in graph.node:
         part: precision.Part = "head" if node.name == head else "layers"
         if node.op_type == PRODUCT:
-            size = {a.name: a.i for a in node.attribute}
             parts = [stored.pop(name) for name in node.input[1:] if name in stored]
-            count = size["K"] * size["N"]
+            count = _sizes(node)["K"] * _sizes(node)["N"]
             yield Tensor(part=part, weights=count, bytes=sum(map(_bytes, parts)), name=node.name)
         elif node.op_type in _LINEAR and node.input[1] in stored:
             yield _tensor(part, node.name, stored.pop(node.input[1]))
     for name, tensor in stored.items():
         yield _tensor("other", name, tensor)
+
+
+def _sizes(product: Any) -> dict[str, int]:
+    """Inputs `K`, outputs `N`, `bits` and `block_size` of a product with quantized weights."""
+    return {attribute.name: attribute.i for attribute in product.attribute}
 
 
 def _tensor(part: precision.Part, name: str, stored: Any) -> Tensor:

@@ -31,7 +31,8 @@ def write_product(folder, bits: int) -> None:
 @pytest.mark.parametrize("bits", [8, 4])
 def test_products_in_groups_are_counted_whatever_their_bits(tmp_path, bits):
     write_product(tmp_path, bits)
-    facts = describe(tmp_path, f"int{bits}", GROUP)
+    facts = describe(tmp_path, f"int{bits}")
     assert (facts["linear_layers"], facts["quantized"]) == (1, 1)
     assert facts["weights"]["bits"] == {"head": bits + 1}  # a scale of 32 bits for 32 weights
+    assert facts["weights"]["group_size"] == GROUP
     assert facts["weights"]["activations"] == "int8 in blocks of a group"
