@@ -1,13 +1,10 @@
 import dataclasses
-import json
 import sys
 import types
 
 import numpy as np
-import onnx
 import pytest
 
-from slm_energy import cache
 from slm_energy.engines.onnx.genai import ENGINE, right_padded, unsupported
 from slm_energy.errors import EngineError
 
@@ -19,28 +16,6 @@ def test_prompts_are_padded_on_the_right_with_the_reserved_token():
 def test_a_prompt_with_the_reserved_token_is_refused():
     with pytest.raises(EngineError, match="token 99 occurs"):
         right_padded(((5, 99),), 99)
-
-
-def test_the_folder_describes_the_graph_that_engine_onnx_exports(make_request):
-    target = make_request("onnxruntime_genai", decode="generate")
-    assert ENGINE.needs_preparation(target)
-    ENGINE.prepare(target)
-    assert not ENGINE.needs_preparation(target)
-    folder = next((target.cache_path / "onnxruntime_genai").glob("*/genai_config.json")).parent
-    decoder = json.loads((folder / "genai_config.json").read_text())["model"]["decoder"]
-    assert (folder / decoder["filename"]).is_file()
-    assert decoder["inputs"]["past_key_names"] == "past_key_values.%d.key"
-    assert decoder["num_hidden_layers"] == 5
-
-
-def test_a_graph_in_8_bits_comes_with_its_weights(make_request):
-    target = make_request("onnxruntime_genai", decode="generate", dtype="int8")
-    ENGINE.prepare(target)
-    folder = next((target.cache_path / "onnxruntime_genai").glob("*/model.onnx.data")).parent
-    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
-    locations = [onnx.external_data_helper.ExternalDataInfo(t).location for t in graph.initializer]
-    assert set(filter(None, locations)) == {"model.onnx.data"}
-    assert cache.facts(folder)["quantized"] > 0
 
 
 class Generator:
@@ -98,14 +73,6 @@ def test_a_padded_batch_is_compared_with_its_prompts_alone(loaded):
 def test_a_graph_that_counts_the_gap_after_a_prompt_is_refused_in_batches(loaded):
     with pytest.raises(EngineError, match=r"padded batch differs .*set workload\.batch_size=1$"):
         loaded(counts_gaps=True)
-
-
-def test_gemma_s_graph_takes_position_ids(make_request, twin, tmp_path):
-    target = make_request("onnxruntime_genai", twin("codegemma-2b"), decode="generate")
-    target = dataclasses.replace(target, cache_path=tmp_path)
-    ENGINE.prepare(target)
-    (file,) = (tmp_path / "onnxruntime_genai").glob("*/genai_config.json")
-    assert "position_ids" in json.loads(file.read_text())["model"]["decoder"]["inputs"]
 
 
 def test_unsupported_settings_name_the_environment(make_request):
