@@ -116,13 +116,19 @@ def readable(value: Any) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` atomically: the file is complete or absent, even after a power loss."""
-    partial = path.with_name(path.name + ".partial")
-    with naming(path), partial.open("w", encoding="utf-8") as file:
-        json.dump(to_plain(value), file, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Write `value` atomically: the file is complete or absent, even after a power loss.
+
+    Processes on several machines may write the same file at the same time: the last is kept.
+    """
+    partial = path.with_name(f"{path.name}.{os.urandom(4).hex()}.partial")
+    try:
+        with naming(path), partial.open("x", encoding="utf-8") as file:
+            json.dump(to_plain(value), file, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,10 +66,25 @@ def test_an_integer_too_large_for_a_number_is_named() -> None:
         from_plain(Point, {"x": 1, "y": 10**400})
 
 
+def test_a_file_that_several_write_at_once_is_complete_at_all_times(tmp_path: Path) -> None:
+    file, start = tmp_path / "line.json", threading.Barrier(8)
+
+    def write_and_read(x: int) -> None:
+        start.wait()
+        for y in range(10):
+            write_json(file, Point(x=x, y=y))
+            read_json(file, Point)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write_and_read, range(8)))
+    assert read_json(file, Point).y == 9
+    assert os.listdir(tmp_path) == ["line.json"]
+
+
 def test_not_a_number_is_not_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "point.json", Point(x=1, y=float("nan")))
-    assert not (tmp_path / "point.json").exists()
+    assert not os.listdir(tmp_path)
 
 
 def test_tuples_become_lists() -> None:

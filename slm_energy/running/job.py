@@ -230,7 +230,8 @@ def _unlike(trial: Trial, spool: Path) -> str | None:
     The first job of a study says what the kind is; a hard link is made by exactly one.
     """
     here = NodeKind(node=platform.node(), kind=machine_kind())
-    mine, first = spool / f"kind-{trial.id}", _kind_file(spool, trial.study)
+    # In the same folder: some file systems of clusters link only there.
+    mine, first = spool / f"kind-{trial.id}-{_restarts()}", _kind_file(spool, trial.study)
     write_json(mine, here)
     with contextlib.suppress(FileExistsError):
         os.link(mine, first)
