@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from slm_energy import cache
-from slm_energy.engines.onnx import genai_folder
+from slm_energy.engines.onnx import export, genai_folder
 from slm_energy.engines.onnx.genai import ENGINE
 
 
@@ -34,11 +34,10 @@ def test_a_graph_in_8_bits_comes_with_its_weights(make_request):
     assert cache.facts(folder)["quantized"] > 0
 
 
-def test_a_graph_of_other_versions_is_remade(make_request, monkeypatch):
+def test_a_graph_of_other_versions_is_remade(make_request, monkeypatch, tmp_path):
     target = make_request("onnxruntime_genai", decode="generate")
     ENGINE.prepare(target)
-    other = dataclasses.replace(target, model_digest="other")
-    monkeypatch.setattr(genai_folder, "_source", lambda target: other.model_path)
+    monkeypatch.setattr(export, "entry_path", lambda request: tmp_path / "of-other-versions")
     assert ENGINE.needs_preparation(target)
 
 
