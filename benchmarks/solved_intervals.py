@@ -102,6 +102,7 @@ class Setting:
             name: CellAnswers(
                 tasks=tuple(map(str, range(n))),
                 refused=0,
+                unserved=0,
                 solved=answers[cell],
                 rounds=tuple(range(1, self.rounds + 1)),
                 shares=shares[cell],

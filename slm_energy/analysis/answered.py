@@ -82,7 +82,7 @@ def answered(
 
 
 def _per_solved(block: Block, answers: Mapping[str, CellAnswers]) -> Block:
-    """Joules per solved task from those per attempt; NaN where none is solved or one is refused.
+    """Joules per solved task from those per attempt; NaN where none is solved or a score is missing.
 
     All rounds are divided by the mean number solved. Where answers differ between rounds, a round's
     value is that of the mean, moved by its own number to first order: a round in which none is
@@ -91,7 +91,7 @@ def _per_solved(block: Block, answers: Mapping[str, CellAnswers]) -> Block:
     factor = np.full(block.values.shape, np.nan)
     for column, cell in enumerate(block.cells):
         own = answers.get(cell)
-        if own is None or own.refused or not own.solved.any():
+        if own is None or not own.complete or not own.solved.any():
             continue
         rate = float(own.solved.mean())
         factor[:, column] = 1 / rate

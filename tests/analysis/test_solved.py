@@ -117,6 +117,16 @@ def test_a_refused_task_leaves_the_pass_rate_but_no_joules(frame):
     assert pair(solved, "onnx-cpu", "torch-cpu").reason == "2 of 40 tasks could not be scored"
 
 
+def test_rounds_that_served_other_numbers_of_tasks_share_the_first_but_have_no_joules(frame):
+    rounds = [trial(SOME[:served], refused={3}) for served in (40, 38, 39, 40, 40, 40)]
+    solved, cells = only(report(frame, {"onnx-cpu": rounds, "torch-cpu": trial(SOME)}))
+    row = cells["onnx-cpu"]
+    assert (row.solved, row.scored, row.per_solved_j) == (10, 37, None)
+    assert row.reason == "2 of 40 tasks were not served in every round"
+    assert cells["torch-cpu"].per_solved_j is not None
+    assert solved.tasks == 40
+
+
 def test_cells_that_answered_other_tasks_are_not_compared(frame):
     solved, cells = only(report(frame, {"onnx-cpu": trial(SOME), "torch-cpu": trial(SOME[:30])}))
     assert set(cells) == {"onnx-cpu", "torch-cpu"}

@@ -45,12 +45,12 @@ class CellSolved:
     Attributes:
         cell: its id.
         solved: tasks solved, on average over its rounds: a whole number where all rounds agree.
-        scored: tasks that could be scored.
+        scored: tasks that were scored in every round.
         varying: tasks that are solved in some rounds and not in others.
         rate: solved / scored.
         rate_range: for tasks like these; where none is solved, its high end is the upper limit.
         per_solved_j: joules of all attempts, the geometric mean over rounds, over `solved`; None
-            where no task is solved, or some task could not be scored.
+            where no task is solved, or some task has no score in some round.
         these: its interval for these tasks: over rounds, of energy and, where answers differ
             between rounds, of the number solved.
         like: its interval for tasks like these: over rounds and tasks.

@@ -47,6 +47,8 @@ class CellAnswers:
     Attributes:
         tasks: n tasks that were scored in each of these rounds, in the workload's order.
         refused: tasks with tests that could not be scored.
+        unserved: tasks that other rounds served, but not each: a window under load serves what
+            arrives in it.
         solved: rounds x n, 1 where the answer passed, else 0.
         rounds: the number of each of these rounds, from 1.
         shares: (n,) energy of each task relative to the mean task, by the time that it took; None
@@ -56,10 +58,16 @@ class CellAnswers:
 
     tasks: tuple[str, ...]
     refused: int
+    unserved: int
     solved: Floats
     rounds: tuple[int, ...]
     shares: Floats | None
     digests: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether each task has a score in each round."""
+        return not (self.refused or self.unserved)
 
 
 def read_answers(
@@ -138,15 +146,13 @@ def _scored(
 def _cell(trials: Mapping[int, TrialAnswers]) -> CellAnswers:
     rows = [{score.task_id: score for score in each.scores} for each in trials.values()]
     every = tuple(dict.fromkeys(task for row in rows for task in row))
-    tasks = tuple(
-        task
-        for task in every
-        if all(task in row and row[task].verdict != "refused" for row in rows)
-    )
+    served = [task for task in every if all(task in row for row in rows)]
+    tasks = tuple(task for task in served if all(row[task].verdict != "refused" for row in rows))
     digests = sorted({each.digest for each in trials.values()})
     return CellAnswers(
         tasks=tasks,
-        refused=len(every) - len(tasks),
+        refused=len(served) - len(tasks),
+        unserved=len(every) - len(served),
         solved=np.array([[float(row[task].solved) for task in tasks] for row in rows]),
         rounds=tuple(trials),
         shares=_shares([[row[task].time_share for task in tasks] for row in rows]),
