@@ -61,8 +61,9 @@ def answered(
     for cell, own_scores in by_cell(study, answers).items():
         if own_scores.tasks:
             scores[cell] = own_scores
-        else:
-            name, why = f"Pass rate of {study.labels[cell]}", "none of its tasks could be scored"
+        why = _missing(own_scores)
+        if why:
+            name = f"Pass rate of {study.labels[cell]}"
             left_out.append(LeftOut(scope="metric", name=name, reason=why))
     kinds, rest = list[Answered](), dict(scores)
     for kind in _ATTEMPT.kinds:
@@ -81,8 +82,16 @@ def answered(
     return tuple(kinds), left_out
 
 
+def _missing(own: CellAnswers) -> str:
+    """Which tasks a cell's pass rate and joules per solved task are without; empty if none."""
+    if own.unserved:
+        every = len(own.tasks) + own.refused + own.unserved
+        return f"{own.unserved} of {every} tasks, which only some rounds served"
+    return "" if own.tasks else "none of its tasks could be scored"
+
+
 def _per_solved(block: Block, answers: Mapping[str, CellAnswers]) -> Block:
-    """Joules per solved task from those per attempt; NaN where none is solved or a score is missing.
+    """Joules per solved task from those per attempt; NaN where none is solved or one is refused.
 
     All rounds are divided by the mean number solved. Where answers differ between rounds, a round's
     value is that of the mean, moved by its own number to first order: a round in which none is
@@ -91,7 +100,7 @@ def _per_solved(block: Block, answers: Mapping[str, CellAnswers]) -> Block:
     factor = np.full(block.values.shape, np.nan)
     for column, cell in enumerate(block.cells):
         own = answers.get(cell)
-        if own is None or not own.complete or not own.solved.any():
+        if own is None or own.refused or not own.solved.any():
             continue
         rate = float(own.solved.mean())
         factor[:, column] = 1 / rate

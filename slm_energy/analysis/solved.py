@@ -49,7 +49,7 @@ def solved(answered: Answered, design: Design) -> Solved:
     why = "the cells did not answer the same tasks" if several else "no two cells to compare"
     return Solved(
         metric=answered.metric,
-        tasks=max(_tasks(own) for own in answered.answers.values()),
+        tasks=max(len(own.tasks) + own.refused for own in answered.answers.values()),
         cells=tuple(rows[cell] for family in families for cell in family.ranked),
         families=families,
         reason="" if compared else why,
@@ -92,15 +92,9 @@ def _cell(cell: str, own: CellAnswers, answered: Answered, alpha: float) -> Cell
 
 def _no_figure(own: CellAnswers) -> str:
     """Why a cell has no joules per solved task."""
-    if own.unserved:
-        return f"{own.unserved} of {_tasks(own)} tasks were not served in every round"
     if own.refused:
-        return f"{own.refused} of {_tasks(own)} tasks could not be scored"
+        return f"{own.refused} of {own.refused + len(own.tasks)} tasks could not be scored"
     return "no energy was recorded" if own.solved.any() else "no task is solved"
-
-
-def _tasks(own: CellAnswers) -> int:
-    return len(own.tasks) + own.refused + own.unserved
 
 
 def _shares(own: CellAnswers) -> Floats:
@@ -211,7 +205,7 @@ def _pair(
         identical=identical,
     )
     if ratio is None:
-        lacking = {_no_figure(cell) for cell in own if not (cell.complete and cell.solved.any())}
+        lacking = {_no_figure(cell) for cell in own if cell.refused or not cell.solved.any()}
         alone = "one task gives no interval for tasks like it"
         other = alone if len(a) < 2 else "no energy was recorded of one of them"
         why = "; ".join(sorted(lacking)) or other

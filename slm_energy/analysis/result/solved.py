@@ -50,7 +50,7 @@ class CellSolved:
         rate: solved / scored.
         rate_range: for tasks like these; where none is solved, its high end is the upper limit.
         per_solved_j: joules of all attempts, the geometric mean over rounds, over `solved`; None
-            where no task is solved, or some task has no score in some round.
+            where no task is solved, or some task could not be scored.
         these: its interval for these tasks: over rounds, of energy and, where answers differ
             between rounds, of the number solved.
         like: its interval for tasks like these: over rounds and tasks.

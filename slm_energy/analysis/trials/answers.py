@@ -46,9 +46,8 @@ class CellAnswers:
 
     Attributes:
         tasks: n tasks that were scored in each of these rounds, in the workload's order.
-        refused: tasks with tests that could not be scored.
-        unserved: tasks that other rounds served, but not each: a window under load serves what
-            arrives in it.
+        refused: tasks that each round served, with tests that could not be scored.
+        unserved: tasks that only some rounds served: under load, what arrives in time is served.
         solved: rounds x n, 1 where the answer passed, else 0.
         rounds: the number of each of these rounds, from 1.
         shares: (n,) energy of each task relative to the mean task, by the time that it took; None
@@ -63,11 +62,6 @@ class CellAnswers:
     rounds: tuple[int, ...]
     shares: Floats | None
     digests: tuple[str, ...]
-
-    @property
-    def complete(self) -> bool:
-        """Whether each task has a score in each round."""
-        return not (self.refused or self.unserved)
 
 
 def read_answers(
