@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -10,9 +11,9 @@ import os
 import types
 import typing
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TextIO, TypeVar
 
 from slm_energy.places import naming
 
@@ -116,19 +117,27 @@ def readable(value: Any) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` atomically: the file is complete or absent, even after a power loss.
+    """Write `value` atomically: the file is complete or absent, even after a power loss."""
+    with replacing(path) as file:
+        json.dump(to_plain(value), file, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
 
-    Processes on several machines may write the same file at the same time: the last is kept.
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """Write a text file beside `path` that takes its place when it is complete, or is removed.
+
+    Processes on several machines may replace the same file at the same time: the last is kept.
     """
     partial = path.with_name(f"{path.name}.{os.urandom(4).hex()}.partial")
     try:
         with naming(path), partial.open("x", encoding="utf-8") as file:
-            json.dump(to_plain(value), file, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
+            yield file
         partial.replace(path)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise
 
 
 def sync(path: Path) -> None:

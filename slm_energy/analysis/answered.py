@@ -84,10 +84,12 @@ def answered(
 
 def _missing(own: CellAnswers) -> str:
     """Which tasks a cell's pass rate and joules per solved task are without; empty if none."""
-    if own.unserved:
-        every = len(own.tasks) + own.refused + own.unserved
-        return f"{own.unserved} of {every} tasks, which only some rounds served"
-    return "" if own.tasks else "none of its tasks could be scored"
+    if not own.tasks:
+        return "none of its tasks could be scored"
+    if not own.unserved:
+        return ""
+    every = len(own.tasks) + own.refused + own.unserved
+    return f"{own.unserved} of {every} tasks, which only some rounds served"
 
 
 def _per_solved(block: Block, answers: Mapping[str, CellAnswers]) -> Block:

@@ -15,10 +15,8 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import queue
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +26,7 @@ from slm_energy.record import TaskScore
 from slm_energy.scoring import bubblewrap
 from slm_energy.scoring.sandbox import Limits, Sandbox
 from slm_energy.scoring.verdict import canonical, verdict
-from slm_energy.serialization import read_json, to_plain
+from slm_energy.serialization import read_json, replacing, to_plain
 from slm_energy.tasks import Task
 
 VERSION = 2
@@ -153,15 +151,11 @@ def _kept(path: Path) -> TaskScore | None:
 
 def _keep(path: Path, result: TaskScore) -> None:
     """Keep a verdict; one that is lost, or cannot be written, is tested again."""
-    text = json.dumps(to_plain(result))
     with contextlib.suppress(OSError):
         shared.add_folder(path.parent, within=path.parents[1])
-        # Another process may be keeping the same one.
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".")
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        shared.share(Path(partial))
-        os.replace(partial, path)
+        with replacing(path) as file:
+            json.dump(to_plain(result), file)
+            shared.share(Path(file.name))
 
 
 class _Judges:

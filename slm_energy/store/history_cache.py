@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import typing
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,7 +19,7 @@ from slm_energy import shared
 from slm_energy.places import naming
 from slm_energy.planning.plan import Past
 from slm_energy.record import OutcomeName
-from slm_energy.serialization import from_plain, parse_json, to_plain
+from slm_energy.serialization import from_plain, parse_json, replacing, to_plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,11 +70,9 @@ class Ledger:
             OSError: it cannot be written.
         """
         shared.add_folder(self.path.parent, within=self.path.parents[1])
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
-        with naming(partial), partial.open("w", encoding="utf-8") as file:
+        with replacing(self.path) as file:
             file.writelines(map(_line, entries))
-        shared.share(partial)
-        partial.replace(self.path)
+            shared.share(Path(file.name))
 
 
 def _line(entry: HistoryEntry) -> str:

@@ -129,6 +129,14 @@ def test_tasks_that_only_some_rounds_served_do_not_count(frame):
     assert left_out.reason == "2 of 40 tasks, which only some rounds served"
 
 
+def test_where_all_that_every_round_served_was_refused_that_is_the_reason(frame):
+    rounds = [trial(SOME[:count], refused=range(38)) for count in (40, 38, 40, 40, 40, 40)]
+    result = report(frame, {"onnx-cpu": rounds, "torch-cpu": trial(SOME)})
+    assert set(only(result)[1]) == {"torch-cpu"}
+    [left_out] = [each for each in result.left_out if each.name.startswith("Pass rate")]
+    assert left_out.reason == "none of its tasks could be scored"
+
+
 def test_cells_that_answered_other_tasks_are_not_compared(frame):
     solved, cells = only(report(frame, {"onnx-cpu": trial(SOME), "torch-cpu": trial(SOME[:30])}))
     assert set(cells) == {"onnx-cpu", "torch-cpu"}
